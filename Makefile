@@ -1,0 +1,43 @@
+# The commands this project keeps. Each installs what it needs into .venv by itself.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.PHONY: help demo test check crds cluster bench clean
+
+help:  ## what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml
+	@echo "installing into $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/installed  ## the HR system, live: who may call what, and what is refused (ARGS=--check ends by itself)
+	@$(BIN)/python -m examples.hr $(ARGS)
+
+test: $(VENV)/installed  ## every test, on the real control plane
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python -m scopewright.api.crds --check crds
+	@$(BIN)/python -m pytest --quiet tests/unit
+
+crds: $(VENV)/installed  ## write crds/*.yaml from the models
+	@$(BIN)/python -m scopewright.api.crds crds
+
+cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
+	@$(BIN)/python -m tests.controlplane $(ARGS)
+
+bench: $(VENV)/installed  ## every benchmark; figures under .bench/
+	@$(BIN)/python -m bench $(ARGS)
+
+clean:  ## forget everything that the commands above made here
+	rm -rf $(VENV) .cluster .bench .demo .mypy_cache .ruff_cache .pytest_cache

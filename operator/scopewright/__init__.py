@@ -1,0 +1,1 @@
+"""Scopewright: OAuth clients as Kubernetes resources."""
