@@ -1,0 +1,131 @@
+"""What an OAuthClient's status says: ready or what to do, who grants what, which manifest would grant the rest."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from scopewright.api import OAuthClient
+from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
+from scopewright.core.access import Access, asked_by, resolve
+from scopewright.core.config import Config
+from scopewright.core.credentials import HEAL_WINDOW
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing
+from scopewright.core.plan import Happening, Plan, Said, as_json, ready, settle, soonest, stalled, with_history
+from scopewright.core.records import Asked, ClientRecord, Credential, ResourceServerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ClientView:
+    """All that the plan for one client depends on. `mint` makes a new secret: 256 bits, `[A-Za-z0-9]`."""
+
+    client: OAuthClient
+    record: ClientRecord | None
+    record_object: Existing | None
+    secret: Existing | None
+    former_secrets: tuple[Existing, ...]
+    servers: Mapping[str, ResourceServerRecord]
+    seal_key: bytes
+    config: Config
+    now: datetime
+    mint: Callable[[], str]
+    happened: tuple[Happening, ...] = ()
+
+
+def readiness(client: OAuthClient) -> tuple[Said, ...]:
+    if client.spec.disabled:
+        return stalled(Rejected("Disabled", "spec.disabled is true: the issuer refuses this client"))
+    return ready("Provisioned", f"Secret {client.secret_name} holds a credential that the issuer accepts")
+
+
+def client_status(
+    view: ClientView, record: ClientRecord | None, current: Credential | None, readiness: tuple[Said, ...]
+) -> Plan:
+    client, previous = view.client, view.client.status
+    resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
+    said = (*readiness, *_access_granted(view, resolved))
+    generation = client.metadata.generation
+    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    status = OAuthClientStatus(
+        observed_generation=generation,
+        client_id=client.client_id,
+        binding=Binding(name=client.secret_name) if current else None,
+        credentials=_credentials_status(client, record, current),
+        access=[_access_status(view, a, access) for a, access in resolved],
+        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        conditions=conditions,
+    )
+    return Plan(status=as_json(status), happenings=changes, due=_due(view, record, current, resolved))
+
+
+def _resolve(view: ClientView, asked: Asked) -> Access:
+    client = view.client
+    server = view.servers.get(asked.resource_server)
+    return resolve(asked, client.namespace, client.client_id, server, view.now)
+
+
+def _credentials_status(
+    client: OAuthClient, record: ClientRecord | None, current: Credential | None
+) -> CredentialTimes | None:
+    if record is None or current is None:
+        return None
+    rotation = client.spec.rotation
+    return CredentialTimes(
+        issue_time=current.issue_time.replace(microsecond=0),
+        next_rotation_time=None if rotation.suspend else (current.issue_time + rotation.every).replace(microsecond=0),
+        previous_expiration_time=max(
+            (c.expiration_time for c in record.credentials if c.expiration_time), default=None
+        ),
+    )
+
+
+def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStatus:
+    namespace, name = asked.resource_server.split("/")
+    server = view.servers.get(asked.resource_server)
+    return AccessStatus(
+        resource_server=name,
+        namespace=namespace,
+        audience=server.audience if server and access.granted else None,
+        granted=list(access.granted),
+        missing=list(access.missing),
+    )
+
+
+def _access_granted(view: ClientView, resolved: list[tuple[Asked, Access]]) -> tuple[Said, ...]:
+    lacking = [_lack(view, asked, access) for asked, access in resolved if access.missing]
+    if lacking:
+        return (Said("AccessGranted", "False", "NotGranted", " ".join(lacking)[:8000]),)
+    what = "every scope asked for is granted" if resolved else "spec.access asks for nothing"
+    return (Said("AccessGranted", "True", "Granted", what),)
+
+
+def _lack(view: ClientView, asked: Asked, access: Access) -> str:
+    """Which manifest would help. Across namespaces 'no such API', 'no such scope' and 'not granted' read the same."""
+    client = view.client
+    namespace, name = asked.resource_server.split("/")
+    scopes = ", ".join(access.missing)
+    if namespace == client.namespace:
+        server = view.servers.get(asked.resource_server)
+        if server is None or not server.uid:
+            return f"No ResourceServer {name} is served in this namespace: apply one that declares {scopes}."
+        return f"ResourceServer {name} does not declare {scopes}: add it to its spec.scopes."
+    return (
+        f"Namespace {namespace} grants no {scopes} of {name}; its owner can, with a ScopeGrant there: "
+        f"{{resourceServer: {name}, scopes: [{scopes}], "
+        f"to: [{{namespace: {client.namespace}, client: {client.name}}}]}}."
+    )
+
+
+def _due(
+    view: ClientView,
+    record: ClientRecord | None,
+    current: Credential | None,
+    resolved: list[tuple[Asked, Access]],
+) -> datetime | None:
+    rotation = view.client.spec.rotation
+    return soonest(
+        current.issue_time + rotation.every if current and not rotation.suspend else None,
+        *(c.expiration_time for c in (record.credentials if record else ())),
+        *(end for _, access in resolved for end in access.granted.values()),
+        *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
+    )

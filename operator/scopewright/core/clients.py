@@ -1,0 +1,227 @@
+"""The plan for one OAuthClient: its record, its Secret, its status."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from scopewright.core.access import asked_by, default_audience
+from scopewright.core.client_status import ClientView, client_status, readiness
+from scopewright.core.credentials import (
+    SECRET_TYPE,
+    Cause,
+    Standing,
+    cause_for_new,
+    heals_after,
+    landed,
+    rotate_value,
+    settled,
+    standing,
+    with_new,
+)
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import (
+    CLIENT_LABEL,
+    ISSUE_TIME_ANNOTATION,
+    MANAGED_BY,
+    MANAGER,
+    PAUSED_ANNOTATION,
+    SEAL_ANNOTATION,
+    Deletion,
+    Desired,
+    Kept,
+    Owner,
+    Ref,
+    Write,
+    digest,
+)
+from scopewright.core.plan import NOTHING, Happening, Plan, stalled
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    ClientRecord,
+    Credential,
+    client_record_name,
+    encode,
+    rfc3339,
+)
+from scopewright.core.seal import seal
+
+SERVED_METHODS: Final = ("ClientSecret",)
+
+
+def plan_client(view: ClientView) -> Plan:
+    meta = view.client.metadata
+    if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
+        return NOTHING
+    record = view.record if view.record and view.record.uid == view.client.uid else None
+    found = standing(view.secret, view.client, record, view.seal_key, view.config.issuer)
+    current = landed(record, view.secret, view.now) if found in (Standing.SEALED, Standing.EDITED) else None
+    try:
+        step = _step(view, record, current, found)
+    except Rejected as why:
+        held = _held_back(view, record, current)
+        return held if held.writes else client_status(view, record, current, stalled(why))
+    if step.writes:
+        return step
+    return client_status(view, record, current, readiness(view.client))
+
+
+def _step(view: ClientView, record: ClientRecord | None, current: Credential | None, found: Standing) -> Plan:
+    """The next writes: none when everything is as it should be."""
+    if view.client.spec.authentication.method not in SERVED_METHODS:
+        raise Rejected("MethodNotServed", f"this release serves {', '.join(SERVED_METHODS)}: choose it")
+    if found is Standing.FOREIGN:
+        raise Rejected(
+            "SecretConflict",
+            f"Secret {view.client.secret_name} is not this client's: delete it, or choose another "
+            "spec.credentials.secretName",
+        )
+    if view.record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
+        return Plan((_record_write(view, _record(view, None, (adopted,))),), happenings=(_ADOPTED,))
+    cause = cause_for_new(view.client, record, current, found, view.now)
+    if cause:
+        return _issue(view, record, current, cause)
+    if current is None or record is None:
+        raise AssertionError("without a cause there is a current credential")
+    kept = _held_back(view, record, current).writes
+    return Plan((*kept, *_secret_drift(view, current), *_former_secrets(view, record)))
+
+
+_ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
+
+
+def _adoptable(view: ClientView) -> Credential | None:
+    """The credential of a restored Secret, unless it was revoked meanwhile."""
+    if view.secret is None:
+        return None
+    names = view.client.spec.credentials.keys
+    sha256 = view.secret.entries.get(names.client_secret) or view.secret.entries.get("client_secret")
+    issued = _instant(view.secret.annotations.get(ISSUE_TIME_ANNOTATION, ""))
+    revoked_before = view.client.spec.rotation.revoked_before
+    if sha256 is None or issued is None or (revoked_before and issued < revoked_before):
+        return None
+    return Credential(sha256, issued)
+
+
+def _issue(view: ClientView, record: ClientRecord | None, current: Credential | None, cause: Cause) -> Plan:
+    heals = heals_after(record, cause, view.now)
+    secret = view.mint()
+    new = Credential(digest(secret), view.now)
+    old = _live(view, record, current)
+    written = replace(
+        _record(view, record, with_new(old, new, current, view.now)), heals=heals, rotate=rotate_value(view.client)
+    )
+    return Plan(
+        (_record_write(view, written), _secret_write(view, new, secret.encode())),
+        happenings=(Happening(cause.reason, cause.message, warning=cause.heal),),
+    )
+
+
+def _held_back(view: ClientView, record: ClientRecord | None, current: Credential | None) -> Plan:
+    """The record's own upkeep, which no trouble with the Secret may stop: what is revoked, disabled, asked no more."""
+    if record is None:
+        return NOTHING
+    desired = _record(view, record, _live(view, record, current))
+    return Plan((_record_write(view, desired),)) if desired != record else NOTHING
+
+
+def _live(view: ClientView, record: ClientRecord | None, current: Credential | None) -> tuple[Credential, ...]:
+    rotation = view.client.spec.rotation
+    credentials = record.credentials if record else ()
+    return settled(credentials, current, rotation.revoked_before, rotation.overlap, view.now)
+
+
+def _record(view: ClientView, record: ClientRecord | None, credentials: tuple[Credential, ...]) -> ClientRecord:
+    spec = view.client.spec
+    return ClientRecord(
+        namespace=view.client.namespace,
+        name=view.client.name,
+        uid=view.client.uid,
+        method=spec.authentication.method,
+        grant_types=tuple(spec.grant_types),
+        disabled=spec.disabled or spec.authentication.method not in SERVED_METHODS,
+        credentials=credentials,
+        access=asked_by(view.client),
+        secret_name=view.client.secret_name,
+        rotate=record.rotate if record else rotate_value(view.client),
+        heals=record.heals if record else (),
+    )
+
+
+def _record_write(view: ClientView, record: ClientRecord) -> Desired:
+    name = client_record_name(record.namespace, record.name)
+    return Desired(
+        ref=Ref("Secret", view.config.namespace, name),
+        type=CLIENT_TYPE,
+        entries={ENTRY: encode(record)},
+        labels={MANAGED_BY: MANAGER},
+        replaces=view.record_object,
+    )
+
+
+def _secret_write(view: ClientView, credential: Credential, secret: bytes | Kept) -> Desired:
+    client = view.client
+    template = client.spec.credentials.secret_template
+    issue_time = rfc3339(credential.issue_time)
+    desired = Desired(
+        ref=Ref("Secret", client.namespace, client.secret_name),
+        type=SECRET_TYPE,
+        entries=_entries(view, secret),
+        labels={**template.labels, MANAGED_BY: MANAGER, CLIENT_LABEL: client.name},
+        annotations=dict(template.annotations),
+        owner=Owner("OAuthClient", client.name, client.uid),
+        replaces=view.secret,
+    )
+    sealed = seal(view.seal_key, view.config.issuer, client.client_id, issue_time, desired.digests())
+    return replace(
+        desired, annotations={**desired.annotations, ISSUE_TIME_ANNOTATION: issue_time, SEAL_ANNOTATION: sealed}
+    )
+
+
+def _entries(view: ClientView, secret: bytes | Kept) -> dict[str, bytes | Kept]:
+    """What a service needs to start with nothing else. Grants never change it: no Pod restarts because of one."""
+    names, issuer = view.client.spec.credentials.keys, view.config.issuer
+    entries: dict[str, bytes | Kept] = {
+        "type": b"oauth2",
+        "provider": b"scopewright",
+        names.client_id: view.client.client_id.encode(),
+        names.client_secret: secret,
+        names.issuer: issuer.encode(),
+        names.token_endpoint: f"{issuer}/token".encode(),
+        names.jwks_uri: f"{issuer}/jwks.json".encode(),
+    }
+    if len(asked := asked_by(view.client)) == 1:
+        namespace, name = asked[0].resource_server.split("/")
+        entries[names.scope] = " ".join(asked[0].scopes).encode()
+        entries[names.audience] = default_audience(namespace, name).encode()
+    return entries
+
+
+def _secret_drift(view: ClientView, current: Credential) -> tuple[Write, ...]:
+    """The Secret once more with the credential it has, if anything else of it is not as it should be."""
+    existing = view.secret
+    if existing is None:
+        return ()
+    where = next(name for name, sha256 in existing.entries.items() if sha256 == current.sha256)
+    desired = _secret_write(view, current, Kept(where, current.sha256))
+    same = (
+        desired.digests() == dict(existing.entries)
+        and desired.labels.items() <= existing.labels.items()
+        and desired.annotations.items() <= existing.annotations.items()
+        and view.client.uid in existing.owner_uids
+    )
+    return () if same else (desired,)
+
+
+def _former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
+    """Secrets under an earlier `secretName`, once nothing they hold is accepted any more."""
+    accepted = {c.sha256 for c in record.credentials if c.accepted_at(view.now)}
+    return tuple(Deletion(s) for s in view.former_secrets if not accepted & set(s.entries.values()))
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None

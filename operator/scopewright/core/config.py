@@ -1,0 +1,89 @@
+"""The platform's configuration: one file, read by the operator, and through the issuer record by the issuers."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+from scopewright.api.meta import parse_duration
+from scopewright.core.records import IssuerRecord
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+API_SERVER_AUDIENCES: Final = (
+    "https://kubernetes.default.svc",
+    "https://kubernetes.default.svc.cluster.local",
+    "https://kubernetes.default",
+)
+
+
+def issuer_url(value: str) -> str:
+    """The issuer's URL (RFC 8414 §2), unchanged: HTTPS except on loopback, no query, no fragment, no closing slash."""
+    parts = urlsplit(value)
+    if parts.scheme not in ("https", "http") or not parts.hostname:
+        raise ValueError(f"the issuer must be an absolute URL such as https://issuer.example.org, not {value!r}")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ValueError("the issuer must be an https URL; http is for loopback only")
+    if parts.query or parts.fragment or parts.username or value.endswith(("/", "?", "#")):
+        raise ValueError("the issuer URL must have no query, fragment, user or closing slash")
+    return value
+
+
+def _duration(value: Any) -> Any:
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_duration)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True)
+
+
+class AudiencePrefix(_Model):
+    """Audiences of their own choosing under `prefix` may be claimed by ResourceServers of these namespaces."""
+
+    prefix: str
+    namespaces: tuple[str, ...] = Field(min_length=1)
+
+
+class Config(_Model):
+    """Everything that a platform team sets, apart from where things listen."""
+
+    issuer: Annotated[str, AfterValidator(issuer_url)]
+    name: str = "default"
+    """Objects whose `spec.issuer` is another name are somebody else's."""
+    namespace: str = "scopewright-system"
+    audiences: tuple[AudiencePrefix, ...] = ()
+    reserved_audiences: tuple[str, ...] = API_SERVER_AUDIENCES
+    max_token_lifetime: Duration = timedelta(hours=1)
+    clock_skew: Duration = timedelta(seconds=60)
+    jwks_max_age: Duration = timedelta(seconds=300)
+    replica_lag: Duration = timedelta(minutes=10)
+    """The longest that an issuer replica may lag behind before a key that it does not know would sign."""
+    outage_budget: Duration = timedelta(days=7)
+    """How long issuers go on signing after a rotation that did not come."""
+    resync: Duration = timedelta(seconds=60)
+
+    @model_validator(mode="after")
+    def _within_reason(self) -> "Config":
+        if not timedelta(seconds=1) <= self.resync <= timedelta(minutes=10):
+            raise ValueError("resync must be between 1s and 10m: it bounds how long a missed deletion goes unnoticed")
+        if self.max_token_lifetime < timedelta(seconds=1):
+            raise ValueError("maxTokenLifetime must be at least 1s")
+        return self
+
+    @property
+    def key_lead(self) -> timedelta:
+        """What a key waits beside its `publishAhead`: verifiers' caches of the JWKS and the slowest replica."""
+        return self.jwks_max_age + self.replica_lag
+
+    def issuer_record(self) -> IssuerRecord:
+        return IssuerRecord(
+            issuer=self.issuer,
+            max_token_lifetime=int(self.max_token_lifetime.total_seconds()),
+            clock_skew=int(self.clock_skew.total_seconds()),
+            jwks_max_age=int(self.jwks_max_age.total_seconds()),
+        )

@@ -1,0 +1,122 @@
+"""The plan for one ScopeGrant (a status, nothing else), and what a grant means to the resource server's record."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
+from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
+from scopewright.core.access import asked_by
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import PAUSED_ANNOTATION
+from scopewright.core.plan import NOTHING, Happening, Plan, Said, as_json, ready, settle, stalled, with_history
+from scopewright.core.records import Granted
+
+Labels = Mapping[str, str]
+
+
+def in_force(grant: ScopeGrant, now: datetime) -> bool:
+    end = grant.spec.expiration_time
+    return grant.metadata.deletion_timestamp is None and (end is None or now < end)
+
+
+def selects(selector: NamespaceSelector, labels: Labels) -> bool:
+    """Whether the selector, which is never empty, matches a namespace with these labels."""
+    if any(labels.get(key) != value for key, value in (selector.match_labels or {}).items()):
+        return False
+    for e in selector.match_expressions or ():
+        value, values = labels.get(e.key), e.values or ()
+        matched = {
+            "In": value in values,
+            "NotIn": value not in values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }[e.operator]
+        if not matched:
+            return False
+    return bool(selector.match_labels or selector.match_expressions)
+
+
+def granted_by(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[str, Labels]) -> Granted:
+    """The grant as the issuer obeys it: selectors resolved to namespaces, unknown scopes left out."""
+    known = frozenset(declared)
+    clients: set[str] = set()
+    named: set[str] = set()
+    for to in grant.spec.to:
+        if to.namespace and to.client:
+            clients.add(f"{to.namespace}.{to.client}")
+        elif to.namespace:
+            named.add(to.namespace)
+        elif to.namespace_selector:
+            named.update(name for name, labels in namespaces.items() if selects(to.namespace_selector, labels))
+    return Granted(
+        scopes=tuple(s for s in grant.spec.scopes if s in known),
+        clients=tuple(sorted(clients)),
+        namespaces=tuple(sorted(named)),
+        everybody=any(to.all_namespaces for to in grant.spec.to),
+        not_after=grant.spec.expiration_time,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GrantView:
+    """All that the status of one grant depends on. `clients` are those that ask for its resource server."""
+
+    grant: ScopeGrant
+    server: ResourceServer | None
+    clients: tuple[OAuthClient, ...]
+    namespaces: Mapping[str, Labels]
+    now: datetime
+    happened: tuple[Happening, ...] = ()
+
+
+def plan_grant(view: GrantView) -> Plan:
+    grant = view.grant
+    if grant.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or grant.metadata.deletion_timestamp:
+        return NOTHING
+    count = _granted_to(view)
+    previous = grant.status
+    said = _said(view, count)
+    generation = grant.metadata.generation
+    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    status = ScopeGrantStatus(
+        observed_generation=generation,
+        granted_to=count,
+        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        conditions=conditions,
+    )
+    end = grant.spec.expiration_time
+    return Plan(status=as_json(status), happenings=changes, due=end if end and view.now < end else None)
+
+
+def _said(view: GrantView, count: int) -> tuple[Said, ...]:
+    spec = view.grant.spec
+    if not in_force(view.grant, view.now):
+        return stalled(
+            Rejected("Expired", f"ended at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
+        )
+    if view.server is None:
+        message = f"no ResourceServer {spec.resource_server} in this namespace: apply it, or correct the name"
+        return stalled(Rejected("ResourceServerNotFound", message))
+    declared = {s.name for s in view.server.spec.scopes}
+    if unknown := [s for s in spec.scopes if s not in declared]:
+        message = (
+            f"ResourceServer {spec.resource_server} declares no {', '.join(unknown)}: declare it there, or take it out "
+            "here; the other scopes are granted"
+        )
+        return stalled(Rejected("UnknownScope", message))
+    return ready("InForce", f"{', '.join(spec.scopes)} of {spec.resource_server}: {count} clients that ask have it")
+
+
+def _granted_to(view: GrantView) -> int:
+    """How many clients of other namespaces ask for something that this grant gives them."""
+    if view.server is None or not in_force(view.grant, view.now):
+        return 0
+    granted = granted_by(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
+    key = f"{view.grant.namespace}/{view.grant.spec.resource_server}"
+    return sum(1 for client in view.clients if _gives(granted, key, client))
+
+
+def _gives(granted: Granted, key: str, client: OAuthClient) -> bool:
+    reached = granted.everybody or client.namespace in granted.namespaces or client.client_id in granted.clients
+    return reached and any(a.resource_server == key and set(a.scopes) & set(granted.scopes) for a in asked_by(client))

@@ -1,0 +1,59 @@
+"""What one installation has beside its objects: the issuer record, the seal key, a first SigningKey."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from scopewright.api import API_VERSION
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
+from scopewright.core.records import ENTRY, ISSUER_NAME, RECORD_LABEL, SEAL_KEY_NAME, SEAL_KEY_TYPE, encode
+from scopewright.core.seal import KEY_BYTES
+
+SEAL_KEY_ENTRY: Final = "key"
+DEFAULT_SIGNING_KEY: Final = "default"
+
+
+def issuer_ref(config: Config) -> Ref:
+    return Ref("ConfigMap", config.namespace, ISSUER_NAME)
+
+
+def seal_key_ref(config: Config) -> Ref:
+    return Ref("Secret", config.namespace, SEAL_KEY_NAME)
+
+
+def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
+    """The issuer record, if it is not as the configuration has it: the one source that issuers read."""
+    content = encode(config.issuer_record())
+    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "issuer"}
+    if existing and dict(existing.entries) == {ENTRY: digest(content)} and labels.items() <= existing.labels.items():
+        return None
+    return Desired(issuer_ref(config), entries={ENTRY: content}, labels=labels, replaces=existing)
+
+
+def plan_seal_key(config: Config, key: bytes) -> Desired:
+    """The operator's key for seals, made once. Whoever loses it loses adoption after a restore, and nothing else."""
+    return Desired(
+        seal_key_ref(config), type=SEAL_KEY_TYPE, entries={SEAL_KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER}
+    )
+
+
+def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:
+    key = entries.get(SEAL_KEY_ENTRY, b"")
+    if existing.type != SEAL_KEY_TYPE or len(key) < KEY_BYTES:
+        raise Rejected("SealKeyConflict", f"{existing.ref} is not a seal key of ours: delete it, and one is made")
+    return key
+
+
+def default_signing_key(config: Config) -> dict[str, Any]:
+    """The SigningKey that an install needs, so that there is no second step."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "SigningKey",
+        "metadata": {
+            "name": DEFAULT_SIGNING_KEY,
+            "namespace": config.namespace,
+            "labels": {MANAGED_BY: MANAGER},
+        },
+        "spec": {"issuer": config.name},
+    }

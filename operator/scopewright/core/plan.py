@@ -1,0 +1,109 @@
+"""A plan: what to write, in this order, what to say, and when to look again. It is data, and doing it is elsewhere."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from scopewright.api.meta import MAX_HISTORY, Condition, HistoryEntry, Model
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Write
+
+
+@dataclass(frozen=True, slots=True)
+class Happening:
+    """Something that happened once: an event, and a line of the object's history."""
+
+    reason: str
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """`writes` come in this order, each only after the one before succeeded; then everything is planned anew.
+
+    A plan without writes has the status (camelCase, as it belongs into the object; None leaves it alone). `due` is
+    when time alone changes the plan.
+    """
+
+    writes: tuple[Write, ...] = ()
+    status: dict[str, Any] | None = None
+    happenings: tuple[Happening, ...] = ()
+    due: datetime | None = None
+
+
+NOTHING: Final = Plan()
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a condition says now."""
+
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def ready(reason: str, message: str) -> tuple[Said, ...]:
+    return (Said("Ready", "True", reason, message),)
+
+
+def waiting(reason: str, message: str) -> tuple[Said, ...]:
+    """Not ready, and time or another object will help."""
+    return (Said("Ready", "False", reason, message),)
+
+
+def stalled(why: Rejected) -> tuple[Said, ...]:
+    """Not ready, and only the user can help: kstatus and Argo CD then say failed instead of waiting for ever."""
+    return (Said("Ready", "False", why.reason, why.message), Said("Stalled", "True", why.reason, why.message))
+
+
+def settle(
+    said: Iterable[Said], previous: Sequence[Condition], generation: int | None, now: datetime
+) -> tuple[list[Condition], tuple[Happening, ...]]:
+    """The conditions, each with the time of its last change of status, and the changes that are worth an event."""
+    before = {c.type: c for c in previous}
+    conditions: list[Condition] = []
+    changes: list[Happening] = []
+    for s in said:
+        old = before.get(s.type)
+        same = old is not None and old.status == s.status
+        conditions.append(
+            Condition(
+                type=s.type,
+                status=s.status,
+                reason=s.reason,
+                message=s.message,
+                observed_generation=generation,
+                last_transition_time=old.last_transition_time if old and same else now.replace(microsecond=0),
+            )
+        )
+        if _worth_telling(s, old):
+            changes.append(Happening(s.reason, s.message, warning=s.status == "False"))
+    return conditions, tuple(changes)
+
+
+def _worth_telling(said: Said, old: Condition | None) -> bool:
+    if said.type == "Stalled":
+        return False
+    if said.status == "True":
+        return old is not None and old.status == "False"
+    return old is None or (old.status, old.reason) != (said.status, said.reason)
+
+
+def with_history(
+    previous: Sequence[HistoryEntry], happenings: Iterable[Happening], now: datetime
+) -> list[HistoryEntry]:
+    """The last ten things that happened, oldest first."""
+    new = [HistoryEntry(time=now.replace(microsecond=0), reason=h.reason, message=h.message) for h in happenings]
+    return [*previous, *new][-MAX_HISTORY:]
+
+
+def as_json(status: Model) -> dict[str, Any]:
+    return status.to_dict()
+
+
+def soonest(*instants: datetime | None) -> datetime | None:
+    return min((i for i in instants if i is not None), default=None)

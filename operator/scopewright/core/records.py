@@ -1,0 +1,217 @@
+"""The records: what the operator writes into the issuer's namespace and the issuer obeys.
+
+One Secret for each client and each signing key, one ConfigMap for each resource server, one for the issuer itself.
+A record is found by its type and its exact name, and carries the UID of the object it was made for: a name is not an
+identity. The JSON is camelCase, its instants RFC 3339 in UTC; `decode` refuses anything malformed with `Rejected`.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal, TypeVar
+
+from pydantic import AliasGenerator, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from scopewright.core.failures import Rejected
+
+ENTRY: Final = "record.json"
+PRIVATE_KEY_ENTRY: Final = "private.pem"
+
+CLIENT_TYPE: Final = "scopewright.dev/client-record"
+SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
+SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
+
+RECORD_LABEL: Final = "scopewright.dev/record"
+"""On ConfigMaps, which have no type: `resource-server` or `issuer`. It selects; the name and the content prove."""
+
+ISSUER_NAME: Final = "scopewright-issuer"
+SEAL_KEY_NAME: Final = "scopewright-seal"
+
+
+def rfc3339(instant: datetime) -> str:
+    """`2026-11-22T10:00:00Z`, with microseconds where there are any."""
+    utc = instant.astimezone(UTC)
+    return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
+
+_CONFIG = ConfigDict(
+    alias_generator=AliasGenerator(alias=to_camel), validate_by_name=True, validate_by_alias=True, extra="ignore"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A secret that the issuer accepts, as its SHA-256 (hex). Without `expiration_time` it does not end by itself."""
+
+    __pydantic_config__ = _CONFIG
+
+    sha256: str
+    issue_time: Instant
+    expiration_time: Instant | None = None
+
+    def accepted_at(self, now: datetime) -> bool:
+        return self.expiration_time is None or now < self.expiration_time
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The scopes that a client asks for at one resource server, which `resource_server` names `<namespace>/<name>`."""
+
+    __pydantic_config__ = _CONFIG
+
+    resource_server: str
+    scopes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ClientRecord:
+    """Who a client is, how it proves that, and what it asks for."""
+
+    __pydantic_config__ = _CONFIG
+
+    namespace: str
+    name: str
+    uid: str
+    method: Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"] = "ClientSecret"
+    grant_types: tuple[str, ...] = ("client_credentials",)
+    disabled: bool = False
+    credentials: tuple[Credential, ...] = ()
+    access: tuple[Asked, ...] = ()
+    secret_name: str = ""
+    rotate: str = ""
+    """The value of the annotation `scopewright.dev/rotate` that was acted on last."""
+    heals: tuple[Instant, ...] = ()
+    """When credentials were made because a Secret was edited or gone, within the last hour."""
+    version: Literal[1] = 1
+
+    @property
+    def client_id(self) -> str:
+        return f"{self.namespace}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """One ScopeGrant, resolved: these scopes to these clients (`<namespace>.<name>`), namespaces, or everybody."""
+
+    __pydantic_config__ = _CONFIG
+
+    scopes: tuple[str, ...]
+    clients: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    everybody: bool = False
+    not_after: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceServerRecord:
+    """What an API declares and its owner grants. `lifetime` is in seconds.
+
+    Without `uid` the ResourceServer is gone and only its claim on `audience` is left; without `audience` the issuer
+    serves nothing for it. `held` are the audiences it had before: nobody else may claim them.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    namespace: str
+    name: str
+    uid: str
+    audience: str
+    held: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    served_by: tuple[str, ...] = ()
+    lifetime: int = 600
+    signing_key: str = "default"
+    scopes_list_claim: bool = False
+    grants: tuple[Granted, ...] = ()
+    version: Literal[1] = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """One key of a SigningKey and the instants it obeys; they are there from when the JWKS first held it.
+
+    `jwk` is the public key with `kid`, `alg` and `use`. Nothing is signed before `signing_start_time` or from
+    `signing_end_time` on, and no token expires after `verification_end_time`. A `revoked_time` ends all of it.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    kid: str
+    signing_key: str
+    algorithm: str
+    config_map: str
+    jwk: dict[str, str]
+    creation_time: Instant
+    at_once: bool = False
+    """It signs as soon as it is published: the first key of all, or one made in an emergency."""
+    signing_start_time: Instant | None = None
+    signing_end_time: Instant | None = None
+    verification_end_time: Instant | None = None
+    revoked_time: Instant | None = None
+    version: Literal[1] = 1
+
+    def signs_at(self, now: datetime) -> bool:
+        if self.revoked_time or self.signing_start_time is None or self.signing_end_time is None:
+            return False
+        return self.signing_start_time <= now < self.signing_end_time
+
+    def published_at(self, now: datetime) -> bool:
+        """Whether it belongs in the JWKS."""
+        return self.revoked_time is None and (self.verification_end_time is None or now < self.verification_end_time)
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerRecord:
+    """What operator and issuers must agree on; its only source is the operator's configuration. Seconds throughout."""
+
+    __pydantic_config__ = _CONFIG
+
+    issuer: str
+    max_token_lifetime: int = 3600
+    clock_skew: int = 60
+    jwks_max_age: int = 300
+    version: Literal[1] = 1
+
+
+Record = ClientRecord | ResourceServerRecord | KeyRecord | IssuerRecord
+R = TypeVar("R", ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord)
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord)
+}
+
+
+def encode(record: Record) -> bytes:
+    """The record as JSON, the same bytes for the same record."""
+    return _ADAPTERS[type(record)].dump_json(record, by_alias=True, exclude_none=True)
+
+
+def decode(kind: type[R], data: bytes) -> R:
+    """The record that `data` holds, or `Rejected`; the message never repeats the data."""
+    try:
+        record: R = _ADAPTERS[kind].validate_json(data)
+    except ValidationError as error:
+        where = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors(include_input=False)[:3])
+        raise Rejected("MalformedRecord", f"not a {kind.__name__}: {where}") from None
+    return record
+
+
+def client_record_name(namespace: str, name: str) -> str:
+    """Unique, because neither a namespace nor a client's name has a dot in it."""
+    return f"client.{namespace}.{name}"
+
+
+def resource_server_record_name(namespace: str, name: str) -> str:
+    return f"resourceserver.{namespace}.{name}"
+
+
+def key_record_name(kid: str) -> str:
+    """A `kid` is case-sensitive, an object's name is not: hence the hash."""
+    return f"signingkey.{hashlib.sha256(kid.encode()).hexdigest()[:32]}"

@@ -1,0 +1,182 @@
+"""The plan for one ResourceServer: its record, which is the claim on its audience too, and its status."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from scopewright.api import ResourceServer, ScopeGrant
+from scopewright.api.resourceserver import ResourceServerStatus
+from scopewright.core.audiences import check_audience, check_claim
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.grants import Labels, granted_by, in_force
+from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref
+from scopewright.core.plan import (
+    NOTHING,
+    Happening,
+    Plan,
+    Said,
+    as_json,
+    ready,
+    settle,
+    soonest,
+    stalled,
+    waiting,
+    with_history,
+)
+from scopewright.core.records import (
+    ENTRY,
+    RECORD_LABEL,
+    Granted,
+    ResourceServerRecord,
+    encode,
+    resource_server_record_name,
+)
+
+MAX_HELD: Final = 16
+
+
+@dataclass(frozen=True, slots=True)
+class ServerView:
+    """All that the plan for one resource server depends on.
+
+    `claims` maps every audience that a record holds to `<namespace>/<name>`; `signing` are the SigningKeys that have
+    a key which signs now.
+    """
+
+    server: ResourceServer
+    record: ResourceServerRecord | None
+    record_object: Existing | None
+    grants: tuple[ScopeGrant, ...]
+    namespaces: Mapping[str, Labels]
+    claims: Mapping[str, str]
+    signing: frozenset[str]
+    config: Config
+    now: datetime
+    happened: tuple[Happening, ...] = ()
+
+
+def plan_server(view: ServerView) -> Plan:
+    meta = view.server.metadata
+    if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
+        return NOTHING
+    audience, refusal = _audience(view)
+    desired = _record(view, audience) if audience or view.record else None
+    if desired and desired != view.record:
+        return Plan((_write(view, desired),))
+    return _status(view, audience, _said(view, refusal))
+
+
+def plan_server_gone(record: ResourceServerRecord, existing: Existing, config: Config) -> Plan:
+    """Nothing is served any more; the claim on the audience stays until the platform deletes the record."""
+    tombstone = replace(record, uid="", scopes=(), served_by=(), grants=())
+    return Plan((_written(tombstone, existing, config),)) if tombstone != record else NOTHING
+
+
+def _audience(view: ServerView) -> tuple[str, Rejected | None]:
+    """The audience to serve, and why it is not the one that is asked for: then the one it has already goes on."""
+    wanted = view.server.effective_audience
+    try:
+        _check(view, wanted)
+    except Rejected as why:
+        return _still_allowed(view), why
+    return wanted, None
+
+
+def _check(view: ServerView, audience: str) -> None:
+    check_audience(audience, view.server.namespace, view.server.name, view.config)
+    check_claim(audience, f"{view.server.namespace}/{view.server.name}", view.claims)
+    if len(_held(view, audience)) > MAX_HELD:
+        message = f"it has held {MAX_HELD} audiences already: ask the platform team to release some of them"
+        raise Rejected("AudienceNotAllowed", message)
+
+
+def _still_allowed(view: ServerView) -> str:
+    if view.record is None or not view.record.audience:
+        return ""
+    try:
+        _check(view, view.record.audience)
+    except Rejected:
+        return ""
+    return view.record.audience
+
+
+def _held(view: ServerView, audience: str) -> tuple[str, ...]:
+    if view.record is None:
+        return ()
+    before = (*view.record.held, view.record.audience)
+    return tuple(dict.fromkeys(a for a in before if a and a != audience))
+
+
+def _record(view: ServerView, audience: str) -> ResourceServerRecord:
+    spec = view.server.spec
+    declared = tuple(s.name for s in spec.scopes)
+    grants = [granted_by(g, declared, view.namespaces) for g in view.grants if in_force(g, view.now)]
+    lifetime = min(spec.tokens.lifetime, view.config.max_token_lifetime)
+    return ResourceServerRecord(
+        namespace=view.server.namespace,
+        name=view.server.name,
+        uid=view.server.uid,
+        audience=audience,
+        held=_held(view, audience),
+        scopes=declared,
+        served_by=tuple(f"{view.server.namespace}.{client}" for client in spec.served_by),
+        lifetime=int(lifetime.total_seconds()),
+        signing_key=spec.tokens.signing_key,
+        scopes_list_claim=spec.tokens.scopes_list_claim,
+        grants=tuple(sorted((g for g in grants if g.scopes and _anybody(g)), key=encode_granted)),
+    )
+
+
+def _anybody(granted: Granted) -> bool:
+    return granted.everybody or bool(granted.clients or granted.namespaces)
+
+
+def encode_granted(granted: Granted) -> tuple[object, ...]:
+    """An order that does not depend on the order in which grants are listed."""
+    ends = granted.not_after.isoformat() if granted.not_after else ""
+    return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
+
+
+def _write(view: ServerView, record: ResourceServerRecord) -> Desired:
+    return _written(record, view.record_object, view.config)
+
+
+def _written(record: ResourceServerRecord, existing: Existing | None, config: Config) -> Desired:
+    return Desired(
+        ref=Ref("ConfigMap", config.namespace, resource_server_record_name(record.namespace, record.name)),
+        entries={ENTRY: encode(record)},
+        labels={MANAGED_BY: MANAGER, RECORD_LABEL: "resource-server"},
+        replaces=existing,
+    )
+
+
+def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
+    spec, config = view.server.spec, view.config
+    if refusal:
+        return stalled(refusal)
+    if spec.tokens.lifetime > config.max_token_lifetime:
+        message = (
+            f"spec.tokens.lifetime is over the platform's maximum, which holds instead: {config.max_token_lifetime}"
+        )
+        return stalled(Rejected("LifetimeTooLong", message))
+    if spec.tokens.signing_key not in view.signing:
+        message = f"SigningKey {spec.tokens.signing_key} has no key that signs yet: no token can be had for this API"
+        return waiting("SigningKeyNotReady", message)
+    return ready("Served", f"the issuer serves tokens for {view.server.effective_audience}")
+
+
+def _status(view: ServerView, audience: str, said: tuple[Said, ...]) -> Plan:
+    server, previous = view.server, view.server.status
+    generation = server.metadata.generation
+    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    current = [g for g in view.grants if in_force(g, view.now)]
+    status = ResourceServerStatus(
+        observed_generation=generation,
+        audience=audience or None,
+        grants=len(current),
+        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        conditions=conditions,
+    )
+    return Plan(status=as_json(status), happenings=changes, due=soonest(*(g.spec.expiration_time for g in current)))

@@ -1,0 +1,286 @@
+"""The plan for one SigningKey: its keys' records, the JWKS that publishes them, its status."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scopewright.api import SigningKey
+from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.keys import KeyState, Timing, active, published, revoked, state, successor_due
+from scopewright.core.objects import (
+    MANAGED_BY,
+    MANAGER,
+    PAUSED_ANNOTATION,
+    Deletion,
+    Desired,
+    Existing,
+    Kept,
+    Ref,
+    Write,
+    digest,
+)
+from scopewright.core.plan import (
+    NOTHING,
+    Happening,
+    Plan,
+    Said,
+    as_json,
+    ready,
+    settle,
+    soonest,
+    stalled,
+    waiting,
+    with_history,
+)
+from scopewright.core.records import (
+    ENTRY,
+    PRIVATE_KEY_ENTRY,
+    SIGNING_KEY_TYPE,
+    KeyRecord,
+    encode,
+    key_record_name,
+)
+
+JWKS_ENTRY: Final = "jwks.json"
+
+
+@dataclass(frozen=True, slots=True)
+class FreshKey:
+    """A new key pair: the public JWK with `kid`, `alg` and `use`, and the private key as PKCS#8 PEM."""
+
+    jwk: dict[str, str]
+    pem: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A key's record as it exists; `intact` tells that its private key is there and is the right one."""
+
+    record: KeyRecord
+    existing: Existing
+    intact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class SigningView:
+    """All that the plan for one SigningKey depends on. `keys` are those of every SigningKey, deleted ones too."""
+
+    name: str
+    key: SigningKey | None
+    keys: tuple[HeldKey, ...]
+    jwks: Existing | None
+    config: Config
+    now: datetime
+    make_key: Callable[[str], FreshKey]
+    happened: tuple[Happening, ...] = ()
+
+    @property
+    def own(self) -> tuple[HeldKey, ...]:
+        return tuple(k for k in self.keys if k.record.signing_key == self.name)
+
+    @property
+    def usable(self) -> tuple[KeyRecord, ...]:
+        """Keys that sign now or will."""
+        return tuple(k.record for k in self.own if k.intact and _has_future(k.record, self.now))
+
+
+def plan_signing_key(view: SigningView) -> Plan:
+    key = view.key
+    if key and (key.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or key.metadata.deletion_timestamp):
+        return NOTHING
+    try:
+        step = _step(view)
+    except Rejected as why:
+        return _status(view, stalled(why))
+    if step.writes:
+        return step
+    return _status(view, _said(view))
+
+
+def config_map_of(view: SigningView) -> str | None:
+    """The ConfigMap that publishes this SigningKey; a deleted one's keys stay where they are."""
+    if view.key:
+        return view.key.spec.jwks.config_map_name
+    return next((k.record.config_map for k in view.own), None)
+
+
+def _step(view: SigningView) -> Plan:
+    """The next writes, one stage at a time: a key is not in the JWKS before its record is there, nor signs before."""
+    if view.key and view.key.namespace != view.config.namespace:
+        message = f"a SigningKey belongs into the issuer's namespace, {view.config.namespace}: apply it there"
+        raise Rejected("WrongNamespace", message)
+    if writes := _revocations(view):
+        return Plan(writes, happenings=(_revocation_told(len(writes)),))
+    if view.key and (fresh := _fresh(view, view.key)):
+        return fresh
+    return Plan(_publication(view) or _instants(view) or _removals(view))
+
+
+def _revocations(view: SigningView) -> tuple[Write, ...]:
+    before = view.key.spec.revoked_before if view.key else None
+    if before is None:
+        return ()
+    old = [k for k in view.own if k.record.creation_time < before and k.record.revoked_time is None]
+    return tuple(_rewrite(k, revoked(k.record, view.now), private=False) for k in old)
+
+
+def _revocation_told(count: int) -> Happening:
+    message = (
+        f"{count} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch the JWKS "
+        "again, and a fresh key signs at once"
+    )
+    return Happening("KeysRevoked", message, warning=True)
+
+
+def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
+    """A first key, one in an emergency, or the successor in time."""
+    usable = view.usable
+    if not usable:
+        emergency = bool(view.own) or (bool(key.spec.revoked_before) and bool(view.keys))
+        return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
+    due = successor_due(usable, Timing.of(key, view.config))
+    if due is None or view.now < due:
+        return None
+    return _creation(view, key, at_once=False, emergency=False)
+
+
+def _first_of_all(view: SigningView) -> bool:
+    """No other key was ever published, or nothing is left of any: nothing that verifiers could fall back on."""
+    return not view.keys
+
+
+def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: bool) -> Plan:
+    fresh = view.make_key(key.spec.algorithm)
+    record = KeyRecord(
+        kid=fresh.jwk["kid"],
+        signing_key=view.name,
+        algorithm=key.spec.algorithm,
+        config_map=key.spec.jwks.config_map_name,
+        jwk=fresh.jwk,
+        creation_time=view.now,
+        at_once=at_once,
+    )
+    write = Desired(
+        ref=Ref("Secret", view.config.namespace, key_record_name(record.kid)),
+        type=SIGNING_KEY_TYPE,
+        entries={ENTRY: encode(record), PRIVATE_KEY_ENTRY: fresh.pem},
+        labels={MANAGED_BY: MANAGER},
+    )
+    told = (
+        Happening(
+            "EmergencyKey",
+            f"key {record.kid} signs at once, because no other can: verifiers that cached the JWKS refuse its tokens "
+            "until they fetch it again",
+            warning=True,
+        )
+        if emergency
+        else Happening("KeyCreated", f"key {record.kid} is made and will be published ahead of its use")
+    )
+    return Plan((write,), happenings=(told,))
+
+
+def jwks(keys: tuple[HeldKey, ...], config_map: str, now: datetime) -> bytes:
+    """The union of what shares the ConfigMap, oldest first: the same bytes for the same keys."""
+    records = [k.record for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
+    ordered = sorted(records, key=lambda r: (r.creation_time, r.kid))
+    return json.dumps({"keys": [r.jwk for r in ordered]}, indent=1, sort_keys=True).encode()
+
+
+def _publication(view: SigningView) -> tuple[Write, ...]:
+    name = config_map_of(view)
+    if name is None:
+        return ()
+    if view.jwks and view.jwks.labels.get(MANAGED_BY) != MANAGER:
+        message = f"ConfigMap {name} is not ours: delete it, or choose another spec.jwks.configMapName"
+        raise Rejected("ConfigMapConflict", message)
+    content = jwks(view.keys, name, view.now)
+    if view.jwks and dict(view.jwks.entries) == {JWKS_ENTRY: digest(content)}:
+        return ()
+    ref = Ref("ConfigMap", view.config.namespace, name)
+    return (Desired(ref=ref, entries={JWKS_ENTRY: content}, labels={MANAGED_BY: MANAGER}, replaces=view.jwks),)
+
+
+def _instants(view: SigningView) -> tuple[Write, ...]:
+    """The three instants of each key that the JWKS now holds for the first time; a longer promise where one is due."""
+    if view.key is None:
+        return ()
+    timing = Timing.of(view.key, view.config)
+    new = [k for k in view.own if k.record.revoked_time is None and k.record.signing_start_time is None]
+    return tuple(_rewrite(k, published(k.record, timing, view.now), private=True) for k in new)
+
+
+def _rewrite(key: HeldKey, record: KeyRecord, *, private: bool) -> Desired:
+    entries: dict[str, bytes | Kept] = {ENTRY: encode(record)}
+    if private and (pem := key.existing.entries.get(PRIVATE_KEY_ENTRY)):
+        entries[PRIVATE_KEY_ENTRY] = Kept(PRIVATE_KEY_ENTRY, pem)
+    return Desired(
+        ref=key.existing.ref,
+        type=SIGNING_KEY_TYPE,
+        entries=entries,
+        labels={MANAGED_BY: MANAGER},
+        replaces=key.existing,
+    )
+
+
+def _removals(view: SigningView) -> tuple[Write, ...]:
+    """Records of keys that no valid token can name any more; a revoked one stays as long as it would have verified."""
+    return tuple(
+        Deletion(k.existing)
+        for k in view.own
+        if k.record.verification_end_time and view.now >= k.record.verification_end_time
+    )
+
+
+def _has_future(record: KeyRecord, now: datetime) -> bool:
+    return record.revoked_time is None and (record.signing_end_time is None or now < record.signing_end_time)
+
+
+def _said(view: SigningView) -> tuple[Said, ...]:
+    signing = active(view.usable, view.now)
+    if signing:
+        return ready("Signing", f"key {signing.kid} signs")
+    start = min((r.signing_start_time for r in view.usable if r.signing_start_time), default=None)
+    return waiting("Publishing", f"the first key signs at {start:%FT%TZ}, when every verifier can know it")
+
+
+def _status(view: SigningView, said: tuple[Said, ...]) -> Plan:
+    if view.key is None:
+        return Plan(due=_due(view))
+    previous, generation = view.key.status, view.key.metadata.generation
+    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    shown = [k.record for k in view.own if k.record.published_at(view.now)]
+    status = SigningKeyStatus(
+        observed_generation=generation,
+        keys=[_key_status(r, view) for r in sorted(shown, key=lambda r: r.creation_time)],
+        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        conditions=conditions,
+    )
+    return Plan(status=as_json(status), happenings=changes, due=_due(view))
+
+
+def _key_status(record: KeyRecord, view: SigningView) -> KeyStatus:
+    return KeyStatus(
+        kid=record.kid,
+        state=state(record, view.usable, view.now).value,
+        signing_start_time=record.signing_start_time,
+        signing_end_time=record.signing_end_time,
+        verification_end_time=record.verification_end_time,
+    )
+
+
+def _due(view: SigningView) -> datetime | None:
+    ahead = [
+        t
+        for k in view.own
+        for t in (k.record.signing_start_time, k.record.signing_end_time, k.record.verification_end_time)
+        if t and view.now < t
+    ]
+    successor = successor_due(view.usable, Timing.of(view.key, view.config)) if view.key and view.usable else None
+    return soonest(*ahead, successor)
+
+
+__all__ = ["FreshKey", "HeldKey", "KeyState", "SigningView", "config_map_of", "jwks", "plan_signing_key"]

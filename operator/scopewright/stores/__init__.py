@@ -1,0 +1,72 @@
+"""Where objects live: a Kubernetes API server, or a directory, behind one small interface."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
+
+__all__ = ["Change", "Entries", "Reader", "Selection", "Snapshot", "Store"]
+
+Entries = Mapping[str, bytes]
+"""The content of a Secret or ConfigMap, by entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What to follow: one kind, in one namespace (None: in all), with all of these labels."""
+
+    kind: OwnedKind
+    namespace: str | None = None
+    labels: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An object of the selection is there (or `gone`). `entries` are handed over once and kept by nobody here."""
+
+    existing: Existing
+    entries: Entries
+    gone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The list is complete: what was followed before and is not among `refs` is gone. Sent after each (re-)list.
+
+    With `version`, the resourceVersion of the list, that is not so for what is newer than the list.
+    """
+
+    refs: frozenset[Ref]
+    version: str = ""
+
+
+class Reader(Protocol):
+    """What an issuer needs of a store."""
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        """The object as it is this moment, or None. `Rejected` names a right that is missing; else `Unavailable`."""
+        ...
+
+    def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+        """Everything selected, then every change, for ever: errors are met with patience, silence with a new list."""
+        ...
+
+
+class Store(Reader, Protocol):
+    """What the controller needs beside that. A write that meets another's raises `Conflict`."""
+
+    async def write(self, desired: Desired) -> Existing:
+        """Create, or replace exactly `desired.replaces`, keeping labels and annotations that are not ours."""
+        ...
+
+    async def delete(self, deletion: Deletion) -> None: ...
+
+    async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Replace the status under the manifest's resourceVersion; the object as it is then."""
+        ...
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
+        ...

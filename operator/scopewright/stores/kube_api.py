@@ -1,0 +1,205 @@
+"""Requests to a Kubernetes API server: JSON in, JSON out, and every failure as `Rejected`, `Unavailable` or `Conflict`.
+
+`kubernetes.aio` brings configuration, TLS, authentication and connections; its generated models are left aside, which
+halves the cost of a request.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client import ApiClient, Configuration
+
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+
+REQUEST_TIMEOUT: Final = 30.0
+"""Seconds. A write that has not been answered by then will not arrive any more."""
+WATCH_SILENCE: Final = 150.0
+"""Seconds without a line, not even a bookmark, after which a watch counts as broken."""
+
+
+class NotFound(Exception):
+    """404. `named` tells that the answer speaks of this very object, not of a kind that is not served."""
+
+    def __init__(self, message: str, *, named: bool) -> None:
+        super().__init__(message)
+        self.named = named
+
+
+class Gone(Exception):
+    """410: the version to go on from is too old; list again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom we talk to which server, for others who connect by themselves."""
+
+    host: str
+    ca_file: str | None
+    insecure: bool
+    certificate_file: str | None
+    key_file: str | None
+    token: str | None = field(repr=False)
+
+
+class Api:
+    """One API server, as whoever the kubeconfig or the mounted ServiceAccount says."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self._client = client
+        self.host: str = client.configuration.host
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        return await self.request("GET", path, query=query)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> dict[str, Any]:
+        async with self._response(method, path, query, body, timeout) as response:
+            data = await _read(response)
+            content: dict[str, Any] = _json(data)
+            if response.status >= 400:
+                raise _failure(response, content, f"{method} {path}")
+            return content
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The watch's events until the server ends it. `Gone` where the version is too old."""
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SILENCE)
+        async with self._response("GET", path, {**query, "watch": "1"}, None, timeout) as response:
+            if response.status >= 400:
+                raise _failure(response, _json(await _read(response)), f"WATCH {path}")
+            async for line in _lines(response):
+                event: dict[str, Any] = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    status = event["object"]
+                    if status.get("code") == 410:
+                        raise Gone(status.get("message", ""))
+                    raise Unavailable(f"watch of {path}: {status.get('message', 'error')}")
+                yield event
+
+    def identity(self) -> Identity:
+        """As it is now: a mounted token is read again by whoever loads it."""
+        c = self._client.configuration
+        bearer = c.api_key.get("BearerToken", "")
+        return Identity(
+            host=c.host,
+            ca_file=c.ssl_ca_cert,
+            insecure=not c.verify_ssl,
+            certificate_file=c.cert_file,
+            key_file=c.key_file,
+            token=bearer.removeprefix("Bearer ").removeprefix("bearer ") or None,
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    @asynccontextmanager
+    async def _response(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: Any
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "scopewright"}
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer = await self._client.call_api(
+                method, url, header_params=headers, body=body, _request_timeout=timeout
+            )
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(self.host, error) from None
+        response: aiohttp.ClientResponse = answer.response
+        try:
+            yield response
+        finally:
+            response.release() if response.content.at_eof() else response.close()
+
+
+async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -> Api:
+    """The API server of a kubeconfig file (default: `KUBECONFIG`, `~/.kube/config`) or of the Pod we run in."""
+    configuration = Configuration()
+    try:
+        if in_cluster:
+            kube_config.load_incluster_config(client_configuration=configuration)
+        else:
+            file = str(kubeconfig) if kubeconfig else None
+            await kube_config.load_kube_config(config_file=file, client_configuration=configuration)
+    except (kube_config.ConfigException, OSError) as error:
+        raise Rejected(
+            "NoKubeconfig",
+            f"no cluster to talk to ({_first_line(error)}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
+            "with a ServiceAccount",
+        ) from None
+    configuration.connection_pool_maxsize = 64
+    configuration.retries = None
+    return Api(ApiClient(configuration))
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    try:
+        return await response.read()
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(response.url.host or "", error) from None
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    rest = b""
+    try:
+        async for chunk in response.content.iter_any():
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line:
+                    yield line
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise _unreachable(response.url.host or "", error) from None
+
+
+def _json(data: bytes) -> Any:
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: str) -> Exception:
+    message = str(status.get("message") or response.reason or "no message")
+    details = status.get("details") or {}
+    match response.status:
+        case 404:
+            return NotFound(message, named=bool(details.get("name")))
+        case 409:
+            return Conflict(message)
+        case 410:
+            return Gone(message)
+        case 401:
+            return Rejected("Unauthorized", f"the API server does not accept our identity ({what}): {message}")
+        case 403:
+            return Rejected("Forbidden", f"a right is missing: {message}")
+        case 400 | 405 | 413 | 415 | 422:
+            return Rejected("Refused", f"the API server refused {what}: {message}")
+    retry_after = response.headers.get("Retry-After", "")
+    return Unavailable(
+        f"the API server answered {response.status} to {what}: {message}",
+        retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
+    )
+
+
+def _unreachable(host: str, error: BaseException) -> Unavailable:
+    why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else _first_line(error)
+    return Unavailable(f"the API server at {host} cannot be reached: {why}")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

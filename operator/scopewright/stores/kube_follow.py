@@ -1,0 +1,79 @@
+"""List, then watch, for ever: one selection of Secrets or ConfigMaps, as the API server has it."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores.kube_api import Api, Gone, NotFound
+from scopewright.stores.kube_objects import collection, parse
+
+CHUNK: Final = 500
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 15.0
+
+log = logging.getLogger(__name__)
+
+
+async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+    """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly."""
+    path = collection(selection.kind, selection.namespace)
+    selector = _selector(selection)
+    pause = FIRST_PAUSE
+    version = ""
+    while True:
+        try:
+            if not version:
+                refs: set[Ref] = set()
+                async for raw, at in _list(api, path, selector):
+                    version = at
+                    if raw is not None:
+                        change = _change(selection, raw)
+                        refs.add(change.existing.ref)
+                        yield change
+                yield Snapshot(frozenset(refs), version)
+            async for event in api.watch(path, _watch_query(selector, version)):
+                pause = FIRST_PAUSE
+                version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    yield _change(selection, event["object"], gone=event["type"] == "DELETED")
+        except Gone:
+            version = ""
+        except (Unavailable, Rejected, NotFound) as error:
+            log.warning("following %s pauses for %.1f s: %s", path, pause, error)
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _list(api: Api, path: str, selector: dict[str, str]) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
+    """Every object with the list's version; at least one pair, so that an empty list has a version too."""
+    token = ""
+    while True:
+        query = {**selector, "limit": str(CHUNK), **({"continue": token} if token else {})}
+        page = await api.get(path, **query)
+        version = page["metadata"]["resourceVersion"]
+        for item in page.get("items") or ():
+            yield item, version
+        token = page["metadata"].get("continue") or ""
+        if not token:
+            yield None, version
+            return
+
+
+def _change(selection: Selection, raw: dict[str, Any], *, gone: bool = False) -> Change:
+    existing, entries = parse(selection.kind, raw)
+    return Change(existing, {} if gone else entries, gone)
+
+
+def _selector(selection: Selection) -> dict[str, str]:
+    labels = ",".join(f"{key}={value}" for key, value in (selection.labels or {}).items())
+    return {"labelSelector": labels} if labels else {}
+
+
+def _watch_query(selector: dict[str, str], version: str) -> dict[str, str]:
+    timeout = str(random.randint(240, 300))  # noqa: S311 (spreads load, hides nothing)
+    return {**selector, "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": timeout}

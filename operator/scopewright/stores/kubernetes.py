@@ -1,0 +1,103 @@
+"""The store that is a Kubernetes API server.
+
+A write is a POST, or a PUT of the very object that was read, under its resourceVersion. Server-side apply would not
+do: it creates what is missing even under a resourceVersion, and merges into a foreign Secret without a word.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
+from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kube_follow import follow
+from scopewright.stores.kube_objects import collection, compose, parse
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def declared_path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
+    """The path of objects of one of the four kinds."""
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}{within}/{KINDS[kind].PLURAL}" + (f"/{name}" if name else "")
+
+
+class KubernetesStore:
+    """See `stores.Store`."""
+
+    def __init__(self, api: Api) -> None:
+        self.api = api
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        try:
+            raw = await self.api.get(_path(ref))
+        except NotFound:
+            return None
+        return parse(cast("OwnedKind", ref.kind), raw)
+
+    def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+        return follow(self.api, selection)
+
+    async def write(self, desired: Desired) -> Existing:
+        kind = cast("OwnedKind", desired.ref.kind)
+        if desired.replaces is None:
+            path = collection(kind, desired.ref.namespace)
+            return parse(kind, await self.api.request("POST", path, body=compose(desired, None)))[0]
+        path = _path(desired.ref)
+        try:
+            live = await self.api.get(path)
+            _expect(desired.replaces, live["metadata"])
+            return parse(kind, await self.api.request("PUT", path, body=compose(desired, live)))[0]
+        except NotFound as error:
+            raise Conflict(str(error)) from None
+
+    async def delete(self, deletion: Deletion) -> None:
+        existing = deletion.existing
+        preconditions = {"uid": existing.uid, "resourceVersion": existing.resource_version}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        try:
+            await self.api.request("DELETE", _path(existing.ref), body=body)
+        except NotFound:
+            return
+
+    async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+        meta = manifest["metadata"]
+        path = declared_path(manifest["kind"], meta["namespace"], meta["name"]) + "/status"
+        kept = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion")}
+        body = {"apiVersion": API_VERSION, "kind": manifest["kind"], "metadata": kept, "status": status}
+        try:
+            return await self.api.request("PUT", path, body=body)
+        except NotFound as error:
+            raise Conflict(str(error)) from None
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        """`gone` needs a 404 that names the object, from a CRD that is there, is not being deleted, and is no younger
+        than `since`: a CRD that was deleted and applied again has taken its objects along without their owners' will.
+        """
+        try:
+            live = await self.api.get(declared_path(ref.kind, ref.namespace, ref.name))
+        except NotFound as error:
+            return await self._vouched(ref.kind, since) if error.named else "unknown"
+        except (Rejected, Unavailable):
+            return "unknown"
+        return "present" if live["metadata"]["uid"] == uid else "gone"
+
+    async def _vouched(self, kind: str, since: datetime) -> Literal["gone", "unknown"]:
+        try:
+            crd = (await self.api.get(f"{CRDS}/{KINDS[kind].PLURAL}.{GROUP}"))["metadata"]
+        except (NotFound, Rejected, Unavailable):
+            return "unknown"
+        made = datetime.fromisoformat(crd["creationTimestamp"])
+        return "unknown" if crd.get("deletionTimestamp") or made > since else "gone"
+
+
+def _path(ref: Ref) -> str:
+    return f"{collection(ref.kind, ref.namespace)}/{ref.name}"
+
+
+def _expect(existing: Existing, meta: Mapping[str, Any]) -> None:
+    if (meta["uid"], meta["resourceVersion"]) != (existing.uid, existing.resource_version):
+        raise Conflict(f"{existing.ref} has changed since it was read")

@@ -1,0 +1,164 @@
+"""What a directory of manifests declares: read once, or followed. A broken manifest never stops the rest.
+
+`load(dir)` is for `scopewright plan`; `ManifestFollower` is for `scopewright dev`, which remembers what was good.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import Ref
+from scopewright.stores.directory_declared import Content, Manifests, Problem, Source
+from scopewright.stores.directory_files import Signature
+from scopewright.stores.directory_ledger import Ledger, ManifestChange
+from scopewright.stores.directory_walk import Walk, examine, unopened, unusable, walk
+from scopewright.stores.directory_yaml import Unreadable
+
+__all__ = ["ManifestChange", "ManifestFollower", "Manifests", "Problem", "Source", "load"]
+
+SETTLE: Final = 0.2
+"""Seconds that a file must stand still, or be gone, before it is believed: editors write in several steps."""
+
+_FRESH: Final = 100_000_000
+"""Nanoseconds; more than any file system's clock needs to tick."""
+
+
+def load(directory: Path) -> Manifests:
+    """Everything that is declared under the directory this moment."""
+    return _Look(directory).take()
+
+
+class ManifestFollower:
+    """Looks at a directory again and again, and says what changed in force."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
+        """First everything in force, even if that is nothing; then each change of objects or problems, for ever."""
+        look = _Look(directory)
+        last: Manifests | None = None
+        told: tuple[Problem, ...] | None = None
+        absent: frozenset[Ref] = frozenset()
+        while True:
+            seen = await asyncio.to_thread(look.take)
+            missing = self._ledger.missing(seen) - absent
+            if seen is not last or absent:
+                change = await self._applied(seen, missing)
+                if told is None or change.added_or_changed or change.removed or change.problems != told:
+                    yield change
+                last, told = (seen if change.problems == seen.problems else None), change.problems
+            absent = missing
+            await asyncio.sleep(min(interval, SETTLE) if absent or not look.settled else interval)
+
+    async def _applied(self, seen: Manifests, spared: frozenset[Ref]) -> ManifestChange:
+        """A STATE that cannot be written is a problem beside the others, until it can."""
+        try:
+            return await asyncio.to_thread(self._ledger.apply, seen, spared)
+        except (OSError, Unavailable) as error:
+            fix = "make room and make it writable; what changed comes into force then"
+            problem = Problem(str(self._ledger.state), 1, f"the STATE cannot be written: {error}", fix)
+            return ManifestChange({}, {}, (*seen.problems, problem))
+
+
+@dataclass(slots=True)
+class _Known:
+    """A file as it was last believed, and the signature that is waited on to stand still."""
+
+    signature: Signature
+    content: Content
+    fresh: bool
+    """Read so soon after a write that another could have left the same signature: it is read again."""
+    pending: Signature | None = None
+
+
+@dataclass(slots=True)
+class _Look:
+    """One directory, and what is known of its files, so that only those that changed are read again."""
+
+    directory: Path
+    settled: bool = True
+    """Whether everything stood still at the last look."""
+    _known: dict[str, _Known] = field(default_factory=dict)
+    _last: tuple[dict[str, Content], set[str], Manifests] | None = None
+
+    def take(self) -> Manifests:
+        """What is declared; the same object as last time, if it is the same. What is being written counts as before."""
+        found = walk(self.directory)
+        self.settled = True
+        contents = {
+            file: unusable(status) if isinstance(status, Unreadable) else self._content(file, status)
+            for file, status in found.files.items()
+        }
+        self._known = {file: self._known[file] for file in contents if file in self._known}
+        if self._last and self._last[:2] == (contents, set(found.folders)):
+            return self._last[2]
+        manifests = _merged(self.directory, found, contents)
+        self._last = (contents, set(found.folders), manifests)
+        return manifests
+
+    def _content(self, file: str, status: Signature) -> Content:
+        known = self._known.get(file)
+        if known and known.signature == status and not known.fresh:
+            known.pending = None
+            return known.content
+        if known and known.signature != status and known.pending != status:
+            known.pending = status
+            self.settled = False
+            return known.content
+        return self._read(file, known)
+
+    def _read(self, file: str, known: _Known | None) -> Content:
+        try:
+            content, seen = examine(self.directory, file)
+        except OSError as error:
+            return unusable(unopened(error))
+        if seen is not None:
+            self._known[file] = _Known(seen, content, abs(time.time_ns() - seen[0]) < _FRESH)
+            return content
+        self.settled = False
+        return known.content if known else _obscured(content)
+
+
+def _obscured(content: Content) -> Content:
+    """Read while it was written: what is there counts, what is missing says nothing."""
+    return replace(content, obscured=True)
+
+
+def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manifests:
+    objects: dict[Ref, dict[str, Any]] = {}
+    sources: dict[Ref, Source] = {}
+    broken: set[Ref] = set()
+    problems = [_problem(directory, folder, problem) for folder, problem in found.folders.items()]
+    for file, content in contents.items():
+        problems += [_problem(directory, file, problem) for problem in content.problems]
+        for one in content.found:
+            if one.ref in sources:
+                problems.append(_duplicate(directory, one.ref, Source(file, one.line), sources[one.ref]))
+                continue
+            sources[one.ref] = Source(file, one.line)
+            if one.manifest is None:
+                broken.add(one.ref)
+            else:
+                objects[one.ref] = one.manifest
+    obscured = {file for file, content in contents.items() if content.obscured} | set(found.folders)
+    return Manifests(objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(obscured), found.readable)
+
+
+def _problem(directory: Path, file: str, problem: Unreadable) -> Problem:
+    return Problem(_printable(directory / file), problem.line, problem.message, problem.fix)
+
+
+def _duplicate(directory: Path, ref: Ref, second: Source, first: Source) -> Problem:
+    where = f"{_printable(directory / first.file)}:{first.line}"
+    fix = "remove one of them, or rename it"
+    message = f"{ref} is declared already at {where}, which counts"
+    return Problem(_printable(directory / second.file), second.line, message, fix)
+
+
+def _printable(path: Path) -> str:
+    return str(path).encode("utf-8", "backslashreplace").decode()
