@@ -1,0 +1,5 @@
+"""`python -m scopewright.cli`."""
+
+from scopewright.cli import main
+
+main()

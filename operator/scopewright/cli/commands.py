@@ -1,0 +1,164 @@
+"""The commands; each only reads its flags, and leaves the rest to its room."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scopewright.cli.settings import listen, load_config, set_up_logging
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores import Reader
+
+app = typer.Typer(
+    name="scopewright",
+    help="OAuth clients as Kubernetes resources.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+class LogFormat(StrEnum):
+    text = "text"
+    json = "json"
+
+
+class LogLevel(StrEnum):
+    debug = "debug"
+    info = "info"
+    warning = "warning"
+    error = "error"
+
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", envvar="SCOPEWRIGHT_CONFIG", help="YAML file with the platform's configuration."),
+]
+IssuerUrl = Annotated[
+    str | None,
+    typer.Option("--issuer-url", envvar="SCOPEWRIGHT_ISSUER_URL", help="The issuer's URL, as tokens name it."),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option("--namespace", envvar="SCOPEWRIGHT_NAMESPACE", help="The issuer's namespace. [scopewright-system]"),
+]
+Kubeconfig = Annotated[
+    Path | None, typer.Option("--kubeconfig", help="Cluster to talk to. [KUBECONFIG, ~/.kube/config, or the Pod's own]")
+]
+Format = Annotated[LogFormat, typer.Option("--log-format", envvar="SCOPEWRIGHT_LOG_FORMAT")]
+Level = Annotated[LogLevel, typer.Option("--log-level", envvar="SCOPEWRIGHT_LOG_LEVEL")]
+
+
+def run() -> None:
+    """Entry point: failures become a line on standard error and an exit code."""
+    try:
+        app()
+    except Rejected as error:
+        sys.exit(f"scopewright: {error.message}")
+    except Unavailable as error:
+        sys.exit(f"scopewright: {error.message}; try again")
+
+
+@app.command()
+def operator(
+    config: ConfigFile = None,
+    issuer_url: IssuerUrl = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    listen_on: Annotated[
+        str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="For /healthz, /readyz and /metrics.")
+    ] = "127.0.0.1:8081",
+    log_format: Format = LogFormat.text,
+    log_level: Level = LogLevel.info,
+) -> None:
+    """Reconcile OAuthClients, ResourceServers, ScopeGrants and SigningKeys of a cluster."""
+    from scopewright.controller.operator import Operator
+    from scopewright.stores.kube_api import connect
+
+    set_up_logging(log_format.value, log_level.value)
+    settings = load_config(config, {"issuer": issuer_url, "namespace": namespace})
+    listening = listen(listen_on)
+
+    async def main() -> None:
+        api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
+        running = Operator(api, settings, listening)
+        _on_signals(running.stop)
+        try:
+            await running.run()
+        finally:
+            await api.close()
+
+    _run(main())
+
+
+def _in_cluster(kubeconfig: Path | None) -> bool:
+    return not kubeconfig and not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop)
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main)
+
+
+@app.command()
+def issuer(
+    source: Annotated[
+        str,
+        typer.Option("--source", envvar="SCOPEWRIGHT_SOURCE", help="`kubernetes`, or the STATE directory of `dev`."),
+    ] = "kubernetes",
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+    listen_on: Annotated[
+        str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="Where tokens are served.")
+    ] = "127.0.0.1:8080",
+    snapshot: Annotated[
+        Path | None,
+        typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
+    ] = None,
+    log_format: Format = LogFormat.text,
+    log_level: Level = LogLevel.info,
+) -> None:
+    """Serve tokens, keys and metadata from the records that the operator keeps."""
+    from scopewright.issuer import run as serve
+
+    set_up_logging(log_format.value, log_level.value)
+    listening = listen(listen_on)
+    serve(
+        lambda: _reader(source, kubeconfig),
+        namespace=namespace or "scopewright-system",
+        listener=listening,
+        snapshot=snapshot,
+        on_ready=lambda url: typer.echo(f"issuer ready at {url}"),
+    )
+
+
+@asynccontextmanager
+async def _reader(source: str, kubeconfig: Path | None) -> AsyncIterator[Reader]:
+    if source == "kubernetes":
+        from scopewright.stores.kube_api import connect
+        from scopewright.stores.kubernetes import KubernetesStore
+
+        api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
+        try:
+            yield KubernetesStore(api)
+        finally:
+            await api.close()
+    else:
+        from scopewright.stores.directory import DirectoryStore
+
+        yield DirectoryStore.open_readonly(Path(source))

@@ -1,0 +1,97 @@
+"""Flags, environment and configuration files made into values, with errors that say what to do."""
+
+import json
+import logging
+import socket
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+
+LogFormat = Literal["text", "json"]
+
+
+def load_config(file: Path | None, given: Mapping[str, Any]) -> Config:
+    """The configuration of a YAML file, with what flags and environment say in its place (None: they say nothing)."""
+    content: dict[str, Any] = _read(file) if file else {}
+    content |= {name: value for name, value in given.items() if value is not None}
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        where = f"{file}" if file else "the configuration"
+        raise Rejected("BadConfig", f"{where} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected("BadConfig", f"{file} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise Rejected("BadConfig", f"{file} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise Rejected("BadConfig", f"{file} must hold a mapping such as `issuer: https://issuer.example.org`")
+    return content
+
+
+def parse_address(text: str) -> tuple[str, int]:
+    """`HOST:PORT`, with an IPv6 host in brackets."""
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise Rejected("BadAddress", f"{text!r} is no address to listen on: give HOST:PORT, such as 127.0.0.1:8080")
+    return host, int(port)
+
+
+def listen(text: str) -> socket.socket:
+    """A socket bound to `HOST:PORT`, before anything else starts: a port that is taken is told at once."""
+    host, port = parse_address(text)
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(1024)
+    except OSError as error:
+        raise Rejected(
+            "CannotListen", f"cannot listen on {text}: {error.strerror}; stop what uses it, or pass another --listen"
+        ) from None
+    listening.setblocking(False)
+    return listening
+
+
+class _Json(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+class _Text(logging.Formatter):
+    """One line a record, whatever is in the message: nobody writes a line of their own into our log."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return text if record.exc_info else text.replace("\n", "\\n").replace("\r", "\\r")
+
+
+def set_up_logging(form: LogFormat, level: str) -> None:
+    """Logs to standard error; libraries are heard from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.getLogger("scopewright").setLevel(level.upper())

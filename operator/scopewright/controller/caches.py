@@ -1,0 +1,99 @@
+"""What keeps the world current: kopf's events about what is declared, and our own following of what is ours."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.world import Keys, World, newer
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
+from scopewright.stores import Change, Selection, Snapshot, Store
+
+Enqueue = Callable[[Ref, float], None]
+"""Takes a key and a delay in seconds."""
+
+INDIRECT_DELAY: Final = 1.0
+"""A grant's count of clients is brought up to date this much later: a thousand clients are then one status."""
+
+log = logging.getLogger(__name__)
+
+
+class Caches:
+    """Puts what arrives into the world, and what must look again into the queue."""
+
+    def __init__(
+        self, world: World, config: Config, monitor: WatchMonitor, departed: dict[Ref, str], enqueue: Enqueue
+    ) -> None:
+        self._world = world
+        self._monitor = monitor
+        self._departed = departed
+        self._enqueue = enqueue
+        self.selections = (
+            Selection("Secret", None, {MANAGED_BY: MANAGER}),
+            Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
+        )
+        self._complete = {selection.kind: asyncio.Event() for selection in self.selections}
+
+    async def complete(self) -> None:
+        """Until everything that is ours has been listed once."""
+        for event in self._complete.values():
+            await event.wait()
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(f"{kind}s are not listed yet" for kind, event in self._complete.items() if not event.is_set())
+
+    def deliver(self, event: str | None, raw: Mapping[str, Any]) -> None:
+        """An event of kopf's, about a declared object or a Namespace."""
+        meta = raw["metadata"]
+        if raw["kind"] == "Namespace":
+            labels = None if event == "DELETED" else meta.get("labels") or {}
+            return self._tell(self._world.put_namespace(meta["name"], labels))
+        ref = Ref(raw["kind"], meta["namespace"], meta["name"])
+        if event == "DELETED":
+            return self._deleted(ref, meta)
+        self._monitor.on_delivery(ref, meta["resourceVersion"])
+        try:
+            obj = parse_declared(raw)
+        except Rejected as error:
+            return log.warning("%s: %s", ref, error)
+        self._tell(self._world.put(obj), directly=ref)
+        return None
+
+    def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
+        self._monitor.on_deletion(ref)
+        known = self._world.declared[ref.kind].get(ref)
+        if known and newer(known.metadata.resource_version, meta["resourceVersion"]):
+            return
+        self._departed[ref] = meta["uid"]
+        self._tell(self._world.drop(ref), directly=ref)
+
+    async def follow(self, store: Store, selection: Selection) -> None:
+        async for change in store.follow(selection):
+            if isinstance(change, Snapshot):
+                self._snapshot(selection, change)
+            elif change.gone:
+                existing = change.existing
+                self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
+            else:
+                self._changed(change)
+
+    def _changed(self, change: Change) -> None:
+        self._tell(self._world.put_owned(change.existing, change.entries))
+
+    def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
+        for ref, existing in list(self._world.owned.objects.items()):
+            if ref.kind != selection.kind or ref in snapshot.refs:
+                continue
+            if not snapshot.version or not newer(existing.resource_version, snapshot.version):
+                self._tell(self._world.drop_owned(ref))
+        self._complete[selection.kind].set()
+
+    def _tell(self, keys: Keys, directly: Ref | None = None) -> None:
+        for key in keys:
+            indirect = key.kind == "ScopeGrant" and key != directly
+            self._enqueue(key, INDIRECT_DELAY if indirect else 0.0)

@@ -1,0 +1,70 @@
+"""Events for what happened once: `events.k8s.io/v1`, in the background, slowly, and dropped rather than waited for."""
+
+import asyncio
+import logging
+import uuid
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from scopewright.api import API_VERSION
+from scopewright.controller.world import Declared
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.plan import Happening
+from scopewright.stores.kube_api import Api, NotFound
+
+LIMIT: Final = 5000
+PER_SECOND: Final = 20
+MAX_NOTE: Final = 1024
+
+log = logging.getLogger(__name__)
+
+
+class EventRecorder:
+    """See `reconcile.Recorder`. A flood of events must not slow what they tell of."""
+
+    def __init__(self, api: Api, instance: str) -> None:
+        self._api = api
+        self._instance = instance
+        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LIMIT)
+
+    def record(self, obj: Declared, happening: Happening) -> None:
+        level = logging.WARNING if happening.warning else logging.INFO
+        log.log(level, "%s %s/%s: %s: %s", obj.KIND, obj.namespace, obj.name, happening.reason, happening.message)
+        try:
+            self._waiting.put_nowait(self._event(obj, happening))
+        except asyncio.QueueFull:
+            log.debug("an event was dropped")
+
+    async def run(self) -> None:
+        while True:
+            await self._post(await self._waiting.get())
+            await asyncio.sleep(1 / PER_SECOND)
+
+    async def _post(self, event: dict[str, Any]) -> None:
+        path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"
+        try:
+            await self._api.request("POST", path, body=event)
+        except (Conflict, NotFound, Rejected, Unavailable) as error:
+            log.debug("an event was not posted: %s", error)
+
+    def _event(self, obj: Declared, happening: Happening) -> dict[str, Any]:
+        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": f"{obj.name}.{uuid.uuid4().hex[:16]}", "namespace": obj.namespace},
+            "eventTime": now,
+            "reportingController": "scopewright.dev/operator",
+            "reportingInstance": self._instance[:128],
+            "action": "Reconcile",
+            "reason": happening.reason,
+            "note": happening.message[:MAX_NOTE],
+            "type": "Warning" if happening.warning else "Normal",
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": obj.KIND,
+                "name": obj.name,
+                "namespace": obj.namespace,
+                "uid": obj.uid,
+            },
+        }

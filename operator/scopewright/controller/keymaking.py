@@ -1,0 +1,84 @@
+"""Randomness made into client secrets and signing keys; and whether a private key is the one it is said to be."""
+
+import base64
+import hashlib
+import json
+import secrets
+import string
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from scopewright.core.signing import FreshKey
+
+_ALPHABET: Final = string.ascii_letters + string.digits
+_SECRET_LENGTH: Final = 43
+"""43 characters of 62 are a little over 256 bits."""
+_CURVES: Final[dict[str, tuple[type[ec.EllipticCurve], str]]] = {
+    "ES256": (ec.SECP256R1, "P-256"),
+    "ES384": (ec.SECP384R1, "P-384"),
+}
+
+PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+def mint() -> str:
+    """A client secret: 256 bits of `[A-Za-z0-9]`, because some clients do not form-encode Basic credentials."""
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+
+
+def make_key(algorithm: str) -> FreshKey:
+    """A key pair for a JWS algorithm. An RSA key of 3072 bits takes some hundred milliseconds to find."""
+    key: PrivateKey
+    if algorithm in _CURVES:
+        key = ec.generate_private_key(_CURVES[algorithm][0]())
+    elif algorithm == "Ed25519":
+        key = ed25519.Ed25519PrivateKey.generate()
+    else:
+        key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    members = public_members(key)
+    return FreshKey({**members, "kid": thumbprint(members), "alg": algorithm, "use": "sig"}, pem)
+
+
+def matches(pem: bytes, jwk: Mapping[str, str]) -> bool:
+    """Whether the PEM holds the private key of this JWK, and its `kid` is the thumbprint that it must be."""
+    try:
+        key = serialization.load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return False
+    if not isinstance(key, PrivateKey):
+        return False
+    members = public_members(key)
+    return all(jwk.get(name) == value for name, value in members.items()) and jwk.get("kid") == thumbprint(members)
+
+
+def public_members(key: PrivateKey) -> dict[str, str]:
+    """The members of the public JWK that its thumbprint is made of (RFC 7638 §3.2, RFC 8037 §2)."""
+    public: Any = key.public_key()
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        numbers = public.public_numbers()
+        curve = next(name for kind, name in _CURVES.values() if isinstance(key.curve, kind))
+        size = (key.curve.key_size + 7) // 8
+        return {"kty": "EC", "crv": curve, "x": _int(numbers.x, size), "y": _int(numbers.y, size)}
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+        return {"kty": "OKP", "crv": "Ed25519", "x": _b64(raw)}
+    numbers = public.public_numbers()
+    return {"kty": "RSA", "n": _int(numbers.n), "e": _int(numbers.e)}
+
+
+def thumbprint(members: Mapping[str, str]) -> str:
+    """RFC 7638: SHA-256 over the required members in their order."""
+    return _b64(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
+
+
+def _int(value: int, size: int | None = None) -> str:
+    return _b64(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,195 @@
+"""The operator: watches and caches on every replica, reconciliation on the one that leads."""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from starlette.applications import Starlette
+
+from scopewright.controller.caches import Caches
+from scopewright.controller.events import EventRecorder
+from scopewright.controller.health import health_app, serve
+from scopewright.controller.installing import Installing
+from scopewright.controller.keymaking import make_key, mint
+from scopewright.controller.lease import Lease
+from scopewright.controller.metrics import Metrics
+from scopewright.controller.preflight import preflight
+from scopewright.controller.queue import Queue
+from scopewright.controller.reconcile import Reconciler, Sources
+from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.controller.watch import watch
+from scopewright.controller.world import World
+from scopewright.core.config import Config
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.stores.kube_api import Api
+from scopewright.stores.kubernetes import KubernetesStore
+
+LEASE_NAME: Final = "scopewright-operator"
+STOP_PATIENCE: Final = 10.0
+"""Seconds that what has begun may take to end when leadership or the process ends."""
+
+log = logging.getLogger(__name__)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Operator:
+    """One replica. `run` returns when `stop` is called, and raises when it cannot go on."""
+
+    def __init__(self, api: Api, config: Config, listening: socket.socket) -> None:
+        self._api = api
+        self._config = config
+        self._listening = listening
+        self._store = KubernetesStore(api)
+        self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
+        self._world = World(config.name, config.namespace)
+        self._monitor = WatchMonitor()
+        self._metrics = Metrics()
+        self._events = EventRecorder(api, self._identity)
+        self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity)
+        self._reconciler = Reconciler(
+            self._store,
+            self._world,
+            config,
+            Sources(now, mint, make_key),
+            self._events,
+            enqueue=lambda key: self._enqueue(key, 0.0),
+            may_write=lambda: self._lease.leads,
+        )
+        self._caches = Caches(self._world, config, self._monitor, self._reconciler.departed, self._enqueue)
+        self._resync = Resync(api, self._world, self._monitor, self._reconciler.departed)
+        self._installing = Installing(self._store, config)
+        self._queue: Queue | None = None
+        """While we lead and have compared everything once; what comes up before that is compared then."""
+        self._stop = asyncio.Event()
+        self._gauges()
+
+    def stop(self) -> None:
+        self._stop.set()
+
+    async def run(self) -> None:
+        await self._ready_to_begin()
+        tasks = [
+            asyncio.create_task(serve(self._app(), self._listening)),
+            asyncio.create_task(watch(self._api, self._caches.deliver)),
+            asyncio.create_task(self._events.run()),
+            *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
+            leading := asyncio.create_task(self._lead_when_elected()),
+        ]
+        stopping = asyncio.create_task(self._stop.wait())
+        try:
+            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
+            if stopping in done:
+                await asyncio.wait([leading], timeout=STOP_PATIENCE)
+            for task in done - {stopping}:
+                task.result()
+        finally:
+            for task in (*tasks, stopping):
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _ready_to_begin(self) -> None:
+        """CRDs, rights and an API server to talk to; the last is waited for."""
+        while True:
+            try:
+                return await preflight(self._api, self._config)
+            except Unavailable as error:
+                log.warning("%s: trying again", error)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(error.retry_after):
+                        await self._stop.wait()
+                if self._stop.is_set():
+                    return None
+
+    async def _lead_when_elected(self) -> None:
+        await self._caches.complete()
+        while not self._stop.is_set():
+            elected = asyncio.create_task(self._lease.campaign())
+            await self._first(elected, self._stop_wait())
+            if not self._stop.is_set():
+                await self._lead()
+
+    async def _lead(self) -> None:
+        queue = Queue(self._measured, now)
+        working = asyncio.create_task(queue.run())
+        comparing = asyncio.create_task(self._compare(queue))
+        keeping = asyncio.create_task(self._lease.keep())
+        try:
+            await self._first(keeping, working, comparing, self._stop_wait(), cancel=())
+        finally:
+            self._queue = None
+            comparing.cancel()
+            queue.stop()
+            await asyncio.wait([working], timeout=STOP_PATIENCE)
+            keeping.cancel()
+            await self._lease.release()
+
+    async def _compare(self, queue: Queue) -> None:
+        """The whole level, once at the beginning and then on a period."""
+        while True:
+            try:
+                self._reconciler.seal_key = await self._installing.ensure()
+                keys = await self._resync.run()
+                if self._queue is None:
+                    self._queue = queue
+                    keys = {ref for objects in self._world.declared.values() for ref in objects} | keys
+                for key in sorted(keys, key=_precedence):
+                    queue.add(key)
+                pause = self._config.resync.total_seconds()
+            except (Unavailable, Conflict, Rejected) as error:
+                log.warning("the comparison failed and changes nothing: %s", error)
+                pause = 2.0
+            await asyncio.sleep(pause)
+
+    async def _measured(self, key: Ref) -> datetime | None:
+        with self._metrics.reconciling(key.kind):
+            return await self._reconciler.reconcile(key)
+
+    def _enqueue(self, key: Ref, delay: float) -> None:
+        if self._queue:
+            self._queue.add(key, delay)
+
+    def _stop_wait(self) -> "asyncio.Task[bool]":
+        return asyncio.create_task(self._stop.wait())
+
+    async def _first(self, *tasks: "asyncio.Task[object]", cancel: Sequence[object] | None = None) -> None:
+        """Until the first of them ends, or fails."""
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in pending if cancel is None else ():
+            task.cancel()
+        for task in done:
+            task.result()
+
+    def _app(self) -> Starlette:
+        return health_app(self._unhealthy, self._unready, self._metrics.registry)
+
+    def _unhealthy(self) -> list[str]:
+        silent = self._monitor.silent_for
+        return [f"the watch has missed a change for {silent:.0f} s"] if silent else []
+
+    def _unready(self) -> list[str]:
+        return [*self._unhealthy(), *self._caches.missing]
+
+    def _gauges(self) -> None:
+        gauge = self._metrics.gauge
+        gauge("scopewright_leader", "1 on the replica that reconciles.", lambda: float(self._lease.leads))
+        gauge("scopewright_queue_depth", "Objects waiting.", lambda: float(self._queue.depth if self._queue else 0))
+        gauge("scopewright_watch_overdue_seconds", "Age of a missed change.", lambda: self._monitor.silent_for)
+        gauge("scopewright_orphans_held", "Ownerless records kept.", lambda: float(self._resync.orphans_held))
+        gauge("scopewright_client_records", "Clients on record.", lambda: float(len(self._world.owned.clients)))
+
+
+_ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
+
+
+def _precedence(key: Ref) -> tuple[int, Ref]:
+    """What others depend on first: any order converges, this one takes fewer writes."""
+    return _ORDER.index(key.kind), key

@@ -1,0 +1,132 @@
+"""What is ours, as it exists: records decoded, Secrets as digests. A malformed record counts as lost, not as empty."""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+
+from cryptography.exceptions import UnsupportedAlgorithm
+
+from scopewright.controller.keymaking import matches
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    ClientRecord,
+    KeyRecord,
+    ResourceServerRecord,
+    client_record_name,
+    decode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.core.signing import HeldKey
+from scopewright.stores import Entries
+
+log = logging.getLogger(__name__)
+
+
+class Owned:
+    """Secrets and ConfigMaps by where they are, and the records among them by whom they are about."""
+
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.objects: dict[Ref, Existing] = {}
+        self.clients: dict[Ref, ClientRecord] = {}
+        self.servers: dict[str, ResourceServerRecord] = {}
+        """By `<namespace>/<name>`."""
+        self.keys: dict[Ref, HeldKey] = {}
+        self._secrets_by_owner: dict[str, set[Ref]] = defaultdict(set)
+
+    def __iter__(self) -> Iterator[Existing]:
+        return iter(self.objects.values())
+
+    def put(self, existing: Existing, entries: Entries) -> None:
+        self.drop(existing.ref)
+        self.objects[existing.ref] = existing
+        for uid in existing.owner_uids:
+            self._secrets_by_owner[uid].add(existing.ref)
+        if existing.ref.namespace == self.namespace:
+            self._decode(existing, entries)
+
+    def drop(self, ref: Ref) -> None:
+        existing = self.objects.pop(ref, None)
+        for uid in existing.owner_uids if existing else ():
+            self._secrets_by_owner[uid].discard(ref)
+            if not self._secrets_by_owner[uid]:
+                del self._secrets_by_owner[uid]
+        self.clients.pop(ref, None)
+        self.keys.pop(ref, None)
+        if (key := server_of(ref)) is not None:
+            self.servers.pop(key, None)
+
+    def key_records(self) -> tuple[KeyRecord, ...]:
+        return tuple(held.record for held in self.keys.values())
+
+    def belonging_to(self, uid: str) -> tuple[Existing, ...]:
+        return tuple(self.objects[ref] for ref in sorted(self._secrets_by_owner.get(uid, ())))
+
+    def claims(self) -> Mapping[str, str]:
+        """Every audience that a record holds or held, to the `<namespace>/<name>` whose it is: the older record's."""
+
+        def age(key: str) -> str:
+            existing = self.objects[server_ref(self.namespace, *key.split("/"))]
+            return f"{existing.creation_time}"
+
+        claims: dict[str, str] = {}
+        for key in sorted(self.servers, key=age, reverse=True):
+            record = self.servers[key]
+            claims |= {audience: key for audience in (record.audience, *record.held) if audience}
+        return claims
+
+    def _decode(self, existing: Existing, entries: Entries) -> None:
+        ref, data = existing.ref, entries.get(ENTRY, b"")
+        try:
+            if existing.type == CLIENT_TYPE:
+                client = decode(ClientRecord, data)
+                _expect(ref, client_record_name(client.namespace, client.name))
+                self.clients[ref] = client
+            elif existing.type == SIGNING_KEY_TYPE:
+                key = decode(KeyRecord, data)
+                _expect(ref, key_record_name(key.kid))
+                intact = matches(entries.get(PRIVATE_KEY_ENTRY, b""), key.jwk)
+                self.keys[ref] = HeldKey(key, existing, intact)
+            elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "resource-server":
+                server = decode(ResourceServerRecord, data)
+                _expect(ref, resource_server_record_name(server.namespace, server.name))
+                self.servers[server.key] = server
+        except (Rejected, UnsupportedAlgorithm) as error:
+            log.warning("%s is malformed and will be made anew: %s", ref, error)
+
+
+def _expect(ref: Ref, name: str) -> None:
+    if ref.name != name:
+        raise Rejected("MalformedRecord", "it is about another object than its name says")
+
+
+def client_ref(namespace: str, client_namespace: str, name: str) -> Ref:
+    """Where the record of a client is."""
+    return Ref("Secret", namespace, client_record_name(client_namespace, name))
+
+
+def server_ref(namespace: str, server_namespace: str, name: str) -> Ref:
+    """Where the record of a resource server is."""
+    return Ref("ConfigMap", namespace, resource_server_record_name(server_namespace, name))
+
+
+def server_of(ref: Ref) -> str | None:
+    """The `<namespace>/<name>` of the resource server whose record would be at `ref`."""
+    return _about(ref, "ConfigMap", "resourceserver")
+
+
+def client_of(ref: Ref) -> str | None:
+    """The `<namespace>/<name>` of the client whose record would be at `ref`."""
+    return _about(ref, "Secret", "client")
+
+
+def _about(ref: Ref, kind: str, prefix: str) -> str | None:
+    parts = ref.name.split(".")
+    return "/".join(parts[1:]) if ref.kind == kind and len(parts) == 3 and parts[0] == prefix else None

@@ -1,0 +1,92 @@
+"""Before anything else: are the CRDs there, and do we have the rights? Told all at once, with what to do."""
+
+import asyncio
+from typing import Final
+
+from scopewright.api import GROUP, KINDS
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes import CRDS
+
+_PLURALS: Final = tuple(kind.PLURAL for kind in KINDS.values())
+
+Right = tuple[str, str, str, str]
+"""API group, resource, verb, and the namespace it is needed in ("" for all)."""
+
+
+def rights(config: Config) -> list[Right]:
+    """Every right that the operator needs. The chart grants exactly these."""
+    everywhere = [
+        *((GROUP, plural, verb, "") for plural in _PLURALS for verb in ("get", "list", "watch")),
+        *((GROUP, f"{plural}/status", "update", "") for plural in _PLURALS),
+        *(("", "secrets", verb, "") for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(("", "namespaces", verb, "") for verb in ("list", "watch")),
+        ("events.k8s.io", "events", "create", ""),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
+    ]
+    own = config.namespace
+    return [
+        *everywhere,
+        *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
+        (GROUP, "signingkeys", "create", own),
+    ]
+
+
+async def preflight(api: Api, config: Config) -> None:
+    """`Rejected` with everything that is missing."""
+    if missing := [name for name in await asyncio.gather(*(_missing_crd(api, p) for p in _PLURALS)) if name]:
+        raise Rejected(
+            "CRDsMissing", f"the API server does not know {', '.join(missing)}: kubectl apply --server-side -f crds/"
+        )
+    lacking = [r for r, has in zip(rights(config), await _reviews(api, rights(config)), strict=True) if not has]
+    if lacking:
+        lines = "\n".join(f"  {_describe(right)}" for right in lacking)
+        raise Rejected("Forbidden", f"rights are missing; grant them to the operator's ServiceAccount:\n{lines}")
+    try:
+        await api.get(f"/api/v1/namespaces/{config.namespace}")
+    except NotFound:
+        raise Rejected(
+            "NoNamespace", f"namespace {config.namespace} is not there: kubectl create namespace {config.namespace}"
+        ) from None
+    except Rejected as error:
+        if error.reason != "Forbidden":
+            raise
+
+
+async def _missing_crd(api: Api, plural: str) -> str:
+    try:
+        await api.get(f"{CRDS}/{plural}.{GROUP}")
+    except NotFound:
+        return f"{plural}.{GROUP}"
+    except Rejected as error:
+        if error.reason != "Forbidden":
+            raise
+    return ""
+
+
+async def _reviews(api: Api, needed: list[Right]) -> list[bool]:
+    return list(await asyncio.gather(*(_allowed(api, right) for right in needed)))
+
+
+async def _allowed(api: Api, right: Right) -> bool:
+    group, resource, verb, namespace = right
+    plural, _, subresource = resource.partition("/")
+    attributes = {"group": group, "resource": plural, "subresource": subresource, "verb": verb, "namespace": namespace}
+    review = await api.request(
+        "POST",
+        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
+        body={
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        },
+    )
+    return bool(review["status"]["allowed"])
+
+
+def _describe(right: Right) -> str:
+    group, resource, verb, namespace = right
+    where = f"in namespace {namespace}" if namespace else "in every namespace"
+    return f"{verb} {resource}{'.' + group if group else ''} {where}"

@@ -1,0 +1,128 @@
+"""One queue of keys: each at most once in it, each with at most one worker, failures with growing pauses."""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from typing import Final
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 60.0
+
+log = logging.getLogger(__name__)
+
+Reconcile = Callable[[Ref], Awaitable[datetime | None]]
+
+
+class Queue:
+    """Keys to reconcile. `reconcile` returns when time alone makes another look worth while (None: never)."""
+
+    def __init__(self, reconcile: Reconcile, clock: Callable[[], datetime], *, workers: int = 24) -> None:
+        self._reconcile = reconcile
+        self._clock = clock
+        self._workers = workers
+        self._ready: asyncio.Queue[Ref | None] = asyncio.Queue()
+        self._waiting: set[Ref] = set()
+        self._running: set[Ref] = set()
+        self._again: set[Ref] = set()
+        self._pauses: dict[Ref, float] = {}
+        self._due: dict[Ref, float] = {}
+        self._timers: list[tuple[float, Ref]] = []
+        self._timer_set = asyncio.Event()
+        self._stopping = False
+
+    def add(self, key: Ref, delay: float = 0.0) -> None:
+        """Reconcile `key` soon, or after `delay` seconds unless something sooner comes up."""
+        if delay > 0:
+            self._later(key, delay)
+        elif key in self._running:
+            self._again.add(key)
+        elif key not in self._waiting:
+            self._waiting.add(key)
+            self._ready.put_nowait(key)
+
+    @property
+    def depth(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def idle(self) -> bool:
+        return not self._waiting and not self._running
+
+    async def run(self) -> None:
+        """Until `stop`; what has begun by then is finished first."""
+        timer = asyncio.create_task(self._time())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._workers):
+                    group.create_task(self._work())
+        finally:
+            timer.cancel()
+
+    def stop(self) -> None:
+        """Let each worker end after what it is at. What still waits is forgotten: whoever leads next looks at all."""
+        self._stopping = True
+        for _ in range(self._workers):
+            self._ready.put_nowait(None)
+
+    async def _work(self) -> None:
+        while not self._stopping:
+            key = await self._ready.get()
+            if key is None:
+                return
+            self._waiting.discard(key)
+            self._running.add(key)
+            try:
+                await self._one(key)
+            finally:
+                self._running.discard(key)
+                if key in self._again:
+                    self._again.discard(key)
+                    self.add(key)
+
+    async def _one(self, key: Ref) -> None:
+        self._due.pop(key, None)
+        try:
+            due = await self._reconcile(key)
+        except (Unavailable, Rejected) as error:
+            self._retry(key, error)
+        except Exception as error:
+            log.exception("reconciling %s failed", key)
+            self._retry(key, error)
+        else:
+            self._pauses.pop(key, None)
+            if due is not None:
+                self._later(key, max((due - self._clock()).total_seconds(), 0.0) + 0.05)
+
+    def _retry(self, key: Ref, error: Exception) -> None:
+        pause = min(self._pauses.get(key, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
+        self._pauses[key] = pause
+        log.warning("%s is tried again in %.1f s: %s", key, pause, error)
+        self._later(key, pause)
+
+    def _later(self, key: Ref, delay: float) -> None:
+        when = asyncio.get_running_loop().time() + delay
+        if when < self._due.get(key, float("inf")):
+            self._due[key] = when
+            heapq.heappush(self._timers, (when, key))
+            self._timer_set.set()
+
+    async def _time(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            self._timer_set.clear()
+            while self._timers and self._timers[0][0] <= loop.time():
+                when, key = heapq.heappop(self._timers)
+                if self._due.get(key) == when:
+                    del self._due[key]
+                    self.add(key)
+            pause = min(self._timers[0][0] - loop.time(), 3600.0) if self._timers else None
+            try:
+                async with asyncio.timeout(pause):
+                    await self._timer_set.wait()
+            except TimeoutError:
+                continue

@@ -1,0 +1,95 @@
+"""kopf, and nothing but: it watches the four kinds and Namespaces, in a thread and a loop of its own.
+
+Handlers are `on.event` only, return nothing and decide nothing: so kopf puts no finalizer, annotation or patch on
+anybody's object. It watches on every replica, leader or not; if it ends, the process must.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import kopf
+
+from scopewright.api import GROUP, KINDS, VERSION
+from scopewright.core.failures import Unavailable
+from scopewright.stores.kube_api import Api
+
+Deliver = Callable[[str, Mapping[str, Any]], None]
+"""Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""
+
+CHUNK: Final = 500
+_QUIET: Final = ("kopf.objects", "kopf._core.reactor.running", "kopf._core.engines.activities")
+
+
+class Forgetful(kopf.DiffBaseStorage):
+    """Nobody here reads diffs, so that none is stored."""
+
+    def fetch(self, *, body: kopf.Body) -> None:
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: Any) -> None:
+        return None
+
+
+async def watch(api: Api, deliver: Deliver) -> None:
+    """Deliver events until cancelled. `Unavailable` if kopf ends by itself."""
+    loop = asyncio.get_running_loop()
+    stop, ended = threading.Event(), asyncio.Event()
+
+    def on_event(event: Mapping[str, Any], **_: Any) -> None:
+        loop.call_soon_threadsafe(deliver, event["type"], event["object"])
+
+    def run() -> None:
+        try:
+            asyncio.run(_operator(api, on_event, stop))
+        except Exception:
+            logging.getLogger(__name__).exception("kopf failed")
+        finally:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(ended.set)
+
+    thread = threading.Thread(target=run, name="kopf", daemon=True)
+    thread.start()
+    try:
+        await ended.wait()
+        raise Unavailable("kopf has stopped watching: this process ends, to be started again")
+    finally:
+        stop.set()
+        await asyncio.to_thread(thread.join, 5.0)
+
+
+async def _operator(api: Api, on_event: Callable[..., None], stop: threading.Event) -> None:
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+    registry = kopf.OperatorRegistry()
+    for kind in KINDS.values():
+        kopf.on.event(GROUP, VERSION, kind.PLURAL, registry=registry)(on_event)
+    kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
+    kopf.on.login(registry=registry)(lambda **_: _connection(api))
+    await kopf.operator(
+        registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop, identity=None
+    )
+
+
+def _settings() -> kopf.OperatorSettings:
+    """What it takes at ten thousand objects; the design's notes on kopf 1.45 give the reasons."""
+    settings = kopf.OperatorSettings()
+    settings.queueing.worker_limit = None
+    settings.queueing.idle_timeout = 0.1
+    settings.watching.chunk_size = CHUNK
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.persistence.diffbase_storage = Forgetful()
+    settings.process.ultimate_exiting_timeout = None
+    return settings
+
+
+def _connection(api: Api) -> kopf.ConnectionInfo:
+    """The same identity as ours; asked for again when the API server refuses it, as after a token's rotation."""
+    c = api.identity()
+    return kopf.ConnectionInfo(
+        server=c.host, ca_path=c.ca_file, insecure=c.insecure, certificate_path=c.certificate_file,
+        private_key_path=c.key_file, scheme="Bearer" if c.token else None, token=c.token,
+    )  # fmt: skip

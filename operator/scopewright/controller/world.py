@@ -1,0 +1,192 @@
+"""What is known of the world: the level that plans are made from, and who must look again when a part of it changes.
+
+Watches and lists put in what they see; writes put in what they wrote, so that the next plan sees it. An older version
+than the one known changes nothing.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
+from scopewright.core.access import asked_by
+from scopewright.core.grants import Labels
+from scopewright.core.objects import Existing, Ref
+from scopewright.stores import Entries
+
+Keys = set[Ref]
+Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey
+K = TypeVar("K", OAuthClient, ResourceServer, ScopeGrant, SigningKey)
+
+
+def ref_of(obj: Declared) -> Ref:
+    return Ref(obj.KIND, obj.namespace, obj.name)
+
+
+def newer(version: str | None, known: str | None) -> bool:
+    """Whether a resourceVersion is later than the known one (they are numbers; where not, unequal is newer)."""
+    if not known or not version:
+        return True
+    if version.isdecimal() and known.isdecimal():
+        return int(version) > int(known)
+    return version != known
+
+
+class World:
+    """Declared objects, namespaces, and what is ours. What takes something in returns the keys that must look again."""
+
+    def __init__(self, issuer_name: str, namespace: str) -> None:
+        self.issuer_name = issuer_name
+        self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
+        self.namespaces: dict[str, Labels] = {}
+        self.owned = Owned(namespace)
+        self._clients_asking: defaultdict[Any, Keys] = defaultdict(set)
+        self._grants_on: defaultdict[Any, Keys] = defaultdict(set)
+        self._clients_naming: defaultdict[Any, Keys] = defaultdict(set)
+        """Clients by the Secret that they name; by the owner's mistake that may be more than one."""
+        self._clients_by_uid: dict[str, Ref] = {}
+
+    # Declared objects
+
+    def get(self, kind: type[K], namespace: str, name: str) -> K | None:
+        obj = self.declared[kind.KIND].get(Ref(kind.KIND, namespace, name))
+        return obj if isinstance(obj, kind) else None
+
+    def all(self, kind: type[K]) -> Iterable[K]:
+        return (o for o in self.declared[kind.KIND].values() if isinstance(o, kind))
+
+    def put(self, obj: Declared) -> Keys:
+        """A declared object is there, as read or as we wrote its status."""
+        ref = ref_of(obj)
+        known = self.declared[ref.kind].get(ref)
+        if obj.spec.issuer != self.issuer_name:
+            return self.drop(ref) if known else set()
+        if known and not newer(obj.metadata.resource_version, known.metadata.resource_version):
+            return set()
+        keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
+        self._unindex(known)
+        self.declared[ref.kind][ref] = obj
+        self._index(obj)
+        return keys
+
+    def drop(self, ref: Ref) -> Keys:
+        """A declared object is gone."""
+        known = self.declared[ref.kind].pop(ref, None)
+        self._unindex(known)
+        return {ref, *self._affected(known)}
+
+    def put_namespace(self, name: str, labels: Labels | None) -> Keys:
+        """A namespace is there, or gone (None)."""
+        if self.namespaces.get(name) == labels:
+            return set()
+        if labels is None:
+            del self.namespaces[name]
+        else:
+            self.namespaces[name] = dict(labels)
+        selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
+        return set().union(*(self._affected(grant) for grant in selecting))
+
+    # What is ours
+
+    def put_owned(self, existing: Existing, entries: Entries) -> Keys:
+        known = self.owned.objects.get(existing.ref)
+        if known and not newer(existing.resource_version, known.resource_version):
+            return set()
+        before = self._interested(existing.ref)
+        self.owned.put(existing, entries)
+        return before | self._interested(existing.ref)
+
+    def drop_owned(self, ref: Ref, version: str | None = None) -> Keys:
+        known = self.owned.objects.get(ref)
+        if known is None or (version and newer(known.resource_version, version)):
+            return set()
+        keys = self._interested(ref)
+        self.owned.drop(ref)
+        return keys
+
+    def record_of_client(self, namespace: str, name: str) -> Ref:
+        return client_ref(self.owned.namespace, namespace, name)
+
+    def record_of_server(self, namespace: str, name: str) -> Ref:
+        return server_ref(self.owned.namespace, namespace, name)
+
+    def clients_asking(self, server: str) -> tuple[OAuthClient, ...]:
+        """The clients that ask for something at `<namespace>/<name>`."""
+        found = (self.declared["OAuthClient"].get(ref) for ref in self._clients_asking.get(server, ()))
+        return tuple(c for c in found if isinstance(c, OAuthClient))
+
+    def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
+        found = (self.declared["ScopeGrant"].get(ref) for ref in sorted(self._grants_on.get(server, ())))
+        return tuple(g for g in found if isinstance(g, ScopeGrant))
+
+    # Who must look again
+
+    def _affected(self, obj: Declared | None) -> Keys:
+        if obj is None:
+            return set()
+        keys = {ref_of(obj)}
+        if isinstance(obj, OAuthClient):
+            return keys.union(*(self._grants_on.get(a.resource_server, ()) for a in asked_by(obj)))
+        if isinstance(obj, ResourceServer):
+            return keys | self._grants_on.get(f"{obj.namespace}/{obj.name}", set())
+        if isinstance(obj, ScopeGrant):
+            return keys | {Ref("ResourceServer", obj.namespace, obj.spec.resource_server)}
+        return keys
+
+    def _interested(self, ref: Ref) -> Keys:
+        if (client := client_of(ref)) is not None and ref.namespace == self.owned.namespace:
+            return {Ref("OAuthClient", *client.split("/"))}
+        if (server := server_of(ref)) is not None and ref.namespace == self.owned.namespace:
+            return {Ref("ResourceServer", *server.split("/")), *self._clients_asking.get(server, ())}
+        keys = set(self._clients_naming.get(ref, ()))
+        if existing := self.owned.objects.get(ref):
+            keys |= {self._clients_by_uid[uid] for uid in existing.owner_uids if uid in self._clients_by_uid}
+        return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
+
+    def _signing_keys(self, ref: Ref) -> Keys:
+        """Who is interested in a key's record (its SigningKey, and the APIs it signs for) or in a JWKS."""
+        if held := self.owned.keys.get(ref):
+            name = held.record.signing_key
+            served = {ref_of(s) for s in self.all(ResourceServer) if s.spec.tokens.signing_key == name}
+            return {Ref("SigningKey", self.owned.namespace, name), *served}
+        if ref.kind != "ConfigMap":
+            return set()
+        publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
+        declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
+        return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
+
+    def _index(self, obj: Declared) -> None:
+        for index, key in self._places(obj):
+            index[key].add(ref_of(obj))
+        if isinstance(obj, OAuthClient):
+            self._clients_by_uid[obj.uid] = ref_of(obj)
+
+    def _unindex(self, obj: Declared | None) -> None:
+        if obj is None:
+            return
+        for index, key in self._places(obj):
+            index[key].discard(ref_of(obj))
+            if not index[key]:
+                del index[key]
+        if isinstance(obj, OAuthClient):
+            self._clients_by_uid.pop(obj.uid, None)
+
+    def _places(self, obj: Declared) -> list[tuple[defaultdict[Any, Keys], Any]]:
+        if isinstance(obj, OAuthClient):
+            asked = {a.resource_server for a in asked_by(obj)}
+            secret = Ref("Secret", obj.namespace, obj.secret_name)
+            places: list[tuple[defaultdict[Any, Keys], Any]] = [(self._clients_asking, server) for server in asked]
+            return [*places, (self._clients_naming, secret)]
+        if isinstance(obj, ScopeGrant):
+            return [(self._grants_on, f"{obj.namespace}/{obj.spec.resource_server}")]
+        return []
+
+
+def _differs(known: Declared | None, obj: Declared) -> bool:
+    """Whether anything but the status is new: our own writes of a status are no reason to look again."""
+    if known is None:
+        return True
+    old, new = known.metadata, obj.metadata
+    same = (old.uid, old.generation, old.deletion_timestamp) == (new.uid, new.generation, new.deletion_timestamp)
+    return not same or old.annotations != new.annotations or known.status != obj.status

@@ -1,0 +1,75 @@
+"""Third step: an Authenticated client and what it asks become a Grant, or a refusal (RFC 6749 §3.3, RFC 8707 §2).
+
+Scopes are given in full or refused, never narrowed in silence. An unknown resource, one that the client does not ask
+for in its manifest and one where nothing is granted look the same.
+"""
+
+from dataclasses import dataclass
+
+from scopewright.core.records import Asked
+from scopewright.issuer.authenticate import Authenticated
+from scopewright.issuer.entries import Access, Client, Server
+from scopewright.issuer.errors import OAuthError
+from scopewright.issuer.registry import Registry
+from scopewright.issuer.request import TokenRequest
+
+
+@dataclass(slots=True)
+class Grant:
+    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive."""
+
+    client: Client
+    server: Server
+    access: Access
+    scopes: tuple[str, ...]
+    not_after: float
+
+
+def authorise(who: Authenticated, request: TokenRequest, registry: Registry, now: float) -> Grant:
+    """The grant, or OAuthError."""
+    client = who.client
+    if request.grant_type not in client.grant_types:
+        raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
+    asked, server = _target(client, request.resources, registry)
+    # Tokens count whole seconds: a grant that ends within this one is over.
+    access = registry.access(client, asked, server, int(now) + 1)
+    if not access.granted:
+        raise _invalid_target()
+    if not request.scopes:
+        return Grant(client, server, access, access.everything, access.changes_at)
+    if not access.granted.keys() >= set(request.scopes):
+        raise OAuthError("invalid_scope", "a scope is not granted to this client here: see status.access")
+    return Grant(client, server, access, request.scopes, min(access.granted[s] for s in request.scopes))
+
+
+def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, Server]:
+    if len(resources) > 1:
+        raise OAuthError("invalid_target", "a token is for one resource: ask for each resource by itself")
+    if not resources:
+        return _only_target(client, registry)
+    server = registry.servers.by_resource(resources[0])
+    if server is not None:
+        for asked in client.asked:
+            if asked.resource_server == server.record.key:
+                return asked, server
+    raise _invalid_target()
+
+
+def _only_target(client: Client, registry: Registry) -> tuple[Asked, Server]:
+    if len(client.asked) != 1:
+        raise OAuthError(
+            "invalid_target",
+            "name the resource: this client asks for access to "
+            + ("more than one resource server" if client.asked else "no resource server"),
+        )
+    asked = client.asked[0]
+    server = registry.server_of(asked)
+    if server is None:
+        raise _invalid_target()
+    return asked, server
+
+
+def _invalid_target() -> OAuthError:
+    return OAuthError(
+        "invalid_target", "no such resource, or nothing is granted to this client there: see status.access"
+    )

@@ -1,0 +1,124 @@
+"""What is kept of each record: everything that can be computed once for a record and not for each request."""
+
+import base64
+import hashlib
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+from scopewright.core.access import default_audience
+from scopewright.core.failures import Rejected
+from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord
+from scopewright.issuer.keys import Key
+
+NEVER: Final = float("inf")
+_SHA256_BYTES: Final = 32
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """A resource server. `served` is false while another record holds its audience."""
+
+    name: str
+    record: ResourceServerRecord
+    creation_time: datetime | None
+    served: bool = False
+
+    @property
+    def audience(self) -> str:
+        return self.record.audience
+
+    @property
+    def alias(self) -> str:
+        """What it is called beside an audience of its own choosing."""
+        return default_audience(self.record.namespace, self.record.name)
+
+
+@dataclass(slots=True, eq=False)
+class Template:
+    """The claims that do not change from one token of a client for one server to the next, signed with one key."""
+
+    key: Key
+    issuer: str
+    claims: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Access:
+    """What a client gets at one server: each scope with the instant its grant ends, until `changes_at`."""
+
+    server: Server
+    granted: dict[str, float]
+    everything: tuple[str, ...]
+    changes_at: float
+    template: Template | None = None
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A client record. Credentials are SHA-256 digests, each with the instant it ends."""
+
+    client_id: str
+    namespace: str
+    uid_hash: str
+    method: str
+    grant_types: tuple[str, ...]
+    disabled: bool
+    credentials: tuple[tuple[bytes, float], ...] = field(repr=False)
+    asked: tuple[Asked, ...]
+    version: int
+    """The resourceVersion, where it is a number; else -1."""
+    access: dict[str, Access] | None = None
+    """By resource server, made when first asked for."""
+
+
+def build_client(record: ClientRecord, resource_version: str) -> Client:
+    """The client, or `Rejected`."""
+    if not record.uid:
+        raise Rejected("MalformedRecord", "no UID")
+    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:12].decode()
+    return Client(
+        client_id=record.client_id,
+        namespace=sys.intern(record.namespace),
+        uid_hash=uid_hash,
+        method=record.method,
+        grant_types=tuple(map(sys.intern, record.grant_types)),
+        disabled=record.disabled,
+        credentials=tuple(
+            (_digest(c.sha256), c.expiration_time.timestamp() if c.expiration_time else NEVER)
+            for c in record.credentials
+        ),
+        asked=_merged(record.access),
+        version=version_number(resource_version),
+    )
+
+
+def build_server(name: str, record: ResourceServerRecord, creation_time: datetime | None) -> Server:
+    """The server, or `Rejected`."""
+    if record.lifetime < 1:
+        raise Rejected("MalformedRecord", "lifetime")
+    return Server(name, record, creation_time)
+
+
+def version_number(resource_version: str) -> int:
+    return int(resource_version) if resource_version.isascii() and resource_version.isdigit() else -1
+
+
+def _digest(sha256: str) -> bytes:
+    try:
+        digest = bytes.fromhex(sha256)
+    except ValueError:
+        digest = b""
+    if len(digest) != _SHA256_BYTES:
+        raise Rejected("MalformedRecord", "not a SHA-256")
+    return digest
+
+
+def _merged(access: tuple[Asked, ...]) -> tuple[Asked, ...]:
+    """One entry for each server, with the scopes in the order asked."""
+    scopes: dict[str, dict[str, None]] = {}
+    for asked in access:
+        of_server = scopes.setdefault(sys.intern(asked.resource_server), {})
+        of_server.update((sys.intern(s), None) for s in asked.scopes)
+    return tuple(Asked(server, tuple(names)) for server, names in scopes.items())

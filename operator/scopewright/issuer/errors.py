@@ -1,0 +1,88 @@
+"""Every refusal of the issuer, and how it becomes an answer (RFC 6749 §5.2)."""
+
+import math
+import re
+from typing import Final, Literal
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.issuer.messages import NO_STORE, Answer, Headers, json_answer
+
+ErrorCode = Literal[
+    "invalid_request",
+    "invalid_client",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "invalid_target",
+    "temporarily_unavailable",
+    "server_error",
+]
+
+CHALLENGE: Final = (b"www-authenticate", b'Basic realm="scopewright", charset="UTF-8"')
+_UNSPEAKABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+
+
+class OAuthError(Exception):
+    """A refusal. `description` is for the developer at the other end and repeats nothing that was sent.
+
+    `reason` is a word for the audit line alone: it may tell what the answer must not.
+    """
+
+    def __init__(
+        self,
+        error: ErrorCode,
+        description: str,
+        *,
+        reason: str = "",
+        status: int = 400,
+        headers: Headers = (),
+    ) -> None:
+        super().__init__(error)
+        self.error: ErrorCode = error
+        self.description = _UNSPEAKABLE.sub("?", description)
+        self.reason = reason or error
+        self.status = status
+        self.headers = headers
+
+    def answer(self) -> Answer:
+        content = {"error": self.error, "error_description": self.description}
+        return json_answer(self.status, content, NO_STORE + self.headers)
+
+
+def invalid_request(description: str, *, reason: str = "", status: int = 400, headers: Headers = ()) -> OAuthError:
+    return OAuthError("invalid_request", description, reason=reason, status=status, headers=headers)
+
+
+def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthError:
+    """`challenge` where the client used the Authorization header or showed no credential at all (RFC 9110 §11.6.1).
+
+    Not after client_secret_post: some clients stop reading at a challenge and never see the error.
+    """
+    headers = (CHALLENGE,) if challenge else ()
+    return OAuthError("invalid_client", description, reason=reason, status=401, headers=headers)
+
+
+def refused_credential(*, reason: str, challenge: bool) -> OAuthError:
+    """One text for an unknown client, a wrong or expired secret, another method and a disabled client."""
+    return invalid_client(
+        "client authentication failed: no such client, or its credential is wrong, expired or disabled",
+        reason=reason,
+        challenge=challenge,
+    )
+
+
+def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> OAuthError:
+    seconds = str(max(1, math.ceil(retry_after))).encode()
+    headers = ((b"retry-after", seconds),)
+    return OAuthError("temporarily_unavailable", description, reason=reason, status=503, headers=headers)
+
+
+def from_failure(failure: Rejected | Unavailable) -> OAuthError:
+    """A failure of the store: nothing that the caller did, and no word of it in the answer."""
+    if isinstance(failure, Unavailable):
+        return unavailable("try again shortly", reason="store_unavailable", retry_after=failure.retry_after)
+    return unavailable("try again later", reason=f"store_rejected_{failure.reason}", retry_after=30.0)
+
+
+def unexpected() -> OAuthError:
+    return OAuthError("server_error", "the issuer failed; it has logged why", reason="exception", status=500)

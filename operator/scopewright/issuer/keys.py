@@ -1,0 +1,173 @@
+"""Signing keys: from a key record and its private PEM to something that signs, parsed once (RFC 7515, 7517, 7638)."""
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import orjson
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+from scopewright.core.failures import Rejected
+from scopewright.core.records import KeyRecord
+
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
+Sign = Callable[[bytes], bytes]
+"""From the signing input to the raw JWS signature."""
+
+MIN_RSA_BITS: Final = 2048
+_THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
+_ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
+    "ES256": ("ES256",),
+    "ES384": ("ES384",),
+    "RS256": ("RS256",),
+    "PS256": ("PS256",),
+    "Ed25519": ("EdDSA", "Ed25519"),
+    "EdDSA": ("EdDSA", "Ed25519"),
+}
+"""What a record calls an algorithm, and what the `alg` of its tokens may be (RFC 8037, RFC 9864)."""
+
+_CURVES: Final[Mapping[str, tuple[type[ec.EllipticCurve], str, int]]] = {
+    "ES256": (ec.SECP256R1, "P-256", 32),
+    "ES384": (ec.SECP384R1, "P-384", 48),
+}
+_SHA256: Final = ec.ECDSA(hashes.SHA256())
+_SHA384: Final = ec.ECDSA(hashes.SHA384())
+_PSS: Final = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256().digest_size)
+
+
+@dataclass(slots=True, eq=False)
+class Key:
+    """A key record, checked. Instants are seconds since the epoch; `sign` is there where the private part is."""
+
+    kid: str
+    alg: str
+    signing_key: str
+    config_map: str
+    public_jwk: dict[str, str]
+    header: bytes
+    """The JOSE header of its tokens, encoded."""
+    record: KeyRecord
+    start: float
+    verification_end: float
+    sign: Sign | None = field(repr=False)
+    pem_digest: bytes = field(repr=False)
+
+
+def b64url(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+
+def thumbprint(jwk: Mapping[str, object]) -> str:
+    """RFC 7638; an empty string for what is no public key."""
+    members = _THUMBPRINT_MEMBERS.get(str(jwk.get("kty")), ())
+    values = {name: jwk.get(name) for name in members}
+    if not members or not all(isinstance(v, str) and v for v in values.values()):
+        return ""
+    return b64url(hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).digest()).decode()
+
+
+def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key:
+    """The key, or `Rejected`; `known` is what was built before, so that an unchanged PEM is not parsed again."""
+    if thumbprint(record.jwk) != record.kid:
+        raise Rejected("MalformedRecord", "the kid is not the thumbprint of the key")
+    alg = _alg(record)
+    digest = hashlib.sha256(pem).digest() if pem and record.revoked_time is None else b""
+    if known is not None and known.kid == record.kid and known.alg == alg and known.pem_digest == digest:
+        sign = known.sign
+    else:
+        public = _public_key(record.algorithm, record.jwk)
+        sign = _signer(alg, pem, public) if digest and pem else None
+    return Key(
+        kid=record.kid,
+        alg=alg,
+        signing_key=record.signing_key,
+        config_map=record.config_map,
+        public_jwk={
+            **{name: record.jwk[name] for name in _THUMBPRINT_MEMBERS[record.jwk["kty"]]},
+            "kid": record.kid,
+            "use": "sig",
+            "alg": alg,
+        },
+        header=b64url(orjson.dumps({"alg": alg, "kid": record.kid, "typ": "at+jwt"})),
+        record=record,
+        start=_seconds(record.signing_start_time),
+        verification_end=_seconds(record.verification_end_time),
+        sign=sign,
+        pem_digest=digest,
+    )
+
+
+def _seconds(instant: datetime | None) -> float:
+    return instant.timestamp() if instant else float("inf")
+
+
+def _alg(record: KeyRecord) -> str:
+    possible = _ALGORITHMS.get(record.algorithm, ())
+    alg = record.jwk.get("alg") or (possible[0] if possible else "")
+    if alg not in possible:
+        raise Rejected("MalformedRecord", "the algorithm is not served, or the key's alg is another")
+    return alg
+
+
+def _public_key(algorithm: str, jwk: Mapping[str, str]) -> PublicKey:
+    try:
+        if algorithm in _CURVES:
+            curve, name, size = _CURVES[algorithm]
+            x, y = _bytes(jwk["x"]), _bytes(jwk["y"])
+            if jwk["kty"] == "EC" and jwk["crv"] == name and len(x) == len(y) == size:
+                return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), curve()).public_key()
+        elif algorithm in ("RS256", "PS256"):
+            n, e = int.from_bytes(_bytes(jwk["n"])), int.from_bytes(_bytes(jwk["e"]))
+            if jwk["kty"] == "RSA" and n.bit_length() >= MIN_RSA_BITS:
+                return rsa.RSAPublicNumbers(e, n).public_key()
+        elif jwk["kty"] == "OKP" and jwk["crv"] == "Ed25519":
+            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk["x"]))
+    except (ValueError, KeyError, UnsupportedAlgorithm):
+        pass
+    raise Rejected("MalformedRecord", "the public key does not fit its algorithm")
+
+
+def _bytes(member: str) -> bytes:
+    return base64.b64decode(member + "=" * (-len(member) % 4), altchars=b"-_", validate=True)
+
+
+def _signer(alg: str, pem: bytes, public: PublicKey) -> Sign:
+    try:
+        private = load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise Rejected("MalformedRecord", "the private key cannot be read") from None
+    if private.public_key() != public:
+        raise Rejected("MalformedRecord", "the private key is not that of the record")
+    if isinstance(private, ec.EllipticCurvePrivateKey):
+        return _ecdsa(private, _SHA256 if alg == "ES256" else _SHA384, _CURVES[alg][2])
+    if isinstance(private, rsa.RSAPrivateKey):
+        return _rsa(private, padding.PKCS1v15() if alg == "RS256" else _PSS)
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        return private.sign
+    raise Rejected("MalformedRecord", "the private key is of another kind")
+
+
+def _ecdsa(private: ec.EllipticCurvePrivateKey, algorithm: ec.ECDSA, size: int) -> Sign:
+    """JOSE wants r ‖ s, the library gives DER (RFC 7518 §3.4)."""
+
+    def sign(data: bytes) -> bytes:
+        r, s = decode_dss_signature(private.sign(data, algorithm))
+        return r.to_bytes(size) + s.to_bytes(size)
+
+    return sign
+
+
+def _rsa(private: rsa.RSAPrivateKey, scheme: padding.AsymmetricPadding) -> Sign:
+    digest = hashes.SHA256()
+
+    def sign(data: bytes) -> bytes:
+        return private.sign(data, scheme, digest)
+
+    return sign

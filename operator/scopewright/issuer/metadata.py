@@ -1,0 +1,85 @@
+"""What clients and verifiers discover: metadata (RFC 8414, OpenID Connect Discovery) and the key set (RFC 7517).
+
+- `response_types_supported` is left out, though RFC 8414 calls it required: there is no authorization endpoint to have
+  response types, and empty lists are forbidden. go-oidc, oauth4webapi and Nimbus take its absence.
+- The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
+  the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
+  go-oidc verifies nothing but RS256.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer.keyring import Jwks
+from scopewright.issuer.messages import JSON, Answer, HttpRequest, json_answer
+from scopewright.issuer.request import GRANT_TYPES
+
+AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post")
+OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
+OPENID_METADATA: Final = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where an issuer's documents and endpoints are on its host, percent-decoded as a server sees them."""
+
+    token: str
+    jwks: str
+    oauth_metadata: str
+    openid_metadata: str
+
+
+def paths(issuer: str) -> Paths:
+    path = unquote(urlsplit(issuer).path)
+    return Paths(
+        token=f"{path}/token",
+        jwks=f"{path}/jwks.json",
+        oauth_metadata=f"{OAUTH_METADATA}{path}",
+        openid_metadata=f"{path}{OPENID_METADATA}",
+    )
+
+
+def oauth_metadata(issuer: str) -> dict[str, Any]:
+    return {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/jwks.json",
+        "grant_types_supported": GRANT_TYPES,
+        "token_endpoint_auth_methods_supported": AUTH_METHODS,
+    }
+
+
+def openid_metadata(issuer: str, jwks: Jwks) -> dict[str, Any]:
+    document = oauth_metadata(issuer) | {"subject_types_supported": ["public"]}
+    if algorithms := sorted({key.alg for key in jwks.keys.values()}):
+        document["id_token_signing_alg_values_supported"] = algorithms
+    return document
+
+
+def document(content: dict[str, Any], record: IssuerRecord) -> Answer:
+    return Answer(200, (JSON, _max_age(record)), orjson.dumps(content))
+
+
+def key_set(jwks: Jwks, record: IssuerRecord, http: HttpRequest) -> Answer:
+    headers = (JSON, _max_age(record), (b"etag", jwks.etag))
+    for name, value in http.headers:
+        if name == b"if-none-match" and _matches(value, jwks.etag):
+            return Answer(304, headers[1:], b"")
+    return Answer(200, headers, jwks.body)
+
+
+def _matches(if_none_match: bytes, etag: bytes) -> bool:
+    """Weak comparison (RFC 9110 §13.1.2)."""
+    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in if_none_match.split(b","))
+
+
+def _max_age(record: IssuerRecord) -> tuple[bytes, bytes]:
+    return b"cache-control", b"public, max-age=%d" % record.jwks_max_age
+
+
+def not_found() -> Answer:
+    return json_answer(404, {"error": "not_found", "error_description": "nothing is served here"})

@@ -1,0 +1,210 @@
+"""All that the issuer knows, in memory: records in, lookups out.
+
+An object is a record by its exact type, its exact name and content that decodes; its label only selected it. A
+malformed one is ignored and the last good one kept.
+"""
+
+import logging
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Final
+
+from scopewright.core.access import resolve
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing, OwnedKind, Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    ISSUER_NAME,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    Asked,
+    ClientRecord,
+    IssuerRecord,
+    KeyRecord,
+    ResourceServerRecord,
+    client_record_name,
+    decode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.issuer.entries import NEVER, Access, Client, Server, build_client, build_server, version_number
+from scopewright.issuer.keyring import JWKS_ENTRY, Keyring, published_kids
+from scopewright.issuer.keys import build as build_key
+from scopewright.issuer.servers import Servers
+from scopewright.stores import Change, Entries
+
+log: Final = logging.getLogger(__name__)
+
+_CLIENT_PREFIX: Final = client_record_name("", "")[:-1]
+_FRESH_FOR: Final = 60.0
+
+
+class Registry:
+    def __init__(self, namespace: str) -> None:
+        self.namespace = namespace
+        self.issuer: IssuerRecord | None = None
+        self.keys = Keyring()
+        self.servers = Servers()
+        self._clients: dict[str, Client] = {}
+        self._fresh: dict[str, tuple[int, float]] = {}
+        self._malformed: dict[Ref, str] = {}
+
+    # What comes in
+
+    def apply(self, change: Change, now: float) -> bool:
+        """Take in one change; whether it counts, or is to be treated as if it had not come."""
+        ref = change.existing.ref
+        if ref.namespace != self.namespace:
+            return False
+        if change.gone:
+            return self._remove(ref)
+        if self._is_overtaken(change.existing, now):
+            return False
+        try:
+            counts = self._put(change.existing, change.entries)
+        except Rejected as rejected:
+            self._complain(ref, rejected.message)
+            return False
+        self._malformed.pop(ref, None)
+        return counts
+
+    def complete(self, kind: OwnedKind, refs: frozenset[Ref]) -> list[Ref]:
+        """The list of `kind` is complete: forget, and return, what is not in it."""
+        gone = [ref for ref in self.refs(kind) if ref not in refs]
+        self._malformed = {r: m for r, m in self._malformed.items() if r.kind != kind or r in refs}
+        return [ref for ref in gone if self._remove(ref)]
+
+    def apply_fresh(self, existing: Existing, entries: Entries, now: float) -> bool:
+        """Take in a client record that was read beside the watch, unless the watch has brought a newer one."""
+        version = version_number(existing.resource_version)
+        known = self._clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
+        if known is not None and 0 <= version < known.version:
+            return False
+        counts = self.apply(Change(existing, entries), now)
+        if counts and version >= 0:
+            self._fresh = {n: f for n, f in self._fresh.items() if now < f[1]}
+            self._fresh[existing.ref.name] = (version, now + _FRESH_FOR)
+        return counts
+
+    def refs(self, kind: OwnedKind) -> Iterable[Ref]:
+        if kind == "Secret":
+            names = [*map(_CLIENT_PREFIX.__add__, self._clients), *self.keys.names()]
+        else:
+            names = [*self.servers.names(), *self.keys.config_maps(), *([ISSUER_NAME] if self.issuer else [])]
+        return [Ref(kind, self.namespace, name) for name in names]
+
+    def _is_overtaken(self, existing: Existing, now: float) -> bool:
+        """A fresh read has seen a later version, and the watch is catching up."""
+        version, until = self._fresh.get(existing.ref.name, (-1, 0.0))
+        return (
+            existing.ref.kind == "Secret" and now < until and 0 <= version_number(existing.resource_version) < version
+        )
+
+    def _complain(self, ref: Ref, message: str) -> None:
+        if self._malformed.get(ref) != message:
+            self._malformed[ref] = message
+            log.warning("%s is ignored, the last good one kept: %s", ref, message)
+
+    def _put(self, existing: Existing, entries: Entries) -> bool:
+        ref = existing.ref
+        if ref.kind == "Secret":
+            if existing.type == CLIENT_TYPE:
+                return self._put_client(existing, entries)
+            if existing.type == SIGNING_KEY_TYPE:
+                return self._put_key(existing, entries)
+            self._remove(ref)
+            return False
+        what = existing.labels.get(RECORD_LABEL)
+        if what == "resource-server":
+            return self._put_server(existing, entries)
+        if what == "issuer":
+            return self._put_issuer(existing, entries)
+        if JWKS_ENTRY in entries:
+            self.keys.publish(ref.name, published_kids(entries[JWKS_ENTRY]))
+            return True
+        return False
+
+    def _put_client(self, existing: Existing, entries: Entries) -> bool:
+        record = decode(ClientRecord, _entry(entries))
+        _require_name(existing, client_record_name(record.namespace, record.name))
+        client = build_client(record, existing.resource_version)
+        self._clients[client.client_id] = client
+        return True
+
+    def _put_key(self, existing: Existing, entries: Entries) -> bool:
+        name = existing.ref.name
+        record = decode(KeyRecord, _entry(entries))
+        _require_name(existing, key_record_name(record.kid))
+        self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
+        return True
+
+    def _put_server(self, existing: Existing, entries: Entries) -> bool:
+        record = decode(ResourceServerRecord, _entry(entries))
+        _require_name(existing, resource_server_record_name(record.namespace, record.name))
+        self.servers.put(build_server(existing.ref.name, record, existing.creation_time))
+        return True
+
+    def _put_issuer(self, existing: Existing, entries: Entries) -> bool:
+        _require_name(existing, ISSUER_NAME)
+        self.issuer = decode(IssuerRecord, _entry(entries))
+        return True
+
+    def _remove(self, ref: Ref) -> bool:
+        self._malformed.pop(ref, None)
+        if ref.kind == "Secret":
+            self._fresh.pop(ref.name, None)
+            client_id = ref.name.removeprefix(_CLIENT_PREFIX)
+            known = client_id != ref.name and self._clients.pop(client_id, None) is not None
+            return known or self.keys.remove(ref.name)
+        if ref.name == ISSUER_NAME:
+            log.warning("%s is gone; the last one stays in force", ref)
+            return False
+        if self.servers.remove(ref.name):
+            return True
+        if ref.name in self.keys.config_maps() and not self.keys.withdraw(ref.name):
+            log.warning("%s is gone; its keys are still served, because their records vouch for them", ref)
+            return False
+        return True
+
+    # What is asked
+
+    @property
+    def client_count(self) -> int:
+        return len(self._clients)
+
+    def client(self, client_id: str) -> Client | None:
+        return self._clients.get(client_id)
+
+    def server_of(self, asked: Asked) -> Server | None:
+        namespace, _, name = asked.resource_server.partition("/")
+        return self.servers.by_name(resource_server_record_name(namespace, name))
+
+    def access(self, client: Client, asked: Asked, server: Server, now: float) -> Access:
+        """What the client gets at the server, worked out once until a record changes or a grant ends."""
+        cache = client.access
+        if cache is None:
+            cache = client.access = {}
+        access = cache.get(asked.resource_server)
+        if access is None or access.server is not server or now >= access.changes_at:
+            access = cache[asked.resource_server] = _resolve(client, asked, server, now)
+        return access
+
+
+def _resolve(client: Client, asked: Asked, server: Server, now: float) -> Access:
+    instant = datetime.fromtimestamp(now, UTC)
+    resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
+    granted = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
+    return Access(server, granted, tuple(granted), changes_at=min(granted.values(), default=NEVER))
+
+
+def _entry(entries: Entries) -> bytes:
+    if ENTRY not in entries:
+        raise Rejected("MalformedRecord", f"no entry {ENTRY}")
+    return entries[ENTRY]
+
+
+def _require_name(existing: Existing, name: str) -> None:
+    if existing.ref.name != name:
+        raise Rejected("MalformedRecord", "its name is not the one its content asks for")

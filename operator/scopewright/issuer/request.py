@@ -1,0 +1,169 @@
+"""First step: an HTTP request becomes a TokenRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2, §4.4)."""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote_to_bytes
+
+from scopewright.issuer.errors import OAuthError, invalid_client, invalid_request
+from scopewright.issuer.messages import HttpRequest
+
+BODY_LIMIT: Final = 16 * 1024
+AUTHORIZATION_LIMIT: Final = 4 * 1024
+CLIENT_CREDENTIALS: Final = "client_credentials"
+GRANT_TYPES: Final = (CLIENT_CREDENTIALS,)
+
+_FORM: Final = b"application/x-www-form-urlencoded"
+_MAY_REPEAT: Final = frozenset(("resource", "audience"))
+_CREDENTIALS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
+
+Form = dict[str, list[str]]
+
+
+@dataclass(slots=True)
+class Presented:
+    """What the caller says it is, not yet believed."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    method: Literal["client_secret_basic", "client_secret_post"]
+
+    @property
+    def challenge(self) -> bool:
+        return self.method == "client_secret_basic"
+
+
+@dataclass(slots=True)
+class TokenRequest:
+    grant_type: str
+    presented: Presented
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+
+
+def parse(http: HttpRequest) -> TokenRequest:
+    """The request, or OAuthError."""
+    if http.method != "POST":
+        raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
+    content_type, authorization = _headers(http.headers)
+    if len(http.body) > BODY_LIMIT:
+        raise invalid_request("the body is too large", reason="body_size", status=413)
+    if content_type.partition(b";")[0].strip().lower() != _FORM:
+        raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
+    if http.query:
+        _refuse_credentials_in(http.query)
+    form = parse_form(http.body)
+    presented = _presented(form, authorization)
+    return TokenRequest(
+        grant_type=_grant_type(form),
+        presented=presented,
+        scopes=_scopes(form),
+        resources=tuple(dict.fromkeys(form.get("resource", ()))),
+    )
+
+
+def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None]:
+    content_type: list[bytes] = []
+    authorization: list[bytes] = []
+    for name, value in headers:
+        if name == b"content-type":
+            content_type.append(value)
+        elif name == b"authorization":
+            authorization.append(value)
+    if len(authorization) > 1 or len(content_type) > 1:
+        raise invalid_request("a header is repeated", reason="repeated_header")
+    return content_type[0] if content_type else b"", authorization[0] if authorization else None
+
+
+def parse_form(body: bytes) -> Form:
+    """The parameters that have a value (RFC 6749 §3.1: without one they count as absent), by name."""
+    form: Form = {}
+    try:
+        for pair in body.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            if value:
+                form.setdefault(_decode(name), []).append(_decode(value))
+    except UnicodeDecodeError:
+        raise invalid_request("the body is not UTF-8", reason="encoding") from None
+    for parameter, values in form.items():
+        if len(values) > 1 and parameter not in _MAY_REPEAT:
+            raise invalid_request("a parameter is repeated", reason="repeated_parameter")
+    return form
+
+
+def _decode(value: bytes) -> str:
+    if b"+" in value:
+        value = value.replace(b"+", b" ")
+    if b"%" in value:
+        value = unquote_to_bytes(value)
+    return value.decode()
+
+
+def _refuse_credentials_in(query: bytes) -> None:
+    try:
+        names = {_decode(pair.partition(b"=")[0]) for pair in query.split(b"&")}
+    except UnicodeDecodeError:
+        raise invalid_request("the query is not UTF-8", reason="encoding") from None
+    if not names.isdisjoint(_CREDENTIALS):
+        raise invalid_request(
+            "credentials must not be in the URL: send them in the body or the Authorization header, "
+            "and treat these as leaked",
+            reason="credentials_in_query",
+        )
+
+
+def _one(form: Form, name: str) -> str:
+    values = form.get(name)
+    return values[0] if values else ""
+
+
+def _grant_type(form: Form) -> str:
+    grant_type = _one(form, "grant_type")
+    if not grant_type:
+        raise invalid_request("grant_type is missing", reason="grant_type_missing")
+    if grant_type not in GRANT_TYPES:
+        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
+    return grant_type
+
+
+def _presented(form: Form, authorization: bytes | None) -> Presented:
+    client_id, secret = _one(form, "client_id"), _one(form, "client_secret")
+    assertion = "client_assertion" in form or "client_assertion_type" in form
+    if (authorization is not None) + bool(secret) + assertion > 1:
+        raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
+    if authorization is not None:
+        basic = _basic(authorization)
+        if client_id and client_id != basic.client_id:
+            raise invalid_request("client_id is not the client of the Authorization header", reason="two_clients")
+        return basic
+    if assertion:
+        raise invalid_client("client assertions are not served", reason="assertion", challenge=False)
+    if not client_id or not secret:
+        raise invalid_client(
+            "no client authentication: send client_id and client_secret in the body or as HTTP Basic",
+            reason="no_credential",
+            challenge=True,
+        )
+    return Presented(client_id, secret, "client_secret_post")
+
+
+def _basic(authorization: bytes) -> Presented:
+    """Split at the first colon, then form-decode both halves (RFC 6749 §2.3.1)."""
+    scheme, _, encoded = authorization.partition(b" ")
+    if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
+        raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
+    try:
+        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        presented = Presented(_decode(user), _decode(password), "client_secret_basic")
+    except (binascii.Error, UnicodeDecodeError):
+        colon, presented = b"", None
+    if not colon or presented is None:
+        raise invalid_client("the Basic credentials are malformed", reason="malformed_basic", challenge=True)
+    return presented
+
+
+def _scopes(form: Form) -> tuple[str, ...]:
+    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
+    return tuple(dict.fromkeys(s for s in _one(form, "scope").split(" ") if s))

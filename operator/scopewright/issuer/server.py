@@ -1,0 +1,156 @@
+"""Serving the issuer over HTTP: a listener, uvicorn, and an end that finishes what it has begun."""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Final
+
+import uvicorn
+
+from scopewright.core.failures import Rejected
+from scopewright.issuer import audit
+from scopewright.issuer.app import App
+from scopewright.issuer.service import Issuer
+from scopewright.stores import Reader
+
+log: Final = logging.getLogger(__name__)
+
+GRACE: Final = 10
+"""Seconds that requests in progress get when the issuer is asked to stop."""
+
+_KEEP_ALIVE: Final = 75
+_BACKLOG: Final = 2048
+
+OnReady = Callable[[str], None]
+"""Called once with the issuer's URL, when tokens can be had."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; `Rejected` says why there is none. Port 0 takes a free one."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except OSError as error:
+        raise Rejected("BadAddress", f"cannot listen on {host}:{port}: {error.strerror}") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Rejected(
+                "AddressInUse", f"{host}:{port} is in use: stop what listens there, or choose another"
+            ) from None
+        raise Rejected("BadAddress", f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Signals are the business of whoever owns the event loop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    reader: Reader,
+    *,
+    namespace: str,
+    listener: socket.socket,
+    snapshot: Path | None = None,
+    sink: audit.Sink = audit.to_log,
+    stop: asyncio.Event | None = None,
+    on_ready: OnReady = lambda url: None,
+) -> None:
+    """Serve until `stop` is set or the task is cancelled; the listener is closed on the way out."""
+    async with Issuer(reader, namespace=namespace, snapshot=snapshot, sink=sink).running() as issuer:
+        await serve_issuer(issuer, listener=listener, stop=stop, on_ready=on_ready)
+
+
+async def serve_issuer(
+    issuer: Issuer, *, listener: socket.socket, stop: asyncio.Event | None = None, on_ready: OnReady = lambda url: None
+) -> None:
+    """The same for an issuer that is already running."""
+    server = _Server(_config(issuer))
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
+    stopping = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop")
+    try:
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        announcing.cancel()
+        stopping.cancel()
+        server.should_exit = True
+        await serving
+        listener.close()
+
+
+async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
+    on_ready(await issuer.ready())
+
+
+def _config(issuer: Issuer) -> uvicorn.Config:
+    return uvicorn.Config(
+        App(issuer),
+        lifespan="off",
+        ws="none",
+        interface="asgi3",
+        log_config=None,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE,
+        timeout_graceful_shutdown=GRACE,
+        backlog=_BACKLOG,
+    )
+
+
+def run(
+    open_reader: Callable[[], AbstractAsyncContextManager[Reader]],
+    *,
+    namespace: str,
+    listener: socket.socket,
+    snapshot: Path | None = None,
+    sink: audit.Sink = audit.to_log,
+    on_ready: OnReady = lambda url: None,
+) -> None:
+    """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        async with open_reader() as reader:
+            await serve(
+                reader,
+                namespace=namespace,
+                listener=listener,
+                snapshot=snapshot,
+                sink=sink,
+                stop=stop,
+                on_ready=on_ready,
+            )
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,163 @@
+"""The issuer as one thing: what it knows, what keeps that up to date, and what it answers."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer import audit, metadata
+from scopewright.issuer.errors import invalid_request, unavailable
+from scopewright.issuer.follow import Follower
+from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
+from scopewright.issuer.messages import Answer, HttpRequest, json_answer
+from scopewright.issuer.metrics import Metrics
+from scopewright.issuer.registry import Registry
+from scopewright.issuer.sign import Randomness
+from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.token import FLOOR, TokenEndpoint
+from scopewright.stores import Reader
+
+log: Final = logging.getLogger(__name__)
+
+HEALTHZ: Final = "/healthz"
+READYZ: Final = "/readyz"
+METRICS: Final = "/metrics"
+
+
+class Issuer:
+    """Answers requests from memory; `running` keeps that memory as the store is."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        *,
+        namespace: str,
+        snapshot: Path | None = None,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+        random: Randomness = os.urandom,
+        sink: audit.Sink = audit.to_log,
+        floor: float = FLOOR,
+        known_reads: Budget = KNOWN,
+        unknown_reads: Budget = UNKNOWN,
+    ) -> None:
+        self.registry = Registry(namespace)
+        self.metrics = Metrics(self.registry, clock)
+        self._clock = clock
+        self._snapshots = Snapshots(snapshot) if snapshot else None
+        self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
+        fresh = FreshReads(
+            reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
+        )
+        self.tokens = TokenEndpoint(
+            self.registry,
+            fresh,
+            self.metrics,
+            clock=clock,
+            monotonic=monotonic,
+            random=random,
+            sink=sink,
+            floor=floor,
+        )
+        self._from_snapshot = False
+        self._ready = asyncio.Event()
+        self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator["Issuer"]:
+        """Start from the snapshot, if there is one, and follow the store until the block is left."""
+        self._load()
+        tasks = [asyncio.create_task(self._follower.run(), name="follow")]
+        if self._snapshots is not None:
+            tasks.append(asyncio.create_task(self._snapshots.run(), name="snapshot"))
+        try:
+            yield self
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def ready(self) -> str:
+        """The issuer's URL, once tokens can be had."""
+        await self._ready.wait()
+        return self.registry.issuer.issuer if self.registry.issuer else ""
+
+    def missing(self) -> list[str]:
+        """What the issuer waits for; empty when it is ready."""
+        missing = [] if self.registry.issuer else ["the issuer record"]
+        if not self.registry.keys.jwks(self._clock()).keys:
+            missing.append("a signing key in the JWKS")
+        if not self._from_snapshot:
+            missing += [f"the list of {kind}s" for kind in sorted(self._follower.incomplete)]
+        return missing
+
+    def _load(self) -> None:
+        if self._snapshots is None:
+            return
+        count = 0
+        for change in self._snapshots.load():
+            if self.registry.apply(change, self._clock()):
+                count += 1
+            else:
+                self._snapshots.forget(change.existing.ref)
+        self._from_snapshot = self.registry.issuer is not None and bool(self.registry.keys)
+        if count:
+            log.info("started from a snapshot of %d objects", count)
+        self._look()
+
+    def _look(self) -> None:
+        if not self._ready.is_set() and not self.missing():
+            self._ready.set()
+
+    async def answer(self, http: HttpRequest) -> Answer:
+        record = self.registry.issuer
+        if record is not None:
+            paths = self._paths_of(record)
+            if http.path == paths.token:
+                return await self.tokens.answer(http)
+            document = self._document(http, record, paths)
+            if document is not None:
+                return document
+        return self._own(http) or (metadata.not_found() if record else _starting())
+
+    def _paths_of(self, record: IssuerRecord) -> metadata.Paths:
+        if self._paths[0] != record.issuer:
+            self._paths = (record.issuer, metadata.paths(record.issuer))
+        return self._paths[1]
+
+    def _document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer | None:
+        if http.path not in (paths.jwks, paths.oauth_metadata, paths.openid_metadata):
+            return None
+        if http.method not in ("GET", "HEAD"):
+            return _only_get()
+        if http.path == paths.oauth_metadata:
+            return metadata.document(metadata.oauth_metadata(record.issuer), record)
+        jwks = self.registry.keys.jwks(self._clock())
+        if http.path == paths.jwks:
+            return metadata.key_set(jwks, record, http)
+        return metadata.document(metadata.openid_metadata(record.issuer, jwks), record)
+
+    def _own(self, http: HttpRequest) -> Answer | None:
+        if http.path not in (HEALTHZ, READYZ, METRICS):
+            return None
+        if http.method not in ("GET", "HEAD"):
+            return _only_get()
+        if http.path == METRICS:
+            return self.metrics.answer()
+        content: dict[str, Any] = {"status": "ok"}
+        if http.path == READYZ and (missing := self.missing()):
+            return json_answer(503, {"status": "not ready", "missing": missing})
+        return json_answer(200, content)
+
+
+def _only_get() -> Answer:
+    return invalid_request("use GET", status=405, headers=((b"allow", b"GET, HEAD"),)).answer()
+
+
+def _starting() -> Answer:
+    return unavailable("the issuer is starting: see /readyz", reason="starting").answer()

@@ -1,0 +1,77 @@
+"""Last step: a Grant, and nothing else, becomes an access token (RFC 9068)."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import orjson
+
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer.authorise import Grant
+from scopewright.issuer.entries import Template
+from scopewright.issuer.keys import Key, b64url
+
+Randomness = Callable[[int], bytes]
+"""So many random bytes."""
+
+_JTI_BYTES: Final = 16
+
+
+@dataclass(slots=True)
+class Token:
+    value: bytes = field(repr=False)
+    jti: str
+    kid: str
+    expires_in: int
+    scope: str
+
+
+def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Randomness = os.urandom) -> Token:
+    """The token; `key` is one that signs now, and has more than clock skew and JWKS max-age left."""
+    issued = int(now)
+    expires = _expiry(grant, key, issuer, issued)
+    jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
+    scope = " ".join(grant.scopes)
+    listed = b',"scopes":%s' % orjson.dumps(grant.scopes) if grant.server.record.scopes_list_claim else b""
+    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s}' % (
+        _template(grant, key, issuer).claims,
+        issued,
+        expires,
+        jti.encode(),
+        orjson.dumps(scope),
+        listed,
+    )
+    signing_input = key.header + b"." + b64url(payload)
+    if key.sign is None:
+        raise ValueError("the key cannot sign")
+    return Token(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued, scope)
+
+
+def _expiry(grant: Grant, key: Key, issuer: IssuerRecord, issued: int) -> int:
+    """The first of: the lifetime, the grant's end, and as long as every verifier still knows the key. Whole seconds."""
+    ends = (
+        issued + min(grant.server.record.lifetime, issuer.max_token_lifetime),
+        grant.not_after,
+        key.verification_end - tail(issuer),
+    )
+    return int(min(ends))
+
+
+def tail(issuer: IssuerRecord) -> int:
+    """How long a key must be known beyond the last token that it signed, in seconds."""
+    return issuer.clock_skew + issuer.jwks_max_age
+
+
+def _template(grant: Grant, key: Key, issuer: IssuerRecord) -> Template:
+    template = grant.access.template
+    if template is None or template.key is not key or template.issuer != issuer.issuer:
+        claims = {
+            "iss": issuer.issuer,
+            "sub": grant.client.client_id,
+            "aud": grant.server.audience,
+            "client_id": grant.client.client_id,
+        }
+        template = Template(key, issuer.issuer, orjson.dumps(claims)[:-1])
+        grant.access.template = template
+    return template
