@@ -1,0 +1,20 @@
+"""For the services that call: credentials from a mounted Secret, followed as they rotate, and tokens got with them.
+
+This room needs httpx and nothing of its neighbours.
+"""
+
+from scopewright.client.auth import ClientCredentials
+from scopewright.client.clock import Clock
+from scopewright.client.errors import SecretError, TokenError
+from scopewright.client.mounted import Credentials, MountedSecret
+from scopewright.client.token import AccessToken
+
+__all__ = [
+    "AccessToken",
+    "ClientCredentials",
+    "Clock",
+    "Credentials",
+    "MountedSecret",
+    "SecretError",
+    "TokenError",
+]

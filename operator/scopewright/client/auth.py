@@ -1,0 +1,191 @@
+"""The one object of this room: `httpx.AsyncClient(auth=ClientCredentials(path))`."""
+
+import asyncio
+import logging
+import os
+import random
+import re
+import threading
+from collections.abc import AsyncGenerator, Callable, Generator
+from concurrent.futures import Future
+
+import httpx
+
+from scopewright.client.clock import Clock
+from scopewright.client.errors import TokenError
+from scopewright.client.grant import Ask, Flow, Granted, fetch_token
+from scopewright.client.mounted import MountedSecret
+from scopewright.client.slot import Need, Slot
+from scopewright.client.token import AccessToken
+from scopewright.client.transport import Http, run, run_sync
+
+logger = logging.getLogger("scopewright.client")
+
+_INVALID_TOKEN = re.compile(r'\bbearer\b.*\berror="?invalid_token"?', re.IGNORECASE)
+
+
+class ClientCredentials(httpx.Auth):
+    """Sends `Authorization: Bearer` with a token for `resource` (RFC 8707) and `scope` (space-delimited).
+
+    Left out, both come from the Secret mounted at `path`. The token is shared by all who use this object, threads and
+    tasks alike, and fetched anew in good time before it ends. A 401 `invalid_token` of the API is answered with a
+    fresh token, once, if the request can be sent again. `http` replaces the HTTP client that asks the token endpoint
+    (for a private CA, say): a `Client`, or an `AsyncClient` where only async code uses this. `jitter` is in [0, 1).
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | MountedSecret,
+        resource: str | None = None,
+        scope: str | None = None,
+        *,
+        http: Http | None = None,
+        clock: Clock | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._clock = clock or Clock()
+        self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
+        self._ask = Ask(resource, scope)
+        self._http = http
+        self._jitter = jitter
+        self._slot = Slot()
+        self._lock = threading.Lock()
+        self._flight: Future[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def token(self) -> AccessToken:
+        """Raises `TokenError`. Waits only where there is no token that is still good."""
+        if (flight := self._look()) is not None:
+            await asyncio.shield(asyncio.wrap_future(flight))
+        return self._result()
+
+    def token_sync(self) -> AccessToken:
+        """`token` for threads."""
+        if (flight := self._look()) is not None:
+            flight.result()
+        return self._result()
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        token = await self.token()
+        response = yield _with(token, request)
+        if _refused(request, response) and _can_be_sent_again(request):
+            need, flight = self._look_after_refusal(token)
+            if flight is not None:
+                await asyncio.shield(asyncio.wrap_future(flight))
+            if (fresh := self._other_than(token, need)) is not None:
+                yield _with(fresh, request)
+
+    def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
+        token = self.token_sync()
+        response = yield _with(token, request)
+        if _refused(request, response) and _can_be_sent_again(request):
+            need, flight = self._look_after_refusal(token)
+            if flight is not None:
+                flight.result()
+            if (fresh := self._other_than(token, need)) is not None:
+                yield _with(fresh, request)
+
+    def _look(self) -> Future[None] | None:
+        """The fetch to wait for, if any."""
+        credentials = self.secret.read()
+        with self._lock:
+            need = self._slot.need(self._clock.now(), credentials)
+            if need in (Need.NOTHING, Need.WAIT):
+                return None
+            flight = self._flight or self._take_off()
+            return flight if need is Need.NOW else None
+
+    def _look_after_refusal(self, refused: AccessToken) -> tuple[Need, Future[None] | None]:
+        with self._lock:
+            if self._flight is not None:
+                return Need.NOW, self._flight
+            need = self._slot.need_after_refusal(self._clock.now(), refused)
+            return need, self._take_off() if need is Need.NOW else None
+
+    def _result(self) -> AccessToken:
+        with self._lock:
+            token, error = self._slot.token, self._slot.error
+        if token is not None and self._clock.now() < token.expires_at:
+            return token
+        raise error.again() if error is not None else TokenError("temporarily_unavailable", "no token; try again")
+
+    def _other_than(self, refused: AccessToken, need: Need) -> AccessToken | None:
+        """None: the caller gets the API's own answer."""
+        with self._lock:
+            token = self._slot.token
+        return token if need is not Need.WAIT and token is not refused else None
+
+    def _take_off(self) -> Future[None]:
+        flight = Future[None]()
+        if isinstance(self._http, httpx.AsyncClient):
+            loop = asyncio.get_running_loop()  # raises RuntimeError in token_sync, which needs a Client
+            task = loop.create_task(self._fetch(self._http))
+            self._tasks.add(task)
+            task.add_done_callback(self._landed)
+        else:
+            threading.Thread(target=self._fetch_in_thread, name="scopewright-token", daemon=True).start()
+        self._flight = flight  # the fetch cannot end before: that takes the lock which is held here
+        return flight
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None:
+            self._finish(error)
+
+    def _flow(self) -> Flow:
+        return fetch_token(lambda now: self.secret.read(now=now), self._ask, self._clock.now, self._jitter)
+
+    async def _fetch(self, client: httpx.AsyncClient) -> None:
+        self._finish(await run(self._flow(), client, self._clock))
+
+    def _fetch_in_thread(self) -> None:
+        try:
+            if isinstance(self._http, httpx.Client):
+                self._finish(run_sync(self._flow(), self._http, self._clock))
+            else:
+                with httpx.Client() as client:
+                    self._finish(run_sync(self._flow(), client, self._clock))
+        except Exception as error:  # whatever it was, those who wait must be told
+            self._finish(error)
+
+    def _finish(self, outcome: Granted | BaseException) -> None:
+        with self._lock:
+            flight, self._flight = self._flight, None
+            if isinstance(outcome, BaseException):
+                error = outcome if isinstance(outcome, TokenError) else _unexpected(outcome)
+                self._slot.failed(error, self._clock.now())
+                logger.warning("no token from the issuer: %s", error)
+            else:
+                self._slot.received(*outcome, self._jitter())
+        if flight is not None:
+            flight.set_result(None)
+
+
+def _unexpected(outcome: object) -> TokenError:
+    # Without its text: nobody has looked at what it may repeat.
+    return TokenError("temporarily_unavailable", f"the token request ended with {type(outcome).__name__}; try again")
+
+
+def _with(token: AccessToken, request: httpx.Request) -> httpx.Request:
+    request.headers["Authorization"] = f"Bearer {token.value}"
+    return request
+
+
+def _refused(request: httpx.Request, response: httpx.Response) -> bool:
+    """By the API itself (a redirect elsewhere goes without the token), and because of the token (RFC 6750 §3.1)."""
+    there, here = response.request.url, request.url
+    return (
+        response.status_code == 401
+        and (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
+        and any(_INVALID_TOKEN.search(challenge) for challenge in response.headers.get_list("www-authenticate"))
+    )
+
+
+def _can_be_sent_again(request: httpx.Request) -> bool:
+    """A streamed body is gone once it has been sent."""
+    try:
+        _ = request.content
+    except httpx.RequestNotRead:
+        return False
+    return True

@@ -1,0 +1,182 @@
+"""The client credentials grant, step by step (RFC 6749 §4.4). No I/O: requests and waits out, pages in."""
+
+import base64
+import email.utils
+import ipaddress
+import json
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from urllib.parse import quote_plus, urlencode
+
+import httpx
+
+from scopewright.client.errors import TokenError, printable
+from scopewright.client.mounted import Credentials
+from scopewright.client.token import AccessToken, invalid, token_from
+
+TIMEOUT = 5.0  # seconds, for one step of one request
+MAX_BYTES = 256 * 1024
+MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
+_ATTEMPTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a token is asked for; None means: as the Secret says."""
+
+    resource: str | None = None
+    scope: str | None = None
+
+    def of(self, credentials: Credentials) -> "Ask":
+        resource = self.resource or credentials.audience
+        same_api = self.resource in (None, credentials.audience)
+        return Ask(resource, self.scope or (credentials.scope if same_api else None))
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A step of the flow: nothing is sent for so many seconds."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTTP response as far as it matters here; `status` is None where there was none, `body` then says why."""
+
+    status: int | None
+    headers: httpx.Headers
+    body: bytes
+
+
+Granted = tuple[AccessToken, Credentials]  # the credentials are those that got it
+Flow = Generator[httpx.Request | Wait, Page | None, Granted]
+Read = Callable[[bool], Credentials]
+
+
+def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float]) -> Flow:
+    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1)."""
+    credentials = read(False)
+    waited = 0.0
+    reread = False
+    for attempt in range(1, _ATTEMPTS + 1):
+        wanted = ask.of(credentials)
+        asked_at = now()
+        page = yield token_request(credentials, wanted)
+        assert page is not None  # noqa: S101  # a request is answered with a page
+        if page.status == 200:
+            return token_from(page.body, asked_at, wanted.scope), credentials
+        refusal = _refusal(page, credentials, wanted, now())
+        if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
+            # Rotated, and this process had not looked yet. The same value again would only be refused again.
+            reread, used = True, credentials
+            credentials = read(True)
+            if credentials != used:
+                continue
+        if refusal.retry_after is None or attempt == _ATTEMPTS:
+            raise refusal
+        pause = refusal.retry_after * (1 + 0.2 * jitter())
+        if waited + pause > MAX_WAIT:
+            raise refusal
+        waited += pause
+        yield Wait(pause)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def token_request(credentials: Credentials, ask: Ask) -> httpx.Request:
+    """`client_secret_basic` with both halves form-encoded (RFC 6749 §2.3.1), `resource` of RFC 8707."""
+    url = secure_url(credentials.token_endpoint)
+    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope}
+    return httpx.Request(
+        "POST",
+        url,
+        headers={
+            "Authorization": f"Basic {_basic(credentials)}",
+            "Content-Type": "application/x-www-form-urlencoded",
+            "Accept": "application/json",
+            "User-Agent": "scopewright-client",
+        },
+        content=urlencode({name: value for name, value in form.items() if value}),
+        extensions={"timeout": httpx.Timeout(TIMEOUT).as_dict()},
+    )
+
+
+def _basic(credentials: Credentials) -> str:
+    pair = f"{quote_plus(credentials.client_id)}:{quote_plus(credentials.client_secret)}"
+    return base64.b64encode(pair.encode("ascii")).decode("ascii")
+
+
+def secure_url(text: str) -> httpx.URL:
+    """The secret goes to HTTPS, or to HTTP on loopback, and nowhere else."""
+    try:
+        url = httpx.URL(text)
+    except httpx.InvalidURL:
+        url = httpx.URL("")
+    if url.userinfo or not url.host or not (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))):
+        shown = printable(text)
+        raise TokenError("invalid_request", f"the token_endpoint must be https, except on loopback, and is {shown}")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _refusal(page: Page, credentials: Credentials, ask: Ask, now: float) -> TokenError:
+    endpoint = credentials.token_endpoint
+    if page.status is None:
+        why = printable(page.body.decode("utf-8", "replace"), credentials.client_secret)
+        return TokenError("temporarily_unavailable", f"no answer from {endpoint}: {why}", retry_after=1.0)
+    if page.status in (429, 502, 503, 504):
+        after = _retry_after(page.headers, now)
+        description = f"{endpoint} answered {page.status}; try again in {after:.0f} s"
+        return TokenError("temporarily_unavailable", description, page.status, retry_after=after)
+    error, said = _said(page.body)
+    if not error:
+        raise invalid(f"has status {page.status} and no OAuth error code", page.status)
+    hidden = (credentials.client_secret, _basic(credentials))
+    theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
+    return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
+
+
+def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
+    client = printable(f"OAuthClient {credentials.client_id}")
+    match error:
+        case "invalid_client":
+            return (
+                f"the issuer refuses {client} with the mounted secret; a rotated Secret takes up to two minutes "
+                "to reach the mount, otherwise see that the OAuthClient is Ready and not disabled"
+            )
+        case "invalid_scope":
+            return f"{client} may not have all of: {ask.scope or 'no scope'}; see its condition AccessGranted"
+        case "invalid_target":
+            return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
+        case "unauthorized_client" | "unsupported_grant_type":
+            return f"{client} may not use client_credentials; add it to spec.grantTypes"
+        case _:
+            return f"the issuer refuses the token request of {client}"
+
+
+def _said(body: bytes) -> tuple[str, str]:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return "", ""
+    if not isinstance(answer, dict):
+        return "", ""
+    error, description = answer.get("error"), answer.get("error_description")
+    return (error if isinstance(error, str) else ""), (description if isinstance(description, str) else "")
+
+
+def _retry_after(headers: httpx.Headers, now: float) -> float:
+    """Seconds from a number or a date (RFC 9110 §10.2.3); at least half a second, one where nothing is said."""
+    said = headers.get("retry-after", "1").strip()
+    if said.isascii() and said.isdigit():
+        return max(0.5, float(said[:9]))
+    try:
+        return max(0.5, email.utils.parsedate_to_datetime(said).timestamp() - now)
+    except (ValueError, TypeError, OverflowError):
+        return 1.0

@@ -1,0 +1,159 @@
+"""A Secret mounted into the container: one file an entry, replaced as a whole when it rotates."""
+
+import logging
+import os
+import stat
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scopewright.client.clock import Clock
+from scopewright.client.errors import SecretError
+
+logger = logging.getLogger("scopewright.client")
+
+_REQUIRED = ("client_id", "client_secret", "issuer", "token_endpoint", "jwks_uri")
+_OPTIONAL = ("scope", "audience")
+_MAX_BYTES = 16 * 1024
+_ATTEMPTS = 5
+
+Version = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The entries of one version of the Secret. `scope` and `audience` are there where the client asks for one API."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+    issuer: str
+    token_endpoint: str
+    jwks_uri: str
+    scope: str | None = None
+    audience: str | None = None
+
+
+class MountedSecret:
+    """Reads the directory `path`, and again when it has changed. Looks at most once in `every` seconds.
+
+    The kubelet swaps the symbolic link `..data` for a new version; a plain directory works too. `names` tells where
+    the OAuthClient renames entries (`spec.credentials.keys`): `{"client_id": "CLIENT_ID"}`.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        names: Mapping[str, str] | None = None,
+        every: float = 1.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self._files = {entry: (names or {}).get(entry, entry) for entry in (*_REQUIRED, *_OPTIONAL)}
+        if unknown := (names or {}).keys() - self._files.keys():
+            raise ValueError(f"names: no such entry: {', '.join(sorted(unknown))}")
+        self._every = every
+        self._clock = clock or Clock()
+        self._lock = threading.Lock()
+        self._looked_at: float | None = None
+        self._version: Version | None = None
+        self._credentials: Credentials | None = None
+
+    def read(self, *, now: bool = False) -> Credentials:
+        """The current entries; `now=True` looks at the directory even if it has done so a moment ago.
+
+        Raises `SecretError` where there never were usable ones: an unusable version does not displace a good one.
+        """
+        with self._lock:
+            instant = self._clock.now()
+            looked = self._looked_at
+            if not now and self._credentials and looked is not None and 0 <= instant - looked < self._every:
+                return self._credentials
+            self._looked_at = instant
+            try:
+                self._follow()
+            except SecretError as error:
+                if self._credentials is None:
+                    raise
+                logger.warning("going on with the credentials read before: %s", error.description)
+            assert self._credentials is not None  # noqa: S101
+            return self._credentials
+
+    def _follow(self) -> None:
+        version = self._look()
+        if self._credentials is not None and version == self._version:
+            return
+        for _ in range(_ATTEMPTS):
+            try:
+                found = self._load(version)
+                problem = None
+            except SecretError as error:
+                problem = error
+            after = self._look()
+            if after == version:  # nothing moved meanwhile: all entries are of one version
+                if problem is not None:
+                    raise problem
+                self._version, self._credentials = version, found
+                return
+            version = after
+        raise SecretError(f"{self.path} keeps changing while it is read; try again")
+
+    def _look(self) -> Version:
+        """What tells one version from the next: the target of `..data`, or each file's identity and change."""
+        try:
+            return ("..data", str((self.path / "..data").readlink()))
+        except OSError:
+            pass
+        return tuple(_identity(self.path / file) for file in self._files.values())
+
+    def _load(self, version: Version) -> Credentials:
+        folder = self.path / str(version[1]) if version[0] == "..data" else self.path
+        values = {entry: _entry(folder / file) for entry, file in self._files.items()}
+        missing = [self._files[entry] for entry in _REQUIRED if values[entry] is None]
+        if missing:
+            raise SecretError(self._advice(missing))
+        return Credentials(**{entry: value for entry, value in values.items() if value is not None})
+
+    def _advice(self, missing: list[str]) -> str:
+        if not self.path.is_dir():
+            return f"{self.path} is no directory; mount the Secret of the OAuthClient there"
+        return (
+            f"{self.path} lacks {', '.join(missing)}; mount the whole Secret of an OAuthClient of method ClientSecret, "
+            "see that the OAuthClient is Ready, and pass names= if it renames entries"
+        )
+
+
+def _identity(file: Path) -> tuple[int, int, int] | None:
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _entry(file: Path) -> str | None:
+    """The text of one entry without the line end that an editor adds, or None where there is no such file."""
+    try:
+        with open(file, "rb", opener=_without_blocking) as opened:  # Path.open has no opener
+            if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
+                raise SecretError(f"{file} is not a file")
+            data = opened.read(_MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise SecretError(f"{file} cannot be read: {error.strerror}; check defaultMode and fsGroup") from None
+    if len(data) > _MAX_BYTES:
+        raise SecretError(f"{file} is larger than {_MAX_BYTES} bytes; this is not the Secret of an OAuthClient")
+    try:
+        text = data.decode("utf-8").removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        raise SecretError(f"{file} is not text; this is not the Secret of an OAuthClient") from None
+    if not text or not text.isprintable():
+        raise SecretError(f"{file} is empty or holds control characters; put the value there, and nothing else")
+    return text
+
+
+def _without_blocking(path: str, flags: int) -> int:
+    """A named pipe would otherwise wait for a writer for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)

@@ -1,0 +1,89 @@
+"""Carries out a token flow: the thin part that does I/O, once for threads and once for tasks."""
+
+import time
+
+import httpx
+
+from scopewright.client.clock import Clock
+from scopewright.client.errors import TokenError
+from scopewright.client.grant import MAX_BYTES, Flow, Granted, Page, Wait
+from scopewright.client.token import invalid
+
+Http = httpx.Client | httpx.AsyncClient
+_DEADLINE = 15.0  # seconds for one answer, however slowly bytes trickle in
+
+
+def run_sync(flow: Flow, client: httpx.Client, clock: Clock) -> Granted:
+    answer: Page | None = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as done:
+            granted: Granted = done.value
+            return granted
+        if isinstance(step, Wait):
+            clock.wait(step.seconds)
+            answer = None
+        else:
+            answer = _page_sync(client, step)
+
+
+async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
+    answer: Page | None = None
+    while True:
+        try:
+            step = flow.send(answer)
+        except StopIteration as done:
+            granted: Granted = done.value
+            return granted
+        if isinstance(step, Wait):
+            await clock.wait_async(step.seconds)
+            answer = None
+        else:
+            answer = await _page(client, step)
+
+
+# The client's own `auth` is kept away from the token endpoint, and a redirect is an answer like any other: the secret
+# goes to the endpoint that the Secret names.
+
+
+def _page_sync(client: httpx.Client, request: httpx.Request) -> Page:
+    deadline = time.monotonic() + _DEADLINE
+    body = bytearray()
+    try:
+        response = client.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            for chunk in response.iter_bytes():
+                _take(body, chunk, deadline)
+        finally:
+            response.close()
+    except (httpx.HTTPError, OSError) as error:
+        return _no_answer(error)
+    return Page(response.status_code, response.headers, bytes(body))
+
+
+async def _page(client: httpx.AsyncClient, request: httpx.Request) -> Page:
+    deadline = time.monotonic() + _DEADLINE
+    body = bytearray()
+    try:
+        response = await client.send(request, stream=True, auth=None, follow_redirects=False)
+        try:
+            async for chunk in response.aiter_bytes():
+                _take(body, chunk, deadline)
+        finally:
+            await response.aclose()
+    except (httpx.HTTPError, OSError) as error:
+        return _no_answer(error)
+    return Page(response.status_code, response.headers, bytes(body))
+
+
+def _take(body: bytearray, chunk: bytes, deadline: float) -> None:
+    body += chunk
+    if len(body) > MAX_BYTES:
+        raise invalid(f"is larger than {MAX_BYTES} bytes")
+    if time.monotonic() > deadline:
+        raise TokenError("temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE:.0f} s to answer")
+
+
+def _no_answer(error: Exception) -> Page:
+    return Page(None, httpx.Headers(), f"{type(error).__name__} {error}".strip().encode())

@@ -1,0 +1,29 @@
+"""For the services that are called: a token in, its claims or a reasoned refusal out.
+
+This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
+"""
+
+from scopewright.verifier.asgi import RequireToken, protect, require
+from scopewright.verifier.bearer import bearer_token
+from scopewright.verifier.check import ALGORITHMS, Policy, check
+from scopewright.verifier.keyset import Key, KeySet
+from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.token import Token
+from scopewright.verifier.verifier import Verifier
+
+__all__ = [
+    "ALGORITHMS",
+    "Key",
+    "KeySet",
+    "Policy",
+    "Reason",
+    "Rejected",
+    "RequireToken",
+    "Token",
+    "Unavailable",
+    "Verifier",
+    "bearer_token",
+    "check",
+    "protect",
+    "require",
+]

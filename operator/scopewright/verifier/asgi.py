@@ -1,0 +1,162 @@
+"""ASGI middleware: a verified token before the application, or the refusal on the wire. Plain ASGI, no framework."""
+
+import json
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from typing import Any
+
+from scopewright.verifier.bearer import bearer_token
+from scopewright.verifier.check import require_scopes, required_scopes
+from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.token import Token
+from scopewright.verifier.verifier import Verifier
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_TOKEN = "scopewright.token"  # noqa: S105  # the name of the place, not a token
+_GATE = "scopewright.gate"
+
+
+def require(request: Any, *scopes: str) -> Token:
+    """The token of this request, if it has these scopes. `request` is an ASGI scope, or has one as `.scope`.
+
+    Raises `Rejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path).
+    """
+    scope: Scope = getattr(request, "scope", request)
+    gate: _Gate | None = scope.get(_GATE)
+    if gate is None:
+        raise RuntimeError(
+            "no RequireToken middleware stands before this: add it, or wrap the application in protect()"
+        )
+    try:
+        return _with_scopes(scope.get(_TOKEN), scopes)
+    except Rejected as refusal:
+        gate.refusal = refusal
+        raise
+
+
+def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
+    if token is None:
+        raise Rejected(Reason.MISSING)
+    require_scopes(token, required_scopes(scopes))
+    return token
+
+
+def protect(
+    app: App, verifier: Verifier, scopes: Iterable[str] = (), *, public: Iterable[str] = (), realm: str | None = None
+) -> "RequireToken":
+    """`app` behind a `RequireToken`."""
+    return RequireToken(app, verifier, scopes=scopes, public=public, realm=realm)
+
+
+class RequireToken:
+    """Lets pass what carries a good token; the `Token` is then `scope["scopewright.token"]`.
+
+    Everything else is answered here: 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body;
+    websockets with the same as a denial response, or close code 1008. `scopes` are needed everywhere, `require` asks
+    for more on a route. `public` are exact paths that need no token. A CORS middleware belongs outside of this one,
+    because preflight requests carry no token.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        verifier: Verifier,
+        *,
+        scopes: Iterable[str] = (),
+        public: Iterable[str] = (),
+        realm: str | None = None,
+    ) -> None:
+        self.app = app
+        self.verifier = verifier
+        self.scopes = required_scopes(scopes)
+        self.public = frozenset((public,) if isinstance(public, str) else public)
+        self.realm = realm
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] not in ("http", "websocket"):
+            raise RuntimeError(f"a connection of type {scope['type']!r} cannot carry a token")
+        gate = _Gate(scope, send, self.realm)
+        try:
+            token = None if scope["path"] in self.public else await self._token(scope)
+        except (Rejected, Unavailable) as refusal:
+            await gate.refuse(refusal)
+            return
+        await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
+
+    async def _token(self, scope: Scope) -> Token:
+        sent = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"authorization"]
+        token = bearer_token(sent, scope.get("query_string", b"").decode("latin-1"))
+        return await self.verifier.verify(token, scopes=self.scopes)
+
+
+class _Gate:
+    """One connection. Holds back the 500 that frameworks send for an exception they do not know before they let it
+    pass, so that a refusal raised by `require` becomes the answer in every framework.
+    """
+
+    def __init__(self, scope: Scope, send: Send, realm: str | None) -> None:
+        self.refusal: Rejected | None = None
+        self._scope = scope
+        self._send = send
+        self._realm = realm
+        self._held: list[Message] = []
+        self._begun = False
+
+    async def run(self, app: App, scope: Scope, receive: Receive) -> None:
+        try:
+            await app(scope, receive, self._pass)
+        except Exception as error:
+            if error is not self.refusal or (self._begun and scope["type"] == "http"):
+                await self._release()
+                raise
+            await self.refuse(self.refusal)
+        else:
+            if self._held and self.refusal is not None:
+                await self.refuse(self.refusal)
+
+    async def _pass(self, message: Message) -> None:
+        if self._held or (self.refusal is not None and not self._begun and message.get("status") == 500):
+            self._held.append(message)
+            return
+        self._begun = True
+        await self._send(message)
+
+    async def _release(self) -> None:
+        for message in self._held:
+            await self._send(message)
+
+    async def refuse(self, refusal: Rejected | Unavailable) -> None:
+        if self._scope["type"] == "http":
+            await self._answer("http.response", refusal)
+        elif not self._begun and "websocket.http.response" in (self._scope.get("extensions") or {}):
+            await self._answer("websocket.http.response", refusal)
+        else:
+            reason = refusal.description[:120]
+            await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
+
+    async def _answer(self, kind: str, refusal: Rejected | Unavailable) -> None:
+        status, headers, body = response(refusal, self._realm)
+        await self._send({"type": f"{kind}.start", "status": status, "headers": headers})
+        await self._send({"type": f"{kind}.body", "body": body})
+
+
+def response(refusal: Rejected | Unavailable, realm: str | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and JSON body of a refusal."""
+    said: dict[str, str | None] = {"error_description": refusal.description}
+    if isinstance(refusal, Rejected):
+        said |= {"error": refusal.error, "scope": refusal.scope}
+        header = (b"www-authenticate", refusal.challenge(realm).encode("ascii"))
+    else:
+        said |= {"error": "temporarily_unavailable"}
+        header = (b"retry-after", str(refusal.retry_after).encode("ascii"))
+    body = json.dumps({name: value for name, value in sorted(said.items()) if value}).encode("ascii")
+    length = (b"content-length", str(len(body)).encode("ascii"))
+    fixed = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), length]
+    return refusal.status, [header, *fixed], body

@@ -1,0 +1,159 @@
+"""Is this token good for us, now? A pure function: no I/O, no clock (RFC 9068 §4, RFC 8725 §3)."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from scopewright.verifier.jws import Signed, parse
+from scopewright.verifier.keyset import Key, KeySet
+from scopewright.verifier.refusals import Reason, Rejected, quotable
+from scopewright.verifier.token import Token
+
+ALGORITHMS = frozenset(
+    {"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "EdDSA", "Ed25519"}
+)
+_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+_SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
+_LATEST = 2.0**53
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What this service accepts. `leeway` is the tolerated difference of clocks in seconds, on both sides."""
+
+    issuer: str
+    audience: str
+    scopes: frozenset[str] = frozenset()
+    leeway: float = 60.0
+    algorithms: frozenset[str] = ALGORITHMS
+    max_token_bytes: int = 16 * 1024
+
+    def __post_init__(self) -> None:
+        for name, value in (("issuer", self.issuer), ("audience", self.audience)):
+            if not value or quotable(value) != value:
+                raise ValueError(f"{name} must be printable ASCII without quotes and backslashes: {value!r}")
+        if not self.algorithms or not self.algorithms <= ALGORITHMS:
+            raise ValueError(f"algorithms must be among {', '.join(sorted(ALGORITHMS))}")
+        if not 0 <= self.leeway <= 600:
+            raise ValueError("leeway must be between 0 and 600 seconds")
+        required_scopes(self.scopes)
+
+
+def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
+    """One string is read as OAuth writes scopes, space-delimited: `"a b"` is the same as `("a", "b")`."""
+    names = frozenset(scopes.split() if isinstance(scopes, str) else scopes)
+    for name in names:
+        if not _SCOPE.fullmatch(name):
+            raise ValueError(f"not a scope (RFC 6749 §3.3): {name!r}")
+    return names
+
+
+def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:
+    """Raises `Rejected`. `now` is in seconds since 1970."""
+    verified, _ = check_with_key(token, keys, policy, now)
+    require_scopes(verified, policy.scopes)
+    return verified
+
+
+def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tuple[Token, Key]:
+    """All of `check` but the scopes, and the key that had signed."""
+    signed = parse(token, policy.max_token_bytes)
+    algorithm, kid = _check_header(signed.header, policy)
+    # Before the signature, and yet safe: it can only refuse. A stranger's token is named as such and costs no fetch.
+    if signed.claims.get("iss") != policy.issuer:
+        raise Rejected(Reason.ISSUER, expected=policy.issuer)
+    key = keys.get(kid)
+    if key is None:
+        raise Rejected(Reason.UNKNOWN_KEY)
+    if algorithm not in key.algorithms:
+        raise Rejected(Reason.ALGORITHM)
+    if not key.verifies(signed.signing_input, signed.signature):
+        raise Rejected(Reason.SIGNATURE)
+    return _check_claims(signed, policy, now, token), key
+
+
+def require_scopes(token: Token, scopes: Iterable[str]) -> None:
+    """Raises `Rejected` with status 403, naming all that is needed (RFC 6750 §3)."""
+    if not token.scopes.issuperset(scopes):
+        raise Rejected(Reason.SCOPE, scopes=sorted(scopes))
+
+
+def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
+    """`jku`, `x5u`, `jwk` and `x5c` are not read: a token cannot bring its own key (RFC 8725 §3.10)."""
+    kind, algorithm, kid = header.get("typ"), header.get("alg"), header.get("kid")
+    if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
+        raise Rejected(Reason.ALGORITHM)
+    if not isinstance(kind, str) or kind.lower() not in _TYPES:
+        raise Rejected(Reason.TYPE)
+    # No extension is understood here, and one marked critical must be (RFC 7515 §4.1.11; b64: RFC 7797 §6).
+    if "crit" in header or "b64" in header or not isinstance(kid, str) or not kid:
+        raise Rejected(Reason.MALFORMED)
+    return algorithm, kid
+
+
+def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Token:
+    claims = signed.claims
+    audience = _strings(claims.get("aud"))
+    if policy.audience not in audience:
+        raise Rejected(Reason.AUDIENCE, expected=policy.audience)
+    expires_at = _instant(claims, "exp")
+    if expires_at is None:
+        raise Rejected(Reason.MALFORMED)
+    if now >= expires_at + policy.leeway:
+        raise Rejected(Reason.EXPIRED)
+    for name in ("nbf", "iat"):
+        starts = _instant(claims, name)
+        if starts is not None and starts > now + policy.leeway:
+            raise Rejected(Reason.NOT_YET_VALID)
+    if "cnf" in claims:  # DPoP and mTLS tokens: a proof must come with them (RFC 9449 §7.1, RFC 8705 §3)
+        raise Rejected(Reason.SENDER_CONSTRAINED)
+    return Token(
+        subject=_name(claims, "sub"),
+        client_id=_name(claims, "client_id"),
+        scopes=_scopes(claims),
+        issuer=policy.issuer,
+        audience=audience,
+        expires_at=expires_at,
+        claims=MappingProxyType(claims),
+        value=token,
+    )
+
+
+def _instant(claims: Mapping[str, Any], name: str) -> float | None:
+    """A NumericDate (RFC 7519 §2), or None where the claim is absent."""
+    if name not in claims:
+        return None
+    value = claims[name]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+        raise Rejected(Reason.MALFORMED)
+    return float(value)
+
+
+def _name(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not value:
+        raise Rejected(Reason.MALFORMED)
+    return value
+
+
+def _strings(value: Any) -> tuple[str, ...]:
+    values = value if isinstance(value, list) else [value]
+    if not all(isinstance(item, str) for item in values):
+        raise Rejected(Reason.MALFORMED)
+    return tuple(values)
+
+
+def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
+    """`scope`, a space-delimited string (RFC 8693 §4.2); the older list claim `scopes` only where it is absent."""
+    if "scope" in claims:
+        scope = claims["scope"]
+        names = scope.split(" ") if isinstance(scope, str) and scope else []
+        wrong = not isinstance(scope, str)
+    else:
+        names = claims.get("scopes", [])
+        wrong = not isinstance(names, list)
+    if wrong or not all(isinstance(name, str) and _SCOPE.fullmatch(name) for name in names):
+        raise Rejected(Reason.MALFORMED)
+    return frozenset(names)

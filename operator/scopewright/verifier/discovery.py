@@ -1,0 +1,143 @@
+"""Where an issuer's keys are, and the steps to fetch them (RFC 8414 §3). No I/O: requests out, pages in."""
+
+import ipaddress
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import httpx
+
+from scopewright.verifier.jws import json_object
+from scopewright.verifier.keyset import KeySet
+
+TIMEOUT = 5.0  # seconds, for one step of one request
+MAX_BYTES = 512 * 1024
+DEFAULT_MAX_AGE = 300.0
+# However short or long the issuer's max-age: not a fetch for every request, and an hour until a withdrawal is seen.
+MAX_AGE_BOUNDS = (30.0, 3600.0)
+
+
+class FetchError(Exception):
+    """No keys this time; the text is for the service's own log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """An HTTP response as far as it matters here."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the keys come from. `jwks_uri` is None until discovery has found it."""
+
+    issuer: str
+    jwks_uri: str | None = None
+
+    def __post_init__(self) -> None:
+        secure_url(self.issuer)
+        if self.jwks_uri is not None:
+            secure_url(self.jwks_uri)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """`keys` is None where the issuer said that they have not changed (304). `max_age` is in seconds."""
+
+    jwks_uri: str
+    keys: KeySet | None
+    etag: str | None
+    max_age: float
+
+
+Flow = Generator[httpx.Request, Page, Fetched]
+
+
+def secure_url(url: str) -> httpx.URL:
+    """Raises ValueError unless it is HTTPS, or HTTP on loopback, without userinfo."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        raise ValueError(f"not a URL: {url!r}") from None
+    if parsed.userinfo or parsed.fragment or not parsed.host:
+        raise ValueError(f"a URL with a host and without user or fragment is needed: {url!r}")
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_loopback(parsed.host)):
+        raise ValueError(f"https is needed, except on loopback: {url!r}")
+    return parsed
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def metadata_urls(issuer: str) -> tuple[str, str]:
+    """RFC 8414 §3.1 (inserted before the path), then OpenID Connect Discovery §4 (after it)."""
+    url = secure_url(issuer)
+    path = url.path.rstrip("/")
+    return (
+        str(url.copy_with(path=f"/.well-known/oauth-authorization-server{path}")),
+        str(url.copy_with(path=f"{path}/.well-known/openid-configuration")),
+    )
+
+
+def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flow:
+    """The whole way to a key set. Raises `FetchError`, or lets pass what the driver throws in."""
+    jwks_uri = source.jwks_uri
+    if jwks_uri is None:
+        jwks_uri = yield from _discover(source.issuer)
+    page = yield _get(jwks_uri, etag if previous is not None else None)
+    max_age = _max_age(page.headers)
+    if page.status == 304 and previous is not None:
+        return Fetched(jwks_uri, None, etag, max_age)
+    if page.status != 200:
+        raise FetchError(f"{jwks_uri} answered {page.status}; 200 is needed, and redirects are not followed")
+    try:
+        keys = KeySet.parse(json_object(page.body), previous)
+    except ValueError as error:
+        raise FetchError(f"{jwks_uri} is not a JWKS: {error}") from None
+    return Fetched(jwks_uri, keys, page.headers.get("etag"), max_age)
+
+
+def _discover(issuer: str) -> Generator[httpx.Request, Page, str]:
+    answers = []
+    for url in metadata_urls(issuer):
+        page = yield _get(url)
+        if page.status == 200:
+            return _jwks_uri(url, page.body, issuer)
+        answers.append(f"{url} answered {page.status}")
+    raise FetchError("no metadata: " + ", ".join(answers))
+
+
+def _jwks_uri(url: str, body: bytes, issuer: str) -> str:
+    try:
+        metadata = json_object(body)
+    except ValueError as error:
+        raise FetchError(f"{url} is not metadata: {error}") from None
+    if metadata.get("issuer") != issuer:  # byte for byte (RFC 8414 §3.3)
+        raise FetchError(f"{url} is of issuer {metadata.get('issuer')!r}, and {issuer!r} is configured here")
+    try:
+        return str(secure_url(str(metadata.get("jwks_uri"))))
+    except ValueError as error:
+        raise FetchError(f"{url} names no usable jwks_uri: {error}") from None
+
+
+def _get(url: str, etag: str | None = None) -> httpx.Request:
+    headers = {"Accept": "application/json", "User-Agent": "scopewright-verifier"}
+    if etag:
+        headers["If-None-Match"] = etag
+    return httpx.Request("GET", url, headers=headers, extensions={"timeout": httpx.Timeout(TIMEOUT).as_dict()})
+
+
+def _max_age(headers: httpx.Headers) -> float:
+    """Seconds of freshness left (RFC 9111 §4.2), within bounds."""
+    said = re.search(r"(?:^|[,\s])max-age=\"?(\d{1,10})", headers.get("cache-control", ""), re.IGNORECASE)
+    age = headers.get("age", "0")
+    left = float(said[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0) if said else DEFAULT_MAX_AGE
+    lowest, highest = MAX_AGE_BOUNDS
+    return min(max(left, lowest), highest)

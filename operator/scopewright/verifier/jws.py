@@ -1,0 +1,71 @@
+"""The compact form of a signed token, read strictly (RFC 7515 §7.1). Nothing is verified here."""
+
+import base64
+import binascii
+import json
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from scopewright.verifier.refusals import Reason, Rejected
+
+
+@dataclass(frozen=True, slots=True)
+class Signed:
+    """A token taken apart; header and claims are only what it says of itself."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    signing_input: bytes
+    signature: bytes
+
+
+def parse(token: str, max_bytes: int) -> Signed:
+    if len(token) > max_bytes:
+        raise Rejected(Reason.TOO_LARGE)
+    parts = token.split(".")
+    if len(parts) != 3:
+        raise Rejected(Reason.MALFORMED)
+    try:
+        header, claims, signature = (_base64url(part) for part in parts)
+        return Signed(
+            header=json_object(header),
+            claims=json_object(claims),
+            signing_input=token.rpartition(".")[0].encode("ascii"),
+            signature=signature,
+        )
+    except ValueError:
+        raise Rejected(Reason.MALFORMED) from None
+
+
+def json_object(data: bytes) -> dict[str, Any]:
+    """Strict JSON: no name twice (RFC 8725 §2.4), no NaN, no lone surrogates. Raises ValueError."""
+    try:
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # one error for all that is malformed
+    return value
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _base64url(part: str) -> bytes:
+    """Unpadded and canonical: one signature has one spelling, so that a token cannot be respelled."""
+    try:
+        data = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
+    except (binascii.Error, UnicodeEncodeError):
+        raise ValueError("not base64url") from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
+        raise ValueError("not canonical base64url")
+    return data

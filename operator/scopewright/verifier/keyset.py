@@ -1,0 +1,101 @@
+"""The public keys of an issuer, out of a JWKS (RFC 7517 §5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import jwt
+
+# What a key without `alg` may verify, and what its `alg` may be: fixed by the key, never by a token (RFC 8725 §3.1).
+_BY_CURVE = {
+    ("EC", "P-256"): ("ES256",),
+    ("EC", "P-384"): ("ES384",),
+    ("EC", "P-521"): ("ES512",),
+    ("OKP", "Ed25519"): ("EdDSA", "Ed25519"),
+    ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+}
+_WITHOUT_ALG = {"RSA": ("RS256",)}
+_PRIVATE_OR_SYMMETRIC = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_MAX_KEYS = 100
+_MIN_RSA_BITS = 2048
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Key:
+    """One public key, with the algorithms that it may verify: one, where the JWK names its `alg`."""
+
+    kid: str
+    algorithms: tuple[str, ...]
+    jwk: Mapping[str, Any] = field(repr=False)
+    _public: jwt.PyJWK = field(repr=False)
+
+    def verifies(self, signing_input: bytes, signature: bytes) -> bool:
+        try:
+            return self._public.Algorithm.verify(signing_input, self._public.key, signature)
+        except (jwt.PyJWTError, ValueError):
+            return False
+
+
+class KeySet:
+    """Keys by key id. Unchanged keys of a later JWKS are the same objects: `is` tells whether a key is still there."""
+
+    def __init__(self, keys: Mapping[str, Key]) -> None:
+        self._keys = dict(keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def __contains__(self, key: Key) -> bool:
+        return self._keys.get(key.kid) is key
+
+    def get(self, kid: str) -> Key | None:
+        return self._keys.get(kid)
+
+    @classmethod
+    def parse(cls, document: Mapping[str, Any], previous: Self | None = None) -> Self:
+        """What cannot be used (no kid, private or symmetric, not for signatures, weak) is left out, not refused.
+
+        Raises ValueError where the document is no JWKS at all.
+        """
+        entries = document.get("keys")
+        if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
+            raise ValueError("not a JWKS: `keys` must be a list of at most 100 keys")
+        keys: dict[str, Key] = {}
+        for jwk in entries:
+            key = _key(jwk, previous)
+            if key is not None:
+                keys.setdefault(key.kid, key)
+        return cls(keys)
+
+
+def _usable(jwk: Any) -> bool:
+    return (
+        isinstance(jwk, dict)
+        and isinstance(jwk.get("kid"), str)
+        and jwk["kid"] != ""
+        and not _PRIVATE_OR_SYMMETRIC & jwk.keys()
+        and jwk.get("use", "sig") == "sig"
+        and "verify" in jwk.get("key_ops", ["verify"])
+    )
+
+
+def _key(jwk: Any, previous: KeySet | None) -> Key | None:
+    try:
+        if not _usable(jwk):
+            return None
+        known = previous.get(jwk["kid"]) if previous is not None else None
+        if known is not None and known.jwk == jwk:
+            return known
+        kty = jwk["kty"]
+        possible = _BY_CURVE.get((kty, None if kty == "RSA" else jwk.get("crv")), ())
+        algorithms = (jwk["alg"],) if "alg" in jwk else _WITHOUT_ALG.get(kty, possible)
+        if not possible or not set(algorithms) <= set(possible):
+            return None
+        # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
+        name = "EdDSA" if kty == "OKP" else algorithms[0]
+        public = jwt.PyJWK(jwk, algorithm=name)
+        if kty == "RSA" and public.key.key_size < _MIN_RSA_BITS:
+            return None
+        return Key(jwk["kid"], algorithms, dict(jwk), public)
+    except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+        return None

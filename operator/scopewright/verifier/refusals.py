@@ -1,0 +1,115 @@
+"""How a request is refused: every reason, with its status, error code and advice (RFC 6750 §3)."""
+
+import math
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Reason(StrEnum):
+    """Why a request was refused, finer than RFC 6750's codes: a label for logs and metrics."""
+
+    MISSING = "missing"
+    TWO_WAYS = "two_ways"
+    TOO_LARGE = "too_large"
+    MALFORMED = "malformed"
+    TYPE = "type"
+    ALGORITHM = "algorithm"
+    UNKNOWN_KEY = "unknown_key"
+    SIGNATURE = "signature"
+    ISSUER = "issuer"
+    AUDIENCE = "audience"
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    SENDER_CONSTRAINED = "sender_constrained"
+    SCOPE = "scope"
+
+
+# reason: (HTTP status, error code of RFC 6750 §3.1, what to do). `{}` is filled with our own configuration, never with
+# anything that the caller sent.
+REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
+    Reason.MISSING: (401, None, "No access token was sent; send the header Authorization: Bearer TOKEN"),
+    Reason.TWO_WAYS: (400, "invalid_request", "Send one access token, in one Authorization header and nowhere else"),
+    Reason.TOO_LARGE: (401, "invalid_token", "The access token is too large; ask for one with fewer scopes"),
+    Reason.MALFORMED: (401, "invalid_token", "The token is malformed; send the access token exactly as it was issued"),
+    Reason.TYPE: (
+        401,
+        "invalid_token",
+        "The token is not an access token of type at+jwt; send the access token and not an ID token",
+    ),
+    Reason.ALGORITHM: (401, "invalid_token", "The token is signed with an algorithm that is not accepted here"),
+    Reason.UNKNOWN_KEY: (
+        401,
+        "invalid_token",
+        "The token is signed by a key that the issuer does not publish; ask the issuer for a new one",
+    ),
+    Reason.SIGNATURE: (
+        401,
+        "invalid_token",
+        "The signature of the token does not verify; send the access token exactly as it was issued",
+    ),
+    Reason.ISSUER: (401, "invalid_token", "The token is from another issuer; ask {} for one"),
+    Reason.AUDIENCE: (401, "invalid_token", "The token is for another audience; ask for one with resource={}"),
+    Reason.EXPIRED: (401, "invalid_token", "The access token has expired; ask the issuer for a new one"),
+    Reason.NOT_YET_VALID: (401, "invalid_token", "The access token is not valid yet; check the clocks of both sides"),
+    Reason.SENDER_CONSTRAINED: (
+        401,
+        "invalid_token",
+        "The access token is bound to a key (cnf) and cannot be used as Bearer; ask for one that is not bound",
+    ),
+    Reason.SCOPE: (
+        403,
+        "insufficient_scope",
+        "The access token lacks a scope; ask the issuer for: {} (the owner of this API grants it)",
+    ),
+}
+
+_UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+
+
+def quotable(text: str) -> str:
+    """What RFC 6750 §3 allows in error_description: printable ASCII without quote and backslash."""
+    return _UNQUOTABLE.sub("?", text)
+
+
+class Rejected(Exception):
+    """The caller must act: the request carries no token that is good for it.
+
+    `status` is the HTTP status (400, 401 or 403), `error` the code of RFC 6750 §3.1 (None where no token was sent),
+    `description` says what to do, and `scope` names what was needed (403 only). None of them repeats the token.
+    """
+
+    def __init__(self, reason: Reason, *, scopes: Iterable[str] = (), expected: str = "") -> None:
+        status, error, advice = REFUSALS[reason]
+        self.reason = reason
+        self.status = status
+        self.error = error
+        self.scope = quotable(" ".join(scopes))
+        self.description = quotable(advice.format(expected or self.scope))
+        super().__init__(self.description)
+
+    @property
+    def www_authenticate(self) -> str:
+        return self.challenge()
+
+    def challenge(self, realm: str | None = None) -> str:
+        """The value of the `WWW-Authenticate` header (RFC 6750 §3)."""
+        said = [("realm", realm)]
+        if self.error is not None:
+            said += [("error", self.error), ("error_description", self.description), ("scope", self.scope)]
+        parameters = ", ".join(f'{name}="{quotable(value)}"' for name, value in said if value)
+        return f"Bearer {parameters}" if parameters else "Bearer"
+
+
+class Unavailable(Exception):
+    """Try again: no key of the issuer can be had, so nothing can be said about the token. HTTP 503.
+
+    `retry_after` is in whole seconds, at least 1.
+    """
+
+    status = 503
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        self.retry_after = max(1, math.ceil(retry_after))
+        self.description = "The keys of the issuer cannot be fetched at present; try again"
+        super().__init__(self.description)

@@ -1,0 +1,103 @@
+"""The one call of this room: `await verifier.verify(token, scopes=...)`."""
+
+import time
+from collections.abc import Callable, Iterable
+
+from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
+from scopewright.verifier.discovery import Source
+from scopewright.verifier.keycache import KeyCache
+from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.refusals import Reason, Rejected
+from scopewright.verifier.remote import Http, RemoteKeys
+from scopewright.verifier.seen import Seen, Verified
+from scopewright.verifier.token import Token
+
+
+class Verifier:
+    """Verifies access tokens (RFC 9068) of one issuer for one audience; for a whole process, threads and tasks alike.
+
+    `issuer` and `audience` are compared byte for byte. `scopes` are needed by every token, besides those of each call.
+    `leeway` is the tolerated difference of clocks in seconds. The issuer's keys are found through its metadata unless
+    `jwks_uri` is given. `http` replaces the HTTP client (for a private CA, say): a `Client`, or an `AsyncClient` where
+    only `verify` is used. `cache_size` is the number of verified tokens that are remembered.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        *,
+        scopes: Iterable[str] = (),
+        leeway: float = 60.0,
+        algorithms: Iterable[str] = ALGORITHMS,
+        jwks_uri: str | None = None,
+        http: Http | None = None,
+        clock: Callable[[], float] = time.time,
+        max_token_bytes: int = 16 * 1024,
+        cache_size: int = 10_000,
+    ) -> None:
+        self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
+        self._clock = clock
+        self._keys = KeyCache()
+        self._remote = RemoteKeys(Source(issuer, jwks_uri), http, clock, self._keys)
+        self._seen = Seen(cache_size)
+
+    async def verify(self, token: str, *, scopes: Iterable[str] = ()) -> Token:
+        """Raises `Rejected`, or `Unavailable` where no keys can be had. Costs a few microseconds for a token seen."""
+        known = self.cached(token, scopes=scopes)
+        if known is not None:
+            return known
+        keys = await self._remote.ready()
+        try:
+            verified = self._check(token, keys)
+        except Rejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+            verified = self._check(token, await self._remote.ready_for_unknown_kid())
+        return self._with_scopes(verified, scopes)
+
+    def verify_sync(self, token: str, *, scopes: Iterable[str] = ()) -> Token:
+        """`verify` for threads (WSGI): it may block while keys are fetched."""
+        known = self.cached(token, scopes=scopes)
+        if known is not None:
+            return known
+        keys = self._remote.ready_sync()
+        try:
+            verified = self._check(token, keys)
+        except Rejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+            verified = self._check(token, self._remote.ready_for_unknown_kid_sync())
+        return self._with_scopes(verified, scopes)
+
+    def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
+        """The token if it was verified before and is still good, else None: `verify` then knows more. Never blocks.
+
+        Raises `Rejected` where it lacks a scope.
+        """
+        now = self._clock()
+        found = self._seen.get(token)
+        if found is None or now >= self._keys.due or not self._still_good(found, now):
+            return None
+        return self._with_scopes(found.token, scopes)
+
+    def _still_good(self, found: Verified, now: float) -> bool:
+        keys = self._keys.keys
+        return keys is not None and found.key in keys and now < found.token.expires_at + self.policy.leeway
+
+    def _check(self, token: str, keys: KeySet) -> Token:
+        now = self._clock()
+        found = self._seen.get(token)
+        if found is not None and self._still_good(found, now):
+            return found.token
+        self._seen.forget(token)
+        verified, key = check_with_key(token, keys, self.policy, now)
+        self._seen.add(token, Verified(verified, key))
+        return verified
+
+    def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
+        needed = self.policy.scopes
+        if scopes:
+            needed = needed | required_scopes(scopes)
+        require_scopes(token, needed)
+        return token

@@ -1,0 +1,22 @@
+"""What every test of this room starts from."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.client.support import Endpoint, FakeClock, Mount
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Mount:
+    return Mount(tmp_path / "oauth")
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return Endpoint()

@@ -1,0 +1,224 @@
+"""The httpx auth object: tokens kept, refreshed in time, replaced when refused, and sent nowhere else."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scopewright.client import ClientCredentials, SecretError, TokenError
+from tests.unit.client.support import Api, Endpoint, FakeClock, Mount, busy, call, call_async
+
+
+@pytest.fixture
+def auth(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> ClientCredentials:
+    return ClientCredentials(mount.path, http=endpoint.client(), clock=clock, jitter=lambda: 0.0)
+
+
+def eventually(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def test_every_request_carries_the_token_and_one_fetch_serves_them(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    api = Api()
+    with call(api, auth) as client:
+        for _ in range(10):
+            assert client.get("/salaries").text == "salaries"
+    assert api.sent == ["Bearer token-1"] * 10
+    assert len(endpoint.asked) == 1
+
+
+async def test_async_clients_use_the_same_object(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    api = Api()
+    async with call_async(api, auth) as client:
+        await asyncio.gather(*(client.get("/salaries") for _ in range(20)))
+    assert api.sent == ["Bearer token-1"] * 20
+    assert len(endpoint.asked) == 1
+
+
+async def test_an_async_client_for_the_token_endpoint_works_too(mount: Mount, endpoint: Endpoint) -> None:
+    auth = ClientCredentials(mount.path, http=endpoint.async_client(), clock=FakeClock())
+    endpoint.answers = [busy("1")]
+    tokens = await asyncio.gather(*(auth.token() for _ in range(20)))
+    assert {token.value for token in tokens} == {"token-2"}
+    assert len(endpoint.asked) == 2
+
+
+async def test_a_task_that_gives_up_does_not_stop_the_fetch_for_the_others(mount: Mount, endpoint: Endpoint) -> None:
+    auth = ClientCredentials(mount.path, http=endpoint.async_client(), clock=FakeClock())
+    first, second = asyncio.create_task(auth.token()), asyncio.create_task(auth.token())
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).value == "token-1"
+
+
+def test_a_token_is_refreshed_before_its_end_without_anybody_waiting(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    assert auth.token_sync().value == "token-1"
+    clock.instant += 449
+    assert auth.token_sync().value == "token-1"
+    assert len(endpoint.asked) == 1
+    clock.instant += 2
+    assert auth.token_sync().value in ("token-1", "token-2")
+    eventually(lambda: auth.token_sync().value == "token-2")
+    assert len(endpoint.asked) == 2
+
+
+def test_a_token_at_its_end_is_not_used(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
+    auth.token_sync()
+    clock.instant += 596
+    assert auth.token_sync().value == "token-2"
+
+
+def test_very_short_lives_are_usable(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.expires_in = 2
+    assert auth.token_sync().value == "token-1"
+    assert auth.token_sync().value == "token-1"
+    clock.instant += 2
+    assert auth.token_sync().value == "token-2"
+
+
+def test_a_token_goes_on_while_the_issuer_is_away(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    first = auth.token_sync()
+    endpoint.answers = [busy("3600") for _ in range(1000)]
+    while clock.instant < first.expires_at - 1:
+        assert auth.token_sync().value == "token-1"
+        clock.instant += 10
+    clock.instant = first.expires_at + 1
+    with pytest.raises(TokenError) as caught:
+        auth.token_sync()
+    assert caught.value.error == "temporarily_unavailable"
+
+
+def test_a_rotated_secret_keeps_the_token_and_another_client_does_not(
+    auth: ClientCredentials, mount: Mount, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    auth.token_sync()
+    mount.write(client_secret="SecretNumberTwo")
+    endpoint.secret = "SecretNumberTwo"
+    clock.instant += 1
+    assert auth.token_sync().value == "token-1"
+    mount.write(client_id="leave.other", client_secret="SecretNumberTwo")
+    clock.instant += 1
+    assert auth.token_sync().value == "token-2"
+    assert endpoint.pair()[0] == "leave.other"
+
+
+def test_a_refused_token_is_replaced_once(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    api = Api(good={"token-2"})
+    with call(api, auth) as client:
+        assert client.post("/salaries", json={"pay": 1}).status_code == 200
+    assert api.sent == ["Bearer token-1", "Bearer token-2"]
+    assert api.bodies == [b'{"pay":1}'] * 2
+
+
+async def test_a_refused_token_is_replaced_once_for_all_tasks(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    api = Api(good={"token-2"})
+    async with call_async(api, auth) as client:
+        answers = await asyncio.gather(*(client.get("/salaries") for _ in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len(endpoint.asked) == 2
+
+
+def test_an_api_that_refuses_everything_does_not_drain_the_issuer(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    api = Api(good=set())
+    with call(api, auth) as client:
+        for _ in range(20):
+            assert client.get("/salaries").status_code == 401
+        assert len(endpoint.asked) == 2
+        clock.instant += 10
+        client.get("/salaries")
+    assert len(endpoint.asked) == 3
+
+
+@pytest.mark.parametrize("challenge", ["Bearer", 'Bearer error="insufficient_scope"', 'Basic realm="invalid_token"'])
+def test_other_refusals_are_the_callers(auth: ClientCredentials, endpoint: Endpoint, challenge: str) -> None:
+    api = Api(good=set())
+    api.challenge = challenge
+    with call(api, auth) as client:
+        assert client.get("/salaries").status_code == 401
+    assert len(api.sent) == 1
+    assert len(endpoint.asked) == 1
+
+
+class Streaming(httpx.AsyncBaseTransport):
+    """Uses up the body as a socket does; MockTransport would keep a copy."""
+
+    def __init__(self) -> None:
+        self.bodies: list[bytes] = []
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        self.bodies.append(b"".join([chunk async for chunk in request.stream]))
+        return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+
+
+async def test_a_streamed_body_is_not_sent_twice_and_a_plain_one_is(auth: ClientCredentials) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    transport = Streaming()
+    async with httpx.AsyncClient(transport=transport, auth=auth) as client:
+        assert (await client.post("https://payroll.example", content=chunks())).status_code == 401
+        assert (await client.post("https://payroll.example", content=b"twice")).status_code == 401
+    assert transport.bodies == [b"once", b"twice", b"twice"]
+
+
+def test_where_no_fresh_token_can_be_had_the_answer_of_the_api_stands(
+    auth: ClientCredentials, endpoint: Endpoint
+) -> None:
+    auth.token_sync()
+    endpoint.answers = [busy("3600")]
+    with call(Api(good=set()), auth) as client:
+        assert client.get("/salaries").status_code == 401
+
+
+class Redirecting(Api):
+    def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
+        if request.url.path == "/away":
+            self.sent.append(request.headers.get("authorization"))
+            return httpx.Response(307, headers={"location": "https://evil.example/salaries"})
+        return super().answer(request, body)
+
+
+@pytest.mark.parametrize("good", [None, set()])
+def test_the_token_is_not_sent_to_another_origin(auth: ClientCredentials, good: set[str] | None) -> None:
+    api = Redirecting(good)
+    with call(api, auth) as client:
+        client.get("/away", follow_redirects=True)
+    assert api.sent == ["Bearer token-1", None]
+
+
+async def test_the_token_is_not_sent_to_another_origin_by_async_clients(auth: ClientCredentials) -> None:
+    api = Redirecting(set())
+    async with call_async(api, auth) as client:
+        await client.get("/away", follow_redirects=True)
+    assert api.sent == ["Bearer token-1", None]
+
+
+def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(tmp_path: Path, endpoint: Endpoint) -> None:
+    api = Api()
+    with call(api, ClientCredentials(tmp_path / "no", http=endpoint.client())) as client, pytest.raises(SecretError):
+        client.get("/salaries")
+    assert (api.sent, endpoint.asked) == ([], [])
+
+
+async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting(mount: Mount) -> None:
+    def broken(request: httpx.Request) -> httpx.Response:
+        raise ZeroDivisionError("SecretNumberOne")
+
+    transport = httpx.MockTransport(broken)
+    for http in (httpx.AsyncClient(transport=transport), httpx.Client(transport=transport)):
+        with pytest.raises(TokenError) as caught:
+            await asyncio.wait_for(ClientCredentials(mount.path, http=http).token(), 5)
+        assert "SecretNumberOne" not in str(caught.value)

@@ -1,0 +1,9 @@
+import scopewright.client as room
+
+
+def test_the_public_names_are_these_and_all_are_there() -> None:
+    """A name added here is a promise; a name taken away breaks somebody."""
+    names = "AccessToken ClientCredentials Clock Credentials MountedSecret SecretError TokenError"
+    assert room.__all__ == names.split()
+    for name in room.__all__:
+        assert getattr(room, name)

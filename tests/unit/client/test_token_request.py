@@ -1,0 +1,213 @@
+"""What is sent to the token endpoint, and what its answers lead to."""
+
+import threading
+from typing import Any
+
+import httpx
+import pytest
+
+from scopewright.client import ClientCredentials, TokenError
+from tests.unit.client.support import Endpoint, FakeClock, Mount, busy, refused
+
+
+def credentials(mount: Mount, endpoint: Endpoint, clock: FakeClock, **more: Any) -> ClientCredentials:
+    return ClientCredentials(mount.path, http=endpoint.client(), clock=clock, jitter=lambda: 0.0, **more)
+
+
+def error_of(client: ClientCredentials) -> TokenError:
+    with pytest.raises(TokenError) as caught:
+        client.token_sync()
+    return caught.value
+
+
+def test_the_request_is_client_credentials_with_basic(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    token = credentials(mount, endpoint, clock).token_sync()
+    assert (token.value, token.expires_at) == ("token-1", clock.instant + 600)
+    assert "token-1" not in repr(token)
+    assert endpoint.form() == {"grant_type": ["client_credentials"]}
+    assert endpoint.pair() == ("leave.leave-worker", "SecretNumberOne")
+    assert str(endpoint.asked[0].url) == "https://issuer.example/token"
+
+
+def test_both_halves_are_form_encoded(mount: Mount, clock: FakeClock) -> None:
+    endpoint = Endpoint("p:a%s s+ä")
+    mount.write(client_id="na:me é", client_secret="p:a%s s+ä")
+    credentials(mount, endpoint, clock).token_sync()
+    assert endpoint.pair() == ("na:me é", "p:a%s s+ä")
+
+
+def test_resource_and_scope_are_asked_for(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    credentials(mount, endpoint, clock, resource="https://payroll.hr.example", scope="a b").token_sync()
+    assert endpoint.form() == {
+        "grant_type": ["client_credentials"],
+        "resource": ["https://payroll.hr.example"],
+        "scope": ["a b"],
+    }
+
+
+def test_what_the_secret_says_is_asked_for_where_nothing_else_is(mount: Mount, clock: FakeClock) -> None:
+    endpoint = Endpoint()
+    mount.write(audience="https://payroll.hr.example", scope="payroll.read")
+    token = credentials(mount, endpoint, clock).token_sync()
+    assert endpoint.form()["resource"] == ["https://payroll.hr.example"]
+    assert endpoint.form()["scope"] == ["payroll.read"]
+    assert token.scopes == {"payroll.read"}
+    credentials(mount, endpoint, clock, resource="https://leave.hr.example").token_sync()
+    assert endpoint.form()["resource"] == ["https://leave.hr.example"]
+    assert "scope" not in endpoint.form(), "the scope of another API"
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://issuer.example/token", "ftp://127.0.0.1/", "https://u:p@issuer.example/", "token", "http://127.1.evil"],
+)
+def test_the_secret_is_not_sent_without_https(mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str) -> None:
+    mount.write(token_endpoint=url)
+    assert "must be https" in error_of(credentials(mount, endpoint, clock)).description
+    assert endpoint.asked == []
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]/token"])
+def test_loopback_needs_no_https(mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str) -> None:
+    mount.write(token_endpoint=url)
+    assert credentials(mount, endpoint, clock).token_sync()
+
+
+def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.answers = [httpx.Response(307, headers={"location": "https://evil.example/token"})]
+    following = httpx.Client(transport=httpx.MockTransport(endpoint), follow_redirects=True, auth=("me", "mine"))
+    error = error_of(ClientCredentials(mount.path, http=following, clock=clock))
+    assert (error.error, error.status) == ("invalid_response", 307)
+    assert len(endpoint.asked) == 1
+    assert endpoint.pair() == ("leave.leave-worker", "SecretNumberOne")
+
+
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        ("invalid_client", "two minutes to reach the mount"),
+        ("invalid_scope", "AccessGranted"),
+        ("invalid_target", "https://payroll.hr.example"),
+        ("unauthorized_client", "spec.grantTypes"),
+        ("something_new", "refuses the token request"),
+    ],
+)
+def test_a_refusal_says_what_to_do(mount: Mount, endpoint: Endpoint, clock: FakeClock, error: str, advice: str) -> None:
+    endpoint.answers = [refused(error, 400, "because")]
+    found = error_of(credentials(mount, endpoint, clock, resource="https://payroll.hr.example"))
+    assert (found.error, found.status) == (error, 400)
+    assert advice in found.description
+    assert "(the issuer says: because)" in found.description
+    assert error in str(found)
+
+
+def test_no_error_repeats_the_secret(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.answers = [refused("invalid_client", 401, "not SecretNumberOne\r\nX: y")]
+    text = str(error_of(credentials(mount, endpoint, clock)))
+    assert "SecretNumberOne" not in text
+    assert "\n" not in text
+    clock.instant += 100
+    endpoint.answers = [httpx.ConnectError("SecretNumberOne")] * 9
+    assert "SecretNumberOne" not in str(error_of(credentials(mount, endpoint, clock)))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.Response(200, text="<html>"),
+        httpx.Response(200, json=[]),
+        httpx.Response(200, json={"token_type": "Bearer"}),
+        httpx.Response(200, json={"access_token": "", "token_type": "Bearer"}),
+        httpx.Response(200, json={"access_token": "a\r\nb", "token_type": "Bearer"}),
+        httpx.Response(200, json={"access_token": "abcd", "token_type": "DPoP"}),
+        httpx.Response(200, json={"access_token": "abcd"}),
+        httpx.Response(200, json={"access_token": "abcd", "token_type": "Bearer", "expires_in": "600"}),
+        httpx.Response(200, json={"access_token": "abcd", "token_type": "Bearer", "expires_in": 0}),
+        httpx.Response(200, json={"access_token": "abcd", "token_type": "Bearer", "scope": ["a"]}),
+        httpx.Response(200, content=b" " * 300_000),
+        httpx.Response(404, text="not here"),
+        httpx.Response(500, json={"detail": "abcd"}),
+        httpx.Response(201, json={}),
+    ],
+)
+def test_an_answer_that_is_none_is_told_without_its_content(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock, answer: httpx.Response
+) -> None:
+    endpoint.answers = [answer]
+    error = error_of(credentials(mount, endpoint, clock))
+    assert error.error == "invalid_response"
+    assert "abcd" not in str(error)
+
+
+def test_a_busy_endpoint_is_asked_again_when_it_says(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.answers = [busy("2"), busy("3")]
+    assert credentials(mount, endpoint, clock).token_sync().value == "token-3"
+    assert clock.waits == [2.0, 3.0]
+
+
+@pytest.mark.parametrize("after", ["3600", "11", "Thu, 01 Jan 2099 00:00:00 GMT"])
+def test_waits_are_bounded(mount: Mount, endpoint: Endpoint, clock: FakeClock, after: str) -> None:
+    endpoint.answers = [busy(after)]
+    error = error_of(credentials(mount, endpoint, clock))
+    assert (error.error, error.status) == ("temporarily_unavailable", 503)
+    assert error.retry_after is not None
+    assert clock.waits == []
+
+
+@pytest.mark.parametrize("after", ["", "soon", "-1", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
+def test_a_retry_after_of_nothing_does_not_become_a_storm(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock, after: str
+) -> None:
+    endpoint.answers = [busy(after) for _ in range(20)]
+    error_of(credentials(mount, endpoint, clock))
+    assert len(endpoint.asked) == 4
+    assert all(wait >= 0.5 for wait in clock.waits)
+
+
+def test_an_endpoint_that_does_not_answer_is_asked_again(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.answers = [httpx.ConnectError("refused"), httpx.ReadTimeout("slow")]
+    assert credentials(mount, endpoint, clock).token_sync()
+    assert len(endpoint.asked) == 3
+
+
+def test_a_refused_client_reads_the_secret_again_and_tries_once_more(mount: Mount, clock: FakeClock) -> None:
+    endpoint = Endpoint("SecretNumberTwo")
+    client = credentials(mount, endpoint, clock)
+    client.secret.read()
+    mount.write(client_secret="SecretNumberTwo")
+    assert client.token_sync()
+    assert [endpoint.pair(n)[1] for n in range(len(endpoint.asked))] == ["SecretNumberOne", "SecretNumberTwo"]
+
+
+def test_a_refused_client_whose_secret_has_not_changed_is_told_so_at_once(mount: Mount, clock: FakeClock) -> None:
+    endpoint = Endpoint("SecretNumberTwo")
+    error = error_of(credentials(mount, endpoint, clock))
+    assert (error.error, error.status) == ("invalid_client", 401)
+    assert len(endpoint.asked) == 1
+
+
+def test_refusals_are_not_repeated_at_every_call_and_a_new_secret_ends_that(mount: Mount, clock: FakeClock) -> None:
+    endpoint = Endpoint("SecretNumberTwo")
+    client = credentials(mount, endpoint, clock)
+    for _ in range(50):
+        assert error_of(client).error == "invalid_client"
+    assert len(endpoint.asked) == 1
+    clock.instant += 1
+    error_of(client)
+    error_of(client)
+    assert len(endpoint.asked) == 2
+    mount.write(client_secret="SecretNumberTwo")
+    clock.instant += 1
+    assert client.token_sync()
+
+
+def test_threads_share_one_fetch(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    client = credentials(mount, endpoint, clock)
+    found: list[str] = []
+    threads = [threading.Thread(target=lambda: found.append(client.token_sync().value)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == ["token-1"] * 16
+    assert len(endpoint.asked) == 1

@@ -1,0 +1,150 @@
+"""An issuer in a few lines: real keys, tokens made to order, and an HTTP side that counts what it is asked."""
+
+import base64
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+from scopewright.verifier import Key, KeySet, Policy, Reason, Rejected, Verifier, check
+
+ISSUER = "https://issuer.example/tenant"
+AUDIENCE = "https://payroll.hr.example"
+NOW = 1_800_000_000.0
+POLICY = Policy(ISSUER, AUDIENCE)
+
+
+def b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class SigningKey:
+    """An EC P-256 key that signs whatever it is given, right or wrong."""
+
+    def __init__(self, kid: str) -> None:
+        self.kid = kid
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        numbers = self.private.public_key().public_numbers()
+        self.jwk = {
+            "kty": "EC",
+            "crv": "P-256",
+            "alg": "ES256",
+            "use": "sig",
+            "kid": kid,
+            "x": b64(numbers.x.to_bytes(32, "big")),
+            "y": b64(numbers.y.to_bytes(32, "big")),
+        }
+
+    def sign(self, data: bytes) -> bytes:
+        r, s = decode_dss_signature(self.private.sign(data, ec.ECDSA(hashes.SHA256())))
+        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+
+
+KEY = SigningKey("key-1")
+OTHER = SigningKey("key-2")
+KEYS = KeySet.parse({"keys": [KEY.jwk]})
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Those of a good token; None leaves a claim out."""
+    good: dict[str, Any] = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "sub": "leave.leave-worker",
+        "client_id": "leave.leave-worker",
+        "iat": int(NOW),
+        "exp": int(NOW) + 600,
+        "jti": "0",
+        "scope": "payroll.read",
+    }
+    return {name: value for name, value in (good | changes).items() if value is not None}
+
+
+def token(key: SigningKey = KEY, header: Mapping[str, Any] | None = None, **changes: Any) -> str:
+    head = {"typ": "at+jwt", "alg": "ES256", "kid": key.kid} | dict(header or {})
+    return raw_token(json.dumps({k: v for k, v in head.items() if v is not None}), json.dumps(claims(**changes)), key)
+
+
+def raw_token(header: str, payload: str, key: SigningKey = KEY) -> str:
+    """Signed as it is, valid JSON or not."""
+    signing_input = f"{b64(header.encode())}.{b64(payload.encode())}"
+    return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
+
+
+def refusal(sent: str, *, keys: KeySet = KEYS, policy: Policy = POLICY, now: float = NOW) -> Reason | None:
+    """Why the token is refused; None where it is accepted."""
+    try:
+        check(sent, keys, policy, now)
+    except Rejected as rejected:
+        return rejected.reason
+    return None
+
+
+def key_of(keys: KeySet, kid: str) -> Key:
+    key = keys.get(kid)
+    assert key is not None
+    return key
+
+
+class Clock:
+    def __init__(self, now: float = NOW) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Web:
+    """The issuer's HTTP side: `client()` talks to it, `asked` says what it was asked for."""
+
+    def __init__(self, *keys: SigningKey) -> None:
+        self.keys = list(keys)
+        self.headers = {"cache-control": "public, max-age=300"}
+        self.metadata: dict[str, Any] = {"issuer": ISSUER, "jwks_uri": "https://issuer.example/tenant/jwks.json"}
+        self.pages: dict[str, httpx.Response] = {}
+        self.away = False
+        self.asked: list[httpx.Request] = []
+
+    def fetches(self) -> int:
+        return sum(request.url.path.endswith("/jwks.json") for request in self.asked)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        if self.away:
+            raise httpx.ConnectError("nobody is there", request=request)
+        if request.url.path in self.pages:
+            return self.pages[request.url.path]
+        if request.url.path == "/.well-known/oauth-authorization-server/tenant":
+            return httpx.Response(200, json=self.metadata)
+        if request.url.path == "/tenant/jwks.json":
+            return self._jwks(request)
+        return httpx.Response(404)
+
+    def _jwks(self, request: httpx.Request) -> httpx.Response:
+        etag = '"' + ".".join(key.kid for key in self.keys) + '"'
+        headers = self.headers | {"etag": etag}
+        if request.headers.get("if-none-match") == etag:
+            return httpx.Response(304, headers=headers)
+        return httpx.Response(200, headers=headers, json={"keys": [key.jwk for key in self.keys]})
+
+    def client(self) -> httpx.Client:
+        return httpx.Client(transport=httpx.MockTransport(self))
+
+    def async_client(self) -> httpx.AsyncClient:
+        return httpx.AsyncClient(transport=httpx.MockTransport(self))
+
+
+def verifier_of(web: Web, clock: Clock) -> Verifier:
+    return Verifier(ISSUER, AUDIENCE, http=web.async_client(), clock=clock)
+
+
+async def reason_of(verifier: Verifier, sent: str) -> Reason | None:
+    try:
+        await verifier.verify(sent)
+    except Rejected as rejected:
+        return rejected.reason
+    return None

@@ -1,0 +1,83 @@
+"""Where the keys are found, and what is not taken for them."""
+
+import httpx
+import pytest
+
+from scopewright.verifier import Unavailable, Verifier
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, reason_of, token, verifier_of
+
+JWKS = "https://issuer.example/tenant/jwks.json"
+
+
+async def test_keys_are_found_through_the_metadata() -> None:
+    web = Web(KEY)
+    assert (await verifier_of(web, Clock()).verify(token())).client_id == "leave.leave-worker"
+    assert [request.url.path for request in web.asked] == [
+        "/.well-known/oauth-authorization-server/tenant",
+        "/tenant/jwks.json",
+    ]
+
+
+async def test_an_issuer_with_openid_configuration_only_is_found_too() -> None:
+    web = Web(KEY)
+    web.pages["/.well-known/oauth-authorization-server/tenant"] = httpx.Response(404)
+    web.pages["/tenant/.well-known/openid-configuration"] = httpx.Response(200, json=web.metadata)
+    assert await reason_of(verifier_of(web, Clock()), token()) is None
+
+
+async def test_a_given_jwks_uri_needs_no_discovery() -> None:
+    web = Web(KEY)
+    verifier = Verifier(ISSUER, AUDIENCE, jwks_uri=JWKS, http=web.async_client(), clock=Clock())
+    await verifier.verify(token())
+    assert len(web.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"issuer": ISSUER + "/", "jwks_uri": JWKS},
+        {"issuer": "https://issuer.example", "jwks_uri": JWKS},
+        {"jwks_uri": JWKS},
+        {"issuer": ISSUER},
+        {"issuer": ISSUER, "jwks_uri": "http://issuer.example/tenant/jwks.json"},
+        {"issuer": ISSUER, "jwks_uri": "https://user:word@issuer.example/tenant/jwks.json"},
+        {"issuer": ISSUER, "jwks_uri": "file:///etc/passwd"},
+    ],
+)
+async def test_metadata_that_is_not_this_issuers_is_not_believed(metadata: dict[str, str]) -> None:
+    web = Web(KEY)
+    web.metadata = metadata
+    with pytest.raises(Unavailable):
+        await verifier_of(web, Clock()).verify(token())
+    assert web.fetches() == 0
+
+
+@pytest.mark.parametrize("url", ["http://issuer.example", "ftp://issuer.example", "issuer", "https://u@issuer.example"])
+def test_an_issuer_without_https_is_refused_at_once(url: str) -> None:
+    with pytest.raises(ValueError, match="needed"):
+        Verifier(url, AUDIENCE)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8080", "http://localhost:8080", "http://[::1]:8080"])
+def test_loopback_needs_no_https(url: str) -> None:
+    Verifier(url, AUDIENCE)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        httpx.Response(500),
+        httpx.Response(304),
+        httpx.Response(302, headers={"location": "https://evil.example/jwks"}),
+        httpx.Response(307, headers={"location": JWKS + "?again"}),
+        httpx.Response(200, content=b"<html>"),
+        httpx.Response(200, json={"keys": None}),
+        httpx.Response(200, content=b'{"keys": [' + b" " * 600_000 + b"]}"),
+    ],
+)
+async def test_what_is_no_jwks_makes_no_keys(page: httpx.Response) -> None:
+    web = Web(KEY)
+    web.pages["/tenant/jwks.json"] = page
+    with pytest.raises(Unavailable):
+        await verifier_of(web, Clock()).verify(token())
+    assert all(request.url.host == "issuer.example" for request in web.asked)

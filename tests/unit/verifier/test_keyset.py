@@ -1,0 +1,73 @@
+"""Which entries of a JWKS are keys to verify with."""
+
+import json
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from scopewright.verifier import KeySet
+from tests.unit.verifier.support import KEY, OTHER, b64, key_of
+
+
+def parse(*jwks: Any) -> KeySet:
+    return KeySet.parse({"keys": list(jwks)})
+
+
+def test_public_keys_are_found_by_their_kid() -> None:
+    keys = parse(KEY.jwk, OTHER.jwk)
+    assert key_of(keys, "key-1").algorithms == ("ES256",)
+    assert keys.get("key-3") is None
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"kty": "oct", "k": b64(b"secret" * 8), "kid": "h", "alg": "HS256"},
+        KEY.jwk | {"d": b64(b"\1" * 32)},
+        KEY.jwk | {"k": "x"},
+        KEY.jwk | {"use": "enc"},
+        KEY.jwk | {"key_ops": ["encrypt"]},
+        KEY.jwk | {"key_ops": 5},
+        KEY.jwk | {"alg": "ES384"},
+        KEY.jwk | {"alg": "HS256"},
+        KEY.jwk | {"alg": "none"},
+        KEY.jwk | {"alg": ["ES256"]},
+        KEY.jwk | {"crv": "P-384"},
+        KEY.jwk | {"crv": "secp256k1", "alg": "ES256K"},
+        KEY.jwk | {"crv": ["P-256"]},
+        KEY.jwk | {"x": "AAAA"},
+        KEY.jwk | {"x": b64(b"\1" * 32)},
+        KEY.jwk | {"x": 1},
+        KEY.jwk | {"kid": ""},
+        KEY.jwk | {"kid": 1},
+        {name: value for name, value in KEY.jwk.items() if name != "kid"},
+        {"kid": "key-1"},
+        None,
+        "key-1",
+        [],
+    ],
+)
+def test_what_cannot_verify_is_left_out_and_the_rest_stays(entry: Any) -> None:
+    keys = parse(entry, OTHER.jwk)
+    assert len(keys) == 1
+    assert keys.get("key-2") is not None
+
+
+def test_weak_rsa_keys_are_left_out() -> None:
+    weak = rsa.generate_private_key(65537, 1024).public_key()
+    assert len(parse(json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(weak)) | {"kid": "r", "alg": "RS256"})) == 0
+
+
+@pytest.mark.parametrize("document", [{}, {"keys": None}, {"keys": {}}, {"keys": [KEY.jwk] * 101}])
+def test_what_is_no_jwks_is_refused(document: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a JWKS"):
+        KeySet.parse(document)
+
+
+def test_an_unchanged_key_stays_the_same_object_and_a_changed_one_does_not() -> None:
+    before = parse(KEY.jwk, OTHER.jwk)
+    after = KeySet.parse({"keys": [KEY.jwk, OTHER.jwk | {"x": KEY.jwk["x"], "y": KEY.jwk["y"]}]}, before)
+    assert key_of(before, "key-1") in after
+    assert key_of(before, "key-2") not in after

@@ -1,0 +1,81 @@
+"""A token seen before is cheap, and no less checked."""
+
+import pytest
+
+from scopewright.verifier import Reason, Rejected, Verifier
+from scopewright.verifier.seen import Seen, Verified
+from tests.unit.verifier.support import (
+    AUDIENCE,
+    ISSUER,
+    KEY,
+    KEYS,
+    NOW,
+    POLICY,
+    Clock,
+    Web,
+    key_of,
+    reason_of,
+    token,
+    verifier_of,
+)
+
+
+async def test_only_a_token_that_was_verified_is_remembered() -> None:
+    verifier = verifier_of(Web(KEY), Clock())
+    sent = token()
+    assert verifier.cached(sent) is None
+    found = await verifier.verify(sent)
+    assert verifier.cached(sent) is found
+    assert verifier.cached(sent[:-2] + "AA") is None
+
+
+async def test_the_scope_is_checked_at_every_use() -> None:
+    verifier = verifier_of(Web(KEY), Clock())
+    sent = token(scope="payroll.read")
+    await verifier.verify(sent, scopes=("payroll.read",))
+    with pytest.raises(Rejected) as caught:
+        verifier.cached(sent, scopes=("payroll.write",))
+    assert caught.value.reason is Reason.SCOPE
+    with pytest.raises(Rejected):
+        await verifier.verify(sent, scopes="payroll.read payroll.write")
+    assert await verifier.verify(sent, scopes="payroll.read")
+
+
+async def test_scopes_of_the_service_are_needed_besides_those_of_the_call() -> None:
+    verifier = Verifier(ISSUER, AUDIENCE, scopes=["a"], http=Web(KEY).async_client(), clock=Clock())
+    assert await verifier.verify(token(scope="a b"), scopes=["b"])
+    for scope in ("a", "b"):
+        with pytest.raises(Rejected) as caught:
+            await verifier.verify(token(scope=scope), scopes=["b"])
+        assert caught.value.scope == "a b"
+
+
+async def test_the_expiry_is_checked_at_every_use() -> None:
+    clock = Clock()
+    verifier = verifier_of(Web(KEY), clock)
+    sent = token(exp=int(NOW) + 100)
+    await verifier.verify(sent)
+    clock.now = NOW + 159
+    assert verifier.cached(sent) is not None
+    clock.now = NOW + 160
+    assert verifier.cached(sent) is None
+    assert await reason_of(verifier, sent) is Reason.EXPIRED
+
+
+async def test_a_refused_token_is_not_remembered() -> None:
+    verifier = verifier_of(Web(KEY), Clock())
+    assert await reason_of(verifier, token(aud="other")) is Reason.AUDIENCE
+    assert await reason_of(verifier, token(aud="other")) is Reason.AUDIENCE
+
+
+def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
+    from scopewright.verifier import check
+
+    seen = Seen(100)
+    verified = Verified(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
+    seen.add("often", verified)
+    for number in range(10_000):
+        seen.add(str(number), verified)
+        assert seen.get("often") is verified
+        assert len(seen) <= 101
+    assert seen.get("0") is None
