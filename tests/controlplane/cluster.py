@@ -1,0 +1,42 @@
+"""What a test may ask of any cluster."""
+
+import abc
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from .errors import ControlPlaneError
+
+
+class Cluster(abc.ABC):
+    """Entering it starts it, or finds it; leaving it ends what was started."""
+
+    kubeconfig: Path
+    """Of a cluster administrator."""
+    kubectl: Path
+    restartable = False
+    """Whether stop_apiserver, start_apiserver and restart_controllers work here."""
+
+    @abc.abstractmethod
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @abc.abstractmethod
+    def kubeconfig_for(self, user: str, *groups: str) -> Path:
+        """A kubeconfig of somebody else, who has no rights but those that RBAC grants to these names."""
+
+    def stop_apiserver(self) -> None:
+        raise self._not_ours()
+
+    def start_apiserver(self) -> None:
+        raise self._not_ours()
+
+    def restart_controllers(self) -> None:
+        raise self._not_ours()
+
+    def _not_ours(self) -> ControlPlaneError:
+        return ControlPlaneError("KUBECONFIG names this cluster: it is not ours to stop. Unset KUBECONFIG to run this.")
