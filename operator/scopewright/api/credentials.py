@@ -8,8 +8,8 @@ from scopewright.api.meta import Model
 from scopewright.api.names import LABEL_KEY, MAX_ITEMS, LabelValue, Subdomain
 from scopewright.api.rules import Rule
 
-Annotation = Annotated[str, Field(max_length=4096)]
-EntryName = Annotated[str, StringConstraints(pattern="^[-._a-zA-Z0-9]+$", max_length=253)]
+Annotation = Annotated[str, Field(max_length=1024)]
+EntryName = Annotated[str, StringConstraints(pattern="^[.]?[-_a-zA-Z0-9][-._a-zA-Z0-9]*$", max_length=253)]
 
 
 class SecretTemplate(Model):
@@ -29,7 +29,7 @@ class SecretTemplate(Model):
             ),
             Rule(
                 f"secret-{field}-have-valid-keys",
-                f"!has(self.{field}) || self.{field}.all(k, k.matches('{LABEL_KEY}'))",
+                f"!has(self.{field}) || self.{field}.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
                 f"{field} has a key that no Secret can carry: write it as 'team' or 'example.com/team'",
                 field,
             ),

@@ -11,10 +11,7 @@ Base64Url = Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$", max_len
 
 _PRIVATE_MEMBERS = ("d", "p", "q", "dp", "dq", "qi", "oth", "k")
 
-
 Private = Annotated[str | None, Field(max_length=2048, repr=False, exclude=True)]
-
-
 AnyMapping = Annotated[dict[str, Any], WithJsonSchema({"type": "object", "x-kubernetes-preserve-unknown-fields": True})]
 
 

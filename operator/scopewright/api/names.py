@@ -6,10 +6,14 @@ from pydantic import Field, StringConstraints
 
 MAX_ITEMS = 64
 
-DNS_LABEL = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
-DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+# No backslashes: CEL reads the same texts within quotes, where they would be escapes.
+_LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = f"{_LABEL}([.]{_LABEL})*"
+DNS_LABEL = f"^{_LABEL}$"
+DNS_SUBDOMAIN = f"^{_SUBDOMAIN}$"
+HOST = _SUBDOMAIN
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
-LABEL_KEY = r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_KEY = f"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
 
 Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 """A name of one of our objects or of a namespace."""
@@ -17,7 +21,7 @@ Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 Subdomain = Annotated[str, StringConstraints(pattern=DNS_SUBDOMAIN, max_length=253)]
 """A name of a Secret, a ConfigMap or a ServiceAccount."""
 
-LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY, max_length=317)]
+LabelKey = Annotated[str, StringConstraints(pattern=LABEL_KEY, max_length=253)]
 LabelValue = Annotated[str, StringConstraints(pattern=LABEL_VALUE, max_length=63)]
 
 ScopeName = Annotated[str, StringConstraints(pattern=r"^[!#-\[\]-~]+$", max_length=128)]

@@ -6,10 +6,8 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Duration, Kind, Model, Spec, Status
-from scopewright.api.names import MAX_ITEMS, Label, Labels, ScopeName
+from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName
 from scopewright.api.rules import Rule
-
-_HOST = "[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
 
 
 class Scope(Model):
@@ -62,7 +60,7 @@ class ResourceServerSpec(Spec):
         Rule(
             "audience-canonical",
             "!has(self.audience) || ("
-            f"self.audience.matches('^[a-z][a-z0-9+.-]*://{_HOST}(:[1-9][0-9]{{0,4}})?(/[^/]+)*$')"
+            f"self.audience.matches('^[a-z][a-z0-9+.-]*://{HOST}(:[1-9][0-9]{{0,4}})?(/[^/]+)*$')"
             " && !self.audience.matches('/[.][.]?(/|$)')"
             " && !self.audience.matches('^(https://[^/]*:443|http://[^/]*:80)(/|$)'))",
             "audience must be an absolute URI in its one canonical form, such as https://payroll.hr.example/v1: scheme "

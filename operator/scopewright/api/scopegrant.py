@@ -58,7 +58,7 @@ class NamespaceSelector(Model):
         ),
         Rule(
             "selector-keys-are-label-keys",
-            f"!has(self.matchLabels) || self.matchLabels.all(k, k.matches('{LABEL_KEY}'))",
+            f"!has(self.matchLabels) || self.matchLabels.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
             "matchLabels has a key that no label can have: write it as 'team' or 'example.com/team'",
             "matchLabels",
         ),

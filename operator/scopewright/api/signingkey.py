@@ -80,7 +80,7 @@ class SigningKeySpec(Spec):
 
     @property
     def jose_algorithm(self) -> str:
-        """The `alg` of tokens and JWKs: still EdDSA for Ed25519 keys, because PyJWT and other verifiers know no other."""
+        """The `alg` of tokens and JWKs: EdDSA for Ed25519 keys, as PyJWT and many another verifier knows no other."""
         return "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
 
 

@@ -175,17 +175,14 @@ def _wrong_metadata(metadata: object) -> Iterator[Violation]:
     namespace = metadata.get("namespace")
     if isinstance(namespace, str) and (len(namespace) > 63 or not re.fullmatch(DNS_LABEL, namespace)):
         yield Violation(("metadata", "namespace"), "must be a DNS label: at most 63 of a to z, 0 to 9 and '-'")
-    for field in ("labels", "annotations"):
-        entries = metadata.get(field)
-        for key, value in entries.items() if isinstance(entries, dict) else ():
+    labels, annotations = metadata.get("labels"), metadata.get("annotations")
+    for field, entries in (("labels", labels), ("annotations", annotations)):
+        for key in entries if isinstance(entries, dict) else ():
             if not re.fullmatch(LABEL_KEY, key):
                 yield Violation(("metadata", field, key), "has no valid key: write it as 'team' or 'example.com/team'")
-            if (
-                field == "labels"
-                and isinstance(value, str)
-                and (len(value) > 63 or not re.fullmatch(LABEL_VALUE, value))
-            ):
-                yield Violation(("metadata", field, key), f"must be at most 63 characters and match {LABEL_VALUE}")
+    for key, value in labels.items() if isinstance(labels, dict) else ():
+        if isinstance(value, str) and (len(value) > 63 or not re.fullmatch(LABEL_VALUE, value)):
+            yield Violation(("metadata", "labels", key), f"must be at most 63 characters and match {LABEL_VALUE}")
 
 
 def _repeated(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:

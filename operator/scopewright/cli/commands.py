@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from scopewright.cli.settings import listen, load_config, set_up_logging
+from scopewright.cli.settings import listen, load_config, parse_address, set_up_logging
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores import Reader
 
@@ -162,3 +162,36 @@ async def _reader(source: str, kubeconfig: Path | None) -> AsyncIterator[Reader]
         from scopewright.stores.directory import DirectoryStore
 
         yield DirectoryStore.open_readonly(Path(source))
+
+
+@app.command()
+def dev(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory with the manifests.")],
+    listen_on: Annotated[str, typer.Option("--listen", help="Where tokens are served.")] = "127.0.0.1:8080",
+    state: Annotated[Path, typer.Option("--state", help="Where Secrets, keys and status are kept.")] = Path(
+        ".scopewright"
+    ),
+    config: ConfigFile = None,
+    log_format: Format = LogFormat.text,
+    log_level: Level = LogLevel.warning,
+) -> None:
+    """Reconcile a directory of manifests and serve the issuer, without a cluster."""
+    from rich.console import Console
+
+    from scopewright.cli.dev import develop
+
+    set_up_logging(log_format.value, log_level.value)
+    if not directory.is_dir():
+        raise Rejected("NoDirectory", f"{directory} is no directory: give the one that your manifests are in")
+    listening = listen(listen_on)
+    host, port = parse_address(listen_on)[0], listening.getsockname()[1]
+    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    settings = load_config(config, {"issuer": url})
+    console = Console(width=None if sys.stdout.isatty() else 140)
+
+    async def main() -> None:
+        stop = asyncio.Event()
+        _on_signals(stop.set)
+        await develop(directory, state, settings, listening, stop, console)
+
+    _run(main())

@@ -10,6 +10,7 @@ from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.world import Keys, World, newer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
+from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
 from scopewright.stores import Change, Selection, Snapshot, Store
 
@@ -63,6 +64,13 @@ class Caches:
             return log.warning("%s: %s", ref, error)
         self._tell(self._world.put(obj), directly=ref)
         return None
+
+    def namespaces(self, current: Mapping[str, Labels]) -> None:
+        """All the namespaces that there are."""
+        for name in set(self._world.namespaces) - set(current):
+            self._tell(self._world.put_namespace(name, None))
+        for name, labels in current.items():
+            self._tell(self._world.put_namespace(name, labels))
 
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)

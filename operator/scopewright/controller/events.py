@@ -19,6 +19,14 @@ MAX_NOTE: Final = 1024
 log = logging.getLogger(__name__)
 
 
+class LogRecorder:
+    """See `reconcile.Recorder`. Where there is no API server, the log is all there is."""
+
+    def record(self, obj: Declared, happening: Happening) -> None:
+        level = logging.WARNING if happening.warning else logging.INFO
+        log.log(level, "%s %s/%s: %s: %s", obj.KIND, obj.namespace, obj.name, happening.reason, happening.message)
+
+
 class EventRecorder:
     """See `reconcile.Recorder`. A flood of events must not slow what they tell of."""
 
@@ -28,8 +36,7 @@ class EventRecorder:
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LIMIT)
 
     def record(self, obj: Declared, happening: Happening) -> None:
-        level = logging.WARNING if happening.warning else logging.INFO
-        log.log(level, "%s %s/%s: %s: %s", obj.KIND, obj.namespace, obj.name, happening.reason, happening.message)
+        LogRecorder().record(obj, happening)
         try:
             self._waiting.put_nowait(self._event(obj, happening))
         except asyncio.QueueFull:

@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from scopewright.controller.caches import Caches
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health_app, serve
-from scopewright.controller.installing import Installing
+from scopewright.controller.installing import Installing, ensure_signing_key
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
 from scopewright.controller.metrics import Metrics
@@ -137,6 +137,7 @@ class Operator:
         while True:
             try:
                 self._reconciler.seal_key = await self._installing.ensure()
+                await ensure_signing_key(self._api, self._config)
                 keys = await self._resync.run()
                 if self._queue is None:
                     self._queue = queue

@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
@@ -13,6 +14,9 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing
 from scopewright.core.plan import Happening, Plan, Said, as_json, ready, settle, soonest, stalled, with_history
 from scopewright.core.records import Asked, ClientRecord, Credential, ResourceServerRecord
+
+GRACE: Final = timedelta(seconds=3)
+MAX_TEXT: Final = 8000
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +97,18 @@ def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStat
 
 def _access_granted(view: ClientView, resolved: list[tuple[Asked, Access]]) -> tuple[Said, ...]:
     lacking = [_lack(view, asked, access) for asked, access in resolved if access.missing]
+    if lacking and _grace_end(view):
+        return (Said("AccessGranted", "Unknown", "Pending", " ".join(lacking)[:MAX_TEXT], passing=True),)
     if lacking:
-        return (Said("AccessGranted", "False", "NotGranted", " ".join(lacking)[:8000]),)
+        return (Said("AccessGranted", "False", "NotGranted", " ".join(lacking)[:MAX_TEXT]),)
     what = "every scope asked for is granted" if resolved else "spec.access asks for nothing"
     return (Said("AccessGranted", "True", "Granted", what),)
+
+
+def _grace_end(view: ClientView) -> datetime | None:
+    """Grants that were applied together with the client get a moment to arrive before anybody is warned."""
+    created = view.client.metadata.creation_timestamp
+    return created + GRACE if created and view.now < created + GRACE else None
 
 
 def _lack(view: ClientView, asked: Asked, access: Access) -> str:
@@ -126,6 +138,7 @@ def _due(
     return soonest(
         current.issue_time + rotation.every if current and not rotation.suspend else None,
         *(c.expiration_time for c in (record.credentials if record else ())),
+        _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
         *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
     )

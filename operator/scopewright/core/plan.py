@@ -38,12 +38,13 @@ NOTHING: Final = Plan()
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a condition says now."""
+    """What a condition says now. What is `passing` is no news, unless all was well before."""
 
     type: str
     status: Literal["True", "False", "Unknown"]
     reason: str
     message: str
+    passing: bool = False
 
 
 def ready(reason: str, message: str) -> tuple[Said, ...]:
@@ -52,7 +53,7 @@ def ready(reason: str, message: str) -> tuple[Said, ...]:
 
 def waiting(reason: str, message: str) -> tuple[Said, ...]:
     """Not ready, and time or another object will help."""
-    return (Said("Ready", "False", reason, message),)
+    return (Said("Ready", "False", reason, message, passing=True),)
 
 
 def stalled(why: Rejected) -> tuple[Said, ...]:
@@ -88,9 +89,12 @@ def settle(
 def _worth_telling(said: Said, old: Condition | None) -> bool:
     if said.type == "Stalled":
         return False
+    was = old.status if old else "Unknown"
     if said.status == "True":
-        return old is not None and old.status == "False"
-    return old is None or (old.status, old.reason) != (said.status, said.reason)
+        return was == "False"
+    if said.passing and was != "True":
+        return False
+    return old is None or (was, old.reason) != (said.status, said.reason)
 
 
 def with_history(

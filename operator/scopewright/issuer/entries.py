@@ -10,7 +10,7 @@ from typing import Final
 from scopewright.core.access import default_audience
 from scopewright.core.failures import Rejected
 from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord
-from scopewright.issuer.keys import Key
+from scopewright.issuer.keys import Key, seconds
 
 NEVER: Final = float("inf")
 _SHA256_BYTES: Final = 32
@@ -85,10 +85,7 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
         method=record.method,
         grant_types=tuple(map(sys.intern, record.grant_types)),
         disabled=record.disabled,
-        credentials=tuple(
-            (_digest(c.sha256), c.expiration_time.timestamp() if c.expiration_time else NEVER)
-            for c in record.credentials
-        ),
+        credentials=tuple((_digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials),
         asked=_merged(record.access),
         version=version_number(resource_version),
     )
@@ -98,6 +95,8 @@ def build_server(name: str, record: ResourceServerRecord, creation_time: datetim
     """The server, or `Rejected`."""
     if record.lifetime < 1:
         raise Rejected("MalformedRecord", "lifetime")
+    for grant in record.grants:
+        seconds(grant.not_after)
     return Server(name, record, creation_time)
 
 

@@ -145,5 +145,4 @@ def _choose(jwks: Jwks, signing_key: str, now: float, tail: int) -> Choice:
 
 
 def _last_use(key: Key, tail: int) -> float:
-    end = key.record.signing_end_time
-    return min(end.timestamp() if end else float("inf"), key.verification_end - tail - 1)
+    return min(key.signing_end, key.verification_end - tail - 1)

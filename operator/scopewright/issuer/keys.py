@@ -55,6 +55,7 @@ class Key:
     """The JOSE header of its tokens, encoded."""
     record: KeyRecord
     start: float
+    signing_end: float
     verification_end: float
     sign: Sign | None = field(repr=False)
     pem_digest: bytes = field(repr=False)
@@ -97,15 +98,21 @@ def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key
         },
         header=b64url(orjson.dumps({"alg": alg, "kid": record.kid, "typ": "at+jwt"})),
         record=record,
-        start=_seconds(record.signing_start_time),
-        verification_end=_seconds(record.verification_end_time),
+        start=seconds(record.signing_start_time),
+        signing_end=seconds(record.signing_end_time),
+        verification_end=seconds(record.verification_end_time),
         sign=sign,
         pem_digest=digest,
     )
 
 
-def _seconds(instant: datetime | None) -> float:
-    return instant.timestamp() if instant else float("inf")
+def seconds(instant: datetime | None) -> float:
+    """Since the epoch; infinite for what does not end. `Rejected` where the time zone is left open."""
+    if instant is None:
+        return float("inf")
+    if instant.tzinfo is None:
+        raise Rejected("MalformedRecord", "an instant without a time zone")
+    return instant.timestamp()
 
 
 def _alg(record: KeyRecord) -> str:

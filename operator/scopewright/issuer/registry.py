@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.core.access import resolve
+from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, OwnedKind, Ref
 from scopewright.core.records import (
@@ -148,7 +149,14 @@ class Registry:
 
     def _put_issuer(self, existing: Existing, entries: Entries) -> bool:
         _require_name(existing, ISSUER_NAME)
-        self.issuer = decode(IssuerRecord, _entry(entries))
+        record = decode(IssuerRecord, _entry(entries))
+        try:
+            issuer_url(record.issuer)
+        except ValueError:
+            raise Rejected("MalformedRecord", "the issuer is not a URL that may be one") from None
+        if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:
+            raise Rejected("MalformedRecord", "a duration is negative")
+        self.issuer = record
         return True
 
     def _remove(self, ref: Ref) -> bool:

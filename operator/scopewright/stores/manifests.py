@@ -14,7 +14,7 @@ from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores.directory_declared import Content, Manifests, Problem, Source
 from scopewright.stores.directory_files import Signature
-from scopewright.stores.directory_ledger import Ledger, ManifestChange
+from scopewright.stores.directory_ledger import Ledger, ManifestChange, ref_of
 from scopewright.stores.directory_walk import Walk, examine, unopened, unusable, walk
 from scopewright.stores.directory_yaml import Unreadable
 
@@ -35,12 +35,14 @@ def load(directory: Path) -> Manifests:
 class ManifestFollower:
     """Looks at a directory again and again, and says what changed in force."""
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
+        """`fallbacks` are manifests that count where the directory declares none of their kind."""
         self._ledger = ledger
+        self._fallbacks = fallbacks
 
     async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
         """First everything in force, even if that is nothing; then each change of objects or problems, for ever."""
-        look = _Look(directory)
+        look = _Look(directory, self._fallbacks)
         last: Manifests | None = None
         told: tuple[Problem, ...] | None = None
         absent: frozenset[Ref] = frozenset()
@@ -81,6 +83,7 @@ class _Look:
     """One directory, and what is known of its files, so that only those that changed are read again."""
 
     directory: Path
+    fallbacks: tuple[dict[str, Any], ...] = ()
     settled: bool = True
     """Whether everything stood still at the last look."""
     _known: dict[str, _Known] = field(default_factory=dict)
@@ -97,7 +100,7 @@ class _Look:
         self._known = {file: self._known[file] for file in contents if file in self._known}
         if self._last and self._last[:2] == (contents, set(found.folders)):
             return self._last[2]
-        manifests = _merged(self.directory, found, contents)
+        manifests = _with_fallbacks(_merged(self.directory, found, contents), self.fallbacks)
         self._last = (contents, set(found.folders), manifests)
         return manifests
 
@@ -147,6 +150,13 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
                 objects[one.ref] = one.manifest
     obscured = {file for file, content in contents.items() if content.obscured} | set(found.folders)
     return Manifests(objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(obscured), found.readable)
+
+
+def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...]) -> Manifests:
+    kinds = {ref.kind for ref in (*manifests.objects, *manifests.broken)}
+    missing = {ref_of(m): m for m in fallbacks if m["kind"] not in kinds}
+    sources = dict.fromkeys(missing, Source("", 1))
+    return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
 
 def _problem(directory: Path, file: str, problem: Unreadable) -> Problem:

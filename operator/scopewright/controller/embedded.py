@@ -1,0 +1,88 @@
+"""The same reconciliation without a cluster: manifests of a directory in, a STATE directory out."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from scopewright.controller.caches import Caches
+from scopewright.controller.events import LogRecorder
+from scopewright.controller.installing import Installing
+from scopewright.controller.keymaking import make_key, mint
+from scopewright.controller.queue import Queue
+from scopewright.controller.reconcile import Reconciler, Sources
+from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.world import World
+from scopewright.core.config import Config
+from scopewright.core.installation import default_signing_key
+from scopewright.core.objects import Ref
+from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.manifests import ManifestChange, ManifestFollower, Problem
+
+SETTLED: Final = 0.05
+"""Seconds of quiet after which everything counts as reconciled."""
+
+log = logging.getLogger(__name__)
+
+
+class Embedded:
+    """One directory of manifests, reconciled for as long as `run` does. Nobody else writes the STATE, so all may be."""
+
+    def __init__(self, directory: Path, store: DirectoryStore, config: Config) -> None:
+        self._directory = directory
+        self._store = store
+        self._config = config
+        self.world = World(config.name, config.namespace)
+        self._reconciler = Reconciler(
+            store, self.world, config, Sources(_now, mint, make_key), LogRecorder(), enqueue=self._enqueue
+        )
+        self._queue = Queue(self._reconciler.reconcile, _now, workers=4)
+        self._caches = Caches(self.world, config, WatchMonitor(), self._reconciler.departed, self._enqueue)
+        self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
+        self.problems: tuple[Problem, ...] = ()
+
+    async def run(self, on_settled: Callable[[], None]) -> None:
+        """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
+        self._reconciler.seal_key = await Installing(self._store, self._config).ensure()
+        async with asyncio.TaskGroup() as group:
+            for selection in self._caches.selections:
+                group.create_task(self._caches.follow(self._store, selection))
+            await self._caches.complete()
+            group.create_task(self._queue.run())
+            group.create_task(self._follow(on_settled))
+
+    async def _follow(self, on_settled: Callable[[], None]) -> None:
+        first = True
+        async for change in self._manifests.follow(self._directory):
+            await self._take(change)
+            if first:
+                await self._store.collect_orphans()
+                first = False
+            await self._settle()
+            on_settled()
+
+    async def _take(self, change: ManifestChange) -> None:
+        self.problems = change.problems
+        for obj in change.removed.values():
+            if obj["kind"] != "Namespace":
+                self._caches.deliver("DELETED", obj)
+                await self._store.collect(obj["metadata"]["uid"])
+        self._caches.namespaces(self._store.namespaces())
+        for obj in change.added_or_changed.values():
+            if obj["kind"] != "Namespace":
+                self._caches.deliver(None, obj)
+
+    async def _settle(self) -> None:
+        quiet = 0
+        while quiet < 2:
+            await asyncio.sleep(SETTLED)
+            quiet = quiet + 1 if self._queue.idle else 0
+
+    def _enqueue(self, key: Ref, delay: float = 0.0) -> None:
+        self._queue.add(key, delay / 10)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
