@@ -133,8 +133,12 @@ def issuer(
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
-    """Serve tokens, keys and metadata from the records that the operator keeps."""
+    """Serve tokens, keys and metadata from the records that the operator keeps.
+
+    Standard output has one line of JSON for each decision about a token; everything else goes to standard error.
+    """
     from scopewright.issuer import run as serve
+    from scopewright.issuer.audit import to_file
 
     set_up_logging(log_format.value, log_level.value)
     listening = listen(listen_on)
@@ -143,7 +147,8 @@ def issuer(
         namespace=namespace or "scopewright-system",
         listener=listening,
         snapshot=snapshot,
-        on_ready=lambda url: typer.echo(f"issuer ready at {url}"),
+        sink=to_file(sys.stdout.buffer),
+        on_ready=lambda url: typer.echo(f"issuer ready at {url}", err=True),
     )
 
 

@@ -1,5 +1,6 @@
 """Flags, environment and configuration files made into values, with errors that say what to do."""
 
+import contextlib
 import json
 import logging
 import socket
@@ -16,6 +17,8 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 
 LogFormat = Literal["text", "json"]
+
+BACKLOG = 2048
 
 
 def load_config(file: Path | None, given: Mapping[str, Any]) -> Config:
@@ -52,14 +55,19 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def listen(text: str) -> socket.socket:
-    """A socket bound to `HOST:PORT`, before anything else starts: a port that is taken is told at once."""
+    """A socket listening on `HOST:PORT`, before anything else starts: a port that is taken is told at once.
+
+    Port 0 takes a free one.
+    """
     host, port = parse_address(text)
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, kind)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(1024)
+        with contextlib.ExitStack() as failing:
+            listening = failing.enter_context(socket.socket(family, kind))
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(BACKLOG)
+            failing.pop_all()
     except OSError as error:
         raise Rejected(
             "CannotListen", f"cannot listen on {text}: {error.strerror}; stop what uses it, or pass another --listen"

@@ -35,7 +35,7 @@ def make_key(algorithm: str) -> FreshKey:
     key: PrivateKey
     if algorithm in _CURVES:
         key = ec.generate_private_key(_CURVES[algorithm][0]())
-    elif algorithm == "Ed25519":
+    elif algorithm == "EdDSA":
         key = ed25519.Ed25519PrivateKey.generate()
     else:
         key = rsa.generate_private_key(public_exponent=65537, key_size=3072)

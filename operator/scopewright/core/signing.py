@@ -154,11 +154,12 @@ def _first_of_all(view: SigningView) -> bool:
 
 
 def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: bool) -> Plan:
-    fresh = view.make_key(key.spec.algorithm)
+    algorithm = key.spec.jose_algorithm
+    fresh = view.make_key(algorithm)
     record = KeyRecord(
         kid=fresh.jwk["kid"],
         signing_key=view.name,
-        algorithm=key.spec.algorithm,
+        algorithm=algorithm,
         config_map=key.spec.jwks.config_map_name,
         jwk=fresh.jwk,
         creation_time=view.now,

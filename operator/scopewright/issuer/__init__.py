@@ -4,7 +4,7 @@ No token costs I/O: records are followed, and everything is answered from memory
 """
 
 from scopewright.issuer.app import App
-from scopewright.issuer.server import listen, run, serve, serve_issuer
+from scopewright.issuer.server import run, serve, serve_issuer
 from scopewright.issuer.service import Issuer
 
-__all__ = ["App", "Issuer", "listen", "run", "serve", "serve_issuer"]
+__all__ = ["App", "Issuer", "run", "serve", "serve_issuer"]

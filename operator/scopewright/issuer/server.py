@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import errno
 import logging
 import signal
 import socket
@@ -13,7 +12,6 @@ from typing import Final
 
 import uvicorn
 
-from scopewright.core.failures import Rejected
 from scopewright.issuer import audit
 from scopewright.issuer.app import App
 from scopewright.issuer.service import Issuer
@@ -29,30 +27,6 @@ _BACKLOG: Final = 2048
 
 OnReady = Callable[[str], None]
 """Called once with the issuer's URL, when tokens can be had."""
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; `Rejected` says why there is none. Port 0 takes a free one."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-    except OSError as error:
-        raise Rejected("BadAddress", f"cannot listen on {host}:{port}: {error.strerror}") from None
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
-        if error.errno == errno.EADDRINUSE:
-            raise Rejected(
-                "AddressInUse", f"{host}:{port} is in use: stop what listens there, or choose another"
-            ) from None
-        raise Rejected("BadAddress", f"cannot listen on {host}:{port}: {error.strerror}") from None
-    return listener
 
 
 class _Server(uvicorn.Server):

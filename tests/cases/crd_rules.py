@@ -1,0 +1,507 @@
+"""Every rule that one manifest can break, with manifests that keep it and manifests that break it.
+
+The unit tests put each case before `scopewright.api.validation`, the cluster tests before a real API server: what one
+refuses the other must refuse, at the same place and in the same words.
+"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from scopewright.api import API_VERSION, KINDS
+from scopewright.api.meta import Model
+from scopewright.api.rules import Rule
+
+Manifest = dict[str, Any]
+
+SPECS: dict[str, dict[str, Any]] = {
+    "OAuthClient": {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["payroll.read"]}]},
+    "ResourceServer": {"scopes": [{"name": "payroll.read", "description": "Read salaries"}]},
+    "ScopeGrant": {
+        "resourceServer": "payroll-api",
+        "scopes": ["payroll.read"],
+        "to": [{"namespace": "leave", "client": "leave-worker"}],
+    },
+    "SigningKey": {"algorithm": "ES256"},
+}
+"""A sound spec of each kind; a case replaces whole members of it."""
+
+
+def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-object") -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": "default"},
+        "spec": copy.deepcopy(SPECS[kind] | (spec or {})),
+    }
+
+
+def rules() -> dict[str, Rule]:
+    """Every rule that a model declares, by its id."""
+    return {rule.id: rule for model in _models(Model) for rule in model.RULES}
+
+
+def _models(model: type[Model]) -> Iterator[type[Model]]:
+    yield model
+    for below in model.__subclasses__():
+        yield from _models(below)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A spec that keeps (`path` is None) or breaks a rule; with `before`, an update of one that was so."""
+
+    rule: str
+    kind: str
+    spec: dict[str, Any] = field(hash=False)
+    path: str | None = None
+    name: str = "an-object"
+    before: dict[str, Any] | None = field(default=None, hash=False)
+
+    @property
+    def manifest(self) -> Manifest:
+        return manifest(self.kind, self.spec, self.name)
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.rule}-{'kept' if self.path is None else 'broken'}"
+
+
+_P256 = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
+_P384 = {"kty": "EC", "crv": "P-384", "x": "x" * 64, "y": "y" * 64}
+_ED25519 = {"kty": "OKP", "crv": "Ed25519", "x": "x" * 43}
+_RSA = {"kty": "RSA", "n": "n" * 342, "e": "AQAB"}
+_KEY = "spec.authentication.jwks.keys[0]"
+
+
+def _jwks(*keys: dict[str, Any]) -> dict[str, Any]:
+    return {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": list(keys)}}}
+
+
+def _without(key: dict[str, Any], member: str) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name != member}
+
+
+def _access(*entries: tuple[str, str | None]) -> dict[str, Any]:
+    return {
+        "access": [
+            {"resourceServer": server, "scopes": ["read"]} | ({"namespace": namespace} if namespace else {})
+            for server, namespace in entries
+        ]
+    }
+
+
+def _template(labels_or_annotations: str, **entries: str) -> dict[str, Any]:
+    return {"credentials": {"secretTemplate": {labels_or_annotations: entries}}}
+
+
+def _to(*entries: dict[str, Any]) -> dict[str, Any]:
+    return {"to": list(entries)}
+
+
+def _selector(**selector: Any) -> dict[str, Any]:
+    return _to({"namespaceSelector": selector})
+
+
+def _expression(operator: str, *values: str, given: bool = True) -> dict[str, Any]:
+    expression = {"key": "team", "operator": operator} | ({"values": list(values)} if given else {})
+    return _selector(matchExpressions=[expression])
+
+
+_EXPRESSION = "spec.to[0].namespaceSelector.matchExpressions[0].values"
+
+_NAMES = [
+    case
+    for kind in KINDS
+    for case in (
+        Case("name-is-a-dns-label", kind, {}, name="a" * 63),
+        Case("name-is-a-dns-label", kind, {}, name="1-a"),
+        Case("name-is-a-dns-label", kind, {}, "", name="a" * 64),
+        Case("name-is-a-dns-label", kind, {}, "", name="a.b"),
+    )
+]
+
+_AUTHENTICATION = [
+    Case("service-account-named", "OAuthClient", {"authentication": {"method": "ClientSecret"}}),
+    Case(
+        "service-account-named",
+        "OAuthClient",
+        {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "leave-worker"}}},
+    ),
+    Case(
+        "service-account-named",
+        "OAuthClient",
+        {"authentication": {"method": "ServiceAccount"}},
+        "spec.authentication.serviceAccount",
+    ),
+    Case(
+        "service-account-only-with-its-method",
+        "OAuthClient",
+        {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "a.b", "cluster": "eu-1"}}},
+    ),
+    Case(
+        "service-account-only-with-its-method",
+        "OAuthClient",
+        {"authentication": {"serviceAccount": {"name": "leave-worker"}}},
+        "spec.authentication.serviceAccount",
+    ),
+    Case("jwks-only-with-its-method", "OAuthClient", _jwks()),
+    Case("jwks-only-with-its-method", "OAuthClient", _jwks(_P256)),
+    Case(
+        "jwks-only-with-its-method",
+        "OAuthClient",
+        {"authentication": {"jwks": {"keys": [_P256]}}},
+        "spec.authentication.jwks",
+    ),
+]
+
+_JWKS = [
+    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256)),
+    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256, {**_P256, "kid": "b"}, {**_RSA, "kid": "c"})),
+    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256, _RSA), "spec.authentication.jwks.keys"),
+    Case(
+        "jwks-kids-differ",
+        "OAuthClient",
+        _jwks({**_P256, "kid": "a"}, {**_RSA, "kid": "a"}),
+        "spec.authentication.jwks.keys",
+    ),
+    Case("jwk-is-public", "OAuthClient", _jwks(_P384)),
+    *(
+        Case("jwk-is-public", "OAuthClient", _jwks({**_RSA, member: "c2VjcmV0"}), _KEY)
+        for member in ("d", "p", "q", "dp", "dq", "qi", "k")
+    ),
+    Case("jwk-is-public", "OAuthClient", _jwks({**_RSA, "oth": [{"r": "YQ", "d": "YQ", "t": "YQ"}]}), _KEY),
+    Case("jwk-ec-complete", "OAuthClient", _jwks(_P384)),
+    Case("jwk-ec-complete", "OAuthClient", _jwks(_without(_P256, "crv")), _KEY),
+    Case("jwk-ec-complete", "OAuthClient", _jwks(_without(_P256, "y")), _KEY),
+    Case("jwk-ec-complete", "OAuthClient", _jwks({**_P256, "crv": "P-384"}), _KEY),
+    Case("jwk-ec-complete", "OAuthClient", _jwks({**_P256, "crv": "Ed25519"}), _KEY),
+    Case("jwk-okp-complete", "OAuthClient", _jwks(_ED25519)),
+    Case("jwk-okp-complete", "OAuthClient", _jwks(_without(_ED25519, "x")), _KEY),
+    Case("jwk-okp-complete", "OAuthClient", _jwks({**_ED25519, "crv": "P-256"}), _KEY),
+    Case("jwk-rsa-complete", "OAuthClient", _jwks(_RSA)),
+    Case("jwk-rsa-complete", "OAuthClient", _jwks(_without(_RSA, "e")), _KEY),
+    Case("jwk-rsa-complete", "OAuthClient", _jwks(_without(_RSA, "n")), _KEY),
+    Case("jwk-rsa-long-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 683})),
+    Case("jwk-rsa-long-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 171}), f"{_KEY}.n"),
+    *(
+        Case("jwk-alg-fits", "OAuthClient", _jwks({**key, "alg": alg, "use": "sig"}))
+        for key, alg in (
+            (_P256, "ES256"),
+            (_P384, "ES384"),
+            (_RSA, "RS256"),
+            (_RSA, "PS256"),
+            (_ED25519, "EdDSA"),
+            (_ED25519, "Ed25519"),
+        )
+    ),
+    *(
+        Case("jwk-alg-fits", "OAuthClient", _jwks({**key, "alg": alg}), f"{_KEY}.alg")
+        for key, alg in (
+            (_P256, "ES384"),
+            (_P384, "ES256"),
+            (_RSA, "ES256"),
+            (_ED25519, "RS256"),
+            (_without(_P256, "crv"), "ES256"),
+        )
+    ),
+]
+
+_CLIENT = [
+    Case("access-names-each-api-once", "OAuthClient", _access(("a", None), ("a", "x"), ("a", "y"), ("b", "x"))),
+    Case("access-names-each-api-once", "OAuthClient", {"access": []}),
+    Case("access-names-each-api-once", "OAuthClient", _access(("a", "x"), ("b", "x"), ("a", "x")), "spec.access"),
+    Case("access-names-each-api-once", "OAuthClient", _access(("a", None), ("a", None)), "spec.access"),
+    Case("rotation-not-hectic", "OAuthClient", {"rotation": {"every": "1m", "overlap": "0s"}}),
+    Case(
+        "rotation-not-hectic",
+        "OAuthClient",
+        {"rotation": {"every": "59s999ms", "overlap": "0s"}},
+        "spec.rotation.every",
+    ),
+    Case("overlap-within-every", "OAuthClient", {"rotation": {"every": "24h"}}),
+    Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "43200m"}}),
+    Case("overlap-within-every", "OAuthClient", {"rotation": {"every": "12h"}}, "spec.rotation.overlap"),
+    Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "720h1ms"}}, "spec.rotation.overlap"),
+    *(
+        case
+        for kind in ("labels", "annotations")
+        for case in (
+            Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, team="hr")),
+            Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, **{"notkubernetes.io/team": "hr"})),
+            Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, **{"kubernetes.io.example/x": "hr"})),
+            *(
+                Case(
+                    f"secret-{kind}-not-reserved",
+                    "OAuthClient",
+                    _template(kind, team="hr", **{key: "x"}),
+                    f"spec.credentials.secretTemplate.{kind}",
+                )
+                for key in (
+                    "scopewright.dev/seal",
+                    "kubernetes.io/metadata.name",
+                    "app.kubernetes.io/managed-by",
+                    "a.b.kubernetes.io/c",
+                    "argocd.argoproj.io/instance",
+                )
+            ),
+            Case(f"secret-{kind}-have-valid-keys", "OAuthClient", _template(kind, **{"hr.example/Team_1.a": "x"})),
+            Case(f"secret-{kind}-have-valid-keys", "OAuthClient", _template(kind, **{"t" * 63: "x"})),
+            *(
+                Case(
+                    f"secret-{kind}-have-valid-keys",
+                    "OAuthClient",
+                    _template(kind, **{key: "x"}),
+                    f"spec.credentials.secretTemplate.{kind}",
+                )
+                for key in ("a b", "a/b/c", "-a", "", "t" * 64, "HR.example/team", "a..b/c", "a" * 252 + "/c")
+            ),
+        )
+    ),
+    Case(
+        "secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"clientID": "CLIENT_ID", "scope": "client_id"}}}
+    ),
+    Case(
+        "secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"scope": "client_id"}}}, "spec.credentials.keys"
+    ),
+    Case("secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"jwksURI": "type"}}}, "spec.credentials.keys"),
+    Case(
+        "secret-keys-differ",
+        "OAuthClient",
+        {"credentials": {"keys": {"audience": "provider"}}},
+        "spec.credentials.keys",
+    ),
+]
+
+_AUDIENCES = {
+    "audience-without-fragment": (
+        ("https://payroll.hr.example", "urn-like://payroll"),
+        ("https://payroll.hr.example#a", "https://payroll.hr.example?a=b"),
+    ),
+    "audience-without-userinfo": (
+        ("https://payroll.hr.example/@team",),
+        ("https://admin@payroll.hr.example", "https://a:b@payroll.hr.example/c"),
+    ),
+    "audience-canonical": (
+        (
+            "https://payroll.hr.example/v1/salaries",
+            "https://payroll.hr.example:8443",
+            "http://payroll.hr.example:443",
+            "api://payroll",
+            "https://payroll.hr.example/a..b/.well-known",
+            "https://10.0.0.1",
+        ),
+        (
+            "payroll",
+            "payroll.hr.example",
+            "urn:example:payroll",
+            "https:///payroll",
+            "HTTPS://payroll.hr.example",
+            "https://Payroll.hr.example",
+            "https://payroll.hr.example/",
+            "https://payroll.hr.example//v1",
+            "https://payroll.hr.example/v1/",
+            "https://payroll.hr.example/./v1",
+            "https://payroll.hr.example/v1/..",
+            "https://payroll.hr.example:443",
+            "https://payroll.hr.example:443/v1",
+            "http://payroll.hr.example:80",
+            "https://payroll.hr.example:0443",
+            "https://payroll.hr.example.",
+            "https://payroll..example",
+            "https://-payroll.example",
+        ),
+    ),
+}
+
+_SERVER = [
+    *(Case(rule, "ResourceServer", {"audience": good}) for rule, (kept, _) in _AUDIENCES.items() for good in kept),
+    *(
+        Case(rule, "ResourceServer", {"audience": bad}, "spec.audience")
+        for rule, (_, broken) in _AUDIENCES.items()
+        for bad in broken
+    ),
+    Case("audience-canonical", "ResourceServer", {}),
+    Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "1s"}}),
+    Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "999ms"}}, "spec.tokens.lifetime"),
+]
+
+_GRANT = [
+    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespace": "a"}, {"allNamespaces": True})),
+    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespaceSelector": {"matchLabels": {"team": "hr"}}})),
+    Case("grantee-is-one-thing", "ScopeGrant", _to({}), "spec.to[0]"),
+    Case("grantee-is-one-thing", "ScopeGrant", _to({"client": "a"}), "spec.to[0]"),
+    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespace": "a", "allNamespaces": True}), "spec.to[0]"),
+    Case(
+        "grantee-is-one-thing",
+        "ScopeGrant",
+        _to({"namespace": "b"}, {"namespace": "a", "namespaceSelector": {"matchLabels": {"team": "hr"}}}),
+        "spec.to[1]",
+    ),
+    Case("grantee-client-needs-namespace", "ScopeGrant", _to({"namespace": "a", "client": "b"})),
+    Case(
+        "grantee-client-needs-namespace", "ScopeGrant", _to({"allNamespaces": True, "client": "b"}), "spec.to[0].client"
+    ),
+    Case("grantee-all-namespaces-is-true", "ScopeGrant", _to({"allNamespaces": True})),
+    Case("grantee-all-namespaces-is-true", "ScopeGrant", _to({"allNamespaces": False}), "spec.to[0].allNamespaces"),
+    Case("selector-not-empty", "ScopeGrant", _selector(matchLabels={"team": "hr"})),
+    Case("selector-not-empty", "ScopeGrant", _expression("Exists", given=False)),
+    Case("selector-not-empty", "ScopeGrant", _selector(), "spec.to[0].namespaceSelector"),
+    Case(
+        "selector-not-empty",
+        "ScopeGrant",
+        _selector(matchLabels={}, matchExpressions=[]),
+        "spec.to[0].namespaceSelector",
+    ),
+    Case("selector-keys-are-label-keys", "ScopeGrant", _selector(matchLabels={"hr.example/team": "payroll", "a": ""})),
+    Case(
+        "selector-keys-are-label-keys",
+        "ScopeGrant",
+        _selector(matchLabels={"hr team": "payroll"}),
+        "spec.to[0].namespaceSelector.matchLabels",
+    ),
+    Case("expression-needs-values", "ScopeGrant", _expression("In", "hr", "it")),
+    Case("expression-needs-values", "ScopeGrant", _expression("NotIn", "hr")),
+    Case("expression-needs-values", "ScopeGrant", _expression("In"), _EXPRESSION),
+    Case("expression-needs-values", "ScopeGrant", _expression("NotIn", given=False), _EXPRESSION),
+    Case("expression-takes-no-values", "ScopeGrant", _expression("Exists")),
+    Case("expression-takes-no-values", "ScopeGrant", _expression("DoesNotExist", given=False)),
+    Case("expression-takes-no-values", "ScopeGrant", _expression("Exists", "hr"), _EXPRESSION),
+    Case("expression-takes-no-values", "ScopeGrant", _expression("DoesNotExist", "hr"), _EXPRESSION),
+]
+
+_KEY_ROTATION = [
+    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h20m"}}),
+    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "20m", "publishAhead": "0s"}}),
+    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h19m"}}, "spec.rotation.every"),
+    Case(
+        "every-leaves-room-for-publishing", "SigningKey", {"rotation": {"publishAhead": "720h"}}, "spec.rotation.every"
+    ),
+]
+
+_INSTANTS = [
+    case
+    for kind, name, path, spec in (
+        ("OAuthClient", "revokedBefore", "spec.rotation.revokedBefore", lambda at: {"rotation": {"revokedBefore": at}}),
+        ("ScopeGrant", "expirationTime", "spec.expirationTime", lambda at: {"expirationTime": at}),
+        ("SigningKey", "revokedBefore", "spec.revokedBefore", lambda at: {"revokedBefore": at}),
+    )
+    for case in (
+        Case(f"{name}-is-an-instant", kind, {}),
+        Case(f"{name}-is-an-instant", kind, spec("2026-11-22T10:00:00Z")),
+        Case(f"{name}-is-an-instant", kind, spec("2026-11-22T10:00:00.123456789-23:59")),
+        Case(f"{name}-is-an-instant", kind, spec("1969-12-31T23:59:59Z"), path),
+        Case(f"{name}-is-an-instant", kind, spec("1970-01-01T00:00:00+01:00"), path),
+    )
+]
+
+CASES = [*_NAMES, *_AUTHENTICATION, *_JWKS, *_CLIENT, *_SERVER, *_GRANT, *_KEY_ROTATION, *_INSTANTS]
+
+UPDATES = [
+    *(
+        case
+        for kind in KINDS
+        for case in (
+            Case("issuer-immutable", kind, {"issuer": "default"}, before={}),
+            Case("issuer-immutable", kind, {}, before={"issuer": "default"}),
+            Case("issuer-immutable", kind, {"issuer": "eu"}, before={"issuer": "eu"}),
+            Case("issuer-immutable", kind, {"issuer": "eu"}, "spec.issuer", before={}),
+            Case("issuer-immutable", kind, {}, "spec.issuer", before={"issuer": "eu"}),
+        )
+    ),
+    Case("algorithm-immutable", "SigningKey", {"rotation": {"every": "240h"}}, before={}),
+    Case("algorithm-immutable", "SigningKey", {"algorithm": None}, before={"algorithm": "ES256"}),
+    Case("algorithm-immutable", "SigningKey", {"algorithm": "ES256"}, before={"algorithm": None}),
+    Case("algorithm-immutable", "SigningKey", {"algorithm": "RS256"}, "spec.algorithm", before={"algorithm": None}),
+    Case("algorithm-immutable", "SigningKey", {"algorithm": None}, "spec.algorithm", before={"algorithm": "RS256"}),
+]
+"""Updates, which an API server alone can judge: it knows what was there before."""
+
+
+@dataclass(frozen=True)
+class Malformed:
+    """A spec whose structure is wrong at `path`, before any rule is asked."""
+
+    kind: str
+    spec: dict[str, Any] = field(hash=False)
+    path: str
+
+    @property
+    def manifest(self) -> Manifest:
+        return manifest(self.kind, self.spec)
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.path}"
+
+
+_LONG = "a" * 10_000
+
+MALFORMED = [
+    Malformed("OAuthClient", {"issuer": _LONG}, "spec.issuer"),
+    Malformed("OAuthClient", {"issuer": "a.b"}, "spec.issuer"),
+    Malformed("OAuthClient", {"disabled": "yes"}, "spec.disabled"),
+    Malformed("OAuthClient", {"access": {}}, "spec.access"),
+    Malformed("OAuthClient", {"access": [{"resourceServer": "a"}]}, "spec.access[0].scopes"),
+    Malformed("OAuthClient", {"access": [{"scopes": ["a"]}]}, "spec.access[0].resourceServer"),
+    Malformed("OAuthClient", {"access": [{"resourceServer": "a", "scopes": []}]}, "spec.access[0].scopes"),
+    Malformed("OAuthClient", {"access": [{"resourceServer": "a", "scopes": ["a", "a"]}]}, "spec.access[0].scopes[1]"),
+    Malformed("OAuthClient", {"access": [{"resourceServer": _LONG, "scopes": ["a"]}]}, "spec.access[0].resourceServer"),
+    Malformed("OAuthClient", _access(*((f"a{n}", None) for n in range(65))), "spec.access"),
+    Malformed("OAuthClient", {"grantTypes": ["password"]}, "spec.grantTypes[0]"),
+    Malformed("OAuthClient", {"grantTypes": []}, "spec.grantTypes"),
+    Malformed("OAuthClient", {"authentication": {"method": "clientSecret"}}, "spec.authentication.method"),
+    Malformed("OAuthClient", _jwks(*({**_P256, "kid": str(n)} for n in range(9))), "spec.authentication.jwks.keys"),
+    Malformed("OAuthClient", _jwks({"kty": "oct", "k": "c2VjcmV0"}), f"{_KEY}.kty"),
+    Malformed("OAuthClient", _jwks({**_P256, "alg": "none"}), f"{_KEY}.alg"),
+    Malformed("OAuthClient", _jwks({**_P256, "use": "enc"}), f"{_KEY}.use"),
+    Malformed("OAuthClient", _jwks({**_P256, "x": "not base64url" + "x" * 30}), f"{_KEY}.x"),
+    Malformed("OAuthClient", {"rotation": {"every": "2 weeks"}}, "spec.rotation.every"),
+    Malformed("OAuthClient", {"rotation": {"every": "1d"}}, "spec.rotation.every"),
+    Malformed("OAuthClient", {"rotation": {"every": 720}}, "spec.rotation.every"),
+    Malformed("OAuthClient", {"rotation": {"every": "-1h"}}, "spec.rotation.every"),
+    Malformed("OAuthClient", {"rotation": {"every": "1h" * 5}}, "spec.rotation.every"),
+    *(
+        Malformed("OAuthClient", {"rotation": {"revokedBefore": instant}}, "spec.rotation.revokedBefore")
+        for instant in (
+            "yesterday",
+            "2026-11-22",
+            "2026-11-22T10:00:00",
+            "2026-02-30T10:00:00Z",
+            "2026-11-22T10:00:60Z",
+        )
+    ),
+    Malformed("OAuthClient", {"credentials": {"secretName": "Leave"}}, "spec.credentials.secretName"),
+    Malformed("OAuthClient", {"credentials": {"secretName": _LONG}}, "spec.credentials.secretName"),
+    Malformed("OAuthClient", {"credentials": {"keys": {"clientID": "client id"}}}, "spec.credentials.keys.clientID"),
+    *(
+        Malformed("OAuthClient", {"credentials": {"keys": {"clientID": name}}}, "spec.credentials.keys.clientID")
+        for name in ("", ".", "..", "..a", _LONG)
+    ),
+    Malformed("OAuthClient", _template("labels", team="a b"), "spec.credentials.secretTemplate.labels.team"),
+    Malformed("OAuthClient", _template("annotations", team=_LONG), "spec.credentials.secretTemplate.annotations.team"),
+    Malformed("ResourceServer", {"audience": f"https://{_LONG}"}, "spec.audience"),
+    Malformed("ResourceServer", {"audience": 'https://a/"'}, "spec.audience"),
+    Malformed("ResourceServer", {"audience": "https://a/%7Eb"}, "spec.audience"),
+    Malformed("ResourceServer", {"scopes": [{"name": "a"}, {"name": "a"}]}, "spec.scopes[1]"),
+    Malformed("ResourceServer", {"scopes": [{"name": _LONG}]}, "spec.scopes[0].name"),
+    *(
+        Malformed("ResourceServer", {"scopes": [{"name": name}]}, "spec.scopes[0].name")
+        for name in ("", "a b", 'a"', "a\\b", "ä", "a\n")
+    ),
+    Malformed("ResourceServer", {"scopes": ["payroll.read"]}, "spec.scopes[0]"),
+    Malformed("ResourceServer", {"servedBy": ["a", "a"]}, "spec.servedBy[1]"),
+    Malformed("ResourceServer", {"tokens": {"scopesListClaim": "true"}}, "spec.tokens.scopesListClaim"),
+    Malformed("ScopeGrant", {"resourceServer": None}, "spec.resourceServer"),
+    Malformed("ScopeGrant", {"to": []}, "spec.to"),
+    Malformed("ScopeGrant", {"scopes": []}, "spec.scopes"),
+    Malformed("ScopeGrant", {"expirationTime": "never"}, "spec.expirationTime"),
+    Malformed("ScopeGrant", _selector(matchLabels={"team": "a b"}), "spec.to[0].namespaceSelector.matchLabels.team"),
+    Malformed(
+        "ScopeGrant",
+        _expression("in", "a"),
+        "spec.to[0].namespaceSelector.matchExpressions[0].operator",
+    ),
+    Malformed("SigningKey", {"algorithm": "HS256"}, "spec.algorithm"),
+    Malformed("SigningKey", {"algorithm": "EdDSA"}, "spec.algorithm"),
+    Malformed("SigningKey", {"jwks": {"configMapName": "A"}}, "spec.jwks.configMapName"),
+]

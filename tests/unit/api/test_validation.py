@@ -1,0 +1,190 @@
+"""A manifest is checked without an API server as it would be with one, and told how to mend it."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scopewright.api import KINDS
+from scopewright.api.schema import structural_schema
+from scopewright.api.validation import Violation, validate
+from tests.cases.crd_rules import CASES, MALFORMED, SPECS, UPDATES, Case, Malformed, manifest, rules
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rule(case: Case) -> None:
+    violations = validate(case.manifest)
+    if case.path is None:
+        assert violations == []
+    else:
+        assert f"{case.path}: {rules()[case.rule].message}".removeprefix(": ") in map(str, violations)
+
+
+@pytest.mark.parametrize("case", MALFORMED, ids=str)
+def test_malformed_manifest_is_refused_where_it_is_malformed(case: Malformed) -> None:
+    assert case.path in {str(Violation(violation.path, "")).removesuffix(": ") for violation in validate(case.manifest)}
+
+
+def test_every_rule_of_every_kind_has_manifests_that_keep_it_and_that_break_it() -> None:
+    """A rule that has never refused anything may as well not be there."""
+    declared = {(kind, rule_id) for kind in KINDS for rule_id in _rules_of(kind)}
+    for broken in (False, True):
+        tried = {(case.kind, case.rule) for case in [*CASES, *UPDATES] if (case.path is not None) is broken}
+        assert tried == declared
+    assert all(rules()[case.rule].transition for case in UPDATES)
+
+
+def test_rules_are_told_apart_by_their_messages() -> None:
+    """So the cases are known to break the rule that they name, not another."""
+    declared = rules().values()
+    assert len({rule.message for rule in declared}) == len(declared)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sound_manifest_has_no_violations(kind: str) -> None:
+    assert validate(manifest(kind)) == []
+
+
+@pytest.mark.parametrize("kind", set(KINDS) - {"ScopeGrant"})
+def test_spec_may_be_left_out(kind: str) -> None:
+    given = manifest(kind)
+    del given["spec"]
+    assert validate(given) == []
+    assert validate({**given, "spec": None}) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"rotaton": {}}, "spec.rotaton: unknown field: did you mean rotation?"),
+        ({"credentials": {"secretname": "a"}}, "spec.credentials.secretname: unknown field: did you mean secretName?"),
+        (
+            {"credentials": {"secret_name": "a"}},
+            "spec.credentials.secret_name: unknown field: did you mean secretName?",
+        ),
+        ({"zzz": 1}, "spec.zzz: unknown field: remove it"),
+        ({"zzz": None}, "spec.zzz: unknown field: remove it"),
+    ],
+)
+def test_mistyped_field_is_told(spec: dict[str, Any], message: str) -> None:
+    assert [str(violation) for violation in validate(manifest("OAuthClient", spec))] == [message]
+
+
+def test_mistyped_selector_is_not_taken_for_an_empty_one() -> None:
+    given = manifest("ScopeGrant", {"to": [{"namespaceSelector": {"matchLabel": {"team": "hr"}}}]})
+    assert [str(violation) for violation in validate(given)] == [
+        "spec.to[0].namespaceSelector.matchLabel: unknown field: did you mean matchLabels?"
+    ]
+
+
+def test_nulls_count_as_left_out() -> None:
+    assert validate(manifest("OAuthClient", {"access": None, "rotation": {"every": None}})) == []
+
+
+@pytest.mark.parametrize(
+    "written", ["2026-11-22T10:00:00Z", '"2026-11-22T10:00:00+01:00"', "2026-11-22T10:00:00.123456789Z"]
+)
+def test_instant_may_stand_without_quotes(written: str) -> None:
+    """YAML reads it as a datetime, though kubectl passes it on as text."""
+    spec = yaml.safe_load(f"{{rotation: {{revokedBefore: {written}}}}}")
+    assert validate(manifest("OAuthClient", spec)) == []
+
+
+def test_private_key_is_refused_and_never_quoted() -> None:
+    secret = "c2VjcmV0LXByaXZhdGUta2V5"
+    for key in (
+        {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43, "d": secret},
+        {"kty": "oct", "k": secret},
+        {"kty": "RSA", "private": secret},
+        {"kty": secret, "x": [secret], "alg": secret},
+    ):
+        given = manifest("OAuthClient", {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [key]}}})
+        violations = validate(given)
+        assert violations
+        assert secret not in repr(violations)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"apiVersion": "scopewright.dev/v1"}, "apiVersion"),
+        ({"apiVersion": None}, "apiVersion"),
+        ({"kind": "OauthClient"}, "kind"),
+        ({"kind": ["OAuthClient"]}, "kind"),
+        ({"metadata": None}, "metadata"),
+        ({"metadata": {}}, "metadata.name"),
+        ({"metadata": {"name": 1}}, "metadata.name"),
+        ({"metadata": {"name": "a", "namespace": "a.b"}}, "metadata.namespace"),
+        ({"metadata": {"name": "a", "lables": {}}}, "metadata.lables"),
+        ({"metadata": {"name": "a", "labels": {"a b": "c"}}}, "metadata.labels.a b"),
+        ({"metadata": {"name": "a", "labels": {"a": "b c"}}}, "metadata.labels.a"),
+        ({"metadata": {"name": "a", "labels": {"a": True}}}, "metadata.labels.a"),
+        ({"metadata": {"name": "a", "annotations": {"a/b/c": "d"}}}, "metadata.annotations.a/b/c"),
+        ({"spec": []}, "spec"),
+        ({"spce": {}}, "spce"),
+    ],
+)
+def test_what_surrounds_the_spec_is_checked_too(changes: dict[str, Any], path: str) -> None:
+    assert [str(violation).split(": ")[0] for violation in validate(manifest("OAuthClient") | changes)] == [path]
+
+
+def test_what_kubectl_get_prints_is_a_sound_manifest() -> None:
+    given = manifest("OAuthClient") | {"status": {"conditions": "whatever"}}
+    given["metadata"] |= {
+        "uid": "9723c5ec-db57-4da3-b191-61cddd00a4a6",
+        "resourceVersion": "247",
+        "generation": 1,
+        "creationTimestamp": "2026-11-22T12:56:54Z",
+        "managedFields": [{"manager": "kubectl"}],
+        "ownerReferences": [],
+        "finalizers": [],
+        "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}"},
+    }
+    assert validate(given) == []
+
+
+@pytest.mark.parametrize(
+    "given", [None, "text", 1, [], [{}], {}, {1: 2}, {b"a": 1}, {"a": b"\x00"}, {"a": float("nan")}]
+)
+def test_what_is_no_manifest_is_refused(given: object) -> None:
+    assert len(validate(given)) == 1
+
+
+def test_manifest_that_contains_itself_is_refused() -> None:
+    given = manifest("OAuthClient")
+    given["spec"] = given
+    assert len(validate(given)) == 1
+
+
+def test_validation_leaves_the_manifest_alone() -> None:
+    given = manifest("OAuthClient", {"rotation": {"revokedBefore": datetime(2026, 11, 22, tzinfo=UTC)}})
+    before = repr(given)
+    validate(given)
+    assert repr(given) == before
+
+
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.datetimes()
+_VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
+
+
+@given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
+def test_no_input_makes_it_fail(kind: str, data: st.DataObject) -> None:
+    fields = structural_schema(KINDS[kind])["properties"]["spec"]["properties"]
+    spec = data.draw(st.dictionaries(st.sampled_from(sorted(fields)), _VALUES))
+    validate(manifest(kind) | {"spec": SPECS[kind] | spec})
+
+
+def _rules_of(kind: str) -> set[str]:
+    by_text = {rule.rule: rule.id for rule in rules().values()}
+    return {by_text[rule["rule"]] for rule in _validations(structural_schema(KINDS[kind]))}
+
+
+def _validations(schema: Any) -> Iterator[dict[str, str]]:
+    if isinstance(schema, dict):
+        yield from schema.get("x-kubernetes-validations", [])
+    for child in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
+        yield from _validations(child)

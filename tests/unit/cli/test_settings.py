@@ -1,0 +1,76 @@
+"""Flags and files: what is wrong is said with what to do."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from scopewright.cli.settings import listen, load_config, parse_address
+from scopewright.core.failures import Rejected
+
+ISSUER = "https://issuer.example.org"
+
+
+def test_an_occupied_port_is_said_clearly() -> None:
+    with listen("127.0.0.1:0") as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(Rejected, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
+            listen(f"127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("text", ["256.1.1.1:0", "192.0.2.1:0"])
+def test_an_address_that_is_not_ours_is_said_clearly(text: str) -> None:
+    with pytest.raises(Rejected, match="cannot listen"):
+        listen(text)
+
+
+@pytest.mark.parametrize("text", ["", "8080", ":8080", "localhost", "localhost:http", "localhost:70000", "[::1]:"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(Rejected, match="give HOST:PORT"):
+        parse_address(text)
+
+
+def test_an_ipv6_address_goes_in_brackets() -> None:
+    assert parse_address("[::1]:8080") == ("::1", 8080)
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("issuer: https://other.example.org\nnamespace: here\nmaxTokenLifetime: 30m\n")
+    config = load_config(file, {"issuer": ISSUER, "namespace": None})
+    assert (config.issuer, config.namespace) == (ISSUER, "here")
+    assert config.max_token_lifetime == timedelta(minutes=30)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "must hold a mapping"),
+        ("- a", "must hold a mapping"),
+        ("a: [", "is not YAML"),
+        ("namespace: here", "issuer: Field required"),
+        (f"issuer: {ISSUER}\nisuer: x", "isuer: Extra inputs are not permitted"),
+        (f"issuer: {ISSUER}/", "closing slash"),
+        ("issuer: http://issuer.example.org", "http is for loopback only"),
+        ("issuer: issuer.example.org", "absolute URL"),
+        (f"issuer: {ISSUER}?a=b", "no query"),
+        (f"issuer: {ISSUER}\nresync: 2 weeks", "resync"),
+        (f"issuer: {ISSUER}\nresync: 1h", "between 1s and 10m"),
+        (f"issuer: {ISSUER}\naudiences: [{{prefix: 'https://a.example'}}]", "audiences.0.namespaces: Field required"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(content: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(Rejected) as rejected:
+        load_config(file, {})
+    assert message in rejected.value.message
+    assert str(file) in rejected.value.message
+
+
+def test_a_file_that_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Rejected, match="cannot be read"):
+        load_config(tmp_path / "none.yaml", {})
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(Rejected, match="cannot be read"):
+        load_config(tmp_path / "binary.yaml", {})

@@ -1,0 +1,392 @@
+"""What counts as a record, what is kept of it, and what does not."""
+
+import logging
+import tracemalloc
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import orjson
+import pytest
+
+from scopewright.core.objects import Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    ISSUER_NAME,
+    PRIVATE_KEY_ENTRY,
+    SIGNING_KEY_TYPE,
+    Credential,
+    Granted,
+    IssuerRecord,
+    encode,
+    key_record_name,
+)
+from scopewright.issuer.registry import Registry
+from scopewright.stores import Change
+from tests.unit.issuer.world import (
+    ISSUER,
+    NAMESPACE,
+    START,
+    World,
+    client_record,
+    key_record,
+    pem,
+    private_key,
+    public_jwk,
+    server_record,
+    settle,
+    sha256,
+)
+
+
+async def kids(world: World) -> list[str]:
+    return [k["kid"] for k in (await world.http.get("/jwks.json")).json()["keys"]]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {},
+        {ENTRY: b"not json"},
+        {ENTRY: b"{}"},
+        {ENTRY: b"\xff\x00"},
+        {"other": encode(client_record())},
+        {ENTRY: encode(client_record(name="somebody-else"))},
+        {ENTRY: encode(client_record(uid=""))},
+        {ENTRY: encode(client_record(credentials=(Credential("abc", START),)))},
+        {ENTRY: encode(client_record(credentials=(Credential("zz" * 32, START),)))},
+    ],
+)
+async def test_a_malformed_client_record_is_ignored_and_the_last_good_one_kept(
+    world: World, content: dict[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(3):
+        world.store.put("Secret", "client.leave.leave-worker", content, of_type=CLIENT_TYPE)
+        await settle()
+    assert (await world.token()).status_code == 200
+    told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(told) == 1
+    assert "client.leave.leave-worker" in told[0]
+    assert "zz" not in told[0]
+
+
+async def test_a_secret_of_another_type_is_no_record(world: World) -> None:
+    world.store.put("Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, of_type="Opaque")
+    world.store.put("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
+    await settle()
+    assert (await world.token("leave.planted")).status_code == 401
+
+
+async def test_an_object_of_another_namespace_is_no_record() -> None:
+    registry = Registry("elsewhere")
+    world = World()
+    world.put(client_record())
+    existing, entries = world.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
+    assert not registry.apply(Change(existing, entries), world.clock())
+    assert registry.client_count == 0
+
+
+async def test_a_deleted_client_is_refused(world: World) -> None:
+    world.store.delete("Secret", "client.leave.leave-worker")
+    await settle()
+    assert (await world.token()).status_code == 401
+
+
+async def test_what_is_not_in_a_new_list_is_gone(world: World) -> None:
+    world.store.delete("Secret", "client.leave.leave-worker", seen=False)
+    world.store.delete("ConfigMap", "resourceserver.payroll.payroll-api", seen=False)
+    world.store.relist()
+    await settle()
+    assert world.issuer.registry.client_count == 0
+    assert len(world.issuer.registry.servers) == 0
+
+
+async def test_a_successor_under_an_old_name_inherits_nothing(world: World) -> None:
+    before = await world.claims(await world.token())
+    world.put(client_record(uid="uid-of-another", credentials=(Credential(sha256("another"), START),)))
+    await settle()
+    assert (await world.token()).status_code == 401
+    after = await world.claims(await world.token(secret="another"))
+    assert before["jti"][:12] != after["jti"][:12]
+
+
+async def test_an_ended_credential_is_refused_by_the_issuers_own_clock(world: World) -> None:
+    ends = START + timedelta(hours=1)
+    world.put(client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("new"), START))))
+    await settle()
+    assert (await world.token(secret="old")).status_code == 200
+    world.clock.advance(hours=1)
+    assert (await world.token(secret="old")).status_code == 401
+    assert (await world.token(secret="new")).status_code == 200
+
+
+# Resource servers
+
+
+async def test_of_two_records_with_one_audience_the_older_is_served_whichever_came_first(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for ages in ((1, 2), (2, 1)):
+        world = World()
+        world.furnish()
+        audience = "https://shared.example"
+        for number, age in enumerate(ages):
+            name = f"api-{number}"
+            grants = (Granted((f"scope-{age}",), everybody=True),)
+            record = server_record(name=name, audience=audience, scopes=(f"scope-{age}",), grants=grants)
+            world.put(record, created=START + timedelta(hours=age))
+        asked = client_record().access[0]
+        both = tuple(type(asked)(f"payroll/api-{number}", (f"scope-{age}",)) for number, age in enumerate(ages))
+        world.put(client_record(access=both))
+        async with world.running():
+            claims = await world.claims(await world.token(resource=audience), audience)
+            assert claims["scope"] == "scope-1"
+            loser = f"https://api-{ages.index(2)}.payroll.svc"
+            assert (await world.token(resource=loser)).json()["error"] == "invalid_target"
+            world.store.delete("ConfigMap", f"resourceserver.payroll.api-{ages.index(1)}")
+            await settle()
+            assert (await world.claims(await world.token(resource=audience), audience))["scope"] == "scope-2"
+    assert "older" in caplog.text
+
+
+async def test_a_server_with_an_audience_of_its_own_choosing_is_found_by_its_alias_too(world: World) -> None:
+    world.put(server_record(audience="https://payroll.hr.example"))
+    await settle()
+    for resource in ("https://payroll.hr.example", "https://payroll-api.payroll.svc"):
+        claims = await world.claims(await world.token(resource=resource), "https://payroll.hr.example")
+        assert claims["aud"] == "https://payroll.hr.example"
+
+
+async def test_an_audience_wins_over_an_alias(world: World) -> None:
+    alias = "https://payroll-api.payroll.svc"
+    world.put(server_record(audience="https://payroll.hr.example"))
+    world.put(server_record(namespace="leave", name="mirror", audience=alias, scopes=("mirror",)))
+    asked = (*client_record().access, type(client_record().access[0])("leave/mirror", ("mirror",)))
+    world.put(client_record(access=asked))
+    await settle()
+    claims = await world.claims(await world.token(resource=alias), alias)
+    assert claims["scope"] == "mirror"
+
+
+@pytest.mark.parametrize("changes", [{"uid": ""}, {"audience": ""}])
+async def test_a_claim_without_a_resource_server_is_not_served(world: World, changes: dict[str, str]) -> None:
+    world.put(server_record(**changes))
+    await settle()
+    assert (await world.token()).json()["error"] == "invalid_target"
+
+
+@pytest.mark.parametrize("changes", [{"lifetime": 0}, {"name": "other"}])
+async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
+    world: World, changes: dict[str, Any]
+) -> None:
+    content = {ENTRY: encode(server_record(**changes))}
+    world.store.put("ConfigMap", "resourceserver.payroll.payroll-api", content, label="resource-server")
+    await settle()
+    assert (await world.token()).status_code == 200
+
+
+# The issuer record
+
+
+async def test_the_issuer_record_under_another_name_is_none(world: World) -> None:
+    content = {ENTRY: encode(IssuerRecord("https://evil.example"))}
+    world.store.put("ConfigMap", "scopewright-issuer-2", content, label="issuer")
+    await settle()
+    assert (await world.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
+
+
+async def test_an_issuer_record_deleted_by_hand_stops_nothing(world: World) -> None:
+    world.store.delete("ConfigMap", ISSUER_NAME)
+    await settle()
+    assert (await world.token()).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        IssuerRecord("http://[::1"),
+        IssuerRecord("issuer"),
+        IssuerRecord("http://issuer.example.org"),
+        IssuerRecord(ISSUER, max_token_lifetime=0),
+        IssuerRecord(ISSUER, clock_skew=-1),
+    ],
+)
+async def test_a_malformed_issuer_record_is_ignored_and_the_last_good_one_kept(
+    world: World, record: IssuerRecord
+) -> None:
+    world.put(record)
+    await settle()
+    assert (await world.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
+    assert await world.claims(await world.token())
+
+
+async def test_an_instant_without_a_time_zone_is_malformed(world: World) -> None:
+    naive = START.replace(tzinfo=None)
+    for content, name, label in (
+        (encode(client_record()), "client.leave.leave-worker", ""),
+        (
+            encode(server_record(grants=(Granted(("payroll.read",), everybody=True, not_after=START),))),
+            "resourceserver.payroll.payroll-api",
+            "resource-server",
+        ),
+    ):
+        text = content.replace(b"00Z", b"00")
+        assert naive.isoformat().encode() in text
+        kind, of_type = ("ConfigMap", "") if label else ("Secret", CLIENT_TYPE)
+        world.store.put(kind, name, {ENTRY: text}, of_type=of_type, label=label)  # type: ignore[arg-type]
+        await settle()
+        assert (await world.token()).status_code == 200
+
+
+# Keys and the key set
+
+
+async def test_a_key_planted_in_the_config_map_is_not_served(world: World) -> None:
+    planted = public_jwk(private_key("ES256", 66), "ES256")
+    forged = {**planted, "kid": key_record().kid}
+    world.publish(planted, forged, key_record().jwk, {"kty": "oct", "k": "abc", "kid": "x"}, {})
+    await settle()
+    keys = (await world.http.get("/jwks.json")).json()["keys"]
+    assert [k["x"] for k in keys] == [key_record().jwk["x"]]
+
+
+async def test_a_key_of_another_config_map_is_not_vouched_for(world: World) -> None:
+    elsewhere = world.put_key("ES256", 5, config_map="other-jwks")
+    world.publish(key_record().jwk, elsewhere.jwk)
+    await settle()
+    assert await kids(world) == [key_record().kid]
+
+
+async def test_nothing_is_signed_with_a_key_that_is_not_served(world: World) -> None:
+    world.publish()
+    await settle()
+    response = await world.token()
+    assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"keys": 1}', b'{"keys": [1]}'])
+async def test_a_malformed_key_set_is_ignored_and_the_last_good_one_kept(world: World, content: bytes) -> None:
+    world.store.put("ConfigMap", "scopewright-jwks", {"jwks.json": content})
+    await settle()
+    assert (await world.token()).status_code == 200
+
+
+async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_for_it(world: World) -> None:
+    world.store.delete("ConfigMap", "scopewright-jwks")
+    await settle()
+    assert (await world.token()).status_code == 200
+    world.put(key_record(revoked_time=START))
+    await settle()
+    assert await kids(world) == []
+
+
+async def test_a_key_record_whose_private_key_is_another_is_refused(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    record = key_record("ES256", 8)
+    world.publish(key_record().jwk, record.jwk)
+    world.put(record, private=private_key("ES256", 9))
+    await settle()
+    assert await kids(world) == [key_record().kid]
+    assert "is ignored" in caplog.text
+    assert "PRIVATE" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"jwk": {**key_record().jwk, "x": key_record("ES256", 1).jwk["x"]}},
+        {"algorithm": "RS256"},
+        {"algorithm": "HS256"},
+        {"algorithm": "ES384"},
+        {"jwk": {**key_record().jwk, "alg": "none"}},
+        {"jwk": {"kid": key_record().kid, "kty": "oct"}},
+    ],
+)
+async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
+    world: World, changes: dict[str, Any]
+) -> None:
+    record = key_record(**changes)
+    entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: pem(private_key("ES256"))}
+    world.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    await settle()
+    assert (await world.token()).status_code == 200
+
+
+async def test_a_private_key_that_is_no_pem_is_refused(world: World) -> None:
+    record = key_record("ES256", 8)
+    entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: b"-----BEGIN nonsense"}
+    world.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    world.publish(key_record().jwk, record.jwk)
+    await settle()
+    assert await kids(world) == [key_record().kid]
+
+
+async def test_private_members_in_a_key_record_are_never_served(world: World) -> None:
+    world.put_key(jwk={**key_record().jwk, "d": "private"})
+    await settle()
+    assert b"private" not in (await world.http.get("/jwks.json")).content
+
+
+async def test_the_key_that_began_last_signs_and_the_next_takes_over_by_itself(world: World) -> None:
+    later = world.put_key("ES256", 2, signing_start_time=START + timedelta(days=1))
+    world.publish(key_record().jwk, later.jwk)
+    await settle()
+    assert await world.claims(await world.token())
+    assert header_kid(await world.token()) == key_record().kid
+    world.clock.advance(days=1)
+    assert header_kid(await world.token()) == later.kid
+    assert await kids(world) == [key_record().kid, later.kid]
+
+
+async def test_nothing_is_signed_from_signing_end_on_and_nothing_served_from_verification_end_on(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.clock.advance(days=37)
+    for _ in range(3):
+        response = await world.token()
+        assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
+    assert sum("SigningKey default" in r.getMessage() for r in caplog.records) == 1
+    assert await kids(world) == [key_record().kid]
+    world.clock.advance(days=1)
+    assert await kids(world) == []
+
+
+async def test_a_revoked_key_signs_nothing_and_is_served_no_more(world: World) -> None:
+    fresh = world.put_key("ES256", 4)
+    world.publish(key_record().jwk, fresh.jwk)
+    world.put(key_record(revoked_time=START))
+    await settle()
+    assert await kids(world) == [fresh.kid]
+    assert header_kid(await world.token()) == fresh.kid
+
+
+async def test_a_key_without_its_private_part_is_served_and_signs_nothing(world: World) -> None:
+    newer = key_record("ES256", 4, signing_start_time=START - timedelta(minutes=1))
+    world.put(newer)
+    world.publish(key_record().jwk, newer.jwk)
+    await settle()
+    assert set(await kids(world)) == {key_record().kid, newer.kid}
+    assert header_kid(await world.token()) == key_record().kid
+
+
+def header_kid(response: Any) -> str:
+    return str(jwt.get_unverified_header(response.json()["access_token"])["kid"])
+
+
+async def test_ten_thousand_clients_take_little_memory() -> None:
+    world = World()
+    world.put(client_record())
+    existing, _ = world.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
+    registry = Registry(NAMESPACE)
+    tracemalloc.start()
+    for number in range(2000):
+        record = client_record(namespace=f"team-{number % 50}", name=f"client-{number}")
+        ref = Ref("Secret", NAMESPACE, f"client.{record.client_id}")
+        assert registry.apply(Change(replace(existing, ref=ref), {ENTRY: encode(record)}), world.clock())
+    size, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert size / 2000 < 2000
+    assert orjson.loads(encode(client_record()))["namespace"] == "leave"

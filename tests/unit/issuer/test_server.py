@@ -1,0 +1,83 @@
+"""Over real sockets: readiness, and an end that finishes what it has begun."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scopewright.cli.settings import listen
+from scopewright.issuer.server import serve
+from tests.unit.issuer.world import NAMESPACE, SECRET, World
+
+BASIC = ("leave.leave-worker", SECRET)
+
+
+async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
+    listener = listen("127.0.0.1:0")
+    port = listener.getsockname()[1]
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    serving = asyncio.create_task(
+        serve(world.store, namespace=NAMESPACE, listener=listener, stop=stop, on_ready=ready.set_result)
+    )
+    assert await asyncio.wait_for(ready, 5) == "https://issuer.example.org"
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        assert (await http.get("/readyz")).status_code == 200
+        head = await http.head("/jwks.json")
+        assert (head.status_code, head.content) == (200, b"")
+        large = await http.post("/token", content=b"a" * 100_000, headers={"content-type": "text/plain"})
+        assert large.status_code == 413
+        stop.set()
+        await asyncio.wait_for(serving, 15)
+    with pytest.raises(httpx.ConnectError):
+        await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/healthz")
+
+
+async def test_a_request_in_progress_is_answered_before_the_end(world: World) -> None:
+    world.store.gate = asyncio.Event()
+    listener = listen("127.0.0.1:0")
+    port = listener.getsockname()[1]
+    serving = asyncio.create_task(serve(world.store, namespace=NAMESPACE, listener=listener))
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
+        form = {"grant_type": "client_credentials"}
+        asking = asyncio.create_task(http.post("/token", data=form, auth=("leave.unknown", "x")))
+        await asyncio.wait_for(world.store.reading.wait(), 5)
+        serving.cancel()
+        await asyncio.sleep(0.2)
+        world.store.gate.set()
+        assert (await asyncio.wait_for(asking, 5)).status_code == 401
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(serving, 15)
+
+
+PROGRAM = """
+import contextlib, sys
+from scopewright.cli.settings import listen
+from scopewright.issuer import run
+from tests.unit.issuer.world import NAMESPACE, World
+
+@contextlib.asynccontextmanager
+async def open_reader():
+    world = World()
+    world.furnish()
+    yield world.store
+
+run(open_reader, namespace=NAMESPACE, listener=listen("127.0.0.1:0"), on_ready=lambda url: print(url, flush=True))
+print("ended", flush=True)
+"""
+
+
+def test_a_process_of_its_own_ends_cleanly_on_sigterm() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(PROGRAM)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == "https://issuer.example.org"
+    process.send_signal(signal.SIGTERM)
+    rest, _ = process.communicate(timeout=20)
+    assert (process.returncode, rest.strip()) == (0, "ended")

@@ -1,0 +1,168 @@
+"""Health, readiness, metrics, audit."""
+
+import asyncio
+import logging
+
+import orjson
+import pytest
+
+from scopewright.core.failures import Rejected
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer.errors import refused_credential
+from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
+
+
+async def test_readiness_names_what_is_missing() -> None:
+    world = World()
+    world.store.down = True
+    async with world.running():
+        assert (await world.http.get("/healthz")).status_code == 200
+        response = await world.http.get("/readyz")
+        assert response.status_code == 503
+        assert response.json()["missing"] == [
+            "the issuer record",
+            "a signing key in the JWKS",
+            "the list of ConfigMaps",
+            "the list of Secrets",
+        ]
+        assert (await world.token()).json()["error"] == "temporarily_unavailable"
+
+
+async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
+    world = World()
+    async with world.running():
+        waiting = asyncio.create_task(world.issuer.ready())
+        world.put(IssuerRecord(ISSUER))
+        await settle()
+        assert not waiting.done()
+        world.publish(world.put_key().jwk)
+        assert await asyncio.wait_for(waiting, 1) == ISSUER
+        assert (await world.http.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_only_get_is_served_beside_the_token_endpoint(world: World) -> None:
+    for path in ("/jwks.json", "/healthz", "/readyz", "/metrics", "/.well-known/openid-configuration"):
+        response = await world.http.post(path)
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+
+
+async def test_any_other_path_is_not_found(world: World) -> None:
+    response = await world.http.get("/tokens")
+    assert (response.status_code, response.json()["error"]) == (404, "not_found")
+
+
+async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scopewright.issuer.follow._PAUSES", (0.0,))
+    world = World()
+
+    async def refuse(selection: object) -> object:
+        raise Rejected("Forbidden", "the right to list secrets is missing")
+        yield
+
+    monkeypatch.setattr(world.store, "follow", refuse)
+    async with world.running():
+        await asyncio.sleep(0.01)
+    told = [r.getMessage() for r in caplog.records if "the right to list" in r.getMessage()]
+    assert len(told) == 2  # Secrets and ConfigMaps
+
+
+async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scopewright.issuer.follow._PAUSES", (0.0,))
+    world = World()
+    world.furnish()
+    follow, calls = world.store.follow, 0
+
+    async def failing(selection: object) -> object:
+        nonlocal calls
+        calls += 1
+        async for event in follow(selection):  # type: ignore[arg-type]
+            yield event
+            if calls < 20:
+                raise ValueError("a bug")
+
+    monkeypatch.setattr(world.store, "follow", failing)
+    async with world.running():
+        await asyncio.wait_for(world.issuer.ready(), 5)
+        assert (await world.token()).status_code == 200
+
+
+async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: World) -> None:
+    await world.token()
+    await world.token("leave.evil-label", "x")
+    await world.token(scope="evil-scope")
+    text = (await world.http.get("/metrics")).text
+    assert 'scopewright_issuer_tokens_total{result="issued"} 1.0' in text
+    assert 'scopewright_issuer_tokens_total{result="invalid_client"} 1.0' in text
+    assert 'scopewright_issuer_tokens_total{result="invalid_scope"} 1.0' in text
+    assert "scopewright_issuer_token_seconds_count 3.0" in text
+    assert 'scopewright_issuer_records{kind="client"} 1.0' in text
+    assert "scopewright_issuer_served_keys 1.0" in text
+    assert "evil" not in text
+
+
+# Audit
+
+
+async def test_an_issued_token_is_one_line_without_the_token(world: World) -> None:
+    response = await world.token()
+    claims = await world.claims(response)
+    assert len(world.lines) == 1
+    assert orjson.loads(world.lines[0]) == {
+        "time": "2026-11-22T12:00:00.000Z",
+        "event": "token",
+        "peer": "127.0.0.1",
+        "result": "issued",
+        "client": "leave.leave-worker",
+        "audience": PAYROLL,
+        "scope": "payroll.read",
+        "kid": key_record().kid,
+        "jti": claims["jti"],
+        "expires_in": 600,
+    }
+
+
+@pytest.mark.parametrize(
+    ("client_id", "secret", "reason"),
+    [
+        ("leave.leave-worker", "wrong", "wrong_secret"),
+        ("leave.unknown", "x", "unknown_client"),
+        ("leave.off", SECRET, "disabled"),
+        ("leave.pod", SECRET, "other_method"),
+    ],
+)
+async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
+    world: World, client_id: str, secret: str, reason: str
+) -> None:
+    world.put(client_record(name="off", disabled=True))
+    world.put(client_record(name="pod", method="ServiceAccount"))
+    await settle()
+    response = await world.token(client_id, secret)
+    line = orjson.loads(world.lines[-1])
+    assert (line["result"], line["reason"]) == ("invalid_client", reason)
+    assert response.json()["error_description"] == refused_credential(reason="", challenge=True).description
+
+
+async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(world: World) -> None:
+    await world.token(SECRET + ".pasted", "x")
+    await world.token("leave.leave-worker", scope="x" * 5000, resource=["\n\x1b[31m\u2028", "y"])
+    await world.token("leave.leave-worker", scope="x" * 5000)
+    for line in world.lines:
+        assert "\n" not in line
+        assert "\x1b" not in line
+        assert SECRET not in line
+        assert len(line) < 1200
+
+
+async def test_no_secret_and_no_token_is_in_any_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    token = (await world.token()).json()["access_token"]
+    await world.token("leave.unknown", SECRET)
+    await world.token(secret="s3cr3t-in-the-log?")
+    everything = caplog.text + "\n".join(world.lines)
+    assert SECRET not in everything
+    assert "s3cr3t" not in everything
+    assert token.rpartition(".")[2] not in everything

@@ -1,0 +1,309 @@
+"""A world for the issuer to live in: a store in memory, a clock that is set by hand, records as the operator writes."""
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import httpx
+import jwt
+import orjson
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    ISSUER_NAME,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    Asked,
+    ClientRecord,
+    Credential,
+    Granted,
+    IssuerRecord,
+    KeyRecord,
+    ResourceServerRecord,
+    client_record_name,
+    encode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.issuer.app import App
+from scopewright.issuer.fresh import UNKNOWN, Budget
+from scopewright.issuer.keys import thumbprint
+from scopewright.issuer.service import Issuer
+from scopewright.stores import Change, Entries, Selection, Snapshot
+
+NAMESPACE = "scopewright-system"
+ISSUER = "https://issuer.example.org"
+JWKS = "scopewright-jwks"
+START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
+SECRET = "A" * 43
+PAYROLL = "https://payroll-api.payroll.svc"
+
+Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+
+
+class Clock:
+    def __init__(self, now: datetime = START) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now.timestamp()
+
+    def advance(self, **delta: float) -> None:
+        self.now += timedelta(**delta)
+
+
+class Store:
+    """A Reader: what is put is read at once, and followed unless it is put `unseen`."""
+
+    def __init__(self) -> None:
+        self.objects: dict[Ref, tuple[Existing, Entries]] = {}
+        self.reads: list[Ref] = []
+        self.reading = asyncio.Event()
+        self.down = False
+        self.gate: asyncio.Event | None = None
+        self._followers: list[tuple[OwnedKind, asyncio.Queue[Change | Snapshot]]] = []
+        self._version = 100
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        self.reads.append(ref)
+        self.reading.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.down:
+            raise Unavailable("no connection", retry_after=3.0)
+        return self.objects.get(ref)
+
+    async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+        if self.down:
+            raise Unavailable("no connection")
+        queue: asyncio.Queue[Change | Snapshot] = asyncio.Queue()
+        for event in self._list(selection.kind):
+            queue.put_nowait(event)
+        self._followers.append((selection.kind, queue))
+        while True:
+            yield await queue.get()
+
+    def _list(self, kind: OwnedKind) -> list[Change | Snapshot]:
+        mine = {ref: found for ref, found in self.objects.items() if ref.kind == kind}
+        return [*(Change(*found) for found in mine.values()), Snapshot(frozenset(mine))]
+
+    def relist(self) -> None:
+        for kind, queue in self._followers:
+            for event in self._list(kind):
+                queue.put_nowait(event)
+
+    def put(
+        self,
+        kind: OwnedKind,
+        name: str,
+        entries: Entries,
+        *,
+        of_type: str = "",
+        label: str = "",
+        created: datetime = START,
+        seen: bool = True,
+    ) -> Change:
+        self._version += 1
+        labels = {MANAGED_BY: MANAGER} | ({RECORD_LABEL: label} if label else {})
+        existing = Existing(
+            Ref(kind, NAMESPACE, name), f"uid-{name}", str(self._version), of_type, labels, creation_time=created
+        )
+        self.objects[existing.ref] = (existing, entries)
+        return self._tell(Change(existing, entries), seen)
+
+    def delete(self, kind: OwnedKind, name: str, *, seen: bool = True) -> Change:
+        existing, _ = self.objects.pop(Ref(kind, NAMESPACE, name))
+        return self._tell(Change(existing, {}, gone=True), seen)
+
+    def _tell(self, change: Change, seen: bool) -> Change:
+        for kind, queue in self._followers:
+            if seen and kind == change.existing.ref.kind:
+                queue.put_nowait(change)
+        return change
+
+
+def private_key(algorithm: str, number: int = 0) -> Private:
+    """Always the same key for the same number."""
+    return _private_key(algorithm, number)
+
+
+@cache
+def _private_key(algorithm: str, number: int) -> Private:
+    match algorithm:
+        case "ES256":
+            return ec.generate_private_key(ec.SECP256R1())
+        case "ES384":
+            return ec.generate_private_key(ec.SECP384R1())
+        case "Ed25519":
+            return ed25519.Ed25519PrivateKey.generate()
+        case _:
+            return rsa.generate_private_key(65537, 2048)
+
+
+def pem(private: Private) -> bytes:
+    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def public_jwk(private: Private, algorithm: str) -> dict[str, str]:
+    public: Any = private.public_key()
+    if isinstance(private, ed25519.Ed25519PrivateKey):
+        jwk = {"kty": "OKP", "crv": "Ed25519", "x": _b64(public.public_bytes_raw())}
+    elif isinstance(private, rsa.RSAPrivateKey):
+        n, e = public.public_numbers().n, public.public_numbers().e
+        jwk = {"kty": "RSA", "n": _b64(n.to_bytes(256)), "e": _b64(e.to_bytes(3))}
+    else:
+        numbers, size = public.public_numbers(), private.curve.key_size // 8
+        jwk = {"kty": "EC", "crv": f"P-{private.curve.key_size}"}
+        jwk |= {"x": _b64(numbers.x.to_bytes(size)), "y": _b64(numbers.y.to_bytes(size))}
+    alg = "EdDSA" if algorithm == "Ed25519" else algorithm
+    return jwk | {"kid": thumbprint(jwk), "use": "sig", "alg": alg}
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def key_record(algorithm: str = "ES256", number: int = 0, **changes: Any) -> KeyRecord:
+    jwk = public_jwk(private_key(algorithm, number), algorithm)
+    record = KeyRecord(
+        kid=jwk["kid"],
+        signing_key="default",
+        algorithm=algorithm,
+        config_map=JWKS,
+        jwk=jwk,
+        creation_time=START,
+        signing_start_time=START - timedelta(hours=1),
+        signing_end_time=START + timedelta(days=37),
+        verification_end_time=START + timedelta(days=38),
+    )
+    return replace(record, **changes)
+
+
+def sha256(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def client_record(**changes: Any) -> ClientRecord:
+    record = ClientRecord(
+        namespace="leave",
+        name="leave-worker",
+        uid="uid-1",
+        credentials=(Credential(sha256(SECRET), START),),
+        access=(Asked("payroll/payroll-api", ("payroll.read",)),),
+    )
+    return replace(record, **changes)
+
+
+def server_record(**changes: Any) -> ResourceServerRecord:
+    record = ResourceServerRecord(
+        namespace="payroll",
+        name="payroll-api",
+        uid="uid-2",
+        audience=PAYROLL,
+        scopes=("payroll.read", "payroll.write"),
+        grants=(Granted(("payroll.read",), namespaces=("leave",)),),
+    )
+    return replace(record, **changes)
+
+
+@dataclass
+class World:
+    store: Store = field(default_factory=Store)
+    clock: Clock = field(default_factory=Clock)
+    lines: list[str] = field(default_factory=list)
+    floor: float = 0.0
+    unknown_reads: Budget = UNKNOWN
+    snapshot: Path | None = None
+    issuer: Issuer = field(init=False)
+    http: httpx.AsyncClient = field(init=False)
+
+    def put(self, record: Any, *, seen: bool = True, created: datetime = START, private: Private | None = None) -> None:
+        entries = {ENTRY: encode(record)}
+        match record:
+            case ClientRecord():
+                name = client_record_name(record.namespace, record.name)
+                self.store.put("Secret", name, entries, of_type=CLIENT_TYPE, seen=seen)
+            case KeyRecord():
+                if private is not None:
+                    entries[PRIVATE_KEY_ENTRY] = pem(private)
+                self.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE, seen=seen)
+            case ResourceServerRecord():
+                name = resource_server_record_name(record.namespace, record.name)
+                self.store.put("ConfigMap", name, entries, label="resource-server", created=created, seen=seen)
+            case IssuerRecord():
+                self.store.put("ConfigMap", ISSUER_NAME, entries, label="issuer", seen=seen)
+
+    def put_key(self, algorithm: str = "ES256", number: int = 0, **changes: Any) -> KeyRecord:
+        record = key_record(algorithm, number, **changes)
+        self.put(record, private=private_key(algorithm, number))
+        return record
+
+    def publish(self, *keys: Mapping[str, object], name: str = JWKS) -> None:
+        self.store.put("ConfigMap", name, {"jwks.json": orjson.dumps({"keys": keys})})
+
+    def furnish(self, issuer: str = ISSUER) -> None:
+        """One client, one resource server, one grant, one key."""
+        self.put(IssuerRecord(issuer))
+        self.publish(self.put_key().jwk)
+        self.put(server_record())
+        self.put(client_record())
+
+    def make_issuer(self) -> Issuer:
+        self.issuer = Issuer(
+            self.store,
+            namespace=NAMESPACE,
+            snapshot=self.snapshot,
+            clock=self.clock,
+            sink=self.lines.append,
+            floor=self.floor,
+            unknown_reads=self.unknown_reads,
+        )
+        return self.issuer
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator["World"]:
+        transport = httpx.ASGITransport(app=App(self.make_issuer()))
+        async with self.issuer.running(), httpx.AsyncClient(transport=transport, base_url="http://issuer") as self.http:
+            await settle()
+            yield self
+
+    async def token(
+        self, client_id: str = "leave.leave-worker", secret: str = SECRET, **parameters: str | list[str]
+    ) -> httpx.Response:
+        form = {"grant_type": "client_credentials", **parameters}
+        return await self.http.post("/token", data=form, auth=(client_id, secret))
+
+    async def claims(self, response: httpx.Response, audience: str = PAYROLL) -> dict[str, Any]:
+        """Verified by a library that is not ours, with the key set that is served."""
+        assert response.status_code == 200, response.text
+        token = response.json()["access_token"]
+        keys = jwt.PyJWKSet.from_dict((await self.http.get("/jwks.json")).json())
+        key = next(k for k in keys.keys if k.key_id == jwt.get_unverified_header(token)["kid"])
+        claims: dict[str, Any] = jwt.decode(
+            token,
+            key,
+            algorithms=[str(key.algorithm_name)],
+            audience=audience,
+            issuer=ISSUER,
+            options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
+        )
+        return claims
+
+
+async def settle() -> None:
+    """Until everything that was put has been followed."""
+    for _ in range(20):
+        await asyncio.sleep(0)

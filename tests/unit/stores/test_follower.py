@@ -1,0 +1,314 @@
+"""What comes into force as manifests change, and what stays in force when they break."""
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scopewright.core.failures import Conflict
+from scopewright.core.objects import Ref
+from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.manifests import ManifestChange, ManifestFollower
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
+ISSUER = "http://127.0.0.1:8080"
+MANIFEST = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: NAME, namespace: leave}
+spec: {disabled: false}
+"""
+WORKER = Ref("OAuthClient", "leave", "worker")
+OTHER = Ref("OAuthClient", "leave", "other")
+
+
+def manifest(name: str = "worker", *, disabled: str = "false") -> str:
+    return MANIFEST.replace("NAME", name).replace("false", disabled)
+
+
+class Following:
+    """A directory, its store, and the changes as they come."""
+
+    def __init__(self, root: Path, interval: float = 0.05) -> None:
+        self.root = root
+        self.dir = root / "manifests"
+        self.dir.mkdir(exist_ok=True)
+        self.store = DirectoryStore.open(root / "state", ISSUER)
+        self._changes: AsyncIterator[ManifestChange] = ManifestFollower(self.store.ledger).follow(self.dir, interval)
+
+    def put(self, name: str, text: str) -> None:
+        spare = self.root / "spare"
+        spare.write_text(text)
+        spare.replace(self.dir / name)
+
+    async def next(self) -> ManifestChange:
+        return await asyncio.wait_for(anext(self._changes), 5)
+
+    async def nothing(self) -> None:
+        """Nothing is told for a while; the follower is of no use afterwards."""
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(self._changes), 0.6)
+
+    def again(self, interval: float = 0.05) -> "Following":
+        """The next run, on the same STATE."""
+        self.store.close()
+        return Following(self.root, interval)
+
+
+@pytest.fixture
+def following(tmp_path: Path) -> Following:
+    return Following(tmp_path)
+
+
+async def test_the_first_look_tells_everything_even_nothing(following: Following) -> None:
+    assert await following.next() == ManifestChange({}, {}, ())
+
+
+async def test_objects_get_what_a_server_would_give_them(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    metadata = (await following.next()).added_or_changed[WORKER]["metadata"]
+    assert metadata["generation"] == 1
+    assert metadata["uid"]
+    assert metadata["resourceVersion"]
+    assert metadata["creationTimestamp"].endswith("Z")
+
+
+async def test_a_change_of_the_spec_raises_the_generation_and_keeps_the_uid(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    before = (await following.next()).added_or_changed[WORKER]["metadata"]
+    following.put("a.yaml", manifest(disabled="true"))
+    began = time.monotonic()
+    after = (await following.next()).added_or_changed[WORKER]["metadata"]
+    assert time.monotonic() - began < 1
+    assert (after["uid"], after["generation"]) == (before["uid"], 2)
+    assert int(after["resourceVersion"]) > int(before["resourceVersion"])
+    following.put("a.yaml", manifest(disabled="true").replace("}", ", labels: {a: b}}", 1))
+    assert (await following.next()).added_or_changed[WORKER]["metadata"]["generation"] == 2
+
+
+async def test_a_new_uid_only_when_it_was_gone(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    first = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
+    following = following.again()
+    assert (await following.next()).added_or_changed[WORKER]["metadata"]["uid"] == first
+    (following.dir / "a.yaml").unlink()
+    gone = await following.next()
+    assert [o["metadata"]["uid"] for o in gone.removed.values()] == [first]
+    following.put("a.yaml", manifest())
+    assert (await following.next()).added_or_changed[WORKER]["metadata"]["uid"] != first
+
+
+async def test_a_document_taken_out_of_its_file_is_removed(following: Following) -> None:
+    following.put("a.yaml", manifest() + "---\n" + manifest("other"))
+    assert set((await following.next()).added_or_changed) == {WORKER, OTHER}
+    following.put("a.yaml", manifest())
+    assert set((await following.next()).removed) == {OTHER}
+
+
+async def test_a_file_renamed_is_no_change(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    await following.next()
+    (following.dir / "a.yaml").rename(following.dir / "b.yaml")
+    await following.nothing()
+    following = following.again()
+    (following.dir / "b.yaml").write_text("broken: [")
+    assert WORKER in (await following.next()).added_or_changed
+
+
+async def test_what_was_good_stays_in_force_while_it_is_broken_even_over_a_restart(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    following.put("b.yaml", manifest("other"))
+    await following.next()
+    following.put("a.yaml", "spec: {")
+    broken = await following.next()
+    assert (broken.added_or_changed, broken.removed, len(broken.problems)) == ({}, {}, 1)
+    assert WORKER in following.store.ledger.objects
+    following.put("b.yaml", manifest("other", disabled="perhaps"))
+    assert len((await following.next()).problems) == 2
+    following = following.again()
+    first = await following.next()
+    assert first.added_or_changed[WORKER]["spec"] == first.added_or_changed[OTHER]["spec"] == {"disabled": False}
+    following.put("a.yaml", manifest(disabled="true"))
+    mended = await following.next()
+    assert set(mended.added_or_changed) == {WORKER}
+    assert len(mended.problems) == 1
+
+
+async def test_a_broken_manifest_that_is_deleted_is_removed(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    await following.next()
+    following.put("a.yaml", "spec: {")
+    await following.next()
+    (following.dir / "a.yaml").unlink()
+    mended = await following.next()
+    assert (mended.removed, mended.problems) == ({}, ())
+    assert set((await following.next()).removed) == {WORKER}
+
+
+async def test_the_first_file_counts_even_while_it_is_broken(following: Following) -> None:
+    following.put("a.yaml", manifest(disabled="true"))
+    await following.next()
+    following.put("b.yaml", manifest())
+    assert len((await following.next()).problems) == 1
+    following.put("a.yaml", "spec: {")
+    assert not (await following.next()).added_or_changed
+    assert following.store.ledger.objects[WORKER]["spec"] == {"disabled": True}
+
+
+async def test_a_file_that_is_away_for_a_moment_loses_nothing(following: Following) -> None:
+    following = following.again(0.3)
+    following.put("a.yaml", manifest())
+    await following.next()
+
+    async def blink() -> None:
+        for _ in range(4):
+            (following.dir / "a.yaml").rename(following.root / "away")
+            await asyncio.sleep(0.03)
+            (following.root / "away").rename(following.dir / "a.yaml")
+            await asyncio.sleep(0.2)
+
+    blinking = asyncio.create_task(blink())
+    await following.nothing()
+    await blinking
+
+
+async def test_a_file_that_is_being_written_is_believed_once_it_stands_still(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    await following.next()
+
+    async def write() -> None:
+        for part in range(80):
+            (following.dir / "a.yaml").write_text(manifest(disabled="true")[:part])
+            await asyncio.sleep(0.005)
+        (following.dir / "a.yaml").write_text(manifest(disabled="true"))
+
+    writing = asyncio.create_task(write())
+    change = await following.next()
+    await writing
+    assert change.added_or_changed[WORKER]["spec"] == {"disabled": True}
+    assert not change.problems
+
+
+async def test_a_file_that_never_stands_still_holds_up_nothing_else(following: Following) -> None:
+    following.put("log.json", "{}")
+    await following.next()
+    stop = asyncio.Event()
+
+    async def scribble() -> None:
+        while not stop.is_set():
+            (following.dir / "log.json").write_text(f'{{"n": {time.monotonic_ns()}}}')
+            await asyncio.sleep(0.01)
+
+    scribbling = asyncio.create_task(scribble())
+    following.put("a.yaml", manifest())
+    assert WORKER in (await following.next()).added_or_changed
+    (following.dir / "a.yaml").unlink()
+    assert WORKER in (await following.next()).removed
+    stop.set()
+    await scribbling
+
+
+async def test_a_directory_that_is_away_removes_nothing(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
+    following.dir.rename(following.root / "away")
+    away = await following.next()
+    assert (away.removed, len(away.problems)) == ({}, 1)
+    assert await following.store.absence(WORKER, uid, NOW) == "unknown"
+    (following.root / "away").rename(following.dir)
+    back = await following.next()
+    assert (back.added_or_changed, back.removed, back.problems) == ({}, {}, ())
+
+
+async def test_absence_is_certain_or_unknown(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    assert await following.store.absence(WORKER, "anything", NOW) == "unknown"
+    uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
+    assert await following.store.absence(WORKER, uid, NOW) == "present"
+    assert await following.store.absence(WORKER, "another", NOW) == "gone"
+    assert await following.store.absence(OTHER, uid, NOW) == "gone"
+    following.put("a.yaml", "spec: {")
+    await following.next()
+    assert await following.store.absence(WORKER, uid, NOW) == "unknown"
+    (following.dir / "a.yaml").unlink()
+    while not (await following.next()).removed:
+        pass
+    assert await following.store.absence(WORKER, uid, NOW) == "gone"
+
+
+async def test_a_status_is_kept_over_restarts_and_goes_with_its_object(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    read = (await following.next()).added_or_changed[WORKER]
+    written = await following.store.write_status(read, {"clientID": "leave.worker"})
+    assert written["status"] == {"clientID": "leave.worker"}
+    path = following.root / "state/status/oauthclient/leave/worker.yaml"
+    assert path.read_text() == "clientID: leave.worker\n"
+    seen = path.stat()
+    assert await following.store.write_status(written, {"clientID": "leave.worker"}) == written
+    assert path.stat() == seen
+    with pytest.raises(Conflict):
+        await following.store.write_status(read, {"clientID": "else"})
+    following = following.again()
+    assert (await following.next()).added_or_changed[WORKER]["status"] == {"clientID": "leave.worker"}
+    (following.dir / "a.yaml").unlink()
+    await following.next()
+    assert not path.exists()
+    with pytest.raises(Conflict):
+        await following.store.write_status(written, {})
+
+
+@pytest.mark.parametrize("junk", [b"\x00\xff", b"a: {", b"- 1", b"!!python/name:os.system x"])
+async def test_a_damaged_status_is_as_good_as_none(following: Following, junk: bytes) -> None:
+    following.put("a.yaml", manifest())
+    await following.store.write_status((await following.next()).added_or_changed[WORKER], {"a": 1})
+    (following.root / "state/status/oauthclient/leave/worker.yaml").write_bytes(junk)
+    following = following.again()
+    assert "status" not in (await following.next()).added_or_changed[WORKER]
+
+
+async def test_namespaces_are_those_declared_and_those_in_use(following: Following) -> None:
+    following.put("a.yaml", manifest())
+    following.put("n.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: payroll, labels: {team: hr}}\n")
+    await following.next()
+    assert following.store.namespaces() == {
+        "leave": {"kubernetes.io/metadata.name": "leave"},
+        "payroll": {"team": "hr", "kubernetes.io/metadata.name": "payroll"},
+    }
+
+
+async def test_hundreds_of_files_cost_little(following: Following) -> None:
+    for number in range(300):
+        following.put(f"{number}.yaml", manifest(f"c{number}"))
+    await asyncio.sleep(0.2)
+    assert len((await following.next()).added_or_changed) == 300
+    before = os.times()
+    await following.nothing()
+    after = os.times()
+    assert after.user + after.system - before.user - before.system < 0.4
+
+
+async def test_a_state_that_cannot_be_written_is_a_problem_until_it_can(
+    following: Following, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    following.put("a.yaml", manifest())
+    following.put("b.yaml", manifest("other"))
+    await following.next()
+    following.put("a.yaml", manifest(disabled="true"))
+    (following.dir / "b.yaml").unlink()
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        (problem,) = (await following.next()).problems
+        assert "No space left" in problem.message
+    changes = [await following.next()]
+    while not changes[-1].removed:
+        changes.append(await following.next())
+    assert {ref for change in changes for ref in change.added_or_changed} == {WORKER}
+    assert (set(changes[-1].removed), changes[-1].problems) == ({OTHER}, ())

@@ -1,0 +1,105 @@
+"""Whatever stands in a file, it is an object, a problem or nothing of ours; never an exception."""
+
+import json
+from typing import Any
+
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scopewright.api import API_VERSION, KINDS
+from scopewright.stores.directory_declared import Content, content
+from tests.unit.stores.test_manifests import CLIENT
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=12,
+)
+FIELDS = st.sampled_from(
+    [
+        "access",
+        "authentication",
+        "credentials",
+        "rotation",
+        "scopes",
+        "to",
+        "jwks",
+        "audience",
+        "algorithm",
+        "every",
+        "x",
+    ]
+)
+SPECS = st.dictionaries(FIELDS, VALUES, max_size=5)
+MANIFESTS = st.fixed_dictionaries(
+    {"apiVersion": st.just(API_VERSION), "kind": st.sampled_from(sorted(KINDS)) | st.text(max_size=5)},
+    optional={"metadata": VALUES | st.just({"name": "x"}), "spec": VALUES | SPECS, "status": VALUES, "items": VALUES},
+)
+SPICE = st.sampled_from(
+    [
+        "&a ",
+        "*a",
+        "<<: ",
+        "!!binary ",
+        "!x ",
+        "? ",
+        "- ",
+        "{",
+        "]",
+        "|\n",
+        ">",
+        "\t",
+        "---\n",
+        "...",
+        '"',
+        "'",
+        "%",
+        "@",
+        "\\u",
+        "\0",
+        "\x85",
+        "\ufeff",
+        "1:1",
+        "0x",
+        ".inf",
+        "2026-11-22",
+    ]
+)
+
+
+def sound(seen: Content) -> None:
+    """Nothing is lost without a word."""
+    for problem in seen.problems:
+        assert problem.line >= 1
+        assert problem.message
+        assert problem.fix
+    broken = any(found.manifest is None for found in seen.found)
+    assert bool(seen.problems) >= (broken or seen.obscured)
+    for found in seen.found:
+        assert found.manifest is None or json.dumps(found.manifest)
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_any_text(text: str) -> None:
+    sound(content(text))
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(CLIENT)), st.integers(0, 30), st.lists(SPICE | st.text(max_size=3), max_size=4).map("".join))
+def test_a_manifest_with_a_part_mangled(at: int, length: int, spice: str) -> None:
+    sound(content(CLIENT[:at] + spice + CLIENT[at + length :]))
+
+
+@settings(deadline=None)
+@given(MANIFESTS)
+def test_any_manifest_as_yaml(value: dict[str, Any]) -> None:
+    sound(content(yaml.safe_dump(value, allow_unicode=True)))
+
+
+@settings(deadline=None)
+@given(MANIFESTS)
+def test_any_manifest_as_json(value: dict[str, Any]) -> None:
+    sound(content(json.dumps(value, indent="\t")))
