@@ -33,6 +33,7 @@ from scopewright.core.objects import (
     Ref,
     Write,
     digest,
+    in_place,
 )
 from scopewright.core.plan import NOTHING, Happening, Plan, stalled
 from scopewright.core.records import (
@@ -121,8 +122,8 @@ def _held_back(view: ClientView, record: ClientRecord | None, current: Credentia
     """The record's own upkeep, which no trouble with the Secret may stop: what is revoked, disabled, asked no more."""
     if record is None:
         return NOTHING
-    desired = _record(view, record, _live(view, record, current))
-    return Plan((_record_write(view, desired),)) if desired != record else NOTHING
+    write = _record_write(view, _record(view, record, _live(view, record, current)))
+    return NOTHING if in_place(write) else Plan((write,))
 
 
 def _live(view: ClientView, record: ClientRecord | None, current: Credential | None) -> tuple[Credential, ...]:
@@ -204,13 +205,7 @@ def _secret_drift(view: ClientView, current: Credential) -> tuple[Write, ...]:
         return ()
     where = next(name for name, sha256 in existing.entries.items() if sha256 == current.sha256)
     desired = _secret_write(view, current, Kept(where, current.sha256))
-    same = (
-        desired.digests() == dict(existing.entries)
-        and desired.labels.items() <= existing.labels.items()
-        and desired.annotations.items() <= existing.annotations.items()
-        and view.client.uid in existing.owner_uids
-    )
-    return () if same else (desired,)
+    return () if in_place(desired) else (desired,)
 
 
 def _former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:

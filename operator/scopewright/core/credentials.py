@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from scopewright.api import OAuthClient
-from scopewright.core.failures import Rejected
+from scopewright.api import OAuthClient, format_duration
+from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import ISSUE_TIME_ANNOTATION, SEAL_ANNOTATION, Existing
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
@@ -97,7 +97,7 @@ def with_new(
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
         room = unlanded or ending
         if not room:
-            raise Rejected("CredentialsPending", "four credentials are on their way already: waiting for one to arrive")
+            raise Unavailable("four credentials are on their way already: waiting for one to arrive", retry_after=5)
         others.remove(room[0])
     return (*others, new)
 
@@ -117,7 +117,7 @@ def cause_for_new(
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
     rotation = client.spec.rotation
     if record is None or not record.credentials:
-        return Cause("CredentialIssued", "first credential")
+        return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}")
     if current is None:
         if rotation.revoked_before and all(c.issue_time < rotation.revoked_before for c in record.credentials):
             return Cause("CredentialRevoked", f"credentials issued before {rotation.revoked_before:%FT%TZ} are revoked")
@@ -128,9 +128,9 @@ def cause_for_new(
     if rotation.revoked_before and current.issue_time < rotation.revoked_before:
         return Cause("CredentialRevoked", f"credentials issued before {rotation.revoked_before:%FT%TZ} are revoked")
     if rotate_value(client) not in ("", record.rotate):
-        return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asks for it")
+        return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
     if not rotation.suspend and now >= current.issue_time + rotation.every:
-        return Cause("CredentialRotated", "its time has come")
+        return Cause("CredentialRotated", f"it was {format_duration(rotation.every)} old")
     return None
 
 

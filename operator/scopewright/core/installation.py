@@ -6,7 +6,7 @@ from typing import Any, Final
 from scopewright.api import API_VERSION
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, in_place
 from scopewright.core.records import ENTRY, ISSUER_NAME, RECORD_LABEL, SEAL_KEY_NAME, SEAL_KEY_TYPE, encode
 from scopewright.core.seal import KEY_BYTES
 
@@ -26,9 +26,8 @@ def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
     """The issuer record, if it is not as the configuration has it: the one source that issuers read."""
     content = encode(config.issuer_record())
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "issuer"}
-    if existing and dict(existing.entries) == {ENTRY: digest(content)} and labels.items() <= existing.labels.items():
-        return None
-    return Desired(issuer_ref(config), entries={ENTRY: content}, labels=labels, replaces=existing)
+    desired = Desired(issuer_ref(config), entries={ENTRY: content}, labels=labels, replaces=existing)
+    return None if in_place(desired) else desired
 
 
 def plan_seal_key(config: Config, key: bytes) -> Desired:

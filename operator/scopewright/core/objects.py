@@ -95,3 +95,15 @@ class Deletion:
 
 
 Write = Desired | Deletion
+
+
+def in_place(desired: Desired) -> bool:
+    """Whether what it replaces is like that already: the same entries, and at least these labels and annotations."""
+    existing = desired.replaces
+    return (
+        existing is not None
+        and desired.digests() == dict(existing.entries)
+        and desired.labels.items() <= existing.labels.items()
+        and desired.annotations.items() <= existing.annotations.items()
+        and (desired.owner is None or desired.owner.uid in existing.owner_uids)
+    )

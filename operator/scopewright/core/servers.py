@@ -11,7 +11,7 @@ from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, granted_by, in_force
-from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref, in_place
 from scopewright.core.plan import (
     NOTHING,
     Happening,
@@ -62,16 +62,18 @@ def plan_server(view: ServerView) -> Plan:
     if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
         return NOTHING
     audience, refusal = _audience(view)
-    desired = _record(view, audience) if audience or view.record else None
-    if desired and desired != view.record:
-        return Plan((_write(view, desired),))
+    if audience or view.record:
+        write = _written(_record(view, audience), view.record_object, view.config)
+        if not in_place(write):
+            return Plan((write,))
     return _status(view, audience, _said(view, refusal))
 
 
 def plan_server_gone(record: ResourceServerRecord, existing: Existing, config: Config) -> Plan:
     """Nothing is served any more; the claim on the audience stays until the platform deletes the record."""
     tombstone = replace(record, uid="", scopes=(), served_by=(), grants=())
-    return Plan((_written(tombstone, existing, config),)) if tombstone != record else NOTHING
+    write = _written(tombstone, existing, config)
+    return NOTHING if in_place(write) else Plan((write,))
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
@@ -137,10 +139,6 @@ def encode_granted(granted: Granted) -> tuple[object, ...]:
     """An order that does not depend on the order in which grants are listed."""
     ends = granted.not_after.isoformat() if granted.not_after else ""
     return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
-
-
-def _write(view: ServerView, record: ResourceServerRecord) -> Desired:
-    return _written(record, view.record_object, view.config)
 
 
 def _written(record: ResourceServerRecord, existing: Existing | None, config: Config) -> Desired:

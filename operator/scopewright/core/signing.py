@@ -21,7 +21,7 @@ from scopewright.core.objects import (
     Kept,
     Ref,
     Write,
-    digest,
+    in_place,
 )
 from scopewright.core.plan import (
     NOTHING,
@@ -195,14 +195,16 @@ def _publication(view: SigningView) -> tuple[Write, ...]:
     name = config_map_of(view)
     if name is None:
         return ()
-    if view.jwks and view.jwks.labels.get(MANAGED_BY) != MANAGER:
+    if view.jwks and view.jwks.labels.get(MANAGED_BY) != MANAGER and set(view.jwks.entries) != {JWKS_ENTRY}:
         message = f"ConfigMap {name} is not ours: delete it, or choose another spec.jwks.configMapName"
         raise Rejected("ConfigMapConflict", message)
-    content = jwks(view.keys, name, view.now)
-    if view.jwks and dict(view.jwks.entries) == {JWKS_ENTRY: digest(content)}:
-        return ()
-    ref = Ref("ConfigMap", view.config.namespace, name)
-    return (Desired(ref=ref, entries={JWKS_ENTRY: content}, labels={MANAGED_BY: MANAGER}, replaces=view.jwks),)
+    write = Desired(
+        ref=Ref("ConfigMap", view.config.namespace, name),
+        entries={JWKS_ENTRY: jwks(view.keys, name, view.now)},
+        labels={MANAGED_BY: MANAGER},
+        replaces=view.jwks,
+    )
+    return () if in_place(write) else (write,)
 
 
 def _instants(view: SigningView) -> tuple[Write, ...]:
