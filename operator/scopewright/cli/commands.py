@@ -1,6 +1,7 @@
 """The commands; each only reads its flags, and leaves the rest to its room."""
 
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -58,6 +59,9 @@ Level = Annotated[LogLevel, typer.Option("--log-level", envvar="SCOPEWRIGHT_LOG_
 
 def run() -> None:
     """Entry point: failures become a line on standard error and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         app()
     except Rejected as error:

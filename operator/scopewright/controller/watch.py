@@ -20,7 +20,11 @@ Deliver = Callable[[str, Mapping[str, Any]], None]
 """Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""
 
 CHUNK: Final = 500
-_QUIET: Final = ("kopf.objects", "kopf._core.reactor.running", "kopf._core.engines.activities")
+_QUIET: Final = {
+    "kopf.objects": logging.WARNING,
+    "kopf._core.engines.activities": logging.WARNING,
+    "kopf._core.reactor.running": logging.ERROR,  # it warns that signals are not its business, which is meant
+}
 
 
 class Forgetful(kopf.DiffBaseStorage):
@@ -61,8 +65,8 @@ async def watch(api: Api, deliver: Deliver) -> None:
 
 
 async def _operator(api: Api, on_event: Callable[..., None], stop: threading.Event) -> None:
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()
     for kind in KINDS.values():
         kopf.on.event(GROUP, VERSION, kind.PLURAL, registry=registry)(on_event)

@@ -1,0 +1,1 @@
+"""An HR system of three services that authorise each other with Scopewright."""

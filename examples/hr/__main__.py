@@ -1,0 +1,90 @@
+"""`python -m examples.hr`: starts the HR system on this machine, and shows who may call what and what is refused."""
+
+import argparse
+import asyncio
+import io
+import signal
+import sys
+
+import httpx
+from rich.console import Console
+
+from examples.hr.demo.children import DemoFailed
+from examples.hr.demo.report import Report
+from examples.hr.demo.story import Story
+from examples.hr.demo.system import System, audience, running
+
+
+async def demonstrate(console: Console, *, check: bool) -> int:
+    """The exit code. Without `check`, it goes on running until it is cancelled."""
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    console.print("Starting the issuer (scopewright dev) and the three services …")
+    async with running() as (system, children):
+        report = Report(console)
+        try:
+            await Story(system, report).tell()
+        except httpx.HTTPError as error:
+            children.check()  # says more, if one of them is the cause
+            raise DemoFailed(f"a call failed, while every process is running: {error!r}") from error
+        _sum_up(report, console)
+        if not check:
+            _invite(system, console)
+            while True:
+                children.check()
+                await asyncio.sleep(1)
+    return 1 if report.failures else 0
+
+
+def _sum_up(report: Report, console: Console) -> None:
+    if report.failures:
+        console.print(f"\n{len(report.failures)} of {report.rows} rows came out otherwise than expected:", style="red")
+        for failure in report.failures:
+            console.print(f"  {failure}", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print(f"\nAll {report.rows} rows came out as expected.", style="green", highlight=False)
+
+
+def _invite(system: System, console: Console) -> None:
+    lines = [
+        "",
+        f"issuer     {system.issuer}",
+        *(f"{name:<10} {url}" for name, url in system.urls.items()),
+        f"manifests  {system.manifests}   (edit, add or delete one: it counts within a second)",
+        f"status     {system.state / 'status'}",
+        "",
+        "Try, in another shell, as the HR desk:",
+        "",
+        f"  SECRET={system.secret('staff.hr-desk')}",
+        '  TOKEN=$(curl -s $(cat $SECRET/token_endpoint) -u "$(cat $SECRET/client_id):$(cat $SECRET/client_secret)" \\',
+        f"    -d grant_type=client_credentials -d resource={audience('payroll')} \\",
+        """    | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')""",
+        f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7',
+        f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7 -X PUT -d 9900',
+        "",
+        "Ctrl-C ends it, and leaves nothing behind.",
+    ]
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m examples.hr", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="end by itself: 0 if every row came out as expected")
+    check = parser.parse_args().check
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows ?
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    try:
+        return asyncio.run(demonstrate(console, check=check))
+    except DemoFailed as failure:
+        console.print(f"{failure}", style="red", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        return 130 if check else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

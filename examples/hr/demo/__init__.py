@@ -1,0 +1,1 @@
+"""The demonstration: starts the HR system, calls it rightly and wrongly, and shows what comes back."""

@@ -1,0 +1,91 @@
+"""What was expected, what came back, and both of them as a table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+
+@dataclass(frozen=True)
+class Expected:
+    """`says` is a part of what the answer says."""
+
+    status: int
+    error: str = ""
+    says: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (str(self.status), self.error, f"“{self.says}”" if self.says else "") if part)
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    error: str
+    says: str
+
+    @classmethod
+    def of(cls, response: httpx.Response) -> "Answer":
+        try:
+            body = response.json()
+        except ValueError:
+            return cls(response.status_code, "", response.text[:200])
+        if response.is_success:
+            return cls(response.status_code, "", _plain(body))
+        return cls(response.status_code, body.get("error", ""), body.get("error_description", ""))
+
+    def meets(self, expected: Expected) -> bool:
+        return (self.status, self.error) == (expected.status, expected.error) and expected.says in self.says
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        hidden = ("access_token", "token_type")
+        return ", ".join(f"{name}: {_plain(item)}" for name, item in value.items() if name not in hidden)
+    return "; ".join(_plain(item) for item in value) if isinstance(value, list) else str(value)
+
+
+class Report:
+    """Prints each section when it is complete."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._table = _table()
+        self.failures: list[str] = []
+        self.rows = 0
+
+    @contextmanager
+    def section(self, title: str) -> Iterator[None]:
+        self._table = _table()
+        try:
+            yield
+        finally:
+            self._console.print(f"\n[bold]{title}[/]")
+            self._console.print(self._table)
+
+    def row(self, who: str, what: str, expected: Expected, answer: Answer, *, after: float | None = None) -> None:
+        good = answer.meets(expected)
+        said = f"{answer.status} {answer.error}".strip() + (f": {answer.says}" if answer.says else "")
+        if after is not None:
+            said = f"after {after:.1f} s: {said}"
+        if not good:
+            self.failures.append(f"{who}, {what}: expected {expected}, came back {said}")
+        mark = "[green]✓[/]" if good else "[bold red]✗[/]"
+        self._table.add_row(mark, *map(escape, (who, what, str(expected), said)))
+        self.rows += 1
+
+
+def _table() -> Table:
+    table = Table(box=box.ROUNDED, header_style="dim", expand=True)
+    table.add_column("", width=1)
+    table.add_column("who", width=16)  # all columns alike in every section
+    table.add_column("does what", ratio=36, overflow="fold")
+    table.add_column("expected", ratio=26, min_width=18, overflow="fold")
+    table.add_column("came back", ratio=56, overflow="fold")
+    return table

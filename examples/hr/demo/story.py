@@ -1,0 +1,243 @@
+"""What the demonstration shows, in order: each row is one request and the answer that it must get."""
+
+import asyncio
+import shutil
+from datetime import UTC, datetime, timedelta
+
+import httpx
+
+from examples.hr.demo.caller import Attempt, Caller, altered, eventually, unsigned
+from examples.hr.demo.children import DemoFailed
+from examples.hr.demo.report import Answer, Expected, Report
+from examples.hr.demo.system import System
+
+GRANT_TO_EMPLOYEE = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: ScopeGrant
+metadata: {name: employee-reads-requests, namespace: leave}
+spec:
+  resourceServer: leave-api
+  scopes: [leave.read]
+  to:
+    - {namespace: employee, client: employee-service}
+"""
+
+AUDITOR = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: auditor, namespace: staff}
+spec:
+  access:
+    - {resourceServer: payroll-api, namespace: payroll, scopes: [payroll.classes]}
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: ScopeGrant
+metadata: {name: auditor-reads-classes, namespace: payroll}
+spec:
+  resourceServer: payroll-api
+  scopes: [payroll.classes]
+  to:
+    - {namespace: staff, client: auditor}
+  expirationTime: "%s"
+"""
+AUDIT = timedelta(seconds=6)
+
+
+OK = 200
+EMPLOYEE = ("GET", "employee", "/employees/7")
+ABSENCES = ("GET", "employee", "/employees/7/absences")
+CLASS = ("GET", "payroll", "/salary-classes/9")
+
+
+class Story:
+    def __init__(self, system: System, report: Report) -> None:
+        self._system = system
+        self._report = report
+        self._desk = Caller(system, "staff.hr-desk")
+        self._employee = Caller(system, "employee.employee-service")
+        self._leave = Caller(system, "leave.leave-service")
+        self._auditor = Caller(system, "staff.auditor")
+
+    async def tell(self) -> None:
+        audit_ends = datetime.now(UTC).replace(microsecond=0) + AUDIT
+        self._write("90-auditor.yaml", AUDITOR % audit_ends.strftime("%FT%TZ"))
+        with self._report.section("Granted"):
+            await self._granted()
+            auditors_token = await self._granted_for_seconds(audit_ends)
+        with self._report.section("Refused by the service that is called"):
+            await self._refused_by_the_service()
+        with self._report.section("Refused by the issuer"):
+            await self._refused_by_the_issuer()
+        with self._report.section("A grant added and a grant withdrawn, while everything runs"):
+            await self._granted_later()
+            await self._withdrawn()
+        with self._report.section("A Secret deleted by hand"):
+            await self._secret_deleted()
+        with self._report.section("A grant that ends by itself"):
+            await self._expired(auditors_token, audit_ends)
+
+    async def _granted(self) -> None:
+        desk = self._desk
+        self._row(desk, "GET employee /employees/7", Expected(OK, says="Ada"), await desk.call(*EMPLOYEE))
+        self._row(
+            desk,
+            "GET payroll /salaries/7 (Payroll asks Employee for the name)",
+            Expected(OK, says="Ada"),
+            await desk.call("GET", "payroll", "/salaries/7"),
+        )
+        self._row(
+            desk,
+            "POST leave /requests/1/approval (Leave asks Employee and Payroll)",
+            Expected(OK, says="left: 6"),
+            await desk.call("POST", "leave", "/requests/1/approval"),
+        )
+
+    async def _granted_for_seconds(self, audit_ends: datetime) -> str:
+        what = f"GET payroll /salary-classes/9, which is granted until {audit_ends:%T}"
+        await eventually(lambda: self._auditor.token_answer("payroll"), Expected(OK))
+        token = await self._auditor.token("payroll")
+        expected = Expected(OK, says="class: A")
+        self._row(self._auditor, what, expected, await self._auditor.call(*CLASS, token))
+        return token
+
+    async def _refused_by_the_service(self) -> None:
+        desk, url = self._desk, self._system.urls["payroll"]
+        self._row(
+            "nobody",
+            "GET payroll /salaries/7 without a token",
+            Expected(401, says="No access token"),
+            await self._system.http.get(f"{url}/salaries/7"),
+        )
+        self._row(
+            desk,
+            "PUT payroll /salaries/7, granted payroll.read only",
+            Expected(403, "insufficient_scope", "payroll.write"),
+            await desk.call("PUT", "payroll", "/salaries/7", body="9900"),
+        )
+        self._row(
+            self._leave,
+            "GET payroll /salaries/7, granted payroll.classes only",
+            Expected(403, "insufficient_scope", "payroll.read"),
+            await self._leave.call("GET", "payroll", "/salaries/7"),
+        )
+        for what, token, said in (
+            ("with its token for Employee", await desk.token("employee"), "another audience"),
+            ("with payroll.write written into its token", altered(await desk.token("payroll")), "signature"),
+            ("with a token that says it needs no signature", unsigned(await desk.token("payroll")), "algorithm"),
+        ):
+            answer = await desk.call("PUT", "payroll", "/salaries/7", token, body="9900")
+            self._row(desk, f"PUT payroll /salaries/7 {what}", Expected(401, "invalid_token", said), answer)
+
+    async def _refused_by_the_issuer(self) -> None:
+        self._row(
+            self._desk,
+            "a token for Payroll with payroll.write, which it was not granted",
+            Expected(400, "invalid_scope"),
+            await self._desk.token_answer("payroll", scope="payroll.write"),
+        )
+        self._row(
+            self._desk,
+            "a token for Payroll with a wrong secret",
+            Expected(401, "invalid_client"),
+            await self._desk.token_answer("payroll", client_secret="guessed"),
+        )
+        self._row(
+            self._employee,
+            "a token for Leave, where it was granted nothing",
+            Expected(400, "invalid_target"),
+            await self._employee.token_answer("leave"),
+        )
+        self._row(
+            self._desk,
+            "GET employee /employees/7/absences, for which Employee needs that token",
+            Expected(502, "bad_gateway", "invalid_target"),
+            await self._desk.call(*ABSENCES),
+        )
+
+    async def _granted_later(self) -> None:
+        self._write("31-leave-for-employee.yaml", GRANT_TO_EMPLOYEE)
+        await self._eventually(
+            self._employee,
+            "a token for Leave, now that its owner has added a ScopeGrant",
+            Expected(OK, says="leave.read"),
+            lambda: self._employee.token_answer("leave"),
+        )
+        await self._eventually(
+            self._desk,
+            "GET employee /employees/7/absences again",
+            Expected(OK, says="2027-07-05"),
+            lambda: self._desk.call(*ABSENCES),
+        )
+
+    async def _withdrawn(self) -> None:
+        grant = self._system.manifests / "21-payroll-for-leave.yaml"
+        text, token = grant.read_text(encoding="utf-8"), await self._leave.token("payroll")
+        grant.unlink()
+        await self._eventually(
+            self._leave,
+            f"a token for Payroll, now that {grant.name} is deleted",
+            Expected(400, "invalid_target"),
+            lambda: self._leave.token_answer("payroll"),
+        )
+        self._row(
+            self._leave,
+            "GET payroll /salary-classes/9 with a token from before: good until it expires",
+            Expected(OK, says="class: A"),
+            await self._leave.call(*CLASS, token),
+        )
+        grant.write_text(text, encoding="utf-8")
+        await self._eventually(
+            self._leave,
+            "a token for Payroll, now that the file is back",
+            Expected(OK, says="payroll.classes"),
+            lambda: self._leave.token_answer("payroll"),
+        )
+
+    async def _secret_deleted(self) -> None:
+        before = self._leave.credentials().client_secret
+        shutil.rmtree(self._leave.secret)
+        await self._eventually(
+            self._leave,
+            "a token for Payroll with the new secret",
+            Expected(OK, says="payroll.classes"),
+            lambda: self._leave.token_answer("payroll"),
+        )
+        if self._leave.credentials().client_secret == before:
+            raise DemoFailed("the Secret came back with the old credential")
+        self._row(
+            self._leave,
+            "a token for Payroll with the old secret, still good through the overlap",
+            Expected(OK, says="payroll.classes"),
+            await self._leave.token_answer("payroll", client_secret=before),
+        )
+        self._row(
+            self._desk,
+            "POST leave /requests/1/approval: Leave serves on, without a restart",
+            Expected(OK, says="left: 6"),
+            await self._desk.call("POST", "leave", "/requests/1/approval"),
+        )
+
+    async def _expired(self, token: str, audit_ends: datetime) -> None:
+        await asyncio.sleep(max(0.0, (audit_ends - datetime.now(UTC)).total_seconds()))
+        self._row(
+            self._auditor,
+            "GET payroll /salary-classes/9 with the token that it got above",
+            Expected(401, "invalid_token", "expired"),
+            await self._auditor.call(*CLASS, token),
+        )
+        self._row(
+            self._auditor,
+            "a new token for Payroll",
+            Expected(400, "invalid_target"),
+            await self._auditor.token_answer("payroll"),
+        )
+
+    def _write(self, name: str, text: str) -> None:
+        (self._system.manifests / name).write_text(text, encoding="utf-8")
+
+    def _row(self, who: Caller | str, what: str, expected: Expected, response: httpx.Response) -> None:
+        self._report.row(who if isinstance(who, str) else who.name, what, expected, Answer.of(response))
+
+    async def _eventually(self, who: Caller, what: str, expected: Expected, attempt: Attempt) -> None:
+        answer, seconds = await eventually(attempt, expected)
+        self._report.row(who.name, what, expected, answer, after=seconds)

@@ -1,0 +1,89 @@
+"""What the three services share: their settings, calls to each other, and the answer where one fails.
+
+A service needs the Secret of its OAuthClient, mounted as files, and these environment variables:
+
+    OAUTH_SECRET      where the Secret is mounted; /var/run/secrets/oauth if left out
+    AUDIENCE          the audience of the service's own ResourceServer
+    EMPLOYEE_URL, …   where the services are that it calls
+    LEEWAY            tolerated difference of clocks in seconds; 60 if left out
+"""
+
+import logging
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+import httpx
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from scopewright.client import ClientCredentials, MountedSecret, TokenError
+from scopewright.verifier import Verifier
+
+logger = logging.getLogger("hr")
+
+
+def verifier() -> Verifier:
+    """Accepts the tokens that are for this service, from the issuer that the Secret names."""
+    leeway = float(os.environ.get("LEEWAY", "60"))
+    return Verifier(_secret().read().issuer, os.environ["AUDIENCE"], leeway=leeway)
+
+
+def peer(name: str) -> httpx.AsyncClient:
+    """Calls another service, with a token for that service in every request."""
+    auth = ClientCredentials(_secret(), resource=f"https://{name}-api.{name}.svc")
+    return httpx.AsyncClient(auth=auth, base_url=os.environ[f"{name.upper()}_URL"])
+
+
+def _secret() -> MountedSecret:
+    return MountedSecret(os.environ.get("OAUTH_SECRET", "/var/run/secrets/oauth"))
+
+
+async def ask(service: httpx.AsyncClient, path: str) -> Any:
+    """The JSON that another service answers. What it does not have, we do not have either."""
+    answer = await service.get(path)
+    if answer.status_code == 404:
+        raise HTTPException(404, "not known to a service that is needed here")
+    return answer.raise_for_status().json()
+
+
+def closing(*services: httpx.AsyncClient) -> Callable[[Any], AbstractAsyncContextManager[None]]:
+    """A lifespan that closes the clients when the application ends."""
+
+    @asynccontextmanager
+    async def lifespan(_: Any) -> AsyncIterator[None]:
+        yield
+        for service in services:
+            await service.aclose()
+
+    return lifespan
+
+
+async def healthy(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error_description": error.detail}, error.status_code, error.headers)
+
+
+async def _no_token(request: Request, error: Exception) -> Response:
+    """The other service's owner has not granted it, or the issuer is away: nothing that our caller did."""
+    assert isinstance(error, TokenError)
+    logger.warning("%s: %s", request.url.path, error)
+    return _bad_gateway(f"no token for a service that is needed here: {error.error}")
+
+
+async def _no_answer(request: Request, error: Exception) -> Response:
+    logger.warning("%s: %s", request.url.path, error)
+    return _bad_gateway("a service that is needed here did not answer as it should")
+
+
+def _bad_gateway(description: str) -> Response:
+    return JSONResponse({"error": "bad_gateway", "error_description": description}, 502)
+
+
+ERRORS = {HTTPException: _refused, TokenError: _no_token, httpx.HTTPError: _no_answer}

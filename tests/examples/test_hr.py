@@ -1,0 +1,216 @@
+"""The HR system: its manifests are sound, and each service gives each caller what it may have, and nothing else."""
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from examples.hr import employee, leave, payroll
+from scopewright.api.validation import validate
+from scopewright.client import TokenError
+from scopewright.verifier import Verifier
+from tests.unit.verifier.support import ISSUER, KEY, OTHER, Clock, Web, token
+
+MANIFESTS = sorted(Path(employee.__file__).parent.glob("manifests/*.yaml"))
+DOCUMENTS = [document for file in MANIFESTS for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
+AUDIENCES = {name: f"https://{name}-api.{name}.svc" for name in ("employee", "payroll", "leave")}
+
+
+def good(name: str, scope: str) -> str:
+    return token(aud=AUDIENCES[name], scope=scope)
+
+
+class Fixed(httpx.Auth):
+    """In the place of ClientCredentials: a token made to order, or none to be had."""
+
+    def __init__(self, sent: str | TokenError) -> None:
+        self.sent = sent
+
+    def auth_flow(self, request: httpx.Request) -> Iterator[httpx.Request]:  # type: ignore[override]
+        if isinstance(self.sent, TokenError):
+            raise self.sent
+        request.headers["Authorization"] = f"Bearer {self.sent}"
+        yield request
+
+
+class Hr:
+    """The three services in this process, each verifying for itself; `between` are the tokens that they call with."""
+
+    def __init__(self) -> None:
+        self.between = {
+            ("payroll", "employee"): Fixed(good("employee", "employee.read")),
+            ("leave", "employee"): Fixed(good("employee", "employee.read")),
+            ("leave", "payroll"): Fixed(good("payroll", "payroll.classes")),
+            ("employee", "leave"): Fixed(good("leave", "leave.read")),
+        }
+        self.apps: dict[str, Any] = {
+            "employee": employee.build(self.verifier("employee"), self.peer("employee", "leave")),
+            "payroll": payroll.build(self.verifier("payroll"), self.peer("payroll", "employee")),
+            "leave": leave.build(
+                self.verifier("leave"), self.peer("leave", "employee"), payroll=self.peer("leave", "payroll")
+            ),
+        }
+
+    def verifier(self, name: str) -> Verifier:
+        return Verifier(ISSUER, AUDIENCES[name], http=Web(KEY).async_client(), clock=Clock())
+
+    def peer(self, caller: str, called: str) -> httpx.AsyncClient:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await self.apps[called](scope, receive, send)
+
+        transport = httpx.ASGITransport(app)
+        return httpx.AsyncClient(transport=transport, base_url="http://peer", auth=self.between[caller, called])
+
+    async def call(self, name: str, request: str, sent: str | None, body: str = "") -> httpx.Response:
+        method, path = request.split()
+        headers = {"Authorization": f"Bearer {sent}"} if sent else {}
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.apps[name])) as client:
+            return await client.request(method, f"http://hr{path}", headers=headers, content=body)
+
+
+@pytest.fixture
+def hr() -> Hr:
+    return Hr()
+
+
+# service, request, body, the scope it needs, a scope of the same API that is not enough
+REQUESTS = [
+    ("employee", "GET /employees", "", "employee.read", "employee.write"),
+    ("employee", "GET /employees/7", "", "employee.read", "employee.write"),
+    ("employee", "PUT /employees/7/department", "Sales", "employee.write", "employee.read"),
+    ("employee", "GET /employees/7/absences", "", "employee.read", "employee.write"),
+    ("payroll", "GET /salaries/7", "", "payroll.read", "payroll.write payroll.classes"),
+    ("payroll", "PUT /salaries/7", "9900", "payroll.write", "payroll.read payroll.classes"),
+    ("payroll", "GET /salary-classes/7", "", "payroll.classes", "payroll.read"),
+    ("leave", "GET /requests", "", "leave.read", "leave.approve"),
+    ("leave", "POST /requests/1/approval", "", "leave.approve", "leave.read"),
+]
+
+
+@pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
+async def test_the_scope_of_a_request_is_enough(
+    hr: Hr, name: str, request_: str, body: str, scope: str, other: str
+) -> None:
+    assert (await hr.call(name, request_, good(name, scope), body)).status_code == 200
+
+
+@pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
+async def test_every_other_scope_is_refused_with_the_name_of_the_one_that_is_needed(
+    hr: Hr, name: str, request_: str, body: str, scope: str, other: str
+) -> None:
+    answer = await hr.call(name, request_, good(name, other), body)
+    assert (answer.status_code, answer.json()["error"], answer.json()["scope"]) == (403, "insufficient_scope", scope)
+
+
+@pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
+async def test_no_token_and_bad_tokens_are_refused(
+    hr: Hr, name: str, request_: str, body: str, scope: str, other: str
+) -> None:
+    assert (await hr.call(name, request_, None, body)).headers["www-authenticate"] == "Bearer"
+    another = next(audience for audience in AUDIENCES.values() if audience != AUDIENCES[name])
+    for bad in (
+        token(aud=another, scope=scope),
+        token(aud=AUDIENCES[name], scope=scope, exp=1),
+        token(aud=AUDIENCES[name], scope=scope, iss="https://elsewhere.example"),
+        token(OTHER, {"kid": KEY.kid}, aud=AUDIENCES[name], scope=scope),
+    ):
+        answer = await hr.call(name, request_, bad, body)
+        assert (answer.status_code, answer.json()["error"]) == (401, "invalid_token")
+
+
+@pytest.mark.parametrize("name", AUDIENCES)
+async def test_health_needs_no_token(hr: Hr, name: str) -> None:
+    assert (await hr.call(name, "GET /healthz", None)).json() == {"status": "ok"}
+
+
+async def test_a_refused_change_changes_nothing(hr: Hr) -> None:
+    await hr.call("payroll", "PUT /salaries/7", good("payroll", "payroll.read"), "9900")
+    await hr.call("leave", "POST /requests/1/approval", good("leave", "leave.read"))
+    assert (await hr.call("payroll", "GET /salaries/7", good("payroll", "payroll.read"))).json()["monthly"] == 5200
+    requests = (await hr.call("leave", "GET /requests?employee=7", good("leave", "leave.read"))).json()
+    assert [r["status"] for r in requests] == ["requested", "approved"]
+
+
+async def test_a_salary_comes_with_the_name_that_employee_knows(hr: Hr) -> None:
+    answer = await hr.call("payroll", "GET /salaries/7", good("payroll", "payroll.read"))
+    assert answer.json() == {"name": "Ada Lindqvist", "monthly": 5200, "currency": "EUR"}
+
+
+async def test_leave_is_approved_once_and_within_the_days_of_the_salary_class(hr: Hr) -> None:
+    may = good("leave", "leave.approve")
+    for _ in range(2):
+        assert (await hr.call("leave", "POST /requests/1/approval", may)).json()["left"] == 6
+    refused = await hr.call("leave", "POST /requests/3/approval", may)
+    assert (refused.status_code, refused.json()["error_description"]) == (
+        409,
+        "Tomás Vega has 30 days left and asks for 40",
+    )
+
+
+async def test_a_changed_salary_is_read_back_and_a_bad_one_refused(hr: Hr) -> None:
+    may = good("payroll", "payroll.read payroll.write")
+    for bad in ("", "-1", "1e6", "12345678"):
+        assert (await hr.call("payroll", "PUT /salaries/7", may, bad)).status_code == 422
+    assert (await hr.call("payroll", "PUT /salaries/7", may, "6100")).status_code == 200
+    assert (await hr.call("payroll", "GET /salaries/7", may)).json()["monthly"] == 6100
+
+
+@pytest.mark.parametrize(
+    ("name", "request_", "scope"),
+    [
+        ("employee", "GET /employees/1", "employee.read"),
+        ("payroll", "GET /salaries/1", "payroll.read"),
+        ("leave", "POST /requests/99/approval", "leave.approve"),
+    ],
+)
+async def test_what_is_not_there_is_404(hr: Hr, name: str, request_: str, scope: str) -> None:
+    answer = await hr.call(name, request_, good(name, scope))
+    assert answer.status_code == 404
+    assert answer.json()["error_description"]
+
+
+async def test_without_a_grant_the_services_own_caller_is_told_which_error_and_no_more(
+    hr: Hr, caplog: pytest.LogCaptureFixture
+) -> None:
+    hr.between["employee", "leave"].sent = TokenError("invalid_target", "see its condition AccessGranted", 400)
+    with caplog.at_level(logging.WARNING, "hr"):
+        answer = await hr.call("employee", "GET /employees/7/absences", good("employee", "employee.read"))
+    assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
+    assert "invalid_target" in answer.text
+    assert "AccessGranted" not in answer.text
+    assert "see its condition AccessGranted" in caplog.text
+
+
+async def test_a_refusal_by_another_service_is_not_passed_on_as_our_callers_fault(hr: Hr) -> None:
+    hr.between["leave", "payroll"].sent = good("payroll", "payroll.read")
+    answer = await hr.call("leave", "POST /requests/1/approval", good("leave", "leave.approve"))
+    assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")
+    assert "www-authenticate" not in answer.headers
+
+
+@pytest.mark.parametrize("file", MANIFESTS, ids=lambda file: str(file.name))
+def test_the_manifests_have_no_violation(file: Path) -> None:
+    for manifest in yaml.safe_load_all(file.read_text(encoding="utf-8")):
+        if manifest["kind"] != "Namespace":
+            assert validate(manifest) == []
+
+
+def test_namespaces_come_first_and_every_object_is_in_one_of_them() -> None:
+    kinds = [document["kind"] for document in DOCUMENTS]
+    namespaces = [document["metadata"]["name"] for document in DOCUMENTS if document["kind"] == "Namespace"]
+    assert kinds[: len(namespaces)] == ["Namespace"] * len(namespaces)
+    assert {document["metadata"].get("namespace") for document in DOCUMENTS[len(namespaces) :]} == set(namespaces)
+
+
+def test_the_scopes_in_the_manifests_are_those_that_the_services_ask_for() -> None:
+    declared = {
+        scope["name"]
+        for document in DOCUMENTS
+        if document["kind"] == "ResourceServer"
+        for scope in document["spec"]["scopes"]
+    }
+    assert declared == {scope for _, _, _, scope, _ in REQUESTS}
