@@ -17,6 +17,9 @@ from scopewright.stores import Change, Selection, Snapshot, Store
 Enqueue = Callable[[Ref, float], None]
 """Takes a key and a delay in seconds."""
 
+RECORDED: Final = ("OAuthClient", "ResourceServer")
+"""Kinds with a record, which goes when they do."""
+
 INDIRECT_DELAY: Final = 1.0
 """A grant's count of clients is brought up to date this much later: a thousand clients are then one status."""
 
@@ -26,12 +29,9 @@ log = logging.getLogger(__name__)
 class Caches:
     """Puts what arrives into the world, and what must look again into the queue."""
 
-    def __init__(
-        self, world: World, config: Config, monitor: WatchMonitor, departed: dict[Ref, str], enqueue: Enqueue
-    ) -> None:
+    def __init__(self, world: World, config: Config, monitor: WatchMonitor, enqueue: Enqueue) -> None:
         self._world = world
         self._monitor = monitor
-        self._departed = departed
         self._enqueue = enqueue
         self.selections = (
             Selection("Secret", None, {MANAGED_BY: MANAGER}),
@@ -53,11 +53,13 @@ class Caches:
         meta = raw["metadata"]
         if raw["kind"] == "Namespace":
             labels = None if event == "DELETED" else meta.get("labels") or {}
-            return self._tell(self._world.put_namespace(meta["name"], labels))
+            return self._tell(self._world.put_namespace(meta["name"], labels, meta["resourceVersion"]))
         ref = Ref(raw["kind"], meta["namespace"], meta["name"])
         if event == "DELETED":
             return self._deleted(ref, meta)
         self._monitor.on_delivery(ref, meta["resourceVersion"])
+        if self._world.has_seen(ref, meta["resourceVersion"]):
+            return None
         try:
             obj = parse_declared(raw)
         except Rejected as error:
@@ -74,11 +76,10 @@ class Caches:
 
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)
-        known = self._world.declared[ref.kind].get(ref)
-        if known and newer(known.metadata.resource_version, meta["resourceVersion"]):
-            return
-        self._departed[ref] = meta["uid"]
-        self._tell(self._world.drop(ref), directly=ref)
+        if keys := self._world.drop(ref, meta["resourceVersion"]):
+            if ref.kind in RECORDED:
+                self._world.departed.add(ref)
+            self._tell(keys, directly=ref)
 
     async def follow(self, store: Store, selection: Selection) -> None:
         async for change in store.follow(selection):

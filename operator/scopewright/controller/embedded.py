@@ -12,8 +12,9 @@ from scopewright.controller.events import LogRecorder
 from scopewright.controller.installing import Installing
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.queue import Queue
-from scopewright.controller.reconcile import Reconciler, Sources
-from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.reconcile import Reconciler
+from scopewright.controller.resync import WatchMonitor, orphaned
+from scopewright.controller.views import Sources
 from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
@@ -39,13 +40,13 @@ class Embedded:
             store, self.world, config, Sources(_now, mint, make_key), LogRecorder(), enqueue=self._enqueue
         )
         self._queue = Queue(self._reconciler.reconcile, _now, workers=4)
-        self._caches = Caches(self.world, config, WatchMonitor(), self._reconciler.departed, self._enqueue)
+        self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue)
         self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
         self.problems: tuple[Problem, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
-        self._reconciler.seal_key = await Installing(self._store, self._config).ensure()
+        self._reconciler.sealing_with(await Installing(self._store, self._config).ensure())
         async with asyncio.TaskGroup() as group:
             for selection in self._caches.selections:
                 group.create_task(self._caches.follow(self._store, selection))
@@ -59,6 +60,7 @@ class Embedded:
             await self._take(change)
             if first:
                 await self._store.collect_orphans()
+                self._collect_records()
                 first = False
             await self._settle()
             on_settled()
@@ -73,6 +75,13 @@ class Embedded:
         for obj in change.added_or_changed.values():
             if obj["kind"] != "Namespace":
                 self._caches.deliver(None, obj)
+
+    def _collect_records(self) -> None:
+        """Of what was removed while nobody looked."""
+        orphans = orphaned(self.world)
+        self.world.departed |= orphans
+        for key in orphans:
+            self._enqueue(key)
 
     async def _settle(self) -> None:
         quiet = 0

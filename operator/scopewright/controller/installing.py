@@ -2,9 +2,10 @@
 
 import logging
 import secrets
+from collections.abc import Callable
 
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict
+from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
     default_signing_key,
@@ -14,6 +15,7 @@ from scopewright.core.installation import (
     seal_key,
     seal_key_ref,
 )
+from scopewright.core.objects import Desired
 from scopewright.core.records import SIGNING_KEY_TYPE
 from scopewright.core.seal import KEY_BYTES
 from scopewright.stores import Store
@@ -27,8 +29,9 @@ log = logging.getLogger(__name__)
 class Installing:
     """Keeps the seal key in memory, so that one that is deleted comes back as it was."""
 
-    def __init__(self, store: Store, config: Config) -> None:
+    def __init__(self, store: Store, config: Config, may_write: Callable[[], bool] = lambda: True) -> None:
         self._store = store
+        self._may_write = may_write
         self._config = config
         self._seal_key = b""
 
@@ -36,8 +39,13 @@ class Installing:
         """Make what is missing; the seal key."""
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
-            await self._store.write(desired)
+            await self._write(desired)
         return await self._seal()
+
+    async def _write(self, desired: Desired) -> None:
+        if not self._may_write():
+            raise Unavailable("this replica does not lead: nothing is written")
+        await self._store.write(desired)
 
     async def _seal(self) -> bytes:
         found = await self._store.read(seal_key_ref(self._config))
@@ -45,7 +53,7 @@ class Installing:
             self._seal_key = seal_key(*found)
         else:
             key = self._seal_key or secrets.token_bytes(KEY_BYTES)
-            await self._store.write(plan_seal_key(self._config, key))
+            await self._write(plan_seal_key(self._config, key))
             self._seal_key = key
         return self._seal_key
 
@@ -53,10 +61,10 @@ class Installing:
 async def ensure_signing_key(api: Api, config: Config) -> None:
     """SigningKey/default, unless there is a SigningKey already, or was one that left keys."""
     path = declared_path("SigningKey", config.namespace)
-    listed = await api.get(path, limit="1")
-    if listed.get("items") or await _has_keys(api, config.namespace):
-        return
     try:
+        listed = await api.get(path, limit="1")
+        if listed.get("items") or await _has_keys(api, config.namespace):
+            return
         await api.request("POST", path, body=default_signing_key(config))
         log.info("SigningKey %s is made, because there was none", DEFAULT_SIGNING_KEY)
     except (Conflict, NotFound) as error:

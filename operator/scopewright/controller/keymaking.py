@@ -27,7 +27,11 @@ PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPri
 
 def mint() -> str:
     """A client secret: 256 bits of `[A-Za-z0-9]`, because some clients do not form-encode Basic credentials."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
+    letters = ""
+    while len(letters) < _SECRET_LENGTH:
+        # 248 is the last multiple of 62: what lies above would make some letters likelier than others.
+        letters += "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(64) if byte < 248)
+    return letters[:_SECRET_LENGTH]
 
 
 def make_key(algorithm: str) -> FreshKey:
@@ -61,7 +65,7 @@ def public_members(key: PrivateKey) -> dict[str, str]:
     public: Any = key.public_key()
     if isinstance(key, ec.EllipticCurvePrivateKey):
         numbers = public.public_numbers()
-        curve = next(name for kind, name in _CURVES.values() if isinstance(key.curve, kind))
+        curve = next((name for kind, name in _CURVES.values() if isinstance(key.curve, kind)), "")
         size = (key.curve.key_size + 7) // 8
         return {"kty": "EC", "crv": curve, "x": _int(numbers.x, size), "y": _int(numbers.y, size)}
     if isinstance(key, ed25519.Ed25519PrivateKey):

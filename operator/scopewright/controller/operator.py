@@ -5,7 +5,7 @@ import contextlib
 import logging
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,12 +20,13 @@ from scopewright.controller.lease import Lease
 from scopewright.controller.metrics import Metrics
 from scopewright.controller.preflight import preflight
 from scopewright.controller.queue import Queue
-from scopewright.controller.reconcile import Reconciler, Sources
+from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
-from scopewright.controller.world import World
+from scopewright.controller.world import Keys, World
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import KubernetesStore
@@ -33,6 +34,9 @@ from scopewright.stores.kubernetes import KubernetesStore
 LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
 """Seconds that what has begun may take to end when leadership or the process ends."""
+
+RETRY: Final = 2.0
+"""Seconds until a comparison that failed is tried again."""
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +68,9 @@ class Operator:
             enqueue=lambda key: self._enqueue(key, 0.0),
             may_write=lambda: self._lease.leads,
         )
-        self._caches = Caches(self._world, config, self._monitor, self._reconciler.departed, self._enqueue)
-        self._resync = Resync(api, self._world, self._monitor, self._reconciler.departed)
-        self._installing = Installing(self._store, config)
+        self._caches = Caches(self._world, config, self._monitor, self._enqueue)
+        self._resync = Resync(api, self._world, self._monitor)
+        self._installing = Installing(self._store, config, may_write=lambda: self._lease.leads)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
@@ -112,43 +116,67 @@ class Operator:
     async def _lead_when_elected(self) -> None:
         await self._caches.complete()
         while not self._stop.is_set():
-            elected = asyncio.create_task(self._lease.campaign())
-            await self._first(elected, self._stop_wait())
+            await self._until_one_ends(self._lease.campaign())
             if not self._stop.is_set():
                 await self._lead()
 
     async def _lead(self) -> None:
+        """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
         queue = Queue(self._measured, now)
         working = asyncio.create_task(queue.run())
-        comparing = asyncio.create_task(self._compare(queue))
         keeping = asyncio.create_task(self._lease.keep())
         try:
-            await self._first(keeping, working, comparing, self._stop_wait(), cancel=())
+            await self._until_one_ends(asyncio.shield(keeping), asyncio.shield(working), self._compare(queue))
         finally:
             self._queue = None
-            comparing.cancel()
             queue.stop()
             await asyncio.wait([working], timeout=STOP_PATIENCE)
+            working.cancel()
             keeping.cancel()
+            await asyncio.gather(working, keeping, return_exceptions=True)
             await self._lease.release()
+
+    async def _until_one_ends(self, *work: Awaitable[None]) -> None:
+        """Until one of them ends, or fails, or we are to stop; the others are cancelled."""
+        tasks = [asyncio.ensure_future(w) for w in (*work, self._stop.wait())]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _compare(self, queue: Queue) -> None:
         """The whole level, once at the beginning and then on a period."""
         while True:
             try:
-                self._reconciler.seal_key = await self._installing.ensure()
-                await ensure_signing_key(self._api, self._config)
-                keys = await self._resync.run()
+                keys = await self._compared()
                 if self._queue is None:
                     self._queue = queue
-                    keys = {ref for objects in self._world.declared.values() for ref in objects} | keys
+                    keys |= self._everything()
                 for key in sorted(keys, key=_precedence):
                     queue.add(key)
                 pause = self._config.resync.total_seconds()
-            except (Unavailable, Conflict, Rejected) as error:
+            except (Unavailable, Rejected) as error:
                 log.warning("the comparison failed and changes nothing: %s", error)
-                pause = 2.0
+                pause = RETRY
+            except Exception:
+                log.exception("the comparison failed and changes nothing")
+                pause = RETRY
             await asyncio.sleep(pause)
+
+    async def _compared(self) -> Keys:
+        self._reconciler.sealing_with(await self._installing.ensure())
+        await ensure_signing_key(self._api, self._config)
+        return await self._resync.run()
+
+    def _everything(self) -> Keys:
+        """What is declared, and the SigningKeys that left keys to look after."""
+        declared = {ref for objects in self._world.declared.values() for ref in objects}
+        names = {record.signing_key for record in self._world.owned.key_records()}
+        return declared | {Ref("SigningKey", self._config.namespace, name) for name in names}
 
     async def _measured(self, key: Ref) -> datetime | None:
         with self._metrics.reconciling(key.kind):
@@ -157,17 +185,6 @@ class Operator:
     def _enqueue(self, key: Ref, delay: float) -> None:
         if self._queue:
             self._queue.add(key, delay)
-
-    def _stop_wait(self) -> "asyncio.Task[bool]":
-        return asyncio.create_task(self._stop.wait())
-
-    async def _first(self, *tasks: "asyncio.Task[object]", cancel: Sequence[object] | None = None) -> None:
-        """Until the first of them ends, or fails."""
-        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in pending if cancel is None else ():
-            task.cancel()
-        for task in done:
-            task.result()
 
     def _app(self) -> Starlette:
         return health_app(self._unhealthy, self._unready, self._metrics.registry)

@@ -2,7 +2,7 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -15,9 +15,11 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
+    AudienceClaim,
     ClientRecord,
     KeyRecord,
     ResourceServerRecord,
+    audience_claim_name,
     client_record_name,
     decode,
     key_record_name,
@@ -38,7 +40,10 @@ class Owned:
         self.clients: dict[Ref, ClientRecord] = {}
         self.servers: dict[str, ResourceServerRecord] = {}
         """By `<namespace>/<name>`."""
+        self.claims: dict[str, str] = {}
+        """Every audience that was claimed, to the `<namespace>/<name>` of the ResourceServer whose it is."""
         self.keys: dict[Ref, HeldKey] = {}
+        self._claimed: dict[Ref, str] = {}
         self._secrets_by_owner: dict[str, set[Ref]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[Existing]:
@@ -60,27 +65,16 @@ class Owned:
                 del self._secrets_by_owner[uid]
         self.clients.pop(ref, None)
         self.keys.pop(ref, None)
-        if (key := server_of(ref)) is not None:
+        if (key := server_of(ref)) is not None and ref.namespace == self.namespace:
             self.servers.pop(key, None)
+        if (audience := self._claimed.pop(ref, None)) is not None:
+            self.claims.pop(audience, None)
 
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())
 
     def belonging_to(self, uid: str) -> tuple[Existing, ...]:
         return tuple(self.objects[ref] for ref in sorted(self._secrets_by_owner.get(uid, ())))
-
-    def claims(self) -> Mapping[str, str]:
-        """Every audience that a record holds or held, to the `<namespace>/<name>` whose it is: the older record's."""
-
-        def age(key: str) -> str:
-            existing = self.objects[server_ref(self.namespace, *key.split("/"))]
-            return f"{existing.creation_time}"
-
-        claims: dict[str, str] = {}
-        for key in sorted(self.servers, key=age, reverse=True):
-            record = self.servers[key]
-            claims |= {audience: key for audience in (record.audience, *record.held) if audience}
-        return claims
 
     def _decode(self, existing: Existing, entries: Entries) -> None:
         ref, data = existing.ref, entries.get(ENTRY, b"")
@@ -98,6 +92,11 @@ class Owned:
                 server = decode(ResourceServerRecord, data)
                 _expect(ref, resource_server_record_name(server.namespace, server.name))
                 self.servers[server.key] = server
+            elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "audience":
+                claim = decode(AudienceClaim, data)
+                _expect(ref, audience_claim_name(claim.audience))
+                self.claims[claim.audience] = claim.key
+                self._claimed[ref] = claim.audience
         except (Rejected, UnsupportedAlgorithm) as error:
             log.warning("%s is malformed and will be made anew: %s", ref, error)
 

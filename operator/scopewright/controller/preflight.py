@@ -16,9 +16,10 @@ Right = tuple[str, str, str, str]
 
 
 def rights(config: Config) -> list[Right]:
-    """Every right that the operator needs. The chart grants exactly these."""
+    """Every right that the operator needs, and no other."""
     everywhere = [
-        *((GROUP, plural, verb, "") for plural in _PLURALS for verb in ("get", "list", "watch")),
+        *((GROUP, plural, verb, "") for plural in _PLURALS for verb in ("list", "watch")),
+        *((GROUP, plural, "get", "") for plural in ("oauthclients", "resourceservers")),
         *((GROUP, f"{plural}/status", "update", "") for plural in _PLURALS),
         *(("", "secrets", verb, "") for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(("", "namespaces", verb, "") for verb in ("list", "watch")),

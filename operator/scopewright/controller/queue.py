@@ -12,6 +12,8 @@ from scopewright.core.objects import Ref
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 60.0
+SLACK: Final = 1000
+"""Timers that count no more are swept out beyond so many."""
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +103,7 @@ class Queue:
     def _retry(self, key: Ref, error: Exception) -> None:
         pause = min(self._pauses.get(key, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
         self._pauses[key] = pause
+        pause = max(pause, error.retry_after) if isinstance(error, Unavailable) else pause
         log.warning("%s is tried again in %.1f s: %s", key, pause, error)
         self._later(key, pause)
 
@@ -110,6 +113,9 @@ class Queue:
             self._due[key] = when
             heapq.heappush(self._timers, (when, key))
             self._timer_set.set()
+            if len(self._timers) > 2 * len(self._due) + SLACK:
+                self._timers = [(at, due) for due, at in self._due.items()]
+                heapq.heapify(self._timers)
 
     async def _time(self) -> None:
         loop = asyncio.get_running_loop()

@@ -2,24 +2,24 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import Declared, World
-from scopewright.core.client_status import ClientView
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.grants import GrantView, plan_grant
-from scopewright.core.keys import active
-from scopewright.core.objects import Deletion, Desired, Ref, Write
+from scopewright.core.grants import plan_grant
+from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write
 from scopewright.core.plan import NOTHING, Happening, Plan, soonest
-from scopewright.core.servers import ServerView, plan_server, plan_server_gone
-from scopewright.core.signing import FreshKey, SigningView, config_map_of, plan_signing_key
+from scopewright.core.records import ClientRecord, ResourceServerRecord
+from scopewright.core.servers import plan_server
+from scopewright.core.signing import plan_signing_key
 from scopewright.stores import Store
 
 MAX_STEPS: Final = 12
@@ -32,15 +32,6 @@ class Recorder(Protocol):
     """Where events go. It must not block, and may drop."""
 
     def record(self, obj: Declared, happening: Happening) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sources:
-    """What the core is not allowed to have by itself: time, and randomness."""
-
-    clock: Callable[[], datetime]
-    mint: Callable[[], str]
-    make_key: Callable[[str], FreshKey]
 
 
 class Reconciler:
@@ -64,129 +55,79 @@ class Reconciler:
         self._recorder = recorder
         self._enqueue = enqueue
         self._may_write = may_write
-        self.seal_key = b""
-        self.departed: dict[Ref, str] = {}
-        """Declared objects that were seen to go (or found gone by a resync), which alone lets their records go."""
+        self._views = Views(world, config, sources)
+        self._untold: dict[Ref, tuple[Happening, ...]] = {}
+        """What happened while the status that should tell of it could not be written."""
 
     async def reconcile(self, key: Ref) -> datetime | None:
-        """When time alone makes another look worth while. `Unavailable` and `Rejected` mean: try again later."""
-        happened: tuple[Happening, ...] = ()
-        for _ in range(MAX_STEPS):
-            plan = await self._plan(key, happened)
-            if not plan.writes:
-                break
-            if await self._apply(key, plan.writes):
-                happened += plan.happenings
-        else:
-            raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
-        return await self._finish(key, plan, happened)
+        """When time alone makes another look worth while. `Unavailable` means: try again later."""
+        so_far = SoFar(self._untold.pop(key, ()))
+        try:
+            await self._look_where_the_watch_does_not(key)
+            for _ in range(MAX_STEPS):
+                plan = await self._plan(key, so_far)
+                if not plan.writes:
+                    return await self._finish(key, plan, so_far)
+                so_far = await self._apply(key, plan, so_far)
+        except (Conflict, Unavailable):
+            if so_far.happened:
+                self._untold[key] = so_far.happened
+            raise
+        raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
 
-    async def _plan(self, key: Ref, happened: tuple[Happening, ...]) -> Plan:
+    async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient):
-            return plan_client(self._client_view(obj, happened))
+            return plan_client(self._views.of_client(obj, so_far))
         if isinstance(obj, ResourceServer):
-            return plan_server(self._server_view(obj, happened))
+            return plan_server(self._views.of_server(obj, so_far))
         if isinstance(obj, ScopeGrant):
-            return plan_grant(self._grant_view(obj, happened))
+            return plan_grant(self._views.of_grant(obj, so_far))
         if key.kind == "SigningKey":
-            return plan_signing_key(self._signing_view(key, obj, happened))
+            return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
         return await self._plan_gone(key)
 
-    # Views: the level, gathered
+    def sealing_with(self, key: bytes) -> None:
+        """Before the first reconciliation: the key that seals credential Secrets."""
+        self._views.seal_key = key
 
-    def _client_view(self, client: OAuthClient, happened: tuple[Happening, ...]) -> ClientView:
-        world, owned = self._world, self._world.owned
-        at = world.record_of_client(client.namespace, client.name)
+    async def _look_where_the_watch_does_not(self, key: Ref) -> None:
+        """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there."""
+        client = self._world.declared[key.kind].get(key)
+        if not isinstance(client, OAuthClient):
+            return
         secret = Ref("Secret", client.namespace, client.secret_name)
-        own = client.namespace
-        asked = {f"{a.namespace or own}/{a.resource_server}" for a in client.spec.access}
-        return ClientView(
-            client=client,
-            record=owned.clients.get(at),
-            record_object=owned.objects.get(at),
-            secret=owned.objects.get(secret),
-            former_secrets=tuple(s for s in owned.belonging_to(client.uid) if s.ref != secret),
-            servers={key: owned.servers[key] for key in asked if key in owned.servers},
-            seal_key=self.seal_key,
-            config=self._config,
-            now=self._sources.clock(),
-            mint=self._sources.mint,
-            happened=happened,
-        )
-
-    def _server_view(self, server: ResourceServer, happened: tuple[Happening, ...]) -> ServerView:
-        owned, key, now = self._world.owned, f"{server.namespace}/{server.name}", self._sources.clock()
-        at = self._world.record_of_server(server.namespace, server.name)
-        records = owned.key_records()
-        names = {r.signing_key for r in records}
-        return ServerView(
-            server=server,
-            record=owned.servers.get(key),
-            record_object=owned.objects.get(at),
-            grants=self._world.grants_on(key),
-            namespaces=self._world.namespaces,
-            claims=owned.claims(),
-            signing=frozenset(n for n in names if active(tuple(r for r in records if r.signing_key == n), now)),
-            config=self._config,
-            now=now,
-            happened=happened,
-        )
-
-    def _grant_view(self, grant: ScopeGrant, happened: tuple[Happening, ...]) -> GrantView:
-        server = self._world.get(ResourceServer, grant.namespace, grant.spec.resource_server)
-        return GrantView(
-            grant=grant,
-            server=server,
-            clients=self._world.clients_asking(f"{grant.namespace}/{grant.spec.resource_server}"),
-            namespaces=self._world.namespaces,
-            now=self._sources.clock(),
-            happened=happened,
-        )
-
-    def _signing_view(self, key: Ref, obj: Declared | None, happened: tuple[Happening, ...]) -> SigningView:
-        owned = self._world.owned
-        view = SigningView(
-            name=key.name,
-            key=obj if isinstance(obj, SigningKey) else None,
-            keys=tuple(owned.keys.values()),
-            jwks=None,
-            config=self._config,
-            now=self._sources.clock(),
-            make_key=self._sources.make_key,
-            happened=happened,
-        )
-        name = config_map_of(view)
-        jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
-        return replace(view, jwks=jwks)
+        known = self._world.owned.objects.get(secret)
+        record = self._world.owned.clients.get(self._world.record_of_client(client.namespace, client.name))
+        had_one = record is not None and record.uid == client.uid and bool(record.credentials)
+        if known.labels.get(MANAGED_BY) != MANAGER if known else had_one:
+            await self._refresh(key, secret)
 
     async def _plan_gone(self, key: Ref) -> Plan:
         """A declared object that is not there: its record goes, once it is proven that the object did."""
-        owned = self._world.owned
-        client_at = self._world.record_of_client(key.namespace, key.name)
-        server_at = self._world.record_of_server(key.namespace, key.name)
-        at = client_at if key.kind == "OAuthClient" else server_at
+        owned, departed = self._world.owned, self._world.departed
+        if key.kind == "OAuthClient":
+            at = self._world.record_of_client(key.namespace, key.name)
+            record: ClientRecord | ResourceServerRecord | None = owned.clients.get(at)
+        else:
+            at = self._world.record_of_server(key.namespace, key.name)
+            record = owned.servers.get(f"{key.namespace}/{key.name}")
         existing = owned.objects.get(at)
-        if key.kind not in ("OAuthClient", "ResourceServer") or existing is None or key not in self.departed:
+        if existing is None or record is None or key not in departed:
             return NOTHING
-        client, server = owned.clients.get(client_at), owned.servers.get(f"{key.namespace}/{key.name}")
-        uid = client.uid if key.kind == "OAuthClient" and client else server.uid if server else ""
-        since = existing.creation_time or self._sources.clock()
-        match await self._store.absence(key, uid, since):
+        match await self._store.absence(key, record.uid, existing.creation_time or self._sources.clock()):
             case "present":
-                del self.departed[key]
+                departed.discard(key)
                 return NOTHING
             case "unknown":
                 raise Unavailable(f"{key} is not proven to be gone: its record stays")
-        if key.kind == "OAuthClient":
-            return Plan((Deletion(existing),))
-        return plan_server_gone(server, existing, self._config) if server else NOTHING
+        return Plan((Deletion(existing),))
 
     # Writes
 
-    async def _apply(self, key: Ref, writes: tuple[Write, ...]) -> bool:
-        """Write in order. False after a conflict, when what exists has been read anew and is to be planned for."""
-        for write in writes:
+    async def _apply(self, key: Ref, plan: Plan, so_far: SoFar) -> SoFar:
+        """Write in order. After a conflict what exists has been read anew; what is refused the status must tell."""
+        for write in plan.writes:
             if not self._may_write():
                 raise Unavailable("this replica does not lead: nothing is written")
             ref = write.ref if isinstance(write, Desired) else write.existing.ref
@@ -195,8 +136,11 @@ class Reconciler:
             except Conflict as conflict:
                 log.info("%s: %s", ref, conflict.message)
                 await self._refresh(key, ref)
-                return False
-        return True
+                return so_far
+            except Rejected as refusal:
+                log.warning("%s: %s", ref, refusal.message)
+                return replace(so_far, trouble=refusal)
+        return replace(so_far, happened=(*so_far.happened, *plan.happenings))
 
     async def _write(self, key: Ref, write: Write) -> None:
         if isinstance(write, Deletion):
@@ -221,14 +165,13 @@ class Reconciler:
 
     # Status
 
-    async def _finish(self, key: Ref, plan: Plan, happened: tuple[Happening, ...]) -> datetime | None:
+    async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
-            self.departed.pop(key, None)
             return plan.due
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
-        for happening in (*happened, *plan.happenings):
+        for happening in (*so_far.happened, *plan.happenings):
             self._recorder.record(obj, happening)
         return soonest(plan.due, self._again(plan))
 

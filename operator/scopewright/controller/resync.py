@@ -2,17 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.api import KINDS
-from scopewright.controller.owned import client_of, server_of
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.world import Keys, World, newer
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.core.records import ISSUER_NAME
+from scopewright.stores.kube_api import Api, Gone, NotFound
 from scopewright.stores.kubernetes import declared_path
 
 CHUNK: Final = 500
@@ -29,40 +29,46 @@ class WatchMonitor:
     """What the watch has delivered, held against what a list has found: a watch that misses something is broken."""
 
     monotonic: Callable[[], float] = time.monotonic
-    delivered: dict[Ref, str] = field(default_factory=dict)
+    _delivered: dict[Ref, str] = field(default_factory=dict)
     _expected: dict[Ref, tuple[str, float]] = field(default_factory=dict)
+    _latest: dict[str, float] = field(default_factory=dict)
+    """When each kind last had a delivery: a watch that is only busy is not silent."""
 
     def on_delivery(self, ref: Ref, version: str) -> None:
-        self.delivered[ref] = version
+        self._latest[ref.kind] = self.monotonic()
+        self._delivered[ref] = version
         expected = self._expected.get(ref)
         if expected and not newer(expected[0], version):
             del self._expected[ref]
 
     def on_deletion(self, ref: Ref) -> None:
-        self.delivered.pop(ref, None)
+        self._delivered.pop(ref, None)
         self._expected.pop(ref, None)
 
     def expect(self, ref: Ref, version: str) -> None:
         """A list has found this version; from now on the watch has half a minute to deliver it."""
-        known = self.delivered.get(ref)
+        known = self._delivered.get(ref)
         if (known is None or newer(version, known)) and ref not in self._expected:
             self._expected[ref] = (version, self.monotonic())
 
     @property
     def silent_for(self) -> float:
-        """Seconds that the oldest delivery is overdue; 0 while none is."""
-        oldest = min((since for _, since in self._expected.values()), default=None)
-        return 0.0 if oldest is None else max(0.0, self.monotonic() - oldest - WATCH_PATIENCE)
+        """Seconds that a delivery is overdue while its kind has had none at all; 0 while none is."""
+        now = self.monotonic()
+        waits = [
+            now - max(since, self._latest.get(ref.kind, since)) - WATCH_PATIENCE
+            for ref, (_, since) in self._expected.items()
+        ]
+        return max(0.0, *waits) if waits else 0.0
 
 
 class Resync:
     """Lists what is declared into the world, and finds records whose owner is not declared any more."""
 
-    def __init__(self, api: Api, world: World, monitor: WatchMonitor, departed: dict[Ref, str]) -> None:
+    def __init__(self, api: Api, world: World, monitor: WatchMonitor) -> None:
         self._api = api
         self._world = world
         self._monitor = monitor
-        self._departed = departed
         self.orphans_held = 0
 
     async def run(self) -> Keys:
@@ -77,18 +83,19 @@ class Resync:
         keys: Keys = set()
         found: set[Ref] = set()
         version = ""
-        async for raw, at in items(self._api, declared_path(kind)):
-            version = at
-            meta = raw["metadata"]
-            ref = Ref(kind, meta["namespace"], meta["name"])
-            found.add(ref)
-            self._monitor.expect(ref, meta["resourceVersion"])
-            keys |= self._put({**raw, "kind": kind})
-        for ref, obj in list(self._world.declared[kind].items()):
-            if ref not in found and not newer(obj.metadata.resource_version, version):
-                self._departed[ref] = obj.uid
-                keys |= self._world.drop(ref)
+        async for page, version in pages(self._api, declared_path(kind)):  # noqa: B007 (the last one counts)
+            for raw in page:
+                meta = raw["metadata"]
+                ref = Ref(kind, meta["namespace"], meta["name"])
+                found.add(ref)
+                self._monitor.expect(ref, meta["resourceVersion"])
+                if not self._world.has_seen(ref, meta["resourceVersion"]):
+                    keys |= self._put({**raw, "kind": kind})
+        for ref in set(self._world.declared[kind]) - found:
+            if missing := self._world.drop(ref, version):
+                keys |= missing
                 self._monitor.on_deletion(ref)
+        self._world.forget_gone(kind, version)
         return keys
 
     def _put(self, raw: Mapping[str, Any]) -> Keys:
@@ -102,55 +109,57 @@ class Resync:
     async def _namespaces(self) -> Keys:
         keys: Keys = set()
         found: set[str] = set()
-        async for raw, _ in items(self._api, "/api/v1/namespaces"):
-            meta = raw["metadata"]
-            found.add(meta["name"])
-            keys |= self._world.put_namespace(meta["name"], meta.get("labels") or {})
+        version = ""
+        async for page, version in pages(self._api, "/api/v1/namespaces"):  # noqa: B007 (the last one counts)
+            for raw in page:
+                meta = raw["metadata"]
+                found.add(meta["name"])
+                keys |= self._world.put_namespace(meta["name"], meta.get("labels") or {}, meta["resourceVersion"])
         for name in set(self._world.namespaces) - found:
-            keys |= self._world.put_namespace(name, None)
+            keys |= self._world.put_namespace(name, None, version)
         return keys
 
     def _orphans(self) -> Keys:
         """Records of what is not declared; none if there are suspiciously many, and then somebody must look."""
-        owned, declared = self._world.owned, self._world.declared
-        orphans: Keys = set()
-        for at in owned.objects:
-            if at.namespace != owned.namespace:
-                continue
-            if (client := client_of(at)) is not None:
-                orphans.add(Ref("OAuthClient", *client.split("/")))
-            elif (server := server_of(at)) is not None and (record := owned.servers.get(server)) and record.uid:
-                orphans.add(Ref("ResourceServer", *server.split("/")))
-        records = len(orphans)
-        orphans = {ref for ref in orphans if ref not in declared[ref.kind]}
+        world = self._world
+        orphans = orphaned(world)
+        records = len(world.owned.clients) + len(world.owned.servers)
         limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE), self._allowed())
         self.orphans_held = len(orphans) if len(orphans) > limit else 0
         if self.orphans_held:
             log.error(
                 "%d of %d records have no owner: none is deleted. If they were all meant to go, set the annotation "
-                "%s: %r on ConfigMap scopewright-issuer",
-                len(orphans), records, ALLOW_ANNOTATION, str(len(orphans)),
+                "%s: %r on ConfigMap %s",
+                len(orphans), records, ALLOW_ANNOTATION, str(len(orphans)), ISSUER_NAME,
             )  # fmt: skip
             return set()
-        self._departed.update(dict.fromkeys(orphans, ""))
+        world.departed |= orphans
         return orphans
 
     def _allowed(self) -> int:
-        issuer = self._world.owned.objects.get(Ref("ConfigMap", self._world.owned.namespace, "scopewright-issuer"))
+        issuer = self._world.owned.objects.get(Ref("ConfigMap", self._world.owned.namespace, ISSUER_NAME))
         stated = issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
         return int(stated) if stated.isdecimal() else 0
 
 
-async def items(api: Api, path: str) -> Any:
-    """Every object of a collection, in chunks, each with the version of the list."""
+def orphaned(world: World) -> Keys:
+    """The objects that a good record speaks of and nobody declares."""
+    clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
+    servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}
+    return {ref for ref in clients | servers if ref not in world.declared[ref.kind]}
+
+
+async def pages(api: Api, path: str) -> AsyncIterator[tuple[Sequence[Mapping[str, Any]], str]]:
+    """A collection in chunks, each with the version of the list; one at least, so that an empty list has one too."""
     token = ""
     while True:
         try:
             page = await api.get(path, limit=str(CHUNK), **({"continue": token} if token else {}))
         except NotFound:
             raise Unavailable(f"{path} is not served: are the CRDs installed?") from None
-        for item in page.get("items") or ():
-            yield item, page["metadata"]["resourceVersion"]
+        except Gone:
+            raise Unavailable(f"the list of {path} took too long") from None
+        yield page.get("items") or (), page["metadata"]["resourceVersion"]
         token = page["metadata"].get("continue") or ""
         if not token:
             return

@@ -28,7 +28,10 @@ _QUIET: Final = {
 
 
 class Forgetful(kopf.DiffBaseStorage):
-    """Nobody here reads diffs, so that none is stored."""
+    """Nobody here reads diffs, so that none is stored, nor an object copied for one."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        return kopf.BodyEssence({})
 
     def fetch(self, *, body: kopf.Body) -> None:
         return None
@@ -42,7 +45,8 @@ async def watch(api: Api, deliver: Deliver) -> None:
     loop = asyncio.get_running_loop()
     stop, ended = threading.Event(), asyncio.Event()
 
-    def on_event(event: Mapping[str, Any], **_: Any) -> None:
+    # Asynchronous, though it waits for nothing: kopf hands the others to a thread, event by event.
+    async def on_event(event: Mapping[str, Any], **_: Any) -> None:
         loop.call_soon_threadsafe(deliver, event["type"], event["object"])
 
     def run() -> None:
@@ -64,7 +68,7 @@ async def watch(api: Api, deliver: Deliver) -> None:
         await asyncio.to_thread(thread.join, 5.0)
 
 
-async def _operator(api: Api, on_event: Callable[..., None], stop: threading.Event) -> None:
+async def _operator(api: Api, on_event: Callable[..., Any], stop: threading.Event) -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()

@@ -39,6 +39,8 @@ class World:
     def __init__(self, issuer_name: str, namespace: str) -> None:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
+        self.departed: set[Ref] = set()
+        """Objects that are known to have gone, which alone lets their records go; until they are put again."""
         self.namespaces: dict[str, Labels] = {}
         self.owned = Owned(namespace)
         self._clients_asking: defaultdict[Any, Keys] = defaultdict(set)
@@ -46,6 +48,9 @@ class World:
         self._clients_naming: defaultdict[Any, Keys] = defaultdict(set)
         """Clients by the Secret that they name; by the owner's mistake that may be more than one."""
         self._clients_by_uid: dict[str, Ref] = {}
+        self._gone: dict[Ref, str] = {}
+        """The version at which an object went: a list that began before would bring it back."""
+        self._namespace_versions: dict[str, str] = {}
 
     # Declared objects
 
@@ -56,28 +61,47 @@ class World:
     def all(self, kind: type[K]) -> Iterable[K]:
         return (o for o in self.declared[kind.KIND].values() if isinstance(o, kind))
 
+    def has_seen(self, ref: Ref, version: str) -> bool:
+        """Whether `put` would change nothing, because this version or a later one of the object is known."""
+        known = self.declared[ref.kind].get(ref)
+        latest = known.metadata.resource_version if known else self._gone.get(ref)
+        return latest is not None and not newer(version, latest)
+
     def put(self, obj: Declared) -> Keys:
         """A declared object is there, as read or as we wrote its status."""
         ref = ref_of(obj)
         known = self.declared[ref.kind].get(ref)
+        version = obj.metadata.resource_version or ""
         if obj.spec.issuer != self.issuer_name:
-            return self.drop(ref) if known else set()
-        if known and not newer(obj.metadata.resource_version, known.metadata.resource_version):
+            return self.drop(ref, version) if known else set()
+        if self.has_seen(ref, version):
             return set()
+        self._gone.pop(ref, None)
+        self.departed.discard(ref)
         keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
         self._unindex(known)
         self.declared[ref.kind][ref] = obj
         self._index(obj)
         return keys
 
-    def drop(self, ref: Ref) -> Keys:
-        """A declared object is gone."""
-        known = self.declared[ref.kind].pop(ref, None)
-        self._unindex(known)
+    def drop(self, ref: Ref, version: str) -> Keys:
+        """A declared object is gone since this version; unless a later one is known."""
+        known = self.declared[ref.kind].get(ref)
+        if known and newer(known.metadata.resource_version, version):
+            return set()
+        self._gone[ref] = version
+        self._unindex(self.declared[ref.kind].pop(ref, None))
         return {ref, *self._affected(known)}
 
-    def put_namespace(self, name: str, labels: Labels | None) -> Keys:
-        """A namespace is there, or gone (None)."""
+    def forget_gone(self, kind: str, version: str) -> None:
+        """A list of this version is through: nothing older can come any more."""
+        self._gone = {r: v for r, v in self._gone.items() if r.kind != kind or newer(v, version)}
+
+    def put_namespace(self, name: str, labels: Labels | None, version: str = "") -> Keys:
+        """A namespace is there, or gone (None), as of this version."""
+        if not newer(version, self._namespace_versions.get(name)):
+            return set()
+        self._namespace_versions[name] = version
         if self.namespaces.get(name) == labels:
             return set()
         if labels is None:
@@ -103,6 +127,9 @@ class World:
             return set()
         keys = self._interested(ref)
         self.owned.drop(ref)
+        if (of := client_of(ref) or server_of(ref)) and ref.namespace == self.owned.namespace:
+            kind = "OAuthClient" if ref.kind == "Secret" else "ResourceServer"
+            self.departed.discard(Ref(kind, *of.split("/")))
         return keys
 
     def record_of_client(self, namespace: str, name: str) -> Ref:

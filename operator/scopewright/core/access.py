@@ -25,7 +25,7 @@ def resolve(asked: Asked, namespace: str, client_id: str, server: ResourceServer
 
     Clients of the server's own namespace need no grant: the namespace is the boundary of trust.
     """
-    if server is None or not server.uid or not server.audience:
+    if server is None or not server.audience:
         return Access({}, asked.scopes)
     declared = frozenset(server.scopes)
     own = namespace == server.namespace

@@ -16,14 +16,17 @@ _CANONICAL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?(/
 def check_audience(audience: str, namespace: str, name: str, config: Config) -> None:
     """`Rejected` unless the ResourceServer `namespace`/`name` may have this audience.
 
-    Its default one it always may. One of its own choosing must be canonical, must not be reserved, and must lie
-    under a prefix that the platform gives to the namespace: same scheme, same host and port, whole path segments.
+    A reserved one nobody may, not even by default: ResourceServer kubernetes of namespace default would. Its default
+    one it may. One of its own choosing must be canonical, and must lie under a prefix that the platform gives to the
+    namespace: same scheme, same host and port, whole path segments.
     """
+    if audience == config.issuer or audience in config.reserved_audiences:
+        raise Rejected(
+            "AudienceNotAllowed", f"{audience} is reserved: choose another audience, or another name if it is left out"
+        )
     if audience == default_audience(namespace, name):
         return
     parts = _canonical(audience)
-    if audience == config.issuer or audience in config.reserved_audiences:
-        raise Rejected("AudienceNotAllowed", f"{audience} is reserved: choose another audience, or leave it out")
     if (parts.hostname or "").endswith((".svc", ".svc.cluster.local")):
         raise Rejected(
             "AudienceNotAllowed",
@@ -34,7 +37,7 @@ def check_audience(audience: str, namespace: str, name: str, config: Config) -> 
 
 
 def check_claim(audience: str, key: str, claims: Mapping[str, str]) -> None:
-    """`Rejected` if the record of another ResourceServer than `key` (`<namespace>/<name>`) holds the audience."""
+    """`Rejected` if another ResourceServer than `key` (`<namespace>/<name>`) has claimed the audience."""
     if claims.get(audience, key) != key:
         raise Rejected(
             "AudienceConflict",

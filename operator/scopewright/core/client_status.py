@@ -34,12 +34,23 @@ class ClientView:
     now: datetime
     mint: Callable[[], str]
     happened: tuple[Happening, ...] = ()
+    trouble: Rejected | None = None
+    """A write that was refused: what the status is to say, instead of trying again at once."""
 
 
-def readiness(client: OAuthClient) -> tuple[Said, ...]:
+def own_record(view: ClientView) -> ClientRecord | None:
+    """The record, if it is this very client's: one of an earlier client of the same name hands down nothing."""
+    return view.record if view.record and view.record.uid == view.client.uid else None
+
+
+def readiness(client: OAuthClient, now: datetime) -> tuple[Said, ...]:
     if client.spec.disabled:
         return stalled(Rejected("Disabled", "spec.disabled is true: the issuer refuses this client"))
-    return ready("Provisioned", f"Secret {client.secret_name} holds a credential that the issuer accepts")
+    message = f"Secret {client.secret_name} holds a credential that the issuer accepts"
+    revoked_before = client.spec.rotation.revoked_before
+    if revoked_before and now < revoked_before:
+        message += f"; revokedBefore lies ahead and takes effect at {revoked_before:%FT%TZ}"
+    return ready("Provisioned", message)
 
 
 def client_status(
@@ -118,7 +129,7 @@ def _lack(view: ClientView, asked: Asked, access: Access) -> str:
     scopes = ", ".join(access.missing)
     if namespace == client.namespace:
         server = view.servers.get(asked.resource_server)
-        if server is None or not server.uid:
+        if server is None:
             return f"No ResourceServer {name} is served in this namespace: apply one that declares {scopes}."
         return f"ResourceServer {name} does not declare {scopes}: add it to its spec.scopes."
     return (
@@ -135,10 +146,12 @@ def _due(
     resolved: list[tuple[Asked, Access]],
 ) -> datetime | None:
     rotation = view.client.spec.rotation
-    return soonest(
+    instants = (
         current.issue_time + rotation.every if current and not rotation.suspend else None,
         *(c.expiration_time for c in (record.credentials if record else ())),
         _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
         *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
+        rotation.revoked_before,
     )
+    return soonest(*(t for t in instants if t and view.now < t))

@@ -5,14 +5,16 @@ from datetime import datetime
 from typing import Final
 
 from scopewright.core.access import asked_by, default_audience
-from scopewright.core.client_status import ClientView, client_status, readiness
+from scopewright.core.client_status import ClientView, client_status, own_record, readiness
 from scopewright.core.credentials import (
     SECRET_TYPE,
     Cause,
     Standing,
     cause_for_new,
-    heals_after,
+    heals,
     landed,
+    may_heal,
+    revoked_before,
     rotate_value,
     settled,
     standing,
@@ -28,6 +30,7 @@ from scopewright.core.objects import (
     SEAL_ANNOTATION,
     Deletion,
     Desired,
+    Existing,
     Kept,
     Owner,
     Ref,
@@ -37,8 +40,11 @@ from scopewright.core.objects import (
 )
 from scopewright.core.plan import NOTHING, Happening, Plan, stalled
 from scopewright.core.records import (
+    CLIENT_PREFIX,
     CLIENT_TYPE,
     ENTRY,
+    KEY_PREFIX,
+    SEAL_KEY_NAME,
     ClientRecord,
     Credential,
     client_record_name,
@@ -54,9 +60,11 @@ def plan_client(view: ClientView) -> Plan:
     meta = view.client.metadata
     if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
         return NOTHING
-    record = view.record if view.record and view.record.uid == view.client.uid else None
-    found = standing(view.secret, view.client, record, view.seal_key, view.config.issuer)
-    current = landed(record, view.secret, view.now) if found in (Standing.SEALED, Standing.EDITED) else None
+    record = own_record(view)
+    found = _standing(view, view.secret, record)
+    current = landed(record, view.secret) if found in (Standing.SEALED, Standing.EDITED) else None
+    if view.trouble:
+        return client_status(view, record, current, stalled(view.trouble))
     try:
         step = _step(view, record, current, found)
     except Rejected as why:
@@ -64,13 +72,16 @@ def plan_client(view: ClientView) -> Plan:
         return held if held.writes else client_status(view, record, current, stalled(why))
     if step.writes:
         return step
-    return client_status(view, record, current, readiness(view.client))
+    return client_status(view, record, current, readiness(view.client, view.now))
 
 
 def _step(view: ClientView, record: ClientRecord | None, current: Credential | None, found: Standing) -> Plan:
     """The next writes: none when everything is as it should be."""
     if view.client.spec.authentication.method not in SERVED_METHODS:
         raise Rejected("MethodNotServed", f"this release serves {', '.join(SERVED_METHODS)}: choose it")
+    if _is_reserved(view):
+        message = f"Secret {view.client.secret_name} is ours by name: choose another spec.credentials.secretName"
+        raise Rejected("SecretConflict", message)
     if found is Standing.FOREIGN:
         raise Rejected(
             "SecretConflict",
@@ -88,30 +99,36 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
     return Plan((*kept, *_secret_drift(view, current), *_former_secrets(view, record)))
 
 
+def _is_reserved(view: ClientView) -> bool:
+    """In the issuer's own namespace, a Secret of a record's name would stand in the way of that record."""
+    name = view.client.secret_name
+    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name == SEAL_KEY_NAME
+    return prefixed and view.client.namespace == view.config.namespace
+
+
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
 
 
 def _adoptable(view: ClientView) -> Credential | None:
-    """The credential of a restored Secret, unless it was revoked meanwhile."""
+    """The credential of a restored Secret, unless it was revoked meanwhile; never what stands there for all to know."""
     if view.secret is None:
         return None
     names = view.client.spec.credentials.keys
     sha256 = view.secret.entries.get(names.client_secret) or view.secret.entries.get("client_secret")
     issued = _instant(view.secret.annotations.get(ISSUE_TIME_ANNOTATION, ""))
-    revoked_before = view.client.spec.rotation.revoked_before
-    if sha256 is None or issued is None or (revoked_before and issued < revoked_before):
+    before = revoked_before(view.client, view.now)
+    public = {digest(value) for value in _entries(view, b"").values() if isinstance(value, bytes)}
+    if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None
-    return Credential(sha256, issued)
+    return Credential(sha256, issued, rotate=rotate_value(view.client))
 
 
 def _issue(view: ClientView, record: ClientRecord | None, current: Credential | None, cause: Cause) -> Plan:
-    heals = heals_after(record, cause, view.now)
+    may_heal(record, cause, view.now)
     secret = view.mint()
-    new = Credential(digest(secret), view.now)
-    old = _live(view, record, current)
-    written = replace(
-        _record(view, record, with_new(old, new, current, view.now)), heals=heals, rotate=rotate_value(view.client)
-    )
+    new = Credential(digest(secret), view.now, rotate=rotate_value(view.client), heal=cause.heal)
+    credentials = with_new(_live(view, record, current), new, current, view.now)
+    written = _record(view, record, credentials, current)
     return Plan(
         (_record_write(view, written), _secret_write(view, new, secret.encode())),
         happenings=(Happening(cause.reason, cause.message, warning=cause.heal),),
@@ -119,20 +136,28 @@ def _issue(view: ClientView, record: ClientRecord | None, current: Credential | 
 
 
 def _held_back(view: ClientView, record: ClientRecord | None, current: Credential | None) -> Plan:
-    """The record's own upkeep, which no trouble with the Secret may stop: what is revoked, disabled, asked no more."""
-    if record is None:
+    """The record's own upkeep, which no trouble with the Secret may stop: what is revoked, disabled, asked no more.
+
+    A predecessor's record is emptied: its hashes must not work for whoever has its name now.
+    """
+    if view.record is None:
         return NOTHING
-    write = _record_write(view, _record(view, record, _live(view, record, current)))
+    write = _record_write(view, _record(view, record, _live(view, record, current), current))
     return NOTHING if in_place(write) else Plan((write,))
 
 
 def _live(view: ClientView, record: ClientRecord | None, current: Credential | None) -> tuple[Credential, ...]:
-    rotation = view.client.spec.rotation
     credentials = record.credentials if record else ()
-    return settled(credentials, current, rotation.revoked_before, rotation.overlap, view.now)
+    overlap = view.client.spec.rotation.overlap
+    return settled(credentials, current, revoked_before(view.client, view.now), overlap, view.now)
 
 
-def _record(view: ClientView, record: ClientRecord | None, credentials: tuple[Credential, ...]) -> ClientRecord:
+def _record(
+    view: ClientView,
+    record: ClientRecord | None,
+    credentials: tuple[Credential, ...],
+    current: Credential | None = None,
+) -> ClientRecord:
     spec = view.client.spec
     return ClientRecord(
         namespace=view.client.namespace,
@@ -144,8 +169,7 @@ def _record(view: ClientView, record: ClientRecord | None, credentials: tuple[Cr
         credentials=credentials,
         access=asked_by(view.client),
         secret_name=view.client.secret_name,
-        rotate=record.rotate if record else rotate_value(view.client),
-        heals=record.heals if record else (),
+        heals=heals(record, current, view.now) if record else (),
     )
 
 
@@ -211,7 +235,12 @@ def _secret_drift(view: ClientView, current: Credential) -> tuple[Write, ...]:
 def _former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
     """Secrets under an earlier `secretName`, once nothing they hold is accepted any more."""
     accepted = {c.sha256 for c in record.credentials if c.accepted_at(view.now)}
-    return tuple(Deletion(s) for s in view.former_secrets if not accepted & set(s.entries.values()))
+    ours = [s for s in view.former_secrets if _standing(view, s, record) is Standing.SEALED]
+    return tuple(Deletion(s) for s in ours if not accepted & set(s.entries.values()))
+
+
+def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> Standing:
+    return standing(secret, view.client, record, view.seal_key, view.config.issuer)
 
 
 def _instant(text: str) -> datetime | None:

@@ -4,14 +4,14 @@ A rotation is three writes, and a crash between any two of them leaves the clien
 record, then the Secret changes, then the old hash gets its expiry.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
 from scopewright.api import OAuthClient, format_duration
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import ISSUE_TIME_ANNOTATION, SEAL_ANNOTATION, Existing
+from scopewright.core.objects import ISSUE_TIME_ANNOTATION, ROTATE_ANNOTATION, SEAL_ANNOTATION, Existing
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
 
@@ -53,7 +53,7 @@ def standing(
     return Standing.EDITED if owned and record and record.credentials else Standing.FOREIGN
 
 
-def landed(record: ClientRecord | None, existing: Existing | None, now: datetime) -> Credential | None:
+def landed(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
     """The credential that the Secret holds and the record accepts without an end: the current one."""
     if record is None or existing is None:
         return None
@@ -64,7 +64,7 @@ def landed(record: ClientRecord | None, existing: Existing | None, now: datetime
 def settled(
     credentials: tuple[Credential, ...],
     current: Credential | None,
-    revoked_before: datetime | None,
+    before: datetime | None,
     overlap: timedelta,
     now: datetime,
 ) -> tuple[Credential, ...]:
@@ -72,14 +72,12 @@ def settled(
 
     The overlap counts from now, which is after the Secret's write was seen: later than it happened, never earlier.
     """
-    kept: list[Credential] = []
-    for c in credentials:
-        if (revoked_before and c.issue_time < revoked_before) or not c.accepted_at(now):
-            continue
-        if current and c.expiration_time is None and c.issue_time < current.issue_time:
-            c = Credential(c.sha256, c.issue_time, now + overlap)
-        kept.append(c)
-    return tuple(kept)
+    replaced = credentials[: credentials.index(current)] if current else ()
+    return tuple(
+        replace(c, expiration_time=now + overlap) if c in replaced and c.expiration_time is None else c
+        for c in credentials
+        if c.accepted_at(now) and not (before and c.issue_time < before)
+    )
 
 
 def with_new(
@@ -88,6 +86,7 @@ def with_new(
     """`new` beside the others, at most four in all. The current one always stays: the Secret holds it until it changes.
 
     What makes room is a hash that never reached a Secret, once its write can no longer arrive; else what expires first.
+    While no Secret tells which one it held, that is turned round: any but the latest may be what Pods hold.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
@@ -95,7 +94,7 @@ def with_new(
             c for c in others if c != current and c.expiration_time is None and c.issue_time + UNLANDED_GRACE < now
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
-        room = unlanded or ending
+        room = [*unlanded, *ending] if current else [*ending, *reversed(unlanded)]
         if not room:
             raise Unavailable("four credentials are on their way already: waiting for one to arrive", retry_after=5)
         others.remove(room[0])
@@ -115,38 +114,47 @@ def cause_for_new(
     client: OAuthClient, record: ClientRecord | None, current: Credential | None, found: Standing, now: datetime
 ) -> Cause | None:
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
-    rotation = client.spec.rotation
+    rotation, before = client.spec.rotation, revoked_before(client, now)
     if record is None or not record.credentials:
         return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}")
+    known = (current,) if current else record.credentials
+    if before and all(c.issue_time < before for c in known):
+        return Cause("CredentialRevoked", f"credentials issued before {before:%FT%TZ} are revoked")
+    if current is None and record.secret_name != client.secret_name:
+        return Cause("CredentialMoved", f"the credential moves to Secret {client.secret_name}")
     if current is None:
-        if rotation.revoked_before and all(c.issue_time < rotation.revoked_before for c in record.credentials):
-            return Cause("CredentialRevoked", f"credentials issued before {rotation.revoked_before:%FT%TZ} are revoked")
-        if record.secret_name != client.secret_name:
-            return Cause("CredentialMoved", f"the credential moves to Secret {client.secret_name}")
         what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", heal=True)
-    if rotation.revoked_before and current.issue_time < rotation.revoked_before:
-        return Cause("CredentialRevoked", f"credentials issued before {rotation.revoked_before:%FT%TZ} are revoked")
-    if rotate_value(client) not in ("", record.rotate):
+    if rotate_value(client) not in ("", current.rotate):
         return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
     if not rotation.suspend and now >= current.issue_time + rotation.every:
         return Cause("CredentialRotated", f"it was {format_duration(rotation.every)} old")
     return None
 
 
+def revoked_before(client: OAuthClient, now: datetime) -> datetime | None:
+    """`spec.rotation.revokedBefore`, once that instant has come: what is made before it would be revoked by it."""
+    before = client.spec.rotation.revoked_before
+    return before if before and before <= now else None
+
+
 def rotate_value(client: OAuthClient) -> str:
-    return client.metadata.annotations.get("scopewright.dev/rotate", "")
+    return client.metadata.annotations.get(ROTATE_ANNOTATION, "")
 
 
-def heals_after(record: ClientRecord | None, cause: Cause, now: datetime) -> tuple[datetime, ...]:
-    """The heals of the last hour with this one, or `Rejected`: two controllers must not fight for ever."""
-    recent = tuple(t for t in (record.heals if record else ()) if now - t < HEAL_WINDOW)
-    if not cause.heal:
-        return recent
+def heals(record: ClientRecord, current: Credential | None, now: datetime) -> tuple[datetime, ...]:
+    """When the last hour's heals were made. One counts once its credential has reached the Secret."""
+    recent = tuple(t for t in record.heals if now - t < HEAL_WINDOW)
+    healed = current is not None and current.heal and now - current.issue_time < HEAL_WINDOW
+    return (*recent, current.issue_time) if current and healed and current.issue_time not in recent else recent
+
+
+def may_heal(record: ClientRecord | None, cause: Cause, now: datetime) -> None:
+    """`Rejected` after three heals within an hour: two controllers must not fight for ever."""
+    recent = heals(record, None, now) if record and cause.heal else ()
     if len(recent) >= MAX_HEALS:
         raise Rejected(
             "HealingLimited",
             f"{cause.message}, and so {MAX_HEALS} times within an hour: find out what edits or deletes it; "
             f"healing goes on at {min(recent) + HEAL_WINDOW:%FT%TZ}",
         )
-    return (*recent, now)

@@ -114,7 +114,8 @@ def _granted_to(view: GrantView) -> int:
         return 0
     granted = granted_by(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
     key = f"{view.grant.namespace}/{view.grant.spec.resource_server}"
-    return sum(1 for client in view.clients if _gives(granted, key, client))
+    others = (client for client in view.clients if client.namespace != view.grant.namespace)
+    return sum(1 for client in others if _gives(granted, key, client))
 
 
 def _gives(granted: Granted, key: str, client: OAuthClient) -> bool:

@@ -68,7 +68,10 @@ def state(record: KeyRecord, among: tuple[KeyRecord, ...], now: datetime) -> Key
 def successor_due(records: tuple[KeyRecord, ...], timing: Timing) -> datetime | None:
     """When the next key must be published in order to sign when the newest one has signed for `every`.
 
-    None while the newest is not published itself.
+    None while the newest is not published itself. What `every` was when it was made holds, if that was less: the key
+    ends then, and the outage budget is there for outages.
     """
     newest = max(records, key=lambda r: r.creation_time)
-    return newest.signing_start_time + timing.every - timing.lead if newest.signing_start_time else None
+    if newest.signing_start_time is None or newest.signing_end_time is None:
+        return None
+    return min(newest.signing_start_time + timing.every, newest.signing_end_time - timing.outage) - timing.lead

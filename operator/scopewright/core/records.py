@@ -10,7 +10,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
-from pydantic import AliasGenerator, AwareDatetime, ConfigDict, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import (
+    AliasGenerator,
+    AwareDatetime,
+    ConfigDict,
+    PlainSerializer,
+    TypeAdapter,
+    ValidationError,
+)
 from pydantic.alias_generators import to_camel
 
 from scopewright.core.failures import Rejected
@@ -23,8 +30,12 @@ SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
-"""On ConfigMaps, which have no type: `resource-server` or `issuer`. It selects; the name and the content prove."""
+"""On ConfigMaps, which have no type: `resource-server`, `audience` or `issuer`. It selects; name and content prove."""
 
+CLIENT_PREFIX: Final = "client."
+SERVER_PREFIX: Final = "resourceserver."
+AUDIENCE_PREFIX: Final = "audience."
+KEY_PREFIX: Final = "signingkey."
 ISSUER_NAME: Final = "scopewright-issuer"
 SEAL_KEY_NAME: Final = "scopewright-seal"
 
@@ -51,6 +62,10 @@ class Credential:
     sha256: str
     issue_time: Instant
     expiration_time: Instant | None = None
+    rotate: str = ""
+    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
+    heal: bool = False
+    """It was made because the Secret was edited or gone."""
 
     def accepted_at(self, now: datetime) -> bool:
         return self.expiration_time is None or now < self.expiration_time
@@ -79,12 +94,11 @@ class ClientRecord:
     grant_types: tuple[str, ...] = ("client_credentials",)
     disabled: bool = False
     credentials: tuple[Credential, ...] = ()
+    """In the order in which they were made, whatever the clocks said."""
     access: tuple[Asked, ...] = ()
     secret_name: str = ""
-    rotate: str = ""
-    """The value of the annotation `scopewright.dev/rotate` that was acted on last."""
     heals: tuple[Instant, ...] = ()
-    """When credentials were made because a Secret was edited or gone, within the last hour."""
+    """When the credentials were made that healed a Secret within the last hour."""
     version: Literal[1] = 1
 
     @property
@@ -109,8 +123,7 @@ class Granted:
 class ResourceServerRecord:
     """What an API declares and its owner grants. `lifetime` is in seconds.
 
-    Without `uid` the ResourceServer is gone and only its claim on `audience` is left; without `audience` the issuer
-    serves nothing for it. `held` are the audiences it had before: nobody else may claim them.
+    Without `audience` the issuer serves nothing for it.
     """
 
     __pydantic_config__ = _CONFIG
@@ -119,13 +132,28 @@ class ResourceServerRecord:
     name: str
     uid: str
     audience: str
-    held: tuple[str, ...] = ()
     scopes: tuple[str, ...] = ()
     served_by: tuple[str, ...] = ()
     lifetime: int = 600
     signing_key: str = "default"
     scopes_list_claim: bool = False
     grants: tuple[Granted, ...] = ()
+    version: Literal[1] = 1
+
+    @property
+    def key(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class AudienceClaim:
+    """Whose an audience of one's own choosing is. Made once, and there until the platform releases it."""
+
+    __pydantic_config__ = _CONFIG
+
+    audience: str
+    namespace: str
+    name: str
     version: Literal[1] = 1
 
     @property
@@ -180,11 +208,11 @@ class IssuerRecord:
     version: Literal[1] = 1
 
 
-Record = ClientRecord | ResourceServerRecord | KeyRecord | IssuerRecord
-R = TypeVar("R", ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord)
+Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | IssuerRecord
+R = TypeVar("R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, IssuerRecord)
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord)
+    kind: TypeAdapter(kind) for kind in (ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, IssuerRecord)
 }
 
 
@@ -205,13 +233,18 @@ def decode(kind: type[R], data: bytes) -> R:
 
 def client_record_name(namespace: str, name: str) -> str:
     """Unique, because neither a namespace nor a client's name has a dot in it."""
-    return f"client.{namespace}.{name}"
+    return f"{CLIENT_PREFIX}{namespace}.{name}"
 
 
 def resource_server_record_name(namespace: str, name: str) -> str:
-    return f"resourceserver.{namespace}.{name}"
+    return f"{SERVER_PREFIX}{namespace}.{name}"
+
+
+def audience_claim_name(audience: str) -> str:
+    """One name an audience: who creates it first has it, and everybody else's creation fails."""
+    return f"{AUDIENCE_PREFIX}{hashlib.sha256(audience.encode()).hexdigest()[:32]}"
 
 
 def key_record_name(kid: str) -> str:
     """A `kid` is case-sensitive, an object's name is not: hence the hash."""
-    return f"signingkey.{hashlib.sha256(kid.encode()).hexdigest()[:32]}"
+    return f"{KEY_PREFIX}{hashlib.sha256(kid.encode()).hexdigest()[:32]}"

@@ -1,17 +1,18 @@
-"""The plan for one ResourceServer: its record, which is the claim on its audience too, and its status."""
+"""The plan for one ResourceServer: the claim on its audience, its record, its status."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
 from scopewright.api import ResourceServer, ScopeGrant
 from scopewright.api.resourceserver import ResourceServerStatus
+from scopewright.core.access import default_audience
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, granted_by, in_force
-from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref, Write, in_place
 from scopewright.core.plan import (
     NOTHING,
     Happening,
@@ -28,21 +29,24 @@ from scopewright.core.plan import (
 from scopewright.core.records import (
     ENTRY,
     RECORD_LABEL,
+    AudienceClaim,
     Granted,
     ResourceServerRecord,
+    audience_claim_name,
     encode,
     resource_server_record_name,
 )
 
-MAX_HELD: Final = 16
+MAX_CLAIMS: Final = 16
+"""Audiences that one ResourceServer may ever claim, before the platform releases some."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
     """All that the plan for one resource server depends on.
 
-    `claims` maps every audience that a record holds to `<namespace>/<name>`; `signing` are the SigningKeys that have
-    a key which signs now.
+    `claims` maps every audience that was claimed to `<namespace>/<name>`; `signing` are the SigningKeys that have a key
+    which signs now.
     """
 
     server: ResourceServer
@@ -55,6 +59,12 @@ class ServerView:
     config: Config
     now: datetime
     happened: tuple[Happening, ...] = ()
+    trouble: Rejected | None = None
+    """A write that was refused: what the status is to say, instead of trying again at once."""
+
+    @property
+    def key(self) -> str:
+        return f"{self.server.namespace}/{self.server.name}"
 
 
 def plan_server(view: ServerView) -> Plan:
@@ -62,18 +72,29 @@ def plan_server(view: ServerView) -> Plan:
     if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
         return NOTHING
     audience, refusal = _audience(view)
-    if audience or view.record:
-        write = _written(_record(view, audience), view.record_object, view.config)
-        if not in_place(write):
-            return Plan((write,))
+    if view.trouble:
+        return _status(view, audience, stalled(view.trouble))
+    record = _record_write(view, audience)
+    if (audience or view.record) and not in_place(record):
+        return Plan((*_claim(view, audience), record))
     return _status(view, audience, _said(view, refusal))
 
 
-def plan_server_gone(record: ResourceServerRecord, existing: Existing, config: Config) -> Plan:
-    """Nothing is served any more; the claim on the audience stays until the platform deletes the record."""
-    tombstone = replace(record, uid="", scopes=(), served_by=(), grants=())
-    write = _written(tombstone, existing, config)
-    return NOTHING if in_place(write) else Plan((write,))
+def _claim(view: ServerView, audience: str) -> tuple[Write, ...]:
+    """The claim, made before the record that serves the audience. It outlives the ResourceServer, and is only created:
+    of two that claim at once, or of a leader that is none any more, the second one's creation fails.
+    """
+    own = default_audience(view.server.namespace, view.server.name)
+    if audience in ("", own) or audience in view.claims:
+        return ()
+    claim = AudienceClaim(audience, view.server.namespace, view.server.name)
+    return (
+        Desired(
+            ref=Ref("ConfigMap", view.config.namespace, audience_claim_name(audience)),
+            entries={ENTRY: encode(claim)},
+            labels={MANAGED_BY: MANAGER, RECORD_LABEL: "audience"},
+        ),
+    )
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
@@ -88,27 +109,20 @@ def _audience(view: ServerView) -> tuple[str, Rejected | None]:
 
 def _check(view: ServerView, audience: str) -> None:
     check_audience(audience, view.server.namespace, view.server.name, view.config)
-    check_claim(audience, f"{view.server.namespace}/{view.server.name}", view.claims)
-    if len(_held(view, audience)) > MAX_HELD:
-        message = f"it has held {MAX_HELD} audiences already: ask the platform team to release some of them"
+    check_claim(audience, view.key, view.claims)
+    if audience not in view.claims and sum(1 for key in view.claims.values() if key == view.key) >= MAX_CLAIMS:
+        message = f"it has claimed {MAX_CLAIMS} audiences already: ask the platform team to release some of them"
         raise Rejected("AudienceNotAllowed", message)
 
 
 def _still_allowed(view: ServerView) -> str:
-    if view.record is None or not view.record.audience:
+    if view.record is None or not view.record.audience or view.record.uid != view.server.uid:
         return ""
     try:
         _check(view, view.record.audience)
     except Rejected:
         return ""
     return view.record.audience
-
-
-def _held(view: ServerView, audience: str) -> tuple[str, ...]:
-    if view.record is None:
-        return ()
-    before = (*view.record.held, view.record.audience)
-    return tuple(dict.fromkeys(a for a in before if a and a != audience))
 
 
 def _record(view: ServerView, audience: str) -> ResourceServerRecord:
@@ -121,7 +135,6 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         name=view.server.name,
         uid=view.server.uid,
         audience=audience,
-        held=_held(view, audience),
         scopes=declared,
         served_by=tuple(f"{view.server.namespace}.{client}" for client in spec.served_by),
         lifetime=int(lifetime.total_seconds()),
@@ -141,12 +154,13 @@ def encode_granted(granted: Granted) -> tuple[object, ...]:
     return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
 
 
-def _written(record: ResourceServerRecord, existing: Existing | None, config: Config) -> Desired:
+def _record_write(view: ServerView, audience: str) -> Desired:
+    record = _record(view, audience)
     return Desired(
-        ref=Ref("ConfigMap", config.namespace, resource_server_record_name(record.namespace, record.name)),
+        ref=Ref("ConfigMap", view.config.namespace, resource_server_record_name(record.namespace, record.name)),
         entries={ENTRY: encode(record)},
         labels={MANAGED_BY: MANAGER, RECORD_LABEL: "resource-server"},
-        replaces=existing,
+        replaces=view.record_object,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
@@ -37,8 +37,12 @@ from scopewright.core.plan import (
     with_history,
 )
 from scopewright.core.records import (
+    AUDIENCE_PREFIX,
     ENTRY,
+    ISSUER_NAME,
     PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SERVER_PREFIX,
     SIGNING_KEY_TYPE,
     KeyRecord,
     encode,
@@ -53,7 +57,7 @@ class FreshKey:
     """A new key pair: the public JWK with `kid`, `alg` and `use`, and the private key as PKCS#8 PEM."""
 
     jwk: dict[str, str]
-    pem: bytes
+    pem: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,8 @@ class SigningView:
     now: datetime
     make_key: Callable[[str], FreshKey]
     happened: tuple[Happening, ...] = ()
+    trouble: Rejected | None = None
+    """A write that was refused: what the status is to say, instead of trying again at once."""
 
     @property
     def own(self) -> tuple[HeldKey, ...]:
@@ -92,20 +98,23 @@ def plan_signing_key(view: SigningView) -> Plan:
     key = view.key
     if key and (key.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or key.metadata.deletion_timestamp):
         return NOTHING
+    if view.trouble:
+        return _status(view, stalled(view.trouble))
     try:
         step = _step(view)
     except Rejected as why:
         return _status(view, stalled(why))
     if step.writes:
         return step
+    if key is None:
+        return Plan(due=_due(view))
     return _status(view, _said(view))
 
 
 def config_map_of(view: SigningView) -> str | None:
-    """The ConfigMap that publishes this SigningKey; a deleted one's keys stay where they are."""
-    if view.key:
-        return view.key.spec.jwks.config_map_name
-    return next((k.record.config_map for k in view.own), None)
+    """The ConfigMap that publishes this SigningKey: where its keys are, else where its first one shall be."""
+    declared = view.key.spec.jwks.config_map_name if view.key else None
+    return next((k.record.config_map for k in view.own), declared)
 
 
 def _step(view: SigningView) -> Plan:
@@ -122,7 +131,7 @@ def _step(view: SigningView) -> Plan:
 
 def _revocations(view: SigningView) -> tuple[Write, ...]:
     before = view.key.spec.revoked_before if view.key else None
-    if before is None:
+    if before is None or view.now < before:
         return ()
     old = [k for k in view.own if k.record.creation_time < before and k.record.revoked_time is None]
     return tuple(_rewrite(k, revoked(k.record, view.now), private=False) for k in old)
@@ -160,7 +169,7 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         kid=fresh.jwk["kid"],
         signing_key=view.name,
         algorithm=algorithm,
-        config_map=key.spec.jwks.config_map_name,
+        config_map=config_map_of(view) or key.spec.jwks.config_map_name,
         jwk=fresh.jwk,
         creation_time=view.now,
         at_once=at_once,
@@ -195,8 +204,8 @@ def _publication(view: SigningView) -> tuple[Write, ...]:
     name = config_map_of(view)
     if name is None:
         return ()
-    if view.jwks and view.jwks.labels.get(MANAGED_BY) != MANAGER and set(view.jwks.entries) != {JWKS_ENTRY}:
-        message = f"ConfigMap {name} is not ours: delete it, or choose another spec.jwks.configMapName"
+    if _is_reserved(name) or (view.jwks and not _publishes(view.jwks)):
+        message = f"ConfigMap {name} is not for a JWKS: delete it, or choose another spec.jwks.configMapName"
         raise Rejected("ConfigMapConflict", message)
     write = Desired(
         ref=Ref("ConfigMap", view.config.namespace, name),
@@ -207,8 +216,20 @@ def _publication(view: SigningView) -> tuple[Write, ...]:
     return () if in_place(write) else (write,)
 
 
+def _is_reserved(name: str) -> bool:
+    """A JWKS of a record's name would stand in the way of that record."""
+    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name == ISSUER_NAME
+
+
+def _publishes(existing: Existing) -> bool:
+    """Whether it is a JWKS of ours: one that lost its label, or was edited, still is."""
+    if RECORD_LABEL in existing.labels:
+        return False
+    return existing.labels.get(MANAGED_BY) == MANAGER or set(existing.entries) == {JWKS_ENTRY}
+
+
 def _instants(view: SigningView) -> tuple[Write, ...]:
-    """The three instants of each key that the JWKS now holds for the first time; a longer promise where one is due."""
+    """The three instants of each key that the JWKS now holds for the first time."""
     if view.key is None:
         return ()
     timing = Timing.of(view.key, view.config)
@@ -231,11 +252,14 @@ def _rewrite(key: HeldKey, record: KeyRecord, *, private: bool) -> Desired:
 
 def _removals(view: SigningView) -> tuple[Write, ...]:
     """Records of keys that no valid token can name any more; a revoked one stays as long as it would have verified."""
-    return tuple(
-        Deletion(k.existing)
-        for k in view.own
-        if k.record.verification_end_time and view.now >= k.record.verification_end_time
-    )
+    return tuple(Deletion(k.existing) for k in view.own if _is_over(k.record, view.now))
+
+
+def _is_over(record: KeyRecord, now: datetime) -> bool:
+    """One that was revoked before it was ever published has signed nothing."""
+    if record.verification_end_time is None:
+        return record.revoked_time is not None
+    return now >= record.verification_end_time
 
 
 def _has_future(record: KeyRecord, now: datetime) -> bool:
@@ -243,6 +267,9 @@ def _has_future(record: KeyRecord, now: datetime) -> bool:
 
 
 def _said(view: SigningView) -> tuple[Said, ...]:
+    if view.key and (name := config_map_of(view)) != view.key.spec.jwks.config_map_name:
+        message = f"its keys are published in ConfigMap {name}: set spec.jwks.configMapName back to that"
+        return stalled(Rejected("ConfigMapFixed", message))
     signing = active(view.usable, view.now)
     if signing:
         return ready("Signing", f"key {signing.kid} signs")
@@ -252,7 +279,7 @@ def _said(view: SigningView) -> tuple[Said, ...]:
 
 def _status(view: SigningView, said: tuple[Said, ...]) -> Plan:
     if view.key is None:
-        return Plan(due=_due(view))
+        return NOTHING
     previous, generation = view.key.status, view.key.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
@@ -283,7 +310,8 @@ def _due(view: SigningView) -> datetime | None:
         if t and view.now < t
     ]
     successor = successor_due(view.usable, Timing.of(view.key, view.config)) if view.key and view.usable else None
-    return soonest(*ahead, successor)
+    revocation = view.key.spec.revoked_before if view.key else None
+    return soonest(*ahead, successor, revocation if revocation and view.now < revocation else None)
 
 
 __all__ = ["FreshKey", "HeldKey", "KeyState", "SigningView", "config_map_of", "jwks", "plan_signing_key"]

@@ -1,7 +1,7 @@
 """Where objects live: a Kubernetes API server, or a directory, behind one small interface."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
@@ -27,7 +27,7 @@ class Change:
     """An object of the selection is there (or `gone`). `entries` are handed over once and kept by nobody here."""
 
     existing: Existing
-    entries: Entries
+    entries: Entries = field(repr=False)
     gone: bool = False
 
 

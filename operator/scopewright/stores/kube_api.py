@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -143,7 +144,16 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
         ) from None
     configuration.connection_pool_maxsize = 64
     configuration.retries = None
+    # Left to itself, aiohttp asks the environment for proxies and reads ~/.netrc in a thread for each single request.
+    configuration.client_session_kwargs = {"trust_env": False}
+    configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
     return Api(ApiClient(configuration))
+
+
+def _proxy_for(host: str) -> str | None:
+    """The proxy that the environment names for the API server: HTTPS_PROXY, unless NO_PROXY excepts it."""
+    parts = urlsplit(host)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:

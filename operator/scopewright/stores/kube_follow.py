@@ -29,13 +29,14 @@ async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snaps
         try:
             if not version:
                 refs: set[Ref] = set()
-                async for raw, at in _list(api, path, selector):
-                    version = at
+                listed = ""
+                async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last one counts)
                     if raw is not None:
                         change = _change(selection, raw)
                         refs.add(change.existing.ref)
                         yield change
-                yield Snapshot(frozenset(refs), version)
+                yield Snapshot(frozenset(refs), listed)
+                version = listed  # only now: a list that broke off begins anew
             async for event in api.watch(path, _watch_query(selector, version)):
                 pause = FIRST_PAUSE
                 version = event["object"]["metadata"]["resourceVersion"]

@@ -47,7 +47,8 @@ def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:
         "annotations": {**(was.get("annotations") or {}), **desired.annotations},
     }
     if desired.owner:
-        meta["ownerReferences"] = [_owner_reference(desired.owner)]
+        others = [o for o in was.get("ownerReferences") or () if o["uid"] != desired.owner.uid]
+        meta["ownerReferences"] = [*others, _owner_reference(desired.owner, controls=not others)]
     body: dict[str, Any] = {"apiVersion": "v1", "kind": desired.ref.kind, "metadata": meta}
     values = {name: _value(value, desired, live) for name, value in desired.entries.items()}
     if desired.ref.kind == "Secret":
@@ -82,12 +83,12 @@ def _decoded(value: str | None) -> bytes:
         return b""
 
 
-def _owner_reference(owner: Owner) -> dict[str, Any]:
+def _owner_reference(owner: Owner, *, controls: bool) -> dict[str, Any]:
     return {
         "apiVersion": API_VERSION,
         "kind": owner.kind,
         "name": owner.name,
         "uid": owner.uid,
-        "controller": True,
+        "controller": controls,
         "blockOwnerDeletion": False,
     }

@@ -1,0 +1,112 @@
+"""The level, gathered for one key: everything that its plan depends on, and nothing else."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.world import Declared, World
+from scopewright.core.access import asked_by
+from scopewright.core.client_status import ClientView
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.grants import GrantView
+from scopewright.core.keys import active
+from scopewright.core.objects import Ref
+from scopewright.core.plan import Happening
+from scopewright.core.servers import ServerView
+from scopewright.core.signing import FreshKey, SigningView, config_map_of
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the core is not allowed to have by itself: time, and randomness."""
+
+    clock: Callable[[], datetime]
+    mint: Callable[[], str]
+    make_key: Callable[[str], FreshKey]
+
+
+@dataclass(frozen=True, slots=True)
+class SoFar:
+    """What became of a reconciliation until now: what its writes brought about, and a write that was refused."""
+
+    happened: tuple[Happening, ...] = ()
+    trouble: Rejected | None = None
+
+
+class Views:
+    """Of the world as it is known this moment."""
+
+    def __init__(self, world: World, config: Config, sources: Sources) -> None:
+        self._world = world
+        self._config = config
+        self._sources = sources
+        self.seal_key = b""
+
+    def of_client(self, client: OAuthClient, so_far: SoFar) -> ClientView:
+        world, owned = self._world, self._world.owned
+        at = world.record_of_client(client.namespace, client.name)
+        secret = Ref("Secret", client.namespace, client.secret_name)
+        asked = {a.resource_server for a in asked_by(client)}
+        return ClientView(
+            client=client,
+            record=owned.clients.get(at),
+            record_object=owned.objects.get(at),
+            secret=owned.objects.get(secret),
+            former_secrets=tuple(s for s in owned.belonging_to(client.uid) if s.ref != secret),
+            servers={key: owned.servers[key] for key in asked if key in owned.servers},
+            seal_key=self.seal_key,
+            config=self._config,
+            now=self._sources.clock(),
+            mint=self._sources.mint,
+            happened=so_far.happened,
+            trouble=so_far.trouble,
+        )
+
+    def of_server(self, server: ResourceServer, so_far: SoFar) -> ServerView:
+        owned, key, now = self._world.owned, f"{server.namespace}/{server.name}", self._sources.clock()
+        at = self._world.record_of_server(server.namespace, server.name)
+        records = owned.key_records()
+        names = {r.signing_key for r in records}
+        return ServerView(
+            server=server,
+            record=owned.servers.get(key),
+            record_object=owned.objects.get(at),
+            grants=self._world.grants_on(key),
+            namespaces=self._world.namespaces,
+            claims=owned.claims,
+            signing=frozenset(n for n in names if active(tuple(r for r in records if r.signing_key == n), now)),
+            config=self._config,
+            now=now,
+            happened=so_far.happened,
+            trouble=so_far.trouble,
+        )
+
+    def of_grant(self, grant: ScopeGrant, so_far: SoFar) -> GrantView:
+        server = self._world.get(ResourceServer, grant.namespace, grant.spec.resource_server)
+        return GrantView(
+            grant=grant,
+            server=server,
+            clients=self._world.clients_asking(f"{grant.namespace}/{grant.spec.resource_server}"),
+            namespaces=self._world.namespaces,
+            now=self._sources.clock(),
+            happened=so_far.happened,
+        )
+
+    def of_signing_key(self, key: Ref, obj: Declared | None, so_far: SoFar) -> SigningView:
+        owned = self._world.owned
+        view = SigningView(
+            name=key.name,
+            key=obj if isinstance(obj, SigningKey) else None,
+            keys=tuple(owned.keys.values()),
+            jwks=None,
+            config=self._config,
+            now=self._sources.clock(),
+            make_key=self._sources.make_key,
+            happened=so_far.happened,
+            trouble=so_far.trouble,
+        )
+        name = config_map_of(view)
+        jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
+        return replace(view, jwks=jwks)
