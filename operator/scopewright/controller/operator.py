@@ -81,6 +81,8 @@ class Operator:
 
     async def run(self) -> None:
         await self._ready_to_begin()
+        if self._stop.is_set():
+            return
         tasks = [
             asyncio.create_task(serve(self._app(), self._listening)),
             asyncio.create_task(watch(self._api, self._caches.deliver)),
@@ -114,7 +116,7 @@ class Operator:
                     return None
 
     async def _lead_when_elected(self) -> None:
-        await self._caches.complete()
+        await self._until_one_ends(self._caches.complete())
         while not self._stop.is_set():
             await self._until_one_ends(self._lease.campaign())
             if not self._stop.is_set():

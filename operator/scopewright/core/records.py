@@ -14,6 +14,7 @@ from pydantic import (
     AliasGenerator,
     AwareDatetime,
     ConfigDict,
+    Field,
     PlainSerializer,
     TypeAdapter,
     ValidationError,
@@ -89,7 +90,7 @@ class ClientRecord:
 
     namespace: str
     name: str
-    uid: str
+    uid: Annotated[str, Field(min_length=1)]
     method: Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"] = "ClientSecret"
     grant_types: tuple[str, ...] = ("client_credentials",)
     disabled: bool = False
@@ -130,7 +131,7 @@ class ResourceServerRecord:
 
     namespace: str
     name: str
-    uid: str
+    uid: Annotated[str, Field(min_length=1)]
     audience: str
     scopes: tuple[str, ...] = ()
     served_by: tuple[str, ...] = ()

@@ -148,13 +148,20 @@ def _revocation_told(count: int) -> Happening:
 def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
     """A first key, one in an emergency, or the successor in time."""
     usable = view.usable
-    if not usable:
-        emergency = bool(view.own) or (bool(key.spec.revoked_before) and bool(view.keys))
+    if not usable or _is_interrupted(view):
+        emergency = bool(view.own)
         return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
     due = successor_due(usable, Timing.of(key, view.config))
     if due is None or view.now < due:
         return None
     return _creation(view, key, at_once=False, emergency=False)
+
+
+def _is_interrupted(view: SigningView) -> bool:
+    """What signed is lost or revoked, the next key is not due: no token for a day is worse than an early one."""
+    begun = any(k.record.signing_start_time and k.record.signing_start_time <= view.now for k in view.own)
+    on_its_way = any(record.at_once and record.signing_start_time is None for record in view.usable)
+    return begun and not on_its_way and active(view.usable, view.now) is None
 
 
 def _first_of_all(view: SigningView) -> bool:

@@ -75,8 +75,6 @@ class Client:
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
     """The client, or `Rejected`."""
-    if not record.uid:
-        raise Rejected("MalformedRecord", "no UID")
     uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:12].decode()
     return Client(
         client_id=record.client_id,

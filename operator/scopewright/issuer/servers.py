@@ -28,7 +28,7 @@ class Servers:
     def put(self, server: Server) -> None:
         self.remove(server.name)
         self._by_name[server.name] = server
-        if not server.audience or not server.record.uid:
+        if not server.audience:
             return
         self._by_audience.setdefault(server.audience, {})[server.name] = server
         self._settle(server.audience, new=server)

@@ -15,6 +15,7 @@ from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
+import yaml
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -24,6 +25,9 @@ REQUEST_TIMEOUT: Final = 30.0
 """Seconds. A write that has not been answered by then will not arrive any more."""
 WATCH_SILENCE: Final = 150.0
 """Seconds without a line, not even a bookmark, after which a watch counts as broken."""
+
+_NO_KUBECONFIG: Final = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
+"""What the loader raises, by accident, where a file is something else altogether; its words might quote the file."""
 
 
 class NotFound(Exception):
@@ -136,10 +140,11 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
         else:
             file = str(kubeconfig) if kubeconfig else None
             await kube_config.load_kube_config(config_file=file, client_configuration=configuration)
-    except (kube_config.ConfigException, OSError) as error:
+    except (kube_config.ConfigException, OSError, *_NO_KUBECONFIG) as error:
+        why = "the file is no kubeconfig" if isinstance(error, _NO_KUBECONFIG) else _first_line(error)
         raise Rejected(
             "NoKubeconfig",
-            f"no cluster to talk to ({_first_line(error)}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
+            f"no cluster to talk to ({why}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
             "with a ServiceAccount",
         ) from None
     configuration.connection_pool_maxsize = 64

@@ -1,0 +1,416 @@
+"""Golden cases: a YAML file says what is declared and what exists, and the plan that the core must make of it.
+
+The views are gathered by the controller's own code, from a world that holds what the case says. Secrets have names in
+a case (`secret: one`), keys too (`key: first`), and a plan shows them by these names: nothing raw is ever compared.
+"""
+
+import asyncio
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from scopewright.api import API_VERSION
+from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.controller.reconcile import Reconciler, parse_declared
+from scopewright.controller.views import SoFar, Sources
+from scopewright.controller.world import Declared, World
+from scopewright.core.config import Config
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import (
+    CLIENT_LABEL,
+    ISSUE_TIME_ANNOTATION,
+    MANAGED_BY,
+    MANAGER,
+    SEAL_ANNOTATION,
+    Deletion,
+    Desired,
+    Existing,
+    Kept,
+    OwnedKind,
+    Ref,
+    Write,
+    digest,
+)
+from scopewright.core.plan import Happening, Plan
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    AudienceClaim,
+    ClientRecord,
+    KeyRecord,
+    R,
+    ResourceServerRecord,
+    audience_claim_name,
+    client_record_name,
+    decode,
+    encode,
+    key_record_name,
+    resource_server_record_name,
+    rfc3339,
+)
+from scopewright.core.seal import seal
+from scopewright.core.signing import JWKS_ENTRY, FreshKey
+from scopewright.stores import Store
+
+HERE = Path(__file__).parent
+SEAL_KEY = b"the seal key of the golden cases"
+Yaml = dict[str, Any]
+
+
+class Quiet:
+    """Events are part of the plan already."""
+
+    def record(self, obj: Declared, happening: Happening) -> None:
+        return None
+
+
+class _Gone:
+    """Of a store, only what tells that a declared object is gone."""
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> str:
+        return "gone"
+
+
+class Case:
+    """One file, read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.text = path.read_text()
+        given = cast("Yaml", yaml.load(self.text, _Loader))
+        self.now = datetime.fromisoformat(given["now"])
+        self.config = Config.model_validate({"issuer": "https://issuer.example.org"} | given.get("config", {}))
+        self.declared = [_manifest(m) for m in given.get("declared", ())]
+        self.existing: Yaml = given.get("existing") or {}
+        self.namespaces: Mapping[str, Mapping[str, str]] = given.get("namespaces") or {}
+        self.mint = iter([*given.get("mint", ()), *(f"minted #{n}" for n in range(1, 9))])
+        self.key = _key(given.get("about"), self.declared)
+        self.expected: Any = given.get("plan")
+        self._versions = iter(range(1, 1000))
+        self._made = iter(f"made #{n}" for n in range(1, 9))
+        self._secrets: dict[str, str] = {}
+        self._keys: dict[str, str] = {}
+        self._pems: dict[str, str] = {}
+
+    def actual(self) -> Yaml:
+        world = World(self.config.name, self.config.namespace)
+        for name, labels in self.namespaces.items():
+            world.put_namespace(name, labels)
+        for existing, entries in self._owned():
+            world.put_owned(existing, entries)
+        for manifest in self.declared:
+            world.put(parse_declared(manifest))
+        reconciler = Reconciler(
+            cast("Store", _Gone()), world, self.config, Sources(lambda: self.now, self._mint, self._make_key), Quiet(),
+            enqueue=lambda _: None,
+        )  # fmt: skip
+        reconciler.sealing_with(SEAL_KEY)
+        world.departed.add(self.key)
+        try:
+            plan = asyncio.run(reconciler._plan(self.key, SoFar()))
+        except Unavailable as error:
+            return {"unavailable": error.message}
+        return self._shown(plan)
+
+    def check(self) -> None:
+        actual = self.actual()
+        if os.environ.get("UPDATE_GOLDEN"):
+            if os.environ.get("CI"):
+                raise RuntimeError("UPDATE_GOLDEN rewrites what is expected: never in CI")
+            head = self.text.split("\nplan:")[0].rstrip()
+            self.path.write_text(f"{head}\n{_dump({'plan': actual})}")
+            return
+        assert actual == self.expected, difference(self.expected, actual)
+
+    # What a case says exists
+
+    def _owned(self) -> list[tuple[Existing, dict[str, bytes]]]:
+        say = self.existing
+        return [
+            *(self._client_record(r) for r in say.get("clients", ())),
+            *(self._server_record(r) for r in say.get("servers", ())),
+            *(self._claim(c) for c in say.get("claims", ())),
+            *(self._key_record(r) for r in say.get("keys", ())),
+            *(self._secret(s) for s in say.get("secrets", ())),
+            *(self._config_map(c) for c in say.get("configMaps", ())),
+        ]
+
+    def _client_record(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        usual = {"namespace": "leave", "name": "leave-worker", "uid": "uid-1", "secretName": "leave-worker-oauth"}
+        record = {**usual, **given}
+        record["credentials"] = [self._credential(c) for c in record.get("credentials", ())]
+        name = client_record_name(record["namespace"], record["name"])
+        entries = {ENTRY: _record(ClientRecord, record)}
+        return self._object("Secret", self.config.namespace, name, entries, type=CLIENT_TYPE)
+
+    def _credential(self, given: Yaml) -> Yaml:
+        rest = {k: v for k, v in given.items() if k != "secret"}
+        return {"sha256": self._named_secret(given["secret"]), **rest}
+
+    def _server_record(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        record = {k: v for k, v in given.items() if k != "creationTime"}
+        name = resource_server_record_name(record["namespace"], record["name"])
+        labels = {RECORD_LABEL: "resource-server"}
+        created = given.get("creationTime", "2026-01-01T00:00:00Z")
+        entries = {ENTRY: _record(ResourceServerRecord, record)}
+        return self._object("ConfigMap", self.config.namespace, name, entries, labels, created=created)
+
+    def _claim(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        entries = {ENTRY: _record(AudienceClaim, given)}
+        name, labels = audience_claim_name(given["audience"]), {RECORD_LABEL: "audience"}
+        return self._object("ConfigMap", self.config.namespace, name, entries, labels)
+
+    def _key_record(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        name = given["key"]
+        jwk = self._jwk(name)
+        record = {
+            "kid": jwk["kid"],
+            "signingKey": "default",
+            "algorithm": "ES256",
+            "configMap": "scopewright-jwks",
+            "jwk": jwk,
+            **{k: v for k, v in given.items() if k not in ("key", "private")},
+        }
+        entries = {ENTRY: _record(KeyRecord, record)}
+        match given.get("private", "its own"):
+            case "its own":
+                entries[PRIVATE_KEY_ENTRY] = _pem(name)
+            case "lost":
+                pass
+            case other:
+                entries[PRIVATE_KEY_ENTRY] = _pem(other)
+        return self._object(
+            "Secret", self.config.namespace, key_record_name(jwk["kid"]), entries, type=SIGNING_KEY_TYPE
+        )
+
+    def _secret(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        """`sealed` is the issue time under which the seal was made; without it there is no seal."""
+        said = _usual(self.config.issuer) | given.get("entries", {})
+        entries = {name: self._entry(value) for name, value in said.items() if value is not None}
+        annotations = dict(given.get("annotations", {}))
+        if issued := given.get("sealed"):
+            of = given.get("sealedFor", self.config.issuer)
+            digests = {name: digest(value) for name, value in entries.items()}
+            sealed = seal(SEAL_KEY, of, given.get("client", "leave.leave-worker"), issued, digests)
+            annotations |= {ISSUE_TIME_ANNOTATION: issued, SEAL_ANNOTATION: sealed}
+            entries |= {name: self._entry(value) for name, value in given.get("edited", {}).items()}
+        return self._object(
+            "Secret", given.get("namespace", "leave"), given.get("name", "leave-worker-oauth"), entries,
+            {CLIENT_LABEL: "leave-worker", **given.get("labels", {})},
+            type=given.get("type", "servicebinding.io/oauth2"), annotations=annotations,
+            owners=tuple(given.get("owners", ("uid-1",))),
+        )  # fmt: skip
+
+    def _entry(self, value: str) -> bytes:
+        if value.startswith("secret "):
+            self._named_secret(value.removeprefix("secret "))
+            return value.removeprefix("secret ").encode()
+        return value.encode()
+
+    def _config_map(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        entries = {name: value.encode() for name, value in given.get("entries", {}).items()}
+        if "jwks" in given:
+            keys = {"keys": [self._jwk(name) for name in given["jwks"]]}
+            entries[JWKS_ENTRY] = json.dumps(keys, indent=1, sort_keys=True).encode()
+        found, content = self._object("ConfigMap", self.config.namespace, given["name"], entries)
+        if given.get("foreign"):
+            found = replace(found, labels={})
+        return found, content
+
+    def _object(
+        self, kind: OwnedKind, namespace: str, name: str, entries: dict[str, bytes],
+        labels: Mapping[str, str] | None = None, *, type: str = "",  # noqa: A002 (the field's own name)
+        annotations: Mapping[str, str] | None = None, owners: tuple[str, ...] = (),
+        created: str = "2026-01-01T00:00:00Z",
+    ) -> tuple[Existing, dict[str, bytes]]:  # fmt: skip
+        existing = Existing(
+            Ref(kind, namespace, name), f"uid of {name}", str(next(self._versions)), type,
+            {MANAGED_BY: MANAGER, **(labels or {})}, annotations or {}, owners,
+            {k: digest(v) for k, v in entries.items()}, datetime.fromisoformat(created),
+        )  # fmt: skip
+        return existing, entries
+
+    # Names for what must not be shown
+
+    def _named_secret(self, name: str) -> str:
+        self._secrets[digest(name)] = name
+        return digest(name)
+
+    def _mint(self) -> str:
+        secret: str = next(self.mint)
+        self._named_secret(secret)
+        return secret
+
+    def _jwk(self, name: str) -> Yaml:
+        members = public_members(_private_key(name))
+        jwk = {**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}
+        self._keys[jwk["kid"]] = name
+        self._pems[_pem(name).decode()] = name
+        return jwk
+
+    def _make_key(self, algorithm: str) -> FreshKey:
+        name = next(self._made)
+        return FreshKey({**self._jwk(name), "alg": algorithm}, _pem(name))
+
+    # A plan, to be read
+
+    def _shown(self, plan: Plan) -> Yaml:
+        shown: Yaml = {}
+        if plan.writes:
+            shown["writes"] = [self._write(w) for w in plan.writes]
+        if plan.happenings:
+            shown["happenings"] = [
+                {"reason": h.reason, "message": h.message} | ({"warning": True} if h.warning else {})
+                for h in plan.happenings
+            ]
+        if plan.status is not None:
+            shown["status"] = plan.status
+        if plan.due:
+            shown["due"] = rfc3339(plan.due)
+        return cast("Yaml", self._named(shown))
+
+    def _write(self, write: Write) -> Yaml:
+        if isinstance(write, Deletion):
+            return {"delete": str(write.existing.ref)}
+        shown: Yaml = {"replace" if write.replaces else "create": self._where(write)}
+        if write.type:
+            shown["type"] = write.type
+        for field in ("labels", "annotations"):
+            if values := getattr(write, field):
+                shown[field] = {k: self._sealed(write) if k == SEAL_ANNOTATION else v for k, v in values.items()}
+        if write.owner:
+            shown["owner"] = f"{write.owner.kind} {write.owner.name} {write.owner.uid}"
+        shown["entries"] = {name: self._value(name, value) for name, value in write.entries.items()}
+        return shown
+
+    def _where(self, write: Desired) -> str:
+        for kid, name in self._keys.items():
+            if write.ref.name == key_record_name(kid):
+                return f"{write.ref.kind} {write.ref.namespace}/record of key {name}"
+        return str(write.ref)
+
+    def _sealed(self, write: Desired) -> str:
+        issued = write.annotations[ISSUE_TIME_ANNOTATION]
+        client = f"{self.key.namespace}.{self.key.name}"
+        fits = write.annotations[SEAL_ANNOTATION] == seal(SEAL_KEY, self.config.issuer, client, issued, write.digests())
+        return "verifies" if fits else "DOES NOT VERIFY"
+
+    def _value(self, name: str, value: bytes | Kept) -> Any:
+        if isinstance(value, Kept):
+            return f"kept {value.entry}"
+        if name == ENTRY:
+            return json.loads(value)
+        if name == JWKS_ENTRY:
+            return [k["kid"] for k in json.loads(value)["keys"]]
+        return value.decode()
+
+    def _named(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            if set(value) >= {"kty", "kid"}:
+                return f"public key {self._keys[value['kid']]}"
+            return {k: self._named(v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._named(v) for v in value]
+        if not isinstance(value, str):
+            return value
+        if value in self._pems:
+            return f"private key {self._pems[value]}"
+        if value in self._secrets:
+            return f"sha256 of {self._secrets[value]}"
+        for kid, name in self._keys.items():
+            value = value.replace(kid, name)
+        return value
+
+
+def difference(expected: Any, actual: Any) -> str:
+    """What is planned against what was expected, as a diff of YAML."""
+    lines = difflib.unified_diff(
+        _dump(expected).splitlines(), _dump(actual).splitlines(), "expected", "planned", lineterm=""
+    )
+    return "the plan is another (UPDATE_GOLDEN=1 accepts it):\n" + "\n".join(lines)
+
+
+def cases() -> list[Path]:
+    return sorted(HERE.glob("*/*.yaml"))
+
+
+class _Loader(yaml.SafeLoader):
+    """Instants stay text, as JSON and the API server have them."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _Dumper(yaml.SafeDumper):
+    """Lists indented below their key, and no anchors."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+
+def _dump(value: Any) -> str:
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+
+
+def _manifest(given: Yaml) -> Yaml:
+    meta = {"uid": "uid-1", "resourceVersion": "1", "generation": 1, **given["metadata"]}
+    return {"apiVersion": API_VERSION, **given, "metadata": meta}
+
+
+def _key(about: str | None, declared: list[Yaml]) -> Ref:
+    if about:
+        kind, _, place = about.partition(" ")
+        return Ref(kind, *place.split("/"))
+    first = declared[0]
+    return Ref(first["kind"], first["metadata"]["namespace"], first["metadata"]["name"])
+
+
+def _usual(issuer: str) -> Yaml:
+    """What the Secret of leave/leave-worker holds beside the credential, if it asks for nothing."""
+    return {
+        "type": "oauth2",
+        "provider": "scopewright",
+        "client_id": "leave.leave-worker",
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/token",
+        "jwks_uri": f"{issuer}/jwks.json",
+    }
+
+
+def _record(kind: type[R], given: Yaml) -> bytes:
+    """As the operator would have written it; `malformed: true` as it never would."""
+    if given.pop("malformed", False):
+        return b"{"
+    return encode(decode(kind, json.dumps(given).encode()))
+
+
+def _private_key(name: str) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int.from_bytes(hashlib.sha256(name.encode()).digest()), ec.SECP256R1())
+
+
+def _pem(name: str) -> bytes:
+    return _private_key(name).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )

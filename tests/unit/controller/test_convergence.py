@@ -1,0 +1,204 @@
+"""From anything declared and any half-done state, it comes to rest; and at rest, what is mounted works."""
+
+import contextlib
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import SIGNING_KEY_TYPE
+from tests.unit.controller.house import ISSUER, NAMESPACE, House
+from tests.unit.controller.memory import Crash
+
+CONFIG = Config(
+    issuer=ISSUER, audiences=(AudiencePrefix(prefix="https://hr.example", namespaces=("payroll", "leave")),)
+)
+SCOPES = st.lists(st.sampled_from(["read", "write", "other"]), min_size=1, max_size=3, unique=True)
+NAMES = st.sampled_from(["a", "b"])
+SPACES = st.sampled_from(["payroll", "leave"])
+INSTANTS = st.sampled_from(["2026-11-22T11:00:00Z", "2026-11-22T12:30:00Z", "2026-12-22T12:00:00Z"])
+
+CLIENTS = st.fixed_dictionaries(
+    {},
+    optional={
+        "access": st.lists(
+            st.fixed_dictionaries({"resourceServer": NAMES, "namespace": SPACES, "scopes": SCOPES}),
+            max_size=2,
+            unique_by=lambda a: (a["resourceServer"], a["namespace"]),
+        ),
+        "rotation": st.fixed_dictionaries(
+            {},
+            optional={
+                "every": st.sampled_from(["1h", "720h"]),
+                "overlap": st.sampled_from(["0s", "30m", "1h"]),
+                "suspend": st.booleans(),
+                "revokedBefore": INSTANTS,
+            },
+        ),
+        "credentials": st.fixed_dictionaries(
+            {},
+            optional={
+                "secretName": st.sampled_from(["shared", "a-oauth"]),
+                "keys": st.just({"clientSecret": "client_secret", "issuer": "iss"}),
+            },
+        ),
+        "disabled": st.booleans(),
+    },
+)
+SERVERS = st.fixed_dictionaries(
+    {"scopes": SCOPES.map(lambda names: [{"name": n} for n in names])},
+    optional={
+        "audience": st.sampled_from(["https://hr.example/x", "https://hr.example/y", "https://elsewhere.example"]),
+        "tokens": st.fixed_dictionaries({"lifetime": st.sampled_from(["5m", "9h"])}),
+    },
+)
+GRANTEES = st.sampled_from(
+    [{"namespace": "leave"}, {"namespace": "leave", "client": "a"}, {"allNamespaces": True},
+     {"namespaceSelector": {"matchLabels": {"team": "hr"}}}]
+)  # fmt: skip
+GRANTS = st.fixed_dictionaries(
+    {"resourceServer": NAMES, "scopes": SCOPES, "to": st.lists(GRANTEES, min_size=1, max_size=2)},
+    optional={"expirationTime": INSTANTS},
+)
+KEYS = st.fixed_dictionaries(
+    {},
+    optional={"revokedBefore": INSTANTS, "rotation": st.sampled_from([{"every": "2h", "publishAhead": "1h"}, {}])},
+)
+DECLARED = st.one_of(
+    st.tuples(st.just("OAuthClient"), SPACES, NAMES, CLIENTS),
+    st.tuples(st.just("ResourceServer"), SPACES, NAMES, SERVERS),
+    st.tuples(st.just("ScopeGrant"), SPACES, NAMES, GRANTS),
+    st.tuples(st.just("SigningKey"), st.just(NAMESPACE), st.sampled_from(["default", "a"]), KEYS),
+)
+HURTS = st.sampled_from(["drop a Secret", "edit a Secret", "drop a record", "delete", "wait", "nothing"])
+STEPS = st.lists(st.tuples(st.lists(DECLARED, max_size=4), st.integers(0, 12), HURTS), min_size=1, max_size=3)
+
+
+def hurt(house: House, how: str) -> None:
+    objects = sorted(house.store.objects)
+    ours = [r for r in objects if r.kind == "Secret" and r.namespace != NAMESPACE]
+    records = [
+        r for r in objects if r.namespace == NAMESPACE and house.store.objects[r].existing.type != SIGNING_KEY_TYPE
+    ]
+    if how == "drop a Secret" and ours:
+        house.store.drop(ours[0])
+    elif how == "edit a Secret" and ours:
+        house.store.edit(ours[0], client_secret=b"chosen")
+    elif how == "drop a record" and records:
+        house.store.drop(records[0])
+    elif how == "delete" and house.store.declared:
+        house.store.remove(min(house.store.declared))
+    elif how == "wait":
+        house.pass_time(timedelta(minutes=50))
+
+
+def crashed(house: House, at: int) -> None:
+    """A round that is killed after `at` writes, and a new process."""
+    house.store.fail(Crash(), at)
+    with contextlib.suppress(Crash):
+        house.round()
+    house.restart()
+    house.pass_time(timedelta(seconds=70))
+
+
+@settings(
+    max_examples=120,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+)
+@given(STEPS)
+def test_from_any_state_it_comes_to_rest_within_twelve_rounds(
+    steps: list[tuple[list[tuple[str, str, str, dict[str, Any]]], int, str]],
+) -> None:
+    house = House(CONFIG)
+    house.namespaces = {"payroll": {}, "leave": {"team": "hr"}}
+    for declared, at, how in steps:
+        for kind, namespace, name, spec in declared:
+            house.apply(kind, namespace, name, spec)
+        crashed(house, at)
+        hurt(house, how)
+    # What two clients that name the same Secret fight over is the users' to settle, not ours; nor may it churn.
+    house.settle()
+    at_rest = len(house.store.writes)
+    house.restart()
+    house.settle()
+    assert len(house.store.writes) == at_rest, "a new process writes where the old one was at rest"
+    assert all(len(r.credentials) <= 4 for ref in house.store.declared if (r := _record(house, ref)))
+    for ref in house.store.declared:
+        assert house.status(ref), f"{ref} has no status"
+
+
+def _record(house: House, ref: Ref) -> Any:
+    return house.client_record(ref.namespace, ref.name) if ref.kind == "OAuthClient" else None
+
+
+def test_two_clients_that_name_one_secret_end_with_one_of_them_told() -> None:
+    house = House()
+    for name in ("a", "b"):
+        house.apply("OAuthClient", "leave", name, {"credentials": {"secretName": "shared"}})
+    house.settle()
+    conditions = {house.condition(Ref("OAuthClient", "leave", name)) for name in ("a", "b")}
+    assert conditions == {"True Provisioned", "False SecretConflict"}
+
+
+def test_a_conflict_ends_when_the_foreign_secret_is_gone() -> None:
+    house = House()
+    key = house.apply("OAuthClient", "leave", "worker")
+    foreign = Existing(house.secret(), "", "", "Opaque")
+    house.store.put(foreign, {"client_secret": b"theirs"})
+    house.settle()
+    assert house.condition(key) == "False SecretConflict"
+    assert house.store.entry(house.secret(), "client_secret") == b"theirs"
+    house.store.drop(house.secret())
+    house.settle()
+    assert house.condition(key) == "True Provisioned"
+
+
+def test_a_secret_that_lost_our_label_keeps_its_credential() -> None:
+    house = House()
+    house.apply("OAuthClient", "leave", "worker")
+    house.settle()
+    held = house.store.objects[house.secret()]
+    house.store.put(replace(held.existing, labels={}), held.entries)
+    house.settle()
+    assert house.value() == "secret1"
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert len(record.credentials) == 1
+    assert house.store.objects[house.secret()].existing.labels["app.kubernetes.io/managed-by"] == "scopewright"
+
+
+def test_two_resource_servers_that_claim_one_audience_at_once_do_not_change_places() -> None:
+    """Both records were written before either was seen, in one second: who has it keeps it, whoever writes next."""
+    house = House(CONFIG)
+    spec = {"audience": "https://hr.example/x", "scopes": [{"name": "read"}]}
+    house.apply("ResourceServer", "leave", "a", spec)
+    house.settle()
+    lost = dict(house.store.objects)
+    house.apply("ResourceServer", "payroll", "b", spec)
+    house.store.objects.clear()
+    house.restart()
+    house.settle()
+    house.store.objects.update({r: h for r, h in lost.items() if r.name.endswith("leave.a")})
+    for at in house.store.objects.values():
+        at.existing = replace(at.existing, creation_time=house.now.replace(microsecond=0))
+    house.restart()
+    house.settle()
+
+    def owner() -> list[str]:
+        records = [house.server_record("leave", "a"), house.server_record("payroll", "b")]
+        return [r.key for r in records if r and r.audience == "https://hr.example/x"]
+
+    first = owner()
+    assert len(first) == 1
+    for n in range(4):
+        for namespace, name in (("leave", "a"), ("payroll", "b")):
+            house.apply("ResourceServer", namespace, name, {**spec, "scopes": [{"name": f"read{n}"}]})
+            house.settle()
+            assert owner() == first

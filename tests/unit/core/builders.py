@@ -1,0 +1,95 @@
+"""Objects and views for tests of the core, each with what it usually has."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.core.client_status import ClientView
+from scopewright.core.config import Config
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
+from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, KeyRecord, encode, key_record_name
+from scopewright.core.signing import FreshKey, HeldKey, SigningView
+
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+NAMESPACE = "scopewright-system"
+CONFIG = Config(issuer="https://issuer.example.org")
+SEAL_KEY = b"the seal key of the unit tests.."
+
+
+def at(text: str) -> datetime:
+    """`11:30` of the day it is."""
+    return datetime.fromisoformat(f"2026-11-22T{text}:00+00:00")
+
+
+def meta(namespace: str, name: str, uid: str = "uid-1", **more: Any) -> dict[str, Any]:
+    return {"namespace": namespace, "name": name, "uid": uid, "resourceVersion": "1", "generation": 1, **more}
+
+
+def client(namespace: str = "leave", name: str = "worker", uid: str = "uid-1", **spec: Any) -> OAuthClient:
+    return OAuthClient.model_validate({"metadata": meta(namespace, name, uid), "spec": spec})
+
+
+def server(namespace: str = "payroll", name: str = "payroll-api", **spec: Any) -> ResourceServer:
+    return ResourceServer.model_validate({"metadata": meta(namespace, name), "spec": spec})
+
+
+def grant(namespace: str = "payroll", name: str = "grant", **spec: Any) -> ScopeGrant:
+    return ScopeGrant.model_validate({"metadata": meta(namespace, name), "spec": spec})
+
+
+def signing_key(name: str = "default", **spec: Any) -> SigningKey:
+    return SigningKey.model_validate({"metadata": meta(NAMESPACE, name), "spec": spec})
+
+
+def existing(kind: str, namespace: str, name: str, entries: dict[str, bytes], **more: Any) -> Existing:
+    return Existing(
+        Ref(kind, namespace, name),
+        f"uid of {name}",
+        more.pop("resource_version", "7"),
+        entries={k: digest(v) for k, v in entries.items()},
+        labels=more.pop("labels", {MANAGED_BY: MANAGER}),
+        **more,
+    )
+
+
+def credential(secret: str, issued: datetime, ends: datetime | None = None) -> Credential:
+    return Credential(digest(secret), issued, ends)
+
+
+def client_record(*credentials: Credential, uid: str = "uid-1", **more: Any) -> ClientRecord:
+    usual = {"secret_name": "worker-oauth"} | more
+    return ClientRecord("leave", "worker", uid, credentials=credentials, **usual)
+
+
+def client_view(
+    declared: OAuthClient, record: ClientRecord | None = None, secret: Existing | None = None, **more: Any
+) -> ClientView:
+    name = "client.leave.worker"
+    held = existing("Secret", NAMESPACE, name, {ENTRY: encode(record)}, type=CLIENT_TYPE) if record else None
+    usual: dict[str, Any] = {
+        "former_secrets": (), "servers": {}, "seal_key": SEAL_KEY, "config": CONFIG, "now": NOW,
+        "mint": lambda: "fresh",
+    }  # fmt: skip
+    return ClientView(client=declared, record=record, record_object=held, secret=secret, **(usual | more))
+
+
+def key_record(kid: str, made: datetime, **more: Any) -> KeyRecord:
+    usual: dict[str, Any] = {
+        "signing_key": "default",
+        "algorithm": "ES256",
+        "config_map": "scopewright-jwks",
+        "jwk": {"kid": kid},
+    }
+    return KeyRecord(kid=kid, creation_time=made, **(usual | more))
+
+
+def held(record: KeyRecord, *, intact: bool = True) -> HeldKey:
+    entries = {ENTRY: encode(record), **({"private.pem": b"pem"} if intact else {})}
+    return HeldKey(record, existing("Secret", NAMESPACE, key_record_name(record.kid), entries), intact)
+
+
+def signing_view(key: SigningKey | None, *keys: HeldKey, jwks: Existing | None = None, **more: Any) -> SigningView:
+    usual: dict[str, Any] = {
+        "name": "default", "config": CONFIG, "now": NOW, "make_key": lambda _: FreshKey({"kid": "fresh"}, b"pem"),
+    }  # fmt: skip
+    return SigningView(key=key, keys=keys, jwks=jwks, **(usual | more))

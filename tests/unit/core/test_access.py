@@ -1,0 +1,131 @@
+"""A client gets what it asks for, the API declares and a grant in force gives it, and never anything else."""
+
+from datetime import datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scopewright.core.access import resolve
+from scopewright.core.grants import granted_by, in_force
+from scopewright.core.records import Asked, Granted, ResourceServerRecord
+from tests.unit.core.builders import NOW, client, grant
+
+SCOPES = st.lists(st.sampled_from("abcdef"), unique=True, max_size=6).map(tuple)
+INSTANTS = st.one_of(st.none(), st.integers(-3, 3).map(lambda hours: NOW + timedelta(hours=hours)))
+GRANTS = st.builds(
+    Granted,
+    scopes=SCOPES,
+    clients=st.lists(st.sampled_from(["leave.worker", "leave.other", "payroll.worker"]), max_size=2).map(tuple),
+    namespaces=st.lists(st.sampled_from(["leave", "staff", "payroll"]), max_size=2).map(tuple),
+    everybody=st.booleans(),
+    not_after=INSTANTS,
+)
+SERVERS = st.builds(
+    ResourceServerRecord,
+    namespace=st.sampled_from(["payroll", "leave"]),
+    name=st.just("api"),
+    uid=st.sampled_from(["uid", ""]),
+    audience=st.sampled_from(["https://api.payroll.svc", ""]),
+    scopes=SCOPES,
+    grants=st.lists(GRANTS, max_size=4).map(tuple),
+)
+
+
+@given(SCOPES, SERVERS)
+def test_granted_lies_within_asked_and_declared_and_granted_by_a_live_grant(
+    asked: tuple[str, ...], server: ResourceServerRecord
+) -> None:
+    access = resolve(Asked("x/api", asked), "leave", "leave.worker", server, NOW)
+    live = [g for g in server.grants if g.not_after is None or g.not_after > NOW]
+    reaching = [g for g in live if g.everybody or "leave" in g.namespaces or "leave.worker" in g.clients]
+    given = {s for g in reaching for s in g.scopes}
+    if server.namespace == "leave":
+        given = set(server.scopes)
+    served = bool(server.audience)
+    assert set(access.granted) == (set(asked) & set(server.scopes) & given if served else set())
+    assert [*access.missing] == [s for s in asked if s not in access.granted]
+
+
+@given(SCOPES, SERVERS)
+def test_every_scope_lasts_until_the_latest_of_its_grants_ends_and_no_longer(
+    asked: tuple[str, ...], server: ResourceServerRecord
+) -> None:
+    access = resolve(Asked("x/api", asked), "leave", "leave.worker", server, NOW)
+    for scope, end in access.granted.items():
+        if end is None:
+            continue
+        just_before = resolve(Asked("x/api", asked), "leave", "leave.worker", server, end - timedelta(microseconds=1))
+        assert scope in just_before.granted
+        assert scope not in resolve(Asked("x/api", asked), "leave", "leave.worker", server, end).granted
+
+
+@given(SCOPES)
+def test_what_is_not_there_grants_nothing(asked: tuple[str, ...]) -> None:
+    access = resolve(Asked("x/api", asked), "leave", "leave.worker", None, NOW)
+    assert (access.granted, access.missing) == ({}, asked)
+
+
+NAMESPACES = st.dictionaries(
+    st.sampled_from(["leave", "staff", "other"]),
+    st.dictionaries(st.sampled_from(["team", "tier"]), st.sampled_from(["hr", "it", ""]), max_size=2),
+)
+
+
+@given(
+    st.sampled_from(["In", "NotIn", "Exists", "DoesNotExist"]),
+    st.lists(st.sampled_from(["hr", "it"]), min_size=1, unique=True),
+    NAMESPACES,
+)
+def test_selectors_mean_what_they_mean_in_kubernetes(
+    operator: str, values: list[str], namespaces: dict[str, dict[str, str]]
+) -> None:
+    expression = {"key": "team", "operator": operator, **({"values": values} if operator.endswith("In") else {})}
+    chosen = granted_by(
+        grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": {"matchExpressions": [expression]}}]),
+        ["a"],
+        namespaces,
+    ).namespaces
+    for name, labels in namespaces.items():
+        meant = {
+            "In": labels.get("team") in values,
+            "NotIn": "team" not in labels or labels["team"] not in values,
+            "Exists": "team" in labels,
+            "DoesNotExist": "team" not in labels,
+        }[operator]
+        assert (name in chosen) == meant
+
+
+def test_an_empty_selector_selects_nothing() -> None:
+    empty: list[dict[str, object]] = [{}, {"matchLabels": {}}, {"matchExpressions": []}]
+    for selector in empty:
+        found = granted_by(
+            grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": selector}]),
+            ["a"],
+            {"leave": {"a": "b"}},
+        )
+        assert not found.namespaces
+
+
+def test_a_grant_that_is_being_deleted_is_not_in_force() -> None:
+    going = grant(resourceServer="api", scopes=["a"], to=[{"allNamespaces": True}])
+    assert in_force(going, NOW)
+    deleted = going.model_copy(update={"metadata": going.metadata.model_copy(update={"deletion_timestamp": NOW})})
+    assert not in_force(deleted, NOW)
+
+
+def test_a_client_of_a_namespace_with_the_grants_name_prefix_gets_nothing() -> None:
+    """`leave.worker` is one client, not namespace `leave.wor` or client `worker` of another namespace."""
+    granted = Granted(("a",), clients=("leave.worker",), namespaces=("leave",))
+    record = ResourceServerRecord("payroll", "api", "uid", "https://api", scopes=("a",), grants=(granted,))
+    other = client("leave-2", "worker")
+    assert not resolve(Asked("payroll/api", ("a",)), other.namespace, other.client_id, record, NOW).granted
+
+
+def _ends(end: datetime | None) -> Granted:
+    return Granted(("a",), everybody=True, not_after=end)
+
+
+def test_one_grant_without_an_end_outlasts_all_others() -> None:
+    grants = (_ends(NOW + timedelta(hours=1)), _ends(None), _ends(NOW + timedelta(hours=2)))
+    record = ResourceServerRecord("payroll", "api", "uid", "https://api", scopes=("a",), grants=grants)
+    assert resolve(Asked("payroll/api", ("a",)), "leave", "leave.worker", record, NOW).granted == {"a": None}

@@ -1,0 +1,153 @@
+"""What the golden cases of clients leave open: the corners where somebody would be locked out, or let in."""
+
+from datetime import timedelta
+
+import pytest
+
+from scopewright.core.client_status import client_status
+from scopewright.core.clients import plan_client
+from scopewright.core.credentials import SECRET_TYPE, settled, with_new
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
+from scopewright.core.plan import Plan, ready
+from scopewright.core.records import ENTRY, ClientRecord, ResourceServerRecord, decode
+from scopewright.core.seal import seal
+from tests.unit.core.builders import (
+    CONFIG,
+    NOW,
+    SEAL_KEY,
+    at,
+    client,
+    client_record,
+    client_view,
+    credential,
+    existing,
+)
+
+
+def secret(value: str, **more: object) -> dict[str, bytes]:
+    return {"client_id": b"leave.worker", "client_secret": value.encode()}
+
+
+def written_record(plan: Plan) -> ClientRecord | None:
+    for write in plan.writes:
+        if isinstance(write, Desired) and write.ref.name == "client.leave.worker":
+            data = write.entries[ENTRY]
+            assert isinstance(data, bytes)
+            return decode(ClientRecord, data)
+    return None
+
+
+def sealed(entries: dict[str, bytes], issued: str = "2026-11-20T12:00:00Z", **more: object) -> dict[str, object]:
+    digests = {k: digest(v) for k, v in entries.items()}
+    return {
+        "scopewright.dev/issue-time": issued,
+        "scopewright.dev/seal": seal(SEAL_KEY, CONFIG.issuer, "leave.worker", issued, digests),
+    }
+
+
+def test_a_predecessors_hash_goes_even_where_its_secret_is_in_the_way() -> None:
+    """A name is not an identity: until its Secret is collected, the old credential must not work for the new client."""
+    old = existing("Secret", "leave", "worker-oauth", secret("one"), type=SECRET_TYPE, owner_uids=("uid-1",))
+    record = client_record(credential("one", at("10:00")), uid="uid-1")
+    plan = plan_client(client_view(client(uid="uid-2"), record, old))
+    written = written_record(plan)
+    assert written is not None, "the record still accepts the predecessor's secret"
+    assert (written.uid, written.credentials) == ("uid-2", ())
+    assert len(plan.writes) == 1
+
+
+def test_revoked_before_in_the_future_makes_no_credential_again_and_again() -> None:
+    """A typo in the year must not turn the client's Secret over at every look."""
+    entries = secret("one")
+    held = existing(
+        "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
+    )
+    record = client_record(credential("one", NOW - timedelta(seconds=1)))
+    plan = plan_client(client_view(client(rotation={"revokedBefore": "2027-11-22T12:00:00Z"}), record, held))
+    minted = [w for w in plan.writes if isinstance(w, Desired) and b"fresh" in w.entries.values()]
+    assert not minted
+
+
+def test_a_public_entry_is_never_adopted_as_a_credential() -> None:
+    """Record gone, entries renamed: what was the issuer's URL yesterday must not become the client's secret today."""
+    entries = {"client_id": b"leave.worker", "client_secret": b"one", "issuer": b"https://issuer.example.org"}
+    held = existing(
+        "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
+    )
+    renamed = client(credentials={"keys": {"clientSecret": "issuer", "issuer": "iss"}})
+    written = written_record(plan_client(client_view(renamed, None, held)))
+    accepted = {c.sha256 for c in written.credentials} if written else set()
+    assert digest("https://issuer.example.org") not in accepted
+
+
+@pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
+def test_a_former_secret_that_is_not_ours_is_left_alone(kind: str) -> None:
+    """An owner reference and our label are what anybody can write: without our type and seal nothing is deleted."""
+    entries = secret("two")
+    held = existing(
+        "Secret", "leave", "worker-oauth", entries,
+        type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries),
+        labels={"app.kubernetes.io/managed-by": "scopewright", CLIENT_LABEL: "worker"},
+    )  # fmt: skip
+    theirs = existing(kind, "leave", "settings", {"a": b"b"}, type="Opaque", owner_uids=("uid-1",))
+    record = client_record(credential("two", at("10:00")))
+    plan = plan_client(client_view(client(), record, held, former_secrets=(theirs,)))
+    assert not [w for w in plan.writes if isinstance(w, Deletion)]
+
+
+def test_a_heal_of_long_ago_is_no_reason_to_look_again_at_once() -> None:
+    theirs = existing("Secret", "leave", "worker-oauth", secret("x"), type="Opaque")
+    record = client_record(credential("one", at("10:00")), heals=(NOW - timedelta(days=2),))
+    plan = plan_client(client_view(client(), record, theirs))
+    assert plan.due is None or plan.due > NOW
+
+
+def test_a_method_that_is_not_served_stops_the_old_secret() -> None:
+    record = client_record(credential("one", at("10:00")))
+    other = client(authentication={"method": "PrivateKeyJWT"})
+    written = written_record(plan_client(client_view(other, record, None)))
+    assert written is not None
+    assert written.disabled
+
+
+def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
+    """The Secret is gone and its writes failed three times: of the four hashes, the first is the one that is in use."""
+    hashes = [credential(s, NOW - timedelta(hours=5 - n)) for n, s in enumerate("abcd")]
+    kept = with_new(tuple(hashes), credential("e", NOW), None, NOW)
+    assert hashes[0] in kept
+    assert len(kept) == 4
+
+
+def test_a_hash_whose_write_may_still_arrive_is_not_dropped() -> None:
+    hashes = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
+    with pytest.raises(Unavailable):
+        with_new(hashes, credential("e", NOW), hashes[0], NOW)
+
+
+def test_the_overlap_counts_from_when_the_secret_was_seen_to_have_changed() -> None:
+    old, new = credential("a", at("10:00")), credential("b", at("11:00"))
+    first, second = settled((old, new), new, None, timedelta(hours=1), NOW)
+    assert first.expiration_time == NOW + timedelta(hours=1)
+    assert second == new
+
+
+def test_an_end_once_given_never_moves() -> None:
+    old, new = credential("a", at("10:00"), at("13:00")), credential("b", at("11:00"))
+    assert settled((old, new), new, None, timedelta(hours=9), NOW) == (old, new)
+
+
+def test_status_texts_read_the_same_across_namespaces() -> None:
+    """'No such API', 'no such scope' and 'not granted' must not tell a stranger what exists."""
+
+    asks = client(access=[{"resourceServer": "api", "namespace": "payroll", "scopes": ["read"]}])
+    seen = []
+    for servers in (
+        {},
+        {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "https://x")},
+        {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "https://x", scopes=("read",))},
+        {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "", scopes=("read",))},
+    ):
+        view = client_view(asks, client_record(), None, servers=servers)
+        seen.append(client_status(view, None, None, ready("Provisioned", "")).status)
+    assert all(status == seen[0] for status in seen)

@@ -1,0 +1,163 @@
+"""Who may have which audience, and what ownership of one survives."""
+
+import pytest
+
+from scopewright.core.audiences import check_audience, check_claim
+from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.failures import Rejected
+from scopewright.core.grants import GrantView, plan_grant
+from scopewright.core.records import ResourceServerRecord
+from scopewright.core.servers import ServerView, plan_server
+from tests.unit.core.builders import CONFIG, NAMESPACE, NOW, client, existing, grant, server
+
+HR = Config(
+    issuer="https://issuer.example.org",
+    audiences=(
+        AudiencePrefix(prefix="https://hr.example/api", namespaces=("payroll",)),
+        AudiencePrefix(prefix="https://port.example:8443/", namespaces=("payroll",)),
+        AudiencePrefix(prefix="https://staff.example", namespaces=("staff",)),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://hr.example/api",
+        "https://hr.example/api/v1",
+        "https://port.example:8443",
+        "https://port.example:8443/x",
+        "https://payroll-api.payroll.svc",
+    ],
+)
+def test_an_audience_under_the_namespaces_prefix_is_allowed(audience: str) -> None:
+    check_audience(audience, "payroll", "payroll-api", HR)
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://hr.example/apix",
+        "https://hr.example",
+        "https://hr.example/API",
+        "https://hr.example/v1/api",
+        "https://hr.example.evil.example/api",
+        "https://evilhr.example/api",
+        "https://sub.hr.example/api",
+        "https://hr.example:8443/api",
+        "https://port.example/x",
+        "http://hr.example/api",
+        "https://staff.example",
+        "https://hr.example/api/../other",
+        "https://hr.example/api/./x",
+        "https://hr.example/api/%2e%2e/other",
+        "https://hr.example/api/",
+        "https://hr.example//api",
+        "https://hr.example/api?x",
+        "https://hr.example/api#x",
+        "https://user@hr.example/api",
+        "https://hr.example@evil.example/api",
+        "https://HR.example/api",
+        "HTTPS://hr.example/api",
+        "https://hr.example:443/api",
+        "https://hr.example:0443/api",
+        "https://hr.example:99999/api",
+        "https://hr.example:/api",
+        "https://hr.example\\@evil.example/api",
+        "https://hr.example/api\n",
+        " https://hr.example/api",
+        "https://hr.еxample/api",
+        "urn:payroll",
+        "payroll",
+        "",
+        "https://",
+        "https://[::1]/api",
+        "https://[/api",
+        "https://issuer.example.org",
+        "https://kubernetes.default.svc",
+        "https://kubernetes.default.svc.cluster.local",
+        "https://kubernetes.default",
+        "https://staff-api.staff.svc",
+        "https://payroll-api.payroll.svc.cluster.local",
+    ],
+)
+def test_an_audience_of_somebody_elses_is_refused(audience: str) -> None:
+    with pytest.raises(Rejected) as refused:
+        check_audience(audience, "payroll", "payroll-api", HR)
+    assert refused.value.reason == "AudienceNotAllowed"
+
+
+def test_reserved_stays_reserved_where_a_prefix_would_allow_it() -> None:
+    wide = Config(
+        issuer="https://hr.example/issuer",
+        audiences=(AudiencePrefix(prefix="https://hr.example", namespaces=("payroll",)),),
+        reserved_audiences=("https://hr.example/reserved",),
+    )
+    for audience in ("https://hr.example/issuer", "https://hr.example/reserved"):
+        with pytest.raises(Rejected, match="reserved"):
+            check_audience(audience, "payroll", "api", wide)
+
+
+def test_a_default_audience_that_is_reserved_is_refused() -> None:
+    """ResourceServer `kubernetes` in namespace `default` would mint tokens for the API server."""
+    with pytest.raises(Rejected, match="reserved"):
+        check_audience("https://kubernetes.default.svc", "default", "kubernetes", CONFIG)
+
+
+def test_a_default_audience_that_is_the_issuer_itself_is_refused() -> None:
+    inside = Config(issuer="https://scopewright.scopewright-system.svc")
+    with pytest.raises(Rejected, match="reserved"):
+        check_audience(inside.issuer, "scopewright-system", "scopewright", inside)
+
+
+def test_one_holds_an_audience_and_nobody_else() -> None:
+    check_claim("https://a", "payroll/api", {"https://a": "payroll/api"})
+    check_claim("https://b", "payroll/api", {"https://a": "staff/api"})
+    with pytest.raises(Rejected, match="is taken") as refused:
+        check_claim("https://a", "payroll/api", {"https://a": "staff/api"})
+    assert refused.value.reason == "AudienceConflict"
+    assert "staff" not in refused.value.message
+
+
+def test_a_refusal_names_the_prefixes_of_that_namespace_alone() -> None:
+    with pytest.raises(Rejected) as refused:
+        check_audience("https://other.example", "payroll", "api", HR)
+    assert "https://hr.example/api" in refused.value.message
+    assert "staff.example" not in refused.value.message
+
+
+def test_a_successor_of_the_same_name_is_not_served_under_its_predecessors_audience() -> None:
+    """A name is not an identity: what it asks for is refused, and the tombstone's audience is not what it asks for."""
+    tombstone = ResourceServerRecord("payroll", "payroll-api", "", "https://hr.example/api")
+    view = ServerView(
+        server=server(audience="https://not-allowed.example", scopes=[{"name": "read"}]),
+        record=tombstone,
+        record_object=existing("ConfigMap", NAMESPACE, "resourceserver.payroll.payroll-api", {}),
+        grants=(),
+        namespaces={},
+        claims={"https://hr.example/api": "payroll/payroll-api"},
+        signing=frozenset({"default"}),
+        config=HR,
+        now=NOW,
+    )
+    for write in plan_server(view).writes:
+        assert b'"audience":"https://hr.example/api"' not in write.entries["record.json"]  # type: ignore[union-attr, operator]
+
+
+def test_a_grant_counts_only_clients_that_need_it() -> None:
+    """The clients of its own namespace have the scopes without it."""
+    view = GrantView(
+        grant=grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}]),
+        server=server(scopes=[{"name": "read"}]),
+        clients=(
+            client(
+                "leave", "a", access=[{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]
+            ),
+            client("payroll", "b", access=[{"resourceServer": "payroll-api", "scopes": ["read"]}]),
+        ),
+        namespaces={},
+        now=NOW,
+    )
+    status = plan_grant(view).status
+    assert status is not None
+    assert status["grantedTo"] == 1

@@ -1,0 +1,89 @@
+"""What the golden cases of signing keys leave open: where tokens could not be verified, or none could be had."""
+
+from datetime import timedelta
+
+from scopewright.core.keys import Timing, successor_due
+from scopewright.core.objects import Desired
+from scopewright.core.plan import Plan
+from scopewright.core.records import ENTRY, KeyRecord, decode
+from scopewright.core.signing import jwks, plan_signing_key
+from tests.unit.core.builders import CONFIG, NAMESPACE, NOW, existing, held, key_record, signing_key, signing_view
+
+HOUR = timedelta(hours=1)
+
+
+def signs(kid: str, start: timedelta, end: timedelta, **more: object) -> KeyRecord:
+    return key_record(
+        kid,
+        NOW + start - HOUR,
+        signing_start_time=NOW + start,
+        signing_end_time=NOW + end,
+        verification_end_time=NOW + end + timedelta(minutes=66),
+        **more,
+    )
+
+
+def written(plan: Plan) -> list[KeyRecord]:
+    data = [w.entries[ENTRY] for w in plan.writes if isinstance(w, Desired) and ENTRY in w.entries]
+    return [decode(KeyRecord, d) for d in data if isinstance(d, bytes)]
+
+
+def test_a_deleted_signing_key_of_which_nothing_is_left_is_at_rest() -> None:
+    assert not plan_signing_key(signing_view(None)).writes
+
+
+def test_a_deleted_signing_key_whose_keys_only_verify_is_at_rest() -> None:
+    ended = held(signs("a", -40 * HOUR, -HOUR / 2))
+    content = jwks((ended,), "scopewright-jwks", NOW)
+    published = existing("ConfigMap", NAMESPACE, "scopewright-jwks", {"jwks.json": content})
+    plan = plan_signing_key(signing_view(None, ended, jwks=published))
+    assert not plan.writes
+    assert plan.due == ended.record.verification_end_time
+
+
+def test_revoked_before_in_the_future_revokes_no_key_again_and_again() -> None:
+    """A typo in the year must not empty the JWKS at every look, for ever."""
+    key = signing_key(revokedBefore="2027-11-22T12:00:00Z")
+    fresh = held(key_record("a", NOW - timedelta(seconds=1), at_once=True))
+    assert not [r for r in written(plan_signing_key(signing_view(key, fresh))) if r.revoked_time]
+
+
+def test_a_longer_rotation_does_not_outlast_the_key_that_signs() -> None:
+    """`every` was 24 h and is a year now: the successor comes before this key's end, not in an emergency after it."""
+    key = signing_key(rotation={"every": "8760h", "publishAhead": "24h"})
+    record = signs("a", -HOUR, timedelta(days=8))
+    timing = Timing.of(key, CONFIG)
+    due = successor_due((record,), timing)
+    assert due is not None
+    assert record.signing_end_time is not None
+    assert due + timing.lead <= record.signing_end_time
+
+
+def test_the_private_key_of_the_active_key_is_lost_while_its_successor_waits() -> None:
+    """No token for a day, or one key at once and its cost told: the latter, as for the only key."""
+    lost = held(signs("a", -700 * HOUR, 188 * HOUR), intact=False)
+    pending = held(signs("b", 20 * HOUR, 900 * HOUR))
+    content = jwks((lost, pending), "scopewright-jwks", NOW)
+    published = existing("ConfigMap", NAMESPACE, "scopewright-jwks", {"jwks.json": content})
+    plan = plan_signing_key(signing_view(signing_key(), lost, pending, jwks=published))
+    assert [r.at_once for r in written(plan)] == [True]
+    assert [h.reason for h in plan.happenings] == ["EmergencyKey"]
+
+
+def test_a_key_signs_only_after_the_config_map_that_its_record_names_has_it() -> None:
+    """The ConfigMap's name was changed in between: the key is in none, and must not get its instants."""
+    moved = signing_key(jwks={"configMapName": "another"})
+    fresh = held(key_record("a", NOW - HOUR))
+    empty = existing("ConfigMap", NAMESPACE, "another", {"jwks.json": jwks((), "another", NOW)})
+    plan = plan_signing_key(signing_view(moved, fresh, jwks=empty))
+    assert not [r for r in written(plan) if r.signing_start_time]
+
+
+def test_the_set_is_the_same_bytes_for_the_same_keys_in_any_order() -> None:
+    a, b = held(signs("a", -HOUR, HOUR)), held(signs("b", -2 * HOUR, HOUR))
+    assert jwks((a, b), "scopewright-jwks", NOW) == jwks((b, a), "scopewright-jwks", NOW)
+
+
+def test_keys_of_another_config_map_stay_out() -> None:
+    other = held(signs("b", -HOUR, HOUR, config_map="other"))
+    assert b'"b"' not in jwks((other,), "scopewright-jwks", NOW)

@@ -1,0 +1,73 @@
+"""An API server's answers, written down beforehand; and what was asked of it."""
+
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+from scopewright.stores.kube_api import Api
+
+Answer = dict[str, Any] | BaseException
+
+
+class FakeApi:
+    """`answers` by `METHOD path`, the last one for ever; `watches` are lists of events, each ended by an error or not."""
+
+    host = "https://fake"
+
+    def __init__(self) -> None:
+        self.answers: dict[str, deque[Answer]] = defaultdict(deque)
+        self.watches: deque[list[Any]] = deque()
+        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.bodies: list[Any] = []
+
+    def answer(self, what: str, *answers: Answer) -> None:
+        self.answers[what].extend(answers)
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        return await self.request("GET", path, query=query)
+
+    async def request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, timeout: float = 0
+    ) -> dict[str, Any]:
+        self.asked.append((method, path, dict(query or {})))
+        self.bodies.append(body)
+        waiting = self.answers[f"{method} {path}"]
+        if not waiting:
+            raise AssertionError(f"nobody expected {method} {path}")
+        given = waiting.popleft() if len(waiting) > 1 else waiting[0]
+        if isinstance(given, BaseException):
+            raise given
+        return given
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        self.asked.append(("WATCH", path, dict(query)))
+        for event in self.watches.popleft() if self.watches else [Over()]:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    def as_api(self) -> Api:
+        return cast("Api", self)
+
+
+class Over(Exception):
+    """The script is at its end."""
+
+
+def secret(name: str, version: str, value: str = "eA==", **meta: Any) -> dict[str, Any]:
+    return {
+        "metadata": {
+            "namespace": "leave",
+            "name": name,
+            "uid": f"uid of {name}",
+            "resourceVersion": version,
+            "creationTimestamp": "2026-11-22T12:00:00Z",
+            **meta,
+        },
+        "type": "servicebinding.io/oauth2",
+        "data": {"client_secret": value},
+    }
+
+
+def page(version: str, *items: dict[str, Any], more: str = "") -> dict[str, Any]:
+    return {"metadata": {"resourceVersion": version, "continue": more}, "items": list(items)}

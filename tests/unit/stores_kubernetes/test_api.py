@@ -1,0 +1,141 @@
+"""Every failure of the API server becomes one of ours; every write has its precondition."""
+
+from datetime import datetime
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import Deletion, Desired, Ref
+from scopewright.stores.kube_api import Gone, NotFound, _failure
+from scopewright.stores.kube_objects import parse
+from scopewright.stores.kubernetes import CRDS, KubernetesStore
+from tests.unit.stores_kubernetes.fake_api import FakeApi, secret
+
+ONE = "/api/v1/namespaces/leave/secrets/one"
+REF = Ref("Secret", "leave", "one")
+CLIENT = "/apis/scopewright.dev/v1alpha1/namespaces/leave/oauthclients/worker"
+CRD = f"{CRDS}/oauthclients.scopewright.dev"
+WORKER = Ref("OAuthClient", "leave", "worker")
+SINCE = datetime.fromisoformat("2026-11-22T12:00:00Z")
+
+
+def failure(status: int, body: dict[str, Any] | None = None, **headers: str) -> Exception:
+    response: Any = SimpleNamespace(status=status, reason="Reason", headers=headers)
+    return _failure(response, body or {}, "GET /x")
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [(401, Rejected), (403, Rejected), (404, NotFound), (409, Conflict), (410, Gone), (400, Rejected), (422, Rejected),
+     (413, Rejected), (429, Unavailable), (500, Unavailable), (503, Unavailable), (504, Unavailable), (408, Unavailable)],
+)  # fmt: skip
+def test_each_status_is_one_kind_of_failure(status: int, kind: type[Exception]) -> None:
+    found = failure(status, {"message": "what is wrong"})
+    assert type(found) is kind
+    assert "what is wrong" in str(found)
+
+
+def test_a_404_tells_whether_it_speaks_of_the_object() -> None:
+    named, unnamed = failure(404, {"details": {"name": "x"}}), failure(404)
+    assert isinstance(named, NotFound)
+    assert named.named
+    assert isinstance(unnamed, NotFound)
+    assert not unnamed.named
+
+
+def test_retry_after_is_obeyed() -> None:
+    busy = failure(429, **{"Retry-After": "7"})
+    assert isinstance(busy, Unavailable)
+    assert busy.retry_after == 7
+
+
+def test_a_missing_right_names_what_the_server_said() -> None:
+    refused = failure(403, {"message": "cannot list secrets"})
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "Forbidden"
+    assert "cannot list secrets" in refused.message
+
+
+async def test_a_new_object_is_posted() -> None:
+    api = FakeApi()
+    api.answer("POST /api/v1/namespaces/leave/secrets", secret("one", "7"))
+    written = await KubernetesStore(api.as_api()).write(Desired(REF, {"client_secret": b"x"}, type="t"))
+    assert written.resource_version == "7"
+    assert "resourceVersion" not in api.bodies[0]["metadata"]
+
+
+async def test_a_replacement_is_put_under_the_version_that_was_read() -> None:
+    api = FakeApi()
+    api.answer(f"GET {ONE}", secret("one", "7"))
+    api.answer(f"PUT {ONE}", secret("one", "8"))
+    existing, _ = parse("Secret", secret("one", "7"))
+    await KubernetesStore(api.as_api()).write(Desired(REF, {"a": b"x"}, replaces=existing))
+    assert api.bodies[1]["metadata"]["resourceVersion"] == "7"
+    assert api.bodies[1]["metadata"]["uid"] == "uid of one"
+
+
+@pytest.mark.parametrize("changed", [{"resourceVersion": "8"}, {"uid": "another"}])
+async def test_a_stale_reader_replaces_nothing(changed: dict[str, str]) -> None:
+    api = FakeApi()
+    api.answer(f"GET {ONE}", secret("one", "7", **changed) if "uid" in changed else secret("one", "8"))
+    existing, _ = parse("Secret", secret("one", "7"))
+    with pytest.raises(Conflict):
+        await KubernetesStore(api.as_api()).write(Desired(REF, {"a": b"x"}, replaces=existing))
+    assert [m for m, _, _ in api.asked] == ["GET"]
+
+
+async def test_what_is_gone_meanwhile_is_a_conflict() -> None:
+    api = FakeApi()
+    api.answer(f"GET {ONE}", NotFound("gone", named=True))
+    existing, _ = parse("Secret", secret("one", "7"))
+    with pytest.raises(Conflict):
+        await KubernetesStore(api.as_api()).write(Desired(REF, {"a": b"x"}, replaces=existing))
+
+
+async def test_a_deletion_names_version_and_uid_and_what_is_gone_is_well() -> None:
+    api = FakeApi()
+    api.answer(f"DELETE {ONE}", {}, NotFound("gone", named=True))
+    existing, _ = parse("Secret", secret("one", "7"))
+    store = KubernetesStore(api.as_api())
+    await store.delete(Deletion(existing))
+    await store.delete(Deletion(existing))
+    assert api.bodies[0]["preconditions"] == {"uid": "uid of one", "resourceVersion": "7"}
+
+
+def crd(made: str = "2026-11-01T00:00:00Z", **meta: Any) -> dict[str, Any]:
+    return {"metadata": {"creationTimestamp": made, **meta}}
+
+
+@pytest.mark.parametrize(
+    ("live", "definition", "verdict"),
+    [
+        ({"metadata": {"uid": "uid-1"}}, crd(), "present"),
+        ({"metadata": {"uid": "uid-2"}}, crd(), "gone"),
+        (NotFound("", named=True), crd(), "gone"),
+        (NotFound("", named=False), crd(), "unknown"),
+        (NotFound("", named=True), crd("2026-11-22T12:00:01Z"), "unknown"),
+        (NotFound("", named=True), crd(deletionTimestamp="2026-11-22T12:00:00Z"), "unknown"),
+        (NotFound("", named=True), NotFound("", named=True), "unknown"),
+        (NotFound("", named=True), Rejected("Forbidden", ""), "unknown"),
+        (Rejected("Forbidden", ""), crd(), "unknown"),
+        (Unavailable(""), crd(), "unknown"),
+    ],
+)
+async def test_gone_is_only_what_is_proven_to_be(live: Any, definition: Any, verdict: str) -> None:
+    api = FakeApi()
+    api.answer(f"GET {CLIENT}", live)
+    api.answer(f"GET {CRD}", definition)
+    assert await KubernetesStore(api.as_api()).absence(WORKER, "uid-1", SINCE) == verdict
+
+
+async def test_a_status_is_written_under_its_version_and_alone() -> None:
+    api = FakeApi()
+    api.answer(f"PUT {CLIENT}/status", {"metadata": {}})
+    meta = {"name": "worker", "namespace": "leave", "uid": "u", "resourceVersion": "3", "labels": {"a": "b"}}
+    await KubernetesStore(api.as_api()).write_status({"kind": "OAuthClient", "metadata": meta}, {"a": 1})
+    body = api.bodies[0]
+    assert body["metadata"] == {"name": "worker", "namespace": "leave", "uid": "u", "resourceVersion": "3"}
+    assert body["status"] == {"a": 1}
+    assert "spec" not in body

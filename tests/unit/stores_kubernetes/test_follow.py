@@ -1,0 +1,124 @@
+"""Whoever follows learns everything once, every change after it, and nothing from a failure."""
+
+from typing import Any
+
+import pytest
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores import kube_follow as module
+from scopewright.stores.kube_api import Gone, NotFound
+from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret
+
+PATH = "GET /api/v1/secrets"
+SELECTION = Selection("Secret", None, {"app.kubernetes.io/managed-by": "scopewright"})
+ONE, TWO = Ref("Secret", "leave", "one"), Ref("Secret", "leave", "two")
+
+
+@pytest.fixture(autouse=True)
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Nobody waits; how long they would have."""
+    waited: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    return waited
+
+
+async def followed(api: FakeApi) -> list[Any]:
+    """What arrives until the script is over: `+name version`, `-name`, or the names of a snapshot."""
+    told: list[Any] = []
+    with pytest.raises(Over):
+        async for change in module.follow(api.as_api(), SELECTION):
+            if isinstance(change, Change):
+                sign = "-" if change.gone else "+"
+                told.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
+                assert bool(change.entries) is not change.gone
+            else:
+                assert isinstance(change, Snapshot)
+                told.append({ref.name for ref in change.refs} | {change.version})
+    return told
+
+
+def event(type: str, raw: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 (the field's own name)
+    return {"type": type, "object": raw}
+
+
+BOOKMARK = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "17"}}}
+
+
+async def test_first_everything_then_a_snapshot_then_every_change() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9", secret("one", "5"), more="token"), page("9", secret("two", "6")))
+    api.watches.append([event("MODIFIED", secret("one", "10")), event("DELETED", secret("two", "11"))])
+    assert await followed(api) == ["+one 5", "+two 6", {"one", "two", "9"}, "+one 10", "-two 11"]
+    assert [q.get("continue") for m, _, q in api.asked if m == "GET"] == [None, "token"]
+    assert all(q["labelSelector"] == "app.kubernetes.io/managed-by=scopewright" for _, _, q in api.asked)
+
+
+async def test_an_empty_list_is_a_snapshot_too() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9"))
+    assert await followed(api) == [{"9"}]
+
+
+async def test_a_watch_that_ends_goes_on_from_the_last_bookmark() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9"))
+    api.watches.extend([[BOOKMARK], [event("ADDED", secret("one", "18"))], []])
+    assert await followed(api) == [{"9"}, "+one 18"]
+    versions = [q["resourceVersion"] for m, _, q in api.asked if m == "WATCH"]
+    assert versions == ["9", "17", "18", "18"]
+
+
+async def test_410_is_a_new_list() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9", secret("one", "5")), page("30", secret("two", "20")))
+    api.watches.append([event("MODIFIED", secret("one", "10")), Gone("too old")])
+    assert await followed(api) == ["+one 5", {"one", "9"}, "+one 10", "+two 20", {"two", "30"}]
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("down"), Rejected("Forbidden", "no right"), NotFound("not served", named=False)]
+)
+async def test_a_failure_of_the_list_changes_nothing_and_is_met_with_growing_patience(
+    error: BaseException, pauses: list[float]
+) -> None:
+    api = FakeApi()
+    api.answer(PATH, *[error] * 9, page("9", secret("one", "5")))
+    assert await followed(api) == ["+one 5", {"one", "9"}]
+    assert all(0.8 * 0.2 * 2**n <= p or p >= 12 for n, p in enumerate(pauses))
+    assert max(pauses) <= 15 * 1.2
+
+
+async def test_a_list_that_breaks_off_begins_anew_and_no_snapshot_comes_of_its_half() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9", secret("one", "5"), more="t"), Unavailable("down"), page("12", secret("two", "11")))
+    assert await followed(api) == ["+one 5", "+two 11", {"two", "12"}]
+
+
+async def test_a_list_whose_token_is_too_old_begins_anew() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9", secret("one", "5"), more="t"), Gone("too old"), page("12", secret("two", "11")))
+    assert await followed(api) == ["+one 5", "+two 11", {"two", "12"}]
+
+
+async def test_a_failing_watch_goes_on_from_where_it_was() -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9"))
+    api.watches.extend(
+        [[event("ADDED", secret("one", "10")), Unavailable("reset")], [event("MODIFIED", secret("one", "11"))]]
+    )
+    assert await followed(api) == [{"9"}, "+one 10", "+one 11"]
+
+
+async def test_an_event_starts_patience_anew(pauses: list[float]) -> None:
+    api = FakeApi()
+    api.answer(PATH, page("9"))
+    down = Unavailable("down")
+    api.watches.extend([[down], [down], [down], [BOOKMARK, down]])
+    await followed(api)
+    assert pauses[2] > pauses[3]
