@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable
 
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict, Unavailable
+from scopewright.core.failures import Conflict, NotLeading
 from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
     default_signing_key,
@@ -44,7 +44,7 @@ class Installing:
 
     async def _write(self, desired: Desired) -> None:
         if not self._may_write():
-            raise Unavailable("this replica does not lead: nothing is written")
+            raise NotLeading
         await self._store.write(desired)
 
     async def _seal(self) -> bytes:

@@ -17,6 +17,8 @@ from scopewright.stores.kube_api import Api, NotFound
 DURATION: Final = 8.0
 DEADLINE: Final = 5.0
 PERIOD: Final = 1.0
+SLOW: Final = 2.0
+"""Seconds. A renewal that takes longer is told: the deadline is not far."""
 
 log = logging.getLogger(__name__)
 
@@ -49,10 +51,18 @@ class Lease:
         log.info("%s leads", self._identity)
 
     async def keep(self) -> None:
-        """Renew until the deadline passes without success, or until cancelled."""
-        while self.leads:
+        """Renew until the deadline passes without success, or until cancelled.
+
+        A renewal that succeeds after the deadline is another term: what was left undone meanwhile is looked at anew.
+        """
+        while True:
             await asyncio.sleep(PERIOD)
+            until, began = self._until, self._monotonic()
             await self._try()
+            if (took := self._monotonic() - began) > SLOW:
+                log.warning("renewing the Lease took %.1f s", took)
+            if not self.leads or self._monotonic() >= until:
+                break
         log.warning("%s leads no more", self._identity)
 
     async def release(self) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 
 FIRST_PAUSE: Final = 0.2
@@ -90,6 +90,8 @@ class Queue:
         self._due.pop(key, None)
         try:
             due = await self._reconcile(key)
+        except NotLeading:
+            log.debug("%s is left to whoever leads next", key)
         except (Unavailable, Rejected) as error:
             self._retry(key, error)
         except Exception as error:

@@ -13,7 +13,7 @@ from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import Declared, World
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write
 from scopewright.core.plan import NOTHING, Happening, Plan, soonest
@@ -129,7 +129,7 @@ class Reconciler:
         """Write in order. After a conflict what exists has been read anew; what is refused the status must tell."""
         for write in plan.writes:
             if not self._may_write():
-                raise Unavailable("this replica does not lead: nothing is written")
+                raise NotLeading
             ref = write.ref if isinstance(write, Desired) else write.existing.ref
             try:
                 await self._write(key, write)
@@ -177,7 +177,7 @@ class Reconciler:
 
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
         if not self._may_write():
-            raise Unavailable("this replica does not lead: nothing is written")
+            raise NotLeading
         meta = obj.metadata
         manifest = {
             "kind": obj.KIND,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import kopf
+import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
 from scopewright.core.failures import Unavailable
@@ -51,7 +52,8 @@ async def watch(api: Api, deliver: Deliver) -> None:
 
     def run() -> None:
         try:
-            asyncio.run(_operator(api, on_event, stop))
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(_operator(api, on_event, stop))
         except Exception:
             logging.getLogger(__name__).exception("kopf failed")
         finally:
@@ -76,9 +78,13 @@ async def _operator(api: Api, on_event: Callable[..., Any], stop: threading.Even
         kopf.on.event(GROUP, VERSION, kind.PLURAL, registry=registry)(on_event)
     kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
     kopf.on.login(registry=registry)(lambda **_: _connection(api))
-    await kopf.operator(
-        registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop, identity=None
-    )
+    try:
+        await kopf.operator(
+            registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop, identity=None
+        )
+    finally:
+        # kopf waits for the flag in a thread, and the loop for that thread: unset, nobody would learn that kopf ended.
+        stop.set()
 
 
 def _settings() -> kopf.OperatorSettings:

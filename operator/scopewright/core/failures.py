@@ -22,5 +22,12 @@ class Unavailable(Exception):
         self.retry_after = retry_after
 
 
+class NotLeading(Unavailable):
+    """Nothing is written by a replica that does not lead. Whoever leads next looks at everything anew."""
+
+    def __init__(self) -> None:
+        super().__init__("this replica does not lead: nothing is written")
+
+
 class Conflict(Unavailable):
     """What was to be written is not what was read: read again, plan again."""

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
-from scopewright.core.access import asked_by
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import PAUSED_ANNOTATION
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, as_json, ready, settle, stalled, with_history
@@ -113,11 +112,16 @@ def _granted_to(view: GrantView) -> int:
     if view.server is None or not in_force(view.grant, view.now):
         return 0
     granted = granted_by(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
-    key = f"{view.grant.namespace}/{view.grant.spec.resource_server}"
-    others = (client for client in view.clients if client.namespace != view.grant.namespace)
-    return sum(1 for client in others if _gives(granted, key, client))
+    namespaces, clients, scopes = map(frozenset, (granted.namespaces, granted.clients, granted.scopes))
+    owner, name = view.grant.namespace, view.grant.spec.resource_server
 
+    def is_reached(client: OAuthClient) -> bool:
+        return granted.everybody or client.namespace in namespaces or client.client_id in clients
 
-def _gives(granted: Granted, key: str, client: OAuthClient) -> bool:
-    reached = granted.everybody or client.namespace in granted.namespaces or client.client_id in granted.clients
-    return reached and any(a.resource_server == key and set(a.scopes) & set(granted.scopes) for a in asked_by(client))
+    def asks(client: OAuthClient) -> bool:
+        return any(
+            a.resource_server == name and a.namespace == owner and not scopes.isdisjoint(a.scopes)
+            for a in client.spec.access
+        )
+
+    return sum(1 for client in view.clients if client.namespace != owner and is_reached(client) and asks(client))

@@ -1,0 +1,84 @@
+"""Seeing the operator's work arrive, by watching: Secrets that hold credentials, and clients that are Ready."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from bench.benchmark import BenchmarkError
+from bench.workload import LABEL, Manifest, Workload
+from scopewright.core.failures import Unavailable
+from scopewright.stores import Entries, Selection, Snapshot
+from scopewright.stores.kube_api import Api, Gone
+from scopewright.stores.kube_follow import follow
+from scopewright.stores.kubernetes import declared_path
+
+
+class Arrivals:
+    """Enter it before anything is applied."""
+
+    def __init__(self, api: Api, workload: Workload) -> None:
+        self._api = api
+        self._workload = workload
+        self._path = declared_path("OAuthClient")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._news = asyncio.Event()
+        self._listed = [asyncio.Event(), asyncio.Event()]
+        self.credentials: dict[str, Entries] = {}
+        """By client id."""
+        self.ready: set[str] = set()
+        """Client ids of those that are Ready and have all that they ask for."""
+
+    async def __aenter__(self) -> "Arrivals":
+        self._tasks = [asyncio.create_task(self._secrets()), asyncio.create_task(self._clients())]
+        for listed in self._listed:
+            await listed.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], bool], *, seconds: float, what: str) -> float:
+        """When it came true, on the clock of `time.perf_counter`."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            have = f"{len(self.credentials)} Secrets, {len(self.ready)} ready"
+            raise BenchmarkError(f"{what}: not within {seconds:.0f} s ({have})") from None
+        return time.perf_counter()
+
+    async def _secrets(self) -> None:
+        selection = Selection("Secret", None, {LABEL: self._workload.run})
+        async for change in follow(self._api, selection):
+            if isinstance(change, Snapshot):
+                self._listed[0].set()
+            elif not change.gone:
+                self.credentials[change.entries["client_id"].decode()] = change.entries
+            self._news.set()
+
+    async def _clients(self) -> None:
+        while True:
+            listed = await self._api.get(self._path)
+            for client in listed["items"]:
+                self._see(client)
+            self._listed[1].set()
+            try:
+                async for event in self._api.watch(
+                    self._path, {"resourceVersion": listed["metadata"]["resourceVersion"]}
+                ):
+                    self._see(event["object"])
+            except (Gone, Unavailable):
+                await asyncio.sleep(0.2)
+
+    def _see(self, client: Manifest) -> None:
+        if client["spec"].get("issuer") != self._workload.run:
+            return
+        conditions: list[Any] = client.get("status", {}).get("conditions", [])
+        if {c["type"] for c in conditions if c["status"] == "True"} >= {"Ready", "AccessGranted"}:
+            self.ready.add(f"{client['metadata']['namespace']}.{client['metadata']['name']}")
+            self._news.set()

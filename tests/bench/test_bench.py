@@ -1,0 +1,68 @@
+"""The benchmarks run on the real control plane, and write what they promise."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMISED = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
+
+
+def _bench(*arguments: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "bench", *arguments]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def _children(pid: int) -> set[int]:
+    """Of every thread of it: the control plane has one of its own for starting processes."""
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return {int(child) for task in tasks for child in task.read_text().split()}
+
+
+def test_reconcile_writes_the_promised_figures(tmp_path: Path) -> None:
+    running = _bench("reconcile", "--clients", "5", "--out", str(tmp_path))
+    out, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    assert "ratio" in out
+    figures: dict[str, Any] = json.loads((tmp_path / "reconcile.json").read_text())
+    assert figures["benchmark"] == "reconcile"
+    assert figures["machine"]["cores"] == os.cpu_count()
+    (run,) = figures["runs"]
+    assert run.keys() >= PROMISED
+    assert run["clients"] == 5
+    assert 0 < run["seconds_ready"] <= run["seconds"]
+    assert run["bare_seconds"] > 0
+    assert 20 < run["operator_peak_mb"] < 400
+    assert 20 < run["issuer_peak_mb"] < 150
+    assert 0 < run["one_more"]["p50_ms"] <= run["one_more"]["p99_ms"]
+    assert run["grant_withdrawn_seconds"] < 5
+
+
+def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
+    running = _bench("reconcile", "--clients", "2000", "--out", str(tmp_path))
+    deadline = time.monotonic() + 120
+    while len(_children(running.pid)) < 3 and time.monotonic() < deadline:
+        assert running.poll() is None
+        time.sleep(0.2)
+    started = _children(running.pid)
+    assert len(started) >= 3
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert errors == "bench: ended before it was done\n"
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
+    running = _bench("reconcil", "--out", str(tmp_path))
+    _, errors = running.communicate(timeout=60)
+    assert running.returncode == 2
+    assert "there is no benchmark reconcil; choose from: reconcile" in errors
