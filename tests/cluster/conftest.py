@@ -3,13 +3,17 @@
 import contextlib
 import subprocess
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from kubernetes import client, config
 
-from tests.controlplane import Cluster, open_cluster
+from tests.controlplane import Cluster, ControlPlane, open_cluster
+
+from .installation import Install, Installation
+from .kube import Kube
 
 _CRDS = Path(__file__).resolve().parents[2] / "crds"
 
@@ -36,11 +40,7 @@ def restartable(control_plane: Cluster) -> Cluster:
 @pytest.fixture(scope="session")
 def crds(control_plane: Cluster) -> Cluster:
     """The control plane, with our four kinds served."""
-    files = sorted(_CRDS.glob("*.yaml"))
-    assert files, "crds/ is empty: run `make crds`"
-    given = [f"--filename={file}" for file in files]
-    _kubectl(control_plane, "apply", "--server-side", "--force-conflicts", *given)
-    _kubectl(control_plane, "wait", "--for=condition=Established", "--timeout=30s", *given)
+    serve_crds(control_plane)
     if control_plane.restartable:
         control_plane.restart_controllers()
     return control_plane
@@ -72,6 +72,92 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     except client.ApiException as error:
         if error.status not in (404, 409):  # the test has deleted it itself
             raise
+
+
+@pytest.fixture
+def make_namespace(kube: Kube) -> Iterator[Callable[[str], str]]:
+    """make_namespace("payroll") makes one of that name and something after it."""
+    made: list[str] = []
+
+    def make(name: str) -> str:
+        made.append(f"{name}-{uuid.uuid4().hex[:8]}")
+        kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made[-1]}})
+        return made[-1]
+
+    yield make
+    for name in made:
+        kube.delete("Namespace", "", name)
+
+
+@pytest.fixture(scope="session")
+def kube(api: client.ApiClient) -> Iterator[Kube]:
+    """As a cluster administrator."""
+    connected = Kube(api)
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="module")
+def install(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
+    """install("name", resync="1s", …) puts up an installation that goes with the test's module."""
+    with contextlib.ExitStack() as leaving:
+
+        def install(name: str, **settings: Any) -> Installation:
+            name = f"{name}-{uuid.uuid4().hex[:6]}"
+            return leaving.enter_context(Installation(crds, kube, tmp_path_factory.mktemp(name), name, **settings))
+
+        yield install
+
+
+@pytest.fixture(scope="session")
+def installation(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The one that tests share; they leave it running. Namespaces `favoured` may have audiences under hr.example."""
+    name = f"shared-{uuid.uuid4().hex[:6]}"
+    favoured = [{"prefix": "https://hr.example/apis", "namespaces": [f"favoured-{name}"]}]
+    with Installation(crds, kube, tmp_path_factory.mktemp(name), name, audiences=favoured) as installed:
+        yield installed
+
+
+@pytest.fixture(scope="session")
+def own_plane(control_plane: Cluster) -> Iterator[ControlPlane]:
+    """A control plane to break: others know nothing of what is stopped or deleted there."""
+    if not control_plane.restartable:
+        pytest.skip("KUBECONFIG names a cluster that is not ours to stop; unset it to run this")
+    with ControlPlane() as plane:
+        serve_crds(plane)
+        plane.restart_controllers()
+        yield plane
+
+
+@pytest.fixture
+def own_installation(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """An installation on a control plane to break."""
+    name = f"own-{uuid.uuid4().hex[:6]}"
+    with (
+        _connected(own_plane.kubeconfig) as connected,
+        contextlib.closing(Kube(connected)) as kube,
+        Installation(own_plane, kube, tmp_path_factory.mktemp(name), name, resync="1s") as installed,
+    ):
+        yield installed
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what operator and issuer had to say."""
+    report = yield
+    if report.failed:
+        for used in getattr(item, "funcargs", {}).values():
+            if isinstance(used, Installation):
+                report.sections.append((f"logs of {used.name}", used.logs()))
+    return report
+
+
+def serve_crds(cluster: Cluster) -> None:
+    files = sorted(_CRDS.glob("*.yaml"))
+    assert files, "crds/ is empty: run `make crds`"
+    given = [f"--filename={file}" for file in files]
+    _kubectl(cluster, "apply", "--server-side", "--force-conflicts", *given)
+    _kubectl(cluster, "wait", "--for=condition=Established", "--timeout=30s", *given)
 
 
 def _connected(kubeconfig: Path) -> client.ApiClient:

@@ -109,9 +109,11 @@ class Reconciler:
         if key.kind == "OAuthClient":
             at = self._world.record_of_client(key.namespace, key.name)
             record: ClientRecord | ResourceServerRecord | None = owned.clients.get(at)
-        else:
+        elif key.kind == "ResourceServer":
             at = self._world.record_of_server(key.namespace, key.name)
             record = owned.servers.get(f"{key.namespace}/{key.name}")
+        else:
+            return NOTHING
         existing = owned.objects.get(at)
         if existing is None or record is None or key not in departed:
             return NOTHING

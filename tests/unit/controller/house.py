@@ -231,7 +231,10 @@ class House:
             raw = next((r for r in self.store.declared.values() if held.existing.owner_uids == (_uid(r),)), None)
             if raw is None or not self._current(raw, at):
                 continue
-            record = self.client_record(raw["metadata"]["namespace"], raw["metadata"]["name"])
+            namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
+            if Ref("Secret", NAMESPACE, client_record_name(namespace, name)) in self.store.taken:
+                continue
+            record = self.client_record(namespace, name)
             accepted = {c.sha256 for c in record.credentials if c.accepted_at(self.now)} if record else set()
             if digest(held.entries["client_secret"]) in accepted:
                 continue

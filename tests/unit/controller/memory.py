@@ -52,6 +52,8 @@ class MemoryStore:
     """Called after each write that was done, before its answer: the place to check what must always hold."""
     unknown: set[Ref] = field(default_factory=set)
     """Of these nobody can say whether they are gone."""
+    taken: set[Ref] = field(default_factory=set)
+    """What somebody deleted by hand and nobody has made again: until then its promises are broken by others."""
     reads: int = 0
     _version: int = 0
     _followers: list[tuple[Selection, "asyncio.Queue[Change | Snapshot]"]] = field(default_factory=list)
@@ -86,7 +88,7 @@ class MemoryStore:
         """As a user deletes a declared object, and the garbage collector what it owns."""
         uid = self.declared.pop(ref)["metadata"]["uid"]
         for held in [h for h in self.objects.values() if collect and h.existing.owner_uids == (uid,)]:
-            self.drop(held.existing.ref)
+            self._gone(held.existing.ref)
 
     def put(self, existing: Existing, entries: Mapping[str, bytes]) -> Existing:
         """As somebody else writes: no precondition. Version, UID and digests are made here."""
@@ -99,6 +101,7 @@ class MemoryStore:
             creation_time=known.existing.creation_time if known else self.clock(),
         )
         self.objects[existing.ref] = Held(stored, dict(entries))
+        self.taken.discard(existing.ref)
         self._tell(Change(stored, dict(entries)), known.existing if known else None)
         return stored
 
@@ -108,6 +111,10 @@ class MemoryStore:
 
     def drop(self, ref: Ref) -> None:
         """As somebody deletes it by hand."""
+        self.taken.add(ref)
+        self._gone(ref)
+
+    def _gone(self, ref: Ref) -> None:
         held = self.objects.pop(ref)
         self._tell(Change(replace(held.existing, resource_version=self._next()), {}, gone=True), held.existing)
 
@@ -161,7 +168,7 @@ class MemoryStore:
                 return
             if _identity(held.existing) != _identity(deletion.existing):
                 raise Conflict(f"{deletion.existing.ref} has changed since it was read")
-            self.drop(deletion.existing.ref)
+            self._gone(deletion.existing.ref)
 
         self._do(f"delete {deletion.existing.ref}", do)
 

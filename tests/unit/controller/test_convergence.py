@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import SIGNING_KEY_TYPE
 from tests.unit.controller.house import ISSUER, NAMESPACE, House
 from tests.unit.controller.memory import Crash
 
@@ -81,9 +80,8 @@ STEPS = st.lists(st.tuples(st.lists(DECLARED, max_size=4), st.integers(0, 12), H
 def hurt(house: House, how: str) -> None:
     objects = sorted(house.store.objects)
     ours = [r for r in objects if r.kind == "Secret" and r.namespace != NAMESPACE]
-    records = [
-        r for r in objects if r.namespace == NAMESPACE and house.store.objects[r].existing.type != SIGNING_KEY_TYPE
-    ]
+    # Keys and their JWKS have stories of their own: while somebody has deleted those, the promise is broken by them.
+    records = [r for r in objects if r.namespace == NAMESPACE and r.name.startswith(("client.", "resourceserver."))]
     if how == "drop a Secret" and ours:
         house.store.drop(ours[0])
     elif how == "edit a Secret" and ours:

@@ -10,7 +10,7 @@ Answer = dict[str, Any] | BaseException
 
 
 class FakeApi:
-    """`answers` by `METHOD path`, the last one for ever; `watches` are lists of events, each ended by an error or not."""
+    """`answers` by `METHOD path`, the last one for ever; `watches` are lists of events, ended by an error or not."""
 
     host = "https://fake"
 

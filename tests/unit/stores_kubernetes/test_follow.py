@@ -1,5 +1,7 @@
 """Whoever follows learns everything once, every change after it, and nothing from a failure."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -7,8 +9,8 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores import Change, Selection, Snapshot
-from scopewright.stores import kube_follow as module
 from scopewright.stores.kube_api import Gone, NotFound
+from scopewright.stores.kube_follow import follow
 from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret
 
 PATH = "GET /api/v1/secrets"
@@ -24,15 +26,15 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     async def sleep(seconds: float) -> None:
         waited.append(seconds)
 
-    monkeypatch.setattr(module.asyncio, "sleep", sleep)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
     return waited
 
 
 async def followed(api: FakeApi) -> list[Any]:
     """What arrives until the script is over: `+name version`, `-name`, or the names of a snapshot."""
     told: list[Any] = []
-    with pytest.raises(Over):
-        async for change in module.follow(api.as_api(), SELECTION):
+    with contextlib.suppress(Over):
+        async for change in follow(api.as_api(), SELECTION):
             if isinstance(change, Change):
                 sign = "-" if change.gone else "+"
                 told.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
