@@ -3,7 +3,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ARGS ?=
+FAST := tests/unit tests/golden
+SLOW := tests/cluster tests/examples tests/bench
 
 .PHONY: help demo test check crds cluster bench clean
 
@@ -19,8 +20,13 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed  ## the HR system, live: who may call what, and what is refused (ARGS=--check ends by itself)
 	@$(BIN)/python -m examples.hr $(ARGS)
 
-test: $(VENV)/installed  ## every test, on the real control plane
+test: $(VENV)/installed  ## every test, on the real control plane (ARGS: some of them, as pytest has it)
+ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
+else
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
+	@$(BIN)/python -m pytest $(SLOW)
+endif
 
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
 	@$(BIN)/ruff format --check .
@@ -28,7 +34,7 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
-	@$(BIN)/python -m pytest --quiet tests/unit
+	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models
 	@$(BIN)/python -m scopewright.api.crds crds

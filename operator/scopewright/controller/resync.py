@@ -124,8 +124,9 @@ class Resync:
         world = self._world
         orphans = orphaned(world)
         records = len(world.owned.clients) + len(world.owned.servers)
-        limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE), self._allowed())
-        self.orphans_held = len(orphans) if len(orphans) > limit else 0
+        limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
+        allowed = len(orphans) in (0, self._allowed())
+        self.orphans_held = 0 if allowed or len(orphans) <= limit else len(orphans)
         if self.orphans_held:
             log.error(
                 "%d of %d records have no owner: none is deleted. If they were all meant to go, set the annotation "
@@ -137,6 +138,7 @@ class Resync:
         return orphans
 
     def _allowed(self) -> int:
+        """What a person has said may go: just so many, so that an annotation left behind allows nothing else."""
         issuer = self._world.owned.objects.get(Ref("ConfigMap", self._world.owned.namespace, ISSUER_NAME))
         stated = issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
         return int(stated) if stated.isdecimal() else 0

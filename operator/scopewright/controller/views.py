@@ -67,7 +67,7 @@ class Views:
     def of_server(self, server: ResourceServer, so_far: SoFar) -> ServerView:
         owned, key, now = self._world.owned, f"{server.namespace}/{server.name}", self._sources.clock()
         at = self._world.record_of_server(server.namespace, server.name)
-        records = owned.key_records()
+        records = tuple(held.record for held in owned.keys.values() if held.intact)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,

@@ -22,11 +22,11 @@ API_SERVER_AUDIENCES: Final = (
 def issuer_url(value: str) -> str:
     """The issuer's URL (RFC 8414 §2), unchanged: HTTPS except on loopback, no query, no fragment, no closing slash."""
     parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname:
+    if parts.scheme not in ("https", "http") or not parts.hostname or parts.port == 0:
         raise ValueError(f"the issuer must be an absolute URL such as https://issuer.example.org, not {value!r}")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK:
         raise ValueError("the issuer must be an https URL; http is for loopback only")
-    if parts.query or parts.fragment or parts.username or value.endswith(("/", "?", "#")):
+    if parts.query or parts.fragment or "@" in parts.netloc or value.endswith(("/", "?", "#")):
         raise ValueError("the issuer URL must have no query, fragment, user or closing slash")
     return value
 

@@ -125,6 +125,8 @@ def cause_for_new(
     if current is None:
         what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", heal=True)
+    if client.spec.disabled:
+        return None
     if rotate_value(client) not in ("", current.rotate):
         return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
     if not rotation.suspend and now >= current.issue_time + rotation.every:

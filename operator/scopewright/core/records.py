@@ -227,7 +227,7 @@ def decode(kind: type[R], data: bytes) -> R:
     try:
         record: R = _ADAPTERS[kind].validate_json(data)
     except ValidationError as error:
-        where = ", ".join(".".join(map(str, e["loc"])) or e["type"] for e in error.errors(include_input=False)[:3])
+        where = ", ".join(str(e["loc"][0]) if e["loc"] else e["type"] for e in error.errors(include_input=False)[:3])
         raise Rejected("MalformedRecord", f"not a {kind.__name__}: {where}") from None
     return record
 

@@ -37,13 +37,17 @@ async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snaps
                         yield change
                 yield Snapshot(frozenset(refs), listed)
                 version = listed  # only now: a list that broke off begins anew
+            began = asyncio.get_running_loop().time()
             async for event in api.watch(path, _watch_query(selector, version)):
                 pause = FIRST_PAUSE
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     yield _change(selection, event["object"], gone=event["type"] == "DELETED")
+            if asyncio.get_running_loop().time() - began < FIRST_PAUSE:
+                await asyncio.sleep(FIRST_PAUSE)
         except Gone:
             version = ""
+            await asyncio.sleep(FIRST_PAUSE)
         except (Unavailable, Rejected, NotFound) as error:
             log.warning("following %s pauses for %.1f s: %s", path, pause, error)
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)

@@ -44,8 +44,7 @@ class KubernetesStore:
     async def write(self, desired: Desired) -> Existing:
         kind = cast("OwnedKind", desired.ref.kind)
         if desired.replaces is None:
-            path = collection(kind, desired.ref.namespace)
-            return parse(kind, await self.api.request("POST", path, body=compose(desired, None)))[0]
+            return await self._create(kind, desired)
         path = _path(desired.ref)
         try:
             live = await self.api.get(path)
@@ -53,6 +52,13 @@ class KubernetesStore:
             return parse(kind, await self.api.request("PUT", path, body=compose(desired, live)))[0]
         except NotFound as error:
             raise Conflict(str(error)) from None
+
+    async def _create(self, kind: OwnedKind, desired: Desired) -> Existing:
+        path = collection(kind, desired.ref.namespace)
+        try:
+            return parse(kind, await self.api.request("POST", path, body=compose(desired, None)))[0]
+        except NotFound as error:
+            raise Unavailable(f"{desired.ref} cannot be created: {error}") from None
 
     async def delete(self, deletion: Deletion) -> None:
         existing = deletion.existing

@@ -1,0 +1,66 @@
+"""Key pairs and secrets: thumbprints as the RFCs have them, and a private key that is not this one's is noticed."""
+
+import base64
+import math
+import re
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, x25519
+
+from scopewright.controller.keymaking import make_key, matches, mint, thumbprint
+
+RFC_7638_N = (
+    "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
+    "tn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn"
+    "1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw"
+)
+
+
+def test_the_thumbprint_of_rfc_7638() -> None:
+    members = {"n": RFC_7638_N, "kty": "RSA", "e": "AQAB"}
+    assert thumbprint(members) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
+
+
+def test_the_thumbprint_of_rfc_8037() -> None:
+    members = {"x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", "kty": "OKP", "crv": "Ed25519"}
+    assert thumbprint(members) == "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k"
+
+
+@pytest.mark.parametrize("algorithm", ["ES256", "ES384", "EdDSA", "RS256"])
+def test_a_key_matches_its_own_jwk_and_no_other(algorithm: str) -> None:
+    key, other = make_key(algorithm), make_key("ES256")
+    assert key.jwk["alg"] == algorithm
+    assert key.jwk["use"] == "sig"
+    assert matches(key.pem, key.jwk)
+    assert not matches(key.pem, other.jwk)
+    assert not matches(key.pem, {**key.jwk, "kid": other.jwk["kid"]})
+    assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & set(key.jwk)
+    assert "PRIVATE" not in repr(key)
+
+
+@pytest.mark.parametrize("pem", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
+def test_what_is_no_private_key_matches_nothing(pem: bytes) -> None:
+    assert not matches(pem, make_key("ES256").jwk)
+
+
+def test_keys_of_kinds_that_are_not_ours_match_nothing() -> None:
+    foreign = (ec.generate_private_key(ec.SECP521R1()), x25519.X25519PrivateKey.generate())
+    for key in foreign:
+        pem = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        assert not matches(pem, make_key("ES256").jwk)
+
+
+def test_coordinates_keep_their_leading_zeros() -> None:
+    for _ in range(300):
+        jwk = make_key("ES256").jwk
+        assert all(len(base64.urlsafe_b64decode(jwk[c] + "=")) == 32 for c in "xy")
+
+
+def test_secrets_are_long_enough_and_need_no_encoding() -> None:
+    secrets = {mint() for _ in range(500)}
+    assert len(secrets) == 500
+    assert all(re.fullmatch("[A-Za-z0-9]+", s) and len(s) * math.log2(62) >= 256 for s in secrets)
+    assert len(set("".join(secrets))) == 62

@@ -1,0 +1,198 @@
+"""Never two leaders, whatever is slow, lost or refused; and a leader that cannot renew stops before anybody follows."""
+
+import random
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from typing import Any, cast
+
+import pytest
+
+from scopewright.controller.lease import DEADLINE, DURATION, Lease
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.stores.kube_api import Api, NotFound
+
+
+class Server:
+    """One Lease under its resourceVersion. `before` and `after` are called around every request, and may raise."""
+
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.version = 0
+        self.before: Callable[[str], None] = lambda method: None
+        self.after: Callable[[str], None] = lambda method: None
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        return await self.request("GET", path)
+
+    async def request(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, timeout: float = 0
+    ) -> dict[str, Any]:
+        self.before(method)
+        self._do(method, body)
+        answer = deepcopy(self.lease)
+        self.after(method)
+        assert answer is not None
+        return answer
+
+    def _do(self, method: str, body: Any) -> None:
+        if method == "POST" and self.lease:
+            raise Conflict("there is one")
+        if method != "POST" and not self.lease:
+            raise NotFound("no Lease", named=True)
+        if (
+            method == "PUT"
+            and self.lease
+            and body["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]
+        ):
+            raise Conflict("changed")
+        if method != "GET":
+            self.version += 1
+            self.lease = deepcopy(body)
+            self.lease["metadata"] = {**body["metadata"], "resourceVersion": str(self.version)}
+
+    def holder(self) -> str:
+        return str(self.lease["spec"]["holderIdentity"]) if self.lease else ""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lease(server: Server, name: str, clock: Callable[[], float]) -> Lease:
+    return Lease(cast("Api", server), "scopewright-system", "scopewright-operator", name, clock)
+
+
+async def test_the_first_leads_and_the_second_waits() -> None:
+    server, clock = Server(), Clock()
+    a, b = lease(server, "a", clock), lease(server, "b", clock)
+    assert await a._try()
+    assert not await b._try()
+    assert (a.leads, b.leads) == (True, False)
+
+
+async def test_without_a_renewal_leading_ends_at_the_deadline_before_anybody_may_follow() -> None:
+    server, clock = Server(), Clock()
+    a, b = lease(server, "a", clock), lease(server, "b", clock)
+    await a._try()
+    await b._try()
+    clock.now += DEADLINE - 0.01
+    assert a.leads
+    clock.now += 0.01
+    assert not a.leads
+    assert not await b._try()
+    clock.now += DURATION - DEADLINE
+    assert await b._try()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [Unavailable("down"), Rejected("Forbidden", "no right"), Conflict("changed"), NotFound("gone", named=False)],
+)
+@pytest.mark.parametrize("method", ["GET", "PUT"])
+async def test_any_failure_to_renew_is_one(error: Exception, method: str) -> None:
+    server, clock = Server(), Clock()
+    a = lease(server, "a", clock)
+    await a._try()
+
+    def fail(asked: str) -> None:
+        if asked == method:
+            raise error
+
+    server.before = fail
+    clock.now += 3
+    if not (isinstance(error, NotFound) and method == "GET"):
+        assert not await a._try()
+    clock.now += 2
+    assert not a.leads
+
+
+async def test_the_deadline_counts_from_before_the_request() -> None:
+    """An answer that took four seconds leaves one."""
+    server, clock = Server(), Clock()
+    a = lease(server, "a", clock)
+
+    def slow(method: str) -> None:
+        clock.now += 2
+
+    server.before = slow
+    assert await a._try()
+    clock.now += DEADLINE - 4
+    assert not a.leads
+
+
+async def test_released_the_next_one_need_not_wait() -> None:
+    server, clock = Server(), Clock()
+    a, b = lease(server, "a", clock), lease(server, "b", clock)
+    await a._try()
+    await b._try()
+    await a.release()
+    assert not a.leads
+    assert await b._try()
+    assert server.holder() == "b"
+
+
+async def test_who_leads_no_more_releases_nothing_of_its_successors() -> None:
+    server, clock = Server(), Clock()
+    a, b = lease(server, "a", clock), lease(server, "b", clock)
+    await a._try()
+    await b._try()
+    clock.now += DURATION
+    await b._try()
+    await a.release()
+    assert server.holder() == "b"
+
+
+async def test_a_release_that_fails_is_no_matter() -> None:
+    server, clock = Server(), Clock()
+    a = lease(server, "a", clock)
+    await a._try()
+
+    def down(method: str) -> None:
+        raise Unavailable("down")
+
+    server.before = down
+    await a.release()
+    assert not a.leads
+
+
+@pytest.mark.parametrize("seed", range(40))
+async def test_never_two_leaders(seed: int) -> None:
+    """Slow and lost requests, answers that are lost though the write was done, clocks that tell different times."""
+    chance, server, clock = random.Random(seed), Server(), Clock()
+    offsets = [0.0, 1e6, -50.0]
+    replicas = [lease(server, f"r{n}", lambda o=o: clock.now + o) for n, o in enumerate(offsets)]  # type: ignore[misc]
+    led = set()
+
+    def check() -> None:
+        leading = [n for n, r in enumerate(replicas) if r.leads]
+        assert len(leading) <= 1
+        led.update(leading)
+
+    def trouble(method: str) -> None:
+        for _ in range(chance.randrange(4)):
+            clock.now += chance.random()
+            check()
+        if chance.random() < 0.25:
+            raise Unavailable("lost")
+
+    server.before = server.after = trouble
+    for _ in range(400):
+        # Whoever leads mostly renews in time, and sometimes is paused for a while.
+        replica = chance.choice(replicas)
+        await replica._try()
+        check()
+        if chance.random() < 0.03:
+            await replica.release()
+        clock.now += chance.choice([0.1, 0.5, 1, 6])
+        check()
+    assert len(led) > 1, "the story is too quiet to prove anything"
+
+
+async def test_a_lease_of_somebody_without_a_spec_is_taken() -> None:
+    server, clock = Server(), Clock()
+    server.lease = {"metadata": {"resourceVersion": "1"}}
+    assert await lease(server, "a", clock)._try()

@@ -1,0 +1,223 @@
+"""Each key at most once in the queue, with at most one worker; what fails comes back, ever later; nothing is lost."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from scopewright.controller import queue as module
+from scopewright.controller.queue import Queue
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+
+KEYS = [Ref("OAuthClient", "leave", f"c{n}") for n in range(6)]
+KEY = KEYS[0]
+Work = Callable[[Ref], Awaitable[datetime | None]]
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
+
+
+@asynccontextmanager
+async def running(work: Work, workers: int = 4) -> AsyncIterator[Queue]:
+    queue = Queue(work, now, workers=workers)
+    task = asyncio.create_task(queue.run())
+    try:
+        yield queue
+    finally:
+        queue.stop()
+        await asyncio.wait_for(task, 2)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(2):
+        while not true():  # noqa: ASYNC110 (there is no event for what it waits for)
+            await asyncio.sleep(0.001)
+
+
+async def test_a_key_that_waits_is_not_queued_twice() -> None:
+    seen: list[Ref] = []
+
+    async def work(key: Ref) -> None:
+        seen.append(key)
+
+    queue = Queue(work, now, workers=1)
+    for _ in range(5):
+        queue.add(KEY)
+    assert queue.depth == 1
+    task = asyncio.create_task(queue.run())
+    await until(lambda: queue.idle)
+    assert seen == [KEY]
+    queue.stop()
+    await task
+
+
+async def test_what_comes_up_meanwhile_is_looked_at_once_more() -> None:
+    seen = 0
+    go = asyncio.Event()
+
+    async def work(key: Ref) -> None:
+        nonlocal seen
+        seen += 1
+        await go.wait()
+
+    async with running(work) as queue:
+        queue.add(KEY)
+        await until(lambda: seen == 1)
+        for _ in range(3):
+            queue.add(KEY)
+        go.set()
+        await until(lambda: seen == 2 and queue.idle)
+        await asyncio.sleep(0.02)
+        assert seen == 2
+
+
+@pytest.mark.parametrize("seed", range(8))
+async def test_never_two_workers_at_one_key_and_every_request_is_met_after_it_was_made(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    chance = random.Random(seed)
+    busy: Counter[Ref] = Counter()
+    asked: dict[Ref, int] = dict.fromkeys(KEYS, 0)
+    met: dict[Ref, int] = dict.fromkeys(KEYS, 0)
+
+    async def work(key: Ref) -> None:
+        busy[key] += 1
+        assert busy[key] == 1
+        seen = asked[key]
+        for _ in range(chance.randrange(3)):
+            await asyncio.sleep(0)
+        busy[key] -= 1
+        if chance.random() < 0.2:
+            raise Unavailable("not now", retry_after=0)
+        met[key] = max(met[key], seen)
+
+    async with running(work) as queue:
+        for _ in range(200):
+            key = chance.choice(KEYS)
+            asked[key] += 1
+            queue.add(key, chance.choice([0, 0, 0, 0.001]))
+            if chance.random() < 0.5:
+                await asyncio.sleep(0)
+        await until(lambda: met == asked)
+
+
+@pytest.mark.parametrize("error", [Unavailable("x", retry_after=0), Rejected("R", "x"), RuntimeError("a bug")])
+async def test_what_fails_is_tried_again_after_growing_pauses(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.01)
+    loop, times = asyncio.get_running_loop(), []
+
+    async def work(key: Ref) -> None:
+        times.append(loop.time())
+        if len(times) < 5:
+            raise error
+
+    async with running(work) as queue:
+        queue.add(KEY)
+        await until(lambda: len(times) == 5)
+        pauses = [b - a for a, b in pairwise(times)]
+        assert all(pause >= 0.009 * 2**n for n, pause in enumerate(pauses))
+        await asyncio.sleep(0.03)
+        assert len(times) == 5
+
+
+async def test_success_forgets_the_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    runs = 0
+
+    async def work(key: Ref) -> None:
+        nonlocal runs
+        runs += 1
+        if runs in (1, 2, 3):
+            raise Unavailable("x", retry_after=0)
+
+    async with running(work) as queue:
+        queue.add(KEY)
+        await until(lambda: runs == 4 and queue.idle)
+        assert queue._pauses == {}
+
+
+async def test_the_pause_that_the_server_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "FIRST_PAUSE", 0.001)
+    loop, times = asyncio.get_running_loop(), []
+
+    async def work(key: Ref) -> None:
+        times.append(loop.time())
+        if len(times) == 1:
+            raise Unavailable("busy", retry_after=0.05)
+
+    async with running(work) as queue:
+        queue.add(KEY)
+        await until(lambda: len(times) == 2)
+        assert times[1] - times[0] >= 0.049
+
+
+async def test_what_is_due_is_looked_at_then() -> None:
+    times: list[datetime] = []
+
+    async def work(key: Ref) -> datetime | None:
+        times.append(now())
+        return now() + timedelta(milliseconds=20) if len(times) == 1 else None
+
+    async with running(work) as queue:
+        queue.add(KEY)
+        await until(lambda: len(times) == 2)
+        assert times[1] - times[0] >= timedelta(milliseconds=20)
+
+
+async def test_something_sooner_comes_first_and_what_was_due_is_asked_anew() -> None:
+    runs = 0
+
+    async def work(key: Ref) -> datetime | None:
+        nonlocal runs
+        runs += 1
+        return now() + timedelta(hours=1)
+
+    async with running(work) as queue:
+        queue.add(KEY, 60)
+        queue.add(KEY, 0.01)
+        await until(lambda: runs == 1)
+        queue.add(KEY)
+        await until(lambda: runs == 2)
+        assert len(queue._due) == 1
+
+
+async def test_stopping_finishes_what_has_begun_and_begins_nothing() -> None:
+    begun, done = [], []
+    go = asyncio.Event()
+
+    async def work(key: Ref) -> None:
+        begun.append(key)
+        await go.wait()
+        done.append(key)
+
+    queue = Queue(work, now, workers=2)
+    task = asyncio.create_task(queue.run())
+    for key in KEYS:
+        queue.add(key)
+    await until(lambda: len(begun) == 2)
+    queue.stop()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    go.set()
+    await asyncio.wait_for(task, 2)
+    assert begun == done == KEYS[:2]
+
+
+async def test_timers_that_count_no_more_do_not_pile_up() -> None:
+    async def work(key: Ref) -> None:
+        return None
+
+    queue = Queue(work, now)
+    for n in range(20_000):
+        queue.add(KEY, 100 - n / 1000)
+    assert len(queue._timers) < 5000

@@ -1,0 +1,221 @@
+"""The full comparison finds what the watch missed, and concludes nothing from ignorance."""
+
+from typing import Any
+
+import pytest
+
+from scopewright.api import KINDS
+from scopewright.controller.preflight import preflight, rights
+from scopewright.controller.resync import ALLOW_ANNOTATION, MIN_ORPHANS, Resync, WatchMonitor
+from scopewright.controller.world import World
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, encode
+from scopewright.stores.kube_api import Gone, NotFound
+from scopewright.stores.kubernetes import CRDS, declared_path
+from tests.unit.controller.house import ISSUER, NAMESPACE
+from tests.unit.core.builders import client
+from tests.unit.stores_kubernetes.fake_api import FakeApi, page
+
+CLIENTS = f"GET {declared_path('OAuthClient')}"
+REVIEWS = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+
+
+def listing(**answers: Any) -> FakeApi:
+    api = FakeApi()
+    api.answer("GET /api/v1/namespaces", page("100"))
+    for kind in KINDS:
+        given = answers.get(kind, page("100"))
+        api.answer(f"GET {declared_path(kind)}", *(given if isinstance(given, list) else [given]))
+    return api
+
+
+def raw(name: str, version: str = "50") -> dict[str, Any]:
+    return {"metadata": {"name": name, "namespace": "leave", "uid": f"uid of {name}", "resourceVersion": version}}
+
+
+def with_records(count: int) -> World:
+    world = World("default", NAMESPACE)
+    for n in range(count):
+        at = world.record_of_client("leave", f"c{n}")
+        record = ClientRecord("leave", f"c{n}", f"uid of c{n}")
+        world.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
+    return world
+
+
+def resync(api: FakeApi, world: World) -> Resync:
+    return Resync(api.as_api(), world, WatchMonitor())
+
+
+async def test_what_the_watch_missed_is_found_in_chunks() -> None:
+    world = World("default", NAMESPACE)
+    api = listing(OAuthClient=[page("100", raw("a"), more="t"), page("100", raw("b"))])
+    keys = await resync(api, world).run()
+    assert keys == {Ref("OAuthClient", "leave", n) for n in "ab"}
+    assert await resync(listing(OAuthClient=page("101", raw("a"), raw("b"))), world).run() == set()
+
+
+async def test_a_missed_deletion_is_found_and_what_is_newer_than_the_list_is_none() -> None:
+    world = World("default", NAMESPACE)
+    for name, version in (("gone", "50"), ("new", "150")):
+        obj = client("leave", name)
+        world.put(obj.model_copy(update={"metadata": obj.metadata.model_copy(update={"resource_version": version})}))
+    keys = await resync(listing(), world).run()
+    assert keys == {Ref("OAuthClient", "leave", "gone")}
+    assert [ref.name for ref in world.declared["OAuthClient"]] == ["new"]
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("down"), Rejected("Forbidden", "rights withdrawn"), NotFound("", named=False), Gone("")]
+)
+async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None:
+    world = with_records(3)
+    world.put(client("leave", "c0"))
+    with pytest.raises((Unavailable, Rejected)):
+        await resync(listing(OAuthClient=error), world).run()
+    with pytest.raises((Unavailable, Rejected)):
+        await resync(listing(OAuthClient=[page("100", more="t"), error]), world).run()
+    assert len(world.declared["OAuthClient"]) == 1
+    assert not world.departed
+
+
+async def test_records_without_an_owner_are_orphans() -> None:
+    world = with_records(3)
+    world.put(client("leave", "c0"))
+    api = listing(OAuthClient=page("100", raw("c0")))
+    assert await resync(api, world).run() >= {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
+    assert world.departed == {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
+
+
+async def test_too_many_orphans_are_none_and_somebody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    world = with_records(MIN_ORPHANS + 1)
+    found = resync(listing(), world)
+    assert await found.run() == set()
+    assert not world.departed
+    assert found.orphans_held == MIN_ORPHANS + 1
+    assert ALLOW_ANNOTATION in caplog.text
+
+
+async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None:
+    world = with_records(MIN_ORPHANS)
+    assert len(await resync(listing(), world).run()) == MIN_ORPHANS
+    many = with_records(1000)
+    for n in range(950):
+        many.put(client("leave", f"c{n}"))
+    here = page("100", *(raw(f"c{n}") for n in range(950)))
+    found = resync(listing(OAuthClient=here), many)
+    await found.run()
+    assert len(many.departed) == 50
+    assert found.orphans_held == 0
+
+
+async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> None:
+    """A list that is empty by mistake must not let every record go, only because the operator had been running."""
+    world = with_records(100)
+    for n in range(100):
+        world.put(client("leave", f"c{n}"))
+    await resync(listing(), world).run()
+    assert not world.departed
+
+
+async def test_whoever_means_it_allows_that_many() -> None:
+    world = with_records(30)
+    issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
+    world.put_owned(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "29"}), {})
+    assert not await resync(listing(), world).run()
+    world.put_owned(Existing(issuer, "u", "6", annotations={ALLOW_ANNOTATION: "30"}), {})
+    assert len(await resync(listing(), world).run()) == 30
+
+
+async def test_an_object_that_cannot_be_read_is_not_taken_for_gone() -> None:
+    world = with_records(1)
+    obj = client("leave", "c0")
+    world.put(obj)
+    broken = {**raw("c0"), "spec": {"rotation": "often"}}
+    await resync(listing(OAuthClient=page("100", broken)), world).run()
+    assert list(world.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
+
+
+async def test_namespaces_come_and_go() -> None:
+    world = World("default", NAMESPACE)
+    world.put_namespace("old", {}, "5")
+    api = listing()
+    api.answers["GET /api/v1/namespaces"].clear()
+    new = {"metadata": {"name": "new", "labels": {"a": "b"}, "resourceVersion": "9"}}
+    api.answer("GET /api/v1/namespaces", page("100", new))
+    await resync(api, world).run()
+    assert world.namespaces == {"new": {"a": "b"}}
+
+
+# Preflight
+
+
+def reviewing(missing: set[tuple[str, str]] = frozenset(), **others: Any) -> FakeApi:  # type: ignore[assignment]
+    """An API server that lacks the rights of these resources and verbs."""
+    api = FakeApi()
+    for kind in KINDS.values():
+        api.answer(f"GET {CRDS}/{kind.PLURAL}.scopewright.dev", others.get(kind.PLURAL, {}))
+    api.answer(f"GET /api/v1/namespaces/{NAMESPACE}", others.get("namespace", {}))
+    asked = api.request
+
+    async def request(method: str, path: str, **rest: Any) -> dict[str, Any]:
+        if path.endswith("selfsubjectaccessreviews"):
+            attributes = rest["body"]["spec"]["resourceAttributes"]
+            return {"status": {"allowed": (attributes["resource"], attributes["verb"]) not in missing}}
+        return await asked(method, path, **rest)
+
+    api.request = request  # type: ignore[method-assign]
+    return api
+
+
+async def refused(api: FakeApi) -> Rejected:
+    with pytest.raises(Rejected) as rejected:
+        await preflight(api.as_api(), Config(issuer=ISSUER))
+    return rejected.value
+
+
+async def test_all_is_well() -> None:
+    await preflight(reviewing().as_api(), Config(issuer=ISSUER))
+
+
+async def test_missing_crds_are_named_with_what_to_do() -> None:
+    error = await refused(reviewing(oauthclients=NotFound("", named=True), scopegrants=NotFound("", named=True)))
+    assert error.reason == "CRDsMissing"
+    assert "oauthclients.scopewright.dev, scopegrants.scopewright.dev" in error.message
+    assert "kubectl apply --server-side -f crds/" in error.message
+
+
+async def test_every_missing_right_is_named_where_it_is_missing() -> None:
+    error = await refused(reviewing({("secrets", "create"), ("configmaps", "update"), ("oauthclients", "watch")}))
+    assert error.reason == "Forbidden"
+    assert "create secrets in every namespace" in error.message
+    assert f"update configmaps in namespace {NAMESPACE}" in error.message
+    assert "watch oauthclients.scopewright.dev in every namespace" in error.message
+    assert "list" not in error.message
+
+
+async def test_a_missing_namespace_is_named_with_what_to_do() -> None:
+    error = await refused(reviewing(namespace=NotFound("", named=True)))
+    assert f"kubectl create namespace {NAMESPACE}" in error.message
+
+
+async def test_who_may_not_look_is_believed() -> None:
+    forbidden = Rejected("Forbidden", "no right")
+    await preflight(reviewing(namespace=forbidden, oauthclients=forbidden).as_api(), Config(issuer=ISSUER))
+
+
+async def test_a_server_that_is_down_is_no_missing_right() -> None:
+    with pytest.raises(Unavailable):
+        await preflight(reviewing(oauthclients=Unavailable("down")).as_api(), Config(issuer=ISSUER))
+
+
+def test_no_right_is_asked_for_that_would_reach_too_far() -> None:
+    needed = rights(Config(issuer=ISSUER))
+    assert not [
+        r for r in needed if "*" in r or r[2] in ("deletecollection", "patch", "escalate", "bind", "impersonate")
+    ]
+    assert not [r for r in needed if r[1] in ("serviceaccounts/token", "pods", "roles", "clusterroles")]
+    assert not [r for r in needed if r[1] == "configmaps" and r[3] != NAMESPACE]
+    kinds = {k.PLURAL for k in KINDS.values()}
+    assert not [r for r in needed if r[1] in kinds and r[2] in ("update", "delete")], "users' objects are theirs"

@@ -1,0 +1,357 @@
+"""What is known, and who must look again: nothing old replaces what is newer, nobody who is concerned is forgotten."""
+
+import logging
+from dataclasses import replace
+from typing import Any, TypeVar, cast
+
+import pytest
+
+from scopewright.api import OAuthClient
+from scopewright.controller.caches import Caches
+from scopewright.controller.owned import Owned, client_of, server_of
+from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.world import Declared, World, newer
+from scopewright.core.config import Config
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    AudienceClaim,
+    ClientRecord,
+    KeyRecord,
+    ResourceServerRecord,
+    audience_claim_name,
+    client_record_name,
+    encode,
+    key_record_name,
+)
+from scopewright.stores import Snapshot
+from tests.unit.controller.house import ISSUER, NAMESPACE, made
+from tests.unit.core.builders import NOW, client, grant, server, signing_key
+
+ASKS: dict[str, Any] = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}
+D = TypeVar("D", bound=Declared)
+WORKER = Ref("OAuthClient", "leave", "worker")
+API = Ref("ResourceServer", "payroll", "payroll-api")
+GRANT = Ref("ScopeGrant", "payroll", "grant")
+TO_LEAVE: dict[str, Any] = {"resourceServer": "payroll-api", "scopes": ["read"], "to": [{"namespace": "leave"}]}
+BY_LABEL = {**TO_LEAVE, "to": [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}]}
+SECRET = Ref("Secret", "leave", "worker-oauth")
+
+
+def versioned(obj: D, version: str, **meta: Any) -> D:
+    changed = obj.metadata.model_copy(update={"resource_version": version, **meta})
+    return cast("D", obj.model_copy(update={"metadata": changed}))
+
+
+def world(*declared: Declared) -> World:
+    found = World("default", NAMESPACE)
+    for obj in declared:
+        found.put(obj)
+    return found
+
+
+def secret(version: str = "5", *, ref: Ref = SECRET, **more: Any) -> Existing:
+    return Existing(ref, "uid", version, owner_uids=("uid-1",), **more)
+
+
+@pytest.mark.parametrize(
+    ("version", "known", "expected"),
+    [("9", "10", False), ("10", "9", True), ("9", "9", False), ("a", "b", True), ("a", "a", False), ("9", None, True),
+     ("9", "", True), (None, "9", True)],
+)  # fmt: skip
+def test_versions_are_numbers_where_they_are(version: str | None, known: str | None, expected: bool) -> None:
+    assert newer(version, known) is expected
+
+
+def test_a_stale_version_changes_nothing() -> None:
+    found = world(versioned(client(disabled=True), "10"))
+    assert found.put(versioned(client(), "9", generation=7)) == set()
+    known = found.get(OAuthClient, "leave", "worker")
+    assert known is not None
+    assert known.spec.disabled
+
+
+def test_a_stale_deletion_removes_nothing_and_a_stale_object_does_not_come_back() -> None:
+    found = world(versioned(client(), "10"))
+    assert found.drop(WORKER, "9") == set()
+    assert found.drop(WORKER, "11") >= {WORKER}
+    assert found.put(versioned(client(), "10")) == set()
+    assert found.get(OAuthClient, "leave", "worker") is None
+    assert found.put(versioned(client(uid="uid-2"), "12")) == {WORKER}
+
+
+def test_another_installations_objects_are_not_ours() -> None:
+    assert world().put(client(issuer="another")) == set()
+
+
+def test_a_client_is_its_own_business_and_that_of_the_grants_it_asks_by() -> None:
+    assert world(grant(**TO_LEAVE)).put(client(**ASKS)) == {WORKER, GRANT}
+
+
+def test_a_client_that_asks_no_more_still_concerns_the_grants_it_asked_by() -> None:
+    found = world(grant(**TO_LEAVE), client(**ASKS))
+    assert found.put(versioned(client(), "2", generation=2)) == {WORKER, GRANT}
+    assert found.clients_asking("payroll/payroll-api") == ()
+
+
+def test_a_resource_server_concerns_its_grants_and_a_grant_its_resource_server() -> None:
+    found = world(grant(**TO_LEAVE))
+    assert found.put(server()) == {API, GRANT}
+    assert found.put(versioned(grant(**TO_LEAVE), "2", generation=2)) == {API, GRANT}
+    assert found.drop(GRANT, "3") == {API, GRANT}
+    assert found.grants_on("payroll/payroll-api") == ()
+
+
+def test_a_grant_that_changes_its_resource_server_concerns_both() -> None:
+    found = world(grant(**TO_LEAVE))
+    moved = versioned(grant(**{**TO_LEAVE, "resourceServer": "other"}), "2", generation=2)
+    assert found.put(moved) == {API, GRANT, Ref("ResourceServer", "payroll", "other")}
+
+
+def test_labels_of_a_namespace_concern_the_grants_that_select() -> None:
+    found = world(grant(**BY_LABEL))
+    assert found.put_namespace("leave", {"team": "hr"}, "5") == {API, GRANT}
+    assert found.put_namespace("leave", {"team": "hr"}, "6") == set()
+    assert found.put_namespace("leave", {}, "4") == set(), "an older version"
+    assert found.put_namespace("leave", None, "7") == {API, GRANT}
+    assert world(grant(**TO_LEAVE)).put_namespace("leave", {"a": "b"}, "5") == set()
+
+
+def test_our_own_status_is_no_reason_to_look_again() -> None:
+    found = world(client())
+    written = client().model_validate(
+        {**versioned(client(), "2").model_dump(by_alias=True), "status": {"observedGeneration": 1}}
+    )
+    first = found.put(written)
+    assert found.put(versioned(written, "3")) == set()
+    assert first <= {WORKER}
+
+
+def test_annotations_and_a_new_uid_are_reasons() -> None:
+    found = world(client())
+    assert found.put(versioned(client(), "2", annotations={"scopewright.dev/rotate": "1"})) == {WORKER}
+    assert found.put(versioned(client(uid="uid-2"), "3", generation=1)) == {WORKER}
+
+
+def test_a_secret_concerns_who_names_it_and_who_owns_it() -> None:
+    found = world(client())
+    assert found.put_owned(secret(), {}) == {WORKER}
+    other = Ref("Secret", "leave", "former")
+    assert found.put_owned(secret(ref=other), {}) == {WORKER}
+    assert found.drop_owned(other) == {WORKER}
+    assert [s.ref for s in found.owned.belonging_to("uid-1")] == [SECRET]
+
+
+def test_of_secrets_too_nothing_old_counts() -> None:
+    found = world(client())
+    found.put_owned(secret("10"), {})
+    assert found.put_owned(secret("9"), {}) == set()
+    assert found.drop_owned(SECRET, "9") == set()
+    assert found.drop_owned(SECRET, "11") == {WORKER}
+
+
+def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
+    found = world(client(**ASKS), server())
+    record = ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a")
+    at = found.record_of_server("payroll", "payroll-api")
+    existing = Existing(at, "u", "5", labels={RECORD_LABEL: "resource-server"})
+    assert found.put_owned(existing, {ENTRY: encode(record)}) == {API, WORKER}
+    assert found.owned.servers["payroll/payroll-api"] == record
+
+
+def test_a_record_of_that_name_elsewhere_is_none() -> None:
+    found = world(client())
+    at = Ref("Secret", "leave", client_record_name("leave", "worker"))
+    found.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(ClientRecord("leave", "worker", "x"))})
+    assert not found.owned.clients
+
+
+def test_a_key_record_concerns_its_signing_key_and_what_it_signs_for() -> None:
+    found = world(signing_key(), server(), server("payroll", "other", tokens={"signingKey": "special"}))
+    keys = found.put_owned(*key(1))
+    assert keys == {Ref("SigningKey", NAMESPACE, "default"), API}
+
+
+def test_a_jwks_concerns_every_signing_key_that_shares_it() -> None:
+    found = world(signing_key(), signing_key("special"), signing_key("apart", jwks={"configMapName": "apart"}))
+    jwks = Existing(Ref("ConfigMap", NAMESPACE, "scopewright-jwks"), "u", "5")
+    assert found.put_owned(jwks, {}) == {Ref("SigningKey", NAMESPACE, n) for n in ("default", "special")}
+
+
+def key(serial: int, **more: Any) -> tuple[Existing, dict[str, bytes]]:
+    fresh = made(serial)
+    record = KeyRecord(fresh.jwk["kid"], "default", "ES256", "scopewright-jwks", fresh.jwk, NOW)
+    at = Ref("Secret", NAMESPACE, key_record_name(record.kid))
+    return Existing(at, "u", "5", type=SIGNING_KEY_TYPE), {ENTRY: encode(record), PRIVATE_KEY_ENTRY: fresh.pem, **more}
+
+
+# Owned
+
+
+def owned(ref: Ref, entries: dict[str, bytes], **more: Any) -> Owned:
+    found = Owned(NAMESPACE)
+    found.put(Existing(ref, "u", "5", **more), entries)
+    return found
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"{}", b"\xff", encode(ClientRecord("leave", "stranger", "x")), b'{"namespace":"leave"}']
+)
+def test_a_malformed_record_is_none_and_is_told_without_its_content(
+    data: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    at = Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))
+    with caplog.at_level(logging.WARNING):
+        found = owned(at, {ENTRY: data}, type=CLIENT_TYPE)
+    assert not found.clients
+    assert at in found.objects
+    assert "malformed" in caplog.text
+    assert "stranger" not in caplog.text
+
+
+def test_a_record_that_becomes_malformed_is_there_no_more() -> None:
+    existing, entries = key(1)
+    found = Owned(NAMESPACE)
+    found.put(existing, entries)
+    assert found.key_records()
+    found.put(replace(existing, resource_version="6"), {ENTRY: b"{"})
+    assert not found.key_records()
+
+
+def test_a_key_is_intact_only_with_its_own_private_key() -> None:
+    found = Owned(NAMESPACE)
+    for entries, intact in (({}, True), ({PRIVATE_KEY_ENTRY: made(2).pem}, False), ({PRIVATE_KEY_ENTRY: b"x"}, False)):
+        existing, content = key(1)
+        found.put(existing, {**content, **entries})
+        assert found.keys[existing.ref].intact is intact
+
+
+def test_a_claim_holds_until_its_config_map_goes() -> None:
+    claim = AudienceClaim("https://a", "payroll", "payroll-api")
+    at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://a"))
+    found = owned(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"})
+    assert found.claims == {"https://a": "payroll/payroll-api"}
+    found.drop(at)
+    assert found.claims == {}
+
+
+def test_a_claim_under_another_name_is_none() -> None:
+    claim = AudienceClaim("https://a", "payroll", "payroll-api")
+    at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://b"))
+    assert owned(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"}).claims == {}
+
+
+def test_names_of_records_tell_whose_they_are() -> None:
+    assert client_of(Ref("Secret", NAMESPACE, "client.leave.worker")) == "leave/worker"
+    assert client_of(Ref("ConfigMap", NAMESPACE, "client.leave.worker")) is None
+    assert client_of(Ref("Secret", NAMESPACE, "client.leave")) is None
+    assert server_of(Ref("ConfigMap", NAMESPACE, "resourceserver.payroll.api")) == "payroll/api"
+
+
+# Caches and the watch's monitor
+
+
+def caches(found: World) -> tuple[Caches, list[tuple[Ref, float]]]:
+    told: list[tuple[Ref, float]] = []
+    return Caches(found, Config(issuer=ISSUER), WatchMonitor(), lambda key, delay: told.append((key, delay))), told
+
+
+def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
+    found = world()
+    cache, _ = caches(found)
+    for name, version in (("old", "5"), ("listed", "6"), ("new", "20")):
+        found.put_owned(Existing(Ref("Secret", "leave", name), "u", version), {})
+    found.put_owned(Existing(Ref("ConfigMap", NAMESPACE, "another-kind"), "u", "5"), {})
+    cache._snapshot(cache.selections[0], Snapshot(frozenset({Ref("Secret", "leave", "listed")}), "10"))
+    assert {ref.name for ref in found.owned.objects} == {"listed", "new", "another-kind"}
+    assert cache.missing == ("ConfigMaps are not listed yet",)
+
+
+def raw(version: str, **meta: Any) -> dict[str, Any]:
+    given = {"name": "worker", "namespace": "leave", "uid": "uid-1", "resourceVersion": version, **meta}
+    return {"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": given, "spec": {}}
+
+
+def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
+    found = world()
+    cache, told = caches(found)
+    cache.deliver("ADDED", raw("5"))
+    cache.deliver(None, raw("5"))
+    assert told == [(WORKER, 0.0)]
+    cache.deliver("DELETED", raw("4"))
+    assert not found.departed
+    cache.deliver("DELETED", raw("6"))
+    assert found.departed == {WORKER}
+    cache.deliver("ADDED", raw("7", uid="uid-2"))
+    assert not found.departed
+
+
+def test_an_object_that_cannot_be_read_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    found = world()
+    cache, told = caches(found)
+    cache.deliver("ADDED", {**raw("5"), "spec": {"rotation": "often"}})
+    assert told == []
+    assert "OAuthClient leave/worker" in caplog.text
+
+
+def test_a_namespace_is_no_object_of_ours() -> None:
+    found = world(grant(**BY_LABEL))
+    cache, told = caches(found)
+    namespace = {"kind": "Namespace", "metadata": {"name": "leave", "labels": {"team": "hr"}, "resourceVersion": "3"}}
+    cache.deliver("ADDED", namespace)
+    assert {key for key, _ in told} == {API, GRANT}
+    cache.deliver("DELETED", {**namespace, "metadata": {"name": "leave", "resourceVersion": "4"}})
+    assert found.namespaces == {}
+
+
+def test_a_grants_count_is_brought_up_to_date_a_moment_later() -> None:
+    found = world(grant(**TO_LEAVE))
+    cache, told = caches(found)
+    cache.deliver("ADDED", {**raw("5"), "spec": ASKS})
+    assert dict(told)[WORKER] == 0
+    assert dict(told)[GRANT] > 0
+
+
+def test_only_what_carries_our_label_is_followed() -> None:
+    cache, _ = caches(world())
+    assert [(s.kind, s.namespace, s.labels) for s in cache.selections] == [
+        ("Secret", None, {MANAGED_BY: MANAGER}),
+        ("ConfigMap", NAMESPACE, {MANAGED_BY: MANAGER}),
+    ]
+
+
+def test_a_watch_that_misses_what_a_list_has_found_is_silent() -> None:
+    now = 0.0
+    monitor = WatchMonitor(lambda: now)
+    monitor.on_delivery(WORKER, "5")
+    monitor.expect(WORKER, "5")
+    monitor.expect(API, "7")
+    now = 29.0
+    assert monitor.silent_for == 0
+    now = 40.0
+    monitor.expect(API, "8")
+    assert monitor.silent_for == pytest.approx(10)
+    monitor.on_delivery(API, "8")
+    assert monitor.silent_for == 0
+
+
+def test_what_is_deleted_is_waited_for_no_more() -> None:
+    now = 0.0
+    monitor = WatchMonitor(lambda: now)
+    monitor.expect(WORKER, "5")
+    monitor.on_deletion(WORKER)
+    now = 100.0
+    assert monitor.silent_for == 0
+
+
+def test_an_older_delivery_is_not_the_one_that_is_waited_for() -> None:
+    now = 0.0
+    monitor = WatchMonitor(lambda: now)
+    monitor.expect(WORKER, "9")
+    monitor.on_delivery(WORKER, "8")
+    now = 100.0
+    assert monitor.silent_for > 0
