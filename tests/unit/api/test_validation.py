@@ -49,7 +49,7 @@ def test_sound_manifest_has_no_violations(kind: str) -> None:
     assert validate(manifest(kind)) == []
 
 
-@pytest.mark.parametrize("kind", set(KINDS) - {"ScopeGrant"})
+@pytest.mark.parametrize("kind", sorted(set(KINDS) - {"ScopeGrant"}))
 def test_spec_may_be_left_out(kind: str) -> None:
     given = manifest(kind)
     del given["spec"]
