@@ -25,7 +25,7 @@ ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
-	@$(BIN)/python -m pytest $(SLOW)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(SLOW)
 endif
 
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests

@@ -1,0 +1,39 @@
+"""Manifests of the four kinds, as short as a test can say them."""
+
+from typing import Any
+
+from scopewright.api import API_VERSION
+
+from .kube import Manifest
+
+
+def manifest(kind: str, namespace: str, name: str, spec: dict[str, Any], **metadata: Any) -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": {"name": name, "namespace": namespace, **metadata},
+        "spec": spec,
+    }
+
+
+def oauth_client(namespace: str, name: str, *access: dict[str, Any], **spec: Any) -> Manifest:
+    return manifest("OAuthClient", namespace, name, {"access": list(access), **spec})
+
+
+def asks(namespace: str, server: str, *scopes: str) -> dict[str, Any]:
+    """An entry of `spec.access`."""
+    return {"resourceServer": server, "namespace": namespace, "scopes": list(scopes)}
+
+
+def resource_server(namespace: str, name: str, *scopes: str, **spec: Any) -> Manifest:
+    return manifest("ResourceServer", namespace, name, {"scopes": [{"name": s} for s in scopes], **spec})
+
+
+def scope_grant(
+    namespace: str, name: str, server: str, scopes: list[str], *to: dict[str, Any], **spec: Any
+) -> Manifest:
+    return manifest("ScopeGrant", namespace, name, {"resourceServer": server, "scopes": scopes, "to": list(to), **spec})
+
+
+def signing_key(namespace: str, name: str = "default", **spec: Any) -> Manifest:
+    return manifest("SigningKey", namespace, name, spec)

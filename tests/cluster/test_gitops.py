@@ -1,0 +1,175 @@
+"""kubectl, Argo CD and Flux: what Git holds is applied once, says when it is done, and never looks changed."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .installation import Install, Installation
+from .kstatus import kstatus
+from .kube import OUR_KINDS, Manifest
+from .manifests import oauth_client, resource_server, scope_grant, signing_key
+from .payroll import MakeNamespace, Payroll
+from .waiting import until
+
+MANIFESTS = str(Path(__file__).resolve().parents[2] / "examples" / "hr" / "manifests")
+NAMESPACES = ("employee", "payroll", "leave", "staff")
+KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in OUR_KINDS)
+
+
+@pytest.fixture(scope="module")
+def hr(install: Install) -> Iterator[Installation]:
+    """The HR system, applied as its README says, on an installation that serves `spec.issuer: default`."""
+    installation = install("hr", serves="default")
+    installation.kubectl("apply", "--server-side", "--filename", MANIFESTS)
+    yield installation
+    installation.kubectl("delete", "--wait=false", "--ignore-not-found", "--filename", MANIFESTS)
+
+
+def declared(installation: Installation) -> list[Manifest]:
+    found = [obj for kind in OUR_KINDS for space in NAMESPACES for obj in installation.kube.list(kind, space)]
+    assert len(found) >= 10
+    return found
+
+
+def everything(installation: Installation) -> dict[str, str]:
+    return installation.versions(*NAMESPACES)
+
+
+def test_every_object_becomes_ready_and_kubectl_can_wait_for_it(hr: Installation) -> None:
+    for namespace in (*NAMESPACES, hr.namespace):
+        if any(hr.kube.list(kind, namespace) for kind in OUR_KINDS):
+            hr.kubectl("wait", "--for=condition=Ready", "--timeout=60s", "--namespace", namespace, "--all", KINDS)
+    assert all(ready(obj) for obj in declared(hr))
+
+
+def ready(obj: Manifest) -> bool:
+    said = {c["type"]: c for c in obj["status"]["conditions"]}
+    observed = {said["Ready"]["observedGeneration"], obj["status"]["observedGeneration"]}
+    return said["Ready"]["status"] == "True" and observed == {obj["metadata"]["generation"]}
+
+
+def test_a_second_apply_and_a_second_reconcile_write_nothing(hr: Installation) -> None:
+    before = hr.settled(*NAMESPACES)
+    hr.kubectl("apply", "--server-side", "--filename", MANIFESTS)
+    hr.rounds()
+    assert everything(hr) == before
+
+
+def test_a_restarted_operator_writes_nothing(hr: Installation) -> None:
+    before = hr.settled(*NAMESPACES)
+    assert hr.stop_operator() == 0
+    hr.start_operator()
+    hr.wait_until_serving()
+    hr.rounds()
+    assert everything(hr) == before
+
+
+def test_kubectl_diff_is_empty(hr: Installation) -> None:
+    hr.settled(*NAMESPACES)
+    assert hr.kubectl("diff", "--server-side", "--filename", MANIFESTS) == ""
+
+
+def test_nothing_is_put_on_the_users_objects(hr: Installation) -> None:
+    hr.settled(*NAMESPACES)
+    for obj in declared(hr):
+        meta = obj["metadata"]
+        assert not meta.keys() & {"annotations", "finalizers", "labels", "ownerReferences"}, meta
+        ours = [m for m in meta["managedFields"] if m["manager"] != "kubectl"]
+        assert all(m.get("subresource") == "status" for m in ours), ours
+        assert all(list(m["fieldsV1"]) == ["f:status"] for m in ours), ours
+
+
+def test_what_is_made_carries_our_label_and_nobodys_tracking(hr: Installation) -> None:
+    for namespace in (*NAMESPACES, hr.namespace):
+        for kind in ("Secret", "ConfigMap"):
+            for made in hr.kube.list(kind, namespace):
+                labels = made["metadata"].get("labels", {})
+                if made["metadata"]["name"] != "kube-root-ca.crt":
+                    assert labels["app.kubernetes.io/managed-by"] == "scopewright"
+                    assert not made["metadata"].get("finalizers")
+
+
+def test_kubectl_shows_ready_first_and_lists_them_all_by_category(hr: Installation) -> None:
+    shown = hr.kubectl("get", "oauth", "--all-namespaces")
+    assert all(f"{kind.lower()}.scopewright.dev/" in shown for kind in OUR_KINDS)
+    header = hr.kubectl("get", "swc", "--namespace", "leave").splitlines()[0].split()
+    assert header[:4] == ["NAME", "READY", "REASON", "GRANTED"]
+
+
+def test_deleting_what_git_held_leaves_nothing_stuck(hr: Installation) -> None:
+    """The last of this module: namespaces and all go, with the operator running."""
+    hr.kubectl("delete", "--wait=false", "--filename", MANIFESTS)
+    until(lambda: all(hr.kube.get("Namespace", "", space) is None for space in NAMESPACES))
+    until(lambda: not [s for s in hr.kube.list("Secret", hr.namespace) if s["metadata"]["name"].startswith("client.")])
+
+
+# kstatus
+
+
+def names(*objects: Manifest) -> set[str]:
+    return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
+
+
+def test_kstatus_calls_ready_objects_current(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    key = signing_key(installation.namespace)
+    ungranted = oauth_client(payroll.caller, "ungranted", *payroll.client["spec"]["access"])
+    installation.have(ungranted)
+    objects = [installation.read(m) for m in (*payroll.manifests, key, ungranted)]
+    assert kstatus(*objects) == dict.fromkeys(names(*objects), "Current")
+
+
+def test_kstatus_calls_new_objects_in_progress(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """Nobody has looked at them: no operator serves this issuer."""
+    payroll = Payroll(make_namespace)
+    nobody = f"nobody-{uuid.uuid4().hex[:6]}"
+    objects = []
+    for given in (*payroll.manifests, signing_key(payroll.owner)):
+        installation.kube.apply({**given, "spec": {**given["spec"], "issuer": nobody}})
+        objects.append(installation.read(given))
+    assert {o["kind"] for o in objects} == set(OUR_KINDS)
+    assert kstatus(*objects) == dict.fromkeys(names(*objects), "InProgress")
+
+
+def test_kstatus_calls_what_waits_in_progress(installation: Installation, make_namespace: MakeNamespace) -> None:
+    server = resource_server(make_namespace("payroll"), "api", "a", tokens={"signingKey": "none-such"})
+    installation.apply(server)
+    installation.wait_for(server, "SigningKeyNotReady")
+    assert set(kstatus(installation.read(server)).values()) == {"InProgress"}
+
+
+def test_kstatus_calls_stalled_objects_failed(installation: Installation, make_namespace: MakeNamespace) -> None:
+    namespace = make_namespace("payroll")
+    installation.kube.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": namespace}}
+    )
+    stalled = {
+        "SecretConflict": oauth_client(namespace, "worker"),
+        "AudienceNotAllowed": resource_server(namespace, "api", "a", audience="https://not.ours.example"),
+        "ResourceServerNotFound": scope_grant(namespace, "grant", "none", ["a"], {"allNamespaces": True}),
+        "WrongNamespace": signing_key(namespace),
+    }
+    installation.apply(*stalled.values())
+    for reason, manifest in stalled.items():
+        installation.wait_for(manifest, reason)
+    objects = [installation.read(m) for m in stalled.values()]
+    assert kstatus(*objects) == dict.fromkeys(names(*objects), "Failed")
+
+
+def test_without_the_operator_kstatus_sees_edits_and_nothing_gets_stuck(
+    install: Install, make_namespace: MakeNamespace
+) -> None:
+    """The operator is away, for a while or for good."""
+    installation = install("away")
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    installation.kill_operator()
+    edited = {**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}}
+    installation.apply(edited)
+    assert set(kstatus(installation.read(edited)).values()) == {"InProgress"}, "Ready, but of an older generation"
+    for namespace in (payroll.caller, payroll.owner):
+        installation.kube.delete("Namespace", "", namespace)
+    until(lambda: all(installation.kube.get("Namespace", "", n) is None for n in (payroll.caller, payroll.owner)))

@@ -1,0 +1,416 @@
+"""What is edited or deleted by hand comes back, and whoever holds a credential goes on working."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import jwt
+import pytest
+
+from .installation import Install, Installation, encoded
+from .kube import Manifest
+from .manifests import oauth_client, signing_key
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, throughout, until
+
+
+def a_client(installation: Installation, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
+    client = oauth_client(namespace, "worker", **spec)
+    installation.have(client)
+    return client, *installation.credentials(client)
+
+
+def secret_of(installation: Installation, client: Manifest) -> Manifest:
+    found = installation.kube.get("Secret", client["metadata"]["namespace"], "worker-oauth")
+    assert found is not None
+    return found
+
+
+def edit(installation: Installation, client: Manifest, change: Manifest) -> None:
+    installation.kube.patch("Secret", client["metadata"]["namespace"], "worker-oauth", change)
+
+
+def annotate(installation: Installation, manifest: Manifest, **annotations: str | None) -> None:
+    meta = manifest["metadata"]
+    change = {"metadata": {"annotations": {f"scopewright.dev/{name}": value for name, value in annotations.items()}}}
+    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
+
+
+# Secrets
+
+
+def test_a_deleted_secret_is_back_within_seconds_and_the_old_value_is_still_accepted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, client_id, old = a_client(installation, make_namespace("leave"))
+    installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
+    assert eventually(
+        lambda: installation.kube.get("Secret", client["metadata"]["namespace"], "worker-oauth") is not None, seconds=5
+    )
+    _, new = installation.new_credentials(client, old)
+    assert installation.accepts(client_id, new)
+    assert installation.accepts(client_id, old), "through the overlap"
+    status = until(lambda: installation.status(client).get("credentials", {}).get("previousExpirationTime"))
+    assert datetime.fromisoformat(status) > datetime.now(UTC)
+    installation.wait_until_ready(client)
+
+
+def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, client_id, old = a_client(installation, make_namespace("leave"))
+    edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
+    _, new = installation.new_credentials(client, old, "edited-by-hand")
+    assert installation.accepts(client_id, new)
+    assert installation.accepts(client_id, old)
+    assert not installation.accepts(client_id, "edited-by-hand")
+
+
+def test_another_entry_edited_is_put_right_without_a_new_credential(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    before = installation.secret(client["metadata"]["namespace"], "worker-oauth")
+    edit(installation, client, {"data": encoded({"token_endpoint": "https://evil.example/token", "more": "x"})})
+    until(lambda: installation.secret(client["metadata"]["namespace"], "worker-oauth") == before)
+    assert installation.accepts(client_id, secret)
+
+
+def test_stripped_labels_and_annotations_come_back_without_a_new_credential(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    """Without the label the watch does not show the Secret: it must not be taken for a deleted one."""
+    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    before = secret_of(installation, client)["metadata"]
+    for _ in range(4):  # more often than a credential would be healed
+        edit(installation, client, {"metadata": {"labels": None}})
+        until(lambda: secret_of(installation, client)["metadata"].get("labels") == before["labels"])
+    edit(installation, client, {"metadata": {"annotations": None}})
+    until(lambda: "scopewright.dev/seal" in secret_of(installation, client)["metadata"].get("annotations", {}))
+    installation.wait_until_ready(client)
+    assert installation.credentials(client) == (client_id, secret)
+    assert installation.accepts(client_id, secret)
+    assert "CredentialHealed" not in [entry["reason"] for entry in installation.status(client)["history"]]
+
+
+def test_foreign_labels_and_annotations_stay(installation: Installation, make_namespace: MakeNamespace) -> None:
+    client, _, _ = a_client(installation, make_namespace("leave"))
+    theirs = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"reloader.example/match": "true"}}}
+    edit(installation, client, theirs)
+    annotate(installation, client, rotate="now")
+    until(lambda: [e for e in installation.status(client)["history"] if e["reason"] == "CredentialRotated"])
+    meta = secret_of(installation, client)["metadata"]
+    assert meta["labels"]["backup"] == "yes"
+    assert meta["annotations"]["reloader.example/match"] == "true"
+
+
+def test_healing_is_limited(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """Two controllers must not fight for ever; what the record accepts goes on being accepted."""
+    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    namespace, seen = client["metadata"]["namespace"], [secret]
+    for _ in range(3):
+        installation.kube.delete("Secret", namespace, "worker-oauth")
+        seen.append(installation.new_credentials(client, *seen)[1])
+        installation.wait_until_ready(client)
+    installation.kube.delete("Secret", namespace, "worker-oauth")
+    said = installation.wait_for(client, "HealingLimited")
+    assert "3 times within an hour" in said["message"]
+    assert installation.condition(client, "Stalled")["status"] == "True"
+    assert throughout(2, lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
+    assert all(installation.accepts(client_id, value) for value in seen)
+
+
+# Records
+
+
+def test_a_deleted_record_is_rebuilt_from_the_secret_without_changing_the_credential(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    before = secret_of(installation, client)["metadata"]["resourceVersion"]
+    installation.kube.delete("Secret", installation.namespace, installation.record_name(client))
+    until(lambda: installation.record(client))
+    assert eventually(lambda: installation.accepts(client_id, secret), seconds=5)
+    installation.wait_until_ready(client)
+    assert secret_of(installation, client)["metadata"]["resourceVersion"] == before
+
+
+def test_but_not_from_one_whose_seal_is_broken(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """Record and Secret lost at once: what an editor has put into the Secret meanwhile is not believed."""
+    namespace = make_namespace("leave")
+    client, client_id, old = a_client(installation, namespace)
+    annotate(installation, client, paused="true")
+    until(lambda: "paused" in str(installation.read(client)["metadata"]["annotations"]))
+    edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
+    installation.kube.delete("Secret", installation.namespace, installation.record_name(client))
+    annotate(installation, client, paused=None)
+    installation.wait_for(client, "SecretConflict")
+    assert not installation.accepts(client_id, "edited-by-hand")
+    installation.kube.delete("Secret", namespace, "worker-oauth")
+    installation.wait_until_ready(client)
+    assert installation.accepts(*installation.new_credentials(client, old, "edited-by-hand"))
+
+
+def test_an_edited_record_is_put_right(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, secret = installation.credentials(payroll.client)
+    for content in ("not json", '{"namespace": "x"}'):
+        installation.kube.patch(
+            "Secret",
+            installation.namespace,
+            installation.record_name(payroll.client),
+            {"data": encoded({"record.json": content})},
+        )
+        assert installation.accepts(client_id, secret), "the last good one is kept"
+        until(lambda given=content: given not in str(decoded_record(installation, payroll.client)))  # type: ignore[misc]
+    name = f"resourceserver.{payroll.owner}.payroll-api"
+    installation.kube.patch("ConfigMap", installation.namespace, name, {"data": {"record.json": "nonsense"}})
+    installation.token(client_id, secret)
+    until(
+        lambda: (
+            (installation.kube.get("ConfigMap", installation.namespace, name) or {})["data"]
+            != {"record.json": "nonsense"}
+        )
+    )
+    installation.kube.delete("ConfigMap", installation.namespace, name)
+    until(lambda: installation.kube.get("ConfigMap", installation.namespace, name))
+    assert eventually(lambda: installation.error(client_id, secret) == "", seconds=5)
+
+
+def decoded_record(installation: Installation, client: Manifest) -> str:
+    return installation.secret(installation.namespace, installation.record_name(client))["record.json"]
+
+
+def test_a_restored_secret_without_its_owner_is_adopted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    """A backup brings Secrets and clients back under new UIDs and drops owner references: nothing rotates."""
+    namespace = make_namespace("leave")
+    client, client_id, secret = a_client(installation, namespace)
+    backup = secret_of(installation, client)
+    backup["metadata"] = {
+        "name": "worker-oauth",
+        "namespace": namespace,
+        "labels": backup["metadata"]["labels"],
+        "annotations": backup["metadata"]["annotations"],
+    }
+    installation.delete(client)
+    until(lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
+    until(lambda: installation.record(client) is None)
+    installation.kube.create(backup)
+    installation.have(client)
+    assert installation.credentials(client) == (client_id, secret)
+    assert eventually(lambda: installation.accepts(client_id, secret), seconds=5)
+    [owner] = secret_of(installation, client)["metadata"]["ownerReferences"]
+    assert owner["uid"] == installation.read(client)["metadata"]["uid"]
+
+
+# What the user asks for
+
+
+def test_the_annotation_rotates_with_overlap_and_once(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, client_id, old = a_client(installation, make_namespace("leave"))
+    annotate(installation, client, rotate="please")
+    _, new = installation.new_credentials(client, old)
+    assert installation.accepts(client_id, new)
+    assert installation.accepts(client_id, old)
+    installation.wait_until_ready(client)
+    installation.rounds()
+    assert installation.credentials(client)[1] == new, "the value was acted on"
+    annotate(installation, client, rotate="again")
+    _, third = installation.new_credentials(client, old, new)
+    assert all(installation.accepts(client_id, value) for value in (old, new, third))
+
+
+def test_revoked_before_ends_the_old_one_at_once(installation: Installation, make_namespace: MakeNamespace) -> None:
+    client, client_id, old = a_client(installation, make_namespace("leave"))
+    annotate(installation, client, rotate="once")
+    _, newer = installation.new_credentials(client, old)
+    now = datetime.now(UTC)
+    until(lambda: datetime.now(UTC).replace(microsecond=0) > now)  # instants in manifests are whole seconds
+    change = {"spec": {"rotation": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}}
+    installation.kube.patch("OAuthClient", client["metadata"]["namespace"], "worker", change)
+    _, last = installation.new_credentials(client, old, newer)
+    assert eventually(lambda: not installation.accepts(client_id, old), seconds=5)
+    assert eventually(lambda: not installation.accepts(client_id, newer), seconds=5)
+    assert installation.accepts(client_id, last)
+
+
+def test_a_disabled_client_is_refused_and_kept(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.kube.patch("OAuthClient", payroll.caller, "leave-worker", {"spec": {"disabled": True}})
+    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
+    installation.wait_for(payroll.client, "Disabled")
+    assert installation.credentials(payroll.client) == credentials
+    installation.kube.patch("OAuthClient", payroll.caller, "leave-worker", {"spec": {"disabled": False}})
+    assert eventually(lambda: installation.error(*credentials) == "", seconds=5)
+
+
+def test_paused_stops_all_writes_for_one_object(installation: Installation, make_namespace: MakeNamespace) -> None:
+    namespace = make_namespace("leave")
+    client, client_id, secret = a_client(installation, namespace)
+    other = oauth_client(namespace, "other")
+    annotate(installation, client, paused="true")
+    annotate(installation, client, rotate="please")
+    installation.have(other)
+    installation.kube.delete("Secret", namespace, "worker-oauth")
+    before = installation.read(client), installation.record(client)
+    installation.rounds()
+    assert (installation.read(client), installation.record(client)) == before
+    assert installation.kube.get("Secret", namespace, "worker-oauth") is None
+    assert installation.accepts(client_id, secret)
+    annotate(installation, client, paused=None)
+    assert installation.accepts(*installation.new_credentials(client, secret))
+
+
+# Keys
+
+
+def served_keys(installation: Installation) -> list[dict[str, str]]:
+    keys: list[dict[str, str]] = httpx.get(f"{installation.issuer_url}/jwks.json", trust_env=False).json()["keys"]
+    return keys
+
+
+def published(installation: Installation) -> list[dict[str, str]]:
+    found = installation.kube.get("ConfigMap", installation.namespace, "scopewright-jwks")
+    keys: list[dict[str, str]] = json.loads(found["data"]["jwks.json"])["keys"] if found else []
+    return keys
+
+
+PLANTED = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43, "kid": "planted", "use": "sig", "alg": "ES256"}
+
+
+def test_a_deleted_jwks_is_back_and_tokens_never_stop(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials, before = installation.credentials(payroll.client), published(installation)
+    assert before
+    for _ in range(3):
+        installation.kube.delete("ConfigMap", installation.namespace, "scopewright-jwks")
+        assert [k["kid"] for k in served_keys(installation)] == [k["kid"] for k in before]
+        installation.token(*credentials)
+        until(lambda: published(installation) == before)
+    installation.token(*credentials)
+
+
+def test_a_planted_key_is_never_served_and_leaves_the_jwks(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials, before = installation.credentials(payroll.client), published(installation)
+    for keys in ([*before, PLANTED], [PLANTED], []):
+        content = {"data": {"jwks.json": json.dumps({"keys": keys})}}
+        installation.kube.patch("ConfigMap", installation.namespace, "scopewright-jwks", content)
+        until(lambda: "planted" in str(served_keys(installation)) or published(installation) == before)
+        assert "planted" not in str(served_keys(installation))
+    assert eventually(lambda: [k["kid"] for k in served_keys(installation)] == [k["kid"] for k in before])
+    token = installation.token(*credentials)
+    assert jwt.get_unverified_header(token)["kid"] in [k["kid"] for k in before]
+
+
+def test_the_jwks_label_comes_back(installation: Installation) -> None:
+    before = published(installation)
+    installation.kube.patch("ConfigMap", installation.namespace, "scopewright-jwks", {"metadata": {"labels": None}})
+
+    def labelled() -> bool:
+        found = installation.kube.get("ConfigMap", installation.namespace, "scopewright-jwks")
+        return found is not None and "app.kubernetes.io/managed-by" in found["metadata"].get("labels", {})
+
+    assert eventually(labelled)
+    assert published(installation) == before
+    assert [k["kid"] for k in served_keys(installation)] == [k["kid"] for k in before]
+
+
+def test_a_signing_key_in_another_namespace_says_so(installation: Installation, make_namespace: MakeNamespace) -> None:
+    key = signing_key(make_namespace("leave"))
+    before = installation.jwks()
+    installation.apply(key)
+    said = installation.wait_for(key, "WrongNamespace")
+    assert installation.namespace in said["message"]
+    assert installation.condition(key, "Stalled")["status"] == "True"
+    assert installation.jwks() == before
+
+
+@pytest.fixture(scope="module")
+def with_rsa(install: Install) -> Installation:
+    """Its SigningKey was declared before the operator first started, because somebody wanted RS256."""
+    return install("keys", first=[signing_key("", algorithm="RS256")])
+
+
+def test_a_signing_key_deleted_goes_on_and_is_adopted_again(
+    with_rsa: Installation, make_namespace: MakeNamespace
+) -> None:
+    installation = with_rsa
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    key = signing_key(installation.namespace, algorithm="RS256")
+    installation.wait_until_ready(key)
+    credentials, kids = installation.credentials(payroll.client), installation.jwks()
+    token = installation.token(*credentials)
+    assert jwt.get_unverified_header(token)["alg"] == "RS256"
+    installation.delete(key)
+    installation.rounds()
+    assert installation.jwks() == kids
+    installation.token(*credentials)
+    assert installation.kube.get("SigningKey", installation.namespace, "default") is None, "it was deleted on purpose"
+    installation.have(key)
+    assert installation.jwks() == kids
+    # An emergency: everything older leaves the JWKS now, and a fresh key signs at once.
+    now = datetime.now(UTC)
+    until(lambda: datetime.now(UTC).replace(microsecond=0) > now)
+    change = {"spec": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}
+    installation.kube.patch("SigningKey", installation.namespace, "default", change)
+    assert eventually(lambda: bool(installation.jwks()) and not set(installation.jwks()) & set(kids), seconds=10)
+    # Between its publication and its first signature there is a moment, told as 503 with Retry-After.
+    assert eventually(lambda: installation.error(*credentials) == "", seconds=5)
+    fresh = jwt.get_unverified_header(installation.token(*credentials))["kid"]
+    assert fresh not in kids
+    assert fresh in installation.jwks()
+
+
+def test_a_deleted_key_record_gives_way_to_a_fresh_key(with_rsa: Installation, make_namespace: MakeNamespace) -> None:
+    installation = with_rsa
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials, kids = installation.credentials(payroll.client), installation.jwks()
+    for secret in installation.kube.list("Secret", installation.namespace):
+        if secret["type"] == "scopewright.dev/signing-key-record":
+            installation.kube.delete("Secret", installation.namespace, secret["metadata"]["name"])
+    assert eventually(lambda: bool(installation.jwks()) and installation.jwks() != kids)
+    assert eventually(lambda: installation.error(*credentials) == "")
+
+
+def test_the_seal_key_comes_back_as_it_was(installation: Installation) -> None:
+    before = installation.kube.get("Secret", installation.namespace, "scopewright-seal")
+    assert before is not None
+    installation.kube.delete("Secret", installation.namespace, "scopewright-seal")
+    after = until(lambda: installation.kube.get("Secret", installation.namespace, "scopewright-seal"))
+    assert after["data"] == before["data"]
+
+
+def test_the_issuer_record_comes_back(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.kube.delete("ConfigMap", installation.namespace, "scopewright-issuer")
+    installation.token(*credentials)
+    until(lambda: installation.kube.get("ConfigMap", installation.namespace, "scopewright-issuer"))
+    installation.kube.patch(
+        "ConfigMap", installation.namespace, "scopewright-issuer", {"data": {"record.json": '{"issuer": "x"}'}}
+    )
+    installation.token(*credentials)
+    until(
+        lambda: (
+            installation.issuer_url
+            in str(installation.kube.get("ConfigMap", installation.namespace, "scopewright-issuer"))
+        )
+    )

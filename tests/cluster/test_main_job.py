@@ -1,0 +1,267 @@
+"""The main job: manifests in, a Secret beside them, a token from the issuer, verified by the service that is called."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import httpx
+import jwt
+import pytest
+
+from scopewright.client import ClientCredentials
+from scopewright.verifier import Reason, Rejected, Token, Verifier
+
+from .installation import Installation, decoded
+from .kube import Manifest
+from .manifests import asks, oauth_client, resource_server, scope_grant
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, until
+
+
+def claims(token: str) -> dict[str, object]:
+    return dict(jwt.decode(token, options={"verify_signature": False}))
+
+
+def refused(installation: Installation, client: Manifest) -> bool:
+    return installation.error(*installation.credentials(client)) == "invalid_target"
+
+
+async def verified(installation: Installation, audience: str, token: str, *scopes: str) -> Token:
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return await Verifier(installation.issuer_url, audience, http=http).verify(token, scopes=scopes)
+
+
+async def test_manifests_in_and_a_verified_token_out(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, secret = installation.credentials(payroll.client)
+    token = installation.token(client_id, secret)
+    found = await verified(installation, payroll.audience, token, "payroll.read")
+    assert client_id == found.client_id == found.subject == f"{payroll.caller}.leave-worker"
+    assert found.scopes == {"payroll.read"}
+    assert found.audience == (payroll.audience,)
+    header = jwt.get_unverified_header(token)
+    assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
+    assert header["kid"] in installation.jwks()
+    with pytest.raises(Rejected) as refusal:
+        await verified(installation, payroll.audience, token, "payroll.write")
+    assert refusal.value.reason is Reason.SCOPE
+    with pytest.raises(Rejected) as refusal:
+        await verified(installation, "https://other.example", token)
+    assert refusal.value.reason is Reason.AUDIENCE
+
+
+def test_the_secret_holds_all_that_a_service_needs_to_start(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, secret = installation.credentials(payroll.client)
+    found = installation.kube.get("Secret", payroll.caller, "leave-worker-oauth")
+    assert found is not None
+    assert found["type"] == "servicebinding.io/oauth2"
+    assert decoded(found) == {
+        "type": "oauth2",
+        "provider": "scopewright",
+        "client_id": client_id,
+        "client_secret": secret,
+        "issuer": installation.issuer_url,
+        "token_endpoint": f"{installation.issuer_url}/token",
+        "jwks_uri": f"{installation.issuer_url}/jwks.json",
+        "scope": "payroll.read",
+        "audience": payroll.audience,
+    }
+    [owner] = found["metadata"]["ownerReferences"]
+    assert owner["uid"] == installation.read(payroll.client)["metadata"]["uid"]
+    assert owner["blockOwnerDeletion"] is False
+    status = installation.status(payroll.client)
+    assert status["clientID"] == client_id
+    assert status["binding"] == {"name": "leave-worker-oauth"}
+    assert status["access"] == [
+        {
+            "resourceServer": "payroll-api",
+            "namespace": payroll.owner,
+            "audience": payroll.audience,
+            "granted": ["payroll.read"],
+            "missing": [],
+        }
+    ]
+    assert installation.status(payroll.grant)["grantedTo"] == 1
+    assert installation.status(payroll.server)["grants"] == 1
+
+
+def test_a_service_reads_its_mounted_secret_and_calls(
+    installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    installation.credentials(payroll.client)
+    for entry, value in installation.secret(payroll.caller, "leave-worker-oauth").items():
+        (tmp_path / entry).write_text(value)
+    got: list[str] = []
+
+    def api(request: httpx.Request) -> httpx.Response:
+        got.append(request.headers["authorization"])
+        return httpx.Response(200)
+
+    with httpx.Client(trust_env=False) as direct:
+        auth = ClientCredentials(tmp_path, http=direct)
+        with httpx.Client(auth=auth, transport=httpx.MockTransport(api)) as http:
+            assert http.get("https://payroll-api/salaries").status_code == 200
+    [sent] = got
+    assert claims(sent.removeprefix("Bearer "))["aud"] == payroll.audience
+
+
+def test_tokens_look_as_the_resource_server_says(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace, tokens={"lifetime": "90s", "scopesListClaim": True})
+    installation.have(*payroll.manifests)
+    answer = installation.post_token(*installation.credentials(payroll.client)).json()
+    found = claims(answer["access_token"])
+    assert answer["expires_in"] == 90
+    assert int(str(found["exp"])) - int(str(found["iat"])) == 90
+    assert found["scope"] == "payroll.read"
+    assert found["scopes"] == ["payroll.read"]
+
+
+def test_a_lifetime_over_the_maximum_is_cut_and_told(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace, tokens={"lifetime": "5h"})
+    installation.apply(*payroll.manifests)
+    installation.wait_for(payroll.server, "LifetimeTooLong")
+    installation.wait_until_ready(payroll.client, payroll.grant)
+    assert installation.post_token(*installation.credentials(payroll.client)).json()["expires_in"] == 3600
+
+
+def test_a_grant_deleted_is_refused_within_five_seconds(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    installation.token(*installation.credentials(payroll.client))
+    installation.delete(payroll.grant)
+    assert eventually(lambda: refused(installation, payroll.client), seconds=5)
+    installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+    assert installation.condition(payroll.client)["status"] == "True", "a client without a grant is Ready"
+
+
+def test_a_client_deleted_is_refused_within_five_seconds(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.delete(payroll.client)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
+    assert eventually(lambda: installation.kube.get("Secret", payroll.caller, "leave-worker-oauth") is None)
+
+
+def test_clients_of_the_apis_own_namespace_need_no_grant(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    own = oauth_client(
+        payroll.owner, "nightly", {"resourceServer": "payroll-api", "scopes": ["payroll.write", "payroll.read"]}
+    )
+    installation.have(payroll.server, own)
+    token = installation.token(*installation.credentials(own))
+    assert claims(token)["scope"] == "payroll.write payroll.read"
+
+
+def test_less_may_be_asked_for_and_more_is_refused(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    own = oauth_client(
+        payroll.owner, "nightly", {"resourceServer": "payroll-api", "scopes": ["payroll.write", "payroll.read"]}
+    )
+    installation.have(*payroll.manifests, own)
+    token = installation.token(*installation.credentials(own), scope="payroll.write")
+    assert claims(token)["scope"] == "payroll.write"
+    credentials = installation.credentials(payroll.client)
+    assert installation.error(*credentials, scope="payroll.read payroll.write") == "invalid_scope"
+
+
+def test_a_selector_follows_the_labels_of_namespaces(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    grant = payroll.granting({"namespaceSelector": {"matchLabels": {"team": "hr"}}})
+    installation.have(payroll.client, payroll.server, grant)
+    assert refused(installation, payroll.client)
+    installation.kube.patch("Namespace", "", payroll.caller, {"metadata": {"labels": {"team": "hr"}}})
+    assert eventually(lambda: not refused(installation, payroll.client), seconds=5)
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    until(lambda: installation.status(grant).get("grantedTo") == 1, lambda: installation.status(grant))
+    installation.kube.patch("Namespace", "", payroll.caller, {"metadata": {"labels": {"team": None}}})
+    assert eventually(lambda: refused(installation, payroll.client), seconds=5)
+
+
+@pytest.mark.parametrize("everybody", [True, False])
+def test_a_grant_to_a_whole_namespace_or_to_all(
+    installation: Installation, make_namespace: MakeNamespace, everybody: bool
+) -> None:
+    payroll = Payroll(make_namespace)
+    to: dict[str, object] = {"allNamespaces": True} if everybody else {"namespace": payroll.caller}
+    installation.have(payroll.client, payroll.server, payroll.granting(to))
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    installation.token(*installation.credentials(payroll.client))
+
+
+def test_a_token_does_not_outlive_its_grant(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    end = (datetime.now(UTC) + timedelta(seconds=8)).replace(microsecond=0)
+    grant = payroll.granting({"namespace": payroll.caller}, expirationTime=f"{end:%FT%TZ}")
+    installation.have(payroll.client, payroll.server, grant)
+    credentials = installation.credentials(payroll.client)
+    token = installation.token(*credentials)
+    assert int(str(claims(token)["exp"])) <= end.timestamp()
+    # By the instant that the record carries, whoever is down: nothing was deleted.
+    time.sleep(max(0.0, end.timestamp() - time.time()))
+    assert installation.error(*credentials) == "invalid_target"
+    installation.wait_for(grant, "Expired")
+    installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+
+
+def test_entries_are_named_as_the_client_asks(installation: Installation, make_namespace: MakeNamespace) -> None:
+    namespace = make_namespace("leave")
+    client = oauth_client(
+        namespace,
+        "renamed",
+        credentials={
+            "secretName": "renamed-credentials",
+            "keys": {"clientID": "CLIENT_ID", "clientSecret": "CLIENT_SECRET"},
+            "secretTemplate": {"labels": {"team": "leave"}, "annotations": {"example.com/reload": "yes"}},
+        },
+    )
+    installation.have(client)
+    entries = installation.secret(namespace, "renamed-credentials")
+    assert installation.accepts(entries["CLIENT_ID"], entries["CLIENT_SECRET"])
+    assert "client_id" not in entries
+    found = installation.kube.get("Secret", namespace, "renamed-credentials")
+    assert found is not None
+    assert found["metadata"]["labels"]["team"] == "leave"
+    assert found["metadata"]["annotations"]["example.com/reload"] == "yes"
+
+
+def test_a_credential_moves_to_another_secret_with_overlap(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "mover")
+    installation.have(client)
+    before = installation.credentials(client)
+    installation.have(oauth_client(namespace, "mover", credentials={"secretName": "moved"}))
+    after = installation.credentials(client, "moved")
+    assert after[1] != before[1]
+    assert installation.accepts(*after)
+    assert installation.accepts(*before)
+    assert installation.kube.get("Secret", namespace, "mover-oauth") is not None, "Pods still mount it"
+
+
+def test_an_audience_of_ones_own_under_the_platforms_prefix(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    owner = installation.favoured()
+    server = resource_server(owner, "hr-api", "hr.read", audience="https://hr.example/apis/hr")
+    caller = make_namespace("leave")
+    client = oauth_client(caller, "worker", asks(owner, "hr-api", "hr.read"))
+    installation.have(server, client, scope_grant(owner, "all", "hr-api", ["hr.read"], {"allNamespaces": True}))
+    credentials = installation.credentials(client)
+    named = installation.secret(caller, "worker-oauth")["audience"]
+    for resource in (named, "https://hr.example/apis/hr"):
+        assert claims(installation.token(*credentials, resource=resource))["aud"] == "https://hr.example/apis/hr"

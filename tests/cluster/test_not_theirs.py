@@ -1,0 +1,313 @@
+"""Nobody gets what is not theirs: no audience, no name, no Secret and no token of somebody else's."""
+
+import jwt
+import pytest
+
+from .installation import Installation, encoded
+from .kube import Manifest, Refused
+from .manifests import asks, oauth_client, resource_server, scope_grant
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, until
+
+WEAK = "hunter2"
+
+
+def uid(installation: Installation, manifest: Manifest) -> str:
+    return str(installation.read(manifest)["metadata"]["uid"])
+
+
+def whose(token: str) -> str:
+    """The part of a token's id that stands for the client's UID."""
+    return str(jwt.decode(token, options={"verify_signature": False})["jti"])[:12]
+
+
+# Audiences
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [
+        "https://somewhere.example",
+        "https://hr.example/apis",
+        "https://hr.example/apis/payroll",
+        "https://hr.example/apisandmore",
+        "https://hr.example",
+        "http://hr.example/apis/payroll",
+        "https://hr.example:8443/apis/payroll",
+        "https://www.hr.example/apis/payroll",
+    ],
+)
+def test_an_audience_outside_the_namespaces_prefixes_is_refused(
+    installation: Installation, make_namespace: MakeNamespace, audience: str
+) -> None:
+    namespace = make_namespace("payroll")
+    server = resource_server(namespace, "api", "a", audience=audience)
+    client = oauth_client(namespace, "caller", {"resourceServer": "api", "scopes": ["a"]})
+    installation.apply(server, client)
+    assert (
+        f"namespace {namespace} may not claim {audience}"
+        in installation.wait_for(server, "AudienceNotAllowed")["message"]
+    )
+    installation.wait_until_ready(client)
+    credentials = installation.credentials(client)
+    assert installation.error(*credentials) == "invalid_target"
+    assert installation.error(*credentials, resource=audience) == "invalid_target"
+
+
+def test_not_even_the_favoured_namespace_gets_what_lies_beside_its_prefix(installation: Installation) -> None:
+    owner = installation.favoured()
+    for number, audience in enumerate(
+        ("https://hr.example/apisandmore", "https://hr.example", "http://hr.example/apis", "https://hr.example/api")
+    ):
+        server = resource_server(owner, f"beside-{number}", "a", audience=audience)
+        installation.apply(server)
+        installation.wait_for(server, "AudienceNotAllowed")
+        installation.delete(server)
+
+
+@pytest.mark.parametrize("audience", ["https://kubernetes.default.svc", "https://kubernetes.default.svc.cluster.local"])
+def test_the_api_servers_audiences_are_reserved(
+    installation: Installation, make_namespace: MakeNamespace, audience: str
+) -> None:
+    server = resource_server(make_namespace("payroll"), "api", "a", audience=audience)
+    installation.apply(server)
+    assert "is reserved" in installation.wait_for(server, "AudienceNotAllowed")["message"]
+
+
+def test_the_issuers_own_url_is_reserved(installation: Installation, make_namespace: MakeNamespace) -> None:
+    server = resource_server(make_namespace("payroll"), "api", "a", audience=installation.issuer_url)
+    installation.apply(server)
+    assert "is reserved" in installation.wait_for(server, "AudienceNotAllowed")["message"]
+
+
+def test_the_name_of_somebody_elses_service_is_refused(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    thief = make_namespace("thief")
+    for audience in (payroll.audience, payroll.audience + ".cluster.local", payroll.audience + "/v1"):
+        server = resource_server(thief, "payroll-api", "payroll.read", audience=audience)
+        installation.apply(server)
+        assert "is the name of a Service" in installation.wait_for(server, "AudienceNotAllowed")["message"]
+        installation.delete(server)
+    installation.token(*installation.credentials(payroll.client))
+
+
+def test_not_even_the_default_namespace_may_take_the_api_servers_name(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    """ResourceServer kubernetes in namespace default would have it by construction."""
+    server = resource_server("default", "kubernetes", "a")
+    installation.apply(server)
+    try:
+        assert "is reserved" in installation.wait_for(server, "AudienceNotAllowed")["message"]
+    finally:
+        installation.delete(server)
+
+
+# Grants
+
+
+def test_a_grant_in_another_namespace_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    own = scope_grant(payroll.caller, "mine", "payroll-api", ["payroll.read"], {"namespace": payroll.caller})
+    installation.have(payroll.server, payroll.client)
+    installation.apply(own)
+    installation.wait_for(own, "ResourceServerNotFound")
+    assert installation.error(*installation.credentials(payroll.client)) == "invalid_target"
+
+
+def test_a_grant_to_one_client_is_none_to_its_neighbour(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    neighbour = oauth_client(payroll.caller, "neighbour", asks(payroll.owner, "payroll-api", "payroll.read"))
+    installation.have(*payroll.manifests, neighbour)
+    assert installation.error(*installation.credentials(neighbour)) == "invalid_target"
+    client_id, _ = installation.credentials(payroll.client)
+    _, secret = installation.credentials(neighbour)
+    assert installation.error(client_id, secret) == "invalid_client"
+
+
+# Names are not identities
+
+
+def test_a_client_made_again_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, old = installation.credentials(payroll.client)
+    token = installation.token(client_id, old)
+    before = uid(installation, payroll.client)
+    installation.delete(payroll.client)
+    until(lambda: installation.kube.get("OAuthClient", payroll.caller, "leave-worker") is None)
+    installation.have(payroll.client)
+    assert uid(installation, payroll.client) != before
+    again, new = installation.new_credentials(payroll.client, old)
+    assert again == client_id
+    assert eventually(lambda: installation.accepts(again, new), seconds=5)
+    assert installation.error(client_id, old) == "invalid_client"
+    assert whose(installation.token(again, new)) != whose(token)
+    assert whose(installation.token(again, new)) == whose(installation.token(again, new))
+
+
+def test_nor_does_one_in_a_namespace_made_again(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, old = installation.credentials(payroll.client)
+    token = installation.token(client_id, old)
+    installation.kube.delete("Namespace", "", payroll.caller)
+    assert eventually(lambda: installation.error(client_id, old) == "invalid_client")
+    until(lambda: installation.kube.get("Namespace", "", payroll.caller) is None)
+    until(lambda: installation.record(payroll.client) is None)
+    installation.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": payroll.caller}})
+    installation.have(payroll.client)
+    again, new = installation.new_credentials(payroll.client, old)
+    assert installation.error(client_id, old) == "invalid_client"
+    assert whose(installation.token(again, new)) != whose(token)
+
+
+def test_nor_does_one_made_again_while_the_namespaces_secret_was_kept(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    """Somebody kept a copy of the Secret, and plants it under the successor: sealed, but of another UID."""
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    installation.have(client)
+    client_id, old = installation.credentials(client)
+    copy = installation.kube.get("Secret", namespace, "worker-oauth")
+    assert copy is not None
+    installation.delete(client)
+    until(lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
+    until(lambda: installation.record(client) is None)
+    for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+        copy["metadata"].pop(field, None)
+    installation.kube.create(copy)
+    installation.apply(client)
+    until(lambda: installation.condition(client)["reason"] in ("SecretConflict", "Provisioned"))
+    if installation.condition(client)["reason"] == "Provisioned":  # the collector was quicker: its owner is gone
+        assert installation.credentials(client)[1] != old
+    assert installation.error(client_id, old) == "invalid_client"
+
+
+# Planted Secrets
+
+
+def planted(installation: Installation, client: Manifest, **metadata: object) -> Manifest:
+    """A Secret as ours in every way that can be copied, with a secret that its author knows."""
+    namespace, name = client["metadata"]["namespace"], client["metadata"]["name"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "servicebinding.io/oauth2",
+        "metadata": {
+            "name": f"{name}-oauth",
+            "namespace": namespace,
+            "labels": {"app.kubernetes.io/managed-by": "scopewright", "scopewright.dev/client": name},
+            "annotations": {"scopewright.dev/issue-time": "2026-01-01T00:00:00Z", "scopewright.dev/seal": "00" * 32},
+            **metadata,
+        },
+        "data": encoded({"client_id": f"{namespace}.{name}", "client_secret": WEAK}),
+    }
+
+
+def test_a_secret_planted_before_its_client_is_never_accepted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client = oauth_client(make_namespace("leave"), "worker")
+    secret = installation.kube.create(planted(installation, client))
+    installation.apply(client)
+    installation.wait_for(client, "SecretConflict")
+    assert installation.read(secret) == secret
+    assert installation.error(f"{client['metadata']['namespace']}.worker", WEAK) == "invalid_client"
+
+
+def test_nor_is_one_that_names_the_right_owner(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """The client is there first, but paused, so that its UID is known and no credential is made yet."""
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    client["metadata"]["annotations"] = {"scopewright.dev/paused": "true"}
+    installation.apply(client)
+    owner = {
+        "apiVersion": "scopewright.dev/v1alpha1",
+        "kind": "OAuthClient",
+        "name": "worker",
+        "uid": uid(installation, client),
+        "controller": True,
+    }
+    secret = installation.kube.create(planted(installation, client, ownerReferences=[owner]))
+    installation.kube.patch(
+        "OAuthClient", namespace, "worker", {"metadata": {"annotations": {"scopewright.dev/paused": None}}}
+    )
+    installation.wait_for(client, "SecretConflict")
+    assert installation.read(secret) == secret
+    assert installation.error(f"{namespace}.worker", WEAK) == "invalid_client"
+    installation.delete(secret)
+    installation.wait_until_ready(client)
+    assert installation.error(f"{namespace}.worker", WEAK) == "invalid_client"
+    assert installation.accepts(*installation.credentials(client))
+
+
+def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    """The record is there, so it is healed: with a credential of our making, not with what was planted."""
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    installation.have(client)
+    client_id, old = installation.credentials(client)
+    installation.kube.patch("Secret", namespace, "worker-oauth", {"data": encoded({"client_secret": WEAK})})
+    _, new = installation.new_credentials(client, old, WEAK)
+    assert installation.accepts(client_id, new)
+    assert installation.accepts(client_id, old), "through the overlap"
+    assert installation.error(client_id, WEAK) == "invalid_client"
+
+
+def test_a_second_client_that_names_the_firsts_secret_gets_nothing(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    first = oauth_client(namespace, "first")
+    second = oauth_client(namespace, "second", credentials={"secretName": "first-oauth"})
+    installation.have(first)
+    before = installation.kube.get("Secret", namespace, "first-oauth")
+    client_id, secret = installation.credentials(first)
+    installation.apply(second)
+    installation.wait_for(second, "SecretConflict")
+    installation.rounds()
+    assert installation.kube.get("Secret", namespace, "first-oauth") == before
+    assert installation.accepts(client_id, secret)
+    assert installation.error(f"{namespace}.second", secret) == "invalid_client"
+    installation.wait_until_ready(first)
+
+
+def test_records_are_not_for_other_teams_to_plant(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """What looks like a record, in a namespace that is not the issuer's, is nothing."""
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    installation.have(client)
+    record = installation.record(client)
+    assert record is not None
+    theirs = oauth_client(namespace, "ghost")
+    installation.kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "type": record["type"],
+            "metadata": {
+                "name": installation.record_name(theirs),
+                "namespace": namespace,
+                "labels": record["metadata"]["labels"],
+            },
+            "data": record["data"],
+        }
+    )
+    assert installation.error(f"{namespace}.ghost", WEAK) == "invalid_client"
+
+
+def test_the_issuer_of_an_object_cannot_be_changed(installation: Installation, make_namespace: MakeNamespace) -> None:
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    installation.have(client)
+    with pytest.raises(Refused, match="issuer"):
+        installation.kube.patch("OAuthClient", namespace, "worker", {"spec": {"issuer": "another"}})

@@ -1,0 +1,228 @@
+"""A status says what to do next, and nothing that worked before stops working."""
+
+from datetime import UTC, datetime, timedelta
+
+from .installation import Installation, encoded
+from .kube import Manifest
+from .manifests import asks, oauth_client, resource_server, scope_grant
+from .payroll import MakeNamespace, Payroll
+
+
+def stalled(installation: Installation, manifest: Manifest, reason: str) -> str:
+    """The message, where Ready is False and Stalled is True for this reason."""
+    ready = installation.wait_for(manifest, reason)
+    assert ready["status"] == "False"
+    said = installation.condition(manifest, "Stalled")
+    assert (said["status"], said["reason"], said["message"]) == ("True", reason, ready["message"])
+    return str(ready["message"])
+
+
+def not_stalled(installation: Installation, manifest: Manifest) -> bool:
+    return all(c["type"] != "Stalled" for c in installation.status(manifest)["conditions"])
+
+
+def test_an_ungranted_scope_names_the_owner_and_the_grant(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(payroll.server, payroll.client)
+    said = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+    assert f"Namespace {payroll.owner} grants no payroll.read of payroll-api" in said["message"]
+    # The manifest that it prints, when the owner applies it, is the cure.
+    spec = said["message"].split("ScopeGrant there: ")[1].rstrip(".")
+    assert spec == (
+        "{resourceServer: payroll-api, scopes: [payroll.read], "
+        f"to: [{{namespace: {payroll.caller}, client: leave-worker}}]}}"
+    )
+    assert installation.status(payroll.client)["access"][0]["missing"] == ["payroll.read"]
+    assert not_stalled(installation, payroll.client)
+    installation.have(payroll.grant)
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+
+
+def test_across_namespaces_no_such_api_and_not_granted_read_the_same(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    nobody = make_namespace("payroll")
+    elsewhere = oauth_client(payroll.caller, "other", asks(nobody, "payroll-api", "payroll.read"))
+    mistaken = oauth_client(payroll.caller, "third", asks(payroll.owner, "payroll-api", "no.such"))
+    installation.have(payroll.server, payroll.client, elsewhere, mistaken)
+    ungranted = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")["message"]
+    no_api = installation.wait_for(elsewhere, "NotGranted", "AccessGranted")["message"]
+    no_scope = installation.wait_for(mistaken, "NotGranted", "AccessGranted")["message"]
+    assert no_api.replace(nobody, payroll.owner).replace("client: other", "client: leave-worker") == ungranted
+    assert no_scope.replace("no.such", "payroll.read").replace("client: third", "client: leave-worker") == ungranted
+    answers = [
+        installation.post_token(*installation.credentials(client)) for client in (payroll.client, elsewhere, mistaken)
+    ]
+    assert len({(answer.status_code, answer.text) for answer in answers}) == 1
+
+
+def test_in_its_own_namespace_a_missing_api_or_scope_is_named(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("payroll")
+    client = oauth_client(namespace, "nightly", asks(namespace, "payroll-api", "payroll.audit"))
+    installation.have(client)
+    said = installation.wait_for(client, "NotGranted", "AccessGranted")["message"]
+    assert said == ("No ResourceServer payroll-api is served in this namespace: apply one that declares payroll.audit.")
+    installation.have(resource_server(namespace, "payroll-api", "payroll.read"))
+    until_said = "ResourceServer payroll-api does not declare payroll.audit: add it to its spec.scopes."
+    installation.until_message(client, "AccessGranted", until_said)
+    installation.have(resource_server(namespace, "payroll-api", "payroll.read", "payroll.audit"))
+    installation.wait_for(client, "Granted", "AccessGranted")
+
+
+def test_an_audience_claimed_twice_stays_with_whom_it_is(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    owner = installation.favoured()
+    first = resource_server(owner, "first", "a", audience="https://hr.example/apis/twice")
+    second = resource_server(owner, "second", "a", audience="https://hr.example/apis/twice")
+    client = oauth_client(owner, "caller", {"resourceServer": "first", "scopes": ["a"]})
+    installation.have(first, client)
+    installation.token(*installation.credentials(client))
+    installation.apply(second)
+    assert "https://hr.example/apis/twice is taken" in stalled(installation, second, "AudienceConflict")
+    installation.token(*installation.credentials(client))
+    installation.wait_until_ready(first)
+    # By record, never by age: not even deleting the first one makes its audience free.
+    installation.delete(first)
+    installation.kube.patch("ResourceServer", owner, "second", {"metadata": {"labels": {"look": "again"}}})
+    installation.rounds()
+    assert stalled(installation, second, "AudienceConflict")
+    installation.have(first)
+    installation.token(*installation.credentials(client))
+    installation.delete(first, second, client)
+
+
+def test_a_claim_that_is_refused_leaves_the_audience_that_worked(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    wanted = resource_server(payroll.owner, "payroll-api", "payroll.read", audience="https://not.ours.example")
+    installation.apply(wanted)
+    stalled(installation, wanted, "AudienceNotAllowed")
+    installation.token(*installation.credentials(payroll.client), resource=payroll.audience)
+
+
+def test_a_secret_of_that_name_that_is_not_ours_is_not_touched(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    theirs = installation.kube.create(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "worker-oauth", "namespace": namespace},
+            "data": encoded({"password": "theirs"}),
+        }
+    )
+    client = oauth_client(namespace, "worker")
+    installation.apply(client)
+    said = stalled(installation, client, "SecretConflict")
+    assert "Secret worker-oauth is not this client's: delete it, or choose another spec.credentials.secretName" in said
+    assert installation.read(theirs) == theirs
+    installation.have(oauth_client(namespace, "worker", credentials={"secretName": "another"}))
+    assert installation.accepts(*installation.credentials(client, "another"))
+    assert installation.read(theirs) == theirs
+
+
+def test_deleting_the_secret_that_was_in_the_way_is_enough(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    in_the_way = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": namespace}}
+    installation.kube.create(in_the_way)
+    client = oauth_client(namespace, "worker")
+    installation.apply(client)
+    stalled(installation, client, "SecretConflict")
+    installation.kube.delete("Secret", namespace, "worker-oauth")
+    installation.wait_until_ready(client)
+    assert installation.accepts(*installation.credentials(client))
+
+
+def test_an_unknown_scope_is_told_and_the_known_ones_are_granted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    to = {"namespace": payroll.caller}
+    grant = scope_grant(payroll.owner, "reads", "payroll-api", ["payroll.read", "payroll.fly"], to)
+    installation.have(payroll.server, payroll.client)
+    installation.apply(grant)
+    said = stalled(installation, grant, "UnknownScope")
+    assert "ResourceServer payroll-api declares no payroll.fly" in said
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    installation.token(*installation.credentials(payroll.client), scope="payroll.read")
+
+
+def test_a_grant_for_no_resource_server_says_so_until_there_is_one(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.apply(payroll.grant)
+    said = stalled(installation, payroll.grant, "ResourceServerNotFound")
+    assert "no ResourceServer payroll-api in this namespace" in said
+    installation.have(*payroll.manifests)
+    assert not_stalled(installation, payroll.grant)
+
+
+def test_an_expired_grant_says_so_and_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    ended = f"{datetime.now(UTC) - timedelta(hours=1):%FT%TZ}"
+    grant = payroll.granting({"namespace": payroll.caller}, expirationTime=ended)
+    installation.have(payroll.server, payroll.client)
+    installation.apply(grant)
+    assert stalled(installation, grant, "Expired").startswith(f"ended at {ended}")
+    assert installation.error(*installation.credentials(payroll.client)) == "invalid_target"
+    installation.have(payroll.granting({"namespace": payroll.caller}))
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    installation.token(*installation.credentials(payroll.client))
+
+
+def test_a_method_that_this_release_does_not_serve_says_so(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client = oauth_client(make_namespace("leave"), "signer", authentication={"method": "PrivateKeyJWT"})
+    installation.apply(client)
+    assert "ClientSecret" in stalled(installation, client, "MethodNotServed")
+
+
+def test_a_resource_server_without_a_key_to_sign_waits(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    server = resource_server(make_namespace("payroll"), "api", "a", tokens={"signingKey": "none-such"})
+    installation.apply(server)
+    assert (
+        "SigningKey none-such has no key that signs yet"
+        in installation.wait_for(server, "SigningKeyNotReady")["message"]
+    )
+    assert not_stalled(installation, server)
+
+
+def test_what_happened_is_told_once_in_the_history_and_as_an_event(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    installation.rounds()
+    history = [entry["reason"] for entry in installation.status(payroll.client)["history"]]
+    assert history.count("CredentialIssued") == 1
+    events = [
+        e["reason"] for e in installation.kube.list("Event", payroll.caller) if e["regarding"]["name"] == "leave-worker"
+    ]
+    assert events.count("CredentialIssued") == 1
+
+
+def test_another_installations_objects_are_left_alone(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "theirs", issuer="somebody-else")
+    installation.kube.apply(client)
+    installation.rounds()
+    assert [c["reason"] for c in installation.status(client)["conditions"]] == ["Pending"]
+    assert installation.kube.get("Secret", namespace, "theirs-oauth") is None

@@ -1,0 +1,414 @@
+"""Killed, cut off or replaced at any moment: nothing is lost, and nobody who could work before is kept from it."""
+
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.controlplane import ControlPlane
+
+from .conftest import serve_crds
+from .installation import Install, Installation, decoded, free_port
+from .kube import Manifest, Refused
+from .manifests import oauth_client, resource_server
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, throughout, until
+
+ROUNDS = 5
+
+
+# The operator alone
+
+
+class Turmoil:
+    """Users who go on applying, rotating and deleting clients, whatever happens to the operator."""
+
+    def __init__(self, installation: Installation, namespace: str, seed: int) -> None:
+        self._installation = installation
+        self._namespace = namespace
+        self._random = random.Random(seed)
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.errors: list[Exception] = []
+
+    def __enter__(self) -> "Turmoil":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def client(self, number: int) -> Manifest:
+        return oauth_client(self._namespace, f"restless-{number}")
+
+    def _run(self) -> None:
+        turn = 0
+        while not self._over.wait(self._random.uniform(0, 0.02)):
+            turn += 1
+            client = self.client(self._random.randrange(8))
+            try:
+                self._act(client, turn)
+            except Refused as refused:
+                if refused.status != 404:
+                    self.errors.append(refused)
+            except Exception as error:
+                self.errors.append(error)
+
+    def _act(self, client: Manifest, turn: int) -> None:
+        meta = client["metadata"]
+        match self._random.randrange(4):
+            case 0:
+                self._installation.delete(client)
+            case 1:
+                annotations = {"scopewright.dev/rotate": f"turn-{turn}"}
+                self._installation.kube.patch(
+                    "OAuthClient", meta["namespace"], meta["name"], {"metadata": {"annotations": annotations}}
+                )
+            case _:
+                self._installation.apply(client)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_killed_at_random_points_it_converges_and_changes_no_secret_that_it_need_not(
+    install: Install, make_namespace: MakeNamespace, seed: int
+) -> None:
+    installation = install("killed")
+    namespace = make_namespace("turmoil")
+    calm = [oauth_client(namespace, f"calm-{number}") for number in range(3)]
+    server = resource_server(namespace, "api", "a")
+    installation.have(*calm, server)
+    credentials = [installation.credentials(client) for client in calm]
+    secrets = {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm}
+    kids = installation.jwks()
+    pauses = random.Random(seed)
+    with Turmoil(installation, namespace, seed) as turmoil:
+        for _ in range(ROUNDS):
+            time.sleep(pauses.uniform(0.1, 1.5))
+            installation.kill_operator()
+            held = what_secrets_hold(installation, namespace)
+            # Whatever a Secret holds, the issuer accepts: the operator is dead, and a record says so.
+            assert all(installation.accepts(*each) for each in held_still(installation, namespace, held))
+            installation.forget_lease()
+            installation.start_operator()
+            until(installation.leads, lambda: installation.logs())
+    assert not turmoil.errors
+    installation.apply(*(turmoil.client(number) for number in range(8)))
+    everybody = [*calm, *(turmoil.client(number) for number in range(8))]
+    installation.wait_until_ready(*everybody, server)
+    before = installation.settled(namespace)
+    assert {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm} == secrets
+    assert all(installation.accepts(*each) for each in credentials)
+    assert all(installation.accepts(*installation.credentials(client)) for client in everybody)
+    assert installation.jwks() == kids
+    assert installation.stop_operator() == 0
+    installation.start_operator()
+    installation.wait_until_serving()
+    installation.rounds()
+    assert installation.versions(namespace) == before, "the second run writes nothing"
+
+
+def secret_of(client: Manifest) -> Manifest:
+    meta = client["metadata"]
+    return {"kind": "Secret", "metadata": {"namespace": meta["namespace"], "name": f"{meta['name']}-oauth"}}
+
+
+def what_secrets_hold(installation: Installation, namespace: str) -> dict[str, tuple[str, str]]:
+    """Client id and secret by the Secret's UID."""
+    found = {secret["metadata"]["uid"]: decoded(secret) for secret in installation.kube.list("Secret", namespace)}
+    return {uid: (entries["client_id"], entries["client_secret"]) for uid, entries in found.items()}
+
+
+def held_still(
+    installation: Installation, namespace: str, held: dict[str, tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """Those whose client is still the Secret's owner: the others' is deleted, and the collector on its way."""
+    uids = {c["metadata"]["uid"] for c in installation.kube.list("OAuthClient", namespace)}
+    for secret in installation.kube.list("Secret", namespace):
+        owners = {o["uid"] for o in secret["metadata"].get("ownerReferences", ())}
+        if owners & uids and secret["metadata"]["uid"] in held:
+            yield held[secret["metadata"]["uid"]]
+
+
+def test_what_was_deleted_while_the_operator_was_down_is_refused_as_soon_as_it_is_back(
+    install: Install, make_namespace: MakeNamespace
+) -> None:
+    installation = install("down")
+    payroll = Payroll(make_namespace)
+    doomed = oauth_client(payroll.caller, "doomed", *payroll.client["spec"]["access"])
+    installation.have(*payroll.manifests, doomed)
+    ungranted, deleted = installation.credentials(payroll.client), installation.credentials(doomed)
+    installation.kill_operator()
+    installation.delete(payroll.grant, doomed)
+    installation.accepts(*deleted)  # nobody is there to say otherwise
+    installation.token(*ungranted)
+    installation.forget_lease()
+    installation.start_operator()
+    until(installation.leads, lambda: installation.logs())
+    assert eventually(lambda: installation.error(*deleted) == "invalid_client", seconds=5)
+    assert eventually(lambda: installation.error(*ungranted) == "invalid_target", seconds=5)
+    assert installation.record(doomed) is None
+
+
+# Two operators
+
+
+def holder(installation: Installation) -> str:
+    lease = installation.kube.get("Lease", installation.namespace, "scopewright-operator")
+    assert lease is not None
+    return str(lease["spec"]["holderIdentity"])
+
+
+def test_of_two_operators_one_leads_and_the_other_takes_over(install: Install, make_namespace: MakeNamespace) -> None:
+    installation = install("pair")
+    payroll = Payroll(make_namespace)
+    url = f"http://127.0.0.1:{free_port()}"
+    standby = installation.another_operator(url, "standby")
+    try:
+        until(lambda: installation.answers_at(url), lambda: installation.logs())
+        first = holder(installation)
+        assert installation.leads()
+        assert throughout(3, lambda: not installation.leads(url))
+        assert holder(installation) == first
+        installation.kill_operator()
+        began = time.monotonic()
+        until(lambda: installation.leads(url), lambda: installation.logs(), seconds=30)
+        assert time.monotonic() - began < 15
+        assert holder(installation) not in ("", first)
+        installation.have(*payroll.manifests)
+        # Whoever stands by ends as cleanly, and leaves the Lease alone.
+        installation.start_operator()
+        until(lambda: installation.answers_at(installation.health_url), lambda: installation.logs())
+        assert installation.stop_operator() == 0
+        assert installation.leads(url)
+        # A clean end releases the Lease at once: whoever waits need not wait for it to run out.
+        installation.start_operator()
+        until(lambda: installation.answers_at(installation.health_url), lambda: installation.logs())
+        assert not installation.leads()
+        standby.terminate()
+        began = time.monotonic()
+        assert standby.exit_code() == 0
+        until(installation.leads, lambda: installation.logs())
+        assert time.monotonic() - began < 5
+        installation.token(*installation.credentials(payroll.client))
+    finally:
+        standby.kill()
+
+
+def test_a_clean_end_releases_the_lease_and_exits_with_0(install: Install) -> None:
+    installation = install("polite")
+    assert holder(installation) != ""
+    began = time.monotonic()
+    assert installation.stop_operator() == 0
+    assert holder(installation) == ""
+    assert time.monotonic() - began < 10
+    assert installation.issuer is not None
+    installation.issuer.terminate()
+    assert installation.issuer.exit_code() == 0
+
+
+# The API server
+
+
+def test_tokens_go_on_while_operator_and_api_server_are_down(
+    own_plane: ControlPlane, own_installation: Installation
+) -> None:
+    installation = own_installation
+    payroll = Payroll(namespaces(installation))
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    installation.kill_operator()
+    own_plane.stop_apiserver()
+    try:
+        for _ in range(50):
+            installation.token(*credentials)
+        # No refusal from ignorance: who knows whether the secret has just changed?
+        answer = installation.post_token(credentials[0], "another")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+        assert installation.post_token("nobody.knows", "this").status_code == 503
+        assert installation.answers_at(installation.issuer_url)
+        assert installation.jwks()
+    finally:
+        own_plane.start_apiserver()
+    installation.start_operator()
+    another = oauth_client(payroll.caller, "another", *payroll.client["spec"]["access"])
+    installation.have(another)
+    assert installation.accepts(*installation.credentials(another))
+    installation.token(*credentials)
+    installation.delete(payroll.grant)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=30)
+
+
+def test_the_operator_outlives_an_outage_of_the_api_server(
+    own_plane: ControlPlane, own_installation: Installation
+) -> None:
+    """Or its process ends and the kubelet starts it again: either way it goes on where it was."""
+    installation = own_installation
+    payroll = Payroll(namespaces(installation))
+    installation.have(*payroll.manifests)
+    before = installation.settled(payroll.caller, payroll.owner)
+    own_plane.stop_apiserver()
+    until(lambda: not installation.leads() or not installation.operator_lives())
+    own_plane.start_apiserver()
+    installation.wait_until_it_leads_again()
+    another = oauth_client(payroll.caller, "another", *payroll.client["spec"]["access"])
+    assert installation.settled(payroll.caller, payroll.owner) == before
+    installation.have(another)
+    assert "the comparison failed and changes nothing" in installation.log() or "trying again" in installation.log()
+
+
+def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
+    own_plane: ControlPlane, own_installation: Installation
+) -> None:
+    installation = own_installation
+    payroll = Payroll(namespaces(installation))
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    snapshot = installation.folder / "snapshot"
+    assert installation.issuer is not None
+    installation.issuer.kill()
+    installation.start_issuer("--snapshot", str(snapshot))
+    until(lambda: installation.answers_at(installation.issuer_url), lambda: installation.logs())
+    installation.token(*credentials)
+    until(snapshot.exists)
+    assert snapshot.stat().st_mode & 0o777 == 0o600
+    installation.issuer.kill()
+    own_plane.stop_apiserver()
+    try:
+        installation.start_issuer("--snapshot", str(snapshot))
+        until(lambda: installation.answers_at(installation.issuer_url), lambda: installation.logs())
+        installation.token(*credentials)
+    finally:
+        own_plane.start_apiserver()
+
+
+def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, own_installation: Installation) -> None:
+    installation = own_installation
+    payroll = Payroll(namespaces(installation))
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    kids, kept_before = installation.jwks(), kept(installation)
+    for crd in installation.kube.list("CustomResourceDefinition"):
+        installation.kube.delete("CustomResourceDefinition", "", crd["metadata"]["name"])
+    until(lambda: not installation.kube.list("CustomResourceDefinition"))
+    installation.kopf_may_fail = True
+    try:
+        # Without its watches the operator must not go on; the kubelet starts it again, and it says what is missing.
+        assert installation.operator is not None
+        assert installation.operator.exit_code() == 1
+        assert "kopf has stopped watching: this process ends, to be started again" in installation.log()
+        assert installation.start_operator().exit_code() == 1
+        assert "kubectl apply --server-side -f crds/" in installation.log()
+        assert kept(installation) == kept_before
+        assert installation.accepts(*credentials)
+    finally:
+        serve_crds(own_plane)
+        own_plane.restart_controllers()
+    installation.wait_until_it_leads_again()
+    installation.rounds()
+    assert kept(installation) == kept_before, "their objects went without anybody's will"
+    assert installation.accepts(*credentials)
+    installation.have(*payroll.manifests)
+    again = installation.new_credentials(payroll.client, credentials[1])
+    assert eventually(lambda: installation.error(*again) == "", seconds=30)
+    assert installation.error(*credentials) == "invalid_client", "a name is not an identity"
+    assert installation.jwks() == kids
+
+
+def namespaces(installation: Installation) -> MakeNamespace:
+    def make(name: str) -> str:
+        made = f"{name}-{installation.name}"
+        installation.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made}})
+        return made
+
+    return make
+
+
+def kept(installation: Installation) -> dict[str, Any]:
+    """The records without what is granted: that ScopeGrants go is their end, whoever deletes them."""
+    found = records(installation)
+    for name, data in found.items():
+        if name.startswith("ConfigMap resourceserver."):
+            found[name] = {k: v for k, v in json.loads(data["record.json"]).items() if k != "grants"}
+    return found
+
+
+def records(installation: Installation) -> dict[str, Any]:
+    """What must not be lost: everything of ours in the issuer's namespace, by name, with its content."""
+    return {
+        f"{kind} {made['metadata']['name']}": made["data"]
+        for kind in ("Secret", "ConfigMap")
+        for made in installation.kube.list(kind, installation.namespace)
+        if made["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "scopewright"
+    }
+
+
+# Rights
+
+
+def test_rights_withdrawn_in_mid_run_lose_no_record_and_it_recovers(
+    install: Install, make_namespace: MakeNamespace
+) -> None:
+    installation = install("withdrawn")
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials, before = installation.credentials(payroll.client), records(installation)
+    binding = installation.user("operator")
+    installation.kube.delete("ClusterRoleBinding", "", binding)
+    until(lambda: "a right is missing" in installation.log(), lambda: installation.logs())
+    installation.rounds()
+    installation.rounds()
+    assert records(installation) == before
+    installation.token(*credentials)
+    doomed = oauth_client(payroll.caller, "doomed")
+    installation.apply(doomed)
+    installation.restore_rights()
+    installation.wait_until_it_leads_again()
+    installation.wait_until_ready(doomed, *payroll.manifests)
+    assert records(installation).items() >= before.items()
+    installation.token(*credentials)
+
+
+def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: MakeNamespace) -> None:
+    """Only the right to list clients is gone: what is not seen is not taken for deleted."""
+    installation = install("listless")
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials, before = installation.credentials(payroll.client), records(installation)
+    role = installation.kube.get("ClusterRole", "", installation.user("operator"))
+    assert role is not None
+    for rule in role["rules"]:
+        if rule["resources"] == ["oauthclients"] and "list" in rule["verbs"]:
+            rule["verbs"] = ["get"]
+    installation.kube.patch("ClusterRole", "", installation.user("operator"), {"rules": role["rules"]})
+    until(lambda: "the comparison failed and changes nothing" in installation.log(), lambda: installation.logs())
+    installation.rounds()
+    assert records(installation) == before
+    installation.token(*credentials)
+    installation.restore_rights()
+    installation.wait_until_it_leads_again()
+    another = oauth_client(payroll.caller, "another")
+    installation.have(another)
+    assert records(installation).items() >= before.items()
+
+
+def test_without_the_lease_nothing_is_written(install: Install, make_namespace: MakeNamespace) -> None:
+    """The right to renew is gone: within the deadline it writes no more, though it could."""
+    installation = install("leaseless")
+    namespace = make_namespace("leave")
+    installation.kube.delete("RoleBinding", installation.namespace, "operator")
+    until(lambda: not installation.leads(), lambda: installation.logs(), seconds=30)
+    client = oauth_client(namespace, "worker")
+    installation.apply(client)
+    installation.rounds()
+    assert installation.status(client)["conditions"][0]["reason"] == "Pending"
+    assert installation.kube.get("Secret", namespace, "worker-oauth") is None
+    installation.restore_rights()
+    installation.wait_until_it_leads_again()
+    installation.wait_until_ready(client)
