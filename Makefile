@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/examples tests/bench
+SLOW := tests/cluster tests/dev tests/examples tests/bench
 
 .PHONY: help demo test check crds cluster bench clean
 

@@ -1,0 +1,209 @@
+"""`scopewright dev` as its user runs it: a process, a directory, a port."""
+
+import json
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
+
+PAYROLL = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: ResourceServer
+metadata: {name: payroll-api, namespace: payroll}
+spec:
+  scopes:
+    - {name: payroll.read, description: Read salaries}
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: ScopeGrant
+metadata: {name: leave-reads, namespace: payroll}
+spec:
+  resourceServer: payroll-api
+  scopes: [payroll.read]
+  to: [{namespace: leave, client: worker}]
+"""
+WORKER = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: worker, namespace: leave}
+spec:
+  access:
+    - {resourceServer: payroll-api, namespace: payroll, scopes: [payroll.read]}
+"""
+
+
+class Dev:
+    """One directory of manifests, and the process that serves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.manifests, self.state, self.log = folder / "manifests", folder / "state", folder / "log"
+        self.manifests.mkdir()
+        self.write("payroll.yaml", PAYROLL)
+        self.write("worker.yaml", WORKER)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def write(self, name: str, text: str) -> None:
+        (self.manifests / name).write_text(text)
+
+    def start(self) -> None:
+        command: list[str | Path] = [SCOPEWRIGHT, "dev", self.manifests, "--state", self.state]
+        command += ["--listen", f"127.0.0.1:{self.port}"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        self.until(lambda: f"issuer ready at {self.url}" in self.printed())
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert self.process is not None
+        self.process.send_signal(number)
+        return self.process.wait(15)
+
+    def printed(self) -> str:
+        return self.log.read_text()
+
+    def until(self, condition: Callable[[], object], seconds: float = 20) -> None:
+        end = time.monotonic() + seconds
+        while not condition():
+            assert self.process is None or self.process.poll() is None, self.printed()
+            assert time.monotonic() < end, self.printed()
+            time.sleep(0.05)
+
+    def secret(self, entry: str) -> str:
+        return (self.state / "secrets/leave/worker-oauth" / entry).read_text()
+
+    def token(self, **form: str) -> httpx.Response:
+        basic = (self.secret("client_id"), self.secret("client_secret"))
+        return httpx.post(self.secret("token_endpoint"), data={"grant_type": "client_credentials", **form}, auth=basic)
+
+    def kids(self) -> list[str]:
+        return [key["kid"] for key in httpx.get(f"{self.url}/jwks.json").json()["keys"]]
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Iterator[Dev]:
+    running = Dev(tmp_path)
+    yield running
+    if running.process and running.process.poll() is None:
+        running.stop(signal.SIGKILL)
+
+
+def test_manifests_in_tokens_out(dev: Dev) -> None:
+    dev.start()
+    assert re.search(r"leave\.worker .* payroll/payroll-api .* payroll\.read", dev.printed())
+    assert dev.token().json()["scope"] == "payroll.read"
+    mounted = dev.state / "secrets/leave/worker-oauth/client_secret"
+    assert mounted.stat().st_mode & 0o777 == 0o600
+    status = (dev.state / "status/oauthclient/leave/worker.yaml").read_text()
+    assert "Provisioned" in status
+    assert dev.secret("client_secret") not in status + dev.printed()
+
+
+def test_started_again_it_keeps_keys_and_credentials(dev: Dev) -> None:
+    dev.start()
+    secret, kids = dev.secret("client_secret"), dev.kids()
+    assert dev.stop() == 0
+    dev.start()
+    assert (dev.secret("client_secret"), dev.kids()) == (secret, kids)
+    dev.stop(signal.SIGKILL)
+    dev.start()
+    assert (dev.secret("client_secret"), dev.kids()) == (secret, kids)
+    assert dev.token().status_code == 200
+
+
+def test_a_change_is_in_force_within_seconds(dev: Dev) -> None:
+    dev.start()
+    dev.write("payroll.yaml", PAYROLL.split("---")[0])
+    dev.until(lambda: dev.token().json().get("error") == "invalid_target", seconds=5)
+    dev.write("payroll.yaml", PAYROLL)
+    dev.until(lambda: dev.token().status_code == 200, seconds=5)
+
+
+def test_a_removed_client_is_refused_also_if_it_was_removed_meanwhile(dev: Dev) -> None:
+    dev.start()
+    basic = (dev.secret("client_id"), dev.secret("client_secret"))
+    dev.stop(signal.SIGKILL)
+    (dev.manifests / "worker.yaml").unlink()
+    dev.start()
+
+    def refused() -> bool:
+        answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
+        return answer.status_code == 401
+
+    dev.until(refused, seconds=5)
+    assert not (dev.state / "secrets/leave/worker-oauth").exists()
+
+
+def test_a_broken_manifest_is_told_with_file_line_and_fix_and_the_rest_goes_on(dev: Dev) -> None:
+    dev.start()
+    dev.write("worker.yaml", WORKER.replace("scopes: [payroll.read]", "scops: [payroll.read]"))
+    dev.until(lambda: "worker.yaml:" in dev.printed(), seconds=5)
+    assert re.search(r"worker\.yaml:6: .*scops.*did you mean scopes", dev.printed())
+    assert dev.token().status_code == 200, "its last good version stays in force"
+    (dev.manifests / "picture.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
+    dev.until(lambda: "picture.yaml:" in dev.printed(), seconds=5)
+    (dev.manifests / "picture.yaml").unlink()
+    dev.write("worker.yaml", WORKER)
+    dev.until(lambda: "every manifest is good" in dev.printed(), seconds=5)
+
+
+def test_a_deleted_secret_comes_back_and_the_old_value_still_works(dev: Dev) -> None:
+    dev.start()
+    basic = (dev.secret("client_id"), dev.secret("client_secret"))
+    shutil.rmtree(dev.state / "secrets/leave/worker-oauth")
+    dev.until(lambda: (dev.state / "secrets/leave/worker-oauth/client_secret").exists(), seconds=5)
+    assert dev.secret("client_secret") != basic[1]
+    answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
+    assert answer.status_code == 200
+
+
+def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
+    dev.start()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as issuer:
+        assert issuer.stderr is not None
+        assert issuer.stdout is not None
+        assert issuer.stderr.readline().strip() == f"issuer ready at {dev.url}"
+        basic = (dev.secret("client_id"), dev.secret("client_secret"))
+        url = f"http://127.0.0.1:{port}/token"
+        assert httpx.post(url, data={"grant_type": "client_credentials"}, auth=basic).status_code == 200
+        assert json.loads(issuer.stdout.readline())["client"] == "leave.worker"
+        issuer.terminate()
+        assert issuer.wait(15) == 0
+
+
+def test_what_cannot_be_served_is_said_in_one_line(dev: Dev, tmp_path: Path) -> None:
+    dev.start()
+
+    def refused(*arguments: object) -> str:
+        command = [str(SCOPEWRIGHT), "dev", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 1, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
+        return done.stderr
+
+    other = tmp_path / "other"
+    occupied = refused(dev.manifests, "--state", other, "--listen", f"127.0.0.1:{dev.port}")
+    assert "Address already in use; stop what uses it, or pass another --listen" in occupied
+    assert "is no directory" in refused(tmp_path / "nothing", "--state", other)
+    assert "give HOST:PORT" in refused(dev.manifests, "--state", other, "--listen", "8080")
+    in_use = refused(dev.manifests, "--state", dev.state, "--listen", "127.0.0.1:0")
+    assert "choose another --state" in in_use or "is in use" in in_use
+    dev.stop()
+    elsewhere = refused(dev.manifests, "--state", dev.state, "--listen", "127.0.0.1:0")
+    assert f"belongs to the issuer {dev.url}" in elsewhere
