@@ -74,6 +74,10 @@ _RSA = {"kty": "RSA", "n": "n" * 342, "e": "AQAB"}
 _KEY = "spec.authentication.jwks.keys[0]"
 
 
+def _window(**window: Any) -> dict[str, Any]:
+    return {"rotation": {"windows": [{"start": "02:00", **window}]}}
+
+
 def _jwks(*keys: dict[str, Any]) -> dict[str, Any]:
     return {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": list(keys)}}}
 
@@ -223,6 +227,17 @@ _CLIENT = [
     Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "43200m"}}),
     Case("overlap-within-every", "OAuthClient", {"rotation": {"every": "12h"}}, "spec.rotation.overlap"),
     Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "720h1ms"}}, "spec.rotation.overlap"),
+    Case("max-overlap-is-no-less", "OAuthClient", {"rotation": {"overlap": "24h", "maxOverlap": "24h"}}),
+    Case(
+        "max-overlap-is-no-less",
+        "OAuthClient",
+        {"rotation": {"overlap": "24h", "maxOverlap": "23h"}},
+        "spec.rotation.maxOverlap",
+    ),
+    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="10m", days=["Sat", "Sun"])),
+    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="24h", timeZone="America/Argentina/Ushuaia")),
+    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="9m"), "spec.rotation.windows[0].duration"),
+    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="24h1s"), "spec.rotation.windows[0].duration"),
     *(
         case
         for kind in ("labels", "annotations")

@@ -48,11 +48,13 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
+    USAGE_NAME,
     AudienceClaim,
     ClientRecord,
     KeyRecord,
     R,
     ResourceServerRecord,
+    UsageRecord,
     audience_claim_name,
     client_record_name,
     decode,
@@ -60,6 +62,7 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
     rfc3339,
+    usage_key,
 )
 from scopewright.core.seal import seal
 from scopewright.core.signing import JWKS_ENTRY, FreshKey
@@ -143,6 +146,7 @@ class Case:
             *(self._client_record(r) for r in say.get("clients", ())),
             *(self._server_record(r) for r in say.get("servers", ())),
             *(self._claim(c) for c in say.get("claims", ())),
+            *(self._usage(u) for u in say.get("usage", ())),
             *(self._key_record(r) for r in say.get("keys", ())),
             *(self._secret(s) for s in say.get("secrets", ())),
             *(self._config_map(c) for c in say.get("configMaps", ())),
@@ -167,6 +171,15 @@ class Case:
         created = given.get("creationTime", "2026-01-01T00:00:00Z")
         entries = {ENTRY: _record(ResourceServerRecord, record)}
         return self._object("ConfigMap", self.config.namespace, name, entries, labels, created=created)
+
+    def _usage(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
+        """`used` maps secrets to instants."""
+        used = {
+            usage_key(self._named_secret(name)): int(datetime.fromisoformat(when).timestamp() // 60)
+            for name, when in given.get("used", {}).items()
+        }
+        entries = {ENTRY: _record(UsageRecord, {"since": given["since"], "used": used})}
+        return self._object("ConfigMap", self.config.namespace, USAGE_NAME, entries, {RECORD_LABEL: "usage"})
 
     def _claim(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
         entries = {ENTRY: _record(AudienceClaim, given)}

@@ -1,6 +1,5 @@
 """OAuthClient: a caller, how it authenticates, and what it asks for."""
 
-from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
@@ -12,7 +11,6 @@ from scopewright.api.meta import (
     PENDING_STATUS,
     READY_COLUMNS,
     Column,
-    Duration,
     Kind,
     Model,
     Spec,
@@ -20,7 +18,8 @@ from scopewright.api.meta import (
     Timestamp,
 )
 from scopewright.api.names import MAX_ITEMS, Label, ScopeName, ScopeNames, Subdomain
-from scopewright.api.rules import Rule, instant
+from scopewright.api.rotation import Rotation
+from scopewright.api.rules import Rule
 
 Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"]
 GrantType = Literal["client_credentials"]
@@ -78,36 +77,6 @@ class AccessRequest(Model):
     """Namespace of the ResourceServer. Left out: the OAuthClient's own."""
     scopes: Annotated[ScopeNames, Field(min_length=1)]
     """Scopes asked for. The client gets those that the ResourceServer declares and its owner grants."""
-
-
-class Rotation(Model):
-    """When the credential gives way to the next."""
-
-    RULES = (
-        Rule(
-            "rotation-not-hectic",
-            "duration(self.every) >= duration('1m')",
-            "rotation.every must be at least 1m: a changed Secret takes about that long to reach the Pods",
-            "every",
-        ),
-        Rule(
-            "overlap-within-every",
-            "duration(self.overlap) <= duration(self.every)",
-            "rotation.overlap must be at most rotation.every: only one previous credential works beside the current "
-            "one; lower overlap or raise every",
-            "overlap",
-        ),
-        instant("revokedBefore"),
-    )
-
-    every: Duration = timedelta(hours=720)
-    """How old a credential gets before the next is made. Left out: 720h."""
-    overlap: Duration = timedelta(hours=24)
-    """How long the previous credential still works, counted from when the Secret changed. Left out: 24h."""
-    revoked_before: Timestamp | None = None
-    """A leak: every credential issued earlier stops working now, without overlap. Left out: none is revoked."""
-    suspend: bool = False
-    """True: no rotation; `revokedBefore` works all the same. Left out: false."""
 
 
 class OAuthClientSpec(Spec):

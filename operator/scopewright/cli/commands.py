@@ -15,7 +15,7 @@ import typer
 
 from scopewright.cli.settings import listen, load_config, parse_address, set_up_logging
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores import Reader
+from scopewright.stores import Store
 
 app = typer.Typer(
     name="scopewright",
@@ -134,6 +134,9 @@ def issuer(
         Path | None,
         typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
     ] = None,
+    reports_every: Annotated[
+        float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
+    ] = 300.0,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
@@ -147,17 +150,18 @@ def issuer(
     set_up_logging(log_format.value, log_level.value)
     listening = listen(listen_on)
     serve(
-        lambda: _reader(source, kubeconfig),
+        lambda: _store(source, kubeconfig),
         namespace=namespace or "scopewright-system",
         listener=listening,
         snapshot=snapshot,
         sink=to_file(sys.stdout.buffer),
+        reports_every=reports_every,
         on_ready=lambda url: typer.echo(f"issuer ready at {url}", err=True),
     )
 
 
 @asynccontextmanager
-async def _reader(source: str, kubeconfig: Path | None) -> AsyncIterator[Reader]:
+async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
     if source == "kubernetes":
         from scopewright.stores.kube_api import connect
         from scopewright.stores.kubernetes import KubernetesStore

@@ -25,7 +25,7 @@ async def develop(
     try:
         embedded = Embedded(directory, store, config)
         report = Report(embedded, console)
-        async with Issuer(store, namespace=config.namespace).running() as issuer:
+        async with Issuer(store, namespace=config.namespace, reports=store).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),

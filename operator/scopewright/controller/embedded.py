@@ -46,7 +46,7 @@ class Embedded:
 
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
-        self._reconciler.sealing_with(await Installing(self._store, self._config).ensure())
+        self._reconciler.sealing_with(await Installing(self._store, self._config, _now).ensure())
         async with asyncio.TaskGroup() as group:
             for selection in self._caches.selections:
                 group.create_task(self._caches.follow(self._store, selection))

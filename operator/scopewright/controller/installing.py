@@ -3,6 +3,7 @@
 import logging
 import secrets
 from collections.abc import Callable
+from datetime import datetime
 
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, NotLeading
@@ -12,8 +13,10 @@ from scopewright.core.installation import (
     issuer_ref,
     plan_issuer,
     plan_seal_key,
+    plan_usage,
     seal_key,
     seal_key_ref,
+    usage_ref,
 )
 from scopewright.core.objects import Desired
 from scopewright.core.records import SIGNING_KEY_TYPE
@@ -29,8 +32,11 @@ log = logging.getLogger(__name__)
 class Installing:
     """Keeps the seal key in memory, so that one that is deleted comes back as it was."""
 
-    def __init__(self, store: Store, config: Config, may_write: Callable[[], bool] = lambda: True) -> None:
+    def __init__(
+        self, store: Store, config: Config, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True
+    ) -> None:
         self._store = store
+        self._clock = clock
         self._may_write = may_write
         self._config = config
         self._seal_key = b""
@@ -40,6 +46,8 @@ class Installing:
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
             await self._write(desired)
+        if await self._store.read(usage_ref(self._config)) is None:
+            await self._write(plan_usage(self._config, self._clock()))
         return await self._seal()
 
     async def _write(self, desired: Desired) -> None:

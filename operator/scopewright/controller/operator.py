@@ -70,7 +70,7 @@ class Operator:
         )
         self._caches = Caches(self._world, config, self._monitor, self._enqueue)
         self._resync = Resync(api, self._world, self._monitor)
-        self._installing = Installing(self._store, config, may_write=lambda: self._lease.leads)
+        self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()

@@ -15,10 +15,12 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
+    USAGE_NAME,
     AudienceClaim,
     ClientRecord,
     KeyRecord,
     ResourceServerRecord,
+    UsageRecord,
     audience_claim_name,
     client_record_name,
     decode,
@@ -43,6 +45,7 @@ class Owned:
         self.claims: dict[str, str] = {}
         """Every audience that was claimed, to the `<namespace>/<name>` of the ResourceServer whose it is."""
         self.keys: dict[Ref, HeldKey] = {}
+        self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
         self._secrets_by_owner: dict[str, set[Ref]] = defaultdict(set)
 
@@ -92,6 +95,8 @@ class Owned:
                 server = decode(ResourceServerRecord, data)
                 _expect(ref, resource_server_record_name(server.namespace, server.name))
                 self.servers[server.key] = server
+            elif ref.kind == "ConfigMap" and ref.name == USAGE_NAME:
+                self.usage = decode(UsageRecord, data)
             elif ref.kind == "ConfigMap" and existing.labels.get(RECORD_LABEL) == "audience":
                 claim = decode(AudienceClaim, data)
                 _expect(ref, audience_claim_name(claim.audience))

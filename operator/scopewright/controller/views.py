@@ -49,9 +49,10 @@ class Views:
         at = world.record_of_client(client.namespace, client.name)
         secret = Ref("Secret", client.namespace, client.secret_name)
         asked = {a.resource_server for a in asked_by(client)}
+        record, usage = owned.clients.get(at), owned.usage
         return ClientView(
             client=client,
-            record=owned.clients.get(at),
+            record=record,
             record_object=owned.objects.get(at),
             secret=owned.objects.get(secret),
             former_secrets=tuple(s for s in owned.belonging_to(client.uid) if s.ref != secret),
@@ -60,6 +61,8 @@ class Views:
             config=self._config,
             now=self._sources.clock(),
             mint=self._sources.mint,
+            last_use=usage.of(record.credentials) if record and usage else {},
+            reporting_since=usage.since if usage else None,
             happened=so_far.happened,
             trouble=so_far.trouble,
         )

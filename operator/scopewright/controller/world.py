@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
 from scopewright.core.access import asked_by
+from scopewright.core.client_status import shown_use
 from scopewright.core.grants import Labels
 from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
 
 Keys = set[Ref]
@@ -166,10 +168,24 @@ class World:
             return {Ref("OAuthClient", *client.split("/"))}
         if (server := server_of(ref)) is not None and ref.namespace == self.owned.namespace:
             return {Ref("ResourceServer", *server.split("/")), *self._clients_asking.get(server, ())}
+        if ref == Ref("ConfigMap", self.owned.namespace, USAGE_NAME):
+            return self._clients_used_since_shown()
         keys = set(self._clients_naming.get(ref, ()))
         if existing := self.owned.objects.get(ref):
             keys |= {self._clients_by_uid[uid] for uid in existing.owner_uids if uid in self._clients_by_uid}
         return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
+
+    def _clients_used_since_shown(self) -> Keys:
+        """Whose status shows an earlier use than is reported: at most once an hour each."""
+        keys: Keys = set()
+        usage = self.owned.usage
+        for client in self.all(OAuthClient) if usage else ():
+            record = self.owned.clients.get(self.record_of_client(client.namespace, client.name))
+            used = usage.of(record.credentials) if record and usage else {}
+            shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
+            if used and shown_use(max(used.values())) != shown:
+                keys.add(ref_of(client))
+        return keys
 
     def _signing_keys(self, ref: Ref) -> Keys:
         """Who is interested in a key's record (its SigningKey, and the APIs it signs for) or in a JWKS."""

@@ -1,7 +1,7 @@
 """What an OAuthClient's status says: ready or what to do, who grants what, which manifest would grant the rest."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -9,9 +9,10 @@ from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import Access, asked_by, resolve
 from scopewright.core.config import Config
-from scopewright.core.credentials import HEAL_WINDOW
+from scopewright.core.credentials import HEAL_WINDOW, rotation_time
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing
+from scopewright.core.overlap import LastUse, lasts_longer, may_last, next_decision
 from scopewright.core.plan import Happening, Plan, Said, as_json, ready, settle, soonest, stalled, with_history
 from scopewright.core.records import Asked, ClientRecord, Credential, ResourceServerRecord
 
@@ -33,6 +34,10 @@ class ClientView:
     config: Config
     now: datetime
     mint: Callable[[], str]
+    last_use: LastUse = field(default_factory=dict)
+    """Of this client's credentials."""
+    reporting_since: datetime | None = None
+    """Since when issuers report use; without it, nothing is known of what is not used."""
     happened: tuple[Happening, ...] = ()
     trouble: Rejected | None = None
     """A write that was refused: what the status is to say, instead of trying again at once."""
@@ -58,14 +63,14 @@ def client_status(
 ) -> Plan:
     client, previous = view.client, view.client.status
     resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
-    said = (*readiness, *_access_granted(view, resolved))
+    said = (*readiness, *_access_granted(view, resolved), *_previous_in_use(view, record), *_unused(view, current))
     generation = client.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
     status = OAuthClientStatus(
         observed_generation=generation,
         client_id=client.client_id,
         binding=Binding(name=client.secret_name) if current else None,
-        credentials=_credentials_status(client, record, current),
+        credentials=_credentials_status(view, record, current),
         access=[_access_status(view, a, access) for a, access in resolved],
         history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
         conditions=conditions,
@@ -80,18 +85,65 @@ def _resolve(view: ClientView, asked: Asked) -> Access:
 
 
 def _credentials_status(
-    client: OAuthClient, record: ClientRecord | None, current: Credential | None
+    view: ClientView, record: ClientRecord | None, current: Credential | None
 ) -> CredentialTimes | None:
     if record is None or current is None:
         return None
-    rotation = client.spec.rotation
+    last = _last_use(view)
     return CredentialTimes(
-        issue_time=current.issue_time.replace(microsecond=0),
-        next_rotation_time=None if rotation.suspend else (current.issue_time + rotation.every).replace(microsecond=0),
+        issue_time=current.issue_time,
+        next_rotation_time=_next_rotation(view, current),
         previous_expiration_time=max(
             (c.expiration_time for c in record.credentials if c.expiration_time), default=None
         ),
+        last_used_time=last and shown_use(last),
     )
+
+
+def shown_use(last: datetime) -> datetime:
+    """In whole hours: a client that is busy all day is not a status every minute."""
+    return last.replace(minute=0, second=0, microsecond=0)
+
+
+def _last_use(view: ClientView) -> datetime | None:
+    return max(view.last_use.values(), default=None)
+
+
+def _next_rotation(view: ClientView, current: Credential) -> datetime | None:
+    try:
+        return rotation_time(view.client.spec.rotation, current, view.now)
+    except Rejected:
+        return None
+
+
+def _previous_in_use(view: ClientView, record: ClientRecord | None) -> tuple[Said, ...]:
+    rotation = view.client.spec.rotation
+    longer = [c for c in (record.credentials if record else ()) if lasts_longer(c, rotation)]
+    return tuple(Said("PreviousInUse", "True", "StillInUse", in_use(view, c), passing=True) for c in longer[-1:])
+
+
+def in_use(view: ClientView, credential: Credential) -> str:
+    rotation = view.client.spec.rotation
+    limit = (credential.replaced_time or view.now) + rotation.longest_overlap
+    return (
+        f"{view.client.client_id} still uses a credential that was replaced at {credential.replaced_time:%FT%TZ}: have "
+        f"its Pods read Secret {view.client.secret_name} again; it works until {limit:%FT%TZ} at the latest"
+    )
+
+
+def _unused(view: ClientView, current: Credential | None) -> tuple[Said, ...]:
+    end = _unused_at(view, current)
+    if end is None or view.now < end:
+        return ()
+    what = f"no token was asked for since {end - view.config.unused_after:%FT%TZ}: is the client still needed?"
+    return (Said("Unused", "True", "NotUsed", what),)
+
+
+def _unused_at(view: ClientView, current: Credential | None) -> datetime | None:
+    """When it counts as unused, if nothing is reported until then."""
+    if current is None or view.reporting_since is None:
+        return None
+    return max(_last_use(view) or current.issue_time, view.reporting_since) + view.config.unused_after
 
 
 def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStatus:
@@ -147,11 +199,19 @@ def _due(
 ) -> datetime | None:
     rotation = view.client.spec.rotation
     instants = (
-        current.issue_time + rotation.every if current and not rotation.suspend else None,
+        _next_rotation(view, current) if current else None,
         *(c.expiration_time for c in (record.credentials if record else ())),
+        *_decisions(view, record, current),
+        _unused_at(view, current),
         _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
         *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
         rotation.revoked_before,
     )
     return soonest(*(t for t in instants if t and view.now < t))
+
+
+def _decisions(view: ClientView, record: ClientRecord | None, current: Credential | None) -> list[datetime | None]:
+    rotation = view.client.spec.rotation
+    credentials = record.credentials if record and current else ()
+    return [next_decision(c, rotation, view.now) for c in credentials if current and may_last(c, current, rotation)]

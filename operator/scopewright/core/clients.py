@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from scopewright.core.access import asked_by, default_audience
-from scopewright.core.client_status import ClientView, client_status, own_record, readiness
+from scopewright.core.client_status import ClientView, client_status, in_use, own_record, readiness
 from scopewright.core.credentials import (
     SECRET_TYPE,
     Cause,
@@ -16,7 +16,6 @@ from scopewright.core.credentials import (
     may_heal,
     revoked_before,
     rotate_value,
-    settled,
     standing,
     with_new,
 )
@@ -38,6 +37,7 @@ from scopewright.core.objects import (
     digest,
     in_place,
 )
+from scopewright.core.overlap import lasts_longer, overlapping
 from scopewright.core.plan import NOTHING, Happening, Plan, stalled
 from scopewright.core.records import (
     CLIENT_PREFIX,
@@ -95,8 +95,9 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
         return _issue(view, record, current, cause)
     if current is None or record is None:
         raise AssertionError("without a cause there is a current credential")
-    kept = _held_back(view, record, current).writes
-    return Plan((*kept, *_secret_drift(view, current), *_former_secrets(view, record)))
+    kept = _held_back(view, record, current)
+    writes = (*kept.writes, *_secret_drift(view, current), *_former_secrets(view, record))
+    return Plan(writes, happenings=kept.happenings)
 
 
 def _is_reserved(view: ClientView) -> bool:
@@ -142,14 +143,26 @@ def _held_back(view: ClientView, record: ClientRecord | None, current: Credentia
     """
     if view.record is None:
         return NOTHING
-    write = _record_write(view, _record(view, record, _live(view, record, current), current))
-    return NOTHING if in_place(write) else Plan((write,))
+    live = _live(view, record, current)
+    write = _record_write(view, _record(view, record, live, current))
+    return NOTHING if in_place(write) else Plan((write,), happenings=_lengthened(view, record, live))
+
+
+def _lengthened(view: ClientView, record: ClientRecord | None, live: tuple[Credential, ...]) -> tuple[Happening, ...]:
+    """Told when it begins, and not at each step."""
+    rotation = view.client.spec.rotation
+    before = {c.sha256 for c in (record.credentials if record else ()) if lasts_longer(c, rotation)}
+    return tuple(
+        Happening("PreviousCredentialInUse", in_use(view, c), warning=True)
+        for c in live
+        if lasts_longer(c, rotation) and c.sha256 not in before
+    )
 
 
 def _live(view: ClientView, record: ClientRecord | None, current: Credential | None) -> tuple[Credential, ...]:
     credentials = record.credentials if record else ()
-    overlap = view.client.spec.rotation.overlap
-    return settled(credentials, current, revoked_before(view.client, view.now), overlap, view.now)
+    before = revoked_before(view.client, view.now)
+    return overlapping(credentials, current, before, view.client.spec.rotation, view.last_use, view.now)
 
 
 def _record(

@@ -65,6 +65,8 @@ class Config(_Model):
     """The longest that an issuer replica may lag behind before a key that it does not know would sign."""
     outage_budget: Duration = timedelta(days=7)
     """How long issuers go on signing after a rotation that did not come."""
+    unused_after: Duration = timedelta(days=90)
+    """How long a client asks for no token until its status says so."""
     resync: Duration = timedelta(seconds=60)
 
     @model_validator(mode="after")

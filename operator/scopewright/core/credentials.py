@@ -4,16 +4,18 @@ A rotation is three writes, and a crash between any two of them leaves the clien
 record, then the Secret changes, then the old hash gets its expiry.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
 from scopewright.api import OAuthClient, format_duration
+from scopewright.api.rotation import Rotation
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import ISSUE_TIME_ANNOTATION, ROTATE_ANNOTATION, SEAL_ANNOTATION, Existing
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
+from scopewright.core.windows import first_opening
 
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4
@@ -59,25 +61,6 @@ def landed(record: ClientRecord | None, existing: Existing | None) -> Credential
         return None
     held = set(existing.entries.values())
     return next((c for c in record.credentials if c.sha256 in held and c.expiration_time is None), None)
-
-
-def settled(
-    credentials: tuple[Credential, ...],
-    current: Credential | None,
-    before: datetime | None,
-    overlap: timedelta,
-    now: datetime,
-) -> tuple[Credential, ...]:
-    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced.
-
-    The overlap counts from now, which is after the Secret's write was seen: later than it happened, never earlier.
-    """
-    replaced = credentials[: credentials.index(current)] if current else ()
-    return tuple(
-        replace(c, expiration_time=now + overlap) if c in replaced and c.expiration_time is None else c
-        for c in credentials
-        if c.accepted_at(now) and not (before and c.issue_time < before)
-    )
 
 
 def with_new(
@@ -129,9 +112,18 @@ def cause_for_new(
         return None
     if rotate_value(client) not in ("", current.rotate):
         return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
-    if not rotation.suspend and now >= current.issue_time + rotation.every:
+    due = rotation_time(rotation, current, now)
+    if due is not None and now >= due:
         return Cause("CredentialRotated", f"it was {format_duration(rotation.every)} old")
     return None
+
+
+def rotation_time(rotation: Rotation, current: Credential, now: datetime) -> datetime | None:
+    """When the current credential gives way by its age: when it is due, or when the next window opens after that."""
+    if rotation.suspend:
+        return None
+    due = current.issue_time + rotation.every
+    return first_opening(rotation.windows, max(due, now)) if rotation.windows else due
 
 
 def revoked_before(client: OAuthClient, now: datetime) -> datetime | None:

@@ -1,13 +1,23 @@
 """What one installation has beside its objects: the issuer record, the seal key, a first SigningKey."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, in_place
-from scopewright.core.records import ENTRY, ISSUER_NAME, RECORD_LABEL, SEAL_KEY_NAME, SEAL_KEY_TYPE, encode
+from scopewright.core.records import (
+    ENTRY,
+    ISSUER_NAME,
+    RECORD_LABEL,
+    SEAL_KEY_NAME,
+    SEAL_KEY_TYPE,
+    USAGE_NAME,
+    UsageRecord,
+    encode,
+)
 from scopewright.core.seal import KEY_BYTES
 
 SEAL_KEY_ENTRY: Final = "key"
@@ -35,6 +45,16 @@ def plan_seal_key(config: Config, key: bytes) -> Desired:
     return Desired(
         seal_key_ref(config), type=SEAL_KEY_TYPE, entries={SEAL_KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER}
     )
+
+
+def usage_ref(config: Config) -> Ref:
+    return Ref("ConfigMap", config.namespace, USAGE_NAME)
+
+
+def plan_usage(config: Config, now: datetime) -> Desired:
+    """Where issuers report the use of credentials: made empty once, and theirs from then on."""
+    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
+    return Desired(usage_ref(config), entries={ENTRY: encode(UsageRecord(since=now))}, labels=labels)
 
 
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:

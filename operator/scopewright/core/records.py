@@ -6,7 +6,7 @@ identity. The JSON is camelCase, its instants RFC 3339 in UTC; `decode` refuses 
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -31,13 +31,14 @@ SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
-"""On ConfigMaps, which have no type: `resource-server`, `audience` or `issuer`. It selects; name and content prove."""
+"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `issuer`. It selects; the name proves."""
 
 CLIENT_PREFIX: Final = "client."
 SERVER_PREFIX: Final = "resourceserver."
 AUDIENCE_PREFIX: Final = "audience."
 KEY_PREFIX: Final = "signingkey."
 ISSUER_NAME: Final = "scopewright-issuer"
+USAGE_NAME: Final = "scopewright-usage"
 SEAL_KEY_NAME: Final = "scopewright-seal"
 
 
@@ -63,6 +64,8 @@ class Credential:
     sha256: str
     issue_time: Instant
     expiration_time: Instant | None = None
+    replaced_time: Instant | None = None
+    """When its successor was first seen in the Secret: what overlaps are counted from."""
     rotate: str = ""
     """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
     heal: bool = False
@@ -197,6 +200,30 @@ class KeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UsageRecord:
+    """When credentials were last used, as issuers report it: a hint, which can only lengthen what policy allows.
+
+    `used` maps `usage_key` of a credential to minutes since the epoch; `since` is when reporting began.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    since: Instant
+    used: dict[str, int] = field(default_factory=dict)
+    version: Literal[1] = 1
+
+    def of(self, credentials: tuple[Credential, ...]) -> dict[str, datetime]:
+        """When each of them was last used, by its SHA-256; without those that nobody reported."""
+        minutes = {c.sha256: self.used[key] for c in credentials if (key := usage_key(c.sha256)) in self.used}
+        return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
+
+
+def usage_key(sha256: str) -> str:
+    """What names a credential in the report: 64 bits of its hash, which tell nothing about the secret."""
+    return sha256[:16]
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerRecord:
     """What operator and issuers must agree on; its only source is the operator's configuration. Seconds throughout."""
 
@@ -209,11 +236,12 @@ class IssuerRecord:
     version: Literal[1] = 1
 
 
-Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | IssuerRecord
-R = TypeVar("R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, IssuerRecord)
+Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | IssuerRecord
+R = TypeVar("R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, IssuerRecord)
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, IssuerRecord)
+    kind: TypeAdapter(kind)
+    for kind in (ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, IssuerRecord)
 }
 
 

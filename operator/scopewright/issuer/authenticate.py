@@ -6,7 +6,7 @@ The path follows the record's method, never what was sent. Nothing here says why
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal
 
 from scopewright.issuer.entries import Client
@@ -18,9 +18,10 @@ _CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
 
 @dataclass(slots=True)
 class Authenticated:
-    """A client that has proved who it is."""
+    """A client that has proved who it is, with the credential of this SHA-256."""
 
     client: Client
+    digest: bytes = field(repr=False)
 
 
 Reason = Literal["unknown_client", "disabled", "other_method", "wrong_secret"]
@@ -39,7 +40,7 @@ def authenticate(client: Client | None, presented: Presented, now: float) -> Aut
     accepted = False
     for sha256, end in client.credentials:
         accepted |= hmac.compare_digest(sha256, digest) and now < end
-    return Authenticated(client) if accepted else None
+    return Authenticated(client, digest) if accepted else None
 
 
 def reason(client: Client | None) -> Reason:

@@ -5,7 +5,7 @@ malformed one is ignored and the last good one kept.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -177,6 +177,10 @@ class Registry:
         return True
 
     # What is asked
+
+    def credentials(self) -> Iterator[bytes]:
+        """The SHA-256 of every credential that some record holds."""
+        return (digest for client in self._clients.values() for digest, _ in client.credentials)
 
     @property
     def client_count(self) -> int:

@@ -15,7 +15,8 @@ import uvicorn
 from scopewright.issuer import audit
 from scopewright.issuer.app import App
 from scopewright.issuer.service import Issuer
-from scopewright.stores import Reader
+from scopewright.issuer.usage import EVERY
+from scopewright.stores import Reader, Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -44,11 +45,16 @@ async def serve(
     listener: socket.socket,
     snapshot: Path | None = None,
     sink: audit.Sink = audit.to_log,
+    reports: Store | None = None,
+    reports_every: float = EVERY,
     stop: asyncio.Event | None = None,
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """Serve until `stop` is set or the task is cancelled; the listener is closed on the way out."""
-    async with Issuer(reader, namespace=namespace, snapshot=snapshot, sink=sink).running() as issuer:
+    issuing = Issuer(
+        reader, namespace=namespace, snapshot=snapshot, sink=sink, reports=reports, reports_every=reports_every
+    )
+    async with issuing.running() as issuer:
         await serve_issuer(issuer, listener=listener, stop=stop, on_ready=on_ready)
 
 
@@ -92,12 +98,13 @@ def _config(issuer: Issuer) -> uvicorn.Config:
 
 
 def run(
-    open_reader: Callable[[], AbstractAsyncContextManager[Reader]],
+    open_store: Callable[[], AbstractAsyncContextManager[Store]],
     *,
     namespace: str,
     listener: socket.socket,
     snapshot: Path | None = None,
     sink: audit.Sink = audit.to_log,
+    reports_every: float = EVERY,
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
@@ -107,13 +114,15 @@ def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        async with open_reader() as reader:
+        async with open_store() as store:
             await serve(
-                reader,
+                store,
                 namespace=namespace,
                 listener=listener,
                 snapshot=snapshot,
                 sink=sink,
+                reports=store,
+                reports_every=reports_every,
                 stop=stop,
                 on_ready=on_ready,
             )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
-from scopewright.issuer import audit, metadata
+from scopewright.issuer import audit, metadata, usage
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.follow import Follower
 from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
@@ -20,7 +20,7 @@ from scopewright.issuer.registry import Registry
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
 from scopewright.issuer.token import FLOOR, TokenEndpoint
-from scopewright.stores import Reader
+from scopewright.stores import Reader, Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -45,12 +45,17 @@ class Issuer:
         floor: float = FLOOR,
         known_reads: Budget = KNOWN,
         unknown_reads: Budget = UNKNOWN,
+        reports: Store | None = None,
+        reports_every: float = usage.EVERY,
     ) -> None:
+        """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere."""
         self.registry = Registry(namespace)
         self.metrics = Metrics(self.registry, clock)
         self._clock = clock
         self._snapshots = Snapshots(snapshot) if snapshot else None
         self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
+        self._reports_every = reports_every
+        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
@@ -63,6 +68,7 @@ class Issuer:
             random=random,
             sink=sink,
             floor=floor,
+            note_use=self._usage.note if self._usage else lambda digest, now: None,
         )
         self._from_snapshot = False
         self._ready = asyncio.Event()
@@ -75,12 +81,16 @@ class Issuer:
         tasks = [asyncio.create_task(self._follower.run(), name="follow")]
         if self._snapshots is not None:
             tasks.append(asyncio.create_task(self._snapshots.run(), name="snapshot"))
+        if self._usage is not None:
+            tasks.append(asyncio.create_task(self._usage.run(self._reports_every), name="usage"))
         try:
             yield self
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._usage is not None:
+                await self._usage.report()
 
     async def ready(self) -> str:
         """The issuer's URL, once tokens can be had."""

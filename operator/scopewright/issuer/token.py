@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,10 @@ FLOOR: Final = 0.1
 """Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
 
 
+NoteUse = Callable[[bytes, float], None]
+"""Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
+
+
 @dataclass(slots=True)
 class Undecided:
     """A request whose credential memory does not know."""
@@ -51,6 +56,7 @@ class TokenEndpoint:
         random: Randomness = os.urandom,
         sink: audit.Sink = audit.to_log,
         floor: float = FLOOR,
+        note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._registry = registry
         self._fresh = fresh
@@ -60,6 +66,7 @@ class TokenEndpoint:
         self._random = random
         self._sink = sink
         self._floor = floor
+        self._note_use = note_use
         self._unsigned: set[str] = set()
 
     async def answer(self, http: HttpRequest) -> Answer:
@@ -113,6 +120,7 @@ class TokenEndpoint:
         now = self._clock()
         grant = authorise(who, request, self._registry, now)
         token = self._sign(grant, now)
+        self._note_use(who.digest, now)
         self._sink(audit.issued(grant, token, now, peer))
         self._metrics.count(ISSUED, self._monotonic() - begun)
         body = b'{"access_token":"%s","token_type":"Bearer","expires_in":%d,"scope":%s}' % (

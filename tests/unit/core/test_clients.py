@@ -4,11 +4,13 @@ from datetime import timedelta
 
 import pytest
 
+from scopewright.api.rotation import Rotation
 from scopewright.core.client_status import client_status
 from scopewright.core.clients import plan_client
-from scopewright.core.credentials import SECRET_TYPE, settled, with_new
+from scopewright.core.credentials import SECRET_TYPE, with_new
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
+from scopewright.core.overlap import overlapping
 from scopewright.core.plan import Plan, ready
 from scopewright.core.records import ENTRY, ClientRecord, ResourceServerRecord, decode
 from scopewright.core.seal import seal
@@ -127,14 +129,14 @@ def test_a_hash_whose_write_may_still_arrive_is_not_dropped() -> None:
 
 def test_the_overlap_counts_from_when_the_secret_was_seen_to_have_changed() -> None:
     old, new = credential("a", at("10:00")), credential("b", at("11:00"))
-    first, second = settled((old, new), new, None, timedelta(hours=1), NOW)
+    first, second = overlapping((old, new), new, None, Rotation(overlap=timedelta(hours=1)), {}, NOW)
     assert first.expiration_time == NOW + timedelta(hours=1)
     assert second == new
 
 
 def test_an_end_once_given_never_moves() -> None:
     old, new = credential("a", at("10:00"), at("13:00")), credential("b", at("11:00"))
-    assert settled((old, new), new, None, timedelta(hours=9), NOW) == (old, new)
+    assert overlapping((old, new), new, None, Rotation(overlap=timedelta(hours=9)), {}, NOW) == (old, new)
 
 
 def test_status_texts_read_the_same_across_namespaces() -> None:

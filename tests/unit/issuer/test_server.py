@@ -62,12 +62,12 @@ from scopewright.issuer import run
 from tests.unit.issuer.world import NAMESPACE, World
 
 @contextlib.asynccontextmanager
-async def open_reader():
+async def open_store():
     world = World()
     world.furnish()
     yield world.store
 
-run(open_reader, namespace=NAMESPACE, listener=listen("127.0.0.1:0"), on_ready=lambda url: print(url, flush=True))
+run(open_store, namespace=NAMESPACE, listener=listen("127.0.0.1:0"), on_ready=lambda url: print(url, flush=True))
 print("ended", flush=True)
 """
 

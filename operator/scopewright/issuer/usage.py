@@ -1,0 +1,88 @@
+"""When credentials were last used, reported in batches: a dictionary entry a token, one write every few minutes.
+
+The report is a hint. Losing it, or never being allowed to write it, costs nobody a token.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
+from scopewright.core.records import ENTRY, RECORD_LABEL, USAGE_NAME, UsageRecord, decode, encode, usage_key
+from scopewright.issuer.fresh import Clock
+from scopewright.stores import Store
+
+log: Final = logging.getLogger(__name__)
+
+EVERY: Final = 300.0
+"""Seconds between reports."""
+_TRIES: Final = 5
+_KEPT: Final = 24 * 60
+"""Minutes that a report of a credential stays which this issuer does not know: another replica may be ahead of it."""
+
+
+class Usage:
+    """Notes uses; `run` reports them into the issuer's namespace. `known` are the digests of all live credentials."""
+
+    def __init__(self, store: Store, namespace: str, known: Callable[[], Iterable[bytes]], clock: Clock) -> None:
+        self._store = store
+        self._ref = Ref("ConfigMap", namespace, USAGE_NAME)
+        self._known = known
+        self._clock = clock
+        self._used: dict[bytes, float] = {}
+        self._said = ""
+
+    def note(self, digest: bytes, now: float) -> None:
+        """The credential with this SHA-256 was accepted; `now` in seconds since the epoch."""
+        self._used[digest] = now
+
+    async def run(self, every: float = EVERY) -> None:
+        while True:
+            await asyncio.sleep(every)
+            await self.report()
+
+    async def report(self) -> None:
+        """Write what was noted. What cannot be written now is written with the next report."""
+        if not self._used:
+            return
+        noted, self._used = self._used, {}
+        try:
+            for _ in range(_TRIES):
+                if await self._written(noted):
+                    self._said = ""
+                    return
+        except (Rejected, Unavailable) as failure:
+            if failure.message != self._said:
+                log.warning("the use of credentials is not reported: %s", failure.message)
+            self._said = failure.message
+        self._used = noted | self._used
+
+    async def _written(self, noted: dict[bytes, float]) -> bool:
+        """False after a conflict. Where there is no report to write to, the operator is older than this issuer."""
+        found = await self._store.read(self._ref)
+        if found is None:
+            return True
+        existing, entries = found
+        before = decode(UsageRecord, entries.get(ENTRY, b""))
+        used = self._merged(before.used, noted)
+        if used == before.used:
+            return True
+        content = encode(UsageRecord(since=before.since, used=used))
+        labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
+        try:
+            await self._store.write(Desired(self._ref, entries={ENTRY: content}, labels=labels, replaces=existing))
+        except Conflict:
+            return False
+        return True
+
+    def _merged(self, before: dict[str, int], noted: dict[bytes, float]) -> dict[str, int]:
+        """The later of each, without what is over; sorted, so that the same uses are the same bytes."""
+        used = dict(before)
+        for digest, instant in noted.items():
+            key = usage_key(digest.hex())
+            used[key] = max(used.get(key, 0), int(instant // 60))
+        known = {usage_key(digest.hex()) for digest in self._known()}
+        recent = int(self._clock() // 60) - _KEPT
+        return {key: used[key] for key in sorted(used) if key in known or used[key] >= recent}

@@ -1,0 +1,77 @@
+"""A replaced credential works through its overlap, and longer on evidence, and never longer than policy allows."""
+
+from datetime import timedelta
+
+import pytest
+
+from scopewright.api.rotation import Rotation
+from scopewright.core.overlap import lasts_longer, next_decision, overlapping
+from scopewright.core.records import Credential
+from tests.unit.core.builders import NOW
+
+HOUR = timedelta(hours=1)
+ROTATION = Rotation(overlap=24 * HOUR)
+CURRENT = Credential("new", NOW)
+OLD = Credential("old", NOW - 720 * HOUR)
+
+
+def through(hours: float, used_until: float, old: Credential = OLD, current: Credential = CURRENT) -> list[float]:
+    """When the old credential ends, in hours after the Secret changed, as hours go by; used until so many."""
+    ends: list[float] = []
+    credentials: tuple[Credential, ...] = (old, current)
+    for quarter in range(int(hours * 4)):
+        now = NOW + quarter * HOUR / 4
+        used = {"old": min(now, NOW + used_until * HOUR)}
+        credentials = overlapping(credentials, current, None, ROTATION, used, now)
+        if credentials[0].sha256 != "old":
+            break
+        assert credentials[0].expiration_time is not None
+        ends.append((credentials[0].expiration_time - NOW) / HOUR)
+    return ends
+
+
+def test_unused_it_ends_with_its_overlap() -> None:
+    assert set(through(200, used_until=12)) == {24.0}
+
+
+def test_in_use_it_lasts_longer_and_ends_soon_after_its_last_use() -> None:
+    ends = through(200, used_until=40)
+    assert ends == sorted(ends)
+    assert 40 < ends[-1] <= 40 + 6 + 6 + 3
+
+
+def test_in_use_for_ever_it_ends_at_four_overlaps() -> None:
+    assert max(through(400, used_until=400)) == 96.0
+
+
+def test_what_was_rotated_on_request_ends_with_its_overlap_however_it_is_used() -> None:
+    asked = Credential("new", NOW, rotate="leak")
+    assert set(through(200, used_until=200, current=asked)) == {24.0}
+
+
+def test_a_later_scheduled_rotation_does_not_spare_what_a_request_replaced() -> None:
+    asked, scheduled = Credential("b", NOW - HOUR, rotate="leak"), Credential("c", NOW, rotate="leak")
+    old = Credential("old", OLD.issue_time, replaced_time=NOW - HOUR, expiration_time=NOW + HOUR)
+    used = {"old": NOW, "b": NOW}
+    kept = overlapping((old, asked, scheduled), scheduled, None, ROTATION, used, NOW)
+    assert [c.expiration_time for c in kept] == [NOW + HOUR, NOW + 24 * HOUR, None]
+
+
+def test_what_is_revoked_goes_at_once_however_it_is_used() -> None:
+    assert overlapping((OLD, CURRENT), CURRENT, NOW, ROTATION, {"old": NOW}, NOW) == (CURRENT,)
+
+
+def test_a_use_of_long_ago_is_no_evidence() -> None:
+    old = Credential("old", OLD.issue_time, replaced_time=NOW - 23 * HOUR, expiration_time=NOW + HOUR)
+    kept = overlapping((old, CURRENT), CURRENT, None, ROTATION, {"old": NOW - 7 * HOUR}, NOW)
+    assert kept[0] == old
+
+
+@pytest.mark.parametrize("minutes", [1, 60, 179, 180])
+def test_it_is_looked_at_again_before_it_ends(minutes: int) -> None:
+    left = timedelta(minutes=minutes)
+    old = Credential("old", OLD.issue_time, replaced_time=NOW + left - 24 * HOUR, expiration_time=NOW + left)
+    assert not lasts_longer(old, ROTATION)
+    again = next_decision(old, ROTATION, NOW)
+    assert again is not None
+    assert NOW < again < NOW + left

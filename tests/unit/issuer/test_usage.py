@@ -1,0 +1,103 @@
+"""The use of credentials is reported in batches, merged with what others report, and never at the cost of a token."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from scopewright.core.config import Config
+from scopewright.core.installation import plan_usage, usage_ref
+from scopewright.core.records import ENTRY, UsageRecord, decode, usage_key
+from scopewright.issuer.usage import Usage
+from scopewright.stores.directory import DirectoryStore
+
+ISSUER = "http://127.0.0.1:8080"
+CONFIG = Config(issuer=ISSUER)
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+ONE, TWO, GONE = (bytes([n]) * 32 for n in (1, 2, 3))
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[DirectoryStore]:
+    opened = DirectoryStore.open(tmp_path / "state", ISSUER)
+    yield opened
+    opened.close()
+
+
+def usage(store: DirectoryStore) -> Usage:
+    return Usage(store, CONFIG.namespace, lambda: [ONE, TWO], NOW.timestamp)
+
+
+async def reported(store: DirectoryStore) -> dict[str, int]:
+    found = await store.read(usage_ref(CONFIG))
+    return decode(UsageRecord, found[1][ENTRY]).used if found else {}
+
+
+def minutes(ago: float = 0.0) -> int:
+    return int((NOW.timestamp() - ago) // 60)
+
+
+async def test_what_was_used_is_reported_by_the_minute(store: DirectoryStore) -> None:
+    await store.write(plan_usage(CONFIG, NOW))
+    noting = usage(store)
+    noting.note(ONE, NOW.timestamp() - 100)
+    noting.note(ONE, NOW.timestamp())
+    await noting.report()
+    assert await reported(store) == {usage_key(ONE.hex()): minutes()}
+
+
+async def test_replicas_are_merged_and_the_later_use_counts(store: DirectoryStore) -> None:
+    await store.write(plan_usage(CONFIG, NOW))
+    first, second = usage(store), usage(store)
+    first.note(ONE, NOW.timestamp())
+    second.note(ONE, NOW.timestamp() - 600)
+    second.note(TWO, NOW.timestamp() - 600)
+    await first.report()
+    await second.report()
+    assert await reported(store) == {usage_key(ONE.hex()): minutes(), usage_key(TWO.hex()): minutes(600)}
+
+
+async def test_a_credential_that_nobody_has_any_more_leaves_the_report_after_a_day(store: DirectoryStore) -> None:
+    await store.write(plan_usage(CONFIG, NOW))
+    noting = usage(store)
+    noting.note(GONE, NOW.timestamp() - 90_000)
+    await noting.report()
+    assert await reported(store) == {}
+    noting.note(GONE, NOW.timestamp() - 80_000)
+    await noting.report()
+    assert await reported(store) == {usage_key(GONE.hex()): minutes(80_000)}
+
+
+async def test_the_same_uses_again_write_nothing(store: DirectoryStore) -> None:
+    await store.write(plan_usage(CONFIG, NOW))
+    noting = usage(store)
+    for _ in range(2):
+        noting.note(ONE, NOW.timestamp())
+        await noting.report()
+        found = await store.read(usage_ref(CONFIG))
+        assert found is not None
+        version = found[0].resource_version
+    noting.note(ONE, NOW.timestamp() + 1)
+    await noting.report()
+    found = await store.read(usage_ref(CONFIG))
+    assert found is not None
+    assert found[0].resource_version == version
+
+
+async def test_a_store_that_must_not_be_written_is_said_once_and_loses_nothing(
+    store: DirectoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.write(plan_usage(CONFIG, NOW))
+    reading = Usage(DirectoryStore.open_readonly(tmp_path / "state"), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
+    reading.note(ONE, NOW.timestamp())
+    await reading.report()
+    await reading.report()
+    assert len([r for r in caplog.records if "not reported" in r.getMessage()]) == 1
+
+
+async def test_without_a_place_to_report_to_nothing_happens(store: DirectoryStore) -> None:
+    noting = usage(store)
+    noting.note(ONE, NOW.timestamp())
+    await noting.report()
+    assert await reported(store) == {}
