@@ -19,6 +19,7 @@ import httpx
 
 from scopewright.controller.preflight import rights
 from scopewright.core.config import Config
+from scopewright.core.records import USAGE_NAME
 from tests.controlplane import Cluster
 from tests.controlplane.processes import Child
 
@@ -134,16 +135,17 @@ class Installation:
         return f"scopewright-{who}-{self.name}"
 
     def rights(self) -> list[Manifest]:
-        """Exactly those that the operator says it needs, and for the issuer to read its own namespace."""
+        """Exactly those that the operator says it needs; for the issuer, to read its namespace and to report use."""
         needed = rights(Config(issuer=self.issuer_url, name=self.name, namespace=self.namespace))
         everywhere = [_rule(group, resource, verb) for group, resource, verb, where in needed if not where]
         own = [_rule(group, resource, verb) for group, resource, verb, where in needed if where]
+        reporting = {**_rule("", "configmaps", "update"), "resourceNames": [USAGE_NAME]}
         reading = [_rule("", kind, verb) for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")]
         operator, issuer = self.user("operator"), self.user("issuer")
         return [
             *_granted("ClusterRole", operator, "", operator, everywhere),
             *_granted("Role", "operator", self.namespace, operator, own),
-            *_granted("Role", "issuer", self.namespace, issuer, reading),
+            *_granted("Role", "issuer", self.namespace, issuer, [*reading, reporting]),
         ]
 
     def may(self, who: str, resource: str, verb: str) -> bool:
@@ -227,6 +229,8 @@ class Installation:
             self.namespace,
             "--listen",
             self.issuer_url.removeprefix("http://"),
+            "--usage-every",
+            "0.5",
             *more,
         ]
         self.issuer = self.run(arguments, self.user("issuer"), "issuer")

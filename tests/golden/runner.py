@@ -26,6 +26,7 @@ from scopewright.controller.views import SoFar, Sources
 from scopewright.controller.world import Declared, World
 from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
+from scopewright.core.jwks import JWKS_ENTRY
 from scopewright.core.objects import (
     CLIENT_LABEL,
     ISSUE_TIME_ANNOTATION,
@@ -65,7 +66,7 @@ from scopewright.core.records import (
     usage_key,
 )
 from scopewright.core.seal import seal
-from scopewright.core.signing import JWKS_ENTRY, FreshKey
+from scopewright.core.signing import FreshKey
 from scopewright.stores import Store
 
 HERE = Path(__file__).parent

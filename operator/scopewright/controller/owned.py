@@ -8,6 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from scopewright.controller.keymaking import matches
 from scopewright.core.failures import Rejected
+from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
@@ -27,7 +28,6 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.signing import HeldKey
 from scopewright.stores import Entries
 
 log = logging.getLogger(__name__)

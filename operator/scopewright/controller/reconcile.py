@@ -13,6 +13,7 @@ from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import Declared, World
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
+from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write
@@ -92,7 +93,9 @@ class Reconciler:
         self._views.seal_key = key
 
     async def _look_where_the_watch_does_not(self, key: Ref) -> None:
-        """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there."""
+        """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there.
+        And one that does not hold what its record says may only be older than the record, as we know them.
+        """
         client = self._world.declared[key.kind].get(key)
         if not isinstance(client, OAuthClient):
             return
@@ -100,7 +103,8 @@ class Reconciler:
         known = self._world.owned.objects.get(secret)
         record = self._world.owned.clients.get(self._world.record_of_client(client.namespace, client.name))
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
-        if known.labels.get(MANAGED_BY) != MANAGER if known else had_one:
+        watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
+        if (known and not watched) or (had_one and landed(record, known) is None):
             await self._refresh(key, secret)
 
     async def _plan_gone(self, key: Ref) -> Plan:

@@ -90,6 +90,8 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
         )
     if view.record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
         return Plan((_record_write(view, _record(view, None, (adopted,))),), happenings=(_ADOPTED,))
+    if record and current is None and found is Standing.SEALED and (credentials := _restored(view, record)):
+        return Plan((_record_write(view, _record(view, record, credentials)),), happenings=(_RESTORED,))
     cause = cause_for_new(view.client, record, current, found, view.now)
     if cause:
         return _issue(view, record, current, cause)
@@ -108,6 +110,28 @@ def _is_reserved(view: ClientView) -> bool:
 
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
+
+
+_RESTORED: Final = Happening(
+    "CredentialRestored", "the Secret was restored: what it holds is accepted again, and what followed it ends"
+)
+
+
+def _restored(view: ClientView, record: ClientRecord) -> tuple[Credential, ...]:
+    """The record's credentials with the one of a Secret that was restored as the current one; empty if it may not be.
+
+    What was replaced because `scopewright.dev/rotate` asked for it does not come back: it may have leaked.
+    """
+    held = _adoptable(view)
+    if held is None:
+        return ()
+    latest = record.credentials[-1] if record.credentials else None
+    known = next((c for c in record.credentials if c.sha256 == held.sha256), None)
+    made_for = known.rotate if known else ""
+    if latest and made_for != latest.rotate:
+        return ()
+    others = tuple(c for c in record.credentials if c.sha256 != held.sha256)
+    return with_new(others, Credential(held.sha256, held.issue_time, rotate=made_for), None, view.now)
 
 
 def _adoptable(view: ClientView) -> Credential | None:

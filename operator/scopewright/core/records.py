@@ -181,6 +181,8 @@ class KeyRecord:
     config_map: str
     jwk: dict[str, str]
     creation_time: Instant
+    rotate: str = ""
+    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
     at_once: bool = False
     """It signs as soon as it is published: the first key of all, or one made in an emergency."""
     signing_start_time: Instant | None = None

@@ -1,27 +1,26 @@
 """The plan for one SigningKey: its keys' records, the JWKS that publishes them, its status."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final
 
 from scopewright.api import SigningKey
 from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.keys import KeyState, Timing, active, published, revoked, state, successor_due
+from scopewright.core.jwks import HeldKey, publication
+from scopewright.core.keys import Timing, active, published, revoked, state, successor_due
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
     PAUSED_ANNOTATION,
+    ROTATE_ANNOTATION,
     Deletion,
     Desired,
     Existing,
     Kept,
     Ref,
     Write,
-    in_place,
 )
 from scopewright.core.plan import (
     NOTHING,
@@ -37,19 +36,13 @@ from scopewright.core.plan import (
     with_history,
 )
 from scopewright.core.records import (
-    AUDIENCE_PREFIX,
     ENTRY,
-    ISSUER_NAME,
     PRIVATE_KEY_ENTRY,
-    RECORD_LABEL,
-    SERVER_PREFIX,
     SIGNING_KEY_TYPE,
     KeyRecord,
     encode,
     key_record_name,
 )
-
-JWKS_ENTRY: Final = "jwks.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +51,6 @@ class FreshKey:
 
     jwk: dict[str, str]
     pem: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class HeldKey:
-    """A key's record as it exists; `intact` tells that its private key is there and is the right one."""
-
-    record: KeyRecord
-    existing: Existing
-    intact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +75,13 @@ class SigningView:
     @property
     def usable(self) -> tuple[KeyRecord, ...]:
         """Keys that sign now or will."""
-        return tuple(k.record for k in self.own if k.intact and _has_future(k.record, self.now))
+        intact = (k.record for k in self.own if k.intact)
+        return tuple(record for record in intact if _has_future(record, self.now) and not self.is_doomed(record))
+
+    def is_doomed(self, record: KeyRecord) -> bool:
+        """Whether `revokedBefore`, which has come, says that this key must go."""
+        before = self.key.spec.revoked_before if self.key else None
+        return before is not None and before <= self.now and record.creation_time < before
 
 
 def plan_signing_key(view: SigningView) -> Plan:
@@ -99,7 +89,7 @@ def plan_signing_key(view: SigningView) -> Plan:
     if key and (key.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or key.metadata.deletion_timestamp):
         return NOTHING
     if view.trouble:
-        return _status(view, stalled(view.trouble))
+        return _revocation(view) or _status(view, stalled(view.trouble))
     try:
         step = _step(view)
     except Rejected as why:
@@ -118,31 +108,30 @@ def config_map_of(view: SigningView) -> str | None:
 
 
 def _step(view: SigningView) -> Plan:
-    """The next writes, one stage at a time: a key is not in the JWKS before its record is there, nor signs before."""
+    """The next writes, one stage at a time: a key is not in the JWKS before its record is there, nor signs before.
+
+    What is revoked goes once a fresh key can sign, a few writes later, so that no request fails; or at once, if that
+    key cannot be had.
+    """
     if view.key and view.key.namespace != view.config.namespace:
         message = f"a SigningKey belongs into the issuer's namespace, {view.config.namespace}: apply it there"
         raise Rejected("WrongNamespace", message)
-    if writes := _revocations(view):
-        return Plan(writes, happenings=(_revocation_told(len(writes)),))
     if view.key and (fresh := _fresh(view, view.key)):
         return fresh
-    return Plan(_publication(view) or _instants(view) or _removals(view))
+    writes = _publication(view) or _instants(view)
+    return Plan(writes) if writes else _revocation(view) or Plan(_removals(view))
 
 
-def _revocations(view: SigningView) -> tuple[Write, ...]:
-    before = view.key.spec.revoked_before if view.key else None
-    if before is None or view.now < before:
-        return ()
-    old = [k for k in view.own if k.record.creation_time < before and k.record.revoked_time is None]
-    return tuple(_rewrite(k, revoked(k.record, view.now), private=False) for k in old)
-
-
-def _revocation_told(count: int) -> Happening:
+def _revocation(view: SigningView) -> Plan | None:
+    doomed = [k for k in view.own if k.record.revoked_time is None and view.is_doomed(k.record)]
+    if not doomed:
+        return None
     message = (
-        f"{count} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch the JWKS "
-        "again, and a fresh key signs at once"
+        f"{len(doomed)} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch "
+        "the JWKS again, and a fresh key signs at once"
     )
-    return Happening("KeysRevoked", message, warning=True)
+    told = Happening("KeysRevoked", message, warning=True)
+    return Plan(tuple(_rewrite(k, revoked(k.record, view.now), private=False) for k in doomed), happenings=(told,))
 
 
 def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
@@ -151,10 +140,16 @@ def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
     if not usable or _is_interrupted(view):
         emergency = bool(view.own)
         return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
+    newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
-    if due is None or view.now < due:
+    asked = _rotate(key) not in ("", newest.rotate) and newest.signing_start_time is not None
+    if not asked and (due is None or view.now < due):
         return None
     return _creation(view, key, at_once=False, emergency=False)
+
+
+def _rotate(key: SigningKey) -> str:
+    return key.metadata.annotations.get(ROTATE_ANNOTATION, "")
 
 
 def _is_interrupted(view: SigningView) -> bool:
@@ -179,6 +174,7 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         config_map=config_map_of(view) or key.spec.jwks.config_map_name,
         jwk=fresh.jwk,
         creation_time=view.now,
+        rotate=_rotate(key),
         at_once=at_once,
     )
     write = Desired(
@@ -200,39 +196,9 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
     return Plan((write,), happenings=(told,))
 
 
-def jwks(keys: tuple[HeldKey, ...], config_map: str, now: datetime) -> bytes:
-    """The union of what shares the ConfigMap, oldest first: the same bytes for the same keys."""
-    records = [k.record for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
-    ordered = sorted(records, key=lambda r: (r.creation_time, r.kid))
-    return json.dumps({"keys": [r.jwk for r in ordered]}, indent=1, sort_keys=True).encode()
-
-
 def _publication(view: SigningView) -> tuple[Write, ...]:
     name = config_map_of(view)
-    if name is None:
-        return ()
-    if _is_reserved(name) or (view.jwks and not _publishes(view.jwks)):
-        message = f"ConfigMap {name} is not for a JWKS: delete it, or choose another spec.jwks.configMapName"
-        raise Rejected("ConfigMapConflict", message)
-    write = Desired(
-        ref=Ref("ConfigMap", view.config.namespace, name),
-        entries={JWKS_ENTRY: jwks(view.keys, name, view.now)},
-        labels={MANAGED_BY: MANAGER},
-        replaces=view.jwks,
-    )
-    return () if in_place(write) else (write,)
-
-
-def _is_reserved(name: str) -> bool:
-    """A JWKS of a record's name would stand in the way of that record."""
-    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name == ISSUER_NAME
-
-
-def _publishes(existing: Existing) -> bool:
-    """Whether it is a JWKS of ours: one that lost its label, or was edited, still is."""
-    if RECORD_LABEL in existing.labels:
-        return False
-    return existing.labels.get(MANAGED_BY) == MANAGER or set(existing.entries) == {JWKS_ENTRY}
+    return publication(name, view.jwks, view.keys, view.config, view.now) if name else ()
 
 
 def _instants(view: SigningView) -> tuple[Write, ...]:
@@ -240,7 +206,7 @@ def _instants(view: SigningView) -> tuple[Write, ...]:
     if view.key is None:
         return ()
     timing = Timing.of(view.key, view.config)
-    new = [k for k in view.own if k.record.revoked_time is None and k.record.signing_start_time is None]
+    new = [k for k in view.own if k.record in view.usable and k.record.signing_start_time is None]
     return tuple(_rewrite(k, published(k.record, timing, view.now), private=True) for k in new)
 
 
@@ -319,6 +285,3 @@ def _due(view: SigningView) -> datetime | None:
     successor = successor_due(view.usable, Timing.of(view.key, view.config)) if view.key and view.usable else None
     revocation = view.key.spec.revoked_before if view.key else None
     return soonest(*ahead, successor, revocation if revocation and view.now < revocation else None)
-
-
-__all__ = ["FreshKey", "HeldKey", "KeyState", "SigningView", "config_map_of", "jwks", "plan_signing_key"]

@@ -6,9 +6,10 @@ from typing import Any
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.core.client_status import ClientView
 from scopewright.core.config import Config
+from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, KeyRecord, encode, key_record_name
-from scopewright.core.signing import FreshKey, HeldKey, SigningView
+from scopewright.core.signing import FreshKey, SigningView
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAMESPACE = "scopewright-system"

@@ -1,0 +1,58 @@
+"""The ConfigMap that publishes keys: the union of the SigningKeys that share it. It is output, and never an input."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place
+from scopewright.core.records import AUDIENCE_PREFIX, ISSUER_NAME, RECORD_LABEL, SERVER_PREFIX, USAGE_NAME, KeyRecord
+
+JWKS_ENTRY: Final = "jwks.json"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """A key's record as it exists; `intact` tells that its private key is there and is the right one."""
+
+    record: KeyRecord
+    existing: Existing
+    intact: bool
+
+
+def publication(
+    name: str, existing: Existing | None, keys: Iterable[HeldKey], config: Config, now: datetime
+) -> tuple[Write, ...]:
+    """The write that makes ConfigMap `name` hold these keys, if it does not; `Rejected` if it is for something else."""
+    if _is_reserved(name) or (existing and not _publishes(existing)):
+        message = f"ConfigMap {name} is not for a JWKS: delete it, or choose another spec.jwks.configMapName"
+        raise Rejected("ConfigMapConflict", message)
+    write = Desired(
+        ref=Ref("ConfigMap", config.namespace, name),
+        entries={JWKS_ENTRY: jwks(keys, name, now)},
+        labels={MANAGED_BY: MANAGER},
+        replaces=existing,
+    )
+    return () if in_place(write) else (write,)
+
+
+def jwks(keys: Iterable[HeldKey], config_map: str, now: datetime) -> bytes:
+    """The union of what shares the ConfigMap, oldest first: the same bytes for the same keys."""
+    records = [k.record for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
+    ordered = sorted(records, key=lambda r: (r.creation_time, r.kid))
+    return json.dumps({"keys": [r.jwk for r in ordered]}, indent=1, sort_keys=True).encode()
+
+
+def _is_reserved(name: str) -> bool:
+    """A JWKS of a record's name would stand in the way of that record."""
+    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name in (ISSUER_NAME, USAGE_NAME)
+
+
+def _publishes(existing: Existing) -> bool:
+    """Whether it is a JWKS of ours: one that lost its label, or was edited, still is."""
+    if RECORD_LABEL in existing.labels:
+        return False
+    return existing.labels.get(MANAGED_BY) == MANAGER or set(existing.entries) == {JWKS_ENTRY}

@@ -1,0 +1,183 @@
+"""Rotations that nobody notices: no request fails, no valid token is refused, and the status tells what happened."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import jwt
+import pytest
+
+from scopewright.verifier import Verifier
+
+from .installation import Install, Installation
+from .kube import Manifest
+from .manifests import oauth_client, signing_key
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, until
+
+
+@pytest.fixture(scope="module")
+def quick(install: Install) -> Installation:
+    """Keys here sign two seconds after their publication, plus what `publishAhead` says."""
+    return install("quick", resync="1s", jwksMaxAge="1s", replicaLag="1s")
+
+
+@contextmanager
+def under_load(request: Callable[[], None]) -> Iterator[None]:
+    """One request after the other meanwhile; the first that fails is raised at the end."""
+    ending, failures = threading.Event(), list[BaseException]()
+
+    def load() -> None:
+        while not ending.is_set() and not failures:
+            try:
+                request()
+            except BaseException as failure:
+                failures.append(failure)
+            time.sleep(0.01)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    try:
+        yield
+    finally:
+        ending.set()
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def annotate(installation: Installation, manifest: Manifest, value: str) -> None:
+    meta = manifest["metadata"]
+    change = {"metadata": {"annotations": {"scopewright.dev/rotate": value}}}
+    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
+
+
+def test_credentials_rotate_under_load_and_nobody_is_refused(
+    quick: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    quick.have(*payroll.manifests)
+    held = [quick.credentials(payroll.client)]
+    with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]] and None):
+        for turn in range(5):
+            annotate(quick, payroll.client, f"turn {turn}")
+            held.append(quick.new_credentials(payroll.client, *(secret for _, secret in held)))
+    reasons = [entry["reason"] for entry in quick.status(payroll.client)["history"]]
+    assert reasons.count("CredentialRotated") == 5
+
+
+def test_keys_rotate_under_load_and_no_valid_token_is_refused(
+    quick: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    quick.have(*payroll.manifests)
+    credentials, audience = quick.credentials(payroll.client), payroll.audience
+    key = signing_key(quick.namespace, "default", rotation={"every": "21m", "publishAhead": "1s"})
+    quick.apply(key)
+    first, kids = quick.jwks(), set[str]()
+    verifier = Verifier(issuer=quick.issuer_url, audience=audience)
+
+    def request() -> None:
+        token = quick.token(*credentials)
+        kids.add(jwt.get_unverified_header(token)["kid"])
+        verifier.verify_sync(token)
+
+    with under_load(request):
+        annotate(quick, key, "next")
+        pending = until(lambda: set(quick.jwks()) - set(first)).pop()
+        published = time.monotonic()
+        until(lambda: pending in kids)
+        waited = time.monotonic() - published
+    assert waited >= 2.9, "publishAhead, the JWKS' max-age and the replicas' lag: a second each"
+    states = {k["kid"]: k["state"] for k in quick.status(key)["keys"]}
+    assert eventually(lambda: _states(quick, key)[pending] == "Active")
+    assert set(states) >= {*first, pending}
+    assert _states(quick, key)[first[0]] == "Retiring"
+
+
+def _states(installation: Installation, key: Manifest) -> dict[str, str]:
+    return {k["kid"]: k["state"] for k in installation.status(key)["keys"]}
+
+
+def test_in_an_emergency_older_keys_are_gone_within_two_seconds_and_no_request_fails(
+    quick: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    quick.have(*payroll.manifests)
+    credentials = quick.credentials(payroll.client)
+    old = set(quick.jwks())
+    whole = datetime.now(UTC)
+    until(lambda: datetime.now(UTC).replace(microsecond=0) > whole)
+    key = {"spec": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}
+    with under_load(lambda: quick.token(*credentials) and None):
+        quick.kube.patch("SigningKey", quick.namespace, "default", key)
+        applied = time.monotonic()
+        until(lambda: old.isdisjoint(quick.jwks()))
+        assert time.monotonic() - applied < 2
+    asyncio.run(Verifier(issuer=quick.issuer_url, audience=payroll.audience).verify(quick.token(*credentials)))
+    history = quick.status(signing_key(quick.namespace))["history"]
+    assert any(entry["reason"] == "KeysRevoked" and "refused" in entry["message"] for entry in history)
+
+
+def test_the_last_use_is_shown_in_whole_hours(quick: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    quick.have(*payroll.manifests)
+    assert "lastUsedTime" not in quick.status(payroll.client)["credentials"]
+    quick.token(*quick.credentials(payroll.client))
+    used = until(lambda: quick.status(payroll.client)["credentials"].get("lastUsedTime"))
+    last = datetime.fromisoformat(used)
+    assert (last.minute, last.second) == (0, 0)
+    assert 0 <= (datetime.now(UTC) - last).total_seconds() < 3700
+
+
+def test_the_next_rotation_waits_for_its_window(quick: Installation, make_namespace: MakeNamespace) -> None:
+    window = {"days": ["Sat"], "start": "02:00", "duration": "2h", "timeZone": "Europe/Berlin"}
+    client = oauth_client(make_namespace("leave"), "worker", rotation={"every": "24h", "windows": [window]})
+    quick.have(client)
+    shown = datetime.fromisoformat(quick.status(client)["credentials"]["nextRotationTime"])
+    assert (shown - datetime.now(UTC)).total_seconds() > 23 * 3600
+    listed = quick.kubectl("get", "oauthclients.scopewright.dev", "-n", client["metadata"]["namespace"])
+    assert f"{shown:%FT%TZ}" in listed
+
+
+def test_a_window_in_a_time_zone_that_nobody_knows_is_told(quick: Installation, make_namespace: MakeNamespace) -> None:
+    window = {"start": "02:00", "duration": "2h", "timeZone": "Europe/Berln"}
+    client = oauth_client(make_namespace("leave"), "worker")
+    quick.have(client)
+    credentials = quick.credentials(client)
+    change = {"spec": {"rotation": {"windows": [window]}}}
+    quick.kube.patch("OAuthClient", client["metadata"]["namespace"], "worker", change)
+    quick.wait_for(client, "UnknownTimeZone")
+    assert quick.accepts(*credentials)
+
+
+def test_a_restored_secret_is_accepted_again_and_stays(quick: Installation, make_namespace: MakeNamespace) -> None:
+    client = oauth_client(make_namespace("leave"), "worker")
+    quick.have(client)
+    namespace = client["metadata"]["namespace"]
+    client_id, first = quick.credentials(client)
+    backup = quick.kube.get("Secret", namespace, "worker-oauth")
+    assert backup is not None
+    quick.kube.delete("Secret", namespace, "worker-oauth")
+    _, second = quick.new_credentials(client, first)
+    quick.kube.delete("Secret", namespace, "worker-oauth")
+    restored = {k: backup["metadata"][k] for k in ("name", "namespace", "labels", "annotations", "ownerReferences")}
+    with_luck = {**backup, "metadata": restored}
+
+    def put_back() -> bool:
+        """Before the operator has made another; it is quick, so that this may take some tries."""
+        quick.kube.delete("Secret", namespace, "worker-oauth")
+        try:
+            quick.kube.create(with_luck)
+        except Exception:
+            return False
+        return True
+
+    assert eventually(put_back)
+    until(lambda: "CredentialRestored" in [entry["reason"] for entry in quick.status(client)["history"]])
+    assert quick.credentials(client) == (client_id, first)
+    assert quick.accepts(client_id, first)
+    assert quick.accepts(client_id, second), "through the overlap"
