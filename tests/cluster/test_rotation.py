@@ -26,7 +26,7 @@ def quick(install: Install) -> Installation:
 
 
 @contextmanager
-def under_load(request: Callable[[], None]) -> Iterator[None]:
+def under_load(request: Callable[[], object]) -> Iterator[None]:
     """One request after the other meanwhile; the first that fails is raised at the end."""
     ending, failures = threading.Event(), list[BaseException]()
 
@@ -61,7 +61,7 @@ def test_credentials_rotate_under_load_and_nobody_is_refused(
     payroll = Payroll(make_namespace)
     quick.have(*payroll.manifests)
     held = [quick.credentials(payroll.client)]
-    with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]] and None):
+    with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]]):
         for turn in range(5):
             annotate(quick, payroll.client, f"turn {turn}")
             held.append(quick.new_credentials(payroll.client, *(secret for _, secret in held)))
@@ -112,7 +112,7 @@ def test_in_an_emergency_older_keys_are_gone_within_two_seconds_and_no_request_f
     whole = datetime.now(UTC)
     until(lambda: datetime.now(UTC).replace(microsecond=0) > whole)
     key = {"spec": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}
-    with under_load(lambda: quick.token(*credentials) and None):
+    with under_load(lambda: quick.token(*credentials)):
         quick.kube.patch("SigningKey", quick.namespace, "default", key)
         applied = time.monotonic()
         until(lambda: old.isdisjoint(quick.jwks()))

@@ -91,6 +91,15 @@ class Caches:
             else:
                 self._changed(change)
 
+    async def refresh(self, store: Store) -> None:
+        """All that is ours as it is now: while it waited to lead, a replica's watch may have fallen behind."""
+        for selection in self.selections:
+            async for change in store.follow(selection):
+                if isinstance(change, Snapshot):
+                    self._snapshot(selection, change)
+                    break
+                self._changed(change)
+
     def _changed(self, change: Change) -> None:
         self._tell(self._world.put_owned(change.existing, change.entries))
 

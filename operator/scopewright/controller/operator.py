@@ -154,6 +154,8 @@ class Operator:
         """The whole level, once at the beginning and then on a period."""
         while True:
             try:
+                if self._queue is None:
+                    await self._caches.refresh(self._store)
                 keys = await self._compared()
                 if self._queue is None:
                     self._queue = queue
