@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
 SLOW := tests/cluster tests/dev tests/examples tests/bench
 
-.PHONY: help demo test check crds cluster bench clean
+.PHONY: help demo test check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -34,10 +34,14 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
+	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models
 	@$(BIN)/python -m scopewright.api.crds crds
+
+docs: $(VENV)/installed  ## draw docs/rotation.svg from the code
+	@$(BIN)/python docs/timeline.py
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)

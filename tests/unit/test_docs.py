@@ -1,6 +1,8 @@
 """What the documents point at is there."""
 
+import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +25,15 @@ def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
     for short, file, test in named:
         source = (ROOT / f"{SHORT[short]}{file}").read_text()
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), test
+
+
+def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
+    spec = importlib.util.spec_from_file_location("timeline", ROOT / "docs/timeline.py")
+    assert spec is not None
+    assert spec.loader is not None
+    timeline = importlib.util.module_from_spec(spec)
+    sys.modules["timeline"] = timeline
+    spec.loader.exec_module(timeline)
+    text = (ROOT / "docs/rotation.md").read_text()
+    for what, figure in timeline.figures().items():
+        assert figure in text, f"{what} is {figure}"
