@@ -135,10 +135,11 @@ def _revocation(view: SigningView) -> Plan | None:
 
 
 def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
-    """A first key, one in an emergency, or the successor in time."""
+    """A first key, one in an emergency, or the successor in time. A JWKS without any record is what a loss has left."""
     usable = view.usable
     if not usable or _is_interrupted(view):
-        emergency = bool(view.own)
+        lost = _first_of_all(view) and view.jwks is not None
+        emergency = bool(view.own) or lost
         return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
