@@ -4,9 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/dev tests/examples tests/bench
+SLOW := tests/cluster tests/simulation tests/dev tests/examples tests/bench
 
-.PHONY: help demo test check crds docs cluster bench clean
+.PHONY: help demo test simulate check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -27,6 +27,9 @@ else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(SLOW)
 endif
+
+simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
 
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
 	@$(BIN)/ruff format --check .

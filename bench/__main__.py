@@ -8,15 +8,16 @@ from pathlib import Path
 
 import uvloop
 
-from bench import reconcile
+from bench import reconcile, rotation
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.machine import facts
+from bench.options import count
 from bench.screen import Screen
 from bench.writing import write_figures
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from tests.controlplane import ControlPlaneError
 
-BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (reconcile.BENCHMARK,)}
+BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (reconcile.BENCHMARK, rotation.BENCHMARK)}
 
 
 def main() -> int:
@@ -53,6 +54,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of: {', '.join(BENCHMARKS)}")
     parser.add_argument("--out", type=Path, default=Path(".bench"), help="folder for the figures [%(default)s]")
+    parser.add_argument(
+        "--clients", type=count, action="append", metavar="N", help="how many; for reconcile it may be repeated"
+    )
+    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs of operator and issuer here")
     for benchmark in BENCHMARKS.values():
         benchmark.add_options(parser.add_argument_group(benchmark.name, benchmark.about))
     options = parser.parse_args()

@@ -1,12 +1,7 @@
 """How long N clients take from applied to accepted, against a bare client that makes the same writes."""
 
 import argparse
-import os
-import subprocess
-import tempfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -16,35 +11,31 @@ from rich.table import Table
 
 from bench import bare, real
 from bench.bare import BareFigures
-from bench.benchmark import Benchmark, BenchmarkError, Figures
+from bench.benchmark import Benchmark, Figures
+from bench.ground import a_cluster, a_folder
+from bench.options import count
 from bench.real import RealFigures
 from bench.screen import Screen
 from bench.workload import Workload, clear, in_namespaces
 from scopewright.stores.kube_api import Api, connect
-from tests.controlplane import Cluster, open_cluster
 
 DEFAULT_CLIENTS: Final = (200, 2000)
 AT_ONCE: Final = 24
 """Requests in flight, of the bare client and of whoever applies: as many as the operator has, and none is faster."""
-CRDS: Final = Path(__file__).resolve().parents[1] / "crds"
 
 
 def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument(
-        "--clients", type=_count, action="append", metavar="N", help=f"how many; may be repeated {[*DEFAULT_CLIENTS]}"
-    )
-    options.add_argument(
         "--at-once",
-        type=_count,
+        type=count,
         default=AT_ONCE,
         metavar="N",
         help="requests in flight of the bare client [%(default)s]",
     )
-    options.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs of operator and issuer here")
 
 
 async def run(options: argparse.Namespace, screen: Screen) -> Figures:
-    with _cluster(screen) as cluster, _folder(options.logs) as logs:
+    with a_cluster(screen) as cluster, a_folder(options.logs) as logs:
         api = await connect(cluster.kubeconfig)
         name = f"bench-{uuid.uuid4().hex[:8]}"
         try:
@@ -148,40 +139,6 @@ _LINES: Final = (
     ("one client more: p99", "{one_more[p99_ms]:.0f} ms"),
     ("grant withdrawn → last client refused", "{grant_withdrawn_seconds:.2f} s"),
 )
-
-
-@contextmanager
-def _cluster(screen: Screen) -> Iterator[Cluster]:
-    if os.environ.get("KUBECONFIG"):
-        screen.say("on the cluster that KUBECONFIG names")
-    with open_cluster() as cluster:
-        files = [f"--filename={file}" for file in sorted(CRDS.glob("*.yaml"))]
-        _kubectl(cluster, "apply", "--server-side", "--force-conflicts", *files)
-        _kubectl(cluster, "wait", "--for=condition=Established", "--timeout=30s", *files)
-        yield cluster
-
-
-def _kubectl(cluster: Cluster, *arguments: str) -> None:
-    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise BenchmarkError(f"kubectl {arguments[0]}: {done.stderr.strip()}")
-
-
-@contextmanager
-def _folder(kept: Path | None) -> Iterator[Path]:
-    if kept:
-        kept.mkdir(parents=True, exist_ok=True)
-        yield kept.resolve()
-    else:
-        with tempfile.TemporaryDirectory(prefix="scopewright-bench-") as temporary:
-            yield Path(temporary)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of one or more")
-    return int(text)
 
 
 BENCHMARK: Final = Benchmark(

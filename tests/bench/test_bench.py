@@ -65,4 +65,23 @@ def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "there is no benchmark reconcil; choose from: reconcile" in errors
+    assert "there is no benchmark reconcil; choose from: reconcile, rotation" in errors
+
+
+def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
+    few = ("--clients", "8", "--key-rotations", "2", "--credential-rotations", "24", "--credential-rate", "2")
+    running = _bench(
+        "rotation", *few, "--token-rate", "20", "--token-lifetime", "5", "--seed", "1", "--out", str(tmp_path)
+    )
+    out, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    assert "seed: 1" in out
+    figures: dict[str, Any] = json.loads((tmp_path / "rotation.json").read_text())
+    assert figures["complete"]
+    assert figures["key_rotations"] >= 2
+    assert figures["credential_rotations"] >= 24
+    assert figures["verifications"] == 2 * figures["token_requests"] > 0
+    assert figures["secrets_tried"] > 24
+    assert figures["kills"] > 0
+    wrong = ("failed_token_requests", "refused_valid_tokens", "secrets_refused", "keys_signed_too_early")
+    assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]

@@ -19,7 +19,7 @@ from scopewright.core.credentials import (
     standing,
     with_new,
 )
-from scopewright.core.failures import Rejected
+from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import (
     CLIENT_LABEL,
     ISSUE_TIME_ANNOTATION,
@@ -67,9 +67,13 @@ def plan_client(view: ClientView) -> Plan:
         return client_status(view, record, current, stalled(view.trouble))
     try:
         step = _step(view, record, current, found)
-    except Rejected as why:
+    except (Rejected, Unavailable) as why:
         held = _held_back(view, record, current)
-        return held if held.writes else client_status(view, record, current, stalled(why))
+        if held.writes:
+            return held
+        if isinstance(why, Unavailable):
+            raise
+        return client_status(view, record, current, stalled(why))
     if step.writes:
         return step
     return client_status(view, record, current, readiness(view.client, view.now))
@@ -94,7 +98,11 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
         return Plan((_record_write(view, _record(view, record, credentials)),), happenings=(_RESTORED,))
     cause = cause_for_new(view.client, record, current, found, view.now)
     if cause:
-        return _issue(view, record, current, cause)
+        try:
+            return _issue(view, record, current, cause)
+        except Unavailable:
+            if current is None:
+                raise
     if current is None or record is None:
         raise AssertionError("without a cause there is a current credential")
     kept = _held_back(view, record, current)

@@ -68,8 +68,9 @@ def with_new(
 ) -> tuple[Credential, ...]:
     """`new` beside the others, at most four in all. The current one always stays: the Secret holds it until it changes.
 
-    What makes room is a hash that never reached a Secret, once its write can no longer arrive; else what expires first.
-    While no Secret tells which one it held, that is turned round: any but the latest may be what Pods hold.
+    What makes room is a hash that never reached a Secret, once its write can no longer arrive; an overlap is not cut
+    short by a rotation, which waits. Without a Secret no Pod can start: what expires first makes room then, and any
+    hash but the latest may be what Pods hold.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
@@ -77,9 +78,9 @@ def with_new(
             c for c in others if c != current and c.expiration_time is None and c.issue_time + UNLANDED_GRACE < now
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
-        room = [*unlanded, *ending] if current else [*ending, *reversed(unlanded)]
+        room = unlanded if current else [*ending, *reversed(unlanded)]
         if not room:
-            raise Unavailable("four credentials are on their way already: waiting for one to arrive", retry_after=5)
+            raise Unavailable("four credentials are accepted or on their way: waiting for one to end", retry_after=5)
         others.remove(room[0])
     return (*others, new)
 

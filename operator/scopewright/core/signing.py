@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Final
 
 from scopewright.api import SigningKey
 from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
@@ -43,6 +44,9 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
+
+MAX_KEYS: Final = 16
+"""Published at once, before `scopewright.dev/rotate` has to wait: verifiers bound what they read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,8 @@ def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
         return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
-    asked = _rotate(key) not in ("", newest.rotate) and newest.signing_start_time is not None
+    published = sum(1 for k in view.own if k.record.published_at(view.now))
+    asked = _rotate(key) not in ("", newest.rotate) and newest.signing_start_time is not None and published < MAX_KEYS
     if not asked and (due is None or view.now < due):
         return None
     return _creation(view, key, at_once=False, emergency=False)

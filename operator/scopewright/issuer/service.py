@@ -28,6 +28,9 @@ HEALTHZ: Final = "/healthz"
 READYZ: Final = "/readyz"
 METRICS: Final = "/metrics"
 
+PATIENCE: Final = 3.0
+"""Seconds that an issuer with a snapshot waits for the store's lists before it serves from the snapshot."""
+
 
 class Issuer:
     """Answers requests from memory; `running` keeps that memory as the store is."""
@@ -47,6 +50,7 @@ class Issuer:
         unknown_reads: Budget = UNKNOWN,
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
+        patience: float = PATIENCE,
     ) -> None:
         """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere."""
         self.registry = Registry(namespace)
@@ -55,6 +59,7 @@ class Issuer:
         self._snapshots = Snapshots(snapshot) if snapshot else None
         self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
         self._reports_every = reports_every
+        self._patience = patience
         self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
@@ -76,9 +81,15 @@ class Issuer:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Issuer"]:
-        """Start from the snapshot, if there is one, and follow the store until the block is left."""
-        self._load()
+        """Start from the snapshot, if there is one, and follow the store until the block is left.
+
+        A snapshot is what there is where the store is away: for a moment the store's own lists are waited for, because
+        a JWKS that lags behind would take keys from verifiers that sign already.
+        """
+        loaded = self._load()
         tasks = [asyncio.create_task(self._follower.run(), name="follow")]
+        if loaded:
+            tasks.append(asyncio.create_task(self._fall_back_on_snapshot(), name="fall back"))
         if self._snapshots is not None:
             tasks.append(asyncio.create_task(self._snapshots.run(), name="snapshot"))
         if self._usage is not None:
@@ -106,19 +117,24 @@ class Issuer:
             missing += [f"the list of {kind}s" for kind in sorted(self._follower.incomplete)]
         return missing
 
-    def _load(self) -> None:
+    async def _fall_back_on_snapshot(self) -> None:
+        await asyncio.sleep(self._patience)
+        self._from_snapshot = True
+        self._look()
+
+    def _load(self) -> bool:
+        """Whether the snapshot has all that tokens need."""
         if self._snapshots is None:
-            return
+            return False
         count = 0
         for change in self._snapshots.load():
             if self.registry.apply(change, self._clock()):
                 count += 1
             else:
                 self._snapshots.forget(change.existing.ref)
-        self._from_snapshot = self.registry.issuer is not None and bool(self.registry.keys)
         if count:
-            log.info("started from a snapshot of %d objects", count)
-        self._look()
+            log.info("a snapshot of %d objects is at hand", count)
+        return self.registry.issuer is not None and bool(self.registry.keys)
 
     def _look(self) -> None:
         if not self._ready.is_set() and not self.missing():
@@ -128,6 +144,8 @@ class Issuer:
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
+            if not self._ready.is_set() and http.path in (paths.token, paths.jwks):
+                return _starting()
             if http.path == paths.token:
                 return await self.tokens.answer(http)
             document = self._document(http, record, paths)

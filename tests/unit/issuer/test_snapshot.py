@@ -22,7 +22,7 @@ async def first_life(path: Path) -> World:
     return world
 
 
-async def test_a_start_from_a_snapshot_is_ready_at_once_and_gives_tokens(tmp_path: Path) -> None:
+async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
     path = tmp_path / "state" / "snapshot"
     await first_life(path)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -32,6 +32,18 @@ async def test_a_start_from_a_snapshot_is_ready_at_once_and_gives_tokens(tmp_pat
         assert await world.issuer.ready()
         assert (await world.http.get("/readyz")).status_code == 200
         assert await world.claims(await world.token())
+
+
+async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Path) -> None:
+    """A JWKS that lags behind the store's would take keys from verifiers that sign already."""
+    await first_life(tmp_path / "snapshot")
+    world = World(snapshot=tmp_path / "snapshot", patience=0.3)
+    world.store.down = True
+    async with world.running():
+        assert (await world.http.get("/jwks.json")).status_code == 503
+        assert (await world.token()).status_code == 503
+        assert await asyncio.wait_for(world.issuer.ready(), 5)
+        assert (await world.http.get("/jwks.json")).status_code == 200
 
 
 async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) -> None:

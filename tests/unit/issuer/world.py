@@ -227,6 +227,7 @@ class World:
     floor: float = 0.0
     unknown_reads: Budget = UNKNOWN
     snapshot: Path | None = None
+    patience: float = 0.0
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
@@ -270,6 +271,7 @@ class World:
             sink=self.lines.append,
             floor=self.floor,
             unknown_reads=self.unknown_reads,
+            patience=self.patience,
         )
         return self.issuer
 

@@ -1,0 +1,43 @@
+"""What a benchmark stands on: a cluster that serves our kinds, and a folder for logs."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from bench.benchmark import BenchmarkError
+from bench.screen import Screen
+from tests.controlplane import Cluster, open_cluster
+
+CRDS: Final = Path(__file__).resolve().parents[1] / "crds"
+
+
+@contextmanager
+def a_cluster(screen: Screen) -> Iterator[Cluster]:
+    if os.environ.get("KUBECONFIG"):
+        screen.say("on the cluster that KUBECONFIG names")
+    with open_cluster() as cluster:
+        files = [f"--filename={file}" for file in sorted(CRDS.glob("*.yaml"))]
+        _kubectl(cluster, "apply", "--server-side", "--force-conflicts", *files)
+        _kubectl(cluster, "wait", "--for=condition=Established", "--timeout=30s", *files)
+        yield cluster
+
+
+def _kubectl(cluster: Cluster, *arguments: str) -> None:
+    command = [str(cluster.kubectl), f"--kubeconfig={cluster.kubeconfig}", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"kubectl {arguments[0]}: {done.stderr.strip()}")
+
+
+@contextmanager
+def a_folder(kept: Path | None) -> Iterator[Path]:
+    if kept:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.resolve()
+    else:
+        with tempfile.TemporaryDirectory(prefix="scopewright-bench-") as temporary:
+            yield Path(temporary)

@@ -1,0 +1,147 @@
+"""Operators and issuers as real processes that are killed at random and started again."""
+
+import asyncio
+import json
+import random
+import socket
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import httpx
+
+from bench.benchmark import BenchmarkError
+from bench.counts import Counts
+from bench.workload import Workload
+from tests.controlplane.processes import Child
+
+HOST: Final = "127.0.0.1"
+START_PATIENCE: Final = 60.0
+_PORTS: Final = range(12000, 19000)
+"""Below those that the kernel gives to connections: a port stays ours while the process that listens there is dead."""
+
+
+class Replica:
+    """A `scopewright …` process, and its successors at the same port."""
+
+    def __init__(self, name: str, arguments: Sequence[str], logs: Path) -> None:
+        self.name = name
+        self.port = _free_port()
+        command = str(Path(sys.executable).with_name("scopewright"))
+        self._command = [command, *arguments, f"--listen={HOST}:{self.port}"]
+        self._logs = logs
+        self._child: Child | None = None
+
+    async def start(self) -> None:
+        log = self._logs / f"{self.name}.log"
+        self._child = await asyncio.to_thread(Child, self._command, log=log, cwd=self._logs)
+
+    async def kill(self) -> None:
+        """SIGKILL."""
+        if self._child is not None:
+            await asyncio.to_thread(self._child.kill)
+
+    async def stop(self) -> None:
+        if self._child is not None:
+            await asyncio.to_thread(self._child.stop)
+
+    async def until_ready(self, http: httpx.AsyncClient) -> None:
+        assert self._child is not None
+        deadline = time.monotonic() + START_PATIENCE
+        while not await self._is_ready(http):
+            self._child.check()
+            if time.monotonic() > deadline:
+                raise BenchmarkError(f"{self.name} was not ready within {START_PATIENCE:.0f} s")
+            await asyncio.sleep(0.05)
+
+    async def _is_ready(self, http: httpx.AsyncClient) -> bool:
+        try:
+            return (await http.get(f"http://{HOST}:{self.port}/readyz")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+
+@dataclass(frozen=True, slots=True)
+class Replicas:
+    issuers: list[Replica]
+    operators: list[Replica]
+    http: httpx.AsyncClient
+
+    @property
+    def ports(self) -> list[int]:
+        """Of the issuers."""
+        return [replica.port for replica in self.issuers]
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.ports[0]}"
+
+    async def kill_issuers(self, pauses: tuple[float, float], random: Random, counts: Counts) -> None:
+        """For ever, one at a time: the next only once all are ready, as at most one of two replicas may be gone."""
+        while True:
+            await asyncio.sleep(random.uniform(*pauses))
+            for replica in self.issuers:
+                await replica.until_ready(self.http)
+            counts.issuer_kills += 1
+            await _restart(random.choice(self.issuers), random, counts)
+
+    async def kill_operators(self, pauses: tuple[float, float], random: Random, counts: Counts) -> None:
+        """For ever, whichever leads: none is ready before it has led, and the Lease of a dead one has to end first."""
+        while True:
+            await asyncio.sleep(random.uniform(*pauses))
+            counts.operator_kills += 1
+            await _restart(random.choice(self.operators), random, counts)
+
+
+async def _restart(replica: Replica, random: Random, counts: Counts) -> None:
+    counts.killed.append((time.time(), replica.name))
+    await replica.kill()
+    await asyncio.sleep(random.uniform(0, 1.5))
+    await replica.start()
+
+
+@asynccontextmanager
+async def replicas(
+    kubeconfig: Path, workload: Workload, settings: dict[str, Any], logs: Path, *, operators: int
+) -> AsyncIterator[Replicas]:
+    """Two issuers with snapshots, and the operators; all of them ready, or on their way."""
+    cluster, namespace = f"--kubeconfig={kubeconfig}", f"--namespace={workload.system}"
+    issuers = [
+        Replica(
+            name,
+            ["issuer", cluster, namespace, f"--snapshot={logs / name}.snapshot", "--usage-every=5"],
+            logs,
+        )
+        for name in ("issuer-a", "issuer-b")
+    ]
+    config = logs / "config.yaml"
+    both = [Replica(f"operator-{n}", ["operator", cluster, f"--config={config}"], logs) for n in range(operators)]
+    async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
+        found = Replicas(issuers, both, http)
+        named = {"issuer": found.url, "name": workload.run, "namespace": workload.system}
+        config.write_text(json.dumps({**named, **settings}))
+        try:
+            for replica in (*both, *issuers):
+                await replica.start()
+            for replica in issuers:
+                await replica.until_ready(http)
+            yield found
+        finally:
+            await asyncio.gather(*(replica.stop() for replica in (*issuers, *both)))
+
+
+def _free_port() -> int:
+    for port in random.sample(_PORTS, 100):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((HOST, port))
+            except OSError:
+                continue
+            return port
+    raise BenchmarkError("there is no free port")
