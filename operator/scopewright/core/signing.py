@@ -45,7 +45,7 @@ from scopewright.core.records import (
     key_record_name,
 )
 
-MAX_KEYS: Final = 16
+MAX_KEYS: Final = 64
 """Published at once, before `scopewright.dev/rotate` has to wait: verifiers bound what they read."""
 
 

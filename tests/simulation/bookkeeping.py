@@ -1,0 +1,145 @@
+"""How the ledger follows what is done. Called after the invariants have looked at a write."""
+
+from tests.simulation.ledger import (
+    CLIENT_RECORD,
+    CREDENTIALS,
+    KEY_RECORD,
+    NAMESPACE,
+    SKEW,
+    Held,
+    Issued,
+    Ledger,
+    digest_in,
+    owners,
+    record_of,
+    seconds,
+    secret_name,
+)
+from tests.simulation.server import USER, At, Done, Raw
+
+
+def note(ledger: Ledger, done: Done) -> None:
+    plural = done.where.plural
+    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps") and done.actor == USER:
+        ledger.meddled = ledger.now
+    if plural == "oauthclients" and done.new:
+        _revocation(ledger, done.new)
+    if plural == "secrets":
+        raw = done.new or done.old or {}
+        if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
+            _client_record(ledger, done)
+        elif done.at[0] == NAMESPACE and raw.get("type") == KEY_RECORD:
+            _key_record(ledger, done)
+        else:
+            _credential(ledger, done)
+    elif plural == "configmaps":
+        _published(ledger, done)
+
+
+def _revocation(ledger: Ledger, client: Raw) -> None:
+    """What is revoked once stays so, whatever becomes of `revokedBefore`; and what is named elsewhere is not held."""
+    held, before = ledger.held.get(client["metadata"]["uid"]), ledger.revoked_before(client)
+    named = client["metadata"]["namespace"], secret_name(client)
+    if held and held.at != named and ledger.server.get("secrets", *named):
+        # It moves to where a Secret is already: if that is an earlier one of its own, that is what counts again.
+        ledger.replaced.setdefault(held.digest, ledger.now)
+        del ledger.held[client["metadata"]["uid"]]
+    if held and before and held.issued < before + SKEW:
+        ledger.spoiled.add(held.digest)
+
+
+def client_of(done: Done) -> At:
+    _, namespace, name = (*done.at[1].split(".", 2), "", "")[:3]
+    return namespace, name
+
+
+def _credential(ledger: Ledger, done: Done) -> None:
+    key = (done.where.plural, done.at)
+    if ledger.is_operator(done.actor) and done.new:
+        if done.old is None:
+            ledger.foreign.discard(key)
+        for uid in owners(done.new):
+            old, new = ledger.held.get(uid), digest_in(done.new)
+            issued = done.new["metadata"].get("annotations", {}).get("scopewright.dev/issue-time", "")
+            if old and old.digest != new:
+                ledger.replaced[old.digest] = ledger.now
+            ledger.held[uid] = Held(done.at, new, seconds(issued))
+        return
+    for uid, held in list(ledger.held.items()):
+        if held.at == done.at and digest_in(done.new) != held.digest:
+            ledger.replaced.setdefault(held.digest, ledger.now)
+            del ledger.held[uid]
+    if done.new is None:
+        ledger.foreign.discard(key)
+    elif done.new.get("type") != CREDENTIALS or "scopewright.dev/seal" not in (
+        done.new["metadata"].get("annotations") or {}
+    ):
+        if done.old is None:
+            ledger.foreign.add(key)
+    else:
+        ledger.restored.add(digest_in(done.new))
+        _brought_back(ledger, done)
+        ledger.withdrawn.pop(digest_in(done.new), None)
+
+
+def _brought_back(ledger: Ledger, done: Done) -> None:
+    """A Secret from a backup, where a client has its own: it may become the credential, and what followed it ends."""
+    for (namespace, _), client in ledger.server.all("oauthclients").items():
+        if (namespace, secret_name(client)) == done.at:
+            held = ledger.held.pop(client["metadata"]["uid"], None)
+            if held:
+                ledger.replaced.setdefault(held.digest, ledger.now)
+
+
+def _client_record(ledger: Ledger, done: Done) -> None:
+    at = client_of(done)
+    old, new = record_of(done.old), record_of(done.new)
+    before = {c["sha256"] for c in old.get("credentials", ())}
+    after = {c["sha256"] for c in new.get("credentials", ())}
+    ledger.stale[done.at[1]] = ledger.now
+    if ledger.is_operator(done.actor):
+        for digest in after - before:
+            ledger.minted_for.setdefault(digest, new.get("uid", ""))
+            for other in before:
+                ledger.successors[other] += 1
+        for digest in before - after:
+            ledger.withdrawn[digest] = ledger.now
+        client = ledger.client(at)
+        held = ledger.held.get(client["metadata"]["uid"]) if client else None
+        if held is None or held.digest in ledger.accepted(at):
+            ledger.tampered.discard(at)
+        return
+    ledger.tampered.add(at)
+    ledger.spoiled |= before | {d for d, uid in ledger.minted_for.items() if uid in (old.get("uid"), new.get("uid"))}
+    ledger.restored |= after
+    for digest in after:
+        ledger.withdrawn.pop(digest, None)
+
+
+def _key_record(ledger: Ledger, done: Done) -> None:
+    old, new = record_of(done.old), record_of(done.new)
+    kid = str((new or old).get("kid", ""))
+    if new.get("atOnce"):
+        ledger.emergency.add(kid)
+    if new.get("revokedTime"):
+        ledger.revoked.setdefault(kid, ledger.now)
+    if not ledger.is_operator(done.actor):
+        ledger.lost.add(kid)
+
+
+def _published(ledger: Ledger, done: Done) -> None:
+    if done.at[0] != NAMESPACE or not done.at[1].startswith("scopewright-jwks"):
+        return
+    before, after = ledger.kids(done.old), ledger.kids(done.new)
+    for kid in after:
+        ledger.published.setdefault(kid, ledger.now)
+    if ledger.is_operator(done.actor):
+        for kid in before - after:
+            ledger.published.pop(kid, None)
+    else:
+        ledger.lost |= before - after
+
+
+def note_token(ledger: Ledger, token: Issued) -> None:
+    ledger.max_exp[token.kid] = max(ledger.max_exp[token.kid], token.claims["exp"])
+    ledger.signed_first.setdefault(token.kid, token.at)

@@ -1,0 +1,193 @@
+"""Deliberate defects of the real code, at least one for each invariant: the simulation must catch every one of them."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+from unittest.mock import patch
+
+from scopewright.controller.reconcile import Reconciler
+from scopewright.core import clients, signing
+from scopewright.core.credentials import Standing
+from scopewright.core.objects import Desired
+from scopewright.core.plan import Plan
+from scopewright.issuer import keyring, registry, sign, token
+from scopewright.issuer.fresh import FreshReads
+from scopewright.issuer.request import parse
+from scopewright.stores import kube_objects, kubernetes
+from scopewright.stores.kubernetes import KubernetesStore
+
+log = logging.getLogger("scopewright.defect")
+
+
+@dataclass(frozen=True)
+class Defect:
+    """`invariant` is the one that it breaks; others may notice it first and are listed in `also`."""
+
+    name: str
+    invariant: int
+    target: Any
+    attribute: str
+    make: Callable[[Any], Any]
+    """From the real thing, the broken one."""
+    also: tuple[int, ...] = ()
+    quick: bool = True
+    """Whether it is tried in every `make test`."""
+
+
+def _secret_first(real: Any) -> Any:
+    def issue(*args: Any) -> Plan:
+        plan: Plan = real(*args)
+        return replace(plan, writes=tuple(reversed(plan.writes)))
+
+    return issue
+
+
+def _no_overlap(real: Any) -> Any:
+    def overlapping(credentials: Any, current: Any, before: Any, *rest: Any) -> Any:
+        found = real(credentials, current, before, *rest)
+        return tuple(c for c in found if c == current or c.expiration_time is None)
+
+    return overlapping
+
+
+def _signs_at_publication(real: Any) -> Any:
+    def published(record: Any, timing: Any, now: Any) -> Any:
+        return real(record, replace(timing, lead=timedelta(0)), now)
+
+    return published
+
+
+def _goes_at_once(real: Any) -> Any:
+    def published(record: Any, timing: Any, now: Any) -> Any:
+        found = real(record, timing, now)
+        return found if found.at_once else replace(found, verification_end_time=found.signing_start_time + timing.every)
+
+    return published
+
+
+def _grants_ignored(real: Any) -> Any:
+    def resolve(asked: Any, namespace: Any, client_id: Any, server: Any, now: Any) -> Any:
+        return real(asked, server.namespace if server else namespace, client_id, server, now)
+
+    return resolve
+
+
+def _always_writes(real: Any) -> Any:
+    return lambda desired: False if desired.ref.name.startswith("client.") and desired.replaces else real(desired)
+
+
+def _revoked_comes_back(real: Any) -> Any:
+    def adoptable(view: Any) -> Any:
+        client = view.client
+        rotation = client.spec.rotation.model_copy(update={"revoked_before": None})
+        spec = client.spec.model_copy(update={"rotation": rotation})
+        return real(replace(view, client=client.model_copy(update={"spec": spec})))
+
+    return adoptable
+
+
+def _no_version(real: Any) -> Any:
+    def compose(desired: Any, live: Any) -> Any:
+        body = real(desired, live)
+        body["metadata"].pop("resourceVersion", None)
+        return body
+
+    return compose
+
+
+def _anything_is_ours(real: Any) -> Any:
+    def standing(*args: Any) -> Any:
+        found = real(*args)
+        return Standing.EDITED if found is Standing.FOREIGN else found
+
+    return standing
+
+
+def _unproven(real: Any) -> Any:
+    async def absence(*_: Any) -> str:
+        return "gone"
+
+    return absence
+
+
+def _reads_for_each(real: Any) -> Any:
+    async def answer(self: Any, http: Any) -> Any:
+        with suppress(Exception):
+            await self._fresh._read(parse(http).presented.client_id)
+        return await real(self, http)
+
+    return answer
+
+
+def _never_fresh(real: Any) -> Any:
+    async def refresh(*_: Any) -> None:
+        return None
+
+    return refresh
+
+
+def _says_the_secret(real: Any) -> Any:
+    async def write(self: Reconciler, key: Any, desired: Any) -> None:
+        if isinstance(desired, Desired):
+            log.info("writing %s: %s", desired.ref, desired.entries)
+        await real(self, key, desired)
+
+    return write
+
+
+def _finalizer(real: Any) -> Any:
+    def compose(desired: Any, live: Any) -> Any:
+        body = real(desired, live)
+        body["metadata"]["finalizers"] = ["scopewright.dev/tidy"]
+        return body
+
+    return compose
+
+
+def _blocks_owner(real: Any) -> Any:
+    return lambda owner, *, controls: {**real(owner, controls=controls), "blockOwnerDeletion": True}
+
+
+def _name_is_identity(real: Any) -> Any:
+    return lambda view: view.record
+
+
+def _signs_when_young(real: Any) -> Any:
+    def choose(jwks: Any, signing_key: Any, now: Any, tail: Any) -> Any:
+        return real(jwks, signing_key, now + 20 * 3600, tail)
+
+    return choose
+
+
+def _no_end(real: Any) -> Any:
+    return lambda grant, key, issuer, issued: issued + min(grant.server.record.lifetime, issuer.max_token_lifetime)
+
+
+DEFECTS: tuple[Defect, ...] = (
+    Defect("the Secret is written before the record", 1, clients, "_issue", _secret_first),
+    Defect("the old hash goes at once", 1, clients, "overlapping", _no_overlap, also=(8,)),
+    Defect("a key signs as soon as it is published", 2, signing, "published", _signs_at_publication),
+    Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "published", _goes_at_once),
+    Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
+    Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
+    Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
+    Defect("a record is written again though it is in place", 4, clients, "in_place", _always_writes),
+    Defect("what was revoked is adopted again", 5, clients, "_adoptable", _revoked_comes_back, quick=False),
+    Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
+    Defect("a foreign Secret counts as ours", 6, clients, "standing", _anything_is_ours),
+    Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
+    Defect("every token reads its record", 7, token.TokenEndpoint, "answer", _reads_for_each),
+    Defect("no fresh read before a refusal", 8, FreshReads, "refresh", _never_fresh, also=(1,)),
+    Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
+    Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
+    Defect("an owner that waits", 10, kube_objects, "_owner_reference", _blocks_owner),
+    Defect("a name instead of a UID", 11, clients, "own_record", _name_is_identity),
+)
+
+
+def applied(defect: Defect) -> Any:
+    """A context in which the real code has this defect."""
+    return patch.object(defect.target, defect.attribute, defect.make(getattr(defect.target, defect.attribute)))

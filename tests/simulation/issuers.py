@@ -1,0 +1,94 @@
+"""An issuer as a simulated process: the real `Issuer` over the real `KubernetesStore`, its snapshot in memory."""
+
+import asyncio
+from pathlib import Path
+from typing import Any, cast
+
+from scopewright.issuer import snapshot
+from scopewright.issuer.messages import Answer, HttpRequest
+from scopewright.issuer.service import Issuer
+from scopewright.stores.kube_api import Api
+from scopewright.stores.kubernetes import KubernetesStore
+from tests.simulation.loop import RUNNING
+from tests.simulation.network import Network
+from tests.simulation.process import Process
+from tests.simulation.server import Server
+
+
+class Disk:
+    """What is left of an issuer when its process is dead: the snapshot, where there is one."""
+
+    def __init__(self) -> None:
+        self.content: bytes | None = None
+
+    def read_bytes(self) -> bytes:
+        if self.content is None:
+            raise FileNotFoundError
+        return self.content
+
+
+class MemorySnapshots(snapshot.Snapshots):
+    """Writes to a Disk, and nothing once the process is dead."""
+
+    def __init__(self, path: Path, **_: Any) -> None:
+        super().__init__(path)
+        self._process = cast("IssuerProcess", RUNNING.get())
+        self._incarnation = self._process.incarnation
+
+    def _write(self, content: bytes) -> None:
+        if self._process.alive and self._process.incarnation == self._incarnation:
+            cast("Disk", self._path).content = content
+
+
+class SnapshotAsyncio:
+    """In place of the module `asyncio` in `issuer.snapshot`: no threads."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(asyncio, name)
+
+    @staticmethod
+    async def to_thread(function: Any, *args: Any) -> Any:
+        return function(*args)
+
+
+class IssuerProcess(Process):
+    def __init__(self, server: Server, namespace: str, sink: Any, *args: Any) -> None:
+        super().__init__(*args)
+        self.server, self.namespace, self.sink = server, namespace, sink
+        self.disk = Disk()
+        self.issuer: Issuer | None = None
+        self.network: Network | None = None
+        self.down_since: float | None = None
+        self.behind_since: float | None = None
+        """When it lost the store, or started without: until it has caught up its knowledge may be that old."""
+
+    async def main(self) -> None:
+        self.network = Network(self.server, self)
+        self.issuer = Issuer(
+            KubernetesStore(cast("Api", self.network)),
+            namespace=self.namespace,
+            snapshot=cast("Path", self.disk),
+            clock=self.time,
+            monotonic=self.monotonic,
+            random=self.chance.randbytes,
+            sink=self.sink,
+        )
+        async with self.issuer.running():
+            await self.loop.create_future()
+
+    def cut_off(self) -> None:
+        self.link.down = True
+        self.behind_since = self.behind_since if self.behind_since is not None else self.loop.now
+        if self.network:
+            self.network.disconnect()
+
+    def heal(self) -> None:
+        self.link.__init__()  # type: ignore[misc]
+        if self.network:
+            self.network.heal()
+
+    async def answer(self, http: HttpRequest) -> Answer | None:
+        """None where nobody listens."""
+        if not self.alive or self.paused or self.issuer is None:
+            return None
+        return cast("Answer", await self.spawn(self.issuer.answer(http)))

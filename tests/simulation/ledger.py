@@ -1,0 +1,208 @@
+"""What an all-seeing auditor writes down: every write, every token, who made which secret. Invariants ask it."""
+
+import hashlib
+import json
+from base64 import b64decode
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from tests.simulation.process import START
+from tests.simulation.server import At, Done, Raw, Server
+
+NAMESPACE = "scopewright-system"
+CREDENTIALS = "servicebinding.io/oauth2"
+CLIENT_RECORD = "scopewright.dev/client-record"
+KEY_RECORD = "scopewright.dev/signing-key-record"
+SKEW = 61.0
+"""Seconds that two clocks may differ."""
+
+
+@dataclass
+class Issued:
+    """A token, and what the auditor knew about how it came to be."""
+
+    issuer: str
+    client: At
+    digest: str
+    claims: Mapping[str, Any]
+    kid: str
+    at: float
+    known: bool
+    """The issuer had the credential in memory."""
+    reads: int
+    """Reads of the store for this token."""
+    behind: float
+    """For how long the issuer's knowledge may be out of date, in seconds."""
+
+
+@dataclass
+class Refused:
+    issuer: str
+    client: At
+    digest: str
+    status: int
+    error: str
+    at: float
+    known: bool
+    reads: int
+
+
+@dataclass
+class Verified:
+    """A verifier looked at a token that has not expired: did it know the key? `fetched` is when it got its JWKS."""
+
+    token: Issued
+    knows: bool
+    fetched: float
+    source_behind: float
+    """For how long the replica that it came from had been without the store."""
+    why: str = "unknown key"
+
+
+@dataclass
+class Logged:
+    text: str
+
+
+Fact = Done | Issued | Refused | Verified | Logged
+
+
+@lru_cache(maxsize=4096)
+def parsed(data: str) -> Any:
+    return json.loads(b64decode(data))
+
+
+def record_of(raw: Raw | None) -> dict[str, Any]:
+    """The JSON in a record Secret; empty for what is none."""
+    try:
+        found = parsed((raw or {})["data"]["record.json"])
+    except (KeyError, ValueError, TypeError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+@lru_cache(maxsize=4096)
+def seconds(text: str) -> float:
+    """An instant of a record or manifest as seconds since the simulation began."""
+    return (datetime.fromisoformat(text) - START).total_seconds()
+
+
+def digest_in(raw: Raw | None) -> str:
+    """The SHA-256 of the credential that a credential Secret holds."""
+    data = (raw or {}).get("data") or {}
+    value = data.get("client_secret")
+    return hashlib.sha256(b64decode(value)).hexdigest() if value else ""
+
+
+def owners(raw: Raw) -> list[str]:
+    return [o["uid"] for o in raw["metadata"].get("ownerReferences") or ()]
+
+
+def secret_name(client: Raw) -> str:
+    return str((client["spec"].get("credentials") or {}).get("secretName") or f"{client['metadata']['name']}-oauth")
+
+
+@dataclass
+class Held:
+    """A credential Secret as an operator wrote it."""
+
+    at: At
+    digest: str
+    issued: float
+
+
+@dataclass
+class Ledger:
+    server: Server
+    publish_ahead: float
+    max_cache: float
+    operators: frozenset[str] = frozenset({"operator-a", "operator-b"})
+    marker: str = "sEcReT"
+    held: dict[str, Held] = field(default_factory=dict)
+    """By UID: the Secret that an operator wrote last for it, while nobody else touched it."""
+    replaced: dict[str, float] = field(default_factory=dict)
+    """By digest: when the Secret ceased to hold it."""
+    successors: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    """By digest: how many credentials were made after it."""
+    minted_for: dict[str, str] = field(default_factory=dict)
+    """The UID in whose record a digest first stood."""
+    spoiled: set[str] = field(default_factory=set)
+    """Digests with whose acceptance a user interfered."""
+    withdrawn: dict[str, float] = field(default_factory=dict)
+    restored: set[str] = field(default_factory=set)
+    """Digests that a user brought back from a backup."""
+    tampered: set[At] = field(default_factory=set)
+    """Clients whose record a user changed or deleted, until an operator has put it right."""
+    foreign: set[tuple[str, At]] = field(default_factory=set)
+    published: dict[str, float] = field(default_factory=dict)
+    """By kid: since when the JWKS has held it without a gap."""
+    emergency: set[str] = field(default_factory=set)
+    """Keys that were made to sign at once."""
+    revoked: dict[str, float] = field(default_factory=dict)
+    """By kid: since when."""
+    lost: set[str] = field(default_factory=set)
+    """Keys whose record or private part a user deleted or edited, or whose publication."""
+    max_exp: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    signed_first: dict[str, float] = field(default_factory=dict)
+    meddled: float = -1.0
+    """When a user last wrote or deleted a record."""
+    stuck: set[str] = field(default_factory=set)
+    """Audiences whose record stays for ever, by the known fault in README.md."""
+    synced: float = 0.0
+    """When last everything was known to everybody."""
+    crd_lost: set[str] = field(default_factory=set)
+    """UIDs of objects that went with their CRD, not by their owner's will."""
+    allowed: dict[tuple[str, str, str], tuple[float, float]] = field(default_factory=dict)
+    """By client UID, audience key and scope: until when the grant lasts, and when it was last seen to be there."""
+    stale: dict[str, float] = field(default_factory=dict)
+    """Since when a record has been as it is: by its name."""
+
+    @property
+    def now(self) -> float:
+        return self.server.loop.now
+
+    def is_operator(self, actor: str) -> bool:
+        return actor in self.operators
+
+    def unprovable(self, plural: str, at: At) -> bool:
+        """Known fault: what was recorded before its CRD was applied again is never proven to be gone. See README.md."""
+        kind, prefix = ("secrets", "client") if plural == "oauthclients" else ("configmaps", "resourceserver")
+        record = self.server.get(kind, NAMESPACE, f"{prefix}.{at[0]}.{at[1]}")
+        crd = self.server.get("customresourcedefinitions", "", f"{plural}.scopewright.dev")
+        made = [raw["metadata"]["creationTimestamp"] for raw in (record, crd) if raw]
+        return len(made) == 2 and made[0] < made[1]
+
+    def client(self, at: At) -> Raw | None:
+        return self.server.get("oauthclients", *at)
+
+    def by_uid(self, uid: str) -> Raw | None:
+        return next((c for c in self.server.all("oauthclients").values() if c["metadata"]["uid"] == uid), None)
+
+    def client_record(self, at: At) -> dict[str, Any]:
+        return record_of(self.server.get("secrets", NAMESPACE, f"client.{at[0]}.{at[1]}"))
+
+    def accepted(self, at: At, now: float | None = None) -> set[str]:
+        now = self.now if now is None else now
+        return {
+            c["sha256"]
+            for c in self.client_record(at).get("credentials", ())
+            if "expirationTime" not in c or seconds(c["expirationTime"]) > now
+        }
+
+    def revoked_before(self, client: Raw) -> float | None:
+        text = (client["spec"].get("rotation") or {}).get("revokedBefore")
+        return seconds(text) if text and seconds(text) <= self.now + SKEW else None
+
+    def key_records(self) -> list[tuple[dict[str, Any], Raw]]:
+        found = ((record_of(raw), raw) for raw in self.server.all("secrets").values() if raw.get("type") == KEY_RECORD)
+        return [(record, raw) for record, raw in found if record]
+
+    def kids(self, raw: Raw | None) -> set[str]:
+        try:
+            return {k["kid"] for k in json.loads((raw or {})["data"]["jwks.json"])["keys"]}
+        except (KeyError, ValueError, TypeError):
+            return set()

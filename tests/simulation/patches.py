@@ -1,0 +1,93 @@
+"""What of the real code is exchanged for the simulation: time, randomness, threads, kopf and the HTTP server."""
+
+import asyncio
+import gc
+import logging
+from types import SimpleNamespace
+from typing import Any, Final
+
+from scopewright.controller import installing, lease, operator, queue, resync
+from scopewright.controller.lease import Lease
+from scopewright.controller.resync import WatchMonitor
+from scopewright.issuer import service, snapshot
+from scopewright.stores import kube_follow
+from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
+from tests.simulation.loop import RUNNING
+from tests.simulation.network import Network
+from tests.simulation.quiet import LeaseAsyncio
+
+SLOWEST: Final = 300.0
+"""Seconds: the longest pauses between attempts, scaled as the resync is, so that hours of an outage cost little."""
+
+
+def running() -> Any:
+    """The process whose code runs."""
+    return RUNNING.get()
+
+
+class _Random:
+    """The module `random`, of the process whose code runs."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(running().chance, name)
+
+
+async def _serve(*_: Any) -> None:
+    await running().loop.create_future()
+
+
+async def _watch(network: Network, deliver: Any) -> None:
+    await running().watch(network, deliver)
+
+
+async def _preflight(*_: Any) -> None:
+    return None
+
+
+def _lease(api: Any, namespace: str, name: str, identity: str) -> Lease:
+    return Lease(api, namespace, name, identity, monotonic=running().monotonic)
+
+
+def _monitor() -> WatchMonitor:
+    return WatchMonitor(monotonic=running().monotonic)
+
+
+def running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
+    """As `run_forever` would: the loop is turned by hand, so that a story can end in the middle."""
+    asyncio._set_running_loop(loop)
+
+
+def install() -> None:
+    """For as long as the interpreter runs: it is started for the simulation alone."""
+    exchanged: dict[Any, dict[str, Any]] = {
+        operator: {
+            "serve": _serve,
+            "watch": _watch,
+            "preflight": _preflight,
+            "now": lambda: running().clock(),
+            "mint": lambda: running().mint(),
+            "make_key": lambda algorithm: running().make_key(algorithm),
+            "Lease": _lease,
+            "WatchMonitor": _monitor,
+            "RETRY": 720.0,
+            "secrets": SimpleNamespace(token_hex=lambda _: running().name),
+        },
+        installing: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
+        lease: {"asyncio": LeaseAsyncio()},
+        kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
+        queue: {"LONGEST_PAUSE": 2 * SLOWEST},
+        snapshot: {"asyncio": SnapshotAsyncio()},
+        service: {"Snapshots": MemorySnapshots},
+        resync: {"MIN_ORPHANS": 3},
+    }
+    for module, names in exchanged.items():
+        for name, value in names.items():
+            setattr(module, name, value)
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)  # most of what a seed makes is gone by itself
+    logging._srcfile = None  # nobody asks from which line a record comes
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging.getLogger("scopewright").propagate = False
+    logging.getLogger("scopewright").setLevel(logging.INFO)
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)

@@ -1,0 +1,86 @@
+"""What people do in an emergency, and cause one by: backups, restores, CRDs deleted; and which act comes next."""
+
+from typing import Any
+
+from scopewright.api import GROUP
+from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, owners
+from tests.simulation.server import CRDS, KIND_OF, USER, At, Raw, Where
+from tests.simulation.users import Users
+from tests.simulation.world import World
+
+
+class People(Users):
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self.backup: dict[str, dict[At, Raw]] = {}
+
+    def back_up(self) -> str:
+        self.backup = {p: dict(self.server.all(p)) for p in ("secrets", "configmaps", "oauthclients")}
+        return "takes a backup"
+
+    def restore(self) -> str:
+        """Some of what the backup holds, as `velero restore` would: new UIDs where an object is not there any more."""
+        if not self.backup:
+            return self.back_up()
+        what = self.chance.choice(("credentials", "records", "keys", "jwks", "clients", "all"))
+        count = 0
+        for plural, objects in self.backup.items():
+            for at, raw in sorted(objects.items()):
+                if (
+                    self._meant(what, plural, raw)
+                    and self.server.get("namespaces", "", at[0])
+                    and self.chance.random() < 0.7
+                ):
+                    self._bring_back(plural, at, raw)
+                    count += 1
+        return f"restores {what} ({count} objects)"
+
+    def _meant(self, what: str, plural: str, raw: Raw) -> bool:
+        kinds: dict[str, bool] = {
+            "credentials": raw.get("type") == CREDENTIALS,
+            "records": raw.get("type") == CLIENT_RECORD or raw["metadata"]["name"].startswith("resourceserver."),
+            "keys": raw.get("type") == KEY_RECORD,
+            "jwks": raw["metadata"]["name"].startswith("scopewright-jwks"),
+            "clients": plural == "oauthclients",
+        }
+        return what == "all" or kinds[what]
+
+    def _bring_back(self, plural: str, at: At, raw: Raw) -> None:
+        if plural == "oauthclients":
+            self.apply(plural, at, raw["spec"])
+            return
+        meta = {k: v for k, v in raw["metadata"].items() if k in ("labels", "annotations", "ownerReferences")}
+        if not all(self.world.ledger.by_uid(uid) for uid in owners(raw)):
+            meta.pop("ownerReferences", None)
+        self.server.put(plural, *at, {**raw, "metadata": meta})
+
+    def lose_crd(self) -> str:
+        """A CRD is deleted, and its objects with it; later it is applied again, and so are the manifests."""
+        plural = self.chance.choice(("oauthclients", "resourceservers", "scopegrants"))
+        if not self.server.get(CRDS, "", f"{plural}.{GROUP}"):
+            return "does nothing"
+        if plural != "scopegrants":  # consent that nobody declares any more is none
+            self.world.allowed.ghosts.setdefault(plural, {}).update(self.server.all(plural))
+        for at, raw in list(self.server.all(plural).items()):
+            self.world.ledger.crd_lost.add(raw["metadata"]["uid"])
+            self.server.remove(USER, Where(plural, *at, ""))
+        self.server.remove(USER, Where(CRDS, "", f"{plural}.{GROUP}", ""))
+        self.server.loop.call_later(self.chance.choice((2.0, 200.0, 30000.0)), self._apply_crd, plural)
+        return f"deletes the CRD of {KIND_OF[plural]}"
+
+    def _apply_crd(self, plural: str) -> None:
+        self.server.put(CRDS, "", f"{plural}.{GROUP}", {"metadata": {}})
+        for (kind, at), spec in sorted(self.manifests.items(), key=str):
+            if kind == plural and self.server.get(plural, *at) is None:
+                self.apply(plural, at, spec)
+
+    def act(self) -> str:
+        """One thing, the usual more often than the rare."""
+        acts: list[tuple[Any, int]] = [
+            (self.client, 4), (self.tune, 10), (self.regrant, 5), (self.serve, 2), (self.relabel, 2), (self.delete, 3),
+            (self.delete_namespace, 1), (self.rekey, 2), (self.spoil_secret, 4), (self.plant, 1),
+            (self.spoil_record, 3),
+            (self.scribble_status, 1), (self.back_up, 2), (self.restore, 2), (self.lose_crd, 1),
+        ]  # fmt: skip
+        act = self.chance.choices([a for a, _ in acts], [w for _, w in acts])[0]
+        return str(act())
