@@ -62,11 +62,11 @@ def test_credentials_rotate_under_load_and_nobody_is_refused(
     quick.have(*payroll.manifests)
     held = [quick.credentials(payroll.client)]
     with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]]):
-        for turn in range(5):
+        for turn in range(3):  # four overlap at the most: a further one would wait for the first to end
             annotate(quick, payroll.client, f"turn {turn}")
             held.append(quick.new_credentials(payroll.client, *(secret for _, secret in held)))
     reasons = [entry["reason"] for entry in quick.status(payroll.client)["history"]]
-    assert reasons.count("CredentialRotated") == 5
+    assert reasons.count("CredentialRotated") == 3
 
 
 def test_keys_rotate_under_load_and_no_valid_token_is_refused(
