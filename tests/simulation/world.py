@@ -88,7 +88,7 @@ class World:
         self.pods = Pods(self.server, self.ledger, self.issuers, Random(f"pods {seed}"), self.see)
         self.server.on_done = self._done
         self.server.before_removal = self.allowed.before_removal
-        _Log.world = self
+        HANDLER.world = self
 
     def soon(self) -> None:
         """Somebody wants a token at an awkward moment."""
