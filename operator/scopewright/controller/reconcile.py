@@ -121,7 +121,9 @@ class Reconciler:
         existing = owned.objects.get(at)
         if existing is None or record is None or key not in departed:
             return NOTHING
-        match await self._store.absence(key, record.uid, existing.creation_time or self._sources.clock()):
+        match await self._store.absence(
+            key, record.uid, record.owner_creation_time or existing.creation_time or self._sources.clock()
+        ):
             case "present":
                 departed.discard(key)
                 return NOTHING

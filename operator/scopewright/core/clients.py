@@ -210,6 +210,7 @@ def _record(
         uid=view.client.uid,
         method=spec.authentication.method,
         grant_types=tuple(spec.grant_types),
+        owner_creation_time=view.client.metadata.creation_timestamp,
         disabled=spec.disabled or spec.authentication.method not in SERVED_METHODS,
         credentials=credentials,
         access=asked_by(view.client),

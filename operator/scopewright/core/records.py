@@ -103,6 +103,8 @@ class ClientRecord:
     secret_name: str = ""
     heals: tuple[Instant, ...] = ()
     """When the credentials were made that healed a Secret within the last hour."""
+    owner_creation_time: Instant | None = None
+    """When the object was created that the record is for: a CRD younger than that proves nothing about its absence."""
     version: Literal[1] = 1
 
     @property
@@ -142,6 +144,8 @@ class ResourceServerRecord:
     signing_key: str = "default"
     scopes_list_claim: bool = False
     grants: tuple[Granted, ...] = ()
+    owner_creation_time: Instant | None = None
+    """As in ClientRecord."""
     version: Literal[1] = 1
 
     @property

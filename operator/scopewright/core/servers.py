@@ -134,6 +134,7 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         namespace=view.server.namespace,
         name=view.server.name,
         uid=view.server.uid,
+        owner_creation_time=view.server.metadata.creation_timestamp,
         audience=audience,
         scopes=declared,
         served_by=tuple(f"{view.server.namespace}.{client}" for client in spec.served_by),
