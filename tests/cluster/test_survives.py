@@ -320,6 +320,9 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     assert eventually(lambda: installation.error(*again) == "", seconds=30)
     assert installation.error(*credentials) == "invalid_client", "a name is not an identity"
     assert installation.jwks() == kids
+    # The CRD is younger than the record, and the deletion is meant all the same.
+    installation.delete(payroll.client)
+    assert eventually(lambda: installation.error(*again) == "invalid_client", seconds=10)
 
 
 def namespaces(installation: Installation) -> MakeNamespace:
