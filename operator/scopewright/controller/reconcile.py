@@ -153,7 +153,8 @@ class Reconciler:
     async def _write(self, key: Ref, write: Write) -> None:
         if isinstance(write, Deletion):
             await self._store.delete(write)
-            self._tell(key, self._world.drop_owned(write.existing.ref))
+            gone = write.existing
+            self._tell(key, self._world.drop_owned(gone.ref, gone.resource_version))
             return
         existing = await self._store.write(write)
         entries = {name: value for name, value in write.entries.items() if isinstance(value, bytes)}

@@ -6,7 +6,7 @@ than the one known changes nothing.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
@@ -16,6 +16,9 @@ from scopewright.core.grants import Labels
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
+
+GONE_REMEMBERED: Final = 10_000
+"""Deletions of what is ours that are remembered: far more than can happen while one answer is on its way."""
 
 Keys = set[Ref]
 Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey
@@ -52,6 +55,8 @@ class World:
         self._clients_by_uid: dict[str, Ref] = {}
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
+        self._owned_gone: dict[Ref, str] = {}
+        """The same for what is ours: the answer to a write may come after the news that somebody has deleted it."""
         self._namespace_versions: dict[str, str] = {}
 
     # Declared objects
@@ -116,15 +121,24 @@ class World:
     # What is ours
 
     def put_owned(self, existing: Existing, entries: Entries) -> Keys:
-        known = self.owned.objects.get(existing.ref)
+        """One of ours is there, as read, watched or written; unless a later version or its end is known."""
+        known, gone = self.owned.objects.get(existing.ref), self._owned_gone.get(existing.ref)
         if known and not newer(existing.resource_version, known.resource_version):
+            return set()
+        if gone and newer(gone, existing.resource_version):
             return set()
         before = self._interested(existing.ref)
         self.owned.put(existing, entries)
         return before | self._interested(existing.ref)
 
     def drop_owned(self, ref: Ref, version: str | None = None) -> Keys:
+        """One of ours is gone since this version; unless a later one is known."""
         known = self.owned.objects.get(ref)
+        if version and newer(version, self._owned_gone.get(ref)):
+            self._owned_gone.pop(ref, None)
+            self._owned_gone[ref] = version
+            if len(self._owned_gone) > GONE_REMEMBERED:
+                del self._owned_gone[next(iter(self._owned_gone))]
         if known is None or (version and newer(known.resource_version, version)):
             return set()
         keys = self._interested(ref)

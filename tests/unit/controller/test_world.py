@@ -7,6 +7,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from scopewright.api import OAuthClient
+from scopewright.controller import world as world_module
 from scopewright.controller.caches import Caches
 from scopewright.controller.owned import Owned, client_of, server_of
 from scopewright.controller.resync import WatchMonitor
@@ -152,6 +153,28 @@ def test_of_secrets_too_nothing_old_counts() -> None:
     assert found.put_owned(secret("9"), {}) == set()
     assert found.drop_owned(SECRET, "9") == set()
     assert found.drop_owned(SECRET, "11") == {WORKER}
+
+
+def test_an_answer_that_comes_after_the_news_of_a_deletion_brings_nothing_back() -> None:
+    found = world(client())
+    found.put_owned(secret("10"), {})
+    assert found.drop_owned(SECRET, "12") == {WORKER}
+    assert found.put_owned(secret("11"), {}) == set(), "the answer to the write before the deletion"
+    assert found.drop_owned(SECRET, "10") == set(), "older news of its end"
+    assert found.put_owned(secret("11"), {}) == set()
+    assert found.put_owned(secret("12"), {}) == {WORKER}, (
+        "stripped of its label it goes from the watch, and can be read"
+    )
+    assert found.put_owned(secret("13"), {}) == {WORKER}
+
+
+def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(world_module, "GONE_REMEMBERED", 2)
+    found = world(client())
+    found.drop_owned(SECRET, "12")
+    for name in ("a", "b"):
+        found.drop_owned(Ref("Secret", "leave", name), "13")
+    assert found.put_owned(secret("11"), {}) == {WORKER}
 
 
 def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
