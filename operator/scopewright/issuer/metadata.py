@@ -16,7 +16,7 @@ import orjson
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.keyring import Jwks
 from scopewright.issuer.messages import JSON, Answer, HttpRequest, json_answer
-from scopewright.issuer.request import GRANT_TYPES
+from scopewright.issuer.token import GRANT_TYPES
 
 AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post")
 OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"

@@ -1,4 +1,4 @@
-"""First step: an HTTP request becomes a TokenRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2, §4.4)."""
+"""First step: an HTTP request becomes a ClientRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2)."""
 
 import base64
 import binascii
@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
-from scopewright.issuer.errors import OAuthError, invalid_client, invalid_request
+from scopewright.issuer.errors import invalid_client, invalid_request
 from scopewright.issuer.messages import HttpRequest
 
 BODY_LIMIT: Final = 16 * 1024
 AUTHORIZATION_LIMIT: Final = 4 * 1024
-CLIENT_CREDENTIALS: Final = "client_credentials"
-GRANT_TYPES: Final = (CLIENT_CREDENTIALS,)
 
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAY_REPEAT: Final = frozenset(("resource", "audience"))
@@ -36,14 +34,14 @@ class Presented:
 
 
 @dataclass(slots=True)
-class TokenRequest:
-    grant_type: str
+class ClientRequest:
+    """A form, and who says to have sent it."""
+
+    form: Form
     presented: Presented
-    scopes: tuple[str, ...]
-    resources: tuple[str, ...]
 
 
-def parse(http: HttpRequest) -> TokenRequest:
+def parse(http: HttpRequest) -> ClientRequest:
     """The request, or OAuthError."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
@@ -55,13 +53,7 @@ def parse(http: HttpRequest) -> TokenRequest:
     if http.query:
         _refuse_credentials_in(http.query)
     form = parse_form(http.body)
-    presented = _presented(form, authorization)
-    return TokenRequest(
-        grant_type=_grant_type(form),
-        presented=presented,
-        scopes=_scopes(form),
-        resources=tuple(dict.fromkeys(form.get("resource", ()))),
-    )
+    return ClientRequest(form, _presented(form, authorization))
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None]:
@@ -114,22 +106,14 @@ def _refuse_credentials_in(query: bytes) -> None:
         )
 
 
-def _one(form: Form, name: str) -> str:
+def one(form: Form, name: str) -> str:
+    """The value of a parameter that may not repeat; empty where it is absent."""
     values = form.get(name)
     return values[0] if values else ""
 
 
-def _grant_type(form: Form) -> str:
-    grant_type = _one(form, "grant_type")
-    if not grant_type:
-        raise invalid_request("grant_type is missing", reason="grant_type_missing")
-    if grant_type not in GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
-    return grant_type
-
-
 def _presented(form: Form, authorization: bytes | None) -> Presented:
-    client_id, secret = _one(form, "client_id"), _one(form, "client_secret")
+    client_id, secret = one(form, "client_id"), one(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
         raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
@@ -162,8 +146,3 @@ def _basic(authorization: bytes) -> Presented:
     if not colon or presented is None:
         raise invalid_client("the Basic credentials are malformed", reason="malformed_basic", challenge=True)
     return presented
-
-
-def _scopes(form: Form) -> tuple[str, ...]:
-    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
-    return tuple(dict.fromkeys(s for s in _one(form, "scope").split(" ") if s))

@@ -5,12 +5,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer import audit, metadata, usage
+from scopewright.issuer.endpoint import FLOOR, Endpoint
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.follow import Follower
 from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
@@ -19,7 +20,7 @@ from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
-from scopewright.issuer.token import FLOOR, TokenEndpoint
+from scopewright.issuer.token import Tokens
 from scopewright.stores import Reader, Store
 
 log: Final = logging.getLogger(__name__)
@@ -64,16 +65,11 @@ class Issuer:
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
-        self.tokens = TokenEndpoint(
-            self.registry,
-            fresh,
-            self.metrics,
-            clock=clock,
-            monotonic=monotonic,
-            random=random,
-            sink=sink,
-            floor=floor,
-            note_use=self._usage.note if self._usage else lambda digest, now: None,
+        tokens = Tokens(
+            self.registry, random=random, note_use=self._usage.note if self._usage else lambda digest, now: None
+        )
+        self.tokens = Endpoint(
+            tokens, self.registry, fresh, self.metrics, clock=clock, monotonic=monotonic, sink=sink, floor=floor
         )
         self._from_snapshot = False
         self._ready = asyncio.Event()
@@ -141,13 +137,18 @@ class Issuer:
             self._ready.set()
 
     async def answer(self, http: HttpRequest) -> Answer:
+        decided = self.decide(http)
+        return decided if isinstance(decided, Answer) else await decided
+
+    def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
+        """The answer, where memory is enough; or what has to be waited for."""
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
             if not self._ready.is_set() and http.path in (paths.token, paths.jwks):
                 return _starting()
             if http.path == paths.token:
-                return await self.tokens.answer(http)
+                return self.tokens.decide(http)
             document = self._document(http, record, paths)
             if document is not None:
                 return document
