@@ -21,6 +21,7 @@ from scopewright.issuer.messages import Answer, HttpRequest
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.request import ClientRequest, Presented, parse
+from scopewright.issuer.throttle import FailureThrottle
 
 log: Final = logging.getLogger(__name__)
 
@@ -77,6 +78,7 @@ class Endpoint(Generic[P]):
         registry: Registry,
         authenticator: Authenticator,
         fresh: FreshReads,
+        throttle: FailureThrottle,
         metrics: Metrics,
         *,
         clock: Clock = time.time,
@@ -88,6 +90,7 @@ class Endpoint(Generic[P]):
         self._registry = registry
         self._authenticator = authenticator
         self._fresh = fresh
+        self._throttle = throttle
         self._metrics = metrics.endpoint(handler.name, handler.results)
         self._clock = clock
         self._monotonic = monotonic
@@ -120,8 +123,9 @@ class Endpoint(Generic[P]):
         """One path for unknown and wrong: a refusal takes no less time than the floor."""
         presented = attempt.request.presented
         try:
-            who = await self._prove(presented)
+            who = await self._prove(presented, attempt.peer)
         except Refused as refused:
+            self._throttle.failed(attempt.peer)
             error = refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
         except OAuthError as refusal:
             error = refusal
@@ -136,12 +140,13 @@ class Endpoint(Generic[P]):
         known = self._registry.client(presented.client_id) is not None
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=known)
 
-    async def _prove(self, presented: Presented) -> Authenticated:
+    async def _prove(self, presented: Presented, peer: str) -> Authenticated:
         """From memory, or else from the one record read afresh; or `Refused`."""
         await self._authenticator.identify(presented)
         try:
             return await self._authenticator.prove(presented)
         except Refused:
+            self._throttle.check(peer)
             if not can_exist(presented.client_id):
                 raise
         await self._fresh.refresh(presented.client_id)

@@ -23,6 +23,7 @@ from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import InMemory, Replay
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
 from scopewright.stores import Reader, ServiceAccountIssuer, Store
 
@@ -84,6 +85,7 @@ class Issuer:
             self.registry,
             authenticator,
             fresh,
+            FailureThrottle(monotonic),
             self.metrics,
             clock=clock,
             monotonic=monotonic,
