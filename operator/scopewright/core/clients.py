@@ -149,7 +149,8 @@ def _adoptable(view: ClientView) -> Credential | None:
     names = view.client.spec.credentials.keys
     sha256 = view.secret.entries.get(names.client_secret) or view.secret.entries.get("client_secret")
     issued = _instant(view.secret.annotations.get(ISSUE_TIME_ANNOTATION, ""))
-    before = view.client.spec.rotation.revoked_before  # whatever our clock says: another's has perhaps revoked it
+    # Whether it lies ahead or not by our clock: another's has perhaps revoked what is older.
+    before = _latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)
     public = {digest(value) for value in _entries(view, b"").values() if isinstance(value, bytes)}
     if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None
@@ -215,8 +216,13 @@ def _record(
         credentials=credentials,
         access=asked_by(view.client),
         secret_name=view.client.secret_name,
+        revoked_before=_latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
         heals=heals(record, current, view.now) if record else (),
     )
+
+
+def _latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant), default=None)
 
 
 def _record_write(view: ClientView, record: ClientRecord) -> Desired:
