@@ -50,7 +50,7 @@ def _step(view: ClientView, found: Found) -> Plan:
 def _provided(view: ClientView, found: Found) -> Plan:
     """With a credential that the operator makes: adopted, restored, issued, or as it is."""
     record, current = found.record, found.current
-    if view.record is None and found.standing is Standing.SEALED and (adopted := adoptable(view)):
+    if record is None and found.standing is Standing.SEALED and (adopted := adoptable(view)):
         return Plan((record_write(view, record_with(view, found, (adopted,))),), happenings=(_ADOPTED,))
     if record and current is None and found.standing is Standing.SEALED and (credentials := _restored(view, found)):
         return Plan((record_write(view, record_with(view, found, credentials)),), happenings=(_RESTORED,))
