@@ -181,9 +181,12 @@ class Case:
         return self._object("ConfigMap", self.config.namespace, name, entries, labels, created=created)
 
     def _usage(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
-        """`used` maps secrets to instants."""
+        """`used` maps secrets to instants; `itself` is what leave/leave-worker brings."""
+        itself = ClientRecord("leave", "leave-worker", "uid-1").identity
         used = {
-            usage_key(self._named_secret(name)): int(datetime.fromisoformat(when).timestamp() // 60)
+            usage_key(itself if name == "itself" else self._named_secret(name)): int(
+                datetime.fromisoformat(when).timestamp() // 60
+            )
             for name, when in given.get("used", {}).items()
         }
         entries = {ENTRY: _record(UsageRecord, {"since": given["since"], "used": used})}

@@ -64,7 +64,7 @@ class Views:
             mint=self._sources.mint,
             make_pair=lambda: client_pair(self._sources.make_key("ES256")),
             service_account_uid=world.service_account_uid(client),
-            last_use=usage.of(record.credentials) if record and usage else {},
+            last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             happened=so_far.happened,
             trouble=so_far.trouble,

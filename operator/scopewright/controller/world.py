@@ -218,7 +218,7 @@ class World:
         usage = self.owned.usage
         for client in self.all(OAuthClient) if usage else ():
             record = self.owned.clients.get(self.record_of_client(client.namespace, client.name))
-            used = usage.of(record.credentials) if record and usage else {}
+            used = usage.of(record) if record and usage else {}
             shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
             if used and shown_use(max(used.values())) != shown:
                 keys.add(ref_of(client))

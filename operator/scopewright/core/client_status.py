@@ -45,7 +45,7 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...]) -
     resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
     said = (
         *readiness, *_access_granted(view, resolved), *_previous_in_use(view, found.record),
-        *_unused(view, found.current),
+        *_unused(view, found),
     )  # fmt: skip
     generation = client.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
@@ -73,11 +73,10 @@ def _resolve(view: ClientView, asked: Asked) -> Access:
 
 
 def _credentials_status(view: ClientView, found: Found) -> CredentialTimes | None:
-    record, current = found.record, found.current
-    outlasting = record is not None and bool(record.credentials) and made_for(view.client) is None
-    if record is None or not (current or outlasting):
+    record, current, last = found.record, found.current, _last_use(view)
+    brought = record is not None and made_for(view.client) is None and (record.credentials or last)
+    if record is None or not (current or brought):
         return None
-    last = _last_use(view)
     return CredentialTimes(
         issue_time=current.issue_time if current else None,
         next_rotation_time=_next_rotation(view, current) if current else None,
@@ -121,19 +120,21 @@ def in_use(view: ClientView, credential: Credential) -> str:
     )
 
 
-def _unused(view: ClientView, current: Credential | None) -> tuple[Said, ...]:
-    end = _unused_at(view, current)
+def _unused(view: ClientView, found: Found) -> tuple[Said, ...]:
+    end = _unused_at(view, found)
     if end is None or view.now < end:
         return ()
     what = f"no token was asked for since {end - view.config.unused_after:%FT%TZ}: is the client still needed?"
     return (Said("Unused", "True", "NotUsed", what),)
 
 
-def _unused_at(view: ClientView, current: Credential | None) -> datetime | None:
+def _unused_at(view: ClientView, found: Found) -> datetime | None:
     """When it counts as unused, if nothing is reported until then."""
-    if current is None or view.reporting_since is None:
+    created = view.client.metadata.creation_timestamp if _is_bound(view, found) else None
+    usable = found.current.issue_time if found.current else created
+    if usable is None or view.reporting_since is None:
         return None
-    return max(_last_use(view) or current.issue_time, view.reporting_since) + view.config.unused_after
+    return max(_last_use(view) or usable, view.reporting_since) + view.config.unused_after
 
 
 def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStatus:
@@ -187,7 +188,7 @@ def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -
         _next_rotation(view, current) if current else None,
         *(c.expiration_time for c in (record.credentials if record else ())),
         *_decisions(view, found),
-        _unused_at(view, current),
+        _unused_at(view, found),
         _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
         *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),

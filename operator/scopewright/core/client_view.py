@@ -36,7 +36,7 @@ class ClientView:
     service_account_uid: str | None = None
     """Of the ServiceAccount of this cluster that it names: "" while there is none, None where there is no cluster."""
     last_use: LastUse = field(default_factory=dict)
-    """Of this client's credentials."""
+    """Of this client's credentials, and of what it brings itself."""
     reporting_since: datetime | None = None
     """Since when issuers report use; without it, nothing is known of what is not used."""
     happened: tuple[Happening, ...] = ()
