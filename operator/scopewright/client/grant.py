@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 
 import httpx
 
+from scopewright.client.authentication import Authentication, authenticate
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import Credentials
-from scopewright.client.proof import Proof, prove
 from scopewright.client.token import AccessToken, invalid, token_from
 
 TIMEOUT = 5.0  # seconds, for one step of one request
@@ -62,12 +62,12 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
     for attempt in range(1, _ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
-        proof = prove(credentials, asked_at)
-        page = yield token_request(credentials, wanted, proof)
+        who = authenticate(credentials, asked_at)
+        page = yield token_request(credentials, wanted, who)
         assert page is not None  # noqa: S101  # a request is answered with a page
         if page.status == 200:
             return token_from(page.body, asked_at, wanted.scope), credentials
-        refusal = _refusal(page, credentials, wanted, proof, now())
+        refusal = _refusal(page, credentials, wanted, who, now())
         if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
             # Rotated, and this process had not looked yet. The same value again would only be refused again.
             reread, used = True, credentials
@@ -84,15 +84,15 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
     raise AssertionError("the last attempt returns or raises")
 
 
-def token_request(credentials: Credentials, ask: Ask, proof: Proof) -> httpx.Request:
+def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> httpx.Request:
     """With `resource` of RFC 8707."""
     url = secure_url(credentials.token_endpoint)
-    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope, **proof.form}
+    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope, **who.form}
     return httpx.Request(
         "POST",
         url,
         headers={
-            **proof.headers,
+            **who.headers,
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
             "User-Agent": "scopewright-client",
@@ -121,10 +121,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(page: Page, credentials: Credentials, ask: Ask, proof: Proof, now: float) -> TokenError:
+def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication, now: float) -> TokenError:
     endpoint = credentials.token_endpoint
     if page.status is None:
-        why = printable(page.body.decode("utf-8", "replace"), *proof.hidden)
+        why = printable(page.body.decode("utf-8", "replace"), *who.hidden)
         return TokenError("temporarily_unavailable", f"no answer from {endpoint}: {why}", retry_after=1.0)
     if page.status in (429, 502, 503, 504):
         after = _retry_after(page.headers, now)
@@ -133,8 +133,8 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, proof: Proof, now: 
     error, said = _said(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    theirs = f" (the issuer says: {printable(said, *proof.hidden)})" if said else ""
-    return TokenError(printable(error, *proof.hidden), _advice(error, credentials, ask) + theirs, page.status)
+    theirs = f" (the issuer says: {printable(said, *who.hidden)})" if said else ""
+    return TokenError(printable(error, *who.hidden), _advice(error, credentials, ask) + theirs, page.status)
 
 
 def _advice(error: str, credentials: Credentials, ask: Ask) -> str:

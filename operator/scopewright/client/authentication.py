@@ -1,4 +1,4 @@
-"""What one token request proves with who asks: a secret, an assertion, or the token of a ServiceAccount."""
+"""How one token request says who asks: by a secret, an assertion, or the token of a ServiceAccount."""
 
 import base64
 import secrets
@@ -17,7 +17,7 @@ _LIFETIME: Final = 60  # seconds; each request gets an assertion of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Authentication:
     """Headers and form fields of one request, and what of them nobody may see in a log."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -25,7 +25,7 @@ class Proof:
     hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
-def prove(credentials: Credentials, now: float) -> Proof:
+def authenticate(credentials: Credentials, now: float) -> Authentication:
     """A new one for each request: an assertion works once."""
     if credentials.client_secret is not None:
         return _basic(credentials.client_id, credentials.client_secret)
@@ -34,17 +34,17 @@ def prove(credentials: Credentials, now: float) -> Proof:
     return _assertion(credentials.client_id, credentials.service_account_token or "")
 
 
-def _basic(client_id: str, secret: str) -> Proof:
+def _basic(client_id: str, secret: str) -> Authentication:
     """`client_secret_basic` with both halves form-encoded (RFC 6749 §2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     encoded = base64.b64encode(pair.encode("ascii")).decode("ascii")
-    return Proof(headers={"Authorization": f"Basic {encoded}"}, hidden=(secret, encoded))
+    return Authentication(headers={"Authorization": f"Basic {encoded}"}, hidden=(secret, encoded))
 
 
-def _assertion(client_id: str, token: str) -> Proof:
+def _assertion(client_id: str, token: str) -> Authentication:
     """RFC 7523 §2.2."""
     form = {"client_id": client_id, "client_assertion_type": ASSERTION_TYPE, "client_assertion": token}
-    return Proof(form=form, hidden=(token,))
+    return Authentication(form=form, hidden=(token,))
 
 
 def _signed(credentials: Credentials, private_key: str, now: float) -> str:
