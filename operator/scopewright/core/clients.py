@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Final
 
-from scopewright.core.authentication import made_for, service_account
+from scopewright.core.authentication import made, made_for, service_account
 from scopewright.core.client_record import live_credentials, record_upkeep, record_with, record_write
 from scopewright.core.client_secret import adoptable, former_secrets, look, refuse_conflict, secret_upkeep, secret_write
 from scopewright.core.client_status import client_status, readiness
@@ -86,7 +86,16 @@ def _brought(view: ClientView, found: Found) -> Plan:
     writes = (*first, *upkeep.writes, *secret_upkeep(view, kept), *former)
     if missing and not writes:
         raise missing
-    return Plan(writes, happenings=upkeep.happenings)
+    changed = (_withdrawn(view, current),) if current and not kept else ()
+    return Plan(writes, happenings=(*upkeep.happenings, *changed))
+
+
+def _withdrawn(view: ClientView, current: Credential) -> Happening:
+    message = (
+        f"the method changed: the {made(current)} leaves Secret {view.client.secret_name}, and works until its overlap "
+        "ends"
+    )
+    return Happening("CredentialChanged", message)
 
 
 def _restored(view: ClientView, found: Found) -> tuple[Credential, ...]:
