@@ -17,14 +17,20 @@ class Faults:
         processes: list[OperatorProcess | IssuerProcess] = [*self.world.operators, *self.world.issuers]
         return self.chance.choice(processes)
 
+    def _harm(self, process: Process) -> Any:
+        """Its link, which is about to change; that of an operator is what the Lease depends on."""
+        if isinstance(process, OperatorProcess):
+            self.world.quiet.end()
+        return process.link
+
     def flaky(self) -> str:
         process = self._one()
-        process.link.flaky = self.chance.choice((0.1, 0.3, 0.7))
+        self._harm(process).flaky = self.chance.choice((0.1, 0.3, 0.7))
         return f"requests of {process.name} fail"
 
     def forbidden(self) -> str:
         process = self._one()
-        process.link.forbidden = True
+        self._harm(process).forbidden = True
         self._behind(process)
         return f"{process.name} has lost its rights"
 
@@ -52,6 +58,7 @@ class Faults:
 
     def crash(self) -> str:
         operator = self.world.leader or self.chance.choice(self.world.operators)
+        self.world.quiet.end()
         operator.crash_in = self.chance.randrange(5)
         self.world.loop.call_later(self.chance.choice((3.0, 40.0)), self._crashed, operator)
         return f"{operator.name} dies after {operator.crash_in} writes"
@@ -64,18 +71,20 @@ class Faults:
         operator = self.world.leader
         if operator is None:
             return "nobody leads"
+        self.world.quiet.end()
         operator.paused = True
         return f"{operator.name} is paused"
 
     def outage(self) -> str:
         """No operator for hours or days."""
+        self.world.quiet.end()
         for operator in self.world.operators:
             operator.die()
         return "every operator is down"
 
     def cut_operator(self) -> str:
         operator = self.chance.choice(self.world.operators)
-        operator.link.down = True
+        self._harm(operator).down = True
         if operator.network:
             operator.network.disconnect()
         return f"{operator.name} is cut off"

@@ -321,3 +321,12 @@ INVARIANTS: Final[dict[int, Callable[[Fact, Ledger], Complaints]]] = {
     10: deletions_are_not_blocked,
     11: names_are_no_identity,
 }
+_SPEAK_OF: Final[dict[int, tuple[type[Any], ...]]] = {
+    1: (Done, Refused), 2: (Done, Issued, Verified), 3: (Issued,), 4: (Done,), 5: (Done,), 6: (Done,),
+    7: (Issued, Refused), 8: (Refused,), 9: (Done, Logged), 10: (Done,), 11: (Done, Issued),
+}  # fmt: skip
+ABOUT: Final = {
+    kind: tuple((number, INVARIANTS[number]) for number, kinds in _SPEAK_OF.items() if kind in kinds)
+    for kind in (Done, Issued, Refused, Verified, Logged)
+}
+"""Which invariants speak of which facts."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.simulation import patches
+from tests.simulation import memos, patches
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import digest_in, secret_name
 from tests.simulation.loop import VirtualLoop
@@ -48,7 +48,7 @@ class Story:
         self.users.found()
         for process in (*self.world.operators, *self.world.issuers):
             process.start()
-        await asyncio.sleep(20.0)
+        await self._a_while(20.0)
         self.world.quiet.begin()
 
     async def _quietly(self, seconds: float) -> None:
@@ -65,7 +65,7 @@ class Story:
             for _ in range(self.chance.randint(1, 3))
         ]
         healing = bool(self.faults.open) and self.chance.random() < 0.7
-        if healing or self.faults.happen in acts:
+        if not self.world.settled:
             self.world.quiet.end()
         if healing:
             self.tell("all faults end")
@@ -73,9 +73,19 @@ class Story:
         for act in acts:
             self.tell(f"*** {act()}")
             await asyncio.sleep(self.chance.choice((0.0, 0.01, 0.2, 3.0)))
-        await asyncio.sleep(self.chance.uniform(0.0, 20.0))
+        await self._a_while(self.chance.uniform(0.0, 20.0))
         await self.world.pods.ask()
         return self.loop.now
+
+    async def _a_while(self, seconds: float) -> None:
+        """As long as something may change about who leads, each second counts."""
+        end = self.loop.now + seconds
+        while (left := end - self.loop.now) > 0:
+            if self.world.settled:
+                self.world.quiet.begin()
+                await asyncio.sleep(left)
+            else:
+                await asyncio.sleep(min(2.0, left))
 
     # The end
 
@@ -85,9 +95,9 @@ class Story:
         self.tell("*** the end: everything heals")
         world.quiet.end()
         await self.faults.heal()
-        await asyncio.sleep(30.0)
+        await self._a_while(30.0)
         self._calm()
-        await asyncio.sleep(30.0)
+        await self._a_while(30.0)
         world.quiet.begin()
         for pause in (2 * HOUR, RESYNC, RESYNC):
             await asyncio.sleep(RESYNC)
@@ -175,6 +185,7 @@ def tell(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
     import logging
 
     loop = VirtualLoop()
+    memos.forget()
     patches.running_loop(loop)
     logger = logging.getLogger("scopewright")
     if HANDLER not in logger.handlers:
@@ -185,7 +196,7 @@ def tell(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
     broken: Broken | None = None
     try:
         while not task.done() and not story.world.broken:
-            loop._run_once()
+            loop.turn()
         broken = story.world.broken
         if task.done() and not broken:
             task.result()

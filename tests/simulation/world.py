@@ -15,7 +15,7 @@ from scopewright.core.config import Config
 from scopewright.core.signing import FreshKey
 from tests.simulation import bookkeeping
 from tests.simulation.allowed import Allowed
-from tests.simulation.invariants import INVARIANTS
+from tests.simulation.invariants import ABOUT
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.ledger import NAMESPACE, Fact, Issued, Ledger, Logged
 from tests.simulation.loop import VirtualLoop
@@ -119,12 +119,17 @@ class World:
     def leader(self) -> OperatorProcess | None:
         return next((o for o in self.operators if o.leads), None)
 
+    @property
+    def settled(self) -> bool:
+        """Whether one operator leads, the others stand by, and nothing is wrong that could change this."""
+        return self.leader is not None and all(o.unharmed for o in self.operators)
+
     def see(self, fact: Fact) -> None:
         """Every invariant about every fact; the first that is broken ends the story."""
         if self.over:
             return
         self.checks += 1
-        for number, holds in INVARIANTS.items():
+        for number, holds in ABOUT[type(fact)]:
             for complaint in holds(fact, self.ledger):
                 self.fail(number, complaint)
         if isinstance(fact, Issued):
