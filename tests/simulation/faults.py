@@ -40,6 +40,13 @@ class Faults:
         self._behind(process)
         return f"events reach {process.name} late"
 
+    def snatch(self) -> str:
+        """Answers come after the news of what became of the object."""
+        operator = self.world.leader or self.chance.choice(self.world.operators)
+        operator.link.late = self.chance.choice((1.0, 10.0))
+        self.world.snatching = True
+        return f"answers reach {operator.name} late, and what is written next is deleted at once"
+
     def dropping(self) -> str:
         for operator in self.world.operators:
             if operator.feed:
@@ -117,6 +124,7 @@ class Faults:
             (self.flaky, 4, True), (self.forbidden, 1, True), (self.slow, 3, True), (self.dropping, 3, True),
             (self.disconnect, 2, False), (self.crash, 8, True), (self.pause, 3, True), (self.outage, 2, True),
             (self.cut_operator, 2, True), (self.partition, 3, True), (self.restart_issuer, 2, False),
+            (self.snatch, 3, True),
         ]  # fmt: skip
         kind, _, lasts = self.chance.choices(kinds, [k[1] for k in kinds])[0]
         said = str(kind())
@@ -127,6 +135,7 @@ class Faults:
     async def heal(self) -> None:
         """Everything works again. A process that was paused wakes, with whatever it was about to do."""
         self.open.clear()
+        self.world.snatching = False
         for operator in self.world.operators:
             operator.crash_in = None
             operator.heal()

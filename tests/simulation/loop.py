@@ -61,19 +61,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         return self.now
 
-    def call_soon(self, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
-        step = Step(callback, arguments, context, self.now)
+    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
+        step = Step(callback, args, context, self.now)
         self._soon.append(step)
         return step
 
-    def call_at(self, when: float, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
-        step = Step(callback, arguments, context, when)
+    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
+        step = Step(callback, args, context, when)
         self._serial += 1
         heappush(self._timers, (when, self._serial, step))
         return step
 
-    def call_later(self, delay: float, callback: Any, *arguments: Any, context: Context | None = None) -> Any:
-        return self.call_at(self.now + delay, callback, *arguments, context=context)
+    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
     def wake(self, process: Paused) -> None:
         process.paused = False

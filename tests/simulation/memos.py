@@ -30,7 +30,7 @@ def install() -> None:
     for kind, adapter in records._ADAPTERS.items():
         records._ADAPTERS[kind] = _Adapter(adapter)  # type: ignore[assignment]
     _matches(owned)
-    Key.verifies = _verifies(Key.verifies)  # type: ignore[method-assign]
+    Key.verifies = _verifies(Key.verifies)  # type: ignore[method-assign, assignment]
 
 
 def _version(raw: Any) -> tuple[Any, ...]:

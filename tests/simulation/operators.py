@@ -42,7 +42,9 @@ class OperatorProcess(Process):
     def unharmed(self) -> bool:
         """Whether nothing keeps it from renewing, or from wanting, the Lease."""
         link = self.link
-        return self.alive and not (self.paused or link.down or link.flaky or link.forbidden or self.crash_in is not None)
+        return self.alive and not (
+            self.paused or link.down or link.flaky or link.forbidden or self.crash_in is not None
+        )
 
     async def main(self) -> None:
         incarnation = self.incarnation
