@@ -92,7 +92,7 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
             f"Secret {view.client.secret_name} is not this client's: delete it, or choose another "
             "spec.credentials.secretName",
         )
-    if view.record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
+    if record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
         return Plan((_record_write(view, _record(view, None, (adopted,))),), happenings=(_ADOPTED,))
     if record and current is None and found is Standing.SEALED and (credentials := _restored(view, record)):
         return Plan((_record_write(view, _record(view, record, credentials)),), happenings=(_RESTORED,))
@@ -149,7 +149,8 @@ def _adoptable(view: ClientView) -> Credential | None:
     names = view.client.spec.credentials.keys
     sha256 = view.secret.entries.get(names.client_secret) or view.secret.entries.get("client_secret")
     issued = _instant(view.secret.annotations.get(ISSUE_TIME_ANNOTATION, ""))
-    before = view.client.spec.rotation.revoked_before  # whatever our clock says: another's has perhaps revoked it
+    # Whether it lies ahead or not by our clock: another's has perhaps revoked what is older.
+    before = _latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)
     public = {digest(value) for value in _entries(view, b"").values() if isinstance(value, bytes)}
     if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None
@@ -215,8 +216,13 @@ def _record(
         credentials=credentials,
         access=asked_by(view.client),
         secret_name=view.client.secret_name,
+        revoked_before=_latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
         heals=heals(record, current, view.now) if record else (),
     )
+
+
+def _latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant), default=None)
 
 
 def _record_write(view: ClientView, record: ClientRecord) -> Desired:

@@ -41,6 +41,9 @@ ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
 SEAL_KEY_NAME: Final = "scopewright-seal"
 
+LOCAL_CLUSTER: Final = "in-cluster"
+"""What the cluster is called that the operator runs in, where an OAuthClient names another one or none."""
+
 
 def rfc3339(instant: datetime) -> str:
     """`2026-11-22T10:00:00Z`, with microseconds where there are any."""
@@ -70,6 +73,8 @@ class Credential:
     """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
     heal: bool = False
     """It was made because the Secret was edited or gone."""
+    jwk: dict[str, str] | None = None
+    """The public key of a pair that the operator has made; `sha256` is then that of the private JWK in the Secret."""
 
     def accepted_at(self, now: datetime) -> bool:
         return self.expiration_time is None or now < self.expiration_time
@@ -86,6 +91,17 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    """The ServiceAccount, in the client's namespace, whose projected tokens authenticate it; bound to its UID."""
+
+    __pydantic_config__ = _CONFIG
+
+    name: str
+    uid: Annotated[str, Field(min_length=1)]
+    cluster: str = LOCAL_CLUSTER
+
+
+@dataclass(frozen=True, slots=True)
 class ClientRecord:
     """Who a client is, how it proves that, and what it asks for."""
 
@@ -99,8 +115,14 @@ class ClientRecord:
     disabled: bool = False
     credentials: tuple[Credential, ...] = ()
     """In the order in which they were made, whatever the clocks said."""
+    public_keys: tuple[dict[str, str], ...] = ()
+    """With method PrivateKeyJWT: the keys that its owner has given; empty where the operator makes the pair."""
+    service_account: ServiceAccount | None = None
+    """With method ServiceAccount; None while there is no such ServiceAccount."""
     access: tuple[Asked, ...] = ()
     secret_name: str = ""
+    revoked_before: Instant | None = None
+    """What was issued earlier was revoked, whatever `spec.rotation.revokedBefore` says by now."""
     heals: tuple[Instant, ...] = ()
     """When the credentials were made that healed a Secret within the last hour."""
     owner_creation_time: Instant | None = None
@@ -110,6 +132,11 @@ class ClientRecord:
     @property
     def client_id(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+    @property
+    def identity(self) -> str:
+        """What stands in the report of use for a client without a credential that we have made: a SHA-256."""
+        return hashlib.sha256(f"client {self.uid}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +170,8 @@ class ResourceServerRecord:
     lifetime: int = 600
     signing_key: str = "default"
     scopes_list_claim: bool = False
+    dpop_required: bool = False
+    """Its tokens are bound to a key of the client's, or there are none (RFC 9449)."""
     grants: tuple[Granted, ...] = ()
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
@@ -230,6 +259,23 @@ def usage_key(sha256: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Cluster:
+    """A cluster whose ServiceAccount tokens are taken. Its keys are given, or fetched from `jwks_uri`, or found by OIDC
+    discovery: at the API server for `in-cluster`, else at `issuer`.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    name: str
+    issuer: str = ""
+    """The `iss` of its tokens. Left out for `in-cluster`: as its API server says."""
+    jwks_uri: str = ""
+    keys: tuple[dict[str, str], ...] = ()
+    token_review: bool = False
+    """Ask the API server about each token as well: it notices Pods and ServiceAccounts that are gone."""
+
+
+@dataclass(frozen=True, slots=True)
 class IssuerRecord:
     """What operator and issuers must agree on; its only source is the operator's configuration. Seconds throughout."""
 
@@ -239,6 +285,9 @@ class IssuerRecord:
     max_token_lifetime: int = 3600
     clock_skew: int = 60
     jwks_max_age: int = 300
+    clusters: tuple[Cluster, ...] = (Cluster(LOCAL_CLUSTER),)
+    reserved_audiences: tuple[str, ...] = ()
+    """Audiences of API servers: a ServiceAccount token that has one beside the issuer is refused."""
     version: Literal[1] = 1
 
 
