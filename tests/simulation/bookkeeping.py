@@ -23,7 +23,7 @@ def note(ledger: Ledger, done: Done) -> None:
     if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps") and done.actor == USER:
         ledger.meddled = ledger.now
     if plural == "oauthclients" and done.new:
-        _revocation(ledger, done.old, done.new)
+        _revocation(ledger, done.new)
     if plural == "secrets":
         raw = done.new or done.old or {}
         if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
@@ -36,8 +36,8 @@ def note(ledger: Ledger, done: Done) -> None:
         _published(ledger, done)
 
 
-def _revocation(ledger: Ledger, old: Raw | None, client: Raw) -> None:
-    """What is revoked stays so, unless that is taken back in time. What is named elsewhere is not held."""
+def _revocation(ledger: Ledger, client: Raw) -> None:
+    """What is revoked once stays so, whatever becomes of `revokedBefore`; what is named elsewhere is not held."""
     held, before = ledger.held.get(client["metadata"]["uid"]), ledger.revoked_before(client)
     named = client["metadata"]["namespace"], secret_name(client)
     found = ledger.server.get("secrets", *named)
@@ -49,10 +49,6 @@ def _revocation(ledger: Ledger, old: Raw | None, client: Raw) -> None:
     if found and held and held.at != named:
         ledger.replaced.setdefault(held.digest, ledger.now)
         del ledger.held[client["metadata"]["uid"]]
-    taken_back = ledger.revoked_before(old) if old else None
-    if held and taken_back and (before or 0.0) < taken_back:
-        ledger.restored.add(held.digest)
-        ledger.withdrawn.pop(held.digest, None)
     if held and before and held.issued < before + SKEW:
         ledger.spoiled.add(held.digest)
 
