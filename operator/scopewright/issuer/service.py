@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,6 +19,7 @@ from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.tally import Row
 from scopewright.issuer.token import FLOOR, TokenEndpoint
 from scopewright.stores import Reader, Store
 
@@ -41,6 +42,8 @@ class Issuer:
         *,
         namespace: str,
         snapshot: Path | None = None,
+        keeps_snapshot: bool = True,
+        row: Row | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
@@ -52,15 +55,18 @@ class Issuer:
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
     ) -> None:
-        """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere."""
+        """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
+
+        `reports` is where the use of credentials is reported to, every so many seconds; None: nowhere.
+        """
         self.registry = Registry(namespace)
-        self.metrics = Metrics(self.registry, clock)
+        self.metrics = Metrics(self.registry, clock, row)
         self._clock = clock
-        self._snapshots = Snapshots(snapshot) if snapshot else None
+        self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
         self._reports_every = reports_every
         self._patience = patience
-        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock) if reports else None
+        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
@@ -141,13 +147,19 @@ class Issuer:
             self._ready.set()
 
     async def answer(self, http: HttpRequest) -> Answer:
+        decided = self.decide(http)
+        return decided if isinstance(decided, Answer) else await decided
+
+    def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
+        """The answer at once wherever memory is enough; else what waits for it."""
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
             if not self._ready.is_set() and http.path in (paths.token, paths.jwks):
                 return _starting()
             if http.path == paths.token:
-                return await self.tokens.answer(http)
+                outcome = self.tokens.decide(http)
+                return outcome if isinstance(outcome, Answer) else self.tokens.settle(outcome)
             document = self._document(http, record, paths)
             if document is not None:
                 return document

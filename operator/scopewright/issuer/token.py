@@ -69,10 +69,6 @@ class TokenEndpoint:
         self._note_use = note_use
         self._unsigned: set[str] = set()
 
-    async def answer(self, http: HttpRequest) -> Answer:
-        outcome = self.decide(http)
-        return outcome if isinstance(outcome, Answer) else await self._settle(outcome)
-
     def decide(self, http: HttpRequest) -> Answer | Undecided:
         """The answer, without any I/O; or what has to be read before it can be refused."""
         begun = self._monotonic()
@@ -89,7 +85,7 @@ class TokenEndpoint:
             log.exception("a token request failed")
             return self._refuse(unexpected(), None, http.peer, begun, known=False)
 
-    async def _settle(self, undecided: Undecided) -> Answer:
+    async def settle(self, undecided: Undecided) -> Answer:
         """One path for unknown and wrong: read afresh, compare again, and take no less time than the floor."""
         request, peer, begun = undecided.request, undecided.peer, undecided.begun
         client_id = request.presented.client_id

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from scopewright.cli.settings import listen
-from scopewright.issuer.server import serve
-from tests.unit.issuer.world import NAMESPACE, SECRET, World
+from scopewright.issuer import serve_issuer
+from tests.unit.issuer.world import SECRET, World
 
 BASIC = ("leave.leave-worker", SECRET)
 
@@ -22,9 +22,7 @@ async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
     port = listener.getsockname()[1]
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    serving = asyncio.create_task(
-        serve(world.store, namespace=NAMESPACE, listener=listener, stop=stop, on_ready=ready.set_result)
-    )
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop, on_ready=ready.set_result))
     assert await asyncio.wait_for(ready, 5) == "https://issuer.example.org"
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         assert (await http.get("/readyz")).status_code == 200
@@ -42,7 +40,7 @@ async def test_a_request_in_progress_is_answered_before_the_end(world: World) ->
     world.store.gate = asyncio.Event()
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve(world.store, namespace=NAMESPACE, listener=listener))
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         form = {"grant_type": "client_credentials"}
         asking = asyncio.create_task(http.post("/token", data=form, auth=("leave.unknown", "x")))
@@ -58,7 +56,7 @@ async def test_a_request_in_progress_is_answered_before_the_end(world: World) ->
 PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
-from scopewright.issuer import run
+from scopewright.issuer import Worker, run
 from tests.unit.issuer.world import NAMESPACE, World
 
 @contextlib.asynccontextmanager
@@ -67,7 +65,8 @@ async def open_store():
     world.furnish()
     yield world.store
 
-run(open_store, namespace=NAMESPACE, listener=listen("127.0.0.1:0"), on_ready=lambda url: print(url, flush=True))
+listener = listen("127.0.0.1:0")
+run(open_store, namespace=NAMESPACE, worker=Worker(lambda: listener, lambda url: print(url, flush=True)))
 print("ended", flush=True)
 """
 
