@@ -39,6 +39,7 @@ class RequestParser:
         self.requests: list[Parsed] = []
         self.peer = ""
         self.partial = False
+        self._chunk = 0
         self.awaits_continue = False
         """The client sends its body once it hears that it may (RFC 9110 §10.1.1)."""
         self._limits = limits
@@ -48,8 +49,7 @@ class RequestParser:
     def _begin(self) -> None:
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._header_bytes = 0
-        self._in_head = True
+        self._complete: list[tuple[bytes, bytes]] | None = None
         self._hosts = 0
         self._body = b""
         self._upgrade = False
@@ -59,8 +59,11 @@ class RequestParser:
         """Take in what has come, or `Refused`; then `requests` still has those that were complete before it."""
         if self.partial:
             self._fed += len(data)
-            if self._fed > (self._limits.head if self._in_head else self._limits.message):
-                raise _too_many_headers() if self._in_head else _too_large()
+            if self._complete is None and self._fed > self._limits.head:
+                raise _too_many_headers()
+            if self._fed > self._limits.message:
+                raise _too_large()
+        self._chunk = len(data)
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -83,7 +86,7 @@ class RequestParser:
         if method == b"CONNECT":
             raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
         lines = [b"%b %b HTTP/1.1" % (method, self._target)]
-        lines += [b"%b: %b" % header for header in self._headers if header[0] not in (b"upgrade", b"expect")]
+        lines += [b"%b: %b" % header for header in self._complete or () if header[0] not in (b"upgrade", b"expect")]
         self._llhttp = httptools.HttpRequestParser(self)
         self.feed(b"\r\n".join([*lines, b"", b""]) + rest)
 
@@ -99,14 +102,11 @@ class RequestParser:
             raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._header_bytes += len(name) + len(value)
-        if self._header_bytes > self._limits.headers or len(self._headers) >= self._limits.header_count:
-            raise _too_many_headers()
-        if self._in_head:
-            name = name.lower()
-            self._headers.append((name, value))
-            if name in _WATCHED:
-                self._watch(name, value.strip())
+        """Called most often of all, so what can be checked once for all headers is checked when they are complete."""
+        name = name.lower()
+        self._headers.append((name, value))
+        if name in _WATCHED and self._complete is None:
+            self._watch(name, value.strip())
 
     def _watch(self, name: bytes, value: bytes) -> None:
         if name == b"host":
@@ -125,8 +125,14 @@ class RequestParser:
             raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served")
         if self._hosts != 1 and (version == "1.1" or self._hosts):
             raise Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112 §3.2)")
-        self._in_head = False
+        limits = self._limits
+        if len(self._headers) > limits.header_count:
+            raise _too_many_headers()
+        if (self._fed or self._chunk > limits.headers) and _size(self._headers) > limits.headers:
+            raise _too_many_headers()
         self._upgrade = self._llhttp.should_upgrade()
+        # What is appended from now on are trailers, and those are nobody's headers.
+        self._complete, self._headers = self._headers, []
 
     def on_body(self, part: bytes) -> None:
         self.awaits_continue = False
@@ -147,7 +153,7 @@ class RequestParser:
                     self._llhttp.get_method().decode(),
                     _path(path),
                     query,
-                    self._headers,
+                    self._complete or (),
                     self._body,
                     self.peer,
                 ),
@@ -155,6 +161,10 @@ class RequestParser:
                 self._llhttp.get_http_version(),
             )
         )
+
+
+def _size(headers: list[tuple[bytes, bytes]]) -> int:
+    return sum(len(name) + len(value) for name, value in headers)
 
 
 def _too_many_headers() -> Refused:
