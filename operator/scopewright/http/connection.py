@@ -103,7 +103,7 @@ class Connection(asyncio.Protocol):
 
     def finish(self) -> None:
         """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
-        if self._task is None and not self._unread:
+        if self._task is None and not self._unread and not self._parser.partial:
             self.deadline = min(self.deadline, self._server.now + self._server.limits.closing)
 
     def abort(self) -> None:

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Awaitable
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from scopewright.http.connection import Connection
 from scopewright.http.limits import Limits
@@ -53,11 +53,12 @@ class Server:
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""
         loop = asyncio.get_running_loop()
-        context = self._certificate.context if self._certificate else None
         self._look_at_the_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
-            accepting = await loop.create_server(lambda: Connection(self), sock=listener, ssl=context, backlog=_BACKLOG)
+            accepting = await loop.create_server(
+                lambda: Connection(self), sock=listener, backlog=_BACKLOG, **self._tls()
+            )
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
@@ -70,7 +71,6 @@ class Server:
     async def _take_those_in_line(self, queue: socket.socket) -> None:
         """Connections that the kernel has accepted already: closing the socket would reset them."""
         loop = asyncio.get_running_loop()
-        context = self._certificate.context if self._certificate else None
         self.stopping = True
         while True:
             try:
@@ -79,7 +79,16 @@ class Server:
                 return
             connected.setblocking(False)
             with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(lambda: Connection(self), connected, ssl=context)
+                await loop.connect_accepted_socket(lambda: Connection(self), connected, **self._tls())
+
+    def _tls(self) -> dict[str, Any]:
+        if self._certificate is None:
+            return {}
+        return {
+            "ssl": self._certificate.context,
+            "ssl_handshake_timeout": self.limits.request_timeout,
+            "ssl_shutdown_timeout": self.limits.linger,
+        }
 
     async def _finish(self) -> None:
         for connection in list(self._connections):

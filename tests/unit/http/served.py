@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scopewright.http import Answer, Certificate, HttpRequest, Limits, Server
@@ -13,6 +13,15 @@ GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
 def post(body: bytes, path: bytes = b"/echo") -> bytes:
     return b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (path, len(body), body)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Within ten seconds, on a machine that has others to serve too."""
+    for _ in range(500):
+        if condition():
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("it did not come about")
 
 
 @dataclass
@@ -33,15 +42,15 @@ class Wire:
         self.writer.write(data)
 
     async def reply(self, *, bodiless: bool = False) -> Reply:
-        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 5)
+        head = await asyncio.wait_for(self.reader.readuntil(b"\r\n\r\n"), 10)
         first, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         length = 0 if bodiless else int(headers.get("content-length", "0"))
-        return Reply(int(first.split(" ")[1]), headers, await asyncio.wait_for(self.reader.readexactly(length), 5))
+        return Reply(int(first.split(" ")[1]), headers, await asyncio.wait_for(self.reader.readexactly(length), 10))
 
     async def ended(self) -> bytes:
         """What still came before the server closed."""
-        return await asyncio.wait_for(self.reader.read(-1), 5)
+        return await asyncio.wait_for(self.reader.read(-1), 10)
 
 
 @dataclass

@@ -9,7 +9,7 @@ import pytest
 from scopewright.core.failures import Rejected
 from scopewright.http import Certificate, Limits
 from tests.controlplane.certificates import Authority
-from tests.unit.http.served import GET, Served, Wire, post, serving
+from tests.unit.http.served import GET, Served, Wire, post, serving, until
 
 
 def install(authority: Authority, folder: Path) -> bytes:
@@ -62,8 +62,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
             wire.send(GET)
             assert (await wire.reply()).status == 200
         (tmp_path / "tls.key").write_bytes(b"half a ke")
-        await asyncio.sleep(0.5)
-        assert "is not read again" in caplog.text
+        await until(lambda: "is not read again" in caplog.text)
         assert shown(await connect(served, authority)) == second, "the last good one stays"
 
 
@@ -92,6 +91,12 @@ async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authori
         plain = await served.connect()
         plain.send(GET)
         assert not (await plain.ended()).startswith(b"HTTP/1.1 200")
+
+
+async def test_a_handshake_that_does_not_come_is_not_waited_for(authority: Authority, tmp_path: Path) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(request_timeout=0.2), loaded(tmp_path)) as served:
+        assert await (await served.connect()).ended() == b""
 
 
 def test_files_that_do_not_belong_together_are_refused_with_their_names(authority: Authority, tmp_path: Path) -> None:

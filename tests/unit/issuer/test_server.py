@@ -8,6 +8,7 @@ import textwrap
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from scopewright.cli.settings import listen
@@ -34,6 +35,22 @@ async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
         await asyncio.wait_for(serving, 15)
     with pytest.raises(httpx.ConnectError):
         await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/healthz")
+
+
+async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(world: World) -> None:
+    listener = listen("127.0.0.1:0")
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop))
+    await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST /token HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(-1), 5)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert {b"content-type: application/json", b"cache-control: no-store"} <= set(head.split(b"\r\n"))
+    assert orjson.loads(body)["error"] == "invalid_request"
+    writer.close()
+    stop.set()
+    await asyncio.wait_for(serving, 5)
 
 
 async def test_a_request_in_progress_is_answered_before_the_end(world: World) -> None:
