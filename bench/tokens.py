@@ -130,8 +130,8 @@ def table(figures: Figures) -> Table:
         f"medians of {figures['rounds']} × {figures['seconds']} s"
     )
     shown.add_column("what", no_wrap=True)
-    for heading in ("tokens/s", "p50 ms", "p99 ms", "CPU µs", "× signature", "MB"):
-        shown.add_column(heading, justify="right")
+    for heading in ("tokens/s", "p50 ms", "p99 ms", "CPU µs", "signatures", "MB"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for case in figures["cases"].values():
         shown.add_row(
             case["about"],
