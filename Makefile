@@ -38,13 +38,15 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@$(BIN)/python docs/timeline.py --check
+	@$(BIN)/python docs/errors.py --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models
 	@$(BIN)/python -m scopewright.api.crds crds
 
-docs: $(VENV)/installed  ## draw docs/rotation.svg from the code
+docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md
 	@$(BIN)/python docs/timeline.py
+	@$(BIN)/python docs/errors.py
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)
