@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/simulation/test_simulation.py tests/dev tests/examples tests/bench tests/interop
+SLOW := tests/cluster tests/simulation/test_simulation.py tests/dev tests/examples tests/bench tests/interop tests/fuzz
 
 .PHONY: help demo test simulate check crds docs cluster bench clean
 
@@ -39,14 +39,16 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python docs/errors.py --check
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models
 	@$(BIN)/python -m scopewright.api.crds crds
 
-docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md
+docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, openapi.yaml
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)
