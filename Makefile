@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
 SLOW := tests/cluster tests/simulation/test_simulation.py tests/dev tests/examples tests/bench tests/interop tests/fuzz
 
-.PHONY: help demo test simulate check crds docs cluster bench clean
+.PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -30,6 +30,9 @@ endif
 
 simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
+
+fuzz: $(VENV)/installed  ## 100,000 strange requests to a running issuer, some minutes (REQUESTS=…)
+	@FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/python -m pytest -q tests/fuzz/test_requests.py
 
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
 	@$(BIN)/ruff format --check .
