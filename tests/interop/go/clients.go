@@ -48,7 +48,15 @@ func token(ctx context.Context, config *clientcredentials.Config) (said, error) 
 	}, nil
 }
 
+// By header as asked, and as x/oauth2 finds out by itself, which is what most programs leave it to.
 func basic(ctx context.Context, given job) (said, error) {
+	found, err := config(ctx, given, given.Clients["worker"], oauth2.AuthStyleAutoDetect)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := token(ctx, found); err != nil {
+		return nil, fmt.Errorf("by detection: %w", err)
+	}
 	asking, err := config(ctx, given, given.Clients["worker"], oauth2.AuthStyleInHeader)
 	if err != nil {
 		return nil, err
@@ -152,14 +160,26 @@ func openidDiscovery(ctx context.Context, given job) (said, error) {
 	return told, provider.Claims(&told)
 }
 
-// Every token's signature, issuer, expiry and audience; that it is an access token (typ) go-oidc does not look at.
+// Every token's signature, issuer, expiry and audience, once as the provider is discovered and once with the JWKS alone.
+// That it is an access token (typ) go-oidc does not look at.
 func accessToken(ctx context.Context, given job) (said, error) {
 	provider, err := oidc.NewProvider(ctx, given.Issuer)
 	if err != nil {
 		return nil, err
 	}
+	metadata := struct {
+		JWKS string `json:"jwks_uri"`
+	}{}
+	if err := provider.Claims(&metadata); err != nil {
+		return nil, err
+	}
+	keys := oidc.NewRemoteKeySet(ctx, metadata.JWKS)
 	told := said{}
 	for algorithm, audience := range given.Algorithms {
+		only := &oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{algorithm}}
+		if _, err := oidc.NewVerifier(given.Issuer, keys, only).Verify(ctx, given.Tokens[algorithm]); err != nil {
+			return nil, fmt.Errorf("%s, by the JWKS: %w", algorithm, err)
+		}
 		verified, err := provider.Verifier(&oidc.Config{SkipClientIDCheck: true}).Verify(ctx, given.Tokens[algorithm])
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", algorithm, err)

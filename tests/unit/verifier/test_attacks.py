@@ -1,11 +1,15 @@
 """The list of attacks on JWTs: each one refused, and for the right reason."""
 
+import hmac
 import json
 from typing import Any
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, PSS, PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scopewright.verifier import KeySet, Policy, Reason
 from tests.cases.attacks import Attack, Forge, attacks
@@ -20,6 +24,7 @@ from tests.unit.verifier.support import (
     Clock,
     SigningKey,
     Web,
+    b64,
     claims,
     raw_token,
     reason_of,
@@ -70,6 +75,37 @@ def test_the_algorithm_is_that_of_the_key_and_not_another_of_its_kind() -> None:
     assert refusal(jwt.encode(claims(), private, "RS512", headers), keys=KeySet.parse({"keys": [jwk]})) is (
         Reason.ALGORITHM
     )
+
+
+def test_an_rsa_key_is_no_hmac_secret_and_its_signatures_have_one_spelling() -> None:
+    private = rsa.generate_private_key(65537, 2048)
+    public = private.public_key()
+    jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)) | {"kid": "r", "alg": "RS256"}
+    keys = KeySet.parse({"keys": [jwk]})
+    formats = (PublicFormat.SubjectPublicKeyInfo, PublicFormat.PKCS1)
+    spellings = [public.public_bytes(encoding, form) for encoding in (Encoding.PEM, Encoding.DER) for form in formats]
+    for secret in (*spellings, json.dumps(jwk).encode(), jwk["n"].encode()):
+        halves = FORGE.halves(alg="HS256", kid="r")
+        mac = hmac.new(secret, halves.encode(), "sha256").digest()
+        assert refusal(f"{halves}.{b64(mac)}", keys=keys) is Reason.ALGORITHM
+    halves = FORGE.halves(alg="RS256", kid="r")
+    right = private.sign(halves.encode(), PKCS1v15(), SHA256())
+    assert refusal(f"{halves}.{b64(right)}", keys=keys) is None
+    pss = private.sign(halves.encode(), PSS(MGF1(SHA256()), 32), SHA256())
+    other_hash = private.sign(halves.encode(), PKCS1v15(), SHA1())
+    wrapped = (int.from_bytes(right) + public.public_numbers().n).to_bytes(257)
+    for wrong in (
+        b"",
+        bytes(256),
+        bytes(255) + b"\1",
+        b"\0" + right,
+        right + b"\0",
+        right[1:],
+        wrapped,
+        pss,
+        other_hash,
+    ):
+        assert refusal(f"{halves}.{b64(wrong)}", keys=keys) is Reason.SIGNATURE
 
 
 def test_an_algorithm_that_this_service_does_not_allow_is_refused() -> None:
