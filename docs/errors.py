@@ -10,9 +10,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final
 
-from scopewright.issuer import authenticate
 from scopewright.verifier import Unavailable
 from scopewright.verifier.refusals import REFUSALS
 
@@ -45,14 +44,14 @@ TO_DO: Final = {
         "two_methods",
     ): "Set the library to one method, client_secret_basic or client_secret_post.",
     ("invalid_request", "two_clients"): "Leave client_id out of the body, or send the same as in the header.",
-    ("invalid_client", "assertion"): "Use the method ClientSecret.",
+    ("invalid_request", "assertion_type"): "Send both parameters, with that type.",
+    ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
+    ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
     ("invalid_client", "no_credential"): "Send the client_id and client_secret that stand in the OAuthClient's Secret.",
     ("invalid_client", "authorization_scheme"): "Send Basic; Bearer is for the called service, not for this endpoint.",
     ("invalid_client", "malformed_basic"): "Form-encode both halves, join them by a colon, and encode that as base64.",
     ("invalid_client", ANY): (
-        "Read the mounted Secret again: it may have been rotated. The issuer's audit line says which it was: "
-        + ", ".join(get_args(authenticate.Reason))
-        + "."
+        "Read the mounted Secret again: it may have been rotated. The issuer's audit line says what it was."
     ),
     ("unauthorized_client", "unauthorized_client"): "Add the grant type to spec.grantTypes of the OAuthClient.",
     ("unsupported_grant_type", "unsupported_grant_type"): "Ask for one of those that the metadata lists.",
@@ -89,6 +88,8 @@ class Error:
     status: str
     description: str
     reason: str
+    advises: bool = False
+    """Whether the description says by itself what to change."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ class Helper:
 
 
 def issuer_errors() -> list[Error]:
-    trees = [ast.parse(file.read_text(), str(file)) for file in sorted(ISSUER.rglob("*.py"))]
+    trees = _trees()
     helpers = {"OAuthError": Helper("", "400")}
     while more := {
         function.name: helper
@@ -112,6 +113,18 @@ def issuer_errors() -> list[Error]:
         helpers |= more
     found = {error for tree in trees for call in ast.walk(tree) for error in _raised(call, helpers)}
     return sorted(found, key=lambda e: (e.status, e.error, e.reason, e.description))
+
+
+def _trees() -> list[ast.Module]:
+    return [ast.parse(file.read_text(), str(file)) for file in sorted(ISSUER.rglob("*.py"))]
+
+
+def hidden_reasons() -> list[str]:
+    """Why a credential was refused, where the caller is not told: `Refused` without advice."""
+    calls = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return sorted(
+        {reason for call in calls if _name(call) == "Refused" and len(call.args) == 1 for reason in _text(call.args[0])}
+    )
 
 
 def _as_helper(function: ast.FunctionDef, helpers: dict[str, Helper]) -> Helper | None:
@@ -135,6 +148,9 @@ def _forwards(call: ast.Call, function: ast.FunctionDef) -> bool:
 def _raised(node: ast.AST, helpers: dict[str, Helper]) -> Iterator[Error]:
     if isinstance(node, ast.Dict):
         yield from _answered(node)
+    if isinstance(node, ast.Call) and _name(node) == "Refused" and len(node.args) == 2:
+        why = _text(node.args[0])[0]
+        yield from (Error("invalid_client", "401", text, why, advises=True) for text in _text(node.args[1]))
     if not isinstance(node, ast.Call) or _name(node) not in helpers:
         return
     helper = helpers[_name(node)]
@@ -173,6 +189,8 @@ def _text(node: ast.expr) -> list[str]:
             return [a + b for a, b in itertools.product(_text(left), _text(right))]
         case ast.IfExp(body=body, orelse=orelse):
             return [*_text(body), *_text(orelse)]
+        case ast.BoolOp(values=values):
+            return [text for value in values for text in _text(value) if text != ANY]
         case ast.JoinedStr(values=values):
             return ["".join(parts) for parts in itertools.product(*(_text(value) for value in values))]
         case _:
@@ -195,13 +213,16 @@ def page() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     errors = issuer_errors()
-    untold = {(e.error, e.reason) for e in errors} - TO_DO.keys()
     unraised = TO_DO.keys() - {(e.error, e.reason) for e in errors}
+    untold = {(e.error, e.reason) for e in errors if not e.advises} - TO_DO.keys()
     if untold or unraised:
         sys.exit(f"docs/errors.py: TO_DO lacks {sorted(untold)}, and says what is never raised: {sorted(unraised)}")
     for e in errors:
         reason = "" if e.reason == ANY else f"`{e.reason}`"
-        lines.append(f"| {e.status} | `{e.error}` | {e.description} | {reason} | {TO_DO[e.error, e.reason]} |")
+        to_do = "As it says." if e.advises else TO_DO[e.error, e.reason]
+        lines.append(f"| {e.status} | `{e.error}` | {e.description} | {reason} | {to_do} |")
+    hidden = ", ".join(f"`{reason}`" for reason in hidden_reasons())
+    lines += ["", f"Audit reasons of a failed client authentication that the caller is not told: {hidden}."]
     lines += [
         "",
         "## Verifier",

@@ -31,6 +31,7 @@ SERVED: Final = frozenset(
         Capability.CLIENT_SECRET_POST,
         Capability.REFUSALS,
         Capability.ACCESS_TOKEN,
+        Capability.PRIVATE_KEY_JWT,
     }
 )
 """What the issuer must serve: a capability joins when its feature is merged, and its programs run from then on.

@@ -13,7 +13,7 @@ from scopewright.core import clients, signing
 from scopewright.core.credentials import Standing
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
-from scopewright.issuer import keyring, registry, sign, token
+from scopewright.issuer import keyring, registry, service, sign
 from scopewright.issuer.fresh import FreshReads
 from scopewright.issuer.request import parse
 from scopewright.stores import kube_objects, kubernetes
@@ -116,7 +116,7 @@ def _unproven(real: Any) -> Any:
 def _reads_for_each(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
         with suppress(Exception):
-            await self._fresh._read(parse(http).presented.client_id)
+            await self.tokens._fresh._read(parse(http).presented.client_id)
         return await real(self, http)
 
     return answer
@@ -179,7 +179,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret counts as ours", 6, clients, "standing", _anything_is_ours),
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
-    Defect("every token reads its record", 7, token.TokenEndpoint, "answer", _reads_for_each),
+    Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
     Defect("no fresh read before a refusal", 8, FreshReads, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),

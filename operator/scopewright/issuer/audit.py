@@ -1,4 +1,4 @@
-"""One line of JSON for each decision about a token: who, where, what, and why not. No token and no secret in it.
+"""One line of JSON for each decision: who, where, what, and why not. No token and no secret in it.
 
 What the caller made up is there only escaped and cut short, and an id that is no client's only as a hash: a secret
 pasted into the wrong field must not end up in a log.
@@ -6,16 +6,14 @@ pasted into the wrong field must not end up in a log.
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
 
 import orjson
 
-from scopewright.issuer.authorise import Grant
 from scopewright.issuer.errors import OAuthError
-from scopewright.issuer.request import TokenRequest
-from scopewright.issuer.sign import Token
+from scopewright.issuer.request import Presented
 
 Sink = Callable[[str], None]
 """Takes one line, without its end."""
@@ -40,42 +38,28 @@ def to_file(file: BinaryIO) -> Sink:
     return write
 
 
-def issued(grant: Grant, token: Token, now: float, peer: str) -> str:
-    return _line(
-        now,
-        peer,
-        {
-            "result": "issued",
-            "client": grant.client.client_id,
-            "audience": grant.server.audience,
-            "scope": token.scope,
-            "kid": token.kid,
-            "jti": token.jti,
-            "expires_in": token.expires_in,
-        },
-    )
-
-
-def refused(error: OAuthError, request: TokenRequest | None, now: float, peer: str, *, known: bool) -> str:
-    """`known`: the client's id is that of a record, whoever sent it."""
+def refusal(
+    error: OAuthError, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool
+) -> dict[str, Any]:
+    """What a line says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
     entry: dict[str, Any] = {"result": error.error, "reason": error.reason}
-    if request is not None:
-        client_id = request.presented.client_id
+    if presented is not None:
+        client_id = presented.client_id
         entry["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
-        entry["method"] = request.presented.method
-        if known:
-            entry["resource"] = [_short(r) for r in request.resources[:_MOST]]
-            entry["scope"] = _short(" ".join(request.scopes))
-    return _line(now, peer, entry)
+        entry["method"] = presented.method
+    return entry | {name: _short(value) for name, value in parameters.items()}
 
 
-def _line(now: float, peer: str, entry: dict[str, Any]) -> str:
+def line(event: str, now: float, peer: str, entry: Mapping[str, Any]) -> str:
     time = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return orjson.dumps({"time": time, "event": "token", "peer": peer, **entry}).decode()
+    return orjson.dumps({"time": time, "event": event, "peer": peer, **entry}).decode()
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+def _short(value: Any) -> Any:
+    """What a caller has made up, cut short."""
+    if isinstance(value, str):
+        return value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
+    return [_short(item) for item in value[:_MOST]] if isinstance(value, list | tuple) else value
 
 
 def _hash(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Third step: an Authenticated client and what it asks become a Grant, or a refusal (RFC 6749 §3.3, RFC 8707 §2).
+"""Third step: an authenticated client and what it asks become a Grant, or a refusal (RFC 6749 §3.3, RFC 8707 §2).
 
 Scopes are given in full or refused, never narrowed in silence. An unknown resource, one that the client does not ask
 for in its manifest and one where nothing is granted look the same.
@@ -7,11 +7,9 @@ for in its manifest and one where nothing is granted look the same.
 from dataclasses import dataclass
 
 from scopewright.core.records import Asked
-from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.entries import Access, Client, Server
 from scopewright.issuer.errors import OAuthError
 from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import TokenRequest
 
 
 @dataclass(slots=True)
@@ -25,21 +23,27 @@ class Grant:
     not_after: float
 
 
-def authorise(who: Authenticated, request: TokenRequest, registry: Registry, now: float) -> Grant:
-    """The grant, or OAuthError."""
-    client = who.client
-    if request.grant_type not in client.grant_types:
+def authorise(
+    client: Client,
+    grant_type: str,
+    resources: tuple[str, ...],
+    scopes: tuple[str, ...],
+    registry: Registry,
+    now: float,
+) -> Grant:
+    """The grant to a client that is authenticated, or OAuthError."""
+    if grant_type not in client.grant_types:
         raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
-    asked, server = _target(client, request.resources, registry)
+    asked, server = _target(client, resources, registry)
     # Tokens count whole seconds: a grant that ends within this one is over.
     access = registry.access(client, asked, server, int(now) + 1)
     if not access.granted:
         raise _invalid_target()
-    if not request.scopes:
+    if not scopes:
         return Grant(client, server, access, access.everything, access.changes_at)
-    if not access.granted.keys() >= set(request.scopes):
+    if not access.granted.keys() >= set(scopes):
         raise OAuthError("invalid_scope", "a scope is not granted to this client here: see status.access")
-    return Grant(client, server, access, request.scopes, min(access.granted[s] for s in request.scopes))
+    return Grant(client, server, access, scopes, min(access.granted[s] for s in scopes))
 
 
 def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, Server]:

@@ -1,6 +1,6 @@
 """What Prometheus is told. Labels come from fixed lists, never from a caller."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -13,8 +13,7 @@ from scopewright.issuer.fresh import Clock
 from scopewright.issuer.messages import Answer
 from scopewright.issuer.registry import Registry
 
-ISSUED: Final = "issued"
-_RESULTS: Final = (ISSUED, *get_args(ErrorCode))
+_REFUSALS: Final = get_args(ErrorCode)
 _BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -35,29 +34,40 @@ class _Records(Collector):
         yield served
 
 
+class EndpointMetrics:
+    def __init__(self, results: Mapping[str, Counter], seconds: Histogram) -> None:
+        self._results = results
+        self._seconds = seconds
+
+    def count(self, result: str, seconds: float) -> None:
+        self._results[result].inc()
+        self._seconds.observe(seconds)
+
+
 class Metrics:
     """Of one issuer, in a registry of its own."""
 
     def __init__(self, registry: Registry, clock: Clock) -> None:
         self._collectors = CollectorRegistry()
         self._collectors.register(_Records(registry, clock))
-        tokens = Counter(
-            "scopewright_issuer_tokens",
-            "Token requests, by what became of them.",
-            ["result"],
+        self._requests = Counter(
+            "scopewright_issuer_requests",
+            "Requests of clients, by endpoint and by what became of them.",
+            ["endpoint", "result"],
             registry=self._collectors,
         )
-        self._results = {result: tokens.labels(result) for result in _RESULTS}
         self._seconds = Histogram(
-            "scopewright_issuer_token_seconds",
-            "How long the answer to a token request took.",
+            "scopewright_issuer_request_seconds",
+            "How long the answer to a client's request took.",
+            ["endpoint"],
             buckets=_BUCKETS,
             registry=self._collectors,
         )
 
-    def count(self, result: str, seconds: float) -> None:
-        self._results[result].inc()
-        self._seconds.observe(seconds)
+    def endpoint(self, name: str, results: Iterable[str]) -> EndpointMetrics:
+        """Of one endpoint, whose requests end in one of `results` or in an error of OAuth."""
+        counters = {result: self._requests.labels(name, result) for result in (*results, *_REFUSALS)}
+        return EndpointMetrics(counters, self._seconds.labels(name))
 
     def answer(self) -> Answer:
         headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()), (b"cache-control", b"no-store"))

@@ -14,7 +14,8 @@ import yaml
 
 from scopewright.issuer import metadata, service
 from scopewright.issuer.errors import ErrorCode
-from scopewright.issuer.request import GRANT_TYPES
+from scopewright.issuer.request import JWT_BEARER
+from scopewright.issuer.token import GRANT_TYPES
 
 Schema = dict[str, Any]
 
@@ -41,6 +42,7 @@ _METADATA: Final = {
         "items": {"enum": [*metadata.AUTH_METHODS]},
         "minItems": 1,
     },
+    "token_endpoint_auth_signing_alg_values_supported": _TEXTS,
 }
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
@@ -61,6 +63,8 @@ SCHEMAS: Final[dict[str, Schema]] = {
             },
             "client_id": _TEXT | {"description": "With client_secret_post."},
             "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
+            "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
+            "client_assertion_type": {"const": JWT_BEARER},
         },
     ),
     "TokenResponse": _object(

@@ -1,4 +1,4 @@
-"""First step: an HTTP request becomes a TokenRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2, §4.4)."""
+"""First step: an HTTP request becomes a ClientRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2)."""
 
 import base64
 import binascii
@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
-from scopewright.issuer.errors import OAuthError, invalid_client, invalid_request
+from scopewright.issuer.errors import invalid_client, invalid_request
 from scopewright.issuer.messages import HttpRequest
+from scopewright.issuer.service_accounts import account
+from scopewright.verifier import jws
+from scopewright.verifier.jws import Signed
+from scopewright.verifier.refusals import Rejected as MalformedToken
 
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 BODY_LIMIT: Final = 16 * 1024
 AUTHORIZATION_LIMIT: Final = 4 * 1024
-CLIENT_CREDENTIALS: Final = "client_credentials"
-GRANT_TYPES: Final = (CLIENT_CREDENTIALS,)
+ASSERTION_LIMIT: Final = 8 * 1024
 
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAY_REPEAT: Final = frozenset(("resource", "audience"))
@@ -23,8 +27,8 @@ Form = dict[str, list[str]]
 
 
 @dataclass(slots=True)
-class Presented:
-    """What the caller says it is, not yet believed."""
+class Secret:
+    """A client id and its secret, not yet believed."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -36,14 +40,31 @@ class Presented:
 
 
 @dataclass(slots=True)
-class TokenRequest:
-    grant_type: str
+class Assertion:
+    """A signed JWT that says who the client is, taken apart and not yet believed.
+
+    Without `client_id` it is the token of a ServiceAccount, and which client that is has to be found out.
+    """
+
+    client_id: str
+    jwt: str = field(repr=False)
+    signed: Signed = field(repr=False)
+    method: Literal["private_key_jwt"] = "private_key_jwt"
+    challenge: Literal[False] = False
+
+
+Presented = Secret | Assertion
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """A form, and who says to have sent it."""
+
+    form: Form
     presented: Presented
-    scopes: tuple[str, ...]
-    resources: tuple[str, ...]
 
 
-def parse(http: HttpRequest) -> TokenRequest:
+def parse(http: HttpRequest) -> ClientRequest:
     """The request, or OAuthError."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
@@ -55,13 +76,7 @@ def parse(http: HttpRequest) -> TokenRequest:
     if http.query:
         _refuse_credentials_in(http.query)
     form = parse_form(http.body)
-    presented = _presented(form, authorization)
-    return TokenRequest(
-        grant_type=_grant_type(form),
-        presented=presented,
-        scopes=_scopes(form),
-        resources=tuple(dict.fromkeys(form.get("resource", ()))),
-    )
+    return ClientRequest(form, _presented(form, authorization))
 
 
 def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None]:
@@ -114,22 +129,14 @@ def _refuse_credentials_in(query: bytes) -> None:
         )
 
 
-def _one(form: Form, name: str) -> str:
+def one(form: Form, name: str) -> str:
+    """The value of a parameter that may not repeat; empty where it is absent."""
     values = form.get(name)
     return values[0] if values else ""
 
 
-def _grant_type(form: Form) -> str:
-    grant_type = _one(form, "grant_type")
-    if not grant_type:
-        raise invalid_request("grant_type is missing", reason="grant_type_missing")
-    if grant_type not in GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
-    return grant_type
-
-
 def _presented(form: Form, authorization: bytes | None) -> Presented:
-    client_id, secret = _one(form, "client_id"), _one(form, "client_secret")
+    client_id, secret = one(form, "client_id"), one(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
         raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
@@ -139,31 +146,49 @@ def _presented(form: Form, authorization: bytes | None) -> Presented:
             raise invalid_request("client_id is not the client of the Authorization header", reason="two_clients")
         return basic
     if assertion:
-        raise invalid_client("client assertions are not served", reason="assertion", challenge=False)
+        return _assertion(form, client_id)
     if not client_id or not secret:
         raise invalid_client(
             "no client authentication: send client_id and client_secret in the body or as HTTP Basic",
             reason="no_credential",
             challenge=True,
         )
-    return Presented(client_id, secret, "client_secret_post")
+    return Secret(client_id, secret, "client_secret_post")
 
 
-def _basic(authorization: bytes) -> Presented:
+def _assertion(form: Form, client_id: str) -> Assertion:
+    """RFC 7521 §4.2. The claims only say which client to look at."""
+    jwt = one(form, "client_assertion")
+    if one(form, "client_assertion_type") != JWT_BEARER or not jwt:
+        raise invalid_request(
+            f"send client_assertion together with client_assertion_type={JWT_BEARER}", reason="assertion_type"
+        )
+    try:
+        signed = jws.parse(jwt, ASSERTION_LIMIT)
+    except MalformedToken:
+        raise invalid_client(
+            "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
+        ) from None
+    if account(signed.claims):
+        return Assertion(client_id, jwt, signed)
+    subject = signed.claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
+    if client_id and client_id != subject:
+        raise invalid_request("client_id is not the client of the assertion", reason="two_clients")
+    return Assertion(subject, jwt, signed)
+
+
+def _basic(authorization: bytes) -> Secret:
     """Split at the first colon, then form-decode both halves (RFC 6749 §2.3.1)."""
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
         raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        presented = Presented(_decode(user), _decode(password), "client_secret_basic")
+        presented = Secret(_decode(user), _decode(password), "client_secret_basic")
     except (binascii.Error, UnicodeDecodeError):
         colon, presented = b"", None
     if not colon or presented is None:
         raise invalid_client("the Basic credentials are malformed", reason="malformed_basic", challenge=True)
     return presented
-
-
-def _scopes(form: Form) -> tuple[str, ...]:
-    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
-    return tuple(dict.fromkeys(s for s in _one(form, "scope").split(" ") if s))

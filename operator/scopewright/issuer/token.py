@@ -1,134 +1,80 @@
-"""The token endpoint: request → authenticate → authorise → sign, from memory.
+"""The token endpoint (RFC 6749 §3.2, §4.4): authorise → sign, from memory."""
 
-`decide` is all of it wherever memory is enough; what is left over is a credential that memory does not know.
-"""
-
-import asyncio
 import logging
 import os
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
-from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer import audit
-from scopewright.issuer.authenticate import Authenticated, authenticate, can_exist, reason
+from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.authorise import Grant, authorise
-from scopewright.issuer.errors import OAuthError, from_failure, refused_credential, unavailable, unexpected
-from scopewright.issuer.fresh import Clock, FreshReads
-from scopewright.issuer.messages import NO_STORE, Answer, HttpRequest
-from scopewright.issuer.metrics import ISSUED, Metrics
+from scopewright.issuer.endpoint import Outcome
+from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
+from scopewright.issuer.messages import NO_STORE, Answer
 from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import TokenRequest, parse
+from scopewright.issuer.request import ClientRequest, Form, one
 from scopewright.issuer.sign import Randomness, Token, sign, tail
 
 log: Final = logging.getLogger(__name__)
 
-FLOOR: Final = 0.1
-"""Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
-
+CLIENT_CREDENTIALS: Final = "client_credentials"
+GRANT_TYPES: Final = (CLIENT_CREDENTIALS,)
+ISSUED: Final = "issued"
 
 NoteUse = Callable[[bytes, float], None]
 """Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
 
 
 @dataclass(slots=True)
-class Undecided:
-    """A request whose credential memory does not know."""
+class TokenRequest:
+    grant_type: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
 
-    request: TokenRequest
-    peer: str
-    begun: float
+    def audited(self) -> Mapping[str, Any]:
+        return {"resource": self.resources, "scope": " ".join(self.scopes)}
 
 
-class TokenEndpoint:
+class Tokens:
+    """Gives an authenticated client the token that it asks for."""
+
+    name: str = "token"
+    results: tuple[str, ...] = (ISSUED,)
+
     def __init__(
         self,
         registry: Registry,
-        fresh: FreshReads,
-        metrics: Metrics,
         *,
-        clock: Clock = time.time,
-        monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
-        sink: audit.Sink = audit.to_log,
-        floor: float = FLOOR,
         note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._registry = registry
-        self._fresh = fresh
-        self._metrics = metrics
-        self._clock = clock
-        self._monotonic = monotonic
         self._random = random
-        self._sink = sink
-        self._floor = floor
         self._note_use = note_use
         self._unsigned: set[str] = set()
 
-    async def answer(self, http: HttpRequest) -> Answer:
-        outcome = self.decide(http)
-        return outcome if isinstance(outcome, Answer) else await self._settle(outcome)
+    def read(self, request: ClientRequest) -> TokenRequest:
+        form = request.form
+        return TokenRequest(
+            grant_type=_grant_type(form),
+            scopes=_scopes(form),
+            resources=tuple(dict.fromkeys(form.get("resource", ()))),
+        )
 
-    def decide(self, http: HttpRequest) -> Answer | Undecided:
-        """The answer, without any I/O; or what has to be read before it can be refused."""
-        begun = self._monotonic()
-        request: TokenRequest | None = None
-        try:
-            request = parse(http)
-            who = self._authenticate(request)
-            if who is None:
-                return Undecided(request, http.peer, begun)
-            return self._issue(who, request, http.peer, begun)
-        except OAuthError as error:
-            return self._refuse(error, request, http.peer, begun, known=request is not None)
-        except Exception:
-            log.exception("a token request failed")
-            return self._refuse(unexpected(), None, http.peer, begun, known=False)
-
-    async def _settle(self, undecided: Undecided) -> Answer:
-        """One path for unknown and wrong: read afresh, compare again, and take no less time than the floor."""
-        request, peer, begun = undecided.request, undecided.peer, undecided.begun
-        client_id = request.presented.client_id
-        try:
-            if can_exist(client_id):
-                await self._fresh.refresh(client_id)
-            who = self._authenticate(request)
-            if who is not None:
-                return self._issue(who, request, peer, begun)
-            error = refused_credential(
-                reason=reason(self._registry.client(client_id)), challenge=request.presented.challenge
-            )
-        except OAuthError as refusal:
-            return self._refuse(refusal, request, peer, begun, known=True)
-        except (Rejected, Unavailable) as failure:
-            error = from_failure(failure)
-        except Exception:
-            log.exception("a token request failed")
-            error = unexpected()
-        await asyncio.sleep(self._floor - (self._monotonic() - begun))
-        return self._refuse(error, request, peer, begun, known=self._registry.client(client_id) is not None)
-
-    def _authenticate(self, request: TokenRequest) -> Authenticated | None:
-        presented = request.presented
-        return authenticate(self._registry.client(presented.client_id), presented, self._clock())
-
-    def _issue(self, who: Authenticated, request: TokenRequest, peer: str, begun: float) -> Answer:
-        now = self._clock()
-        grant = authorise(who, request, self._registry, now)
+    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+        grant = authorise(
+            who.client, parameters.grant_type, parameters.resources, parameters.scopes, self._registry, now
+        )
         token = self._sign(grant, now)
         self._note_use(who.digest, now)
-        self._sink(audit.issued(grant, token, now, peer))
-        self._metrics.count(ISSUED, self._monotonic() - begun)
         body = b'{"access_token":"%s","token_type":"Bearer","expires_in":%d,"scope":%s}' % (
             token.value,
             token.expires_in,
             orjson.dumps(token.scope),
         )
-        return Answer(200, NO_STORE, body)
+        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audited(grant, token))
 
     def _sign(self, grant: Grant, now: float) -> Token:
         issuer = self._registry.issuer
@@ -144,9 +90,27 @@ class TokenEndpoint:
         self._unsigned.discard(name)
         return sign(grant, key, issuer, now, self._random)
 
-    def _refuse(
-        self, error: OAuthError, request: TokenRequest | None, peer: str, begun: float, *, known: bool
-    ) -> Answer:
-        self._sink(audit.refused(error, request, self._clock(), peer, known=known))
-        self._metrics.count(error.error, self._monotonic() - begun)
-        return error.answer()
+
+def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
+    return {
+        "client": grant.client.client_id,
+        "audience": grant.server.audience,
+        "scope": token.scope,
+        "kid": token.kid,
+        "jti": token.jti,
+        "expires_in": token.expires_in,
+    }
+
+
+def _grant_type(form: Form) -> str:
+    grant_type = one(form, "grant_type")
+    if not grant_type:
+        raise invalid_request("grant_type is missing", reason="grant_type_missing")
+    if grant_type not in GRANT_TYPES:
+        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
+    return grant_type
+
+
+def _scopes(form: Form) -> tuple[str, ...]:
+    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
+    return tuple(dict.fromkeys(s for s in one(form, "scope").split(" ") if s))

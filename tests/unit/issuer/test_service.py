@@ -95,10 +95,10 @@ async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: W
     await world.token("leave.evil-label", "x")
     await world.token(scope="evil-scope")
     text = (await world.http.get("/metrics")).text
-    assert 'scopewright_issuer_tokens_total{result="issued"} 1.0' in text
-    assert 'scopewright_issuer_tokens_total{result="invalid_client"} 1.0' in text
-    assert 'scopewright_issuer_tokens_total{result="invalid_scope"} 1.0' in text
-    assert "scopewright_issuer_token_seconds_count 3.0" in text
+    assert 'scopewright_issuer_requests_total{endpoint="token",result="issued"} 1.0' in text
+    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 1.0' in text
+    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_scope"} 1.0' in text
+    assert 'scopewright_issuer_request_seconds_count{endpoint="token"} 3.0' in text
     assert 'scopewright_issuer_records{kind="client"} 1.0' in text
     assert "scopewright_issuer_served_keys 1.0" in text
     assert "evil" not in text

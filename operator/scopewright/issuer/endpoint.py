@@ -1,0 +1,195 @@
+"""What every endpoint for clients has in common: request → authenticate → what the endpoint is for → answer.
+
+`decide` is all of it wherever memory is enough; what is left over is a credential that memory does not know, and work
+that has to wait for something.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Generic, Protocol, TypeVar
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.issuer import audit
+from scopewright.issuer.assertions import Refused
+from scopewright.issuer.authenticate import Authenticated, Authenticator, can_exist
+from scopewright.issuer.errors import OAuthError, from_failure, refused_credential, unexpected
+from scopewright.issuer.fresh import Clock, FreshReads
+from scopewright.issuer.messages import Answer, HttpRequest
+from scopewright.issuer.metrics import Metrics
+from scopewright.issuer.registry import Registry
+from scopewright.issuer.request import ClientRequest, Presented, parse
+from scopewright.issuer.throttle import FailureThrottle
+
+log: Final = logging.getLogger(__name__)
+
+FLOOR: Final = 0.1
+"""Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
+
+
+class Parameters(Protocol):
+    """An endpoint's own part of a request."""
+
+    def audited(self) -> Mapping[str, Any]:
+        """What the audit line of a refusal says of it: nothing secret, and not escaped or cut short yet."""
+
+
+P = TypeVar("P", bound=Parameters)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """An answer, which of the handler's `results` it is, and what the audit line says of it."""
+
+    answer: Answer
+    result: str
+    audited: Mapping[str, Any]
+
+
+class Handler(Protocol[P]):
+    """What an endpoint is for."""
+
+    name: str
+    """`token`, `introspection`, …: in audit lines and metrics."""
+    results: tuple[str, ...]
+    """What may become of a request that is not refused."""
+
+    def read(self, request: ClientRequest) -> P:
+        """The parameters, before anybody is believed; or OAuthError."""
+
+    def serve(self, who: Authenticated, parameters: P, now: float) -> Outcome | Awaitable[Outcome]:
+        """The outcome, or OAuthError; `now` in seconds since the epoch."""
+
+
+@dataclass(slots=True)
+class _Attempt(Generic[P]):
+    request: ClientRequest
+    parameters: P
+    peer: str
+    begun: float
+
+
+class Endpoint(Generic[P]):
+    def __init__(
+        self,
+        handler: Handler[P],
+        registry: Registry,
+        authenticator: Authenticator,
+        fresh: FreshReads,
+        throttle: FailureThrottle,
+        metrics: Metrics,
+        *,
+        clock: Clock = time.time,
+        monotonic: Clock = time.monotonic,
+        sink: audit.Sink = audit.to_log,
+        floor: float = FLOOR,
+    ) -> None:
+        self._handler = handler
+        self._registry = registry
+        self._authenticator = authenticator
+        self._fresh = fresh
+        self._throttle = throttle
+        self._metrics = metrics.endpoint(handler.name, handler.results)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._sink = sink
+        self._floor = floor
+
+    async def answer(self, http: HttpRequest) -> Answer:
+        decided = self.decide(http)
+        return decided if isinstance(decided, Answer) else await decided
+
+    def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
+        """The answer, without any I/O; or what has to be waited for."""
+        begun = self._monotonic()
+        attempt: _Attempt[P] | None = None
+        try:
+            request = parse(http)
+            attempt = _Attempt(request, self._handler.read(request), http.peer, begun)
+            who = self._authenticator.from_memory(request.presented)
+            if who is None:
+                return self._settle(attempt)
+            outcome = self._handler.serve(who, attempt.parameters, self._clock())
+            return self._told(outcome, attempt) if isinstance(outcome, Outcome) else self._wait(outcome, attempt)
+        except OAuthError as error:
+            return self._refuse(error, attempt, http.peer, begun, known=attempt is not None)
+        except Exception:
+            log.exception("a %s request failed", self._handler.name)
+            return self._refuse(unexpected(), None, http.peer, begun, known=False)
+
+    async def _settle(self, attempt: _Attempt[P]) -> Answer:
+        """One path for unknown and wrong: a refusal takes no less time than the floor."""
+        presented = attempt.request.presented
+        try:
+            who = await self._prove(presented, attempt.peer)
+        except Refused as refused:
+            self._throttle.failed(attempt.peer)
+            error = refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
+        except OAuthError as refusal:
+            error = refusal
+        except (Rejected, Unavailable) as failure:
+            error = from_failure(failure)
+        except Exception:
+            log.exception("a %s request failed", self._handler.name)
+            error = unexpected()
+        else:
+            return await self._serve(who, attempt)
+        await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
+        known = self._registry.client(presented.client_id) is not None
+        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=known)
+
+    async def _prove(self, presented: Presented, peer: str) -> Authenticated:
+        """From memory, or else from the one record read afresh; or `Refused`."""
+        await self._authenticator.identify(presented)
+        try:
+            return await self._authenticator.prove(presented)
+        except Refused:
+            self._throttle.check(peer)
+            if not can_exist(presented.client_id):
+                raise
+        await self._fresh.refresh(presented.client_id)
+        return await self._authenticator.prove(presented)
+
+    async def _serve(self, who: Authenticated, attempt: _Attempt[P]) -> Answer:
+        try:
+            outcome = self._handler.serve(who, attempt.parameters, self._clock())
+        except OAuthError as error:
+            return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
+        except Exception:
+            log.exception("a %s request failed", self._handler.name)
+            return self._refuse(unexpected(), attempt, attempt.peer, attempt.begun, known=True)
+        return self._told(outcome, attempt) if isinstance(outcome, Outcome) else await self._wait(outcome, attempt)
+
+    async def _wait(self, outcome: Awaitable[Outcome], attempt: _Attempt[P]) -> Answer:
+        try:
+            return self._told(await outcome, attempt)
+        except OAuthError as refusal:
+            error = refusal
+        except (Rejected, Unavailable) as failure:
+            error = from_failure(failure)
+        except Exception:
+            log.exception("a %s request failed", self._handler.name)
+            error = unexpected()
+        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
+
+    def _told(self, outcome: Outcome, attempt: _Attempt[P]) -> Answer:
+        entry = {"result": outcome.result, **outcome.audited}
+        self._sink(audit.line(self._handler.name, self._clock(), attempt.peer, entry))
+        self._metrics.count(outcome.result, self._monotonic() - attempt.begun)
+        return outcome.answer
+
+    def _refuse(
+        self, error: OAuthError, attempt: _Attempt[P] | None, peer: str, begun: float, *, known: bool
+    ) -> Answer:
+        """`known`: the client's id is that of a record, whoever sent it."""
+        entry = audit.refusal(
+            error,
+            attempt.request.presented if attempt else None,
+            attempt.parameters.audited() if attempt and known else {},
+            known=known,
+        )
+        self._sink(audit.line(self._handler.name, self._clock(), peer, entry))
+        self._metrics.count(error.error, self._monotonic() - begun)
+        return error.answer()
