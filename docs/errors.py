@@ -6,18 +6,22 @@ The issuer's are found in its syntax trees: each call of OAuthError, of a helper
 
 import ast
 import itertools
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from scopewright.issuer.server import transport_refusal
 from scopewright.verifier import Unavailable
 from scopewright.verifier.refusals import REFUSALS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = Path(__file__).with_name("errors.md")
 ISSUER: Final = ROOT / "operator/scopewright/issuer"
+HTTP: Final = ROOT / "operator/scopewright/http"
 ANY: Final = "…"
 """Stands for what only the running issuer knows."""
 
@@ -26,7 +30,7 @@ TO_DO: Final = {
     (
         "invalid_request",
         "invalid_request",
-    ): "Use the method that is told, or send the body without delay.",
+    ): "Use the method that is told.",
     ("invalid_request", "body_size"): "Send less than 16 KiB: fewer scopes, or a smaller assertion.",
     ("invalid_request", "content_type"): "Set the Content-Type, and encode the parameters as a form.",
     ("invalid_request", "encoding"): "Percent-encode the parameters as UTF-8.",
@@ -107,7 +111,7 @@ def issuer_errors() -> list[Error]:
         function.name: helper
         for tree in trees
         for function in ast.walk(tree)
-        if isinstance(function, ast.FunctionDef) and function.name not in helpers
+        if isinstance(function, ast.FunctionDef) and function.name not in {*helpers, transport_refusal.__name__}
         if (helper := _as_helper(function, helpers))
     }:
         helpers |= more
@@ -115,8 +119,24 @@ def issuer_errors() -> list[Error]:
     return sorted(found, key=lambda e: (e.status, e.error, e.reason, e.description))
 
 
-def _trees() -> list[ast.Module]:
-    return [ast.parse(file.read_text(), str(file)) for file in sorted(ISSUER.rglob("*.py"))]
+def _trees(room: Path = ISSUER) -> list[ast.Module]:
+    return [ast.parse(file.read_text(), str(file)) for file in sorted(room.rglob("*.py"))]
+
+
+def transport_errors() -> list[tuple[int, str, str]]:
+    """What the server refuses before anybody reads the request: status, error code, description."""
+    found = set()
+    for node in (node for tree in _trees(HTTP) for node in ast.walk(tree)):
+        if isinstance(node, ast.Call) and _name(node) in ("Refused", "refuse") and len(node.args) == 2:
+            status = node.args[0]
+            if isinstance(status, ast.Attribute) and _name_of(status.value) == "HTTPStatus":
+                found |= {(int(HTTPStatus[status.attr]), text) for text in _text(node.args[1])}
+    answers = ((status, json.loads(transport_refusal(status, text).body)) for status, text in sorted(found))
+    return [(status, body["error"], body["error_description"]) for status, body in answers]
+
+
+def _name_of(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
 
 
 def hidden_reasons() -> list[str]:
@@ -223,6 +243,14 @@ def page() -> str:
         lines.append(f"| {e.status} | `{e.error}` | {e.description} | {reason} | {to_do} |")
     hidden = ", ".join(f"`{reason}`" for reason in hidden_reasons())
     lines += ["", f"Audit reasons of a failed client authentication that the caller is not told: {hidden}."]
+    lines += [
+        "",
+        "Before a request is read, the server itself may refuse it, in the same form, and close the connection:",
+        "",
+        "| status | error | description |",
+        "| --- | --- | --- |",
+        *(f"| {status} | `{error}` | {description} |" for status, error, description in transport_errors()),
+    ]
     lines += [
         "",
         "## Verifier",
