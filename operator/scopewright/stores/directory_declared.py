@@ -40,6 +40,11 @@ class Source:
 
     file: str
     line: int
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    def line_of(self, path: Path) -> int:
+        """Of the field at `path`, or of the nearest one that contains it."""
+        return self.document.line_of(path) if self.document else self.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class Found:
     """One declaration in a file; without `manifest` it cannot be used."""
 
     ref: Ref
-    line: int
+    document: Document = field(compare=False, repr=False)
     manifest: dict[str, Any] | None
 
 
@@ -132,7 +137,7 @@ def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
         problems = _violations(document, ref)
     if ref is None:
         return None, problems or [Unreadable(document.line, "not a manifest", "give it a kind and a metadata.name")]
-    return Found(ref, document.line, None if problems else _normalised(document.value, ref)), problems
+    return Found(ref, document, None if problems else _normalised(document.value, ref)), problems
 
 
 def _identity(document: Document) -> Iterator[Unreadable]:
