@@ -112,10 +112,12 @@ async def _planned(
 ) -> Changes:
     found = await changes(proposal.ground, proposal.intent, config, now)
     broken = [_told(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message) for p in given.manifests.problems]
-    unknown = () if settings.rules else unchecked(given.manifests, config)
+    refusals = _located(given, (*broken, *proposal.refusals, *found.refusals))
+    refused = {f.subject for f in refusals}
+    unknown = [f for f in unchecked(given.manifests, config) if not settings.rules and f.subject not in refused]
     return replace(
         found,
-        refusals=_located(given, (*broken, *proposal.refusals, *found.refusals)),
+        refusals=refusals,
         warnings=_located(given, (*told, *proposal.warnings, *unknown, *found.warnings)),
         ignored=ignored(given.manifests, config),
         places={ref: place for ref in given.manifests.sources if (place := given.place(ref))},

@@ -41,22 +41,22 @@ def summary(changes: Changes) -> str:
     gained = sum(1 for c in changes.access if c.before is None)
     lost = sum(1 for c in changes.access if c.after is None)
     counts = (
-        (len(changes.refusals), "refused"),
-        (gained, "scopes gained"),
-        (lost, "scopes lost"),
-        (len(changes.credentials), "credentials"),
-        (len(changes.keys), "keys"),
-        (len(changes.objects), "objects"),
-        (sum(1 for w in changes.warnings if w.new), "new warnings"),
+        (len(changes.refusals), "refusal"),
+        (gained, "scope gained"),
+        (lost, "scope lost"),
+        (len(changes.credentials), "credential"),
+        (len(changes.keys), "key"),
+        (len(changes.objects), "object"),
+        (sum(1 for w in changes.warnings if w.new), "new warning"),
     )
-    return ", ".join(f"{number} {what}" for number, what in counts if number) or "nothing changes"
+    return ", ".join(_counted(number, what) for number, what in counts if number) or "nothing changes"
 
 
 def asides(changes: Changes) -> list[str]:
     """What was left out, and why."""
     old = sum(1 for w in changes.warnings if not w.new)
-    said = [f"{old} warnings were there before: the JSON output has them"] if old else []
-    other = f"{changes.ignored} objects are for other installations (spec.issuer), and are not planned"
+    said = [f"{_counted(old, 'warning')} from before: the JSON output has them"] if old else []
+    other = f"{_counted(changes.ignored, 'object')} for other installations (spec.issuer): not planned"
     return [*said, other] if changes.ignored else said
 
 
@@ -67,6 +67,14 @@ def name(ref: Ref) -> str:
 def clean(text: str) -> str:
     """Without anything that a terminal would obey: manifests are written by anybody."""
     return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+
+
+def _counted(number: int, what: str) -> str:
+    """The noun comes last, or before its participle."""
+    if number == 1:
+        return f"1 {what}"
+    noun, _, rest = what.partition(" ") if what.endswith(("gained", "lost")) else (what, "", "")
+    return f"{number} {noun}s {rest}".rstrip()
 
 
 def _granted(change: AccessChange) -> str:

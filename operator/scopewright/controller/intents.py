@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from scopewright.api import KINDS, OAuthClient, ResourceServer, SigningKey
+from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
 from scopewright.controller.planning import NO_SEAL_KEY, Ground, Intent, Raw
 from scopewright.controller.reconcile import parse_declared
@@ -89,10 +89,9 @@ def ignored(wanted: Manifests, config: Config) -> int:
 def without_rules(config: Config, *manifests: Mapping[Ref, Raw]) -> Config:
     """The configuration for one who does not know which audiences the platform allows: all that are asked for."""
     asked = {
-        AudiencePrefix(prefix=obj.spec.audience, namespaces=(obj.namespace,))
+        AudiencePrefix(prefix=audience, namespaces=(ref.namespace,))
         for objects in manifests
-        for raw in _ours(objects, config).values()
-        if isinstance(obj := parse_declared(raw), ResourceServer) and obj.spec.audience
+        for ref, audience in _audiences(objects, config).items()
     }
     return config.model_copy(update={"audiences": tuple(asked)})
 
@@ -101,10 +100,15 @@ def unchecked(wanted: Manifests, config: Config) -> tuple[Finding, ...]:
     """What that leaves open."""
     message = "whether the platform allows it cannot be told without its configuration: pass --config FILE"
     return tuple(
-        Finding(ref, "AudienceUnchecked", f"{raw['spec']['audience']}: {message}", ("spec", "audience"))
-        for ref, raw in sorted(_ours(wanted.objects, config).items())
-        if ref.kind == "ResourceServer" and (raw.get("spec") or {}).get("audience")
+        Finding(ref, "AudienceUnchecked", f"{audience}: {message}", ("spec", "audience"))
+        for ref, audience in sorted(_audiences(wanted.objects, config).items())
     )
+
+
+def _audiences(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, str]:
+    """Those of the ResourceServers' own choosing."""
+    servers = {r: raw for r, raw in _ours(objects, config).items() if r.kind == "ResourceServer"}
+    return {ref: audience for ref, raw in servers.items() if (audience := (raw.get("spec") or {}).get("audience"))}
 
 
 def _ours(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:

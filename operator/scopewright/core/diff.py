@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from scopewright.api import Kind
+from scopewright.api import Kind, ScopeGrant
+from scopewright.api.scopegrant import Grantee
 from scopewright.core.changes import Access, AccessChange, Change, Changes, Finding
 from scopewright.core.findings import refusals, warnings, with_news
 from scopewright.core.level import Level
@@ -172,12 +173,32 @@ def _objects(before: Level, after: Level) -> Iterator[Change]:
             yield Change(Ref("Namespace", "", name), "changed", ", ".join(fields))
     for ref in sorted(before.declared.keys() | after.declared.keys()):
         old, new = before.declared.get(ref), after.declared.get(ref)
-        if old is None:
-            yield Change(ref, "made")
+        if old is None and new is not None:
+            yield Change(ref, "made", _consent(new))
         elif new is None:
             yield Change(ref, "deleted")
-        elif fields := changed_fields(old, new):
-            yield Change(ref, "changed", ", ".join(fields))
+        elif old is not None and (fields := changed_fields(old, new)):
+            consent = f"; it is now {_consent(new)}" if isinstance(new, ScopeGrant) else ""
+            yield Change(ref, "changed", ", ".join(fields) + consent)
+
+
+def _consent(obj: Kind) -> str:
+    """What a ScopeGrant allows, to those as well who ask for nothing yet."""
+    if not isinstance(obj, ScopeGrant):
+        return ""
+    spec = obj.spec
+    until = f" until {rfc3339(spec.expiration_time)}" if spec.expiration_time else ""
+    return f"{', '.join(spec.scopes)} of {spec.resource_server} to {', '.join(map(_grantee, spec.to))}{until}"
+
+
+def _grantee(to: Grantee) -> str:
+    if to.namespace:
+        return f"{to.namespace}/{to.client}" if to.client else f"all of {to.namespace}"
+    if to.namespace_selector is None:
+        return "all namespaces"
+    labels = [f"{key}={value}" for key, value in (to.namespace_selector.match_labels or {}).items()]
+    labels += [" ".join((e.key, e.operator, *(e.values or ()))) for e in to.namespace_selector.match_expressions or ()]
+    return f"the namespaces with {' and '.join(labels)}"
 
 
 def changed_fields(old: Kind, new: Kind) -> list[str]:

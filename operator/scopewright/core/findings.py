@@ -61,9 +61,8 @@ def with_news(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[
 
 def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
     if obj.metadata.annotations.get(PAUSED_ANNOTATION) == "true":
-        yield _finding(
-            ref, "Paused", f"{PAUSED_ANNOTATION} is true: no change of it takes effect until that is removed"
-        )
+        what = "it grants all the same" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
+        yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
         return
     ready, stalled, access = (_condition(obj, kind) for kind in ("Ready", "Stalled", "AccessGranted"))
     if stalled and stalled.reason in HARMLESS:
