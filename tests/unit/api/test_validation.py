@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scopewright.api import KINDS
 from scopewright.api.schema import structural_schema
-from scopewright.api.validation import Violation, validate
+from scopewright.api.validation import Violation, validate, validate_update
 from tests.cases.crd_rules import CASES, MALFORMED, SPECS, UPDATES, Case, Malformed, manifest, rules
 
 
@@ -188,3 +188,13 @@ def _validations(schema: Any) -> Iterator[dict[str, str]]:
         yield from schema.get("x-kubernetes-validations", [])
     for child in schema.values() if isinstance(schema, dict) else schema if isinstance(schema, list) else []:
         yield from _validations(child)
+
+
+def test_an_update_is_held_against_the_rules_of_transition() -> None:
+    old = {"kind": "SigningKey", "metadata": {"name": "a"}, "spec": {}}
+    assert validate_update(old, {**old, "spec": {"algorithm": "ES256", "issuer": "default"}}) == []
+    (violation,) = validate_update(old, {**old, "spec": {"algorithm": "RS256"}})
+    assert violation.path == ("spec", "algorithm")
+    assert "cannot be changed" in violation.message
+    (other,) = validate_update(old, {**old, "spec": {"issuer": "another"}})
+    assert other.path == ("spec", "issuer")
