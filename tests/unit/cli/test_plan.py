@@ -1,5 +1,6 @@
 """`scopewright plan` as CI runs it: flags, exit codes, what is printed and what is not."""
 
+import json
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from scopewright.cli.plan_markdown import LONGEST, as_markdown
 from scopewright.cli.plan_text import as_text
 from scopewright.core.changes import Change, Changes, Finding, Place
 from scopewright.core.objects import Ref
+from tests.cases.crd_rules import CASES
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 EXAMPLE = Path(__file__).parents[3] / "examples/hr/manifests"
@@ -84,6 +86,20 @@ def test_a_defect_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch, caplog:
     monkeypatch.setattr(command, "plan_directories", broken)
     assert plan_to_outputs(Request(str(EXAMPLE)), NO_CLUSTER) == CANNOT_TELL
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_whatever_the_api_server_would_take_or_refuse_can_be_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every case of the CRDs' rules, all at once: what is sound is planned, what is broken is refused with its rule."""
+    for number, case in enumerate(CASES):
+        named = {**case.manifest, "metadata": {**case.manifest["metadata"], "namespace": f"n-{number}"}}
+        (tmp_path / f"{number}.json").write_text(json.dumps(named))
+    assert plan_to_outputs(Request(str(tmp_path), outputs=("json",)), NO_CLUSTER, NOW) == REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    invalid = {Path(r["file"]).stem for r in plan["refusals"] if r["reason"] == "Invalid"}
+    assert invalid == {str(number) for number, case in enumerate(CASES) if case.path is not None}
+    assert len(plan["objects"]) == len(CASES) - len(invalid) - plan["ignored"]
 
 
 def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
