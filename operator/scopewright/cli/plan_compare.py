@@ -1,15 +1,16 @@
 """Manifests read and compared with a directory or a cluster: what `scopewright plan` shows. Nothing is written."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from scopewright.cli.settings import load_config
-from scopewright.controller.intents import Proposal, between, ignored, names, onto, unchecked, without_rules
-from scopewright.controller.planning import changes
+from scopewright.controller.intents import NOTHING, Proposal, between, ignored, names, onto, ours
+from scopewright.controller.planning import Raw, changes
+from scopewright.controller.unruled import UNKNOWN_ISSUER, unchecked, without_rules
 from scopewright.core.changes import Changes, Finding, Place
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -21,8 +22,6 @@ from scopewright.stores.kube_look import Seen, look, look_at
 from scopewright.stores.manifests import Manifests, Source, load, load_text, printable
 
 STANDARD_INPUT: Final = "-"
-UNKNOWN_ISSUER: Final = "https://issuer.invalid"
-"""Where nobody names one, and nothing depends on it (RFC 2606 §2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +76,19 @@ class Settings:
             said["jwks_max_age"] = timedelta(seconds=record.jwks_max_age)
         return replace(self, config=self.config.model_copy(update=said))
 
-    def for_(self, *manifests: Manifests | Seen) -> Config:
-        return self.config if self.rules else without_rules(self.config, *(m.objects for m in manifests))
+    def allowing(self, objects: Mapping[Ref, Raw]) -> Config:
+        """The configuration; where its rules are not known, whatever these objects ask of them is allowed."""
+        return self.config if self.rules else without_rules(self.config, ours(objects, self.config))
 
 
 async def plan_directories(directory: str, against: str | None, settings: Settings, now: datetime) -> Changes:
     """From what `against` declares, or from nothing."""
     given = Given.read(directory)
     base = Given.read(against).manifests if against else None
-    config = settings.for_(given.manifests, *([base] if base else []))
+    before = base or NOTHING
+    config = settings.allowing({**before.objects, **given.manifests.objects})
     proposal = between(base, given.manifests, config, now)
-    told = [
-        _told(p.file, p.line, f"in --against: {p.message}: it counts as not there") for p in (base or _NONE).problems
-    ]
+    told = [_told(p.file, p.line, f"in --against: {p.message}: it counts as not there") for p in before.problems]
     return await _planned(given, proposal, config, settings, now, told)
 
 
@@ -98,13 +97,11 @@ async def plan_cluster(directory: str, api: Api, settings: Settings, now: dateti
     given = Given.read(directory)
     seen = await look(api, settings.config.namespace)
     settings = settings.recorded(seen)
-    config = settings.for_(seen, given.manifests)
-    unknown = names(given.manifests, config) - {existing.ref for existing, _ in seen.owned}
+    every = {**seen.objects, **given.manifests.objects}
+    config = settings.allowing(every)
+    unknown = names(every, config) - {existing.ref for existing, _ in seen.owned}
     named = await look_at(api, sorted(unknown), config.namespace)
     return await _planned(given, onto(seen, named, given.manifests, config, prune=prune), config, settings, now, [])
-
-
-_NONE: Final = Manifests({})
 
 
 async def _planned(
@@ -114,7 +111,8 @@ async def _planned(
     broken = [_told(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message) for p in given.manifests.problems]
     refusals = _located(given, (*broken, *proposal.refusals, *found.refusals))
     refused = {f.subject for f in refusals}
-    unknown = [f for f in unchecked(given.manifests, config) if not settings.rules and f.subject not in refused]
+    open_ = () if settings.rules else unchecked(ours(given.manifests.objects, config))
+    unknown = [f for f in open_ if f.subject not in refused]
     return replace(
         found,
         refusals=refusals,

@@ -2,7 +2,7 @@
 
 import json
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -35,23 +35,26 @@ def document(changes: Changes, version: str) -> dict[str, Any]:
 
 
 def _results(changes: Changes) -> Iterator[Result]:
-    yield from (_finding(f, "error") for f in changes.refusals)
-    yield from (_finding(f, "warning") for f in changes.warnings)
-    yield from (_access(change, changes) for change in changes.access)
+    """Code hosts refuse a result without a place: what is elsewhere is shown at the first of the manifests."""
+    somewhere = min(changes.places.values(), default=None)
+    yield from (_finding(f, "error", f.place or somewhere) for f in changes.refusals)
+    yield from (_finding(f, "warning", f.place or somewhere) for f in changes.warnings)
+    yield from (_access(change, changes.places, somewhere) for change in changes.access)
 
 
-def _finding(finding: Finding, level: str) -> Result:
+def _finding(finding: Finding, level: str, place: Place | None) -> Result:
     of = f"{name(finding.subject)}: " if finding.subject else ""
     state = "new" if finding.new else "unchanged"
-    return _result(finding.reason, level, of + finding.message, finding.place) | {"baselineState": state}
+    return _result(finding.reason, level, of + finding.message, place) | {"baselineState": state}
 
 
-def _access(change: AccessChange, changes: Changes) -> Result:
-    """At the ScopeGrant, if it is among the manifests, else at the client."""
+def _access(change: AccessChange, places: Mapping[Ref, Place], somewhere: Place | None) -> Result:
+    """At the ScopeGrant, if it is among the manifests, else at the client or at the API."""
     access = change.access
     client = Ref("OAuthClient", *access.client.split("/"))
-    refs = [*(Ref("ScopeGrant", *via.split("/")) for via in access.via), client]
-    place = next((changes.places[ref] for ref in refs if ref in changes.places), None)
+    server = Ref("ResourceServer", *access.server.split("/"))
+    refs = [*(Ref("ScopeGrant", *via.split("/")) for via in access.via), client, server]
+    place = next((places[ref] for ref in refs if ref in places), somewhere)
     rule = GAINED if change.after else LOST
     return _result(rule, "note", access_line(change)[2:], place) | {"baselineState": "new"}
 

@@ -1,16 +1,17 @@
 """Manifests held against what there is: the ground that a plan stands on, and what it is to change."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
-from scopewright.controller.planning import NO_SEAL_KEY, Ground, Intent, Raw
+from scopewright.controller.planning import INSTANT, NO_SEAL_KEY, Ground, Intent, Raw
 from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.world import service_account_of
 from scopewright.core.changes import Finding
-from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.config import Config
 from scopewright.core.diff import changed_fields
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
@@ -21,8 +22,10 @@ from scopewright.stores.directory_ledger import namespaces_of, ref_of
 from scopewright.stores.kube_look import Owned, Seen
 from scopewright.stores.manifests import Manifests
 
-JUST_BEFORE: Final = timedelta(seconds=1)
 NOTHING: Final = Manifests({})
+
+NOT_YET: Final = "not there yet"
+"""The UID of a ServiceAccount that is to come: its manifest is none that is read here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +41,15 @@ class Proposal:
 def between(base: Manifests | None, wanted: Manifests, config: Config, now: datetime) -> Proposal:
     """From what one directory declares (None: nothing at all) to what another does. What is broken stays as it was."""
     before = base or NOTHING
-    present = {**_ours(before.objects, config), **_first_key(base, before, wanted, config)}
+    present = {**ours(before.objects, config), **_first_key(base, before, wanted, config)}
     stays = {ref: raw for ref, raw in present.items() if ref not in wanted.objects and _stays(ref, before, wanted)}
     names_before = namespaces_of(before.objects)
     names_after = namespaces_of({**stays, **wanted.objects})
     applied, refusals = _applied(present, wanted, config)
-    ground = Ground(present, names_before, as_of=_as_of(present, applied, now))
+    accounts = dict.fromkeys(
+        (account for account, _ in _accounts_named({**present, **ours(wanted.objects, config)})), NOT_YET
+    )
+    ground = Ground(present, names_before, service_accounts=accounts, as_of=_as_of(present, applied, now))
     deleted = present.keys() - wanted.objects.keys() - stays.keys()
     return Proposal(ground, Intent(applied, frozenset(deleted), names_after), tuple(refusals))
 
@@ -53,7 +59,7 @@ def onto(seen: Seen, named: Iterable[Owned], wanted: Manifests, config: Config, 
 
     `named` are Secrets and ConfigMaps that the manifests name, whosever they are.
     """
-    present, unreadable = _readable(_ours(seen.objects, config))
+    present, unreadable = _readable(ours(seen.objects, config))
     if not any(ref.kind == "SigningKey" for ref in (*present, *wanted.objects)):
         present |= _default_key(config)
     applied, refusals = _applied(present, wanted, config)
@@ -65,14 +71,19 @@ def onto(seen: Seen, named: Iterable[Owned], wanted: Manifests, config: Config, 
     deleted = frozenset(_left_out(present, wanted) if prune and not wanted.obscured else ())
     owned = {existing.ref: (existing, entries) for existing, entries in (*seen.owned, *named)}
     sealed = owned.get(seal_key_ref(config))
-    ground = Ground(present, seen.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY)
-    return Proposal(ground, Intent(applied, deleted, namespaces), tuple(refusals), tuple(unreadable))
+    missing = {ref: by for ref, by in _accounts_named(ours(wanted.objects, config)) if ref not in seen.service_accounts}
+    ground = Ground(
+        present, seen.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
+        {**seen.service_accounts, **dict.fromkeys(missing, NOT_YET)},
+    )  # fmt: skip
+    told = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
+    return Proposal(ground, Intent(applied, deleted, namespaces), tuple(refusals), told)
 
 
-def names(wanted: Manifests, config: Config) -> set[Ref]:
-    """The Secrets and ConfigMaps that the manifests name, and which may be somebody else's."""
+def names(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
+    """The Secrets and ConfigMaps that the objects name, and which may be somebody else's."""
     found = set()
-    for raw in _ours(wanted.objects, config).values():
+    for raw in _readable(ours(objects, config))[0].values():
         obj = parse_declared(raw)
         if isinstance(obj, OAuthClient):
             found.add(Ref("Secret", obj.namespace, obj.secret_name))
@@ -83,41 +94,29 @@ def names(wanted: Manifests, config: Config) -> set[Ref]:
 
 def ignored(wanted: Manifests, config: Config) -> int:
     """How many of the manifests are for other installations."""
-    return sum(1 for ref in wanted.objects if ref.kind in KINDS) - len(_ours(wanted.objects, config))
+    return sum(1 for ref in wanted.objects if ref.kind in KINDS) - len(ours(wanted.objects, config))
 
 
-def without_rules(config: Config, *manifests: Mapping[Ref, Raw]) -> Config:
-    """The configuration for one who does not know which audiences the platform allows: all that are asked for."""
-    asked = {
-        AudiencePrefix(prefix=audience, namespaces=(ref.namespace,))
-        for objects in manifests
-        for ref, audience in _audiences(objects, config).items()
-    }
-    return config.model_copy(update={"audiences": tuple(asked)})
-
-
-def unchecked(wanted: Manifests, config: Config) -> tuple[Finding, ...]:
-    """What that leaves open."""
-    message = "whether the platform allows it cannot be told without its configuration: pass --config FILE"
-    return tuple(
-        Finding(ref, "AudienceUnchecked", f"{audience}: {message}", ("spec", "audience"))
-        for ref, audience in sorted(_audiences(wanted.objects, config).items())
-    )
-
-
-def _audiences(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, str]:
-    """Those of the ResourceServers' own choosing."""
-    servers = {r: raw for r, raw in _ours(objects, config).items() if r.kind == "ResourceServer"}
-    return {ref: audience for ref, raw in servers.items() if (audience := (raw.get("spec") or {}).get("audience"))}
-
-
-def _ours(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
+def ours(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
     """Of the four kinds, and for this installation."""
     return {
         ref: raw
         for ref, raw in objects.items()
         if ref.kind in KINDS and ((raw.get("spec") or {}).get("issuer") or "default") == config.name
     }
+
+
+def _accounts_named(objects: Mapping[Ref, Raw]) -> Iterator[tuple[Ref, Ref]]:
+    """ServiceAccounts of this cluster, and the OAuthClients that name them."""
+    for ref, raw in sorted(objects.items()):
+        obj = parse_declared(raw)
+        if isinstance(obj, OAuthClient) and (account := service_account_of(obj)):
+            yield account, ref
+
+
+def _no_account(client: Ref, account: Ref) -> Finding:
+    message = f"there is no ServiceAccount {account.name} in namespace {account.namespace} yet: apply it as well"
+    return Finding(client, "ServiceAccountNotFound", message, ("spec", "authentication", "serviceAccount"))
 
 
 def _readable(objects: Mapping[Ref, Raw]) -> tuple[dict[Ref, Raw], list[Finding]]:
@@ -135,11 +134,11 @@ def _applied(present: Mapping[Ref, Raw], wanted: Manifests, config: Config) -> t
     """The manifests that change something, as they would then be, and what transition rules refuse."""
     applied: dict[Ref, Raw] = {}
     refusals: list[Finding] = []
-    ours = _ours(wanted.objects, config)
+    own = ours(wanted.objects, config)
     for ref, manifest in wanted.objects.items():
         was = present.get(ref)
         if was is None:
-            applied |= {ref: manifest} if ref in ours else {}
+            applied |= {ref: manifest} if ref in own else {}
             continue
         if violations := validate_update(dict(was), dict(manifest)):
             refusals += [Finding(ref, "Immutable", v.message, v.path) for v in violations]
@@ -197,7 +196,7 @@ def _as_of(present: Mapping[Ref, Raw], applied: Mapping[Ref, Raw], now: datetime
     for ref, raw in applied.items():
         before = _revoked_before(raw)
         if before and before <= now and ref in present and before != _revoked_before(present[ref]):
-            found[ref] = before - JUST_BEFORE
+            found[ref] = before - INSTANT
     return found
 
 

@@ -47,6 +47,8 @@ class Ground:
     namespaces: Mapping[str, Labels]
     owned: tuple[tuple[Existing, Entries], ...] = field(default=(), repr=False)
     seal_key: bytes = field(default=NO_SEAL_KEY, repr=False)
+    service_accounts: Mapping[Ref, str] = field(default_factory=dict)
+    """By UID."""
     as_of: Mapping[Ref, datetime] = field(default_factory=dict)
 
 
@@ -77,20 +79,17 @@ class _Memory:
         self._as_of = dict(ground.as_of)
         self._now = instant
         self._store = MemoryStore(lambda: self._now)
-        self._world = World(config.name, config.namespace)
+        self._world = World(config.name, config.namespace, in_cluster=True)
         self._pending: set[Ref] = set()
         self._waiting: dict[Ref, str] = {}
         self.told: defaultdict[Ref, list[Happening]] = defaultdict(list)
         placeholders = count(1)
         sources = Sources(lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key)
         self._reconciler = Reconciler(
-            self._store, self._world, config, sources, recorder=self, enqueue=self._pending_add
+            self._store, self._world, config, sources, recorder=self, enqueue=lambda key: self._pending.add(key)
         )
         self._reconciler.sealing_with(ground.seal_key)
         self._load(ground)
-
-    def _pending_add(self, key: Ref) -> None:
-        self._pending.add(key)
 
     def record(self, obj: Declared, happening: Happening) -> None:
         self.told[Ref(obj.KIND, obj.namespace, obj.name)].append(happening)
@@ -98,6 +97,8 @@ class _Memory:
     def _load(self, ground: Ground) -> None:
         for name, labels in ground.namespaces.items():
             self._world.put_namespace(name, labels)
+        for ref, uid in ground.service_accounts.items():
+            self._world.put_service_account(ref, uid)
         for existing, entries in ground.owned:
             self._store.load(existing, entries)
             self._world.put_owned(existing, entries)
@@ -158,6 +159,7 @@ class _Memory:
             clients={Ref("OAuthClient", r.namespace, r.name): r for r in owned.clients.values()},
             servers=dict(owned.servers),
             keys={record.kid: record for record in owned.key_records()},
+            namespace=self._config.namespace,
             secrets={existing.ref: existing.entries for existing in mounted},
             now=now,
         )

@@ -86,7 +86,8 @@ def _credentials(before: Level, after: Level, told: Told) -> Iterator[Change]:
 def _first(ref: Ref, new: ClientRecord, news: Sequence[Happening]) -> Change:
     if any(h.reason == "CredentialAdopted" for h in news):
         return Change(ref, "adopted", news[-1].message)
-    return Change(ref, "made", f"in Secret {ref.namespace}/{new.secret_name}" if new.credentials else new.method)
+    where = f"in Secret {ref.namespace}/{new.secret_name}"
+    return Change(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
 
 
 def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Happening]) -> Iterator[Change]:
@@ -114,16 +115,18 @@ def _switched(ref: Ref, old: ClientRecord, new: ClientRecord) -> Iterator[Change
         what = "the issuer refuses it from then on" if new.disabled else "the issuer accepts it again"
         yield Change(ref, "disabled" if new.disabled else "enabled", what)
     if old.method != new.method:
-        yield Change(ref, "changed", f"it authenticates by {new.method}, and no more by {old.method}")
+        yield Change(ref, "changed", f"it authenticates by {new.method} instead of {old.method}")
+    elif (old.public_keys, old.service_account) != (new.public_keys, new.service_account):
+        yield Change(ref, "changed", "other keys or another ServiceAccount prove who it is")
 
 
 # Keys
 
 
 def _keys(before: Level, after: Level, told: Told) -> Iterator[Change]:
-    of_key = {ref.name: ref for level in (before, after) for ref in level.declared if ref.kind == "SigningKey"}
-    for name, ref in sorted(of_key.items()):
-        old, new = _of(before, name), _of(after, name)
+    declared = before.declared.keys() | after.declared.keys()
+    for ref in sorted(r for r in declared if (r.kind, r.namespace) == ("SigningKey", after.namespace)):
+        old, new = _of(before, ref.name), _of(after, ref.name)
         if ref in before.declared and ref not in after.declared:
             yield _retired(ref, new)
             continue

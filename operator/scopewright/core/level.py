@@ -26,6 +26,8 @@ class Level:
     clients: Mapping[Ref, ClientRecord]
     servers: Mapping[str, ResourceServerRecord]
     keys: Mapping[str, KeyRecord]
+    namespace: str
+    """The issuer's."""
     secrets: Mapping[Ref, Mapping[str, str]] = field(repr=False)
     now: datetime
 

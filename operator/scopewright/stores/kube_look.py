@@ -1,4 +1,4 @@
-"""One look at a cluster with nothing but lists and reads: what is declared, the namespaces, what is ours."""
+"""One look at a cluster with nothing but lists and reads: what is declared, what is ours, and what both lean on."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
@@ -30,18 +30,21 @@ class Seen:
     objects: Mapping[Ref, Mapping[str, Any]]
     namespaces: Mapping[str, Mapping[str, str]]
     owned: tuple[Owned, ...] = field(repr=False)
+    service_accounts: Mapping[Ref, str]
+    """By UID."""
 
 
 async def look(api: Api, namespace: str) -> Seen:
     """`namespace` is the issuer's. `Rejected` names every right that is missing; else `Unavailable`."""
-    namespaces, secrets, config_maps, *declared = await _all(
+    namespaces, accounts, secrets, config_maps, *declared = await _all(
         _namespaces(api),
+        _service_accounts(api),
         _ours(api, "Secret", None, namespace),
         _ours(api, "ConfigMap", namespace, namespace),
         *(_declared(api, kind) for kind in KINDS),
     )
     objects = {ref: raw for found in declared for ref, raw in found.items()}
-    return Seen(objects, namespaces, (*secrets, *config_maps))
+    return Seen(objects, namespaces, (*secrets, *config_maps), accounts)
 
 
 async def look_at(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned, ...]:
@@ -82,6 +85,14 @@ async def _namespaces(api: Api) -> dict[str, Mapping[str, str]]:
     found: dict[str, Mapping[str, str]] = {}
     async for page, _ in pages(api, "/api/v1/namespaces"):
         found.update({raw["metadata"]["name"]: raw["metadata"].get("labels") or {} for raw in page})
+    return found
+
+
+async def _service_accounts(api: Api) -> dict[Ref, str]:
+    found: dict[Ref, str] = {}
+    async for page, _ in pages(api, collection("ServiceAccount", None)):
+        for meta in (raw["metadata"] for raw in page):
+            found[Ref("ServiceAccount", meta["namespace"], meta["name"])] = meta["uid"]
     return found
 
 

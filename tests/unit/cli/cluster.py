@@ -42,6 +42,8 @@ class ReadOnly(FakeApi):
             return [
                 {"metadata": {"name": name, "labels": dict(labels)}} for name, labels in self._house.namespaces.items()
             ]
+        if plural == "serviceaccounts":
+            return [{"metadata": {"namespace": "leave", "name": "pods", "uid": "uid of pods"}}]
         if plural in _PLURALS:
             of_kind = [raw for ref, raw in self._house.store.declared.items() if ref.kind == _PLURALS[plural]]
             return [{k: v for k, v in raw.items() if k not in ("kind", "apiVersion")} for raw in of_kind]

@@ -184,6 +184,15 @@ def test_the_installations_own_limits_hold(tmp_path: Path) -> None:
     assert [w["reason"] for w in repository.plan()["warnings"]] == ["LifetimeTooLong"]
 
 
+def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository) -> None:
+    for name in ("pods", "others"):
+        authentication = {"method": "ServiceAccount", "serviceAccount": {"name": name}}
+        repository.write("OAuthClient", "leave", name, {"authentication": authentication})
+    plan = repository.plan()
+    assert [(w["name"], w["reason"]) for w in plan["warnings"]] == [("others", "ServiceAccountNotFound")]
+    assert {c["detail"] for c in plan["credentials"]} == {"none is needed: it authenticates by ServiceAccount"}
+
+
 def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, house: House) -> None:
     house.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
     whole(repository)
