@@ -85,6 +85,7 @@ def test_a_plan_says_what_then_happens_and_does_none_of_it(
     payroll = Payroll(make_namespace)
     installation.have(payroll.server, payroll.client)
     credentials = installation.credentials(payroll.client)
+    installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
     before = installation.settled(payroll.owner, payroll.caller)
     reviewer.has(*payroll.manifests, oauth_client(payroll.caller, "second", asks(payroll.owner, "no-api", "a")))
     done = reviewer.run("--output", "json", expect=0)
