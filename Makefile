@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAST := tests/unit tests/golden
+FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench \
 	tests/interop tests/fuzz
 
