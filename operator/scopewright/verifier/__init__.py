@@ -7,7 +7,9 @@ from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
 from scopewright.verifier.keyset import Key, KeySet
+from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.replay import Replay, ReplayMemory
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -15,9 +17,12 @@ __all__ = [
     "ALGORITHMS",
     "Key",
     "KeySet",
+    "Nonces",
     "Policy",
     "Reason",
     "Rejected",
+    "Replay",
+    "ReplayMemory",
     "RequireToken",
     "Token",
     "Unavailable",

@@ -1,6 +1,8 @@
 """An issuer in a few lines: real keys, tokens made to order, and an HTTP side that counts what it is asked."""
 
 import base64
+import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -73,6 +75,38 @@ def raw_token(header: str, payload: str, key: SigningKey = KEY) -> str:
     """Signed as it is, valid JSON or not."""
     signing_input = f"{b64(header.encode())}.{b64(payload.encode())}"
     return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
+
+
+URL = "https://payroll.hr.example/salaries/7"
+HOLDER = SigningKey("holder")
+_NUMBERS = itertools.count()
+
+
+def thumbprint(key: SigningKey) -> str:
+    members = {name: key.jwk[name] for name in ("crv", "kty", "x", "y")}
+    return b64(hashlib.sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
+
+
+def bound_token(key: SigningKey = HOLDER, **changes: Any) -> str:
+    """Bound to `key`, signed by the issuer."""
+    return token(cnf={"jkt": thumbprint(key)}, **changes)
+
+
+def proof(
+    for_token: str | None, key: SigningKey = HOLDER, header: Mapping[str, Any] | None = None, **changes: Any
+) -> str:
+    """A good DPoP proof for `GET URL`; None leaves a claim or a member of the header out."""
+    jwk = {name: key.jwk[name] for name in ("kty", "crv", "x", "y")}
+    head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk} | dict(header or {})
+    body = {"htm": "GET", "htu": URL, "iat": int(NOW), "jti": f"proof-{next(_NUMBERS)}"}
+    if for_token is not None:
+        body["ath"] = b64(hashlib.sha256(for_token.encode()).digest())
+    body |= changes
+    return raw_token(_without_none(head), _without_none(body), key)
+
+
+def _without_none(part: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in part.items() if value is not None})
 
 
 def refusal(sent: str, *, keys: KeySet = KEYS, policy: Policy = POLICY, now: float = NOW) -> Reason | None:
