@@ -49,6 +49,8 @@ class Registry:
         self.keys = Keyring()
         self.servers = Servers()
         self._clients: dict[str, Client] = {}
+        self._accounts: dict[tuple[str, str, str], set[str]] = {}
+        """The ids of the clients that name a ServiceAccount, by its cluster, namespace and name."""
         self._fresh: dict[str, tuple[int, float]] = {}
         self._malformed: dict[Ref, str] = {}
 
@@ -131,7 +133,10 @@ class Registry:
         record = decode(ClientRecord, _entry(entries))
         _require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
+        self._forget(client.client_id)
         self._clients[client.client_id] = client
+        if account := _account(client):
+            self._accounts.setdefault(account, set()).add(client.client_id)
         return True
 
     def _put_key(self, existing: Existing, entries: Entries) -> bool:
@@ -164,7 +169,7 @@ class Registry:
         if ref.kind == "Secret":
             self._fresh.pop(ref.name, None)
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
-            known = client_id != ref.name and self._clients.pop(client_id, None) is not None
+            known = client_id != ref.name and self._forget(client_id)
             return known or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
             log.warning("%s is gone; the last one stays in force", ref)
@@ -176,11 +181,22 @@ class Registry:
             return False
         return True
 
+    def _forget(self, client_id: str) -> bool:
+        client = self._clients.pop(client_id, None)
+        if client and (account := _account(client)):
+            self._accounts[account].discard(client_id)
+            if not self._accounts[account]:
+                del self._accounts[account]
+        return client is not None
+
     # What is asked
 
     def credentials(self) -> Iterator[bytes]:
-        """The SHA-256 of every credential that some record holds."""
-        return (digest for client in self._clients.values() for digest, _ in client.credentials)
+        """The SHA-256 of everything that some record lets in."""
+        for client in self._clients.values():
+            yield client.identity
+            yield from (digest for digest, _ in client.credentials)
+            yield from (key.digest for key in client.keys)
 
     @property
     def client_count(self) -> int:
@@ -188,6 +204,10 @@ class Registry:
 
     def client(self, client_id: str) -> Client | None:
         return self._clients.get(client_id)
+
+    def clients_of_account(self, cluster: str, namespace: str, name: str) -> tuple[str, ...]:
+        """The ids of the clients that name this ServiceAccount."""
+        return tuple(self._accounts.get((cluster, namespace, name), ()))
 
     def server_of(self, asked: Asked) -> Server | None:
         namespace, _, name = asked.resource_server.partition("/")
@@ -202,6 +222,11 @@ class Registry:
         if access is None or access.server is not server or now >= access.changes_at:
             access = cache[asked.resource_server] = _resolve(client, asked, server, now)
         return access
+
+
+def _account(client: Client) -> tuple[str, str, str] | None:
+    account = client.service_account
+    return (account.cluster, client.namespace, account.name) if account else None
 
 
 def _resolve(client: Client, asked: Asked, server: Server, now: float) -> Access:

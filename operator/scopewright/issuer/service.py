@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer import audit, metadata, usage
+from scopewright.issuer.authenticate import Authenticator
+from scopewright.issuer.clusters import Clusters
 from scopewright.issuer.endpoint import FLOOR, Endpoint
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.follow import Follower
@@ -18,10 +20,12 @@ from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest, json_answer
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
+from scopewright.issuer.replay import InMemory, Replay
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
-from scopewright.stores import Reader, Store
+from scopewright.stores import Reader, ServiceAccountIssuer, Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -52,8 +56,14 @@ class Issuer:
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
+        replay: Replay | None = None,
+        service_accounts: ServiceAccountIssuer | None = None,
     ) -> None:
-        """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere."""
+        """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere.
+
+        `replay` remembers what may be used once; None: this process alone does. `service_accounts` is the cluster whose
+        tokens are taken for `in-cluster`.
+        """
         self.registry = Registry(namespace)
         self.metrics = Metrics(self.registry, clock)
         self._clock = clock
@@ -68,8 +78,19 @@ class Issuer:
         tokens = Tokens(
             self.registry, random=random, note_use=self._usage.note if self._usage else lambda digest, now: None
         )
+        self._replay = replay or InMemory(clock)
+        authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
         self.tokens = Endpoint(
-            tokens, self.registry, fresh, self.metrics, clock=clock, monotonic=monotonic, sink=sink, floor=floor
+            tokens,
+            self.registry,
+            authenticator,
+            fresh,
+            FailureThrottle(monotonic),
+            self.metrics,
+            clock=clock,
+            monotonic=monotonic,
+            sink=sink,
+            floor=floor,
         )
         self._from_snapshot = False
         self._ready = asyncio.Event()
@@ -98,6 +119,7 @@ class Issuer:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._usage is not None:
                 await self._usage.report()
+            await self._replay.close()
 
     async def ready(self) -> str:
         """The issuer's URL, once tokens can be had."""

@@ -10,6 +10,7 @@ import pytest
 
 from scopewright.core.records import Asked, Credential, IssuerRecord
 from scopewright.issuer.request import BODY_LIMIT
+from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
     ISSUER,
     PAYROLL,
@@ -344,7 +345,8 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         "token_endpoint": f"{ISSUER}/token",
         "jwks_uri": f"{ISSUER}/jwks.json",
         "grant_types_supported": ["client_credentials"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
     }
     openid = await metadata(world, "/.well-known/openid-configuration")
     assert openid == content | {

@@ -42,7 +42,7 @@ from scopewright.issuer.app import App
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.service import Issuer
-from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 
 NAMESPACE = "scopewright-system"
 ISSUER = "https://issuer.example.org"
@@ -228,6 +228,7 @@ class World:
     unknown_reads: Budget = UNKNOWN
     snapshot: Path | None = None
     patience: float = 0.0
+    service_accounts: ServiceAccountIssuer | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
@@ -272,6 +273,7 @@ class World:
             floor=self.floor,
             unknown_reads=self.unknown_reads,
             patience=self.patience,
+            service_accounts=self.service_accounts,
         )
         return self.issuer
 
