@@ -44,6 +44,7 @@ from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
     KEY_PREFIX,
+    NONCE_KEY_NAME,
     SEAL_KEY_NAME,
     ClientRecord,
     Credential,
@@ -113,7 +114,7 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
 def _is_reserved(view: ClientView) -> bool:
     """In the issuer's own namespace, a Secret of a record's name would stand in the way of that record."""
     name = view.client.secret_name
-    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name == SEAL_KEY_NAME
+    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name in (SEAL_KEY_NAME, NONCE_KEY_NAME)
     return prefixed and view.client.namespace == view.config.namespace
 
 

@@ -25,10 +25,12 @@ from scopewright.core.failures import Rejected
 
 ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
+KEY_ENTRY: Final = "key"
 
 CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
+NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
 """On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `issuer`. It selects; the name proves."""
@@ -40,6 +42,7 @@ KEY_PREFIX: Final = "signingkey."
 ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
 SEAL_KEY_NAME: Final = "scopewright-seal"
+NONCE_KEY_NAME: Final = "scopewright-nonce"
 
 LOCAL_CLUSTER: Final = "in-cluster"
 """What the cluster is called that the operator runs in, where an OAuthClient names another one or none."""
@@ -283,6 +286,8 @@ class IssuerRecord:
     max_token_lifetime: int = 3600
     clock_skew: int = 60
     jwks_max_age: int = 300
+    dpop_nonce: Literal["Required", "Optional"] = "Required"
+    """Whether a DPoP proof at the token endpoint needs a nonce (RFC 9449 §8)."""
     clusters: tuple[Cluster, ...] = (Cluster(LOCAL_CLUSTER),)
     reserved_audiences: tuple[str, ...] = ()
     """Audiences of API servers: a ServiceAccount token that has one beside the issuer is refused."""

@@ -14,13 +14,16 @@ from scopewright.issuer.registry import Registry
 
 @dataclass(slots=True)
 class Grant:
-    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive."""
+    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive; and the
+    thumbprint of the key that it is bound to, if any.
+    """
 
     client: Client
     server: Server
     access: Access
     scopes: tuple[str, ...]
     not_after: float
+    jkt: str = ""
 
 
 def authorise(

@@ -18,6 +18,7 @@ from scopewright.issuer.keyring import Jwks
 from scopewright.issuer.messages import JSON, Answer, HttpRequest, json_answer
 from scopewright.issuer.token import GRANT_TYPES
 from scopewright.verifier.check import ALGORITHMS
+from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
 AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
@@ -50,6 +51,7 @@ def oauth_metadata(issuer: str) -> dict[str, Any]:
         "token_endpoint": f"{issuer}/token",
         "jwks_uri": f"{issuer}/jwks.json",
         "grant_types_supported": GRANT_TYPES,
+        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS,
         "token_endpoint_auth_methods_supported": AUTH_METHODS,
         "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
     }

@@ -17,6 +17,9 @@ from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
@@ -35,6 +38,7 @@ from scopewright.issuer.keyring import JWKS_ENTRY, Keyring, published_kids
 from scopewright.issuer.keys import build as build_key
 from scopewright.issuer.servers import Servers
 from scopewright.stores import Change, Entries
+from scopewright.verifier.nonces import Nonces
 
 log: Final = logging.getLogger(__name__)
 
@@ -46,6 +50,8 @@ class Registry:
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
         self.issuer: IssuerRecord | None = None
+        self.nonces: Nonces | None = None
+        """DPoP nonces, the same for all who follow the same Secret. One that is gone stays in force."""
         self.keys = Keyring()
         self.servers = Servers()
         self._clients: dict[str, Client] = {}
@@ -117,6 +123,8 @@ class Registry:
                 return self._put_client(existing, entries)
             if existing.type == SIGNING_KEY_TYPE:
                 return self._put_key(existing, entries)
+            if existing.type == NONCE_KEY_TYPE:
+                return self._put_nonce_key(existing, entries)
             self._remove(ref)
             return False
         what = existing.labels.get(RECORD_LABEL)
@@ -144,6 +152,14 @@ class Registry:
         record = decode(KeyRecord, _entry(entries))
         _require_name(existing, key_record_name(record.kid))
         self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
+        return True
+
+    def _put_nonce_key(self, existing: Existing, entries: Entries) -> bool:
+        _require_name(existing, NONCE_KEY_NAME)
+        try:
+            self.nonces = Nonces(entries.get(KEY_ENTRY, b""), "token endpoint")
+        except ValueError as error:
+            raise Rejected("MalformedRecord", str(error)) from None
         return True
 
     def _put_server(self, existing: Existing, entries: Entries) -> bool:

@@ -13,6 +13,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer import audit, metadata, usage
 from scopewright.issuer.authenticate import Authenticator
 from scopewright.issuer.clusters import Clusters
+from scopewright.issuer.dpop import Proofs
 from scopewright.issuer.endpoint import FLOOR, Endpoint
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.follow import Follower
@@ -75,10 +76,13 @@ class Issuer:
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
-        tokens = Tokens(
-            self.registry, random=random, note_use=self._usage.note if self._usage else lambda digest, now: None
-        )
         self._replay = replay or InMemory(clock)
+        tokens = Tokens(
+            self.registry,
+            Proofs(self.registry, self._replay),
+            random=random,
+            note_use=self._usage.note if self._usage else lambda digest, now: None,
+        )
         authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
         self.tokens = Endpoint(
             tokens,

@@ -34,13 +34,15 @@ def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Rando
     jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
     scope = " ".join(grant.scopes)
     listed = b',"scopes":%s' % orjson.dumps(grant.scopes) if grant.server.record.scopes_list_claim else b""
-    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s}' % (
+    bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
+    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s%s}' % (
         _template(grant, key, issuer).claims,
         issued,
         expires,
         jti.encode(),
         orjson.dumps(scope),
         listed,
+        bound,
     )
     signing_input = key.header + b"." + b64url(payload)
     if key.sign is None:

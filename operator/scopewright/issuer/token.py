@@ -2,14 +2,15 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.authorise import Grant, authorise
+from scopewright.issuer.dpop import Proofs, proof_needed
 from scopewright.issuer.endpoint import Outcome
 from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.messages import NO_STORE, Answer
@@ -32,6 +33,7 @@ class TokenRequest:
     grant_type: str
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    proofs: tuple[bytes, ...] = field(default=(), repr=False)
 
     def audited(self) -> Mapping[str, Any]:
         return {"resource": self.resources, "scope": " ".join(self.scopes)}
@@ -46,11 +48,13 @@ class Tokens:
     def __init__(
         self,
         registry: Registry,
+        proofs: Proofs,
         *,
         random: Randomness = os.urandom,
         note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._registry = registry
+        self._proofs = proofs
         self._random = random
         self._note_use = note_use
         self._unsigned: set[str] = set()
@@ -61,16 +65,40 @@ class Tokens:
             grant_type=_grant_type(form),
             scopes=_scopes(form),
             resources=tuple(dict.fromkeys(form.get("resource", ()))),
+            proofs=request.proofs,
         )
 
-    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
-        grant = authorise(
+    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
+        if parameters.proofs:
+            return self._serve_bound(who, parameters, now)
+        grant = self._authorise(who, parameters, now)
+        if grant.server.record.dpop_required:
+            raise proof_needed()
+        return self._issue(who, grant, now)
+
+    async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+        nonce = self._proofs.nonce(now)
+        try:
+            grant = self._authorise(who, parameters, now)
+            grant.jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
+            outcome = self._issue(who, grant, now)
+        except OAuthError as refusal:
+            refusal.headers += nonce
+            raise
+        outcome.answer.headers += nonce
+        return outcome
+
+    def _authorise(self, who: Authenticated, parameters: TokenRequest, now: float) -> Grant:
+        return authorise(
             who.client, parameters.grant_type, parameters.resources, parameters.scopes, self._registry, now
         )
+
+    def _issue(self, who: Authenticated, grant: Grant, now: float) -> Outcome:
         token = self._sign(grant, now)
         self._note_use(who.digest, now)
-        body = b'{"access_token":"%s","token_type":"Bearer","expires_in":%d,"scope":%s}' % (
+        body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s}' % (
             token.value,
+            b"DPoP" if grant.jkt else b"Bearer",
             token.expires_in,
             orjson.dumps(token.scope),
         )
@@ -92,7 +120,8 @@ class Tokens:
 
 
 def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
-    return {
+    bound = {"jkt": grant.jkt} if grant.jkt else {}
+    return bound | {
         "client": grant.client.client_id,
         "audience": grant.server.audience,
         "scope": token.scope,

@@ -21,6 +21,11 @@ class Replay(Protocol):
         """
 
 
+def replay_key(owner: str, value: str) -> bytes:
+    """What is remembered of them: 16 bytes."""
+    return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
+
+
 class ReplayMemory:
     """The memory of one process, for threads and tasks alike: about 250 bytes a proof, for some two minutes.
 
@@ -41,7 +46,7 @@ class ReplayMemory:
         return len(self._owners)
 
     def first_use(self, owner: str, value: str, until: float) -> bool:
-        key = hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
+        key = replay_key(owner, value)
         with self._lock:
             self._forget(self._clock())
             if key in self._owners:

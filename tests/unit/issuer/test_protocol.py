@@ -347,6 +347,7 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         "grant_types_supported": ["client_credentials"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"],
     }
     openid = await metadata(world, "/.well-known/openid-configuration")
     assert openid == content | {

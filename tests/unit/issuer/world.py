@@ -23,6 +23,9 @@ from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
@@ -49,6 +52,7 @@ ISSUER = "https://issuer.example.org"
 JWKS = "scopewright-jwks"
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRET = "A" * 43
+NONCE_KEY = b"n" * 32
 PAYROLL = "https://payroll-api.payroll.svc"
 
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -256,8 +260,12 @@ class World:
     def publish(self, *keys: Mapping[str, object], name: str = JWKS) -> None:
         self.store.put("ConfigMap", name, {"jwks.json": orjson.dumps({"keys": keys})})
 
+    def put_nonce_key(self, key: bytes = NONCE_KEY, name: str = NONCE_KEY_NAME) -> None:
+        self.store.put("Secret", name, {KEY_ENTRY: key}, of_type=NONCE_KEY_TYPE)
+
     def furnish(self, issuer: str = ISSUER) -> None:
-        """One client, one resource server, one grant, one key."""
+        """One client, one resource server, one grant, one key, and the key of the DPoP nonces."""
+        self.put_nonce_key()
         self.put(IssuerRecord(issuer))
         self.publish(self.put_key().jwk)
         self.put(server_record())
