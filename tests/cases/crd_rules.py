@@ -506,6 +506,7 @@ MALFORMED = [
     Malformed("ResourceServer", {"scopes": ["payroll.read"]}, "spec.scopes[0]"),
     Malformed("ResourceServer", {"servedBy": ["a", "a"]}, "spec.servedBy[1]"),
     Malformed("ResourceServer", {"tokens": {"scopesListClaim": "true"}}, "spec.tokens.scopesListClaim"),
+    Malformed("ResourceServer", {"tokens": {"dpop": "required"}}, "spec.tokens.dpop"),
     Malformed("ScopeGrant", {"resourceServer": None}, "spec.resourceServer"),
     Malformed("ScopeGrant", {"to": []}, "spec.to"),
     Malformed("ScopeGrant", {"scopes": []}, "spec.scopes"),

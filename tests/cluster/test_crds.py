@@ -167,7 +167,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "ResourceServer": {
         "issuer": "default",
-        "tokens": {"lifetime": "10m", "signingKey": "default", "scopesListClaim": False},
+        "tokens": {"lifetime": "10m", "signingKey": "default", "scopesListClaim": False, "dpop": "Optional"},
     },
     "SigningKey": {
         "issuer": "default",

@@ -38,6 +38,9 @@ class Tokens(Model):
     scopes_list_claim: bool = False
     """Whether tokens carry a list `scopes` beside the standard string `scope`, for services that read it.
     Left out: false."""
+    dpop: Literal["Optional", "Required"] = "Optional"
+    """Whether tokens must be bound to a key of the caller's by a DPoP proof (RFC 9449): then there are no others, and
+    who steals one cannot use it. Left out: Optional, the caller decides."""
 
 
 class ResourceServerSpec(Spec):

@@ -10,6 +10,7 @@ from urllib.parse import quote_plus, urlencode
 
 import httpx
 
+from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken, invalid, token_from
@@ -54,18 +55,27 @@ Flow = Generator[httpx.Request | Wait, Page | None, Granted]
 Read = Callable[[bool], Credentials]
 
 
-def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float]) -> Flow:
-    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1)."""
+def fetch_token(
+    read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float], prover: Prover | None = None
+) -> Flow:
+    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1).
+
+    With a `prover` the token is bound to its key (RFC 9449 §5).
+    """
     credentials = read(False)
     waited = 0.0
-    reread = False
+    reread = renewed = False
     for attempt in range(1, _ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
-        page = yield token_request(credentials, wanted)
+        request = token_request(credentials, wanted)
+        if prover is not None:
+            request.headers["DPoP"] = prover.proof(request.method, request.url, asked_at)
+        page = yield request
         assert page is not None  # noqa: S101  # a request is answered with a page
+        nonce = prover is not None and prover.heard(request.url, page.headers)
         if page.status == 200:
-            return token_from(page.body, asked_at, wanted.scope), credentials
+            return token_from(page.body, asked_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
         refusal = _refusal(page, credentials, wanted, now())
         if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
             # Rotated, and this process had not looked yet. The same value again would only be refused again.
@@ -73,6 +83,9 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
             credentials = read(True)
             if credentials != used:
                 continue
+        if refusal.error == "use_dpop_nonce" and nonce and not renewed and attempt < _ATTEMPTS:
+            renewed = True
+            continue
         if refusal.retry_after is None or attempt == _ATTEMPTS:
             raise refusal
         pause = refusal.retry_after * (1 + 0.2 * jitter())
@@ -156,6 +169,8 @@ def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
             return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
             return f"{client} may not use client_credentials; add it to spec.grantTypes"
+        case "invalid_dpop_proof" | "use_dpop_nonce":
+            return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
         case _:
             return f"the issuer refuses the token request of {client}"
 
