@@ -9,7 +9,7 @@ from scopewright.verifier.check import ALGORITHMS, Policy, check
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable
-from scopewright.verifier.replay import Replay, ReplayMemory
+from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -30,5 +30,6 @@ __all__ = [
     "bearer_token",
     "check",
     "protect",
+    "replay_key",
     "require",
 ]
