@@ -1,6 +1,7 @@
 """A bound token and its proof (RFC 9449 §7): who has stolen either gets nowhere."""
 
 import asyncio
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -9,9 +10,12 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from scopewright.verifier import Nonces, Reason, Rejected, ReplayMemory, Token, Unavailable, Verifier
-from scopewright.verifier.proof import LIFETIME, MAX_BYTES
+from scopewright.verifier.proof import LIFETIME, MAX_BYTES, BadProof, check_proof
 from tests.unit.verifier.support import (
     AUDIENCE,
     HOLDER,
@@ -24,6 +28,7 @@ from tests.unit.verifier.support import (
     Web,
     b64,
     bound_token,
+    claims,
     proof,
     raw_token,
     token,
@@ -109,8 +114,6 @@ async def test_where_dpop_is_required_only_bound_tokens_are_taken(bound: str) ->
     "cnf", [{}, None, 7, "x", {"jkt": ""}, {"jkt": 7}, {"jkt": "x", "x5t#S256": "y"}, {"x5t#S256": "y"}]
 )
 async def test_a_binding_that_nobody_here_checks_is_refused(service: Service, cnf: Any) -> None:
-    from tests.unit.verifier.support import claims
-
     header = json.dumps({"typ": "at+jwt", "alg": "ES256", "kid": KEY.kid})
     sent = raw_token(header, json.dumps(claims() | {"cnf": cnf}))
     assert await service.reason(sent, proof(sent)) is Reason.SENDER_CONSTRAINED
@@ -247,21 +250,22 @@ async def test_a_header_that_does_not_fit_is_refused(
     assert says in refusal.description
 
 
-def with_library(key: Any, alg: str, bound_to: str, **changes: Any) -> str:
-    """Signed by a library that is not ours."""
-    jwk = json.loads(jwt.get_algorithm_by_name(alg).to_jwk(key.public_key()))
-    jwk = {name: value for name, value in jwk.items() if name != "key_ops"}
-    body = json.loads(jwt.utils.base64url_decode(proof(bound_to).split(".")[1])) | changes
-    return jwt.encode(body, key, alg, {"typ": "dpop+jwt", "jwk": jwk})
+def public_members(key: Any) -> dict[str, str]:
+    """The required members of its public JWK (RFC 7638 §3.2), by a library that is not ours."""
+    libraries = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
+    library = next((of for kind, of in libraries.items() if isinstance(key, kind)), OKPAlgorithm)
+    jwk = json.loads(library.to_jwk(key.public_key()))
+    return {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
 
 
-def rfc_7638(key: Any, alg: str) -> str:
-    jwk = json.loads(jwt.get_algorithm_by_name(alg).to_jwk(key.public_key()))
-    import hashlib
+def bound_to(key: Any) -> str:
+    members = json.dumps(public_members(key), separators=(",", ":"))
+    return token(cnf={"jkt": b64(hashlib.sha256(members.encode()).digest())})
 
-    members = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}[jwk["kty"]]
-    text = json.dumps({name: jwk[name] for name in members}, separators=(",", ":"))
-    return b64(hashlib.sha256(text.encode()).digest())
+
+def proof_of(key: Any, alg: str, sent: str) -> str:
+    body = json.loads(jwt.utils.base64url_decode(proof(sent).split(".")[1]))
+    return jwt.encode(body, key, alg, {"typ": "dpop+jwt", "jwk": public_members(key)})
 
 
 @pytest.mark.parametrize(
@@ -275,17 +279,16 @@ def rfc_7638(key: Any, alg: str) -> str:
     ],
 )
 async def test_each_algorithm_that_is_offered_is_taken(service: Service, alg: str, key: Any) -> None:
-    sent = token(cnf={"jkt": rfc_7638(key, alg)})
-    assert await service.take(sent, with_library(key, alg, sent))
+    sent = bound_to(key)
+    assert await service.take(sent, proof_of(key, alg, sent))
 
 
-@pytest.mark.parametrize(("bits", "exponent"), [(1024, 65537), (4104, 65537)])
-async def test_rsa_keys_that_are_weak_or_costly_are_refused(service: Service, bits: int, exponent: int) -> None:
-    key = rsa.generate_private_key(exponent, bits)
-    sent = token(cnf={"jkt": rfc_7638(key, "RS256")})
-    with pytest.warns(jwt.InsecureKeyLengthWarning) if bits < 2048 else pytest.MonkeyPatch.context():
-        made = with_library(key, "RS256", sent)
-    assert await service.reason(sent, made) is Reason.PROOF
+@pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
+@pytest.mark.parametrize("bits", [1024, 4104])
+async def test_rsa_keys_that_are_weak_or_costly_are_refused(service: Service, bits: int) -> None:
+    key = rsa.generate_private_key(65537, bits)
+    sent = bound_to(key)
+    assert await service.reason(sent, proof_of(key, "RS256", sent)) is Reason.PROOF
 
 
 async def test_several_proofs_are_refused(service: Service, bound: str) -> None:
@@ -419,3 +422,50 @@ async def test_a_proof_without_its_request_is_a_mistake_of_the_service(
 ) -> None:
     with pytest.raises(ValueError, match="pass those of the request"):
         await service.take(bound, proof(bound), **request_)
+
+
+# Whatever arrives
+
+
+GOOD = proof(None)
+JSON: st.SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+def accepted(sent: str) -> bool:
+    try:
+        check_proof([sent], method="GET", url=URL, now=NOW, leeway=60.0)
+    except BadProof:
+        return False
+    return True
+
+
+@given(st.text())
+def test_any_text_is_refused(sent: str) -> None:
+    assert not accepted(sent)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, len(GOOD) - 1), st.characters())
+def test_a_proof_with_one_character_changed_is_refused(position: int, character: str) -> None:
+    changed = GOOD[:position] + character + GOOD[position + 1 :]
+    assert accepted(changed) is (changed == GOOD)
+
+
+@settings(max_examples=200)
+@given(st.sampled_from(["htm", "htu", "iat", "jti", "nonce", "ath", "exp"]), JSON)
+def test_any_claim_is_accepted_or_refused(name: str, value: Any) -> None:
+    accepted(proof(None, **{name: value}))
+
+
+@settings(max_examples=200)
+@given(
+    st.dictionaries(st.sampled_from(["typ", "alg", "jwk", "crit", "kid"]), JSON),
+    st.dictionaries(st.sampled_from(["kty", "crv", "x", "y", "d", "alg", "n", "e"]), JSON),
+)
+def test_any_header_is_accepted_or_refused(header: dict[str, Any], jwk: dict[str, Any]) -> None:
+    accepted(proof(None, header=header))
+    accepted(proof(None, header={"jwk": JWK | jwk}))
