@@ -1,6 +1,7 @@
 """The one call of this room: `await verifier.verify(token, scopes=...)`."""
 
 import contextlib
+import inspect
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
@@ -76,7 +77,7 @@ class Verifier:
             if verified is None:
                 verified = await self._checked(token)
             first = self._proven(verified, proof, method, url)
-            if not (first if isinstance(first, bool) else await first):
+            if not (await first if inspect.isawaitable(first) else first):
                 raise _replayed()
             return self._with_scopes(verified, scopes)
 
@@ -97,7 +98,7 @@ class Verifier:
             if verified is None:
                 verified = self._checked_sync(token)
             first = self._proven(verified, proof, method, url)
-            if not isinstance(first, bool):
+            if inspect.isawaitable(first):
                 raise TypeError("verify_sync needs a replay memory whose first_use is no coroutine")
             if not first:
                 raise _replayed()

@@ -252,7 +252,7 @@ async def test_a_header_that_does_not_fit_is_refused(
 
 def public_members(key: Any) -> dict[str, str]:
     """The required members of its public JWK (RFC 7638 §3.2), by a library that is not ours."""
-    libraries = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
+    libraries: dict[type, Any] = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
     library = next((of for kind, of in libraries.items() if isinstance(key, kind)), OKPAlgorithm)
     jwk = json.loads(library.to_jwk(key.public_key()))
     return {name: jwk[name] for name in ("crv", "e", "kty", "n", "x", "y") if name in jwk}
@@ -405,7 +405,8 @@ async def test_a_memory_that_processes_share_takes_the_place_of_the_own(bound: s
     assert await two.reason(bound, sent) is Reason.PROOF
 
 
-def test_threads_verify_too_but_cannot_wait_for_a_shared_memory(bound: str) -> None:
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_threads_verify_too_but_cannot_wait_for_a_memory(bound: str) -> None:
     web = Web(KEY)
     verifier = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock())
     sent = proof(bound)
@@ -414,6 +415,9 @@ def test_threads_verify_too_but_cannot_wait_for_a_shared_memory(bound: str) -> N
         verifier.verify_sync(bound, proof=sent, method="GET", url=URL)
     with pytest.raises(Rejected, match="bound to a key"):
         verifier.verify_sync(bound)
+    waiting = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock(), replay=SharedMemory())
+    with pytest.raises(TypeError, match="no coroutine"):
+        waiting.verify_sync(bound, proof=sent, method="GET", url=URL)
 
 
 @pytest.mark.parametrize("request_", [{"method": ""}, {"url": ""}])
