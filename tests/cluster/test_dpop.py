@@ -24,7 +24,7 @@ def bound_token(installation: Installation, payroll: Payroll, folder: Path) -> A
 def test_a_resource_server_that_requires_dpop_gives_no_other_tokens(
     installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
-    payroll = Payroll(make_namespace, tokens={"dpop": "Required"})
+    payroll = Payroll(make_namespace, tokens={"dpopBoundAccessTokensRequired": True})
     installation.have(*payroll.manifests)
     assert installation.error(*installation.credentials(payroll.client)) == "invalid_request"
     assert bound_token(installation, payroll, tmp_path / "oauth").scopes == {"payroll.read"}

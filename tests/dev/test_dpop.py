@@ -23,7 +23,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs/dpop.md"
 CODE = {
     found[1]: found[2] for found in re.finditer(r"```python\n# (\w+)\.py\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
 }
-REQUIRED = PAYROLL.replace("spec:\n  scopes:", "spec:\n  tokens: {dpop: Required}\n  scopes:")
+REQUIRED = PAYROLL.replace("spec:\n  scopes:", "spec:\n  tokens: {dpopBoundAccessTokensRequired: true}\n  scopes:")
 AUDIENCE = "https://payroll-api.payroll.svc"
 
 

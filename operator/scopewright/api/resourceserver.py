@@ -38,9 +38,9 @@ class Tokens(Model):
     scopes_list_claim: bool = False
     """Whether tokens carry a list `scopes` beside the standard string `scope`, for services that read it.
     Left out: false."""
-    dpop: Literal["Optional", "Required"] = "Optional"
-    """Whether tokens must be bound to a key of the caller's by a DPoP proof (RFC 9449): then there are no others, and
-    who steals one cannot use it. Left out: Optional, the caller decides."""
+    dpop_bound_access_tokens_required: bool = False
+    """Whether clients must bind their tokens to a key of theirs by DPoP (RFC 9449): stolen, such a token is of no use.
+    Named as in RFC 9728. Left out: false, and clients may."""
 
 
 class ResourceServerSpec(Spec):

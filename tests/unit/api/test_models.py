@@ -106,7 +106,7 @@ def test_defaults_are_those_that_the_documentation_states() -> None:
     assert client.credentials.keys.private_key == "private_key.jwk"
     server = ResourceServer.model_validate({"metadata": {"name": "a"}}).spec.tokens
     assert (server.lifetime, server.signing_key, server.scopes_list_claim) == (timedelta(minutes=10), "default", False)
-    assert server.dpop == "Optional"
+    assert not server.dpop_bound_access_tokens_required
     key = SigningKey.model_validate({"metadata": {"name": "a"}}).spec
     assert (key.algorithm, key.jwks.config_map_name) == ("ES256", "scopewright-jwks")
     assert (key.rotation.every, key.rotation.publish_ahead) == (timedelta(hours=720), timedelta(hours=24))
@@ -179,3 +179,17 @@ def test_grant_reads_each_way_of_naming_who() -> None:
 def test_every_algorithm_is_one_that_verifiers_know(algorithm: str) -> None:
     key = SigningKey.model_validate(manifest("SigningKey", {"algorithm": algorithm}))
     assert key.spec.jose_algorithm in jwt.algorithms.get_default_algorithms()
+
+
+def test_a_client_may_exchange_tokens_and_name_a_service_account_elsewhere() -> None:
+    spec = {
+        "grantTypes": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "authentication": {
+            "method": "ServiceAccount",
+            "serviceAccount": {"name": "worker", "cluster": "eu-1", "uid": "5c9a0b1e"},
+        },
+    }
+    client = OAuthClient.model_validate({**LIVE, "spec": spec})
+    assert client.spec.grant_types[1].endswith("token-exchange")
+    assert client.spec.authentication.service_account is not None
+    assert client.spec.authentication.service_account.uid == "5c9a0b1e"
