@@ -12,8 +12,10 @@ from scopewright.core.installation import (
     default_signing_key,
     issuer_ref,
     plan_issuer,
+    plan_revocations,
     plan_seal_key,
     plan_usage,
+    revocations_ref,
     seal_key,
     seal_key_ref,
     usage_ref,
@@ -48,6 +50,8 @@ class Installing:
             await self._write(desired)
         if await self._store.read(usage_ref(self._config)) is None:
             await self._write(plan_usage(self._config, self._clock()))
+        if await self._store.read(revocations_ref(self._config)) is None:
+            await self._write(plan_revocations(self._config))
         return await self._seal()
 
     async def _write(self, desired: Desired) -> None:
