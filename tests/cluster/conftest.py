@@ -49,15 +49,15 @@ def crds(control_plane: Cluster) -> Cluster:
 @pytest.fixture(scope="session")
 def api(control_plane: Cluster) -> Iterator[client.ApiClient]:
     """As a cluster administrator."""
-    with _connected(control_plane.kubeconfig) as connected:
-        yield connected
+    with connected(control_plane.kubeconfig) as administrator:
+        yield administrator
 
 
 @pytest.fixture
 def as_user(control_plane: Cluster) -> Iterator[Callable[..., client.ApiClient]]:
     """as_user("name", "group", ...) calls as somebody else, who has no rights but those that RBAC grants."""
     with contextlib.ExitStack() as leaving:
-        yield lambda user, *groups: leaving.enter_context(_connected(control_plane.kubeconfig_for(user, *groups)))
+        yield lambda user, *groups: leaving.enter_context(connected(control_plane.kubeconfig_for(user, *groups)))
 
 
 @pytest.fixture
@@ -92,9 +92,9 @@ def make_namespace(kube: Kube) -> Iterator[Callable[[str], str]]:
 @pytest.fixture(scope="session")
 def kube(api: client.ApiClient) -> Iterator[Kube]:
     """As a cluster administrator."""
-    connected = Kube(api)
-    yield connected
-    connected.close()
+    kube = Kube(api)
+    yield kube
+    kube.close()
 
 
 @pytest.fixture(scope="module")
@@ -134,8 +134,8 @@ def own_installation(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathF
     """An installation on a control plane to break."""
     name = f"own-{uuid.uuid4().hex[:6]}"
     with (
-        _connected(own_plane.kubeconfig) as connected,
-        contextlib.closing(Kube(connected)) as kube,
+        connected(own_plane.kubeconfig) as api,
+        contextlib.closing(Kube(api)) as kube,
         Installation(own_plane, kube, tmp_path_factory.mktemp(name), name, resync="1s") as installed,
     ):
         yield installed
@@ -160,9 +160,10 @@ def serve_crds(cluster: Cluster) -> None:
     _kubectl(cluster, "wait", "--for=condition=Established", "--timeout=30s", *given)
 
 
-def _connected(kubeconfig: Path) -> client.ApiClient:
-    connected: client.ApiClient = config.new_client_from_config(config_file=str(kubeconfig))
-    return connected
+def connected(kubeconfig: Path) -> client.ApiClient:
+    """As whoever the kubeconfig says."""
+    api: client.ApiClient = config.new_client_from_config(config_file=str(kubeconfig))
+    return api
 
 
 def _kubectl(cluster: Cluster, *arguments: str) -> None:

@@ -291,6 +291,12 @@ class Installation:
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
         return name
 
+    def make_namespace(self, name: str) -> str:
+        """One that goes with the control plane, not with the test."""
+        made = f"{name}-{self.name}"
+        self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made}})
+        return made
+
     def delete(self, *manifests: Manifest) -> None:
         for m in manifests:
             self.kube.delete(m["kind"], m["metadata"]["namespace"], m["metadata"]["name"])

@@ -219,7 +219,7 @@ def test_tokens_go_on_while_operator_and_api_server_are_down(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
     installation = own_installation
-    payroll = Payroll(namespaces(installation))
+    payroll = Payroll(installation.make_namespace)
     installation.have(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)
@@ -251,7 +251,7 @@ def test_the_operator_outlives_an_outage_of_the_api_server(
 ) -> None:
     """Or its process ends and the kubelet starts it again: either way it goes on where it was."""
     installation = own_installation
-    payroll = Payroll(namespaces(installation))
+    payroll = Payroll(installation.make_namespace)
     installation.have(*payroll.manifests)
     before = installation.settled(payroll.caller, payroll.owner)
     own_plane.stop_apiserver()
@@ -268,7 +268,7 @@ def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
     installation = own_installation
-    payroll = Payroll(namespaces(installation))
+    payroll = Payroll(installation.make_namespace)
     installation.have(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     snapshot = installation.folder / "snapshot"
@@ -291,7 +291,7 @@ def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
 
 def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, own_installation: Installation) -> None:
     installation = own_installation
-    payroll = Payroll(namespaces(installation))
+    payroll = Payroll(installation.make_namespace)
     installation.have(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     kids, kept_before = installation.jwks(), kept(installation)
@@ -323,15 +323,6 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     # The CRD is younger than the record, and the deletion is meant all the same.
     installation.delete(payroll.client)
     assert eventually(lambda: installation.error(*again) == "invalid_client", seconds=10)
-
-
-def namespaces(installation: Installation) -> MakeNamespace:
-    def make(name: str) -> str:
-        made = f"{name}-{installation.name}"
-        installation.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": made}})
-        return made
-
-    return make
 
 
 def kept(installation: Installation) -> dict[str, Any]:

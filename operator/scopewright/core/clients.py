@@ -92,7 +92,7 @@ def _step(view: ClientView, record: ClientRecord | None, current: Credential | N
             f"Secret {view.client.secret_name} is not this client's: delete it, or choose another "
             "spec.credentials.secretName",
         )
-    if view.record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
+    if record is None and found is Standing.SEALED and (adopted := _adoptable(view)):
         return Plan((_record_write(view, _record(view, None, (adopted,))),), happenings=(_ADOPTED,))
     if record and current is None and found is Standing.SEALED and (credentials := _restored(view, record)):
         return Plan((_record_write(view, _record(view, record, credentials)),), happenings=(_RESTORED,))

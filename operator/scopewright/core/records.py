@@ -135,6 +135,11 @@ class ClientRecord:
     def client_id(self) -> str:
         return f"{self.namespace}.{self.name}"
 
+    @property
+    def identity(self) -> str:
+        """What stands in the report of use for a client without a credential that we have made: a SHA-256."""
+        return hashlib.sha256(f"client {self.uid}".encode()).hexdigest()
+
 
 @dataclass(frozen=True, slots=True)
 class Granted:

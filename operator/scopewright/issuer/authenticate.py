@@ -1,16 +1,25 @@
-"""Second step: a TokenRequest's credential becomes an Authenticated client, or nothing.
+"""Second step: what a client presents proves who it is, or does not.
 
-The path follows the record's method, never what was sent. Nothing here says why not: that is `reason`, for the audit.
+The path follows the record's method, never what was sent. Why not is for the audit; the caller learns it only where it
+has proved to hold the key.
 """
 
 import hashlib
 import hmac
 import re
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer import assertions, service_accounts
+from scopewright.issuer.assertions import Proof, Refused
+from scopewright.issuer.clusters import Clusters, named_by
 from scopewright.issuer.entries import Client
-from scopewright.issuer.request import Presented
+from scopewright.issuer.errors import unavailable
+from scopewright.issuer.fresh import Clock
+from scopewright.issuer.registry import Registry
+from scopewright.issuer.replay import Replay
+from scopewright.issuer.request import Assertion, Presented, Secret
 
 _LABEL: Final = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
@@ -18,13 +27,10 @@ _CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
 
 @dataclass(slots=True)
 class Authenticated:
-    """A client that has proved who it is, with the credential of this SHA-256."""
+    """A client that has proved who it is, with what has this SHA-256."""
 
     client: Client
     digest: bytes = field(repr=False)
-
-
-Reason = Literal["unknown_client", "disabled", "other_method", "wrong_secret"]
 
 
 def can_exist(client_id: str) -> bool:
@@ -32,7 +38,7 @@ def can_exist(client_id: str) -> bool:
     return _CLIENT_ID.fullmatch(client_id) is not None
 
 
-def authenticate(client: Client | None, presented: Presented, now: float) -> Authenticated | None:
+def by_secret(client: Client | None, presented: Secret, now: float) -> Authenticated | None:
     """Every credential is compared, in constant time, whatever the ones before gave."""
     if client is None or client.disabled or client.method != "ClientSecret":
         return None
@@ -43,10 +49,76 @@ def authenticate(client: Client | None, presented: Presented, now: float) -> Aut
     return Authenticated(client, digest) if accepted else None
 
 
-def reason(client: Client | None) -> Reason:
-    """Why `authenticate` gave nothing; it never reaches the caller."""
+class Authenticator:
+    def __init__(self, registry: Registry, replay: Replay, clusters: Clusters, clock: Clock) -> None:
+        self._registry = registry
+        self._replay = replay
+        self._clusters = clusters
+        self._clock = clock
+
+    def from_memory(self, presented: Presented) -> Authenticated | None:
+        """Where a look at the record is enough."""
+        if isinstance(presented, Secret):
+            return by_secret(self._registry.client(presented.client_id), presented, self._clock())
+        return None
+
+    async def prove(self, presented: Presented) -> Authenticated:
+        """Or `Refused`. `Unavailable` where that cannot be told."""
+        if isinstance(presented, Assertion):
+            return await self._by_assertion(presented)
+        client = self._registry.client(presented.client_id)
+        if who := by_secret(client, presented, self._clock()):
+            return who
+        raise Refused("wrong_secret" if _of(client).method == "ClientSecret" else "other_method")
+
+    async def identify(self, presented: Presented) -> None:
+        """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
+        if presented.client_id or not isinstance(presented, Assertion):
+            return
+        if account := service_accounts.account(presented.signed.claims):
+            cluster = await named_by(presented.signed.claims, self._clusters.of(self._issuer().clusters))
+            named = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
+            presented.client_id = named[0] if len(named) == 1 else ""
+
+    async def _by_assertion(self, presented: Assertion) -> Authenticated:
+        client = _of(self._registry.client(presented.client_id))
+        if client.method == "PrivateKeyJWT":
+            proof = self._private_key_jwt(client, presented)
+        elif client.method == "ServiceAccount":
+            proof = await self._service_account(client, presented)
+        else:
+            raise Refused("other_method")
+        if proof.once and not await self._replay.first_use(client.client_id, proof.once, proof.until):
+            raise Refused("assertion_replayed", "the assertion was used before: make a new one for each request")
+        return Authenticated(client, proof.digest)
+
+    def _private_key_jwt(self, client: Client, presented: Assertion) -> Proof:
+        issuer = self._issuer()
+        return assertions.check(client, presented.signed, issuer.issuer, issuer.clock_skew, self._clock())
+
+    async def _service_account(self, client: Client, presented: Assertion) -> Proof:
+        issuer, signed = self._issuer(), presented.signed
+        trusted = self._clusters.of(issuer.clusters)
+        if client.service_account is None:
+            raise Refused("no_service_account")
+        if (cluster := trusted.get(client.service_account.cluster)) is None:
+            raise Refused("unknown_cluster")
+        keys = await cluster.keys(signed.header.get("kid"))
+        names = await cluster.issuer(), issuer.issuer, frozenset(issuer.reserved_audiences)
+        proof = service_accounts.check(client, signed, keys, *names, issuer.clock_skew, self._clock())
+        if not await cluster.reviewed(presented.jwt, issuer.issuer):
+            raise Refused("token_review", "the API server does not take the token any more: its Pod may be gone")
+        return proof
+
+    def _issuer(self) -> IssuerRecord:
+        if self._registry.issuer is None:
+            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        return self._registry.issuer
+
+
+def _of(client: Client | None) -> Client:
     if client is None:
-        return "unknown_client"
+        raise Refused("unknown_client")
     if client.disabled:
-        return "disabled"
-    return "wrong_secret" if client.method == "ClientSecret" else "other_method"
+        raise Refused("disabled")
+    return client

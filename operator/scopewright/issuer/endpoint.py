@@ -13,13 +13,15 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer import audit
-from scopewright.issuer.authenticate import Authenticated, authenticate, can_exist, reason
+from scopewright.issuer.assertions import Refused
+from scopewright.issuer.authenticate import Authenticated, Authenticator, can_exist
 from scopewright.issuer.errors import OAuthError, from_failure, refused_credential, unexpected
 from scopewright.issuer.fresh import Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import ClientRequest, parse
+from scopewright.issuer.request import ClientRequest, Presented, parse
+from scopewright.issuer.throttle import FailureThrottle
 
 log: Final = logging.getLogger(__name__)
 
@@ -74,7 +76,9 @@ class Endpoint(Generic[P]):
         self,
         handler: Handler[P],
         registry: Registry,
+        authenticator: Authenticator,
         fresh: FreshReads,
+        throttle: FailureThrottle,
         metrics: Metrics,
         *,
         clock: Clock = time.time,
@@ -84,7 +88,9 @@ class Endpoint(Generic[P]):
     ) -> None:
         self._handler = handler
         self._registry = registry
+        self._authenticator = authenticator
         self._fresh = fresh
+        self._throttle = throttle
         self._metrics = metrics.endpoint(handler.name, handler.results)
         self._clock = clock
         self._monotonic = monotonic
@@ -102,7 +108,7 @@ class Endpoint(Generic[P]):
         try:
             request = parse(http)
             attempt = _Attempt(request, self._handler.read(request), http.peer, begun)
-            who = self._authenticate(attempt)
+            who = self._authenticator.from_memory(request.presented)
             if who is None:
                 return self._settle(attempt)
             outcome = self._handler.serve(who, attempt.parameters, self._clock())
@@ -114,25 +120,37 @@ class Endpoint(Generic[P]):
             return self._refuse(unexpected(), None, http.peer, begun, known=False)
 
     async def _settle(self, attempt: _Attempt[P]) -> Answer:
-        """One path for unknown and wrong: read afresh, compare again, and take no less time than the floor."""
+        """One path for unknown and wrong: a refusal takes no less time than the floor."""
         presented = attempt.request.presented
         try:
-            if can_exist(presented.client_id):
-                await self._fresh.refresh(presented.client_id)
-            who = self._authenticate(attempt)
+            who = await self._prove(presented, attempt.peer)
+        except Refused as refused:
+            self._throttle.failed(attempt.peer)
+            error = refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
+        except OAuthError as refusal:
+            error = refusal
         except (Rejected, Unavailable) as failure:
             error = from_failure(failure)
         except Exception:
             log.exception("a %s request failed", self._handler.name)
             error = unexpected()
         else:
-            if who is not None:
-                return await self._serve(who, attempt)
-            why = reason(self._registry.client(presented.client_id))
-            error = refused_credential(reason=why, challenge=presented.challenge)
+            return await self._serve(who, attempt)
         await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
         known = self._registry.client(presented.client_id) is not None
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=known)
+
+    async def _prove(self, presented: Presented, peer: str) -> Authenticated:
+        """From memory, or else from the one record read afresh; or `Refused`."""
+        await self._authenticator.identify(presented)
+        try:
+            return await self._authenticator.prove(presented)
+        except Refused:
+            self._throttle.check(peer)
+            if not can_exist(presented.client_id):
+                raise
+        await self._fresh.refresh(presented.client_id)
+        return await self._authenticator.prove(presented)
 
     async def _serve(self, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
@@ -155,10 +173,6 @@ class Endpoint(Generic[P]):
             log.exception("a %s request failed", self._handler.name)
             error = unexpected()
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
-
-    def _authenticate(self, attempt: _Attempt[P]) -> Authenticated | None:
-        presented = attempt.request.presented
-        return authenticate(self._registry.client(presented.client_id), presented, self._clock())
 
     def _told(self, outcome: Outcome, attempt: _Attempt[P]) -> Answer:
         entry = {"result": outcome.result, **outcome.audited}

@@ -9,8 +9,10 @@ from typing import Final
 
 from scopewright.core.access import default_audience
 from scopewright.core.failures import Rejected
-from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord
-from scopewright.issuer.keys import Key, seconds
+from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
+from scopewright.issuer.keys import Key, seconds, thumbprint
+from scopewright.verifier.keyset import Key as PublicKey
+from scopewright.verifier.keyset import KeySet
 
 NEVER: Final = float("inf")
 UID_HASH_SIZE: Final = 12
@@ -58,6 +60,28 @@ class Access:
 
 
 @dataclass(slots=True, eq=False)
+class ClientKey:
+    """A public key of a client with the instant it ends, parsed when it is first needed."""
+
+    jwk: dict[str, str]
+    digest: bytes = field(repr=False)
+    end: float
+    _public: PublicKey | None = None
+    _parsed: bool = False
+
+    @property
+    def kid(self) -> str:
+        return self.jwk["kid"]
+
+    @property
+    def public(self) -> PublicKey | None:
+        """None where it is no key that can verify: the record is as it is, and nobody gets in by it."""
+        if not self._parsed:
+            self._public, self._parsed = KeySet.parse({"keys": [self.jwk]}).get(self.kid), True
+        return self._public
+
+
+@dataclass(slots=True, eq=False)
 class Client:
     """A client record. Credentials are SHA-256 digests, each with the instant it ends."""
 
@@ -68,6 +92,10 @@ class Client:
     grant_types: tuple[str, ...]
     disabled: bool
     credentials: tuple[tuple[bytes, float], ...] = field(repr=False)
+    keys: tuple[ClientKey, ...]
+    service_account: ServiceAccount | None
+    identity: bytes = field(repr=False)
+    """In place of a credential's SHA-256 where the operator makes none."""
     asked: tuple[Asked, ...]
     version: int
     """The resourceVersion, where it is a number; else -1."""
@@ -92,7 +120,10 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
         method=record.method,
         grant_types=tuple(map(sys.intern, record.grant_types)),
         disabled=record.disabled,
-        credentials=tuple((_digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials),
+        credentials=tuple((_digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk is None),
+        keys=_keys(record),
+        service_account=record.service_account,
+        identity=bytes.fromhex(record.identity),
         asked=_merged(record.access),
         version=version_number(resource_version),
     )
@@ -109,6 +140,18 @@ def build_server(name: str, record: ResourceServerRecord, creation_time: datetim
 
 def version_number(resource_version: str) -> int:
     return int(resource_version) if resource_version.isascii() and resource_version.isdigit() else -1
+
+
+def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
+    made = [
+        ClientKey(_named(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
+    ]
+    identity = bytes.fromhex(record.identity)
+    return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in record.public_keys))
+
+
+def _named(jwk: dict[str, str]) -> dict[str, str]:
+    return jwk if jwk.get("kid") else {**jwk, "kid": thumbprint(jwk)}
 
 
 def _digest(sha256: str) -> bytes:

@@ -62,10 +62,12 @@ def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthEr
     return OAuthError("invalid_client", description, reason=reason, status=401, headers=headers)
 
 
-def refused_credential(*, reason: str, challenge: bool) -> OAuthError:
-    """One text for an unknown client, a wrong or expired secret, another method and a disabled client."""
+def refused_credential(*, reason: str, challenge: bool, advice: str = "") -> OAuthError:
+    """One text for an unknown client, a wrong or expired credential, another method and a disabled client; `advice` is
+    for a caller who has proved to hold the client's key.
+    """
     return invalid_client(
-        "client authentication failed: no such client, or its credential is wrong, expired or disabled",
+        advice or "client authentication failed: no such client, or its credential is wrong, expired or disabled",
         reason=reason,
         challenge=challenge,
     )

@@ -40,11 +40,15 @@ class TokenBucket:
         self._level = float(budget.burst)
         self._since = monotonic()
 
-    def take(self) -> bool:
+    @property
+    def level(self) -> float:
         now = self._monotonic()
         self._level = min(self._budget.burst, self._level + (now - self._since) * self._budget.rate)
         self._since = now
-        if self._level < 1:
+        return self._level
+
+    def take(self) -> bool:
+        if self.level < 1:
             return False
         self._level -= 1
         return True

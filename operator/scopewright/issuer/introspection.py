@@ -17,7 +17,7 @@ from scopewright.issuer.messages import NO_STORE, Answer
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.request import ClientRequest, one
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.standing import client_of, lapse, server_of, serves
+from scopewright.issuer.standing import is_of, lapse, server_of, serves
 
 ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
@@ -68,7 +68,7 @@ class Introspection:
         return Outcome(_active(inspected.claims), ACTIVE, told)
 
     def _concerns(self, who: Authenticated, inspected: Inspected) -> bool:
-        if client_of(inspected.link, self._registry) is who.client:
+        if is_of(inspected.link, who.client):
             return True
         server = server_of(inspected.link, self._registry)
         return server is not None and serves(who.client, server)

@@ -17,8 +17,9 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.keyring import Jwks
 from scopewright.issuer.messages import JSON, Answer, HttpRequest, json_answer, not_modified
 from scopewright.issuer.token import GRANT_TYPES
+from scopewright.verifier.check import ALGORITHMS
 
-AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post")
+AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
 OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
 OPENID_METADATA: Final = "/.well-known/openid-configuration"
 
@@ -56,7 +57,7 @@ def paths(issuer: str) -> Paths:
 
 def oauth_metadata(issuer: str, *, revoking: bool) -> dict[str, Any]:
     """`revoking`: there is a store to write revocations to."""
-    document = {
+    document: dict[str, Any] = {
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
         "introspection_endpoint": f"{issuer}/introspect",
@@ -68,7 +69,10 @@ def oauth_metadata(issuer: str, *, revoking: bool) -> dict[str, Any]:
     if revoking:
         document["revocation_endpoint"] = f"{issuer}/revoke"
         endpoints.append("revocation_endpoint")
-    return document | {f"{endpoint}_auth_methods_supported": AUTH_METHODS for endpoint in endpoints}
+    for endpoint in endpoints:
+        document[f"{endpoint}_auth_methods_supported"] = AUTH_METHODS
+        document[f"{endpoint}_auth_signing_alg_values_supported"] = sorted(ALGORITHMS)
+    return document
 
 
 def openid_metadata(issuer: str, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:

@@ -56,6 +56,8 @@ class Registry:
         self.keys = Keyring()
         self.servers = Servers()
         self._clients: dict[str, Client] = {}
+        self._accounts: dict[tuple[str, str, str], set[str]] = {}
+        """The ids of the clients that name a ServiceAccount, by its cluster, namespace and name."""
         self._fresh: dict[str, tuple[int, float]] = {}
         self._malformed: dict[Ref, str] = {}
 
@@ -138,8 +140,10 @@ class Registry:
         record = decode(ClientRecord, _entry(entries))
         _require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
-        before = self._clients.get(client.client_id)
+        before = self._forget(client.client_id)
         self._clients[client.client_id] = client
+        if account := _account(client):
+            self._accounts.setdefault(account, set()).add(client.client_id)
         self._client_changed(before, client, now)
         return True
 
@@ -176,7 +180,7 @@ class Registry:
         if ref.kind == "Secret":
             self._fresh.pop(ref.name, None)
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
-            client = self._clients.pop(client_id, None) if client_id != ref.name else None
+            client = self._forget(client_id) if client_id != ref.name else None
             self._client_changed(client, None, now)
             return client is not None or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
@@ -191,6 +195,14 @@ class Registry:
             return False
         return True
 
+    def _forget(self, client_id: str) -> Client | None:
+        client = self._clients.pop(client_id, None)
+        if client and (account := _account(client)):
+            self._accounts[account].discard(client_id)
+            if not self._accounts[account]:
+                del self._accounts[account]
+        return client
+
     def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
         if before is not None:
             asked = [server for a in before.asked if (server := self.server_of(a))]
@@ -204,8 +216,11 @@ class Registry:
     # What is asked
 
     def credentials(self) -> Iterator[bytes]:
-        """The SHA-256 of every credential that some record holds."""
-        return (digest for client in self._clients.values() for digest, _ in client.credentials)
+        """The SHA-256 of everything that some record lets in."""
+        for client in self._clients.values():
+            yield client.identity
+            yield from (digest for digest, _ in client.credentials)
+            yield from (key.digest for key in client.keys)
 
     @property
     def client_count(self) -> int:
@@ -213,6 +228,10 @@ class Registry:
 
     def client(self, client_id: str) -> Client | None:
         return self._clients.get(client_id)
+
+    def clients_of_account(self, cluster: str, namespace: str, name: str) -> tuple[str, ...]:
+        """The ids of the clients that name this ServiceAccount."""
+        return tuple(self._accounts.get((cluster, namespace, name), ()))
 
     def server_of(self, asked: Asked) -> Server | None:
         namespace, _, name = asked.resource_server.partition("/")
@@ -227,6 +246,11 @@ class Registry:
         if access is None or access.server is not server or now >= access.changes_at:
             access = cache[asked.resource_server] = _resolve(client, asked, server, now)
         return access
+
+
+def _account(client: Client) -> tuple[str, str, str] | None:
+    account = client.service_account
+    return (account.cluster, client.namespace, account.name) if account else None
 
 
 def _resolve(client: Client, asked: Asked, server: Server, now: float) -> Access:

@@ -9,9 +9,15 @@ from urllib.parse import unquote_to_bytes
 
 from scopewright.issuer.errors import invalid_client, invalid_request
 from scopewright.issuer.messages import HttpRequest
+from scopewright.issuer.service_accounts import account
+from scopewright.verifier import jws
+from scopewright.verifier.jws import Signed
+from scopewright.verifier.refusals import Rejected as MalformedToken
 
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 BODY_LIMIT: Final = 16 * 1024
 AUTHORIZATION_LIMIT: Final = 4 * 1024
+ASSERTION_LIMIT: Final = 8 * 1024
 
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAY_REPEAT: Final = frozenset(("resource", "audience"))
@@ -21,8 +27,8 @@ Form = dict[str, list[str]]
 
 
 @dataclass(slots=True)
-class Presented:
-    """What the caller says it is, not yet believed."""
+class Secret:
+    """A client id and its secret, not yet believed."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -31,6 +37,23 @@ class Presented:
     @property
     def challenge(self) -> bool:
         return self.method == "client_secret_basic"
+
+
+@dataclass(slots=True)
+class Assertion:
+    """A signed JWT that says who the client is, taken apart and not yet believed.
+
+    Without `client_id` it is the token of a ServiceAccount, and which client that is has to be found out.
+    """
+
+    client_id: str
+    jwt: str = field(repr=False)
+    signed: Signed = field(repr=False)
+    method: Literal["private_key_jwt"] = "private_key_jwt"
+    challenge: Literal[False] = False
+
+
+Presented = Secret | Assertion
 
 
 @dataclass(slots=True)
@@ -123,24 +146,47 @@ def _presented(form: Form, authorization: bytes | None) -> Presented:
             raise invalid_request("client_id is not the client of the Authorization header", reason="two_clients")
         return basic
     if assertion:
-        raise invalid_client("client assertions are not served", reason="assertion", challenge=False)
+        return _assertion(form, client_id)
     if not client_id or not secret:
         raise invalid_client(
             "no client authentication: send client_id and client_secret in the body or as HTTP Basic",
             reason="no_credential",
             challenge=True,
         )
-    return Presented(client_id, secret, "client_secret_post")
+    return Secret(client_id, secret, "client_secret_post")
 
 
-def _basic(authorization: bytes) -> Presented:
+def _assertion(form: Form, client_id: str) -> Assertion:
+    """RFC 7521 §4.2. The claims only say which client to look at."""
+    jwt = one(form, "client_assertion")
+    if one(form, "client_assertion_type") != JWT_BEARER or not jwt:
+        raise invalid_request(
+            f"send client_assertion together with client_assertion_type={JWT_BEARER}", reason="assertion_type"
+        )
+    try:
+        signed = jws.parse(jwt, ASSERTION_LIMIT)
+    except MalformedToken:
+        raise invalid_client(
+            "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
+        ) from None
+    if account(signed.claims):
+        return Assertion(client_id, jwt, signed)
+    subject = signed.claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
+    if client_id and client_id != subject:
+        raise invalid_request("client_id is not the client of the assertion", reason="two_clients")
+    return Assertion(subject, jwt, signed)
+
+
+def _basic(authorization: bytes) -> Secret:
     """Split at the first colon, then form-decode both halves (RFC 6749 §2.3.1)."""
     scheme, _, encoded = authorization.partition(b" ")
     if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
         raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
     try:
         user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
-        presented = Presented(_decode(user), _decode(password), "client_secret_basic")
+        presented = Secret(_decode(user), _decode(password), "client_secret_basic")
     except (binascii.Error, UnicodeDecodeError):
         colon, presented = b"", None
     if not colon or presented is None:

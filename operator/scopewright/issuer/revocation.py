@@ -15,7 +15,7 @@ from scopewright.issuer.messages import NO_STORE, Answer
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.request import ClientRequest
 from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.standing import client_of
+from scopewright.issuer.standing import is_of
 
 REVOKED: Final = "revoked"
 NOTHING: Final = "nothing"
@@ -41,7 +41,7 @@ class Revocation:
         inspected = self._inspector.inspect(parameters.token, issuer, now) if issuer else None
         if inspected is None:
             return Outcome(_DONE, NOTHING, told | {"reason": "unknown_or_expired"})
-        if client_of(inspected.link, self._registry) is not who.client:
+        if not is_of(inspected.link, who.client):
             return Outcome(_DONE, NOTHING, told | {"reason": "not_theirs", "jti": inspected.link.jti})
         return self._revoke(who, inspected)
 

@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer import audit, metadata, usage
+from scopewright.issuer.authenticate import Authenticator
+from scopewright.issuer.clusters import Clusters
 from scopewright.issuer.endpoint import FLOOR, Endpoint
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.exchange import Exchange
@@ -22,12 +24,14 @@ from scopewright.issuer.introspection import Introspection
 from scopewright.issuer.messages import Answer, HttpRequest, json_answer
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
+from scopewright.issuer.replay import InMemory, Replay
 from scopewright.issuer.revocation import Revocation
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
-from scopewright.stores import Reader, Store
+from scopewright.stores import Reader, ServiceAccountIssuer, Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -58,9 +62,14 @@ class Issuer:
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
+        replay: Replay | None = None,
+        service_accounts: ServiceAccountIssuer | None = None,
     ) -> None:
         """`reports` is where revocations are written to, and every so many seconds the use of credentials; where it is
         None there is no revocation endpoint.
+
+        `replay` remembers what may be used once; None: this process alone does. `service_accounts` is the cluster whose
+        tokens are taken for `in-cluster`.
         """
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
         self.metrics = Metrics(self.registry, clock)
@@ -88,8 +97,10 @@ class Issuer:
         told = (self.registry, inspector, self._revocations)
         note_use = self._usage.note if self._usage else lambda digest, now: None
         tokens = Tokens(self.registry, Exchange(*told), random=random, note_use=note_use)
+        self._replay = replay or InMemory(clock)
+        authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
+        shared = (self.registry, authenticator, fresh, FailureThrottle(monotonic), self.metrics)
         options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "sink": sink, "floor": floor}
-        shared = (self.registry, fresh, self.metrics)
         self.tokens = Endpoint(tokens, *shared, **options)
         self.introspection = Endpoint(Introspection(*told), *shared, **options)
         self.revocation = Endpoint(Revocation(*told), *shared, **options)
@@ -122,6 +133,7 @@ class Issuer:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self._usage is not None:
                 await self._usage.report()
+            await self._replay.close()
 
     async def ready(self) -> str:
         """The issuer's URL, once tokens can be had."""

@@ -30,13 +30,18 @@ def lapse(inspected: Inspected, registry: Registry, revocations: Revocations, no
 def client_of(link: Link, registry: Registry) -> Client | None:
     """The client that the token was issued to, and none that was made again under its name."""
     client = registry.client(link.client_id)
-    return client if client is not None and client.uid_hash == link.client else None
+    return client if client is not None and is_of(link, client) else None
 
 
 def server_of(link: Link, registry: Registry) -> Server | None:
     """The resource server that the token is for: it has that audience, not just a name for it."""
     server = registry.servers.by_resource(link.audience)
     return server if server is not None and server.audience == link.audience else None
+
+
+def is_of(link: Link, client: Client) -> bool:
+    """Whether the token was issued to this very client."""
+    return (client.client_id, client.uid_hash) == (link.client_id, link.client)
 
 
 def serves(client: Client, server: Server) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
 
-__all__ = ["Change", "Entries", "Reader", "Selection", "Snapshot", "Store"]
+__all__ = ["Change", "Entries", "Reader", "Selection", "ServiceAccountIssuer", "Snapshot", "Store"]
 
 Entries = Mapping[str, bytes]
 """The content of a Secret or ConfigMap, by entry."""
@@ -69,4 +69,17 @@ class Store(Reader, Protocol):
 
     async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
         """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
+        ...
+
+
+@runtime_checkable
+class ServiceAccountIssuer(Protocol):
+    """An API server, as the one that issues ServiceAccount tokens."""
+
+    async def discover(self) -> tuple[str, Mapping[str, Any]]:
+        """The `iss` of its tokens, and the JWKS that they verify with (OIDC discovery)."""
+        ...
+
+    async def review(self, token: str, audience: str) -> bool:
+        """Whether it takes the token for this audience (TokenReview): its Pod and ServiceAccount are still there."""
         ...

@@ -99,6 +99,24 @@ class KubernetesStore:
         made = datetime.fromisoformat(crd["creationTimestamp"])
         return "unknown" if crd.get("deletionTimestamp") or made > since else "gone"
 
+    async def discover(self) -> tuple[str, Mapping[str, Any]]:
+        """Every ServiceAccount may read both (ClusterRole `system:service-account-issuer-discovery`)."""
+        try:
+            metadata = await self.api.get("/.well-known/openid-configuration")
+            return str(metadata.get("issuer")), await self.api.get("/openid/v1/jwks")
+        except NotFound as error:
+            raise Unavailable(f"the API server has no OIDC discovery: {error}") from None
+
+    async def review(self, token: str, audience: str) -> bool:
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = await self.api.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review)
+        status = answer.get("status") or {}
+        return status.get("authenticated") is True and audience in (status.get("audiences") or ())
+
 
 def _path(ref: Ref) -> str:
     return f"{collection(ref.kind, ref.namespace)}/{ref.name}"

@@ -10,6 +10,7 @@ import pytest
 
 from scopewright.core.records import Asked, Credential, IssuerRecord
 from scopewright.issuer.request import BODY_LIMIT
+from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
     ISSUER,
     PAYROLL,
@@ -346,8 +347,14 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         "introspection_endpoint": f"{ISSUER}/introspect",
         "scopewright_revocation_feed_uri": f"{ISSUER}/revocations",
         "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
-        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post"],
+        "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
+        "introspection_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        "introspection_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
     }
     openid = await metadata(world, "/.well-known/openid-configuration")
     assert openid == content | {

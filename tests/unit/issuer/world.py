@@ -46,7 +46,7 @@ from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.service import Issuer
-from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
 
 NAMESPACE = "scopewright-system"
@@ -251,6 +251,7 @@ class World:
     patience: float = 0.0
     revoking: bool = False
     """Whether the issuer may write, and so has a revocation endpoint."""
+    service_accounts: ServiceAccountIssuer | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
@@ -298,6 +299,7 @@ class World:
             unknown_reads=self.unknown_reads,
             patience=self.patience,
             reports=cast("StoreProtocol", self.store) if self.revoking else None,
+            service_accounts=self.service_accounts,
         )
         return self.issuer
 

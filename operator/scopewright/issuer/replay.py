@@ -1,0 +1,98 @@
+"""What may be used only once: the `jti` of client assertions and DPoP proofs (RFC 7523 §3, RFC 9449 §11.1).
+
+One process can remember that by itself. Several need one memory: Valkey or Redis.
+"""
+
+import hashlib
+import heapq
+import logging
+from collections import Counter
+from typing import Final, Protocol
+
+import redis.asyncio
+from redis.exceptions import RedisError
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.issuer.fresh import Clock
+
+log: Final = logging.getLogger(__name__)
+
+CAPACITY: Final = 100_000
+OWNER_SHARE: Final = 0.1
+"""What one client may fill of the memory that all share."""
+TIMEOUT: Final = 1.0
+
+
+class Replay(Protocol):
+    async def first_use(self, owner: str, value: str, until: float) -> bool:
+        """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since the epoch).
+
+        `Unavailable` where that cannot be told: nothing is accepted twice because a memory is full or away.
+        """
+
+    async def close(self) -> None: ...
+
+
+def _key(owner: str, value: str) -> bytes:
+    return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+class InMemory:
+    """The memory of one process, bounded; what a client fills takes nothing from another."""
+
+    def __init__(self, clock: Clock, *, capacity: int = CAPACITY) -> None:
+        self._clock = clock
+        self._capacity = capacity
+        self._seen: dict[bytes, str] = {}
+        self._ends: list[tuple[float, bytes]] = []
+        self._held: Counter[str] = Counter()
+
+    async def first_use(self, owner: str, value: str, until: float) -> bool:
+        self._forget(self._clock())
+        key = _key(owner, value)
+        if key in self._seen:
+            return False
+        if len(self._seen) >= self._capacity or self._held[owner] >= self._capacity * OWNER_SHARE:
+            raise Unavailable("too many assertions and proofs are remembered", retry_after=5.0)
+        self._seen[key] = owner
+        self._held[owner] += 1
+        heapq.heappush(self._ends, (until, key))
+        return True
+
+    def _forget(self, now: float) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            owner = self._seen.pop(heapq.heappop(self._ends)[1])
+            self._held[owner] -= 1
+            if not self._held[owner]:
+                del self._held[owner]
+
+    async def close(self) -> None:
+        self._seen.clear()
+
+
+class Shared:
+    """The memory of all processes and replicas: a Valkey or Redis."""
+
+    def __init__(self, url: str, prefix: str = "scopewright:once:") -> None:
+        try:
+            self._client = redis.asyncio.from_url(
+                url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+                socket_timeout=TIMEOUT,
+                socket_connect_timeout=TIMEOUT,
+            )
+        except ValueError:
+            raise Rejected(
+                "BadReplay", "the replay memory must be a URL such as redis://host:6379/0 or rediss://… for TLS"
+            ) from None
+        self._prefix = prefix
+
+    async def first_use(self, owner: str, value: str, until: float) -> bool:
+        name = self._prefix + _key(owner, value).hex()
+        try:
+            return bool(await self._client.set(name, b"", nx=True, pxat=max(1, int(until * 1000))))
+        except (RedisError, OSError) as error:
+            log.warning("the replay memory fails: %s", type(error).__name__)
+            raise Unavailable("the replay memory is away", retry_after=1.0) from None
+
+    async def close(self) -> None:
+        await self._client.aclose()

@@ -1,0 +1,49 @@
+"""Who fails too often waits: failures are counted by address, and what is right is never counted.
+
+A victim cannot be shut out by it: a right credential is compared before anything is counted, nothing is counted by
+client, and an address that has failed too often is told to try again later (503), not that it is wrong.
+"""
+
+import ipaddress
+from typing import Final
+
+from scopewright.core.failures import Unavailable
+from scopewright.issuer.fresh import Budget, Clock, TokenBucket
+
+PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
+"""Failed authentications; a proxy in front that hides its callers' addresses shares one budget among them."""
+CAPACITY: Final = 10_000
+_IPV6_NETWORK: Final = 64
+
+
+class FailureThrottle:
+    def __init__(self, monotonic: Clock, *, budget: Budget = PER_ADDRESS, capacity: int = CAPACITY) -> None:
+        self._monotonic = monotonic
+        self._budget = budget
+        self._capacity = capacity
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def check(self, peer: str) -> None:
+        """`Unavailable` for an address that has used up its failures."""
+        bucket = self._buckets.get(_network(peer))
+        if bucket is not None and bucket.level < 1:
+            raise Unavailable("too many failed authentications from this address", retry_after=1.0)
+
+    def failed(self, peer: str) -> None:
+        """One more; the address that failed longest ago is forgotten where there are too many."""
+        network = _network(peer)
+        bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
+        bucket.take()
+        self._buckets[network] = bucket
+        if len(self._buckets) > self._capacity:
+            del self._buckets[next(iter(self._buckets))]
+
+
+def _network(peer: str) -> str:
+    """What one caller can have many addresses of counts as one: an IPv6 /64."""
+    if ":" not in peer:
+        return peer
+    try:
+        return str(ipaddress.IPv6Network((peer.partition("%")[0], _IPV6_NETWORK), strict=False))
+    except ValueError:
+        return peer

@@ -1,0 +1,1 @@
+"""The replay memory that processes share, against a real Valkey or Redis."""

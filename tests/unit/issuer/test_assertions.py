@@ -1,0 +1,243 @@
+"""private_key_jwt on the wire: lines 13 to 15 of the protocol, and what else goes wrong with assertions."""
+
+import base64
+import hmac
+import json
+from typing import Any, Final
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from scopewright.issuer.replay import InMemory
+from tests.unit.issuer.assertions import (
+    WORKER,
+    assertion,
+    jwk,
+    made_by_the_operator,
+    present,
+    signed,
+    with_keys,
+    with_pair,
+)
+from tests.unit.issuer.world import ISSUER, START, World, client_record, private_key, settle
+
+PEM: Final = Encoding.PEM
+SPKI: Final = PublicFormat.SubjectPublicKeyInfo
+
+
+@pytest.fixture
+async def holder(world: World) -> World:
+    """A world whose client has a key pair."""
+    world.put(with_pair())
+    await settle()
+    return world
+
+
+async def refused(world: World, token: str, **parameters: str) -> dict[str, Any]:
+    status, body = await present(world, token, **parameters)
+    assert (status, body["error"]) == (401, "invalid_client"), body
+    assert set(body) == {"error", "error_description"}
+    return json.loads(world.lines[-1])  # type: ignore[no-any-return]
+
+
+async def accepted(world: World, token: str, **parameters: str) -> bool:
+    status, body = await present(world, token, **parameters)
+    return status == 200 and bool(body["access_token"])
+
+
+def _part(content: dict[str, Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
+
+
+async def test_13_a_good_assertion_gets_a_token(holder: World) -> None:
+    assert await accepted(holder, assertion(holder))
+    assert await accepted(holder, assertion(holder, aud=[ISSUER]))
+    assert await accepted(holder, assertion(holder), client_id=WORKER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"iss": "leave.other"}, "assertion_client"),
+        ({"aud": "https://other.example"}, "assertion_audience"),
+        ({"aud": [ISSUER, "https://other.example"]}, "assertion_audience"),
+        ({"aud": f"{ISSUER}/token"}, "assertion_audience"),
+        ({"aud": None}, "assertion_audience"),
+        ({"exp": None}, "assertion_expired"),
+        ({"exp": START.timestamp() - 60}, "assertion_expired"),
+        ({"exp": START.timestamp() + 3661}, "assertion_life"),
+        ({"exp": "soon"}, "assertion_malformed"),
+        ({"exp": True}, "assertion_malformed"),
+        ({"exp": -1}, "assertion_malformed"),
+        ({"iat": START.timestamp() + 61}, "assertion_early"),
+        ({"nbf": START.timestamp() + 61}, "assertion_early"),
+        ({"jti": None}, "assertion_jti"),
+        ({"jti": ""}, "assertion_jti"),
+        ({"jti": 7}, "assertion_jti"),
+        ({"jti": "x" * 257}, "assertion_jti"),
+    ],
+)
+async def test_13_each_claim_is_checked(holder: World, changes: dict[str, Any], reason: str) -> None:
+    line = await refused(holder, assertion(holder, **changes))
+    assert line["reason"] == reason
+
+
+async def test_13_clocks_may_differ_by_a_minute(holder: World) -> None:
+    now = START.timestamp()
+    assert await accepted(holder, assertion(holder, exp=now - 59))
+    assert await accepted(holder, assertion(holder, iat=now + 60, nbf=now + 60))
+
+
+async def test_13_an_assertion_works_once(holder: World) -> None:
+    token = assertion(holder)
+    assert await accepted(holder, token)
+    line = await refused(holder, token)
+    assert line["reason"] == "assertion_replayed"
+    holder.clock.advance(seconds=119)
+    assert (await refused(holder, token))["reason"] == "assertion_replayed", "until it has expired, with the skew"
+
+
+async def test_13_a_refused_assertion_uses_nothing_up(holder: World) -> None:
+    await refused(holder, assertion(holder, jti="mine", aud="https://other.example"))
+    assert await accepted(holder, assertion(holder, jti="mine"))
+
+
+async def test_13_one_clients_jti_is_not_anothers(holder: World) -> None:
+    holder.put(with_pair(name="other", uid="uid-9"))
+    await settle()
+    assert await accepted(holder, assertion(holder, jti="same"))
+    other = assertion(holder, jti="same", iss="leave.other", sub="leave.other")
+    assert await accepted(holder, other)
+
+
+async def test_14_the_key_is_the_registered_one(holder: World) -> None:
+    kid = {"kid": jwk()["kid"]}
+    assert (await refused(holder, assertion(holder, number=8, header=kid)))["reason"] == "assertion_signature"
+    assert (await refused(holder, assertion(holder, number=8)))["reason"] == "assertion_signature"
+
+
+async def test_14_without_kid_each_registered_key_is_tried(holder: World) -> None:
+    holder.put(with_keys(jwk(8), jwk(7)))
+    await settle()
+    assert await accepted(holder, assertion(holder, header={}))
+    assert await accepted(holder, assertion(holder, number=8, header={}))
+
+
+async def test_14_keys_that_the_owner_gives_need_no_kid_and_may_be_of_any_kind(holder: World) -> None:
+    for algorithm in ("ES256", "ES384", "RS256", "EdDSA"):
+        made = "Ed25519" if algorithm == "EdDSA" else algorithm
+        key = {n: v for n, v in jwk(7, made).items() if n not in ("kid", "use")}
+        holder.put(with_keys(key))
+        await settle()
+        now = int(holder.clock())
+        claims = {"iss": WORKER, "sub": WORKER, "aud": ISSUER, "exp": now + 60, "jti": algorithm}
+        token = jwt.encode(claims, private_key(made, 7), algorithm)
+        assert await accepted(holder, token), algorithm
+
+
+async def test_14_none_and_a_public_key_as_secret_are_refused(holder: World) -> None:
+    good = assertion(holder)
+    claims = jwt.decode(good, options={"verify_signature": False})
+    unsigned = jwt.encode(claims, "", "none", headers={"kid": jwk()["kid"]})
+    assert (await refused(holder, unsigned))["reason"] == "assertion_signature"
+    signing_input = _part({"alg": "HS256", "kid": jwk()["kid"]}) + "." + _part(claims)
+    for secret in (json.dumps(jwk()).encode(), private_key("ES256", 7).public_key().public_bytes(PEM, SPKI)):
+        mac = base64.urlsafe_b64encode(hmac.digest(secret, signing_input.encode(), "sha256")).rstrip(b"=").decode()
+        assert (await refused(holder, f"{signing_input}.{mac}"))["reason"] == "assertion_signature"
+
+
+@pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c"])
+async def test_14_keys_that_the_assertion_brings_are_not_looked_at(holder: World, name: str) -> None:
+    header = {"kid": jwk()["kid"], name: jwk(8)}
+    assert await accepted(holder, assertion(holder, header=header))
+    assert (await refused(holder, assertion(holder, number=8, header=header)))["reason"] == "assertion_signature"
+
+
+async def test_14_a_critical_extension_and_another_type_are_refused(holder: World) -> None:
+    kid = jwk()["kid"]
+    line = await refused(holder, signed({"sub": WORKER}, header={"kid": kid, "crit": ["exp"]}))
+    assert line["reason"] == "assertion_extension"
+    line = await refused(holder, assertion(holder, header={"kid": kid, "typ": "at+jwt"}))
+    assert line["reason"] == "assertion_type"
+    assert await accepted(holder, assertion(holder, header={"kid": kid, "typ": "client-authentication+jwt"}))
+
+
+async def test_15_a_client_id_beside_it_must_be_the_same(holder: World) -> None:
+    status, body = await present(holder, assertion(holder), client_id="leave.other")
+    assert (status, body["error"]) == (400, "invalid_request")
+
+
+async def test_the_path_follows_the_records_method(holder: World) -> None:
+    holder.put(client_record())
+    await settle()
+    assert (await refused(holder, assertion(holder)))["reason"] == "other_method"
+    holder.put(with_pair())
+    await settle()
+    answer = await holder.token(secret="private 7")
+    assert answer.status_code == 401
+    assert json.loads(holder.lines[-1])["reason"] == "other_method"
+
+
+async def test_the_previous_pair_works_until_its_end(holder: World) -> None:
+    ends = START.replace(minute=30)
+    holder.put(with_pair(made_by_the_operator(7, expiration_time=ends), made_by_the_operator(8)))
+    await settle()
+    assert await accepted(holder, assertion(holder))
+    assert await accepted(holder, assertion(holder, number=8))
+    holder.clock.now = ends
+    assert (await refused(holder, assertion(holder)))["reason"] == "assertion_signature"
+
+
+async def test_a_pair_that_the_watch_has_not_brought_yet_is_read(holder: World) -> None:
+    holder.put(with_pair(made_by_the_operator(8)), seen=False)
+    assert await accepted(holder, assertion(holder, number=8))
+
+
+async def test_who_proves_nothing_learns_nothing(holder: World) -> None:
+    """An unknown client, a disabled one and a wrong key look the same; a holder of the key is told what to change."""
+    stranger = assertion(holder, iss="leave.nobody", sub="leave.nobody")
+    wrong = assertion(holder, number=8)
+    answers = [await present(holder, token) for token in (stranger, wrong)]
+    holder.put(with_pair(disabled=True))
+    await settle()
+    answers.append(await present(holder, assertion(holder)))
+    assert answers[0] == answers[1] == answers[2]
+    holder.put(with_pair())
+    await settle()
+    _, body = await present(holder, assertion(holder, aud="https://x"))
+    assert "aud of the assertion must be the issuer" in body["error_description"]
+
+
+@pytest.mark.parametrize("token", ["x", "a.b.c", "e30.e30.", "e30.e30.e30", "..", "e30.W10.e30"])
+async def test_what_is_no_jwt_says_so(holder: World, token: str) -> None:
+    status, body = await present(holder, token)
+    assert (status, body["error"]) == (401, "invalid_client")
+
+
+async def test_both_parameters_are_needed(holder: World) -> None:
+    for changes in ({"client_assertion_type": ""}, {"client_assertion_type": "urn:other"}):
+        status, body = await present(holder, assertion(holder), **changes)
+        assert (status, body["error"]) == (400, "invalid_request")
+    status, body = await present(holder, "")
+    assert (status, body["error"]) == (400, "invalid_request")
+
+
+async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: World) -> None:
+    token = assertion(holder, jti="only-once")
+    await present(holder, token)
+    await present(holder, token)
+    for line in holder.lines:
+        assert "only-once" not in line
+        assert token.rpartition(".")[2] not in line
+
+
+async def test_a_full_memory_refuses_nobody_for_good_and_no_other_client(world: World) -> None:
+    memory = InMemory(world.clock, capacity=20)
+    now = world.clock()
+    assert [await memory.first_use("a", str(n), now + 60) for n in range(2)] == [True, True]
+    with pytest.raises(Exception, match="too many"):
+        await memory.first_use("a", "3", now + 60)
+    assert await memory.first_use("b", "3", now + 60)
+    world.clock.advance(seconds=60)
+    assert await memory.first_use("a", "3", now + 120)
