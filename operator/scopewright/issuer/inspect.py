@@ -16,9 +16,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.entries import UID_HASH_SIZE
 from scopewright.issuer.keyring import Keyring
 from scopewright.issuer.keys import Key, b64url
-
-CHAIN: Final = "scopewright_chain"
-"""The private claim of an exchanged token: the tokens that it came from, the first one first."""
+from scopewright.verifier.revoked import CHAIN
 
 _REMEMBERED: Final = 20_000
 

@@ -10,8 +10,8 @@ import orjson
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authorise import Grant
 from scopewright.issuer.entries import Template
-from scopewright.issuer.inspect import CHAIN
 from scopewright.issuer.keys import Key, b64url
+from scopewright.verifier.revoked import CHAIN
 
 Randomness = Callable[[int], bytes]
 """So many random bytes."""

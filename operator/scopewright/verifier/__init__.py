@@ -6,6 +6,7 @@ This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
+from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable
 from scopewright.verifier.token import Token
@@ -19,6 +20,7 @@ __all__ = [
     "Reason",
     "Rejected",
     "RequireToken",
+    "RevocationFeed",
     "Token",
     "Unavailable",
     "Verifier",

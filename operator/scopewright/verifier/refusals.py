@@ -21,6 +21,7 @@ class Reason(StrEnum):
     AUDIENCE = "audience"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
     SENDER_CONSTRAINED = "sender_constrained"
     SCOPE = "scope"
 
@@ -52,6 +53,7 @@ REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     Reason.AUDIENCE: (401, "invalid_token", "The token is for another audience; ask for one with resource={}"),
     Reason.EXPIRED: (401, "invalid_token", "The access token has expired; ask the issuer for a new one"),
     Reason.NOT_YET_VALID: (401, "invalid_token", "The access token is not valid yet; check the clocks of both sides"),
+    Reason.REVOKED: (401, "invalid_token", "The access token has been revoked; ask the issuer for a new one"),
     Reason.SENDER_CONSTRAINED: (
         401,
         "invalid_token",
@@ -102,7 +104,7 @@ class Rejected(Exception):
 
 
 class Unavailable(Exception):
-    """Try again: no key of the issuer can be had, so nothing can be said about the token. HTTP 503.
+    """Try again: the issuer's keys or revocations cannot be had, so nothing can be said about the token. HTTP 503.
 
     `retry_after` is in whole seconds, at least 1.
     """
@@ -111,5 +113,5 @@ class Unavailable(Exception):
 
     def __init__(self, retry_after: float = 1.0) -> None:
         self.retry_after = max(1, math.ceil(retry_after))
-        self.description = "The keys of the issuer cannot be fetched at present; try again"
+        self.description = "The keys or revocations of the issuer cannot be fetched at present; try again"
         super().__init__(self.description)
