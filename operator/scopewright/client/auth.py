@@ -21,6 +21,7 @@ from scopewright.client.transport import Http, run, run_sync
 
 logger = logging.getLogger("scopewright.client")
 
+_CALLERS = 1000
 _INVALID_TOKEN = re.compile(r'\bbearer\b.*\berror="?invalid_token"?', re.IGNORECASE)
 
 
@@ -31,6 +32,7 @@ class ClientCredentials(httpx.Auth):
     tasks alike, and fetched anew in good time before it ends. A 401 `invalid_token` of the API is answered with a
     fresh token, once, if the request can be sent again. `http` replaces the HTTP client that asks the token endpoint
     (for a private CA, say): a `Client`, or an `AsyncClient` where only async code uses this. `jitter` is in [0, 1).
+    With `subject_token` the token is got by exchange (RFC 8693): `on_behalf_of` is the way to that.
     """
 
     def __init__(
@@ -42,16 +44,41 @@ class ClientCredentials(httpx.Auth):
         http: Http | None = None,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        subject_token: str | None = None,
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = Ask(resource, scope)
+        self._ask = Ask(resource, scope, subject_token)
         self._http = http
         self._jitter = jitter
         self._slot = Slot()
         self._lock = threading.Lock()
         self._flight: Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_behalf: dict[str, ClientCredentials] = {}
+
+    def on_behalf_of(self, subject_token: str) -> "ClientCredentials":
+        """For requests on behalf of a caller, whose token this service was sent: `client.get(url, auth=…)`.
+
+        The same for the same token, so that it is exchanged once; the last thousand are remembered.
+        """
+        with self._lock:
+            found = self._on_behalf.pop(subject_token, None)
+            if found is None:
+                resource, scope = self._ask.resource, self._ask.scope
+                found = ClientCredentials(
+                    self.secret,
+                    resource,
+                    scope,
+                    http=self._http,
+                    clock=self._clock,
+                    jitter=self._jitter,
+                    subject_token=subject_token,
+                )
+            self._on_behalf[subject_token] = found
+            if len(self._on_behalf) > _CALLERS:
+                del self._on_behalf[next(iter(self._on_behalf))]
+        return found
 
     async def token(self) -> AccessToken:
         """Raises `TokenError`. Waits only where there is no token that is still good."""

@@ -1,11 +1,15 @@
-"""The client credentials grant, step by step (RFC 6749 §4.4). No I/O: requests and waits out, pages in."""
+"""Client credentials (RFC 6749 §4.4) and token exchange (RFC 8693), step by step.
+
+No I/O: requests and waits out, pages in.
+"""
 
 import base64
 import email.utils
 import ipaddress
 import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import quote_plus, urlencode
 
 import httpx
@@ -19,18 +23,27 @@ MAX_BYTES = 256 * 1024
 MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
 _ATTEMPTS = 4
 
+CLIENT_CREDENTIALS: Final = "client_credentials"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a token is asked for; None means: as the Secret says."""
+    """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
 
     resource: str | None = None
     scope: str | None = None
+    subject_token: str | None = field(default=None, repr=False)
+
+    @property
+    def grant_type(self) -> str:
+        return TOKEN_EXCHANGE if self.subject_token else CLIENT_CREDENTIALS
 
     def of(self, credentials: Credentials) -> "Ask":
         resource = self.resource or credentials.audience
         same_api = self.resource in (None, credentials.audience)
-        return Ask(resource, self.scope or (credentials.scope if same_api else None))
+        return Ask(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +99,9 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
 def token_request(credentials: Credentials, ask: Ask) -> httpx.Request:
     """`client_secret_basic` with both halves form-encoded (RFC 6749 §2.3.1), `resource` of RFC 8707."""
     url = secure_url(credentials.token_endpoint)
-    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope}
+    form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope}
+    if ask.subject_token:
+        form |= {"subject_token": ask.subject_token, "subject_token_type": ACCESS_TOKEN}
     return httpx.Request(
         "POST",
         url,
@@ -137,7 +152,7 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, now: float) -> Toke
     error, said = _said(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    hidden = (credentials.client_secret, _basic(credentials))
+    hidden = (credentials.client_secret, _basic(credentials), ask.subject_token or "")
     theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
     return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
 
@@ -155,7 +170,11 @@ def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
         case "invalid_target":
             return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
-            return f"{client} may not use client_credentials; add it to spec.grantTypes"
+            return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
+        case "invalid_request" if ask.subject_token:
+            return (
+                f"the issuer does not exchange the caller's token; is {client} in servedBy of the API it was sent to?"
+            )
         case _:
             return f"the issuer refuses the token request of {client}"
 
