@@ -6,6 +6,7 @@ identity. The JSON is camelCase, its instants RFC 3339 in UTC; `decode` refuses 
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
@@ -270,12 +271,12 @@ class RevocationRecord:
 
     __pydantic_config__ = _CONFIG
 
-    tokens: dict[str, dict[str, int]] = field(default_factory=dict)
+    tokens: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By client, and by token."""
-    clients: dict[str, int] = field(default_factory=dict)
-    access: dict[str, dict[str, int]] = field(default_factory=dict)
+    clients: Mapping[str, int] = field(default_factory=dict)
+    access: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By client, and by audience."""
-    audiences: dict[str, int] = field(default_factory=dict)
+    audiences: Mapping[str, int] = field(default_factory=dict)
     everybody: int = 0
     version: Literal[1] = 1
 

@@ -47,7 +47,7 @@ def has_ended(record: RevocationRecord, client: str, jti: str, audience: str, is
 
 
 def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
-    """Both, and of two instants the later."""
+    """Both, and of two instants the later. A small one into a large one costs what the small one does."""
     return RevocationRecord(
         tokens=_nested(one.tokens, other.tokens),
         clients=_later(one.clients, other.clients),
@@ -91,22 +91,22 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
         record,
         tokens={c: tokens for c, tokens in record.tokens.items() if c not in folded},
         access={c: access for c, access in record.access.items() if c not in folded},
-        clients=record.clients | dict.fromkeys(sorted(folded), int(now)),
+        clients={**record.clients, **dict.fromkeys(sorted(folded), int(now))},
     )
 
 
 def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
-    return {key: max(one.get(key, 0), other.get(key, 0)) for key in sorted({*one, *other})}
+    return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
 
 
-def _nested(one: Nested, other: Nested) -> dict[str, dict[str, int]]:
-    return {key: _later(one.get(key, {}), other.get(key, {})) for key in sorted({*one, *other})}
+def _nested(one: Nested, other: Nested) -> Nested:
+    return {**one, **{key: _later(one.get(key, {}), marks) for key, marks in other.items()}}
 
 
 def _after(marks: Mapping[str, int], since: float) -> dict[str, int]:
     return {key: instant for key, instant in marks.items() if instant > since}
 
 
-def _nested_after(marks: Nested, since: float) -> dict[str, dict[str, int]]:
+def _nested_after(marks: Nested, since: float) -> Nested:
     kept = {key: _after(of_client, since) for key, of_client in marks.items()}
     return {key: of_client for key, of_client in kept.items() if of_client}

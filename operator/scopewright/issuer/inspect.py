@@ -18,7 +18,7 @@ from scopewright.issuer.keyring import Keyring
 from scopewright.issuer.keys import Key, b64url
 from scopewright.verifier.revoked import CHAIN
 
-_REMEMBERED: Final = 20_000
+_REMEMBERED: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,9 @@ The instant of a loss is when an issuer saw it, so no token that relied on it is
 second may have to be asked for again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from scopewright.core.access import resolve
@@ -26,8 +27,8 @@ def of_client(before: Client, after: Client | None, servers: Iterable[Server], n
         return RevocationRecord(clients={before.uid_hash: int(now)})
     if after.asked == before.asked:
         return None
-    lost = [s for s in servers if _asked(before, s) - _asked(after, s)]
-    return _access([(before, s) for s in lost], now)
+    access = _access([(before, s) for s in servers if _asked(before, s) - _asked(after, s)], now)
+    return RevocationRecord(access=access) if access else None
 
 
 def of_server(before: Server, after: Server | None, clients: Iterable[Client], now: float) -> RevocationRecord | None:
@@ -39,23 +40,23 @@ def of_server(before: Server, after: Server | None, clients: Iterable[Client], n
     if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:
         return None
     concerned = [c for c in clients if c.client_id in retired or c.asked_at(before)]
-    lost = [c for c in concerned if _granted(c, before, now) - _granted(c, after, now)]
-    if len(lost) > MANY:
-        ended = RevocationRecord(audiences={audience_key(old.audience): int(now)})
-    else:
-        ended = _access([(client, before) for client in lost], now) or RevocationRecord()
-    # What it has exchanged as this API ends with its standing there.
-    clients_ended = {client.uid_hash: int(now) for client in concerned if client.client_id in retired}
-    if not lost and not clients_ended:
-        return None
-    return RevocationRecord(clients=clients_ended, access=ended.access, audiences=ended.audiences)
+    losing = (c for c in concerned if _granted(c, before, now) - _granted(c, after, now))
+    lost = list(islice(losing, MANY + 1))
+    everybody = {audience_key(old.audience): int(now)} if len(lost) > MANY else {}
+    # What a client has exchanged as this API ends with its standing there.
+    ended = RevocationRecord(
+        clients={c.uid_hash: int(now) for c in concerned if c.client_id in retired},
+        access={} if everybody else _access([(c, before) for c in lost], now),
+        audiences=everybody,
+    )
+    return ended if ended != RevocationRecord() else None
 
 
-def _access(lost: list[tuple[Client, Server]], now: float) -> RevocationRecord | None:
+def _access(lost: list[tuple[Client, Server]], now: float) -> Mapping[str, Mapping[str, int]]:
     access: dict[str, dict[str, int]] = {}
     for client, server in lost:
         access.setdefault(client.uid_hash, {})[audience_key(server.audience)] = int(now)
-    return RevocationRecord(access=access) if access else None
+    return access
 
 
 def _asked(client: Client, server: Server) -> set[str]:

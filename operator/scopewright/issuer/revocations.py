@@ -6,6 +6,7 @@ Memory only grows, but for what time takes out: whoever empties or deletes the o
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -27,7 +28,10 @@ from scopewright.stores import Change, Store
 log: Final = logging.getLogger(__name__)
 
 PAUSE: Final = 0.1
-"""Seconds between two writes: whatever comes meanwhile is in the second one."""
+"""Seconds between two writes at least: whatever comes meanwhile is in the second one."""
+LONGEST_PAUSE: Final = 1.0
+_REST: Final = 10
+"""Between them there are ten times as many seconds as the write took: a large record must not keep everybody busy."""
 TIMEOUT: Final = 5.0
 """Seconds that a revocation waits until it is written."""
 _AGAIN: Final = 1.0
@@ -57,6 +61,8 @@ class Revocations:
         self._issuer = issuer
         self._keep = keep
         self._existing = Existing(self.ref, "", "", labels=_LABELS)
+        self._own = b""
+        """What was written last: coming back, it is no news."""
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._said = ""
@@ -67,17 +73,20 @@ class Revocations:
             log.warning("%s is gone; what it held stays in force and will be written again", self.ref)
             return
         self._existing = change.existing
+        if change.entries.get(ENTRY) == self._own:
+            return
+        self._own = b""
         try:
             theirs = decode(RevocationRecord, change.entries.get(ENTRY, b""))
         except Rejected as rejected:
             log.warning("%s is malformed and will be made anew from memory: %s", self.ref, rejected.message)
             theirs = RevocationRecord()
-        if self._become(theirs):
+        if self._merge(theirs):
             self._due.set()
 
     def end(self, ended: RevocationRecord) -> None:
         """This has ended, and is in force here from now on; writing it may take a while."""
-        self._become(ended)
+        self._become(merge(self.record, ended))
         self._due.set()
 
     async def revoke(self, client: str, jti: str, expires: int) -> None:
@@ -102,6 +111,7 @@ class Revocations:
                     await self._due.wait()
             self._due.clear()
             waiting, self._waiting = self._waiting, []
+            begun = time.monotonic()
             failure = await self._written()
             for future in waiting:
                 if future.done():
@@ -112,7 +122,8 @@ class Revocations:
                     future.set_exception(Unavailable(failure, retry_after=_AGAIN))
             if failure is not None:
                 self._due.set()
-            await asyncio.sleep(PAUSE if failure is None else _AGAIN)
+            took = time.monotonic() - begun
+            await asyncio.sleep(_AGAIN if failure else min(max(PAUSE, _REST * took), LONGEST_PAUSE))
 
     async def _written(self) -> str | None:
         """None, or why not."""
@@ -144,7 +155,7 @@ class Revocations:
             theirs: RevocationRecord | None = decode(RevocationRecord, entries.get(ENTRY, b""))
         except Rejected:
             theirs = None
-        self._become(theirs or RevocationRecord())
+        self._merge(theirs or RevocationRecord())
         if self.record == theirs:
             return True
         content = encode(self.record)
@@ -152,18 +163,22 @@ class Revocations:
             await self._store.write(Desired(self.ref, entries={ENTRY: content}, labels=_LABELS, replaces=existing))
         except Conflict:
             return False
+        self._own = content
         return True
 
-    def _become(self, theirs: RevocationRecord) -> bool:
-        """Know this too; whether more is known than this."""
-        now = self._clock()
-        theirs = self._pruned(theirs, now)
-        known = fold(merge(self._pruned(self.record, now), theirs), now)
+    def _merge(self, theirs: RevocationRecord) -> bool:
+        """Know this too, and forget what is over; whether more is known than this."""
+        theirs = self._pruned(theirs)
+        self._become(merge(self._pruned(self.record), theirs))
+        return self.record != theirs
+
+    def _become(self, known: RevocationRecord) -> None:
+        known = fold(known, self._clock())
         if known != self.record:
             self.record = known
             self._keep(Change(self._existing, {ENTRY: encode(known)}))
-        return known != theirs
 
-    def _pruned(self, record: RevocationRecord, now: float) -> RevocationRecord:
+    def _pruned(self, record: RevocationRecord) -> RevocationRecord:
+        """Once lifetimes are known."""
         issuer = self._issuer()
-        return prune(record, now, issuer.max_token_lifetime, issuer.clock_skew) if issuer else record
+        return prune(record, self._clock(), issuer.max_token_lifetime, issuer.clock_skew) if issuer else record

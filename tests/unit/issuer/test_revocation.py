@@ -39,7 +39,7 @@ SERVED = server_record(served_by=(SERVICE,))
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.revocations.PAUSE", 0.0)
+    monkeypatch.setattr("scopewright.issuer.revocations.LONGEST_PAUSE", 0.0)
     monkeypatch.setattr("scopewright.issuer.revocations._AGAIN", 0.01)
 
 
@@ -172,6 +172,16 @@ async def test_what_is_edited_is_written_back(returning: World, content: bytes) 
     returning.store.put("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
     assert await written(returning) == before
     assert await returning.introspect(token) == INACTIVE
+
+
+async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: World) -> None:
+    await returning.revoke(await of_payroll(returning))
+    earlier = returning.store.revocations()
+    more = RevocationRecord(clients={"another": NOW})
+    returning.put(replace(earlier, clients=more.clients))
+    await settle()
+    returning.put(earlier)
+    assert (await written(returning)).clients == more.clients
 
 
 async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: World) -> None:
