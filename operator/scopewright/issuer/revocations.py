@@ -61,7 +61,7 @@ class Revocations:
         self._issuer = issuer
         self._keep = keep
         self._existing = Existing(self.ref, "", "", labels=_LABELS)
-        self._own = b""
+        self._own: bytes | None = None
         """What was written last: coming back, it is no news."""
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
@@ -73,11 +73,12 @@ class Revocations:
             log.warning("%s is gone; what it held stays in force and will be written again", self.ref)
             return
         self._existing = change.existing
-        if change.entries.get(ENTRY) == self._own:
+        content = change.entries.get(ENTRY, b"")
+        if content == self._own:
             return
-        self._own = b""
+        self._own = None
         try:
-            theirs = decode(RevocationRecord, change.entries.get(ENTRY, b""))
+            theirs = decode(RevocationRecord, content)
         except Rejected as rejected:
             log.warning("%s is malformed and will be made anew from memory: %s", self.ref, rejected.message)
             theirs = RevocationRecord()

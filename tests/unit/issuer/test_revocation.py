@@ -8,15 +8,20 @@ from typing import Any
 
 import pytest
 
+from scopewright.core.config import Config
+from scopewright.core.installation import plan_revocations
 from scopewright.core.records import (
     ENTRY,
     REVOCATIONS_NAME,
     Granted,
     RevocationRecord,
+    decode,
     key_record_name,
     resource_server_record_name,
 )
 from scopewright.core.revocations import QUOTA, audience_key, token_key
+from scopewright.issuer.revocations import Revocations
+from scopewright.stores.directory import DirectoryStore
 from tests.unit.issuer.world import (
     BANK,
     PAYROLL,
@@ -33,6 +38,7 @@ from tests.unit.issuer.world import (
 )
 
 INACTIVE = {"active": False}
+CONFIG = Config(issuer="http://127.0.0.1:8080")
 NOW = int(START.timestamp())
 SERVED = server_record(served_by=(SERVICE,))
 
@@ -222,6 +228,22 @@ async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) ->
         assert await again.introspect(token) == INACTIVE
         if meanwhile == "emptied":
             assert (await written(again)).tokens
+
+
+async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
+    """The store of `scopewright dev`, as the operator has made the record."""
+    store = DirectoryStore.open(tmp_path / "state", CONFIG.issuer)
+    try:
+        await store.write(plan_revocations(CONFIG))
+        revocations = Revocations(store, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record)
+        running = asyncio.create_task(revocations.run())
+        await revocations.revoke("client-hash1", "jti", NOW + 600)
+        running.cancel()
+        found = await store.read(revocations.ref)
+        assert found is not None
+        assert decode(RevocationRecord, found[1][ENTRY]) == revocations.record
+    finally:
+        store.close()
 
 
 # The feed
