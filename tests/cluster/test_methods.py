@@ -129,11 +129,13 @@ def test_a_key_pair_whose_record_is_lost_is_adopted(worker: Worker) -> None:
 
 def test_a_secret_gives_way_to_a_key_pair_and_back(worker: Worker) -> None:
     worker.installation.have(worker.payroll.client)
-    secret = worker.entries()["client_secret"]
+    before_that = worker.entries()
+    secret = before_that["client_secret"]
     worker.installation.have(worker.declared(PAIR))
     pair = worker.until_entries("private_key.jwk")
     assert "client_secret" not in pair
     assert worker.mount(pair).error() == ""
+    assert worker.mount(before_that).error() == "", "the secret of before lost its overlap"
     until(lambda: "previousExpirationTime" in worker.installation.status(worker.payroll.client)["credentials"])
     before, now = worker.record()["credentials"]
     assert (before["sha256"], "jwk" in before, "expirationTime" in before) == (digest(secret), False, True)
@@ -142,6 +144,7 @@ def test_a_secret_gives_way_to_a_key_pair_and_back(worker: Worker) -> None:
     again = worker.until_entries("client_secret", secret)
     assert "private_key.jwk" not in again
     assert worker.mount(again).error() == ""
+    assert worker.mount(pair).error() == "", "the key pair of before lost its overlap"
 
 
 def test_given_keys_are_accepted_and_the_secret_holds_no_credential(worker: Worker) -> None:
@@ -182,6 +185,7 @@ def test_a_secret_stays_until_there_is_a_service_account_to_take_its_place(worke
     worker.installation.apply(worker.declared(ACCOUNT))
     worker.installation.wait_for(worker.payroll.client, "ServiceAccountNotFound")
     assert worker.entries() == before
+    assert worker.mount(before).error() == ""
     worker.installation.kube.apply(worker.service_account())
     worker.installation.wait_until_ready(worker.payroll.client)
     worker.mount(worker.until_entries("")).project_token()

@@ -4,7 +4,7 @@ from scopewright.core.access import asked_by
 from scopewright.core.authentication import given_keys, service_account
 from scopewright.core.client_status import in_use
 from scopewright.core.client_view import ClientView, Found
-from scopewright.core.credentials import Standing, heals, revoked_before
+from scopewright.core.credentials import Standing, heals, latest, revoked_before
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref, in_place
 from scopewright.core.overlap import lasts_longer, overlapping
@@ -35,6 +35,7 @@ def record_with(view: ClientView, found: Found, credentials: tuple[Credential, .
         service_account=_service_account(view),
         access=asked_by(view.client),
         secret_name=view.client.secret_name,
+        revoked_before=latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
         heals=heals(record, found.current, view.now) if record else (),
     )
 

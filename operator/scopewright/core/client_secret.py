@@ -7,7 +7,7 @@ from datetime import datetime
 from scopewright.core.access import asked_by, default_audience
 from scopewright.core.authentication import made
 from scopewright.core.client_view import ClientView, Found, own_record
-from scopewright.core.credentials import SECRET_TYPE, Standing, landed, rotate_value, standing
+from scopewright.core.credentials import SECRET_TYPE, Standing, landed, latest, rotate_value, standing
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import (
     CLIENT_LABEL,
@@ -143,7 +143,8 @@ def adoptable(view: ClientView) -> Credential | None:
     else:
         sha256, jwk = held.get(names.client_secret) or held.get("client_secret"), None
     issued = _instant(stated.get(ISSUE_TIME_ANNOTATION, ""))
-    before = view.client.spec.rotation.revoked_before  # whatever our clock says: another's has perhaps revoked it
+    # Whether it lies ahead or not by our clock: another's has perhaps revoked what is older.
+    before = latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)
     public = {digest(value) for value in _entries(view, None, b"").values() if isinstance(value, bytes)}
     if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None

@@ -143,6 +143,10 @@ def revoked_before(client: OAuthClient, now: datetime) -> datetime | None:
     return before if before and before <= now else None
 
 
+def latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant), default=None)
+
+
 def rotate_value(client: OAuthClient) -> str:
     return client.metadata.annotations.get(ROTATE_ANNOTATION, "")
 

@@ -126,6 +126,8 @@ class ClientRecord:
     """With method ServiceAccount; None while there is no such ServiceAccount."""
     access: tuple[Asked, ...] = ()
     secret_name: str = ""
+    revoked_before: Instant | None = None
+    """What was issued earlier was revoked, whatever `spec.rotation.revokedBefore` says by now."""
     heals: tuple[Instant, ...] = ()
     """When the credentials were made that healed a Secret within the last hour."""
     owner_creation_time: Instant | None = None
