@@ -9,6 +9,7 @@ from typing import Any
 from unittest.mock import patch
 
 from scopewright.controller.reconcile import Reconciler
+from scopewright.controller.world import World
 from scopewright.core import client_record, client_secret, clients, signing
 from scopewright.core.credentials import Standing
 from scopewright.core.objects import Desired
@@ -79,12 +80,21 @@ def _always_writes(real: Any) -> Any:
     return lambda desired: False if desired.ref.name.startswith("client.") and desired.replaces else real(desired)
 
 
+def _gone_forgotten(real: Any) -> Any:
+    def put_owned(self: World, existing: Any, entries: Any) -> Any:
+        self._owned_gone.clear()
+        return real(self, existing, entries)
+
+    return put_owned
+
+
 def _revoked_comes_back(real: Any) -> Any:
     def adoptable(view: Any) -> Any:
         client = view.client
         rotation = client.spec.rotation.model_copy(update={"revoked_before": None})
         spec = client.spec.model_copy(update={"rotation": rotation})
-        return real(replace(view, client=client.model_copy(update={"spec": spec})))
+        record = view.record and replace(view.record, revoked_before=None)
+        return real(replace(view, client=client.model_copy(update={"spec": spec}), record=record))
 
     return adoptable
 
@@ -174,6 +184,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
+    Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,)),
     Defect("a record is written again though it is in place", 4, client_record, "in_place", _always_writes),
     Defect("what was revoked is adopted again", 5, clients, "adoptable", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),

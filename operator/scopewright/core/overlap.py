@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from scopewright.api.rotation import Rotation
 from scopewright.core.records import Credential
+
+LAST_LOOK: Final = timedelta(seconds=5)
 
 LastUse = Mapping[str, datetime]
 """When credentials were last used, by their SHA-256; what nobody has reported is left out. A hint, never more."""
@@ -77,11 +80,14 @@ def decision_time(credential: Credential, rotation: Rotation) -> datetime:
 
 
 def next_decision(credential: Credential, rotation: Rotation, now: datetime) -> datetime | None:
-    """When to look again: at first at the decision time, then ever closer to the end, for use may still come."""
+    """When to look again: at first at the decision time, then ever closer to the end, for use may still come.
+
+    The last time is early enough for issuers to hear of it before the end.
+    """
     if credential.expiration_time is None:
         return None
     first = decision_time(credential, rotation)
     if now < first:
         return first
-    left = (credential.expiration_time - now) / 2
-    return now + left if left > timedelta(seconds=0.5) else None
+    left = (credential.expiration_time - now) / 4
+    return credential.expiration_time - left if left > LAST_LOOK else None
