@@ -23,6 +23,7 @@ from scopewright.client.transport import Http, run, run_sync
 
 logger = logging.getLogger("scopewright.client")
 
+_CALLERS = 1000
 _INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
 _USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
 
@@ -34,6 +35,7 @@ class ClientCredentials(httpx.Auth):
     tasks alike, and fetched anew in good time before it ends. A 401 `invalid_token` of the API is answered with a
     fresh token, once, if the request can be sent again. `http` replaces the HTTP client that asks the token endpoint
     (for a private CA, say): a `Client`, or an `AsyncClient` where only async code uses this. `jitter` is in [0, 1).
+    With `subject_token` the token is got by exchange (RFC 8693): `on_behalf_of` is the way to that.
 
     With `dpop` the tokens are bound to a key (RFC 9449): one that is made here and kept in memory, or a P-256 key that
     is given. Every request then carries `Authorization: DPoP` and a proof for its method and URL; a nonce that issuer
@@ -47,20 +49,46 @@ class ClientCredentials(httpx.Auth):
         scope: str | None = None,
         *,
         http: Http | None = None,
-        dpop: bool | EllipticCurvePrivateKey = False,
+        dpop: bool | EllipticCurvePrivateKey | Prover = False,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        subject_token: str | None = None,
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = Ask(resource, scope)
+        self._ask = Ask(resource, scope, subject_token)
         self._http = http
-        self._prover = Prover(None if isinstance(dpop, bool) else dpop) if dpop else None
+        self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
         self._jitter = jitter
         self._slot = Slot()
         self._lock = threading.Lock()
         self._flight: Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_behalf: dict[str, ClientCredentials] = {}
+
+    def on_behalf_of(self, subject_token: str) -> "ClientCredentials":
+        """For requests on behalf of a caller, whose token this service was sent: `client.get(url, auth=…)`.
+
+        The same for the same token, so that it is exchanged once; the last thousand are remembered.
+        """
+        with self._lock:
+            found = self._on_behalf.pop(subject_token, None)
+            if found is None:
+                resource, scope = self._ask.resource, self._ask.scope
+                found = ClientCredentials(
+                    self.secret,
+                    resource,
+                    scope,
+                    http=self._http,
+                    dpop=self._prover or False,
+                    clock=self._clock,
+                    jitter=self._jitter,
+                    subject_token=subject_token,
+                )
+            self._on_behalf[subject_token] = found
+            if len(self._on_behalf) > _CALLERS:
+                del self._on_behalf[next(iter(self._on_behalf))]
+        return found
 
     async def token(self) -> AccessToken:
         """Raises `TokenError`. Waits only where there is no token that is still good."""

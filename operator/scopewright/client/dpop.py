@@ -30,6 +30,11 @@ class Prover:
         }
         self._nonces: dict[str, str] = {}
 
+    @classmethod
+    def of(cls, dpop: bool | ec.EllipticCurvePrivateKey) -> "Prover | None":
+        """With the key that is given, or a new one; None where neither is asked for."""
+        return cls(None if isinstance(dpop, bool) else dpop) if dpop else None
+
     def proof(self, method: str, url: httpx.URL, now: float, token: str | None = None) -> str:
         """For one request, with this access token where it carries one; `now` in seconds since 1970."""
         claims: dict[str, Any] = {

@@ -1,10 +1,14 @@
-"""The client credentials grant, step by step (RFC 6749 §4.4). No I/O: requests and waits out, pages in."""
+"""Client credentials (RFC 6749 §4.4) and token exchange (RFC 8693), step by step.
+
+No I/O: requests and waits out, pages in.
+"""
 
 import email.utils
 import ipaddress
 import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import urlencode
 
 import httpx
@@ -20,18 +24,27 @@ MAX_BYTES = 256 * 1024
 MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
 _ATTEMPTS = 4
 
+CLIENT_CREDENTIALS: Final = "client_credentials"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a token is asked for; None means: as the Secret says."""
+    """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
 
     resource: str | None = None
     scope: str | None = None
+    subject_token: str | None = field(default=None, repr=False)
+
+    @property
+    def grant_type(self) -> str:
+        return TOKEN_EXCHANGE if self.subject_token else CLIENT_CREDENTIALS
 
     def of(self, credentials: Credentials) -> "Ask":
         resource = self.resource or credentials.audience
         same_api = self.resource in (None, credentials.audience)
-        return Ask(resource, self.scope or (credentials.scope if same_api else None))
+        return Ask(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +113,9 @@ def fetch_token(
 def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> httpx.Request:
     """With `resource` of RFC 8707."""
     url = secure_url(credentials.token_endpoint)
-    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope, **who.form}
+    form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope, **who.form}
+    if ask.subject_token:
+        form |= {"subject_token": ask.subject_token, "subject_token_type": ACCESS_TOKEN}
     return httpx.Request(
         "POST",
         url,
@@ -146,8 +161,9 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication
     error, said = _said(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    theirs = f" (the issuer says: {printable(said, *who.hidden)})" if said else ""
-    return TokenError(printable(error, *who.hidden), _advice(error, credentials, ask) + theirs, page.status)
+    hidden = (*who.hidden, ask.subject_token or "")
+    theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
+    return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
 
 
 def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
@@ -168,9 +184,13 @@ def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
         case "invalid_target":
             return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
-            return f"{client} may not use client_credentials; add it to spec.grantTypes"
+            return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
         case "invalid_dpop_proof" | "use_dpop_nonce":
             return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
+        case "invalid_request" if ask.subject_token:
+            return (
+                f"the issuer does not exchange the caller's token; is {client} in servedBy of the API it was sent to?"
+            )
         case _:
             return f"the issuer refuses the token request of {client}"
 

@@ -14,8 +14,10 @@ from scopewright.core.installation import (
     nonce_key_ref,
     plan_issuer,
     plan_nonce_key,
+    plan_revocations,
     plan_seal_key,
     plan_usage,
+    revocations_ref,
     seal_key,
     seal_key_ref,
     usage_ref,
@@ -52,6 +54,8 @@ class Installing:
             await self._write(plan_usage(self._config, self._clock()))
         if await self._store.read(nonce_key_ref(self._config)) is None:
             await self._write(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
+        if await self._store.read(revocations_ref(self._config)) is None:
+            await self._write(plan_revocations(self._config))
         return await self._seal()
 
     async def _write(self, desired: Desired) -> None:

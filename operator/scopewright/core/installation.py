@@ -15,9 +15,11 @@ from scopewright.core.records import (
     NONCE_KEY_NAME,
     NONCE_KEY_TYPE,
     RECORD_LABEL,
+    REVOCATIONS_NAME,
     SEAL_KEY_NAME,
     SEAL_KEY_TYPE,
     USAGE_NAME,
+    RevocationRecord,
     UsageRecord,
     encode,
 )
@@ -68,6 +70,16 @@ def plan_usage(config: Config, now: datetime) -> Desired:
     """Where issuers report the use of credentials: made empty once, and theirs from then on."""
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
     return Desired(usage_ref(config), entries={ENTRY: encode(UsageRecord(since=now))}, labels=labels)
+
+
+def revocations_ref(config: Config) -> Ref:
+    return Ref("ConfigMap", config.namespace, REVOCATIONS_NAME)
+
+
+def plan_revocations(config: Config) -> Desired:
+    """Where issuers keep what has ended before its time: made empty, and theirs from then on."""
+    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
+    return Desired(revocations_ref(config), entries={ENTRY: encode(RevocationRecord())}, labels=labels)
 
 
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:

@@ -6,6 +6,7 @@ This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
+from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable
@@ -24,6 +25,7 @@ __all__ = [
     "Replay",
     "ReplayMemory",
     "RequireToken",
+    "RevocationFeed",
     "Token",
     "Unavailable",
     "Verifier",

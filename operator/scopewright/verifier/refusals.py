@@ -25,6 +25,7 @@ class Reason(StrEnum):
     AUDIENCE = "audience"
     EXPIRED = "expired"
     NOT_YET_VALID = "not_yet_valid"
+    REVOKED = "revoked"
     SENDER_CONSTRAINED = "sender_constrained"
     NOT_BOUND = "not_bound"
     PROOF_NEEDED = "proof_needed"
@@ -61,6 +62,7 @@ REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     Reason.AUDIENCE: (401, "invalid_token", "The token is for another audience; ask for one with resource={}"),
     Reason.EXPIRED: (401, "invalid_token", "The access token has expired; ask the issuer for a new one"),
     Reason.NOT_YET_VALID: (401, "invalid_token", "The access token is not valid yet; check the clocks of both sides"),
+    Reason.REVOKED: (401, "invalid_token", "The access token has been revoked; ask the issuer for a new one"),
     Reason.SENDER_CONSTRAINED: (
         401,
         "invalid_token",
@@ -135,7 +137,7 @@ def challenge(scheme: str, realm: str | None, said: Mapping[str, str | None]) ->
 
 
 class Unavailable(Exception):
-    """Try again: nothing can be said about the token, because no key of the issuer can be had, say. HTTP 503.
+    """Try again: the issuer's keys or revocations cannot be had, say, so nothing can be said about the token. HTTP 503.
 
     `retry_after` is in whole seconds, at least 1.
     """
@@ -145,7 +147,7 @@ class Unavailable(Exception):
     def __init__(
         self,
         retry_after: float = 1.0,
-        description: str = "The keys of the issuer cannot be fetched at present; try again",
+        description: str = "The keys or revocations of the issuer cannot be fetched at present; try again",
     ) -> None:
         self.retry_after = max(1, math.ceil(retry_after))
         self.description = description

@@ -7,12 +7,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import Source
+from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import Reason, Rejected
-from scopewright.verifier.remote import Http, RemoteKeys
+from scopewright.verifier.remote import Http, RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
 from scopewright.verifier.seen import Seen, Verified
 from scopewright.verifier.token import Token
@@ -24,7 +25,8 @@ class Verifier:
     `issuer` and `audience` are compared byte for byte. `scopes` are needed by every token, besides those of each call.
     `leeway` is the tolerated difference of clocks in seconds. The issuer's keys are found through its metadata unless
     `jwks_uri` is given. `http` replaces the HTTP client (for a private CA, say): a `Client`, or an `AsyncClient` where
-    only `verify` is used. `cache_size` is the number of verified tokens that are remembered.
+    only `verify` is used. `cache_size` is the number of verified tokens that are remembered. With `revocations` the
+    issuer's revocation feed is polled while the service is used: every 5 s, or as a `RevocationFeed` says.
 
     DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. `replay` remembers used proofs;
     what several processes share takes the place of this one's own memory. With `nonces`, a proof needs one of those.
@@ -46,12 +48,16 @@ class Verifier:
         dpop_required: bool = False,
         replay: Replay | None = None,
         nonces: Nonces | None = None,
+        revocations: bool | RevocationFeed = False,
     ) -> None:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
         self._keys = KeyCache()
         self._remote = RemoteKeys(Source(issuer, jwks_uri), http, clock, self._keys)
         self._seen = Seen(cache_size)
+        feed = RevocationFeed() if revocations is True else revocations or None
+        self._feed = FeedCache(feed)
+        self._polled = RemoteFeed(issuer, feed.uri if feed else None, http, clock, self._feed)
         self.dpop_required = dpop_required
         self._replay = replay or ReplayMemory(clock=clock)
         self._nonces = nonces
@@ -65,7 +71,9 @@ class Verifier:
         method: str = "",
         url: str = "",
     ) -> Token:
-        """Raises `Rejected`, or `Unavailable` where no keys can be had. Costs a few microseconds for a token seen.
+        """Raises `Rejected`, or `Unavailable` where keys or revocations cannot be had.
+
+        Costs a few microseconds for a token seen.
 
         `proof` is given where the token came with the scheme DPoP: all values of the header DPoP (none: an empty list),
         with the method of the request and its URL as the caller knows it.
@@ -122,12 +130,15 @@ class Verifier:
         """What was verified before and is still good, whatever must come with it."""
         now = self._clock()
         found = self._seen.get(token)
-        if found is None or now >= self._keys.due or not self._still_good(found, now):
+        if found is None or now >= self._keys.due or now >= self._feed.due:
+            return None
+        if found.revoked is not self._feed.revoked or not self._still_good(found, now):
             return None
         return found.token
 
     async def _checked(self, token: str) -> Token:
         keys = await self._remote.ready()
+        await self._polled.ready()
         try:
             return self._check(token, keys)
         except Rejected as refusal:
@@ -137,6 +148,7 @@ class Verifier:
 
     def _checked_sync(self, token: str) -> Token:
         keys = self._remote.ready_sync()
+        self._polled.ready_sync()
         try:
             return self._check(token, keys)
         except Rejected as refusal:
@@ -173,14 +185,20 @@ class Verifier:
         return keys is not None and found.key in keys and now < found.token.expires_at + self.policy.leeway
 
     def _check(self, token: str, keys: KeySet) -> Token:
+        """A token that was seen costs no signature, and is held against each feed once."""
         now = self._clock()
         found = self._seen.get(token)
-        if found is not None and self._still_good(found, now):
+        if found is None or not self._still_good(found, now):
+            self._seen.forget(token)
+            found = Verified(*check_with_key(token, keys, self.policy, now))
+        elif found.revoked is self._feed.revoked:
             return found.token
-        self._seen.forget(token)
-        verified, key = check_with_key(token, keys, self.policy, now)
-        self._seen.add(token, Verified(verified, key))
-        return verified
+        revoked = self._feed.revoked
+        if revoked is not None and revoked.has_ended(found.token.claims, found.key.kid):
+            self._seen.forget(token)
+            raise Rejected(Reason.REVOKED)
+        self._seen.add(token, Verified(found.token, found.key, revoked))
+        return found.token
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
         needed = self.policy.scopes

@@ -263,6 +263,15 @@ async def test_a_refused_token_is_replaced_for_tasks_too(auth: ClientCredentials
         assert (await client.get("/salaries")).status_code == 200
 
 
+def test_on_behalf_of_a_caller_the_same_key_is_proven(auth: ClientCredentials, issuer: Issuer, api: BoundApi) -> None:
+    issuer.nonce = "one"
+    with call(api, auth) as client:
+        client.get("/salaries")
+        client.get("/salaries", auth=auth.on_behalf_of("the-callers-token"))
+    assert len({proof.jkt for proof in (*issuer.proofs, *api.proofs)}) == 1
+    assert [proof.nonce for proof in issuer.proofs] == [None, "one", "one"]
+
+
 def test_a_bearer_token_in_the_place_of_a_bound_one_is_not_taken(auth: ClientCredentials, issuer: Issuer) -> None:
     issuer.type = "Bearer"
     with pytest.raises(TokenError) as caught:

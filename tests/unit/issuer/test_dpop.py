@@ -12,14 +12,20 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Asked, IssuerRecord
+from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from scopewright.issuer.replay import InMemory
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
 from tests.unit.issuer.world import (
+    BANK,
+    BANK_SERVICE,
     ISSUER,
     NONCE_KEY,
+    PAYROLL,
     SECRET,
+    SERVICE,
     World,
+    api_record,
     client_record,
     server_record,
     settle,
@@ -94,6 +100,22 @@ async def test_21_only_the_server_that_requires_it_does(world: World) -> None:
     await settle()
     assert (await ask(world, resource="https://payroll-api.payroll.svc")).status_code == 200
     assert (await ask(world, resource="https://other")).status_code == 400
+
+
+async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: World) -> None:
+    returning.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
+    await settle()
+    subject = await returning.access_token(resource=PAYROLL)
+    assert refusal(await returning.exchange(subject, SERVICE, BANK)) == (400, "invalid_request")
+    form = FORM | {"grant_type": TOKEN_EXCHANGE, "subject_token": subject, "subject_token_type": ACCESS_TOKEN}
+    response = await returning.http.post(
+        "/token", data=form | {"resource": BANK}, auth=(SERVICE, SECRET), headers={"DPoP": made(returning)}
+    )
+    assert response.json()["token_type"] == "DPoP"
+    claims = await returning.claims(response, BANK)
+    assert (claims["cnf"], claims["act"]) == ({"jkt": thumbprint(HOLDER)}, {"sub": SERVICE})
+    told = await returning.introspect(response.json()["access_token"], BANK_SERVICE)
+    assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", claims["cnf"])
 
 
 # Nonces

@@ -124,6 +124,12 @@ def key_of(keys: KeySet, kid: str) -> Key:
     return key
 
 
+def feed(**changes: Any) -> dict[str, Any]:
+    """A revocation feed that says nothing, but for the changes."""
+    empty: dict[str, Any] = {"issuer": ISSUER, "tokens": {}, "clients": {}, "access": {}, "audiences": {}}
+    return empty | {"everybody": 0, "kids": []} | changes
+
+
 class Clock:
     def __init__(self, now: float = NOW) -> None:
         self.now = now
@@ -138,7 +144,12 @@ class Web:
     def __init__(self, *keys: SigningKey) -> None:
         self.keys = list(keys)
         self.headers = {"cache-control": "public, max-age=300"}
-        self.metadata: dict[str, Any] = {"issuer": ISSUER, "jwks_uri": "https://issuer.example/tenant/jwks.json"}
+        self.metadata: dict[str, Any] = {
+            "issuer": ISSUER,
+            "jwks_uri": "https://issuer.example/tenant/jwks.json",
+            "scopewright_revocation_feed_uri": "https://issuer.example/tenant/revocations",
+        }
+        self.feed = feed()
         self.pages: dict[str, httpx.Response] = {}
         self.away = False
         self.asked: list[httpx.Request] = []
@@ -156,6 +167,8 @@ class Web:
             return httpx.Response(200, json=self.metadata)
         if request.url.path == "/tenant/jwks.json":
             return self._jwks(request)
+        if request.url.path == "/tenant/revocations":
+            return self._revocations(request)
         return httpx.Response(404)
 
     def _jwks(self, request: httpx.Request) -> httpx.Response:
@@ -164,6 +177,16 @@ class Web:
         if request.headers.get("if-none-match") == etag:
             return httpx.Response(304, headers=headers)
         return httpx.Response(200, headers=headers, json={"keys": [key.jwk for key in self.keys]})
+
+    def polls(self) -> int:
+        return sum(request.url.path.endswith("/revocations") for request in self.asked)
+
+    def _revocations(self, request: httpx.Request) -> httpx.Response:
+        body = json.dumps(self.feed)
+        etag = f'"{hashlib.sha256(body.encode()).hexdigest()}"'
+        if request.headers.get("if-none-match") == etag:
+            return httpx.Response(304, headers={"etag": etag})
+        return httpx.Response(200, headers={"etag": etag}, content=body)
 
     def client(self) -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self))
