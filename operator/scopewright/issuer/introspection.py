@@ -45,7 +45,6 @@ class TokenParameter:
 
 class Introspection:
     name: str = "introspection"
-    results: tuple[str, ...] = (ACTIVE, INACTIVE)
 
     def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
         self._registry = registry

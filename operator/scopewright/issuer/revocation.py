@@ -25,7 +25,6 @@ _DONE: Final = Answer(200, NO_STORE, b"{}")
 
 class Revocation:
     name: str = "revocation"
-    results: tuple[str, ...] = (REVOKED, NOTHING)
 
     def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
         self._registry = registry

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from scopewright.issuer.revocation import Revocation
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.tally import Row
 from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
 from scopewright.stores import Reader, ServiceAccountIssuer, Store
@@ -52,6 +53,8 @@ class Issuer:
         *,
         namespace: str,
         snapshot: Path | None = None,
+        keeps_snapshot: bool = True,
+        row: Row | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
@@ -65,16 +68,17 @@ class Issuer:
         replay: Replay | None = None,
         service_accounts: ServiceAccountIssuer | None = None,
     ) -> None:
-        """`reports` is where revocations are written to, and every so many seconds the use of credentials; where it is
-        None there is no revocation endpoint.
+        """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
 
-        `replay` remembers what may be used once; None: this process alone does. `service_accounts` is the cluster whose
-        tokens are taken for `in-cluster`.
+        `reports` is where revocations are written to, and every so many seconds the use of credentials; where it is
+        None there is no revocation endpoint.
+        `replay` remembers what may be used once; None: this process alone does.
+        `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
         """
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
-        self.metrics = Metrics(self.registry, clock)
+        self.metrics = Metrics(self.registry, clock, row)
         self._clock = clock
-        self._snapshots = Snapshots(snapshot) if snapshot else None
+        self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._revocations = Revocations(
             reports,
             namespace,
@@ -89,7 +93,7 @@ class Issuer:
         self._revoking = reports is not None
         self._reports_every = reports_every
         self._patience = patience
-        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock) if reports else None
+        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
@@ -178,8 +182,8 @@ class Issuer:
         decided = self.decide(http)
         return decided if isinstance(decided, Answer) else await decided
 
-    def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
-        """The answer, where memory is enough; or what has to be waited for."""
+    def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
+        """The answer at once wherever memory is enough; else what waits for it."""
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
