@@ -57,6 +57,7 @@ TO_DO: Final = {
     ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with a token of the client's own.",
     ("invalid_request", ANY): "Exchange the token that a caller sent to this API, as long as it is valid.",
     ("invalid_request", "proof_missing"): "Let the client make proofs: docs/dpop.md shows how.",
+    ("use_dpop_nonce", ANY): "Let the library follow DPoP-Nonce: most do so by themselves.",
     ("invalid_dpop_proof", ANY): "Make a new proof for each request; what was wrong with this one is told.",
     ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
     ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",

@@ -56,8 +56,11 @@ class Proofs:
                 raise unavailable("the key of the DPoP nonces is not there yet", reason="no_nonce_key", retry_after=5.0)
         elif (required or proof.nonce is not None) and not nonces.accepts(proof.nonce or "", now, issuer.clock_skew):
             why = "proof_without_nonce" if proof.nonce is None else "proof_nonce"
-            description = "make the DPoP proof again, with the nonce that the header DPoP-Nonce of this answer gives"
-            raise OAuthError("use_dpop_nonce", description, reason=why)
+            raise OAuthError(
+                "use_dpop_nonce",
+                "make the DPoP proof again, with the nonce that the header DPoP-Nonce of this answer gives",
+                reason=why,
+            )
 
 
 def proof_needed() -> OAuthError:
