@@ -124,7 +124,7 @@ class RequestParser:
         if version not in _VERSIONS:
             raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served")
         if self._hosts != 1 and (version == "1.1" or self._hosts):
-            raise Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112 §3.2)")
+            raise Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)")
         limits = self._limits
         if len(self._headers) > limits.header_count:
             raise _too_many_headers()

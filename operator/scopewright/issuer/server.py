@@ -36,7 +36,7 @@ async def serve_issuer(
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
-    server = Server(issuer.decide, refuse=_refuse, limits=LIMITS, certificate=certificate)
+    server = Server(issuer.decide, refuse=transport_refusal, limits=LIMITS, certificate=certificate)
     announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
     try:
         await server.serve(listener, stop)
@@ -51,7 +51,7 @@ async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
     gc.freeze()
 
 
-def _refuse(status: int, description: str) -> Answer:
+def transport_refusal(status: int, description: str) -> Answer:
     """In the words of the issuer's other refusals."""
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return unavailable(description, reason="transport").answer()
