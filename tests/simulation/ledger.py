@@ -4,7 +4,7 @@ import hashlib
 import json
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -20,6 +20,9 @@ CLIENT_RECORD = "scopewright.dev/client-record"
 KEY_RECORD = "scopewright.dev/signing-key-record"
 SKEW = 61.0
 """Seconds that two clocks may differ."""
+SETTLING = 3.0
+"""Seconds that a fresh read may be old: the negative cache, and requests on their way."""
+Complaints = Iterator[str]
 
 
 @dataclass
