@@ -54,7 +54,7 @@ class Operator:
         self._listening = listening
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._world = World(config.name, config.namespace)
+        self._world = World(config.name, config.namespace, in_cluster=True)
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
         self._events = EventRecorder(api, self._identity)

@@ -22,7 +22,7 @@ def rights(config: Config) -> list[Right]:
         *((GROUP, plural, "get", "") for plural in ("oauthclients", "resourceservers")),
         *((GROUP, f"{plural}/status", "update", "") for plural in _PLURALS),
         *(("", "secrets", verb, "") for verb in ("get", "list", "watch", "create", "update", "delete")),
-        *(("", "namespaces", verb, "") for verb in ("list", "watch")),
+        *(("", kind, verb, "") for kind in ("namespaces", "serviceaccounts") for verb in ("list", "watch")),
         ("events.k8s.io", "events", "create", ""),
         ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
     ]

@@ -21,22 +21,26 @@ def overlapping(
     rotation: Rotation,
     last_use: LastUse,
     now: datetime,
+    *,
+    unneeded: bool = False,
 ) -> tuple[Credential, ...]:
-    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced.
+    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced, or
+    on all of them where, without a current one, credentials are `unneeded`.
 
     The overlap counts from now, which is after the Secret's write was seen: later than it happened, never earlier.
     """
-    replaced = credentials[: credentials.index(current)] if current else ()
+    replaced = credentials[: credentials.index(current)] if current else credentials if unneeded else ()
+    latest = current or (credentials[-1] if credentials else None)
     kept = [c for c in credentials if c.accepted_at(now) and not (before and c.issue_time < before)]
-    return tuple(_ending(c, current, rotation, last_use, now) if current and c in replaced else c for c in kept)
+    return tuple(_ending(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in kept)
 
 
 def _ending(
-    credential: Credential, current: Credential, rotation: Rotation, last_use: LastUse, now: datetime
+    credential: Credential, latest: Credential, rotation: Rotation, last_use: LastUse, now: datetime
 ) -> Credential:
     if credential.expiration_time is None:
         return replace(credential, replaced_time=now, expiration_time=now + rotation.overlap)
-    if now < decision_time(credential, rotation) or not may_last(credential, current, rotation):
+    if now < decision_time(credential, rotation) or not may_last(credential, latest, rotation):
         return credential
     used = last_use.get(credential.sha256)
     if used is None or used < now - step(rotation):
@@ -46,10 +50,10 @@ def _ending(
     )
 
 
-def may_last(credential: Credential, current: Credential, rotation: Rotation) -> bool:
+def may_last(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
     """Whether use can lengthen its overlap: not after `scopewright.dev/rotate`, for the use may be an attacker's."""
     ends = credential.expiration_time
-    return ends is not None and credential.rotate == current.rotate and ends < _limit(credential, rotation)
+    return ends is not None and credential.rotate == latest.rotate and ends < _limit(credential, rotation)
 
 
 def _limit(credential: Credential, rotation: Rotation) -> datetime:

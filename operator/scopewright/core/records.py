@@ -247,9 +247,12 @@ class UsageRecord:
     used: dict[str, int] = field(default_factory=dict)
     version: Literal[1] = 1
 
-    def of(self, credentials: tuple[Credential, ...]) -> dict[str, datetime]:
-        """When each of them was last used, by its SHA-256; without those that nobody reported."""
-        minutes = {c.sha256: self.used[key] for c in credentials if (key := usage_key(c.sha256)) in self.used}
+    def of(self, client: ClientRecord) -> dict[str, datetime]:
+        """When each of its credentials was last used, and what it brings itself, by their SHA-256; without those that
+        nobody reported.
+        """
+        hashes = (*(c.sha256 for c in client.credentials), client.identity)
+        minutes = {sha256: self.used[key] for sha256 in hashes if (key := usage_key(sha256)) in self.used}
         return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
 
 
