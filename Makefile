@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench
+SLOW := tests/cluster tests/replay tests/simulation tests/dev tests/examples tests/bench
 
 .PHONY: help demo test simulate check crds docs cluster bench clean
 

@@ -9,7 +9,7 @@ from tests.simulation.ending import Ending, whole
 from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.people import People
-from tests.simulation.settings import HOUR, MONTH, RESYNC
+from tests.simulation.settings import HOUR, LONGEST_PAUSE, MONTH, RESYNC
 from tests.simulation.world import HANDLER, Broken, World
 
 
@@ -35,7 +35,7 @@ class Story:
         last_trouble = self.loop.now
         while self.loop.now < MONTH and not self.world.broken:
             await self._quietly(min(self.chance.expovariate(1 / (14 * HOUR)), 60 * HOUR))
-            if not self.faults.open and self.world.settled and self.loop.now - last_trouble > RESYNC + 600:
+            if not self.faults.open and self.world.settled and self.loop.now - last_trouble > RESYNC + LONGEST_PAUSE:
                 self.world.allowed.settle()
                 whole(self.world)
             await self.world.pods.ask()
