@@ -3,14 +3,15 @@
 What they return is frozen. A version names one content within a seed, so `forget` is called between two of them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from scopewright.controller import caches, owned, reconcile, resync
 from scopewright.controller.metrics import Metrics
-from scopewright.core import client_secret, credentials, records, seal
+from scopewright.core import client_secret, credentials, jwks, records, seal
 from scopewright.stores import kube_follow, kube_objects, kubernetes
 from scopewright.verifier.keyset import Key
 
@@ -34,6 +35,7 @@ def install() -> None:
     _matches(owned)
     for sealing in (client_secret, credentials):
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
+    jwks.jwks = _published(jwks.jwks)
     Metrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     Key.verifies = _verifies(Key.verifies)  # type: ignore[method-assign, assignment]
 
@@ -86,6 +88,21 @@ def _sealed(real: Callable[..., str]) -> Callable[..., str]:
         return known(key, (issuer, client_id, issue_time), tuple(entries.items()), public_key)
 
     return sealed
+
+
+def _published(real: Callable[..., bytes]) -> Callable[..., bytes]:
+    """A key id is the thumbprint of its key: the same ids in the same order are the same JWKS."""
+    known: dict[Any, bytes] = {}
+
+    def published(keys: Iterable[Any], config_map: str, now: datetime) -> bytes:
+        held = [k for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
+        ids = tuple((k.record.creation_time, k.record.kid) for k in held)
+        if ids not in known:
+            known[ids] = real(held, config_map, now)
+        return known[ids]
+
+    _FORGETTABLE.append(known)
+    return published
 
 
 def _verifies(real: Callable[[Key, bytes, bytes], bool]) -> Callable[[Key, bytes, bytes], bool]:
