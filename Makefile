@@ -3,10 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/replay tests/simulation tests/dev tests/examples tests/bench
+FAST := tests/unit tests/golden tests/plan
+SLOW := tests/cluster tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop tests/fuzz
 
-.PHONY: help demo test simulate check crds docs cluster bench clean
+.PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -31,6 +31,9 @@ endif
 simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
 
+fuzz: $(VENV)/installed  ## 100,000 strange requests to a running issuer, some minutes (REQUESTS=…)
+	@FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/python -m pytest -q tests/fuzz/test_requests.py
+
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -38,13 +41,17 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@$(BIN)/python docs/timeline.py --check
+	@$(BIN)/python docs/errors.py --check
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models
 	@$(BIN)/python -m scopewright.api.crds crds
 
-docs: $(VENV)/installed  ## draw docs/rotation.svg from the code
+docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, openapi.yaml
 	@$(BIN)/python docs/timeline.py
+	@$(BIN)/python docs/errors.py
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)

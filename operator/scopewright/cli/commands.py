@@ -9,13 +9,24 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scopewright.cli.settings import listen, load_config, parse_address, set_up_logging
+from scopewright.cli.settings import (
+    listen,
+    load_certificate,
+    load_config,
+    parse_address,
+    reserve,
+    set_up_logging,
+    worker_count,
+)
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores import Store
+
+if TYPE_CHECKING:
+    from scopewright.stores.kube_api import Api
 
 app = typer.Typer(
     name="scopewright",
@@ -134,6 +145,21 @@ def issuer(
         Path | None,
         typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers", envvar="SCOPEWRIGHT_WORKERS", help="Processes that share the port: a number, or `auto` (CPUs)."
+        ),
+    ] = "1",
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert", envvar="SCOPEWRIGHT_TLS_CERT", help="Certificate chain (PEM); read when it changes."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", envvar="SCOPEWRIGHT_TLS_KEY", help="Its private key (PEM).")
+    ] = None,
     reports_every: Annotated[
         float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
     ] = 300.0,
@@ -144,33 +170,41 @@ def issuer(
 
     Standard output has one line of JSON for each decision about a token; everything else goes to standard error.
     """
-    from scopewright.issuer import run as serve
+    from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.audit import to_file
 
     set_up_logging(log_format.value, log_level.value)
-    listening = listen(listen_on)
-    serve(
-        lambda: _store(source, kubeconfig),
-        namespace=namespace or "scopewright-system",
-        listener=listening,
-        snapshot=snapshot,
-        sink=to_file(sys.stdout.buffer),
-        reports_every=reports_every,
-        on_ready=lambda url: typer.echo(f"issuer ready at {url}", err=True),
-    )
+    certificate = load_certificate(tls_cert, tls_key)
+    count = worker_count(workers)
+
+    def work(worker: Worker) -> None:
+        run(
+            lambda: _store(source, kubeconfig),
+            namespace=namespace or "scopewright-system",
+            worker=worker,
+            snapshot=snapshot,
+            sink=to_file(sys.stdout.buffer),
+            reports_every=reports_every,
+            certificate=certificate,
+        )
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"issuer ready at {url}", err=True)
+
+    if count == 1:
+        listening = listen(listen_on)
+        work(Worker(lambda: listening, on_ready))
+    else:
+        run_workers(count, work, reserve(listen_on), on_ready)
 
 
 @asynccontextmanager
 async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
     if source == "kubernetes":
-        from scopewright.stores.kube_api import connect
         from scopewright.stores.kubernetes import KubernetesStore
 
-        api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
-        try:
+        async with _api(kubeconfig) as api:
             yield KubernetesStore(api)
-        finally:
-            await api.close()
     else:
         from scopewright.stores.directory import DirectoryStore
 
@@ -208,3 +242,44 @@ def dev(
         await develop(directory, state, settings, listening, stop, console)
 
     _run(main())
+
+
+@app.command()
+def plan(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory with the manifests; `-`: standard input.")],
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="DIR", help="What to compare with, such as the base branch.")
+    ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Compare with what is in a cluster, by reading.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --cluster: what the named namespaces hold beside DIR is deleted.")
+    ] = False,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="FORMAT[=FILE]", help="text, json, markdown or sarif; repeatable."),
+    ] = None,
+    config: ConfigFile = None,
+    issuer_url: IssuerUrl = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Say what manifests would change, and who would get which scope. Nothing is written.
+
+    Exit code 0: all would be served. 1: something would be refused. 2: that cannot be told.
+    """
+    from scopewright.cli.plan import Request, plan_to_outputs
+
+    set_up_logging("text", "error")
+    request = Request(directory, against, cluster, prune, tuple(outputs or ["text"]), config, issuer_url, namespace)
+    raise typer.Exit(plan_to_outputs(request, lambda: _api(kubeconfig)))
+
+
+@asynccontextmanager
+async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
+    from scopewright.stores.kube_api import connect
+
+    api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
+    try:
+        yield api
+    finally:
+        await api.close()

@@ -9,11 +9,9 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
-from starlette.applications import Starlette
-
 from scopewright.controller.caches import Caches
 from scopewright.controller.events import EventRecorder
-from scopewright.controller.health import health_app, serve
+from scopewright.controller.health import health, serve
 from scopewright.controller.installing import Installing, ensure_signing_key
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
@@ -24,10 +22,11 @@ from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
-from scopewright.controller.world import Keys, World
+from scopewright.controller.world import Keys, World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
+from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import KubernetesStore
 
@@ -84,7 +83,7 @@ class Operator:
         if self._stop.is_set():
             return
         tasks = [
-            asyncio.create_task(serve(self._app(), self._listening)),
+            asyncio.create_task(serve(self._health(), self._listening)),
             asyncio.create_task(watch(self._api, self._caches.deliver)),
             asyncio.create_task(self._events.run()),
             *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
@@ -160,7 +159,7 @@ class Operator:
                 if self._queue is None:
                     self._queue = queue
                     keys |= self._everything()
-                for key in sorted(keys, key=_precedence):
+                for key in sorted(keys, key=precedence):
                     queue.add(key)
                 pause = self._config.resync.total_seconds()
             except (Unavailable, Rejected) as error:
@@ -190,8 +189,8 @@ class Operator:
         if self._queue:
             self._queue.add(key, delay)
 
-    def _app(self) -> Starlette:
-        return health_app(self._unhealthy, self._unready, self._metrics.registry)
+    def _health(self) -> Handler:
+        return health(self._unhealthy, self._unready, self._metrics.registry)
 
     def _unhealthy(self) -> list[str]:
         silent = self._monitor.silent_for
@@ -207,11 +206,3 @@ class Operator:
         gauge("scopewright_watch_overdue_seconds", "Age of a missed change.", lambda: self._monitor.silent_for)
         gauge("scopewright_orphans_held", "Ownerless records kept.", lambda: float(self._resync.orphans_held))
         gauge("scopewright_client_records", "Clients on record.", lambda: float(len(self._world.owned.clients)))
-
-
-_ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
-
-
-def _precedence(key: Ref) -> tuple[int, Ref]:
-    """What others depend on first: any order converges, this one takes fewer writes."""
-    return _ORDER.index(key.kind), key
