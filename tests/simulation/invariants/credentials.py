@@ -16,6 +16,7 @@ from tests.simulation.ledger import (
     Ledger,
     Refused,
     owners,
+    paused,
     record_of,
     seconds,
 )
@@ -115,5 +116,7 @@ def names_are_no_identity(fact: Fact, ledger: Ledger) -> Complaints:
         current = client["metadata"]["uid"] if client else ""
         created = seconds(client["metadata"]["creationTimestamp"]) if client else 0.0
         fresh = min(fact.at - fact.behind, ledger.synced) - SETTLING
+        if client and (paused(client) or ledger.paused_lately.get(fact.client, -1.0) >= ledger.synced):
+            return
         if client and current != uid and created < fresh and fact.digest not in ledger.restored:
             yield f"{fact.client} ({current}) got a token with what was made for {uid}"
