@@ -4,8 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 FAST := tests/unit tests/golden tests/plan
-SLOW := tests/cluster tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench \
-	tests/interop tests/fuzz
+SLOW := tests/cluster tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop tests/fuzz
 
 .PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 
