@@ -14,6 +14,7 @@ import yaml
 
 from scopewright.issuer import metadata, service
 from scopewright.issuer.errors import ErrorCode
+from scopewright.issuer.exchange import ACCESS_TOKEN, JWT
 from scopewright.issuer.request import JWT_BEARER
 from scopewright.issuer.token import GRANT_TYPES
 
@@ -23,6 +24,8 @@ _TEXT: Final[Schema] = {"type": "string"}
 _URL: Final[Schema] = {"type": "string", "format": "uri"}
 _TEXTS: Final[Schema] = {"type": "array", "items": _TEXT, "minItems": 1}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 1}
+_INSTANTS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "integer"}}
+_NESTED: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
 
 
 def _object(
@@ -32,9 +35,17 @@ def _object(
     return {"type": "object", "required": [*required], "properties": {**required, **(optional or {})}, **closed}
 
 
+_AUTHENTICATION: Final[dict[str, Schema]] = {
+    "client_id": _TEXT | {"description": "With client_secret_post."},
+    "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
+    "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
+    "client_assertion_type": {"const": JWT_BEARER},
+}
 _METADATA: Final = {
     "issuer": _URL,
     "token_endpoint": _URL,
+    "introspection_endpoint": _URL,
+    "scopewright_revocation_feed_uri": _URL,
     "jwks_uri": _URL,
     "grant_types_supported": _TEXTS,
     "token_endpoint_auth_methods_supported": {
@@ -43,6 +54,8 @@ _METADATA: Final = {
         "minItems": 1,
     },
     "token_endpoint_auth_signing_alg_values_supported": _TEXTS,
+    "introspection_endpoint_auth_methods_supported": _TEXTS,
+    "dpop_signing_alg_values_supported": _TEXTS,
 }
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
@@ -61,14 +74,41 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "maxItems": 1,
                 "description": "The audience. May be left out by a client that asks for access to one API alone.",
             },
-            "client_id": _TEXT | {"description": "With client_secret_post."},
-            "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
-            "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
-            "client_assertion_type": {"const": JWT_BEARER},
+            "subject_token": _TEXT | {"description": "With token exchange (RFC 8693): the caller's token."},
+            "subject_token_type": {"enum": [ACCESS_TOKEN, JWT]},
+            "requested_token_type": {"enum": [ACCESS_TOKEN, JWT]},
+            "audience": {"type": "array", "items": _TEXT, "maxItems": 1, "description": "With exchange: as resource."},
+            **_AUTHENTICATION,
         },
     ),
     "TokenResponse": _object(
-        {"access_token": _TEXT, "token_type": {"enum": ["Bearer"]}, "expires_in": _COUNT, "scope": _TEXT},
+        {"access_token": _TEXT, "token_type": {"enum": ["Bearer", "DPoP"]}, "expires_in": _COUNT, "scope": _TEXT},
+        {"issued_token_type": {"const": ACCESS_TOKEN}},
+        more=False,
+    ),
+    "TokenParameter": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
+    "Introspection": _object(
+        {"active": {"type": "boolean"}},
+        {
+            **dict.fromkeys(("scope", "client_id", "sub", "aud", "iss", "jti"), _TEXT),
+            **dict.fromkeys(("exp", "iat", "nbf"), _COUNT),
+            "token_type": {"enum": ["Bearer", "DPoP"]},
+            "act": {"type": "object"},
+            "cnf": {"type": "object"},
+        },
+        more=False,
+    ),
+    "Nothing": _object({}, more=False),
+    "RevocationFeed": _object(
+        {
+            "issuer": _URL,
+            "tokens": _NESTED,
+            "clients": _INSTANTS,
+            "access": _NESTED,
+            "audiences": _INSTANTS,
+            "everybody": {"type": "integer", "minimum": 0},
+            "kids": {"type": "array", "items": _TEXT},
+        },
         more=False,
     ),
     "Error": _object(
@@ -134,6 +174,35 @@ ENDPOINTS: Final = (
         methods=("post",),
         form="TokenRequest",
         security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.introspection,
+        "What a token is, for its client and for the API that it is for (RFC 7662)",
+        {200: Response("The token, or that it is not active.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
+        methods=("post",),
+        form="TokenParameter",
+        security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.revocation,
+        "The end of a token (RFC 7009), where the issuer may write; else 404",
+        {
+            200: Response("It has ended, or was none of the client's.", "Nothing", _NO_STORE),
+            404: Response("This issuer cannot write.", headers=_NO_STORE),
+            **_FORM_ENDPOINT,
+        },
+        methods=("post",),
+        form="TokenParameter",
+        security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.feed,
+        "What has ended before its time, for services that validate locally",
+        {
+            200: Response("What has ended.", "RevocationFeed", ("Cache-Control", "ETag"), public=True),
+            304: Response("As If-None-Match has it.", "", ("Cache-Control", "ETag"), public=True),
+            **_DOCUMENT,
+        },
     ),
     Endpoint(
         _PATHS.jwks,
