@@ -27,6 +27,8 @@ def note(ledger: Ledger, done: Done) -> None:
         _revocation(ledger, done.new)
         if paused(done.new) or (done.old and paused(done.old)):
             ledger.paused_lately[done.at] = ledger.now
+    if plural == "signingkeys" and done.new and (before := done.new["spec"].get("revokedBefore")):
+        ledger.ends_keys_before[done.at[1]] = before
     if plural == "secrets":
         raw = done.new or done.old or {}
         if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:

@@ -184,7 +184,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
-    Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,)),
+    Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,), quick=False),
     Defect("a record is written again though it is in place", 4, client_record, "in_place", _always_writes),
     Defect("what was revoked is adopted again", 5, clients, "adoptable", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),

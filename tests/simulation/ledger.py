@@ -158,6 +158,8 @@ class Ledger:
     """Keys that were made to sign at once."""
     revoked: dict[str, float] = field(default_factory=dict)
     """By kid: since when."""
+    ends_keys_before: dict[str, str] = field(default_factory=dict)
+    """By SigningKey, even when it is deleted since: its `revokedBefore`."""
     lost: set[str] = field(default_factory=set)
     """Keys whose record or private part a user deleted or edited, or whose publication."""
     max_exp: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))

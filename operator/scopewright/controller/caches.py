@@ -114,6 +114,7 @@ class Caches:
         if selection == SERVICE_ACCOUNTS:
             for ref in set(self._world.service_accounts or ()) - snapshot.refs:
                 self._tell(self._world.put_service_account(ref, None))
+        self._world.owned_listed(selection.kind, snapshot.version)
         for ref, existing in list(self._world.owned.objects.items()):
             if ref.kind != selection.kind or ref in snapshot.refs:
                 continue

@@ -161,7 +161,7 @@ class Reconciler:
         if len(entries) < len(write.entries):
             await self._refresh(key, write.ref)
         else:
-            self._tell(key, self._world.put_owned(existing, entries))
+            self._tell(key, self._world.wrote(existing, entries))
 
     async def _refresh(self, key: Ref, ref: Ref) -> None:
         found = await self._store.read(ref)

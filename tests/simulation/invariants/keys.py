@@ -4,7 +4,6 @@ from typing import Any, Final
 
 from tests.simulation.ledger import (
     KEY_RECORD,
-    NAMESPACE,
     SETTLING,
     SKEW,
     Complaints,
@@ -74,8 +73,7 @@ def _at_once(fact: Done, ledger: Ledger) -> Complaints:
     record = record_of(fact.new)
     if fact.old is not None or not record.get("atOnce") or (fact.new or {}).get("type") != KEY_RECORD:
         return
-    key = ledger.server.get("signingkeys", NAMESPACE, record["signingKey"])
-    before = key["spec"].get("revokedBefore") if key else None
+    before = ledger.ends_keys_before.get(record["signingKey"])
     for other, raw in ledger.key_records():
         if before and seconds(other["creationTime"]) < seconds(before):
             continue  # it is about to go

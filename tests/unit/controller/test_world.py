@@ -169,6 +169,17 @@ def test_an_answer_that_comes_after_the_news_of_a_deletion_brings_nothing_back()
     assert found.put_owned(secret("13"), {}) == {WORKER}
 
 
+def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_back() -> None:
+    """The watch was broken when somebody deleted it: the new list is all the news there is of that."""
+    found = world(client())
+    cache, _ = caches(found)
+    cache._snapshot(cache.selections[0], Snapshot(frozenset(), "12"))
+    assert found.wrote(secret("11"), {}) == set(), "the answer to the write before the deletion"
+    assert found.put_owned(secret("11"), {}) == {WORKER}, "what has no label of ours is in no list, and can be read"
+    assert found.wrote(secret("13"), {}) == {WORKER}
+    assert world(client()).wrote(secret("11"), {}) == {WORKER}, "nothing is listed yet"
+
+
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(world_module, "GONE_REMEMBERED", 2)
     found = world(client())
