@@ -22,6 +22,7 @@ from scopewright.controller.preflight import preflight
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.controller.sidecar import Minting, Sidecar
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
 from scopewright.controller.world import Keys, World
@@ -48,10 +49,13 @@ def now() -> datetime:
 class Operator:
     """One replica. `run` returns when `stop` is called, and raises when it cannot go on."""
 
-    def __init__(self, api: Api, config: Config, listening: socket.socket) -> None:
+    def __init__(
+        self, api: Api, config: Config, listening: socket.socket, issuer_beside_us: Sidecar | None = None
+    ) -> None:
         self._api = api
         self._config = config
         self._listening = listening
+        self._sidecar = issuer_beside_us
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = World(config.name, config.namespace)
@@ -80,11 +84,23 @@ class Operator:
         self._stop.set()
 
     async def run(self) -> None:
-        await self._ready_to_begin()
-        if self._stop.is_set():
-            return
+        """Health is told, and the issuer beside us has its token, while the API server is still waited for."""
+        beside = [asyncio.create_task(serve(self._app(), self._listening))]
+        if self._sidecar:
+            minting = Minting(self._api, self._config.namespace, self._sidecar)
+            beside.append(asyncio.create_task(minting.run()))
+        try:
+            await self._until_one_ends(self._ready_to_begin(), *map(asyncio.shield, beside))
+            if not self._stop.is_set():
+                await self._work(beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _work(self, beside: list[asyncio.Task[None]]) -> None:
         tasks = [
-            asyncio.create_task(serve(self._app(), self._listening)),
+            *beside,
             asyncio.create_task(watch(self._api, self._caches.deliver)),
             asyncio.create_task(self._events.run()),
             *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
@@ -106,7 +122,7 @@ class Operator:
         """CRDs, rights and an API server to talk to; the last is waited for."""
         while True:
             try:
-                return await preflight(self._api, self._config)
+                return await preflight(self._api, self._config, self._sidecar.service_account if self._sidecar else "")
             except Unavailable as error:
                 log.warning("%s: trying again", error)
                 with contextlib.suppress(TimeoutError):
