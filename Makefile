@@ -3,8 +3,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench
+SLOW := tests/cluster tests/chart tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench
 
 .PHONY: help demo test simulate check crds docs cluster bench clean
 
@@ -37,11 +38,13 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
+	@diff --recursive crds $(CHART_CRDS)
 	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
-crds: $(VENV)/installed  ## write crds/*.yaml from the models
+crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds
+	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
 docs: $(VENV)/installed  ## draw docs/rotation.svg from the code
 	@$(BIN)/python docs/timeline.py
