@@ -4,7 +4,6 @@ Each has the real token of its ServiceAccount, with exactly the chart's rights: 
 as the kubelet would; the issuer the one that the operator mints for it.
 """
 
-import json
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -34,6 +33,8 @@ class Release:
         self.values = merged(REQUIRED, {"issuer": {"url": self.issuer_url}, "config": {"resync": "1s"}})
         self.identity = folder / "issuer-identity"
         self.identity.mkdir()
+        self.credential = ("", "")
+        """Of a service of the example."""
         self.processes: list[Process] = []
         self.hr: list[Manifest] = []
         """What has been applied of the example, and is ours."""
@@ -80,21 +81,32 @@ class Release:
         """Operator and issuer as one Pod: the settings are those of its containers."""
         config = self.kube.get("ConfigMap", NAMESPACE, f"{NAME}-operator")
         assert config is not None
-        file = self.folder / "config.yaml"
-        file.write_text(config["data"]["config.yaml"])
-        operator = self.account("operator")
-        self._run("operator", "--config", str(file), "--listen", self.health_url.removeprefix("http://"),
-                  "--issuer-service-account", f"{NAME}-issuer", "--issuer-identity", str(self.identity),
-                  "--kubeconfig", str(operator.kubeconfig(self.folder)))  # fmt: skip
+        (self.folder / "config.yaml").write_text(config["data"]["config.yaml"])
+        self._start_operator()
         until((self.identity / "token").exists, self.logs)
+        self._start_issuer()
+        ready = (f"{self.health_url}/readyz", f"{self.issuer_url}/readyz")
+        until(lambda: all(map(self.answers, ready)), self.logs)
+
+    def restart(self) -> None:
+        """As the kubelet starts containers again: volumes of memory are the Pod's, and stay."""
+        self.stop()
+        self._start_operator()
+        self._start_issuer()
+
+    def _start_operator(self) -> None:
+        token = self.account("operator").kubeconfig(self.folder)
+        self._run("operator", "--config", str(self.folder / "config.yaml"), "--kubeconfig", str(token),
+                  "--issuer-service-account", f"{NAME}-issuer", "--issuer-identity", str(self.identity),
+                  "--listen", self.health_url.removeprefix("http://"))  # fmt: skip
+
+    def _start_issuer(self) -> None:
         cluster = {"server": self.plane.server, "certificate-authority": str(self.identity / "ca.crt")}
         user = {"tokenFile": str(self.identity / "token")}
-        self._run("issuer", "--namespace", NAMESPACE, "--listen", self.issuer_url.removeprefix("http://"),
-                  "--usage-every", "0.5", "--snapshot", str(self.folder / "snapshot.json"),
-                  "--kubeconfig", str(kubeconfig(self.folder / "issuer.kubeconfig", cluster, user)))  # fmt: skip
-        until(
-            lambda: self.answers(f"{self.health_url}/readyz") and self.answers(f"{self.issuer_url}/readyz"), self.logs
-        )
+        token = kubeconfig(self.folder / "issuer.kubeconfig", cluster, user)
+        self._run("issuer", "--namespace", NAMESPACE, "--kubeconfig", str(token), "--usage-every", "0.5",
+                  "--snapshot", str(self.folder / "snapshot.json"),
+                  "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
 
     def _run(self, *arguments: str) -> None:
         self.processes.append(Process(list(arguments), self.folder / f"{arguments[0]}.log"))
@@ -132,13 +144,15 @@ class Release:
         assert found is not None
         return found
 
-    def token(self, namespace: str, secret: str, audience: str) -> str:
-        """An access token by the credential in a Secret."""
-        found = self.kube.get("Secret", namespace, secret)
+    def credential_in(self, namespace: str, name: str) -> tuple[str, str]:
+        """Client id and secret, as a service finds them in its Secret."""
+        found = self.kube.get("Secret", namespace, name)
         assert found is not None
         entries = decoded(found)
+        return entries["client_id"], entries["client_secret"]
+
+    def token_by(self, client_id: str, secret: str, audience: str) -> str:
         form = {"grant_type": "client_credentials", "resource": audience}
-        credential = (entries["client_id"], entries["client_secret"])
-        answer = httpx.post(entries["token_endpoint"], data=form, auth=credential, trust_env=False)
-        assert answer.status_code == 200, json.dumps(answer.json())
+        answer = httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)
+        assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])

@@ -6,7 +6,9 @@ from typing import Any
 
 import jwt
 import pytest
+from kubernetes.aio.config import incluster_config
 
+from scopewright.stores.kube_api import connect
 from tests.cluster.conftest import connected
 from tests.cluster.kube import Kube, Manifest, Refused
 from tests.cluster.manifests import oauth_client, resource_server, signing_key
@@ -56,7 +58,8 @@ OURS = {"app.kubernetes.io/managed-by": "scopewright"}
 def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -> None:
     for manifest in release.hr:
         until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
-    token = release.token("leave", "leave-service-oauth", "https://employee-api.employee.svc")
+    release.credential = release.credential_in("leave", "leave-service-oauth")
+    token = release.token_by(*release.credential, "https://employee-api.employee.svc")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
 
@@ -67,6 +70,36 @@ def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> 
     assert claims["exp"] - claims["iat"] <= 3607
     until(lambda: used(release), release.logs)
     assert "Traceback" not in release.logs()
+
+
+async def test_what_is_minted_is_what_a_pod_takes_for_its_own_service_account(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the issuer reads it in its Pod, where the folder is mounted under the usual name."""
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(release.identity / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(release.identity / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(release.plane.port))
+    api = await connect(in_cluster=True)
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    who = await api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+    await api.close()
+    assert who["status"]["userInfo"]["username"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
+
+
+def test_both_start_again_while_the_api_server_is_away_and_tokens_go_on(release: Release) -> None:
+    release.plane.stop_apiserver()
+    try:
+        release.restart()
+        until(lambda: release.answers(f"{release.issuer_url}/readyz"), release.logs)
+        token = release.token_by(*release.credential, "https://employee-api.employee.svc")
+        assert jwt.decode(token, options={"verify_signature": False})["scope"] == "employee.read"
+        # Alive, for it only waits, and not ready, for it reconciles nothing.
+        until(lambda: release.answers(f"{release.health_url}/healthz"), release.logs)
+        assert not release.answers(f"{release.health_url}/readyz")
+    finally:
+        release.plane.start_apiserver()
+    until(lambda: release.answers(f"{release.health_url}/readyz"), release.logs)
 
 
 def used(release: Release) -> bool:
