@@ -43,6 +43,7 @@ MODES: Final[dict[str, dict[str, Any]]] = {
     "deployment of a fixed size": {"issuer": {"mode": "deployment", "autoscaling": {"enabled": False}}},
     "everything, sidecar": EVERYTHING,
     "everything, deployment": {**EVERYTHING, "issuer": {**EVERYTHING["issuer"], "mode": "deployment"}},
+    "some namespaces": {"watchNamespaces": ["payroll", "leave"]},
     "a given certificate": {
         "tls": {"enabled": True, "secretName": "given", "certManager": {"issuerRef": {"name": "platform"}}},
     },

@@ -89,8 +89,10 @@ class Release:
         until(lambda: all(map(self.answers, ready)), self.logs)
 
     def restart(self) -> None:
-        """As the kubelet starts containers again: volumes of memory are the Pod's, and stay."""
-        self.stop()
+        """As after a crash of both containers: volumes of memory are the Pod's, and stay."""
+        for process in self.processes:
+            process.kill()
+        self.processes.clear()
         self._start_operator()
         self._start_issuer()
 
@@ -112,8 +114,9 @@ class Release:
         self.processes.append(Process(list(arguments), self.folder / f"{arguments[0]}.log"))
 
     def stop(self) -> None:
+        """SIGTERM: whoever leads lets go of the Lease."""
         for process in self.processes:
-            process.kill()
+            process.stop()
         self.processes.clear()
 
     def close(self) -> None:

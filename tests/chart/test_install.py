@@ -296,10 +296,32 @@ def refusal(kube: Kube, manifest: Manifest) -> str:
     return ""
 
 
+def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewhere(
+    release: Release, operator: Account
+) -> None:
+    release.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+    release.upgrade(watchNamespaces=["employee", TEAM, "leave", "staff"])
+    release.stop()
+    until(lambda: operator.asks("GET", "/api/v1/secrets")[0] == 403)
+    release.start()
+    here, there = (release.kube.create(oauth_client(namespace, "late")) for namespace in (TEAM, "elsewhere"))
+    until(lambda: release.ready(here), lambda: (release.read(here), release.logs()))
+    assert release.read(there)["status"]["conditions"][0]["reason"] == "Pending"
+    [selecting] = [m for m in release.hr if m["metadata"]["name"] == "hr-reads-employees"]
+    until(lambda: "name the namespaces instead" in str(release.read(selecting)["status"]), release.logs)
+    release.kube.delete("OAuthClient", TEAM, "late")
+    until(lambda: release.kube.get("Secret", NAMESPACE, f"client.{TEAM}.late") is None, release.logs)
+    for path in ("/api/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/elsewhere/secrets"):
+        assert operator.asks("GET", path)[0] == 403, path
+    credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OURS)
+    assert operator.asks("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
+    release.kube.delete("Namespace", "", "elsewhere")
+
+
 def test_the_issuer_moves_out_with_an_upgrade_and_the_operator_loses_the_right_to_mint(
     release: Release, operator: Account, issuer: Account
 ) -> None:
-    release.upgrade(issuer={"mode": "deployment", "tokenReview": True})
+    release.upgrade(issuer={"mode": "deployment", "tokenReview": True}, watchNamespaces=[])
     names = {d["metadata"]["name"] for d in release.kube.list("Deployment", NAMESPACE)}
     assert names == {"scopewright-operator", "scopewright-issuer"}
     minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"

@@ -34,8 +34,9 @@ def granted(manifests: list[Manifest], account: str) -> set[Right]:
                 continue
             if {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE} not in binding["subjects"]:
                 continue
-            role = one(manifests, binding["roleRef"]["kind"], binding["roleRef"]["name"])
-            where = role["metadata"].get("namespace", "")
+            where = binding["metadata"].get("namespace", "")
+            named = [m for m in manifests if m["metadata"].get("namespace", "") == where]
+            role = one(named, binding["roleRef"]["kind"], binding["roleRef"]["name"])
             for rule in role["rules"]:
                 for group in rule["apiGroups"]:
                     for resource in rule["resources"]:
@@ -60,6 +61,15 @@ def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
     assert granted(render(DEPLOYMENT), "scopewright-operator") == needed
     minting = (*minting_right(CONFIG), "scopewright-issuer")
     assert granted(render(SIDECAR), "scopewright-operator") == {*needed, minting}
+
+
+def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_nothing_elsewhere() -> None:
+    some = MODES["some namespaces"]
+    found = granted(render(some), "scopewright-operator") - {(*minting_right(CONFIG), "scopewright-issuer")}
+    config = CONFIG.model_copy(update={"watch_namespaces": tuple(some["watchNamespaces"])})
+    assert found == {(*right, "") for right in rights(config)}
+    everywhere = {(resource, verb) for _, resource, verb, where, _ in found if not where}
+    assert everywhere == {("customresourcedefinitions", "get")}
 
 
 def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() -> None:

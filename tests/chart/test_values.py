@@ -86,7 +86,11 @@ def test_the_schema_refuses_what_it_does_not_know_wherever_it_names_what_it_know
 
 def test_the_configuration_that_may_be_set_is_the_operators() -> None:
     fields = {field.alias or name for name, field in Config.model_fields.items()}
-    assert set(SCHEMA["properties"]["config"]["properties"]) == fields - {"issuer", "namespace"}
+    assert set(SCHEMA["properties"]["config"]["properties"]) == fields - {
+        "issuer",
+        "namespace",
+        "watchNamespaces",
+    }
 
 
 def test_the_configuration_that_is_rendered_is_one_that_the_operator_takes() -> None:
@@ -177,6 +181,7 @@ def other(path: str, value: Any) -> Any:
         "httpRoute.parentRefs": [{"name": "other"}],
         "networkPolicy.apiServer.cidrs": ["10.0.0.2/32"],
         "networkPolicy.apiServer.ports": [8443],
+        "watchNamespaces": ["payroll"],
         "pods.topologySpread": [],
         "pods.affinity": {"podAffinity": {}},
     }

@@ -34,10 +34,10 @@ class Caches:
         self._monitor = monitor
         self._enqueue = enqueue
         self.selections = (
-            Selection("Secret", None, {MANAGED_BY: MANAGER}),
+            *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
-        self._complete = {selection.kind: asyncio.Event() for selection in self.selections}
+        self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
     async def complete(self) -> None:
         """Until everything that is ours has been listed once."""
@@ -46,7 +46,8 @@ class Caches:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(f"{kind}s are not listed yet" for kind, event in self._complete.items() if not event.is_set())
+        lists = {kind for (kind, _), event in self._complete.items() if not event.is_set()}
+        return tuple(f"{kind}s are not listed yet" for kind in sorted(lists))
 
     def deliver(self, event: str | None, raw: Mapping[str, Any]) -> None:
         """An event of kopf's, about a declared object or a Namespace."""
@@ -105,11 +106,11 @@ class Caches:
 
     def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
         for ref, existing in list(self._world.owned.objects.items()):
-            if ref.kind != selection.kind or ref in snapshot.refs:
+            if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not snapshot.version or not newer(existing.resource_version, snapshot.version):
                 self._tell(self._world.drop_owned(ref))
-        self._complete[selection.kind].set()
+        self._complete[selection.kind, selection.namespace].set()
 
     def _tell(self, keys: Keys, directly: Ref | None = None) -> None:
         for key in keys:

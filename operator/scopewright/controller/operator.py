@@ -73,7 +73,7 @@ class Operator:
             may_write=lambda: self._lease.leads,
         )
         self._caches = Caches(self._world, config, self._monitor, self._enqueue)
-        self._resync = Resync(api, self._world, self._monitor)
+        self._resync = Resync(api, self._world, self._monitor, config.watched)
         self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
@@ -101,7 +101,7 @@ class Operator:
     async def _work(self, beside: list[asyncio.Task[None]]) -> None:
         tasks = [
             *beside,
-            asyncio.create_task(watch(self._api, self._caches.deliver)),
+            asyncio.create_task(watch(self._api, self._caches.deliver, self._config.watched)),
             asyncio.create_task(self._events.run()),
             *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
             leading := asyncio.create_task(self._lead_when_elected()),

@@ -17,21 +17,25 @@ Right = tuple[str, str, str, str]
 
 def rights(config: Config) -> list[Right]:
     """Every right that the operator needs, and no other."""
-    everywhere = [
-        *((GROUP, plural, verb, "") for plural in _PLURALS for verb in ("list", "watch")),
-        *((GROUP, plural, "get", "") for plural in ("oauthclients", "resourceservers")),
-        *((GROUP, f"{plural}/status", "update", "") for plural in _PLURALS),
-        *(("", "secrets", verb, "") for verb in ("get", "list", "watch", "create", "update", "delete")),
-        *(("", "namespaces", verb, "") for verb in ("list", "watch")),
-        ("events.k8s.io", "events", "create", ""),
-        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
-    ]
     own = config.namespace
     return [
-        *everywhere,
+        *(right for namespace in config.watched for right in _watching(namespace or "")),
+        *(("", "namespaces", verb, "") for verb in ("list", "watch") if not config.watch_namespaces),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
         *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
         (GROUP, "signingkeys", "create", own),
+    ]
+
+
+def _watching(where: str) -> list[Right]:
+    """In each namespace that is watched; "" for all of them."""
+    return [
+        *((GROUP, plural, verb, where) for plural in _PLURALS for verb in ("list", "watch")),
+        *((GROUP, plural, "get", where) for plural in ("oauthclients", "resourceservers")),
+        *((GROUP, f"{plural}/status", "update", where) for plural in _PLURALS),
+        *(("", "secrets", verb, where) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        ("events.k8s.io", "events", "create", where),
     ]
 
 
