@@ -15,8 +15,8 @@ from bench.machine import cpu, used
 from bench.screen import Screen
 from bench.workload import EVERYBODYS, Manifest, Workload, create
 from scopewright.api import OAuthClient
-from scopewright.controller.keymaking import mint
-from scopewright.core.client_status import ClientView
+from scopewright.controller.keymaking import client_pair, make_key, mint
+from scopewright.core.client_view import ClientView
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
 from scopewright.core.objects import Desired, Existing
@@ -91,6 +91,7 @@ def _plan(workload: Workload, config: Config, manifest: Manifest) -> Writes:
         config=config,
         now=datetime.now(UTC),
         mint=mint,
+        make_pair=lambda: client_pair(make_key("ES256")),
     )
     first = plan_client(view)
     record, secret = (write for write in first.writes if isinstance(write, Desired))

@@ -72,6 +72,7 @@ _P384 = {"kty": "EC", "crv": "P-384", "x": "x" * 64, "y": "y" * 64}
 _ED25519 = {"kty": "OKP", "crv": "Ed25519", "x": "x" * 43}
 _RSA = {"kty": "RSA", "n": "n" * 342, "e": "AQAB"}
 _KEY = "spec.authentication.jwks.keys[0]"
+_SERVICE_ACCOUNT = "spec.authentication.serviceAccount"
 
 
 def _window(**window: Any) -> dict[str, Any]:
@@ -80,6 +81,10 @@ def _window(**window: Any) -> dict[str, Any]:
 
 def _jwks(*keys: dict[str, Any]) -> dict[str, Any]:
     return {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": list(keys)}}}
+
+
+def _service_account(**named: str) -> dict[str, Any]:
+    return {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "leave-worker", **named}}}
 
 
 def _without(key: dict[str, Any], member: str) -> dict[str, Any]:
@@ -130,7 +135,7 @@ _AUTHENTICATION = [
     Case(
         "service-account-named",
         "OAuthClient",
-        {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "leave-worker"}}},
+        _service_account(),
     ),
     Case(
         "service-account-named",
@@ -141,13 +146,31 @@ _AUTHENTICATION = [
     Case(
         "service-account-only-with-its-method",
         "OAuthClient",
-        {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "a.b", "cluster": "eu-1"}}},
+        _service_account(name="a.b", cluster="eu-1", uid="5c9a"),
     ),
     Case(
         "service-account-only-with-its-method",
         "OAuthClient",
         {"authentication": {"serviceAccount": {"name": "leave-worker"}}},
         "spec.authentication.serviceAccount",
+    ),
+    Case("service-account-uid-with-another-cluster", "OAuthClient", _service_account(cluster="in-cluster")),
+    Case("service-account-uid-with-another-cluster", "OAuthClient", _service_account(cluster="eu-1", uid="5c9a")),
+    Case(
+        "service-account-uid-with-another-cluster",
+        "OAuthClient",
+        _service_account(cluster="eu-1"),
+        f"{_SERVICE_ACCOUNT}.uid",
+    ),
+    Case("service-account-uid-only-with-another-cluster", "OAuthClient", _service_account()),
+    *(
+        Case(
+            "service-account-uid-only-with-another-cluster",
+            "OAuthClient",
+            _service_account(uid="5c9a", **cluster),
+            f"{_SERVICE_ACCOUNT}.uid",
+        )
+        for cluster in ({}, {"cluster": "in-cluster"})
     ),
     Case("jwks-only-with-its-method", "OAuthClient", _jwks()),
     Case("jwks-only-with-its-method", "OAuthClient", _jwks(_P256)),

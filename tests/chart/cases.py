@@ -12,6 +12,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "config": {
         "name": "blue",
         "audiences": [{"prefix": "https://payroll.hr.example", "namespaces": ["payroll"]}],
+        "clusters": [{"name": "in-cluster"}, {"name": "eu-1", "issuer": "https://oidc.example/eu-1"}],
         "maxTokenLifetime": "30m",
         "resync": "30s",
     },

@@ -98,6 +98,14 @@ def test_the_configuration_that_is_rendered_is_one_that_the_operator_takes() -> 
         Config.model_validate(yaml.safe_load(one(render(mode), "ConfigMap")["data"]["config.yaml"]))
 
 
+def test_reviewing_tokens_is_both_a_right_and_what_the_operator_is_told() -> None:
+    for clusters in ({}, {"clusters": [{"name": "eu-1", "issuer": "https://oidc.example"}, {"name": "in-cluster"}]}):
+        manifests = render({"issuer": {"tokenReview": True}, "config": clusters})
+        config = Config.model_validate(yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yaml"]))
+        assert {cluster.name for cluster in config.clusters if cluster.token_review} == {"in-cluster"}
+        assert one(manifests, "ClusterRole", "scopewright-issuer")
+
+
 def test_no_value_is_dead() -> None:
     """Each of them, changed, changes what is rendered, in one mode or the other."""
     modes = ("everything, sidecar", "everything, deployment", "deployment of a fixed size", "a given certificate")

@@ -17,6 +17,7 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "Namespace": (_CORE, "namespaces"),
     "Secret": (_CORE, "secrets"),
     "ConfigMap": (_CORE, "configmaps"),
+    "ServiceAccount": (_CORE, "serviceaccounts"),
     "OAuthClient": (_OURS, "oauthclients"),
     "ResourceServer": (_OURS, "resourceservers"),
     "ScopeGrant": (_OURS, "scopegrants"),
@@ -95,6 +96,16 @@ class Kube:
         except Refused as refused:
             if refused.status != 404:
                 raise
+
+    def service_account_token(self, namespace: str, name: str, audience: str) -> str:
+        """As the kubelet projects it into a Pod (TokenRequest)."""
+        asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"audiences": [audience]}}
+        path = f"{self._path('ServiceAccount', namespace, name)}/token"
+        return str(self._request("POST", path, body=asked)["status"]["token"])
+
+    def service_account_keys(self) -> Manifest:
+        """The public keys that such tokens verify with: a JWKS."""
+        return self._request("GET", "/openid/v1/jwks")
 
     def _path(self, kind: str, namespace: str, name: str = "") -> str:
         prefix, plural = _COLLECTIONS[kind]

@@ -167,7 +167,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     },
     "ResourceServer": {
         "issuer": "default",
-        "tokens": {"lifetime": "10m", "signingKey": "default", "scopesListClaim": False},
+        "tokens": {
+            "lifetime": "10m",
+            "signingKey": "default",
+            "scopesListClaim": False,
+            "dpopBoundAccessTokensRequired": False,
+        },
     },
     "SigningKey": {
         "issuer": "default",

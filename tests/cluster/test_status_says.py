@@ -182,14 +182,6 @@ def test_an_expired_grant_says_so_and_grants_nothing(installation: Installation,
     installation.token(*installation.credentials(payroll.client))
 
 
-def test_a_method_that_this_release_does_not_serve_says_so(
-    installation: Installation, make_namespace: MakeNamespace
-) -> None:
-    client = oauth_client(make_namespace("leave"), "signer", authentication={"method": "PrivateKeyJWT"})
-    installation.apply(client)
-    assert "ClientSecret" in stalled(installation, client, "MethodNotServed")
-
-
 def test_a_resource_server_without_a_key_to_sign_waits(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from scopewright.client import ClientCredentials
+
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 
 PAYROLL = """\
@@ -167,6 +169,26 @@ def test_a_deleted_secret_comes_back_and_the_old_value_still_works(dev: Dev) -> 
     assert dev.secret("client_secret") != basic[1]
     answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
     assert answer.status_code == 200
+
+
+def test_a_key_pair_is_made_and_works(dev: Dev) -> None:
+    dev.write("worker.yaml", WORKER + "  authentication: {method: PrivateKeyJWT}\n")
+    dev.start()
+    folder = dev.state / "secrets/leave/worker-oauth"
+    assert not (folder / "client_secret").exists()
+    assert ClientCredentials(folder).token_sync().scopes == {"payroll.read"}
+    dev.write("worker.yaml", WORKER)
+    dev.until((folder / "client_secret").exists, seconds=5)
+    assert dev.token().status_code == 200
+
+
+def test_a_directory_says_that_it_has_no_service_accounts(dev: Dev) -> None:
+    method = "  authentication: {method: ServiceAccount, serviceAccount: {name: worker}}\n"
+    dev.write("worker.yaml", WORKER + method)
+    dev.start()
+    assert re.search(r"leave\.worker .*ServiceAccountNotFound", dev.printed())
+    status = (dev.state / "status/oauthclient/leave/worker.yaml").read_text()
+    assert "a directory has no ServiceAccounts" in status
 
 
 def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:

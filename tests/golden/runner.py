@@ -2,6 +2,7 @@
 
 The views are gathered by the controller's own code, from a world that holds what the case says. Secrets have names in
 a case (`secret: one`), keys too (`key: first`), and a plan shows them by these names: nothing raw is ever compared.
+`serviceAccounts` maps those of the cluster, as `<namespace>/<name>`, to their UIDs; null: there is no cluster.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.api import API_VERSION
-from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.controller.keymaking import client_pair, public_members, thumbprint
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
 from scopewright.controller.world import Declared, World
@@ -32,6 +33,7 @@ from scopewright.core.objects import (
     ISSUE_TIME_ANNOTATION,
     MANAGED_BY,
     MANAGER,
+    PUBLIC_KEY_ANNOTATION,
     SEAL_ANNOTATION,
     Deletion,
     Desired,
@@ -100,6 +102,7 @@ class Case:
         self.declared = [_manifest(m) for m in given.get("declared", ())]
         self.existing: Yaml = given.get("existing") or {}
         self.namespaces: Mapping[str, Mapping[str, str]] = given.get("namespaces") or {}
+        self.service_accounts: Mapping[str, str] | None = given.get("serviceAccounts", {})
         self.mint = iter([*given.get("mint", ()), *(f"minted #{n}" for n in range(1, 9))])
         self.key = _key(given.get("about"), self.declared)
         self.expected: Any = given.get("plan")
@@ -110,9 +113,11 @@ class Case:
         self._pems: dict[str, str] = {}
 
     def actual(self) -> Yaml:
-        world = World(self.config.name, self.config.namespace)
+        world = World(self.config.name, self.config.namespace, in_cluster=self.service_accounts is not None)
         for name, labels in self.namespaces.items():
             world.put_namespace(name, labels)
+        for name, uid in (self.service_accounts or {}).items():
+            world.put_service_account(Ref("ServiceAccount", *name.split("/")), uid)
         for existing, entries in self._owned():
             world.put_owned(existing, entries)
         for manifest in self.declared:
@@ -162,7 +167,9 @@ class Case:
         return self._object("Secret", self.config.namespace, name, entries, type=CLIENT_TYPE)
 
     def _credential(self, given: Yaml) -> Yaml:
-        rest = {k: v for k, v in given.items() if k != "secret"}
+        rest = {k: v for k, v in given.items() if k not in ("secret", "key")}
+        if name := given.get("key"):
+            return {"sha256": digest(self._private_jwk(name)), "jwk": self._jwk(name), **rest}
         return {"sha256": self._named_secret(given["secret"]), **rest}
 
     def _server_record(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
@@ -174,9 +181,12 @@ class Case:
         return self._object("ConfigMap", self.config.namespace, name, entries, labels, created=created)
 
     def _usage(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
-        """`used` maps secrets to instants."""
+        """`used` maps secrets to instants; `itself` is what leave/leave-worker brings."""
+        itself = ClientRecord("leave", "leave-worker", "uid-1").identity
         used = {
-            usage_key(self._named_secret(name)): int(datetime.fromisoformat(when).timestamp() // 60)
+            usage_key(itself if name == "itself" else self._named_secret(name)): int(
+                datetime.fromisoformat(when).timestamp() // 60
+            )
             for name, when in given.get("used", {}).items()
         }
         entries = {ENTRY: _record(UsageRecord, {"since": given["since"], "used": used})}
@@ -211,16 +221,24 @@ class Case:
         )
 
     def _secret(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
-        """`sealed` is the issue time under which the seal was made; without it there is no seal."""
+        """`sealed` is the issue time under which the seal was made ("" with no credential); without it, no seal.
+
+        An entry `key one` is the private JWK of that key, whose public one an annotation then holds.
+        """
         said = _usual(self.config.issuer) | given.get("entries", {})
         entries = {name: self._entry(value) for name, value in said.items() if value is not None}
         annotations = dict(given.get("annotations", {}))
-        if issued := given.get("sealed"):
+        keys = [v.removeprefix("key ") for v in said.values() if v and v.startswith("key ")]
+        public = json.dumps(self._jwk(keys[0]), sort_keys=True, separators=(",", ":")) if keys else ""
+        if public:
+            annotations[PUBLIC_KEY_ANNOTATION] = public
+        if (issued := given.get("sealed")) is not None:
             of = given.get("sealedFor", self.config.issuer)
             digests = {name: digest(value) for name, value in entries.items()}
-            sealed = seal(SEAL_KEY, of, given.get("client", "leave.leave-worker"), issued, digests)
-            annotations |= {ISSUE_TIME_ANNOTATION: issued, SEAL_ANNOTATION: sealed}
+            sealed = seal(SEAL_KEY, of, given.get("client", "leave.leave-worker"), issued, digests, public)
+            annotations |= {SEAL_ANNOTATION: sealed} | ({ISSUE_TIME_ANNOTATION: issued} if issued else {})
             entries |= {name: self._entry(value) for name, value in given.get("edited", {}).items()}
+        annotations |= given.get("editedAnnotations", {})
         return self._object(
             "Secret", given.get("namespace", "leave"), given.get("name", "leave-worker-oauth"), entries,
             {CLIENT_LABEL: "leave-worker", **given.get("labels", {})},
@@ -232,6 +250,8 @@ class Case:
         if value.startswith("secret "):
             self._named_secret(value.removeprefix("secret "))
             return value.removeprefix("secret ").encode()
+        if value.startswith("key "):
+            return self._private_jwk(value.removeprefix("key "))
         return value.encode()
 
     def _config_map(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
@@ -275,8 +295,15 @@ class Case:
         self._pems[_pem(name).decode()] = name
         return jwk
 
+    def _private_jwk(self, name: str) -> bytes:
+        private = client_pair(FreshKey(self._jwk(name), _pem(name))).private
+        self._pems[private.decode()] = name
+        self._secrets[digest(private)] = f"private key {name}"
+        return private
+
     def _make_key(self, algorithm: str) -> FreshKey:
         name = next(self._made)
+        self._private_jwk(name)
         return FreshKey({**self._jwk(name), "alg": algorithm}, _pem(name))
 
     # A plan, to be read
@@ -317,9 +344,10 @@ class Case:
         return str(write.ref)
 
     def _sealed(self, write: Desired) -> str:
-        issued = write.annotations[ISSUE_TIME_ANNOTATION]
+        issued, public = (write.annotations.get(a, "") for a in (ISSUE_TIME_ANNOTATION, PUBLIC_KEY_ANNOTATION))
         client = f"{self.key.namespace}.{self.key.name}"
-        fits = write.annotations[SEAL_ANNOTATION] == seal(SEAL_KEY, self.config.issuer, client, issued, write.digests())
+        sealed = seal(SEAL_KEY, self.config.issuer, client, issued, write.digests(), public)
+        fits = write.annotations[SEAL_ANNOTATION] == sealed
         return "verifies" if fits else "DOES NOT VERIFY"
 
     def _value(self, name: str, value: bytes | Kept) -> Any:
@@ -333,7 +361,7 @@ class Case:
 
     def _named(self, value: Any) -> Any:
         if isinstance(value, dict):
-            if set(value) >= {"kty", "kid"}:
+            if set(value) >= {"kty", "kid"} and value["kid"] in self._keys:
                 return f"public key {self._keys[value['kid']]}"
             return {k: self._named(v) for k, v in value.items()}
         if isinstance(value, list):
@@ -344,6 +372,8 @@ class Case:
             return f"private key {self._pems[value]}"
         if value in self._secrets:
             return f"sha256 of {self._secrets[value]}"
+        if value.startswith("{") and (name := self._keys.get(json.loads(value).get("kid", ""))):
+            return f"public key {name}"
         for kid, name in self._keys.items():
             value = value.replace(kid, name)
         return value

@@ -37,11 +37,16 @@ def note(ledger: Ledger, done: Done) -> None:
 
 
 def _revocation(ledger: Ledger, client: Raw) -> None:
-    """What is revoked once stays so, whatever becomes of `revokedBefore`; and what is named elsewhere is not held."""
+    """What is revoked once stays so, whatever becomes of `revokedBefore`; what is named elsewhere is not held."""
     held, before = ledger.held.get(client["metadata"]["uid"]), ledger.revoked_before(client)
     named = client["metadata"]["namespace"], secret_name(client)
-    if held and held.at != named and ledger.server.get("secrets", *named):
+    found = ledger.server.get("secrets", *named)
+    moves = held is None or held.at != named
+    if found and moves and client["metadata"]["uid"] in owners(found):
         # It moves to where a Secret is already: if that is an earlier one of its own, that is what counts again.
+        ledger.restored.add(digest_in(found))
+        ledger.withdrawn.pop(digest_in(found), None)
+    if found and held and held.at != named:
         ledger.replaced.setdefault(held.digest, ledger.now)
         del ledger.held[client["metadata"]["uid"]]
     if held and before and held.issued < before + SKEW:

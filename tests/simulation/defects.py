@@ -9,7 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 from scopewright.controller.reconcile import Reconciler
-from scopewright.core import clients, signing
+from scopewright.controller.world import World
+from scopewright.core import client_record, client_secret, clients, signing
 from scopewright.core.credentials import Standing
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
@@ -46,8 +47,8 @@ def _secret_first(real: Any) -> Any:
 
 
 def _no_overlap(real: Any) -> Any:
-    def overlapping(credentials: Any, current: Any, before: Any, *rest: Any) -> Any:
-        found = real(credentials, current, before, *rest)
+    def overlapping(credentials: Any, current: Any, before: Any, *rest: Any, **more: Any) -> Any:
+        found = real(credentials, current, before, *rest, **more)
         return tuple(c for c in found if c == current or c.expiration_time is None)
 
     return overlapping
@@ -79,12 +80,21 @@ def _always_writes(real: Any) -> Any:
     return lambda desired: False if desired.ref.name.startswith("client.") and desired.replaces else real(desired)
 
 
+def _gone_forgotten(real: Any) -> Any:
+    def put_owned(self: World, existing: Any, entries: Any) -> Any:
+        self._owned_gone.clear()
+        return real(self, existing, entries)
+
+    return put_owned
+
+
 def _revoked_comes_back(real: Any) -> Any:
     def adoptable(view: Any) -> Any:
         client = view.client
         rotation = client.spec.rotation.model_copy(update={"revoked_before": None})
         spec = client.spec.model_copy(update={"rotation": rotation})
-        return real(replace(view, client=client.model_copy(update={"spec": spec})))
+        record = view.record and replace(view.record, revoked_before=None)
+        return real(replace(view, client=client.model_copy(update={"spec": spec}), record=record))
 
     return adoptable
 
@@ -168,23 +178,24 @@ def _no_end(real: Any) -> Any:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect("the Secret is written before the record", 1, clients, "_issue", _secret_first),
-    Defect("the old hash goes at once", 1, clients, "overlapping", _no_overlap, also=(8,)),
+    Defect("the old hash goes at once", 1, client_record, "overlapping", _no_overlap, also=(8,)),
     Defect("a key signs as soon as it is published", 2, signing, "published", _signs_at_publication),
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "published", _goes_at_once),
     Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
-    Defect("a record is written again though it is in place", 4, clients, "in_place", _always_writes),
-    Defect("what was revoked is adopted again", 5, clients, "_adoptable", _revoked_comes_back, quick=False),
+    Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,)),
+    Defect("a record is written again though it is in place", 4, client_record, "in_place", _always_writes),
+    Defect("what was revoked is adopted again", 5, clients, "adoptable", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
-    Defect("a foreign Secret counts as ours", 6, clients, "standing", _anything_is_ours),
+    Defect("a foreign Secret counts as ours", 6, client_secret, "standing", _anything_is_ours),
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
     Defect("no fresh read before a refusal", 8, FreshReads, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
     Defect("an owner that waits", 10, kube_objects, "_owner_reference", _blocks_owner),
-    Defect("a name instead of a UID", 11, clients, "own_record", _name_is_identity),
+    Defect("a name instead of a UID", 11, client_secret, "own_record", _name_is_identity),
 )
 
 

@@ -17,14 +17,20 @@ class Faults:
         processes: list[OperatorProcess | IssuerProcess] = [*self.world.operators, *self.world.issuers]
         return self.chance.choice(processes)
 
+    def _harm(self, process: Process) -> Any:
+        """Its link, which is about to change; that of an operator is what the Lease depends on."""
+        if isinstance(process, OperatorProcess):
+            self.world.quiet.end()
+        return process.link
+
     def flaky(self) -> str:
         process = self._one()
-        process.link.flaky = self.chance.choice((0.1, 0.3, 0.7))
+        self._harm(process).flaky = self.chance.choice((0.1, 0.3, 0.7))
         return f"requests of {process.name} fail"
 
     def forbidden(self) -> str:
         process = self._one()
-        process.link.forbidden = True
+        self._harm(process).forbidden = True
         self._behind(process)
         return f"{process.name} has lost its rights"
 
@@ -33,6 +39,13 @@ class Faults:
         process.link.slow = self.chance.choice((2.0, 30.0, 300.0))
         self._behind(process)
         return f"events reach {process.name} late"
+
+    def snatch(self) -> str:
+        """Answers come after the news of what became of the object."""
+        operator = self.world.leader or self.chance.choice(self.world.operators)
+        operator.link.late = self.chance.choice((1.0, 10.0))
+        self.world.snatching = True
+        return f"answers reach {operator.name} late, and what is written next is deleted at once"
 
     def dropping(self) -> str:
         for operator in self.world.operators:
@@ -52,6 +65,7 @@ class Faults:
 
     def crash(self) -> str:
         operator = self.world.leader or self.chance.choice(self.world.operators)
+        self.world.quiet.end()
         operator.crash_in = self.chance.randrange(5)
         self.world.loop.call_later(self.chance.choice((3.0, 40.0)), self._crashed, operator)
         return f"{operator.name} dies after {operator.crash_in} writes"
@@ -64,18 +78,20 @@ class Faults:
         operator = self.world.leader
         if operator is None:
             return "nobody leads"
+        self.world.quiet.end()
         operator.paused = True
         return f"{operator.name} is paused"
 
     def outage(self) -> str:
         """No operator for hours or days."""
+        self.world.quiet.end()
         for operator in self.world.operators:
             operator.die()
         return "every operator is down"
 
     def cut_operator(self) -> str:
         operator = self.chance.choice(self.world.operators)
-        operator.link.down = True
+        self._harm(operator).down = True
         if operator.network:
             operator.network.disconnect()
         return f"{operator.name} is cut off"
@@ -108,6 +124,7 @@ class Faults:
             (self.flaky, 4, True), (self.forbidden, 1, True), (self.slow, 3, True), (self.dropping, 3, True),
             (self.disconnect, 2, False), (self.crash, 8, True), (self.pause, 3, True), (self.outage, 2, True),
             (self.cut_operator, 2, True), (self.partition, 3, True), (self.restart_issuer, 2, False),
+            (self.snatch, 3, True),
         ]  # fmt: skip
         kind, _, lasts = self.chance.choices(kinds, [k[1] for k in kinds])[0]
         said = str(kind())
@@ -118,6 +135,7 @@ class Faults:
     async def heal(self) -> None:
         """Everything works again. A process that was paused wakes, with whatever it was about to do."""
         self.open.clear()
+        self.world.snatching = False
         for operator in self.world.operators:
             operator.crash_in = None
             operator.heal()

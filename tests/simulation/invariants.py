@@ -27,6 +27,8 @@ from tests.simulation.server import CRDS, DECLARED, KIND_OF, Done
 Complaints = Iterator[str]
 LEAST_OVERLAP: Final = 2 * 3600.0
 """The shortest overlap that users of the simulation choose."""
+LONGEST_OVERLAP: Final = 96 * 3600.0
+"""The longest `maxOverlap`, and four times the longest overlap, that they choose."""
 LONGEST_TOKEN: Final = 3600.0
 SETTLING: Final = 3.0
 """Seconds that a fresh read may be old: the negative cache, and requests on their way."""
@@ -42,6 +44,7 @@ def secrets_are_accepted(fact: Fact, ledger: Ledger) -> Complaints:
     if not isinstance(fact, Done) or fact.where.plural != "secrets":
         return
     raw = fact.new or fact.old or {}
+    yield from _ends_too_late(fact, ledger)
     if fact.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
         client = ledger.client(client_of(fact))
         uids = [client["metadata"]["uid"]] if client else []
@@ -57,6 +60,14 @@ def secrets_are_accepted(fact: Fact, ledger: Ledger) -> Complaints:
             continue
         if held.digest not in ledger.accepted(at):
             yield f"Secret {held.at} holds what the record of {at} does not accept, after {fact.verb} by {fact.actor}"
+
+
+def _ends_too_late(fact: Done, ledger: Ledger) -> Complaints:
+    """However it is used, a replaced credential ends."""
+    if ledger.is_operator(fact.actor) and (fact.new or {}).get("type") == CLIENT_RECORD:
+        for c in record_of(fact.new).get("credentials", ()):
+            if "replacedTime" in c and seconds(c["expirationTime"]) > seconds(c["replacedTime"]) + LONGEST_OVERLAP:
+                yield f"a credential of {client_of(fact)} that was replaced at {c['replacedTime']} works too long"
 
 
 def _refused_in_time(fact: Refused, ledger: Ledger) -> Complaints:
@@ -123,7 +134,8 @@ def _signed_until(kid: str, deleted: dict[str, Any], ledger: Ledger) -> float:
     if "signingStartTime" not in mine or "signingEndTime" not in mine:
         return 0.0
     start = seconds(mine["signingStartTime"])
-    starts = [seconds(r["signingStartTime"]) for r in records.values() if "signingStartTime" in r]
+    others = [r for r in records.values() if r["signingKey"] == mine["signingKey"] and "signingStartTime" in r]
+    starts = [seconds(r["signingStartTime"]) for r in others]
     return min([seconds(mine["signingEndTime"]), *(s for s in starts if start < s <= ledger.now)])
 
 
@@ -158,10 +170,18 @@ def scopes_are_asked_declared_and_granted(fact: Fact, ledger: Ledger) -> Complai
     for scope in fact.claims["scope"].split():
         found = [ledger.allowed.get((uid, fact.claims["aud"], scope), (0.0, -1.0)) for uid in uids]
         ends, seen = max(end for end, _ in found), max(at for _, at in found)
+        if (seen < since or fact.claims["exp"] > ends) and _stays(fact, ledger):
+            return
         if seen < since:
             yield f"{fact.client} got {scope} for {fact.claims['aud']}, not granted since {since:.0f}"
         elif fact.claims["exp"] > ends:
             yield f"a token of {fact.client} with {scope} lives {fact.claims['exp'] - ends:.0f} s past its grant"
+
+
+def _stays(fact: Issued, ledger: Ledger) -> bool:
+    """Whether what it rests on speaks of somebody who may have gone with the CRD: what they said stays said."""
+    servers = [at for at, record in ledger.server_records().items() if record["audience"] == fact.claims["aud"]]
+    return ledger.stays("oauthclients", fact.client) or any(ledger.stays("resourceservers", at) for at in servers)
 
 
 def nothing_is_written_twice(fact: Fact, ledger: Ledger) -> Complaints:
@@ -291,6 +311,9 @@ def names_are_no_identity(fact: Fact, ledger: Ledger) -> Complaints:
     """11. A name is not an identity: a namespace or client made again under an old name inherits nothing."""
     if isinstance(fact, Done) and (fact.new or {}).get("type") == CLIENT_RECORD and ledger.is_operator(fact.actor):
         record = record_of(fact.new)
+        owner = ledger.by_uid(record["uid"])
+        if owner and seconds(record["ownerCreationTime"]) != seconds(owner["metadata"]["creationTimestamp"]):
+            yield f"the record of {client_of(fact)} says {record['ownerCreationTime']} of when its owner was made"
         for c in record.get("credentials", ()):
             made_for = ledger.minted_for.get(c["sha256"])
             if made_for != record["uid"] and c["sha256"] not in ledger.restored:
@@ -321,3 +344,12 @@ INVARIANTS: Final[dict[int, Callable[[Fact, Ledger], Complaints]]] = {
     10: deletions_are_not_blocked,
     11: names_are_no_identity,
 }
+_SPEAK_OF: Final[dict[int, tuple[type[Any], ...]]] = {
+    1: (Done, Refused), 2: (Done, Issued, Verified), 3: (Issued,), 4: (Done,), 5: (Done,), 6: (Done,),
+    7: (Issued, Refused), 8: (Refused,), 9: (Done, Logged), 10: (Done,), 11: (Done, Issued),
+}  # fmt: skip
+ABOUT: Final = {
+    kind: tuple((number, INVARIANTS[number]) for number, kinds in _SPEAK_OF.items() if kind in kinds)
+    for kind in (Done, Issued, Refused, Verified, Logged)
+}
+"""Which invariants speak of which facts."""

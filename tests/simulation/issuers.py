@@ -14,6 +14,9 @@ from tests.simulation.network import Network
 from tests.simulation.process import Process
 from tests.simulation.server import Server
 
+REPORTS_EVERY = 3600.0
+"""Seconds; scaled as the resync is."""
+
 
 class Disk:
     """What is left of an issuer when its process is dead: the snapshot, where there is one."""
@@ -56,6 +59,8 @@ class IssuerProcess(Process):
         super().__init__(*args)
         self.server, self.namespace, self.sink = server, namespace, sink
         self.disk = Disk()
+        self.reports = False
+        """Whether it reports which credentials are used."""
         self.issuer: Issuer | None = None
         self.network: Network | None = None
         self.down_since: float | None = None
@@ -64,8 +69,11 @@ class IssuerProcess(Process):
 
     async def main(self) -> None:
         self.network = Network(self.server, self)
+        store = KubernetesStore(cast("Api", self.network))
         self.issuer = Issuer(
-            KubernetesStore(cast("Api", self.network)),
+            store,
+            reports=store if self.reports else None,
+            reports_every=REPORTS_EVERY,
             namespace=self.namespace,
             snapshot=cast("Path", self.disk),
             clock=self.time,

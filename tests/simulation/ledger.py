@@ -10,8 +10,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from scopewright.api import GROUP
 from tests.simulation.process import START
-from tests.simulation.server import At, Done, Raw, Server
+from tests.simulation.server import CRDS, At, Done, Raw, Server
 
 NAMESPACE = "scopewright-system"
 CREDENTIALS = "servicebinding.io/oauth2"
@@ -76,6 +77,11 @@ def parsed(data: str) -> Any:
     return json.loads(b64decode(data))
 
 
+@lru_cache(maxsize=4096)
+def read(text: str) -> Any:
+    return json.loads(text)
+
+
 def record_of(raw: Raw | None) -> dict[str, Any]:
     """The JSON in a record Secret; empty for what is none."""
     try:
@@ -104,6 +110,11 @@ def owners(raw: Raw) -> list[str]:
 
 def secret_name(client: Raw) -> str:
     return str((client["spec"].get("credentials") or {}).get("secretName") or f"{client['metadata']['name']}-oauth")
+
+
+def paused(raw: Raw) -> bool:
+    """Whether its user has told the operator to leave it alone."""
+    return bool((raw["metadata"].get("annotations") or {}).get("scopewright.dev/paused") == "true")
 
 
 @dataclass
@@ -151,7 +162,7 @@ class Ledger:
     meddled: float = -1.0
     """When a user last wrote or deleted a record."""
     stuck: set[str] = field(default_factory=set)
-    """Audiences whose record stays for ever, by the known fault in README.md."""
+    """Audiences of what went with its CRD: nobody can plan anew for what is not declared."""
     synced: float = 0.0
     """When last everything was known to everybody."""
     crd_lost: set[str] = field(default_factory=set)
@@ -168,13 +179,13 @@ class Ledger:
     def is_operator(self, actor: str) -> bool:
         return actor in self.operators
 
-    def unprovable(self, plural: str, at: At) -> bool:
-        """Known fault: what was recorded before its CRD was applied again is never proven to be gone. See README.md."""
-        kind, prefix = ("secrets", "client") if plural == "oauthclients" else ("configmaps", "resourceserver")
-        record = self.server.get(kind, NAMESPACE, f"{prefix}.{at[0]}.{at[1]}")
-        crd = self.server.get("customresourcedefinitions", "", f"{plural}.scopewright.dev")
-        made = [raw["metadata"]["creationTimestamp"] for raw in (record, crd) if raw]
-        return len(made) == 2 and made[0] < made[1]
+    def stays(self, plural: str, at: At) -> bool:
+        """Whether the record of what is not there stays: its owner is older than the CRD, and may have gone with it."""
+        record = self.client_record(at) if plural == "oauthclients" else self.server_record(at)
+        crd = self.server.get(CRDS, "", f"{plural}.{GROUP}")
+        if not record or self.server.get(plural, *at):
+            return False
+        return crd is None or seconds(record["ownerCreationTime"]) < seconds(crd["metadata"]["creationTimestamp"])
 
     def client(self, at: At) -> Raw | None:
         return self.server.get("oauthclients", *at)
@@ -184,6 +195,16 @@ class Ledger:
 
     def client_record(self, at: At) -> dict[str, Any]:
         return record_of(self.server.get("secrets", NAMESPACE, f"client.{at[0]}.{at[1]}"))
+
+    def server_record(self, at: At) -> dict[str, Any]:
+        raw = self.server.get("configmaps", NAMESPACE, f"resourceserver.{at[0]}.{at[1]}")
+        return read(raw["data"]["record.json"]) if raw else {}
+
+    def server_records(self) -> dict[At, dict[str, Any]]:
+        """By the ResourceServer that each speaks of."""
+        names = (name.split(".") for at, name in self.server.all("configmaps") if at == NAMESPACE)
+        found = [(name[1], name[2]) for name in names if name[0] == "resourceserver" and len(name) == 3]
+        return {at: self.server_record(at) for at in found}
 
     def accepted(self, at: At, now: float | None = None) -> set[str]:
         now = self.now if now is None else now

@@ -66,12 +66,11 @@ class Network:
         """From here on the request is on its way, whatever becomes of who sent it."""
         process = self._process
         delay, arrives, trouble = self._fate(method, path, timeout)
-        answered = True
-        if process.crash_in is not None and method != "GET" and "leases" not in path:
-            if process.crash_in == 0:
-                arrives, answered = process.chance.random() < 0.5, False
-                process.loop.call_soon(process.die)
-            process.crash_in -= 1
+        writes = method != "GET" and "leases" not in path
+        dies = writes and self._dies_of_it()
+        if dies:
+            arrives = process.chance.random() < 0.5
+        late = process.chance.uniform(0.0, process.link.late) if writes and process.link.late else 0.0
 
         def arrive() -> None:
             result: Raw = {}
@@ -81,12 +80,30 @@ class Network:
                     result = self._server.ask(process.name, method, locate(path), query, body)
             except (Conflict, NotFound, Rejected) as refusal:
                 error = error or refusal
-            if not answered or self.cut:
-                error = Unavailable("the process is dead")
-            if not answer.done():
-                answer.set_exception(error) if error else answer.set_result(result)
+            if late:
+                process.loop.call_later(late, self._settle, answer, error, result)
+            else:
+                self._settle(answer, error, result)
 
         process.loop.call_later(delay, arrive)
+
+    def _dies_of_it(self) -> bool:
+        """Whether this write is the one that the process does not survive."""
+        process = self._process
+        if process.crash_in is None:
+            return False
+        process.crash_in -= 1
+        if process.crash_in >= 0:
+            return False
+        process.crash_in = None
+        process.loop.call_soon(process.die)
+        return True
+
+    def _settle(self, answer: "asyncio.Future[Raw]", error: Exception | None, result: Raw) -> None:
+        if self.cut:
+            error = Unavailable("the process is dead")
+        if not answer.done():
+            answer.set_exception(error) if error else answer.set_result(result)
 
     def _fate(self, method: str, path: str, timeout: float) -> tuple[float, bool, Exception | None]:
         """When it arrives, whether it does, and what the answer is instead of the server's."""

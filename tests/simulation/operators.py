@@ -38,6 +38,14 @@ class OperatorProcess(Process):
         queue = self.operator._queue if self.operator else None
         return self.leads and queue is not None and queue.idle
 
+    @property
+    def unharmed(self) -> bool:
+        """Whether nothing keeps it from renewing, or from wanting, the Lease."""
+        link = self.link
+        return self.alive and not (
+            self.paused or link.down or link.flaky or link.forbidden or self.crash_in is not None
+        )
+
     async def main(self) -> None:
         incarnation = self.incarnation
         while self.alive and self.incarnation == incarnation:

@@ -11,13 +11,14 @@ from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.issuer import service, snapshot
 from scopewright.stores import kube_follow
+from tests.simulation import memos
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
 from tests.simulation.quiet import LeaseAsyncio
 
 SLOWEST: Final = 300.0
-"""Seconds: the longest pauses between attempts, scaled as the resync is, so that hours of an outage cost little."""
+"""Seconds: the longest pauses between attempts to follow, scaled as the resync is: hours of an outage cost little."""
 
 
 def running() -> Any:
@@ -83,6 +84,7 @@ def install() -> None:
     for module, names in exchanged.items():
         for name, value in names.items():
             setattr(module, name, value)
+    memos.install()
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)  # most of what a seed makes is gone by itself

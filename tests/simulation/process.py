@@ -26,6 +26,8 @@ class Link:
         self.forbidden = False
         self.slow = 0.0
         """Seconds by which watch events come late, at most."""
+        self.late = 0.0
+        """Seconds by which the answer to a write that is done comes late, at most: after the news of it."""
 
 
 class Process(Paused):
@@ -39,6 +41,7 @@ class Process(Paused):
         self.link = Link()
         self.alive = False
         self.incarnation = 0
+        self.began = 0.0
         self.skew = 0.0
         self.skipped = 0.0
         """Seconds that did not count for the monotonic clock, because nothing happened in them: see `Quiet`."""
@@ -63,6 +66,7 @@ class Process(Paused):
         self.alive = True
         self.incarnation += 1
         self.crash_in = None
+        self.began = self.loop.now
         self.skew = self.chance.uniform(-WRONG, WRONG)
         self._task = self.loop.create_task(self.main(), name=self.name, context=self.context)
 

@@ -52,19 +52,22 @@ def outcomes(seeds: Iterable[int], processes: int) -> Iterator[Line]:
 def many(seeds: range, processes: int) -> int:
     """Progress and a summary; how many seeds broke an invariant."""
     began, broken, total = time.monotonic(), Counter[int](), Counter[str]()
+    failing: list[int] = []
     for count, line in enumerate(outcomes(seeds, processes), 1):
         found = line.outcome
         total.update(writes=found.writes, tokens=found.tokens, checks=found.checks, keys=found.keys)
         total.update(credentials=found.credentials)
         if line.invariant is not None:
             broken[line.invariant] += 1
+            failing.append(line.seed)
             print(f"seed {line.seed}: {line.what}\n  {replay(line.seed)}", flush=True)
         if count % 100 == 0:
-            print(f"… {count} of {len(seeds)} seeds, {sum(broken.values())} broken", flush=True)
+            minutes = (time.monotonic() - began) / 60
+            print(f"… {count} of {len(seeds)} seeds in {minutes:.0f} min, failing: {sorted(failing)}", flush=True)
     took = time.monotonic() - began
     figures = ", ".join(f"{value} {name}" for name, value in total.items())
     print(f"{len(seeds)} simulated months in {took:.0f} s ({len(seeds) / took:.1f} a second): {figures}")
-    print(f"broken: {dict(broken)}" if broken else "no invariant was broken")
+    print(f"broken: {dict(broken)} by {sorted(failing)}" if broken else "no invariant was broken")
     return sum(broken.values())
 
 

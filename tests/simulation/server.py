@@ -73,7 +73,6 @@ class Event:
 class Server:
     loop: VirtualLoop
     on_done: Callable[[Done], None] = lambda done: None
-    before_removal: Callable[[Where], None] = lambda where: None
     objects: dict[str, dict[At, Raw]] = field(default_factory=dict)
     history: dict[str, list[Event]] = field(default_factory=dict)
     watchers: list[tuple[str, Callable[[Event], None]]] = field(default_factory=list)
@@ -171,7 +170,6 @@ class Server:
         return self._commit(actor, "PUT", Where(plural, namespace, name, ""), old, new, None)
 
     def remove(self, actor: str, where: Where, body: Raw | None = None) -> None:
-        self.before_removal(where)
         old = self.all(where.plural).pop((where.namespace, where.name))
         self.version += 1
         gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.version)}}

@@ -4,7 +4,7 @@ import base64
 import copy
 
 from scopewright.api import API_VERSION, GROUP
-from tests.simulation.ledger import CREDENTIALS, NAMESPACE
+from tests.simulation.ledger import CREDENTIALS, NAMESPACE, paused
 from tests.simulation.process import START
 from tests.simulation.server import CRDS, DECLARED, USER, At, Raw, Where
 from tests.simulation.world import World
@@ -13,6 +13,8 @@ SPACES = ("leave", "payroll", "travel")
 SCOPES = ("read", "write")
 SERVERS: tuple[At, ...] = (("payroll", "salaries"), ("leave", "days"))
 CLIENTS: tuple[At, ...] = (("leave", "worker"), ("travel", "booker"), ("payroll", "batch"), ("travel", "clerk"))
+NIGHT: Raw = {"start": "23:30", "duration": "90m", "timeZone": "Europe/Berlin"}
+WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "timeZone": "America/New_York"}
 
 
 class Users:
@@ -41,14 +43,16 @@ class Users:
             self.namespace(name)
         rotation = {"every": self.chance.choice(("48h", "72h", "96h")), "publishAhead": "24h"}
         self.apply("signingkeys", (NAMESPACE, "default"), {"rotation": rotation})
+        second = self.chance.random() < 0.4
+        if second:
+            self.apply("signingkeys", (NAMESPACE, "second"), {"rotation": rotation})
         self.apply(
             "resourceservers",
             SERVERS[0],
             {"scopes": [{"name": s} for s in SCOPES], "audience": "https://hr.example/pay"},
         )
-        self.apply(
-            "resourceservers", SERVERS[1], {"scopes": [{"name": s} for s in SCOPES], "tokens": {"lifetime": "1h"}}
-        )
+        tokens = {"lifetime": "1h", "signingKey": "second" if second else "default"}
+        self.apply("resourceservers", SERVERS[1], {"scopes": [{"name": s} for s in SCOPES], "tokens": tokens})
         self.grant(), self.grant()
         for at in CLIENTS[: self.chance.randint(2, 4)]:
             self.client(at)
@@ -64,7 +68,7 @@ class Users:
             {"resourceServer": name, "namespace": space, "scopes": chance.sample(SCOPES, chance.randint(1, 2))}
             for space, name in chance.sample(SERVERS, chance.randint(1, 2))
         ]
-        rotation: Raw = {"every": chance.choice(("24h", "48h", "72h")), "overlap": chance.choice(("2h", "6h", "12h"))}
+        rotation: Raw = {"every": chance.choice(("36h", "72h", "120h")), "overlap": chance.choice(("2h", "6h", "12h"))}
         if chance.random() < 0.1:
             rotation["suspend"] = True
         spec: Raw = {"access": access, "rotation": rotation}
@@ -108,20 +112,24 @@ class Users:
             return self.client()
         spec = copy.deepcopy(self.server.all("oauthclients")[at]["spec"])
         rotation = spec.setdefault("rotation", {})
-        what = self.chance.choice(("every", "overlap", "suspend", "disabled", "secretName", "rotate", "revoke"))
-        if what == "every":
-            rotation["every"] = self.chance.choice(("24h", "36h", "72h"))
-        elif what == "overlap":
-            rotation["overlap"] = self.chance.choice(("2h", "8h", "24h"))
-        elif what == "suspend":
-            rotation["suspend"] = not rotation.get("suspend", False)
+        choices = {
+            "every": ("24h", "48h", "96h"),
+            "overlap": ("2h", "8h", "24h"),
+            "maxOverlap": ("24h", "96h"),
+            "windows": ([], [{"start": "02:00", "duration": "3h"}], [NIGHT, WEEKEND]),
+            "suspend": (not rotation.get("suspend", False),),
+            "revokedBefore": (self.instant(),),
+        }
+        what = self.chance.choice((*choices, "disabled", "secretName", "rotate", "paused"))
+        if what in choices:
+            rotation[what] = self.chance.choice(choices[what])
         elif what == "disabled":
             spec["disabled"] = not spec.get("disabled", False)
         elif what == "secretName":
             spec["credentials"] = {"secretName": f"{at[1]}-{self.chance.choice('xyz')}"}
-        elif what == "revoke":
-            rotation["revokedBefore"] = self.instant()
         extra = {"rotate": str(self.chance.random())} if what == "rotate" else {}
+        if what == "paused":
+            extra = {"paused": "false" if paused(self.server.all("oauthclients")[at]) else "true"}
         self.apply("oauthclients", at, spec, **extra)
         return f"changes {what} of OAuthClient {at}"
 
@@ -178,11 +186,11 @@ class Users:
                 self.apply(plural, at, spec)
 
     def rekey(self) -> str:
-        at = (NAMESPACE, "default")
+        at = self.chance.choice([at for plural, at in self.manifests if plural == "signingkeys"])
         key = self.server.get("signingkeys", *at)
         if key is None:
             self.apply("signingkeys", at, self.manifests["signingkeys", at])
-            return "applies SigningKey default again"
+            return f"applies SigningKey {at[1]} again"
         what = self.chance.choice(("every", "every", "revoke", "delete"))
         if what == "delete":
             self.server.remove(USER, Where("signingkeys", *at, ""))
@@ -194,7 +202,7 @@ class Users:
             else:
                 spec["revokedBefore"] = self.instant()
             self.apply("signingkeys", at, spec)
-        return f"SigningKey default: {what}"
+        return f"SigningKey {at[1]}: {what}"
 
     # Breaking
 

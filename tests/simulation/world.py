@@ -15,7 +15,7 @@ from scopewright.core.config import Config
 from scopewright.core.signing import FreshKey
 from tests.simulation import bookkeeping
 from tests.simulation.allowed import Allowed
-from tests.simulation.invariants import INVARIANTS
+from tests.simulation.invariants import ABOUT
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.ledger import NAMESPACE, Fact, Issued, Ledger, Logged
 from tests.simulation.loop import VirtualLoop
@@ -23,7 +23,7 @@ from tests.simulation.operators import OperatorProcess
 from tests.simulation.patches import running
 from tests.simulation.pods import Pods
 from tests.simulation.quiet import Quiet
-from tests.simulation.server import DECLARED, Done, Server
+from tests.simulation.server import DECLARED, USER, Done, Server, Where
 from tests.simulation.settings import CONFIG, PUBLISH_AHEAD
 
 
@@ -74,6 +74,8 @@ class World:
         self.over = False
         self.minted = 0
         self.keys_made = 0
+        self.snatching = False
+        """Whether somebody deletes what an operator writes next, as soon as it is there."""
         self.checks = 0
         self.operators: list[OperatorProcess] = []
         for name in ("operator-a", "operator-b"):
@@ -85,9 +87,10 @@ class World:
             IssuerProcess(self.server, NAMESPACE, self._audit, f"issuer-{n}", loop, Random(f"issuer {n} {seed}"))
             for n in range(2 + seed % 2)
         ]
+        for issuer in self.issuers:
+            issuer.reports = seed % 5 == 0
         self.pods = Pods(self.server, self.ledger, self.issuers, Random(f"pods {seed}"), self.see)
         self.server.on_done = self._done
-        self.server.before_removal = self.allowed.before_removal
         HANDLER.world = self
 
     def soon(self) -> None:
@@ -119,12 +122,27 @@ class World:
     def leader(self) -> OperatorProcess | None:
         return next((o for o in self.operators if o.leads), None)
 
+    @property
+    def settled(self) -> bool:
+        """Whether one operator leads, the others stand by, and nothing is wrong that could change this."""
+        return self.leader is not None and all(o.unharmed for o in self.operators)
+
+    async def a_while(self, seconds: float) -> None:
+        """As long as something may change about who leads, each second counts."""
+        end = self.loop.now + seconds
+        while (left := end - self.loop.now) > 0:
+            if self.settled:
+                self.quiet.begin()
+                await asyncio.sleep(left)
+            else:
+                await asyncio.sleep(min(2.0, left))
+
     def see(self, fact: Fact) -> None:
         """Every invariant about every fact; the first that is broken ends the story."""
         if self.over:
             return
         self.checks += 1
-        for number, holds in INVARIANTS.items():
+        for number, holds in ABOUT[type(fact)]:
             for complaint in holds(fact, self.ledger):
                 self.fail(number, complaint)
         if isinstance(fact, Issued):
@@ -148,7 +166,18 @@ class World:
                 self.allowed.look()
             if done.where.plural == "secrets":
                 self.pods.on_secret(done)
+            if self.snatching and done.new and done.where.plural in ("secrets", "configmaps"):
+                self._snatch(done)
         self.see(done)
+
+    def _snatch(self, done: Done) -> None:
+        if self.ledger.is_operator(done.actor):
+            self.snatching = False
+            self.loop.call_later(self.chance.choice((0.0, 0.01, 0.2)), self._remove, done.where)
+
+    def _remove(self, where: Where) -> None:
+        if self.server.get(where.plural, where.namespace, where.name):
+            self.server.remove(USER, where)
 
     def _audit(self, line: str) -> None:
         self.see(Logged(line))

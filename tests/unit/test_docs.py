@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-SHORT = {"P": "tests/unit/issuer/test_protocol.py", "V": "tests/unit/verifier"}
+SHORT = {"I": "tests/unit/issuer", "P": "tests/unit/issuer/test_protocol.py", "V": "tests/unit/verifier"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda d: str(d.relative_to(ROOT)))
@@ -20,7 +20,7 @@ def test_links_lead_somewhere(document: Path) -> None:
 
 def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
     text = (ROOT / "docs/protocol.md").read_text()
-    named = re.findall(r"`([PV])(/[\w.]+)?::(\w+)`", text)
+    named = re.findall(r"`([IPV])(/[\w.]+)?::(\w+)`", text)
     assert len(named) > 30
     for short, file, test in named:
         source = (ROOT / f"{SHORT[short]}{file}").read_text()

@@ -33,7 +33,7 @@ class Caller:
         return await self._system.http.post(
             credentials.token_endpoint,
             data=form,
-            auth=(credentials.client_id, client_secret or credentials.client_secret),
+            auth=(credentials.client_id, client_secret or credentials.client_secret or ""),
         )
 
     async def token(self, api: str) -> str:

@@ -194,7 +194,7 @@ class Story:
         )
 
     async def _secret_deleted(self) -> None:
-        before = self._leave.credentials().client_secret
+        before = self._leave.credentials().client_secret or ""
         shutil.rmtree(self._leave.secret)
         await self._eventually(
             self._leave,

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, WithJsonSchema
+from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.credentials import Credentials
 from scopewright.api.jwk import JWKSet
@@ -22,16 +22,38 @@ from scopewright.api.rotation import Rotation
 from scopewright.api.rules import Rule
 
 Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"]
-GrantType = Literal["client_credentials"]
+GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
+
+_ELSEWHERE = "(has(self.cluster) && self.cluster != 'in-cluster')"
 
 
 class ServiceAccountRef(Model):
     """The ServiceAccount whose projected tokens authenticate the client."""
 
+    RULES = (
+        Rule(
+            "service-account-uid-with-another-cluster",
+            f"!{_ELSEWHERE} || has(self.uid)",
+            "the UID of a ServiceAccount of another cluster cannot be looked up: set uid to what "
+            "`kubectl get serviceaccount NAME -o jsonpath='{.metadata.uid}'` says there",
+            "uid",
+        ),
+        Rule(
+            "service-account-uid-only-with-another-cluster",
+            f"{_ELSEWHERE} || !has(self.uid)",
+            "the UID of a ServiceAccount of this cluster is looked up: remove uid, or name the cluster that it is from",
+            "uid",
+        ),
+    )
+
     name: Subdomain
     """Name of the ServiceAccount, in the OAuthClient's namespace."""
     cluster: Subdomain | None = None
-    """Name, in the platform's configuration, of the cluster that the ServiceAccount lives in. Left out: this one."""
+    """Name, in the platform's configuration, of the cluster that the ServiceAccount lives in. Left out: this one,
+    which is called in-cluster."""
+    uid: Annotated[str, StringConstraints(pattern="^[!-~]+$", max_length=128)] | None = None
+    """With another cluster: the ServiceAccount's metadata.uid there; one that is made again under its name has a new
+    one. Left out: looked up in this cluster."""
 
 
 class Authentication(Model):
@@ -98,13 +120,15 @@ class OAuthClientSpec(Spec):
     grant_types: Annotated[
         list[GrantType], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=["client_credentials"])
-    """Grant types that the client may use at the token endpoint. Left out: client_credentials."""
+    """Grant types that the client may use at the token endpoint: client_credentials, and token exchange (RFC 8693).
+    Left out: client_credentials."""
     access: Annotated[list[AccessRequest], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
     """What the client asks for. Left out: nothing, as a service that is only called."""
     credentials: Credentials = Credentials()
     """The Secret that the client mounts. Left out: <name>-oauth, with the entries' usual names."""
     rotation: Rotation = Rotation()
-    """When the credential gives way to the next. Left out: every 720h, with an overlap of 24h."""
+    """When the credential that the operator makes gives way to the next; what the client brings itself (jwks, a
+    ServiceAccount) does not rotate here. Left out: every 720h, with an overlap of 24h."""
     disabled: bool = False
     """True: the client is refused from now on, and kept as it is. Left out: false."""
 
@@ -120,7 +144,7 @@ class CredentialTimes(Model):
     """The instants in the life of the credential."""
 
     issue_time: Timestamp | None = None
-    """When the current credential was issued. Left out: there is none yet."""
+    """When the current credential was issued. Left out: there is none that the operator makes."""
     next_rotation_time: Timestamp | None = None
     """When the next one is due. Left out: never, as with `suspend`."""
     previous_expiration_time: Timestamp | None = None
@@ -150,9 +174,9 @@ class OAuthClientStatus(Status):
     client_id: Annotated[str, Field(max_length=127)] | None = Field(default=None, alias="clientID")
     """The client's id: <namespace>.<name>."""
     binding: Binding | None = None
-    """The Secret that holds the credential. Left out: there is none yet."""
+    """The Secret that the client mounts. Left out: there is none yet."""
     credentials: CredentialTimes | None = None
-    """The instants in the life of the credential. Left out: there is none yet."""
+    """The instants in the life of the credential. Left out: there is none that the operator makes."""
     access: Annotated[list[AccessStatus], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
     """What the client gets, for each entry of spec.access."""
 

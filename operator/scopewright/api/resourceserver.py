@@ -38,6 +38,9 @@ class Tokens(Model):
     scopes_list_claim: bool = False
     """Whether tokens carry a list `scopes` beside the standard string `scope`, for services that read it.
     Left out: false."""
+    dpop_bound_access_tokens_required: bool = False
+    """Whether clients must bind their tokens to a key of theirs by DPoP (RFC 9449): stolen, such a token is of no use.
+    Named as in RFC 9728. Left out: false, and clients may."""
 
 
 class ResourceServerSpec(Spec):

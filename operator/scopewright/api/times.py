@@ -39,7 +39,7 @@ def format_duration(value: timedelta) -> str:
 
 def format_timestamp(value: datetime) -> str:
     """Write an instant as Kubernetes does: UTC, whole seconds, `Z`."""
-    return value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return value.astimezone(UTC).isoformat(timespec="seconds")[:19] + "Z"
 
 
 def _read_duration(value: object) -> object:

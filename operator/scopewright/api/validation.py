@@ -17,8 +17,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from scopewright.api import API_VERSION, KINDS, Kind
+from scopewright.api.meta import Model
 from scopewright.api.names import DNS_LABEL, LABEL_KEY, LABEL_VALUE
-from scopewright.api.schema import Schema, structural_schema
+from scopewright.api.schema import Schema, StructuralSchema, structural_schema
 
 if TYPE_CHECKING:
     import cel
@@ -64,12 +65,20 @@ def validate(manifest: object) -> list[Violation]:
         return [Violation(("apiVersion",), f"must be {API_VERSION}")]
     if given.get("kind") not in list(KINDS):
         return [Violation(("kind",), f"must be one of {', '.join(KINDS)}")]
-    kind = KINDS[given["kind"]]
-    schema = _schema(kind)
     given.pop("status", None)
+    return _validate(KINDS[given["kind"]], given)
+
+
+def validate_part(model: type[Model], given: dict[str, Any]) -> list[Violation]:
+    """The same for what is a part of manifests and stands elsewhere: a JWKS in the platform's configuration."""
+    return _validate(model, given)
+
+
+def _validate(model: type[Model], given: dict[str, Any]) -> list[Violation]:
+    schema = _schema(model)
     complete = _with_defaults(schema, given)
     violations = [
-        *_wrong_structure(kind, complete),
+        *_wrong_structure(model, complete),
         *_wrong_metadata(complete.get("metadata")),
         *_repeated(schema, complete, ()),
     ]
@@ -77,8 +86,10 @@ def validate(manifest: object) -> list[Violation]:
 
 
 @cache
-def _schema(kind: type[Kind]) -> Schema:
-    schema = structural_schema(kind)
+def _schema(model: type[Model]) -> Schema:
+    if not issubclass(model, Kind):
+        return model.model_json_schema(schema_generator=StructuralSchema)
+    schema = structural_schema(model)
     del schema["properties"]["status"]
     return schema
 
@@ -124,27 +135,27 @@ def _children(schema: Schema, value: Any, path: Path) -> Iterator[tuple[Schema, 
             yield schema.get("items", {}), child, (*path, index)
 
 
-def _wrong_structure(kind: type[Kind], manifest: dict[str, Any]) -> Iterator[Violation]:
+def _wrong_structure(model: type[Model], manifest: dict[str, Any]) -> Iterator[Violation]:
     metadata = manifest.get("metadata")
     if isinstance(metadata, dict):
         ours = {name: value for name, value in metadata.items() if name not in _SERVERS_METADATA}
         manifest = {**manifest, "metadata": ours}
     try:
         # JSON, because strict Python input would want datetimes where a manifest has text.
-        kind.model_validate_json(json.dumps(manifest), strict=True, extra="forbid", by_name=False)
+        model.model_validate_json(json.dumps(manifest), strict=True, extra="forbid", by_name=False)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            yield Violation(detail["loc"], _explained(kind, detail))
+            yield Violation(detail["loc"], _explained(model, detail))
 
 
-def _explained(kind: type[Kind], detail: ErrorDetails) -> str:
+def _explained(model: type[Model], detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     match detail["type"]:
         case "missing":
             return "is required: add it"
         case "extra_forbidden":
             name = detail["loc"][-1]
-            similar = get_close_matches(str(name), _names_at(_schema(kind), detail["loc"][:-1]), 1)
+            similar = get_close_matches(str(name), _names_at(_schema(model), detail["loc"][:-1]), 1)
             return f"unknown field: did you mean {similar[0]}?" if similar else "unknown field: remove it"
         case "string_type":
             return "must be a string: in YAML, put numbers, true and false in quotes"

@@ -1,6 +1,6 @@
 """For the services that call: credentials from a mounted Secret, followed as they rotate, and tokens got with them.
 
-This room needs httpx and nothing of its neighbours.
+This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 """
 
 from scopewright.client.auth import ClientCredentials

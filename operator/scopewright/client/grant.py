@@ -1,15 +1,15 @@
 """The client credentials grant, step by step (RFC 6749 §4.4). No I/O: requests and waits out, pages in."""
 
-import base64
 import email.utils
 import ipaddress
 import json
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from urllib.parse import quote_plus, urlencode
+from urllib.parse import urlencode
 
 import httpx
 
+from scopewright.client.authentication import Authentication, authenticate
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken, invalid, token_from
@@ -62,11 +62,12 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
     for attempt in range(1, _ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
-        page = yield token_request(credentials, wanted)
+        who = authenticate(credentials, asked_at)
+        page = yield token_request(credentials, wanted, who)
         assert page is not None  # noqa: S101  # a request is answered with a page
         if page.status == 200:
             return token_from(page.body, asked_at, wanted.scope), credentials
-        refusal = _refusal(page, credentials, wanted, now())
+        refusal = _refusal(page, credentials, wanted, who, now())
         if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
             # Rotated, and this process had not looked yet. The same value again would only be refused again.
             reread, used = True, credentials
@@ -83,15 +84,15 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
     raise AssertionError("the last attempt returns or raises")
 
 
-def token_request(credentials: Credentials, ask: Ask) -> httpx.Request:
-    """`client_secret_basic` with both halves form-encoded (RFC 6749 §2.3.1), `resource` of RFC 8707."""
+def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> httpx.Request:
+    """With `resource` of RFC 8707."""
     url = secure_url(credentials.token_endpoint)
-    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope}
+    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope, **who.form}
     return httpx.Request(
         "POST",
         url,
         headers={
-            "Authorization": f"Basic {_basic(credentials)}",
+            **who.headers,
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
             "User-Agent": "scopewright-client",
@@ -101,13 +102,8 @@ def token_request(credentials: Credentials, ask: Ask) -> httpx.Request:
     )
 
 
-def _basic(credentials: Credentials) -> str:
-    pair = f"{quote_plus(credentials.client_id)}:{quote_plus(credentials.client_secret)}"
-    return base64.b64encode(pair.encode("ascii")).decode("ascii")
-
-
 def secure_url(text: str) -> httpx.URL:
-    """The secret goes to HTTPS, or to HTTP on loopback, and nowhere else."""
+    """What proves who asks goes to HTTPS, or to HTTP on loopback, and nowhere else."""
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
@@ -125,10 +121,10 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _refusal(page: Page, credentials: Credentials, ask: Ask, now: float) -> TokenError:
+def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication, now: float) -> TokenError:
     endpoint = credentials.token_endpoint
     if page.status is None:
-        why = printable(page.body.decode("utf-8", "replace"), credentials.client_secret)
+        why = printable(page.body.decode("utf-8", "replace"), *who.hidden)
         return TokenError("temporarily_unavailable", f"no answer from {endpoint}: {why}", retry_after=1.0)
     if page.status in (429, 502, 503, 504):
         after = _retry_after(page.headers, now)
@@ -137,17 +133,21 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, now: float) -> Toke
     error, said = _said(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    hidden = (credentials.client_secret, _basic(credentials))
-    theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
-    return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
+    theirs = f" (the issuer says: {printable(said, *who.hidden)})" if said else ""
+    return TokenError(printable(error, *who.hidden), _advice(error, credentials, ask) + theirs, page.status)
 
 
 def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
+        case "invalid_client" if credentials.service_account_token:
+            return (
+                f"the issuer refuses {client} with the ServiceAccount's token; see that the OAuthClient is Ready and "
+                f"names the ServiceAccount that the Pod runs as, and that the token's audience is {credentials.issuer}"
+            )
         case "invalid_client":
             return (
-                f"the issuer refuses {client} with the mounted secret; a rotated Secret takes up to two minutes "
+                f"the issuer refuses {client} with the mounted credential; a rotated Secret takes up to two minutes "
                 "to reach the mount, otherwise see that the OAuthClient is Ready and not disabled"
             )
         case "invalid_scope":

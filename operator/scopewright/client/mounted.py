@@ -10,11 +10,15 @@ from pathlib import Path
 
 from scopewright.client.clock import Clock
 from scopewright.client.errors import SecretError
+from scopewright.client.key import parse_private_key
 
 logger = logging.getLogger("scopewright.client")
 
-_REQUIRED = ("client_id", "client_secret", "issuer", "token_endpoint", "jwks_uri")
+_REQUIRED = ("client_id", "issuer", "token_endpoint", "jwks_uri")
+_CREDENTIALS = ("client_secret", "private_key.jwk")
 _OPTIONAL = ("scope", "audience")
+_ENTRIES = (*_REQUIRED, *_CREDENTIALS, *_OPTIONAL)
+TOKEN_FILE_VARIABLE = "SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE"  # noqa: S105 (names a file)
 _MAX_BYTES = 16 * 1024
 _ATTEMPTS = 5
 
@@ -23,22 +27,30 @@ Version = tuple[object, ...]
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The entries of one version of the Secret. `scope` and `audience` are there where the client asks for one API."""
+    """The entries of one version of the Secret. `scope` and `audience` are there where the client asks for one API.
+
+    It holds a secret, a private JWK, or, for a client that brings its own proof, neither; then there is the token of
+    the ServiceAccount.
+    """
 
     client_id: str
-    client_secret: str = field(repr=False)
     issuer: str
     token_endpoint: str
     jwks_uri: str
+    client_secret: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
     scope: str | None = None
     audience: str | None = None
+    service_account_token: str | None = field(default=None, repr=False)
 
 
 class MountedSecret:
     """Reads the directory `path`, and again when it has changed. Looks at most once in `every` seconds.
 
     The kubelet swaps the symbolic link `..data` for a new version; a plain directory works too. `names` tells where
-    the OAuthClient renames entries (`spec.credentials.keys`): `{"client_id": "CLIENT_ID"}`.
+    the OAuthClient renames entries (`spec.credentials.keys`): `{"client_id": "CLIENT_ID"}`. `service_account_token` is
+    the file of a projected token, which proves who the client is where the Secret holds no credential; left out, it is
+    what `SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE` names, or the file `token` beside the entries.
     """
 
     def __init__(
@@ -46,13 +58,15 @@ class MountedSecret:
         path: str | os.PathLike[str],
         *,
         names: Mapping[str, str] | None = None,
+        service_account_token: str | os.PathLike[str] | None = None,
         every: float = 1.0,
         clock: Clock | None = None,
     ) -> None:
         self.path = Path(path)
-        self._files = {entry: (names or {}).get(entry, entry) for entry in (*_REQUIRED, *_OPTIONAL)}
+        self._files = {entry: (names or {}).get(entry, entry) for entry in _ENTRIES}
         if unknown := (names or {}).keys() - self._files.keys():
             raise ValueError(f"names: no such entry: {', '.join(sorted(unknown))}")
+        self._token_file = Path(service_account_token or os.environ.get(TOKEN_FILE_VARIABLE) or self.path / "token")
         self._every = every
         self._clock = clock or Clock()
         self._lock = threading.Lock()
@@ -100,12 +114,15 @@ class MountedSecret:
         raise SecretError(f"{self.path} keeps changing while it is read; try again")
 
     def _look(self) -> Version:
-        """What tells one version from the next: the target of `..data`, or each file's identity and change."""
+        """What tells one version from the next: the target of `..data`, or each file's identity and change; and the
+        same of the token's file, which rotates by itself.
+        """
+        token = _identity(self._token_file)
         try:
-            return ("..data", str((self.path / "..data").readlink()))
+            return ("..data", str((self.path / "..data").readlink()), token)
         except OSError:
             pass
-        return tuple(_identity(self.path / file) for file in self._files.values())
+        return (*(_identity(self.path / file) for file in self._files.values()), token)
 
     def _load(self, version: Version) -> Credentials:
         folder = self.path / str(version[1]) if version[0] == "..data" else self.path
@@ -113,14 +130,32 @@ class MountedSecret:
         missing = [self._files[entry] for entry in _REQUIRED if values[entry] is None]
         if missing:
             raise SecretError(self._advice(missing))
-        return Credentials(**{entry: value for entry, value in values.items() if value is not None})
+        if (key := values.pop("private_key.jwk")) is not None:
+            parse_private_key(key)
+        proven = values["client_secret"] is not None or key is not None
+        token = None if proven else _entry(self._token_file)
+        if not proven and token is None:
+            raise SecretError(self._advice_on_credentials())
+        return Credentials(
+            **{entry: value for entry, value in values.items() if value is not None},
+            private_key=key,
+            service_account_token=token,
+        )
 
     def _advice(self, missing: list[str]) -> str:
         if not self.path.is_dir():
             return f"{self.path} is no directory; mount the Secret of the OAuthClient there"
         return (
-            f"{self.path} lacks {', '.join(missing)}; mount the whole Secret of an OAuthClient of method ClientSecret, "
+            f"{self.path} lacks {', '.join(missing)}; mount the whole Secret of an OAuthClient, "
             "see that the OAuthClient is Ready, and pass names= if it renames entries"
+        )
+
+    def _advice_on_credentials(self) -> str:
+        secret, key = (self._files[entry] for entry in _CREDENTIALS)
+        return (
+            f"{self.path} lacks {secret} and {key}, and there is no ServiceAccount token at {self._token_file}; see "
+            "that the OAuthClient is Ready, pass names= if it renames entries, or, with method ServiceAccount, project "
+            "a token for the issuer and name its file"
         )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from scopewright.controller.reconcile import parse_declared
@@ -20,6 +21,9 @@ Enqueue = Callable[[Ref, float], None]
 RECORDED: Final = ("OAuthClient", "ResourceServer")
 """Kinds with a record, which goes when they do."""
 
+SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
+"""All of them, for whichever a client may name; there is next to nothing in one but its metadata."""
+
 INDIRECT_DELAY: Final = 1.0
 """A grant's count of clients is brought up to date this much later: a thousand clients are then one status."""
 
@@ -33,14 +37,16 @@ class Caches:
         self._world = world
         self._monitor = monitor
         self._enqueue = enqueue
-        self.selections = (
+        self._owned = (
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
+        named = () if world.service_accounts is None else config.watched
+        self.selections = (*self._owned, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
         self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
     async def complete(self) -> None:
-        """Until everything that is ours has been listed once."""
+        """Until everything that is followed has been listed once."""
         for event in self._complete.values():
             await event.wait()
 
@@ -86,15 +92,12 @@ class Caches:
         async for change in store.follow(selection):
             if isinstance(change, Snapshot):
                 self._snapshot(selection, change)
-            elif change.gone:
-                existing = change.existing
-                self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
             else:
                 self._changed(change)
 
     async def refresh(self, store: Store) -> None:
         """All that is ours as it is now: while it waited to lead, a replica's watch may have fallen behind."""
-        for selection in self.selections:
+        for selection in self._owned:
             async for change in store.follow(selection):
                 if isinstance(change, Snapshot):
                     self._snapshot(selection, change)
@@ -102,9 +105,19 @@ class Caches:
                 self._changed(change)
 
     def _changed(self, change: Change) -> None:
-        self._tell(self._world.put_owned(change.existing, change.entries))
+        existing = change.existing
+        if existing.ref.kind == "ServiceAccount":
+            self._tell(self._world.put_service_account(existing.ref, None if change.gone else existing.uid))
+        elif change.gone:
+            self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
+        else:
+            self._tell(self._world.put_owned(existing, change.entries))
 
     def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
+        if selection.kind == "ServiceAccount":
+            for ref in set(self._world.service_accounts or ()) - snapshot.refs:
+                if selection.namespace in (None, ref.namespace):
+                    self._tell(self._world.put_service_account(ref, None))
         for ref, existing in list(self._world.owned.objects.items()):
             if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
                 continue

@@ -1,4 +1,4 @@
-"""Randomness made into client secrets and signing keys; and whether a private key is the one it is said to be."""
+"""Randomness made into client secrets and keys; and whether a private key is the one it is said to be."""
 
 import base64
 import hashlib
@@ -12,6 +12,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from scopewright.core.authentication import KeyPair
 from scopewright.core.signing import FreshKey
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -46,6 +47,15 @@ def make_key(algorithm: str) -> FreshKey:
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     members = public_members(key)
     return FreshKey({**members, "kid": thumbprint(members), "alg": algorithm, "use": "sig"}, pem)
+
+
+def client_pair(fresh: FreshKey) -> KeyPair:
+    """An EC key as a client gets it: the private JWK of RFC 7518 §6.2.2."""
+    key = serialization.load_pem_private_key(fresh.pem, password=None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise TypeError("a client's key pair is for ES256")
+    secret = _int(key.private_numbers().private_value, (key.curve.key_size + 7) // 8)
+    return KeyPair(fresh.jwk, json.dumps({**fresh.jwk, "d": secret}, separators=(",", ":")).encode())
 
 
 def matches(pem: bytes, jwk: Mapping[str, str]) -> bool:

@@ -36,6 +36,9 @@ LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
 """Seconds that what has begun may take to end when leadership or the process ends."""
 
+JUST_BACK: Final = 15
+"""How many times an API server that was away is asked again about what it lacks, a second apart."""
+
 RETRY: Final = 2.0
 """Seconds until a comparison that failed is tried again."""
 
@@ -58,7 +61,7 @@ class Operator:
         self._sidecar = issuer_beside_us
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._world = World(config.name, config.namespace)
+        self._world = World(config.name, config.namespace, in_cluster=True)
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
         self._events = EventRecorder(api, self._identity)
@@ -119,17 +122,26 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ready_to_begin(self) -> None:
-        """CRDs, rights and an API server to talk to; the last is waited for."""
-        while True:
+        """CRDs, rights and an API server to talk to; the last is waited for.
+
+        One that has just come back does not know all rights and kinds at once: what it lacks is asked for again.
+        """
+        doubts = 0
+        while not self._stop.is_set():
             try:
                 return await preflight(self._api, self._config, self._sidecar.service_account if self._sidecar else "")
             except Unavailable as error:
                 log.warning("%s: trying again", error)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(error.retry_after):
-                        await self._stop.wait()
-                if self._stop.is_set():
-                    return None
+                doubts, pause = JUST_BACK, error.retry_after
+            except Rejected as error:
+                if not doubts:
+                    raise
+                log.warning("the API server has just come back: %s: trying again", error)
+                doubts, pause = doubts - 1, 1.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+        return None
 
     async def _lead_when_elected(self) -> None:
         await self._until_one_ends(self._caches.complete())

@@ -35,6 +35,7 @@ def _watching(where: str) -> list[Right]:
         *((GROUP, plural, "get", where) for plural in ("oauthclients", "resourceservers")),
         *((GROUP, f"{plural}/status", "update", where) for plural in _PLURALS),
         *(("", "secrets", verb, where) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(("", "serviceaccounts", verb, where) for verb in ("list", "watch")),
         ("events.k8s.io", "events", "create", where),
     ]
 

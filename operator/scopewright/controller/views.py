@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.keymaking import client_pair
 from scopewright.controller.world import Declared, World
 from scopewright.core.access import asked_by
-from scopewright.core.client_status import ClientView
+from scopewright.core.client_view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import GrantView
@@ -61,7 +62,9 @@ class Views:
             config=self._config,
             now=self._sources.clock(),
             mint=self._sources.mint,
-            last_use=usage.of(record.credentials) if record and usage else {},
+            make_pair=lambda: client_pair(self._sources.make_key("ES256")),
+            service_account_uid=world.service_account_uid(client),
+            last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             happened=so_far.happened,
             trouble=so_far.trouble,

@@ -14,7 +14,7 @@ from scopewright.core.access import asked_by
 from scopewright.core.client_status import shown_use
 from scopewright.core.grants import Labels
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import USAGE_NAME
+from scopewright.core.records import LOCAL_CLUSTER, USAGE_NAME
 from scopewright.stores import Entries
 
 GONE_REMEMBERED: Final = 10_000
@@ -39,19 +39,25 @@ def newer(version: str | None, known: str | None) -> bool:
 
 
 class World:
-    """Declared objects, namespaces, and what is ours. What takes something in returns the keys that must look again."""
+    """Declared objects, namespaces, what is ours, and the UIDs of ServiceAccounts where there is a cluster to have any.
 
-    def __init__(self, issuer_name: str, namespace: str) -> None:
+    What takes something in returns the keys that must look again.
+    """
+
+    def __init__(self, issuer_name: str, namespace: str, *, in_cluster: bool = False) -> None:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
         self.departed: set[Ref] = set()
         """Objects that are known to have gone, which alone lets their records go; until they are put again."""
         self.namespaces: dict[str, Labels] = {}
         self.owned = Owned(namespace)
+        self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
         self._clients_asking: defaultdict[Any, Keys] = defaultdict(set)
         self._grants_on: defaultdict[Any, Keys] = defaultdict(set)
         self._clients_naming: defaultdict[Any, Keys] = defaultdict(set)
         """Clients by the Secret that they name; by the owner's mistake that may be more than one."""
+        self._clients_as: defaultdict[Any, Keys] = defaultdict(set)
+        """Clients by the ServiceAccount that proves who they are."""
         self._clients_by_uid: dict[str, Ref] = {}
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
@@ -117,6 +123,23 @@ class World:
             self.namespaces[name] = dict(labels)
         selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
         return set().union(*(self._affected(grant) for grant in selecting))
+
+    def put_service_account(self, ref: Ref, uid: str | None) -> Keys:
+        """A ServiceAccount of this cluster is there, or gone (None). One stream tells of them, in its order."""
+        if self.service_accounts is None or self.service_accounts.get(ref) == uid:
+            return set()
+        if uid is None:
+            del self.service_accounts[ref]
+        else:
+            self.service_accounts[ref] = uid
+        return set(self._clients_as.get(ref, ()))
+
+    def service_account_uid(self, client: OAuthClient) -> str | None:
+        """Of the one that the client names, as ClientView has it."""
+        ref = _service_account(client)
+        if ref is None or self.service_accounts is None:
+            return None
+        return self.service_accounts.get(ref, "")
 
     # What is ours
 
@@ -195,7 +218,7 @@ class World:
         usage = self.owned.usage
         for client in self.all(OAuthClient) if usage else ():
             record = self.owned.clients.get(self.record_of_client(client.namespace, client.name))
-            used = usage.of(record.credentials) if record and usage else {}
+            used = usage.of(record) if record and usage else {}
             shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
             if used and shown_use(max(used.values())) != shown:
                 keys.add(ref_of(client))
@@ -234,10 +257,19 @@ class World:
             asked = {a.resource_server for a in asked_by(obj)}
             secret = Ref("Secret", obj.namespace, obj.secret_name)
             places: list[tuple[defaultdict[Any, Keys], Any]] = [(self._clients_asking, server) for server in asked]
+            if account := _service_account(obj):
+                places.append((self._clients_as, account))
             return [*places, (self._clients_naming, secret)]
         if isinstance(obj, ScopeGrant):
             return [(self._grants_on, f"{obj.namespace}/{obj.spec.resource_server}")]
         return []
+
+
+def _service_account(client: OAuthClient) -> Ref | None:
+    """The one of this cluster that the client names."""
+    named = client.spec.authentication.service_account
+    here = named is not None and named.cluster in (None, LOCAL_CLUSTER)
+    return Ref("ServiceAccount", client.namespace, named.name) if named and here else None
 
 
 def _differs(known: Declared | None, obj: Declared) -> bool:

@@ -1,81 +1,69 @@
 """What an OAuthClient's status says: ready or what to do, who grants what, which manifest would grant the rest."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import Access, asked_by, resolve
-from scopewright.core.config import Config
+from scopewright.core.authentication import made_for
+from scopewright.core.client_view import ClientView, Found
 from scopewright.core.credentials import HEAL_WINDOW, rotation_time
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import Existing
-from scopewright.core.overlap import LastUse, lasts_longer, may_last, next_decision
-from scopewright.core.plan import Happening, Plan, Said, as_json, ready, settle, soonest, stalled, with_history
-from scopewright.core.records import Asked, ClientRecord, Credential, ResourceServerRecord
+from scopewright.core.overlap import lasts_longer, may_last, next_decision
+from scopewright.core.plan import Plan, Said, as_json, ready, settle, soonest, stalled, with_history
+from scopewright.core.records import Asked, ClientRecord, Credential
 
 GRACE: Final = timedelta(seconds=3)
 MAX_TEXT: Final = 8000
 
 
-@dataclass(frozen=True, slots=True)
-class ClientView:
-    """All that the plan for one client depends on. `mint` makes a new secret: 256 bits, `[A-Za-z0-9]`."""
-
-    client: OAuthClient
-    record: ClientRecord | None
-    record_object: Existing | None
-    secret: Existing | None
-    former_secrets: tuple[Existing, ...]
-    servers: Mapping[str, ResourceServerRecord]
-    seal_key: bytes
-    config: Config
-    now: datetime
-    mint: Callable[[], str]
-    last_use: LastUse = field(default_factory=dict)
-    """Of this client's credentials."""
-    reporting_since: datetime | None = None
-    """Since when issuers report use; without it, nothing is known of what is not used."""
-    happened: tuple[Happening, ...] = ()
-    trouble: Rejected | None = None
-    """A write that was refused: what the status is to say, instead of trying again at once."""
-
-
-def own_record(view: ClientView) -> ClientRecord | None:
-    """The record, if it is this very client's: one of an earlier client of the same name hands down nothing."""
-    return view.record if view.record and view.record.uid == view.client.uid else None
-
-
-def readiness(client: OAuthClient, now: datetime) -> tuple[Said, ...]:
+def readiness(view: ClientView) -> tuple[Said, ...]:
+    client, revoked_before = view.client, view.client.spec.rotation.revoked_before
     if client.spec.disabled:
         return stalled(Rejected("Disabled", "spec.disabled is true: the issuer refuses this client"))
-    message = f"Secret {client.secret_name} holds a credential that the issuer accepts"
-    revoked_before = client.spec.rotation.revoked_before
-    if revoked_before and now < revoked_before:
+    message = _what_the_issuer_accepts(client)
+    if revoked_before and view.now < revoked_before:
         message += f"; revokedBefore lies ahead and takes effect at {revoked_before:%FT%TZ}"
     return ready("Provisioned", message)
 
 
-def client_status(
-    view: ClientView, record: ClientRecord | None, current: Credential | None, readiness: tuple[Said, ...]
-) -> Plan:
+def _what_the_issuer_accepts(client: OAuthClient) -> str:
+    if made_for(client):
+        return f"Secret {client.secret_name} holds a credential that the issuer accepts"
+    named = client.spec.authentication.service_account
+    if named:
+        where = f"of cluster {named.cluster}" if named.cluster else "of this namespace"
+        return (
+            f"the issuer accepts tokens of ServiceAccount {named.name} {where}; Secret {client.secret_name} says where"
+        )
+    return f"the issuer accepts what the keys of jwks have signed; Secret {client.secret_name} says where"
+
+
+def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...]) -> Plan:
     client, previous = view.client, view.client.status
     resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
-    said = (*readiness, *_access_granted(view, resolved), *_previous_in_use(view, record), *_unused(view, current))
+    said = (
+        *readiness, *_access_granted(view, resolved), *_previous_in_use(view, found.record),
+        *_unused(view, found),
+    )  # fmt: skip
     generation = client.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
     status = OAuthClientStatus(
         observed_generation=generation,
         client_id=client.client_id,
-        binding=Binding(name=client.secret_name) if current else None,
-        credentials=_credentials_status(view, record, current),
+        binding=Binding(name=client.secret_name) if _is_bound(view, found) else None,
+        credentials=_credentials_status(view, found),
         access=[_access_status(view, a, access) for a, access in resolved],
         history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
         conditions=conditions,
     )
-    return Plan(status=as_json(status), happenings=changes, due=_due(view, record, current, resolved))
+    return Plan(status=as_json(status), happenings=changes, due=_due(view, found, resolved))
+
+
+def _is_bound(view: ClientView, found: Found) -> bool:
+    """Whether there is a Secret that a service can start with."""
+    return found.current is not None or (made_for(view.client) is None and found.secret_is_ours)
 
 
 def _resolve(view: ClientView, asked: Asked) -> Access:
@@ -84,15 +72,14 @@ def _resolve(view: ClientView, asked: Asked) -> Access:
     return resolve(asked, client.namespace, client.client_id, server, view.now)
 
 
-def _credentials_status(
-    view: ClientView, record: ClientRecord | None, current: Credential | None
-) -> CredentialTimes | None:
-    if record is None or current is None:
+def _credentials_status(view: ClientView, found: Found) -> CredentialTimes | None:
+    record, current, last = found.record, found.current, _last_use(view)
+    brought = record is not None and made_for(view.client) is None and (record.credentials or last)
+    if record is None or not (current or brought):
         return None
-    last = _last_use(view)
     return CredentialTimes(
-        issue_time=current.issue_time,
-        next_rotation_time=_next_rotation(view, current),
+        issue_time=current.issue_time if current else None,
+        next_rotation_time=_next_rotation(view, current) if current else None,
         previous_expiration_time=max(
             (c.expiration_time for c in record.credentials if c.expiration_time), default=None
         ),
@@ -110,6 +97,8 @@ def _last_use(view: ClientView) -> datetime | None:
 
 
 def _next_rotation(view: ClientView, current: Credential) -> datetime | None:
+    if made_for(view.client) is None:
+        return None
     try:
         return rotation_time(view.client.spec.rotation, current, view.now)
     except Rejected:
@@ -131,19 +120,21 @@ def in_use(view: ClientView, credential: Credential) -> str:
     )
 
 
-def _unused(view: ClientView, current: Credential | None) -> tuple[Said, ...]:
-    end = _unused_at(view, current)
+def _unused(view: ClientView, found: Found) -> tuple[Said, ...]:
+    end = _unused_at(view, found)
     if end is None or view.now < end:
         return ()
     what = f"no token was asked for since {end - view.config.unused_after:%FT%TZ}: is the client still needed?"
     return (Said("Unused", "True", "NotUsed", what),)
 
 
-def _unused_at(view: ClientView, current: Credential | None) -> datetime | None:
+def _unused_at(view: ClientView, found: Found) -> datetime | None:
     """When it counts as unused, if nothing is reported until then."""
-    if current is None or view.reporting_since is None:
+    created = view.client.metadata.creation_timestamp if _is_bound(view, found) else None
+    usable = found.current.issue_time if found.current else created
+    if usable is None or view.reporting_since is None:
         return None
-    return max(_last_use(view) or current.issue_time, view.reporting_since) + view.config.unused_after
+    return max(_last_use(view) or usable, view.reporting_since) + view.config.unused_after
 
 
 def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStatus:
@@ -191,18 +182,13 @@ def _lack(view: ClientView, asked: Asked, access: Access) -> str:
     )
 
 
-def _due(
-    view: ClientView,
-    record: ClientRecord | None,
-    current: Credential | None,
-    resolved: list[tuple[Asked, Access]],
-) -> datetime | None:
-    rotation = view.client.spec.rotation
+def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -> datetime | None:
+    rotation, record, current = view.client.spec.rotation, found.record, found.current
     instants = (
         _next_rotation(view, current) if current else None,
         *(c.expiration_time for c in (record.credentials if record else ())),
-        *_decisions(view, record, current),
-        _unused_at(view, current),
+        *_decisions(view, found),
+        _unused_at(view, found),
         _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
         *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
@@ -211,7 +197,8 @@ def _due(
     return soonest(*(t for t in instants if t and view.now < t))
 
 
-def _decisions(view: ClientView, record: ClientRecord | None, current: Credential | None) -> list[datetime | None]:
+def _decisions(view: ClientView, found: Found) -> list[datetime | None]:
     rotation = view.client.spec.rotation
-    credentials = record.credentials if record and current else ()
-    return [next_decision(c, rotation, view.now) for c in credentials if current and may_last(c, current, rotation)]
+    credentials = found.record.credentials if found.record else ()
+    latest = found.current or (credentials[-1] if credentials and made_for(view.client) is None else None)
+    return [next_decision(c, rotation, view.now) for c in credentials if latest and may_last(c, latest, rotation)]

@@ -8,9 +8,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.meta import parse_duration
-from scopewright.core.records import IssuerRecord
-
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+from scopewright.core.clusters import LOOPBACK, ClusterConfig
+from scopewright.core.records import LOCAL_CLUSTER, IssuerRecord
 
 API_SERVER_AUDIENCES: Final = (
     "https://kubernetes.default.svc",
@@ -58,6 +57,9 @@ class Config(_Model):
     namespace: str = "scopewright-system"
     audiences: tuple[AudiencePrefix, ...] = ()
     reserved_audiences: tuple[str, ...] = API_SERVER_AUDIENCES
+    """Audiences of API servers: nobody may claim one, and a ServiceAccount token that has one proves no client."""
+    clusters: tuple[ClusterConfig, ...] = (ClusterConfig(name=LOCAL_CLUSTER),)
+    """Whose ServiceAccount tokens are taken."""
     max_token_lifetime: Duration = timedelta(hours=1)
     clock_skew: Duration = timedelta(seconds=60)
     jwks_max_age: Duration = timedelta(seconds=300)
@@ -78,6 +80,9 @@ class Config(_Model):
             raise ValueError("resync must be between 1s and 10m: it bounds how long a missed deletion goes unnoticed")
         if self.max_token_lifetime < timedelta(seconds=1):
             raise ValueError("maxTokenLifetime must be at least 1s")
+        names = [cluster.name for cluster in self.clusters]
+        if len(names) > len(set(names)):
+            raise ValueError("clusters names one cluster twice: remove or rename one of the two")
         return self
 
     @property
@@ -96,4 +101,6 @@ class Config(_Model):
             max_token_lifetime=int(self.max_token_lifetime.total_seconds()),
             clock_skew=int(self.clock_skew.total_seconds()),
             jwks_max_age=int(self.jwks_max_age.total_seconds()),
+            clusters=tuple(cluster.record() for cluster in self.clusters),
+            reserved_audiences=self.reserved_audiences,
         )

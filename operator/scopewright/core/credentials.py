@@ -11,8 +11,15 @@ from typing import Final
 
 from scopewright.api import OAuthClient, format_duration
 from scopewright.api.rotation import Rotation
+from scopewright.core.authentication import brought, made, made_for
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import ISSUE_TIME_ANNOTATION, ROTATE_ANNOTATION, SEAL_ANNOTATION, Existing
+from scopewright.core.objects import (
+    ISSUE_TIME_ANNOTATION,
+    PUBLIC_KEY_ANNOTATION,
+    ROTATE_ANNOTATION,
+    SEAL_ANNOTATION,
+    Existing,
+)
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
 from scopewright.core.windows import first_opening
@@ -47,12 +54,13 @@ def standing(
     owned = client.metadata.uid in existing.owner_uids
     if existing.type != SECRET_TYPE or (existing.owner_uids and not owned):
         return Standing.FOREIGN
-    expected = seal(
-        seal_key, issuer, client.client_id, existing.annotations.get(ISSUE_TIME_ANNOTATION, ""), existing.entries
-    )
-    if verifies(existing.annotations.get(SEAL_ANNOTATION, ""), expected):
+    stated = existing.annotations
+    issue_time, public_key = stated.get(ISSUE_TIME_ANNOTATION, ""), stated.get(PUBLIC_KEY_ANNOTATION, "")
+    expected = seal(seal_key, issuer, client.client_id, issue_time, existing.entries, public_key)
+    if verifies(stated.get(SEAL_ANNOTATION, ""), expected):
         return Standing.SEALED
-    return Standing.EDITED if owned and record and record.credentials else Standing.FOREIGN
+    spoken_of = record is not None and (bool(record.credentials) or brought(record))
+    return Standing.EDITED if owned and spoken_of else Standing.FOREIGN
 
 
 def landed(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
@@ -99,7 +107,7 @@ def cause_for_new(
 ) -> Cause | None:
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
     rotation, before = client.spec.rotation, revoked_before(client, now)
-    if record is None or not record.credentials:
+    if record is None or not record.credentials or (current is None and brought(record)):
         return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}")
     known = (current,) if current else record.credentials
     if before and all(c.issue_time < before for c in known):
@@ -111,6 +119,8 @@ def cause_for_new(
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", heal=True)
     if client.spec.disabled:
         return None
+    if made(current) != (wanted := made_for(client)):
+        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}")
     if rotate_value(client) not in ("", current.rotate):
         return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
     due = rotation_time(rotation, current, now)
@@ -131,6 +141,10 @@ def revoked_before(client: OAuthClient, now: datetime) -> datetime | None:
     """`spec.rotation.revokedBefore`, once that instant has come: what is made before it would be revoked by it."""
     before = client.spec.rotation.revoked_before
     return before if before and before <= now else None
+
+
+def latest(*instants: datetime | None) -> datetime | None:
+    return max((instant for instant in instants if instant), default=None)
 
 
 def rotate_value(client: OAuthClient) -> str:

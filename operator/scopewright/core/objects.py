@@ -13,10 +13,14 @@ CLIENT_LABEL: Final = "scopewright.dev/client"
 
 SEAL_ANNOTATION: Final = "scopewright.dev/seal"
 ISSUE_TIME_ANNOTATION: Final = "scopewright.dev/issue-time"
+PUBLIC_KEY_ANNOTATION: Final = "scopewright.dev/public-key"
+"""On credential Secrets with a key pair: the public JWK, which a restored Secret must bring along."""
 PAUSED_ANNOTATION: Final = "scopewright.dev/paused"
 ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
 
 OwnedKind = Literal["Secret", "ConfigMap"]
+FollowedKind = OwnedKind | Literal["ServiceAccount"]
+"""The last is only looked at."""
 
 
 def digest(value: bytes | str) -> str:
@@ -26,7 +30,7 @@ def digest(value: bytes | str) -> str:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """Where an object is. `kind` is `Secret`, `ConfigMap`, or one of the four kinds."""
+    """Where an object is. `kind` is `Secret`, `ConfigMap`, `ServiceAccount`, or one of the four kinds."""
 
     kind: str
     namespace: str
@@ -47,7 +51,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """A Secret or ConfigMap as read: its entries are digests only, so that nothing secret stays in memory."""
+    """An object as read: its entries are digests only, so that nothing secret stays in memory."""
 
     ref: Ref
     uid: str

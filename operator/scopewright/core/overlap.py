@@ -3,9 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from scopewright.api.rotation import Rotation
 from scopewright.core.records import Credential
+
+LAST_LOOK: Final = timedelta(seconds=5)
 
 LastUse = Mapping[str, datetime]
 """When credentials were last used, by their SHA-256; what nobody has reported is left out. A hint, never more."""
@@ -18,22 +21,26 @@ def overlapping(
     rotation: Rotation,
     last_use: LastUse,
     now: datetime,
+    *,
+    unneeded: bool = False,
 ) -> tuple[Credential, ...]:
-    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced.
+    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced, or
+    on all of them where, without a current one, credentials are `unneeded`.
 
     The overlap counts from now, which is after the Secret's write was seen: later than it happened, never earlier.
     """
-    replaced = credentials[: credentials.index(current)] if current else ()
+    replaced = credentials[: credentials.index(current)] if current else credentials if unneeded else ()
+    latest = current or (credentials[-1] if credentials else None)
     kept = [c for c in credentials if c.accepted_at(now) and not (before and c.issue_time < before)]
-    return tuple(_ending(c, current, rotation, last_use, now) if current and c in replaced else c for c in kept)
+    return tuple(_ending(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in kept)
 
 
 def _ending(
-    credential: Credential, current: Credential, rotation: Rotation, last_use: LastUse, now: datetime
+    credential: Credential, latest: Credential, rotation: Rotation, last_use: LastUse, now: datetime
 ) -> Credential:
     if credential.expiration_time is None:
         return replace(credential, replaced_time=now, expiration_time=now + rotation.overlap)
-    if now < decision_time(credential, rotation) or not may_last(credential, current, rotation):
+    if now < decision_time(credential, rotation) or not may_last(credential, latest, rotation):
         return credential
     used = last_use.get(credential.sha256)
     if used is None or used < now - step(rotation):
@@ -43,10 +50,10 @@ def _ending(
     )
 
 
-def may_last(credential: Credential, current: Credential, rotation: Rotation) -> bool:
+def may_last(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
     """Whether use can lengthen its overlap: not after `scopewright.dev/rotate`, for the use may be an attacker's."""
     ends = credential.expiration_time
-    return ends is not None and credential.rotate == current.rotate and ends < _limit(credential, rotation)
+    return ends is not None and credential.rotate == latest.rotate and ends < _limit(credential, rotation)
 
 
 def _limit(credential: Credential, rotation: Rotation) -> datetime:
@@ -73,11 +80,14 @@ def decision_time(credential: Credential, rotation: Rotation) -> datetime:
 
 
 def next_decision(credential: Credential, rotation: Rotation, now: datetime) -> datetime | None:
-    """When to look again: at first at the decision time, then ever closer to the end, for use may still come."""
+    """When to look again: at first at the decision time, then ever closer to the end, for use may still come.
+
+    The last time is early enough for issuers to hear of it before the end.
+    """
     if credential.expiration_time is None:
         return None
     first = decision_time(credential, rotation)
     if now < first:
         return first
-    left = (credential.expiration_time - now) / 2
-    return now + left if left > timedelta(seconds=0.5) else None
+    left = (credential.expiration_time - now) / 4
+    return credential.expiration_time - left if left > LAST_LOOK else None

@@ -121,6 +121,8 @@ class ClientRecord:
     """With method ServiceAccount; None while there is no such ServiceAccount."""
     access: tuple[Asked, ...] = ()
     secret_name: str = ""
+    revoked_before: Instant | None = None
+    """What was issued earlier was revoked, whatever `spec.rotation.revokedBefore` says by now."""
     heals: tuple[Instant, ...] = ()
     """When the credentials were made that healed a Secret within the last hour."""
     owner_creation_time: Instant | None = None
@@ -245,9 +247,12 @@ class UsageRecord:
     used: dict[str, int] = field(default_factory=dict)
     version: Literal[1] = 1
 
-    def of(self, credentials: tuple[Credential, ...]) -> dict[str, datetime]:
-        """When each of them was last used, by its SHA-256; without those that nobody reported."""
-        minutes = {c.sha256: self.used[key] for c in credentials if (key := usage_key(c.sha256)) in self.used}
+    def of(self, client: ClientRecord) -> dict[str, datetime]:
+        """When each of its credentials was last used, and what it brings itself, by their SHA-256; without those that
+        nobody reported.
+        """
+        hashes = (*(c.sha256 for c in client.credentials), client.identity)
+        minutes = {sha256: self.used[key] for sha256 in hashes if (key := usage_key(sha256)) in self.used}
         return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
 
 

@@ -9,13 +9,17 @@ from typing import Final
 KEY_BYTES: Final = 32
 
 
-def seal(key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str]) -> str:
-    """HMAC-SHA256 (hex) over whose credential this is, since when, and the digest of every entry.
+def seal(
+    key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], public_key: str = ""
+) -> str:
+    """HMAC-SHA256 (hex) over whose credential this is, since when, the digest of every entry, and the public key that
+    belongs to the private one among them, where one does.
 
     It binds no UID, because a restore into another cluster changes that; who owns a Secret is told by its owner
     reference, and whether its credential is accepted by the record.
     """
-    message = json.dumps([1, issuer, client_id, issue_time, sorted(entries.items())], separators=(",", ":"))
+    said = [1, issuer, client_id, issue_time, sorted(entries.items()), *([public_key] if public_key else [])]
+    message = json.dumps(said, separators=(",", ":"))
     return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()
 
 

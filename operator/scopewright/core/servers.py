@@ -141,6 +141,7 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         lifetime=int(lifetime.total_seconds()),
         signing_key=spec.tokens.signing_key,
         scopes_list_claim=spec.tokens.scopes_list_claim,
+        dpop_required=spec.tokens.dpop_bound_access_tokens_required,
         grants=tuple(sorted((g for g in grants if g.scopes and _anybody(g)), key=encode_granted)),
     )
 

@@ -1,7 +1,7 @@
 """Second step: what a client presents proves who it is, or does not.
 
-The path follows the record's method, never what was sent. Why not is for the audit; the caller learns it only where it
-has proved to hold the key.
+What the record holds is accepted, and nothing because it was sent; for a while after a change of method, that is also a
+credential of the one before. Why not is for the audit; the caller learns it only where it has proved to hold the key.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ def can_exist(client_id: str) -> bool:
 
 def by_secret(client: Client | None, presented: Secret, now: float) -> Authenticated | None:
     """Every credential is compared, in constant time, whatever the ones before gave."""
-    if client is None or client.disabled or client.method != "ClientSecret":
+    if client is None or client.disabled:
         return None
     digest = hashlib.sha256(presented.secret.encode()).digest()
     accepted = False
@@ -69,7 +69,7 @@ class Authenticator:
         client = self._registry.client(presented.client_id)
         if who := by_secret(client, presented, self._clock()):
             return who
-        raise Refused("wrong_secret" if _of(client).method == "ClientSecret" else "other_method")
+        raise Refused("wrong_secret" if _of(client).credentials else "other_method")
 
     async def identify(self, presented: Presented) -> None:
         """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
@@ -82,7 +82,8 @@ class Authenticator:
 
     async def _by_assertion(self, presented: Assertion) -> Authenticated:
         client = _of(self._registry.client(presented.client_id))
-        if client.method == "PrivateKeyJWT":
+        own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
+        if own or client.method == "PrivateKeyJWT":
             proof = self._private_key_jwt(client, presented)
         elif client.method == "ServiceAccount":
             proof = await self._service_account(client, presented)

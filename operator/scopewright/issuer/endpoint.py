@@ -125,7 +125,7 @@ class Endpoint(Generic[P]):
         try:
             who = await self._prove(presented, attempt.peer)
         except Refused as refused:
-            self._throttle.failed(attempt.peer)
+            self._throttle.failed(attempt.peer, known=self._is_known(presented))
             error = refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
         except OAuthError as refusal:
             error = refusal
@@ -137,8 +137,10 @@ class Endpoint(Generic[P]):
         else:
             return await self._serve(who, attempt)
         await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
-        known = self._registry.client(presented.client_id) is not None
-        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=known)
+        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=self._is_known(presented))
+
+    def _is_known(self, presented: Presented) -> bool:
+        return self._registry.client(presented.client_id) is not None
 
     async def _prove(self, presented: Presented, peer: str) -> Authenticated:
         """From memory, or else from the one record read afresh; or `Refused`."""
@@ -146,7 +148,7 @@ class Endpoint(Generic[P]):
         try:
             return await self._authenticator.prove(presented)
         except Refused:
-            self._throttle.check(peer)
+            self._throttle.check(peer, known=self._is_known(presented))
             if not can_exist(presented.client_id):
                 raise
         await self._fresh.refresh(presented.client_id)

@@ -1,7 +1,8 @@
 """Who fails too often waits: failures are counted by address, and what is right is never counted.
 
 A victim cannot be shut out by it: a right credential is compared before anything is counted, nothing is counted by
-client, and an address that has failed too often is told to try again later (503), not that it is wrong.
+client, made-up ids use up nothing of those that are known, and an address that has failed too often is told to try
+again later (503), not that it is wrong.
 """
 
 import ipaddress
@@ -21,20 +22,20 @@ class FailureThrottle:
         self._monotonic = monotonic
         self._budget = budget
         self._capacity = capacity
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets: dict[tuple[str, bool], TokenBucket] = {}
 
-    def check(self, peer: str) -> None:
-        """`Unavailable` for an address that has used up its failures."""
-        bucket = self._buckets.get(_network(peer))
+    def check(self, peer: str, *, known: bool) -> None:
+        """`Unavailable` for an address that has used up its failures, with client ids that are known or made up."""
+        bucket = self._buckets.get((_network(peer), known))
         if bucket is not None and bucket.level < 1:
             raise Unavailable("too many failed authentications from this address", retry_after=1.0)
 
-    def failed(self, peer: str) -> None:
+    def failed(self, peer: str, *, known: bool) -> None:
         """One more; the address that failed longest ago is forgotten where there are too many."""
-        network = _network(peer)
-        bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
+        who = _network(peer), known
+        bucket = self._buckets.pop(who, None) or TokenBucket(self._budget, self._monotonic)
         bucket.take()
-        self._buckets[network] = bucket
+        self._buckets[who] = bucket
         if len(self._buckets) > self._capacity:
             del self._buckets[next(iter(self._buckets))]
 

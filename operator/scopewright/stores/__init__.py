@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
+from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
 
 __all__ = ["Change", "Entries", "Reader", "Selection", "ServiceAccountIssuer", "Snapshot", "Store"]
 
@@ -17,7 +17,7 @@ Entries = Mapping[str, bytes]
 class Selection:
     """What to follow: one kind, in one namespace (None: in all), with all of these labels."""
 
-    kind: OwnedKind
+    kind: FollowedKind
     namespace: str | None = None
     labels: Mapping[str, str] | None = None
 

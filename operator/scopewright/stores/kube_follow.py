@@ -1,4 +1,4 @@
-"""List, then watch, for ever: one selection of Secrets or ConfigMaps, as the API server has it."""
+"""List, then watch, for ever: one selection of Secrets, ConfigMaps or ServiceAccounts, as the API server has it."""
 
 import asyncio
 import logging

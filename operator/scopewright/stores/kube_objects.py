@@ -1,4 +1,4 @@
-"""Secrets and ConfigMaps between the API server's JSON and the core's types."""
+"""Secrets, ConfigMaps and ServiceAccounts between the API server's JSON and the core's types."""
 
 import base64
 import binascii
@@ -8,10 +8,10 @@ from typing import Any
 
 from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Desired, Existing, Kept, OwnedKind, Owner, Ref, digest
+from scopewright.core.objects import Desired, Existing, FollowedKind, Kept, Owner, Ref, digest
 from scopewright.stores import Entries
 
-PLURALS: dict[str, str] = {"Secret": "secrets", "ConfigMap": "configmaps"}
+PLURALS: dict[str, str] = {"Secret": "secrets", "ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts"}
 
 
 def collection(kind: str, namespace: str | None) -> str:
@@ -19,7 +19,7 @@ def collection(kind: str, namespace: str | None) -> str:
     return f"/api/v1/namespaces/{namespace}/{PLURALS[kind]}" if namespace else f"/api/v1/{PLURALS[kind]}"
 
 
-def parse(kind: OwnedKind, raw: Mapping[str, Any]) -> tuple[Existing, Entries]:
+def parse(kind: FollowedKind, raw: Mapping[str, Any]) -> tuple[Existing, Entries]:
     meta = raw["metadata"]
     entries = _entries(kind, raw)
     existing = Existing(
@@ -68,7 +68,7 @@ def _value(value: bytes | Kept, desired: Desired, live: Mapping[str, Any] | None
     return held
 
 
-def _entries(kind: OwnedKind, raw: Mapping[str, Any]) -> dict[str, bytes]:
+def _entries(kind: FollowedKind, raw: Mapping[str, Any]) -> dict[str, bytes]:
     data: Mapping[str, str] = raw.get("data") or {}
     if kind == "Secret":
         return {name: _decoded(value) for name, value in data.items()}

@@ -178,3 +178,17 @@ def test_grant_reads_each_way_of_naming_who() -> None:
 def test_every_algorithm_is_one_that_verifiers_know(algorithm: str) -> None:
     key = SigningKey.model_validate(manifest("SigningKey", {"algorithm": algorithm}))
     assert key.spec.jose_algorithm in jwt.algorithms.get_default_algorithms()
+
+
+def test_a_client_may_exchange_tokens_and_name_a_service_account_elsewhere() -> None:
+    spec = {
+        "grantTypes": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
+        "authentication": {
+            "method": "ServiceAccount",
+            "serviceAccount": {"name": "worker", "cluster": "eu-1", "uid": "5c9a0b1e"},
+        },
+    }
+    client = OAuthClient.model_validate({**LIVE, "spec": spec})
+    assert client.spec.grant_types[1].endswith("token-exchange")
+    assert client.spec.authentication.service_account is not None
+    assert client.spec.authentication.service_account.uid == "5c9a0b1e"

@@ -24,18 +24,21 @@ ENTRIES = {
 class Mount:
     """`..data` is a link to the folder of one version; each entry is a link through `..data`."""
 
-    def __init__(self, path: Path, **entries: str) -> None:
+    def __init__(self, path: Path, **entries: str | None) -> None:
         self.path = path
         self.version = 0
         path.mkdir()
         self.write(**entries)
 
-    def write(self, **entries: str) -> None:
-        """A new version, swapped in as a whole; the old one is then removed."""
+    def write(self, **entries: str | None) -> None:
+        """A new version, swapped in as a whole; the old one is then removed. None: it has no such entry."""
         self.version += 1
         folder = self.path / f"..2026_11_22_12_00_0{self.version}"
         folder.mkdir()
-        for name, value in (ENTRIES | entries).items():
+        for name, value in {**ENTRIES, **entries}.items():
+            if value is None:
+                (self.path / name).unlink(missing_ok=True)
+                continue
             (folder / name).write_text(value)
             if not (self.path / name).is_symlink():
                 (self.path / name).symlink_to(f"..data/{name}")

@@ -84,6 +84,8 @@ class House:
         self.now = START
         self.store = MemoryStore(lambda: self.now)
         self.namespaces: dict[str, Mapping[str, str]] = {}
+        self.service_accounts: dict[str, str] = {}
+        """The cluster's, by `<namespace>/<name>`, with their UIDs."""
         self.happened: list[Happening] = []
         self.due: dict[Ref, datetime] = {}
         self.minted = itertools.count(1)
@@ -99,7 +101,7 @@ class House:
     def restart(self) -> None:
         """A new process: the world is what the store holds."""
         self.store.trouble.clear()
-        self.world = World(self.config.name, self.config.namespace)
+        self.world = World(self.config.name, self.config.namespace, in_cluster=True)
         self._enqueued: set[Ref] = set()
         self.reconciler = Reconciler(
             self.store, self.world, self.config, Sources(self._tick, self._mint, self._make_key), self,
@@ -112,6 +114,9 @@ class House:
         """Everything is listed again, as a resync and a new list do."""
         for name, labels in self.namespaces.items():
             self.world.put_namespace(name, labels)
+        accounts = {Ref("ServiceAccount", *at.split("/")): uid for at, uid in self.service_accounts.items()}
+        for ref in accounts.keys() | set(self.world.service_accounts or ()):
+            self.world.put_service_account(ref, accounts.get(ref))
         for raw in self.store.declared.values():
             self.world.put(parse_declared(raw))
         for objects in self.world.declared.values():
@@ -226,7 +231,7 @@ class House:
         """Invariant 1: what a Secret of ours holds, the issuer accepts, unless it was revoked or is not ours."""
         for held in self.store.objects.values():
             at = held.existing.ref
-            if held.existing.type != SECRET_TYPE or not held.entries.get("client_secret", b"").startswith(b"secret"):
+            if held.existing.type != SECRET_TYPE or not (value := credential_in(held.entries)):
                 continue
             raw = next((r for r in self.store.declared.values() if held.existing.owner_uids == (_uid(r),)), None)
             if raw is None or not self._current(raw, at):
@@ -236,7 +241,7 @@ class House:
                 continue
             record = self.client_record(namespace, name)
             accepted = {c.sha256 for c in record.credentials if c.accepted_at(self.now)} if record else set()
-            if digest(held.entries["client_secret"]) in accepted:
+            if digest(value) in accepted:
                 continue
             revoked = raw["spec"].get("rotation", {}).get("revokedBefore", "")
             issued = held.existing.annotations["scopewright.dev/issue-time"]
@@ -268,6 +273,7 @@ class House:
                 texts += [value.decode() for value in held.entries.values()]
         text = "\n".join(texts)
         assert "PRIVATE KEY" not in text
+        assert '"d":' not in text
         assert not any(f"secret{n}" in text for n in range(1, 40))
 
     def settled(self) -> None:
@@ -279,8 +285,20 @@ class House:
             record = self.client_record(ref.namespace, ref.name)
             assert record is not None
             lasting = {c.sha256 for c in record.credentials if c.expiration_time is None}
-            assert digest(self.store.entry(Ref("Secret", ref.namespace, name), "client_secret")) in lasting
+            held = self.store.objects[Ref("Secret", ref.namespace, name)].entries
+            if record.service_account or record.public_keys:
+                assert not lasting, "a credential goes on that nobody needs"
+                assert "client_secret" not in held
+                assert "private_key.jwk" not in held
+            else:
+                assert digest(credential_in(held)) in lasting
             assert len(record.credentials) <= 4
+
+
+def credential_in(entries: Mapping[str, bytes]) -> bytes:
+    """What a Secret holds that the operator has made; nothing, if it holds what somebody chose."""
+    secret, pair = entries.get("client_secret", b""), entries.get("private_key.jwk", b"")
+    return secret if secret.startswith(b"secret") else pair if b'"d":' in pair else b""
 
 
 def _uid(raw: Mapping[str, Any]) -> str:

@@ -21,9 +21,17 @@ NAMES = st.sampled_from(["a", "b"])
 SPACES = st.sampled_from(["payroll", "leave"])
 INSTANTS = st.sampled_from(["2026-11-22T11:00:00Z", "2026-11-22T12:30:00Z", "2026-12-22T12:00:00Z"])
 
+GIVEN = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43}
+AUTHENTICATION = st.sampled_from(
+    [{"method": "PrivateKeyJWT"}, {"method": "PrivateKeyJWT", "jwks": {"keys": [GIVEN]}},
+     {"method": "ServiceAccount", "serviceAccount": {"name": "there"}},
+     {"method": "ServiceAccount", "serviceAccount": {"name": "nowhere"}},
+     {"method": "ServiceAccount", "serviceAccount": {"name": "a", "cluster": "eu-1", "uid": "5c9a"}}]
+)  # fmt: skip
 CLIENTS = st.fixed_dictionaries(
     {},
     optional={
+        "authentication": AUTHENTICATION,
         "access": st.lists(
             st.fixed_dictionaries({"resourceServer": NAMES, "namespace": SPACES, "scopes": SCOPES}),
             max_size=2,
@@ -85,7 +93,7 @@ def hurt(house: House, how: str) -> None:
     if how == "drop a Secret" and ours:
         house.store.drop(ours[0])
     elif how == "edit a Secret" and ours:
-        house.store.edit(ours[0], client_secret=b"chosen")
+        house.store.edit(ours[0], **{"client_secret": b"chosen", "private_key.jwk": b"chosen"})
     elif how == "drop a record" and records:
         house.store.drop(records[0])
     elif how == "delete" and house.store.declared:
@@ -116,6 +124,7 @@ def test_from_any_state_it_comes_to_rest_within_twelve_rounds(
 ) -> None:
     house = House(CONFIG)
     house.namespaces = {"payroll": {}, "leave": {"team": "hr"}}
+    house.service_accounts = {"leave/there": "1", "payroll/there": "2"}
     for declared, at, how in steps:
         for kind, namespace, name, spec in declared:
             house.apply(kind, namespace, name, spec)

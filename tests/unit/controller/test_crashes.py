@@ -3,6 +3,7 @@
 `House` checks the invariants after every single write; here are the stories, each told once for every way to fail.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,8 +14,8 @@ import pytest
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import Ref, digest
-from scopewright.core.records import audience_claim_name, client_record_name
-from tests.unit.controller.house import ISSUER, NAMESPACE, House
+from scopewright.core.records import ServiceAccount, audience_claim_name, client_record_name
+from tests.unit.controller.house import ISSUER, NAMESPACE, House, credential_in, made
 from tests.unit.controller.memory import Crash, Point
 
 WORKER = Ref("OAuthClient", "leave", "worker")
@@ -175,7 +176,122 @@ def made_again(house: House) -> None:
     house.apply("OAuthClient", "leave", "worker", ASKS)
 
 
+PAIR = {"authentication": {"method": "PrivateKeyJWT"}}
+ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
+
+
+def with_pair() -> House:
+    house = House()
+    house.apply("OAuthClient", "leave", "worker", PAIR)
+    house.settle()
+    return house
+
+
+def with_account() -> House:
+    house = House()
+    house.service_accounts = {"leave/worker": "1"}
+    house.apply("OAuthClient", "leave", "worker", ACCOUNT)
+    house.settle()
+    return house
+
+
+def with_client_and_account() -> House:
+    house = with_client()
+    house.service_accounts = {"leave/worker": "1"}
+    return house
+
+
+def pair_in(house: House) -> str:
+    """The kid of the private key in the Secret, which the record must accept as this very public key."""
+    assert house.condition(WORKER) == "True Provisioned"
+    private = house.store.entry(house.secret(), "private_key.jwk")
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    held = next(c for c in record.credentials if c.sha256 == digest(private))
+    assert held.expiration_time is None
+    assert held.jwk == {name: value for name, value in json.loads(private).items() if name != "d"}
+    return held.jwk["kid"]
+
+
+def pair_ready(house: House) -> None:
+    assert pair_in(house)
+
+
+def pair_rotated(house: House) -> None:
+    first = made(1).jwk
+    assert pair_in(house) != first["kid"]
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert [c.expiration_time is not None for c in record.credentials if c.jwk == first] == [True]
+
+
+def pair_kept(house: House) -> None:
+    assert pair_in(house) == made(1).jwk["kid"]
+
+
+def secret_gave_way_to_pair(house: House) -> None:
+    pair_in(house)
+    outlasted(house)
+    assert "client_secret" not in house.store.objects[house.secret()].entries
+
+
+def outlasted(house: House) -> None:
+    """The secret of before works through its overlap, and no longer."""
+    assert digest("secret1") in accepted(house)
+    house.pass_time(timedelta(hours=25))
+    house.settle()
+    assert digest("secret1") not in accepted(house)
+
+
+def account_named(uid: str) -> Callable[[House], None]:
+    def named(house: House) -> None:
+        record = house.client_record("leave", "worker")
+        assert record is not None
+        assert (record.method, record.service_account) == ("ServiceAccount", ServiceAccount("worker", uid))
+        assert house.condition(WORKER) == "True Provisioned"
+        assert not credential_in(house.store.objects[house.secret()].entries)
+
+    return named
+
+
+def secret_gave_way_to_account(house: House) -> None:
+    account_named("1")(house)
+    outlasted(house)
+
+
+def account_gone(house: House) -> None:
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert record.service_account is None
+    assert house.condition(WORKER) == "False ServiceAccountNotFound"
+
+
 STORIES = {
+    "a client of a key pair": Story(House, lambda h: h.apply("OAuthClient", "leave", "worker", PAIR), pair_ready),
+    "a key pair is due": Story(with_pair, a_month_later, pair_rotated),
+    "a key pair is edited": Story(
+        with_pair, lambda h: h.store.edit(h.secret(), **{"private_key.jwk": b"chosen"}), pair_rotated
+    ),
+    "the record of a key pair is deleted": Story(
+        with_pair, lambda h: h.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))), pair_kept
+    ),
+    "a secret gives way to a key pair": Story(with_client, respecify(**PAIR), secret_gave_way_to_pair),
+    "a key pair gives way to a secret": Story(
+        with_pair, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready
+    ),
+    "a secret gives way to a ServiceAccount": Story(
+        with_client_and_account, respecify(**ACCOUNT), secret_gave_way_to_account
+    ),
+    "a ServiceAccount gives way to a secret": Story(
+        with_account, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready
+    ),
+    "a ServiceAccount is made again": Story(
+        with_account, lambda h: h.service_accounts.update({"leave/worker": "2"}), account_named("2")
+    ),
+    "a ServiceAccount is deleted": Story(with_account, lambda h: h.service_accounts.clear(), account_gone),
+    "a Secret without a credential is deleted": Story(
+        with_account, lambda h: h.store.drop(h.secret()), account_named("1")
+    ),
     "a client is created": Story(House, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready),
     "a rotation is due": Story(with_client, a_month_later, rotated),
     "a rotation is asked for": Story(with_client, rotate_by_hand, rotated),

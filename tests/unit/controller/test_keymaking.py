@@ -1,14 +1,16 @@
 """Key pairs and secrets: thumbprints as the RFCs have them, and a private key that is not this one's is noticed."""
 
 import base64
+import json
 import math
 import re
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from scopewright.controller.keymaking import make_key, matches, mint, thumbprint
+from scopewright.controller.keymaking import client_pair, make_key, matches, mint, thumbprint
 
 RFC_7638_N = (
     "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"
@@ -64,3 +66,20 @@ def test_secrets_are_long_enough_and_need_no_encoding() -> None:
     assert len(secrets) == 500
     assert all(re.fullmatch("[A-Za-z0-9]+", s) and len(s) * math.log2(62) >= 256 for s in secrets)
     assert len(set("".join(secrets))) == 62
+
+
+def test_a_clients_pair_is_a_private_jwk_and_its_public_members() -> None:
+    pair = client_pair(make_key("ES256"))
+    private = json.loads(pair.private)
+    assert {name: value for name, value in private.items() if name != "d"} == pair.jwk
+    assert len(private["d"]) == 43
+    assert pair.jwk["kid"] == thumbprint({name: pair.jwk[name] for name in ("kty", "crv", "x", "y")})
+    assert (pair.jwk["alg"], pair.jwk["use"]) == ("ES256", "sig")
+    assert private["d"] not in repr(pair)
+    signed = jwt.encode({"iss": "leave.worker"}, jwt.PyJWK(private).key, "ES256")
+    assert jwt.decode(signed, jwt.PyJWK(pair.jwk).key, ["ES256"]) == {"iss": "leave.worker"}
+
+
+def test_a_clients_pair_is_of_no_other_kind() -> None:
+    with pytest.raises(TypeError):
+        client_pair(make_key("EdDSA"))

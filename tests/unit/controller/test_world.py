@@ -8,8 +8,9 @@ import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.controller import world as world_module
-from scopewright.controller.caches import Caches
+from scopewright.controller.caches import SERVICE_ACCOUNTS, Caches
 from scopewright.controller.owned import Owned, client_of, server_of
+from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.world import Declared, World, newer
 from scopewright.core.config import Config
@@ -29,7 +30,7 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
-from scopewright.stores import Snapshot
+from scopewright.stores import Change, Snapshot
 from tests.unit.controller.house import ISSUER, NAMESPACE, made
 from tests.unit.core.builders import NOW, client, grant, server, signing_key
 
@@ -378,3 +379,53 @@ def test_an_older_delivery_is_not_the_one_that_is_waited_for() -> None:
     monitor.on_delivery(WORKER, "8")
     now = 100.0
     assert monitor.silent_for > 0
+
+
+# ServiceAccounts
+
+
+ACCOUNT = Ref("ServiceAccount", "leave", "worker")
+AS_ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
+
+
+def change(version: str, uid: str, *, gone: bool = False) -> Change:
+    return Change(Existing(ACCOUNT, uid, version), {}, gone)
+
+
+def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_known() -> None:
+    found = World("default", NAMESPACE, in_cluster=True)
+    cache, told = caches(found)
+    worker = parse_declared({**raw("5"), "spec": AS_ACCOUNT})
+    assert isinstance(worker, OAuthClient)
+    found.put(worker)
+    assert found.service_account_uid(worker) == ""
+    for version, uid in (("6", "one"), ("6", "one"), ("8", "two")):
+        cache._changed(change(version, uid))
+        assert found.service_account_uid(worker) == uid
+    cache._changed(change("9", "two", gone=True))
+    assert found.service_account_uid(worker) == ""
+    assert told == [(WORKER, 0.0)] * 3
+
+
+def test_a_list_without_a_service_account_takes_it_away() -> None:
+    found = World("default", NAMESPACE, in_cluster=True)
+    cache, _ = caches(found)
+    cache._changed(change("6", "one"))
+    cache._snapshot(SERVICE_ACCOUNTS, Snapshot(frozenset(), "10"))
+    assert found.service_accounts == {}
+    assert "ServiceAccounts are not listed yet" not in cache.missing
+
+
+def test_one_of_another_cluster_is_not_looked_for_here_and_a_directory_has_none() -> None:
+    elsewhere = {"authentication": {"method": "ServiceAccount", "serviceAccount": {
+        "name": "worker", "cluster": "eu-1", "uid": "5c9a"}}}  # fmt: skip
+    for spec, in_cluster in ((elsewhere, True), (AS_ACCOUNT, False)):
+        found = World("default", NAMESPACE, in_cluster=in_cluster)
+        cache, told = caches(found)
+        worker = parse_declared({**raw("5"), "spec": spec})
+        assert isinstance(worker, OAuthClient)
+        found.put(worker)
+        cache._changed(change("6", "one"))
+        assert found.service_account_uid(worker) is None
+        assert told == []
+        assert (SERVICE_ACCOUNTS in cache.selections) == in_cluster

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.core.client_status import ClientView
+from scopewright.core.authentication import KeyPair
+from scopewright.core.client_view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
@@ -69,7 +70,7 @@ def client_view(
     held = existing("Secret", NAMESPACE, name, {ENTRY: encode(record)}, type=CLIENT_TYPE) if record else None
     usual: dict[str, Any] = {
         "former_secrets": (), "servers": {}, "seal_key": SEAL_KEY, "config": CONFIG, "now": NOW,
-        "mint": lambda: "fresh",
+        "mint": lambda: "fresh", "make_pair": lambda: KeyPair({"kid": "fresh"}, b"fresh"),
     }  # fmt: skip
     return ClientView(client=declared, record=record, record_object=held, secret=secret, **(usual | more))
 

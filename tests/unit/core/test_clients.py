@@ -6,8 +6,9 @@ import pytest
 
 from scopewright.api.rotation import Rotation
 from scopewright.core.client_status import client_status
+from scopewright.core.client_view import Found
 from scopewright.core.clients import plan_client
-from scopewright.core.credentials import SECRET_TYPE, with_new
+from scopewright.core.credentials import SECRET_TYPE, Standing, with_new
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
 from scopewright.core.overlap import overlapping
@@ -105,12 +106,51 @@ def test_a_heal_of_long_ago_is_no_reason_to_look_again_at_once() -> None:
     assert plan.due is None or plan.due > NOW
 
 
-def test_a_method_that_is_not_served_stops_the_old_secret() -> None:
-    record = client_record(credential("one", at("10:00")))
-    other = client(authentication={"method": "PrivateKeyJWT"})
-    written = written_record(plan_client(client_view(other, record, None)))
+def test_a_credential_of_the_method_before_is_adopted_and_gives_way() -> None:
+    """Restored together, an old Secret and a new manifest: what Pods hold is accepted, and the pair comes beside it."""
+    entries = secret("one")
+    held = existing(
+        "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
+    )
+    pair = client(authentication={"method": "PrivateKeyJWT"})
+    adopted = written_record(plan_client(client_view(pair, None, held)))
+    assert adopted is not None
+    assert [(c.sha256, c.jwk) for c in adopted.credentials] == [(digest("one"), None)]
+    changed = written_record(plan_client(client_view(pair, adopted, held)))
+    assert changed is not None
+    assert [c.jwk for c in changed.credentials] == [None, {"kid": "fresh"}]
+
+
+def test_a_public_key_is_adopted_only_under_the_seal() -> None:
+    """Who may edit Secrets could plant a key of their own there: the seal covers the annotation too."""
+    entries = {"client_id": b"leave.worker", "private_key.jwk": b"one"}
+    annotations = {**sealed(entries), "scopewright.dev/public-key": '{"kid":"planted"}'}
+    held = existing(
+        "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=annotations
+    )
+    plan = plan_client(client_view(client(authentication={"method": "PrivateKeyJWT"}), None, held))
+    assert written_record(plan) is None
+    assert plan.status is not None
+    assert plan.status["conditions"][0]["reason"] == "SecretConflict"
+
+
+def test_revoked_before_ends_what_an_earlier_method_left_at_once() -> None:
+    account = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
+    changed = client(authentication=account, rotation={"revokedBefore": "2026-11-22T11:00:00Z"})
+    record = client_record(credential("one", at("10:00")), method="ServiceAccount")
+    written = written_record(plan_client(client_view(changed, record, None, service_account_uid="uid-of-it")))
     assert written is not None
-    assert written.disabled
+    assert written.credentials == ()
+
+
+def test_a_moved_secret_does_not_end_a_credential_while_nothing_can_take_its_place() -> None:
+    """Method and secretName changed at once, and the ServiceAccount is not there: Pods hold the old Secret."""
+    account = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
+    changed = client(authentication=account, credentials={"secretName": "elsewhere"})
+    record = client_record(credential("one", at("10:00")))
+    written = written_record(plan_client(client_view(changed, record, None, service_account_uid="")))
+    assert written is not None
+    assert [c.expiration_time for c in written.credentials] == [None]
 
 
 def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
@@ -151,5 +191,5 @@ def test_status_texts_read_the_same_across_namespaces() -> None:
         {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "", scopes=("read",))},
     ):
         view = client_view(asks, client_record(), None, servers=servers)
-        seen.append(client_status(view, None, None, ready("Provisioned", "")).status)
+        seen.append(client_status(view, Found(None, Standing.ABSENT, None), ready("Provisioned", "")).status)
     assert all(status == seen[0] for status in seen)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from scopewright.core.config import Config
+from scopewright.core.config import API_SERVER_AUDIENCES, Config
+from scopewright.core.records import Cluster
 from scopewright.core.seal import seal, verifies
 
 KEY = b"k" * 32
@@ -69,3 +70,55 @@ def test_durations_are_written_as_in_manifests() -> None:
     assert config.key_lead == timedelta(hours=1, minutes=40)
     record = config.issuer_record()
     assert (record.max_token_lifetime, record.jwks_max_age, record.clock_skew) == (1800, 5400, 60)
+
+
+_RSA = {"kty": "RSA", "n": "n" * 342, "e": "AQAB", "kid": "a", "alg": "RS256", "use": "sig"}
+
+
+def test_the_clusters_and_the_reserved_audiences_reach_the_issuer() -> None:
+    clusters = [
+        {"name": "in-cluster", "tokenReview": True},
+        {"name": "eu-1", "issuer": "https://oidc.example/eu-1"},
+        {"name": "eu-2", "issuer": "https://kubernetes.default.svc", "jwksURI": "https://eu-2.example/openid/v1/jwks"},
+        {"name": "edge", "issuer": "kubernetes/serviceaccount", "keys": [_RSA]},
+    ]
+    record = Config.model_validate(
+        {"issuer": "https://i.example", "clusters": clusters, "reservedAudiences": ["https://api.eu-1.example"]}
+    ).issuer_record()
+    assert record.clusters == (
+        Cluster("in-cluster", token_review=True),
+        Cluster("eu-1", "https://oidc.example/eu-1"),
+        Cluster("eu-2", "https://kubernetes.default.svc", jwks_uri="https://eu-2.example/openid/v1/jwks"),
+        Cluster("edge", "kubernetes/serviceaccount", keys=(_RSA,)),
+    )
+    assert record.reserved_audiences == ("https://api.eu-1.example",)
+
+
+def test_without_a_word_it_is_this_cluster_and_the_usual_audiences_of_api_servers() -> None:
+    record = Config(issuer="https://i.example").issuer_record()
+    assert record.clusters == (Cluster("in-cluster"),)
+    assert record.reserved_audiences == API_SERVER_AUDIENCES
+
+
+@pytest.mark.parametrize(
+    ("cluster", "advice"),
+    [
+        ({"name": "eu-1"}, "needs issuer"),
+        ({"name": "eu-1", "issuer": "https://a", "jwksURI": "https://b", "keys": [_RSA]}, "remove one of them"),
+        ({"name": "eu-1", "issuer": "https://a", "jwksURI": "http://b"}, "must be an https URL"),
+        ({"name": "eu-1", "issuer": "kubernetes/serviceaccount"}, "needs jwksURI or keys"),
+        ({"name": "eu-1", "issuer": "https://[::1"}, "needs jwksURI or keys"),
+        ({"name": "eu-1", "issuer": "https://a", "tokenReview": True}, "remove it from cluster eu-1"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": [_RSA | {"d": "secret"}]}, "private or a secret key"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": [{"kty": "RSA"}]}, "needs the modulus n"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a valid array"),
+    ],
+)
+def test_a_cluster_that_cannot_be_meant_is_refused_with_what_to_do(cluster: dict[str, Any], advice: str) -> None:
+    with pytest.raises(ValidationError, match=advice):
+        Config.model_validate({"issuer": "https://i.example", "clusters": [cluster]})
+
+
+def test_two_clusters_of_one_name_are_refused() -> None:
+    with pytest.raises(ValidationError, match="one cluster twice"):
+        Config.model_validate({"issuer": "https://i.example", "clusters": [{"name": "in-cluster"}] * 2})

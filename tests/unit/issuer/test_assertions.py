@@ -3,12 +3,15 @@
 import base64
 import hmac
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from scopewright.core.records import Credential
 from scopewright.issuer.replay import InMemory
 from tests.unit.issuer.assertions import (
     WORKER,
@@ -17,10 +20,11 @@ from tests.unit.issuer.assertions import (
     made_by_the_operator,
     present,
     signed,
+    with_account,
     with_keys,
     with_pair,
 )
-from tests.unit.issuer.world import ISSUER, START, World, client_record, private_key, settle
+from tests.unit.issuer.world import ISSUER, SECRET, START, World, client_record, private_key, settle, sha256
 
 PEM: Final = Encoding.PEM
 SPKI: Final = PublicFormat.SubjectPublicKeyInfo
@@ -241,3 +245,22 @@ async def test_a_full_memory_refuses_nobody_for_good_and_no_other_client(world: 
     assert await memory.first_use("b", "3", now + 60)
     world.clock.advance(seconds=60)
     assert await memory.first_use("a", "3", now + 120)
+
+
+async def test_a_credential_of_the_method_before_works_until_it_ends(world: World) -> None:
+    """A Pod that has not read its Secret again must not be refused because the method has changed."""
+    end = START + timedelta(hours=24)
+    secret = Credential(sha256(SECRET), START, expiration_time=end)
+    for record in (
+        with_pair(secret, made_by_the_operator()),
+        replace(with_account(), credentials=(secret,)),
+        client_record(credentials=(made_by_the_operator(expiration_time=end), Credential(sha256("new"), START))),
+        replace(with_account(), credentials=(made_by_the_operator(expiration_time=end),)),
+    ):
+        world.put(record)
+        await settle()
+        pair = any(c.jwk for c in record.credentials)
+        assert (await world.token()).status_code == (200 if secret in record.credentials else 401)
+        assert (await present(world, assertion(world), client_id=WORKER))[0] == (200 if pair else 401)
+    world.clock.advance(hours=24)
+    assert (await present(world, assertion(world), client_id=WORKER))[0] == 401

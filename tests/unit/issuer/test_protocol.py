@@ -189,8 +189,8 @@ async def test_6_no_credential_at_all_is_an_invalid_client(world: World) -> None
 
 async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(world: World) -> None:
     world.put(client_record(name="off", disabled=True))
-    world.put(client_record(name="pod", method="ServiceAccount"))
-    world.put(client_record(name="signer", method="PrivateKeyJWT"))
+    world.put(client_record(name="pod", method="ServiceAccount", credentials=()))
+    world.put(client_record(name="signer", method="PrivateKeyJWT", credentials=()))
     await settle()
     answers = [
         await world.token(secret="wrong"),

@@ -138,7 +138,7 @@ async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
     world: World, client_id: str, secret: str, reason: str
 ) -> None:
     world.put(client_record(name="off", disabled=True))
-    world.put(client_record(name="pod", method="ServiceAccount"))
+    world.put(client_record(name="pod", method="ServiceAccount", credentials=()))
     await settle()
     response = await world.token(client_id, secret)
     line = orjson.loads(world.lines[-1])

@@ -18,7 +18,7 @@ class Seconds:
 
 def throttled(throttle: FailureThrottle, peer: str) -> bool:
     try:
-        throttle.check(peer)
+        throttle.check(peer, known=True)
     except Unavailable:
         return True
     return False
@@ -29,10 +29,16 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
     throttle = FailureThrottle(clock, budget=Budget(rate=1.0, burst=3))
     for _ in range(3):
         assert not throttled(throttle, "192.0.2.1")
-        throttle.failed("192.0.2.1")
+        throttle.failed("192.0.2.1", known=True)
     assert throttled(throttle, "192.0.2.1")
     assert not throttled(throttle, "192.0.2.2")
     clock.now = 1.0
+    assert not throttled(throttle, "192.0.2.1")
+
+
+def test_made_up_ids_use_up_nothing_of_known_ones() -> None:
+    throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1))
+    throttle.failed("192.0.2.1", known=False)
     assert not throttled(throttle, "192.0.2.1")
 
 
@@ -47,14 +53,14 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
 )
 def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:
     throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1))
-    throttle.failed(one)
+    throttle.failed(one, known=True)
     assert throttled(throttle, other) is same
 
 
 def test_only_so_many_addresses_are_remembered() -> None:
     throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1), capacity=2)
     for peer in ("a", "b", "a", "c"):
-        throttle.failed(peer)
+        throttle.failed(peer, known=True)
     assert not throttled(throttle, "b")
     assert throttled(throttle, "a")
 

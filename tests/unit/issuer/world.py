@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, FollowedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -74,7 +74,7 @@ class Store:
         self.reading = asyncio.Event()
         self.down = False
         self.gate: asyncio.Event | None = None
-        self._followers: list[tuple[OwnedKind, asyncio.Queue[Change | Snapshot]]] = []
+        self._followers: list[tuple[FollowedKind, asyncio.Queue[Change | Snapshot]]] = []
         self._version = 100
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
@@ -96,7 +96,7 @@ class Store:
         while True:
             yield await queue.get()
 
-    def _list(self, kind: OwnedKind) -> list[Change | Snapshot]:
+    def _list(self, kind: FollowedKind) -> list[Change | Snapshot]:
         mine = {ref: found for ref, found in self.objects.items() if ref.kind == kind}
         return [*(Change(*found) for found in mine.values()), Snapshot(frozenset(mine))]
 
@@ -107,7 +107,7 @@ class Store:
 
     def put(
         self,
-        kind: OwnedKind,
+        kind: FollowedKind,
         name: str,
         entries: Entries,
         *,
@@ -124,7 +124,7 @@ class Store:
         self.objects[existing.ref] = (existing, entries)
         return self._tell(Change(existing, entries), seen)
 
-    def delete(self, kind: OwnedKind, name: str, *, seen: bool = True) -> Change:
+    def delete(self, kind: FollowedKind, name: str, *, seen: bool = True) -> Change:
         existing, _ = self.objects.pop(Ref(kind, NAMESPACE, name))
         return self._tell(Change(existing, {}, gone=True), seen)
 

@@ -1,0 +1,20 @@
+"""The private key of a mounted Secret, as a JWK."""
+
+import json
+
+import jwt
+
+from scopewright.client.errors import SecretError
+
+
+def parse_private_key(text: str) -> jwt.PyJWK:
+    """A private JWK of a kind that signs. `SecretError` repeats nothing of it."""
+    try:
+        members = json.loads(text)
+        asymmetric = isinstance(members, dict) and members.get("kty") in ("EC", "RSA", "OKP")
+        key = jwt.PyJWK(members) if asymmetric else None
+    except (ValueError, RecursionError, TypeError, jwt.PyJWTError):
+        key = None
+    if key is None or not hasattr(key.key, "sign"):
+        raise SecretError("the private key is no private JWK of kty EC, RSA or OKP; mount the Secret as it is")
+    return key

@@ -1,0 +1,163 @@
+"""The Secret that a client mounts: what it should hold, and what one that is there says of itself."""
+
+import json
+from dataclasses import replace
+from datetime import datetime
+
+from scopewright.core.access import asked_by, default_audience
+from scopewright.core.authentication import made
+from scopewright.core.client_view import ClientView, Found, own_record
+from scopewright.core.credentials import SECRET_TYPE, Standing, landed, latest, rotate_value, standing
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import (
+    CLIENT_LABEL,
+    ISSUE_TIME_ANNOTATION,
+    MANAGED_BY,
+    MANAGER,
+    PUBLIC_KEY_ANNOTATION,
+    SEAL_ANNOTATION,
+    Deletion,
+    Desired,
+    Existing,
+    Kept,
+    Owner,
+    Ref,
+    Write,
+    digest,
+    in_place,
+)
+from scopewright.core.records import CLIENT_PREFIX, KEY_PREFIX, SEAL_KEY_NAME, ClientRecord, Credential, rfc3339
+from scopewright.core.seal import seal
+
+
+def look(view: ClientView) -> Found:
+    record = own_record(view)
+    stands = _standing(view, view.secret, record)
+    ours = stands in (Standing.SEALED, Standing.EDITED)
+    return Found(record, stands, landed(record, view.secret) if ours else None)
+
+
+def refuse_conflict(view: ClientView, found: Found) -> None:
+    """`Rejected` where the Secret's name is taken: by somebody else's Secret, or by a record's name."""
+    if _is_reserved(view):
+        message = f"Secret {view.client.secret_name} is ours by name: choose another spec.credentials.secretName"
+        raise Rejected("SecretConflict", message)
+    if found.standing is Standing.FOREIGN:
+        raise Rejected(
+            "SecretConflict",
+            f"Secret {view.client.secret_name} is not this client's: delete it, or choose another "
+            "spec.credentials.secretName",
+        )
+
+
+def _is_reserved(view: ClientView) -> bool:
+    """In the issuer's own namespace, a Secret of a record's name would stand in the way of that record."""
+    name = view.client.secret_name
+    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name == SEAL_KEY_NAME
+    return prefixed and view.client.namespace == view.config.namespace
+
+
+def secret_write(view: ClientView, credential: Credential | None, value: bytes | Kept = b"") -> Desired:
+    """The Secret with `value` as its credential, or with none, for a client that brings its own proof."""
+    client = view.client
+    template = client.spec.credentials.secret_template
+    stated = _stated(credential)
+    desired = Desired(
+        ref=Ref("Secret", client.namespace, client.secret_name),
+        type=SECRET_TYPE,
+        entries=_entries(view, credential, value),
+        labels={**template.labels, MANAGED_BY: MANAGER, CLIENT_LABEL: client.name},
+        annotations=dict(template.annotations),
+        owner=Owner("OAuthClient", client.name, client.uid),
+        replaces=view.secret,
+    )
+    sealed = seal(
+        view.seal_key, view.config.issuer, client.client_id, stated[ISSUE_TIME_ANNOTATION], desired.digests(),
+        stated[PUBLIC_KEY_ANNOTATION],
+    )  # fmt: skip
+    # A write adds to the annotations that are there: what an earlier credential left has to be emptied.
+    there = view.secret.annotations if view.secret else {}
+    said = {name: text for name, text in stated.items() if text or name in there}
+    return replace(desired, annotations={**desired.annotations, **said, SEAL_ANNOTATION: sealed})
+
+
+def _stated(credential: Credential | None) -> dict[str, str]:
+    """What the Secret's annotations say of the credential, so that it can be accepted again after a restore."""
+    jwk = credential.jwk if credential else None
+    return {
+        ISSUE_TIME_ANNOTATION: rfc3339(credential.issue_time) if credential else "",
+        PUBLIC_KEY_ANNOTATION: json.dumps(jwk, sort_keys=True, separators=(",", ":")) if jwk else "",
+    }
+
+
+def _entries(view: ClientView, credential: Credential | None, value: bytes | Kept) -> dict[str, bytes | Kept]:
+    """What a service needs to start with nothing else. Grants never change it: no Pod restarts because of one."""
+    names, issuer = view.client.spec.credentials.keys, view.config.issuer
+    entries: dict[str, bytes | Kept] = {
+        "type": b"oauth2",
+        "provider": b"scopewright",
+        names.client_id: view.client.client_id.encode(),
+    }
+    if credential:
+        entries[names.private_key if made(credential) == "key pair" else names.client_secret] = value
+    entries |= {
+        names.issuer: issuer.encode(),
+        names.token_endpoint: f"{issuer}/token".encode(),
+        names.jwks_uri: f"{issuer}/jwks.json".encode(),
+    }
+    if len(asked := asked_by(view.client)) == 1:
+        namespace, name = asked[0].resource_server.split("/")
+        entries[names.scope] = " ".join(asked[0].scopes).encode()
+        entries[names.audience] = default_audience(namespace, name).encode()
+    return entries
+
+
+def secret_upkeep(view: ClientView, current: Credential | None) -> tuple[Write, ...]:
+    """The Secret once more with the credential it has, or with none, if anything of it is not as it should be."""
+    if current is None:
+        desired = secret_write(view, None)
+    else:
+        held = view.secret.entries if view.secret else {}
+        where = next(name for name, sha256 in held.items() if sha256 == current.sha256)
+        desired = secret_write(view, current, Kept(where, current.sha256))
+    return () if in_place(desired) else (desired,)
+
+
+def former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
+    """Secrets under an earlier `secretName`, once nothing they hold is accepted any more."""
+    accepted = {c.sha256 for c in record.credentials if c.accepted_at(view.now)}
+    ours = [s for s in view.former_secrets if _standing(view, s, record) is Standing.SEALED]
+    return tuple(Deletion(s) for s in ours if not accepted & set(s.entries.values()))
+
+
+def adoptable(view: ClientView) -> Credential | None:
+    """The credential of a restored Secret, unless it was revoked meanwhile; never what stands there for all to know.
+
+    Only of a Secret whose seal verifies: that vouches for the annotations too.
+    """
+    if view.secret is None:
+        return None
+    names, held, stated = view.client.spec.credentials.keys, view.secret.entries, view.secret.annotations
+    if key := stated.get(PUBLIC_KEY_ANNOTATION):
+        sha256, jwk = held.get(names.private_key) or held.get("private_key.jwk"), json.loads(key)
+    else:
+        sha256, jwk = held.get(names.client_secret) or held.get("client_secret"), None
+    issued = _instant(stated.get(ISSUE_TIME_ANNOTATION, ""))
+    # Whether it lies ahead or not by our clock: another's has perhaps revoked what is older.
+    before = latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)
+    public = {digest(value) for value in _entries(view, None, b"").values() if isinstance(value, bytes)}
+    if sha256 is None or sha256 in public or issued is None or (before and issued < before):
+        return None
+    return Credential(sha256, issued, rotate=rotate_value(view.client), jwk=jwk)
+
+
+def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> Standing:
+    return standing(secret, view.client, record, view.seal_key, view.config.issuer)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None

@@ -1,0 +1,62 @@
+"""What the plan for one client depends on."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scopewright.api import OAuthClient
+from scopewright.core.authentication import KeyPair
+from scopewright.core.config import Config
+from scopewright.core.credentials import Standing
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing
+from scopewright.core.overlap import LastUse
+from scopewright.core.plan import Happening
+from scopewright.core.records import ClientRecord, Credential, ResourceServerRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ClientView:
+    """All that the plan for one client depends on.
+
+    `mint` makes a new secret: 256 bits, `[A-Za-z0-9]`; `make_pair` a key pair for ES256.
+    """
+
+    client: OAuthClient
+    record: ClientRecord | None
+    record_object: Existing | None
+    secret: Existing | None
+    former_secrets: tuple[Existing, ...]
+    servers: Mapping[str, ResourceServerRecord]
+    seal_key: bytes
+    config: Config
+    now: datetime
+    mint: Callable[[], str]
+    make_pair: Callable[[], KeyPair]
+    service_account_uid: str | None = None
+    """Of the ServiceAccount of this cluster that it names: "" while there is none, None where there is no cluster."""
+    last_use: LastUse = field(default_factory=dict)
+    """Of this client's credentials, and of what it brings itself."""
+    reporting_since: datetime | None = None
+    """Since when issuers report use; without it, nothing is known of what is not used."""
+    happened: tuple[Happening, ...] = ()
+    trouble: Rejected | None = None
+    """A write that was refused: what the status is to say, instead of trying again at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is of a client: its own record, what its Secret is to us, and the credential that both agree on."""
+
+    record: ClientRecord | None
+    standing: Standing
+    current: Credential | None
+
+    @property
+    def secret_is_ours(self) -> bool:
+        return self.standing in (Standing.SEALED, Standing.EDITED)
+
+
+def own_record(view: ClientView) -> ClientRecord | None:
+    """The record, if it is this very client's: one of an earlier client of the same name hands down nothing."""
+    return view.record if view.record and view.record.uid == view.client.uid else None

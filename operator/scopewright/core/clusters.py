@@ -1,0 +1,73 @@
+"""The clusters whose ServiceAccount tokens are taken, as the platform's configuration names them."""
+
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from scopewright.api.jwk import JWKSet
+from scopewright.api.names import Subdomain
+from scopewright.api.validation import validate_part
+from scopewright.core.records import LOCAL_CLUSTER, Cluster
+
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class ClusterConfig(BaseModel):
+    """One cluster. Where its keys come from: `keys`, else `jwks_uri`, else OIDC discovery."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
+
+    name: Subdomain
+    """As `serviceAccount.cluster` of an OAuthClient names it; `in-cluster` is the one that the operator runs in."""
+    issuer: str = ""
+    """The `iss` of its tokens. May be left out for `in-cluster`: as its API server says."""
+    jwks_uri: str = Field(default="", alias="jwksURI")
+    keys: tuple[dict[str, str], ...] = ()
+    """Its public JWKs, as `kubectl get --raw /openid/v1/jwks` lists them."""
+    token_review: bool = Field(default=False, alias="tokenReview")
+
+    @field_validator("keys", mode="before")
+    @classmethod
+    def _public_keys(cls, value: Any) -> Any:
+        wrong = validate_part(JWKSet, {"keys": value})
+        if wrong:
+            raise ValueError("; ".join(map(str, wrong)))
+        return value
+
+    @field_validator("jwks_uri")
+    @classmethod
+    def _fetched_safely(cls, value: str) -> str:
+        if value and not _is_safe(value):
+            raise ValueError("must be an https URL (http on loopback): whoever answers there decides who is who")
+        return value
+
+    @model_validator(mode="after")
+    def _complete(self) -> "ClusterConfig":
+        here = self.name == LOCAL_CLUSTER
+        if not here and not self.issuer:
+            raise ValueError(
+                f"cluster {self.name} needs issuer: the iss of its tokens, as "
+                "`kubectl get --raw /.well-known/openid-configuration` says there"
+            )
+        if self.jwks_uri and self.keys:
+            raise ValueError(f"cluster {self.name} has both jwksURI and keys: remove one of them")
+        if not here and not self.jwks_uri and not self.keys and not _is_safe(self.issuer):
+            raise ValueError(
+                f"cluster {self.name} needs jwksURI or keys: its issuer is no https URL at which they could be found"
+            )
+        if self.token_review and not here:
+            raise ValueError(f"tokenReview asks this cluster's API server alone: remove it from cluster {self.name}")
+        return self
+
+    def record(self) -> Cluster:
+        return Cluster(self.name, self.issuer, self.jwks_uri, self.keys, self.token_review)
+
+
+def _is_safe(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))

@@ -1,0 +1,138 @@
+"""What must be so at rest, and how a story ends: everything heals, comes to rest, and a new operator writes nothing."""
+
+import asyncio
+from typing import Any
+
+from tests.simulation.faults import Faults
+from tests.simulation.ledger import NAMESPACE, digest_in, paused, secret_name
+from tests.simulation.people import People
+from tests.simulation.pods import Pod
+from tests.simulation.server import DECLARED, USER, At, Raw, Where
+from tests.simulation.settings import HOUR, RESYNC
+from tests.simulation.world import World
+
+Conditions = dict[str, Any]
+
+
+def conditions(raw: Raw) -> dict[str, Conditions]:
+    return {c["type"]: c for c in raw.get("status", {}).get("conditions", ())}
+
+
+def whole(world: World) -> None:
+    """What says that it is Ready has all that it needs, whoever deleted what."""
+    server = world.server
+    for plural in DECLARED:
+        for at, raw in server.all(plural).items():
+            if paused(raw) or conditions(raw).get("Ready", {}).get("status") != "True":
+                continue
+            if plural == "oauthclients":
+                _whole_client(world, at, raw)
+            elif plural == "resourceservers" and world.ledger.server_record(at).get("uid") != raw["metadata"]["uid"]:
+                world.fail(4, f"ResourceServer {at} is Ready, and has no record")
+            elif plural == "signingkeys" and not world.ledger.kids(_jwks(world, raw)):
+                world.fail(4, f"SigningKey {at} is Ready, and nothing is published")
+
+
+def _whole_client(world: World, at: At, raw: Raw) -> None:
+    secret = world.server.get("secrets", at[0], secret_name(raw))
+    if secret is None:
+        world.fail(4, f"OAuthClient {at} is Ready, and has no Secret")
+    elif digest_in(secret) not in world.ledger.accepted(at):
+        world.fail(1, f"OAuthClient {at} is Ready, and its Secret is not accepted")
+
+
+def _jwks(world: World, key: Raw) -> Raw | None:
+    name = key["spec"].get("jwks", {}).get("configMapName", "scopewright-jwks")
+    return world.server.get("configmaps", NAMESPACE, name)
+
+
+class Ending:
+    def __init__(self, world: World, users: People, faults: Faults) -> None:
+        self.world, self.users, self.faults = world, users, faults
+
+    async def rest(self) -> None:
+        """Everything heals, and two comparisons later nothing is written any more."""
+        world = self.world
+        world.tell("*** the end: everything heals")
+        world.quiet.end()
+        await self.faults.heal()
+        await world.a_while(30.0)
+        self._calm()
+        await world.a_while(30.0)
+        world.quiet.begin()
+        for pause in (2 * HOUR, RESYNC, RESYNC):
+            await asyncio.sleep(RESYNC)
+            self._calm()
+            await asyncio.sleep(pause)
+        await asyncio.sleep(RESYNC)
+        world.allowed.settle()
+        whole(world)
+        await world.pods.ask()
+        # Once in a while a key takes over just then.
+        if await self._second_run() and await self._second_run():
+            world.fail(4, "a new operator writes where the old one was at rest")
+        await self._all_is_well()
+
+    def _calm(self) -> None:
+        """Nobody rotates, disables or stands in the way any more; orphans may go."""
+        server = self.world.server
+        for at, raw in list(server.all("oauthclients").items()):
+            spec = {**raw["spec"], "disabled": False, "rotation": {**raw["spec"].get("rotation", {}), "suspend": True}}
+            if conditions(raw).get("Ready", {}).get("reason") == "SecretConflict" and server.get(
+                "secrets", at[0], secret_name(raw)
+            ):
+                server.remove(USER, Where("secrets", at[0], secret_name(raw), ""))
+            if spec.get("credentials", {}).get("secretName", "").endswith("foreign"):
+                spec.pop("credentials")
+            if spec != raw["spec"] or paused(raw):
+                self.users.apply("oauthclients", at, spec, paused="false")
+        issuer = server.get("configmaps", NAMESPACE, "scopewright-issuer")
+        leader = self.world.leader
+        held = leader.operator._resync.orphans_held if leader and leader.operator else 0
+        if issuer and held:
+            annotations = {"scopewright.dev/allow-orphans": str(held)}
+            meta = {**issuer["metadata"], "annotations": annotations}
+            server.put("configmaps", NAMESPACE, "scopewright-issuer", {**issuer, "metadata": meta})
+
+    async def _second_run(self) -> int:
+        """A new process, which knows only what the store holds; how often it writes."""
+        world = self.world
+        world.quiet.end()
+        for operator in world.operators:
+            operator.die()
+        await asyncio.sleep(15.0)
+        before = world.writes
+        world.operators[0].start()
+        await asyncio.sleep(30.0)
+        if world.leader is None or not world.leader.idle:
+            world.fail(4, "nobody leads, or nobody rests, half a minute after a start")
+        return world.writes - before
+
+    async def _all_is_well(self) -> None:
+        """Every client is Ready, its Secret accepted by every issuer; every record has its owner."""
+        world, server = self.world, self.world.server
+        for at, client in server.all("oauthclients").items():
+            ready = conditions(client).get("Ready", {})
+            raw = server.get("secrets", at[0], secret_name(client))
+            if ready.get("status") != "True":
+                what = f"{ready.get('reason')}: {ready.get('message')}"
+                world.fail(4, f"OAuthClient {at} is not Ready at the end: {what}")
+            if raw is None or digest_in(raw) not in world.ledger.accepted(at):
+                world.fail(1, f"the Secret of OAuthClient {at} is not accepted at the end")
+                continue
+            world.pods._mount((at[0], secret_name(client)))
+            await self._everywhere(world.pods.pods[at[0], secret_name(client)])
+        for plural, prefix in (("oauthclients", "client."), ("resourceservers", "resourceserver.")):
+            for objects in ("secrets", "configmaps"):
+                for namespace, name in server.all(objects):
+                    if namespace == NAMESPACE and name.startswith(prefix):
+                        _, *owner = name.split(".")
+                        at = owner[0], owner[1]
+                        if server.get(plural, *at) is None and not world.ledger.stays(plural, at):
+                            world.fail(4, f"{name} has no owner, and is still there at the end")
+
+    async def _everywhere(self, pod: Pod) -> None:
+        for issuer in self.world.issuers:
+            status = await self.world.pods.request(pod, issuer)
+            if status not in (200, 400):
+                self.world.fail(8, f"{issuer.name} answers {status} to the Secret of {pod.client} at the end")
