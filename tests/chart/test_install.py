@@ -1,6 +1,7 @@
 """The chart on a real API server: installed, used, tried by those who may not, changed, and taken away."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,13 +17,13 @@ from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 
 from .accounts import Account
-from .helm import NAMESPACE
+from .cases import MODES
+from .helm import NAMESPACE, render
 from .release import Release
+from .test_templates import pods
 
 TEAM = "payroll"
 """A namespace of the HR example."""
-
-POD_SECURITY = "violates PodSecurity"
 
 
 @pytest.fixture(scope="module")
@@ -256,15 +257,27 @@ def test_who_edits_a_namespace_edits_clients_apis_and_grants_there_and_no_signin
     assert not allowed(lambda: team.list("OAuthClient", "leave"))
 
 
-def test_what_would_run_is_accepted_where_podsecurity_restricted_is_enforced(release: Release) -> None:
-    [deployment] = release.kube.list("Deployment", NAMESPACE)
-    template = deployment["spec"]["template"]
-    pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "tried"}}
+@pytest.mark.parametrize("mode", MODES)
+def test_every_object_of_every_mode_is_one_that_the_api_server_takes(release: Release, mode: str) -> None:
+    """Field by field; of cert-manager, the Gateway API and the Prometheus operator there are no CRDs here."""
+    foreign = ("Certificate", "HTTPRoute", "ServiceMonitor", "CustomResourceDefinition")
+    known = [m for m in render(MODES[mode]) if m["kind"] not in foreign]
+    file = release.folder / "rendered.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": known}))
+    trying = ("apply", "--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server")
+    said = release.kubectl(*trying, "--filename", str(file))
+    assert len(said.splitlines()) == len(known)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_would_run_is_accepted_where_podsecurity_restricted_is_enforced(release: Release, mode: str) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
-    release.kube._request("POST", path, query={"dryRun": "All"}, body=pod)
-    pod["spec"]["containers"][1]["securityContext"]["allowPrivilegeEscalation"] = True
-    with pytest.raises(Refused, match=POD_SECURITY):
-        release.kube._request("POST", path, query={"dryRun": "All"}, body=pod)
+    for template in pods(render(MODES[mode])).values():
+        pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "tried"}}
+        release.kube._request("POST", path, query={"dryRun": "All", "fieldValidation": "Strict"}, body=pod)
+        pod["spec"]["containers"][-1]["securityContext"]["allowPrivilegeEscalation"] = True
+        with pytest.raises(Refused, match="violates PodSecurity"):
+            release.kube._request("POST", path, query={"dryRun": "All"}, body=pod)
 
 
 def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: Release) -> None:
