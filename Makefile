@@ -5,9 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden
-SLOW := tests/cluster tests/chart tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench
+SLOW := tests/cluster tests/chart tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench \
+	tests/interop tests/fuzz
 
-.PHONY: help demo test simulate check crds docs cluster bench clean
+.PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -32,6 +33,9 @@ endif
 simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
 
+fuzz: $(VENV)/installed  ## 100,000 strange requests to a running issuer, some minutes (REQUESTS=…)
+	@FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/python -m pytest -q tests/fuzz/test_requests.py
+
 check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -40,14 +44,18 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@diff --recursive crds $(CHART_CRDS)
 	@$(BIN)/python docs/timeline.py --check
+	@$(BIN)/python docs/errors.py --check
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw docs/rotation.svg from the code
+docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, openapi.yaml
 	@$(BIN)/python docs/timeline.py
+	@$(BIN)/python docs/errors.py
+	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)

@@ -2,12 +2,15 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
@@ -65,7 +68,7 @@ def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "there is no benchmark reconcil; choose from: reconcile, rotation" in errors
+    assert "there is no benchmark reconcil; choose from: reconcile, rotation, tokens" in errors
 
 
 def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
@@ -85,3 +88,22 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert figures["kills"] > 0
     wrong = ("failed_token_requests", "refused_valid_tokens", "secrets_refused", "keys_signed_too_early")
     assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator is not installed: apt-get install wrk")
+def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
+    few = ("--rounds", "1", "--seconds", "1", "--case", "rs256", "--no-peer")
+    running = _bench("tokens", *few, "--out", str(tmp_path), "--plot", str(tmp_path / "tokens.png"))
+    out, errors = running.communicate(timeout=120)
+    assert running.returncode == 0, errors
+    assert "bare ES256 signatures" in out
+    figures: dict[str, Any] = json.loads((tmp_path / "tokens.json").read_text())
+    assert list(figures["cases"]) == ["es256", "rs256"]
+    assert figures["es256_per_second"] == figures["cases"]["es256"]["per_second"] > 0
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert figures["signing_limit_per_second"] > figures["es256_per_second"]
+    assert figures["cpu_over_signature"] > 1
+    assert figures["ratio"] is None, "nothing to compare with"
+    assert figures["worker_peak_mb"] < 150
+    assert figures["seconds_until_ready"] < 5
+    assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")

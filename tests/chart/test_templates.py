@@ -21,7 +21,7 @@ CONFIG = Config(issuer="https://issuer.example.org", namespace=NAMESPACE)
 SIDECAR, DEPLOYMENT = MODES["sidecar"], MODES["deployment"]
 IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-COMING = {"SCOPEWRIGHT_TLS_CERT", "SCOPEWRIGHT_TLS_KEY", "SCOPEWRIGHT_REPLAY"}
+COMING = {"SCOPEWRIGHT_REPLAY"}
 """What the issuer learns to read in commits that are under way; this set must be empty when they have come."""
 
 

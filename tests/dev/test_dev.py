@@ -5,6 +5,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import httpx
 import pytest
 
 from scopewright.client import ClientCredentials
+from tests.controlplane.certificates import Authority
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 
@@ -205,6 +207,33 @@ def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
         url = f"http://127.0.0.1:{port}/token"
         assert httpx.post(url, data={"grant_type": "client_credentials"}, auth=basic).status_code == 200
         assert json.loads(issuer.stdout.readline())["client"] == "leave.worker"
+        issuer.terminate()
+        assert issuer.wait(15) == 0
+
+
+def test_workers_behind_https_serve_it_too(dev: Dev, tmp_path: Path) -> None:
+    dev.start()
+    (tmp_path / "ca").mkdir()
+    authority = Authority.at(tmp_path / "ca")
+    certificate, key = authority.server()
+    (tmp_path / "tls.crt").write_bytes(certificate)
+    (tmp_path / "tls.key").write_bytes(key)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
+    command += ["--workers", "2", "--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]
+    context = ssl.create_default_context(cadata=authority.pem.decode())
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as issuer:
+        assert issuer.stderr is not None
+        assert issuer.stdout is not None
+        assert issuer.stderr.readline().strip() == f"issuer ready at {dev.url}"
+        basic = (dev.secret("client_id"), dev.secret("client_secret"))
+        for _ in range(8):
+            form = {"grant_type": "client_credentials"}
+            answer = httpx.post(f"https://127.0.0.1:{port}/token", data=form, auth=basic, verify=context)
+            assert answer.status_code == 200
+            assert json.loads(issuer.stdout.readline())["client"] == "leave.worker"
         issuer.terminate()
         assert issuer.wait(15) == 0
 

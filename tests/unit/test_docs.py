@@ -4,8 +4,12 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import get_args
 
 import pytest
+
+from scopewright.issuer.errors import ErrorCode
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -27,13 +31,23 @@ def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), test
 
 
-def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
-    spec = importlib.util.spec_from_file_location("timeline", ROOT / "docs/timeline.py")
+def _of_docs(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    timeline = importlib.util.module_from_spec(spec)
-    sys.modules["timeline"] = timeline
-    spec.loader.exec_module(timeline)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
     text = (ROOT / "docs/rotation.md").read_text()
-    for what, figure in timeline.figures().items():
+    for what, figure in _of_docs("timeline").figures().items():
         assert figure in text, f"{what} is {figure}"
+
+
+def test_the_page_of_errors_has_every_error_of_the_code() -> None:
+    errors = _of_docs("errors")
+    assert errors.page() == (ROOT / "docs/errors.md").read_text(), "run make docs"
+    assert {error.error for error in errors.issuer_errors()} == {*get_args(ErrorCode), "not_found"}

@@ -8,6 +8,7 @@ command: [scopewright, issuer]
 env:
   {{- include "scopewright.env" $ | nindent 2 }}
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
+  - {name: SCOPEWRIGHT_WORKERS, value: {{ $.Values.issuer.workers | quote }}}
   # In memory, because it holds private keys. It outlives the container: one that is started again while the API server
   # is away serves from it.
   - {name: SCOPEWRIGHT_SNAPSHOT, value: /var/run/scopewright/snapshot/issuer.json}

@@ -13,7 +13,15 @@ from typing import Annotated, Any
 
 import typer
 
-from scopewright.cli.settings import listen, load_config, parse_address, set_up_logging
+from scopewright.cli.settings import (
+    listen,
+    load_certificate,
+    load_config,
+    parse_address,
+    reserve,
+    set_up_logging,
+    worker_count,
+)
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores import Store
 
@@ -154,6 +162,21 @@ def issuer(
         Path | None,
         typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
     ] = None,
+    workers: Annotated[
+        str,
+        typer.Option(
+            "--workers", envvar="SCOPEWRIGHT_WORKERS", help="Processes that share the port: a number, or `auto` (CPUs)."
+        ),
+    ] = "1",
+    tls_cert: Annotated[
+        Path | None,
+        typer.Option(
+            "--tls-cert", envvar="SCOPEWRIGHT_TLS_CERT", help="Certificate chain (PEM); read when it changes."
+        ),
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", envvar="SCOPEWRIGHT_TLS_KEY", help="Its private key (PEM).")
+    ] = None,
     reports_every: Annotated[
         float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
     ] = 300.0,
@@ -164,20 +187,32 @@ def issuer(
 
     Standard output has one line of JSON for each decision about a token; everything else goes to standard error.
     """
-    from scopewright.issuer import run as serve
+    from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.audit import to_file
 
     set_up_logging(log_format.value, log_level.value)
-    listening = listen(listen_on)
-    serve(
-        lambda: _store(source, kubeconfig),
-        namespace=namespace or "scopewright-system",
-        listener=listening,
-        snapshot=snapshot,
-        sink=to_file(sys.stdout.buffer),
-        reports_every=reports_every,
-        on_ready=lambda url: typer.echo(f"issuer ready at {url}", err=True),
-    )
+    certificate = load_certificate(tls_cert, tls_key)
+    count = worker_count(workers)
+
+    def work(worker: Worker) -> None:
+        run(
+            lambda: _store(source, kubeconfig),
+            namespace=namespace or "scopewright-system",
+            worker=worker,
+            snapshot=snapshot,
+            sink=to_file(sys.stdout.buffer),
+            reports_every=reports_every,
+            certificate=certificate,
+        )
+
+    def on_ready(url: str) -> None:
+        typer.echo(f"issuer ready at {url}", err=True)
+
+    if count == 1:
+        listening = listen(listen_on)
+        work(Worker(lambda: listening, on_ready))
+    else:
+        run_workers(count, work, reserve(listen_on), on_ready)
 
 
 @asynccontextmanager

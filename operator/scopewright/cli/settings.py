@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import socket
 import sys
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
+from scopewright.http import Certificate
 
 LogFormat = Literal["text", "json"]
 
@@ -74,6 +76,38 @@ def listen(text: str) -> socket.socket:
         ) from None
     listening.setblocking(False)
     return listening
+
+
+def reserve(text: str) -> socket.socket:
+    """A socket bound to `HOST:PORT` beside which others can listen (SO_REUSEPORT); it does not listen itself.
+
+    A port where somebody else listens is told at once, also where the two could share it.
+    """
+    with listen(text) as trial:
+        family, address = trial.family, trial.getsockname()
+    reserved = socket.socket(family, socket.SOCK_STREAM)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    reserved.bind(address)
+    return reserved
+
+
+def worker_count(text: str) -> int:
+    """Of `--workers`: a number, or `auto` for as many as there are CPUs to use."""
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if not text.isdecimal() or not int(text):
+        raise Rejected("BadWorkers", f"--workers {text!r} is no number of processes: give one or more, or auto")
+    return int(text)
+
+
+def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
+    """Of `--tls-cert` and `--tls-key`; None where neither is given."""
+    if cert is None and key is None:
+        return None
+    if cert is None or key is None:
+        raise Rejected("BadCertificate", "TLS needs both --tls-cert and --tls-key")
+    return Certificate(cert, key)
 
 
 class _Json(logging.Formatter):

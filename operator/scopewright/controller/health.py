@@ -1,49 +1,36 @@
 """`/healthz`, `/readyz` and `/metrics` of the operator."""
 
-import asyncio
-import contextlib
 import socket
 from collections.abc import Callable, Sequence
 
-import uvicorn
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+
+from scopewright.http import Answer, Handler, HttpRequest, Server
 
 Problems = Callable[[], Sequence[str]]
 """What is wrong, a line each; nothing where all is well."""
 
 
-def health_app(alive: Problems, ready: Problems, registry: CollectorRegistry) -> Starlette:
-    def answer(problems: Problems) -> Callable[[Request], Response]:
-        def endpoint(_: Request) -> Response:
-            found = problems()
-            return PlainTextResponse("\n".join(found) or "ok", status_code=503 if found else 200)
+def health(alive: Problems, ready: Problems, registry: CollectorRegistry) -> Handler:
+    problems = {"/healthz": alive, "/readyz": ready}
 
-        return endpoint
+    def answer(http: HttpRequest) -> Answer:
+        if http.method not in ("GET", "HEAD"):
+            return Answer(405, ((b"allow", b"GET, HEAD"),), b"")
+        if http.path == "/metrics":
+            return Answer(200, ((b"content-type", CONTENT_TYPE_LATEST.encode()),), generate_latest(registry))
+        if http.path not in problems:
+            return _text(404, "nothing is served here")
+        found = problems[http.path]()
+        return _text(503 if found else 200, "\n".join(found) or "ok")
 
-    def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
-
-    return Starlette(
-        routes=[
-            Route("/healthz", answer(alive)),
-            Route("/readyz", answer(ready)),
-            Route("/metrics", metrics),
-        ]
-    )
+    return answer
 
 
-async def serve(app: Starlette, listening: socket.socket) -> None:
-    """Until cancelled. Signals are the operator's business, not the server's."""
-    server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off"))
-    server.capture_signals = contextlib.nullcontext  # type: ignore[assignment, method-assign]
-    running = asyncio.create_task(server.serve(sockets=[listening]))
-    try:
-        await asyncio.shield(running)
-    finally:
-        server.should_exit = True
-        with contextlib.suppress(asyncio.CancelledError):
-            await running
+async def serve(answer: Handler, listening: socket.socket) -> None:
+    """Until cancelled."""
+    await Server(answer).serve(listening)
+
+
+def _text(status: int, text: str) -> Answer:
+    return Answer(status, ((b"content-type", b"text/plain; charset=utf-8"),), text.encode())

@@ -9,11 +9,9 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
-from starlette.applications import Starlette
-
 from scopewright.controller.caches import Caches
 from scopewright.controller.events import EventRecorder
-from scopewright.controller.health import health_app, serve
+from scopewright.controller.health import health, serve
 from scopewright.controller.installing import Installing, ensure_signing_key
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
@@ -29,6 +27,7 @@ from scopewright.controller.world import Keys, World
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
+from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import KubernetesStore
 
@@ -88,7 +87,7 @@ class Operator:
 
     async def run(self) -> None:
         """Health is told, and the issuer beside us has its token, while the API server is still waited for."""
-        beside = [asyncio.create_task(serve(self._app(), self._listening))]
+        beside = [asyncio.create_task(serve(self._health(), self._listening))]
         if self._sidecar:
             minting = Minting(self._api, self._config.namespace, self._sidecar)
             beside.append(asyncio.create_task(minting.run()))
@@ -218,8 +217,8 @@ class Operator:
         if self._queue:
             self._queue.add(key, delay)
 
-    def _app(self) -> Starlette:
-        return health_app(self._unhealthy, self._unready, self._metrics.registry)
+    def _health(self) -> Handler:
+        return health(self._unhealthy, self._unready, self._metrics.registry)
 
     def _unhealthy(self) -> list[str]:
         silent = self._monitor.silent_for

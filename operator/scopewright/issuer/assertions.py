@@ -37,6 +37,8 @@ def check(client: Client, signed: Signed, issuer: str, skew: float, now: float) 
     """The proof, or `Refused`. The key and its algorithm are the record's, never the assertion's own."""
     key = _key(client, signed, now)
     claims = signed.claims
+    if "crit" in signed.header or "b64" in signed.header:
+        raise Refused("assertion_extension", "the assertion's header has an extension that is not understood here")
     if str(signed.header.get("typ", TYPES[0])).lower() not in TYPES:
         raise Refused("assertion_type", f"the typ of a client assertion is {TYPES[0].upper()} or {TYPES[1]}")
     if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
@@ -77,8 +79,6 @@ def _instant(claims: dict[str, Any], name: str) -> float | None:
 def _key(client: Client, signed: Signed, now: float) -> ClientKey:
     """The registered key that has signed. `jku`, `x5u`, `jwk` and `x5c` are not read."""
     header = signed.header
-    if "crit" in header or "b64" in header:
-        raise Refused("assertion_extension", "the assertion's header has an extension that is not understood here")
     for key in client.keys:
         if now >= key.end or header.get("kid", key.kid) != key.kid:
             continue

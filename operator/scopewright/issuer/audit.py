@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, BinaryIO, Final
 
 import orjson
@@ -51,8 +52,14 @@ def refusal(
 
 
 def line(event: str, now: float, peer: str, entry: Mapping[str, Any]) -> str:
-    time = datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    seconds, milliseconds = divmod(int(now * 1000), 1000)
+    time = f"{_to_the_second(seconds)}.{milliseconds:03}Z"
     return orjson.dumps({"time": time, "event": event, "peer": peer, **entry}).decode()
+
+
+@lru_cache(maxsize=8)
+def _to_the_second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _short(value: Any) -> Any:

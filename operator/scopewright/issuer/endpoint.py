@@ -41,7 +41,7 @@ P = TypeVar("P", bound=Parameters)
 
 @dataclass(slots=True)
 class Outcome:
-    """An answer, which of the handler's `results` it is, and what the audit line says of it."""
+    """An answer, which of the endpoint's results it is, and what the audit line says of it."""
 
     answer: Answer
     result: str
@@ -52,9 +52,7 @@ class Handler(Protocol[P]):
     """What an endpoint is for."""
 
     name: str
-    """`token`, `introspection`, …: in audit lines and metrics."""
-    results: tuple[str, ...]
-    """What may become of a request that is not refused."""
+    """One of `metrics.RESULTS`; in audit lines too."""
 
     def read(self, request: ClientRequest) -> P:
         """The parameters, before anybody is believed; or OAuthError."""
@@ -91,7 +89,7 @@ class Endpoint(Generic[P]):
         self._authenticator = authenticator
         self._fresh = fresh
         self._throttle = throttle
-        self._metrics = metrics.endpoint(handler.name, handler.results)
+        self._metrics = metrics.endpoint(handler.name)
         self._clock = clock
         self._monotonic = monotonic
         self._sink = sink

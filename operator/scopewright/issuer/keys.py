@@ -1,6 +1,7 @@
 """Signing keys: from a key record and its private PEM to something that signs, parsed once (RFC 7515, 7517, 7638)."""
 
 import base64
+import binascii
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -61,8 +62,11 @@ class Key:
     pem_digest: bytes = field(repr=False)
 
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
+
+
 def b64url(data: bytes) -> bytes:
-    return base64.urlsafe_b64encode(data).rstrip(b"=")
+    return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
 
 
 def thumbprint(jwk: Mapping[str, object]) -> str:

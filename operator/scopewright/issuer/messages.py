@@ -1,35 +1,16 @@
 """What goes in and what comes out, whatever the transport: bytes and nothing of a web framework."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
 
 import orjson
 
-Headers = tuple[tuple[bytes, bytes], ...]
+from scopewright.http import Answer, Headers, HttpRequest
+
+__all__ = ["JSON", "NO_STORE", "Answer", "Headers", "HttpRequest", "json_answer"]
 
 JSON: Final = (b"content-type", b"application/json")
 NO_STORE: Final[Headers] = (JSON, (b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
 """Of every answer of the token endpoint (RFC 6749 §5.1)."""
-
-
-@dataclass(slots=True)
-class HttpRequest:
-    """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit)."""
-
-    method: str
-    path: str
-    query: bytes = b""
-    headers: Iterable[tuple[bytes, bytes]] = ()
-    body: bytes = field(default=b"", repr=False)
-    peer: str = ""
-
-
-@dataclass(slots=True)
-class Answer:
-    status: int
-    headers: Headers
-    body: bytes = field(repr=False)
 
 
 def json_answer(status: int, content: object, headers: Headers = NO_STORE) -> Answer:

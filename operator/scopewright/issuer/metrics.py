@@ -1,28 +1,116 @@
-"""What Prometheus is told. Labels come from fixed lists, never from a caller."""
+"""What Prometheus is told. Labels come from fixed lists, never from a caller.
 
-from collections.abc import Iterable, Iterator, Mapping
+A request adds to three numbers of the process's row; whichever worker is scraped sums up the rows of all.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final, get_args
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scopewright.issuer.errors import ErrorCode
 from scopewright.issuer.fresh import Clock
 from scopewright.issuer.messages import Answer
 from scopewright.issuer.registry import Registry
+from scopewright.issuer.tally import Row, Tally
+
+RESULTS: Final[Mapping[str, tuple[str, ...]]] = {"token": ("issued",)}
+"""What may become of a request that is not refused, by endpoint."""
 
 _REFUSALS: Final = get_args(ErrorCode)
 _BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+_BOUNDS: Final = [*map(str, _BUCKETS), "+Inf"]
 
 
-class _Records(Collector):
-    def __init__(self, registry: Registry, clock: Clock) -> None:
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """Where in a row an endpoint counts: a cell for each result, one for each bucket, and the sum of the seconds."""
+
+    results: Mapping[str, int]
+    buckets: int
+    sum: int
+
+
+def _laid_out() -> tuple[Mapping[str, _Columns], int]:
+    columns, end = {}, 0
+    for endpoint, results in RESULTS.items():
+        named = {result: end + n for n, result in enumerate((*results, *_REFUSALS))}
+        buckets = end + len(named)
+        columns[endpoint] = _Columns(named, buckets, buckets + len(_BOUNDS))
+        end = buckets + len(_BOUNDS) + 1
+    return columns, end
+
+
+_COLUMNS, _WIDTH = _laid_out()
+
+
+def tally(workers: int) -> Tally:
+    """For the metrics of so many processes."""
+    return Tally(_WIDTH, workers)
+
+
+class EndpointMetrics:
+    """What one process counts of one endpoint."""
+
+    def __init__(self, row: Row, columns: _Columns) -> None:
+        self._cells = row.cells
+        self._results = columns.results
+        self._buckets = columns.buckets
+        self._sum = columns.sum
+
+    def count(self, result: str, seconds: float) -> None:
+        cells = self._cells
+        cells[self._results[result]] += 1
+        cells[self._buckets + bisect_left(_BUCKETS, seconds)] += 1
+        cells[self._sum] += seconds
+
+
+class Metrics(Collector):
+    """Of one issuer; of what it counts, the totals of all that share its tally."""
+
+    def __init__(self, registry: Registry, clock: Clock, row: Row | None = None) -> None:
         self._registry = registry
         self._clock = clock
+        self._row = row or tally(1).row()
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def endpoint(self, name: str) -> EndpointMetrics:
+        """Of one of `RESULTS`, whose requests end in one of its results or in an error of OAuth."""
+        return EndpointMetrics(self._row, _COLUMNS[name])
+
+    def answer(self) -> Answer:
+        collectors = CollectorRegistry()
+        collectors.register(self)
+        headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()), (b"cache-control", b"no-store"))
+        return Answer(200, headers, generate_latest(collectors))
+
+    def collect(self) -> Iterator[Metric]:
+        totals = self._row.tally.totals()
+        requests = CounterMetricFamily(
+            "scopewright_issuer_requests",
+            "Requests of clients, by endpoint and by what became of them.",
+            labels=["endpoint", "result"],
+        )
+        seconds = HistogramMetricFamily(
+            "scopewright_issuer_request_seconds",
+            "How long the answer to a client's request took.",
+            labels=["endpoint"],
+        )
+        for endpoint, columns in _COLUMNS.items():
+            for result, column in columns.results.items():
+                requests.add_metric([endpoint, result], totals[column])
+            counts = accumulate(totals[columns.buckets : columns.sum])
+            seconds.add_metric([endpoint], list(zip(_BOUNDS, counts, strict=True)), totals[columns.sum])
+        yield requests
+        yield seconds
+        yield from self._gauges()
+
+    def _gauges(self) -> Iterator[Metric]:
         registry = self._registry
         records = GaugeMetricFamily("scopewright_issuer_records", "Records in memory, by kind.", labels=["kind"])
         records.add_metric(["client"], registry.client_count)
@@ -32,43 +120,3 @@ class _Records(Collector):
         served = GaugeMetricFamily("scopewright_issuer_served_keys", "Keys in the JWKS that is served.")
         served.add_metric([], len(registry.keys.jwks(self._clock()).keys))
         yield served
-
-
-class EndpointMetrics:
-    def __init__(self, results: Mapping[str, Counter], seconds: Histogram) -> None:
-        self._results = results
-        self._seconds = seconds
-
-    def count(self, result: str, seconds: float) -> None:
-        self._results[result].inc()
-        self._seconds.observe(seconds)
-
-
-class Metrics:
-    """Of one issuer, in a registry of its own."""
-
-    def __init__(self, registry: Registry, clock: Clock) -> None:
-        self._collectors = CollectorRegistry()
-        self._collectors.register(_Records(registry, clock))
-        self._requests = Counter(
-            "scopewright_issuer_requests",
-            "Requests of clients, by endpoint and by what became of them.",
-            ["endpoint", "result"],
-            registry=self._collectors,
-        )
-        self._seconds = Histogram(
-            "scopewright_issuer_request_seconds",
-            "How long the answer to a client's request took.",
-            ["endpoint"],
-            buckets=_BUCKETS,
-            registry=self._collectors,
-        )
-
-    def endpoint(self, name: str, results: Iterable[str]) -> EndpointMetrics:
-        """Of one endpoint, whose requests end in one of `results` or in an error of OAuth."""
-        counters = {result: self._requests.labels(name, result) for result in (*results, *_REFUSALS)}
-        return EndpointMetrics(counters, self._seconds.labels(name))
-
-    def answer(self) -> Answer:
-        headers = ((b"content-type", CONTENT_TYPE_LATEST.encode()), (b"cache-control", b"no-store"))
-        return Answer(200, headers, generate_latest(self._collectors))

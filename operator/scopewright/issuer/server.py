@@ -1,111 +1,73 @@
-"""Serving the issuer over HTTP: a listener, uvicorn, and an end that finishes what it has begun."""
+"""Serving the issuer over HTTP, and an end that finishes what it has begun."""
 
 import asyncio
-import contextlib
-import logging
+import gc
+import resource
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-import uvicorn
-
+from scopewright.http import Answer, Certificate, Limits, Server
 from scopewright.issuer import audit
-from scopewright.issuer.app import App
+from scopewright.issuer.errors import ErrorCode, OAuthError, unavailable
+from scopewright.issuer.request import BODY_LIMIT
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.usage import EVERY
-from scopewright.stores import Reader, Store
+from scopewright.issuer.workers import OnReady, Worker
+from scopewright.stores import Store
 
-log: Final = logging.getLogger(__name__)
+LIMITS: Final = Limits(body=BODY_LIMIT)
 
-GRACE: Final = 10
-"""Seconds that requests in progress get when the issuer is asked to stop."""
-
-_KEEP_ALIVE: Final = 75
-_BACKLOG: Final = 2048
-
-OnReady = Callable[[str], None]
-"""Called once with the issuer's URL, when tokens can be had."""
-
-
-class _Server(uvicorn.Server):
-    """Signals are the business of whoever owns the event loop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(
-    reader: Reader,
-    *,
-    namespace: str,
-    listener: socket.socket,
-    snapshot: Path | None = None,
-    sink: audit.Sink = audit.to_log,
-    reports: Store | None = None,
-    reports_every: float = EVERY,
-    stop: asyncio.Event | None = None,
-    on_ready: OnReady = lambda url: None,
-) -> None:
-    """Serve until `stop` is set or the task is cancelled; the listener is closed on the way out."""
-    issuing = Issuer(
-        reader, namespace=namespace, snapshot=snapshot, sink=sink, reports=reports, reports_every=reports_every
-    )
-    async with issuing.running() as issuer:
-        await serve_issuer(issuer, listener=listener, stop=stop, on_ready=on_ready)
+_OTHER_FILES: Final = 256
+_ALONE: Final = 5.0
+"""Seconds after which one of several workers listens even though it is not ready, to say what it waits for."""
 
 
 async def serve_issuer(
-    issuer: Issuer, *, listener: socket.socket, stop: asyncio.Event | None = None, on_ready: OnReady = lambda url: None
+    issuer: Issuer,
+    *,
+    listener: socket.socket,
+    certificate: Certificate | None = None,
+    stop: asyncio.Event | None = None,
+    on_ready: OnReady = lambda url: None,
 ) -> None:
-    """The same for an issuer that is already running."""
-    server = _Server(_config(issuer))
-    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
+    server = Server(issuer.decide, refuse=transport_refusal, limits=LIMITS, certificate=certificate)
     announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
-    stopping = asyncio.create_task((stop or asyncio.Event()).wait(), name="stop")
     try:
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await server.serve(listener, stop)
     finally:
         announcing.cancel()
-        stopping.cancel()
-        server.should_exit = True
-        await serving
-        listener.close()
 
 
 async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
     on_ready(await issuer.ready())
+    # The records stay: a full collection has nothing to find in them, and would stop the tokens to look.
+    gc.collect()
+    gc.freeze()
 
 
-def _config(issuer: Issuer) -> uvicorn.Config:
-    return uvicorn.Config(
-        App(issuer),
-        lifespan="off",
-        ws="none",
-        interface="asgi3",
-        log_config=None,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=GRACE,
-        backlog=_BACKLOG,
-    )
+def transport_refusal(status: int, description: str) -> Answer:
+    """In the words of the issuer's other refusals."""
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return unavailable(description, reason="transport").answer()
+    error: ErrorCode = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
+    return OAuthError(error, description, status=status).answer()
 
 
 def run(
     open_store: Callable[[], AbstractAsyncContextManager[Store]],
     *,
     namespace: str,
-    listener: socket.socket,
+    worker: Worker,
     snapshot: Path | None = None,
     sink: audit.Sink = audit.to_log,
     reports_every: float = EVERY,
-    on_ready: OnReady = lambda url: None,
+    certificate: Certificate | None = None,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
 
@@ -114,21 +76,46 @@ def run(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
+        if worker.tether is not None:
+            loop.add_reader(worker.tether, stop.set)
         async with open_store() as store:
-            await serve(
+            issuing = Issuer(
                 store,
                 namespace=namespace,
-                listener=listener,
                 snapshot=snapshot,
+                keeps_snapshot=worker.keeps_snapshot,
+                row=worker.row,
                 sink=sink,
                 reports=store,
                 reports_every=reports_every,
-                stop=stop,
-                on_ready=on_ready,
             )
+            async with issuing.running() as issuer:
+                if not worker.alone:
+                    await _until_ready(issuer, stop)
+                await serve_issuer(
+                    issuer, listener=worker.listen(), certificate=certificate, stop=stop, on_ready=worker.on_ready
+                )
 
+    _allow_connections()
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
+
+
+def _allow_connections() -> None:
+    """Each is an open file, and many systems allow a process no more than 1,024 unless it asks."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = LIMITS.connections + _OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
+async def _until_ready(issuer: Issuer, stop: asyncio.Event) -> None:
+    """What the other workers can serve must not meet one that cannot yet."""
+    waiting = [asyncio.create_task(issuer.ready()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waiting, timeout=_ALONE, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import InMemory, Replay
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.tally import Row
 from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
 from scopewright.stores import Reader, ServiceAccountIssuer, Store
@@ -46,6 +47,8 @@ class Issuer:
         *,
         namespace: str,
         snapshot: Path | None = None,
+        keeps_snapshot: bool = True,
+        row: Row | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
@@ -59,19 +62,20 @@ class Issuer:
         replay: Replay | None = None,
         service_accounts: ServiceAccountIssuer | None = None,
     ) -> None:
-        """`reports` is where the use of credentials is reported to, every so many seconds; None: nowhere.
+        """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
 
-        `replay` remembers what may be used once; None: this process alone does. `service_accounts` is the cluster whose
-        tokens are taken for `in-cluster`.
+        `reports` is where the use of credentials is reported to, every so many seconds; None: nowhere.
+        `replay` remembers what may be used once; None: this process alone does.
+        `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
         """
         self.registry = Registry(namespace)
-        self.metrics = Metrics(self.registry, clock)
+        self.metrics = Metrics(self.registry, clock, row)
         self._clock = clock
-        self._snapshots = Snapshots(snapshot) if snapshot else None
+        self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
         self._reports_every = reports_every
         self._patience = patience
-        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock) if reports else None
+        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
@@ -162,8 +166,8 @@ class Issuer:
         decided = self.decide(http)
         return decided if isinstance(decided, Answer) else await decided
 
-    def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
-        """The answer, where memory is enough; or what has to be waited for."""
+    def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
+        """The answer at once wherever memory is enough; else what waits for it."""
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)

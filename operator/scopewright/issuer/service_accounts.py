@@ -54,7 +54,7 @@ def check(
         or claims.get("sub") != f"{SUBJECT}{client.namespace}:{who.name}"
         or (bound.get("namespace"), theirs.get("name"), theirs.get("uid")) != (client.namespace, who.name, who.uid)
     ):
-        raise Refused("token_account", "the token is not that of the ServiceAccount that the OAuthClient names")
+        raise Refused("token_account")
     _check_audience(claims.get("aud"), issuer, reserved | {cluster})
     expires = check_times(claims, skew, now, LONGEST_LIFE)
     issued = claims.get("iat")

@@ -27,8 +27,10 @@ _REST: Final = 20
 
 
 class Snapshots:
-    def __init__(self, path: Path, *, debounce: float = 1.0) -> None:
+    def __init__(self, path: Path, *, keeps: bool = True, debounce: float = 1.0) -> None:
+        """`keeps` is false in all but one of the processes that start from the same file."""
         self._path = path
+        self._keeps = keeps
         self._debounce = debounce
         self._lines: dict[Ref, bytes] = {}
         self._changed = asyncio.Event()
@@ -48,10 +50,13 @@ class Snapshots:
         for line in lines[:-1]:
             change = _decode(line)
             if change is not None:
-                self._lines[change.existing.ref] = line
+                if self._keeps:
+                    self._lines[change.existing.ref] = line
                 yield change
 
     def keep(self, change: Change) -> None:
+        if not self._keeps:
+            return
         if change.gone:
             self.forget(change.existing.ref)
             return

@@ -41,7 +41,6 @@ class Tokens:
     """Gives an authenticated client the token that it asks for."""
 
     name: str = "token"
-    results: tuple[str, ...] = (ISSUED,)
 
     def __init__(
         self,

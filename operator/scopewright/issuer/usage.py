@@ -5,6 +5,7 @@ The report is a hint. Losing it, or never being allowed to write it, costs nobod
 
 import asyncio
 import logging
+import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -12,13 +13,16 @@ from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
 from scopewright.core.records import ENTRY, RECORD_LABEL, USAGE_NAME, UsageRecord, decode, encode, usage_key
 from scopewright.issuer.fresh import Clock
+from scopewright.issuer.sign import Randomness
 from scopewright.stores import Store
 
 log: Final = logging.getLogger(__name__)
 
 EVERY: Final = 300.0
 """Seconds between reports."""
-_TRIES: Final = 5
+_TRIES: Final = 8
+_PAUSE: Final = 0.05
+"""Seconds, at most, after the first conflict; after each other one twice as long."""
 _KEPT: Final = 24 * 60
 """Minutes that a report of a credential stays which this issuer does not know: another replica may be ahead of it."""
 
@@ -26,11 +30,19 @@ _KEPT: Final = 24 * 60
 class Usage:
     """Notes uses; `run` reports them into the issuer's namespace. `known` are the digests of all live credentials."""
 
-    def __init__(self, store: Store, namespace: str, known: Callable[[], Iterable[bytes]], clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        namespace: str,
+        known: Callable[[], Iterable[bytes]],
+        clock: Clock,
+        random: Randomness = os.urandom,
+    ) -> None:
         self._store = store
         self._ref = Ref("ConfigMap", namespace, USAGE_NAME)
         self._known = known
         self._clock = clock
+        self._random = random
         self._used: dict[bytes, float] = {}
         self._said = ""
 
@@ -39,9 +51,11 @@ class Usage:
         self._used[digest] = now
 
     async def run(self, every: float = EVERY) -> None:
+        """At an instant of its own within each period: workers that began together do not write together."""
+        await asyncio.sleep(every * self._fraction())
         while True:
-            await asyncio.sleep(every)
             await self.report()
+            await asyncio.sleep(every)
 
     async def report(self) -> None:
         """Write what was noted. What cannot be written now is written with the next report."""
@@ -49,10 +63,11 @@ class Usage:
             return
         noted, self._used = self._used, {}
         try:
-            for _ in range(_TRIES):
+            for tried in range(_TRIES):
                 if await self._written(noted):
                     self._said = ""
                     return
+                await asyncio.sleep(_PAUSE * 2**tried * self._fraction())
         except (Rejected, Unavailable) as failure:
             if failure.message != self._said:
                 log.warning("the use of credentials is not reported: %s", failure.message)
@@ -76,6 +91,10 @@ class Usage:
         except Conflict:
             return False
         return True
+
+    def _fraction(self) -> float:
+        """From 0 to 1."""
+        return int.from_bytes(self._random(2)) / 0xFFFF
 
     def _merged(self, before: dict[str, int], noted: dict[bytes, float]) -> dict[str, int]:
         """The later of each, without what is over; sorted, so that the same uses are the same bytes."""

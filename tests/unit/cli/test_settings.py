@@ -1,11 +1,12 @@
 """Flags and files: what is wrong is said with what to do."""
 
+import socket
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from scopewright.cli.settings import listen, load_config, parse_address
+from scopewright.cli.settings import listen, load_certificate, load_config, parse_address, reserve, worker_count
 from scopewright.core.failures import Rejected
 
 ISSUER = "https://issuer.example.org"
@@ -74,3 +75,31 @@ def test_a_file_that_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(Rejected, match="cannot be read"):
         load_config(tmp_path / "binary.yaml", {})
+
+
+def test_workers_are_a_number_or_as_many_as_there_are_cpus() -> None:
+    assert worker_count("3") == 3
+    assert worker_count("auto") >= 1
+    for text in ("0", "-1", "many", ""):
+        with pytest.raises(Rejected, match="give one or more, or auto"):
+            worker_count(text)
+
+
+def test_a_reserved_port_is_shared_by_those_who_know_and_taken_for_others() -> None:
+    with reserve("127.0.0.1:0") as reserved:
+        address = reserved.getsockname()
+        with socket.socket() as worker:
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            worker.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            worker.bind(address)
+            worker.listen()
+            with pytest.raises(Rejected, match="Address already in use"):
+                reserve(f"127.0.0.1:{address[1]}")
+            with pytest.raises(Rejected, match="Address already in use"):
+                listen(f"127.0.0.1:{address[1]}")
+
+
+def test_tls_needs_both_files() -> None:
+    assert load_certificate(None, None) is None
+    with pytest.raises(Rejected, match="both --tls-cert and --tls-key"):
+        load_certificate(Path("tls.crt"), None)

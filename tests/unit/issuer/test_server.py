@@ -8,11 +8,12 @@ import textwrap
 from pathlib import Path
 
 import httpx
+import orjson
 import pytest
 
 from scopewright.cli.settings import listen
-from scopewright.issuer.server import serve
-from tests.unit.issuer.world import NAMESPACE, SECRET, World
+from scopewright.issuer import serve_issuer
+from tests.unit.issuer.world import SECRET, World
 
 BASIC = ("leave.leave-worker", SECRET)
 
@@ -22,9 +23,7 @@ async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
     port = listener.getsockname()[1]
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    serving = asyncio.create_task(
-        serve(world.store, namespace=NAMESPACE, listener=listener, stop=stop, on_ready=ready.set_result)
-    )
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop, on_ready=ready.set_result))
     assert await asyncio.wait_for(ready, 5) == "https://issuer.example.org"
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         assert (await http.get("/readyz")).status_code == 200
@@ -38,11 +37,27 @@ async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
         await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/healthz")
 
 
+async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(world: World) -> None:
+    listener = listen("127.0.0.1:0")
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop))
+    await asyncio.sleep(0)
+    reader, writer = await asyncio.open_connection(*listener.getsockname())
+    writer.write(b"POST /token HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
+    head, _, body = (await asyncio.wait_for(reader.read(-1), 5)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request")
+    assert {b"content-type: application/json", b"cache-control: no-store"} <= set(head.split(b"\r\n"))
+    assert orjson.loads(body)["error"] == "invalid_request"
+    writer.close()
+    stop.set()
+    await asyncio.wait_for(serving, 5)
+
+
 async def test_a_request_in_progress_is_answered_before_the_end(world: World) -> None:
     world.store.gate = asyncio.Event()
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve(world.store, namespace=NAMESPACE, listener=listener))
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         form = {"grant_type": "client_credentials"}
         asking = asyncio.create_task(http.post("/token", data=form, auth=("leave.unknown", "x")))
@@ -58,7 +73,7 @@ async def test_a_request_in_progress_is_answered_before_the_end(world: World) ->
 PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
-from scopewright.issuer import run
+from scopewright.issuer import Worker, run
 from tests.unit.issuer.world import NAMESPACE, World
 
 @contextlib.asynccontextmanager
@@ -67,7 +82,8 @@ async def open_store():
     world.furnish()
     yield world.store
 
-run(open_store, namespace=NAMESPACE, listener=listen("127.0.0.1:0"), on_ready=lambda url: print(url, flush=True))
+listener = listen("127.0.0.1:0")
+run(open_store, namespace=NAMESPACE, worker=Worker(lambda: listener, lambda url: print(url, flush=True)))
 print("ended", flush=True)
 """
 

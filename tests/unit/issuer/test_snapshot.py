@@ -128,3 +128,20 @@ async def test_changes_that_come_together_are_written_together(tmp_path: Path, m
     assert writes[0].count(b"\n") == 51
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_only_one_of_several_processes_writes_what_all_start_from(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    await first_life(path)
+    before = path.stat()
+    reading = Snapshots(path, keeps=False, debounce=0.0)
+    changes = list(reading.load())
+    assert changes
+    writing = asyncio.create_task(reading.run())
+    reading.forget(changes[0].existing.ref)
+    for change in changes:
+        reading.keep(change)
+    await asyncio.sleep(0.05)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
+    assert path.stat() == before

@@ -1,5 +1,6 @@
 """The use of credentials is reported in batches, merged with what others report, and never at the cost of a token."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,17 @@ async def test_replicas_are_merged_and_the_later_use_counts(store: DirectoryStor
     await first.report()
     await second.report()
     assert await reported(store) == {usage_key(ONE.hex()): minutes(), usage_key(TWO.hex()): minutes(600)}
+
+
+async def test_workers_that_report_at_once_lose_nothing(store: DirectoryStore) -> None:
+    """As at the end of a process with many."""
+    await store.write(plan_usage(CONFIG, NOW))
+    digests = [bytes([n]) * 32 for n in range(8)]
+    workers = [Usage(store, CONFIG.namespace, lambda: digests, NOW.timestamp) for _ in digests]
+    for worker, digest in zip(workers, digests, strict=True):
+        worker.note(digest, NOW.timestamp())
+    await asyncio.gather(*(worker.report() for worker in workers))
+    assert await reported(store) == {usage_key(digest.hex()): minutes() for digest in digests}
 
 
 async def test_a_credential_that_nobody_has_any_more_leaves_the_report_after_a_day(store: DirectoryStore) -> None:

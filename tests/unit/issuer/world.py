@@ -38,11 +38,11 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.app import App
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
+from tests.unit.issuer.in_memory import InMemory
 
 NAMESPACE = "scopewright-system"
 ISSUER = "https://issuer.example.org"
@@ -279,7 +279,7 @@ class World:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["World"]:
-        transport = httpx.ASGITransport(app=App(self.make_issuer()))
+        transport = InMemory(self.make_issuer())
         async with self.issuer.running(), httpx.AsyncClient(transport=transport, base_url="http://issuer") as self.http:
             await settle()
             yield self

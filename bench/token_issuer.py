@@ -1,0 +1,72 @@
+"""`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, its records in memory.
+
+Nothing else is left out: authentication, audit lines into a file, metrics, the use of credentials. A directory that is
+scanned, or an API server, would take its share of the two cores.
+"""
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+from bench.token_cases import CASES, SYSTEM
+from scopewright.cli.settings import listen, reserve, set_up_logging
+from scopewright.core.objects import Existing, Ref
+from scopewright.issuer import Worker, run, run_workers
+from scopewright.issuer.audit import to_file
+from scopewright.stores import Change, Entries, Selection, Snapshot, Store
+
+
+class InMemory:
+    """What an issuer needs of a store, of objects that never change; nobody reports to it."""
+
+    def __init__(self, objects: list[Change]) -> None:
+        self._objects = {change.existing.ref: change for change in objects}
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        found = self._objects.get(ref)
+        return (found.existing, found.entries) if found else None
+
+    async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+        mine = {ref: change for ref, change in self._objects.items() if ref.kind == selection.kind}
+        for change in mine.values():
+            yield change
+        yield Snapshot(frozenset(mine))
+        await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("case", choices=CASES)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--workers", type=int, required=True)
+    parser.add_argument("--audit", type=Path, required=True)
+    options = parser.parse_args()
+    set_up_logging("text", "info")
+    store: Any = InMemory(list(CASES[options.case].records()))
+    began = time.monotonic()
+
+    @asynccontextmanager
+    async def open_store() -> AsyncIterator[Store]:
+        yield cast("Store", store)
+
+    def work(worker: Worker) -> None:
+        with options.audit.open("ab") as audit:
+            run(open_store, namespace=SYSTEM, worker=worker, sink=to_file(audit))
+
+    def on_ready(url: str) -> None:
+        print(f"ready after {time.monotonic() - began:.3f} s", flush=True)
+
+    address = f"127.0.0.1:{options.port}"
+    if options.workers == 1:
+        listener = listen(address)
+        work(Worker(lambda: listener, on_ready))
+    else:
+        run_workers(options.workers, work, reserve(address), on_ready)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""docs/errors.md, out of the source: every refusal that the issuer and the verifier can raise. `[--check]`.
+
+The issuer's are found in its syntax trees: each call of OAuthError, of a helper that makes one, and each answer with an
+`error` of its own. What to do about them is said here, by error code and audit reason; a new one without it fails.
+"""
+
+import ast
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from pathlib import Path
+from typing import Final
+
+from scopewright.issuer.server import transport_refusal
+from scopewright.verifier import Unavailable
+from scopewright.verifier.refusals import REFUSALS
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+PAGE: Final = Path(__file__).with_name("errors.md")
+ISSUER: Final = ROOT / "operator/scopewright/issuer"
+HTTP: Final = ROOT / "operator/scopewright/http"
+ANY: Final = "…"
+"""Stands for what only the running issuer knows."""
+
+TO_DO: Final = {
+    ("invalid_request", "method"): "Send a POST request.",
+    (
+        "invalid_request",
+        "invalid_request",
+    ): "Use the method that is told.",
+    ("invalid_request", "body_size"): "Send less than 16 KiB: fewer scopes, or a smaller assertion.",
+    ("invalid_request", "content_type"): "Set the Content-Type, and encode the parameters as a form.",
+    ("invalid_request", "encoding"): "Percent-encode the parameters as UTF-8.",
+    (
+        "invalid_request",
+        "repeated_header",
+    ): "Send Authorization and Content-Type once; look for a proxy that adds them.",
+    ("invalid_request", "repeated_parameter"): "Send each parameter once; only resource and audience may repeat.",
+    ("invalid_request", "credentials_in_query"): (
+        "Move them into the body or the header, and rotate them: URLs end up in logs."
+    ),
+    ("invalid_request", "grant_type_missing"): "Send grant_type=client_credentials.",
+    (
+        "invalid_request",
+        "two_methods",
+    ): "Set the library to one method, client_secret_basic or client_secret_post.",
+    ("invalid_request", "two_clients"): "Leave client_id out of the body, or send the same as in the header.",
+    ("invalid_request", "assertion_type"): "Send both parameters, with that type.",
+    ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
+    ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
+    ("invalid_client", "no_credential"): "Send the client_id and client_secret that stand in the OAuthClient's Secret.",
+    ("invalid_client", "authorization_scheme"): "Send Basic; Bearer is for the called service, not for this endpoint.",
+    ("invalid_client", "malformed_basic"): "Form-encode both halves, join them by a colon, and encode that as base64.",
+    ("invalid_client", ANY): (
+        "Read the mounted Secret again: it may have been rotated. The issuer's audit line says what it was."
+    ),
+    ("unauthorized_client", "unauthorized_client"): "Add the grant type to spec.grantTypes of the OAuthClient.",
+    ("unsupported_grant_type", "unsupported_grant_type"): "Ask for one of those that the metadata lists.",
+    ("invalid_scope", "invalid_scope"): (
+        "Ask for what status.access of the OAuthClient shows; the API's owner grants more by a ScopeGrant."
+    ),
+    ("invalid_target", "invalid_target"): (
+        "Send one resource: the audience of a ResourceServer in spec.access, whose owner granted a scope."
+    ),
+    ("temporarily_unavailable", "starting"): "Try again after Retry-After.",
+    ("temporarily_unavailable", "no_issuer_record"): "Try again after Retry-After; is the operator running?",
+    ("temporarily_unavailable", "no_signing_key"): (
+        "Try again after Retry-After; is there a SigningKey of that name, and does it sign yet? Its status says."
+    ),
+    (
+        "temporarily_unavailable",
+        "store_unavailable",
+    ): "Try again after Retry-After; the store of records is away, or many unknown clients ask at once.",
+    ("temporarily_unavailable", f"store_rejected_{ANY}"): "Look at the issuer's RBAC: the API server refused a read.",
+    ("server_error", "exception"): "Report it, with the exception in the issuer's log.",
+    ("not_found", "not_found"): "Take the endpoints from the metadata.",
+}
+"""By error code and audit reason."""
+
+VERIFIER_TO_DO: Final = {
+    "algorithm": "Choose a SigningKey with an algorithm that the service accepts, or allow it there.",
+}
+"""Where the text of the refusal itself does not say, after a semicolon."""
+
+
+@dataclass(frozen=True)
+class Error:
+    error: str
+    status: str
+    description: str
+    reason: str
+    advises: bool = False
+    """Whether the description says by itself what to change."""
+
+
+@dataclass(frozen=True)
+class Helper:
+    """A function that makes an OAuthError of a description that it is given."""
+
+    error: str
+    status: str
+
+
+def issuer_errors() -> list[Error]:
+    trees = _trees()
+    helpers = {"OAuthError": Helper("", "400")}
+    while more := {
+        function.name: helper
+        for tree in trees
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef) and function.name not in {*helpers, transport_refusal.__name__}
+        if (helper := _as_helper(function, helpers))
+    }:
+        helpers |= more
+    found = {error for tree in trees for call in ast.walk(tree) for error in _raised(call, helpers)}
+    return sorted(found, key=lambda e: (e.status, e.error, e.reason, e.description))
+
+
+def _trees(room: Path = ISSUER) -> list[ast.Module]:
+    return [ast.parse(file.read_text(), str(file)) for file in sorted(room.rglob("*.py"))]
+
+
+def transport_errors() -> list[tuple[int, str, str]]:
+    """What the server refuses before anybody reads the request: status, error code, description."""
+    found = set()
+    for node in (node for tree in _trees(HTTP) for node in ast.walk(tree)):
+        if isinstance(node, ast.Call) and _name(node) in ("Refused", "refuse") and len(node.args) == 2:
+            status = node.args[0]
+            if isinstance(status, ast.Attribute) and _name_of(status.value) == "HTTPStatus":
+                found |= {(int(HTTPStatus[status.attr]), text) for text in _text(node.args[1])}
+    answers = ((status, json.loads(transport_refusal(status, text).body)) for status, text in sorted(found))
+    return [(status, body["error"], body["error_description"]) for status, body in answers]
+
+
+def _name_of(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def hidden_reasons() -> list[str]:
+    """Why a credential was refused, where the caller is not told: `Refused` without advice."""
+    calls = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return sorted(
+        {reason for call in calls if _name(call) == "Refused" and len(call.args) == 1 for reason in _text(call.args[0])}
+    )
+
+
+def _as_helper(function: ast.FunctionDef, helpers: dict[str, Helper]) -> Helper | None:
+    for node in ast.walk(function):
+        if isinstance(node, ast.Call) and _name(node) in helpers and _forwards(node, function):
+            made = helpers[_name(node)]
+            error = made.error or _text(node.args[0])[0]
+            given = _keyword(node, "status")
+            if isinstance(given, ast.Name):
+                defaults = dict(zip((a.arg for a in function.args.kwonlyargs), function.args.kw_defaults, strict=True))
+                given = defaults.get(given.id)
+            return Helper(error, _text(given)[0] if given is not None else made.status)
+    return None
+
+
+def _forwards(call: ast.Call, function: ast.FunctionDef) -> bool:
+    parameters = {argument.arg for argument in (*function.args.args, *function.args.kwonlyargs)}
+    return any(isinstance(a, ast.Name) and a.id == "description" and a.id in parameters for a in call.args)
+
+
+def _raised(node: ast.AST, helpers: dict[str, Helper]) -> Iterator[Error]:
+    if isinstance(node, ast.Dict):
+        yield from _answered(node)
+    if isinstance(node, ast.Call) and _name(node) == "Refused" and len(node.args) == 2:
+        why = _text(node.args[0])[0]
+        yield from (Error("invalid_client", "401", text, why, advises=True) for text in _text(node.args[1]))
+    if not isinstance(node, ast.Call) or _name(node) not in helpers:
+        return
+    helper = helpers[_name(node)]
+    arguments = node.args if helper.error else node.args[1:]
+    if not arguments or (isinstance(arguments[0], ast.Name) and arguments[0].id == "description"):
+        return
+    error = helper.error or _text(node.args[0])[0]
+    reason, status = _keyword(node, "reason"), _keyword(node, "status")
+    made = Error(error, _text(status)[0] if status else helper.status, "", _text(reason)[0] if reason else error)
+    yield from (replace(made, description=text) for text in _text(arguments[0]))
+
+
+def _answered(node: ast.Dict) -> Iterator[Error]:
+    """An answer that is no OAuthError: a literal with its own `error`, beside which only 404 is in use."""
+    pairs = zip(node.keys, node.values, strict=True)
+    members = {key.value: value for key, value in pairs if isinstance(key, ast.Constant)}
+    if isinstance(members.get("error"), ast.Constant) and "error_description" in members:
+        error = _text(members["error"])[0]
+        yield Error(error, "404", _text(members["error_description"])[0], error)
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((keyword.value for keyword in call.keywords if keyword.arg == name), None)
+
+
+def _text(node: ast.expr) -> list[str]:
+    """Every text that the expression can be, as far as the source tells."""
+    match node:
+        case ast.Constant(value=value):
+            return [str(value)]
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            return [a + b for a, b in itertools.product(_text(left), _text(right))]
+        case ast.IfExp(body=body, orelse=orelse):
+            return [*_text(body), *_text(orelse)]
+        case ast.BoolOp(values=values):
+            return [text for value in values for text in _text(value) if text != ANY]
+        case ast.JoinedStr(values=values):
+            return ["".join(parts) for parts in itertools.product(*(_text(value) for value in values))]
+        case _:
+            return [ANY]
+
+
+def page() -> str:
+    lines = [
+        "# Errors",
+        "",
+        "Every refusal, made from the code by `make docs`. `…` stands for what only the running process knows.",
+        "",
+        "## Issuer",
+        "",
+        "JSON with `error` and `error_description`, never stored (RFC 6749 §5.2). The reason is in the audit line",
+        "alone: it may tell what the answer must not. 401 has `WWW-Authenticate: Basic` where Basic was tried or",
+        "nothing was shown; 503 has `Retry-After`.",
+        "",
+        "| status | error | description | audit reason | what to change |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    errors = issuer_errors()
+    unraised = TO_DO.keys() - {(e.error, e.reason) for e in errors}
+    untold = {(e.error, e.reason) for e in errors if not e.advises} - TO_DO.keys()
+    if untold or unraised:
+        sys.exit(f"docs/errors.py: TO_DO lacks {sorted(untold)}, and says what is never raised: {sorted(unraised)}")
+    for e in errors:
+        reason = "" if e.reason == ANY else f"`{e.reason}`"
+        to_do = "As it says." if e.advises else TO_DO[e.error, e.reason]
+        lines.append(f"| {e.status} | `{e.error}` | {e.description} | {reason} | {to_do} |")
+    hidden = ", ".join(f"`{reason}`" for reason in hidden_reasons())
+    lines += ["", f"Audit reasons of a failed client authentication that the caller is not told: {hidden}."]
+    lines += [
+        "",
+        "Before a request is read, the server itself may refuse it, in the same form, and close the connection:",
+        "",
+        "| status | error | description |",
+        "| --- | --- | --- |",
+        *(f"| {status} | `{error}` | {description} |" for status, error, description in transport_errors()),
+    ]
+    lines += [
+        "",
+        "## Verifier",
+        "",
+        "What a service with `scopewright.verifier` answers, in JSON and in `WWW-Authenticate: Bearer` (RFC 6750 §3):",
+        "the description, a semicolon, and what to change. The reason is `Rejected.reason`, for logs and metrics.",
+        "",
+        "| status | error | description | reason | what to change |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for why, (status, error, text) in REFUSALS.items():
+        lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
+    lines.append(_verifier_line(str(Unavailable.status), "temporarily_unavailable", Unavailable().description, ""))
+    return "\n".join([*lines, ""])
+
+
+def _verifier_line(status: str, error: str, text: str, reason: str) -> str:
+    said, _, advice = text.partition("; ")
+    to_do = VERIFIER_TO_DO[reason] if reason in VERIFIER_TO_DO else advice and f"{advice[0].upper()}{advice[1:]}."
+    if not to_do and said.startswith("Send "):
+        to_do = f"{said}."
+    if not to_do:
+        sys.exit(f"docs/errors.py: VERIFIER_TO_DO lacks {reason!r}")
+    codes = [f"`{code}`" if code else "" for code in (error, reason)]
+    return f"| {status} | {codes[0]} | {said} | {codes[1]} | {to_do} |"
+
+
+def main() -> None:
+    written = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(written)
+    elif not PAGE.exists() or PAGE.read_text() != written:
+        sys.exit(f"{PAGE.name} is not as the code has it: run `make docs`")
+
+
+if __name__ == "__main__":
+    main()

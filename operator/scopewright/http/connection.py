@@ -1,0 +1,179 @@
+"""One connection: requests are answered in their order, most of them in the very call that brought them."""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from scopewright.http.encode import CONTINUE, encode
+from scopewright.http.messages import Answer
+from scopewright.http.parser import Parsed, Refused, RequestParser
+
+if TYPE_CHECKING:
+    from scopewright.http.server import Server
+
+log: Final = logging.getLogger(__name__)
+
+_NEVER: Final = float("inf")
+_AT_ONCE: Final = 16
+"""Pipelined requests that are answered before other connections have their turn."""
+_CLOSE: Final = b"connection: close\r\n"
+_KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
+
+
+class Connection(asyncio.Protocol):
+    """Reading stops while anything waits to be answered or to be read by the client, so nothing piles up here.
+
+    `deadline`, on the loop's clock, is when the server is to call `expire`.
+    """
+
+    def __init__(self, server: "Server") -> None:
+        self.deadline = _NEVER
+        self._server = server
+        self._transport: asyncio.Transport
+        self._parser = RequestParser(server.limits)
+        self._waiting: deque[Parsed] = deque()
+        self._refused: Refused | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._deaf = False
+        """Whatever else comes is thrown away."""
+        self._unread = False
+        """The client does not read what it was sent; nothing more is made until it does."""
+        self._paused = False
+
+    # What the event loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
+        self.deadline = self._server.now + self._server.limits.request_timeout
+        if not self._server.admit(self):
+            self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._deaf = True
+        self._waiting.clear()
+        self._server.forget(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._deaf:
+            return
+        parser = self._parser
+        began = parser.partial
+        try:
+            parser.feed(data)
+        except Refused as refused:
+            self._refused = refused
+        if parser.requests or self._refused:
+            self._waiting.extend(parser.requests)
+            parser.requests.clear()
+            self._advance()
+        elif parser.partial and not began:
+            self.deadline = self._server.now + self._server.limits.request_timeout
+        if parser.awaits_continue and self._task is None and not self._waiting:
+            parser.awaits_continue = False
+            self._transport.write(CONTINUE)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; what it has asked for it still gets, where the transport can do that."""
+        self._deaf = True
+        return bool(self._waiting or self._task) and self._transport.get_extra_info("sslcontext") is None
+
+    def pause_writing(self) -> None:
+        self._unread = True
+        self.deadline = self._server.now + self._server.limits.write_timeout
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self.deadline = _NEVER
+        self._advance()
+
+    # What the server calls
+
+    def expire(self) -> None:
+        if self._unread:
+            self._transport.abort()
+        elif self._parser.partial and not self._deaf:
+            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
+        else:
+            self._transport.close()
+
+    def finish(self) -> None:
+        """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
+        if self._task is None and not self._unread and not self._parser.partial:
+            self.deadline = min(self.deadline, self._server.now + self._server.limits.closing)
+
+    def abort(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+        self._transport.abort()
+
+    # Answers
+
+    def _advance(self) -> None:
+        """Answer what waits, as far as that goes now."""
+        out: list[bytes] = []
+        while self._waiting and self._task is None and not self._unread and len(out) < _AT_ONCE:
+            parsed = self._waiting.popleft()
+            answer = self._server.answer(parsed.http)
+            if isinstance(answer, Answer):
+                out.append(self._encoded(parsed, answer))
+            else:
+                self.deadline = _NEVER
+                self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
+        if out:
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._waiting or self._unread:
+            self._pause()
+        elif self._task is None:
+            self._rest()
+
+    def _pause(self) -> None:
+        if not self._paused and not self._transport.is_closing():
+            self._paused = True
+            self._transport.pause_reading()
+        if self._waiting and self._task is None and not self._unread:
+            asyncio.get_running_loop().call_soon(self._advance)
+
+    def _rest(self) -> None:
+        """Nothing is left to answer."""
+        if self._refused is not None:
+            self._refuse(self._refused)
+        elif self._deaf or self._server.stopping:
+            self._transport.close()
+        else:
+            limits = self._server.limits
+            self.deadline = self._server.now + (limits.request_timeout if self._parser.partial else limits.keep_alive)
+        if self._paused and not self._transport.is_closing():
+            self._paused = False
+            self._transport.resume_reading()
+
+    async def _wait(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
+        answered = await self._server.awaited(answer)
+        self._task = None
+        if not self._transport.is_closing():
+            self._transport.write(self._encoded(parsed, answered))
+            self._advance()
+
+    def _encoded(self, parsed: Parsed, answer: Answer) -> bytes:
+        server = self._server
+        if not parsed.persists:
+            self._deaf, self._refused = True, None
+            self._waiting.clear()
+        if (self._deaf or server.stopping) and not self._waiting and self._refused is None:
+            connection = _CLOSE
+        else:
+            connection = b"" if parsed.version == "1.1" else _KEEP_ALIVE
+        return encode(answer, server.date, connection, head_only=parsed.http.method == "HEAD")
+
+    def _refuse(self, refused: Refused) -> None:
+        """The last answer. What still comes is read for a while: closing at once would take the answer away."""
+        self._deaf, self._refused = True, None
+        answer = self._server.refuse(refused.status, refused.description)
+        self._transport.write(encode(answer, self._server.date, _CLOSE, head_only=False))
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        self.deadline = self._server.now + self._server.limits.linger

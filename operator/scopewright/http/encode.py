@@ -1,0 +1,28 @@
+"""An Answer as it goes over the wire (RFC 9112 §4)."""
+
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Final
+
+from scopewright.http.messages import Answer, Headers
+
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
+
+
+@lru_cache(maxsize=256)
+def _head(status: int, headers: Headers) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase.encode()
+    except ValueError:
+        phrase = b""
+    return b"HTTP/1.1 %d %b\r\n%b" % (status, phrase, b"".join(b"%b: %b\r\n" % header for header in headers))
+
+
+def encode(answer: Answer, date: bytes, connection: bytes, *, head_only: bool) -> bytes:
+    """`date` and `connection` are header lines, or empty; `head_only` after HEAD (RFC 9110 §9.3.2)."""
+    head = _head(answer.status, answer.headers)
+    if answer.status in _BODILESS:
+        return b"%b%b%b\r\n" % (head, date, connection)
+    body = b"" if head_only else answer.body
+    return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (head, date, connection, len(answer.body), body)

@@ -1,0 +1,32 @@
+"""What goes in and what comes out: bytes, and nothing of a connection."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(slots=True)
+class HttpRequest:
+    """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit)."""
+
+    method: str
+    path: str
+    query: bytes = b""
+    headers: Iterable[tuple[bytes, bytes]] = ()
+    body: bytes = field(default=b"", repr=False)
+    peer: str = ""
+
+
+@dataclass(slots=True)
+class Answer:
+    status: int
+    headers: Headers
+    body: bytes = field(repr=False)
+
+
+Handler = Callable[[HttpRequest], Answer | Awaitable[Answer]]
+"""An Answer at once wherever memory is enough; an awaitable only where something has to be waited for."""
+
+Refuse = Callable[[int, str], Answer]
+"""How the application words what the server refuses by itself: a status and a sentence for developers."""

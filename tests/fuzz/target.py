@@ -1,0 +1,45 @@
+"""The running issuer that is fuzzed: one client, which may have a token."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.running import Running
+
+RESOURCE: Final = "https://payroll-api.payroll.svc"
+_MANIFESTS: Final = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: ResourceServer
+metadata: {name: payroll-api, namespace: payroll}
+spec:
+  scopes: [{name: payroll.read}]
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: ScopeGrant
+metadata: {name: leave-reads, namespace: payroll}
+spec:
+  resourceServer: payroll-api
+  scopes: [payroll.read]
+  to: [{namespace: leave, client: worker}]
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: worker, namespace: leave}
+spec:
+  access: [{resourceServer: payroll-api, namespace: payroll, scopes: [payroll.read]}]
+"""
+
+
+@dataclass
+class Target:
+    folder: Path
+    running: Running
+
+    @classmethod
+    def of(cls, folder: Path) -> "Target":
+        return cls(folder, Running(folder, {"all.yaml": _MANIFESTS}))
+
+    @property
+    def worker(self) -> tuple[str, str]:
+        """Its id and secret."""
+        return self.running.secret("leave", "worker")

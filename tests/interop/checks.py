@@ -1,0 +1,106 @@
+"""What a library must have told of each capability; all of it is compared with what we know of the issuer."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import httpx
+import jwt
+
+from scopewright.verifier import Verifier
+from tests.interop.house import EMPLOYEES, PAYROLL, SERVER, WORKER, House
+from tests.interop.libraries import Library
+from tests.interop.served import SERVED, Capability
+
+Said = dict[str, Any]
+Check = Callable[[Said, House, Library], None]
+
+
+def _discovery(said: Said, house: House, library: Library) -> None:
+    url = house.running.url
+    assert said["issuer"] == url
+    assert said["token_endpoint"] == f"{url}/token"
+    assert said["jwks_uri"] == f"{url}/jwks.json"
+    # Left out on purpose (issuer/metadata.py): there is no authorization endpoint to have response types.
+    assert said.get("missed", []) in ([], ["response_types_supported"])
+
+
+def _token(said: Said, house: House, library: Library, *, client: str = WORKER, audience: str = PAYROLL) -> None:
+    assert said["token_type"].lower() == "bearer"
+    assert said["expires_in"] == 600
+    assert said["scope"] == ("payroll.read" if audience == PAYROLL else "employee.read")
+    assert "refresh_token" not in said
+    verified = Verifier(house.running.url, audience).verify_sync(said["access_token"])
+    assert verified.client_id == client
+
+
+def _assertion_token(said: Said, house: House, library: Library) -> None:
+    _token(said, house, library, client="leave.leave-assertion")
+
+
+def _refusals(said: Said, house: House, library: Library) -> None:
+    """oauth4webapi and openid-client stop at a challenge; x/oauth2, Nimbus and Authlib read the body; not all tell of
+    the status.
+    """
+    assert said["basic"].get("challenge") == "basic" or said["basic"]["error"] == "invalid_client"
+    assert said["post"]["error"] == "invalid_client"
+    assert said["scope"]["error"] == "invalid_scope"
+    for name, status in (("basic", 401), ("post", 401), ("scope", 400)):
+        assert said[name].get("status", status) == status
+
+
+def _access_token(said: Said, house: House, library: Library) -> None:
+    for algorithm, audience in house.algorithms().items():
+        if algorithm in library.cannot_verify:
+            assert "error" in said[algorithm], f"{library.name} verifies {algorithm} by now: correct the table"
+            continue
+        claims = said[algorithm]
+        assert claims["client_id"] == claims["sub"] == WORKER, claims
+        assert claims["aud"] in (audience, [audience])
+        assert claims["iss"] == house.running.url
+
+
+def _introspection(said: Said, house: House, library: Library) -> None:
+    active = said["active"]
+    assert active["active"] is True
+    assert (active["client_id"], active["scope"], active["iss"]) == (WORKER, "payroll.read", house.running.url)
+    assert active["aud"] in (PAYROLL, [PAYROLL])
+    assert said["unknown"] == {"active": False}
+
+
+def _revocation(said: Said, house: House, library: Library) -> None:
+    if Capability.INTROSPECTION in SERVED:
+        url = str(house.running.metadata()["introspection_endpoint"])
+        server = house.running.secret("payroll", "payroll-server")
+        answer = httpx.post(url, data={"token": said["access_token"]}, auth=server)
+        assert answer.json() == {"active": False}
+
+
+def _token_exchange(said: Said, house: House, library: Library) -> None:
+    assert said["issued_token_type"] == "urn:ietf:params:oauth:token-type:access_token"
+    verified = Verifier(house.running.url, EMPLOYEES).verify_sync(said["access_token"])
+    assert verified.subject == WORKER
+    assert verified.client_id == SERVER
+    assert verified.claims["act"]["sub"] == SERVER
+
+
+def _dpop(said: Said, house: House, library: Library) -> None:
+    """The token is bound to the library's key, by the thumbprint that the library itself computed."""
+    assert said["token_type"].lower() == "dpop"
+    assert "ES256" in said["algorithms"]
+    claims = jwt.decode(said["access_token"], options={"verify_signature": False})
+    assert claims["cnf"] == {"jkt": said["jkt"]}
+
+
+CHECKS: Final[dict[Capability, Check]] = {
+    Capability.OAUTH_DISCOVERY: _discovery,
+    Capability.OPENID_DISCOVERY: _discovery,
+    Capability.CLIENT_SECRET_BASIC: _token,
+    Capability.CLIENT_SECRET_POST: _token,
+    Capability.PRIVATE_KEY_JWT: _assertion_token,
+    Capability.REFUSALS: _refusals,
+    Capability.ACCESS_TOKEN: _access_token,
+    Capability.INTROSPECTION: _introspection,
+    Capability.REVOCATION: _revocation,
+    Capability.TOKEN_EXCHANGE: _token_exchange,
+    Capability.DPOP: _dpop,
+}

@@ -1,0 +1,77 @@
+"""`scopewright dev` as a process: a directory of manifests, a port on loopback, a log to be read."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import httpx
+
+_SCOPEWRIGHT: Final = Path(sys.executable).with_name("scopewright")
+_TROUBLE: Final = ("Traceback", "ERROR", "request failed")
+
+
+class Running:
+    """A context: inside, the issuer answers at `url`."""
+
+    def __init__(self, folder: Path, manifests: Mapping[str, str], config: str = "{}") -> None:
+        """`manifests` is YAML by file name, `config` the platform's."""
+        self._manifests, self.state, self._log = folder / "manifests", folder / "state", folder / "log"
+        self._config = folder / "config.yaml"
+        self._config.write_text(config)
+        self._manifests.mkdir()
+        for name, text in manifests.items():
+            (self._manifests / name).write_text(text)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port: int = free.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "Running":
+        command: list[str | Path] = [_SCOPEWRIGHT, "dev", self._manifests, "--state", self.state]
+        command += ["--listen", f"127.0.0.1:{self.port}", "--config", self._config]
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+        end = time.monotonic() + 30
+        while f"issuer ready at {self.url}" not in self.printed():
+            assert self._process.poll() is None, self.printed()
+            assert time.monotonic() < end, self.printed()
+            time.sleep(0.05)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(15)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def printed(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def trouble(self) -> list[str]:
+        """Lines of the log that tell of an exception or an error."""
+        return [line for line in self.printed().splitlines() if any(word in line for word in _TROUBLE)]
+
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def resident(self) -> int:
+        """Memory in use, in bytes."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS:"))
+
+    def secret(self, namespace: str, name: str) -> tuple[str, str]:
+        """The client's id and secret, as its Pod would mount them."""
+        folder = self.state / "secrets" / namespace / f"{name}-oauth"
+        return (folder / "client_id").read_text(), (folder / "client_secret").read_text()
+
+    def metadata(self) -> dict[str, object]:
+        answer = httpx.get(f"{self.url}/.well-known/oauth-authorization-server")
+        answer.raise_for_status()
+        return answer.json()  # type: ignore[no-any-return]

@@ -1,0 +1,185 @@
+"""What a connection may cost, and how it ends."""
+
+import asyncio
+import socket
+
+import pytest
+
+from scopewright.http import Limits
+from tests.unit.http.served import GET, Wire, post, serving, until
+
+
+async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for() -> None:
+    async with serving(Limits(request_timeout=0.1)) as served:
+        for beginning in (b"GE", b"GET /a HTTP/1.1\r\nHost:", post(b"abc")[:-1]):
+            wire = await served.connect()
+            wire.send(beginning)
+            reply = await wire.reply()
+            assert (reply.status, reply.headers["connection"]) == (408, "close")
+            assert await wire.ended() == b""
+
+
+async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
+    async with serving(Limits(request_timeout=0.3, keep_alive=60)) as served:
+        wire = await served.connect()
+        wire.send(GET)
+        await wire.reply()
+        for byte in GET[:-2]:
+            wire.send(bytes([byte]))
+            await asyncio.sleep(0.05)
+            if wire.reader._buffer:  # type: ignore[attr-defined]
+                break
+        assert (await wire.reply()).status == 408
+
+
+async def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None:
+    async with serving(Limits(request_timeout=0.1, keep_alive=0.2)) as served:
+        silent, used = await served.connect(), await served.connect()
+        used.send(GET)
+        await used.reply()
+        assert await silent.ended() == b""
+        assert await used.ended() == b""
+        await until(lambda: not served.server.connections)
+
+
+async def test_a_slow_answer_is_not_timed_out() -> None:
+    async with serving(Limits(request_timeout=0.1, keep_alive=0.1)) as served:
+        wire = await served.connect()
+        wire.send(post(b"1", b"/slow"))
+        await asyncio.sleep(0.6)
+        served.gate.set()
+        assert (await wire.reply()).body == b"1"
+
+
+async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> None:
+    async with serving(Limits(write_timeout=0.3)) as served:
+        with socket.create_connection(("127.0.0.1", served.port)) as deaf:
+            deaf.setblocking(False)
+            large = GET.replace(b"/a", b"/large")
+            for _ in range(100):
+                try:
+                    deaf.send(large)
+                except OSError:
+                    break
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(0.1)
+            made = len(served.seen)
+            assert made < 60
+            await until(lambda: not served.server.connections)
+            assert len(served.seen) == made
+
+
+async def test_a_client_that_reads_slowly_gets_everything() -> None:
+    async with serving(Limits()) as served:
+        wire = await served.connect()
+        wire.send(GET.replace(b"/a", b"/large") * 30 + GET)
+        for _ in range(30):
+            assert len((await wire.reply()).body) == 1_000_000
+        assert (await wire.reply()).headers["x-path"] == "/a"
+
+
+async def test_one_connection_too_many_is_told_so_and_the_others_go_on() -> None:
+    async with serving(Limits(connections=2)) as served:
+        first, second = await served.connect(), await served.connect()
+        for wire in (first, second):
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
+        third = await served.connect()
+        assert (await third.reply()).status == 503
+        third.writer.close()
+        first.send(GET)
+        assert (await first.reply()).status == 200
+        first.writer.close()
+        await until(lambda: served.server.connections == 1)
+        fourth = await served.connect()
+        fourth.send(GET)
+        assert (await fourth.reply()).status == 200
+
+
+async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> None:
+    async with serving(Limits()) as served:
+        wire = await served.connect()
+        wire.send(post(b"1", b"/slow"))
+        await asyncio.sleep(0.05)
+        wire.writer.transport.abort()
+        await asyncio.sleep(0.05)
+        served.gate.set()
+        await until(lambda: not served.server.connections)
+
+
+# The end
+
+
+async def test_what_has_begun_is_finished_and_told_to_close() -> None:
+    async with serving(Limits(closing=5)) as served:
+        busy, idle, partial = [await served.connect() for _ in range(3)]
+        busy.send(post(b"1", b"/slow") + post(b"2"))
+        idle.send(GET)
+        await idle.reply()
+        partial.send(post(b"abc")[:-1])
+        await asyncio.sleep(0.05)
+        served.stop.set()
+        await asyncio.sleep(0.05)
+        idle.send(GET)
+        late = await idle.reply()
+        assert (late.status, late.headers["connection"]) == (200, "close")
+        partial.send(b"c")
+        assert (await partial.reply()).headers["connection"] == "close"
+        served.gate.set()
+        assert "connection" not in (await busy.reply()).headers
+        last = await busy.reply()
+        assert (last.body, last.headers["connection"]) == (b"2", "close")
+        for wire in (busy, idle, partial):
+            assert await wire.ended() == b""
+        await asyncio.wait_for(served.task, 5)
+
+
+async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
+    async with serving(Limits(closing=0.1)) as served:
+        wire = await served.connect()
+        wire.send(GET)
+        await wire.reply()
+        served.stop.set()
+        assert await wire.ended() == b""
+        await asyncio.wait_for(served.task, 5)
+
+
+async def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
+    async with serving(Limits(grace=0.2)) as served:
+        wire = await served.connect()
+        wire.send(post(b"1", b"/slow"))
+        await asyncio.sleep(0.05)
+        served.stop.set()
+        await asyncio.wait_for(served.task, 2)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await wire.reply()
+
+
+async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
+    """Each client goes on until it is told to close; nobody loses an answer, and nobody a connection."""
+
+    async def client() -> int:
+        answered = 0
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", served.port))
+        while True:
+            wire.send(post(b"x" * 100))
+            reply = await wire.reply()
+            answered += reply.status == 200
+            if reply.headers.get("connection") == "close":
+                wire.writer.close()
+                return answered
+
+    async with serving(Limits()) as served:
+        clients = [asyncio.create_task(client()) for _ in range(50)]
+        await asyncio.sleep(0.3)
+        in_line = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
+        for connection in in_line:
+            connection.sendall(GET)
+        served.stop.set()
+        assert min(await asyncio.gather(*clients)) > 0
+        for connection in in_line:
+            with connection:
+                connection.settimeout(5)
+                assert (await asyncio.to_thread(connection.recv, 1000)).startswith(b"HTTP/1.1 200")
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", served.port)

@@ -1,0 +1,224 @@
+"""What is read as a request, over raw sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from scopewright.http import Limits
+from tests.unit.http.served import GET, Served, post, serving
+
+LIMITS = Limits(target=200, headers=600, header_count=10, body=1000, pipelined=20)
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[Served]:
+    async with serving(LIMITS) as running:
+        yield running
+
+
+async def test_a_request_is_the_same_however_its_bytes_are_split(served: Served) -> None:
+    wire = await served.connect()
+    for byte in b"POST /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-Name: a value \r\nContent-Length: 5\r\n\r\nhello" + GET:
+        wire.send(bytes([byte]))
+        await asyncio.sleep(0)
+    assert (await wire.reply()).body == b"hello"
+    assert (await wire.reply()).headers["x-path"] == "/a"
+    first = served.seen[0]
+    assert (first.method, first.path, first.query, first.body) == ("POST", "/a b", b"c=d", b"hello")
+    assert dict(first.headers)[b"x-name"].strip() == b"a value"
+    assert first.peer == "127.0.0.1"
+
+
+async def test_a_connection_is_kept_and_each_answer_has_a_length_and_a_date(served: Served) -> None:
+    wire = await served.connect()
+    for n in range(3):
+        wire.send(post(b"%d" % n))
+        reply = await wire.reply()
+        assert reply.body == b"%d" % n
+        assert "connection" not in reply.headers
+        assert reply.headers["date"].endswith("GMT")
+
+
+async def test_pipelined_requests_are_answered_in_their_order_also_behind_a_slow_one(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(post(b"1") + post(b"2", b"/slow") + post(b"3") + post(b"4"))
+    assert (await wire.reply()).body == b"1"
+    await asyncio.sleep(0.05)
+    assert len(served.seen) == 2, "what comes after a request that waits is not begun"
+    wire.send(post(b"5"))
+    served.gate.set()
+    assert [(await wire.reply()).body for _ in range(4)] == [b"2", b"3", b"4", b"5"]
+
+
+async def test_too_many_pipelined_requests_end_the_connection_after_those_that_were_taken(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(GET * 500)
+    for _ in range(LIMITS.pipelined):
+        assert (await wire.reply()).status == 200
+    last = await wire.reply()
+    assert (last.status, last.headers["connection"]) == (429, "close")
+    assert await wire.ended() == b""
+    assert len(served.seen) == LIMITS.pipelined
+
+
+async def test_head_has_the_length_of_the_body_and_no_body(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"HEAD /large HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
+    assert (await wire.reply(bodiless=True)).headers["content-length"] == "1000000"
+    assert (await wire.reply()).headers["x-path"] == "/a"
+
+
+async def test_what_has_not_changed_has_no_length(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(GET.replace(b"/a", b"/same"))
+    assert "content-length" not in (await wire.reply()).headers
+
+
+async def test_a_client_that_asks_whether_to_go_on_hears_it(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    assert (await wire.reply()).status == 100
+    wire.send(b"ok")
+    assert (await wire.reply()).body == b"ok"
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 999999\r\n\r\n")
+    assert (await wire.reply()).status == 413
+
+
+async def test_a_chunked_body_is_read_and_its_trailers_are_no_headers(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    wire.send(b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nAuthorization: Basic x\r\n\r\n")
+    assert (await wire.reply()).body == b"abcde"
+    assert b"authorization" not in dict(served.seen[0].headers)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_body_above_the_limit_is_cut_off_one_byte_above_it(served: Served, chunked: bool) -> None:
+    wire = await served.connect()
+    body = b"x" * 3000
+    if chunked:
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        wire.send(b"".join(b"64\r\n" + body[:100] + b"\r\n" for _ in range(30)) + b"0\r\n\r\n")
+    else:
+        wire.send(post(body))
+    assert len((await wire.reply()).body) == LIMITS.body + 1
+
+
+async def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+    assert (await wire.reply()).headers["connection"] == "keep-alive"
+    wire.send(b"GET /a HTTP/1.0\r\n\r\n")
+    assert (await wire.reply()).headers["connection"] == "close"
+    assert await wire.ended() == b""
+
+
+async def test_after_connection_close_nothing_more_is_read(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + GET)
+    assert (await wire.reply()).headers["connection"] == "close"
+    assert await wire.ended() == b""
+    assert len(served.seen) == 1
+
+
+async def test_a_wish_for_http_2_is_passed_over_and_the_body_is_read(served: Served) -> None:
+    """As Java's HttpClient sends it where there is no TLS."""
+    wire = await served.connect()
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+    for _ in range(2):
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\n" + upgrade + b"Content-Length: 6\r\n\r\nabc")
+        await asyncio.sleep(0.01)
+        wire.send(b"def" + post(b"next"))
+        assert (await wire.reply()).body == b"abcdef"
+        assert (await wire.reply()).body == b"next"
+
+
+async def test_the_absolute_form_is_understood(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"GET http://issuer.example/a/b?c HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await wire.reply()).headers["x-path"] == "/a/b"
+
+
+async def test_a_client_that_has_closed_its_side_still_gets_its_answer(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(post(b"1", b"/slow"))
+    wire.writer.write_eof()
+    await asyncio.sleep(0.05)
+    served.gate.set()
+    assert (await wire.reply()).body == b"1"
+    assert await wire.ended() == b""
+
+
+async def test_a_bug_is_a_500_and_the_connection_goes_on(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+    wire = await served.connect()
+    wire.send(GET.replace(b"/a", b"/bug") + GET)
+    assert (await wire.reply()).status == 500
+    assert (await wire.reply()).status == 200
+    assert "a bug" in caplog.text
+
+
+CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "request_"),
+    [
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n" + CHUNKS),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd"),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n"),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %s\r\n\r\n" % (b"9" * 200)),
+        (501, b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n" + CHUNKS),
+        (501, b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n" + CHUNKS),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n"),
+        (400, b"GET /a HTTP/1.1\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost : x\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\nHost: x\n\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n"),
+        (400, b"GET /\xfc HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
+        (501, b"\x00" * 100),
+        (501, b"BREW /a HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (501, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        (505, b"GET /a HTTP/2.0\r\nHost: x\r\n\r\n"),
+        (505, b"GET /a\r\n\r\n"),
+        (414, b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 300)),
+        (431, b"GET /a HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"a" * 700)),
+        (431, b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 11 + b"\r\n"),
+        (413, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000),
+    ],
+)
+async def test_what_is_refused_ends_the_connection(served: Served, status: int, request_: bytes) -> None:
+    for piece in (len(request_), 1000, 7):
+        wire = await served.connect()
+        for start in range(0, min(len(request_), 20_000), piece):
+            wire.send(request_[start : start + piece])
+        wire.send(GET)
+        reply = await wire.reply()
+        assert (reply.status, reply.headers["connection"]) == (status, "close")
+        assert await wire.ended() == b""
+    assert served.seen == []
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        b"X: " + b"a" * 50_000,
+        b"X: y\r\n" * 10_000,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1;" + b"e" * 50_000,
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n" + b"X: y\r\n" * 10_000,
+        b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000,
+    ],
+)
+async def test_what_never_ends_is_cut_off(served: Served, endless: bytes) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /a HTTP/1.1\r\nHost: x\r\n")
+    for start in range(0, len(endless), 500):
+        wire.send(endless[start : start + 500])
+        await asyncio.sleep(0)
+    assert (await wire.reply()).status in (413, 431)
+    assert served.seen == []

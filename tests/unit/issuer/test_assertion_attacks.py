@@ -1,0 +1,54 @@
+"""The table of attacks on JWTs, as client assertions: none authenticates, and no answer tells more than it may."""
+
+import pytest
+
+from tests.cases.attacks import Attack, Forge, attacks
+from tests.unit.issuer.assertions import WORKER, present, with_keys
+from tests.unit.issuer.world import ISSUER, START, World, settle
+from tests.unit.verifier.support import SigningKey, b64
+
+KEY = SigningKey("key-1")
+NOW = int(START.timestamp())
+FORGE = Forge(
+    KEY,
+    {"iss": WORKER, "sub": WORKER, "aud": ISSUER, "iat": NOW, "exp": NOW + 60, "jti": "1"},
+    NOW,
+    typ="jwt",
+    wrong_types=("at+jwt", "dpop+jwt", "logout+jwt", "jwt ", 1, ["jwt"]),
+)
+GOOD_HERE = {"kid None"}
+"""A client with one key need not name it."""
+GENERIC = "client authentication failed: no such client, or its credential is wrong, expired or disabled"
+
+
+@pytest.fixture
+async def holder(world: World) -> World:
+    world.put(with_keys(KEY.jwk))
+    await settle()
+    return world
+
+
+async def test_the_assertion_that_the_others_are_made_from_is_accepted(holder: World) -> None:
+    assert (await present(holder, FORGE.token()))[0] == 200
+
+
+@pytest.mark.parametrize("attack", attacks(FORGE), ids=lambda attack: attack.name)
+async def test_every_attack_is_refused(holder: World, attack: Attack) -> None:
+    status, body = await present(holder, attack.token)
+    if attack.name in GOOD_HERE:
+        assert status == 200
+    else:
+        assert status in (400, 401, 413), body
+        assert body["error"] in ("invalid_client", "invalid_request")
+
+
+@pytest.mark.parametrize("header", [{}, {"crit": ["x"], "x": 1}, {"b64": False}, {"typ": "at+jwt"}, {"alg": "none"}])
+async def test_without_the_key_nobody_learns_which_clients_there_are(holder: World, header: dict[str, object]) -> None:
+    """Line 6: a client that is there and one that is not look the same."""
+    halves = FORGE.halves(**header)
+    unsigned = f"{halves}.{b64(bytes(64))}"
+    other = Forge(KEY, {**FORGE.claims, "iss": "leave.nobody", "sub": "leave.nobody"}, NOW, typ="jwt")
+    of_nobody = f"{other.halves(**header)}.{b64(bytes(64))}"
+    answers = [await present(holder, token) for token in (unsigned, of_nobody)]
+    assert answers[0] == answers[1]
+    assert answers[0][1]["error_description"] == GENERIC
