@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 CHART_CRDS := charts/scopewright/files/crds
-FAST := tests/unit tests/golden
+FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench \
 	tests/interop tests/fuzz
 

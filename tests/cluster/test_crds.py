@@ -10,7 +10,7 @@ import pytest
 from kubernetes import client
 
 from scopewright.api import GROUP, KINDS, VERSION
-from scopewright.api.validation import Violation, validate
+from scopewright.api.validation import Violation, validate, validate_update
 from tests.cases.crd_rules import CASES, MALFORMED, UPDATES, Case, Malformed, Manifest, manifest, rules
 from tests.controlplane import Cluster
 
@@ -105,6 +105,7 @@ def test_update(objects: Objects, case: Case) -> None:
         with pytest.raises(client.ApiException) as error:
             objects.replace(changed)
         assert _told(error.value) == {(case.path, rules()[case.rule].message)}
+        assert _told(error.value) == _found(validate_update(created, changed))
     finally:
         objects.delete(created)
 

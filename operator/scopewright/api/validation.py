@@ -1,7 +1,7 @@
 """Check a manifest as an API server would, without one: defaults, structure, and the same CEL rules.
 
 It is stricter in one thing: a field that no kind has is refused, where a server may drop it in silence, because a
-mistyped field in Git should be told. Transition rules are left to the server, which alone knows the old object.
+mistyped field in Git should be told. Transition rules need the object as it was: `validate_update` has both.
 """
 
 import json
@@ -83,6 +83,12 @@ def _validate(model: type[Model], given: dict[str, Any]) -> list[Violation]:
         *_repeated(schema, complete, ()),
     ]
     return violations or [*_broken_rules(schema, complete, ())]
+
+
+def validate_update(old: dict[str, Any], new: dict[str, Any]) -> list[Violation]:
+    """What the transition rules say to a change of a sound manifest of one kind into another; they need both."""
+    schema = _schema(KINDS[new["kind"]])
+    return [*_broken_transitions(schema, _with_defaults(schema, old), _with_defaults(schema, new), ())]
 
 
 @cache
@@ -214,11 +220,27 @@ def _broken_rules(schema: Schema, value: Any, path: Path) -> Iterator[Violation]
     rules = [rule for rule in schema.get("x-kubernetes-validations", ()) if "oldSelf" not in rule["rule"]]
     seen_by_cel = _escaped(schema, value) if rules else None
     for rule in rules:
-        if not _holds(rule["rule"], seen_by_cel):
-            field = rule.get("fieldPath", "").removeprefix(".")
-            yield Violation((*path, field) if field else path, rule["message"])
+        if not _holds(rule["rule"], {"self": seen_by_cel}):
+            yield _violation(rule, path)
     for child, item, where in _children(schema, value, path):
         yield from _broken_rules(child, item, where)
+
+
+def _broken_transitions(schema: Schema, old: Any, new: Any, path: Path) -> Iterator[Violation]:
+    """Of what is there before and after; items of lists are not correlated, as on the API server."""
+    if not isinstance(old, dict) or not isinstance(new, dict):
+        return
+    for rule in schema.get("x-kubernetes-validations", ()):
+        both = {"self": _escaped(schema, new), "oldSelf": _escaped(schema, old)}
+        if "oldSelf" in rule["rule"] and not _holds(rule["rule"], both):
+            yield _violation(rule, path)
+    for child, item, where in _children(schema, new, path):
+        yield from _broken_transitions(child, old.get(where[-1]), item, where)
+
+
+def _violation(rule: Schema, path: Path) -> Violation:
+    field = rule.get("fieldPath", "").removeprefix(".")
+    return Violation((*path, field) if field else path, rule["message"])
 
 
 def _escaped(schema: Schema, value: Any) -> Any:
@@ -236,9 +258,9 @@ def _escaped(schema: Schema, value: Any) -> Any:
     }
 
 
-def _holds(rule: str, value: Any) -> bool:
+def _holds(rule: str, variables: dict[str, Any]) -> bool:
     try:
-        return _program(rule).execute({"self": value}) is True
+        return _program(rule).execute(variables) is True
     except (KeyError, TypeError, ValueError, RuntimeError):
         # A rule that cannot be evaluated refuses, on the API server too.
         return False

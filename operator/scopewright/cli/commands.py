@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -24,6 +24,9 @@ from scopewright.cli.settings import (
 )
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores import Store
+
+if TYPE_CHECKING:
+    from scopewright.stores.kube_api import Api
 
 app = typer.Typer(
     name="scopewright",
@@ -218,14 +221,10 @@ def issuer(
 @asynccontextmanager
 async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
     if source == "kubernetes":
-        from scopewright.stores.kube_api import connect
         from scopewright.stores.kubernetes import KubernetesStore
 
-        api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
-        try:
+        async with _api(kubeconfig) as api:
             yield KubernetesStore(api)
-        finally:
-            await api.close()
     else:
         from scopewright.stores.directory import DirectoryStore
 
@@ -263,3 +262,44 @@ def dev(
         await develop(directory, state, settings, listening, stop, console)
 
     _run(main())
+
+
+@app.command()
+def plan(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory with the manifests; `-`: standard input.")],
+    against: Annotated[
+        str | None, typer.Option("--against", metavar="DIR", help="What to compare with, such as the base branch.")
+    ] = None,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Compare with what is in a cluster, by reading.")] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="With --cluster: what the named namespaces hold beside DIR is deleted.")
+    ] = False,
+    outputs: Annotated[
+        list[str] | None,
+        typer.Option("--output", "-o", metavar="FORMAT[=FILE]", help="text, json, markdown or sarif; repeatable."),
+    ] = None,
+    config: ConfigFile = None,
+    issuer_url: IssuerUrl = None,
+    namespace: Namespace = None,
+    kubeconfig: Kubeconfig = None,
+) -> None:
+    """Say what manifests would change, and who would get which scope. Nothing is written.
+
+    Exit code 0: all would be served. 1: something would be refused. 2: that cannot be told.
+    """
+    from scopewright.cli.plan import Request, plan_to_outputs
+
+    set_up_logging("text", "error")
+    request = Request(directory, against, cluster, prune, tuple(outputs or ["text"]), config, issuer_url, namespace)
+    raise typer.Exit(plan_to_outputs(request, lambda: _api(kubeconfig)))
+
+
+@asynccontextmanager
+async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
+    from scopewright.stores.kube_api import connect
+
+    api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
+    try:
+        yield api
+    finally:
+        await api.close()

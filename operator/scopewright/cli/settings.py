@@ -23,9 +23,12 @@ LogFormat = Literal["text", "json"]
 BACKLOG = 2048
 
 
-def load_config(file: Path | None, given: Mapping[str, Any]) -> Config:
-    """The configuration of a YAML file, with what flags and environment say in its place (None: they say nothing)."""
-    content: dict[str, Any] = _read(file) if file else {}
+def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a YAML file, with what flags and environment say in its place (None: they say nothing).
+
+    `otherwise` holds where neither says anything.
+    """
+    content: dict[str, Any] = {**(otherwise or {}), **(_read(file) if file else {})}
     content |= {name: value for name, value in given.items() if value is not None}
     try:
         return Config.model_validate(content)

@@ -23,7 +23,7 @@ from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.sidecar import Minting, Sidecar
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
-from scopewright.controller.world import Keys, World
+from scopewright.controller.world import Keys, World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
@@ -187,7 +187,7 @@ class Operator:
                 if self._queue is None:
                     self._queue = queue
                     keys |= self._everything()
-                for key in sorted(keys, key=_precedence):
+                for key in sorted(keys, key=precedence):
                     queue.add(key)
                 pause = self._config.resync.total_seconds()
             except (Unavailable, Rejected) as error:
@@ -234,11 +234,3 @@ class Operator:
         gauge("scopewright_watch_overdue_seconds", "Age of a missed change.", lambda: self._monitor.silent_for)
         gauge("scopewright_orphans_held", "Ownerless records kept.", lambda: float(self._resync.orphans_held))
         gauge("scopewright_client_records", "Clients on record.", lambda: float(len(self._world.owned.clients)))
-
-
-_ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
-
-
-def _precedence(key: Ref) -> tuple[int, Ref]:
-    """What others depend on first: any order converges, this one takes fewer writes."""
-    return _ORDER.index(key.kind), key

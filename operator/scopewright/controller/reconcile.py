@@ -21,7 +21,7 @@ from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.servers import plan_server
 from scopewright.core.signing import plan_signing_key
-from scopewright.stores import Store
+from scopewright.stores import Objects
 
 MAX_STEPS: Final = 12
 """Far more than any plan needs: what still writes then does not settle."""
@@ -40,7 +40,7 @@ class Reconciler:
 
     def __init__(
         self,
-        store: Store,
+        store: Objects,
         world: World,
         config: Config,
         sources: Sources,

@@ -2,20 +2,20 @@
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.api import KINDS
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.world import Keys, World, newer
-from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records import ISSUER_NAME
-from scopewright.stores.kube_api import Api, Gone, NotFound
+from scopewright.stores.kube_api import Api
+from scopewright.stores.kube_list import pages
 from scopewright.stores.kubernetes import declared_path
 
-CHUNK: Final = 500
 MIN_ORPHANS: Final = 20
 ORPHAN_SHARE: Final = 0.05
 ALLOW_ANNOTATION: Final = "scopewright.dev/allow-orphans"
@@ -161,19 +161,3 @@ def orphaned(world: World) -> Keys:
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}
     return {ref for ref in clients | servers if ref not in world.declared[ref.kind]}
-
-
-async def pages(api: Api, path: str) -> AsyncIterator[tuple[Sequence[Mapping[str, Any]], str]]:
-    """A collection in chunks, each with the version of the list; one at least, so that an empty list has one too."""
-    token = ""
-    while True:
-        try:
-            page = await api.get(path, limit=str(CHUNK), **({"continue": token} if token else {}))
-        except NotFound:
-            raise Unavailable(f"{path} is not served: are the CRDs installed?") from None
-        except Gone:
-            raise Unavailable(f"the list of {path} took too long") from None
-        yield page.get("items") or (), page["metadata"]["resourceVersion"]
-        token = page["metadata"].get("continue") or ""
-        if not token:
-            return

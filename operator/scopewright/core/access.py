@@ -29,7 +29,7 @@ def resolve(asked: Asked, namespace: str, client_id: str, server: ResourceServer
         return Access({}, asked.scopes)
     declared = frozenset(server.scopes)
     own = namespace == server.namespace
-    grants = [] if own else [g for g in server.grants if _reaches(g, namespace, client_id)]
+    grants = [] if own else [g for g in server.grants if reaches(g, namespace, client_id)]
     granted: dict[str, datetime | None] = {}
     for scope in asked.scopes:
         if scope not in declared:
@@ -43,7 +43,8 @@ def resolve(asked: Asked, namespace: str, client_id: str, server: ResourceServer
     return Access(granted, tuple(s for s in asked.scopes if s not in granted))
 
 
-def _reaches(grant: Granted, namespace: str, client_id: str) -> bool:
+def reaches(grant: Granted, namespace: str, client_id: str) -> bool:
+    """Whether it grants something to this client of this namespace."""
     return grant.everybody or namespace in grant.namespaces or client_id in grant.clients
 
 

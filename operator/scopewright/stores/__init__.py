@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
 
-__all__ = ["Change", "Entries", "Reader", "Selection", "ServiceAccountIssuer", "Snapshot", "Store"]
+__all__ = ["Change", "Entries", "Objects", "Reader", "Selection", "ServiceAccountIssuer", "Snapshot", "Store"]
 
 Entries = Mapping[str, bytes]
 """The content of a Secret or ConfigMap, by entry."""
@@ -54,8 +54,12 @@ class Reader(Protocol):
         ...
 
 
-class Store(Reader, Protocol):
-    """What the controller needs beside that. A write that meets another's raises `Conflict`."""
+class Objects(Protocol):
+    """What a reconciliation needs of a store. A write that meets another's raises `Conflict`."""
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        """As `Reader.read`."""
+        ...
 
     async def write(self, desired: Desired) -> Existing:
         """Create, or replace exactly `desired.replaces`, keeping labels and annotations that are not ours."""
@@ -70,6 +74,10 @@ class Store(Reader, Protocol):
     async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
         """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
         ...
+
+
+class Store(Reader, Objects, Protocol):
+    """What the controller needs of one."""
 
 
 @runtime_checkable

@@ -40,6 +40,11 @@ class Source:
 
     file: str
     line: int
+    document: Document | None = field(default=None, compare=False, repr=False)
+
+    def line_of(self, path: Path) -> int:
+        """Of the field at `path`, or of the nearest one that contains it."""
+        return self.document.line_of(path) if self.document else self.line
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +72,7 @@ class Found:
     """One declaration in a file; without `manifest` it cannot be used."""
 
     ref: Ref
-    line: int
+    document: Document = field(compare=False, repr=False)
     manifest: dict[str, Any] | None
 
 
@@ -132,7 +137,7 @@ def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
         problems = _violations(document, ref)
     if ref is None:
         return None, problems or [Unreadable(document.line, "not a manifest", "give it a kind and a metadata.name")]
-    return Found(ref, document.line, None if problems else _normalised(document.value, ref)), problems
+    return Found(ref, document, None if problems else _without_nulls(_normalised(document.value, ref))), problems
 
 
 def _identity(document: Document) -> Iterator[Unreadable]:
@@ -234,6 +239,13 @@ def _normalised(value: Mapping[str, Any], ref: Ref) -> dict[str, Any]:
     if ref.namespace:
         metadata["namespace"] = ref.namespace
     return {**{k: v for k, v in value.items() if k != "status"}, "metadata": metadata}
+
+
+def _without_nulls(value: Any) -> Any:
+    """A field that is null counts as left out, which it may be wherever `validate` has let it pass."""
+    if isinstance(value, dict):
+        return {name: _without_nulls(child) for name, child in value.items() if child is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def _short(value: Any) -> str:

@@ -118,14 +118,8 @@ class Ledger:
             return written
 
     def namespaces(self) -> dict[str, dict[str, str]]:
-        """Labels by name: namespaces declared, and those that objects are in, with the label Kubernetes adds."""
-        names: dict[str, dict[str, str]] = {}
-        for ref, declared in self.objects.items():
-            if ref.kind == NAMESPACE:
-                names[ref.name] = {**(declared["metadata"].get("labels") or {}), _NAMESPACE_LABEL: ref.name}
-            else:
-                names.setdefault(ref.namespace, {_NAMESPACE_LABEL: ref.namespace})
-        return dict(sorted(names.items()))
+        """Labels by name: namespaces declared, and those that objects are in."""
+        return namespaces_of(self.objects)
 
     def _stays(self, ref: Ref, entry: _Entry, seen: Manifests) -> bool:
         return not seen.readable or ref in seen.objects or ref in seen.broken or seen.obscures(entry.file)
@@ -184,6 +178,17 @@ class Ledger:
             ref = ref_of(entry.object)
             status = _status(self._path(_STATUS, ref, "yaml"))
             self._entries[ref] = _Entry({**entry.object, "status": status} if status else entry.object, entry.file)
+
+
+def namespaces_of(objects: Mapping[Ref, Object]) -> dict[str, dict[str, str]]:
+    """Labels by name: namespaces declared, and those that objects are in, with the label Kubernetes adds."""
+    names: dict[str, dict[str, str]] = {}
+    for ref, declared in objects.items():
+        if ref.kind == NAMESPACE:
+            names[ref.name] = {**(declared["metadata"].get("labels") or {}), _NAMESPACE_LABEL: ref.name}
+        else:
+            names.setdefault(ref.namespace, {_NAMESPACE_LABEL: ref.namespace})
+    return dict(sorted(names.items()))
 
 
 def ref_of(manifest: Mapping[str, Any]) -> Ref:

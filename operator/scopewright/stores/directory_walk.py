@@ -45,7 +45,7 @@ def examine(root: Path, file: str) -> tuple[Content, Signature | None]:
         data, seen, still = read_regular(root / file, MAX_FILE + 1)
     except FileNotFoundError:
         return Content(obscured=True), None
-    return _decoded(data), seen if still else None
+    return decoded(data), seen if still else None
 
 
 def unusable(problem: Unreadable) -> Content:
@@ -112,7 +112,8 @@ def _is_inside(path: str, inside: str) -> bool:
     return os.path.commonpath([target, inside]) == inside
 
 
-def _decoded(data: bytes) -> Content:
+def decoded(data: bytes) -> Content:
+    """What text in UTF-8 declares."""
     if len(data) > MAX_FILE:
         return unusable(
             Unreadable(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move what is no manifest elsewhere")

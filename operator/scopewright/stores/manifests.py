@@ -15,10 +15,10 @@ from scopewright.core.objects import Ref
 from scopewright.stores.directory_declared import Content, Manifests, Problem, Source
 from scopewright.stores.directory_files import Signature
 from scopewright.stores.directory_ledger import Ledger, ManifestChange, ref_of
-from scopewright.stores.directory_walk import Walk, examine, unopened, unusable, walk
+from scopewright.stores.directory_walk import Walk, decoded, examine, unopened, unusable, walk
 from scopewright.stores.directory_yaml import Unreadable
 
-__all__ = ["ManifestChange", "ManifestFollower", "Manifests", "Problem", "Source", "load"]
+__all__ = ["ManifestChange", "ManifestFollower", "Manifests", "Problem", "Source", "load", "load_text", "printable"]
 
 SETTLE: Final = 0.2
 """Seconds that a file must stand still, or be gone, before it is believed: editors write in several steps."""
@@ -30,6 +30,11 @@ _FRESH: Final = 100_000_000
 def load(directory: Path) -> Manifests:
     """Everything that is declared under the directory this moment."""
     return _Look(directory).take()
+
+
+def load_text(data: bytes, name: str) -> Manifests:
+    """The same of what is no file, such as standard input, under the name that problems are to give it."""
+    return _merged(Path(), Walk({}, {}), {name: decoded(data)})
 
 
 class ManifestFollower:
@@ -140,10 +145,11 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
     for file, content in contents.items():
         problems += [_problem(directory, file, problem) for problem in content.problems]
         for one in content.found:
+            source = Source(file, one.document.line, one.document)
             if one.ref in sources:
-                problems.append(_duplicate(directory, one.ref, Source(file, one.line), sources[one.ref]))
+                problems.append(_duplicate(directory, one.ref, source, sources[one.ref]))
                 continue
-            sources[one.ref] = Source(file, one.line)
+            sources[one.ref] = source
             if one.manifest is None:
                 broken.add(one.ref)
             else:
@@ -160,15 +166,16 @@ def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...])
 
 
 def _problem(directory: Path, file: str, problem: Unreadable) -> Problem:
-    return Problem(_printable(directory / file), problem.line, problem.message, problem.fix)
+    return Problem(printable(directory / file), problem.line, problem.message, problem.fix)
 
 
 def _duplicate(directory: Path, ref: Ref, second: Source, first: Source) -> Problem:
-    where = f"{_printable(directory / first.file)}:{first.line}"
+    where = f"{printable(directory / first.file)}:{first.line}"
     fix = "remove one of them, or rename it"
     message = f"{ref} is declared already at {where}, which counts"
-    return Problem(_printable(directory / second.file), second.line, message, fix)
+    return Problem(printable(directory / second.file), second.line, message, fix)
 
 
-def _printable(path: Path) -> str:
+def printable(path: Path) -> str:
+    """As problems name it, whatever bytes are in it."""
     return str(path).encode("utf-8", "backslashreplace").decode()

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.api import KINDS
 from scopewright.api.schema import structural_schema
-from scopewright.api.validation import Violation, validate
+from scopewright.api.validation import Violation, validate, validate_update
 from tests.cases.crd_rules import CASES, MALFORMED, SPECS, UPDATES, Case, Malformed, manifest, rules
 
 
@@ -22,6 +22,15 @@ def test_rule(case: Case) -> None:
         assert violations == []
     else:
         assert f"{case.path}: {rules()[case.rule].message}".removeprefix(": ") in map(str, violations)
+
+
+@pytest.mark.parametrize("case", UPDATES, ids=str)
+def test_update(case: Case) -> None:
+    """tests/cluster holds the same cases against an API server."""
+    assert case.before is not None
+    violations = validate_update(manifest(case.kind, case.before), case.manifest)
+    told = [] if case.path is None else [f"{case.path}: {rules()[case.rule].message}"]
+    assert list(map(str, violations)) == told
 
 
 @pytest.mark.parametrize("case", MALFORMED, ids=str)
@@ -171,6 +180,7 @@ _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() |
 _VALUES = st.recursive(_SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=10)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(kind=st.sampled_from(sorted(KINDS)), data=st.data())
 def test_no_input_makes_it_fail(kind: str, data: st.DataObject) -> None:
     fields = structural_schema(KINDS[kind])["properties"]["spec"]["properties"]

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scopewright.controller.keymaking import public_members, thumbprint
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
-from scopewright.controller.world import Declared, World
+from scopewright.controller.world import Declared, World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
@@ -49,7 +49,6 @@ SELECTIONS = (
     Selection("Secret", None, {MANAGED_BY: MANAGER}),
     Selection("ConfigMap", NAMESPACE, {MANAGED_BY: MANAGER}),
 )
-_ORDER = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
 
 
 @cache
@@ -157,7 +156,7 @@ class House:
         gone = {*self.departed}
         keys = {ref for objects in self.world.declared.values() for ref in objects} | gone
         well = True
-        for key in sorted(keys, key=lambda k: (_ORDER.index(k.kind), k)):
+        for key in sorted(keys, key=precedence):
             well = drive(self._reconcile(key)) and well
         return well
 

@@ -75,6 +75,12 @@ def test_a_missing_namespace_is_default_as_with_kubectl(tmp_path: Path) -> None:
     assert manifest["metadata"] == {"name": "worker", "namespace": "default"}
 
 
+def test_what_is_null_counts_as_left_out(tmp_path: Path) -> None:
+    seen = read(tmp_path, CLIENT.split("spec:")[0] + "spec: {rotation: , access: [], credentials: {secretName: ~}}\n")
+    assert not seen.problems
+    assert seen.objects[WORKER]["spec"] == {"access": [], "credentials": {}}
+
+
 def test_what_a_server_sets_is_dropped(tmp_path: Path) -> None:
     exported = CLIENT.replace(
         "  name: worker\n", "  name: worker\n  uid: abc\n  resourceVersion: '7'\n  managedFields: []\n"

@@ -1,0 +1,104 @@
+"""`scopewright plan`: what is asked for, in which formats it is told, and with which exit code."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Final
+
+from scopewright.cli.plan_compare import Settings, plan_cluster, plan_directories
+from scopewright.cli.plan_json import as_json
+from scopewright.cli.plan_lines import clean
+from scopewright.cli.plan_markdown import as_markdown
+from scopewright.cli.plan_sarif import as_sarif
+from scopewright.cli.plan_text import as_text
+from scopewright.core.changes import Changes
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.kube_api import Api
+
+FINE: Final = 0
+REFUSED: Final = 1
+CANNOT_TELL: Final = 2
+
+FORMATS: Final[dict[str, Callable[[Changes], str]]] = {
+    "text": as_text,
+    "json": as_json,
+    "markdown": as_markdown,
+    "sarif": lambda changes: as_sarif(changes, version("scopewright")),
+}
+
+log = logging.getLogger(__name__)
+
+Connect = Callable[[], AbstractAsyncContextManager[Api]]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The command line. `outputs` are `FORMAT`, for standard output, or `FORMAT=FILE`."""
+
+    directory: str
+    against: str | None = None
+    cluster: bool = False
+    prune: bool = False
+    outputs: tuple[str, ...] = ("text",)
+    config: Path | None = None
+    issuer: str | None = None
+    namespace: str | None = None
+
+
+def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = None) -> int:
+    """The exit code. What keeps it from telling is said on standard error; a defect of ours is no refusal either."""
+    try:
+        outputs = [_output(text) for text in request.outputs]
+        changes = asyncio.run(_planned(request, connect, now or datetime.now(UTC)))
+        for form, file in outputs:
+            _write(changes, form, file)
+    except Rejected as error:
+        return _cannot_tell(error.message)
+    except Unavailable as error:
+        return _cannot_tell(f"{error.message}; try again")
+    except Exception:
+        log.exception("the plan cannot be made")
+        return CANNOT_TELL
+    return REFUSED if changes.refusals else FINE
+
+
+async def _planned(request: Request, connect: Connect, now: datetime) -> Changes:
+    if request.cluster and request.against:
+        raise Rejected("BadFlags", "--cluster and --against are two things to compare with: choose one")
+    if request.prune and not request.cluster:
+        raise Rejected("BadFlags", "--prune goes with --cluster: what --against has and DIR has not is deleted anyway")
+    settings = Settings.read(request.config, request.issuer, request.namespace)
+    if not request.cluster:
+        return await plan_directories(request.directory, request.against, settings, now)
+    async with connect() as api:
+        return await plan_cluster(request.directory, api, settings, now, prune=request.prune)
+
+
+def _output(text: str) -> tuple[str, str]:
+    form, _, file = text.partition("=")
+    if form not in FORMATS:
+        raise Rejected("BadFlags", f"--output {text}: write one of {', '.join(FORMATS)}, and =FILE for a file")
+    return form, file
+
+
+def _write(changes: Changes, form: str, file: str) -> None:
+    if file:
+        try:
+            Path(file).write_text(FORMATS[form](changes), encoding="utf-8")
+        except OSError as error:
+            raise Rejected("CannotWrite", f"{file} cannot be written: {error.strerror}") from None
+    elif form == "text":
+        sys.stdout.write(as_text(changes, colour=sys.stdout.isatty()))
+    else:
+        sys.stdout.write(FORMATS[form](changes))
+
+
+def _cannot_tell(message: str) -> int:
+    sys.stderr.write("scopewright: " + "\n  ".join(clean(line) for line in message.splitlines()) + "\n")
+    return CANNOT_TELL

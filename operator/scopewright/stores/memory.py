@@ -1,0 +1,170 @@
+"""A store in memory: what is kept of Secrets, ConfigMaps and declared objects, under preconditions as everywhere.
+
+What was read elsewhere may be put in as digests alone; an entry that a write keeps (`Kept`) is then kept as its digest.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from scopewright.api import API_VERSION
+from scopewright.core.failures import Conflict
+from scopewright.core.objects import Deletion, Desired, Existing, Kept, Ref
+from scopewright.stores import Entries
+
+Raw = dict[str, Any]
+
+
+@dataclass
+class Held:
+    """An object; of its entries the content, as far as it was given."""
+
+    existing: Existing
+    entries: dict[str, bytes] = field(repr=False)
+
+
+@dataclass
+class MemoryStore:
+    """See `stores.Objects`. `clock` dates what is created. UIDs and versions are made here."""
+
+    clock: Callable[[], datetime]
+    objects: dict[Ref, Held] = field(default_factory=dict)
+    declared: dict[Ref, Raw] = field(default_factory=dict)
+    _version: int = 0
+
+    # What users and others do
+
+    def load(self, existing: Existing, entries: Entries) -> None:
+        """An object as it was read elsewhere, with the UID and the version that it has there."""
+        self._outrun(existing.resource_version)
+        self.objects[existing.ref] = Held(existing, dict(entries))
+
+    def load_declared(self, raw: Mapping[str, Any]) -> None:
+        meta = raw["metadata"]
+        self._outrun(meta["resourceVersion"])
+        self.declared[Ref(raw["kind"], meta["namespace"], meta["name"])] = dict(raw)
+
+    def apply(self, manifest: Mapping[str, Any]) -> Raw:
+        """As a user does: the object with a UID, a version and a generation; its status stays."""
+        meta = manifest["metadata"]
+        ref = Ref(manifest["kind"], meta["namespace"], meta["name"])
+        known = self.declared.get(ref)
+        generation = known["metadata"]["generation"] + (known["spec"] != manifest.get("spec", {})) if known else 1
+        raw: Raw = {
+            "apiVersion": API_VERSION,
+            "kind": ref.kind,
+            "metadata": {
+                **meta,
+                "uid": known["metadata"]["uid"] if known else f"uid-{self._next()}",
+                "generation": generation,
+                "resourceVersion": self._next(),
+            },
+            "spec": manifest.get("spec", {}),
+            **({"status": known["status"]} if known and "status" in known else {}),
+        }
+        self.declared[ref] = raw
+        return raw
+
+    def remove(self, ref: Ref, *, collect: bool = True) -> tuple[Ref, ...]:
+        """As a user deletes a declared object, and the garbage collector what it owns: which is told."""
+        uid = self.declared.pop(ref)["metadata"]["uid"]
+        owned = tuple(at for at, held in self.objects.items() if collect and held.existing.owner_uids == (uid,))
+        for at in owned:
+            self._drop(at)
+        return owned
+
+    # Store
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        held = self.objects.get(ref)
+        return (held.existing, dict(held.entries)) if held else None
+
+    async def write(self, desired: Desired) -> Existing:
+        return self._write(desired)
+
+    async def delete(self, deletion: Deletion) -> None:
+        self._delete(deletion)
+
+    async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._write_status(manifest, status)
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        raw = self.declared.get(ref)
+        return "present" if raw and raw["metadata"]["uid"] == uid else "gone"
+
+    def _write(self, desired: Desired) -> Existing:
+        held = self.objects.get(desired.ref)
+        known, was = (held.existing, held.entries) if held else (None, {})
+        if _identity(known) != _identity(desired.replaces):
+            raise Conflict(f"{desired.ref} has changed since it was read")
+        return self._put(
+            Existing(
+                desired.ref, "", "", desired.type,
+                {**(known.labels if known else {}), **desired.labels},
+                {**(known.annotations if known else {}), **desired.annotations},
+                (desired.owner.uid,) if desired.owner else known.owner_uids if known else (),
+                {name: _digest(desired, name, known) for name in desired.entries},
+            ),
+            _contents(desired, was),
+        )  # fmt: skip
+
+    def _delete(self, deletion: Deletion) -> None:
+        held = self.objects.get(deletion.existing.ref)
+        if held is None:
+            return
+        if _identity(held.existing) != _identity(deletion.existing):
+            raise Conflict(f"{deletion.existing.ref} has changed since it was read")
+        self._drop(deletion.existing.ref)
+
+    def _write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Raw:
+        meta = manifest["metadata"]
+        ref = Ref(manifest["kind"], meta["namespace"], meta["name"])
+        raw = self.declared.get(ref)
+        if raw is None or raw["metadata"]["resourceVersion"] != meta["resourceVersion"]:
+            raise Conflict(f"{ref} has changed since it was read")
+        written = {**raw, "status": status, "metadata": {**raw["metadata"], "resourceVersion": self._next()}}
+        self.declared[ref] = written
+        return written
+
+    # Within
+
+    def _put(self, existing: Existing, entries: Mapping[str, bytes]) -> Existing:
+        """The object with a new version, whatever was there. Its digests are the caller's."""
+        known = self.objects.get(existing.ref)
+        stored = replace(
+            existing,
+            uid=known.existing.uid if known else f"uid-{self._next()}",
+            resource_version=self._next(),
+            creation_time=known.existing.creation_time if known else self.clock(),
+        )
+        self.objects[existing.ref] = Held(stored, dict(entries))
+        return stored
+
+    def _drop(self, ref: Ref) -> None:
+        del self.objects[ref]
+
+    def _next(self) -> str:
+        self._version += 1
+        return str(self._version)
+
+    def _outrun(self, version: str) -> None:
+        """Versions made here are later than this one."""
+        self._version = max(self._version, int(version) if version.isdecimal() else 0)
+
+
+def _identity(existing: Existing | None) -> tuple[str, str] | None:
+    return (existing.uid, existing.resource_version) if existing else None
+
+
+def _digest(desired: Desired, name: str, known: Existing | None) -> str:
+    value = desired.entries[name]
+    if isinstance(value, Kept) and (known is None or known.entries.get(value.entry) != value.sha256):
+        raise Conflict(f"{desired.ref} no longer holds what was to be kept")
+    return desired.digests()[name]
+
+
+def _contents(desired: Desired, was: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Of what is kept, the content that is known."""
+    found = {n: was.get(v.entry) if isinstance(v, Kept) else v for n, v in desired.entries.items()}
+    return {name: value for name, value in found.items() if value is not None}

@@ -1,0 +1,152 @@
+"""`scopewright plan --cluster` on a real API server, as one who may read and nothing else."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from .installation import SCOPEWRIGHT, Installation
+from .kube import Manifest
+from .manifests import asks, oauth_client, resource_server, scope_grant
+from .payroll import MakeNamespace, Payroll
+from .waiting import until
+
+READER: Final = "scopewright-plan-reader"
+
+
+def rights() -> list[Manifest]:
+    """Those that docs/plan.md tells to give, and no other."""
+    text = (Path(__file__).parents[2] / "docs/plan.md").read_text()
+    role = next(
+        yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "ClusterRole" in part
+    )
+    name, group = role["metadata"]["name"], role["apiVersion"].partition("/")[0]
+    binding = {
+        "apiVersion": role["apiVersion"],
+        "kind": "ClusterRoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": name},
+        "subjects": [{"apiGroup": group, "kind": "User", "name": READER}],
+    }
+    return [role, binding]
+
+
+def may_read(installation: Installation) -> bool:
+    attributes = {"resource": "configmaps", "verb": "list"}
+    spec = {"user": READER, "resourceAttributes": attributes}
+    asked = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    return bool(installation.kube.create(asked)["status"]["allowed"])
+
+
+class Reviewer:
+    """Manifests of a pull request, and the command that CI runs on them."""
+
+    def __init__(self, installation: Installation, folder: Path, user: str) -> None:
+        self.installation = installation
+        self.folder = folder
+        self.user = user
+
+    def has(self, *manifests: Manifest) -> None:
+        for number, manifest in enumerate(manifests):
+            served = {**manifest, "spec": {**manifest["spec"], "issuer": self.installation.serves}}
+            (self.folder / f"{number}.json").write_text(json.dumps(served))
+
+    def run(self, *flags: str, expect: int) -> "subprocess.CompletedProcess[str]":
+        kubeconfig = self.installation.cluster.kubeconfig_for(self.user)
+        command = [SCOPEWRIGHT, "plan", str(self.folder), "--cluster", "--kubeconfig", str(kubeconfig)]
+        command += ["--namespace", self.installation.namespace, "--config", str(self.installation.config_file)]
+        done = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == expect, done.stdout + done.stderr
+        return done
+
+    def plan(self, *flags: str, expect: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.run("--output", "json", *flags, expect=expect).stdout)
+        return found
+
+
+@pytest.fixture
+def reviewer(installation: Installation, tmp_path: Path) -> Iterator[Reviewer]:
+    for right in rights():
+        installation.kube.apply(right)
+    until(lambda: may_read(installation))
+    yield Reviewer(installation, tmp_path, READER)
+    for right in rights():
+        installation.kube.delete(right["kind"], "", right["metadata"]["name"])
+
+
+def test_a_plan_says_what_then_happens_and_does_none_of_it(
+    installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(payroll.server, payroll.client)
+    credentials = installation.credentials(payroll.client)
+    installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+    before = installation.settled(payroll.owner, payroll.caller)
+    reviewer.has(*payroll.manifests, oauth_client(payroll.caller, "second", asks(payroll.owner, "no-api", "a")))
+    done = reviewer.run("--output", "json", expect=0)
+    plan = json.loads(done.stdout)
+    assert installation.versions(payroll.owner, payroll.caller) == before
+    (gained,) = plan["access"]["gained"]
+    assert gained["client"].split("/")[0] == payroll.caller
+    assert [c["name"] for c in plan["credentials"]] == ["second"]
+    assert [(s["name"], s["action"]) for s in plan["secrets"]] == [("second-oauth", "made")]
+    assert [w["reason"] for w in plan["warnings"]] == ["NotGranted"]
+    assert credentials[1] not in done.stdout
+    installation.have(*payroll.manifests)
+    until(lambda: not installation.error(*credentials))
+
+
+def test_what_is_applied_is_planned_no_more(
+    installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    installation.settled(payroll.owner, payroll.caller)
+    reviewer.has(*payroll.manifests)
+    plan = reviewer.plan("--prune")
+    assert not any(plan[section] for section in ("refusals", "credentials", "keys", "secrets", "objects"))
+    assert not any(plan["access"].values())
+
+
+def test_what_the_cluster_would_refuse_is_refused_before(
+    installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
+) -> None:
+    owner = make_namespace("payroll")
+    installation.kube.create(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "taken", "namespace": owner}, "data": {}}
+    )
+    client = oauth_client(owner, "caller", credentials={"secretName": "taken"})
+    server = resource_server(owner, "api", "a", audience="https://elsewhere.example")
+    grant = scope_grant(owner, "too-much", "api", ["b"], {"allNamespaces": True})
+    reviewer.has(client, server, grant)
+    refusals = {r["name"]: r["reason"] for r in reviewer.plan(expect=1)["refusals"]}
+    assert refusals == {"caller": "SecretConflict", "api": "AudienceNotAllowed", "too-much": "UnknownScope"}
+    installation.apply(client, server, grant)
+    for manifest in (client, server, grant):
+        installation.wait_for(manifest, refusals[manifest["metadata"]["name"]])
+
+
+def test_who_may_not_read_is_told_what_is_missing(installation: Installation, tmp_path: Path) -> None:
+    said = Reviewer(installation, tmp_path, "scopewright-plan-nobody").run(expect=2).stderr
+    for what in ('resource "secrets"', 'resource "oauthclients"', 'resource "namespaces"'):
+        assert what in said
+
+
+def test_a_cluster_that_is_not_there_is_no_refusal(tmp_path: Path) -> None:
+    kubeconfig = {
+        "apiVersion": "v1", "kind": "Config", "current-context": "a",
+        "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "users": [{"name": "a", "user": {}}],
+    }  # fmt: skip
+    file = tmp_path / "kubeconfig"
+    file.write_text(json.dumps(kubeconfig))
+    command = [SCOPEWRIGHT, "plan", str(tmp_path), "--cluster", "--kubeconfig", str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be reached" in done.stderr

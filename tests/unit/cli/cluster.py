@@ -1,0 +1,76 @@
+"""The API server of an installation in memory, to be read from: whatever else is asked of it is a failure."""
+
+import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from scopewright.api import KINDS
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Ref
+from scopewright.stores.kube_api import Api, NotFound
+from tests.unit.controller.house import House
+from tests.unit.stores_kubernetes.fake_api import FakeApi, page
+
+_PLURALS = {kind.PLURAL: name for name, kind in KINDS.items()}
+_OWNED = {"secrets": "Secret", "configmaps": "ConfigMap"}
+CREATED = "2026-11-22T12:00:00Z"
+
+
+class ReadOnly(FakeApi):
+    """`without` are the plurals that the user may not list."""
+
+    def __init__(self, house: House, *without: str) -> None:
+        super().__init__()
+        self._house = house
+        self._without = without
+
+    async def request(self, method: str, path: str, **how: Any) -> dict[str, Any]:
+        query = dict(how.get("query") or {})
+        self.asked.append((method, path, query))
+        assert method == "GET", f"{method} {path}: a plan only reads"
+        parts = path.removeprefix("/api/v1/").removeprefix("/apis/scopewright.dev/v1alpha1/").split("/")
+        namespace, rest = (parts[1], parts[2:]) if parts[0] == "namespaces" and len(parts) > 1 else ("", parts)
+        if rest[0] in self._without:
+            raise Rejected("Forbidden", f'a right is missing: User "reader" cannot list resource "{rest[0]}"')
+        if len(rest) == 2:
+            return self._one(Ref(_OWNED[rest[0]], namespace, rest[1]))
+        return page("1000", *self._all(rest[0], namespace, query))
+
+    def _all(self, plural: str, namespace: str, query: dict[str, str]) -> list[dict[str, Any]]:
+        if plural == "namespaces":
+            return [
+                {"metadata": {"name": name, "labels": dict(labels)}} for name, labels in self._house.namespaces.items()
+            ]
+        if plural == "serviceaccounts":
+            return [{"metadata": {"namespace": "leave", "name": "pods", "uid": "uid of pods"}}]
+        if plural in _PLURALS:
+            of_kind = [raw for ref, raw in self._house.store.declared.items() if ref.kind == _PLURALS[plural]]
+            return [{k: v for k, v in raw.items() if k not in ("kind", "apiVersion")} for raw in of_kind]
+        key, _, value = query.get("labelSelector", "").partition("=")
+        return [
+            self._one(ref)
+            for ref, held in self._house.store.objects.items()
+            if ref.kind == _OWNED[plural] and namespace in ("", ref.namespace)
+            if not key or held.existing.labels.get(key) == value
+        ]
+
+    def _one(self, ref: Ref) -> dict[str, Any]:
+        held = self._house.store.objects.get(ref)
+        if held is None:
+            raise NotFound(f"{ref} not found", named=True)
+        e = held.existing
+        entries = {
+            name: base64.b64encode(value).decode() if ref.kind == "Secret" else value.decode()
+            for name, value in held.entries.items()
+        }
+        meta = {
+            "namespace": ref.namespace, "name": ref.name, "uid": e.uid, "resourceVersion": e.resource_version,
+            "labels": dict(e.labels), "annotations": dict(e.annotations), "creationTimestamp": CREATED,
+            "ownerReferences": [{"uid": uid} for uid in e.owner_uids],
+        }  # fmt: skip
+        return {"metadata": meta, "type": e.type, "data": entries}
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[Api]:
+        yield self.as_api()

@@ -1,0 +1,140 @@
+"""`scopewright plan` as CI runs it: flags, exit codes, what is printed and what is not."""
+
+import json
+import subprocess
+import sys
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from scopewright.cli import plan as command
+from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
+from scopewright.cli.plan_markdown import LONGEST, as_markdown
+from scopewright.cli.plan_text import as_text
+from scopewright.core.changes import Change, Changes, Finding, Place
+from scopewright.core.objects import Ref
+from tests.cases.crd_rules import CASES
+
+SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
+EXAMPLE = Path(__file__).parents[3] / "examples/hr/manifests"
+NO_CLUSTER = cast("Connect", nullcontext)
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+CLIENT = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: worker, namespace: leave}
+"""
+
+
+def run(*arguments: object, given: str = "") -> "subprocess.CompletedProcess[str]":
+    command = [str(SCOPEWRIGHT), "plan", *map(str, arguments)]
+    return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_example_is_fine() -> None:
+    done = run(EXAMPLE)
+    assert done.returncode == 0, done.stderr
+    line = (
+        "staff/hr-desk gets payroll.read of payroll/payroll-api (granted by ScopeGrant payroll/hr-desk-reads-salaries)"
+    )
+    assert f"+ {line}" in done.stdout
+    assert "\x1b" not in done.stdout
+
+
+def test_standard_input_is_read_for_a_dash() -> None:
+    done = run("-", given=CLIENT + "spec: {access: {}}\n")
+    assert done.returncode == 1, done.stderr
+    assert "stdin:4: spec.access" in done.stdout
+
+
+@pytest.mark.parametrize("directory", ["nothing", "file.yaml"])
+def test_what_is_no_directory_is_exit_code_2(directory: str, tmp_path: Path) -> None:
+    (tmp_path / "file.yaml").write_text(CLIENT)
+    done = run(tmp_path / directory)
+    assert done.returncode == 2
+    assert "the directory cannot be read" in done.stderr
+    assert done.stdout == ""
+    assert run(tmp_path, "--against", tmp_path / directory).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        (Request(".", ".", cluster=True), "choose one"),
+        (Request(".", prune=True), "--prune goes with --cluster"),
+        (Request(".", outputs=("html",)), "write one of text, json, markdown, sarif"),
+        (Request(".", outputs=("json=/nothing/at/all",)), "cannot be written"),
+        (Request(".", config=Path("/nothing")), "cannot be read"),
+        (Request(".", issuer="http://issuer.example.org"), "http is for loopback only"),
+    ],
+)
+def test_flags_that_make_no_sense_are_exit_code_2(
+    request_: Request, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert plan_to_outputs(request_, NO_CLUSTER) == CANNOT_TELL
+    assert said in capsys.readouterr().err
+
+
+def test_a_defect_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(command, "plan_directories", broken)
+    assert plan_to_outputs(Request(str(EXAMPLE)), NO_CLUSTER) == CANNOT_TELL
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_whatever_the_api_server_would_take_or_refuse_can_be_planned(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Every case of the CRDs' rules, all at once: what is sound is planned, what is broken is refused with its rule."""
+    for number, case in enumerate(CASES):
+        named = {**case.manifest, "metadata": {**case.manifest["metadata"], "namespace": f"n-{number}"}}
+        (tmp_path / f"{number}.json").write_text(json.dumps(named))
+    assert plan_to_outputs(Request(str(tmp_path), outputs=("json",)), NO_CLUSTER, NOW) == REFUSED
+    plan = json.loads(capsys.readouterr().out)
+    invalid = {Path(r["file"]).stem for r in plan["refusals"] if r["reason"] == "Invalid"}
+    assert invalid == {str(number) for number, case in enumerate(CASES) if case.path is not None}
+    assert len(plan["objects"]) == len(CASES) - len(invalid) - plan["ignored"]
+
+
+def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
+    outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
+    assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == FINE
+    assert "Plan: 7 scopes gained" in capsys.readouterr().out
+    assert all(file.read_text() for file in files.values())
+
+
+def test_nothing_is_left_beside_the_manifests(tmp_path: Path) -> None:
+    (tmp_path / "client.yaml").write_text(CLIENT)
+    plan_to_outputs(Request(str(tmp_path)), NO_CLUSTER, NOW)
+    assert [path.name for path in tmp_path.iterdir()] == ["client.yaml"]
+
+
+def test_a_manifest_commands_no_terminal_and_no_comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = '{"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "a"}, "%s": 1}'
+    (tmp_path / "odd.json").write_text(odd % r"\u001b[2J\n````\n@everyone ![](https://evil.example)")
+    assert plan_to_outputs(Request(str(tmp_path), outputs=("text", "markdown")), NO_CLUSTER, NOW) == REFUSED
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    fences = [line for line in said.splitlines() if line.startswith("````")]
+    assert fences == ["````text", "````"]
+
+
+def test_a_comment_is_never_too_long() -> None:
+    findings = tuple(Finding(None, "Invalid", "x" * 500, place=Place("a.yaml", n)) for n in range(1, 1000))
+    text = as_markdown(Changes(refusals=findings))
+    assert len(text) < LONGEST + 200
+    assert text.count("\n````") % 2 == 0
+    assert text.endswith("the other outputs have it.\n")
+
+
+def test_colours_are_for_terminals() -> None:
+    changes = Changes(objects=(Change(Ref("OAuthClient", "leave", "worker"), "made"),))
+    assert "\x1b" in as_text(changes, colour=True)
+    assert "\x1b" not in as_text(changes)

@@ -1,0 +1,224 @@
+"""`scopewright plan --cluster`: what manifests change in an installation that is there."""
+
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Request, plan_to_outputs
+from scopewright.core.config import Config
+from scopewright.core.installation import plan_issuer, plan_seal_key
+from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import client_record_name
+from tests.unit.cli.cluster import ReadOnly
+from tests.unit.controller.house import NAMESPACE, SEAL_KEY, House, drive
+
+SERVER = {"scopes": [{"name": "payroll.read"}, {"name": "payroll.write"}]}
+GRANT = {"resourceServer": "payroll-api", "scopes": ["payroll.read"], "to": [{"namespace": "leave"}]}
+CLIENT = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["payroll.read"]}]}
+
+
+class Repository:
+    """Manifests in a directory, planned onto a cluster."""
+
+    def __init__(self, folder: Path, house: House) -> None:
+        self.folder = folder / "manifests"
+        self.folder.mkdir()
+        self.output = folder / "plan.json"
+        self.house = house
+
+    def write(self, kind: str, namespace: str, name: str, spec: Any = None, **annotations: str) -> None:
+        given = {f"scopewright.dev/{key}": value for key, value in annotations.items()}
+        meta = {"namespace": namespace, "name": name, **({"annotations": given} if given else {})}
+        manifest = {"apiVersion": "scopewright.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec or {}}
+        (self.folder / f"{namespace}-{name}.json").write_text(json.dumps(manifest))
+
+    def plan(self, expect: int = FINE, **flags: Any) -> dict[str, Any]:
+        before = len(self.house.store.writes)
+        request = Request(str(self.folder), cluster=True, outputs=(f"json={self.output}",), **flags)
+        api = ReadOnly(self.house)
+        assert plan_to_outputs(request, api.connected, self.house.now) == expect
+        assert len(self.house.store.writes) == before
+        found: dict[str, Any] = json.loads(self.output.read_text())
+        text = self.output.read_text()
+        assert "placeholder" not in text
+        assert not any(c.sha256 in text for r in self.house.world.owned.clients.values() for c in r.credentials)
+        return found
+
+
+@pytest.fixture
+def house() -> House:
+    """With an API, a client and a grant, settled."""
+    house = House()
+    desired = plan_issuer(house.config, None)
+    assert desired is not None
+    drive(house.store.write(desired))
+    drive(house.store.write(plan_seal_key(house.config, SEAL_KEY)))
+    house.namespaces = {"payroll": {}, "leave": {}, NAMESPACE: {}}
+    house.apply("SigningKey", NAMESPACE, "default")
+    house.apply("ResourceServer", "payroll", "payroll-api", SERVER)
+    house.apply("ScopeGrant", "payroll", "leave-reads", GRANT)
+    house.apply("OAuthClient", "leave", "worker", CLIENT)
+    house.settle()
+    house.pass_time(timedelta(days=1))
+    house.settle()
+    return house
+
+
+@pytest.fixture
+def repository(tmp_path: Path, house: House) -> Repository:
+    return Repository(tmp_path, house)
+
+
+def whole(repository: Repository) -> None:
+    repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
+    repository.write("ScopeGrant", "payroll", "leave-reads", GRANT)
+    repository.write("OAuthClient", "leave", "worker", CLIENT)
+
+
+def unchanged(plan: dict[str, Any]) -> bool:
+    sections = ("credentials", "keys", "secrets", "objects", "refusals")
+    return not any(plan[s] for s in sections) and not any(plan["access"].values())
+
+
+def test_what_is_there_already_changes_nothing(repository: Repository) -> None:
+    whole(repository)
+    assert unchanged(repository.plan())
+
+
+def test_what_is_missing_in_the_directory_stays(repository: Repository) -> None:
+    repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
+    assert unchanged(repository.plan())
+
+
+def test_with_prune_it_goes_in_the_namespaces_that_are_named_and_nowhere_else(repository: Repository) -> None:
+    repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
+    plan = repository.plan(prune=True)
+    assert [o["action"] + " " + o["name"] for o in plan["objects"]] == ["deleted leave-reads"]
+    assert [(a["client"], a["scope"]) for a in plan["access"]["lost"]] == [("leave/worker", "payroll.read")]
+
+
+def test_nothing_is_pruned_while_a_file_cannot_be_read(repository: Repository) -> None:
+    repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
+    (repository.folder / "torn.yaml").write_text("kind: [")
+    assert repository.plan(REFUSED, prune=True)["objects"] == []
+
+
+def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repository) -> None:
+    repository.write("OAuthClient", "leave", "another", CLIENT)
+    plan = repository.plan(prune=True)
+    assert {"kind": "OAuthClient", "namespace": "leave", "name": "worker"}.items() <= plan["credentials"][1].items()
+    assert [(s["name"], s["action"]) for s in plan["secrets"]] == [
+        ("another-oauth", "made"),
+        ("worker-oauth", "deleted"),
+    ]
+
+
+def test_revoked_before_revokes_what_was_issued_before(repository: Repository, house: House) -> None:
+    instant = f"{house.now - timedelta(hours=1):%FT%TZ}"
+    repository.write("OAuthClient", "leave", "worker", {**CLIENT, "rotation": {"revokedBefore": instant}})
+    (change,) = repository.plan()["credentials"]
+    assert change["action"] == "revoked"
+    assert "are refused until they read the new one" in change["detail"]
+
+
+def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(repository: Repository, house: House) -> None:
+    house.now += timedelta(days=31)
+    whole(repository)
+    assert unchanged(repository.plan())
+
+
+def test_a_secret_of_somebody_elses_is_a_conflict(repository: Repository, house: House) -> None:
+    house.store.put(Existing(Ref("Secret", "leave", "new-oauth"), "", "", "Opaque"), {"a": b"b"})
+    repository.write("OAuthClient", "leave", "new", CLIENT)
+    (refusal,) = repository.plan(REFUSED)["refusals"]
+    assert refusal["reason"] == "SecretConflict"
+    assert (refusal["file"], refusal["line"]) == (str(repository.folder / "leave-new.json"), 1)
+
+
+def test_a_namespace_that_is_not_there_is_refused(repository: Repository) -> None:
+    repository.write("OAuthClient", "nowhere", "new", CLIENT)
+    assert repository.plan(REFUSED)["refusals"][0]["reason"] == "NamespaceNotFound"
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nowhere"}}
+    (repository.folder / "namespace.json").write_text(json.dumps(namespace))
+    repository.plan()
+
+
+def test_what_the_change_breaks_elsewhere_is_refused_too(repository: Repository) -> None:
+    repository.write("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.write"}]})
+    (refusal,) = repository.plan(REFUSED)["refusals"]
+    assert (refusal["kind"], refusal["name"], refusal["reason"]) == ("ScopeGrant", "leave-reads", "UnknownScope")
+    assert "file" not in refusal
+
+
+def test_what_was_refused_before_and_is_not_in_the_directory_is_nobodys_business(
+    repository: Repository, house: House
+) -> None:
+    house.apply("ScopeGrant", "payroll", "broken", {**GRANT, "resourceServer": "nothing"})
+    house.settle()
+    whole(repository)
+    assert unchanged(repository.plan())
+
+
+def test_an_audience_is_held_against_the_platforms_configuration(repository: Repository, tmp_path: Path) -> None:
+    repository.write("ResourceServer", "payroll", "own", {"audience": "https://payroll.example"})
+    assert [w["reason"] for w in repository.plan()["warnings"]] == ["AudienceUnchecked"]
+    config = tmp_path / "config.yaml"
+    config.write_text("audiences: [{prefix: 'https://hr.example', namespaces: [payroll]}]")
+    (refusal,) = repository.plan(REFUSED, config=config)["refusals"]
+    assert refusal["reason"] == "AudienceNotAllowed"
+    config.write_text("audiences: [{prefix: 'https://payroll.example', namespaces: [payroll]}]")
+    assert repository.plan(config=config)["warnings"] == []
+
+
+def test_the_installations_own_limits_hold(tmp_path: Path) -> None:
+    strict = House(Config(issuer="https://issuer.example.org", max_token_lifetime=timedelta(minutes=10)))
+    desired = plan_issuer(strict.config, None)
+    assert desired is not None
+    drive(strict.store.write(desired))
+    strict.namespaces = {"payroll": {}}
+    repository = Repository(tmp_path, strict)
+    repository.write("ResourceServer", "payroll", "payroll-api", {"tokens": {"lifetime": "20m"}})
+    assert [w["reason"] for w in repository.plan()["warnings"]] == ["LifetimeTooLong"]
+
+
+def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository) -> None:
+    for name in ("pods", "others"):
+        authentication = {"method": "ServiceAccount", "serviceAccount": {"name": name}}
+        repository.write("OAuthClient", "leave", name, {"authentication": authentication})
+    plan = repository.plan()
+    assert [(w["name"], w["reason"]) for w in plan["warnings"]] == [("others", "ServiceAccountNotFound")]
+    assert {c["detail"] for c in plan["credentials"]} == {"none is needed: it authenticates by ServiceAccount"}
+
+
+def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, house: House) -> None:
+    house.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
+    whole(repository)
+    assert "counts as not there" in repository.plan()["warnings"][0]["message"]
+
+
+def test_a_malformed_record_is_made_anew_and_stops_nobody(repository: Repository, house: House) -> None:
+    house.store.edit(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")), **{"record.json": b"{"})
+    whole(repository)
+    assert unchanged(repository.plan())
+
+
+def test_every_missing_right_is_named(repository: Repository, house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    whole(repository)
+    request = Request(str(repository.folder), cluster=True)
+    api = ReadOnly(house, "secrets", "scopegrants")
+    assert plan_to_outputs(request, api.connected, house.now) == CANNOT_TELL
+    said = capsys.readouterr().err
+    assert 'cannot list resource "secrets"' in said
+    assert 'cannot list resource "scopegrants"' in said
+
+
+def test_without_an_installation_its_url_must_be_given(
+    repository: Repository, house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository.write("OAuthClient", "leave", "worker", CLIENT)
+    request = Request(str(repository.folder), cluster=True, namespace="elsewhere")
+    assert plan_to_outputs(request, ReadOnly(house).connected, house.now) == CANNOT_TELL
+    assert "--issuer-url" in capsys.readouterr().err
