@@ -49,6 +49,16 @@ TO_DO: Final = {
     ): "Set the library to one method, client_secret_basic or client_secret_post.",
     ("invalid_request", "two_clients"): "Leave client_id out of the body, or send the same as in the header.",
     ("invalid_request", "assertion_type"): "Send both parameters, with that type.",
+    ("invalid_request", "token_missing"): "Send the token in the form parameter token.",
+    ("invalid_request", "subject_token_missing"): "Send both, with the token that the caller has sent to this API.",
+    ("invalid_request", "subject_token_type"): "Send one of the two.",
+    ("invalid_request", "requested_token_type"): "Leave it out, or send one of the two.",
+    ("invalid_request", "actor"): "Leave both out.",
+    ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with a token of the client's own.",
+    ("invalid_request", ANY): "Exchange the token that a caller sent to this API, as long as it is valid.",
+    ("invalid_request", "proof_missing"): "Let the client make proofs: docs/dpop.md shows how.",
+    ("use_dpop_nonce", ANY): "Let the library follow DPoP-Nonce: most do so by themselves.",
+    ("invalid_dpop_proof", ANY): "Make a new proof for each request; what was wrong with this one is told.",
     ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
     ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
     ("invalid_client", "no_credential"): "Send the client_id and client_secret that stand in the OAuthClient's Secret.",
@@ -67,6 +77,7 @@ TO_DO: Final = {
     ),
     ("temporarily_unavailable", "starting"): "Try again after Retry-After.",
     ("temporarily_unavailable", "no_issuer_record"): "Try again after Retry-After; is the operator running?",
+    ("temporarily_unavailable", "no_nonce_key"): "Try again after Retry-After; the operator makes the key.",
     ("temporarily_unavailable", "no_signing_key"): (
         "Try again after Retry-After; is there a SigningKey of that name, and does it sign yet? Its status says."
     ),
@@ -82,6 +93,8 @@ TO_DO: Final = {
 
 VERIFIER_TO_DO: Final = {
     "algorithm": "Choose a SigningKey with an algorithm that the service accepts, or allow it there.",
+    "proof": "Make a new proof for each request; what was wrong with this one is told.",
+    "proof_nonce": "Make the proof again, with the nonce of the header DPoP-Nonce.",
 }
 """Where the text of the refusal itself does not say, after a semicolon."""
 

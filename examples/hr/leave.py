@@ -1,4 +1,5 @@
-"""Leave Management: who asks for leave, and who gets it. Asks Employee for names and Payroll for salary classes.
+"""Leave Management: who asks for leave, and who gets it. Asks Employee for names, and Payroll for salary classes on
+behalf of whoever approves: with a token that is good for both of them only.
 
 GET  /requests?employee=7      leave.read
 POST /requests/1/approval      leave.approve
@@ -34,10 +35,10 @@ async def requests(request: Request) -> Response:
 
 
 async def approve(request: Request) -> Response:
-    require(request, "leave.approve")
+    caller = require(request, "leave.approve")
     asked = _found(request)
     person = await service.ask(request.app.state.employee, f"/employees/{asked['employee']}")
-    salary = await service.ask(request.app.state.payroll, f"/salary-classes/{asked['employee']}")
+    salary = await service.ask(request.app.state.payroll, f"/salary-classes/{asked['employee']}", on_behalf_of=caller)
     left = DAYS_A_YEAR[salary["class"]] - _approved(request, asked["employee"])
     if asked["status"] != "approved":
         if asked["days"] > left:

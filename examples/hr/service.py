@@ -20,7 +20,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from scopewright.client import ClientCredentials, MountedSecret, TokenError
-from scopewright.verifier import Verifier
+from scopewright.verifier import Token, Verifier
 
 logger = logging.getLogger("hr")
 
@@ -41,9 +41,15 @@ def _secret() -> MountedSecret:
     return MountedSecret(os.environ.get("OAUTH_SECRET", "/var/run/secrets/oauth"))
 
 
-async def ask(service: httpx.AsyncClient, path: str) -> Any:
-    """The JSON that another service answers. What it does not have, we do not have either."""
-    answer = await service.get(path)
+async def ask(service: httpx.AsyncClient, path: str, *, on_behalf_of: Token | None = None) -> Any:
+    """The JSON that another service answers. What it does not have, we do not have either.
+
+    On behalf of a caller, the other service sees both of us, and gives what both of us may have (token exchange).
+    """
+    auth = service.auth
+    if on_behalf_of is not None and isinstance(auth, ClientCredentials):
+        auth = auth.on_behalf_of(on_behalf_of.value)
+    answer = await service.get(path, auth=auth)
     if answer.status_code == 404:
         raise HTTPException(404, "not known to a service that is needed here")
     return answer.raise_for_status().json()

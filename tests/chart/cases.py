@@ -15,6 +15,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "clusters": [{"name": "in-cluster"}, {"name": "eu-1", "issuer": "https://oidc.example/eu-1"}],
         "maxTokenLifetime": "30m",
         "resync": "30s",
+        "dpop": {"nonce": "Optional"},
     },
     "policies": {"limits": {"maxSecretAge": "2160h", "methods": ["ServiceAccount", "PrivateKeyJWT"]}},
     "tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "platform"}}},

@@ -1,5 +1,6 @@
 """What is rendered: no more rights than are needed, nothing shared that need not be, and nothing led outside."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,8 +9,10 @@ import typer.main
 
 from scopewright.cli.commands import app
 from scopewright.controller.preflight import minting_right, rights
+from scopewright.core import records
 from scopewright.core.config import Config
-from scopewright.core.records import USAGE_NAME
+from scopewright.core.credentials import SECRET_TYPE
+from scopewright.core.records import WRITTEN_BY_ISSUERS
 
 from .cases import EVERYTHING, MODES
 from .helm import NAMESPACE, Manifest, merged, one, render
@@ -76,11 +79,19 @@ def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() 
     reading = {
         ("", kind, verb, NAMESPACE, "") for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")
     }
-    updating = {("", "configmaps", "update", NAMESPACE, name) for name in (USAGE_NAME, "scopewright-revocations")}
+    updating = {("", "configmaps", "update", NAMESPACE, name) for name in WRITTEN_BY_ISSUERS}
     for mode in (SIDECAR, DEPLOYMENT):
         assert granted(render(mode), "scopewright-issuer") == reading | updating
     reviewing = ("authentication.k8s.io", "tokenreviews", "create", "", "")
     assert granted(render(EVERYTHING), "scopewright-issuer") == {*reading, *updating, reviewing}
+
+
+def test_the_policy_knows_every_type_of_secret_that_the_operator_writes() -> None:
+    policy = one(render(), "ValidatingAdmissionPolicy", "scopewright-secrets")["spec"]
+    types = {value for name, value in vars(records).items() if name.endswith("_TYPE")}
+    [record] = [v["expression"] for v in policy["variables"] if v["name"] == "record"]
+    assert set(re.findall(r"'(scopewright\.dev/[^']+)'", record)) == types
+    assert f"'{SECRET_TYPE}'" in policy["validations"][0]["expression"]
 
 
 def test_nobody_gets_a_signing_key_by_the_usual_roles() -> None:

@@ -19,7 +19,7 @@ import httpx
 
 from scopewright.controller.preflight import rights
 from scopewright.core.config import Config
-from scopewright.core.records import USAGE_NAME
+from scopewright.core.records import WRITTEN_BY_ISSUERS
 from tests.controlplane import Cluster
 from tests.controlplane.processes import Child
 
@@ -135,11 +135,11 @@ class Installation:
         return f"scopewright-{who}-{self.name}"
 
     def rights(self) -> list[Manifest]:
-        """Exactly those that the operator says it needs; for the issuer, to read its namespace and to report use."""
+        """Exactly those that the operator says it needs; the issuer reads its namespace and updates two objects."""
         needed = rights(Config(issuer=self.issuer_url, name=self.name, namespace=self.namespace))
         everywhere = [_rule(group, resource, verb) for group, resource, verb, where in needed if not where]
         own = [_rule(group, resource, verb) for group, resource, verb, where in needed if where]
-        reporting = {**_rule("", "configmaps", "update"), "resourceNames": [USAGE_NAME]}
+        reporting = {**_rule("", "configmaps", "update"), "resourceNames": [*WRITTEN_BY_ISSUERS]}
         reading = [_rule("", kind, verb) for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")]
         operator, issuer = self.user("operator"), self.user("issuer")
         return [

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.core.records import USAGE_NAME
+from scopewright.core.records import WRITTEN_BY_ISSUERS
 from tests.controlplane import ControlPlane
 
 from .conftest import serve_crds
@@ -335,13 +335,13 @@ def kept(installation: Installation) -> dict[str, Any]:
 
 
 def records(installation: Installation) -> dict[str, Any]:
-    """What must not be lost: everything of ours in the issuer's namespace but the report of use, with its content."""
+    """What must not be lost: everything of ours in the issuer's namespace but what issuers write, with its content."""
     return {
         f"{kind} {made['metadata']['name']}": made["data"]
         for kind in ("Secret", "ConfigMap")
         for made in installation.kube.list(kind, installation.namespace)
         if made["metadata"].get("labels", {}).get("app.kubernetes.io/managed-by") == "scopewright"
-        and made["metadata"]["name"] != USAGE_NAME
+        and made["metadata"]["name"] not in WRITTEN_BY_ISSUERS
     }
 
 

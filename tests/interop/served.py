@@ -23,17 +23,7 @@ class Capability(StrEnum):
     DPOP = "dpop"
 
 
-SERVED: Final = frozenset(
-    {
-        Capability.OAUTH_DISCOVERY,
-        Capability.OPENID_DISCOVERY,
-        Capability.CLIENT_SECRET_BASIC,
-        Capability.CLIENT_SECRET_POST,
-        Capability.REFUSALS,
-        Capability.ACCESS_TOKEN,
-        Capability.PRIVATE_KEY_JWT,
-    }
-)
+SERVED: Final = frozenset(Capability)
 """What the issuer must serve: a capability joins when its feature is merged, and its programs run from then on.
 
 `test_clients.py` holds it against the metadata of the running issuer, so that neither is ahead of the other.

@@ -87,7 +87,7 @@ class Story:
         )
         self._row(
             desk,
-            "POST leave /requests/1/approval (Leave asks Employee and Payroll)",
+            "POST leave /requests/1/approval (Leave asks Employee, and Payroll on the desk's behalf)",
             Expected(OK, says="left: 6"),
             await desk.call("POST", "leave", "/requests/1/approval"),
         )

@@ -10,8 +10,10 @@ from collections.abc import AsyncGenerator, Callable, Generator
 from concurrent.futures import Future
 
 import httpx
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
 from scopewright.client.clock import Clock
+from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError
 from scopewright.client.grant import Ask, Flow, Granted, fetch_token
 from scopewright.client.mounted import MountedSecret
@@ -21,7 +23,9 @@ from scopewright.client.transport import Http, run, run_sync
 
 logger = logging.getLogger("scopewright.client")
 
-_INVALID_TOKEN = re.compile(r'\bbearer\b.*\berror="?invalid_token"?', re.IGNORECASE)
+_CALLERS = 1000
+_INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
+_USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
 
 
 class ClientCredentials(httpx.Auth):
@@ -31,6 +35,11 @@ class ClientCredentials(httpx.Auth):
     tasks alike, and fetched anew in good time before it ends. A 401 `invalid_token` of the API is answered with a
     fresh token, once, if the request can be sent again. `http` replaces the HTTP client that asks the token endpoint
     (for a private CA, say): a `Client`, or an `AsyncClient` where only async code uses this. `jitter` is in [0, 1).
+    With `subject_token` the token is got by exchange (RFC 8693): `on_behalf_of` is the way to that.
+
+    With `dpop` the tokens are bound to a key (RFC 9449): one that is made here and kept in memory, or a P-256 key that
+    is given. Every request then carries `Authorization: DPoP` and a proof for its method and URL; a nonce that issuer
+    or API ask for is sent with one more try.
     """
 
     def __init__(
@@ -40,18 +49,46 @@ class ClientCredentials(httpx.Auth):
         scope: str | None = None,
         *,
         http: Http | None = None,
+        dpop: bool | EllipticCurvePrivateKey | Prover = False,
         clock: Clock | None = None,
         jitter: Callable[[], float] = random.random,
+        subject_token: str | None = None,
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = Ask(resource, scope)
+        self._ask = Ask(resource, scope, subject_token)
         self._http = http
+        self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
         self._jitter = jitter
         self._slot = Slot()
         self._lock = threading.Lock()
         self._flight: Future[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_behalf: dict[str, ClientCredentials] = {}
+
+    def on_behalf_of(self, subject_token: str) -> "ClientCredentials":
+        """For requests on behalf of a caller, whose token this service was sent: `client.get(url, auth=…)`.
+
+        The same for the same token, so that it is exchanged once; the last thousand are remembered.
+        """
+        with self._lock:
+            found = self._on_behalf.pop(subject_token, None)
+            if found is None:
+                resource, scope = self._ask.resource, self._ask.scope
+                found = ClientCredentials(
+                    self.secret,
+                    resource,
+                    scope,
+                    http=self._http,
+                    dpop=self._prover or False,
+                    clock=self._clock,
+                    jitter=self._jitter,
+                    subject_token=subject_token,
+                )
+            self._on_behalf[subject_token] = found
+            if len(self._on_behalf) > _CALLERS:
+                del self._on_behalf[next(iter(self._on_behalf))]
+        return found
 
     async def token(self) -> AccessToken:
         """Raises `TokenError`. Waits only where there is no token that is still good."""
@@ -67,23 +104,41 @@ class ClientCredentials(httpx.Auth):
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         token = await self.token()
-        response = yield _with(token, request)
-        if _refused(request, response) and _can_be_sent_again(request):
+        response = yield self._with(token, request)
+        if self._nonce_asked(request, response) and _can_be_sent_again(request):
+            response = yield self._with(token, request)
+        if _refused(_INVALID_TOKEN, request, response) and _can_be_sent_again(request):
             need, flight = self._look_after_refusal(token)
             if flight is not None:
                 await asyncio.shield(asyncio.wrap_future(flight))
             if (fresh := self._other_than(token, need)) is not None:
-                yield _with(fresh, request)
+                self._nonce_asked(request, (yield self._with(fresh, request)))
 
     def sync_auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         token = self.token_sync()
-        response = yield _with(token, request)
-        if _refused(request, response) and _can_be_sent_again(request):
+        response = yield self._with(token, request)
+        if self._nonce_asked(request, response) and _can_be_sent_again(request):
+            response = yield self._with(token, request)
+        if _refused(_INVALID_TOKEN, request, response) and _can_be_sent_again(request):
             need, flight = self._look_after_refusal(token)
             if flight is not None:
                 flight.result()
             if (fresh := self._other_than(token, need)) is not None:
-                yield _with(fresh, request)
+                self._nonce_asked(request, (yield self._with(fresh, request)))
+
+    def _with(self, token: AccessToken, request: httpx.Request) -> httpx.Request:
+        if self._prover is None:
+            request.headers["Authorization"] = f"Bearer {token.value}"
+        else:
+            request.headers["Authorization"] = f"DPoP {token.value}"
+            request.headers["DPoP"] = self._prover.proof(request.method, request.url, self._clock.now(), token.value)
+        return request
+
+    def _nonce_asked(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """Whether the API wants the proof again with the nonce that it gave. Keeps it, whatever the answer is."""
+        if self._prover is None or not self._prover.heard(response.request.url, response.headers):
+            return False
+        return _refused(_USE_NONCE, request, response)
 
     def _look(self) -> Future[None] | None:
         """The fetch to wait for, if any."""
@@ -134,7 +189,9 @@ class ClientCredentials(httpx.Auth):
             self._finish(error)
 
     def _flow(self) -> Flow:
-        return fetch_token(lambda now: self.secret.read(now=now), self._ask, self._clock.now, self._jitter)
+        return fetch_token(
+            lambda now: self.secret.read(now=now), self._ask, self._clock.now, self._jitter, self._prover
+        )
 
     async def _fetch(self, client: httpx.AsyncClient) -> None:
         self._finish(await run(self._flow(), client, self._clock))
@@ -167,18 +224,13 @@ def _unexpected(outcome: object) -> TokenError:
     return TokenError("temporarily_unavailable", f"the token request ended with {type(outcome).__name__}; try again")
 
 
-def _with(token: AccessToken, request: httpx.Request) -> httpx.Request:
-    request.headers["Authorization"] = f"Bearer {token.value}"
-    return request
-
-
-def _refused(request: httpx.Request, response: httpx.Response) -> bool:
-    """By the API itself (a redirect elsewhere goes without the token), and because of the token (RFC 6750 §3.1)."""
+def _refused(why: re.Pattern[str], request: httpx.Request, response: httpx.Response) -> bool:
+    """By the API itself (a redirect elsewhere goes without the token), and for this reason (RFC 6750 §3.1)."""
     there, here = response.request.url, request.url
     return (
         response.status_code == 401
         and (there.scheme, there.host, there.port) == (here.scheme, here.host, here.port)
-        and any(_INVALID_TOKEN.search(challenge) for challenge in response.headers.get_list("www-authenticate"))
+        and any(why.search(challenge) for challenge in response.headers.get_list("www-authenticate"))
     )
 
 

@@ -1,15 +1,20 @@
-"""The client credentials grant, step by step (RFC 6749 §4.4). No I/O: requests and waits out, pages in."""
+"""Client credentials (RFC 6749 §4.4) and token exchange (RFC 8693), step by step.
+
+No I/O: requests and waits out, pages in.
+"""
 
 import email.utils
 import ipaddress
 import json
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Final
 from urllib.parse import urlencode
 
 import httpx
 
 from scopewright.client.authentication import Authentication, authenticate
+from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken, invalid, token_from
@@ -19,18 +24,27 @@ MAX_BYTES = 256 * 1024
 MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
 _ATTEMPTS = 4
 
+CLIENT_CREDENTIALS: Final = "client_credentials"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
+ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """What a token is asked for; None means: as the Secret says."""
+    """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
 
     resource: str | None = None
     scope: str | None = None
+    subject_token: str | None = field(default=None, repr=False)
+
+    @property
+    def grant_type(self) -> str:
+        return TOKEN_EXCHANGE if self.subject_token else CLIENT_CREDENTIALS
 
     def of(self, credentials: Credentials) -> "Ask":
         resource = self.resource or credentials.audience
         same_api = self.resource in (None, credentials.audience)
-        return Ask(resource, self.scope or (credentials.scope if same_api else None))
+        return Ask(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +68,28 @@ Flow = Generator[httpx.Request | Wait, Page | None, Granted]
 Read = Callable[[bool], Credentials]
 
 
-def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float]) -> Flow:
-    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1)."""
+def fetch_token(
+    read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float], prover: Prover | None = None
+) -> Flow:
+    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1).
+
+    With a `prover` the token is bound to its key (RFC 9449 §5).
+    """
     credentials = read(False)
     waited = 0.0
-    reread = False
+    reread = renewed = False
     for attempt in range(1, _ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
         who = authenticate(credentials, asked_at)
-        page = yield token_request(credentials, wanted, who)
+        request = token_request(credentials, wanted, who)
+        if prover is not None:
+            request.headers["DPoP"] = prover.proof(request.method, request.url, asked_at)
+        page = yield request
         assert page is not None  # noqa: S101  # a request is answered with a page
+        nonce = prover is not None and prover.heard(request.url, page.headers)
         if page.status == 200:
-            return token_from(page.body, asked_at, wanted.scope), credentials
+            return token_from(page.body, asked_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
         refusal = _refusal(page, credentials, wanted, who, now())
         if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
             # Rotated, and this process had not looked yet. The same value again would only be refused again.
@@ -74,6 +97,9 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
             credentials = read(True)
             if credentials != used:
                 continue
+        if refusal.error == "use_dpop_nonce" and nonce and not renewed and attempt < _ATTEMPTS:
+            renewed = True
+            continue
         if refusal.retry_after is None or attempt == _ATTEMPTS:
             raise refusal
         pause = refusal.retry_after * (1 + 0.2 * jitter())
@@ -87,7 +113,9 @@ def fetch_token(read: Read, ask: Ask, now: Callable[[], float], jitter: Callable
 def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> httpx.Request:
     """With `resource` of RFC 8707."""
     url = secure_url(credentials.token_endpoint)
-    form = {"grant_type": "client_credentials", "resource": ask.resource, "scope": ask.scope, **who.form}
+    form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope, **who.form}
+    if ask.subject_token:
+        form |= {"subject_token": ask.subject_token, "subject_token_type": ACCESS_TOKEN}
     return httpx.Request(
         "POST",
         url,
@@ -133,8 +161,9 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication
     error, said = _said(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    theirs = f" (the issuer says: {printable(said, *who.hidden)})" if said else ""
-    return TokenError(printable(error, *who.hidden), _advice(error, credentials, ask) + theirs, page.status)
+    hidden = (*who.hidden, ask.subject_token or "")
+    theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
+    return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
 
 
 def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
@@ -155,7 +184,13 @@ def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
         case "invalid_target":
             return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
-            return f"{client} may not use client_credentials; add it to spec.grantTypes"
+            return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
+        case "invalid_dpop_proof" | "use_dpop_nonce":
+            return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
+        case "invalid_request" if ask.subject_token:
+            return (
+                f"the issuer does not exchange the caller's token; is {client} in servedBy of the API it was sent to?"
+            )
         case _:
             return f"the issuer refuses the token request of {client}"
 

@@ -11,7 +11,10 @@ _LONGEST_LIFETIME = 86400.0 * 366
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """`value` goes after `Bearer ` and is in no repr. `expires_at` is in seconds since 1970, by the local clock."""
+    """`value` goes after `Bearer `, or after `DPoP ` and with a proof in each request; it is in no repr.
+
+    `expires_at` is in seconds since 1970, by the local clock.
+    """
 
     value: str = field(repr=False)
     scopes: frozenset[str]
@@ -19,8 +22,11 @@ class AccessToken:
     issued_at: float
 
 
-def token_from(body: bytes, asked_at: float, scope: str | None) -> AccessToken:
-    """`asked_at` is when the request was sent: the token is never thought to live longer than it does."""
+def token_from(body: bytes, asked_at: float, scope: str | None, expected: str) -> AccessToken:
+    """`asked_at` is when the request was sent: the token is never thought to live longer than it does.
+
+    `expected` is the token_type that was asked for: a Bearer token in the place of a bound one is not taken in silence.
+    """
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -30,8 +36,8 @@ def token_from(body: bytes, asked_at: float, scope: str | None) -> AccessToken:
     value, kind, granted = answer.get("access_token"), answer.get("token_type"), answer.get("scope", scope or "")
     if not isinstance(value, str) or not value or not value.isascii() or not value.isprintable() or " " in value:
         raise invalid("has no usable access_token")
-    if not isinstance(kind, str) or kind.lower() != "bearer":
-        raise invalid("has a token_type other than Bearer, which this client cannot use")
+    if not isinstance(kind, str) or kind.lower() != expected.lower():
+        raise invalid(f"has a token_type other than {expected}, which this client asked for")
     lifetime = answer.get("expires_in", _DEFAULT_LIFETIME)
     if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not 0 < lifetime <= _LONGEST_LIFETIME:
         raise invalid("has an expires_in that is not a positive number of seconds")

@@ -1,4 +1,4 @@
-"""What an installation needs once: its issuer record, its seal key, a first SigningKey. Looked after at each resync."""
+"""What an installation needs once: its issuer record, its own keys, a first SigningKey. Looked after at each resync."""
 
 import logging
 import secrets
@@ -11,9 +11,13 @@ from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
     default_signing_key,
     issuer_ref,
+    nonce_key_ref,
     plan_issuer,
+    plan_nonce_key,
+    plan_revocations,
     plan_seal_key,
     plan_usage,
+    revocations_ref,
     seal_key,
     seal_key_ref,
     usage_ref,
@@ -48,6 +52,10 @@ class Installing:
             await self._write(desired)
         if await self._store.read(usage_ref(self._config)) is None:
             await self._write(plan_usage(self._config, self._clock()))
+        if await self._store.read(nonce_key_ref(self._config)) is None:
+            await self._write(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
+        if await self._store.read(revocations_ref(self._config)) is None:
+            await self._write(plan_revocations(self._config))
         return await self._seal()
 
     async def _write(self, desired: Desired) -> None:

@@ -26,7 +26,15 @@ from scopewright.core.objects import (
     digest,
     in_place,
 )
-from scopewright.core.records import CLIENT_PREFIX, KEY_PREFIX, SEAL_KEY_NAME, ClientRecord, Credential, rfc3339
+from scopewright.core.records import (
+    CLIENT_PREFIX,
+    KEY_PREFIX,
+    NONCE_KEY_NAME,
+    SEAL_KEY_NAME,
+    ClientRecord,
+    Credential,
+    rfc3339,
+)
 from scopewright.core.seal import seal
 
 
@@ -53,7 +61,7 @@ def refuse_conflict(view: ClientView, found: Found) -> None:
 def _is_reserved(view: ClientView) -> bool:
     """In the issuer's own namespace, a Secret of a record's name would stand in the way of that record."""
     name = view.client.secret_name
-    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name == SEAL_KEY_NAME
+    prefixed = name.startswith((CLIENT_PREFIX, KEY_PREFIX)) or name in (SEAL_KEY_NAME, NONCE_KEY_NAME)
     return prefixed and view.client.namespace == view.config.namespace
 
 

@@ -1,7 +1,7 @@
 """The platform's configuration: one file, read by the operator, and through the issuer record by the issuers."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -48,6 +48,13 @@ class AudiencePrefix(_Model):
     namespaces: tuple[str, ...] = Field(min_length=1)
 
 
+class Dpop(_Model):
+    """How the token endpoint takes DPoP proofs (RFC 9449)."""
+
+    nonce: Literal["Required", "Optional"] = "Required"
+    """`Required` keeps proofs from being made in advance, for one more round trip of a client that is new."""
+
+
 class Config(_Model):
     """Everything that a platform team sets, apart from where things listen."""
 
@@ -73,6 +80,7 @@ class Config(_Model):
     watch_namespaces: tuple[str, ...] = ()
     """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
     no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""
+    dpop: Dpop = Dpop()
 
     @model_validator(mode="after")
     def _within_reason(self) -> "Config":
@@ -101,6 +109,7 @@ class Config(_Model):
             max_token_lifetime=int(self.max_token_lifetime.total_seconds()),
             clock_skew=int(self.clock_skew.total_seconds()),
             jwks_max_age=int(self.jwks_max_age.total_seconds()),
+            dpop_nonce=self.dpop.nonce,
             clusters=tuple(cluster.record() for cluster in self.clusters),
             reserved_audiences=self.reserved_audiences,
         )

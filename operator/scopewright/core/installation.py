@@ -1,4 +1,4 @@
-"""What one installation has beside its objects: the issuer record, the seal key, a first SigningKey."""
+"""What one installation has beside its objects: the issuer record, keys of its own, a first SigningKey."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,16 +11,20 @@ from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref
 from scopewright.core.records import (
     ENTRY,
     ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
     RECORD_LABEL,
+    REVOCATIONS_NAME,
     SEAL_KEY_NAME,
     SEAL_KEY_TYPE,
     USAGE_NAME,
+    RevocationRecord,
     UsageRecord,
     encode,
 )
 from scopewright.core.seal import KEY_BYTES
 
-SEAL_KEY_ENTRY: Final = "key"
 DEFAULT_SIGNING_KEY: Final = "default"
 
 
@@ -30,6 +34,10 @@ def issuer_ref(config: Config) -> Ref:
 
 def seal_key_ref(config: Config) -> Ref:
     return Ref("Secret", config.namespace, SEAL_KEY_NAME)
+
+
+def nonce_key_ref(config: Config) -> Ref:
+    return Ref("Secret", config.namespace, NONCE_KEY_NAME)
 
 
 def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
@@ -42,9 +50,16 @@ def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
 
 def plan_seal_key(config: Config, key: bytes) -> Desired:
     """The operator's key for seals, made once. Whoever loses it loses adoption after a restore, and nothing else."""
-    return Desired(
-        seal_key_ref(config), type=SEAL_KEY_TYPE, entries={SEAL_KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER}
-    )
+    return _secret_key(seal_key_ref(config), SEAL_KEY_TYPE, key)
+
+
+def plan_nonce_key(config: Config, key: bytes) -> Desired:
+    """What all issuers make DPoP nonces with. Another one in its place costs each client one more try."""
+    return _secret_key(nonce_key_ref(config), NONCE_KEY_TYPE, key)
+
+
+def _secret_key(ref: Ref, of_type: str, key: bytes) -> Desired:
+    return Desired(ref, type=of_type, entries={KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER})
 
 
 def usage_ref(config: Config) -> Ref:
@@ -57,8 +72,18 @@ def plan_usage(config: Config, now: datetime) -> Desired:
     return Desired(usage_ref(config), entries={ENTRY: encode(UsageRecord(since=now))}, labels=labels)
 
 
+def revocations_ref(config: Config) -> Ref:
+    return Ref("ConfigMap", config.namespace, REVOCATIONS_NAME)
+
+
+def plan_revocations(config: Config) -> Desired:
+    """Where issuers keep what has ended before its time: made empty, and theirs from then on."""
+    labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
+    return Desired(revocations_ref(config), entries={ENTRY: encode(RevocationRecord())}, labels=labels)
+
+
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:
-    key = entries.get(SEAL_KEY_ENTRY, b"")
+    key = entries.get(KEY_ENTRY, b"")
     if existing.type != SEAL_KEY_TYPE or len(key) < KEY_BYTES:
         raise Rejected("SealKeyConflict", f"{existing.ref} is not a seal key of ours: delete it, and one is made")
     return key

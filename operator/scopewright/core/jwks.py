@@ -9,7 +9,14 @@ from typing import Final
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place
-from scopewright.core.records import AUDIENCE_PREFIX, ISSUER_NAME, RECORD_LABEL, SERVER_PREFIX, USAGE_NAME, KeyRecord
+from scopewright.core.records import (
+    AUDIENCE_PREFIX,
+    ISSUER_NAME,
+    RECORD_LABEL,
+    SERVER_PREFIX,
+    WRITTEN_BY_ISSUERS,
+    KeyRecord,
+)
 
 JWKS_ENTRY: Final = "jwks.json"
 
@@ -48,7 +55,7 @@ def jwks(keys: Iterable[HeldKey], config_map: str, now: datetime) -> bytes:
 
 def _is_reserved(name: str) -> bool:
     """A JWKS of a record's name would stand in the way of that record."""
-    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name in (ISSUER_NAME, USAGE_NAME)
+    return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name in (ISSUER_NAME, *WRITTEN_BY_ISSUERS)
 
 
 def _publishes(existing: Existing) -> bool:

@@ -6,9 +6,10 @@ identity. The JSON is camelCase, its instants RFC 3339 in UTC; `decode` refuses 
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import (
     AliasGenerator,
@@ -25,13 +26,16 @@ from scopewright.core.failures import Rejected
 
 ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
+KEY_ENTRY: Final = "key"
 
 CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
 SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
+NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
-"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `issuer`. It selects; the name proves."""
+"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. It selects; the
+name proves."""
 
 CLIENT_PREFIX: Final = "client."
 SERVER_PREFIX: Final = "resourceserver."
@@ -39,7 +43,11 @@ AUDIENCE_PREFIX: Final = "audience."
 KEY_PREFIX: Final = "signingkey."
 ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
+REVOCATIONS_NAME: Final = "scopewright-revocations"
+WRITTEN_BY_ISSUERS: Final = (USAGE_NAME, REVOCATIONS_NAME)
+"""ConfigMaps that the operator makes and issuers update; that, and reading their namespace, are all their rights."""
 SEAL_KEY_NAME: Final = "scopewright-seal"
+NONCE_KEY_NAME: Final = "scopewright-nonce"
 
 LOCAL_CLUSTER: Final = "in-cluster"
 """What the cluster is called that the operator runs in, where an OAuthClient names another one or none."""
@@ -262,6 +270,26 @@ def usage_key(sha256: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class RevocationRecord:
+    """What has ended before its time, written by issuers; `core.revocations` says what it means and merges it.
+
+    Seconds since the epoch throughout. `tokens` has the `exp` of each; the others are not-befores: what was issued at
+    that instant or earlier has ended. Clients are named by their UID's hash, tokens and audiences by a hash.
+    """
+
+    __pydantic_config__ = _CONFIG
+
+    tokens: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By client, and by token."""
+    clients: Mapping[str, int] = field(default_factory=dict)
+    access: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """By client, and by audience."""
+    audiences: Mapping[str, int] = field(default_factory=dict)
+    everybody: int = 0
+    version: Literal[1] = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Cluster:
     """A cluster whose ServiceAccount tokens are taken. Its keys are given, or fetched from `jwks_uri`, or found by OIDC
     discovery: at the API server for `in-cluster`, else at `issuer`.
@@ -288,19 +316,20 @@ class IssuerRecord:
     max_token_lifetime: int = 3600
     clock_skew: int = 60
     jwks_max_age: int = 300
+    dpop_nonce: Literal["Required", "Optional"] = "Required"
+    """Whether a DPoP proof at the token endpoint needs a nonce (RFC 9449 §8)."""
     clusters: tuple[Cluster, ...] = (Cluster(LOCAL_CLUSTER),)
     reserved_audiences: tuple[str, ...] = ()
     """Audiences of API servers: a ServiceAccount token that has one beside the issuer is refused."""
     version: Literal[1] = 1
 
 
-Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | IssuerRecord
-R = TypeVar("R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, IssuerRecord)
+Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | RevocationRecord | IssuerRecord
+R = TypeVar(
+    "R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, RevocationRecord, IssuerRecord
+)
 
-_ADAPTERS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind)
-    for kind in (ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, IssuerRecord)
-}
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in get_args(Record)}
 
 
 def encode(record: Record) -> bytes:

@@ -4,7 +4,9 @@ Scopes are given in full or refused, never narrowed in silence. An unknown resou
 for in its manifest and one where nothing is granted look the same.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from scopewright.core.records import Asked
 from scopewright.issuer.entries import Access, Client, Server
@@ -13,14 +15,27 @@ from scopewright.issuer.registry import Registry
 
 
 @dataclass(slots=True)
+class Delegation:
+    """On whose behalf a client acts: the `sub`, the nested `act` (RFC 8693 §4.1), and the tokens that led to it."""
+
+    subject: str
+    act: Mapping[str, Any]
+    chain: list[dict[str, Any]]
+
+
+@dataclass(slots=True)
 class Grant:
-    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive."""
+    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive; and the
+    thumbprint of the key that it is bound to, if any.
+    """
 
     client: Client
     server: Server
     access: Access
     scopes: tuple[str, ...]
     not_after: float
+    delegation: Delegation | None = None
+    jkt: str = ""
 
 
 def authorise(
@@ -32,31 +47,35 @@ def authorise(
     now: float,
 ) -> Grant:
     """The grant to a client that is authenticated, or OAuthError."""
-    if grant_type not in client.grant_types:
-        raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
+    require_grant_type(client, grant_type)
     asked, server = _target(client, resources, registry)
     # Tokens count whole seconds: a grant that ends within this one is over.
     access = registry.access(client, asked, server, int(now) + 1)
     if not access.granted:
-        raise _invalid_target()
+        raise invalid_target()
     if not scopes:
         return Grant(client, server, access, access.everything, access.changes_at)
     if not access.granted.keys() >= set(scopes):
-        raise OAuthError("invalid_scope", "a scope is not granted to this client here: see status.access")
+        raise invalid_scope()
     return Grant(client, server, access, scopes, min(access.granted[s] for s in scopes))
+
+
+def require_grant_type(client: Client, grant_type: str) -> None:
+    if grant_type not in client.grant_types:
+        raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
 
 
 def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, Server]:
     if len(resources) > 1:
-        raise OAuthError("invalid_target", "a token is for one resource: ask for each resource by itself")
+        raise only_one()
     if not resources:
         return _only_target(client, registry)
     server = registry.servers.by_resource(resources[0])
     if server is not None:
-        for asked in client.asked:
-            if asked.resource_server == server.record.key:
-                return asked, server
-    raise _invalid_target()
+        asked = client.asked_at(server)
+        if asked is not None:
+            return asked, server
+    raise invalid_target()
 
 
 def _only_target(client: Client, registry: Registry) -> tuple[Asked, Server]:
@@ -69,11 +88,19 @@ def _only_target(client: Client, registry: Registry) -> tuple[Asked, Server]:
     asked = client.asked[0]
     server = registry.server_of(asked)
     if server is None:
-        raise _invalid_target()
+        raise invalid_target()
     return asked, server
 
 
-def _invalid_target() -> OAuthError:
+def only_one() -> OAuthError:
+    return OAuthError("invalid_target", "a token is for one resource: ask for each resource by itself")
+
+
+def invalid_scope() -> OAuthError:
+    return OAuthError("invalid_scope", "a scope is not granted to this client here: see status.access")
+
+
+def invalid_target() -> OAuthError:
     return OAuthError(
         "invalid_target", "no such resource, or nothing is granted to this client there: see status.access"
     )

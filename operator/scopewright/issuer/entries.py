@@ -15,6 +15,8 @@ from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
 
 NEVER: Final = float("inf")
+UID_HASH_SIZE: Final = 12
+"""Characters of base64url: 72 bits of the SHA-256 of an OAuthClient's UID, which every `jti` of its begins with."""
 _SHA256_BYTES: Final = 32
 
 
@@ -100,10 +102,17 @@ class Client:
     access: dict[str, Access] | None = None
     """By resource server, made when first asked for."""
 
+    def asked_at(self, server: Server) -> Asked | None:
+        """What its manifest asks for there."""
+        for asked in self.asked:
+            if asked.resource_server == server.record.key:
+                return asked
+        return None
+
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
     """The client, or `Rejected`."""
-    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:12].decode()
+    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_SIZE].decode()
     return Client(
         client_id=record.client_id,
         namespace=sys.intern(record.namespace),

@@ -14,6 +14,8 @@ ErrorCode = Literal[
     "unsupported_grant_type",
     "invalid_scope",
     "invalid_target",
+    "invalid_dpop_proof",
+    "use_dpop_nonce",
     "temporarily_unavailable",
     "server_error",
 ]

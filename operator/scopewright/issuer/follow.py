@@ -9,6 +9,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, OwnedKind
 from scopewright.issuer.fresh import Clock
 from scopewright.issuer.registry import Registry
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.snapshot import Snapshots
 from scopewright.stores import Change, Reader, Selection, Snapshot
 
@@ -27,6 +28,7 @@ class Follower:
         self,
         reader: Reader,
         registry: Registry,
+        revocations: Revocations,
         snapshots: Snapshots | None,
         *,
         clock: Clock,
@@ -34,6 +36,7 @@ class Follower:
     ) -> None:
         self._reader = reader
         self._registry = registry
+        self._revocations = revocations
         self._snapshots = snapshots
         self._clock = clock
         self._changed = changed
@@ -75,10 +78,12 @@ class Follower:
 
     def _take(self, kind: OwnedKind, event: Change | Snapshot) -> None:
         if isinstance(event, Snapshot):
-            for ref in self._registry.complete(kind, event.refs):
+            for ref in self._registry.complete(kind, event.refs, self._clock()):
                 if self._snapshots is not None:
                     self._snapshots.forget(ref)
             self.incomplete.discard(kind)
+        elif event.existing.ref == self._revocations.ref:
+            self._revocations.take(event)
         elif self._registry.apply(event, self._clock()) and self._snapshots is not None:
             self._snapshots.keep(event)
         self._changed()

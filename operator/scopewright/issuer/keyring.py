@@ -21,6 +21,8 @@ class Jwks:
     """The key set as it is served. From `changes_at` on (seconds since the epoch) it must be made again."""
 
     keys: dict[str, Key]
+    by_header: dict[bytes, Key]
+    """The same by the encoded JOSE header that every token of a key begins with."""
     body: bytes
     etag: bytes
     changes_at: float
@@ -115,6 +117,7 @@ class Keyring:
         etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
         return Jwks(
             keys={k.kid: k for k in served},
+            by_header={k.header: k for k in served},
             body=body,
             etag=etag,
             changes_at=min((k.verification_end for k in served), default=float("inf")),
@@ -130,6 +133,10 @@ class Keyring:
         if choice is None or not choice.since <= now < choice.changes_at:
             choice = self._choices[signing_key] = _choose(jwks, signing_key, now, tail)
         return choice.key
+
+    def revoked(self) -> list[str]:
+        """The kids of keys that ended in an emergency, for as long as they would have verified."""
+        return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
     def signing_keys(self) -> set[str]:
         return {k.signing_key for k in self._keys.values()}

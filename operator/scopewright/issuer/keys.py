@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Final
 
 import orjson
-from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
-from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature, encode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from scopewright.core.failures import Rejected
@@ -21,6 +21,8 @@ from scopewright.core.records import KeyRecord
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 Sign = Callable[[bytes], bytes]
 """From the signing input to the raw JWS signature."""
+Verify = Callable[[bytes, bytes], bool]
+"""Whether the raw JWS signature (second) is of the signing input (first)."""
 
 MIN_RSA_BITS: Final = 2048
 _THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
@@ -59,6 +61,7 @@ class Key:
     signing_end: float
     verification_end: float
     sign: Sign | None = field(repr=False)
+    verifies: Verify = field(repr=False)
     pem_digest: bytes = field(repr=False)
 
 
@@ -85,10 +88,11 @@ def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key
     alg = _alg(record)
     digest = hashlib.sha256(pem).digest() if pem and record.revoked_time is None else b""
     if known is not None and known.kid == record.kid and known.alg == alg and known.pem_digest == digest:
-        sign = known.sign
+        sign, verifies = known.sign, known.verifies
     else:
         public = _public_key(record.algorithm, record.jwk)
         sign = _signer(alg, pem, public) if digest and pem else None
+        verifies = _verifier(alg, public)
     return Key(
         kid=record.kid,
         alg=alg,
@@ -106,6 +110,7 @@ def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key
         signing_end=seconds(record.signing_end_time),
         verification_end=seconds(record.verification_end_time),
         sign=sign,
+        verifies=verifies,
         pem_digest=digest,
     )
 
@@ -182,3 +187,25 @@ def _rsa(private: rsa.RSAPrivateKey, scheme: padding.AsymmetricPadding) -> Sign:
         return private.sign(data, scheme, digest)
 
     return sign
+
+
+def _verifier(alg: str, public: PublicKey) -> Verify:
+    def verifies(data: bytes, signature: bytes) -> bool:
+        try:
+            if isinstance(public, ec.EllipticCurvePublicKey):
+                public.verify(_der(signature, _CURVES[alg][2]), data, _SHA256 if alg == "ES256" else _SHA384)
+            elif isinstance(public, rsa.RSAPublicKey):
+                public.verify(signature, data, padding.PKCS1v15() if alg == "RS256" else _PSS, hashes.SHA256())
+            else:
+                public.verify(signature, data)
+        except InvalidSignature:
+            return False
+        return True
+
+    return verifies
+
+
+def _der(signature: bytes, size: int) -> bytes:
+    if len(signature) != 2 * size:
+        raise InvalidSignature
+    return encode_dss_signature(int.from_bytes(signature[:size]), int.from_bytes(signature[size:]))

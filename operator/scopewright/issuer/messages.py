@@ -10,8 +10,14 @@ __all__ = ["JSON", "NO_STORE", "Answer", "Headers", "HttpRequest", "json_answer"
 
 JSON: Final = (b"content-type", b"application/json")
 NO_STORE: Final[Headers] = (JSON, (b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-"""Of every answer of the token endpoint (RFC 6749 §5.1)."""
+"""Of every answer to a client (RFC 6749 §5.1)."""
 
 
 def json_answer(status: int, content: object, headers: Headers = NO_STORE) -> Answer:
     return Answer(status, headers, orjson.dumps(content))
+
+
+def not_modified(http: HttpRequest, etag: bytes) -> bool:
+    """Whether the caller has it already: weak comparison (RFC 9110 §13.1.2)."""
+    sent = b",".join(value for name, value in http.headers if name == b"if-none-match")
+    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in sent.split(b","))

@@ -20,7 +20,11 @@ from scopewright.issuer.messages import Answer
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.tally import Row, Tally
 
-RESULTS: Final[Mapping[str, tuple[str, ...]]] = {"token": ("issued",)}
+RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "token": ("issued",),
+    "introspection": ("active", "inactive"),
+    "revocation": ("revoked", "nothing"),
+}
 """What may become of a request that is not refused, by endpoint."""
 
 _REFUSALS: Final = get_args(ErrorCode)

@@ -14,6 +14,7 @@ import yaml
 
 from scopewright.issuer import metadata, service
 from scopewright.issuer.errors import ErrorCode
+from scopewright.issuer.exchange import ACCESS_TOKEN, JWT
 from scopewright.issuer.request import JWT_BEARER
 from scopewright.issuer.token import GRANT_TYPES
 
@@ -43,7 +44,22 @@ _METADATA: Final = {
         "minItems": 1,
     },
     "token_endpoint_auth_signing_alg_values_supported": _TEXTS,
+    "introspection_endpoint": _URL,
+    "introspection_endpoint_auth_methods_supported": _TEXTS,
+    "dpop_signing_alg_values_supported": _TEXTS,
+    "scopewright_revocation_feed_uri": _URL,
 }
+_AUTHENTICATION: Final = {
+    "client_id": _TEXT | {"description": "With client_secret_post."},
+    "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
+    "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
+    "client_assertion_type": {"const": JWT_BEARER},
+}
+_TOKEN_TYPE: Final = {"enum": [ACCESS_TOKEN, JWT]}
+_INSTANT: Final[Schema] = {"type": "integer", "minimum": 0}
+_OBJECT: Final[Schema] = {"type": "object"}
+_INSTANTS: Final[Schema] = {"type": "object", "additionalProperties": _INSTANT}
+_BY_CLIENT: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
     dict.fromkeys(("crv", "x", "y", "n", "e"), _TEXT),
@@ -61,14 +77,36 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "maxItems": 1,
                 "description": "The audience. May be left out by a client that asks for access to one API alone.",
             },
-            "client_id": _TEXT | {"description": "With client_secret_post."},
-            "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
-            "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
-            "client_assertion_type": {"const": JWT_BEARER},
+            "subject_token": _TEXT | {"description": "With token exchange: the token that the caller has sent."},
+            "subject_token_type": _TOKEN_TYPE,
+            "requested_token_type": _TOKEN_TYPE,
+            "audience": {"type": "array", "items": _TEXT, "maxItems": 1, "description": "As resource, with exchange."},
+            **_AUTHENTICATION,
         },
     ),
     "TokenResponse": _object(
-        {"access_token": _TEXT, "token_type": {"enum": ["Bearer"]}, "expires_in": _COUNT, "scope": _TEXT},
+        {"access_token": _TEXT, "token_type": {"enum": ["Bearer", "DPoP"]}, "expires_in": _COUNT, "scope": _TEXT},
+        {"issued_token_type": {"const": ACCESS_TOKEN}},
+        more=False,
+    ),
+    "Token": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
+    "Introspection": _object(
+        {"active": {"type": "boolean"}},
+        {
+            **dict.fromkeys(("scope", "client_id", "token_type", "sub", "aud", "iss", "jti"), _TEXT),
+            **dict.fromkeys(("exp", "iat", "nbf"), _INSTANT),
+            **dict.fromkeys(("act", "cnf"), _OBJECT),
+        },
+    ),
+    "Revoked": {"type": "object", "maxProperties": 0},
+    "Revocations": _object(
+        {
+            "issuer": _URL,
+            **dict.fromkeys(("clients", "audiences"), _INSTANTS),
+            **dict.fromkeys(("tokens", "access"), _BY_CLIENT),
+            "everybody": _INSTANT,
+            "kids": {"type": "array", "items": _TEXT},
+        },
         more=False,
     ),
     "Error": _object(
@@ -134,6 +172,31 @@ ENDPOINTS: Final = (
         methods=("post",),
         form="TokenRequest",
         security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.introspection,
+        "What a token is (RFC 7662)",
+        {200: Response("What it is, or that it is not active.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
+        methods=("post",),
+        form="Token",
+        security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.revocation,
+        "The end of a token (RFC 7009)",
+        {200: Response("It has ended, or never was.", "Revoked", _NO_STORE), **_FORM_ENDPOINT},
+        methods=("post",),
+        form="Token",
+        security=metadata.AUTH_METHODS,
+    ),
+    Endpoint(
+        _PATHS.feed,
+        "What has ended before its time, for services that validate tokens themselves (docs/revocation.md)",
+        {
+            200: Response("All of it.", "Revocations", ("Cache-Control", "ETag"), public=True),
+            304: Response("As If-None-Match has it.", "", ("Cache-Control", "ETag"), public=True),
+            **_DOCUMENT,
+        },
     ),
     Endpoint(
         _PATHS.jwks,

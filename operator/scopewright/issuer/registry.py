@@ -5,7 +5,7 @@ malformed one is ignored and the last good one kept.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Final
 
@@ -17,6 +17,9 @@ from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
@@ -25,16 +28,19 @@ from scopewright.core.records import (
     IssuerRecord,
     KeyRecord,
     ResourceServerRecord,
+    RevocationRecord,
     client_record_name,
     decode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.issuer import losses
 from scopewright.issuer.entries import NEVER, Access, Client, Server, build_client, build_server, version_number
 from scopewright.issuer.keyring import JWKS_ENTRY, Keyring, published_kids
 from scopewright.issuer.keys import build as build_key
 from scopewright.issuer.servers import Servers
 from scopewright.stores import Change, Entries
+from scopewright.verifier.nonces import Nonces
 
 log: Final = logging.getLogger(__name__)
 
@@ -42,10 +48,17 @@ _CLIENT_PREFIX: Final = client_record_name("", "")[:-1]
 _FRESH_FOR: Final = 60.0
 
 
+Ended = Callable[[RevocationRecord], None]
+"""Takes what a change has taken away from tokens that are about."""
+
+
 class Registry:
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, ended: Ended = lambda record: None) -> None:
         self.namespace = namespace
+        self._ended = ended
         self.issuer: IssuerRecord | None = None
+        self.nonces: Nonces | None = None
+        """DPoP nonces, the same for all who follow the same Secret. One that is gone stays in force."""
         self.keys = Keyring()
         self.servers = Servers()
         self._clients: dict[str, Client] = {}
@@ -62,22 +75,22 @@ class Registry:
         if ref.namespace != self.namespace:
             return False
         if change.gone:
-            return self._remove(ref)
+            return self._remove(ref, now)
         if self._is_overtaken(change.existing, now):
             return False
         try:
-            counts = self._put(change.existing, change.entries)
+            counts = self._put(change.existing, change.entries, now)
         except Rejected as rejected:
             self._complain(ref, rejected.message)
             return False
         self._malformed.pop(ref, None)
         return counts
 
-    def complete(self, kind: OwnedKind, refs: frozenset[Ref]) -> list[Ref]:
+    def complete(self, kind: OwnedKind, refs: frozenset[Ref], now: float) -> list[Ref]:
         """The list of `kind` is complete: forget, and return, what is not in it."""
         gone = [ref for ref in self.refs(kind) if ref not in refs]
         self._malformed = {r: m for r, m in self._malformed.items() if r.kind != kind or r in refs}
-        return [ref for ref in gone if self._remove(ref)]
+        return [ref for ref in gone if self._remove(ref, now)]
 
     def apply_fresh(self, existing: Existing, entries: Entries, now: float) -> bool:
         """Take in a client record that was read beside the watch, unless the watch has brought a newer one."""
@@ -110,18 +123,20 @@ class Registry:
             self._malformed[ref] = message
             log.warning("%s is ignored, the last good one kept: %s", ref, message)
 
-    def _put(self, existing: Existing, entries: Entries) -> bool:
+    def _put(self, existing: Existing, entries: Entries, now: float) -> bool:
         ref = existing.ref
         if ref.kind == "Secret":
             if existing.type == CLIENT_TYPE:
-                return self._put_client(existing, entries)
+                return self._put_client(existing, entries, now)
             if existing.type == SIGNING_KEY_TYPE:
                 return self._put_key(existing, entries)
-            self._remove(ref)
+            if existing.type == NONCE_KEY_TYPE:
+                return self._put_nonce_key(existing, entries)
+            self._remove(ref, now)
             return False
         what = existing.labels.get(RECORD_LABEL)
         if what == "resource-server":
-            return self._put_server(existing, entries)
+            return self._put_server(existing, entries, now)
         if what == "issuer":
             return self._put_issuer(existing, entries)
         if JWKS_ENTRY in entries:
@@ -129,14 +144,15 @@ class Registry:
             return True
         return False
 
-    def _put_client(self, existing: Existing, entries: Entries) -> bool:
+    def _put_client(self, existing: Existing, entries: Entries, now: float) -> bool:
         record = decode(ClientRecord, _entry(entries))
         _require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
-        self._forget(client.client_id)
+        before = self._forget(client.client_id)
         self._clients[client.client_id] = client
         if account := _account(client):
             self._accounts.setdefault(account, set()).add(client.client_id)
+        self._client_changed(before, client, now)
         return True
 
     def _put_key(self, existing: Existing, entries: Entries) -> bool:
@@ -146,10 +162,21 @@ class Registry:
         self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
         return True
 
-    def _put_server(self, existing: Existing, entries: Entries) -> bool:
+    def _put_nonce_key(self, existing: Existing, entries: Entries) -> bool:
+        _require_name(existing, NONCE_KEY_NAME)
+        try:
+            self.nonces = Nonces(entries.get(KEY_ENTRY, b""), "token endpoint")
+        except ValueError as error:
+            raise Rejected("MalformedRecord", str(error)) from None
+        return True
+
+    def _put_server(self, existing: Existing, entries: Entries, now: float) -> bool:
         record = decode(ResourceServerRecord, _entry(entries))
         _require_name(existing, resource_server_record_name(record.namespace, record.name))
-        self.servers.put(build_server(existing.ref.name, record, existing.creation_time))
+        before = self.servers.by_name(existing.ref.name)
+        server = build_server(existing.ref.name, record, existing.creation_time)
+        self.servers.put(server)
+        self._server_changed(before, server, now)
         return True
 
     def _put_issuer(self, existing: Existing, entries: Entries) -> bool:
@@ -164,30 +191,43 @@ class Registry:
         self.issuer = record
         return True
 
-    def _remove(self, ref: Ref) -> bool:
+    def _remove(self, ref: Ref, now: float) -> bool:
         self._malformed.pop(ref, None)
         if ref.kind == "Secret":
             self._fresh.pop(ref.name, None)
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
-            known = client_id != ref.name and self._forget(client_id)
-            return known or self.keys.remove(ref.name)
+            client = self._forget(client_id) if client_id != ref.name else None
+            self._client_changed(client, None, now)
+            return client is not None or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
             log.warning("%s is gone; the last one stays in force", ref)
             return False
+        before = self.servers.by_name(ref.name)
         if self.servers.remove(ref.name):
+            self._server_changed(before, None, now)
             return True
         if ref.name in self.keys.config_maps() and not self.keys.withdraw(ref.name):
             log.warning("%s is gone; its keys are still served, because their records vouch for them", ref)
             return False
         return True
 
-    def _forget(self, client_id: str) -> bool:
+    def _forget(self, client_id: str) -> Client | None:
         client = self._clients.pop(client_id, None)
         if client and (account := _account(client)):
             self._accounts[account].discard(client_id)
             if not self._accounts[account]:
                 del self._accounts[account]
-        return client is not None
+        return client
+
+    def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
+        if before is not None:
+            asked = [server for a in before.asked if (server := self.server_of(a))]
+            if ended := losses.of_client(before, after, asked, now):
+                self._ended(ended)
+
+    def _server_changed(self, before: Server | None, after: Server | None, now: float) -> None:
+        if before is not None and (ended := losses.of_server(before, after, self._clients.values(), now)):
+            self._ended(ended)
 
     # What is asked
 

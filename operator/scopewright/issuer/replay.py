@@ -3,10 +3,7 @@
 One process can remember that by itself. Several need one memory: Valkey or Redis.
 """
 
-import hashlib
-import heapq
 import logging
-from collections import Counter
 from typing import Final, Protocol
 
 import redis.asyncio
@@ -14,6 +11,8 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.fresh import Clock
+from scopewright.verifier.refusals import Unavailable as Full
+from scopewright.verifier.replay import ReplayMemory, replay_key
 
 log: Final = logging.getLogger(__name__)
 
@@ -33,41 +32,20 @@ class Replay(Protocol):
     async def close(self) -> None: ...
 
 
-def _key(owner: str, value: str) -> bytes:
-    return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
-
-
 class InMemory:
     """The memory of one process, bounded; what a client fills takes nothing from another."""
 
     def __init__(self, clock: Clock, *, capacity: int = CAPACITY) -> None:
-        self._clock = clock
-        self._capacity = capacity
-        self._seen: dict[bytes, str] = {}
-        self._ends: list[tuple[float, bytes]] = []
-        self._held: Counter[str] = Counter()
+        self._memory = ReplayMemory(capacity, share=OWNER_SHARE, clock=clock)
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
-        self._forget(self._clock())
-        key = _key(owner, value)
-        if key in self._seen:
-            return False
-        if len(self._seen) >= self._capacity or self._held[owner] >= self._capacity * OWNER_SHARE:
-            raise Unavailable("too many assertions and proofs are remembered", retry_after=5.0)
-        self._seen[key] = owner
-        self._held[owner] += 1
-        heapq.heappush(self._ends, (until, key))
-        return True
-
-    def _forget(self, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            owner = self._seen.pop(heapq.heappop(self._ends)[1])
-            self._held[owner] -= 1
-            if not self._held[owner]:
-                del self._held[owner]
+        try:
+            return self._memory.first_use(owner, value, until)
+        except Full as full:
+            raise Unavailable("too many assertions and proofs are remembered", retry_after=full.retry_after) from None
 
     async def close(self) -> None:
-        self._seen.clear()
+        pass
 
 
 class Shared:
@@ -87,7 +65,7 @@ class Shared:
         self._prefix = prefix
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
-        name = self._prefix + _key(owner, value).hex()
+        name = self._prefix + replay_key(owner, value).hex()
         try:
             return bool(await self._client.set(name, b"", nx=True, pxat=max(1, int(until * 1000))))
         except (RedisError, OSError) as error:

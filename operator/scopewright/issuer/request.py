@@ -62,13 +62,15 @@ class ClientRequest:
 
     form: Form
     presented: Presented
+    proofs: tuple[bytes, ...] = field(default=(), repr=False)
+    """All values of the header DPoP."""
 
 
 def parse(http: HttpRequest) -> ClientRequest:
     """The request, or OAuthError."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
-    content_type, authorization = _headers(http.headers)
+    content_type, authorization, proofs = _headers(http.headers)
     if len(http.body) > BODY_LIMIT:
         raise invalid_request("the body is too large", reason="body_size", status=413)
     if content_type.partition(b";")[0].strip().lower() != _FORM:
@@ -76,20 +78,23 @@ def parse(http: HttpRequest) -> ClientRequest:
     if http.query:
         _refuse_credentials_in(http.query)
     form = parse_form(http.body)
-    return ClientRequest(form, _presented(form, authorization))
+    return ClientRequest(form, _presented(form, authorization), proofs)
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None]:
+def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
     content_type: list[bytes] = []
     authorization: list[bytes] = []
+    proofs: tuple[bytes, ...] = ()
     for name, value in headers:
         if name == b"content-type":
             content_type.append(value)
         elif name == b"authorization":
             authorization.append(value)
+        elif name == b"dpop":
+            proofs += (value,)
     if len(authorization) > 1 or len(content_type) > 1:
         raise invalid_request("a header is repeated", reason="repeated_header")
-    return content_type[0] if content_type else b"", authorization[0] if authorization else None
+    return content_type[0] if content_type else b"", authorization[0] if authorization else None, proofs
 
 
 def parse_form(body: bytes) -> Form:

@@ -13,14 +13,21 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer import audit, metadata, usage
 from scopewright.issuer.authenticate import Authenticator
 from scopewright.issuer.clusters import Clusters
+from scopewright.issuer.dpop import Proofs
 from scopewright.issuer.endpoint import FLOOR, Endpoint
 from scopewright.issuer.errors import invalid_request, unavailable
+from scopewright.issuer.exchange import Exchange
+from scopewright.issuer.feed import Feed
 from scopewright.issuer.follow import Follower
 from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
+from scopewright.issuer.inspect import Inspector
+from scopewright.issuer.introspection import Introspection
 from scopewright.issuer.messages import Answer, HttpRequest, json_answer
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import InMemory, Replay
+from scopewright.issuer.revocation import Revocation
+from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
 from scopewright.issuer.tally import Row
@@ -64,38 +71,48 @@ class Issuer:
     ) -> None:
         """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
 
-        `reports` is where the use of credentials is reported to, every so many seconds; None: nowhere.
+        `reports` is where revocations are written to, and every so many seconds the use of credentials; where it is
+        None there is no revocation endpoint.
         `replay` remembers what may be used once; None: this process alone does.
         `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
         """
-        self.registry = Registry(namespace)
+        self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
         self.metrics = Metrics(self.registry, clock, row)
         self._clock = clock
         self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
-        self._follower = Follower(reader, self.registry, self._snapshots, clock=clock, changed=self._look)
+        self._revocations = Revocations(
+            reports,
+            namespace,
+            clock,
+            lambda: self.registry.issuer,
+            self._snapshots.keep if self._snapshots else lambda change: None,
+        )
+        self._follower = Follower(
+            reader, self.registry, self._revocations, self._snapshots, clock=clock, changed=self._look
+        )
+        self._feed = Feed(self._revocations, self.registry.keys)
+        self._revoking = reports is not None
         self._reports_every = reports_every
         self._patience = patience
         self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
         fresh = FreshReads(
             reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
         )
-        tokens = Tokens(
-            self.registry, random=random, note_use=self._usage.note if self._usage else lambda digest, now: None
-        )
         self._replay = replay or InMemory(clock)
-        authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
-        self.tokens = Endpoint(
-            tokens,
+        told = (self.registry, Inspector(self.registry.keys), self._revocations)
+        tokens = Tokens(
             self.registry,
-            authenticator,
-            fresh,
-            FailureThrottle(monotonic),
-            self.metrics,
-            clock=clock,
-            monotonic=monotonic,
-            sink=sink,
-            floor=floor,
+            Exchange(*told),
+            Proofs(self.registry, self._replay),
+            random=random,
+            note_use=self._usage.note if self._usage else lambda digest, now: None,
         )
+        authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
+        shared = (self.registry, authenticator, fresh, FailureThrottle(monotonic), self.metrics)
+        options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "sink": sink, "floor": floor}
+        self.tokens = Endpoint(tokens, *shared, **options)
+        self.introspection = Endpoint(Introspection(*told), *shared, **options)
+        self.revocation = Endpoint(Revocation(*told), *shared, **options)
         self._from_snapshot = False
         self._ready = asyncio.Event()
         self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
@@ -113,6 +130,8 @@ class Issuer:
             tasks.append(asyncio.create_task(self._fall_back_on_snapshot(), name="fall back"))
         if self._snapshots is not None:
             tasks.append(asyncio.create_task(self._snapshots.run(), name="snapshot"))
+        if self._revoking:
+            tasks.append(asyncio.create_task(self._revocations.run(), name="revocations"))
         if self._usage is not None:
             tasks.append(asyncio.create_task(self._usage.run(self._reports_every), name="usage"))
         try:
@@ -150,7 +169,9 @@ class Issuer:
             return False
         count = 0
         for change in self._snapshots.load():
-            if self.registry.apply(change, self._clock()):
+            if change.existing.ref == self._revocations.ref:
+                self._revocations.take(change)
+            elif self.registry.apply(change, self._clock()):
                 count += 1
             else:
                 self._snapshots.forget(change.existing.ref)
@@ -171,10 +192,14 @@ class Issuer:
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
-            if not self._ready.is_set() and http.path in (paths.token, paths.jwks):
+            if not self._ready.is_set() and http.path in paths.of_what_is_known:
                 return _starting()
             if http.path == paths.token:
                 return self.tokens.decide(http)
+            if http.path == paths.introspection:
+                return self.introspection.decide(http)
+            if http.path == paths.revocation and self._revoking:
+                return self.revocation.decide(http)
             document = self._document(http, record, paths)
             if document is not None:
                 return document
@@ -186,16 +211,18 @@ class Issuer:
         return self._paths[1]
 
     def _document(self, http: HttpRequest, record: IssuerRecord, paths: metadata.Paths) -> Answer | None:
-        if http.path not in (paths.jwks, paths.oauth_metadata, paths.openid_metadata):
+        if http.path not in (paths.jwks, paths.feed, paths.oauth_metadata, paths.openid_metadata):
             return None
         if http.method not in ("GET", "HEAD"):
             return _only_get()
+        if http.path == paths.feed:
+            return self._feed.answer(record.issuer, http)
         if http.path == paths.oauth_metadata:
-            return metadata.document(metadata.oauth_metadata(record.issuer), record)
+            return metadata.document(metadata.oauth_metadata(record.issuer, revoking=self._revoking), record)
         jwks = self.registry.keys.jwks(self._clock())
         if http.path == paths.jwks:
             return metadata.key_set(jwks, record, http)
-        return metadata.document(metadata.openid_metadata(record.issuer, jwks), record)
+        return metadata.document(metadata.openid_metadata(record.issuer, jwks, revoking=self._revoking), record)
 
     def _own(self, http: HttpRequest) -> Answer | None:
         if http.path not in (HEALTHZ, READYZ, METRICS):

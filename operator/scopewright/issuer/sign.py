@@ -11,6 +11,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authorise import Grant
 from scopewright.issuer.entries import Template
 from scopewright.issuer.keys import Key, b64url
+from scopewright.verifier.revoked import CHAIN
 
 Randomness = Callable[[int], bytes]
 """So many random bytes."""
@@ -34,13 +35,15 @@ def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Rando
     jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
     scope = " ".join(grant.scopes)
     listed = b',"scopes":%s' % orjson.dumps(grant.scopes) if grant.server.record.scopes_list_claim else b""
-    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s}' % (
-        _template(grant, key, issuer).claims,
+    bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
+    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s%s}' % (
+        _claims(grant, key, issuer),
         issued,
         expires,
         jti.encode(),
         orjson.dumps(scope),
         listed,
+        bound,
     )
     signing_input = key.header + b"." + b64url(payload)
     if key.sign is None:
@@ -61,6 +64,21 @@ def _expiry(grant: Grant, key: Key, issuer: IssuerRecord, issued: int) -> int:
 def tail(issuer: IssuerRecord) -> int:
     """How long a key must be known beyond the last token that it signed, in seconds."""
     return issuer.clock_skew + issuer.jwks_max_age
+
+
+def _claims(grant: Grant, key: Key, issuer: IssuerRecord) -> bytes:
+    """Those that do not change with time, left open at the end."""
+    if grant.delegation is None:
+        return _template(grant, key, issuer).claims
+    claims = {
+        "iss": issuer.issuer,
+        "sub": grant.delegation.subject,
+        "aud": grant.server.audience,
+        "client_id": grant.client.client_id,
+        "act": grant.delegation.act,
+        CHAIN: grant.delegation.chain,
+    }
+    return orjson.dumps(claims)[:-1]
 
 
 def _template(grant: Grant, key: Key, issuer: IssuerRecord) -> Template:

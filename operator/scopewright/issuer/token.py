@@ -1,17 +1,19 @@
-"""The token endpoint (RFC 6749 §3.2, §4.4): authorise → sign, from memory."""
+"""The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, from memory."""
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 
 from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.authorise import Grant, authorise
+from scopewright.issuer.dpop import Proofs, proof_needed
 from scopewright.issuer.endpoint import Outcome
 from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
+from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE, Exchange, Subject, read_subject
 from scopewright.issuer.messages import NO_STORE, Answer
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.request import ClientRequest, Form, one
@@ -20,8 +22,9 @@ from scopewright.issuer.sign import Randomness, Token, sign, tail
 log: Final = logging.getLogger(__name__)
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
-GRANT_TYPES: Final = (CLIENT_CREDENTIALS,)
+GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
 ISSUED: Final = "issued"
+_ISSUED: Final = b',"issued_token_type":"%s"' % ACCESS_TOKEN.encode()
 
 NoteUse = Callable[[bytes, float], None]
 """Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
@@ -32,6 +35,8 @@ class TokenRequest:
     grant_type: str
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
+    subject: Subject | None = None
+    proofs: tuple[bytes, ...] = field(default=(), repr=False)
 
     def audited(self) -> Mapping[str, Any]:
         return {"resource": self.resources, "scope": " ".join(self.scopes)}
@@ -45,35 +50,69 @@ class Tokens:
     def __init__(
         self,
         registry: Registry,
+        exchange: Exchange,
+        proofs: Proofs,
         *,
         random: Randomness = os.urandom,
         note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._registry = registry
+        self._exchange = exchange
+        self._proofs = proofs
         self._random = random
         self._note_use = note_use
         self._unsigned: set[str] = set()
 
     def read(self, request: ClientRequest) -> TokenRequest:
         form = request.form
+        grant_type = _grant_type(form)
+        exchanging = grant_type == TOKEN_EXCHANGE
+        resources = [*form.get("resource", ()), *(form.get("audience", ()) if exchanging else ())]
         return TokenRequest(
-            grant_type=_grant_type(form),
+            grant_type=grant_type,
             scopes=_scopes(form),
-            resources=tuple(dict.fromkeys(form.get("resource", ()))),
+            resources=tuple(dict.fromkeys(resources)),
+            subject=read_subject(form) if exchanging else None,
+            proofs=request.proofs,
         )
 
-    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
-        grant = authorise(
-            who.client, parameters.grant_type, parameters.resources, parameters.scopes, self._registry, now
-        )
+    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
+        if parameters.proofs:
+            return self._serve_bound(who, parameters, now)
+        grant = self._authorise(who, parameters, now)
+        if grant.server.record.dpop_required:
+            raise proof_needed()
+        return self._issue(who, grant, now)
+
+    async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+        nonce = self._proofs.nonce(now)
+        try:
+            grant = self._authorise(who, parameters, now)
+            grant.jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
+            outcome = self._issue(who, grant, now)
+        except OAuthError as refusal:
+            refusal.headers += nonce
+            raise
+        outcome.answer.headers += nonce
+        return outcome
+
+    def _issue(self, who: Authenticated, grant: Grant, now: float) -> Outcome:
         token = self._sign(grant, now)
         self._note_use(who.digest, now)
-        body = b'{"access_token":"%s","token_type":"Bearer","expires_in":%d,"scope":%s}' % (
+        body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
             token.value,
+            b"DPoP" if grant.jkt else b"Bearer",
             token.expires_in,
             orjson.dumps(token.scope),
+            _ISSUED if grant.delegation else b"",
         )
         return Outcome(Answer(200, NO_STORE, body), ISSUED, _audited(grant, token))
+
+    def _authorise(self, who: Authenticated, parameters: TokenRequest, now: float) -> Grant:
+        resources, scopes = parameters.resources, parameters.scopes
+        if parameters.subject is not None:
+            return self._exchange.authorise(who.client, parameters.subject, resources, scopes, now)
+        return authorise(who.client, parameters.grant_type, resources, scopes, self._registry, now)
 
     def _sign(self, grant: Grant, now: float) -> Token:
         issuer = self._registry.issuer
@@ -91,14 +130,21 @@ class Tokens:
 
 
 def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
-    return {
-        "client": grant.client.client_id,
-        "audience": grant.server.audience,
-        "scope": token.scope,
-        "kid": token.kid,
-        "jti": token.jti,
-        "expires_in": token.expires_in,
-    }
+    delegation = grant.delegation
+    behind = {"subject": delegation.subject, "exchanged_jti": delegation.chain[-1]["jti"]} if delegation else {}
+    bound = {"jkt": grant.jkt} if grant.jkt else {}
+    return (
+        behind
+        | bound
+        | {
+            "client": grant.client.client_id,
+            "audience": grant.server.audience,
+            "scope": token.scope,
+            "kid": token.kid,
+            "jti": token.jti,
+            "expires_in": token.expires_in,
+        }
+    )
 
 
 def _grant_type(form: Form) -> str:

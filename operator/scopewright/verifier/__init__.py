@@ -6,8 +6,11 @@ This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
+from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
+from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -15,15 +18,20 @@ __all__ = [
     "ALGORITHMS",
     "Key",
     "KeySet",
+    "Nonces",
     "Policy",
     "Reason",
     "Rejected",
+    "Replay",
+    "ReplayMemory",
     "RequireToken",
+    "RevocationFeed",
     "Token",
     "Unavailable",
     "Verifier",
     "bearer_token",
     "check",
     "protect",
+    "replay_key",
     "require",
 ]

@@ -1,12 +1,14 @@
 """ASGI middleware: a verified token before the application, or the refusal on the wire. Plain ASGI, no framework."""
 
 import json
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
+from urllib.parse import quote
 
-from scopewright.verifier.bearer import bearer_token
+from scopewright.verifier.bearer import sent_token
 from scopewright.verifier.check import require_scopes, required_scopes
-from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.htu import normalised
+from scopewright.verifier.refusals import Reason, Rejected, Unavailable, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -15,6 +17,8 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+BaseUrl = str | Callable[[Scope], str]
 
 _TOKEN = "scopewright.token"  # noqa: S105  # the name of the place, not a token
 _GATE = "scopewright.gate"
@@ -46,10 +50,16 @@ def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
 
 
 def protect(
-    app: App, verifier: Verifier, scopes: Iterable[str] = (), *, public: Iterable[str] = (), realm: str | None = None
+    app: App,
+    verifier: Verifier,
+    scopes: Iterable[str] = (),
+    *,
+    public: Iterable[str] = (),
+    realm: str | None = None,
+    base_url: BaseUrl | None = None,
 ) -> "RequireToken":
     """`app` behind a `RequireToken`."""
-    return RequireToken(app, verifier, scopes=scopes, public=public, realm=realm)
+    return RequireToken(app, verifier, scopes=scopes, public=public, realm=realm, base_url=base_url)
 
 
 class RequireToken:
@@ -59,6 +69,10 @@ class RequireToken:
     websockets with the same as a denial response, or close code 1008. `scopes` are needed everywhere, `require` asks
     for more on a route. `public` are exact paths that need no token. A CORS middleware belongs outside of this one,
     because preflight requests carry no token.
+
+    DPoP (RFC 9449) is taken where `base_url` is given: what stands before the path of a request where its caller is,
+    such as `https://payroll.hr.example`. Behind a proxy no request tells it: a function of the ASGI scope is for
+    services that know which of its headers only their own proxy can have set.
     """
 
     def __init__(
@@ -69,12 +83,20 @@ class RequireToken:
         scopes: Iterable[str] = (),
         public: Iterable[str] = (),
         realm: str | None = None,
+        base_url: BaseUrl | None = None,
     ) -> None:
+        if base_url is None and verifier.dpop_required:
+            raise ValueError("the verifier requires DPoP: pass base_url, such as https://payroll.hr.example")
+        if isinstance(base_url, str):
+            normalised(base_url)
         self.app = app
         self.verifier = verifier
         self.scopes = required_scopes(scopes)
         self.public = frozenset((public,) if isinstance(public, str) else public)
         self.realm = realm
+        self.base_url = base_url
+        self.offered = ("DPoP",) if verifier.dpop_required else ("Bearer", "DPoP") if base_url else ("Bearer",)
+        self._schemes = ("bearer", "dpop") if base_url else ("bearer",)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -82,18 +104,32 @@ class RequireToken:
             return
         if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"a connection of type {scope['type']!r} cannot carry a token")
-        gate = _Gate(scope, send, self.realm)
+        proofs = _values(scope, b"dpop") if self.base_url is not None else []
+        gate = _Gate(scope, send, self.realm, self.offered, self.verifier.nonce() if proofs else None)
         try:
-            token = None if scope["path"] in self.public else await self._token(scope)
+            token = None if scope["path"] in self.public else await self._token(scope, proofs)
         except (Rejected, Unavailable) as refusal:
             await gate.refuse(refusal)
             return
         await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
 
-    async def _token(self, scope: Scope) -> Token:
-        sent = [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"authorization"]
-        token = bearer_token(sent, scope.get("query_string", b"").decode("latin-1"))
-        return await self.verifier.verify(token, scopes=self.scopes)
+    async def _token(self, scope: Scope, proofs: list[str]) -> Token:
+        query = scope.get("query_string", b"").decode("latin-1")
+        scheme, token = sent_token(_values(scope, b"authorization"), query, self._schemes)
+        if scheme == "bearer":
+            return await self.verifier.verify(token, scopes=self.scopes)
+        method = scope.get("method", "GET")  # a websocket's handshake has none
+        return await self.verifier.verify(token, scopes=self.scopes, proof=proofs, method=method, url=self._url(scope))
+
+    def _url(self, scope: Scope) -> str:
+        base = self.base_url(scope) if callable(self.base_url) else str(self.base_url)
+        raw = scope.get("raw_path")
+        path: str = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
+        return base.rstrip("/") + path
+
+
+def _values(scope: Scope, header: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name.lower() == header]
 
 
 class _Gate:
@@ -101,11 +137,15 @@ class _Gate:
     pass, so that a refusal raised by `require` becomes the answer in every framework.
     """
 
-    def __init__(self, scope: Scope, send: Send, realm: str | None) -> None:
+    def __init__(
+        self, scope: Scope, send: Send, realm: str | None, offered: tuple[str, ...], nonce: str | None
+    ) -> None:
         self.refusal: Rejected | None = None
         self._scope = scope
         self._send = send
         self._realm = realm
+        self._offered = offered
+        self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
         self._held: list[Message] = []
         self._begun = False
 
@@ -125,6 +165,8 @@ class _Gate:
         if self._held or (self.refusal is not None and not self._begun and message.get("status") == 500):
             self._held.append(message)
             return
+        if self._nonce and message["type"] == "http.response.start":
+            message = {**message, "headers": [*message.get("headers", ()), *self._nonce]}
         self._begun = True
         await self._send(message)
 
@@ -142,21 +184,30 @@ class _Gate:
             await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
 
     async def _answer(self, kind: str, refusal: Rejected | Unavailable) -> None:
-        status, headers, body = response(refusal, self._realm)
-        await self._send({"type": f"{kind}.start", "status": status, "headers": headers})
+        status, headers, body = response(refusal, self._realm, self._offered)
+        await self._send({"type": f"{kind}.start", "status": status, "headers": headers + self._nonce})
         await self._send({"type": f"{kind}.body", "body": body})
 
 
-def response(refusal: Rejected | Unavailable, realm: str | None = None) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and JSON body of a refusal."""
+def response(
+    refusal: Rejected | Unavailable, realm: str | None = None, offered: Sequence[str] = ("Bearer",)
+) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Status, headers and JSON body of a refusal, by a service that takes tokens by the schemes `offered`."""
     said: dict[str, str | None] = {"error_description": refusal.description}
     if isinstance(refusal, Rejected):
         said |= {"error": refusal.error, "scope": refusal.scope}
-        header = (b"www-authenticate", refusal.challenge(realm).encode("ascii"))
+        first = [(b"www-authenticate", value.encode("ascii")) for value in _challenges(refusal, realm, offered)]
     else:
         said |= {"error": "temporarily_unavailable"}
-        header = (b"retry-after", str(refusal.retry_after).encode("ascii"))
+        first = [(b"retry-after", str(refusal.retry_after).encode("ascii"))]
     body = json.dumps({name: value for name, value in sorted(said.items()) if value}).encode("ascii")
     length = (b"content-length", str(len(body)).encode("ascii"))
     fixed = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), length]
-    return refusal.status, [header, *fixed], body
+    return refusal.status, [*first, *fixed], body
+
+
+def _challenges(refusal: Rejected, realm: str | None, offered: Sequence[str]) -> list[str]:
+    """What was wrong in the scheme that was used, or else in the first; and, with 401, what else is taken."""
+    used = refusal.scheme if refusal.scheme in offered else offered[0]
+    told = offered if refusal.status == 401 else (used,)
+    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}) for s in told]

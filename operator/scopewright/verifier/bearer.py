@@ -1,7 +1,7 @@
-"""The token in a request (RFC 6750 §2): the Authorization header, and no other way."""
+"""The token in a request (RFC 6750 §2, RFC 9449 §7.1): the Authorization header, and no other way."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from urllib.parse import parse_qsl
 
 from scopewright.verifier.refusals import Reason, Rejected
@@ -10,7 +10,14 @@ _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def bearer_token(authorization: str | Sequence[str] | None, query_string: str = "") -> str:
-    """The token, from all values of the Authorization header. Raises `Rejected`.
+    """The token, from all values of the Authorization header. Raises `Rejected`."""
+    return sent_token(authorization, query_string, ("bearer",))[1]
+
+
+def sent_token(
+    authorization: str | Sequence[str] | None, query_string: str = "", schemes: Container[str] = ("bearer", "dpop")
+) -> tuple[str, str]:
+    """The scheme in lower case, which is one of `schemes`, and the token. Raises `Rejected`.
 
     A token in the query ends up in logs (RFC 6750 §2.3) and is not taken: alone it counts as none, beside the header
     as a second way of sending.
@@ -19,11 +26,12 @@ def bearer_token(authorization: str | Sequence[str] | None, query_string: str = 
     in_query = "access_token" in query_string and any(
         name == "access_token" for name, _ in parse_qsl(query_string, keep_blank_values=True)
     )
-    bearers = [rest.strip(" ") for scheme, _, rest in (v.partition(" ") for v in values) if scheme.lower() == "bearer"]
-    if len(values) > 1 or (bearers and in_query):
+    split = ((scheme.lower(), rest.strip(" ")) for scheme, _, rest in (v.partition(" ") for v in values))
+    found = [(scheme, token) for scheme, token in split if scheme in schemes]
+    if len(values) > 1 or (found and in_query):
         raise Rejected(Reason.TWO_WAYS)
-    if not bearers or not bearers[0]:
+    if not found or not found[0][1]:
         raise Rejected(Reason.MISSING)
-    if not _B64TOKEN.fullmatch(bearers[0]):
+    if not _B64TOKEN.fullmatch(found[0][1]):
         raise Rejected(Reason.MALFORMED)
-    return bearers[0]
+    return found[0]

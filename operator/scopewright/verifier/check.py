@@ -51,14 +51,19 @@ def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:
-    """Raises `Rejected`. `now` is in seconds since 1970."""
+    """Raises `Rejected`, for a token too that is bound to a key: no proof is looked at here.
+
+    `now` is in seconds since 1970.
+    """
     verified, _ = check_with_key(token, keys, policy, now)
+    if verified.jkt is not None:
+        raise Rejected(Reason.SENDER_CONSTRAINED)
     require_scopes(verified, policy.scopes)
     return verified
 
 
 def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tuple[Token, Key]:
-    """All of `check` but the scopes, and the key that had signed."""
+    """All of `check` but the scopes and whether it is bound (`Token.jkt`), and the key that had signed."""
     signed = parse(token, policy.max_token_bytes)
     algorithm, kid = _check_header(signed.header, policy)
     # Before the signature, and yet safe: it can only refuse. A stranger's token is named as such and costs no fetch.
@@ -77,7 +82,7 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
 def require_scopes(token: Token, scopes: Iterable[str]) -> None:
     """Raises `Rejected` with status 403, naming all that is needed (RFC 6750 §3)."""
     if not token.scopes.issuperset(scopes):
-        raise Rejected(Reason.SCOPE, scopes=sorted(scopes))
+        raise Rejected(Reason.SCOPE, scopes=sorted(scopes), scheme="Bearer" if token.jkt is None else "DPoP")
 
 
 def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
@@ -107,8 +112,6 @@ def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Tok
         starts = _instant(claims, name)
         if starts is not None and starts > now + policy.leeway:
             raise Rejected(Reason.NOT_YET_VALID)
-    if "cnf" in claims:  # DPoP and mTLS tokens: a proof must come with them (RFC 9449 §7.1, RFC 8705 §3)
-        raise Rejected(Reason.SENDER_CONSTRAINED)
     return Token(
         subject=_name(claims, "sub"),
         client_id=_name(claims, "client_id"),
@@ -118,7 +121,17 @@ def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Tok
         expires_at=expires_at,
         claims=MappingProxyType(claims),
         value=token,
+        jkt=_confirmation(claims) if "cnf" in claims else None,
     )
+
+
+def _confirmation(claims: Mapping[str, Any]) -> str:
+    """The `jkt` of a token that is bound by DPoP, and by nothing else that nobody here would check (RFC 7800 §3.1)."""
+    cnf = claims["cnf"]
+    jkt = cnf.get("jkt") if isinstance(cnf, dict) and len(cnf) == 1 else None
+    if not isinstance(jkt, str) or not jkt:
+        raise Rejected(Reason.SENDER_CONSTRAINED)
+    return jkt
 
 
 def _instant(claims: Mapping[str, Any], name: str) -> float | None:

@@ -1,24 +1,30 @@
-"""Where an issuer's keys are, and the steps to fetch them (RFC 8414 §3). No I/O: requests out, pages in."""
+"""Where an issuer's keys and revocations are, and the steps to fetch them (RFC 8414 §3).
+
+No I/O: requests out, pages in.
+"""
 
 import ipaddress
 import re
 from collections.abc import Generator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import httpx
 
 from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.revoked import Revoked
 
 TIMEOUT = 5.0  # seconds, for one step of one request
 MAX_BYTES = 512 * 1024
+MAX_FEED_BYTES = 2 * 1024 * 1024  # where everybody revokes it has about 1 MiB
 DEFAULT_MAX_AGE = 300.0
 # However short or long the issuer's max-age: not a fetch for every request, and an hour until a withdrawal is seen.
 MAX_AGE_BOUNDS = (30.0, 3600.0)
 
 
 class FetchError(Exception):
-    """No keys this time; the text is for the service's own log."""
+    """Nothing this time; the text is for the service's own log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +59,17 @@ class Fetched:
     max_age: float
 
 
-Flow = Generator[httpx.Request, Page, Fetched]
+@dataclass(frozen=True, slots=True)
+class FetchedFeed:
+    """`revoked` is None where the issuer said that nothing has changed (304)."""
+
+    uri: str
+    revoked: Revoked | None
+    etag: str | None
+
+
+T = TypeVar("T")
+Flow = Generator[httpx.Request, Page, T]
 
 
 def secure_url(url: str) -> httpx.URL:
@@ -86,11 +102,11 @@ def metadata_urls(issuer: str) -> tuple[str, str]:
     )
 
 
-def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flow:
+def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
     """The whole way to a key set. Raises `FetchError`, or lets pass what the driver throws in."""
     jwks_uri = source.jwks_uri
     if jwks_uri is None:
-        jwks_uri = yield from _discover(source.issuer)
+        jwks_uri = yield from _discover(source.issuer, "jwks_uri")
     page = yield _get(jwks_uri, etag if previous is not None else None)
     max_age = _max_age(page.headers)
     if page.status == 304 and previous is not None:
@@ -104,17 +120,33 @@ def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flo
     return Fetched(jwks_uri, keys, page.headers.get("etag"), max_age)
 
 
-def _discover(issuer: str) -> Generator[httpx.Request, Page, str]:
+def fetch_feed(issuer: str, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
+    """The same for what is revoked."""
+    if uri is None:
+        uri = yield from _discover(issuer, "scopewright_revocation_feed_uri")
+    page = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
+    if page.status == 304 and previous is not None:
+        return FetchedFeed(uri, None, etag)
+    if page.status != 200:
+        raise FetchError(f"{uri} answered {page.status}; 200 is needed, and redirects are not followed")
+    try:
+        revoked = Revoked.parse(json_object(page.body), issuer)
+    except ValueError as error:
+        raise FetchError(f"{uri} is no revocation feed: {error}") from None
+    return FetchedFeed(uri, revoked, page.headers.get("etag"))
+
+
+def _discover(issuer: str, what: str) -> Flow[str]:
     answers = []
     for url in metadata_urls(issuer):
         page = yield _get(url)
         if page.status == 200:
-            return _jwks_uri(url, page.body, issuer)
+            return _named(what, url, page.body, issuer)
         answers.append(f"{url} answered {page.status}")
     raise FetchError("no metadata: " + ", ".join(answers))
 
 
-def _jwks_uri(url: str, body: bytes, issuer: str) -> str:
+def _named(what: str, url: str, body: bytes, issuer: str) -> str:
     try:
         metadata = json_object(body)
     except ValueError as error:
@@ -122,16 +154,18 @@ def _jwks_uri(url: str, body: bytes, issuer: str) -> str:
     if metadata.get("issuer") != issuer:  # byte for byte (RFC 8414 §3.3)
         raise FetchError(f"{url} is of issuer {metadata.get('issuer')!r}, and {issuer!r} is configured here")
     try:
-        return str(secure_url(str(metadata.get("jwks_uri"))))
+        return str(secure_url(str(metadata.get(what))))
     except ValueError as error:
-        raise FetchError(f"{url} names no usable jwks_uri: {error}") from None
+        raise FetchError(f"{url} names no usable {what}: {error}") from None
 
 
-def _get(url: str, etag: str | None = None) -> httpx.Request:
+def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:
+    """With what the driver must know: how long and how large an answer may be."""
     headers = {"Accept": "application/json", "User-Agent": "scopewright-verifier"}
     if etag:
         headers["If-None-Match"] = etag
-    return httpx.Request("GET", url, headers=headers, extensions={"timeout": httpx.Timeout(TIMEOUT).as_dict()})
+    extensions = {"timeout": httpx.Timeout(TIMEOUT).as_dict(), "max_bytes": max_bytes}
+    return httpx.Request("GET", url, headers=headers, extensions=extensions)
 
 
 def _max_age(headers: httpx.Headers) -> float:

@@ -3,21 +3,25 @@
 from dataclasses import dataclass
 
 from scopewright.verifier.keyset import Key
+from scopewright.verifier.revoked import Revoked
 from scopewright.verifier.token import Token
 
 
 @dataclass(frozen=True, slots=True)
 class Verified:
+    """`revoked` is the feed that it was last held against."""
+
     token: Token
     key: Key
+    revoked: Revoked | None = None
 
 
 class Seen:
     """At most `size` tokens, the least used forgotten first: a young generation and an old one.
 
     A hit in the old one moves to the young one; a full young one becomes the old one. That costs a hit nothing, and
-    each step is one dict operation, so that threads need no lock. What is remembered says nothing about expiry, scope
-    or whether the key is still published: whoever looks a token up checks these.
+    each step is one dict operation, so that threads need no lock. What is remembered says nothing about expiry, scope,
+    revocation or whether the key is still published: whoever looks a token up checks these.
     """
 
     def __init__(self, size: int) -> None:

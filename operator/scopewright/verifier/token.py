@@ -20,3 +20,5 @@ class Token:
     expires_at: float
     claims: Mapping[str, Any] = field(repr=False, hash=False)
     value: str = field(repr=False)
+    jkt: str | None = None
+    """The thumbprint of the key that it is bound to, where it is (RFC 9449 §6.1)."""

@@ -1,14 +1,20 @@
 """The one call of this room: `await verifier.verify(token, scopes=...)`."""
 
+import contextlib
+import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
 from scopewright.verifier.discovery import Source
+from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.nonces import Nonces
+from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import Reason, Rejected
-from scopewright.verifier.remote import Http, RemoteKeys
+from scopewright.verifier.remote import Http, RemoteFeed, RemoteKeys
+from scopewright.verifier.replay import Replay, ReplayMemory
 from scopewright.verifier.seen import Seen, Verified
 from scopewright.verifier.token import Token
 
@@ -19,7 +25,11 @@ class Verifier:
     `issuer` and `audience` are compared byte for byte. `scopes` are needed by every token, besides those of each call.
     `leeway` is the tolerated difference of clocks in seconds. The issuer's keys are found through its metadata unless
     `jwks_uri` is given. `http` replaces the HTTP client (for a private CA, say): a `Client`, or an `AsyncClient` where
-    only `verify` is used. `cache_size` is the number of verified tokens that are remembered.
+    only `verify` is used. `cache_size` is the number of verified tokens that are remembered. With `revocations` the
+    issuer's revocation feed is polled while the service is used: every 5 s, or as a `RevocationFeed` says.
+
+    DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. `replay` remembers used proofs;
+    what several processes share takes the place of this one's own memory. With `nonces`, a proof needs one of those.
     """
 
     def __init__(
@@ -35,65 +45,160 @@ class Verifier:
         clock: Callable[[], float] = time.time,
         max_token_bytes: int = 16 * 1024,
         cache_size: int = 10_000,
+        dpop_required: bool = False,
+        replay: Replay | None = None,
+        nonces: Nonces | None = None,
+        revocations: bool | RevocationFeed = False,
     ) -> None:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
         self._keys = KeyCache()
         self._remote = RemoteKeys(Source(issuer, jwks_uri), http, clock, self._keys)
         self._seen = Seen(cache_size)
+        feed = RevocationFeed() if revocations is True else revocations or None
+        self._feed = FeedCache(feed)
+        self._polled = RemoteFeed(issuer, feed.uri if feed else None, http, clock, self._feed)
+        self.dpop_required = dpop_required
+        self._replay = replay or ReplayMemory(clock=clock)
+        self._nonces = nonces
 
-    async def verify(self, token: str, *, scopes: Iterable[str] = ()) -> Token:
-        """Raises `Rejected`, or `Unavailable` where no keys can be had. Costs a few microseconds for a token seen."""
-        known = self.cached(token, scopes=scopes)
-        if known is not None:
+    async def verify(
+        self,
+        token: str,
+        *,
+        scopes: Iterable[str] = (),
+        proof: str | Sequence[str] | None = None,
+        method: str = "",
+        url: str = "",
+    ) -> Token:
+        """Raises `Rejected`, or `Unavailable` where keys or revocations cannot be had.
+
+        Costs a few microseconds for a token seen.
+
+        `proof` is given where the token came with the scheme DPoP: all values of the header DPoP (none: an empty list),
+        with the method of the request and its URL as the caller knows it.
+        """
+        if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        keys = await self._remote.ready()
-        try:
-            verified = self._check(token, keys)
-        except Rejected as refusal:
-            if refusal.reason is not Reason.UNKNOWN_KEY:
-                raise
-            verified = self._check(token, await self._remote.ready_for_unknown_kid())
-        return self._with_scopes(verified, scopes)
+        with _answering(proof):
+            verified = self._known(token)
+            if verified is None:
+                verified = await self._checked(token)
+            first = self._proven(verified, proof, method, url)
+            if not (await first if inspect.isawaitable(first) else first):
+                raise _replayed()
+            return self._with_scopes(verified, scopes)
 
-    def verify_sync(self, token: str, *, scopes: Iterable[str] = ()) -> Token:
+    def verify_sync(
+        self,
+        token: str,
+        *,
+        scopes: Iterable[str] = (),
+        proof: str | Sequence[str] | None = None,
+        method: str = "",
+        url: str = "",
+    ) -> Token:
         """`verify` for threads (WSGI): it may block while keys are fetched."""
-        known = self.cached(token, scopes=scopes)
-        if known is not None:
+        if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        keys = self._remote.ready_sync()
-        try:
-            verified = self._check(token, keys)
-        except Rejected as refusal:
-            if refusal.reason is not Reason.UNKNOWN_KEY:
-                raise
-            verified = self._check(token, self._remote.ready_for_unknown_kid_sync())
-        return self._with_scopes(verified, scopes)
+        with _answering(proof):
+            verified = self._known(token)
+            if verified is None:
+                verified = self._checked_sync(token)
+            first = self._proven(verified, proof, method, url)
+            if inspect.isawaitable(first):
+                raise TypeError("verify_sync needs a replay memory whose first_use is no coroutine")
+            if not first:
+                raise _replayed()
+            return self._with_scopes(verified, scopes)
+
+    def nonce(self) -> str | None:
+        """What the header DPoP-Nonce of every answer to a DPoP request says; None: no such header (RFC 9449 §9)."""
+        return self._nonces.current(self._clock()) if self._nonces is not None else None
 
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
-        """The token if it was verified before and is still good, else None: `verify` then knows more. Never blocks.
+        """The Bearer token if it was verified before and is still good, else None: `verify` then knows more.
 
-        Raises `Rejected` where it lacks a scope.
+        Never blocks. Raises `Rejected` where it lacks a scope.
         """
+        known = self._known(token)
+        if known is None or known.jkt is not None or self.dpop_required:
+            return None
+        return self._with_scopes(known, scopes)
+
+    def _known(self, token: str) -> Token | None:
+        """What was verified before and is still good, whatever must come with it."""
         now = self._clock()
         found = self._seen.get(token)
-        if found is None or now >= self._keys.due or not self._still_good(found, now):
+        if found is None or now >= self._keys.due or now >= self._feed.due:
             return None
-        return self._with_scopes(found.token, scopes)
+        if found.revoked is not self._feed.revoked or not self._still_good(found, now):
+            return None
+        return found.token
+
+    async def _checked(self, token: str) -> Token:
+        keys = await self._remote.ready()
+        await self._polled.ready()
+        try:
+            return self._check(token, keys)
+        except Rejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+            return self._check(token, await self._remote.ready_for_unknown_kid())
+
+    def _checked_sync(self, token: str) -> Token:
+        keys = self._remote.ready_sync()
+        self._polled.ready_sync()
+        try:
+            return self._check(token, keys)
+        except Rejected as refusal:
+            if refusal.reason is not Reason.UNKNOWN_KEY:
+                raise
+            return self._check(token, self._remote.ready_for_unknown_kid_sync())
+
+    def _proven(self, token: Token, sent: str | Sequence[str] | None, method: str, url: str) -> bool | Awaitable[bool]:
+        """Whether the proof is not used already; or `Rejected` (RFC 9449 §7.1). Looked at anew for each request."""
+        if token.jkt is None:
+            if sent is None and not self.dpop_required:
+                return True
+            raise Rejected(Reason.PROOF_NEEDED if self.dpop_required else Reason.NOT_BOUND)
+        if sent is None:
+            raise Rejected(Reason.SENDER_CONSTRAINED)
+        if not method or not url:
+            raise ValueError("a proof is good for one method and one URL: pass those of the request")
+        now, leeway = self._clock(), self.policy.leeway
+        try:
+            proof = check_proof(
+                (sent,) if isinstance(sent, str) else sent,
+                method=method, url=url, now=now, leeway=leeway, token=token.value,
+            )  # fmt: skip
+        except BadProof as bad:
+            raise Rejected(Reason.PROOF, expected=str(bad)) from None
+        if proof.jkt != token.jkt:
+            raise Rejected(Reason.PROOF_KEY)
+        if self._nonces is not None and not self._nonces.accepts(proof.nonce or "", now, leeway):
+            raise Rejected(Reason.PROOF_NONCE)
+        return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.stale_at)
 
     def _still_good(self, found: Verified, now: float) -> bool:
         keys = self._keys.keys
         return keys is not None and found.key in keys and now < found.token.expires_at + self.policy.leeway
 
     def _check(self, token: str, keys: KeySet) -> Token:
+        """A token that was seen costs no signature, and is held against each feed once."""
         now = self._clock()
         found = self._seen.get(token)
-        if found is not None and self._still_good(found, now):
+        if found is None or not self._still_good(found, now):
+            self._seen.forget(token)
+            found = Verified(*check_with_key(token, keys, self.policy, now))
+        elif found.revoked is self._feed.revoked:
             return found.token
-        self._seen.forget(token)
-        verified, key = check_with_key(token, keys, self.policy, now)
-        self._seen.add(token, Verified(verified, key))
-        return verified
+        revoked = self._feed.revoked
+        if revoked is not None and revoked.has_ended(found.token.claims, found.key.kid):
+            self._seen.forget(token)
+            raise Rejected(Reason.REVOKED)
+        self._seen.add(token, Verified(found.token, found.key, revoked))
+        return found.token
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
         needed = self.policy.scopes
@@ -101,3 +206,18 @@ class Verifier:
             needed = needed | required_scopes(scopes)
         require_scopes(token, needed)
         return token
+
+
+def _replayed() -> Rejected:
+    return Rejected(Reason.PROOF, expected="it was used before: make a new one for each request")
+
+
+@contextlib.contextmanager
+def _answering(proof: object) -> Iterator[None]:
+    """The challenge of a refusal is for the scheme that was used."""
+    try:
+        yield
+    except Rejected as refusal:
+        if proof is not None:
+            refusal.scheme = "DPoP"
+        raise

@@ -106,6 +106,7 @@ def test_defaults_are_those_that_the_documentation_states() -> None:
     assert client.credentials.keys.private_key == "private_key.jwk"
     server = ResourceServer.model_validate({"metadata": {"name": "a"}}).spec.tokens
     assert (server.lifetime, server.signing_key, server.scopes_list_claim) == (timedelta(minutes=10), "default", False)
+    assert not server.dpop_bound_access_tokens_required
     key = SigningKey.model_validate({"metadata": {"name": "a"}}).spec
     assert (key.algorithm, key.jwks.config_map_name) == ("ES256", "scopewright-jwks")
     assert (key.rotation.every, key.rotation.publish_ahead) == (timedelta(hours=720), timedelta(hours=24))

@@ -4,12 +4,24 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.unit.issuer.world import World
+from scopewright.core.records import RevocationRecord
+from tests.unit.issuer.world import World, put_services
 
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     world = World()
     world.furnish()
+    async with world.running():
+        yield world
+
+
+@pytest.fixture
+async def returning() -> AsyncIterator[World]:
+    """A world whose tokens come back: they are introspected, revoked and exchanged."""
+    world = World(revoking=True)
+    world.furnish()
+    put_services(world)
+    world.put(RevocationRecord())
     async with world.running():
         yield world

@@ -344,15 +344,31 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         "issuer": ISSUER,
         "token_endpoint": f"{ISSUER}/token",
         "jwks_uri": f"{ISSUER}/jwks.json",
-        "grant_types_supported": ["client_credentials"],
+        "introspection_endpoint": f"{ISSUER}/introspect",
+        "scopewright_revocation_feed_uri": f"{ISSUER}/revocations",
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"],
+        "introspection_endpoint_auth_methods_supported": [
+            "client_secret_basic",
+            "client_secret_post",
+            "private_key_jwt",
+        ],
+        "introspection_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
     }
     openid = await metadata(world, "/.well-known/openid-configuration")
     assert openid == content | {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     }
+
+
+async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returning: World) -> None:
+    content = await metadata(returning, "/.well-known/oauth-authorization-server")
+    assert content["revocation_endpoint"] == f"{ISSUER}/revoke"
+    methods = content["token_endpoint_auth_methods_supported"]
+    assert content["revocation_endpoint_auth_methods_supported"] == methods
 
 
 async def test_11_metadata_of_an_issuer_with_a_path_is_inserted_before_and_put_after_it() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import jwt
@@ -17,14 +17,18 @@ import orjson
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from scopewright.core.failures import Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, FollowedKind, Ref
+from scopewright.core.failures import Conflict, Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, FollowedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
+    REVOCATIONS_NAME,
     SIGNING_KEY_TYPE,
     Asked,
     ClientRecord,
@@ -33,15 +37,19 @@ from scopewright.core.records import (
     IssuerRecord,
     KeyRecord,
     ResourceServerRecord,
+    RevocationRecord,
     client_record_name,
+    decode,
     encode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
+from scopewright.stores import Store as StoreProtocol
 from tests.unit.issuer.in_memory import InMemory
 
 NAMESPACE = "scopewright-system"
@@ -49,6 +57,7 @@ ISSUER = "https://issuer.example.org"
 JWKS = "scopewright-jwks"
 START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRET = "A" * 43
+NONCE_KEY = b"n" * 32
 PAYROLL = "https://payroll-api.payroll.svc"
 
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
@@ -66,9 +75,11 @@ class Clock:
 
 
 class Store:
-    """A Reader: what is put is read at once, and followed unless it is put `unseen`."""
+    """What is put is read at once, and followed unless it is put `unseen`. `writable` says whether writes succeed."""
 
     def __init__(self) -> None:
+        self.writable = True
+        self.writes: list[Desired] = []
         self.objects: dict[Ref, tuple[Existing, Entries]] = {}
         self.reads: list[Ref] = []
         self.reading = asyncio.Event()
@@ -85,6 +96,17 @@ class Store:
         if self.down:
             raise Unavailable("no connection", retry_after=3.0)
         return self.objects.get(ref)
+
+    async def write(self, desired: Desired) -> Existing:
+        if self.down or not self.writable:
+            raise Unavailable("no connection", retry_after=3.0)
+        existing, _ = self.objects.get(desired.ref, (None, None))
+        await asyncio.sleep(0)
+        if existing is not desired.replaces or self.objects.get(desired.ref, (None,))[0] is not existing:
+            raise Conflict("somebody else has written")
+        self.writes.append(desired)
+        entries = {name: value for name, value in desired.entries.items() if isinstance(value, bytes)}
+        return self.put("ConfigMap", desired.ref.name, entries, label=desired.labels[RECORD_LABEL]).existing
 
     async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
         if self.down:
@@ -123,6 +145,9 @@ class Store:
         )
         self.objects[existing.ref] = (existing, entries)
         return self._tell(Change(existing, entries), seen)
+
+    def revocations(self) -> RevocationRecord:
+        return decode(RevocationRecord, self.objects[Ref("ConfigMap", NAMESPACE, REVOCATIONS_NAME)][1][ENTRY])
 
     def delete(self, kind: FollowedKind, name: str, *, seen: bool = True) -> Change:
         existing, _ = self.objects.pop(Ref(kind, NAMESPACE, name))
@@ -228,6 +253,8 @@ class World:
     unknown_reads: Budget = UNKNOWN
     snapshot: Path | None = None
     patience: float = 0.0
+    revoking: bool = False
+    """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
@@ -247,6 +274,8 @@ class World:
                 self.store.put("ConfigMap", name, entries, label="resource-server", created=created, seen=seen)
             case IssuerRecord():
                 self.store.put("ConfigMap", ISSUER_NAME, entries, label="issuer", seen=seen)
+            case RevocationRecord():
+                self.store.put("ConfigMap", REVOCATIONS_NAME, entries, label="revocations", seen=seen)
 
     def put_key(self, algorithm: str = "ES256", number: int = 0, **changes: Any) -> KeyRecord:
         record = key_record(algorithm, number, **changes)
@@ -256,8 +285,12 @@ class World:
     def publish(self, *keys: Mapping[str, object], name: str = JWKS) -> None:
         self.store.put("ConfigMap", name, {"jwks.json": orjson.dumps({"keys": keys})})
 
+    def put_nonce_key(self, key: bytes = NONCE_KEY, name: str = NONCE_KEY_NAME) -> None:
+        self.store.put("Secret", name, {KEY_ENTRY: key}, of_type=NONCE_KEY_TYPE)
+
     def furnish(self, issuer: str = ISSUER) -> None:
-        """One client, one resource server, one grant, one key."""
+        """One client, one resource server, one grant, one key, and the key of the DPoP nonces."""
+        self.put_nonce_key()
         self.put(IssuerRecord(issuer))
         self.publish(self.put_key().jwk)
         self.put(server_record())
@@ -273,6 +306,7 @@ class World:
             floor=self.floor,
             unknown_reads=self.unknown_reads,
             patience=self.patience,
+            reports=cast("StoreProtocol", self.store) if self.revoking else None,
             service_accounts=self.service_accounts,
         )
         return self.issuer
@@ -290,6 +324,28 @@ class World:
         form = {"grant_type": "client_credentials", **parameters}
         return await self.http.post("/token", data=form, auth=(client_id, secret))
 
+    async def access_token(self, client_id: str = "leave.leave-worker", **parameters: str | list[str]) -> str:
+        response = await self.token(client_id, SECRET, **parameters)
+        assert response.status_code == 200, response.text
+        return str(response.json()["access_token"])
+
+    async def ask(self, path: str, token: str, client_id: str = "leave.leave-worker", **more: str) -> httpx.Response:
+        """Of the endpoints that take a token: introspection and revocation."""
+        return await self.http.post(path, data={"token": token, **more}, auth=(client_id, SECRET))
+
+    async def introspect(self, token: str, client_id: str = "leave.leave-worker") -> dict[str, Any]:
+        response = await self.ask("/introspect", token, client_id)
+        assert response.status_code == 200, response.text
+        content: dict[str, Any] = response.json()
+        return content
+
+    async def revoke(self, token: str, client_id: str = "leave.leave-worker") -> None:
+        assert (await self.ask("/revoke", token, client_id)).status_code == 200
+
+    async def exchange(self, token: str, client_id: str, resource: str, **more: str | list[str]) -> httpx.Response:
+        form = {"subject_token": token, "subject_token_type": ACCESS_TOKEN, "resource": resource, **more}
+        return await self.token(client_id, SECRET, grant_type=TOKEN_EXCHANGE, **form)
+
     async def claims(self, response: httpx.Response, audience: str = PAYROLL) -> dict[str, Any]:
         """Verified by a library that is not ours, with the key set that is served."""
         assert response.status_code == 200, response.text
@@ -305,6 +361,52 @@ class World:
             options={"verify_exp": False, "verify_iat": False, "verify_nbf": False},
         )
         return claims
+
+
+SERVICE, BANK_SERVICE, VAULT_SERVICE = "payroll.payroll-service", "bank.bank-service", "vault.vault-service"
+BANK, VAULT = "https://bank-api.bank.svc", "https://vault-api.vault.svc"
+_EXCHANGING = ("client_credentials", TOKEN_EXCHANGE)
+
+
+def service_record(name: str = "payroll", *asked: Asked, **changes: Any) -> ClientRecord:
+    """The client that is an API, and asks for access to the next ones."""
+    return client_record(
+        namespace=name,
+        name=f"{name}-service",
+        uid=f"uid-{name}",
+        grant_types=_EXCHANGING,
+        access=asked or (Asked("bank/bank-api", ("bank.pay", "bank.look")), Asked("vault/vault-api", ("vault.open",))),
+        **changes,
+    )
+
+
+def api_record(name: str, *scopes: str, **changes: Any) -> ResourceServerRecord:
+    """An API that grants everything to everybody who asks."""
+    record = server_record(
+        namespace=name,
+        name=f"{name}-api",
+        uid=f"uid-{name}-api",
+        audience=f"https://{name}-api.{name}.svc",
+        scopes=scopes,
+        served_by=(f"{name}.{name}-service",),
+        grants=(Granted(scopes, everybody=True),),
+    )
+    return replace(record, **changes)
+
+
+def put_services(world: "World") -> None:
+    """The leave worker calls payroll, payroll calls the bank, the bank calls the vault; each is an API and a client."""
+    world.put(server_record(served_by=(SERVICE,)))
+    world.put(api_record("bank", "bank.pay", "bank.look", "bank.close"))
+    world.put(api_record("vault", "vault.open"))
+    for name in ("payroll", "bank", "vault"):
+        world.put(service_record(name))
+    asked = (
+        Asked("payroll/payroll-api", ("payroll.read",)),
+        Asked("bank/bank-api", ("bank.pay", "bank.close")),
+        Asked("vault/vault-api", ("vault.open",)),
+    )
+    world.put(client_record(access=asked))
 
 
 async def settle() -> None:

@@ -1,6 +1,8 @@
 """An issuer in a few lines: real keys, tokens made to order, and an HTTP side that counts what it is asked."""
 
 import base64
+import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -75,6 +77,38 @@ def raw_token(header: str, payload: str, key: SigningKey = KEY) -> str:
     return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
 
 
+URL = "https://payroll.hr.example/salaries/7"
+HOLDER = SigningKey("holder")
+_NUMBERS = itertools.count()
+
+
+def thumbprint(key: SigningKey) -> str:
+    members = {name: key.jwk[name] for name in ("crv", "kty", "x", "y")}
+    return b64(hashlib.sha256(json.dumps(members, separators=(",", ":"), sort_keys=True).encode()).digest())
+
+
+def bound_token(key: SigningKey = HOLDER, **changes: Any) -> str:
+    """Bound to `key`, signed by the issuer."""
+    return token(cnf={"jkt": thumbprint(key)}, **changes)
+
+
+def proof(
+    for_token: str | None, key: SigningKey = HOLDER, header: Mapping[str, Any] | None = None, **changes: Any
+) -> str:
+    """A good DPoP proof for `GET URL`; None leaves a claim or a member of the header out."""
+    jwk = {name: key.jwk[name] for name in ("kty", "crv", "x", "y")}
+    head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk} | dict(header or {})
+    body = {"htm": "GET", "htu": URL, "iat": int(NOW), "jti": f"proof-{next(_NUMBERS)}"}
+    if for_token is not None:
+        body["ath"] = b64(hashlib.sha256(for_token.encode()).digest())
+    body |= changes
+    return raw_token(_without_none(head), _without_none(body), key)
+
+
+def _without_none(part: Mapping[str, Any]) -> str:
+    return json.dumps({name: value for name, value in part.items() if value is not None})
+
+
 def refusal(sent: str, *, keys: KeySet = KEYS, policy: Policy = POLICY, now: float = NOW) -> Reason | None:
     """Why the token is refused; None where it is accepted."""
     try:
@@ -88,6 +122,12 @@ def key_of(keys: KeySet, kid: str) -> Key:
     key = keys.get(kid)
     assert key is not None
     return key
+
+
+def feed(**changes: Any) -> dict[str, Any]:
+    """A revocation feed that says nothing, but for the changes."""
+    empty: dict[str, Any] = {"issuer": ISSUER, "tokens": {}, "clients": {}, "access": {}, "audiences": {}}
+    return empty | {"everybody": 0, "kids": []} | changes
 
 
 class Clock:
@@ -104,7 +144,12 @@ class Web:
     def __init__(self, *keys: SigningKey) -> None:
         self.keys = list(keys)
         self.headers = {"cache-control": "public, max-age=300"}
-        self.metadata: dict[str, Any] = {"issuer": ISSUER, "jwks_uri": "https://issuer.example/tenant/jwks.json"}
+        self.metadata: dict[str, Any] = {
+            "issuer": ISSUER,
+            "jwks_uri": "https://issuer.example/tenant/jwks.json",
+            "scopewright_revocation_feed_uri": "https://issuer.example/tenant/revocations",
+        }
+        self.feed = feed()
         self.pages: dict[str, httpx.Response] = {}
         self.away = False
         self.asked: list[httpx.Request] = []
@@ -122,6 +167,8 @@ class Web:
             return httpx.Response(200, json=self.metadata)
         if request.url.path == "/tenant/jwks.json":
             return self._jwks(request)
+        if request.url.path == "/tenant/revocations":
+            return self._revocations(request)
         return httpx.Response(404)
 
     def _jwks(self, request: httpx.Request) -> httpx.Response:
@@ -130,6 +177,16 @@ class Web:
         if request.headers.get("if-none-match") == etag:
             return httpx.Response(304, headers=headers)
         return httpx.Response(200, headers=headers, json={"keys": [key.jwk for key in self.keys]})
+
+    def polls(self) -> int:
+        return sum(request.url.path.endswith("/revocations") for request in self.asked)
+
+    def _revocations(self, request: httpx.Request) -> httpx.Response:
+        body = json.dumps(self.feed)
+        etag = f'"{hashlib.sha256(body.encode()).hexdigest()}"'
+        if request.headers.get("if-none-match") == etag:
+            return httpx.Response(304, headers={"etag": etag})
+        return httpx.Response(200, headers={"etag": etag}, content=body)
 
     def client(self) -> httpx.Client:
         return httpx.Client(transport=httpx.MockTransport(self))

@@ -1,0 +1,66 @@
+"""Proofs that this client holds its key, and the nonces that they need (RFC 9449 §4, §8)."""
+
+import base64
+import hashlib
+import re
+import secrets
+from typing import Any, Final
+
+import httpx
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
+
+_NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")  # RFC 9449 §8.1
+_ORIGINS: Final = 100
+
+
+class Prover:
+    """Makes proofs with one P-256 key, which by default is made here and leaves this process with it.
+
+    Keeps the last nonce of each origin that gave one.
+    """
+
+    def __init__(self, key: ec.EllipticCurvePrivateKey | None = None) -> None:
+        if key is not None and not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("the key of DPoP proofs must be on P-256: their algorithm is ES256")
+        self._key = key or ec.generate_private_key(ec.SECP256R1())
+        self._header = {
+            "typ": "dpop+jwt",
+            "jwk": jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True),
+        }
+        self._nonces: dict[str, str] = {}
+
+    @classmethod
+    def of(cls, dpop: bool | ec.EllipticCurvePrivateKey) -> "Prover | None":
+        """With the key that is given, or a new one; None where neither is asked for."""
+        return cls(None if isinstance(dpop, bool) else dpop) if dpop else None
+
+    def proof(self, method: str, url: httpx.URL, now: float, token: str | None = None) -> str:
+        """For one request, with this access token where it carries one; `now` in seconds since 1970."""
+        claims: dict[str, Any] = {
+            "jti": secrets.token_urlsafe(16),
+            "htm": method,
+            "htu": _origin(url) + url.raw_path.decode("ascii").partition("?")[0],
+            "iat": int(now),
+        }
+        if token is not None:
+            claims["ath"] = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+        if (nonce := self._nonces.get(_origin(url))) is not None:
+            claims["nonce"] = nonce
+        return jwt.encode(claims, self._key, algorithm="ES256", headers=self._header)
+
+    def heard(self, url: httpx.URL, headers: httpx.Headers) -> bool:
+        """Keep the nonce of an answer from `url`; whether it gave one."""
+        nonce = headers.get("dpop-nonce", "")
+        if not _NONCE.fullmatch(nonce):
+            return False
+        origin = _origin(url)
+        self._nonces.pop(origin, None)
+        self._nonces[origin] = nonce
+        while len(self._nonces) > _ORIGINS:
+            self._nonces.pop(next(iter(self._nonces)), None)
+        return True
+
+
+def _origin(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"

@@ -1,0 +1,73 @@
+"""What a changed record takes away: the not-befores by which tokens issued until now end at services that validate
+locally. Introspection needs none of it: there a token is held against the records as they are.
+
+The instant of a loss is when an issuer saw it, so no token that relied on it is left out, and some issued in the same
+second may have to be asked for again.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from scopewright.core.access import resolve
+from scopewright.core.records import RevocationRecord
+from scopewright.core.revocations import audience_key
+from scopewright.issuer.entries import Client, Server
+
+MANY: Final = 1000
+"""Clients that lose something at one API by one change; more, and every client there gets a new token."""
+
+
+def of_client(before: Client, after: Client | None, servers: Iterable[Server], now: float) -> RevocationRecord | None:
+    """`servers` are those that it asked for before. A client that is gone or disabled loses everything."""
+    if before.disabled:
+        return None
+    if after is None or after.disabled or after.uid_hash != before.uid_hash:
+        return RevocationRecord(clients={before.uid_hash: int(now)})
+    if after.asked == before.asked:
+        return None
+    access = _access([(before, s) for s in servers if _asked(before, s) - _asked(after, s)], now)
+    return RevocationRecord(access=access) if access else None
+
+
+def of_server(before: Server, after: Server | None, clients: Iterable[Client], now: float) -> RevocationRecord | None:
+    """`clients` are all that there are."""
+    old, new = before.record, after.record if after else None
+    if new is None or new.audience != old.audience:
+        return RevocationRecord(audiences={audience_key(old.audience): int(now)}) if old.audience else None
+    retired = set(old.served_by) - set(new.served_by)
+    if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:
+        return None
+    concerned = [c for c in clients if c.client_id in retired or c.asked_at(before)]
+    losing = (c for c in concerned if _granted(c, before, now) - _granted(c, after, now))
+    lost = list(islice(losing, MANY + 1))
+    everybody = {audience_key(old.audience): int(now)} if len(lost) > MANY else {}
+    # What a client has exchanged as this API ends with its standing there.
+    ended = RevocationRecord(
+        clients={c.uid_hash: int(now) for c in concerned if c.client_id in retired},
+        access={} if everybody else _access([(c, before) for c in lost], now),
+        audiences=everybody,
+    )
+    return ended if ended != RevocationRecord() else None
+
+
+def _access(lost: list[tuple[Client, Server]], now: float) -> Mapping[str, Mapping[str, int]]:
+    access: dict[str, dict[str, int]] = {}
+    for client, server in lost:
+        access.setdefault(client.uid_hash, {})[audience_key(server.audience)] = int(now)
+    return access
+
+
+def _asked(client: Client, server: Server) -> set[str]:
+    asked = client.asked_at(server)
+    return set(asked.scopes) if asked else set()
+
+
+def _granted(client: Client, server: Server | None, now: float) -> set[str]:
+    asked = client.asked_at(server) if server else None
+    if asked is None or server is None:
+        return set()
+    return set(
+        resolve(asked, client.namespace, client.client_id, server.record, datetime.fromtimestamp(now, UTC)).granted
+    )

@@ -1,0 +1,50 @@
+"""The revocation endpoint (RFC 7009): a client ends a token of its own before its time.
+
+The answer is the same for a token that it may not revoke, though §2.1 would tell it: that the token of somebody else
+is a good one is nothing to tell. What was exchanged from a token ends with it.
+"""
+
+from collections.abc import Awaitable
+from typing import Final
+
+from scopewright.issuer.authenticate import Authenticated
+from scopewright.issuer.endpoint import Outcome
+from scopewright.issuer.inspect import Inspected, Inspector
+from scopewright.issuer.introspection import TokenParameter
+from scopewright.issuer.messages import NO_STORE, Answer
+from scopewright.issuer.registry import Registry
+from scopewright.issuer.request import ClientRequest
+from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.standing import is_of
+
+REVOKED: Final = "revoked"
+NOTHING: Final = "nothing"
+
+_DONE: Final = Answer(200, NO_STORE, b"{}")
+
+
+class Revocation:
+    name: str = "revocation"
+
+    def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
+        self._registry = registry
+        self._inspector = inspector
+        self._revocations = revocations
+
+    def read(self, request: ClientRequest) -> TokenParameter:
+        return TokenParameter.of(request)
+
+    def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome | Awaitable[Outcome]:
+        told = {"client": who.client.client_id}
+        issuer = self._registry.issuer
+        inspected = self._inspector.inspect(parameters.token, issuer, now) if issuer else None
+        if inspected is None:
+            return Outcome(_DONE, NOTHING, told | {"reason": "unknown_or_expired"})
+        if not is_of(inspected.link, who.client):
+            return Outcome(_DONE, NOTHING, told | {"reason": "not_theirs", "jti": inspected.link.jti})
+        return self._revoke(who, inspected)
+
+    async def _revoke(self, who: Authenticated, inspected: Inspected) -> Outcome:
+        link = inspected.link
+        await self._revocations.revoke(link.client, link.jti, inspected.expires)
+        return Outcome(_DONE, REVOKED, {"client": who.client.client_id, "jti": link.jti})

@@ -1,0 +1,185 @@
+"""What has ended before its time: kept in memory, followed, and written for every replica and for the next start.
+
+Memory only grows, but for what time takes out: whoever empties or deletes the object finds it filled again.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref
+from scopewright.core.records import (
+    ENTRY,
+    RECORD_LABEL,
+    REVOCATIONS_NAME,
+    IssuerRecord,
+    RevocationRecord,
+    decode,
+    encode,
+)
+from scopewright.core.revocations import fold, merge, prune, token_key
+from scopewright.issuer.fresh import Clock
+from scopewright.stores import Change, Store
+
+log: Final = logging.getLogger(__name__)
+
+PAUSE: Final = 0.1
+"""Seconds between two writes at least: whatever comes meanwhile is in the second one."""
+LONGEST_PAUSE: Final = 1.0
+_REST: Final = 10
+"""Between them there are ten times as many seconds as the write took: a large record must not keep everybody busy."""
+TIMEOUT: Final = 5.0
+"""Seconds that a revocation waits until it is written."""
+_AGAIN: Final = 1.0
+_TIDY: Final = 60.0
+_TRIES: Final = 5
+_LABELS: Final = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
+
+Keep = Callable[[Change], None]
+"""Takes what the snapshot is to hold."""
+
+
+class Revocations:
+    """`record` is all that is known; each change makes a new one. `issuer` gives lifetimes, once they are known."""
+
+    def __init__(
+        self,
+        store: Store | None,
+        namespace: str,
+        clock: Clock,
+        issuer: Callable[[], IssuerRecord | None],
+        keep: Keep = lambda change: None,
+    ) -> None:
+        self.ref = Ref("ConfigMap", namespace, REVOCATIONS_NAME)
+        self.record = RevocationRecord()
+        self._store = store
+        self._clock = clock
+        self._issuer = issuer
+        self._keep = keep
+        self._existing = Existing(self.ref, "", "", labels=_LABELS)
+        self._own: bytes | None = None
+        """What was written last: coming back, it is no news."""
+        self._due = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._said = ""
+
+    def take(self, change: Change) -> None:
+        """The object as it was followed, or kept in a snapshot. What it lacks, it gets."""
+        if change.gone:
+            log.warning("%s is gone; what it held stays in force and will be written again", self.ref)
+            return
+        self._existing = change.existing
+        content = change.entries.get(ENTRY, b"")
+        if content == self._own:
+            return
+        self._own = None
+        try:
+            theirs = decode(RevocationRecord, content)
+        except Rejected as rejected:
+            log.warning("%s is malformed and will be made anew from memory: %s", self.ref, rejected.message)
+            theirs = RevocationRecord()
+        if self._merge(theirs):
+            self._due.set()
+
+    def end(self, ended: RevocationRecord) -> None:
+        """This has ended, and is in force here from now on; writing it may take a while."""
+        self._become(merge(self.record, ended))
+        self._due.set()
+
+    async def revoke(self, client: str, jti: str, expires: int) -> None:
+        """The token of the client with this UID hash has ended, here and, once this returns, everywhere.
+
+        `Unavailable` where that could not be written: it is tried again, and may still come into force.
+        """
+        written = asyncio.get_running_loop().create_future()
+        self._waiting.append(written)
+        self.end(RevocationRecord(tokens={client: {token_key(jti): expires}}))
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await written
+        except TimeoutError:
+            raise Unavailable("the revocation is not written yet", retry_after=TIMEOUT) from None
+
+    async def run(self) -> None:
+        """Write what is not written yet, for ever; and now and then take out what is over."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_TIDY):
+                    await self._due.wait()
+            self._due.clear()
+            waiting, self._waiting = self._waiting, []
+            begun = time.monotonic()
+            failure = await self._written()
+            for future in waiting:
+                if future.done():
+                    continue
+                if failure is None:
+                    future.set_result(None)
+                else:
+                    future.set_exception(Unavailable(failure, retry_after=_AGAIN))
+            if failure is not None:
+                self._due.set()
+            took = time.monotonic() - begun
+            await asyncio.sleep(_AGAIN if failure else min(max(PAUSE, _REST * took), LONGEST_PAUSE))
+
+    async def _written(self) -> str | None:
+        """None, or why not."""
+        try:
+            for _ in range(_TRIES):
+                if await self._write():
+                    self._said = ""
+                    return None
+            trouble = "others write all the time"
+        except (Rejected, Unavailable) as failure:
+            trouble = failure.message
+        except Exception:
+            log.exception("writing revocations failed")
+            trouble = "an unexpected error"
+        if trouble != self._said:
+            log.warning("revocations are not written: %s", trouble)
+        self._said = trouble
+        return trouble
+
+    async def _write(self) -> bool:
+        """False after a conflict."""
+        if self._store is None:
+            raise Unavailable("there is no store to write to")
+        found = await self._store.read(self.ref)
+        if found is None:
+            raise Unavailable(f"{self.ref} is not there: the operator makes it")
+        existing, entries = found
+        try:
+            theirs: RevocationRecord | None = decode(RevocationRecord, entries.get(ENTRY, b""))
+        except Rejected:
+            theirs = None
+        self._merge(theirs or RevocationRecord())
+        if self.record == theirs:
+            return True
+        content = encode(self.record)
+        try:
+            await self._store.write(Desired(self.ref, entries={ENTRY: content}, labels=_LABELS, replaces=existing))
+        except Conflict:
+            return False
+        self._own = content
+        return True
+
+    def _merge(self, theirs: RevocationRecord) -> bool:
+        """Know this too, and forget what is over; whether more is known than this."""
+        theirs = self._pruned(theirs)
+        self._become(merge(self._pruned(self.record), theirs))
+        return self.record != theirs
+
+    def _become(self, known: RevocationRecord) -> None:
+        known = fold(known, self._clock())
+        if known != self.record:
+            self.record = known
+            self._keep(Change(self._existing, {ENTRY: encode(known)}))
+
+    def _pruned(self, record: RevocationRecord) -> RevocationRecord:
+        """Once lifetimes are known."""
+        issuer = self._issuer()
+        return prune(record, self._clock(), issuer.max_token_lifetime, issuer.clock_skew) if issuer else record

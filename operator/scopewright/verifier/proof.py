@@ -1,0 +1,151 @@
+"""Is this DPoP proof good for this request, now? (RFC 9449 §4.3)
+
+Pure: whether it was used before, and whether its nonce is one of ours, is told by whoever remembers that.
+"""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scopewright.verifier.htu import normalised
+from scopewright.verifier.jws import parse
+from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, Rejected
+
+MAX_BYTES: Final = 8 * 1024
+LIFETIME: Final = 5.0
+"""Seconds that a proof may take on its way, beside the tolerated difference of clocks."""
+
+_KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "RS256": ("RSA", None),
+    "PS256": ("RSA", None),
+    "EdDSA": ("OKP", "Ed25519"),
+    "Ed25519": ("OKP", "Ed25519"),
+}
+_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
+_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+_LONGEST_MODULUS: Final = 683  # characters: 4096 bits, so that no caller chooses what a verification costs
+_LONGEST_EXPONENT: Final = 6
+_LONGEST_JTI: Final = 256
+_LONGEST_NONCE: Final = 256
+_LATEST: Final = 2.0**53
+
+
+class BadProof(Exception):
+    """`reason` is a word for logs; the text says what is wrong, and repeats nothing that was sent."""
+
+    def __init__(self, reason: str, what: str) -> None:
+        super().__init__(what)
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """A proof that is good for this request, and from `stale_at` on (seconds since 1970) for none.
+
+    `jkt` is the thumbprint of its key (RFC 7638).
+    """
+
+    jkt: str
+    jti: str
+    nonce: str | None
+    stale_at: float
+
+
+def check_proof(
+    sent: Sequence[str], *, method: str, url: str, now: float, leeway: float, token: str | None = None
+) -> Proof:
+    """Raises `BadProof`. `sent` are all values of the header DPoP; `url` is the request's as its caller knows it;
+    `token` is the access token that comes with it, if any; `leeway` is the tolerated difference of clocks in seconds.
+    """
+    if len(sent) != 1 or "," in sent[0]:
+        raise BadProof("proof_count", "send exactly one, in one DPoP header")
+    if len(sent[0]) > MAX_BYTES:
+        raise BadProof("proof_size", "it is too large")
+    try:
+        signed = parse(sent[0], MAX_BYTES)
+    except Rejected:
+        raise BadProof("proof_malformed", "it is not a signed JWT in its compact form") from None
+    alg, jwk = _check_header(signed.header)
+    jti, nonce, stale_at = _check_claims(signed.claims, method, url, now, leeway, token)
+    jkt = _thumbprint(jwk)
+    key = KeySet.parse({"keys": [jwk | {"kid": jkt, "alg": alg}]}).get(jkt)
+    if key is None:
+        raise BadProof("proof_jwk", "its jwk is no public key of its kind, or an RSA key under 2048 bits")
+    if not key.verifies(signed.signing_input, signed.signature):
+        raise BadProof("proof_signature", "its signature does not verify")
+    return Proof(jkt, jti, nonce, stale_at)
+
+
+def _check_header(header: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+    """The algorithm, and the public members of the key that the proof brings along."""
+    if header.get("typ") != "dpop+jwt":
+        raise BadProof("proof_typ", "its typ must be dpop+jwt")
+    alg, jwk = header.get("alg"), header.get("jwk")
+    if not isinstance(alg, str) or alg not in _KINDS:
+        raise BadProof("proof_alg", f"its alg must be one of {', '.join(PROOF_ALGORITHMS)}")
+    if "crit" in header or "b64" in header:
+        raise BadProof("proof_crit", "it has a critical extension, and none is understood here")
+    if not isinstance(jwk, dict):
+        raise BadProof("proof_jwk", "its header must hold the public key as jwk")
+    if _PRIVATE & jwk.keys():
+        raise BadProof(
+            "proof_private_key", "its jwk is private: send the public key alone, and treat this one as leaked"
+        )
+    kty, crv = _KINDS[alg]
+    members = {name: jwk.get(name) for name in _MEMBERS[kty]}
+    if members["kty"] != kty or members.get("crv") != crv:
+        raise BadProof("proof_jwk", "its jwk does not fit its alg")
+    public = {name: value for name, value in members.items() if isinstance(value, str)}
+    if len(public) != len(members) or any(len(value) > _LONGEST_MODULUS for value in public.values()):
+        raise BadProof("proof_jwk", "its jwk lacks a member, or is larger than an RSA key of 4096 bits")
+    if len(public.get("e", "")) > _LONGEST_EXPONENT:
+        raise BadProof("proof_jwk", "the exponent of its jwk is too large")
+    return alg, public
+
+
+def _check_claims(
+    claims: Mapping[str, Any], method: str, url: str, now: float, leeway: float, token: str | None
+) -> tuple[str, str | None, float]:
+    if claims.get("htm") != method:
+        raise BadProof("proof_htm", "its htm is not the method of this request")
+    if (htu := _spelt(claims.get("htu"))) is None or htu != _spelt(url):
+        raise BadProof("proof_htu", "its htu is not the URL of this request")
+    if token is not None and claims.get("ath") != _hash(token):
+        raise BadProof("proof_ath", "its ath is not the hash of this access token")
+    jti, iat, nonce = claims.get("jti"), claims.get("iat"), claims.get("nonce")
+    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI:
+        raise BadProof("proof_jti", f"it needs a jti of at most {_LONGEST_JTI} characters")
+    if isinstance(iat, bool) or not isinstance(iat, int | float) or not 0 <= iat <= _LATEST:
+        raise BadProof("proof_iat", "it needs an iat in seconds since 1970")
+    if iat > now + leeway or now >= iat + leeway + LIFETIME:
+        raise BadProof("proof_iat", "its iat is not now: make a new one for each request, and check the clock")
+    if nonce is not None and (not isinstance(nonce, str) or len(nonce) > _LONGEST_NONCE):
+        raise BadProof("proof_nonce", "its nonce is none that was given here")
+    return jti, nonce, iat + leeway + LIFETIME
+
+
+def _spelt(htu: Any) -> str | None:
+    try:
+        return normalised(htu) if isinstance(htu, str) else None
+    except ValueError:
+        return None
+
+
+def _hash(token: str) -> str:
+    """The `ath` of proofs that come with it (RFC 9449 §4.2)."""
+    return _b64url(hashlib.sha256(token.encode()).digest())
+
+
+def _thumbprint(public: Mapping[str, str]) -> str:
+    """RFC 7638 §3: of the required members, and these are all there are."""
+    return _b64url(hashlib.sha256(json.dumps(public, separators=(",", ":"), sort_keys=True).encode()).digest())
+
+
+def _b64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

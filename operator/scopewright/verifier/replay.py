@@ -1,0 +1,66 @@
+"""What may be used only once: the `jti` of DPoP proofs (RFC 9449 §11.1)."""
+
+import hashlib
+import heapq
+import threading
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from scopewright.verifier.refusals import Unavailable
+
+
+class Replay(Protocol):
+    """One process can remember that by itself; several need one memory, which is theirs to bring."""
+
+    def first_use(self, owner: str, value: str, until: float) -> bool | Awaitable[bool]:
+        """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since 1970).
+
+        Raises `Unavailable` where that cannot be told. `verify_sync` needs an answer that need not be awaited.
+        """
+
+
+def replay_key(owner: str, value: str) -> bytes:
+    """What is remembered of them: 16 bytes."""
+    return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
+
+
+class ReplayMemory:
+    """The memory of one process, for threads and tasks alike: about 250 bytes a proof, for some two minutes.
+
+    Where `capacity` are remembered, or one owner has filled its `share` of that, the next is `Unavailable`: nothing is
+    accepted twice because a memory is full.
+    """
+
+    def __init__(self, capacity: int = 200_000, *, share: float = 1.0, clock: Callable[[], float] = time.time) -> None:
+        self._capacity = capacity
+        self._most = capacity * share
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._owners: dict[bytes, str] = {}
+        self._ends: list[tuple[float, bytes]] = []
+        self._held: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def first_use(self, owner: str, value: str, until: float) -> bool:
+        key = replay_key(owner, value)
+        with self._lock:
+            self._forget(self._clock())
+            if key in self._owners:
+                return False
+            if len(self._owners) >= self._capacity or self._held[owner] >= self._most:
+                raise Unavailable(5.0, "Too many requests with a proof within two minutes; try again")
+            self._owners[key] = owner
+            self._held[owner] += 1
+            heapq.heappush(self._ends, (until, key))
+            return True
+
+    def _forget(self, now: float) -> None:
+        while self._ends and self._ends[0][0] <= now:
+            owner = self._owners.pop(heapq.heappop(self._ends)[1])
+            self._held[owner] -= 1
+            if not self._held[owner]:
+                del self._held[owner]

@@ -1,0 +1,46 @@
+"""A ResourceServer that requires DPoP on a real API server, and the Secret that issuers make nonces with."""
+
+from pathlib import Path
+
+import httpx
+
+from scopewright.client import AccessToken, ClientCredentials
+
+from .installation import Installation
+from .payroll import MakeNamespace, Payroll
+from .waiting import until
+
+
+def bound_token(installation: Installation, payroll: Payroll, folder: Path) -> AccessToken:
+    """By a client that is new, and so asks without a nonce first."""
+    folder.mkdir()
+    meta = payroll.client["metadata"]
+    for entry, value in installation.secret(meta["namespace"], f"{meta['name']}-oauth").items():
+        (folder / entry).write_text(value)
+    with httpx.Client(trust_env=False) as direct:
+        return ClientCredentials(folder, dpop=True, http=direct).token_sync()
+
+
+def test_a_resource_server_that_requires_dpop_gives_no_other_tokens(
+    installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
+) -> None:
+    payroll = Payroll(make_namespace, tokens={"dpopBoundAccessTokensRequired": True})
+    installation.have(*payroll.manifests)
+    assert installation.error(*installation.credentials(payroll.client)) == "invalid_request"
+    assert bound_token(installation, payroll, tmp_path / "oauth").scopes == {"payroll.read"}
+
+
+def test_the_key_of_the_nonces_is_kept_and_another_one_made_where_it_is_gone(
+    installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    before = installation.kube.get("Secret", installation.namespace, "scopewright-nonce")
+    assert before is not None
+    installation.rounds()
+    assert installation.kube.get("Secret", installation.namespace, "scopewright-nonce") == before
+    installation.kube.delete("Secret", installation.namespace, "scopewright-nonce")
+    assert bound_token(installation, payroll, tmp_path / "meanwhile"), "the one that was goes on"
+    after = until(lambda: installation.kube.get("Secret", installation.namespace, "scopewright-nonce"))
+    assert after["data"] != before["data"]
+    assert bound_token(installation, payroll, tmp_path / "after")

@@ -1,0 +1,213 @@
+"""What ends before its time, on a real API server: everywhere within seconds, and whatever is killed or edited."""
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+
+from scopewright.core.records import REVOCATIONS_NAME
+from scopewright.verifier import Reason, Rejected, RevocationFeed, Verifier
+
+from .installation import Install, Installation, Process, free_port
+from .kube import Manifest
+from .manifests import asks, oauth_client, resource_server, scope_grant
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, until
+
+WITHIN = 2.0
+EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+
+
+@pytest.fixture(scope="module")
+def revoking(install: Install) -> Installation:
+    """Its own, because issuers are killed and keys revoked."""
+    return install("revoking", resync="1s", jwksMaxAge="1s", replicaLag="1s")
+
+
+class Replica:
+    """One more issuer of the installation, on a port of its own: the same `iss`, as behind a Service."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self.url = f"http://127.0.0.1:{free_port()}"
+        self.start()
+
+    def start(self) -> None:
+        installation = self._installation
+        arguments = ["issuer", "--namespace", installation.namespace, "--listen", self.url.removeprefix("http://")]
+        self.process: Process = installation.run(arguments, installation.user("issuer"), "replica")
+        until(lambda: installation.answers_at(self.url), lambda: installation.logs())
+
+
+@pytest.fixture
+def replica(revoking: Installation) -> Iterator[Replica]:
+    started = Replica(revoking)
+    yield started
+    started.process.kill()
+
+
+class Parties:
+    """Payroll with a client that is its API, and a bank that it calls on its callers' behalf."""
+
+    def __init__(self, installation: Installation, make_namespace: MakeNamespace) -> None:
+        self.installation = installation
+        self.payroll = payroll = Payroll(make_namespace, servedBy=["payroll-service"])
+        bank = make_namespace("bank")
+        self.audience, self.bank = payroll.audience, f"https://bank-api.{bank}.svc"
+        to_bank = asks(bank, "bank-api", "bank.pay")
+        to_payroll = asks(payroll.owner, "payroll-api", "payroll.read")
+        self.client = oauth_client(payroll.caller, "leave-worker", to_payroll, to_bank)
+        self.service = oauth_client(
+            payroll.owner, "payroll-service", to_bank, grantTypes=["client_credentials", EXCHANGE]
+        )
+        self.to_service = scope_grant(bank, "pays", "bank-api", ["bank.pay"], {"namespace": payroll.owner})
+        self.to_client = scope_grant(bank, "paid", "bank-api", ["bank.pay"], {"namespace": payroll.caller})
+        api = resource_server(bank, "bank-api", "bank.pay")
+        self.granted = [self.payroll.grant, self.to_service, self.to_client]
+        installation.have(self.client, self.service, payroll.server, api, *self.granted)
+        self.credentials = installation.credentials(self.client)
+        self.service_credentials = installation.credentials(self.service)
+        until(self._all_is_granted, lambda: installation.logs())
+
+    def _all_is_granted(self) -> bool:
+        who = [(self.credentials, self.audience), (self.credentials, self.bank), (self.service_credentials, self.bank)]
+        return not any(self.installation.error(*credentials, resource=resource) for credentials, resource in who)
+
+    def token(self) -> str:
+        return self.installation.token(*self.credentials, resource=self.audience)
+
+    def exchanged(self, token: str) -> str:
+        more = {"subject_token": token, "subject_token_type": "urn:ietf:params:oauth:token-type:access_token"}
+        return self.installation.token(*self.service_credentials, grant_type=EXCHANGE, resource=self.bank, **more)
+
+    def active(self, token: str, url: str = "", who: tuple[str, str] | None = None) -> bool:
+        answer = post(f"{url or self.installation.issuer_url}/introspect", token, who or self.credentials)
+        assert answer.status_code == 200, answer.text
+        content: dict[str, Any] = answer.json()
+        assert content["active"] or content == {"active": False}
+        return bool(content["active"])
+
+    def revoke(self, token: str, url: str = "") -> None:
+        answer = post(f"{url or self.installation.issuer_url}/revoke", token, self.credentials)
+        assert answer.status_code == 200, answer.text
+
+    def verifier(self, audience: str = "") -> Verifier:
+        feed = RevocationFeed(every=1)
+        return Verifier(self.installation.issuer_url, audience or self.audience, revocations=feed)
+
+
+def post(url: str, token: str, who: tuple[str, str]) -> httpx.Response:
+    return httpx.post(url, data={"token": token}, auth=who, timeout=30, trust_env=False)
+
+
+def refused(verifier: Verifier, token: str) -> bool:
+    try:
+        verifier.verify_sync(token)
+    except Rejected as refusal:
+        return refusal.reason in (Reason.REVOKED, Reason.UNKNOWN_KEY)
+    return False
+
+
+@pytest.fixture
+def parties(revoking: Installation, make_namespace: MakeNamespace) -> Parties:
+    return Parties(revoking, make_namespace)
+
+
+def test_a_token_revoked_at_one_issuer_is_inactive_at_another_and_survives_the_death_of_both(
+    revoking: Installation, parties: Parties, replica: Replica
+) -> None:
+    token, other = parties.token(), parties.token()
+    verifier = parties.verifier()
+    assert parties.active(token, replica.url)
+    assert not refused(verifier, token)
+    parties.revoke(token, replica.url)
+    revoked = time.monotonic()
+    assert not parties.active(token, replica.url)
+    until(lambda: not parties.active(token))
+    assert time.monotonic() - revoked < WITHIN
+    until(lambda: refused(verifier, token), seconds=5)
+    assert revoking.issuer is not None
+    revoking.issuer.kill()
+    replica.process.kill()
+    revoking.start_issuer()
+    revoking.wait_until_serving()
+    replica.start()
+    for url in (revoking.issuer_url, replica.url):
+        assert not parties.active(token, url)
+        assert parties.active(other, url)
+    assert refused(parties.verifier(), token)
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_whoever_deletes_or_empties_the_record_brings_no_token_back(
+    revoking: Installation, parties: Parties, how: str
+) -> None:
+    token = parties.token()
+    parties.revoke(token)
+    before = record(revoking)
+    if how == "deleted":
+        revoking.kube.delete("ConfigMap", revoking.namespace, REVOCATIONS_NAME)
+    else:
+        revoking.kube.patch("ConfigMap", revoking.namespace, REVOCATIONS_NAME, {"data": {"record.json": "{}"}})
+    until(lambda: record(revoking) == before, lambda: revoking.logs())
+    assert not parties.active(token)
+
+
+def record(installation: Installation) -> Any:
+    found = installation.kube.get("ConfigMap", installation.namespace, REVOCATIONS_NAME)
+    return found and found["data"]
+
+
+def test_a_withdrawn_grant_ends_the_tokens_that_relied_on_it(revoking: Installation, parties: Parties) -> None:
+    token, verifier = parties.token(), parties.verifier()
+    exchanged, at_bank = parties.exchanged(token), parties.verifier(parties.bank)
+    assert not refused(verifier, token)
+    assert not refused(at_bank, exchanged)
+    wait_for_the_next_second()
+    withdraw(revoking, parties.payroll.grant)
+    withdrawn = time.monotonic()
+    until(lambda: not parties.active(token))
+    assert time.monotonic() - withdrawn < 5
+    until(lambda: refused(verifier, token), seconds=5)
+    until(lambda: refused(at_bank, exchanged), seconds=5)
+    assert not parties.active(exchanged, who=parties.service_credentials)
+
+
+def test_a_disabled_actor_ends_what_it_has_exchanged(revoking: Installation, parties: Parties) -> None:
+    exchanged, at_bank = parties.exchanged(parties.token()), parties.verifier(parties.bank)
+    assert parties.active(exchanged, who=parties.service_credentials)
+    assert not refused(at_bank, exchanged)
+    meta = parties.service["metadata"]
+    revoking.kube.patch("OAuthClient", meta["namespace"], meta["name"], {"spec": {"disabled": True}})
+    until(lambda: refused(at_bank, exchanged), seconds=10)
+
+
+def test_keys_revoked_in_an_emergency_stay_refused_by_introspection_and_feed(
+    revoking: Installation, parties: Parties
+) -> None:
+    token, verifier = parties.token(), parties.verifier()
+    assert not refused(verifier, token)
+    old = set(revoking.jwks())
+    wait_for_the_next_second()
+    before = {"spec": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}
+    revoking.kube.patch("SigningKey", revoking.namespace, "default", before)
+    until(lambda: not parties.active(token), seconds=5)
+    feed = httpx.get(f"{revoking.issuer_url}/revocations", trust_env=False).json()
+    assert old <= set(feed["kids"])
+    until(lambda: refused(verifier, token), seconds=5)
+    fresh = parties.token()
+    assert parties.active(fresh)
+    assert not refused(verifier, fresh)
+
+
+def withdraw(installation: Installation, grant: Manifest) -> None:
+    installation.kube.delete("ScopeGrant", grant["metadata"]["namespace"], grant["metadata"]["name"])
+
+
+def wait_for_the_next_second() -> None:
+    """What is revoked by an instant of whole seconds is what was made before it."""
+    whole = int(time.time())
+    assert eventually(lambda: int(time.time()) > whole)

@@ -1,0 +1,104 @@
+"""Records of revocations merge in any order, forget only with time, and stay small enough for a ConfigMap."""
+
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scopewright.core.records import RevocationRecord, decode, encode
+from scopewright.core.revocations import MOST, QUOTA, fold, has_ended, merge, prune, token_key
+
+NOW = 1_800_000_000
+LIFETIME, SKEW = 3600, 60
+
+clients = st.sampled_from(["client-a", "client-b", "client-c"])
+keys = st.sampled_from([token_key(text) for text in "abcdef"])
+instants = st.integers(NOW - 5000, NOW + 5000)
+
+
+def marks(keys: st.SearchStrategy[str]) -> Any:
+    return st.dictionaries(keys, instants, max_size=4)
+
+
+records = st.builds(
+    RevocationRecord,
+    tokens=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
+    clients=marks(clients),
+    access=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
+    audiences=marks(keys),
+    everybody=st.just(0) | instants,
+)
+
+
+@given(records, records, records)
+def test_in_whatever_order_records_are_merged_the_result_is_one(
+    a: RevocationRecord, b: RevocationRecord, c: RevocationRecord
+) -> None:
+    assert merge(a, b) == merge(b, a)
+    assert merge(merge(a, b), c) == merge(a, merge(b, c))
+    assert merge(a, a) == a
+    assert merge(merge(a, b), a) == merge(a, b)
+
+
+@given(records, records, clients, st.sampled_from("abcdef"), keys, instants)
+def test_what_ended_in_one_has_ended_in_the_merger(
+    a: RevocationRecord, b: RevocationRecord, client: str, jti: str, audience: str, issued: int
+) -> None:
+    either = has_ended(a, client, jti, audience, issued) or has_ended(b, client, jti, audience, issued)
+    assert has_ended(merge(a, b), client, jti, audience, issued) == either
+
+
+@given(records, clients, st.sampled_from("abcdef"), keys, st.integers(NOW - 7200, NOW), st.integers(1, LIFETIME))
+def test_time_takes_out_only_what_no_token_needs(
+    record: RevocationRecord, client: str, jti: str, audience: str, issued: int, lifetime: int
+) -> None:
+    """A token in a record is there with its own `exp`."""
+    expires = issued + lifetime
+    if token_key(jti) in record.tokens.get(client, {}):
+        tokens = {**record.tokens[client], token_key(jti): expires}
+        record = replace(record, tokens={**record.tokens, client: tokens})
+    if expires + SKEW > NOW:
+        before = has_ended(record, client, jti, audience, issued)
+        assert has_ended(prune(record, NOW, LIFETIME, SKEW), client, jti, audience, issued) == before
+
+
+@given(records)
+def test_a_record_is_the_same_once_written(record: RevocationRecord) -> None:
+    assert decode(RevocationRecord, encode(record)) == record
+
+
+def crowd(clients: int, tokens: int) -> RevocationRecord:
+    return RevocationRecord(
+        tokens={f"client-{c:05}": {token_key(f"{c} {t}"): NOW for t in range(tokens)} for c in range(clients)}
+    )
+
+
+def test_a_client_over_its_quota_ends_alone() -> None:
+    record = crowd(2, QUOTA)
+    assert fold(record, NOW) is record
+    folded = fold(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
+    assert folded.clients == {"client-00001": NOW}
+    assert list(folded.tokens) == ["client-00000"]
+    assert has_ended(folded, "client-00001", "any", "any", NOW)
+    assert not has_ended(folded, "client-00001", "any", "any", NOW + 1)
+
+
+def test_of_too_many_the_clients_with_the_most_end_first() -> None:
+    record = merge(crowd(100, QUOTA), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
+    folded = fold(record, NOW)
+    assert "modest" in folded.tokens
+    assert len(folded.clients) < 30
+
+
+def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
+    folded = fold(crowd(MOST + 1, 1), NOW)
+    assert folded == RevocationRecord(everybody=NOW)
+    assert has_ended(folded, "any", "any", "any", NOW)
+
+
+def test_the_largest_record_fits_into_a_config_map() -> None:
+    hashed = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MOST)}
+    record = RevocationRecord(access=hashed)
+    assert fold(record, NOW) is record
+    assert len(encode(record)) < 1024 * 1024 - 64 * 1024

@@ -1,0 +1,331 @@
+"""Line 21 of protocol.md at the token endpoint: a token is bound to the key that one good proof was made with."""
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+
+from scopewright.core.failures import Unavailable
+from scopewright.core.records import Asked, IssuerRecord
+from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
+from scopewright.issuer.replay import InMemory
+from scopewright.verifier.nonces import LIFETIME, Nonces
+from scopewright.verifier.proof import MAX_BYTES
+from tests.unit.issuer.world import (
+    BANK,
+    BANK_SERVICE,
+    ISSUER,
+    NONCE_KEY,
+    PAYROLL,
+    SECRET,
+    SERVICE,
+    World,
+    api_record,
+    client_record,
+    server_record,
+    settle,
+)
+from tests.unit.verifier.support import HOLDER, OTHER, SigningKey, proof, thumbprint
+
+ENDPOINT = f"{ISSUER}/token"
+FORM = {"grant_type": "client_credentials"}
+
+
+def made(world: World, key: SigningKey = HOLDER, header: dict[str, Any] | None = None, **changes: Any) -> str:
+    """A good proof for the token endpoint, now; None leaves a claim out."""
+    now = int(world.clock())
+    good = {"htm": "POST", "htu": ENDPOINT, "iat": now, "nonce": nonce(world)}
+    return proof(None, key, header, **good | changes)
+
+
+def nonce(world: World) -> str:
+    return Nonces(NONCE_KEY, "token endpoint").current(world.clock())
+
+
+async def ask(world: World, *proofs: str | bytes, **form: str) -> httpx.Response:
+    headers = [(b"DPoP", sent.encode() if isinstance(sent, str) else sent) for sent in proofs]
+    return await world.http.post("/token", data=FORM | form, auth=("leave.leave-worker", SECRET), headers=headers)
+
+
+def refusal(response: httpx.Response) -> tuple[int, str]:
+    return response.status_code, response.json()["error"]
+
+
+def line(world: World) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(world.lines[-1])
+    return said
+
+
+async def test_21_a_proof_binds_the_token_to_its_key(world: World) -> None:
+    response = await ask(world, made(world))
+    assert response.json()["token_type"] == "DPoP"
+    assert (await world.claims(response))["cnf"] == {"jkt": thumbprint(HOLDER)}
+    assert line(world)["jkt"] == thumbprint(HOLDER)
+
+
+async def test_21_without_a_proof_the_token_is_a_bearer_token(world: World) -> None:
+    response = await ask(world)
+    assert response.json()["token_type"] == "Bearer"
+    assert "cnf" not in await world.claims(response)
+    assert "dpop-nonce" not in response.headers
+
+
+async def test_21_a_bound_and_an_unbound_token_share_nothing_else(world: World) -> None:
+    """What is made once for a client and a server holds no key of one request."""
+    bound, other = [await ask(world, made(world, key)) for key in (HOLDER, OTHER)]
+    assert (await world.claims(other))["cnf"] == {"jkt": thumbprint(OTHER)}
+    assert (await world.claims(bound))["cnf"] == {"jkt": thumbprint(HOLDER)}
+    assert "cnf" not in await world.claims(await ask(world))
+
+
+async def test_21_a_resource_server_that_requires_it_gives_no_other_tokens(world: World) -> None:
+    world.put(server_record(dpop_required=True))
+    await settle()
+    response = await ask(world)
+    assert refusal(response) == (400, "invalid_request")
+    assert "DPoP proof" in response.json()["error_description"]
+    assert line(world)["reason"] == "proof_missing"
+    assert (await ask(world, made(world))).json()["token_type"] == "DPoP"
+
+
+async def test_21_only_the_server_that_requires_it_does(world: World) -> None:
+    world.put(server_record(name="other", audience="https://other", dpop_required=True))
+    asked = (Asked("payroll/payroll-api", ("payroll.read",)), Asked("payroll/other", ("payroll.read",)))
+    world.put(client_record(access=asked))
+    await settle()
+    assert (await ask(world, resource="https://payroll-api.payroll.svc")).status_code == 200
+    assert (await ask(world, resource="https://other")).status_code == 400
+
+
+async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: World) -> None:
+    returning.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
+    await settle()
+    subject = await returning.access_token(resource=PAYROLL)
+    assert refusal(await returning.exchange(subject, SERVICE, BANK)) == (400, "invalid_request")
+    form = FORM | {"grant_type": TOKEN_EXCHANGE, "subject_token": subject, "subject_token_type": ACCESS_TOKEN}
+    response = await returning.http.post(
+        "/token", data=form | {"resource": BANK}, auth=(SERVICE, SECRET), headers={"DPoP": made(returning)}
+    )
+    assert response.json()["token_type"] == "DPoP"
+    claims = await returning.claims(response, BANK)
+    assert (claims["cnf"], claims["act"]) == ({"jkt": thumbprint(HOLDER)}, {"sub": SERVICE})
+    told = await returning.introspect(response.json()["access_token"], BANK_SERVICE)
+    assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", claims["cnf"])
+
+
+# Nonces
+
+
+async def test_21_a_proof_needs_a_nonce_and_is_told_one(world: World) -> None:
+    response = await ask(world, made(world, nonce=None))
+    assert refusal(response) == (400, "use_dpop_nonce")
+    assert response.headers["cache-control"] == "no-store"
+    given = response.headers["dpop-nonce"]
+    assert (await ask(world, made(world, nonce=given))).status_code == 200
+
+
+async def test_21_every_answer_to_a_request_with_a_proof_carries_the_next_nonce(world: World) -> None:
+    answers = [
+        await ask(world, made(world)),
+        await ask(world, made(world, htm="GET")),
+        await ask(world, made(world), scope="payroll.write"),
+        await ask(world, made(world), resource="https://nowhere"),
+    ]
+    assert [answer.status_code for answer in answers] == [200, 400, 400, 400]
+    assert {answer.headers["dpop-nonce"] for answer in answers} == {nonce(world)}
+
+
+async def test_21_a_nonce_is_good_for_minutes(world: World) -> None:
+    given = nonce(world)
+    world.clock.advance(seconds=LIFETIME - 60)
+    assert (await ask(world, made(world, nonce=given))).status_code == 200
+    world.clock.advance(seconds=60 + 60)
+    response = await ask(world, made(world, nonce=given))
+    assert refusal(response) == (400, "use_dpop_nonce")
+    assert response.headers["dpop-nonce"] != given
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["", "x", "é", "A" * 28, Nonces(b"x" * 32, "token endpoint").current(1_795_000_000), Nonces(NONCE_KEY, "payroll")],
+)
+async def test_21_a_nonce_of_anybody_else_is_none(world: World, wrong: Any) -> None:
+    sent = wrong.current(world.clock()) if isinstance(wrong, Nonces) else wrong
+    assert refusal(await ask(world, made(world, nonce=sent))) == (400, "use_dpop_nonce")
+
+
+async def test_21_a_nonce_of_another_issuer_is_none(world: World) -> None:
+    theirs = Nonces(b"another installation's key, 32 by", "token endpoint").current(world.clock())
+    assert refusal(await ask(world, made(world, nonce=theirs))) == (400, "use_dpop_nonce")
+
+
+async def test_21_all_replicas_take_each_others_nonces(world: World) -> None:
+    other = World(store=world.store, clock=world.clock)
+    given = (await ask(world, made(world, nonce=None))).headers["dpop-nonce"]
+    async with other.running():
+        assert (await ask(other, made(other, nonce=given))).status_code == 200
+
+
+async def test_21_where_nonces_are_optional_a_proof_may_have_none_but_not_a_wrong_one(world: World) -> None:
+    world.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
+    await settle()
+    response = await ask(world, made(world, nonce=None))
+    assert response.status_code == 200
+    assert response.headers["dpop-nonce"] == nonce(world)
+    assert refusal(await ask(world, made(world, nonce="x"))) == (400, "use_dpop_nonce")
+    assert (await ask(world, made(world))).status_code == 200
+
+
+async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(world: World) -> None:
+    bare = World(clock=world.clock)
+    bare.furnish()
+    bare.store.delete("Secret", "scopewright-nonce")
+    bare.put_nonce_key(b"short")
+    bare.put_nonce_key(name="scopewright-nonce-2")
+    async with bare.running():
+        response = await ask(bare, made(bare))
+        assert refusal(response) == (503, "temporarily_unavailable")
+        assert (await ask(bare)).status_code == 200
+        bare.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
+        await settle()
+        assert (await ask(bare, made(bare, nonce=None))).status_code == 200
+        bare.put_nonce_key()
+        await settle()
+        assert refusal(await ask(bare, made(bare, nonce="x"))) == (400, "use_dpop_nonce")
+
+
+async def test_21_a_key_of_nonces_that_is_gone_or_broken_stays_in_force(world: World) -> None:
+    world.put_nonce_key(b"short")
+    await settle()
+    assert (await ask(world, made(world))).status_code == 200
+    world.store.delete("Secret", "scopewright-nonce")
+    await settle()
+    assert (await ask(world, made(world))).status_code == 200
+
+
+async def test_21_the_key_of_the_nonces_is_there_after_a_restart_without_the_store(tmp_path: Path) -> None:
+    world = World(snapshot=tmp_path / "snapshot")
+    world.furnish()
+    async with world.running():
+        pass
+    world.store.down = True
+    async with world.running():
+        await asyncio.sleep(0.01)
+        assert (await ask(world, made(world))).status_code == 200
+
+
+# Attacks
+
+
+async def test_21_a_replayed_proof_is_refused(world: World) -> None:
+    sent = made(world)
+    assert (await ask(world, sent)).status_code == 200
+    world.clock.advance(seconds=59)
+    assert refusal(await ask(world, sent)) == (400, "invalid_dpop_proof")
+    assert line(world)["reason"] == "proof_replayed"
+    world.clock.advance(seconds=10)
+    assert refusal(await ask(world, sent)) == (400, "invalid_dpop_proof")
+    assert line(world)["reason"] == "proof_iat"
+
+
+async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(world: World) -> None:
+    sent = made(world)
+    answers = await asyncio.gather(*(ask(world, sent) for _ in range(10)))
+    assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"htm": "GET"}, "proof_htm"),
+        ({"htm": None}, "proof_htm"),
+        ({"htu": "https://evil.example/token"}, "proof_htu"),
+        ({"htu": "http://issuer/token"}, "proof_htu"),
+        ({"htu": ISSUER}, "proof_htu"),
+        ({"htu": None}, "proof_htu"),
+        ({"iat": None}, "proof_iat"),
+        ({"jti": None}, "proof_jti"),
+        ({"jti": "x" * 257}, "proof_jti"),
+        ({"padding": "x" * MAX_BYTES}, "proof_size"),
+    ],
+)
+async def test_21_a_claim_that_does_not_fit_is_refused(world: World, changes: dict[str, Any], reason: str) -> None:
+    assert refusal(await ask(world, made(world, **changes))) == (400, "invalid_dpop_proof")
+    assert line(world)["reason"] == reason
+
+
+@pytest.mark.parametrize(("off", "good"), [(-64, True), (-65, False), (60, True), (61, False), (-3600, False)])
+async def test_21_a_proof_is_fresh_within_the_tolerated_difference_of_clocks(
+    world: World, off: int, good: bool
+) -> None:
+    response = await ask(world, made(world, iat=int(world.clock()) + off))
+    assert (response.status_code == 200) is good
+
+
+@pytest.mark.parametrize(
+    "htu", [f"{ENDPOINT}?x=1", f"{ENDPOINT}#x", "HTTPS://ISSUER.example.org:443/token", f"{ISSUER}/x/../%74oken"]
+)
+async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(world: World, htu: str) -> None:
+    headers = {"DPoP": made(world, htu=htu), "Host": "evil.example"}
+    response = await world.http.post("/token", data=FORM, auth=("leave.leave-worker", SECRET), headers=headers)
+    assert response.status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("header", "reason"),
+    [
+        ({"typ": "JWT"}, "proof_typ"),
+        ({"alg": "none"}, "proof_alg"),
+        ({"alg": "HS256"}, "proof_alg"),
+        ({"alg": "RS256"}, "proof_jwk"),
+        ({"jwk": None}, "proof_jwk"),
+        ({"jwk": {**HOLDER.jwk, "d": "x"}}, "proof_private_key"),
+        ({"jwk": {"kty": "oct", "k": "AAAA"}}, "proof_private_key"),
+        ({"jwk": OTHER.jwk}, "proof_signature"),
+        ({"crit": ["x"]}, "proof_crit"),
+    ],
+)
+async def test_21_a_header_that_does_not_fit_is_refused(world: World, header: dict[str, Any], reason: str) -> None:
+    assert refusal(await ask(world, made(world, header=header))) == (400, "invalid_dpop_proof")
+    assert line(world)["reason"] == reason
+
+
+async def test_21_exactly_one_proof_is_taken(world: World) -> None:
+    one, two = made(world), made(world)
+    for sent in ((one, two), (one, one), (f"{one},{two}",), ("",), ("x",), (b"\xff.\xff.\xff",)):
+        assert refusal(await ask(world, *sent)) == (400, "invalid_dpop_proof")
+    assert (await ask(world, one)).status_code == 200, "what was refused is not used up"
+
+
+async def test_21_a_proof_is_looked_at_only_for_a_client_that_is_who_it_says(world: World) -> None:
+    headers = {"DPoP": "nonsense"}
+    response = await world.http.post("/token", data=FORM, auth=("leave.leave-worker", "wrong"), headers=headers)
+    assert refusal(response) == (401, "invalid_client")
+
+
+async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(world: World, monkeypatch: Any) -> None:
+    async def away(*_: Any) -> bool:
+        raise Unavailable("the replay memory is away", retry_after=1.0)
+
+    monkeypatch.setattr(InMemory, "first_use", away)
+    assert refusal(await ask(world, made(world))) == (503, "temporarily_unavailable")
+    assert (await ask(world)).status_code == 200
+
+
+async def test_21_nothing_of_a_proof_is_told_to_anybody(world: World) -> None:
+    sent = made(world, jti="SENTINEL", htu="https://evil.example/SENTINEL")
+    response = await ask(world, sent)
+    await ask(world, made(world, nonce="SENTINEL"))
+    assert "SENTINEL" not in response.text + "".join(world.lines)
+    assert sent not in "".join(world.lines)
+
+
+async def test_21_the_answer_is_json_with_the_token_type_of_rfc_9449(world: World) -> None:
+    response = await ask(world, made(world))
+    assert orjson.loads(response.content).keys() == {"access_token", "token_type", "expires_in", "scope"}
+    assert response.json()["expires_in"] == timedelta(minutes=10).total_seconds()

@@ -1,0 +1,184 @@
+"""Introspection (protocol.md, lines 17 and 19): what a token is, for its own client and for the API it is for."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import jwt
+import orjson
+import pytest
+
+from scopewright.core.records import Asked, Granted, IssuerRecord, key_record_name, resource_server_record_name
+from tests.unit.issuer.world import (
+    BANK_SERVICE,
+    ISSUER,
+    PAYROLL,
+    SERVICE,
+    START,
+    World,
+    client_record,
+    key_record,
+    private_key,
+    server_record,
+    service_record,
+    settle,
+)
+
+INACTIVE = {"active": False}
+SERVED = server_record(served_by=(SERVICE,))
+
+
+async def of_payroll(world: World) -> str:
+    return await world.access_token(resource=PAYROLL)
+
+
+async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: World) -> None:
+    token = await of_payroll(returning)
+    for client_id in ("leave.leave-worker", SERVICE):
+        response = await returning.ask("/introspect", token, client_id)
+        assert response.headers["cache-control"] == "no-store"
+        assert response.headers["content-type"] == "application/json"
+        claims = jwt.decode(token, options={"verify_signature": False})
+        assert response.json() == {"active": True, "token_type": "Bearer", **claims}
+        assert claims["scope"] == "payroll.read"
+
+
+async def test_17_anybody_else_is_told_nothing(returning: World) -> None:
+    response = await returning.ask("/introspect", await of_payroll(returning), BANK_SERVICE)
+    assert (response.status_code, response.content) == (200, b'{"active":false}')
+    assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
+
+
+async def test_17_without_authentication_it_is_401(returning: World) -> None:
+    token = await of_payroll(returning)
+    assert (await returning.http.post("/introspect", data={"token": token})).status_code == 401
+    response = await returning.http.post("/introspect", data={"token": token}, auth=("leave.leave-worker", "wrong"))
+    assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
+
+
+async def test_17_a_token_must_be_sent_and_a_hint_is_ignored(returning: World) -> None:
+    assert (await returning.ask("/introspect", "")).json()["error"] == "invalid_request"
+    token = await of_payroll(returning)
+    assert (await returning.ask("/introspect", token, token_type_hint="refresh_token")).json()["active"]
+
+
+async def test_17_what_is_no_token_of_ours_is_inactive(returning: World) -> None:
+    token = await of_payroll(returning)
+    header, payload, signature = token.split(".")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    kid = jwt.get_unverified_header(token)["kid"]
+    stranger = jwt.encode(claims, private_key("ES256", 7), "ES256", {"kid": kid, "typ": "at+jwt"})
+    unsigned = jwt.encode(claims, "", "none", {"kid": kid, "typ": "at+jwt"})
+    other = "B" if signature[0] != "B" else "C"
+    for sent in (
+        "x",
+        "..",
+        "é.é.é",
+        f"{header}.{payload}.",
+        f"{header}.{payload}.{other}{signature[1:]}",
+        f"{header}.{payload}.{signature}=",
+        f"{token}.{signature}",
+        stranger,
+        unsigned,
+        token + "A",
+    ):
+        assert await returning.introspect(sent) == INACTIVE, sent
+    assert (await returning.introspect(token))["active"]
+
+
+async def test_17_an_expired_token_is_inactive(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.clock.advance(seconds=599)
+    assert (await returning.introspect(token))["active"]
+    returning.clock.advance(seconds=1)
+    assert await returning.introspect(token) == INACTIVE
+
+
+async def test_19_a_token_ends_with_its_client(returning: World) -> None:
+    token = await of_payroll(returning)
+    record = client_record()
+    for change in (replace(record, disabled=True), replace(record, uid="made again"), replace(record, access=())):
+        returning.put(change)
+        await settle()
+        assert await returning.introspect(token, SERVICE) == INACTIVE
+        returning.put(record)
+        await settle()
+    returning.store.delete("Secret", "client.leave.leave-worker")
+    await settle()
+    assert await returning.introspect(token, SERVICE) == INACTIVE
+
+
+async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_predecessor(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.put(client_record(uid="made again"))
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+    assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
+
+
+async def test_19_a_token_ends_with_its_grant(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.put(replace(SERVED, grants=()))
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+    assert orjson.loads(returning.lines[-1])["reason"] == "scope_withdrawn"
+
+
+async def test_19_a_token_ends_with_one_scope_of_several(returning: World) -> None:
+    token = await returning.access_token("payroll.payroll-service", resource="https://bank-api.bank.svc")
+    assert (await returning.introspect(token, SERVICE))["scope"] == "bank.pay bank.look"
+    returning.put(service_record("payroll", Asked("bank/bank-api", ("bank.pay",))))
+    await settle()
+    assert await returning.introspect(token, SERVICE) == INACTIVE
+
+
+async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: World) -> None:
+    ends = START + timedelta(seconds=30)
+    returning.put(replace(SERVED, grants=(Granted(("payroll.read",), namespaces=("leave",), not_after=ends),)))
+    await settle()
+    token = await of_payroll(returning)
+    returning.clock.advance(seconds=29)
+    assert (await returning.introspect(token))["exp"] == int(ends.timestamp())
+    returning.clock.advance(seconds=1)
+    assert await returning.introspect(token) == INACTIVE
+
+
+async def test_19_a_token_ends_with_its_resource_server(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.store.delete("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+
+
+@pytest.mark.parametrize("how", ["revoked", "gone"])
+async def test_19_a_token_ends_with_its_key(returning: World, how: str) -> None:
+    token = await of_payroll(returning)
+    assert (await returning.introspect(token))["active"]
+    if how == "revoked":
+        returning.put(key_record(revoked_time=START), private=private_key("ES256"))
+    else:
+        returning.store.delete("Secret", key_record_name(key_record().kid))
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "Ed25519", "ES384"])
+async def test_tokens_of_every_algorithm_are_known_again(algorithm: str) -> None:
+    world = World()
+    world.put(IssuerRecord(ISSUER))
+    world.publish(world.put_key(algorithm).jwk)
+    world.put(server_record())
+    world.put(client_record())
+    async with world.running():
+        token = await of_payroll(world)
+        assert (await world.introspect(token))["active"]
+        head, _, signature = token.rpartition(".")
+        assert await world.introspect(f"{head}.{signature[:-8]}AAAAAAAA") == INACTIVE
+        assert await world.introspect(f"{head}.{signature[:-8]}") == INACTIVE
+
+
+async def test_no_token_is_in_an_audit_line(returning: World) -> None:
+    token = await of_payroll(returning)
+    for client_id in ("leave.leave-worker", SERVICE, BANK_SERVICE):
+        await returning.introspect(token, client_id)
+    await returning.revoke(token)
+    assert not any(part in line for line in returning.lines for part in token.split("."))

@@ -1,0 +1,354 @@
+"""Revocation (protocol.md, lines 18 and 19), the record that replicas share, and the feed that services poll."""
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scopewright.core.config import Config
+from scopewright.core.installation import plan_revocations
+from scopewright.core.records import (
+    ENTRY,
+    REVOCATIONS_NAME,
+    Granted,
+    RevocationRecord,
+    decode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.core.revocations import QUOTA, audience_key, token_key
+from scopewright.issuer.revocations import Revocations
+from scopewright.stores.directory import DirectoryStore
+from tests.unit.issuer.world import (
+    BANK,
+    PAYROLL,
+    SERVICE,
+    START,
+    World,
+    client_record,
+    key_record,
+    private_key,
+    put_services,
+    server_record,
+    service_record,
+    settle,
+)
+
+INACTIVE = {"active": False}
+CONFIG = Config(issuer="http://127.0.0.1:8080")
+NOW = int(START.timestamp())
+SERVED = server_record(served_by=(SERVICE,))
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scopewright.issuer.revocations.LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("scopewright.issuer.revocations._AGAIN", 0.01)
+
+
+async def of_payroll(world: World) -> str:
+    return await world.access_token(resource=PAYROLL)
+
+
+async def written(world: World) -> RevocationRecord:
+    for _ in range(5):
+        await settle()
+    return world.store.revocations()
+
+
+async def feed(world: World) -> dict[str, Any]:
+    response = await world.http.get("/revocations")
+    assert response.status_code == 200
+    content: dict[str, Any] = response.json()
+    return content
+
+
+def uid_hash(world: World, client_id: str = "leave.leave-worker") -> str:
+    client = world.issuer.registry.client(client_id)
+    assert client is not None
+    return client.uid_hash
+
+
+# The endpoint
+
+
+async def test_18_a_client_revokes_its_own_token(returning: World) -> None:
+    token, other = await of_payroll(returning), await of_payroll(returning)
+    response = await returning.ask("/revoke", token)
+    assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
+    assert await returning.introspect(token) == INACTIVE
+    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert (await returning.introspect(other))["active"]
+    assert list(returning.store.revocations().tokens) == [uid_hash(returning)]
+
+
+async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning: World) -> None:
+    token = await of_payroll(returning)
+    for unknown in ("x", "a.b.c", token[:-1] + ("A" if token[-1] != "A" else "B")):
+        assert (await returning.ask("/revoke", unknown)).status_code == 200
+    assert (await returning.introspect(token))["active"]
+    assert (await returning.ask("/revoke", token, token_type_hint="refresh_token")).status_code == 200
+    assert await returning.introspect(token) == INACTIVE
+    assert (await returning.ask("/revoke", token)).status_code == 200
+    assert (await returning.ask("/revoke", "")).json()["error"] == "invalid_request"
+
+
+async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told(returning: World) -> None:
+    token = await of_payroll(returning)
+    response = await returning.ask("/revoke", token, SERVICE)
+    assert (response.status_code, response.content) == (200, b"{}")
+    assert (await returning.introspect(token))["active"]
+    assert (await returning.http.post("/revoke", data={"token": token})).status_code == 401
+    assert returning.store.writes == []
+
+
+async def test_18_it_is_200_only_when_it_is_written(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.store.writable = False
+    response = await returning.ask("/revoke", token)
+    assert response.status_code == 503
+    assert int(response.headers["retry-after"]) >= 1
+    assert await returning.introspect(token) == INACTIVE, "and yet it is in force where it can be"
+
+
+async def test_18_without_a_store_to_write_to_there_is_no_such_endpoint(world: World) -> None:
+    assert (await world.ask("/revoke", "x")).status_code == 404
+    assert "revocation_endpoint" not in (await world.http.get("/.well-known/oauth-authorization-server")).json()
+
+
+async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(returning: World) -> None:
+    token = await of_payroll(returning)
+    await returning.revoke(token)
+    returning.clock.advance(seconds=599)
+    assert await returning.introspect(token) == INACTIVE
+    returning.clock.advance(seconds=62)
+    await returning.revoke(await of_payroll(returning))
+    assert len(returning.store.revocations().tokens[uid_hash(returning)]) == 1
+
+
+async def test_many_revocations_at_once_are_few_writes(returning: World) -> None:
+    tokens = [await of_payroll(returning) for _ in range(100)]
+    await asyncio.gather(*map(returning.revoke, tokens))
+    assert len(returning.store.writes) < 10
+    assert [await returning.introspect(token) for token in tokens] == [INACTIVE] * 100
+
+
+async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: World) -> None:
+    kept = await returning.access_token(SERVICE, resource=BANK)
+    tokens = [await of_payroll(returning) for _ in range(QUOTA + 2)]
+    returning.clock.advance(seconds=5)
+    await asyncio.gather(*map(returning.revoke, tokens[:-1]))
+    assert await returning.introspect(tokens[-1]) == INACTIVE
+    assert (await returning.introspect(kept, SERVICE))["active"]
+    record = returning.store.revocations()
+    assert (record.tokens, record.clients) == ({}, {uid_hash(returning): NOW + 5})
+    returning.clock.advance(seconds=1)
+    assert (await returning.introspect(await of_payroll(returning)))["active"]
+
+
+# What replicas share
+
+
+async def test_what_another_replica_has_revoked_is_in_force(returning: World) -> None:
+    token = await of_payroll(returning)
+    jti = (await returning.introspect(token))["jti"]
+    returning.put(RevocationRecord(tokens={uid_hash(returning): {token_key(jti): NOW + 600}}))
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+
+
+async def test_two_replicas_merge_what_they_write(returning: World) -> None:
+    tokens = [await of_payroll(returning), await of_payroll(returning)]
+    other = World(revoking=True, store=returning.store, clock=returning.clock)
+    async with other.running():
+        await asyncio.gather(returning.revoke(tokens[0]), other.revoke(tokens[1]))
+        assert len((await written(other)).tokens[uid_hash(other)]) == 2
+        for world in (returning, other):
+            assert [await world.introspect(token) for token in tokens] == [INACTIVE] * 2
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tokens": 5}', b'{"version": 2}', b"{}"])
+async def test_what_is_edited_is_written_back(returning: World, content: bytes) -> None:
+    token = await of_payroll(returning)
+    await returning.revoke(token)
+    before = returning.store.revocations()
+    returning.store.put("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
+    assert await written(returning) == before
+    assert await returning.introspect(token) == INACTIVE
+
+
+async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: World) -> None:
+    await returning.revoke(await of_payroll(returning))
+    earlier = returning.store.revocations()
+    more = RevocationRecord(clients={"another": NOW})
+    returning.put(replace(earlier, clients=more.clients))
+    await settle()
+    returning.put(earlier)
+    assert (await written(returning)).clients == more.clients
+
+
+async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: World) -> None:
+    token = await of_payroll(returning)
+    await returning.revoke(token)
+    before = returning.store.revocations()
+    returning.store.delete("ConfigMap", REVOCATIONS_NAME)
+    await settle()
+    assert await returning.introspect(token) == INACTIVE
+    assert (await returning.ask("/revoke", await of_payroll(returning))).status_code == 503
+    returning.put(RevocationRecord())
+    await asyncio.sleep(0.05)
+    record = await written(returning)
+    assert before.tokens[uid_hash(returning)].items() <= record.tokens[uid_hash(returning)].items()
+
+
+@pytest.fixture
+def snapshot(tmp_path: Path) -> Path:
+    return tmp_path / "snapshot"
+
+
+@pytest.mark.parametrize("meanwhile", ["away", "emptied", "gone"])
+async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) -> None:
+    world = World(revoking=True, snapshot=snapshot)
+    world.furnish()
+    world.put(RevocationRecord())
+    async with world.running():
+        token = await of_payroll(world)
+        await world.revoke(token)
+    if meanwhile == "emptied":
+        world.put(RevocationRecord())
+    elif meanwhile == "gone":
+        world.store.delete("ConfigMap", REVOCATIONS_NAME)
+    world.store.down = meanwhile == "away"
+    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+    async with again.running():
+        await again.issuer.ready()
+        assert await again.introspect(token) == INACTIVE
+        if meanwhile == "emptied":
+            assert (await written(again)).tokens
+
+
+async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
+    """The store of `scopewright dev`, as the operator has made the record."""
+    store = DirectoryStore.open(tmp_path / "state", CONFIG.issuer)
+    try:
+        await store.write(plan_revocations(CONFIG))
+        revocations = Revocations(store, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record)
+        running = asyncio.create_task(revocations.run())
+        await revocations.revoke("client-hash1", "jti", NOW + 600)
+        running.cancel()
+        found = await store.read(revocations.ref)
+        assert found is not None
+        assert decode(RevocationRecord, found[1][ENTRY]) == revocations.record
+    finally:
+        store.close()
+
+
+# The feed
+
+
+async def test_the_feed_holds_hashes_and_is_sent_once(returning: World) -> None:
+    token = await of_payroll(returning)
+    claims = await returning.introspect(token)
+    empty = await returning.http.get("/revocations")
+    await returning.revoke(token)
+    response = await returning.http.get("/revocations", headers={"if-none-match": empty.headers["etag"]})
+    assert response.status_code == 200
+    assert response.headers["cache-control"] == "public, max-age=1"
+    assert response.json()["tokens"] == {uid_hash(returning): {token_key(claims["jti"]): claims["exp"]}}
+    assert not any(text in response.text for text in (claims["jti"], claims["client_id"], PAYROLL))
+    etag = {"if-none-match": response.headers["etag"]}
+    assert (await returning.http.get("/revocations", headers=etag)).status_code == 304
+    assert (await returning.http.post("/revocations")).status_code == 405
+    metadata = (await returning.http.get("/.well-known/oauth-authorization-server")).json()
+    assert metadata["scopewright_revocation_feed_uri"].endswith("/revocations")
+
+
+async def test_19_the_feed_tells_revoked_keys(returning: World) -> None:
+    returning.put(key_record(revoked_time=START), private=private_key("ES256"))
+    await settle()
+    assert (await feed(returning))["kids"] == [key_record().kid]
+    returning.store.delete("Secret", key_record_name(key_record().kid))
+    await settle()
+    assert (await feed(returning))["kids"] == []
+
+
+async def test_the_feed_tells_that_a_client_has_ended(returning: World) -> None:
+    uid = uid_hash(returning)
+    returning.put(client_record(disabled=True))
+    await settle()
+    assert (await feed(returning))["clients"] == {uid: NOW}
+    returning.clock.advance(seconds=10)
+    returning.store.delete("Secret", "client.payroll.payroll-service")
+    await settle()
+    assert len((await feed(returning))["clients"]) == 2
+    assert (await written(returning)).clients == (await feed(returning))["clients"]
+
+
+async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: World) -> None:
+    granted = Granted(("payroll.read",), clients=("leave.leave-worker",))
+    more = Granted(("payroll.write",), everybody=True)
+    returning.put(replace(SERVED, grants=(granted, more)))
+    await settle()
+    before = (await feed(returning))["access"]
+    returning.put(replace(SERVED, grants=(more,)))
+    await settle()
+    assert before == {}
+    assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
+
+
+async def test_the_feed_tells_that_a_client_asks_no_longer(returning: World) -> None:
+    bank = returning.issuer.registry.client("leave.leave-worker")
+    assert bank is not None
+    returning.put(client_record(access=bank.asked[1:]))
+    await settle()
+    assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
+
+
+async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returning: World) -> None:
+    returning.put(replace(SERVED, served_by=()))
+    await settle()
+    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
+    returning.store.delete("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
+    await settle()
+    assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
+
+
+async def test_a_change_that_takes_nothing_ends_nothing(returning: World) -> None:
+    empty = await feed(returning)
+    returning.put(replace(SERVED, lifetime=300, grants=(*SERVED.grants, Granted(("payroll.write",), everybody=True))))
+    returning.put(service_record("payroll"))
+    await settle()
+    assert await feed(returning) == empty
+    assert returning.store.writes == []
+
+
+async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token(returning: World) -> None:
+    returning.put(client_record(disabled=True))
+    await settle()
+    returning.clock.advance(seconds=3600 + 59)
+    returning.put(service_record("bank", disabled=True))
+    await settle()
+    assert len((await feed(returning))["clients"]) == 2
+    returning.clock.now += timedelta(seconds=1)
+    returning.put(service_record("vault", disabled=True))
+    await settle()
+    assert uid_hash(returning) not in (await feed(returning))["clients"]
+
+
+async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
+    world = World(revoking=True, snapshot=snapshot)
+    world.furnish()
+    put_services(world)
+    world.put(RevocationRecord())
+    async with world.running():
+        uid = uid_hash(world)
+    world.put(replace(SERVED, grants=()))
+    world.store.delete("Secret", "client.payroll.payroll-service")
+    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+    async with again.running():
+        told = await feed(again)
+        assert told["access"] == {uid: {audience_key(PAYROLL): NOW}}
+        assert len(told["clients"]) == 1
