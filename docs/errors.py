@@ -42,7 +42,7 @@ TO_DO: Final = {
     ("invalid_request", "credentials_in_query"): (
         "Move them into the body or the header, and rotate them: URLs end up in logs."
     ),
-    ("invalid_request", "grant_type_missing"): "Send grant_type=client_credentials.",
+    ("invalid_request", "grant_type_missing"): "Send one of the grant types that the metadata lists.",
     (
         "invalid_request",
         "two_methods",

@@ -18,6 +18,7 @@ from scopewright.cli.settings import (
     load_certificate,
     load_config,
     parse_address,
+    replay_memory,
     reserve,
     set_up_logging,
     worker_count,
@@ -180,6 +181,14 @@ def issuer(
     tls_key: Annotated[
         Path | None, typer.Option("--tls-key", envvar="SCOPEWRIGHT_TLS_KEY", help="Its private key (PEM).")
     ] = None,
+    replay: Annotated[
+        str,
+        typer.Option(
+            "--replay",
+            envvar="SCOPEWRIGHT_REPLAY",
+            help="What remembers assertions and proofs: `memory`, a Valkey's or Redis' URL, or `per-process`.",
+        ),
+    ] = "memory",
     reports_every: Annotated[
         float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
     ] = 300.0,
@@ -196,6 +205,7 @@ def issuer(
     set_up_logging(log_format.value, log_level.value)
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
+    remember = replay_memory(replay, count)
 
     def work(worker: Worker) -> None:
         run(
@@ -206,6 +216,7 @@ def issuer(
             sink=to_file(sys.stdout.buffer),
             reports_every=reports_every,
             certificate=certificate,
+            replay=remember(),
         )
 
     def on_ready(url: str) -> None:

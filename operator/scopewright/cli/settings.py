@@ -6,10 +6,10 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 from pydantic import ValidationError
@@ -17,6 +17,9 @@ from pydantic import ValidationError
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.http import Certificate
+
+if TYPE_CHECKING:
+    from scopewright.issuer.replay import Replay
 
 LogFormat = Literal["text", "json"]
 
@@ -140,3 +143,19 @@ def set_up_logging(form: LogFormat, level: str) -> None:
     handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("scopewright").setLevel(level.upper())
+
+
+def replay_memory(text: str, workers: int) -> "Callable[[], Replay | None]":
+    """What remembers which assertions and proofs were used, made in each process; None: its own memory."""
+    if text == "memory" and workers > 1:
+        raise Rejected(
+            "BadReplay",
+            f"{workers} workers would each remember by themselves which assertions were used: give them one memory "
+            "with --replay redis://host:6379/0, or accept with --replay per-process that each of them takes one once",
+        )
+    if text in ("memory", "per-process"):
+        return lambda: None
+    from scopewright.issuer.replay import Shared
+
+    Shared(text)
+    return lambda: Shared(text)

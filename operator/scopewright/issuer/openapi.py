@@ -24,6 +24,8 @@ _TEXT: Final[Schema] = {"type": "string"}
 _URL: Final[Schema] = {"type": "string", "format": "uri"}
 _TEXTS: Final[Schema] = {"type": "array", "items": _TEXT, "minItems": 1}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 1}
+_INSTANTS: Final[Schema] = {"type": "object", "additionalProperties": {"type": "integer"}}
+_NESTED: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
 
 
 def _object(
@@ -33,9 +35,17 @@ def _object(
     return {"type": "object", "required": [*required], "properties": {**required, **(optional or {})}, **closed}
 
 
+_AUTHENTICATION: Final[dict[str, Schema]] = {
+    "client_id": _TEXT | {"description": "With client_secret_post."},
+    "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
+    "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
+    "client_assertion_type": {"const": JWT_BEARER},
+}
 _METADATA: Final = {
     "issuer": _URL,
     "token_endpoint": _URL,
+    "introspection_endpoint": _URL,
+    "scopewright_revocation_feed_uri": _URL,
     "jwks_uri": _URL,
     "grant_types_supported": _TEXTS,
     "token_endpoint_auth_methods_supported": {
@@ -44,22 +54,9 @@ _METADATA: Final = {
         "minItems": 1,
     },
     "token_endpoint_auth_signing_alg_values_supported": _TEXTS,
-    "introspection_endpoint": _URL,
     "introspection_endpoint_auth_methods_supported": _TEXTS,
     "dpop_signing_alg_values_supported": _TEXTS,
-    "scopewright_revocation_feed_uri": _URL,
 }
-_AUTHENTICATION: Final = {
-    "client_id": _TEXT | {"description": "With client_secret_post."},
-    "client_secret": _TEXT | {"format": "password", "description": "With client_secret_post."},
-    "client_assertion": _TEXT | {"description": "With private_key_jwt: a JWT, or a ServiceAccount's token."},
-    "client_assertion_type": {"const": JWT_BEARER},
-}
-_TOKEN_TYPE: Final = {"enum": [ACCESS_TOKEN, JWT]}
-_INSTANT: Final[Schema] = {"type": "integer", "minimum": 0}
-_OBJECT: Final[Schema] = {"type": "object"}
-_INSTANTS: Final[Schema] = {"type": "object", "additionalProperties": _INSTANT}
-_BY_CLIENT: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
     dict.fromkeys(("crv", "x", "y", "n", "e"), _TEXT),
@@ -77,10 +74,10 @@ SCHEMAS: Final[dict[str, Schema]] = {
                 "maxItems": 1,
                 "description": "The audience. May be left out by a client that asks for access to one API alone.",
             },
-            "subject_token": _TEXT | {"description": "With token exchange: the token that the caller has sent."},
-            "subject_token_type": _TOKEN_TYPE,
-            "requested_token_type": _TOKEN_TYPE,
-            "audience": {"type": "array", "items": _TEXT, "maxItems": 1, "description": "As resource, with exchange."},
+            "subject_token": _TEXT | {"description": "With token exchange (RFC 8693): the caller's token."},
+            "subject_token_type": {"enum": [ACCESS_TOKEN, JWT]},
+            "requested_token_type": {"enum": [ACCESS_TOKEN, JWT]},
+            "audience": {"type": "array", "items": _TEXT, "maxItems": 1, "description": "With exchange: as resource."},
             **_AUTHENTICATION,
         },
     ),
@@ -89,22 +86,27 @@ SCHEMAS: Final[dict[str, Schema]] = {
         {"issued_token_type": {"const": ACCESS_TOKEN}},
         more=False,
     ),
-    "Token": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
+    "TokenParameter": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
     "Introspection": _object(
         {"active": {"type": "boolean"}},
         {
-            **dict.fromkeys(("scope", "client_id", "token_type", "sub", "aud", "iss", "jti"), _TEXT),
-            **dict.fromkeys(("exp", "iat", "nbf"), _INSTANT),
-            **dict.fromkeys(("act", "cnf"), _OBJECT),
+            **dict.fromkeys(("scope", "client_id", "sub", "aud", "iss", "jti"), _TEXT),
+            **dict.fromkeys(("exp", "iat", "nbf"), _COUNT),
+            "token_type": {"enum": ["Bearer", "DPoP"]},
+            "act": {"type": "object"},
+            "cnf": {"type": "object"},
         },
+        more=False,
     ),
-    "Revoked": {"type": "object", "maxProperties": 0},
-    "Revocations": _object(
+    "Nothing": _object({}, more=False),
+    "RevocationFeed": _object(
         {
             "issuer": _URL,
-            **dict.fromkeys(("clients", "audiences"), _INSTANTS),
-            **dict.fromkeys(("tokens", "access"), _BY_CLIENT),
-            "everybody": _INSTANT,
+            "tokens": _NESTED,
+            "clients": _INSTANTS,
+            "access": _NESTED,
+            "audiences": _INSTANTS,
+            "everybody": {"type": "integer", "minimum": 0},
             "kids": {"type": "array", "items": _TEXT},
         },
         more=False,
@@ -175,25 +177,29 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         _PATHS.introspection,
-        "What a token is (RFC 7662)",
-        {200: Response("What it is, or that it is not active.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
+        "What a token is, for its client and for the API that it is for (RFC 7662)",
+        {200: Response("The token, or that it is not active.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
         methods=("post",),
-        form="Token",
+        form="TokenParameter",
         security=metadata.AUTH_METHODS,
     ),
     Endpoint(
         _PATHS.revocation,
-        "The end of a token (RFC 7009)",
-        {200: Response("It has ended, or never was.", "Revoked", _NO_STORE), **_FORM_ENDPOINT},
+        "The end of a token (RFC 7009), where the issuer may write; else 404",
+        {
+            200: Response("It has ended, or was none of the client's.", "Nothing", _NO_STORE),
+            404: Response("This issuer cannot write.", headers=_NO_STORE),
+            **_FORM_ENDPOINT,
+        },
         methods=("post",),
-        form="Token",
+        form="TokenParameter",
         security=metadata.AUTH_METHODS,
     ),
     Endpoint(
         _PATHS.feed,
-        "What has ended before its time, for services that validate tokens themselves (docs/revocation.md)",
+        "What has ended before its time, for services that validate locally",
         {
-            200: Response("All of it.", "Revocations", ("Cache-Control", "ETag"), public=True),
+            200: Response("What has ended.", "RevocationFeed", ("Cache-Control", "ETag"), public=True),
             304: Response("As If-None-Match has it.", "", ("Cache-Control", "ETag"), public=True),
             **_DOCUMENT,
         },

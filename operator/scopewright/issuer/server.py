@@ -14,11 +14,12 @@ from typing import Final
 from scopewright.http import Answer, Certificate, Limits, Server
 from scopewright.issuer import audit
 from scopewright.issuer.errors import ErrorCode, OAuthError, unavailable
+from scopewright.issuer.replay import Replay
 from scopewright.issuer.request import BODY_LIMIT
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.usage import EVERY
 from scopewright.issuer.workers import OnReady, Worker
-from scopewright.stores import Store
+from scopewright.stores import ServiceAccountIssuer, Store
 
 LIMITS: Final = Limits(body=BODY_LIMIT)
 
@@ -68,6 +69,7 @@ def run(
     sink: audit.Sink = audit.to_log,
     reports_every: float = EVERY,
     certificate: Certificate | None = None,
+    replay: Replay | None = None,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
 
@@ -88,6 +90,8 @@ def run(
                 sink=sink,
                 reports=store,
                 reports_every=reports_every,
+                replay=replay,
+                service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
             )
             async with issuing.running() as issuer:
                 if not worker.alone:
