@@ -4,6 +4,7 @@ Each has the real token of its ServiceAccount, with exactly the chart's rights: 
 as the kubelet would; the issuer the one that the operator mints for it.
 """
 
+import json
 import subprocess
 from pathlib import Path
 from typing import Any, Final
@@ -146,6 +147,17 @@ class Release:
         found = self.kube.get(manifest["kind"], meta["namespace"], meta["name"])
         assert found is not None
         return found
+
+    def snapshot_is_current(self) -> bool:
+        """Whether the issuer's snapshot, which follows a change within seconds, has what is there now."""
+        lines = (self.folder / "snapshot.json").read_text().splitlines()[1:]
+        kept = {(o["kind"], o["name"]): o["resourceVersion"] for o in map(json.loads, lines)}
+        live = {
+            (kind, found["metadata"]["name"]): found["metadata"]["resourceVersion"]
+            for kind in ("Secret", "ConfigMap")
+            for found in self.kube.list(kind, NAMESPACE)
+        }
+        return all(live.get(key) == version for key, version in kept.items())
 
     def credential_in(self, namespace: str, name: str) -> tuple[str, str]:
         """Client id and secret, as a service finds them in its Secret."""

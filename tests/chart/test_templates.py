@@ -24,9 +24,6 @@ CONFIG = Config(issuer="https://issuer.example.org", namespace=NAMESPACE)
 SIDECAR, DEPLOYMENT = MODES["sidecar"], MODES["deployment"]
 IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-COMING = {"SCOPEWRIGHT_REPLAY"}
-"""What the issuer learns to read in commits that are under way; this set must be empty when they have come."""
-
 
 def granted(manifests: list[Manifest], account: str) -> set[Right]:
     """Every right of a ServiceAccount of the release."""
@@ -161,8 +158,7 @@ def test_every_setting_is_one_that_the_command_reads() -> None:
             assert container["command"] == ["scopewright", name]
             known = {str(option.envvar) for option in commands[name].params}
             given = {e["name"] for e in container["env"]}
-            assert given - known <= COMING
-            assert not COMING & known, "it has come: take it out of COMING"
+            assert given <= known
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

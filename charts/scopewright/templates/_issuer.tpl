@@ -20,6 +20,8 @@ env:
   {{- if .secretName }}
   - name: SCOPEWRIGHT_REPLAY
     valueFrom: {secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}}
+  {{- else }}
+  - {name: SCOPEWRIGHT_REPLAY, value: per-process}
   {{- end }}
   {{- end }}
 ports:
