@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
-SLOW := tests/cluster tests/chart tests/replay tests/simulation/test_simulation.py tests/dev tests/examples tests/bench \
-	tests/interop tests/fuzz
+SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
+	tests/fuzz
 
 .PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 

@@ -142,10 +142,13 @@ class Installation:
         reporting = {**_rule("", "configmaps", "update"), "resourceNames": [*WRITTEN_BY_ISSUERS]}
         reading = [_rule("", kind, verb) for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")]
         operator, issuer = self.user("operator"), self.user("issuer")
+        reviews = any(cluster.get("tokenReview") for cluster in self.settings.get("clusters", ()))
+        reviewing = [_rule("authentication.k8s.io", "tokenreviews", "create")] if reviews else []
         return [
             *_granted("ClusterRole", operator, "", operator, everywhere),
             *_granted("Role", "operator", self.namespace, operator, own),
             *_granted("Role", "issuer", self.namespace, issuer, [*reading, reporting]),
+            *_granted("ClusterRole", issuer, "", issuer, reviewing),
         ]
 
     def may(self, who: str, resource: str, verb: str) -> bool:
@@ -233,7 +236,8 @@ class Installation:
             "0.5",
             *more,
         ]
-        self.issuer = self.run(arguments, self.user("issuer"), "issuer")
+        # As every ServiceAccount is: they may read the keys of their cluster's ServiceAccount tokens.
+        self.issuer = self.run(arguments, self.user("issuer"), "issuer", "system:serviceaccounts")
         return self.issuer
 
     def wait_until_serving(self) -> None:
@@ -421,8 +425,8 @@ class Installation:
             if not self.kopf_may_fail:
                 assert "Traceback (most recent call last)" not in said, f"{log.name}: {traceback_in(said)}"
 
-    def run(self, arguments: list[str], user: str, name: str) -> Process:
-        kubeconfig = self.cluster.kubeconfig_for(user)
+    def run(self, arguments: list[str], user: str, name: str, *groups: str) -> Process:
+        kubeconfig = self.cluster.kubeconfig_for(user, *groups)
         log = self.folder / f"{name}-{next(self._serial):03}.log"
         return Process([*arguments, "--kubeconfig", str(kubeconfig)], log)
 

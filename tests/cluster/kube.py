@@ -103,10 +103,6 @@ class Kube:
         path = f"{self._path('ServiceAccount', namespace, name)}/token"
         return str(self._request("POST", path, body=asked)["status"]["token"])
 
-    def service_account_keys(self) -> Manifest:
-        """The public keys that such tokens verify with: a JWKS."""
-        return self._request("GET", "/openid/v1/jwks")
-
     def _path(self, kind: str, namespace: str, name: str = "") -> str:
         prefix, plural = _COLLECTIONS[kind]
         return prefix + (f"/namespaces/{namespace}" if namespace else "") + f"/{plural}" + (f"/{name}" if name else "")

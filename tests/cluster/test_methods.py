@@ -12,7 +12,7 @@ from scopewright.client import ClientCredentials, TokenError
 from scopewright.core.objects import digest
 
 from .installation import Install, Installation, decoded
-from .kube import Kube, Manifest
+from .kube import Manifest
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
 
@@ -83,14 +83,9 @@ class Worker:
 
 
 @pytest.fixture(scope="module")
-def installation(install: Install, kube: Kube) -> Installation:
-    """One that is given the keys of this cluster's ServiceAccount tokens."""
-    here = {
-        "name": "in-cluster",
-        "issuer": "https://kubernetes.default.svc",
-        "keys": kube.service_account_keys()["keys"],
-    }
-    return install("methods", resync="1s", clusters=[here])
+def installation(install: Install) -> Installation:
+    """Its issuer finds the keys of the cluster's ServiceAccount tokens by itself."""
+    return install("methods", resync="1s")
 
 
 @pytest.fixture
@@ -198,3 +193,21 @@ def test_a_cluster_that_the_configuration_does_not_name_is_told(worker: Worker) 
     elsewhere = {"name": "worker", "cluster": "eu-1", "uid": "5c9a"}
     worker.installation.apply(worker.declared({"method": "ServiceAccount", "serviceAccount": elsewhere}))
     assert "eu-1" in worker.installation.wait_for(worker.payroll.client, "UnknownCluster")["message"]
+
+
+def test_token_review_notices_what_the_record_does_not_say_yet(
+    install: Install, make_namespace: MakeNamespace, tmp_path: Path
+) -> None:
+    """The client is paused: its record goes on naming the ServiceAccount after that is gone."""
+    reviewing = install("reviewing", resync="1s", clusters=[{"name": "in-cluster", "tokenReview": True}])
+    worker = Worker(reviewing, make_namespace, tmp_path)
+    reviewing.kube.apply(worker.service_account())
+    reviewing.have(worker.declared(ACCOUNT))
+    worker.mount(worker.entries()).project_token()
+    assert worker.error() == ""
+    reviewing.apply(worker.declared(ACCOUNT, paused="true"))
+    until(lambda: "paused" in str(reviewing.read(worker.payroll.client)["metadata"]["annotations"]))
+    reviewing.delete(worker.service_account())
+    until(lambda: worker.error() == "invalid_client", lambda: reviewing.logs())
+    assert "token_review" in reviewing.log("issuer")
+    assert "serviceAccount" in worker.record()

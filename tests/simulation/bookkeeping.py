@@ -11,6 +11,7 @@ from tests.simulation.ledger import (
     Ledger,
     digest_in,
     owners,
+    paused,
     record_of,
     seconds,
     secret_name,
@@ -24,6 +25,8 @@ def note(ledger: Ledger, done: Done) -> None:
         ledger.meddled = ledger.now
     if plural == "oauthclients" and done.new:
         _revocation(ledger, done.new)
+        if paused(done.new) or (done.old and paused(done.old)):
+            ledger.paused_lately[done.at] = ledger.now
     if plural == "secrets":
         raw = done.new or done.old or {}
         if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:

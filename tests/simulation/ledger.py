@@ -4,7 +4,7 @@ import hashlib
 import json
 from base64 import b64decode
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -20,6 +20,9 @@ CLIENT_RECORD = "scopewright.dev/client-record"
 KEY_RECORD = "scopewright.dev/signing-key-record"
 SKEW = 61.0
 """Seconds that two clocks may differ."""
+SETTLING = 3.0
+"""Seconds that a fresh read may be old: the negative cache, and requests on their way."""
+Complaints = Iterator[str]
 
 
 @dataclass
@@ -161,6 +164,8 @@ class Ledger:
     signed_first: dict[str, float] = field(default_factory=dict)
     meddled: float = -1.0
     """When a user last wrote or deleted a record."""
+    paused_lately: dict[At, float] = field(default_factory=dict)
+    """When a client was last seen to be paused: nobody tidies up after whoever had its name before, for so long."""
     stuck: set[str] = field(default_factory=set)
     """Audiences of what went with its CRD: nobody can plan anew for what is not declared."""
     synced: float = 0.0

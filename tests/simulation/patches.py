@@ -16,6 +16,7 @@ from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
 from tests.simulation.quiet import LeaseAsyncio
+from tests.simulation.settings import LONGEST_PAUSE
 
 SLOWEST: Final = 300.0
 """Seconds: the longest pauses between attempts to follow, scaled as the resync is: hours of an outage cost little."""
@@ -76,7 +77,7 @@ def install() -> None:
         installing: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
         lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
-        queue: {"LONGEST_PAUSE": 2 * SLOWEST},
+        queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio()},
         service: {"Snapshots": MemorySnapshots},
         resync: {"MIN_ORPHANS": 3},

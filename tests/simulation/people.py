@@ -13,6 +13,8 @@ class People(Users):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         self.backup: dict[str, dict[At, Raw]] = {}
+        self.crd_back = 0.0
+        """When the last CRD that was gone was applied again."""
 
     def back_up(self) -> str:
         self.backup = {p: dict(self.server.all(p)) for p in ("secrets", "configmaps", "oauthclients")}
@@ -70,6 +72,7 @@ class People(Users):
 
     def _apply_crd(self, plural: str) -> None:
         self.server.put(CRDS, "", f"{plural}.{GROUP}", {"metadata": {}})
+        self.crd_back = self.server.loop.now
         for (kind, at), spec in sorted(self.manifests.items(), key=str):
             if kind == plural and self.server.get(plural, *at) is None:
                 self.apply(plural, at, spec)

@@ -9,7 +9,8 @@ from tests.simulation.ending import Ending, whole
 from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop
 from tests.simulation.people import People
-from tests.simulation.settings import HOUR, MONTH, RESYNC
+from tests.simulation.server import CRDS, DECLARED
+from tests.simulation.settings import HOUR, LONGEST_PAUSE, MONTH, RESYNC
 from tests.simulation.world import HANDLER, Broken, World
 
 
@@ -35,13 +36,19 @@ class Story:
         last_trouble = self.loop.now
         while self.loop.now < MONTH and not self.world.broken:
             await self._quietly(min(self.chance.expovariate(1 / (14 * HOUR)), 60 * HOUR))
-            if not self.faults.open and self.world.settled and self.loop.now - last_trouble > RESYNC + 600:
+            if self._in_step(max(last_trouble, self.users.crd_back)):
                 self.world.allowed.settle()
                 whole(self.world)
             await self.world.pods.ask()
             last_trouble = max(last_trouble, await self._incident())
         if not self.world.broken:
             await Ending(self.world, self.users, self.faults).rest()
+
+    def _in_step(self, last_trouble: float) -> bool:
+        """Whether everybody knows everything. Without a CRD nothing can be listed."""
+        crds = len(self.world.server.all(CRDS)) == len(DECLARED)
+        since = self.loop.now - last_trouble
+        return crds and not self.faults.open and self.world.settled and since > RESYNC + LONGEST_PAUSE
 
     async def _begin(self) -> None:
         self.users.found()

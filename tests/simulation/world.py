@@ -85,10 +85,10 @@ class World:
         self.quiet.processes = list(self.operators)
         self.issuers = [
             IssuerProcess(self.server, NAMESPACE, self._audit, f"issuer-{n}", loop, Random(f"issuer {n} {seed}"))
-            for n in range(2 + seed % 2)
+            for n in range(3 if seed % 4 == 1 else 2)
         ]
         for issuer in self.issuers:
-            issuer.reports = seed % 5 == 0
+            issuer.reports = seed % 8 == 0
         self.pods = Pods(self.server, self.ledger, self.issuers, Random(f"pods {seed}"), self.see)
         self.server.on_done = self._done
         HANDLER.world = self

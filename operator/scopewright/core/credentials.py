@@ -77,8 +77,8 @@ def with_new(
     """`new` beside the others, at most four in all. The current one always stays: the Secret holds it until it changes.
 
     What makes room is a hash that never reached a Secret, once its write can no longer arrive; an overlap is not cut
-    short by a rotation, which waits. Without a Secret no Pod can start: what expires first makes room then, and any
-    hash but the latest may be what Pods hold.
+    short by a rotation, which waits. Without a Secret no Pod can start: what expires first makes room then, then the
+    latest hash; the oldest without an end is what Pods hold, and stays however often the Secret's write fails.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
@@ -86,7 +86,8 @@ def with_new(
             c for c in others if c != current and c.expiration_time is None and c.issue_time + UNLANDED_GRACE < now
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
-        room = unlanded if current else [*ending, *reversed(unlanded)]
+        held = next((c for c in others if c.expiration_time is None), None)
+        room = unlanded if current else [*ending, *(c for c in reversed(unlanded) if c != held)]
         if not room:
             raise Unavailable("four credentials are accepted or on their way: waiting for one to end", retry_after=5)
         others.remove(room[0])

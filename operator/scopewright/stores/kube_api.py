@@ -31,6 +31,8 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a Pod finds who it is."""
 MINTING_PATIENCE: Final = 60.0
 """Seconds that a mounted folder may be without a token."""
+ACCEPT: Final = "application/json, application/jwk-set+json"
+"""The API server gives its own keys as nothing but the second."""
 
 _NO_KUBECONFIG: Final = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
 """What the loader raises, by accident, where a file is something else altogether; its words might quote the file."""
@@ -121,7 +123,7 @@ class Api:
     async def _response(
         self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: Any
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Accept": "application/json", "Content-Type": "application/json", "User-Agent": "scopewright"}
+        headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": "scopewright"}
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)

@@ -106,7 +106,7 @@ def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.Capture
     files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
     outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
     assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == FINE
-    assert "Plan: 7 scopes gained" in capsys.readouterr().out
+    assert "Plan: 8 scopes gained" in capsys.readouterr().out
     assert all(file.read_text() for file in files.values())
 
 

@@ -161,6 +161,13 @@ def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
     assert len(kept) == 4
 
 
+def test_nor_does_it_make_room_when_the_writes_fail_within_seconds() -> None:
+    """The others may still arrive, and so a new one waits."""
+    hashes = (credential("a", NOW - timedelta(hours=5)), *(credential(s, NOW) for s in "bcd"))
+    with pytest.raises(Unavailable):
+        with_new(hashes, credential("e", NOW), None, NOW)
+
+
 def test_a_hash_whose_write_may_still_arrive_is_not_dropped() -> None:
     hashes = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
     with pytest.raises(Unavailable):
