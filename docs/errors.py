@@ -77,6 +77,7 @@ TO_DO: Final = {
     ),
     ("temporarily_unavailable", "starting"): "Try again after Retry-After.",
     ("temporarily_unavailable", "no_issuer_record"): "Try again after Retry-After; is the operator running?",
+    ("temporarily_unavailable", "client_changed"): "Try again after Retry-After.",
     ("temporarily_unavailable", "no_nonce_key"): "Try again after Retry-After; the operator makes the key.",
     ("temporarily_unavailable", "no_signing_key"): (
         "Try again after Retry-After; is there a SigningKey of that name, and does it sign yet? Its status says."

@@ -23,6 +23,7 @@ LOGGER: Final = "scopewright.audit"
 _LONGEST: Final = 200
 _MOST: Final = 16
 _log: Final = logging.getLogger(LOGGER)
+_lost: Final = logging.getLogger(__name__)
 
 
 def to_log(line: str) -> None:
@@ -30,11 +31,22 @@ def to_log(line: str) -> None:
 
 
 def to_file(file: BinaryIO) -> Sink:
-    """Each line in one write of an unbuffered file: a tenth of what the logging module costs."""
+    """Each line in one write of an unbuffered file: a tenth of what the logging module costs.
+
+    A file that takes no more is said once, until it does again; nobody goes without a token for it.
+    """
+    failing = False
 
     def write(line: str) -> None:
-        file.write(line.encode() + b"\n")
-        file.flush()
+        nonlocal failing
+        try:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            failing = False
+        except (OSError, ValueError) as error:
+            if not failing:
+                _lost.error("audit lines are lost: %s", error)
+            failing = True
 
     return write
 

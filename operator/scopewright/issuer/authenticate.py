@@ -81,17 +81,25 @@ class Authenticator:
             presented.client_id = named[0] if len(named) == 1 else ""
 
     async def _by_assertion(self, presented: Assertion) -> Authenticated:
-        client = _of(self._registry.client(presented.client_id))
+        """What was waited for may have taken seconds: the record must be the one that was looked at."""
+        used = False
+        while True:
+            client = _of(self._registry.client(presented.client_id))
+            proof = await self._proof(client, presented)
+            if proof.once and not used:
+                if not await self._replay.first_use(client.client_id, proof.once, proof.until):
+                    raise _replayed()
+                used = True
+            if self._registry.client(client.client_id) is client:
+                return Authenticated(client, proof.digest)
+
+    async def _proof(self, client: Client, presented: Assertion) -> Proof:
         own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if own or client.method == "PrivateKeyJWT":
-            proof = self._private_key_jwt(client, presented)
-        elif client.method == "ServiceAccount":
-            proof = await self._service_account(client, presented)
-        else:
-            raise Refused("other_method")
-        if proof.once and not await self._replay.first_use(client.client_id, proof.once, proof.until):
-            raise Refused("assertion_replayed", "the assertion was used before: make a new one for each request")
-        return Authenticated(client, proof.digest)
+            return self._private_key_jwt(client, presented)
+        if client.method == "ServiceAccount":
+            return await self._service_account(client, presented)
+        raise Refused("other_method")
 
     def _private_key_jwt(self, client: Client, presented: Assertion) -> Proof:
         issuer = self._issuer()
@@ -115,6 +123,10 @@ class Authenticator:
         if self._registry.issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
         return self._registry.issuer
+
+
+def _replayed() -> Refused:
+    return Refused("assertion_replayed", "the assertion was used before: make a new one for each request")
 
 
 def _of(client: Client | None) -> Client:

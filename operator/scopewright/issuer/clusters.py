@@ -92,6 +92,11 @@ class Trusted:
         self._keys = keys
         self._reviewer = reviewer
 
+    @property
+    def must_be_asked(self) -> bool:
+        """For its `iss`."""
+        return not self._cluster.issuer and isinstance(self._keys, NextDoor)
+
     async def issuer(self) -> str:
         """The `iss` of its tokens. `Unavailable` while that is not known."""
         if self._cluster.issuer or not isinstance(self._keys, NextDoor):
@@ -147,8 +152,8 @@ class Clusters:
 
 
 async def named_by(claims: Mapping[str, Any], trusted: Mapping[str, Trusted]) -> str | None:
-    """The name of the cluster whose token it says to be."""
-    for name, cluster in trusted.items():
+    """The name of the cluster whose token it says to be. One that has to be asked first is asked last."""
+    for name, cluster in sorted(trusted.items(), key=lambda item: item[1].must_be_asked):
         if claims.get("iss") == await cluster.issuer():
             return name
     return None

@@ -7,7 +7,7 @@ that has to wait for something.
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
@@ -27,6 +27,10 @@ log: Final = logging.getLogger(__name__)
 
 FLOOR: Final = 0.1
 """Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
+
+
+NoteUse = Callable[[bytes, float], None]
+"""Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
 
 
 class Parameters(Protocol):
@@ -83,6 +87,7 @@ class Endpoint(Generic[P]):
         monotonic: Clock = time.monotonic,
         sink: audit.Sink = audit.to_log,
         floor: float = FLOOR,
+        note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._handler = handler
         self._registry = registry
@@ -94,6 +99,7 @@ class Endpoint(Generic[P]):
         self._monotonic = monotonic
         self._sink = sink
         self._floor = floor
+        self._note_use = note_use
 
     async def answer(self, http: HttpRequest) -> Answer:
         decided = self.decide(http)
@@ -110,7 +116,9 @@ class Endpoint(Generic[P]):
             if who is None:
                 return self._settle(attempt)
             outcome = self._handler.serve(who, attempt.parameters, self._clock())
-            return self._told(outcome, attempt) if isinstance(outcome, Outcome) else self._wait(outcome, attempt)
+            return (
+                self._told(outcome, who, attempt) if isinstance(outcome, Outcome) else self._wait(outcome, who, attempt)
+            )
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, begun, known=attempt is not None)
         except Exception:
@@ -123,8 +131,7 @@ class Endpoint(Generic[P]):
         try:
             who = await self._prove(presented, attempt.peer)
         except Refused as refused:
-            self._throttle.failed(attempt.peer, known=self._is_known(presented))
-            error = refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
+            error = self._refusal(refused, presented, attempt.peer)
         except OAuthError as refusal:
             error = refusal
         except (Rejected, Unavailable) as failure:
@@ -136,6 +143,14 @@ class Endpoint(Generic[P]):
             return await self._serve(who, attempt)
         await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=self._is_known(presented))
+
+    def _refusal(self, refused: Refused, presented: Presented, peer: str) -> OAuthError:
+        """401; but 503 for everybody where made-up ids or known ones would get that: else it tells which is which."""
+        spent = self._fresh.spent or self._throttle.spent(peer)
+        self._throttle.failed(peer, known=self._is_known(presented))
+        if spent:
+            return from_failure(Unavailable("too many refusals"))
+        return refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
 
     def _is_known(self, presented: Presented) -> bool:
         return self._registry.client(presented.client_id) is not None
@@ -160,11 +175,13 @@ class Endpoint(Generic[P]):
         except Exception:
             log.exception("a %s request failed", self._handler.name)
             return self._refuse(unexpected(), attempt, attempt.peer, attempt.begun, known=True)
-        return self._told(outcome, attempt) if isinstance(outcome, Outcome) else await self._wait(outcome, attempt)
+        if isinstance(outcome, Outcome):
+            return self._told(outcome, who, attempt)
+        return await self._wait(outcome, who, attempt)
 
-    async def _wait(self, outcome: Awaitable[Outcome], attempt: _Attempt[P]) -> Answer:
+    async def _wait(self, outcome: Awaitable[Outcome], who: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
-            return self._told(await outcome, attempt)
+            return self._told(await outcome, who, attempt)
         except OAuthError as refusal:
             error = refusal
         except (Rejected, Unavailable) as failure:
@@ -174,9 +191,11 @@ class Endpoint(Generic[P]):
             error = unexpected()
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
 
-    def _told(self, outcome: Outcome, attempt: _Attempt[P]) -> Answer:
+    def _told(self, outcome: Outcome, who: Authenticated, attempt: _Attempt[P]) -> Answer:
+        now = self._clock()
+        self._note_use(who.digest, now)
         entry = {"result": outcome.result, **outcome.audited}
-        self._sink(audit.line(self._handler.name, self._clock(), attempt.peer, entry))
+        self._sink(audit.line(self._handler.name, now, attempt.peer, entry))
         self._metrics.count(outcome.result, self._monotonic() - attempt.begun)
         return outcome.answer
 

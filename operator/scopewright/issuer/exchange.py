@@ -79,8 +79,9 @@ class Exchange:
         if mine is None or theirs is None:
             raise invalid_target()
         both = {s: min(end, theirs.granted[s]) for s, end in mine.granted.items() if s in theirs.granted}
-        if server.audience == inspected.link.audience:
-            both = {s: end for s, end in both.items() if s in inspected.link.scopes}
+        for link in (*inspected.chain, inspected.link):
+            if link.audience == server.audience:
+                both = {s: end for s, end in both.items() if s in link.scopes}
         if not both:
             raise invalid_target()
         if not both.keys() >= set(scopes):

@@ -78,6 +78,11 @@ class FreshReads:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._done: dict[str, float] = {}
 
+    @property
+    def spent(self) -> bool:
+        """Whether the next unknown or wrong id, known or made up, could not be read for."""
+        return self._known.level < 1 or self._unknown.level < 1
+
     async def refresh(self, client_id: str) -> None:
         """Afterwards the registry knows this client's record as it is, or was within the last second.
 

@@ -138,9 +138,6 @@ class Keyring:
         """The kids of keys that ended in an emergency, for as long as they would have verified."""
         return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
-    def signing_keys(self) -> set[str]:
-        return {k.signing_key for k in self._keys.values()}
-
 
 def _choose(jwks: Jwks, signing_key: str, now: float, tail: int) -> Choice:
     instant = datetime.fromtimestamp(now, UTC)

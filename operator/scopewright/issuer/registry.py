@@ -74,10 +74,10 @@ class Registry:
         ref = change.existing.ref
         if ref.namespace != self.namespace:
             return False
-        if change.gone:
-            return self._remove(ref, now)
         if self._is_overtaken(change.existing, now):
             return False
+        if change.gone:
+            return self._remove(ref, now)
         try:
             counts = self._put(change.existing, change.entries, now)
         except Rejected as rejected:

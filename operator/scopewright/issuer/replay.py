@@ -17,8 +17,8 @@ from scopewright.verifier.replay import ReplayMemory, replay_key
 log: Final = logging.getLogger(__name__)
 
 CAPACITY: Final = 100_000
-OWNER_SHARE: Final = 0.1
-"""What one client may fill of the memory that all share."""
+NAMESPACE_SHARE: Final = 0.1
+"""What the clients of one namespace may fill of the memory that all share."""
 TIMEOUT: Final = 1.0
 
 
@@ -33,14 +33,14 @@ class Replay(Protocol):
 
 
 class InMemory:
-    """The memory of one process, bounded; what a client fills takes nothing from another."""
+    """The memory of one process, bounded; a namespace, which may have many clients, fills no more than its share."""
 
     def __init__(self, clock: Clock, *, capacity: int = CAPACITY) -> None:
-        self._memory = ReplayMemory(capacity, share=OWNER_SHARE, clock=clock)
+        self._memory = ReplayMemory(capacity, share=NAMESPACE_SHARE, clock=clock)
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
         try:
-            return self._memory.first_use(owner, value, until)
+            return self._memory.first_use(owner.partition(".")[0], f"{owner} {value}", until)
         except Full as full:
             raise Unavailable("too many assertions and proofs are remembered", retry_after=full.retry_after) from None
 

@@ -105,11 +105,12 @@ class Issuer:
             Exchange(*told),
             Proofs(self.registry, self._replay),
             random=random,
-            note_use=self._usage.note if self._usage else lambda digest, now: None,
         )
         authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
         shared = (self.registry, authenticator, fresh, FailureThrottle(monotonic), self.metrics)
         options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "sink": sink, "floor": floor}
+        if self._usage is not None:
+            options["note_use"] = self._usage.note
         self.tokens = Endpoint(tokens, *shared, **options)
         self.introspection = Endpoint(Introspection(*told), *shared, **options)
         self.revocation = Endpoint(Revocation(*told), *shared, **options)

@@ -26,9 +26,17 @@ class FailureThrottle:
 
     def check(self, peer: str, *, known: bool) -> None:
         """`Unavailable` for an address that has used up its failures, with client ids that are known or made up."""
-        bucket = self._buckets.get((_network(peer), known))
-        if bucket is not None and bucket.level < 1:
+        if self._is_spent(_network(peer), known):
             raise Unavailable("too many failed authentications from this address", retry_after=1.0)
+
+    def spent(self, peer: str) -> bool:
+        """Whether it has used up either."""
+        network = _network(peer)
+        return self._is_spent(network, True) or self._is_spent(network, False)
+
+    def _is_spent(self, network: str, known: bool) -> bool:
+        bucket = self._buckets.get((network, known))
+        return bucket is not None and bucket.level < 1
 
     def failed(self, peer: str, *, known: bool) -> None:
         """One more; the address that failed longest ago is forgotten where there are too many."""

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -25,9 +25,6 @@ CLIENT_CREDENTIALS: Final = "client_credentials"
 GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
 ISSUED: Final = "issued"
 _ISSUED: Final = b',"issued_token_type":"%s"' % ACCESS_TOKEN.encode()
-
-NoteUse = Callable[[bytes, float], None]
-"""Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -54,13 +51,11 @@ class Tokens:
         proofs: Proofs,
         *,
         random: Randomness = os.urandom,
-        note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._registry = registry
         self._exchange = exchange
         self._proofs = proofs
         self._random = random
-        self._note_use = note_use
         self._unsigned: set[str] = set()
 
     def read(self, request: ClientRequest) -> TokenRequest:
@@ -82,23 +77,26 @@ class Tokens:
         grant = self._authorise(who, parameters, now)
         if grant.server.record.dpop_required:
             raise proof_needed()
-        return self._issue(who, grant, now)
+        return self._issue(grant, now)
 
     async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
         nonce = self._proofs.nonce(now)
         try:
+            self._authorise(who, parameters, now)
+            jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
+            if self._registry.client(who.client.client_id) is not who.client:
+                raise unavailable("the client has changed meanwhile", reason="client_changed")
             grant = self._authorise(who, parameters, now)
-            grant.jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
-            outcome = self._issue(who, grant, now)
+            grant.jkt = jkt
+            outcome = self._issue(grant, now)
         except OAuthError as refusal:
             refusal.headers += nonce
             raise
         outcome.answer.headers += nonce
         return outcome
 
-    def _issue(self, who: Authenticated, grant: Grant, now: float) -> Outcome:
+    def _issue(self, grant: Grant, now: float) -> Outcome:
         token = self._sign(grant, now)
-        self._note_use(who.digest, now)
         body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
             token.value,
             b"DPoP" if grant.jkt else b"Bearer",

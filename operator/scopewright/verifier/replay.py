@@ -33,7 +33,7 @@ class ReplayMemory:
     accepted twice because a memory is full.
     """
 
-    def __init__(self, capacity: int = 200_000, *, share: float = 1.0, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, capacity: int = 200_000, *, share: float = 0.5, clock: Callable[[], float] = time.time) -> None:
         self._capacity = capacity
         self._most = capacity * share
         self._clock = clock

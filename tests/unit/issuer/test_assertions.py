@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
@@ -11,6 +12,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from scopewright.core.failures import Unavailable
 from scopewright.core.records import Credential
 from scopewright.issuer.replay import InMemory
 from tests.unit.issuer.assertions import (
@@ -239,12 +241,36 @@ async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: World) -> No
 async def test_a_full_memory_refuses_nobody_for_good_and_no_other_client(world: World) -> None:
     memory = InMemory(world.clock, capacity=20)
     now = world.clock()
-    assert [await memory.first_use("a", str(n), now + 60) for n in range(2)] == [True, True]
-    with pytest.raises(Exception, match="too many"):
-        await memory.first_use("a", "3", now + 60)
-    assert await memory.first_use("b", "3", now + 60)
+    assert [await memory.first_use(f"a.{n}", str(n), now + 60) for n in range(2)] == [True, True]
+    with pytest.raises(Unavailable, match="too many"):
+        await memory.first_use("a.3", "3", now + 60)
+    assert await memory.first_use("b.3", "3", now + 60)
     world.clock.advance(seconds=60)
-    assert await memory.first_use("a", "3", now + 120)
+    assert await memory.first_use("a.3", "3", now + 120)
+
+
+class Slow:
+    """A memory that answers late; what happens meanwhile is told to it."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self._meanwhile = meanwhile
+
+    async def first_use(self, owner: str, value: str, until: float) -> bool:
+        self._meanwhile()
+        await settle()
+        return True
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_a_client_that_is_disabled_while_its_assertion_is_looked_at_gets_nothing() -> None:
+    world = World(replay=Slow(lambda: world.put(with_pair(disabled=True))))
+    world.furnish()
+    world.put(with_pair())
+    async with world.running():
+        status, body = await present(world, assertion(world))
+        assert (status, body["error"]) == (401, "invalid_client")
 
 
 async def test_a_credential_of_the_method_before_works_until_it_ends(world: World) -> None:

@@ -21,6 +21,7 @@ from tests.unit.issuer.world import (
     api_record,
     client_record,
     put_services,
+    server_record,
     service_record,
     settle,
 )
@@ -96,6 +97,20 @@ async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(retur
     token = await returning.access_token(resource=BANK, scope="bank.look")
     assert (await returning.exchange(token, BANK_SERVICE, BANK)).json()["scope"] == "bank.look"
     assert refusal(await returning.exchange(token, BANK_SERVICE, BANK, scope="bank.pay")) == (400, "invalid_scope")
+
+
+async def test_20_nor_by_a_detour(returning: World) -> None:
+    both = Asked("payroll/payroll-api", ("payroll.read", "payroll.write"))
+    there = Asked("bank/bank-api", ("bank.pay",))
+    returning.put(client_record(access=(both, there)))
+    returning.put(service_record("payroll", both, there))
+    returning.put(service_record("bank", both, there))
+    returning.put(server_record(grants=(Granted(both.scopes, everybody=True),), served_by=(SERVICE,)))
+    await settle()
+    returning.clock.advance(seconds=1)
+    token = await returning.access_token(resource=PAYROLL, scope="payroll.read")
+    away = await exchanged(returning, token, SERVICE, BANK)
+    assert (await returning.exchange(away, BANK_SERVICE, PAYROLL)).json()["scope"] == "payroll.read"
 
 
 async def test_20_it_lives_no_longer_than_the_subject_token(returning: World) -> None:

@@ -74,6 +74,29 @@ async def test_a_flood_of_made_up_clients_makes_few_reads_and_leaves_those_of_kn
     assert (await world.token(secret="rotated")).status_code == 200
 
 
+async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
+    """Else the status would tell which is which."""
+    world = World(unknown_reads=Budget(rate=0.001, burst=2))
+    world.furnish()
+    async with world.running():
+        assert (await world.token(secret="wrong")).status_code == 401
+        answers = [(await world.token(f"leave.made-up-{i}")).status_code for i in range(4)]
+        assert answers[-1] == 503
+        assert (await world.token(secret="wrong")).status_code == 503
+        assert (await world.token()).status_code == 200
+
+
+async def test_late_news_of_a_predecessors_end_does_not_end_a_client(world: World) -> None:
+    world.put(client_record(name="again", uid="former"))
+    await settle()
+    world.store.delete("Secret", "client.leave.again", seen=False)
+    world.put(client_record(name="again", uid="uid-9", credentials=(Credential(sha256("new"), START),)), seen=False)
+    assert (await world.token("leave.again", "new")).status_code == 200
+    former = Existing(Ref("Secret", "scopewright-system", "client.leave.again"), "u", "101")
+    world.issuer.registry.apply(Change(former, {}, gone=True), world.clock())
+    assert (await world.token("leave.again", "new")).status_code == 200
+
+
 @pytest.mark.parametrize(
     "client_id", ["leave", "a.b.c", "Leave.worker", "leave.", ".x", "l\n.x", "a" * 64 + ".b", "*.*"]
 )

@@ -47,6 +47,7 @@ from scopewright.core.records import (
 from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.keys import thumbprint
+from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
@@ -256,6 +257,7 @@ class World:
     revoking: bool = False
     """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
+    replay: Replay | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
@@ -308,6 +310,7 @@ class World:
             patience=self.patience,
             reports=cast("StoreProtocol", self.store) if self.revoking else None,
             service_accounts=self.service_accounts,
+            replay=self.replay,
         )
         return self.issuer
 
