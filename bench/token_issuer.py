@@ -1,11 +1,12 @@
 """`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, its records in memory.
 
-Nothing else is left out: authentication, audit lines into a file, metrics, the use of credentials. A directory that is
-scanned, or an API server, would take its share of the two cores.
+Nothing else is left out: authentication, audit lines into a file, metrics, the use of credentials, the memory of what
+was used once. A directory that is scanned, or an API server, would take its share of the two cores.
 """
 
 import argparse
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.token_cases import CASES, SYSTEM
-from scopewright.cli.settings import listen, reserve, set_up_logging
+from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
 from scopewright.core.objects import Existing, Ref
 from scopewright.issuer import Worker, run, run_workers
 from scopewright.issuer.audit import to_file
@@ -44,9 +45,12 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--audit", type=Path, required=True)
+    parser.add_argument("--replay", default="per-process", help="as of `scopewright issuer`")
+    parser.add_argument("--cluster-jwk", type=json.loads, help="the key of the cluster whose ServiceAccounts ask")
     options = parser.parse_args()
     set_up_logging("text", "info")
-    store: Any = InMemory(list(CASES[options.case].records()))
+    store: Any = InMemory(list(CASES[options.case].records(options.cluster_jwk)))
+    remember = replay_memory(options.replay, options.workers)
     began = time.monotonic()
 
     @asynccontextmanager
@@ -55,7 +59,7 @@ def main() -> None:
 
     def work(worker: Worker) -> None:
         with options.audit.open("ab") as audit:
-            run(open_store, namespace=SYSTEM, worker=worker, sink=to_file(audit))
+            run(open_store, namespace=SYSTEM, worker=worker, sink=to_file(audit), replay=remember())
 
     def on_ready(url: str) -> None:
         print(f"ready after {time.monotonic() - began:.3f} s", flush=True)

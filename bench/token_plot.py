@@ -8,7 +8,7 @@ _PEER: Final = "#b9b9b9"
 
 
 def draw(file: Path, figures: dict[str, Any]) -> None:
-    """Tokens a second, and the CPU time of one token in bare signatures; a bar each."""
+    """Answers a second, and the CPU time of one in bare signatures; a bar each."""
     import matplotlib as mpl
 
     mpl.use("Agg")
@@ -20,11 +20,11 @@ def draw(file: Path, figures: dict[str, Any]) -> None:
     plot, (rate, cost) = pyplot.subplots(1, 2, figsize=(11, 0.5 * len(cases) + 1.4), sharey=True, layout="constrained")
     drawn = rate.barh(labels, [case["per_second"] for _, case in cases], color=colours)
     rate.bar_label(drawn, fmt=lambda value: f"{value:,.0f}", padding=3)
-    rate.set_title(f"tokens a second, {figures['workers']} processes", loc="left", fontsize=10)
+    rate.set_title(f"answers a second, {figures['workers']} processes", loc="left", fontsize=10)
     drawn = cost.barh(labels, [case["cpu_over_signature"] for _, case in cases], color=colours)
     cost.bar_label(drawn, fmt="%.1f", padding=3)
     cost.axvline(1, color="black", linewidth=0.8, linestyle=":")
-    cost.set_title("CPU time of a token, in bare ES256 signatures", loc="left", fontsize=10)
+    cost.set_title("CPU time of an answer, in bare ES256 signatures", loc="left", fontsize=10)
     for axes in (rate, cost):
         axes.spines[["top", "right", "bottom"]].set_visible(False)
         axes.set_xticks([])

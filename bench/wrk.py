@@ -12,24 +12,36 @@ from typing import Final
 from bench.benchmark import BenchmarkError
 
 CONNECTIONS: Final = 16
+_LEFT: Final = 100
+"""Requests that are there still when wrk is to stop: more than it sends until it has."""
 _SCRIPT: Final = """
-local requests, at = {}, 0
+local requests, at, last = {}, 0, nil
+spent = 0
+local thread
+function setup(one)
+  thread = one
+end
 function init(arguments)
   local file = io.open(arguments[1], "rb")
   for size in function() return file:read("*l") end do
     requests[#requests + 1] = file:read(tonumber(size))
   end
+  last = arguments[2] and #requests - tonumber(arguments[2])
 end
 function request()
   at = at % #requests + 1
+  if at == last then
+    spent = 1
+    wrk.thread:stop()
+  end
   return requests[at]
 end
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(
-    '\\n{"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"refused":%d,"lost":%d}\\n',
+    '\\n{"requests":%d,"microseconds":%d,"p50":%d,"p99":%d,"refused":%d,"lost":%d,"spent":%d}\\n',
     summary.requests, summary.duration, latency:percentile(50), latency:percentile(99), errors.status,
-    errors.connect + errors.read + errors.write + errors.timeout))
+    errors.connect + errors.read + errors.write + errors.timeout, thread:get("spent")))
 end
 """
 
@@ -42,6 +54,8 @@ class Load:
     seconds: float
     p50_ms: float
     p99_ms: float
+    spent: bool = False
+    """There was nothing more to send before the time was over: the figures are too low."""
 
     @property
     def per_second(self) -> float:
@@ -59,14 +73,13 @@ def write_requests(file: Path, requests: Sequence[bytes]) -> None:
     file.write_bytes(b"".join(b"%d\n%b" % (len(request), request) for request in shuffled))
 
 
-async def load(port: int, requests: Path, seconds: float) -> Load:
-    """BenchmarkError where anything but answers of 2xx came."""
+async def load(port: int, requests: Path, seconds: float, *, once: bool = False) -> Load:
+    """BenchmarkError where anything but answers of 2xx came. With `once` it ends before a request is sent again."""
     script = requests.with_suffix(".lua")
     script.write_text(_SCRIPT)
     command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{round(seconds)}s", "-s", str(script)]
-    wrk = await asyncio.create_subprocess_exec(
-        *command, f"http://127.0.0.1:{port}", str(requests), stdout=asyncio.subprocess.PIPE
-    )
+    command += [f"http://127.0.0.1:{port}", str(requests), *([str(_LEFT)] if once else [])]
+    wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         out, _ = await wrk.communicate()
     finally:
@@ -78,4 +91,6 @@ async def load(port: int, requests: Path, seconds: float) -> Load:
     seen = json.loads(out.decode().strip().splitlines()[-1])
     if seen["refused"] or seen["lost"] or not seen["requests"]:
         raise BenchmarkError(f"of {seen['requests']} requests {seen['refused']} were refused, {seen['lost']} lost")
-    return Load(seen["requests"], seen["microseconds"] / 1e6, seen["p50"] / 1000, seen["p99"] / 1000)
+    return Load(
+        seen["requests"], seen["microseconds"] / 1e6, seen["p50"] / 1000, seen["p99"] / 1000, bool(seen["spent"])
+    )

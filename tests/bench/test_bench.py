@@ -108,3 +108,23 @@ def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
     assert figures["worker_peak_mb"] < 150
     assert figures["seconds_until_ready"] < 5
     assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator is not installed: apt-get install wrk")
+@pytest.mark.skipif(
+    not (shutil.which("valkey-server") or shutil.which("redis-server")),
+    reason="what remembers assertions is not installed: apt-get install redis-server",
+)
+def test_tokens_by_assertions_and_their_introspection_are_all_answered_well(tmp_path: Path) -> None:
+    results = {"private-key-jwt": "issued", "service-account": "issued", "introspection": "active"}
+    few = ("--rounds", "1", "--seconds", "1", "--no-peer", *(f"--case={case}" for case in results))
+    running = _bench("tokens", *few, "--out", str(tmp_path), "--logs", str(tmp_path / "logs"))
+    _, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    figures: dict[str, Any] = json.loads((tmp_path / "tokens.json").read_text())
+    assert list(figures["cases"]) == ["es256", *results]
+    for case, result in results.items():
+        lines = (tmp_path / "logs" / f"{case}.audit").read_text().splitlines()
+        counted = [line for line in lines if json.loads(line)["result"] == result]
+        assert len(counted) >= figures["cases"][case]["per_second"] > 0
+        assert {json.loads(line)["result"] for line in lines} <= {result, "issued"}

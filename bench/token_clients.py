@@ -1,0 +1,110 @@
+"""Who asks for tokens, and with what they prove it: the same in each process, but for the key of their cluster."""
+
+import base64
+import hashlib
+import time
+from functools import cache, lru_cache
+from secrets import token_urlsafe
+from typing import Any, Final
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+
+from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.core.records import LOCAL_CLUSTER, Cluster, ServiceAccount
+from scopewright.issuer.assertions import LONGEST_LIFE
+
+ISSUER: Final = "https://issuer.example.org"
+AUDIENCE: Final = "https://directory.staff.svc"
+SCOPE: Final = "directory.read"
+SERVER: Final = ("staff", "directory")
+"""Namespace and name: of the API, and of the client that it is itself."""
+TEAMS: Final = 20
+_CLUSTER: Final = "https://kubernetes.default.svc.cluster.local"
+
+
+def client_name(n: int) -> tuple[str, str]:
+    return f"team-{n % TEAMS:02}", f"service-{n:05}"
+
+
+def client_id(n: int) -> str:
+    return ".".join(client_name(n))
+
+
+def secret(of: int | str) -> str:
+    """As long as a real one."""
+    return base64.urlsafe_b64encode(_digest(f"bench {of}")).decode().rstrip("=")
+
+
+def public_jwk(n: int) -> dict[str, str]:
+    """The public half of a client's key pair, as the operator would have made it."""
+    members = public_members(_private_key(n))
+    return {**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}
+
+
+def assertion(n: int) -> str:
+    """As scopewright.client signs one, but good for longer: all of a run are there before it starts."""
+    now, client = int(time.time()), client_id(n)
+    claims = {"iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + int(LONGEST_LIFE)}
+    return jwt.encode({**claims, "jti": token_urlsafe(16)}, _private_key(n), "ES256", {"kid": _kid(n)})
+
+
+def service_account(n: int) -> ServiceAccount:
+    return ServiceAccount(client_name(n)[1], f"10000000-0000-4000-8000-{n:012}")
+
+
+def projected_token(n: int, key: rsa.RSAPrivateKey) -> str:
+    """What the kubelet would write into a Pod: an hour's token of the client's ServiceAccount."""
+    now, namespace, who = int(time.time()), client_name(n)[0], service_account(n)
+    bound: dict[str, Any] = {
+        "namespace": namespace,
+        "node": {"name": "worker-3", "uid": "30000000-0000-4000-8000-000000000003"},
+        "pod": {"name": f"{who.name}-5d9c7b9f4-x2x7k", "uid": f"20000000-0000-4000-8000-{n:012}"},
+        "serviceaccount": {"name": who.name, "uid": who.uid},
+        "warnafter": now + 3607,
+    }
+    claims = {
+        "iss": _CLUSTER,
+        "sub": f"system:serviceaccount:{namespace}:{who.name}",
+        "aud": [ISSUER],
+        "iat": now,
+        "nbf": now,
+        "exp": now + 3600,
+        "jti": f"40000000-0000-4000-8000-{n:012}",
+        "kubernetes.io": bound,
+    }
+    return jwt.encode(claims, key, "RS256", {"kid": _rsa_kid(key)})
+
+
+@cache
+def cluster_key() -> rsa.RSAPrivateKey:
+    """As kubeadm makes it. Only this process has it; issuers are given the `cluster`."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
+def cluster_jwk() -> dict[str, str]:
+    key = cluster_key()
+    return {**public_members(key), "kid": _rsa_kid(key), "alg": "RS256", "use": "sig"}
+
+
+def cluster(jwk: dict[str, str]) -> Cluster:
+    return Cluster(LOCAL_CLUSTER, _CLUSTER, keys=(jwk,))
+
+
+@lru_cache(20_000)
+def _private_key(n: int) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int.from_bytes(_digest(f"bench key {n}")[:31]), ec.SECP256R1())
+
+
+@lru_cache(20_000)
+def _kid(n: int) -> str:
+    return thumbprint(public_members(_private_key(n)))
+
+
+@cache
+def _rsa_kid(key: rsa.RSAPrivateKey) -> str:
+    return thumbprint(public_members(key))
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()

@@ -1,0 +1,103 @@
+"""What is asked of the issuer, as it goes over the wire."""
+
+import base64
+import http.client
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import quote
+
+from bench.token_clients import (
+    AUDIENCE,
+    SCOPE,
+    SERVER,
+    assertion,
+    client_id,
+    cluster_key,
+    projected_token,
+    secret,
+)
+from scopewright.issuer.request import JWT_BEARER
+
+HEADERS: Final = (
+    b"Host: issuer.example.org\r\n"
+    b"User-Agent: python-httpx/0.28.1\r\n"
+    b"Accept: application/json\r\n"
+    b"Accept-Encoding: gzip, deflate, br, zstd\r\n"
+    b"Connection: keep-alive\r\n"
+    b"X-Forwarded-For: 10.244.3.17\r\n"
+    b"X-Forwarded-Proto: https\r\n"
+    b"X-Request-Id: 7c1f5c1a-5e0e-4f5c-9a55-0f7b6d3c9f11\r\n"
+    b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+)
+"""What clients and the proxies before an issuer usually send."""
+
+_FORM: Final = f"grant_type=client_credentials&resource={quote(AUDIENCE, safe='')}&scope={SCOPE}"
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`count` is how many requests the next run can send at most; the issuer that gets them is ready at `port`."""
+
+    clients: int
+    count: int
+    port: int
+
+
+Requests = Callable[[Wanted], list[bytes]]
+"""Whole requests: `count` of them where each is good once, else one for each client, to be sent again and again."""
+
+
+def basic(wanted: Wanted) -> list[bytes]:
+    return [_post(_FORM, _basic(client_id(n), secret(n))) for n in range(wanted.clients)]
+
+
+def post(wanted: Wanted) -> list[bytes]:
+    return [_post(f"{_FORM}&client_id={client_id(n)}&client_secret={secret(n)}") for n in range(wanted.clients)]
+
+
+def assertions(wanted: Wanted) -> list[bytes]:
+    """Each with a `jti` of its own."""
+    askers = (n % wanted.clients for n in range(wanted.count))
+    return [_by_assertion(n, assertion(n)) for n in askers]
+
+
+def projected_tokens(wanted: Wanted) -> list[bytes]:
+    key = cluster_key()
+    return [_by_assertion(n, projected_token(n, key)) for n in range(wanted.clients)]
+
+
+def introspections(wanted: Wanted) -> list[bytes]:
+    """By the API itself, of a token of each client, which this issuer has just signed."""
+    api = ".".join(SERVER)
+    return [
+        _post(f"token={token}&token_type_hint=access_token", _basic(api, secret(api)), path="/introspect")
+        for token in _tokens(wanted)
+    ]
+
+
+def _tokens(wanted: Wanted) -> Iterator[str]:
+    connection = http.client.HTTPConnection("127.0.0.1", wanted.port, timeout=10)
+    form = {"Content-Type": "application/x-www-form-urlencoded"}
+    try:
+        for n in range(wanted.clients):
+            connection.request("POST", "/token", _FORM, {**form, "Authorization": _basic(client_id(n), secret(n))})
+            yield json.loads(connection.getresponse().read())["access_token"]
+    finally:
+        connection.close()
+
+
+def _by_assertion(n: int, jwt: str) -> bytes:
+    proof = f"client_id={client_id(n)}&client_assertion_type={quote(JWT_BEARER, safe='')}&client_assertion={jwt}"
+    return _post(f"{_FORM}&{proof}")
+
+
+def _basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def _post(form: str, authorization: str = "", *, path: str = "/token") -> bytes:
+    more = f"Authorization: {authorization}\r\n" if authorization else ""
+    head = f"{more}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(form)}\r\n\r\n{form}"
+    return f"POST {path} HTTP/1.1\r\n".encode() + HEADERS + head.encode()
