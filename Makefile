@@ -3,8 +3,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
-SLOW := tests/cluster tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop tests/fuzz
+SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
+	tests/fuzz
 
 .PHONY: help demo test simulate fuzz check crds docs cluster bench clean
 
@@ -40,13 +42,15 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 	@$(BIN)/python -m scopewright.api.crds --check crds
+	@diff --recursive crds $(CHART_CRDS)
 	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python docs/errors.py --check
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
-crds: $(VENV)/installed  ## write crds/*.yaml from the models
+crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds
+	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
 docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, openapi.yaml
 	@$(BIN)/python docs/timeline.py

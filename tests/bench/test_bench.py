@@ -83,7 +83,8 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert figures["complete"]
     assert figures["key_rotations"] >= 2
     assert figures["credential_rotations"] >= 24
-    assert figures["verifications"] == 2 * figures["token_requests"] > 0
+    # The run ends while a few that have just got a token are on their way to both verifiers.
+    assert 0 < figures["verifications"] <= 2 * figures["token_requests"] < figures["verifications"] + 20
     assert figures["secrets_tried"] > 24
     assert figures["kills"] > 0
     wrong = ("failed_token_requests", "refused_valid_tokens", "secrets_refused", "keys_signed_too_early")

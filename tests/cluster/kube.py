@@ -22,6 +22,8 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "ResourceServer": (_OURS, "resourceservers"),
     "ScopeGrant": (_OURS, "scopegrants"),
     "SigningKey": (_OURS, "signingkeys"),
+    "Pod": (_CORE, "pods"),
+    "Deployment": ("/apis/apps/v1", "deployments"),
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
     "Role": (_RBAC, "roles"),

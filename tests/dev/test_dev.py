@@ -222,7 +222,8 @@ def test_workers_behind_https_serve_it_too(dev: Dev, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
-    command += ["--workers", "2", "--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]
+    command += ["--workers", "2", "--replay", "per-process"]
+    command += ["--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]
     context = ssl.create_default_context(cadata=authority.pem.decode())
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as issuer:
         assert issuer.stderr is not None

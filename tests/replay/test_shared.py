@@ -1,60 +1,15 @@
 """What is used once is used once, whoever asks; and where the memory is away, nobody is believed."""
 
 import asyncio
-import socket
-import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
+from collections.abc import AsyncIterator
 
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.replay import Shared
-from tests.debian import program
 
-
-class Server:
-    def __init__(self, folder: Path) -> None:
-        self.port = _free_port()
-        self._folder = folder
-        self.start()
-
-    def start(self) -> None:
-        command = [program("valkey-server", "redis-server", package="redis-server"), "--port", str(self.port)]
-        command += ["--bind", "127.0.0.1", "--save", "", "--daemonize", "no", "--dir", str(self._folder)]
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
-        while not _answers(self.port):
-            assert time.monotonic() < deadline, (self._folder / "log").read_text()
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
-
-
-def _answers(port: int) -> bool:
-    try:
-        with socket.create_connection(("127.0.0.1", port), timeout=1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(16).startswith(b"+PONG")
-    except OSError:
-        return False
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("replay"))
-    yield server
-    server.stop()
+from .server import Server
 
 
 @pytest.fixture

@@ -91,20 +91,40 @@ def operator(
     listen_on: Annotated[
         str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="For /healthz, /readyz and /metrics.")
     ] = "127.0.0.1:8081",
+    issuer_service_account: Annotated[
+        str | None,
+        typer.Option(
+            "--issuer-service-account",
+            envvar="SCOPEWRIGHT_ISSUER_SERVICE_ACCOUNT",
+            help="Of an issuer that is our sidecar: mint tokens for it, into --issuer-identity.",
+        ),
+    ] = None,
+    issuer_identity: Annotated[
+        Path | None,
+        typer.Option(
+            "--issuer-identity",
+            envvar="SCOPEWRIGHT_ISSUER_IDENTITY",
+            help="Folder that the sidecar mounts as its own ServiceAccount.",
+        ),
+    ] = None,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
     """Reconcile OAuthClients, ResourceServers, ScopeGrants and SigningKeys of a cluster."""
     from scopewright.controller.operator import Operator
+    from scopewright.controller.sidecar import Sidecar
     from scopewright.stores.kube_api import connect
 
     set_up_logging(log_format.value, log_level.value)
     settings = load_config(config, {"issuer": issuer_url, "namespace": namespace})
     listening = listen(listen_on)
+    if (issuer_service_account is None) is not (issuer_identity is None):
+        raise Rejected("BadSidecar", "a sidecar needs both --issuer-service-account and --issuer-identity")
+    sidecar = Sidecar(issuer_service_account, issuer_identity) if issuer_service_account and issuer_identity else None
 
     async def main() -> None:
         api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
-        running = Operator(api, settings, listening)
+        running = Operator(api, settings, listening, sidecar)
         _on_signals(running.stop)
         try:
             await running.run()

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from scopewright.controller.reconcile import parse_declared
@@ -37,11 +38,12 @@ class Caches:
         self._monitor = monitor
         self._enqueue = enqueue
         self._owned = (
-            Selection("Secret", None, {MANAGED_BY: MANAGER}),
+            *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
-        self.selections = (*self._owned, *(() if world.service_accounts is None else (SERVICE_ACCOUNTS,)))
-        self._complete = {selection.kind: asyncio.Event() for selection in self.selections}
+        named = () if world.service_accounts is None else config.watched
+        self.selections = (*self._owned, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
+        self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
     async def complete(self) -> None:
         """Until everything that is followed has been listed once."""
@@ -50,7 +52,8 @@ class Caches:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        return tuple(f"{kind}s are not listed yet" for kind, event in self._complete.items() if not event.is_set())
+        lists = {kind for (kind, _), event in self._complete.items() if not event.is_set()}
+        return tuple(f"{kind}s are not listed yet" for kind in sorted(lists))
 
     def deliver(self, event: str | None, raw: Mapping[str, Any]) -> None:
         """An event of kopf's, about a declared object or a Namespace."""
@@ -111,16 +114,17 @@ class Caches:
             self._tell(self._world.put_owned(existing, change.entries))
 
     def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
-        if selection == SERVICE_ACCOUNTS:
+        if selection.kind == "ServiceAccount":
             for ref in set(self._world.service_accounts or ()) - snapshot.refs:
-                self._tell(self._world.put_service_account(ref, None))
-        self._world.owned_listed(selection.kind, snapshot.version)
+                if selection.namespace in (None, ref.namespace):
+                    self._tell(self._world.put_service_account(ref, None))
+        self._world.owned_listed(selection.kind, selection.namespace, snapshot.version)
         for ref, existing in list(self._world.owned.objects.items()):
-            if ref.kind != selection.kind or ref in snapshot.refs:
+            if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not snapshot.version or not newer(existing.resource_version, snapshot.version):
                 self._tell(self._world.drop_owned(ref))
-        self._complete[selection.kind].set()
+        self._complete[selection.kind, selection.namespace].set()
 
     def _tell(self, keys: Keys, directly: Ref | None = None) -> None:
         for key in keys:

@@ -20,6 +20,7 @@ from scopewright.controller.preflight import preflight
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.controller.sidecar import Minting, Sidecar
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
 from scopewright.controller.world import Keys, World, precedence
@@ -34,6 +35,9 @@ LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
 """Seconds that what has begun may take to end when leadership or the process ends."""
 
+JUST_BACK: Final = 15
+"""How many times an API server that was away is asked again about what it lacks, a second apart."""
+
 RETRY: Final = 2.0
 """Seconds until a comparison that failed is tried again."""
 
@@ -47,10 +51,13 @@ def now() -> datetime:
 class Operator:
     """One replica. `run` returns when `stop` is called, and raises when it cannot go on."""
 
-    def __init__(self, api: Api, config: Config, listening: socket.socket) -> None:
+    def __init__(
+        self, api: Api, config: Config, listening: socket.socket, issuer_beside_us: Sidecar | None = None
+    ) -> None:
         self._api = api
         self._config = config
         self._listening = listening
+        self._sidecar = issuer_beside_us
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = World(config.name, config.namespace, in_cluster=True)
@@ -68,7 +75,7 @@ class Operator:
             may_write=lambda: self._lease.leads,
         )
         self._caches = Caches(self._world, config, self._monitor, self._enqueue)
-        self._resync = Resync(api, self._world, self._monitor)
+        self._resync = Resync(api, self._world, self._monitor, config.watched)
         self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
@@ -79,12 +86,24 @@ class Operator:
         self._stop.set()
 
     async def run(self) -> None:
-        await self._ready_to_begin()
-        if self._stop.is_set():
-            return
+        """Health is told, and the issuer beside us has its token, while the API server is still waited for."""
+        beside = [asyncio.create_task(serve(self._health(), self._listening))]
+        if self._sidecar:
+            minting = Minting(self._api, self._config.namespace, self._sidecar)
+            beside.append(asyncio.create_task(minting.run()))
+        try:
+            await self._until_one_ends(self._ready_to_begin(), *map(asyncio.shield, beside))
+            if not self._stop.is_set():
+                await self._work(beside)
+        finally:
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
+
+    async def _work(self, beside: list[asyncio.Task[None]]) -> None:
         tasks = [
-            asyncio.create_task(serve(self._health(), self._listening)),
-            asyncio.create_task(watch(self._api, self._caches.deliver)),
+            *beside,
+            asyncio.create_task(watch(self._api, self._caches.deliver, self._config.watched)),
             asyncio.create_task(self._events.run()),
             *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
             leading := asyncio.create_task(self._lead_when_elected()),
@@ -102,17 +121,26 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ready_to_begin(self) -> None:
-        """CRDs, rights and an API server to talk to; the last is waited for."""
-        while True:
+        """CRDs, rights and an API server to talk to; the last is waited for.
+
+        One that has just come back does not know all rights and kinds at once: what it lacks is asked for again.
+        """
+        doubts = 0
+        while not self._stop.is_set():
             try:
-                return await preflight(self._api, self._config)
+                return await preflight(self._api, self._config, self._sidecar.service_account if self._sidecar else "")
             except Unavailable as error:
                 log.warning("%s: trying again", error)
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(error.retry_after):
-                        await self._stop.wait()
-                if self._stop.is_set():
-                    return None
+                doubts, pause = JUST_BACK, error.retry_after
+            except Rejected as error:
+                if not doubts:
+                    raise
+                log.warning("the API server has just come back: %s: trying again", error)
+                doubts, pause = doubts - 1, 1.0
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._stop.wait()
+        return None
 
     async def _lead_when_elected(self) -> None:
         await self._until_one_ends(self._caches.complete())

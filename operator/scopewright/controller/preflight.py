@@ -17,33 +17,46 @@ Right = tuple[str, str, str, str]
 
 def rights(config: Config) -> list[Right]:
     """Every right that the operator needs, and no other."""
-    everywhere = [
-        *((GROUP, plural, verb, "") for plural in _PLURALS for verb in ("list", "watch")),
-        *((GROUP, plural, "get", "") for plural in ("oauthclients", "resourceservers")),
-        *((GROUP, f"{plural}/status", "update", "") for plural in _PLURALS),
-        *(("", "secrets", verb, "") for verb in ("get", "list", "watch", "create", "update", "delete")),
-        *(("", kind, verb, "") for kind in ("namespaces", "serviceaccounts") for verb in ("list", "watch")),
-        ("events.k8s.io", "events", "create", ""),
-        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
-    ]
     own = config.namespace
     return [
-        *everywhere,
+        *(right for namespace in config.watched for right in _watching(namespace or "")),
+        *(("", "namespaces", verb, "") for verb in ("list", "watch") if not config.watch_namespaces),
+        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
         *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
         (GROUP, "signingkeys", "create", own),
     ]
 
 
-async def preflight(api: Api, config: Config) -> None:
-    """`Rejected` with everything that is missing."""
+def _watching(where: str) -> list[Right]:
+    """In each namespace that is watched; "" for all of them."""
+    return [
+        *((GROUP, plural, verb, where) for plural in _PLURALS for verb in ("list", "watch")),
+        *((GROUP, plural, "get", where) for plural in ("oauthclients", "resourceservers")),
+        *((GROUP, f"{plural}/status", "update", where) for plural in _PLURALS),
+        *(("", "secrets", verb, where) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(("", "serviceaccounts", verb, where) for verb in ("list", "watch")),
+        ("events.k8s.io", "events", "create", where),
+    ]
+
+
+def minting_right(config: Config) -> Right:
+    """What it takes beside that where the issuer is our sidecar; for its ServiceAccount alone."""
+    return "", "serviceaccounts/token", "create", config.namespace
+
+
+async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
+    """`Rejected` with everything that is missing. `issuer_account` is the ServiceAccount to mint tokens for, if any."""
     if missing := [name for name in await asyncio.gather(*(_missing_crd(api, p) for p in _PLURALS)) if name]:
         raise Rejected(
             "CRDsMissing", f"the API server does not know {', '.join(missing)}: kubectl apply --server-side -f crds/"
         )
-    lacking = [r for r, has in zip(rights(config), await _reviews(api, rights(config)), strict=True) if not has]
-    if lacking:
-        lines = "\n".join(f"  {_describe(right)}" for right in lacking)
+    needed = [(right, "") for right in rights(config)]
+    if issuer_account:
+        needed.append((minting_right(config), issuer_account))
+    allowed = await asyncio.gather(*(_allowed(api, right, name) for right, name in needed))
+    if lacking := [one for one, has in zip(needed, allowed, strict=True) if not has]:
+        lines = "\n".join(f"  {_describe(right, name)}" for right, name in lacking)
         raise Rejected("Forbidden", f"rights are missing; grant them to the operator's ServiceAccount:\n{lines}")
     try:
         await api.get(f"/api/v1/namespaces/{config.namespace}")
@@ -67,14 +80,17 @@ async def _missing_crd(api: Api, plural: str) -> str:
     return ""
 
 
-async def _reviews(api: Api, needed: list[Right]) -> list[bool]:
-    return list(await asyncio.gather(*(_allowed(api, right) for right in needed)))
-
-
-async def _allowed(api: Api, right: Right) -> bool:
+async def _allowed(api: Api, right: Right, name: str) -> bool:
     group, resource, verb, namespace = right
     plural, _, subresource = resource.partition("/")
-    attributes = {"group": group, "resource": plural, "subresource": subresource, "verb": verb, "namespace": namespace}
+    attributes = {
+        "group": group,
+        "resource": plural,
+        "subresource": subresource,
+        "verb": verb,
+        "namespace": namespace,
+        "name": name,
+    }
     review = await api.request(
         "POST",
         "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
@@ -87,7 +103,7 @@ async def _allowed(api: Api, right: Right) -> bool:
     return bool(review["status"]["allowed"])
 
 
-def _describe(right: Right) -> str:
+def _describe(right: Right, name: str) -> str:
     group, resource, verb, namespace = right
     where = f"in namespace {namespace}" if namespace else "in every namespace"
-    return f"{verb} {resource}{'.' + group if group else ''} {where}"
+    return f"{verb} {resource}{'.' + group if group else ''}{f' of {name}' if name else ''} {where}"

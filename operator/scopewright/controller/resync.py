@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -65,25 +65,37 @@ class WatchMonitor:
 class Resync:
     """Lists what is declared into the world, and finds records whose owner is not declared any more."""
 
-    def __init__(self, api: Api, world: World, monitor: WatchMonitor) -> None:
+    def __init__(self, api: Api, world: World, monitor: WatchMonitor, watched: Sequence[str | None] = (None,)) -> None:
+        """`watched` are namespaces; None stands for all of them."""
         self._api = api
         self._world = world
         self._monitor = monitor
+        self._watched = watched
         self.orphans_held = 0
 
     async def run(self) -> Keys:
         """The keys to look at. A list that fails raises, and then nothing was concluded from its kind."""
         keys: Keys = set()
-        keys |= await self._namespaces()
+        if self._watches_all:
+            keys |= await self._namespaces()
         for kind in KINDS:
-            keys |= await self._declared(kind)
+            first = ""
+            for namespace in self._watched:
+                found, version = await self._declared(kind, namespace)
+                keys, first = keys | found, first or version
+            self._world.forget_gone(kind, first)
         return keys | self._orphans()
 
-    async def _declared(self, kind: str) -> Keys:
+    @property
+    def _watches_all(self) -> bool:
+        return None in self._watched
+
+    async def _declared(self, kind: str, namespace: str | None) -> tuple[Keys, str]:
+        """What to look at of one kind, in one namespace or all, and the version of the list."""
         keys: Keys = set()
         found: set[Ref] = set()
         version = ""
-        async for page, version in pages(self._api, declared_path(kind)):  # noqa: B007 (the last one counts)
+        async for page, version in pages(self._api, declared_path(kind, namespace)):  # noqa: B007 (the last one counts)
             for raw in page:
                 meta = raw["metadata"]
                 ref = Ref(kind, meta["namespace"], meta["name"])
@@ -91,12 +103,12 @@ class Resync:
                 self._monitor.expect(ref, meta["resourceVersion"])
                 if not self._world.has_seen(ref, meta["resourceVersion"]):
                     keys |= self._put({**raw, "kind": kind})
-        for ref in set(self._world.declared[kind]) - found:
+        known = {ref for ref in self._world.declared[kind] if namespace in (None, ref.namespace)}
+        for ref in known - found:
             if missing := self._world.drop(ref, version):
                 keys |= missing
                 self._monitor.on_deletion(ref)
-        self._world.forget_gone(kind, version)
-        return keys
+        return keys, version
 
     def _put(self, raw: Mapping[str, Any]) -> Keys:
         try:
@@ -122,7 +134,7 @@ class Resync:
     def _orphans(self) -> Keys:
         """Records of what is not declared; none if there are suspiciously many, and then somebody must look."""
         world = self._world
-        orphans = orphaned(world)
+        orphans = {ref for ref in orphaned(world) if self._watches_all or ref.namespace in self._watched}
         records = len(world.owned.clients) + len(world.owned.servers)
         limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
         allowed = len(orphans) in (0, self._allowed())

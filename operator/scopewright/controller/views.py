@@ -96,6 +96,7 @@ class Views:
             server=server,
             clients=self._world.clients_asking(f"{grant.namespace}/{grant.spec.resource_server}"),
             namespaces=self._world.namespaces,
+            follows_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
             happened=so_far.happened,
         )

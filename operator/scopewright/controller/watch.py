@@ -7,7 +7,7 @@ anybody's object. It watches on every replica, leader or not; if it ends, the pr
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import kopf
@@ -41,8 +41,8 @@ class Forgetful(kopf.DiffBaseStorage):
         return None
 
 
-async def watch(api: Api, deliver: Deliver) -> None:
-    """Deliver events until cancelled. `Unavailable` if kopf ends by itself."""
+async def watch(api: Api, deliver: Deliver, watched: Sequence[str | None] = (None,)) -> None:
+    """Deliver events of these namespaces (None: of all) until cancelled. `Unavailable` if kopf ends by itself."""
     loop = asyncio.get_running_loop()
     stop, ended = threading.Event(), asyncio.Event()
 
@@ -53,7 +53,7 @@ async def watch(api: Api, deliver: Deliver) -> None:
     def run() -> None:
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_operator(api, on_event, stop))
+                runner.run(_operator(api, on_event, stop, watched))
         except Exception:
             logging.getLogger(__name__).exception("kopf failed")
         finally:
@@ -70,18 +70,23 @@ async def watch(api: Api, deliver: Deliver) -> None:
         await asyncio.to_thread(thread.join, 5.0)
 
 
-async def _operator(api: Api, on_event: Callable[..., Any], stop: threading.Event) -> None:
+async def _operator(
+    api: Api, on_event: Callable[..., Any], stop: threading.Event, watched: Sequence[str | None]
+) -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()
     for kind in KINDS.values():
         kopf.on.event(GROUP, VERSION, kind.PLURAL, registry=registry)(on_event)
-    kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
+    namespaces = [name for name in watched if name is not None]
+    if not namespaces:
+        kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
     kopf.on.login(registry=registry)(lambda **_: _connection(api))
     try:
         await kopf.operator(
-            registry=registry, settings=_settings(), standalone=True, clusterwide=True, stop_flag=stop, identity=None
-        )
+            registry=registry, settings=_settings(), standalone=True, clusterwide=not namespaces,
+            namespaces=namespaces, stop_flag=stop, identity=None,
+        )  # fmt: skip
     finally:
         # kopf waits for the flag in a thread, and the loop for that thread: unset, nobody would learn that kopf ended.
         stop.set()

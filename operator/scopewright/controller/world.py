@@ -70,8 +70,8 @@ class World:
         """The version at which an object went: a list that began before would bring it back."""
         self._owned_gone: dict[Ref, str] = {}
         """The same for what is ours: the answer to a write may come after the news that somebody has deleted it."""
-        self._owned_listed: dict[str, str] = {}
-        """The version of the last list of what is ours, by kind."""
+        self._owned_listed: dict[tuple[str, str | None], str] = {}
+        """The version of the last list of what is ours, by kind and namespace (None: all of them)."""
         self._namespace_versions: dict[str, str] = {}
 
     # Declared objects
@@ -165,15 +165,16 @@ class World:
 
     def wrote(self, existing: Existing, entries: Entries) -> Keys:
         """`put_owned` of what the answer to a write says; unless a later list did not have the object any more."""
-        listed = self._owned_listed.get(existing.ref.kind)
+        kind, namespace = existing.ref.kind, existing.ref.namespace
+        listed = self._owned_listed.get((kind, None)) or self._owned_listed.get((kind, namespace))
         if existing.ref not in self.owned.objects and listed and not newer(existing.resource_version, listed):
             return set()
         return self.put_owned(existing, entries)
 
-    def owned_listed(self, kind: str, version: str) -> None:
-        """All that is ours of this kind is known as of this version."""
-        if version and newer(version, self._owned_listed.get(kind)):
-            self._owned_listed[kind] = version
+    def owned_listed(self, kind: str, namespace: str | None, version: str) -> None:
+        """All that is ours of this kind, in one namespace or (None) in all of them, is known as of this version."""
+        if version and newer(version, self._owned_listed.get((kind, namespace))):
+            self._owned_listed[kind, namespace] = version
 
     def drop_owned(self, ref: Ref, version: str | None = None) -> Keys:
         """One of ours is gone since this version; unless a later one is known."""

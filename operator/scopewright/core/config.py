@@ -77,6 +77,9 @@ class Config(_Model):
     unused_after: Duration = timedelta(days=90)
     """How long a client asks for no token until its status says so."""
     resync: Duration = timedelta(seconds=60)
+    watch_namespaces: tuple[str, ...] = ()
+    """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
+    no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""
     dpop: Dpop = Dpop()
 
     @model_validator(mode="after")
@@ -89,6 +92,11 @@ class Config(_Model):
         if len(names) > len(set(names)):
             raise ValueError("clusters names one cluster twice: remove or rename one of the two")
         return self
+
+    @property
+    def watched(self) -> tuple[str | None, ...]:
+        """The namespaces to look into, each by itself; None stands for all at once."""
+        return tuple(sorted({self.namespace, *self.watch_namespaces})) if self.watch_namespaces else (None,)
 
     @property
     def key_lead(self) -> timedelta:

@@ -67,6 +67,8 @@ class GrantView:
     namespaces: Mapping[str, Labels]
     now: datetime
     happened: tuple[Happening, ...] = ()
+    follows_labels: bool = True
+    """Whether the operator knows Namespaces and their labels: not where it watches some namespaces only."""
 
 
 def plan_grant(view: GrantView) -> Plan:
@@ -104,6 +106,12 @@ def _said(view: GrantView, count: int) -> tuple[Said, ...]:
             "here; the other scopes are granted"
         )
         return stalled(Rejected("UnknownScope", message))
+    if not view.follows_labels and any(to.namespace_selector for to in spec.to):
+        message = (
+            "this platform's operator watches some namespaces only (watchNamespaces) and knows no labels: a "
+            "namespaceSelector grants nothing here; name the namespaces instead"
+        )
+        return stalled(Rejected("LabelsNotFollowed", message))
     return ready("InForce", f"{', '.join(spec.scopes)} of {spec.resource_server}: {count} clients that ask have it")
 
 

@@ -5,6 +5,7 @@ halves the cost of a request.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,10 @@ REQUEST_TIMEOUT: Final = 30.0
 WATCH_SILENCE: Final = 150.0
 """Seconds without a line, not even a bookmark, after which a watch counts as broken."""
 
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+"""Where a Pod finds who it is."""
+MINTING_PATIENCE: Final = 60.0
+"""Seconds that a mounted folder may be without a token."""
 ACCEPT: Final = "application/json, application/jwk-set+json"
 """The API server gives its own keys as nothing but the second."""
 
@@ -139,6 +144,7 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
     configuration = Configuration()
     try:
         if in_cluster:
+            await _mounted(SERVICE_ACCOUNT)
             kube_config.load_incluster_config(client_configuration=configuration)
         else:
             file = str(kubeconfig) if kubeconfig else None
@@ -156,6 +162,17 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
     return Api(ApiClient(configuration))
+
+
+async def _mounted(folder: Path, patience: float = MINTING_PATIENCE) -> None:
+    """A sidecar's token is there a moment after the volume that it comes to."""
+    deadline = time.monotonic() + patience
+    while _awaits_token(folder) and time.monotonic() < deadline:  # noqa: ASYNC110 (another process makes it)
+        await asyncio.sleep(0.1)
+
+
+def _awaits_token(folder: Path) -> bool:
+    return folder.is_dir() and not (folder / "token").exists()
 
 
 def _proxy_for(host: str) -> str | None:

@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from scopewright.cli.settings import listen, load_certificate, load_config, parse_address, reserve, worker_count
+from scopewright.cli.settings import (
+    listen,
+    load_certificate,
+    load_config,
+    parse_address,
+    replay_memory,
+    reserve,
+    worker_count,
+)
 from scopewright.core.failures import Rejected
+from scopewright.issuer.replay import Shared
 
 ISSUER = "https://issuer.example.org"
 
@@ -103,3 +112,14 @@ def test_tls_needs_both_files() -> None:
     assert load_certificate(None, None) is None
     with pytest.raises(Rejected, match="both --tls-cert and --tls-key"):
         load_certificate(Path("tls.crt"), None)
+
+
+def test_several_workers_need_one_memory_of_what_was_used() -> None:
+    """Or somebody who says that they do not."""
+    with pytest.raises(Rejected, match="--replay redis://host:6379/0"):
+        replay_memory("memory", 2)
+    with pytest.raises(Rejected, match="must be a URL"):
+        replay_memory("memcached://host", 2)
+    assert replay_memory("memory", 1)() is None
+    assert replay_memory("per-process", 2)() is None
+    assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), Shared)

@@ -1,0 +1,60 @@
+{{/* The issuer's container, the same in both modes. (list $ "volume that holds its token") */}}
+{{- define "scopewright.issuerContainer" -}}
+{{- $ := index . 0 -}}
+{{- $scheme := $.Values.tls.enabled | ternary "HTTPS" "HTTP" -}}
+name: issuer
+{{ include "scopewright.container" $ }}
+command: [scopewright, issuer]
+env:
+  {{- include "scopewright.env" $ | nindent 2 }}
+  - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
+  - {name: SCOPEWRIGHT_WORKERS, value: {{ $.Values.issuer.workers | quote }}}
+  # In memory, because it holds private keys. It outlives the container: one that is started again while the API server
+  # is away serves from it.
+  - {name: SCOPEWRIGHT_SNAPSHOT, value: /var/run/scopewright/snapshot/issuer.json}
+  {{- if $.Values.tls.enabled }}
+  - {name: SCOPEWRIGHT_TLS_CERT, value: /var/run/scopewright/tls/tls.crt}
+  - {name: SCOPEWRIGHT_TLS_KEY, value: /var/run/scopewright/tls/tls.key}
+  {{- end }}
+  {{- with $.Values.issuer.replay }}
+  {{- if .secretName }}
+  - name: SCOPEWRIGHT_REPLAY
+    valueFrom: {secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}}
+  {{- else }}
+  - {name: SCOPEWRIGHT_REPLAY, value: per-process}
+  {{- end }}
+  {{- end }}
+ports:
+  - {name: issuer, containerPort: 8080}
+# Until its token is there and it listens.
+startupProbe:
+  httpGet: {path: /healthz, port: issuer, scheme: {{ $scheme }}}
+  periodSeconds: 1
+  failureThreshold: 90
+# Once it has keys and records, be it from the snapshot. What others lack, such as the API server, is none of it.
+readinessProbe:
+  httpGet: {path: /readyz, port: issuer, scheme: {{ $scheme }}}
+  periodSeconds: 5
+  failureThreshold: 2
+livenessProbe:
+  httpGet: {path: /healthz, port: issuer, scheme: {{ $scheme }}}
+  timeoutSeconds: 5
+lifecycle:
+  # Who still has this Pod among the Service's addresses is served until they are gone everywhere.
+  preStop: {sleep: {seconds: 5}}
+resources:
+  {{- toYaml $.Values.issuer.resources | nindent 2 }}
+volumeMounts:
+  - {name: {{ index . 1 }}, mountPath: {{ include "scopewright.identityPath" $ }}, readOnly: true}
+  - {name: snapshot, mountPath: /var/run/scopewright/snapshot}
+  {{- if $.Values.tls.enabled }}
+  - {name: tls, mountPath: /var/run/scopewright/tls, readOnly: true}
+  {{- end }}
+{{- end }}
+
+{{- define "scopewright.issuerVolumes" -}}
+- {name: snapshot, emptyDir: {medium: Memory, sizeLimit: 128Mi}}
+{{- if .Values.tls.enabled }}
+- {name: tls, secret: {secretName: {{ include "scopewright.tlsSecret" . }}}}
+{{- end }}
+{{- end }}

@@ -1,0 +1,83 @@
+{{/* What all Pods of ours have in common: nothing that PodSecurity `restricted` refuses, and no token unless projected. */}}
+
+{{/* (list $ "component" annotations) */}}
+{{- define "scopewright.podMetadata" -}}
+{{- $ := index . 0 -}}
+labels:
+  {{- include "scopewright.selector" (list $ (index . 1)) | nindent 2 }}
+  {{- with $.Values.pods.labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with merge (dict) (index . 2) $.Values.pods.annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* (list $ "component" "ServiceAccount") */}}
+{{- define "scopewright.podSpec" -}}
+{{- $ := index . 0 -}}
+{{- $component := index . 1 -}}
+serviceAccountName: {{ index . 2 }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+{{- with $.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+securityContext:
+  runAsNonRoot: true
+  {{- with $.Values.pods.runAsUser }}
+  runAsUser: {{ . }}
+  runAsGroup: {{ . }}
+  fsGroup: {{ . }}
+  {{- end }}
+  seccompProfile: {type: RuntimeDefault}
+{{- with $.Values.pods.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with $.Values.pods.topologySpread }}
+topologySpreadConstraints:
+  {{- range . }}
+  - {{ toYaml . | indent 4 | trim }}
+    labelSelector:
+      matchLabels:
+        {{- include "scopewright.selector" (list $ $component) | nindent 8 }}
+  {{- end }}
+{{- end }}
+{{- range $field := list "nodeSelector" "tolerations" "affinity" }}
+{{- with index $.Values.pods $field }}
+{{ $field }}:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "scopewright.container" -}}
+image: {{ include "scopewright.image" . }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+securityContext:
+  allowPrivilegeEscalation: false
+  readOnlyRootFilesystem: true
+  capabilities: {drop: [ALL]}
+{{- end }}
+
+{{- define "scopewright.env" -}}
+- {name: SCOPEWRIGHT_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+- {name: SCOPEWRIGHT_LOG_FORMAT, value: {{ .Values.log.format }}}
+- {name: SCOPEWRIGHT_LOG_LEVEL, value: {{ .Values.log.level }}}
+{{- end }}
+
+{{/* What the kubelet would mount by itself: here for the container that mounts it, and for no other. */}}
+{{- define "scopewright.identityVolume" -}}
+name: identity
+projected:
+  sources:
+    - serviceAccountToken: {path: token, expirationSeconds: 3600}
+    - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
+    - downwardAPI: {items: [{path: namespace, fieldRef: {fieldPath: metadata.namespace}}]}
+{{- end }}
+
+{{- define "scopewright.identityPath" -}}/var/run/secrets/kubernetes.io/serviceaccount{{- end }}

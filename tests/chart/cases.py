@@ -1,0 +1,61 @@
+"""Ways to install it."""
+
+from typing import Any, Final
+
+EVERYTHING: Final[dict[str, Any]] = {
+    "issuer": {
+        "url": "https://issuer.example.org/oauth",
+        "tokenReview": True,
+        "replay": {"secretName": "valkey"},
+    },
+    "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
+    "config": {
+        "name": "blue",
+        "audiences": [{"prefix": "https://payroll.hr.example", "namespaces": ["payroll"]}],
+        "clusters": [{"name": "in-cluster"}, {"name": "eu-1", "issuer": "https://oidc.example/eu-1"}],
+        "maxTokenLifetime": "30m",
+        "resync": "30s",
+        "dpop": {"nonce": "Optional"},
+    },
+    "policies": {"limits": {"maxSecretAge": "2160h", "methods": ["ServiceAccount", "PrivateKeyJWT"]}},
+    "tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "platform"}}},
+    "service": {"annotations": {"example.org/a": "b"}},
+    "ingress": {"enabled": True, "className": "nginx", "tlsSecretName": "edge", "annotations": {"example.org/a": "b"}},
+    "httpRoute": {"enabled": True, "parentRefs": [{"name": "edge", "namespace": "gateways", "sectionName": "https"}]},
+    "networkPolicy": {
+        "issuerFrom": [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}],
+        "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],
+        "apiServer": {"cidrs": ["10.0.0.1/32"]},
+        "egress": [{"ports": [{"port": 6379, "protocol": "TCP"}]}],
+    },
+    "pods": {
+        "priorityClassName": "system-cluster-critical",
+        "annotations": {"example.org/a": "b"},
+        "labels": {"example.org/team": "platform"},
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "infra", "operator": "Exists"}],
+        "affinity": {"nodeAffinity": {}},
+    },
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+}
+
+MODES: Final[dict[str, dict[str, Any]]] = {
+    "sidecar": {},
+    "deployment": {"issuer": {"mode": "deployment"}},
+    "deployment of a fixed size": {"issuer": {"mode": "deployment", "autoscaling": {"enabled": False}}},
+    "everything, sidecar": EVERYTHING,
+    "everything, deployment": {**EVERYTHING, "issuer": {**EVERYTHING["issuer"], "mode": "deployment"}},
+    "some namespaces": {"watchNamespaces": ["payroll", "leave"]},
+    "a given certificate": {
+        "tls": {"enabled": True, "secretName": "given", "certManager": {"issuerRef": {"name": "platform"}}},
+    },
+    "nothing that may be left out": {
+        "aggregatedRoles": False,
+        "crds": {"install": False},
+        "networkPolicy": {"enabled": False},
+        "podDisruptionBudget": {"enabled": False},
+        "policies": {"secrets": False, "limits": {"enabled": False}},
+        "pods": {"runAsUser": None, "topologySpread": []},
+        "issuer": {"replay": {"secretName": ""}},
+    },
+}

@@ -1,0 +1,173 @@
+"""A release of the chart on a control plane without nodes: what would run in its Pods runs here as processes.
+
+Each has the real token of its ServiceAccount, with exactly the chart's rights: the operator one that is asked for here,
+as the kubelet would; the issuer the one that the operator mints for it.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import yaml
+
+from tests.cluster.installation import Process, decoded, free_port
+from tests.cluster.kube import OUR_KINDS, Kube, Manifest
+from tests.cluster.waiting import until
+from tests.controlplane import ControlPlane
+
+from .accounts import Account, kubeconfig
+from .helm import CHART, NAMESPACE, REQUIRED, helm, merged
+
+NAME: Final = "scopewright"
+HR: Final = CHART.parents[1] / "examples" / "hr" / "manifests"
+
+
+class Release:
+    def __init__(self, plane: ControlPlane, kube: Kube, folder: Path) -> None:
+        self.plane = plane
+        self.kube = kube
+        self.folder = folder
+        self.issuer_url = f"http://127.0.0.1:{free_port()}"
+        self.health_url = f"http://127.0.0.1:{free_port()}"
+        self.values = merged(REQUIRED, {"issuer": {"url": self.issuer_url}, "config": {"resync": "1s"}})
+        self.identity = folder / "issuer-identity"
+        self.identity.mkdir()
+        self.credential = ("", "")
+        """Of a service of the example."""
+        self.processes: list[Process] = []
+        self.hr: list[Manifest] = []
+        """What has been applied of the example, and is ours."""
+        self._accounts: dict[str, Account] = {}
+
+    # What a platform team does
+
+    def install(self) -> str:
+        """Into a namespace that refuses whatever PodSecurity `restricted` does. What helm says."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
+        return self.helm("install", NAME, str(CHART), values=self.values)
+
+    def upgrade(self, **values: Any) -> str:
+        self.values = merged(self.values, values)
+        return self.helm("upgrade", NAME, str(CHART), values=self.values)
+
+    def uninstall(self) -> str:
+        return self.helm("uninstall", NAME)
+
+    def helm(self, *arguments: str, values: dict[str, Any] | None = None) -> str:
+        return helm(*arguments, "--namespace", NAMESPACE, values=values, kubeconfig=self.plane.kubeconfig)
+
+    def apply_hr(self) -> list[Manifest]:
+        """`kubectl apply -f examples/hr/manifests`; what of it is ours."""
+        self.kubectl("apply", "--server-side", "-f", str(HR))
+        manifests = [m for file in sorted(HR.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
+        return [m for m in manifests if m["kind"] in OUR_KINDS]
+
+    def kubectl(self, *arguments: str) -> str:
+        command = [str(self.plane.kubectl), "--kubeconfig", str(self.plane.kubeconfig), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    # What the kubelet does
+
+    def account(self, name: str) -> Account:
+        if name not in self._accounts:
+            self._accounts[name] = Account(self.plane, self.kube, NAMESPACE, f"{NAME}-{name}")
+        return self._accounts[name]
+
+    def start(self) -> None:
+        """Operator and issuer as one Pod: the settings are those of its containers."""
+        config = self.kube.get("ConfigMap", NAMESPACE, f"{NAME}-operator")
+        assert config is not None
+        (self.folder / "config.yaml").write_text(config["data"]["config.yaml"])
+        self._start_operator()
+        until((self.identity / "token").exists, self.logs)
+        self._start_issuer()
+        ready = (f"{self.health_url}/readyz", f"{self.issuer_url}/readyz")
+        until(lambda: all(map(self.answers, ready)), self.logs)
+
+    def restart(self) -> None:
+        """As after a crash of both containers: volumes of memory are the Pod's, and stay."""
+        for process in self.processes:
+            process.kill()
+        self.processes.clear()
+        self._start_operator()
+        self._start_issuer()
+
+    def _start_operator(self) -> None:
+        token = self.account("operator").kubeconfig(self.folder)
+        self._run("operator", "--config", str(self.folder / "config.yaml"), "--kubeconfig", str(token),
+                  "--issuer-service-account", f"{NAME}-issuer", "--issuer-identity", str(self.identity),
+                  "--listen", self.health_url.removeprefix("http://"))  # fmt: skip
+
+    def _start_issuer(self) -> None:
+        cluster = {"server": self.plane.server, "certificate-authority": str(self.identity / "ca.crt")}
+        user = {"tokenFile": str(self.identity / "token")}
+        token = kubeconfig(self.folder / "issuer.kubeconfig", cluster, user)
+        self._run("issuer", "--namespace", NAMESPACE, "--kubeconfig", str(token), "--usage-every", "0.5",
+                  "--snapshot", str(self.folder / "snapshot.json"),
+                  "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
+
+    def _run(self, *arguments: str) -> None:
+        self.processes.append(Process(list(arguments), self.folder / f"{arguments[0]}.log"))
+
+    def stop(self) -> None:
+        """SIGTERM: whoever leads lets go of the Lease."""
+        for process in self.processes:
+            process.stop()
+        self.processes.clear()
+
+    def close(self) -> None:
+        self.stop()
+        for account in self._accounts.values():
+            account.close()
+
+    def logs(self) -> str:
+        return "\n".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
+
+    # What is there
+
+    @staticmethod
+    def answers(url: str) -> bool:
+        try:
+            return httpx.get(url, trust_env=False).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def ready(self, manifest: Manifest) -> bool:
+        found = self.read(manifest)
+        conditions = found.get("status", {}).get("conditions", ())
+        return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+
+    def read(self, manifest: Manifest) -> Manifest:
+        meta = manifest["metadata"]
+        found = self.kube.get(manifest["kind"], meta["namespace"], meta["name"])
+        assert found is not None
+        return found
+
+    def snapshot_is_current(self) -> bool:
+        """Whether the issuer's snapshot, which follows a change within seconds, has what is there now."""
+        lines = (self.folder / "snapshot.json").read_text().splitlines()[1:]
+        kept = {(o["kind"], o["name"]): o["resourceVersion"] for o in map(json.loads, lines)}
+        return all(
+            kept.get((kind, found["metadata"]["name"])) == found["metadata"]["resourceVersion"]
+            for kind in ("Secret", "ConfigMap")
+            for found in self.kube.list(kind, NAMESPACE)
+            if found["metadata"]["name"].startswith(("client.", "resourceserver.", "signingkey."))
+        )
+
+    def credential_in(self, namespace: str, name: str) -> tuple[str, str]:
+        """Client id and secret, as a service finds them in its Secret."""
+        found = self.kube.get("Secret", namespace, name)
+        assert found is not None
+        entries = decoded(found)
+        return entries["client_id"], entries["client_secret"]
+
+    def token_by(self, client_id: str, secret: str, audience: str) -> str:
+        form = {"grant_type": "client_credentials", "resource": audience}
+        answer = httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["access_token"])

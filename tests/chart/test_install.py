@@ -1,0 +1,362 @@
+"""The chart on a real API server: installed, used, tried by those who may not, changed, and taken away."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jwt
+import pytest
+from kubernetes.aio.config import incluster_config
+
+from scopewright.stores.kube_api import connect
+from tests.cluster.conftest import connected
+from tests.cluster.kube import Kube, Manifest, Refused
+from tests.cluster.manifests import oauth_client, resource_server, signing_key
+from tests.cluster.waiting import until
+from tests.controlplane import ControlPlane
+
+from .accounts import Account
+from .cases import MODES
+from .helm import NAMESPACE, merged, render
+from .release import Release
+from .test_templates import pods
+
+TEAM = "payroll"
+"""A namespace of the HR example."""
+
+
+@pytest.fixture(scope="module")
+def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
+    """Installed, and the HR example applied: the two commands of the README."""
+    with contextlib.closing(Release(plane, kube, tmp_path_factory.mktemp("release"))) as release:
+        said = release.install()
+        assert "kubectl apply --server-side -f examples/hr/manifests" in said, "the notes tell the next command"
+        plane.restart_controllers()
+        release.start()
+        release.hr = release.apply_hr()
+        yield release
+
+
+@pytest.fixture(scope="module")
+def operator(release: Release) -> Account:
+    return release.account("operator")
+
+
+@pytest.fixture(scope="module")
+def issuer(release: Release) -> Account:
+    return release.account("issuer")
+
+
+def secret(namespace: str, name: str, kind: str, labels: dict[str, str] | None = None) -> Manifest:
+    meta: dict[str, Any] = {"name": name, "namespace": namespace, "labels": labels or {}}
+    return {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": meta, "stringData": {"a": "b"}}
+
+
+OURS = {"app.kubernetes.io/managed-by": "scopewright"}
+
+
+def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -> None:
+    for manifest in release.hr:
+        until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
+    release.credential = release.credential_in("leave", "leave-service-oauth")
+    token = release.token_by(*release.credential, "https://employee-api.employee.svc")
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
+
+
+def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> None:
+    claims = jwt.decode((release.identity / "token").read_text(), options={"verify_signature": False})
+    assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
+    assert claims["exp"] - claims["iat"] <= 3607
+    until(lambda: used(release), release.logs)
+    assert "Traceback" not in release.logs()
+
+
+async def test_what_is_minted_is_what_a_pod_takes_for_its_own_service_account(
+    release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the issuer reads it in its Pod, where the folder is mounted under the usual name."""
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(release.identity / "token"))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(release.identity / "ca.crt"))
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(release.plane.port))
+    api = await connect(in_cluster=True)
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    who = await api.request("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
+    await api.close()
+    assert who["status"]["userInfo"]["username"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
+
+
+def test_both_start_again_while_the_api_server_is_away_and_tokens_go_on(release: Release) -> None:
+    until(release.snapshot_is_current, release.logs)
+    release.plane.stop_apiserver()
+    try:
+        release.restart()
+        until(lambda: release.answers(f"{release.issuer_url}/readyz"), release.logs)
+        token = release.token_by(*release.credential, "https://employee-api.employee.svc")
+        assert jwt.decode(token, options={"verify_signature": False})["scope"] == "employee.read"
+        # Alive, for it only waits, and not ready, for it reconciles nothing.
+        until(lambda: release.answers(f"{release.health_url}/healthz"), release.logs)
+        assert not release.answers(f"{release.health_url}/readyz")
+    finally:
+        release.plane.start_apiserver()
+    until(lambda: release.answers(f"{release.health_url}/readyz"), release.logs)
+
+
+def used(release: Release) -> bool:
+    """Whether the issuer has reported a use: the one write that its rights are for."""
+    found = release.kube.get("ConfigMap", NAMESPACE, "scopewright-usage")
+    return found is not None and "used" in found["data"]["record.json"] and "{}" not in found["data"]["record.json"]
+
+
+OPERATOR_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-operator/token", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{TEAM}/serviceaccounts/default/token", {"spec": {}}),
+    ("POST", "/api/v1/namespaces/kube-system/serviceaccounts/default/token", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "p"}, "spec": {"containers": []}}),
+    ("GET", f"/api/v1/namespaces/{NAMESPACE}/pods", None),
+    ("POST", f"/api/v1/namespaces/{TEAM}/configmaps", {"metadata": {"name": "c"}}),
+    ("GET", f"/api/v1/namespaces/{TEAM}/configmaps", None),
+    ("POST", f"/apis/scopewright.dev/v1alpha1/namespaces/{TEAM}/signingkeys", {"metadata": {"name": "k"}}),
+    ("DELETE", f"/apis/scopewright.dev/v1alpha1/namespaces/{NAMESPACE}/signingkeys/default", None),
+    ("DELETE", f"/apis/scopewright.dev/v1alpha1/namespaces/{TEAM}/oauthclients/payroll-service", None),
+    ("PATCH", f"/apis/scopewright.dev/v1alpha1/namespaces/{TEAM}/oauthclients/payroll-service", {"spec": {}}),
+    ("DELETE", f"/api/v1/namespaces/{TEAM}/secrets", None),
+    ("PATCH", f"/api/v1/namespaces/{TEAM}", {"metadata": {"labels": {"a": "b"}}}),
+    ("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", {"metadata": {"name": "r"}, "rules": []}),
+    ("GET", "/apis/rbac.authorization.k8s.io/v1/clusterroles", None),
+    ("DELETE", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/oauthclients.scopewright.dev", None),
+    ("GET", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", None),
+    ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
+    ("GET", "/api/v1/nodes", None),
+]
+
+ISSUER_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
+    ("GET", "/api/v1/secrets", None),
+    ("GET", "/api/v1/configmaps", None),
+    ("GET", f"/api/v1/namespaces/{TEAM}/secrets", None),
+    ("GET", f"/api/v1/namespaces/{TEAM}/secrets/payroll-service-oauth", None),
+    ("GET", f"/api/v1/namespaces/{TEAM}/configmaps", None),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/secrets", secret(NAMESPACE, "s", "Opaque")),
+    ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/secrets/scopewright-seal", {"metadata": {"labels": {"a": "b"}}}),
+    ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/secrets/scopewright-seal", None),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/configmaps", {"metadata": {"name": "c"}}),
+    ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-usage", {"data": {}}),
+    ("PATCH", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-jwks", {"data": {}}),
+    ("PUT", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-jwks", {"data": {}}),
+    ("PUT", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-issuer", {"data": {}}),
+    ("DELETE", f"/api/v1/namespaces/{NAMESPACE}/configmaps/scopewright-usage", None),
+    ("GET", "/apis/scopewright.dev/v1alpha1/oauthclients", None),
+    ("GET", f"/apis/scopewright.dev/v1alpha1/namespaces/{NAMESPACE}/signingkeys", None),
+    ("GET", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/scopewright-operator", None),
+    ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/scopewright-operator", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-operator/token", {"spec": {}}),
+    ("POST", f"/api/v1/namespaces/{NAMESPACE}/pods", {"metadata": {"name": "p"}, "spec": {"containers": []}}),
+    ("GET", "/api/v1/namespaces", None),
+    ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}}),
+]
+
+
+def test_what_the_operator_may_not_do_is_refused(release: Release, operator: Account) -> None:
+    assert operator.asks("GET", "/api/v1/namespaces")[0] == 200, "it is who it says"
+    for method, path, body in OPERATOR_MAY_NOT:
+        assert operator.asks(method, path, body)[0] == 403, f"{method} {path}"
+    assert operator.asks("GET", "/api/v1/namespaces", None, {"Impersonate-User": "admin"})[0] == 403
+
+
+def test_what_the_issuer_may_not_do_is_refused(release: Release, issuer: Account) -> None:
+    assert issuer.asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] == 200, "it is who it says"
+    for method, path, body in ISSUER_MAY_NOT:
+        assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
+
+
+def test_the_operator_may_mint_for_the_issuer_beside_it(release: Release, operator: Account) -> None:
+    path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
+    assert operator.asks("POST", path, {"spec": {"expirationSeconds": 600}})[0] == 201
+
+
+@pytest.mark.parametrize(
+    ("namespace", "kind", "labels", "told"),
+    [
+        (TEAM, "kubernetes.io/service-account-token", OURS, "no Secret of type kubernetes.io/service-account-token in"),
+        ("kube-system", "Opaque", OURS, "no Secret of type Opaque in kube-system"),
+        (NAMESPACE, "Opaque", OURS, "no Secret of type Opaque in scopewright-system"),
+        (TEAM, "scopewright.dev/client-record", OURS, "no Secret of type scopewright.dev/client-record in payroll"),
+        (TEAM, "servicebinding.io/oauth2", {}, "the operator labels every Secret that it writes"),
+    ],
+)
+def test_the_operator_may_create_no_secret_but_of_its_types(
+    release: Release, operator: Account, namespace: str, kind: str, labels: dict[str, str], told: str
+) -> None:
+    made = secret(namespace, "planted", kind, labels)
+    made["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
+    status, message = operator.asks("POST", f"/api/v1/namespaces/{namespace}/secrets?dryRun=All", made)
+    assert (status, told in message) == (403, True), message
+
+
+def test_the_operator_may_create_those_of_its_types(release: Release, operator: Account) -> None:
+    for namespace, kind in ((TEAM, "servicebinding.io/oauth2"), (NAMESPACE, "scopewright.dev/client-record")):
+        path = f"/api/v1/namespaces/{namespace}/secrets?dryRun=All"
+        assert operator.asks("POST", path, secret(namespace, "new", kind, OURS))[0] == 201
+
+
+def test_the_operator_may_neither_change_nor_delete_what_is_not_its_own(release: Release, operator: Account) -> None:
+    for kind, told in (("Opaque", "no Secret of type Opaque"), ("servicebinding.io/oauth2", "not the operator's")):
+        theirs = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
+        path = f"/api/v1/namespaces/{TEAM}/secrets/{theirs['metadata']['name']}"
+        labelled = {**theirs, "metadata": {**theirs["metadata"], "labels": OURS}}
+        for method, body in (("PUT", labelled), ("DELETE", None)):
+            status, message = operator.asks(method, path, body)
+            assert (status, told in message) == (403, True), f"{method} {kind}: {message}"
+
+
+def test_a_credential_that_lost_its_label_is_still_healed(release: Release) -> None:
+    """It bears the operator's seal, and belongs to an OAuthClient: the policy lets it pass."""
+    release.kube.patch("Secret", TEAM, "payroll-service-oauth", {"metadata": {"labels": None}})
+
+    def labelled() -> bool:
+        found = release.kube.get("Secret", TEAM, "payroll-service-oauth")
+        return found is not None and OURS.items() <= found["metadata"].get("labels", {}).items()
+
+    until(labelled, release.logs)
+
+
+@pytest.fixture
+def team(release: Release, plane: ControlPlane) -> Iterator[Kube]:
+    """Somebody with the role `edit` in a team's namespace, and no other."""
+    role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dana"}
+    meta = {"name": "dana", "namespace": TEAM}
+    api = "rbac.authorization.k8s.io/v1"
+    release.kube.apply(
+        {"apiVersion": api, "kind": "RoleBinding", "metadata": meta, "roleRef": role, "subjects": [subject]}
+    )
+    with connected(plane.kubeconfig_for("dana")) as client, contextlib.closing(Kube(client)) as dana:
+        until(lambda: allowed(lambda: dana.list("OAuthClient", TEAM)))
+        yield dana
+
+
+def allowed(request: Any) -> bool:
+    try:
+        request()
+    except Refused as refused:
+        if refused.status == 403:
+            return False
+        raise
+    return True
+
+
+def test_who_edits_a_namespace_edits_clients_apis_and_grants_there_and_no_signing_key(team: Kube) -> None:
+    team.create(oauth_client(TEAM, "danas"))
+    team.create(resource_server(TEAM, "danas-api", "read"))
+    team.delete("OAuthClient", TEAM, "danas")
+    team.delete("ResourceServer", TEAM, "danas-api")
+    assert not allowed(lambda: team.create(signing_key(TEAM)))
+    assert not allowed(lambda: team.list("SigningKey", TEAM))
+    assert not allowed(lambda: team.list("OAuthClient", "leave"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_object_of_every_mode_is_one_that_the_api_server_takes(release: Release, mode: str) -> None:
+    """Field by field; of cert-manager, the Gateway API and the Prometheus operator there are no CRDs here."""
+    foreign = ("Certificate", "HTTPRoute", "ServiceMonitor", "CustomResourceDefinition")
+    rendered = render(merged(MODES[mode], {"fullnameOverride": "tried"}))
+    known = [m for m in rendered if m["kind"] not in foreign]
+    file = release.folder / "rendered.json"
+    file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": known}))
+    trying = ("apply", "--server-side", "--validate=strict", "--dry-run=server")
+    said = release.kubectl(*trying, "--filename", str(file))
+    assert len(said.splitlines()) == len(known)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_would_run_is_accepted_where_podsecurity_restricted_is_enforced(release: Release, mode: str) -> None:
+    path = f"/api/v1/namespaces/{NAMESPACE}/pods"
+    for template in pods(render(MODES[mode])).values():
+        pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "tried"}}
+        release.kube._request("POST", path, query={"dryRun": "All", "fieldValidation": "Strict"}, body=pod)
+        pod["spec"]["containers"][-1]["securityContext"]["allowPrivilegeEscalation"] = True
+        with pytest.raises(Refused, match="violates PodSecurity"):
+            release.kube._request("POST", path, query={"dryRun": "All"}, body=pod)
+
+
+def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: Release) -> None:
+    limits = {"maxSecretAge": "720h", "methods": ["ClientSecret", "PrivateKeyJWT"]}
+    release.upgrade(policies={"limits": limits}, config={"maxTokenLifetime": "20m"})
+    too_old = oauth_client(TEAM, "limited", rotation={"every": "721h"})
+    until(lambda: "at most 720h" in refusal(release.kube, too_old))
+    suspended = oauth_client(TEAM, "limited", rotation={"suspend": True})
+    assert "rotation.suspend is not allowed" in refusal(release.kube, suspended)
+    account = {"method": "ServiceAccount", "serviceAccount": {"name": "default"}}
+    by_account = oauth_client(TEAM, "limited", authentication=account)
+    assert "choose ClientSecret, PrivateKeyJWT" in refusal(release.kube, by_account)
+    server = resource_server(TEAM, "limited", "read", tokens={"lifetime": "21m"})
+    assert "at most 20m" in refusal(release.kube, server)
+    assert not refusal(release.kube, oauth_client(TEAM, "limited", rotation={"every": "720h"}))
+    assert not refusal(release.kube, resource_server(TEAM, "limited", "read", tokens={"lifetime": "20m"}))
+    others = oauth_client(TEAM, "others", issuer="other", rotation={"every": "721h"})
+    assert not refusal(release.kube, others), "another installation has limits of its own"
+
+
+def refusal(kube: Kube, manifest: Manifest) -> str:
+    """What the API server has against it; "" if nothing. It is not kept."""
+    meta = manifest["metadata"]
+    try:
+        kube.create(manifest)
+    except Refused as refused:
+        return refused.message
+    kube.delete(manifest["kind"], meta["namespace"], meta["name"])
+    return ""
+
+
+def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewhere(
+    release: Release, operator: Account
+) -> None:
+    release.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
+    release.upgrade(watchNamespaces=["employee", TEAM, "leave", "staff"])
+    release.stop()
+    until(lambda: operator.asks("GET", "/api/v1/secrets")[0] == 403)
+    release.start()
+    here, there = (release.kube.create(oauth_client(namespace, "late")) for namespace in (TEAM, "elsewhere"))
+    until(lambda: release.ready(here), lambda: (release.read(here), release.logs()))
+    assert release.read(there)["status"]["conditions"][0]["reason"] == "Pending"
+    [selecting] = [m for m in release.hr if m["metadata"]["name"] == "hr-reads-employees"]
+    until(lambda: "name the namespaces instead" in str(release.read(selecting)["status"]), release.logs)
+    release.kube.delete("OAuthClient", TEAM, "late")
+    until(lambda: release.kube.get("Secret", NAMESPACE, f"client.{TEAM}.late") is None, release.logs)
+    for path in ("/api/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/elsewhere/secrets"):
+        assert operator.asks("GET", path)[0] == 403, path
+    credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OURS)
+    assert operator.asks("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
+    release.kube.delete("Namespace", "", "elsewhere")
+
+
+def test_the_issuer_moves_out_with_an_upgrade_and_the_operator_loses_the_right_to_mint(
+    release: Release, operator: Account, issuer: Account
+) -> None:
+    release.upgrade(issuer={"mode": "deployment", "tokenReview": True}, watchNamespaces=[])
+    names = {d["metadata"]["name"] for d in release.kube.list("Deployment", NAMESPACE)}
+    assert names == {"scopewright-operator", "scopewright-issuer"}
+    minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
+    until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 403)
+    review = ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}})
+    until(lambda: issuer.asks(*review)[0] == 201)
+    for method, path, body in (r for r in ISSUER_MAY_NOT if r[1] != review[1]):
+        assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
+
+
+def test_taking_it_away_leaves_what_users_have_and_holds_up_nobody(release: Release) -> None:
+    release.stop()
+    release.uninstall()
+    assert release.kube.list("Deployment", NAMESPACE) == []
+    for account in ("operator", "issuer"):
+        assert release.account(account).asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] in (401, 403)
+    assert release.kube.get("Secret", TEAM, "payroll-service-oauth") is not None
+    assert release.kube.get("CustomResourceDefinition", "", "oauthclients.scopewright.dev") is not None
+    assert len(release.kube.list("OAuthClient", TEAM)) == 1
+    namespaces = (NAMESPACE, "employee", TEAM, "leave", "staff")
+    for name in namespaces:
+        release.kube.delete("Namespace", "", name)
+    until(lambda: not [n for n in namespaces if release.kube.get("Namespace", "", n)])

@@ -1,0 +1,204 @@
+"""What is rendered: no more rights than are needed, nothing shared that need not be, and nothing led outside."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer.main
+
+from scopewright.cli.commands import app
+from scopewright.controller.preflight import minting_right, rights
+from scopewright.core import records
+from scopewright.core.config import Config
+from scopewright.core.credentials import SECRET_TYPE
+from scopewright.core.records import WRITTEN_BY_ISSUERS
+
+from .cases import EVERYTHING, MODES
+from .helm import NAMESPACE, Manifest, merged, one, render
+
+Right = tuple[str, str, str, str, str]
+"""API group, resource, verb, namespace ("" for all), and name ("" for any)."""
+
+CONFIG = Config(issuer="https://issuer.example.org", namespace=NAMESPACE)
+SIDECAR, DEPLOYMENT = MODES["sidecar"], MODES["deployment"]
+IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+def granted(manifests: list[Manifest], account: str) -> set[Right]:
+    """Every right of a ServiceAccount of the release."""
+
+    def walk() -> Iterator[Right]:
+        for binding in manifests:
+            if not binding["kind"].endswith("RoleBinding"):
+                continue
+            if {"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE} not in binding["subjects"]:
+                continue
+            where = binding["metadata"].get("namespace", "")
+            named = [m for m in manifests if m["metadata"].get("namespace", "") == where]
+            role = one(named, binding["roleRef"]["kind"], binding["roleRef"]["name"])
+            for rule in role["rules"]:
+                for group in rule["apiGroups"]:
+                    for resource in rule["resources"]:
+                        for verb in rule["verbs"]:
+                            for name in rule.get("resourceNames", [""]):
+                                yield group, resource, verb, where, name
+
+    return set(walk())
+
+
+def pods(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
+    """The Pod templates by the name of their Deployment."""
+    return {m["metadata"]["name"]: m["spec"]["template"] for m in manifests if m["kind"] == "Deployment"}
+
+
+def containers(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
+    return {c["name"]: c for pod in pods(manifests).values() for c in pod["spec"]["containers"]}
+
+
+def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
+    needed = {(*right, "") for right in rights(CONFIG)}
+    assert granted(render(DEPLOYMENT), "scopewright-operator") == needed
+    minting = (*minting_right(CONFIG), "scopewright-issuer")
+    assert granted(render(SIDECAR), "scopewright-operator") == {*needed, minting}
+
+
+def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_nothing_elsewhere() -> None:
+    some = MODES["some namespaces"]
+    found = granted(render(some), "scopewright-operator") - {(*minting_right(CONFIG), "scopewright-issuer")}
+    config = CONFIG.model_copy(update={"watch_namespaces": tuple(some["watchNamespaces"])})
+    assert found == {(*right, "") for right in rights(config)}
+    everywhere = {(resource, verb) for _, resource, verb, where, _ in found if not where}
+    assert everywhere == {("customresourcedefinitions", "get")}
+
+
+def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() -> None:
+    reading = {
+        ("", kind, verb, NAMESPACE, "") for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")
+    }
+    updating = {("", "configmaps", "update", NAMESPACE, name) for name in WRITTEN_BY_ISSUERS}
+    for mode in (SIDECAR, DEPLOYMENT):
+        assert granted(render(mode), "scopewright-issuer") == reading | updating
+    reviewing = ("authentication.k8s.io", "tokenreviews", "create", "", "")
+    assert granted(render(EVERYTHING), "scopewright-issuer") == {*reading, *updating, reviewing}
+
+
+def test_the_policy_knows_every_type_of_secret_that_the_operator_writes() -> None:
+    policy = one(render(), "ValidatingAdmissionPolicy", "scopewright-secrets")["spec"]
+    types = {value for name, value in vars(records).items() if name.endswith("_TYPE")}
+    [record] = [v["expression"] for v in policy["variables"] if v["name"] == "record"]
+    assert set(re.findall(r"'(scopewright\.dev/[^']+)'", record)) == types
+    assert f"'{SECRET_TYPE}'" in policy["validations"][0]["expression"]
+
+
+def test_nobody_gets_a_signing_key_by_the_usual_roles() -> None:
+    manifests = render()
+    usual = [m for m in manifests if any("aggregate-to" in label for label in m["metadata"].get("labels", {}))]
+    assert {label for m in usual for label in m["metadata"]["labels"] if "aggregate-to" in label} == {
+        "rbac.authorization.k8s.io/aggregate-to-view",
+        "rbac.authorization.k8s.io/aggregate-to-edit",
+    }
+    for role in usual:
+        assert [rule["resources"] for rule in role["rules"]] == [["oauthclients", "resourceservers", "scopegrants"]]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_no_container_has_a_token_that_is_not_its_own(mode: str) -> None:
+    manifests = render(MODES[mode])
+    for account in (m for m in manifests if m["kind"] == "ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+    for pod in pods(manifests).values():
+        assert pod["spec"]["automountServiceAccountToken"] is False
+        projecting = {v["name"] for v in pod["spec"]["volumes"] if "projected" in v}
+        for container in pod["spec"]["containers"]:
+            of_pod = pod["spec"]["serviceAccountName"] == f"scopewright-{container['name']}"
+            assert bool(projecting & {m["name"] for m in container["volumeMounts"]}) is of_pod
+
+
+def test_a_sidecar_finds_the_token_that_the_operator_mints_for_it() -> None:
+    [pod] = pods(render(SIDECAR)).values()
+    operator, issuer = pod["spec"]["containers"]
+    [volume] = [v for v in pod["spec"]["volumes"] if v["name"] == "issuer-identity"]
+    assert volume["emptyDir"]["medium"] == "Memory"
+    settings = {e["name"]: e.get("value") for e in operator["env"]}
+    [written] = [m for m in operator["volumeMounts"] if m["name"] == "issuer-identity"]
+    assert written["mountPath"] == settings["SCOPEWRIGHT_ISSUER_IDENTITY"]
+    assert settings["SCOPEWRIGHT_ISSUER_SERVICE_ACCOUNT"] == "scopewright-issuer"
+    [read] = [m for m in issuer["volumeMounts"] if m["name"] == "issuer-identity"]
+    assert read == {"name": "issuer-identity", "mountPath": IDENTITY, "readOnly": True}
+
+
+def test_the_issuer_is_the_same_container_in_both_modes_but_for_where_its_token_comes_from() -> None:
+    beside, apart = (containers(render(mode))["issuer"] for mode in (SIDECAR, DEPLOYMENT))
+    [minted], [projected] = ([m for m in c["volumeMounts"] if m["mountPath"] == IDENTITY] for c in (beside, apart))
+    assert (minted.pop("name"), projected.pop("name")) == ("issuer-identity", "identity")
+    assert beside == apart
+
+
+@pytest.mark.parametrize("mode", ["sidecar", "everything, sidecar"])
+def test_an_operator_that_is_not_ready_takes_no_token_from_anybody(mode: str) -> None:
+    """A Pod is ready when all its containers are: the issuer's Service would lose it while the API server is away."""
+    found = containers(render(MODES[mode]))
+    assert "readinessProbe" not in found["operator"]
+    assert found["issuer"]["readinessProbe"]["httpGet"]["path"] == "/readyz"
+    assert "readinessProbe" in containers(render(DEPLOYMENT))["operator"]
+
+
+def test_private_keys_are_kept_in_memory_alone() -> None:
+    for mode in (SIDECAR, DEPLOYMENT):
+        for pod in pods(render(mode)).values():
+            for volume in pod["spec"]["volumes"]:
+                assert volume.get("emptyDir", {"medium": "Memory"})["medium"] == "Memory"
+
+
+def test_every_setting_is_one_that_the_command_reads() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for mode in MODES.values():
+        for name, container in containers(render(mode)).items():
+            assert container["command"] == ["scopewright", name]
+            known = {str(option.envvar) for option in commands[name].params}
+            given = {e["name"] for e in container["env"]}
+            assert given <= known
+
+
+@pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
+def test_what_leads_from_outside_leads_to_the_protocol_alone(mode: str) -> None:
+    manifests = render(MODES[mode])
+    [rule] = one(manifests, "Ingress")["spec"]["rules"]
+    paths = [path["path"] for path in rule["http"]["paths"]]
+    assert rule["host"] == "issuer.example.org"
+    assert {path["pathType"] for path in rule["http"]["paths"]} == {"Exact"}
+    assert "/oauth/token" in paths
+    assert "/.well-known/oauth-authorization-server/oauth" in paths
+    assert not [path for path in paths if path.endswith(("metrics", "healthz", "readyz"))]
+    route = one(manifests, "HTTPRoute")["spec"]
+    assert [m["path"] for m in route["rules"][0]["matches"]] == [{"type": "Exact", "value": p} for p in paths]
+    assert route["hostnames"] == ["issuer.example.org"]
+    certificate = one(manifests, "Certificate")["spec"]
+    assert certificate["dnsNames"] == ["issuer.example.org", "scopewright-issuer.scopewright-system.svc"]
+
+
+@pytest.mark.parametrize(("mode", "pods_of"), [("sidecar", "operator"), ("deployment", "issuer")])
+def test_the_service_the_budget_and_the_network_policy_select_the_pods_that_serve(mode: str, pods_of: str) -> None:
+    manifests = render(MODES[mode])
+    labels = pods(manifests)[f"scopewright-{pods_of}"]["metadata"]["labels"]
+    selectors = [
+        one(manifests, "Service", "scopewright-issuer")["spec"]["selector"],
+        one(manifests, "PodDisruptionBudget", f"scopewright-{pods_of}")["spec"]["selector"]["matchLabels"],
+        one(manifests, "NetworkPolicy", f"scopewright-{pods_of}")["spec"]["podSelector"]["matchLabels"],
+    ]
+    assert [s for s in selectors if not s.items() <= labels.items()] == []
+    ports = {p["name"] for c in containers(manifests).values() for p in c["ports"]}
+    assert one(manifests, "Service", "scopewright-issuer")["spec"]["ports"][0]["targetPort"] in ports
+
+
+def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out_but_to_the_api_server() -> None:
+    apart = render(DEPLOYMENT)
+    operator = one(apart, "NetworkPolicy", "scopewright-operator")["spec"]
+    assert not operator["ingress"]
+    assert set(operator["policyTypes"]) == {"Ingress", "Egress"}
+    told = merged(DEPLOYMENT, {"networkPolicy": EVERYTHING["networkPolicy"]})
+    [rule] = one(render(told), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
+    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    egress = one(render(told), "NetworkPolicy", "scopewright-issuer")["spec"]["egress"]
+    assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]

@@ -1,0 +1,207 @@
+"""What may be set: every mode renders, what is wrong is refused with a message, and nothing that can be set is dead."""
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import yaml
+
+from scopewright.api import KINDS
+from scopewright.core.config import Config
+
+from .cases import MODES
+from .helm import CHART, NAMESPACE, REQUIRED, Refused, helm, merged, one, render, template
+
+VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
+SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_is_linted_and_rendered(mode: str) -> None:
+    said = helm("lint", "--strict", str(CHART), "--namespace", NAMESPACE, values=merged(REQUIRED, MODES[mode]))
+    assert "[WARNING]" not in said
+    assert one(render(MODES[mode]), "ConfigMap")["data"]["config.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"issuer": {"url": ""}}, "issuer.url is required: the URL that tokens name"),
+        ({"image": {"repository": ""}}, "image.repository is required"),
+        ({"issuer": {"url": "http://issuer.example.org"}}, "'/issuer/url'"),
+        ({"issuer": {"url": "https://issuer.example.org/"}}, "'/issuer/url'"),
+        ({"issuer": {"url": "https://issuer.example.org?a=b"}}, "'/issuer/url'"),
+        ({"issuer": {"mode": "both"}}, "'/issuer/mode': value must be one of 'sidecar', 'deployment'"),
+        ({"isuer": {}}, "additional properties 'isuer' not allowed"),
+        ({"operator": {"replicas": 0}}, "'/operator/replicas': minimum"),
+        ({"operator": {"resources": {"request": {}}}}, "additional properties 'request' not allowed"),
+        ({"config": {"maxTokenLifetime": "1 hour"}}, "'/config/maxTokenLifetime'"),
+        ({"config": {"issuer": "https://other.example"}}, "additional properties 'issuer' not allowed"),
+        ({"config": {"name": "a' || true || '"}}, "'/config/name'"),
+        ({"policies": {"limits": {"maxSecretAge": "ninety days"}}}, "'/policies/limits/maxSecretAge'"),
+        ({"policies": {"limits": {"methods": ["Password"]}}}, "'/policies/limits/methods/0'"),
+        ({"pods": {"runAsUser": 0}}, "'/pods/runAsUser': minimum"),
+        ({"pods": {"topologySpread": [{"topologyKey": "zone"}]}}, "missing properties"),
+        ({"networkPolicy": {"apiServer": {"cidrs": ["everywhere"]}}}, "'/networkPolicy/apiServer/cidrs/0'"),
+        ({"podDisruptionBudget": {"maxUnavailable": 0}}, "'/podDisruptionBudget/maxUnavailable'"),
+        ({"image": {"digest": "latest"}}, "'/image/digest'"),
+        ({"tls": {"enabled": True}}, "tls.enabled needs a certificate"),
+        ({"tls": {"certManager": {"enabled": True}}}, "set tls.enabled=true as well"),
+        ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is required"),
+        ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is required"),
+        (
+            {"issuer": {"mode": "deployment", "autoscaling": {"minReplicas": 9}}},
+            "issuer.autoscaling.minReplicas is more than maxReplicas",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_refused_with_a_message(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(Refused) as refused:
+        template(values)
+    assert told in str(refused.value)
+
+
+def test_the_schema_and_the_values_file_have_the_same_values() -> None:
+    of_schema = {path for path in declared(SCHEMA) if not path.startswith(("global", "config."))}
+    of_file = {path for path, _ in leaves(VALUES)} - {"config"}
+    assert of_schema == of_file
+
+
+def test_the_schema_refuses_what_it_does_not_know_wherever_it_names_what_it_knows() -> None:
+    def closed(schema: Any) -> Iterator[bool]:
+        if isinstance(schema, dict):
+            if "properties" in schema:
+                yield schema.get("additionalProperties") is False
+            for value in schema.values():
+                yield from closed(value)
+        elif isinstance(schema, list):
+            for value in schema:
+                yield from closed(value)
+
+    assert all(closed(SCHEMA))
+
+
+def test_the_configuration_that_may_be_set_is_the_operators() -> None:
+    fields = {field.alias or name for name, field in Config.model_fields.items()}
+    assert set(SCHEMA["properties"]["config"]["properties"]) == fields - {
+        "issuer",
+        "namespace",
+        "watchNamespaces",
+    }
+
+
+def test_the_configuration_that_is_rendered_is_one_that_the_operator_takes() -> None:
+    for mode in MODES.values():
+        Config.model_validate(yaml.safe_load(one(render(mode), "ConfigMap")["data"]["config.yaml"]))
+
+
+def test_reviewing_tokens_is_both_a_right_and_what_the_operator_is_told() -> None:
+    for clusters in ({}, {"clusters": [{"name": "eu-1", "issuer": "https://oidc.example"}, {"name": "in-cluster"}]}):
+        manifests = render({"issuer": {"tokenReview": True}, "config": clusters})
+        config = Config.model_validate(yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yaml"]))
+        assert {cluster.name for cluster in config.clusters if cluster.token_review} == {"in-cluster"}
+        assert one(manifests, "ClusterRole", "scopewright-issuer")
+
+
+def test_no_value_is_dead() -> None:
+    """Each of them, changed, changes what is rendered, in one mode or the other."""
+    modes = ("everything, sidecar", "everything, deployment", "deployment of a fixed size", "a given certificate")
+    bases = [MODES[mode] for mode in modes]
+    before = [template(base) for base in bases]
+
+    def matters(path: str, value: Any) -> bool:
+        for base, text in zip(bases, before, strict=True):
+            current = at(merged(merged(VALUES, REQUIRED), base), path)
+            try:
+                if template(merged(base, nested(path, other(path, current)))) != text:
+                    return True
+            except Refused:
+                continue
+        return False
+
+    with ThreadPoolExecutor(2) as pool:
+        checked = {path: pool.submit(matters, path, value) for path, value in leaves(VALUES)}
+    assert [path for path, live in checked.items() if not live.result()] == []
+
+
+def test_the_crds_come_with_the_chart_and_stay_when_it_goes() -> None:
+    crds = [m for m in render() if m["kind"] == "CustomResourceDefinition"]
+    assert {crd["spec"]["names"]["kind"] for crd in crds} == {kind.KIND for kind in KINDS.values()}
+    for crd in crds:
+        assert crd["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        source = (CHART.parents[1] / "crds" / f"{crd['spec']['names']['plural']}.yaml").read_text()
+        assert crd == yaml.safe_load(source)
+
+
+AMOUNTS = (".resources.requests", ".resources.limits")
+
+
+def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value, by its dotted path; what is empty, a list, or Kubernetes' own is one value."""
+    if not isinstance(values, dict) or not values or path.endswith(AMOUNTS):
+        yield path, values
+        return
+    for name, value in values.items():
+        yield from leaves(value, f"{path}.{name}".lstrip("."))
+
+
+def declared(schema: Any, path: str = "") -> Iterator[str]:
+    """The same of a schema."""
+    if "$ref" in schema:
+        schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
+    if "properties" not in schema or path.endswith(AMOUNTS):
+        yield path
+        return
+    for name, value in schema["properties"].items():
+        yield from declared(value, f"{path}.{name}".lstrip("."))
+
+
+def at(values: Any, path: str) -> Any:
+    for name in path.split("."):
+        values = values[name]
+    return values
+
+
+def nested(path: str, value: Any) -> dict[str, Any]:
+    first, _, rest = path.partition(".")
+    return {first: nested(rest, value) if rest else value}
+
+
+def other(path: str, value: Any) -> Any:
+    """Another value that the schema takes, as far as one can guess."""
+    special: dict[str, Any] = {
+        "issuer.mode": "deployment" if value == "sidecar" else "sidecar",
+        "issuer.url": "https://other.example.org",
+        "image.digest": f"sha256:{'1' * 64}",
+        "image.pullPolicy": "Always",
+        "image.pullSecrets": ["other"],
+        "log.format": "text",
+        "log.level": "debug",
+        "config": {"name": "green"},
+        "policies.limits.maxSecretAge": "24h",
+        "policies.limits.methods": ["ClientSecret"],
+        "service.type": "NodePort",
+        "service.port": 8443,
+        "serviceMonitor.interval": "7s",
+        "httpRoute.parentRefs": [{"name": "other"}],
+        "networkPolicy.apiServer.cidrs": ["10.0.0.2/32"],
+        "networkPolicy.apiServer.ports": [8443],
+        "watchNamespaces": ["payroll"],
+        "pods.topologySpread": [],
+        "pods.affinity": {"podAffinity": {}},
+    }
+    if path in special:
+        return special[path]
+    match value:
+        case bool():
+            return not value
+        case int():
+            return value + 1
+        case str():
+            return "other"
+        case list():
+            return [{"podSelector": {"matchLabels": {"other": "other"}}}]
+    return {"cpu": "3"} if path.endswith(("requests", "limits")) else {"other": "other"}

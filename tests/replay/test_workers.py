@@ -1,0 +1,69 @@
+"""Two workers with one memory: an assertion works once, whichever of them it meets."""
+
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import jwt
+
+from scopewright.issuer.request import JWT_BEARER
+from tests.running import Running
+
+from .server import Server, free_port
+
+SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
+MANIFESTS = """\
+kind: ResourceServer
+apiVersion: scopewright.dev/v1alpha1
+metadata: {name: payroll-api, namespace: leave}
+spec: {scopes: [{name: payroll.read}]}
+---
+kind: OAuthClient
+apiVersion: scopewright.dev/v1alpha1
+metadata: {name: worker, namespace: leave}
+spec:
+  authentication: {method: PrivateKeyJWT}
+  access: [{resourceServer: payroll-api, scopes: [payroll.read]}]
+"""
+
+
+def test_an_assertion_works_once_whichever_worker_it_meets(server: Server, tmp_path: Path) -> None:
+    with Running(tmp_path, {"leave.yaml": MANIFESTS}) as dev:
+        port = free_port()
+        command: list[str | Path] = [
+            SCOPEWRIGHT,
+            "issuer",
+            "--source",
+            dev.state,
+            "--listen",
+            f"127.0.0.1:{port}",
+            "--workers",
+            "2",
+        ]
+        command += ["--replay", server.url]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as issuer:
+            try:
+                assert issuer.stderr is not None
+                assert issuer.stderr.readline().strip() == f"issuer ready at {dev.url}"
+                for _ in range(3):
+                    assert sorted(answers(port, assertion(dev))) == [200] + [401] * 11
+            finally:
+                issuer.terminate()
+                issuer.wait(30)
+
+
+def answers(port: int, token: str) -> list[int]:
+    """Each on a connection of its own, which the kernel gives to one worker or the other."""
+    form = {"grant_type": "client_credentials", "client_assertion_type": JWT_BEARER, "client_assertion": token}
+    return [httpx.post(f"http://127.0.0.1:{port}/token", data=form).status_code for _ in range(12)]
+
+
+def assertion(dev: Running) -> str:
+    folder = dev.state / "secrets" / "leave" / "worker-oauth"
+    key = json.loads((folder / "private_key.jwk").read_text())
+    claims = {"iss": "leave.worker", "sub": "leave.worker", "aud": dev.url, "exp": time.time() + 60, "jti": uuid4().hex}
+    return jwt.encode(claims, jwt.PyJWK(key), "ES256", headers={"kid": key["kid"]})

@@ -1,0 +1,136 @@
+"""The issuer beside the operator always has a token of its own, and it is never seen elsewhere."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scopewright.controller.preflight import preflight
+from scopewright.controller.sidecar import LIFE, Minting, Sidecar
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores import kube_api
+from scopewright.stores.kube_api import Identity
+from tests.unit.controller.house import ISSUER, NAMESPACE
+from tests.unit.controller.test_resync import reviewing
+from tests.unit.stores_kubernetes.fake_api import FakeApi
+
+PATH = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/the-issuer/token"
+
+
+class Enough(Exception):
+    """The test has seen what it wanted."""
+
+
+class Sleeping:
+    """Notes how long, and ends after so many."""
+
+    def __init__(self, times: int) -> None:
+        self.slept: list[float] = []
+        self._times = times
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) == self._times:
+            raise Enough
+
+
+def minted(token: str, life: int = LIFE) -> dict[str, Any]:
+    return {"spec": {"expirationSeconds": life}, "status": {"token": token}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shared = tmp_path / "issuer"
+    shared.mkdir()
+    return shared
+
+
+@pytest.fixture
+def no_folder(folder: Path) -> None:
+    folder.rmdir()
+
+
+def content(folder: Path) -> dict[str, str]:
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+def modes(folder: Path) -> set[int]:
+    return {path.stat().st_mode & 0o777 for path in folder.iterdir()}
+
+
+@pytest.fixture
+def minting(tmp_path: Path, folder: Path) -> Callable[..., Minting]:
+    authority = tmp_path / "authority.crt"
+    authority.write_text("the authority")
+
+    def make(*answers: Any, sleep: Sleeping) -> Minting:
+        api = FakeApi()
+        api.answer(f"POST {PATH}", *answers)
+        api.identity = lambda: Identity("https://fake", str(authority), False, None, None, None)  # type: ignore[attr-defined]
+        return Minting(api.as_api(), NAMESPACE, Sidecar("the-issuer", folder), sleep)
+
+    return make
+
+
+async def test_the_folder_looks_as_a_mounted_service_account_does(
+    minting: Callable[..., Minting], folder: Path
+) -> None:
+    with pytest.raises(Enough):
+        await minting(minted("a-token"), sleep=Sleeping(1)).run()
+    assert content(folder) == {"token": "a-token", "ca.crt": "the authority", "namespace": NAMESPACE}
+    assert modes(folder) == {0o600}
+
+
+async def test_a_token_is_replaced_well_before_two_thirds_of_the_life_that_it_got(
+    minting: Callable[..., Minting], folder: Path
+) -> None:
+    sleep = Sleeping(2)
+    with pytest.raises(Enough):
+        await minting(minted("first", 900), minted("second", 3600), sleep=sleep).run()
+    assert sleep.slept == [450, 1800]
+    assert (folder / "token").read_text() == "second"
+
+
+async def test_what_fails_is_tried_again_soon_and_the_token_before_stays(
+    minting: Callable[..., Minting], folder: Path
+) -> None:
+    down, forbidden = Unavailable("down"), Rejected("Forbidden", "a right is missing")
+    sleep = Sleeping(7)
+    with pytest.raises(Enough):
+        await minting(minted("first"), down, forbidden, down, down, down, minted("second"), sleep=sleep).run()
+    assert sleep.slept == [LIFE / 2, 1, 2, 4, 8, 10, LIFE / 2]
+    assert (folder / "token").read_text() == "second"
+
+
+@pytest.mark.usefixtures("no_folder")
+async def test_a_folder_that_takes_no_file_is_told_and_ends_nothing(
+    minting: Callable[..., Minting], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(Enough):
+        await minting(minted("a-token"), sleep=Sleeping(1)).run()
+    assert "no new token for the-issuer" in caplog.text
+    assert "a-token" not in caplog.text
+
+
+async def test_the_right_to_mint_is_asked_for_that_one_service_account() -> None:
+    api = reviewing({("serviceaccounts", "create")})
+    await preflight(api.as_api(), Config(issuer=ISSUER))
+    with pytest.raises(Rejected) as refused:
+        await preflight(api.as_api(), Config(issuer=ISSUER), "the-issuer")
+    assert f"create serviceaccounts/token of the-issuer in namespace {NAMESPACE}" in refused.value.message
+
+
+async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: Path) -> None:
+    waiting = asyncio.create_task(kube_api._mounted(folder, patience=30))
+    await asyncio.sleep(0.15)
+    assert not waiting.done()
+    (folder / "token").write_text("a-token")
+    await asyncio.wait_for(waiting, 5)
+
+
+async def test_where_no_service_account_is_mounted_nothing_is_waited_for(tmp_path: Path) -> None:
+    await asyncio.wait_for(kube_api._mounted(tmp_path / "none", patience=30), 1)
