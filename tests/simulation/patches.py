@@ -9,14 +9,14 @@ from typing import Any, Final
 from scopewright.controller import installing, lease, operator, queue, resync
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
-from scopewright.issuer import service, snapshot
+from scopewright.issuer import revocations, service, snapshot
 from scopewright.stores import kube_follow
 from tests.simulation import memos
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
 from tests.simulation.quiet import LeaseAsyncio
-from tests.simulation.settings import LONGEST_PAUSE
+from tests.simulation.settings import LONGEST_PAUSE, RESYNC
 
 SLOWEST: Final = 300.0
 """Seconds: the longest pauses between attempts to follow, scaled as the resync is: hours of an outage cost little."""
@@ -61,6 +61,7 @@ def running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
 
 def install() -> None:
     """For as long as the interpreter runs: it is started for the simulation alone."""
+    clock = SimpleNamespace(monotonic=lambda: running().monotonic())
     exchanged: dict[Any, dict[str, Any]] = {
         operator: {
             "serve": _serve,
@@ -78,9 +79,14 @@ def install() -> None:
         lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
         queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
-        snapshot: {"asyncio": SnapshotAsyncio()},
+        snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         service: {"Snapshots": MemorySnapshots},
         resync: {"MIN_ORPHANS": 3},
+        revocations: {
+            "_TIDY": RESYNC,
+            "_AGAIN": SLOWEST,
+            "time": clock,
+        },
     }
     for module, names in exchanged.items():
         for name, value in names.items():
