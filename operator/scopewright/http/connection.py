@@ -71,7 +71,7 @@ class Connection(asyncio.Protocol):
             self._waiting.extend(parser.requests)
             parser.requests.clear()
             self._advance()
-        elif parser.partial and not began:
+        elif parser.partial and not began and self._task is None:
             self.deadline = self._server.now + self._server.limits.request_timeout
         if parser.awaits_continue and self._task is None and not self._waiting:
             parser.awaits_continue = False

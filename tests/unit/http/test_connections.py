@@ -51,6 +51,20 @@ async def test_a_slow_answer_is_not_timed_out() -> None:
         assert (await wire.reply()).body == b"1"
 
 
+async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(Limits(request_timeout=0.1)) as served:
+        wire = await served.connect()
+        wire.send(post(b"1", b"/slow"))
+        await until(lambda: served.seen)
+        wire.send(GET[:5])
+        await asyncio.sleep(0.6)
+        served.gate.set()
+        assert (await wire.reply()).body == b"1"
+        assert (await wire.reply()).status == 408
+        assert await wire.ended() == b""
+    assert not caplog.text
+
+
 async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> None:
     async with serving(Limits(write_timeout=0.3)) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as deaf:
