@@ -83,6 +83,17 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
             assert len(served.seen) == made
 
 
+async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> None:
+    async with serving(Limits(write_timeout=60)) as served:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", served.port))
+            deaf.sendall(GET.replace(b"/a", b"/large") * 16)
+            await until(lambda: served.seen)
+            await asyncio.sleep(0.2)
+            assert len(served.seen) < 8
+
+
 async def test_a_client_that_reads_slowly_gets_everything() -> None:
     async with serving(Limits()) as served:
         wire = await served.connect()
