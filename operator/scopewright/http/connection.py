@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
         self.deadline = self._server.now + self._server.limits.request_timeout
-        if not self._server.admit(self):
+        if not self._server.admit(self, self._parser.peer):
             self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -121,6 +121,31 @@ async def test_one_connection_too_many_is_told_so_and_the_others_go_on() -> None
         assert (await fourth.reply()).status == 200
 
 
+async def test_one_address_does_not_take_the_room_of_the_others() -> None:
+    async with serving(Limits(connections=3, connections_per_peer=2)) as served:
+        greedy = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
+        for wire in greedy[2:]:
+            assert (await wire.reply()).status == 503
+        other = await served.connect(local_addr=("127.0.0.3", 0))
+        for wire in (*greedy[:2], other):
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
+        for wire in greedy:
+            wire.writer.close()
+        await until(lambda: served.server.connections == 1)
+        again = await served.connect(local_addr=("127.0.0.2", 0))
+        again.send(GET)
+        assert (await again.reply()).status == 200
+
+
+async def test_addresses_have_no_limit_where_none_is_set() -> None:
+    async with serving(Limits(connections=3, connections_per_peer=None)) as served:
+        for _ in range(3):
+            wire = await served.connect()
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
+
+
 async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> None:
     async with serving(Limits()) as served:
         wire = await served.connect()
