@@ -19,6 +19,8 @@ log: Final = logging.getLogger(__name__)
 _NEVER: Final = float("inf")
 _AT_ONCE: Final = 16
 """Pipelined requests that are answered before other connections have their turn."""
+_AT_ONCE_BYTES: Final = 64 * 1024
+"""After these the transport is asked first whether the client reads: only what is written makes it call a pause."""
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
@@ -50,7 +52,7 @@ class Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
         self.deadline = self._server.now + self._server.limits.request_timeout
-        if not self._server.admit(self):
+        if not self._server.admit(self, self._parser.peer):
             self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -71,7 +73,7 @@ class Connection(asyncio.Protocol):
             self._waiting.extend(parser.requests)
             parser.requests.clear()
             self._advance()
-        elif parser.partial and not began:
+        elif parser.partial and not began and self._task is None:
             self.deadline = self._server.now + self._server.limits.request_timeout
         if parser.awaits_continue and self._task is None and not self._waiting:
             parser.awaits_continue = False
@@ -116,11 +118,15 @@ class Connection(asyncio.Protocol):
     def _advance(self) -> None:
         """Answer what waits, as far as that goes now."""
         out: list[bytes] = []
-        while self._waiting and self._task is None and not self._unread and len(out) < _AT_ONCE:
+        size = 0
+        while (
+            self._waiting and self._task is None and not self._unread and len(out) < _AT_ONCE and size <= _AT_ONCE_BYTES
+        ):
             parsed = self._waiting.popleft()
             answer = self._server.answer(parsed.http)
             if isinstance(answer, Answer):
                 out.append(self._encoded(parsed, answer))
+                size += len(out[-1])
             else:
                 self.deadline = _NEVER
                 self._task = asyncio.create_task(self._wait(parsed, answer), name="request")

@@ -20,6 +20,8 @@ class Limits:
     """Requests that wait on one connection; after these it is closed, and the client sends the rest again."""
     connections: int = 8192
     """Of one process."""
+    connections_per_peer: int | None = 1024
+    """Of one address, in one process. Everybody behind one proxy shares one; None is no limit."""
     request_timeout: float = 10.0
     """From the first byte of a request to its last, and from the connection to the first byte."""
     keep_alive: float = 75.0

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NoReturn
 from urllib.parse import unquote_to_bytes
 
 import httptools
@@ -43,6 +43,7 @@ class RequestParser:
         self.awaits_continue = False
         """The client sends its body once it hears that it may (RFC 9110 §10.1.1)."""
         self._limits = limits
+        self._refused: Refused | None = None
         self._llhttp = httptools.HttpRequestParser(self)
         self._begin()
 
@@ -63,22 +64,28 @@ class RequestParser:
                 raise _too_many_headers()
             if self._fed > self._limits.message:
                 raise _too_large()
+        while data:
+            data = self._read(data)
+
+    def _read(self, data: bytes) -> bytes:
+        """What is to be read next: nothing, unless llhttp stopped at an upgrade."""
         self._chunk = len(data)
         try:
             self._llhttp.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError as error:
-            if isinstance(error.__context__, Refused):
-                raise error.__context__ from None
-            raise
+            return self._without_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserCallbackError:
+            if self._refused is None:
+                raise
+            raise self._refused from None
         except httptools.HttpParserInvalidMethodError:
             raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served") from None
         except httptools.HttpParserError:
             raise Refused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)") from None
+        return b""
 
-    def _without_upgrade(self, rest: bytes) -> None:
-        """Nothing is upgraded, so the request is read again without its wish (RFC 9110 §7.8).
+    def _without_upgrade(self, rest: bytes) -> bytes:
+        """Nothing is upgraded, so the request is to be read again without its wish (RFC 9110 §7.8).
 
         Java's HttpClient wishes for HTTP/2 with every first request without TLS, and llhttp then sees no body.
         """
@@ -88,9 +95,14 @@ class RequestParser:
         lines = [b"%b %b HTTP/1.1" % (method, self._target)]
         lines += [b"%b: %b" % header for header in self._complete or () if header[0] not in (b"upgrade", b"expect")]
         self._llhttp = httptools.HttpRequestParser(self)
-        self.feed(b"\r\n".join([*lines, b"", b""]) + rest)
+        return b"\r\n".join([*lines, b"", b""]) + rest
 
     # What llhttp calls
+
+    def _refuse(self, refused: Refused) -> NoReturn:
+        """Kept as well as raised: what llhttp raises in its place has the context that Python sees fit."""
+        self._refused = refused
+        raise refused
 
     def on_message_begin(self) -> None:
         self._begin()
@@ -99,7 +111,7 @@ class RequestParser:
     def on_url(self, part: bytes) -> None:
         self._target += part
         if len(self._target) > self._limits.target:
-            raise Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long")
+            self._refuse(Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called most often of all, so what can be checked once for all headers is checked when they are complete."""
@@ -113,23 +125,23 @@ class RequestParser:
             self._hosts += 1
         elif name == b"content-length":
             if value.isdigit() and int(value) > self._limits.message:
-                raise _too_large()
+                self._refuse(_too_large())
         elif name == b"expect":
             self.awaits_continue = value.lower() == b"100-continue"
         elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood")
+            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
 
     def on_headers_complete(self) -> None:
         version = self._llhttp.get_http_version()
         if version not in _VERSIONS:
-            raise Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served")
+            self._refuse(Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served"))
         if self._hosts != 1 and (version == "1.1" or self._hosts):
-            raise Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)")
+            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)"))
         limits = self._limits
         if len(self._headers) > limits.header_count:
-            raise _too_many_headers()
+            self._refuse(_too_many_headers())
         if (self._fed or self._chunk > limits.headers) and _size(self._headers) > limits.headers:
-            raise _too_many_headers()
+            self._refuse(_too_many_headers())
         self._upgrade = self._llhttp.should_upgrade()
         # What is appended from now on are trailers, and those are nobody's headers.
         self._complete, self._headers = self._headers, []
@@ -145,7 +157,7 @@ class RequestParser:
             return
         self.partial = self.awaits_continue = False
         if len(self.requests) >= self._limits.pipelined:
-            raise Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined")
+            self._refuse(Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined"))
         path, _, query = self._target.partition(b"?")
         self.requests.append(
             Parsed(

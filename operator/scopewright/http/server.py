@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+from collections import Counter
 from collections.abc import Awaitable
 from email.utils import formatdate
 from http import HTTPStatus
@@ -44,6 +45,10 @@ class Server:
         self._handler = handler
         self._certificate = certificate
         self._connections: set[Connection] = set()
+        self._admitted: dict[Connection, str] = {}
+        """With the address of its peer."""
+        self._peers: Counter[str] = Counter()
+        """Of those that are admitted."""
         self._empty = asyncio.Event()
 
     @property
@@ -115,15 +120,28 @@ class Server:
 
     # What connections call
 
-    def admit(self, connection: Connection) -> bool:
-        """Whether there is room for it. It counts either way, until it is forgotten."""
+    def admit(self, connection: Connection, peer: str) -> bool:
+        """Whether there is room for it. It is looked after either way, until it is forgotten.
+
+        One that is refused takes no room, or else an address beyond its limit could still fill the server.
+        """
         self._connections.add(connection)
         if self.stopping:
             connection.finish()
-        return len(self._connections) <= self.limits.connections
+        each = self.limits.connections_per_peer
+        if len(self._admitted) >= self.limits.connections or (each is not None and peer and self._peers[peer] >= each):
+            return False
+        self._admitted[connection] = peer
+        self._peers[peer] += 1
+        return True
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        peer = self._admitted.pop(connection, None)
+        if peer is not None:
+            self._peers[peer] -= 1
+            if not self._peers[peer]:
+                del self._peers[peer]
         if not self._connections:
             self._empty.set()
 

@@ -51,6 +51,20 @@ async def test_a_slow_answer_is_not_timed_out() -> None:
         assert (await wire.reply()).body == b"1"
 
 
+async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog: pytest.LogCaptureFixture) -> None:
+    async with serving(Limits(request_timeout=0.1)) as served:
+        wire = await served.connect()
+        wire.send(post(b"1", b"/slow"))
+        await until(lambda: served.seen)
+        wire.send(GET[:5])
+        await asyncio.sleep(0.6)
+        served.gate.set()
+        assert (await wire.reply()).body == b"1"
+        assert (await wire.reply()).status == 408
+        assert await wire.ended() == b""
+    assert not caplog.text
+
+
 async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> None:
     async with serving(Limits(write_timeout=0.3)) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as deaf:
@@ -67,6 +81,17 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
             assert made < 60
             await until(lambda: not served.server.connections)
             assert len(served.seen) == made
+
+
+async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> None:
+    async with serving(Limits(write_timeout=60)) as served:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", served.port))
+            deaf.sendall(GET.replace(b"/a", b"/large") * 16)
+            await until(lambda: served.seen)
+            await asyncio.sleep(0.2)
+            assert len(served.seen) < 8
 
 
 async def test_a_client_that_reads_slowly_gets_everything() -> None:
@@ -94,6 +119,31 @@ async def test_one_connection_too_many_is_told_so_and_the_others_go_on() -> None
         fourth = await served.connect()
         fourth.send(GET)
         assert (await fourth.reply()).status == 200
+
+
+async def test_one_address_does_not_take_the_room_of_the_others() -> None:
+    async with serving(Limits(connections=3, connections_per_peer=2)) as served:
+        greedy = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
+        for wire in greedy[2:]:
+            assert (await wire.reply()).status == 503
+        other = await served.connect(local_addr=("127.0.0.3", 0))
+        for wire in (*greedy[:2], other):
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
+        for wire in greedy:
+            wire.writer.close()
+        await until(lambda: served.server.connections == 1)
+        again = await served.connect(local_addr=("127.0.0.2", 0))
+        again.send(GET)
+        assert (await again.reply()).status == 200
+
+
+async def test_addresses_have_no_limit_where_none_is_set() -> None:
+    async with serving(Limits(connections=3, connections_per_peer=None)) as served:
+        for _ in range(3):
+            wire = await served.connect()
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
 
 
 async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> None:

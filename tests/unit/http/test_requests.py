@@ -134,6 +134,17 @@ async def test_a_wish_for_http_2_is_passed_over_and_the_body_is_read(served: Ser
         assert (await wire.reply()).body == b"next"
 
 
+async def test_what_is_refused_behind_a_wish_for_http_2_does_not_take_its_answer_away(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    wire = await served.connect()
+    wire.send(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\nGET /b HTTP/1.1\r\n\r\n")
+    assert (await wire.reply()).headers["x-path"] == "/a"
+    assert (await wire.reply()).status == 400
+    assert await wire.ended() == b""
+    assert not caplog.text
+
+
 async def test_the_absolute_form_is_understood(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"GET http://issuer.example/a/b?c HTTP/1.1\r\nHost: x\r\n\r\n")
