@@ -54,13 +54,18 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
         access=_nested(one.access, other.access),
         audiences=_later(one.audiences, other.audiences),
         everybody=max(one.everybody, other.everybody),
+        longest_lifetime=max(one.longest_lifetime, other.longest_lifetime),
     )
 
 
 def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
-    """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds."""
-    since = now - lifetime - skew
-    return RevocationRecord(
+    """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds.
+
+    Where the record knows a longer one, that holds: tokens are about that were issued under it.
+    """
+    since = now - max(lifetime, record.longest_lifetime) - skew
+    return replace(
+        record,
         tokens=_nested_after(record.tokens, now - skew),
         clients=_after(record.clients, since),
         access=_nested_after(record.access, since),
@@ -84,7 +89,7 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
             folded.add(client)
             total -= counts[client] - 1
     if total > MOST:
-        return RevocationRecord(everybody=int(now))
+        return RevocationRecord(everybody=int(now), longest_lifetime=record.longest_lifetime)
     if not folded:
         return record
     return replace(

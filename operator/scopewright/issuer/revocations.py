@@ -168,9 +168,14 @@ class Revocations:
         return True
 
     def _merge(self, theirs: RevocationRecord) -> bool:
-        """Know this too, and forget what is over; whether more is known than this."""
-        theirs = self._pruned(theirs)
-        self._become(merge(self._pruned(self.record), theirs))
+        """Know this too, and forget what is over, once lifetimes are known; whether more is known than this."""
+        issuer = self._issuer()
+        known = merge(self.record, theirs)
+        if issuer is not None:
+            known = merge(known, RevocationRecord(longest_lifetime=issuer.max_token_lifetime))
+            now, lifetime, skew = self._clock(), known.longest_lifetime, issuer.clock_skew
+            known, theirs = prune(known, now, lifetime, skew), prune(theirs, now, lifetime, skew)
+        self._become(known)
         return self.record != theirs
 
     def _become(self, known: RevocationRecord) -> None:
@@ -178,8 +183,3 @@ class Revocations:
         if known != self.record:
             self.record = known
             self._keep(Change(self._existing, {ENTRY: encode(known)}))
-
-    def _pruned(self, record: RevocationRecord) -> RevocationRecord:
-        """Once lifetimes are known."""
-        issuer = self._issuer()
-        return prune(record, self._clock(), issuer.max_token_lifetime, issuer.clock_skew) if issuer else record

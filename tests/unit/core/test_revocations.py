@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
 from scopewright.core.revocations import MOST, QUOTA, fold, has_ended, merge, prune, token_key
 
@@ -28,6 +30,7 @@ records = st.builds(
     access=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
     audiences=marks(keys),
     everybody=st.just(0) | instants,
+    longest_lifetime=st.integers(0, 2 * LIFETIME),
 )
 
 
@@ -63,6 +66,24 @@ def test_time_takes_out_only_what_no_token_needs(
         assert has_ended(prune(record, NOW, LIFETIME, SKEW), client, jti, audience, issued) == before
 
 
+@given(records, records, clients, keys, st.integers(NOW - 7200, NOW), st.integers(1, LIFETIME))
+def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
+    record: RevocationRecord, other: RevocationRecord, client: str, audience: str, issued: int, lifetime: int
+) -> None:
+    known = merge(replace(record, tokens={}), RevocationRecord(longest_lifetime=lifetime))
+    if issued + lifetime + SKEW > NOW:
+        before = has_ended(known, client, "any", audience, issued)
+        for pruned in (prune(known, NOW, 1, SKEW), prune(prune(known, NOW, 1, SKEW), NOW, 1, SKEW)):
+            assert has_ended(pruned, client, "any", audience, issued) == before
+    assert merge(known, other).longest_lifetime == max(known.longest_lifetime, other.longest_lifetime)
+
+
+@pytest.mark.parametrize("seconds", [-1, 10**400, "null"])
+def test_a_lifetime_that_none_can_be_is_malformed(seconds: int | str) -> None:
+    with pytest.raises(Rejected):
+        decode(RevocationRecord, f'{{"longestLifetime": {seconds}}}'.encode())
+
+
 @given(records)
 def test_a_record_is_the_same_once_written(record: RevocationRecord) -> None:
     assert decode(RevocationRecord, encode(record)) == record
@@ -94,6 +115,7 @@ def test_of_too_many_the_clients_with_the_most_end_first() -> None:
 def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
     folded = fold(crowd(MOST + 1, 1), NOW)
     assert folded == RevocationRecord(everybody=NOW)
+    assert fold(replace(crowd(MOST + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
     assert has_ended(folded, "any", "any", "any", NOW)
 
 

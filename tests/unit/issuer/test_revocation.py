@@ -14,6 +14,7 @@ from scopewright.core.records import (
     ENTRY,
     REVOCATIONS_NAME,
     Granted,
+    IssuerRecord,
     RevocationRecord,
     decode,
     key_record_name,
@@ -24,6 +25,7 @@ from scopewright.issuer.revocations import Revocations
 from scopewright.stores.directory import DirectoryStore
 from tests.unit.issuer.world import (
     BANK,
+    ISSUER,
     PAYROLL,
     SERVICE,
     START,
@@ -336,6 +338,31 @@ async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token(retu
     returning.put(service_record("vault", disabled=True))
     await settle()
     assert uid_hash(returning) not in (await feed(returning))["clients"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_lower_lifetime_brings_nothing_back(returning: World, restart: bool) -> None:
+    uid = uid_hash(returning)
+    returning.put(client_record(disabled=True))
+    await settle()
+    assert (await written(returning)).longest_lifetime == 3600
+    returning.put(IssuerRecord(ISSUER, max_token_lifetime=300))
+    await settle()
+    returning.clock.advance(seconds=3600)
+    returning.put(service_record("bank", disabled=True))
+    assert uid in (await written(returning)).clients
+    if restart:
+        returning = World(revoking=True, store=returning.store, clock=returning.clock)
+        async with returning.running():
+            assert uid in (await feed(returning))["clients"]
+
+
+async def test_a_lifetime_that_held_for_a_moment_counts(returning: World) -> None:
+    """Also where nothing has ended under it yet."""
+    for seconds in (7200, 300):
+        returning.put(IssuerRecord(ISSUER, max_token_lifetime=seconds))
+    await settle()
+    assert (await written(returning)).longest_lifetime == 7200
 
 
 async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
