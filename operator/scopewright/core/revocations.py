@@ -16,6 +16,8 @@ QUOTA: Final = 256
 """Revoked tokens of one client at a time, and audiences that it has lost. One more, and its own not-before moves."""
 MOST: Final = 20_000
 """Entries of a record. They are at most 43 bytes each, and a ConfigMap has room for 1 MiB."""
+LARGEST_LEEWAY: Final = 600
+"""Seconds after `exp` for which `scopewright.verifier` can be told to take a token: so long an entry is needed."""
 
 _KEY_BYTES: Final = 8
 
@@ -61,12 +63,14 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
 def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
     """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds.
 
+    A token is needed until its `exp`, and by verifiers until LARGEST_LEEWAY later, by a clock that differs by `skew`.
     Where the record knows a longer one, that holds: tokens are about that were issued under it.
     """
-    since = now - max(lifetime, record.longest_lifetime) - skew
+    latest = now - LARGEST_LEEWAY - skew
+    since = latest - max(lifetime, record.longest_lifetime)
     return replace(
         record,
-        tokens=_nested_after(record.tokens, now - skew),
+        tokens=_nested_after(record.tokens, latest),
         clients=_after(record.clients, since),
         access=_nested_after(record.access, since),
         audiences=_after(record.audiences, since),

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
-from scopewright.core.revocations import MOST, QUOTA, fold, has_ended, merge, prune, token_key
+from scopewright.core.revocations import LARGEST_LEEWAY, MOST, QUOTA, fold, has_ended, merge, prune, token_key
+from scopewright.verifier.check import Policy
 
 NOW = 1_800_000_000
 LIFETIME, SKEW = 3600, 60
@@ -61,7 +62,7 @@ def test_time_takes_out_only_what_no_token_needs(
     if token_key(jti) in record.tokens.get(client, {}):
         tokens = {**record.tokens[client], token_key(jti): expires}
         record = replace(record, tokens={**record.tokens, client: tokens})
-    if expires + SKEW > NOW:
+    if expires + LARGEST_LEEWAY + SKEW > NOW:
         before = has_ended(record, client, jti, audience, issued)
         assert has_ended(prune(record, NOW, LIFETIME, SKEW), client, jti, audience, issued) == before
 
@@ -71,11 +72,20 @@ def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
     record: RevocationRecord, other: RevocationRecord, client: str, audience: str, issued: int, lifetime: int
 ) -> None:
     known = merge(replace(record, tokens={}), RevocationRecord(longest_lifetime=lifetime))
-    if issued + lifetime + SKEW > NOW:
+    if issued + lifetime + LARGEST_LEEWAY + SKEW > NOW:
         before = has_ended(known, client, "any", audience, issued)
         for pruned in (prune(known, NOW, 1, SKEW), prune(prune(known, NOW, 1, SKEW), NOW, 1, SKEW)):
             assert has_ended(pruned, client, "any", audience, issued) == before
     assert merge(known, other).longest_lifetime == max(known.longest_lifetime, other.longest_lifetime)
+
+
+def test_no_verifier_takes_a_token_longer_than_its_entry_is_kept() -> None:
+    assert Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY).leeway == LARGEST_LEEWAY
+    with pytest.raises(ValueError, match="leeway"):
+        Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY + 1)
+    last = NOW - LARGEST_LEEWAY - SKEW
+    record = RevocationRecord(tokens={"client": {"over": last, "needed": last + 1}})
+    assert prune(record, NOW, LIFETIME, SKEW).tokens == {"client": {"needed": last + 1}}
 
 
 @pytest.mark.parametrize("seconds", [-1, 10**400, "null"])
