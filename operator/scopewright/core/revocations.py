@@ -6,7 +6,7 @@ So replicas need no agreement, and a record that was emptied is filled again by 
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -60,6 +60,24 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
     )
 
 
+def gather(records: Iterable[RevocationRecord]) -> RevocationRecord:
+    """All of them merged, at what they cost together: many small ones merged one by one cost the square of that."""
+    tokens: dict[str, dict[str, int]] = {}
+    access: dict[str, dict[str, int]] = {}
+    clients: dict[str, int] = {}
+    audiences: dict[str, int] = {}
+    everybody = longest_lifetime = 0
+    for record in records:
+        for all_nested, nested in ((tokens, record.tokens), (access, record.access)):
+            for key, marks in nested.items():
+                _raise(all_nested.setdefault(key, {}), marks)
+        _raise(clients, record.clients)
+        _raise(audiences, record.audiences)
+        everybody = max(everybody, record.everybody)
+        longest_lifetime = max(longest_lifetime, record.longest_lifetime)
+    return RevocationRecord(tokens, clients, access, audiences, everybody, longest_lifetime)
+
+
 def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
     """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds.
 
@@ -106,6 +124,11 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
 
 def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
+
+
+def _raise(marks: dict[str, int], by: Mapping[str, int]) -> None:
+    for key, instant in by.items():
+        marks[key] = max(marks.get(key, 0), instant)
 
 
 def _nested(one: Nested, other: Nested) -> Nested:

@@ -1,6 +1,7 @@
 """Records of revocations merge in any order, forget only with time, and stay small enough for a ConfigMap."""
 
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
-from scopewright.core.revocations import LARGEST_LEEWAY, MOST, QUOTA, fold, has_ended, merge, prune, token_key
+from scopewright.core.revocations import LARGEST_LEEWAY, MOST, QUOTA, fold, gather, has_ended, merge, prune, token_key
 from scopewright.verifier.check import Policy
 
 NOW = 1_800_000_000
@@ -43,6 +44,11 @@ def test_in_whatever_order_records_are_merged_the_result_is_one(
     assert merge(merge(a, b), c) == merge(a, merge(b, c))
     assert merge(a, a) == a
     assert merge(merge(a, b), a) == merge(a, b)
+
+
+@given(st.lists(records, max_size=4))
+def test_many_gathered_are_all_of_them_merged(several: list[RevocationRecord]) -> None:
+    assert gather(several) == reduce(merge, several, RevocationRecord())
 
 
 @given(records, records, clients, st.sampled_from("abcdef"), keys, instants)

@@ -1,6 +1,7 @@
 """Revocation (protocol.md, lines 18 and 19), the record that replicas share, and the feed that services poll."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,18 +11,22 @@ import pytest
 
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_revocations
+from scopewright.core.objects import Ref
 from scopewright.core.records import (
     ENTRY,
     REVOCATIONS_NAME,
     Granted,
     IssuerRecord,
     RevocationRecord,
+    client_record_name,
     decode,
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.revocations import QUOTA, audience_key, token_key
+from scopewright.core.revocations import QUOTA, audience_key, has_ended, token_key
+from scopewright.issuer import revocations as revocations_module
 from scopewright.issuer.revocations import Revocations
+from scopewright.stores import Change
 from scopewright.stores.directory import DirectoryStore
 from tests.unit.issuer.world import (
     BANK,
@@ -249,6 +254,57 @@ async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
         assert decode(RevocationRecord, found[1][ENTRY]) == revocations.record
     finally:
         store.close()
+
+
+async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one they would keep the event loop for as long as the square of their number says."""
+    done: list[str] = []
+
+    def counted(name: str) -> None:
+        original = getattr(revocations_module, name)
+
+        def counting(*given: Any) -> Any:
+            done.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(revocations_module, name, counting)
+
+    for name in ("fold", "merge", "encode"):
+        counted(name)
+    kept: dict[Ref, Callable[[], Change]] = {}
+    revocations = Revocations(None, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record, kept.__setitem__)
+    for n in range(10_000):
+        revocations.end(RevocationRecord(clients={f"client-{n}": NOW}))
+    assert done == []
+    assert has_ended(revocations.record, "client-0", "any", "any", NOW), "who asks is told at once"
+    assert len(revocations.record.clients) == 10_000
+    assert done == ["merge", "fold"]
+    change = kept[revocations.ref]()
+    assert decode(RevocationRecord, change.entries[ENTRY]) == revocations.record
+    assert done == ["merge", "fold", "encode"]
+
+
+async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) -> None:
+    world = World(revoking=True, snapshot=snapshot)
+    world.furnish()
+    world.put(RevocationRecord())
+    for n in range(500):
+        world.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
+    async with world.running():
+        for _ in range(20):
+            await settle()
+        assert world.issuer.registry.client_count == 501
+        for n in range(500):
+            world.store.delete("Secret", client_record_name("leave", f"worker-{n}"), seen=False)
+        world.store.relist()
+        await settle()
+        assert len((await feed(world))["clients"]) == 500
+        await asyncio.sleep(0.3)
+        assert len(world.store.revocations().clients) == 500
+    world.put(RevocationRecord())
+    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+    async with again.running():
+        assert len((await feed(again))["clients"]) == 500
 
 
 # The feed
