@@ -79,7 +79,8 @@ def revocations_ref(config: Config) -> Ref:
 def plan_revocations(config: Config) -> Desired:
     """Where issuers keep what has ended before its time: made empty, and theirs from then on."""
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
-    return Desired(revocations_ref(config), entries={ENTRY: encode(RevocationRecord())}, labels=labels)
+    record = RevocationRecord(longest_lifetime=config.issuer_record().max_token_lifetime)
+    return Desired(revocations_ref(config), entries={ENTRY: encode(record)}, labels=labels)
 
 
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:

@@ -286,6 +286,8 @@ class RevocationRecord:
     """By client, and by audience."""
     audiences: Mapping[str, int] = field(default_factory=dict)
     everybody: int = 0
+    longest_lifetime: Annotated[int, Field(ge=0, le=2**53)] = 0
+    """The longest `maxTokenLifetime` that an issuer has seen: a lower one shortens no token that is about."""
     version: Literal[1] = 1
 
 

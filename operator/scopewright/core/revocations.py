@@ -6,7 +6,7 @@ So replicas need no agreement, and a record that was emptied is filled again by 
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,8 @@ QUOTA: Final = 256
 """Revoked tokens of one client at a time, and audiences that it has lost. One more, and its own not-before moves."""
 MOST: Final = 20_000
 """Entries of a record. They are at most 43 bytes each, and a ConfigMap has room for 1 MiB."""
+LARGEST_LEEWAY: Final = 600
+"""Seconds after `exp` for which `scopewright.verifier` can be told to take a token: so long an entry is needed."""
 
 _KEY_BYTES: Final = 8
 
@@ -54,14 +56,39 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
         access=_nested(one.access, other.access),
         audiences=_later(one.audiences, other.audiences),
         everybody=max(one.everybody, other.everybody),
+        longest_lifetime=max(one.longest_lifetime, other.longest_lifetime),
     )
 
 
+def gather(records: Iterable[RevocationRecord]) -> RevocationRecord:
+    """All of them merged, at what they cost together: many small ones merged one by one cost the square of that."""
+    tokens: dict[str, dict[str, int]] = {}
+    access: dict[str, dict[str, int]] = {}
+    clients: dict[str, int] = {}
+    audiences: dict[str, int] = {}
+    everybody = longest_lifetime = 0
+    for record in records:
+        for all_nested, nested in ((tokens, record.tokens), (access, record.access)):
+            for key, marks in nested.items():
+                _raise(all_nested.setdefault(key, {}), marks)
+        _raise(clients, record.clients)
+        _raise(audiences, record.audiences)
+        everybody = max(everybody, record.everybody)
+        longest_lifetime = max(longest_lifetime, record.longest_lifetime)
+    return RevocationRecord(tokens, clients, access, audiences, everybody, longest_lifetime)
+
+
 def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
-    """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds."""
-    since = now - lifetime - skew
-    return RevocationRecord(
-        tokens=_nested_after(record.tokens, now - skew),
+    """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds.
+
+    A token is needed until its `exp`, and by verifiers until LARGEST_LEEWAY later, by a clock that differs by `skew`.
+    Where the record knows a longer one, that holds: tokens are about that were issued under it.
+    """
+    latest = now - LARGEST_LEEWAY - skew
+    since = latest - max(lifetime, record.longest_lifetime)
+    return replace(
+        record,
+        tokens=_nested_after(record.tokens, latest),
         clients=_after(record.clients, since),
         access=_nested_after(record.access, since),
         audiences=_after(record.audiences, since),
@@ -84,7 +111,7 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
             folded.add(client)
             total -= counts[client] - 1
     if total > MOST:
-        return RevocationRecord(everybody=int(now))
+        return RevocationRecord(everybody=int(now), longest_lifetime=record.longest_lifetime)
     if not folded:
         return record
     return replace(
@@ -97,6 +124,11 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
 
 def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
+
+
+def _raise(marks: dict[str, int], by: Mapping[str, int]) -> None:
+    for key, instant in by.items():
+        marks[key] = max(marks.get(key, 0), instant)
 
 
 def _nested(one: Nested, other: Nested) -> Nested:

@@ -49,7 +49,7 @@ _FRESH_FOR: Final = 60.0
 
 
 Ended = Callable[[RevocationRecord], None]
-"""Takes what a change has taken away from tokens that are about."""
+"""Takes what a change has taken away from tokens that are about, and how long they may live."""
 
 
 class Registry:
@@ -188,6 +188,9 @@ class Registry:
             raise Rejected("MalformedRecord", "the issuer is not a URL that may be one") from None
         if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:
             raise Rejected("MalformedRecord", "a duration is negative")
+        if self.issuer is None or record.max_token_lifetime > self.issuer.max_token_lifetime:
+            # However short it holds: tokens issued under it live as long.
+            self._ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
         self.issuer = record
         return True
 

@@ -21,7 +21,7 @@ from scopewright.core.records import (
     decode,
     encode,
 )
-from scopewright.core.revocations import fold, merge, prune, token_key
+from scopewright.core.revocations import MOST, fold, gather, merge, prune, token_key
 from scopewright.issuer.fresh import Clock
 from scopewright.stores import Change, Store
 
@@ -39,12 +39,16 @@ _TIDY: Final = 60.0
 _TRIES: Final = 5
 _LABELS: Final = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
 
-Keep = Callable[[Change], None]
-"""Takes what the snapshot is to hold."""
+Keep = Callable[[Ref, Callable[[], Change]], None]
+"""Takes what makes the content of the snapshot, once it is written."""
 
 
 class Revocations:
-    """`record` is all that is known; each change makes a new one. `issuer` gives lifetimes, once they are known."""
+    """`record` is all that is known; each change makes a new one. `issuer` gives lifetimes, once they are known.
+
+    A change costs what it holds. What comes between two readings of the record is merged into it by the second one, and
+    is encoded when it is written: thousands of clients may be removed in one turn of the event loop.
+    """
 
     def __init__(
         self,
@@ -52,10 +56,12 @@ class Revocations:
         namespace: str,
         clock: Clock,
         issuer: Callable[[], IssuerRecord | None],
-        keep: Keep = lambda change: None,
+        keep: Keep = lambda ref, make: None,
     ) -> None:
         self.ref = Ref("ConfigMap", namespace, REVOCATIONS_NAME)
-        self.record = RevocationRecord()
+        self._record = RevocationRecord()
+        self._pending: list[RevocationRecord] = []
+        """What has ended and is not in `_record` yet."""
         self._store = store
         self._clock = clock
         self._issuer = issuer
@@ -66,6 +72,12 @@ class Revocations:
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
         self._said = ""
+
+    @property
+    def record(self) -> RevocationRecord:
+        if self._pending:
+            self._settle()
+        return self._record
 
     def take(self, change: Change) -> None:
         """The object as it was followed, or kept in a snapshot. What it lacks, it gets."""
@@ -87,8 +99,11 @@ class Revocations:
 
     def end(self, ended: RevocationRecord) -> None:
         """This has ended, and is in force here from now on; writing it may take a while."""
-        self._become(merge(self.record, ended))
+        self._pending.append(ended)
+        if len(self._pending) > MOST:
+            self._settle()
         self._due.set()
+        self._keep(self.ref, self._kept)
 
     async def revoke(self, client: str, jti: str, expires: int) -> None:
         """The token of the client with this UID hash has ended, here and, once this returns, everywhere.
@@ -168,18 +183,27 @@ class Revocations:
         return True
 
     def _merge(self, theirs: RevocationRecord) -> bool:
-        """Know this too, and forget what is over; whether more is known than this."""
-        theirs = self._pruned(theirs)
-        self._become(merge(self._pruned(self.record), theirs))
-        return self.record != theirs
+        """Know this too, and forget what is over, once lifetimes are known; whether more is known than this."""
+        issuer = self._issuer()
+        before = self.record
+        known = merge(before, theirs)
+        if issuer is not None:
+            known = merge(known, RevocationRecord(longest_lifetime=issuer.max_token_lifetime))
+            now, lifetime, skew = self._clock(), known.longest_lifetime, issuer.clock_skew
+            known, theirs = prune(known, now, lifetime, skew), prune(theirs, now, lifetime, skew)
+        self._become(known)
+        if self._record is not before:
+            self._keep(self.ref, self._kept)
+        return self._record != theirs
+
+    def _settle(self) -> None:
+        pending, self._pending = self._pending, []
+        self._become(merge(self._record, gather(pending)))
 
     def _become(self, known: RevocationRecord) -> None:
         known = fold(known, self._clock())
-        if known != self.record:
-            self.record = known
-            self._keep(Change(self._existing, {ENTRY: encode(known)}))
+        if known != self._record:
+            self._record = known
 
-    def _pruned(self, record: RevocationRecord) -> RevocationRecord:
-        """Once lifetimes are known."""
-        issuer = self._issuer()
-        return prune(record, self._clock(), issuer.max_token_lifetime, issuer.clock_skew) if issuer else record
+    def _kept(self) -> Change:
+        return Change(self._existing, {ENTRY: encode(self.record)})

@@ -85,7 +85,7 @@ class Issuer:
             namespace,
             clock,
             lambda: self.registry.issuer,
-            self._snapshots.keep if self._snapshots else lambda change: None,
+            self._snapshots.keep_later if self._snapshots else lambda ref, make: None,
         )
         self._follower = Follower(
             reader, self.registry, self._revocations, self._snapshots, clock=clock, changed=self._look

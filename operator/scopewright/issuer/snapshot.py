@@ -9,7 +9,7 @@ import base64
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,7 @@ class Snapshots:
         self._keeps = keeps
         self._debounce = debounce
         self._lines: dict[Ref, bytes] = {}
+        self._later: dict[Ref, Callable[[], Change]] = {}
         self._changed = asyncio.Event()
 
     def load(self) -> Iterator[Change]:
@@ -65,7 +66,14 @@ class Snapshots:
             self._lines[change.existing.ref] = line
             self._changed.set()
 
+    def keep_later(self, ref: Ref, make: Callable[[], Change]) -> None:
+        """As `keep`, of a large object that changes often: it is made and encoded when the file is written."""
+        if self._keeps:
+            self._later[ref] = make
+            self._changed.set()
+
     def forget(self, ref: Ref) -> None:
+        self._later.pop(ref, None)
         if self._lines.pop(ref, None) is not None:
             self._changed.set()
 
@@ -85,6 +93,9 @@ class Snapshots:
                 self._write(self._content())
 
     def _content(self) -> bytes:
+        later, self._later = self._later, {}
+        for make in later.values():
+            self.keep(make())
         self._changed.clear()
         return b"\n".join([_HEADER, *self._lines.values(), b""])
 

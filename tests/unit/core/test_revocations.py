@@ -1,13 +1,17 @@
 """Records of revocations merge in any order, forget only with time, and stay small enough for a ConfigMap."""
 
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
-from scopewright.core.revocations import MOST, QUOTA, fold, has_ended, merge, prune, token_key
+from scopewright.core.revocations import LARGEST_LEEWAY, MOST, QUOTA, fold, gather, has_ended, merge, prune, token_key
+from scopewright.verifier.check import Policy
 
 NOW = 1_800_000_000
 LIFETIME, SKEW = 3600, 60
@@ -28,6 +32,7 @@ records = st.builds(
     access=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
     audiences=marks(keys),
     everybody=st.just(0) | instants,
+    longest_lifetime=st.integers(0, 2 * LIFETIME),
 )
 
 
@@ -39,6 +44,11 @@ def test_in_whatever_order_records_are_merged_the_result_is_one(
     assert merge(merge(a, b), c) == merge(a, merge(b, c))
     assert merge(a, a) == a
     assert merge(merge(a, b), a) == merge(a, b)
+
+
+@given(st.lists(records, max_size=4))
+def test_many_gathered_are_all_of_them_merged(several: list[RevocationRecord]) -> None:
+    assert gather(several) == reduce(merge, several, RevocationRecord())
 
 
 @given(records, records, clients, st.sampled_from("abcdef"), keys, instants)
@@ -58,9 +68,36 @@ def test_time_takes_out_only_what_no_token_needs(
     if token_key(jti) in record.tokens.get(client, {}):
         tokens = {**record.tokens[client], token_key(jti): expires}
         record = replace(record, tokens={**record.tokens, client: tokens})
-    if expires + SKEW > NOW:
+    if expires + LARGEST_LEEWAY + SKEW > NOW:
         before = has_ended(record, client, jti, audience, issued)
         assert has_ended(prune(record, NOW, LIFETIME, SKEW), client, jti, audience, issued) == before
+
+
+@given(records, records, clients, keys, st.integers(NOW - 7200, NOW), st.integers(1, LIFETIME))
+def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
+    record: RevocationRecord, other: RevocationRecord, client: str, audience: str, issued: int, lifetime: int
+) -> None:
+    known = merge(replace(record, tokens={}), RevocationRecord(longest_lifetime=lifetime))
+    if issued + lifetime + LARGEST_LEEWAY + SKEW > NOW:
+        before = has_ended(known, client, "any", audience, issued)
+        for pruned in (prune(known, NOW, 1, SKEW), prune(prune(known, NOW, 1, SKEW), NOW, 1, SKEW)):
+            assert has_ended(pruned, client, "any", audience, issued) == before
+    assert merge(known, other).longest_lifetime == max(known.longest_lifetime, other.longest_lifetime)
+
+
+def test_no_verifier_takes_a_token_longer_than_its_entry_is_kept() -> None:
+    assert Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY).leeway == LARGEST_LEEWAY
+    with pytest.raises(ValueError, match="leeway"):
+        Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY + 1)
+    last = NOW - LARGEST_LEEWAY - SKEW
+    record = RevocationRecord(tokens={"client": {"over": last, "needed": last + 1}})
+    assert prune(record, NOW, LIFETIME, SKEW).tokens == {"client": {"needed": last + 1}}
+
+
+@pytest.mark.parametrize("seconds", [-1, 10**400, "null"])
+def test_a_lifetime_that_none_can_be_is_malformed(seconds: int | str) -> None:
+    with pytest.raises(Rejected):
+        decode(RevocationRecord, f'{{"longestLifetime": {seconds}}}'.encode())
 
 
 @given(records)
@@ -94,6 +131,7 @@ def test_of_too_many_the_clients_with_the_most_end_first() -> None:
 def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
     folded = fold(crowd(MOST + 1, 1), NOW)
     assert folded == RevocationRecord(everybody=NOW)
+    assert fold(replace(crowd(MOST + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
     assert has_ended(folded, "any", "any", "any", NOW)
 
 

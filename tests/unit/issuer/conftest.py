@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scopewright.core.records import RevocationRecord
-from tests.unit.issuer.world import World, put_services
+from scopewright.core.records import IssuerRecord, RevocationRecord
+from tests.unit.issuer.world import ISSUER, World, put_services
 
 
 @pytest.fixture
@@ -22,6 +22,6 @@ async def returning() -> AsyncIterator[World]:
     world = World(revoking=True)
     world.furnish()
     put_services(world)
-    world.put(RevocationRecord())
+    world.put(RevocationRecord(longest_lifetime=IssuerRecord(ISSUER).max_token_lifetime))
     async with world.running():
         yield world

@@ -1,6 +1,7 @@
 """Revocation (protocol.md, lines 18 and 19), the record that replicas share, and the feed that services poll."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -10,20 +11,26 @@ import pytest
 
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_revocations
+from scopewright.core.objects import Ref
 from scopewright.core.records import (
     ENTRY,
     REVOCATIONS_NAME,
     Granted,
+    IssuerRecord,
     RevocationRecord,
+    client_record_name,
     decode,
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.revocations import QUOTA, audience_key, token_key
+from scopewright.core.revocations import QUOTA, audience_key, has_ended, token_key
+from scopewright.issuer import revocations as revocations_module
 from scopewright.issuer.revocations import Revocations
+from scopewright.stores import Change
 from scopewright.stores.directory import DirectoryStore
 from tests.unit.issuer.world import (
     BANK,
+    ISSUER,
     PAYROLL,
     SERVICE,
     START,
@@ -124,9 +131,12 @@ async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(retu
     await returning.revoke(token)
     returning.clock.advance(seconds=599)
     assert await returning.introspect(token) == INACTIVE
-    returning.clock.advance(seconds=62)
+    returning.clock.advance(seconds=660)
     await returning.revoke(await of_payroll(returning))
-    assert len(returning.store.revocations().tokens[uid_hash(returning)]) == 1
+    assert len((await feed(returning))["tokens"][uid_hash(returning)]) == 2, "a verifier's leeway may be ten minutes"
+    returning.clock.advance(seconds=1)
+    await returning.revoke(await of_payroll(returning))
+    assert len(returning.store.revocations().tokens[uid_hash(returning)]) == 2
 
 
 async def test_many_revocations_at_once_are_few_writes(returning: World) -> None:
@@ -246,6 +256,57 @@ async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
         store.close()
 
 
+async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One by one they would keep the event loop for as long as the square of their number says."""
+    done: list[str] = []
+
+    def counted(name: str) -> None:
+        original = getattr(revocations_module, name)
+
+        def counting(*given: Any) -> Any:
+            done.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(revocations_module, name, counting)
+
+    for name in ("fold", "merge", "encode"):
+        counted(name)
+    kept: dict[Ref, Callable[[], Change]] = {}
+    revocations = Revocations(None, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record, kept.__setitem__)
+    for n in range(10_000):
+        revocations.end(RevocationRecord(clients={f"client-{n}": NOW}))
+    assert done == []
+    assert has_ended(revocations.record, "client-0", "any", "any", NOW), "who asks is told at once"
+    assert len(revocations.record.clients) == 10_000
+    assert done == ["merge", "fold"]
+    change = kept[revocations.ref]()
+    assert decode(RevocationRecord, change.entries[ENTRY]) == revocations.record
+    assert done == ["merge", "fold", "encode"]
+
+
+async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) -> None:
+    world = World(revoking=True, snapshot=snapshot)
+    world.furnish()
+    world.put(RevocationRecord())
+    for n in range(500):
+        world.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
+    async with world.running():
+        for _ in range(20):
+            await settle()
+        assert world.issuer.registry.client_count == 501
+        for n in range(500):
+            world.store.delete("Secret", client_record_name("leave", f"worker-{n}"), seen=False)
+        world.store.relist()
+        await settle()
+        assert len((await feed(world))["clients"]) == 500
+        await asyncio.sleep(0.3)
+        assert len(world.store.revocations().clients) == 500
+    world.put(RevocationRecord())
+    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+    async with again.running():
+        assert len((await feed(again))["clients"]) == 500
+
+
 # The feed
 
 
@@ -325,10 +386,10 @@ async def test_a_change_that_takes_nothing_ends_nothing(returning: World) -> Non
     assert returning.store.writes == []
 
 
-async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token(returning: World) -> None:
+async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token_and_leeway(returning: World) -> None:
     returning.put(client_record(disabled=True))
     await settle()
-    returning.clock.advance(seconds=3600 + 59)
+    returning.clock.advance(seconds=3600 + 600 + 59)
     returning.put(service_record("bank", disabled=True))
     await settle()
     assert len((await feed(returning))["clients"]) == 2
@@ -336,6 +397,31 @@ async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token(retu
     returning.put(service_record("vault", disabled=True))
     await settle()
     assert uid_hash(returning) not in (await feed(returning))["clients"]
+
+
+@pytest.mark.parametrize("restart", [False, True])
+async def test_a_lower_lifetime_brings_nothing_back(returning: World, restart: bool) -> None:
+    uid = uid_hash(returning)
+    returning.put(client_record(disabled=True))
+    await settle()
+    assert (await written(returning)).longest_lifetime == 3600
+    returning.put(IssuerRecord(ISSUER, max_token_lifetime=300))
+    await settle()
+    returning.clock.advance(seconds=3600)
+    returning.put(service_record("bank", disabled=True))
+    assert uid in (await written(returning)).clients
+    if restart:
+        returning = World(revoking=True, store=returning.store, clock=returning.clock)
+        async with returning.running():
+            assert uid in (await feed(returning))["clients"]
+
+
+async def test_a_lifetime_that_held_for_a_moment_counts(returning: World) -> None:
+    """Also where nothing has ended under it yet."""
+    for seconds in (7200, 300):
+        returning.put(IssuerRecord(ISSUER, max_token_lifetime=seconds))
+    await settle()
+    assert (await written(returning)).longest_lifetime == 7200
 
 
 async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
