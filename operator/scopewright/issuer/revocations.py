@@ -34,6 +34,8 @@ _REST: Final = 10
 """Between them there are ten times as many seconds as the write took: a large record must not keep everybody busy."""
 TIMEOUT: Final = 5.0
 """Seconds that a revocation waits until it is written."""
+LAST: Final = 2.0
+"""Seconds that the last write may take when the issuer stops."""
 _AGAIN: Final = 1.0
 _TIDY: Final = 60.0
 _TRIES: Final = 5
@@ -125,10 +127,31 @@ class Revocations:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TIDY):
                     await self._due.wait()
-            self._due.clear()
-            waiting, self._waiting = self._waiting, []
             begun = time.monotonic()
+            failure = await self._round()
+            took = time.monotonic() - begun
+            await asyncio.sleep(_AGAIN if failure else min(max(PAUSE, _REST * took), LONGEST_PAUSE))
+
+    async def finish(self) -> None:
+        """Write what `run` has not written, once: without a snapshot, the next start could not know it."""
+        if not self._due.is_set():
+            return
+        try:
+            async with asyncio.timeout(LAST):
+                await self._round()
+        except TimeoutError:
+            log.warning("revocations are not written: the issuer stops, and the store takes longer than %s s", LAST)
+
+    async def _round(self) -> str | None:
+        """Write, and tell those who wait for it. None, or why not; then it stays due."""
+        self._due.clear()
+        waiting, self._waiting = self._waiting, []
+        failure: str | None = "the issuer stops"
+        try:
             failure = await self._written()
+        finally:
+            if failure is not None:
+                self._due.set()
             for future in waiting:
                 if future.done():
                     continue
@@ -136,10 +159,7 @@ class Revocations:
                     future.set_result(None)
                 else:
                     future.set_exception(Unavailable(failure, retry_after=_AGAIN))
-            if failure is not None:
-                self._due.set()
-            took = time.monotonic() - begun
-            await asyncio.sleep(_AGAIN if failure else min(max(PAUSE, _REST * took), LONGEST_PAUSE))
+        return failure
 
     async def _written(self) -> str | None:
         """None, or why not."""

@@ -141,6 +141,8 @@ class Issuer:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self._revoking:
+                await self._revocations.finish()
             if self._usage is not None:
                 await self._usage.report()
             await self._replay.close()

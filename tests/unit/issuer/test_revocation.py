@@ -307,6 +307,49 @@ async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) ->
         assert len((await feed(again))["clients"]) == 500
 
 
+def leaving() -> World:
+    world = World(revoking=True)
+    world.furnish()
+    world.put(RevocationRecord(longest_lifetime=3600))
+    return world
+
+
+async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revocations_module, "LONGEST_PAUSE", 1.0)
+    world = leaving()
+    async with world.running():
+        await world.revoke(await of_payroll(world))
+        uid = uid_hash(world)
+        world.put(client_record(disabled=True))
+        await settle()
+        assert world.store.revocations().clients == {}, "between two writes there is a pause"
+    assert world.store.revocations().clients == {uid: NOW}
+
+
+async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> None:
+    world = leaving()
+    async with world.running():
+        uid = uid_hash(world)
+        world.store.gate = asyncio.Event()
+        world.put(client_record(disabled=True))
+        await settle()
+        asyncio.get_running_loop().call_later(0.05, world.store.gate.set)
+    assert world.store.revocations().clients == {uid: NOW}
+
+
+async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(revocations_module, "LAST", 0.05)
+    world = leaving()
+    async with asyncio.timeout(1), world.running():
+        world.store.gate = asyncio.Event()
+        world.put(client_record(disabled=True))
+        await settle()
+        # What the last report of use reads is another matter.
+        monkeypatch.setattr(world.issuer, "_usage", None)
+    assert "the issuer stops" in caplog.text
+    assert world.store.writes == []
+
+
 # The feed
 
 
