@@ -64,7 +64,7 @@ async def test_many_at_once_for_one_client_share_one_read(world: World) -> None:
 async def test_a_flood_of_made_up_clients_makes_few_reads_and_leaves_those_of_known_clients_alone(world: World) -> None:
     begun = time.monotonic()
     answers = await asyncio.gather(*(world.token(f"leave.made-up-{i}") for i in range(500)))
-    assert {a.status_code for a in answers} == {401, 503}
+    assert 503 in {a.status_code for a in answers} <= {401, 503}
     assert len(world.store.reads) <= UNKNOWN.burst + UNKNOWN.rate * (time.monotonic() - begun) + 1
     throttled = next(a for a in answers if a.status_code == 503)
     assert throttled.json()["error"] == "temporarily_unavailable"
