@@ -150,7 +150,10 @@ class Release:
 
     def snapshot_is_current(self) -> bool:
         """Whether the issuer's snapshot, which follows a change within seconds, has what is there now."""
-        lines = (self.folder / "snapshot.json").read_text().splitlines()[1:]
+        snapshot = self.folder / "snapshot.json"
+        if not snapshot.exists():
+            return False
+        lines = snapshot.read_text().splitlines()[1:]
         kept = {(o["kind"], o["name"]): o["resourceVersion"] for o in map(json.loads, lines)}
         return all(
             kept.get((kind, found["metadata"]["name"])) == found["metadata"]["resourceVersion"]
