@@ -2,14 +2,13 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.debian import program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
@@ -88,8 +87,8 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator is not installed: apt-get install wrk")
 def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
+    program("wrk", package="wrk")
     few = ("--rounds", "1", "--seconds", "1", "--case", "rs256", "--no-peer")
     running = _bench("tokens", *few, "--out", str(tmp_path), "--plot", str(tmp_path / "tokens.png"))
     out, errors = running.communicate(timeout=120)
@@ -107,12 +106,9 @@ def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
     assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.skipif(shutil.which("wrk") is None, reason="the load generator is not installed: apt-get install wrk")
-@pytest.mark.skipif(
-    not (shutil.which("valkey-server") or shutil.which("redis-server")),
-    reason="what remembers assertions is not installed: apt-get install redis-server",
-)
 def test_tokens_by_assertions_and_their_introspection_are_all_answered_well(tmp_path: Path) -> None:
+    program("wrk", package="wrk")
+    program("valkey-server", "redis-server", package="redis-server")
     results = {"private-key-jwt": "issued", "service-account": "issued", "introspection": "active"}
     few = ("--rounds", "1", "--seconds", "1", "--no-peer", *(f"--case={case}" for case in results))
     running = _bench("tokens", *few, "--out", str(tmp_path), "--logs", str(tmp_path / "logs"))
