@@ -9,7 +9,7 @@ import jwt
 from scopewright.verifier import Verifier
 from tests.interop.house import EMPLOYEES, PAYROLL, SERVER, WORKER, House
 from tests.interop.libraries import Library
-from tests.interop.served import SERVED, Capability
+from tests.interop.served import Capability
 
 Said = dict[str, Any]
 Check = Callable[[Said, House, Library], None]
@@ -68,11 +68,10 @@ def _introspection(said: Said, house: House, library: Library) -> None:
 
 
 def _revocation(said: Said, house: House, library: Library) -> None:
-    if Capability.INTROSPECTION in SERVED:
-        url = str(house.running.metadata()["introspection_endpoint"])
-        server = house.running.secret("payroll", "payroll-server")
-        answer = httpx.post(url, data={"token": said["access_token"]}, auth=server)
-        assert answer.json() == {"active": False}
+    url = str(house.running.metadata()["introspection_endpoint"])
+    server = house.running.secret("payroll", "payroll-server")
+    answer = httpx.post(url, data={"token": said["access_token"]}, auth=server)
+    assert answer.json() == {"active": False}
 
 
 def _token_exchange(said: Said, house: House, library: Library) -> None:

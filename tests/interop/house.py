@@ -10,7 +10,7 @@ import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from tests.interop.served import SERVED, TOKEN_EXCHANGE_GRANT, Capability
+from tests.interop.served import TOKEN_EXCHANGE_GRANT
 from tests.running import Running
 
 ALGORITHMS: Final = ("ES256", "ES384", "RS256", "PS256", "Ed25519")
@@ -34,7 +34,6 @@ class House:
         self.running = Running(folder, {"all.yaml": yaml.safe_dump_all(self._manifests())}, _AT_ONCE)
 
     def _manifests(self) -> list[dict[str, Any]]:
-        exchange = [TOKEN_EXCHANGE_GRANT] if Capability.TOKEN_EXCHANGE in SERVED else []
         public = {name: value for name, value in self._jwk.items() if name != "d"}
         by_es256 = {"tokens": {"signingKey": "es256"}}
         payroll = {"scopes": [{"name": "payroll.read"}], "servedBy": ["payroll-server"], **by_es256}
@@ -68,7 +67,7 @@ class House:
                 "OAuthClient",
                 "payroll",
                 "payroll-server",
-                {"access": employees, "grantTypes": ["client_credentials", *exchange]},
+                {"access": employees, "grantTypes": ["client_credentials", TOKEN_EXCHANGE_GRANT]},
             ),
         ]
 

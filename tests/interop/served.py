@@ -23,13 +23,6 @@ class Capability(StrEnum):
     DPOP = "dpop"
 
 
-SERVED: Final = frozenset(Capability)
-"""What the issuer must serve: a capability joins when its feature is merged, and its programs run from then on.
-
-`test_clients.py` holds it against the metadata of the running issuer, so that neither is ahead of the other.
-"""
-
-
 def said_by(metadata: Mapping[str, Any]) -> frozenset[Capability]:
     """What the metadata of the issuer promises."""
     methods = metadata.get("token_endpoint_auth_methods_supported", ())
