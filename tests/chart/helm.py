@@ -1,10 +1,8 @@
 """helm itself, from its Go module: built once into a cache, after which no network and no Go are needed."""
 
 import functools
-import hashlib
 import json
 import os
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -12,6 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+
+from tests.go_program import go_program
 
 Values = Mapping[str, Any]
 Manifest = dict[str, Any]
@@ -39,7 +39,8 @@ class Refused(Exception):
 def helm(*arguments: str, values: Values | None = None, kubeconfig: Path | None = None) -> str:
     """What it prints. `values` go before those of the chart."""
     with tempfile.TemporaryDirectory() as home:
-        command = [str(_program()), *arguments]
+        program = go_program("helm", _SOURCES, ("go.mod", "go.sum"), package=_PACKAGE, ldflags=_LDFLAGS)
+        command = [str(program), *arguments]
         if values is not None:
             file = Path(home) / "values.json"
             file.write_text(json.dumps(values))
@@ -78,29 +79,3 @@ def one(manifests: list[Manifest], kind: str, name: str = "") -> Manifest:
     """The only object of that kind; or of that kind and name."""
     [found] = [m for m in manifests if m["kind"] == kind and name in ("", m["metadata"]["name"])]
     return found
-
-
-def _program() -> Path:
-    digest = hashlib.sha256(_LDFLAGS.encode())
-    for name in ("go.mod", "go.sum"):
-        digest.update((_SOURCES / name).read_bytes())
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "helm"
-    program = cache / digest.hexdigest()[:20]
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        _build(program)
-    return program
-
-
-def _build(program: Path) -> None:
-    """Whole or not at all: two runs may build at once."""
-    go = shutil.which("go")
-    assert go, f"no helm in {program.parent}, and no 'go' on PATH to build it: install Go 1.26 or later"
-    with tempfile.TemporaryDirectory(dir=program.parent, prefix=".building-") as scratch:
-        built = Path(scratch) / "helm"
-        flags = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", _LDFLAGS]
-        command = ["nice", "-n", "10", go, "build", *flags, "-o", str(built), _PACKAGE]
-        environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
-        done = subprocess.run(command, cwd=_SOURCES, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, f"go build failed: {done.stderr}"
-        built.rename(program)
