@@ -132,17 +132,21 @@ class Endpoint(Generic[P]):
             who = await self._prove(presented, attempt.peer)
         except Refused as refused:
             error = self._refusal(refused, presented, attempt.peer)
-        except OAuthError as refusal:
-            error = refusal
-        except (Rejected, Unavailable) as failure:
-            error = from_failure(failure)
-        except Exception:
-            log.exception("a %s request failed", self._handler.name)
-            error = unexpected()
+        except Exception as failure:
+            error = self._explained(failure)
         else:
             return await self._serve(who, attempt)
         await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
         return self._refuse(error, attempt, attempt.peer, attempt.begun, known=self._is_known(presented))
+
+    def _explained(self, failure: Exception) -> OAuthError:
+        """What the caller is told; what nobody has expected is logged."""
+        if isinstance(failure, OAuthError):
+            return failure
+        if isinstance(failure, Rejected | Unavailable):
+            return from_failure(failure)
+        log.error("a %s request failed", self._handler.name, exc_info=failure)
+        return unexpected()
 
     def _refusal(self, refused: Refused, presented: Presented, peer: str) -> OAuthError:
         """401; but 503 for everybody where made-up ids or known ones would get that: else it tells which is which."""
@@ -170,11 +174,8 @@ class Endpoint(Generic[P]):
     async def _serve(self, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
             outcome = self._handler.serve(who, attempt.parameters, self._clock())
-        except OAuthError as error:
-            return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
-        except Exception:
-            log.exception("a %s request failed", self._handler.name)
-            return self._refuse(unexpected(), attempt, attempt.peer, attempt.begun, known=True)
+        except Exception as failure:
+            return self._refuse(self._explained(failure), attempt, attempt.peer, attempt.begun, known=True)
         if isinstance(outcome, Outcome):
             return self._told(outcome, who, attempt)
         return await self._wait(outcome, who, attempt)
@@ -182,14 +183,8 @@ class Endpoint(Generic[P]):
     async def _wait(self, outcome: Awaitable[Outcome], who: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
             return self._told(await outcome, who, attempt)
-        except OAuthError as refusal:
-            error = refusal
-        except (Rejected, Unavailable) as failure:
-            error = from_failure(failure)
-        except Exception:
-            log.exception("a %s request failed", self._handler.name)
-            error = unexpected()
-        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=True)
+        except Exception as failure:
+            return self._refuse(self._explained(failure), attempt, attempt.peer, attempt.begun, known=True)
 
     def _told(self, outcome: Outcome, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         now = self._clock()
