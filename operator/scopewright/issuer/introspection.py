@@ -43,8 +43,8 @@ class TokenParameter:
         return {}
 
 
-class Introspection:
-    name: str = "introspection"
+class AboutTokens:
+    """What the endpoints that are given a token have in common."""
 
     def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
         self._registry = registry
@@ -54,10 +54,18 @@ class Introspection:
     def read(self, request: ClientRequest) -> TokenParameter:
         return TokenParameter.of(request)
 
+    def _inspected(self, parameters: TokenParameter, now: float) -> Inspected | None:
+        """The token, if it is one of ours that has not expired."""
+        issuer = self._registry.issuer
+        return self._inspector.inspect(parameters.token, issuer, now) if issuer else None
+
+
+class Introspection(AboutTokens):
+    name: str = "introspection"
+
     def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome:
         told = {"client": who.client.client_id}
-        issuer = self._registry.issuer
-        inspected = self._inspector.inspect(parameters.token, issuer, now) if issuer else None
+        inspected = self._inspected(parameters, now)
         if inspected is None:
             return Outcome(_INACTIVE, INACTIVE, told | {"reason": "unknown_or_expired"})
         told["jti"] = inspected.link.jti

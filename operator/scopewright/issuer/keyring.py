@@ -6,14 +6,12 @@ Served is what the operator's ConfigMap lists and a key record vouches for; what
 import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
 from scopewright.core.failures import Rejected
 from scopewright.issuer.keys import Key, thumbprint
-
-JWKS_ENTRY: Final = "jwks.json"
 
 
 @dataclass(slots=True)

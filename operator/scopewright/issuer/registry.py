@@ -12,6 +12,7 @@ from typing import Final
 from scopewright.core.access import resolve
 from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
+from scopewright.core.jwks import JWKS_ENTRY
 from scopewright.core.objects import Existing, OwnedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
@@ -36,7 +37,7 @@ from scopewright.core.records import (
 )
 from scopewright.issuer import losses
 from scopewright.issuer.entries import NEVER, Access, Client, Server, build_client, build_server, version_number
-from scopewright.issuer.keyring import JWKS_ENTRY, Keyring, published_kids
+from scopewright.issuer.keyring import Keyring, published_kids
 from scopewright.issuer.keys import build as build_key
 from scopewright.issuer.servers import Servers
 from scopewright.stores import Change, Entries

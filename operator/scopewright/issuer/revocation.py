@@ -9,12 +9,9 @@ from typing import Final
 
 from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.endpoint import Outcome
-from scopewright.issuer.inspect import Inspected, Inspector
-from scopewright.issuer.introspection import TokenParameter
+from scopewright.issuer.inspect import Inspected
+from scopewright.issuer.introspection import AboutTokens, TokenParameter
 from scopewright.issuer.messages import NO_STORE, Answer
-from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import ClientRequest
-from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.standing import is_of
 
 REVOKED: Final = "revoked"
@@ -23,21 +20,12 @@ NOTHING: Final = "nothing"
 _DONE: Final = Answer(200, NO_STORE, b"{}")
 
 
-class Revocation:
+class Revocation(AboutTokens):
     name: str = "revocation"
-
-    def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
-        self._registry = registry
-        self._inspector = inspector
-        self._revocations = revocations
-
-    def read(self, request: ClientRequest) -> TokenParameter:
-        return TokenParameter.of(request)
 
     def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome | Awaitable[Outcome]:
         told = {"client": who.client.client_id}
-        issuer = self._registry.issuer
-        inspected = self._inspector.inspect(parameters.token, issuer, now) if issuer else None
+        inspected = self._inspected(parameters, now)
         if inspected is None:
             return Outcome(_DONE, NOTHING, told | {"reason": "unknown_or_expired"})
         if not is_of(inspected.link, who.client):
