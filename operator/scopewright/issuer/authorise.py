@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scopewright.core.records import Asked
-from scopewright.issuer.entries import Access, Client, Server
+from scopewright.issuer.entries import Access, Client, Given, Server
 from scopewright.issuer.errors import OAuthError
 from scopewright.issuer.registry import Registry
 
@@ -25,15 +25,11 @@ class Delegation:
 
 @dataclass(slots=True)
 class Grant:
-    """All that a token needs: who, where, what, and the instant (seconds since the epoch) it must not outlive; and the
-    thumbprint of the key that it is bound to, if any.
-    """
+    """All that a token needs: who, where, and what until when; and the thumbprint of the key it is bound to, if any."""
 
     client: Client
     server: Server
-    access: Access
-    scopes: tuple[str, ...]
-    not_after: float
+    given: Given
     delegation: Delegation | None = None
     jkt: str = ""
 
@@ -53,11 +49,16 @@ def authorise(
     access = registry.access(client, asked, server, int(now) + 1)
     if not access.granted:
         raise invalid_target()
-    if not scopes:
-        return Grant(client, server, access, access.everything, access.changes_at)
-    if not access.granted.keys() >= set(scopes):
-        raise invalid_scope()
-    return Grant(client, server, access, scopes, min(access.granted[s] for s in scopes))
+    return Grant(client, server, _given(access, scopes or access.everything))
+
+
+def _given(access: Access, scopes: tuple[str, ...]) -> Given:
+    given = access.given
+    if given is None or given.scopes != scopes:
+        if not access.granted.keys() >= set(scopes):
+            raise invalid_scope()
+        given = access.given = Given(scopes, min(access.granted[s] for s in scopes))
+    return given
 
 
 def require_grant_type(client: Client, grant_type: str) -> None:

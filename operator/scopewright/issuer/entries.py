@@ -28,10 +28,12 @@ class Server:
     record: ResourceServerRecord
     creation_time: datetime | None
     served: bool = False
+    key: str = field(init=False)
+    """`<namespace>/<name>`, as manifests name it."""
+    audience: str = field(init=False)
 
-    @property
-    def audience(self) -> str:
-        return self.record.audience
+    def __post_init__(self) -> None:
+        self.key, self.audience = self.record.key, self.record.audience
 
     @property
     def alias(self) -> str:
@@ -41,11 +43,28 @@ class Server:
 
 @dataclass(slots=True, eq=False)
 class Template:
-    """The claims that do not change from one token of a client for one server to the next, signed with one key."""
+    """The claims that do not change from one token to the next that are for the same and signed with the same key."""
 
     key: Key
     issuer: str
     claims: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Given:
+    """Scopes that a client gets together at one server, until the first of their grants ends.
+
+    It knows nothing of its client: a record that is replaced must be free at once, without the garbage collector, which
+    does not look at what was there when the issuer began.
+    """
+
+    scopes: tuple[str, ...]
+    not_after: float
+    scope: str = field(init=False)
+    template: Template | None = None
+
+    def __post_init__(self) -> None:
+        self.scope = " ".join(self.scopes)
 
 
 @dataclass(slots=True, eq=False)
@@ -56,7 +75,8 @@ class Access:
     granted: dict[str, float]
     everything: tuple[str, ...]
     changes_at: float
-    template: Template | None = None
+    given: Given | None = None
+    """What was asked for last: a client asks for the same again and again."""
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +125,7 @@ class Client:
     def asked_at(self, server: Server) -> Asked | None:
         """What its manifest asks for there."""
         for asked in self.asked:
-            if asked.resource_server == server.record.key:
+            if asked.resource_server == server.key:
                 return asked
         return None
 

@@ -19,7 +19,7 @@ from scopewright.issuer.authorise import (
     only_one,
     require_grant_type,
 )
-from scopewright.issuer.entries import Access, Client, Server
+from scopewright.issuer.entries import Access, Client, Given, Server
 from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.inspect import Inspected, Inspector
 from scopewright.issuer.registry import Registry
@@ -88,7 +88,7 @@ class Exchange:
             raise invalid_scope()
         given = scopes or tuple(both)
         not_after = min(inspected.expires, *(both[s] for s in given))
-        return Grant(exchanger, server, mine, given, not_after, _delegation(inspected, exchanger))
+        return Grant(exchanger, server, Given(given, not_after), _delegation(inspected, exchanger))
 
     def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> Inspected:
         """One answer for every token that is not a good one, or not for this client."""

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import orjson
 
@@ -25,7 +25,6 @@ class Token:
     jti: str
     kid: str
     expires_in: int
-    scope: str
 
 
 def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Randomness = os.urandom) -> Token:
@@ -33,32 +32,24 @@ def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Rando
     issued = int(now)
     expires = _expiry(grant, key, issuer, issued)
     jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
-    scope = " ".join(grant.scopes)
-    listed = b',"scopes":%s' % orjson.dumps(grant.scopes) if grant.server.record.scopes_list_claim else b""
     bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
-    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s","scope":%s%s%s}' % (
-        _claims(grant, key, issuer),
+    payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
+        _template(grant, key, issuer).claims,
         issued,
         expires,
         jti.encode(),
-        orjson.dumps(scope),
-        listed,
         bound,
     )
     signing_input = key.header + b"." + b64url(payload)
     if key.sign is None:
         raise ValueError("the key cannot sign")
-    return Token(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued, scope)
+    return Token(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued)
 
 
 def _expiry(grant: Grant, key: Key, issuer: IssuerRecord, issued: int) -> int:
     """The first of: the lifetime, the grant's end, and as long as every verifier still knows the key. Whole seconds."""
-    ends = (
-        issued + min(grant.server.record.lifetime, issuer.max_token_lifetime),
-        grant.not_after,
-        key.verification_end - tail(issuer),
-    )
-    return int(min(ends))
+    lifetime = min(grant.server.record.lifetime, issuer.max_token_lifetime)
+    return int(min(issued + lifetime, grant.given.not_after, key.verification_end - tail(issuer)))
 
 
 def tail(issuer: IssuerRecord) -> int:
@@ -66,30 +57,26 @@ def tail(issuer: IssuerRecord) -> int:
     return issuer.clock_skew + issuer.jwks_max_age
 
 
-def _claims(grant: Grant, key: Key, issuer: IssuerRecord) -> bytes:
-    """Those that do not change with time, left open at the end."""
-    if grant.delegation is None:
-        return _template(grant, key, issuer).claims
-    claims = {
-        "iss": issuer.issuer,
-        "sub": grant.delegation.subject,
-        "aud": grant.server.audience,
-        "client_id": grant.client.client_id,
-        "act": grant.delegation.act,
-        CHAIN: grant.delegation.chain,
-    }
-    return orjson.dumps(claims)[:-1]
-
-
 def _template(grant: Grant, key: Key, issuer: IssuerRecord) -> Template:
-    template = grant.access.template
+    given = grant.given
+    template = given.template
     if template is None or template.key is not key or template.issuer != issuer.issuer:
-        claims = {
-            "iss": issuer.issuer,
-            "sub": grant.client.client_id,
-            "aud": grant.server.audience,
-            "client_id": grant.client.client_id,
-        }
-        template = Template(key, issuer.issuer, orjson.dumps(claims)[:-1])
-        grant.access.template = template
+        template = given.template = Template(key, issuer.issuer, _claims(grant, issuer))
     return template
+
+
+def _claims(grant: Grant, issuer: IssuerRecord) -> bytes:
+    """Those that do not change with time, left open at the end."""
+    delegation, given, record = grant.delegation, grant.given, grant.server.record
+    claims: dict[str, Any] = {
+        "iss": issuer.issuer,
+        "sub": delegation.subject if delegation else grant.client.client_id,
+        "aud": record.audience,
+        "client_id": grant.client.client_id,
+        "scope": given.scope,
+    }
+    if record.scopes_list_claim:
+        claims["scopes"] = given.scopes
+    if delegation:
+        claims |= {"act": delegation.act, CHAIN: delegation.chain}
+    return orjson.dumps(claims)[:-1]

@@ -101,7 +101,7 @@ class Tokens:
             token.value,
             b"DPoP" if grant.jkt else b"Bearer",
             token.expires_in,
-            orjson.dumps(token.scope),
+            orjson.dumps(grant.given.scope),
             _ISSUED if grant.delegation else b"",
         )
         return Outcome(Answer(200, NO_STORE, body), ISSUED, _audited(grant, token))
@@ -128,21 +128,20 @@ class Tokens:
 
 
 def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
-    delegation = grant.delegation
-    behind = {"subject": delegation.subject, "exchanged_jti": delegation.chain[-1]["jti"]} if delegation else {}
-    bound = {"jkt": grant.jkt} if grant.jkt else {}
-    return (
-        behind
-        | bound
-        | {
-            "client": grant.client.client_id,
-            "audience": grant.server.audience,
-            "scope": token.scope,
-            "kid": token.kid,
-            "jti": token.jti,
-            "expires_in": token.expires_in,
-        }
-    )
+    entry: dict[str, Any] = {
+        "client": grant.client.client_id,
+        "audience": grant.server.audience,
+        "scope": grant.given.scope,
+        "kid": token.kid,
+        "jti": token.jti,
+        "expires_in": token.expires_in,
+    }
+    if grant.jkt:
+        entry["jkt"] = grant.jkt
+    if grant.delegation:
+        entry["subject"] = grant.delegation.subject
+        entry["exchanged_jti"] = grant.delegation.chain[-1]["jti"]
+    return entry
 
 
 def _grant_type(form: Form) -> str:
