@@ -18,7 +18,7 @@ from tests.simulation.server import At, Done, Raw, Server
 from tests.simulation.settings import ISSUER
 
 LATEST_READ = 3600.0
-FORM = ((b"content-type", b"application/x-www-form-urlencoded"),)
+FORM = {b"content-type": b"application/x-www-form-urlencoded"}
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What goes in and what comes out: bytes, and nothing of a connection."""
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -8,14 +8,29 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(slots=True)
 class HttpRequest:
-    """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit)."""
+    """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit).
+
+    The values of a header that is `repeated` are one, with commas between them (RFC 9110 §5.3).
+    """
 
     method: str
     path: str
     query: bytes = b""
-    headers: Iterable[tuple[bytes, bytes]] = ()
+    headers: Mapping[bytes, bytes] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
+    repeated: Collection[bytes] = ()
+
+
+def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
+    """Headers as they came, as an HttpRequest has them: the values, and the names of those that are repeated."""
+    values: dict[bytes, bytes] = {}
+    repeated = set()
+    for name, value in headers:
+        if name in values:
+            repeated.add(name)
+        values[name] = values[name] + b", " + value if name in values else value
+    return values, repeated
 
 
 @dataclass(slots=True)

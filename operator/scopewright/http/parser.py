@@ -1,5 +1,6 @@
 """Bytes in, requests out: llhttp reads the grammar (RFC 9112), this counts, and refuses what it leaves open."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Final, NoReturn
@@ -10,7 +11,6 @@ import httptools
 from scopewright.http.limits import Limits
 from scopewright.http.messages import HttpRequest
 
-_WATCHED: Final = frozenset((b"host", b"content-length", b"transfer-encoding", b"expect"))
 _VERSIONS: Final = ("1.1", "1.0")
 
 
@@ -49,10 +49,12 @@ class RequestParser:
 
     def _begin(self) -> None:
         self._target = b""
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._complete: list[tuple[bytes, bytes]] | None = None
-        self._hosts = 0
+        self._headers: dict[bytes, bytes] = {}
+        self._repeated: list[bytes] = []
+        self._request: HttpRequest | None = None
+        """Without its body, once the head is complete."""
         self._body = b""
+        self._version = ""
         self._upgrade = False
         self._fed = 0
 
@@ -60,7 +62,7 @@ class RequestParser:
         """Take in what has come, or `Refused`; then `requests` still has those that were complete before it."""
         if self.partial:
             self._fed += len(data)
-            if self._complete is None and self._fed > self._limits.head:
+            if self._request is None and self._fed > self._limits.head:
                 raise _too_many_headers()
             if self._fed > self._limits.message:
                 raise _too_large()
@@ -92,8 +94,9 @@ class RequestParser:
         method = self._llhttp.get_method()
         if method == b"CONNECT":
             raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
+        headers = self._request.headers if self._request else {}
         lines = [b"%b %b HTTP/1.1" % (method, self._target)]
-        lines += [b"%b: %b" % header for header in self._complete or () if header[0] not in (b"upgrade", b"expect")]
+        lines += [b"%b: %b" % header for header in headers.items() if header[0] not in (b"upgrade", b"expect")]
         self._llhttp = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", b""]) + rest
 
@@ -114,37 +117,40 @@ class RequestParser:
             self._refuse(Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called most often of all, so what can be checked once for all headers is checked when they are complete."""
+        """Called most often of all, so whatever can be is checked when all are there."""
         name = name.lower()
-        self._headers.append((name, value))
-        if name in _WATCHED and self._complete is None:
-            self._watch(name, value.strip())
-
-    def _watch(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-        elif name == b"content-length":
-            if value.isdigit() and int(value) > self._limits.message:
-                self._refuse(_too_large())
-        elif name == b"expect":
-            self.awaits_continue = value.lower() == b"100-continue"
-        elif name == b"transfer-encoding" and value.lower() != b"chunked":
-            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
+        headers = self._headers
+        if name in headers:
+            self._repeated.append(name)
+            if len(self._repeated) > self._limits.header_count:
+                self._refuse(_too_many_headers())
+            value = headers[name] + b", " + value
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
-        version = self._llhttp.get_http_version()
-        if version not in _VERSIONS:
+        headers, limits = self._headers, self._limits
+        self._version = self._llhttp.get_http_version()
+        if self._version not in _VERSIONS:
             self._refuse(Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served"))
-        if self._hosts != 1 and (version == "1.1" or self._hosts):
+        if (b"host" not in headers and self._version == "1.1") or b"host" in self._repeated:
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)"))
-        limits = self._limits
-        if len(self._headers) > limits.header_count:
+        if len(headers) + len(self._repeated) > limits.header_count:
             self._refuse(_too_many_headers())
-        if (self._fed or self._chunk > limits.headers) and _size(self._headers) > limits.headers:
+        if (self._fed or self._chunk > limits.headers) and _size(headers) > limits.headers:
             self._refuse(_too_many_headers())
+        if b"content-length" in headers and _number(headers[b"content-length"]) > limits.message:
+            self._refuse(_too_large())
+        if b"transfer-encoding" in headers and headers[b"transfer-encoding"].strip().lower() != b"chunked":
+            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
+        if b"expect" in headers:
+            self.awaits_continue = headers[b"expect"].strip().lower() == b"100-continue"
         self._upgrade = self._llhttp.should_upgrade()
-        # What is appended from now on are trailers, and those are nobody's headers.
-        self._complete, self._headers = self._headers, []
+        path, _, query = self._target.partition(b"?")
+        self._request = HttpRequest(
+            self._llhttp.get_method().decode(), _path(path), query, headers, b"", self.peer, self._repeated
+        )
+        # What comes from now on are trailers, and those are nobody's headers.
+        self._headers, self._repeated = {}, []
 
     def on_body(self, part: bytes) -> None:
         self.awaits_continue = False
@@ -153,30 +159,23 @@ class RequestParser:
             self._body = self._body + part[:room] if self._body else part[:room]
 
     def on_message_complete(self) -> None:
-        if self._upgrade:
+        if self._upgrade or self._request is None:
             return
         self.partial = self.awaits_continue = False
         if len(self.requests) >= self._limits.pipelined:
             self._refuse(Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined"))
-        path, _, query = self._target.partition(b"?")
-        self.requests.append(
-            Parsed(
-                HttpRequest(
-                    self._llhttp.get_method().decode(),
-                    _path(path),
-                    query,
-                    self._complete or (),
-                    self._body,
-                    self.peer,
-                ),
-                self._llhttp.should_keep_alive(),
-                self._llhttp.get_http_version(),
-            )
-        )
+        self._request.body = self._body
+        self.requests.append(Parsed(self._request, self._llhttp.should_keep_alive(), self._version))
 
 
-def _size(headers: list[tuple[bytes, bytes]]) -> int:
-    return sum(len(name) + len(value) for name, value in headers)
+def _size(headers: Mapping[bytes, bytes]) -> int:
+    return sum(map(len, headers)) + sum(map(len, headers.values()))
+
+
+def _number(value: bytes) -> int:
+    """Zero for what is none: llhttp has refused it, or will."""
+    value = value.strip()
+    return int(value) if value.isdigit() else 0
 
 
 def _too_many_headers() -> Refused:

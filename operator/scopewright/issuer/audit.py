@@ -13,7 +13,6 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from scopewright.issuer.errors import OAuthError
 from scopewright.issuer.request import Presented
 
 Sink = Callable[[str], None]
@@ -51,11 +50,9 @@ def to_file(file: BinaryIO) -> Sink:
     return write
 
 
-def refusal(
-    error: OAuthError, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool
-) -> dict[str, Any]:
+def refusal(reason: str, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool) -> dict[str, Any]:
     """What a line says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
-    entry: dict[str, Any] = {"result": error.error, "reason": error.reason}
+    entry: dict[str, Any] = {"reason": reason}
     if presented is not None:
         client_id = presented.client_id
         entry["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
@@ -63,10 +60,10 @@ def refusal(
     return entry | {name: _short(value) for name, value in parameters.items()}
 
 
-def line(event: str, now: float, peer: str, entry: Mapping[str, Any]) -> str:
+def line(event: str, now: float, peer: str, result: str, entry: Mapping[str, Any]) -> str:
     seconds, milliseconds = divmod(int(now * 1000), 1000)
     time = f"{_to_the_second(seconds)}.{milliseconds:03}Z"
-    return orjson.dumps({"time": time, "event": event, "peer": peer, **entry}).decode()
+    return orjson.dumps({"time": time, "event": event, "peer": peer, "result": result, **entry}).decode()
 
 
 @lru_cache(maxsize=8)

@@ -20,7 +20,7 @@ from scopewright.issuer.fresh import Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import ClientRequest, Presented, parse
+from scopewright.issuer.request import ClientRequest, Form, Presented, is_harmless, parse
 from scopewright.issuer.throttle import FailureThrottle
 
 log: Final = logging.getLogger(__name__)
@@ -28,6 +28,9 @@ log: Final = logging.getLogger(__name__)
 FLOOR: Final = 0.1
 """Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
 
+
+_REMEMBERED: Final = 1024
+_NOTHING: Final = (None, None)
 
 NoteUse = Callable[[bytes, float], None]
 """Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
@@ -100,6 +103,8 @@ class Endpoint(Generic[P]):
         self._sink = sink
         self._floor = floor
         self._note_use = note_use
+        self._remembered: dict[bytes, tuple[Form, P]] = {}
+        """What bodies say in which nothing is secret: a client asks for the same again and again."""
 
     async def answer(self, http: HttpRequest) -> Answer:
         decided = self.decide(http)
@@ -109,21 +114,32 @@ class Endpoint(Generic[P]):
         """The answer, without any I/O; or what has to be waited for."""
         begun = self._monotonic()
         attempt: _Attempt[P] | None = None
+        form, parameters = self._remembered.get(http.body, _NOTHING)
         try:
-            request = parse(http)
-            attempt = _Attempt(request, self._handler.read(request), http.peer, begun)
+            request = parse(http, form)
+            if parameters is None or request.proofs:
+                parameters = self._read(request, http.body)
+            attempt = _Attempt(request, parameters, http.peer, begun)
             who = self._authenticator.from_memory(request.presented)
             if who is None:
                 return self._settle(attempt)
-            outcome = self._handler.serve(who, attempt.parameters, self._clock())
-            return (
-                self._told(outcome, who, attempt) if isinstance(outcome, Outcome) else self._wait(outcome, who, attempt)
-            )
+            outcome = self._handler.serve(who, parameters, self._clock())
+            if isinstance(outcome, Outcome):
+                return self._told(outcome, who, attempt)
+            return self._wait(outcome, who, attempt)
         except OAuthError as error:
             return self._refuse(error, attempt, http.peer, begun, known=attempt is not None)
         except Exception:
             log.exception("a %s request failed", self._handler.name)
             return self._refuse(unexpected(), None, http.peer, begun, known=False)
+
+    def _read(self, request: ClientRequest, body: bytes) -> P:
+        parameters = self._handler.read(request)
+        if not request.proofs and is_harmless(body):
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            self._remembered[body] = request.form, parameters
+        return parameters
 
     async def _settle(self, attempt: _Attempt[P]) -> Answer:
         """One path for unknown and wrong: a refusal takes no less time than the floor."""
@@ -189,8 +205,7 @@ class Endpoint(Generic[P]):
     def _told(self, outcome: Outcome, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         now = self._clock()
         self._note_use(who.digest, now)
-        entry = {"result": outcome.result, **outcome.audited}
-        self._sink(audit.line(self._handler.name, now, attempt.peer, entry))
+        self._sink(audit.line(self._handler.name, now, attempt.peer, outcome.result, outcome.audited))
         self._metrics.count(outcome.result, self._monotonic() - attempt.begun)
         return outcome.answer
 
@@ -199,11 +214,11 @@ class Endpoint(Generic[P]):
     ) -> Answer:
         """`known`: the client's id is that of a record, whoever sent it."""
         entry = audit.refusal(
-            error,
+            error.reason,
             attempt.request.presented if attempt else None,
             attempt.parameters.audited() if attempt and known else {},
             known=known,
         )
-        self._sink(audit.line(self._handler.name, self._clock(), peer, entry))
+        self._sink(audit.line(self._handler.name, self._clock(), peer, error.error, entry))
         self._metrics.count(error.error, self._monotonic() - begun)
         return error.answer()

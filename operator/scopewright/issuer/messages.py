@@ -19,5 +19,5 @@ def json_answer(status: int, content: object, headers: Headers = NO_STORE) -> An
 
 def not_modified(http: HttpRequest, etag: bytes) -> bool:
     """Whether the caller has it already: weak comparison (RFC 9110 §13.1.2)."""
-    sent = b",".join(value for name, value in http.headers if name == b"if-none-match")
-    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in sent.split(b","))
+    sent = http.headers.get(b"if-none-match", b"").split(b",")
+    return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in sent)

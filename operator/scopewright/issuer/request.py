@@ -1,11 +1,9 @@
 """First step: an HTTP request becomes a ClientRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2)."""
 
-import base64
 import binascii
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
@@ -21,10 +19,10 @@ BODY_LIMIT: Final = 16 * 1024
 AUTHORIZATION_LIMIT: Final = 4 * 1024
 ASSERTION_LIMIT: Final = 8 * 1024
 
+_ONCE: Final = frozenset((b"authorization", b"content-type"))
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAY_REPEAT: Final = frozenset(("resource", "audience"))
 _HARMLESS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
-"""Forms without anything secret in them, which may be remembered."""
 _CREDENTIALS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
@@ -70,35 +68,28 @@ class ClientRequest:
     """All values of the header DPoP."""
 
 
-def parse(http: HttpRequest) -> ClientRequest:
-    """The request, or OAuthError."""
+def parse(http: HttpRequest, remembered: Form | None = None) -> ClientRequest:
+    """The request, or OAuthError. `remembered` is what its body was before."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
-    content_type, authorization, proofs = _headers(http.headers)
+    headers = http.headers
+    if http.repeated and not _ONCE.isdisjoint(http.repeated):
+        raise invalid_request("a header is repeated", reason="repeated_header")
+    content_type = headers.get(b"content-type", b"")
     if len(http.body) > BODY_LIMIT:
         raise invalid_request("the body is too large", reason="body_size", status=413)
-    if content_type.partition(b";")[0].strip().lower() != _FORM:
+    if content_type != _FORM and content_type.partition(b";")[0].strip().lower() != _FORM:
         raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
     if http.query:
         _refuse_credentials_in(http.query)
-    form = _known_form(http.body) if _HARMLESS.fullmatch(http.body) else parse_form(http.body)
-    return ClientRequest(form, _presented(form, authorization), proofs)
+    form = remembered or parse_form(http.body)
+    proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
+    return ClientRequest(form, _presented(form, headers.get(b"authorization")), proofs)
 
 
-def _headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, bytes | None, tuple[bytes, ...]]:
-    content_type: list[bytes] = []
-    authorization: list[bytes] = []
-    proofs: tuple[bytes, ...] = ()
-    for name, value in headers:
-        if name == b"content-type":
-            content_type.append(value)
-        elif name == b"authorization":
-            authorization.append(value)
-        elif name == b"dpop":
-            proofs += (value,)
-    if len(authorization) > 1 or len(content_type) > 1:
-        raise invalid_request("a header is repeated", reason="repeated_header")
-    return content_type[0] if content_type else b"", authorization[0] if authorization else None, proofs
+def is_harmless(body: bytes) -> bool:
+    """Whether there is nothing secret in this form, and so little else that it may be remembered."""
+    return _HARMLESS.fullmatch(body) is not None
 
 
 def parse_form(body: bytes) -> Form:
@@ -115,10 +106,6 @@ def parse_form(body: bytes) -> Form:
         if len(values) > 1 and parameter not in _MAY_REPEAT:
             raise invalid_request("a parameter is repeated", reason="repeated_parameter")
     return form
-
-
-_known_form: Final = lru_cache(maxsize=1024)(parse_form)
-"""A client asks for the same again and again."""
 
 
 def _decode(value: bytes) -> str:
@@ -198,7 +185,7 @@ def _basic(authorization: bytes) -> Secret:
     if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
         raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
     try:
-        user, colon, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        user, colon, password = binascii.a2b_base64(encoded.strip(), strict_mode=True).partition(b":")
         presented = Secret(_decode(user), _decode(password), "client_secret_basic")
     except (binascii.Error, UnicodeDecodeError):
         colon, presented = b"", None

@@ -90,7 +90,16 @@ async def test_a_chunked_body_is_read_and_its_trailers_are_no_headers(served: Se
     wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     wire.send(b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nAuthorization: Basic x\r\n\r\n")
     assert (await wire.reply()).body == b"abcde"
-    assert b"authorization" not in dict(served.seen[0].headers)
+    assert b"authorization" not in served.seen[0].headers
+
+
+async def test_the_values_of_a_repeated_header_are_one_and_that_they_were_not_is_known(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nA: 1\r\nB: 2\r\na: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
+    wire.send(b"0\r\nB: 4\r\nB: 5\r\n\r\n")
+    await wire.reply()
+    [http] = served.seen
+    assert (http.headers[b"a"], http.headers[b"b"], [*http.repeated]) == (b"1, 3", b"2", [b"a"])
 
 
 @pytest.mark.parametrize("chunked", [False, True])

@@ -4,7 +4,7 @@ from urllib.parse import unquote_to_bytes
 
 import httpx
 
-from scopewright.http import HttpRequest
+from scopewright.http import HttpRequest, combined
 from scopewright.issuer.service import Issuer
 
 
@@ -14,14 +14,16 @@ class InMemory(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path, _, query = request.url.raw_path.partition(b"?")
+        headers, repeated = combined((name.lower(), value) for name, value in request.headers.raw)
         answer = await self._issuer.answer(
             HttpRequest(
                 method=request.method,
                 path=unquote_to_bytes(path).decode(),
                 query=query,
-                headers=[(name.lower(), value) for name, value in request.headers.raw],
+                headers=headers,
                 body=await request.aread(),
                 peer="127.0.0.1",
+                repeated=repeated,
             )
         )
         return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scopewright.issuer.messages import Answer, HttpRequest
+from scopewright.http import Answer, HttpRequest, combined
 from tests.unit.issuer.world import PAYROLL, SECRET, World, settle
 
 NAMES = st.sampled_from(
@@ -64,7 +64,8 @@ def test_any_request_gets_an_answer_of_ours(
     if form:
         headers = [h for h in headers if h[0] != b"content-type"]
         headers.append((b"content-type", b"application/x-www-form-urlencoded"))
-    answer = asyncio.run(_ask(HttpRequest(method, path, query, headers, body)))
+    values, repeated = combined(headers)
+    answer = asyncio.run(_ask(HttpRequest(method, path, query, values, body, repeated=repeated)))
     assert answer.status < 500
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
     if path == "/token":

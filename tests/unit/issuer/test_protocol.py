@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from scopewright.core.records import Asked, Credential, IssuerRecord
-from scopewright.issuer.request import BODY_LIMIT
+from scopewright.issuer.request import BODY_LIMIT, is_harmless
 from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
     ISSUER,
@@ -409,3 +409,18 @@ async def test_12_an_unchanged_key_set_is_not_sent_again(world: World) -> None:
         response = await world.http.get("/jwks.json", headers={"if-none-match": value})
         assert (response.status_code, response.content) == (304, b"")
     assert (await world.http.get("/jwks.json", headers={"if-none-match": '"x"'})).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "harmless"),
+    [
+        (b"grant_type=client_credentials&scope=a&resource=https%3A%2F%2Fapi", True),
+        (b"grant_type=client_credentials&client_id=a.b&client_secret=x", False),
+        (b"client_secret=x", False),
+        (b"grant_type=a&token=x", False),
+        (b"scope=" + b"a" * 201, False),
+    ],
+)
+def test_a_form_with_anything_but_what_is_asked_for_is_not_remembered(body: bytes, harmless: bool) -> None:
+    """It might be a secret."""
+    assert is_harmless(body) is harmless
