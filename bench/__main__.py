@@ -8,7 +8,7 @@ from pathlib import Path
 
 import uvloop
 
-from bench import reconcile, rotation, tokens
+from bench import reconcile, rotation, takeover, tokens
 from bench.benchmark import Benchmark, BenchmarkError
 from bench.machine import facts
 from bench.options import count
@@ -17,7 +17,9 @@ from bench.writing import write_figures
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from tests.controlplane import ControlPlaneError
 
-BENCHMARKS: dict[str, Benchmark] = {b.name: b for b in (reconcile.BENCHMARK, rotation.BENCHMARK, tokens.BENCHMARK)}
+BENCHMARKS: dict[str, Benchmark] = {
+    b.name: b for b in (reconcile.BENCHMARK, rotation.BENCHMARK, takeover.BENCHMARK, tokens.BENCHMARK)
+}
 
 
 def main() -> int:

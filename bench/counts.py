@@ -47,6 +47,12 @@ class Counts:
     told: list[dict[str, Any]] = field(default_factory=list)
     killed: list[tuple[float, str]] = field(default_factory=list)
 
+    def begin(self) -> None:
+        """What was seen while everything started says nothing."""
+        self.began = time.time()
+        self.lags.clear()
+        self.retries_503 = self.retries_connection = self.unanswered = 0
+
     @property
     def key_rotations(self) -> int:
         """Keys that began to sign."""

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import random
+import signal
 import socket
 import sys
 import time
@@ -50,20 +52,40 @@ class Replica:
         if self._child is not None:
             await asyncio.to_thread(self._child.stop)
 
+    async def freeze(self) -> None:
+        """SIGSTOP: it does nothing until it wakes, and knows nothing of the time between."""
+        assert self._child is not None
+        os.kill(self._child.pid, signal.SIGSTOP)
+
+    async def wake(self) -> None:
+        assert self._child is not None
+        os.kill(self._child.pid, signal.SIGCONT)
+
+    async def leads(self, http: httpx.AsyncClient) -> bool:
+        """Of an operator: whether it says so."""
+        metrics = await self._get(http, "/metrics")
+        return metrics is not None and b"\nscopewright_leader 1.0" in metrics.content
+
+    async def until_it_answers(self, http: httpx.AsyncClient) -> None:
+        await self._until(http, "/healthz")
+
     async def until_ready(self, http: httpx.AsyncClient) -> None:
+        await self._until(http, "/readyz")
+
+    async def _until(self, http: httpx.AsyncClient, path: str) -> None:
         assert self._child is not None
         deadline = time.monotonic() + START_PATIENCE
-        while not await self._is_ready(http):
+        while (answer := await self._get(http, path)) is None or answer.status_code != 200:
             self._child.check()
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} was not ready within {START_PATIENCE:.0f} s")
+                raise BenchmarkError(f"{self.name} did not say 200 at {path} within {START_PATIENCE:.0f} s")
             await asyncio.sleep(0.05)
 
-    async def _is_ready(self, http: httpx.AsyncClient) -> bool:
+    async def _get(self, http: httpx.AsyncClient, path: str) -> httpx.Response | None:
         try:
-            return (await http.get(f"http://{HOST}:{self.port}/readyz")).status_code == 200
+            return await http.get(f"http://{HOST}:{self.port}{path}", timeout=1)
         except httpx.TransportError:
-            return False
+            return None
 
 
 @dataclass(frozen=True, slots=True)

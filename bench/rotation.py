@@ -5,36 +5,25 @@ import asyncio
 import secrets as entropy
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from random import Random
-from typing import Any, Final
+from typing import Final
 
 from rich.table import Table
 
-from bench.benchmark import Benchmark, BenchmarkError, Figures
-from bench.callers import Callers, Verifiers
+from bench.benchmark import Benchmark, Figures
 from bench.counts import Counts
-from bench.crowd import spread
 from bench.ground import a_cluster, a_folder
-from bench.mounts import Mounts
 from bench.options import count
-from bench.replicas import Replicas, replicas
 from bench.screen import Screen
-from bench.seeing import Secrets, look_at_keys, measure_lag
+from bench.stage import Plan, Stage, beside, staged
 from bench.turning import Periods, Rotator, Turning
-from bench.wire import Wire
-from bench.workload import create, in_namespaces
+from bench.workload import in_namespaces
 from scopewright.stores.kube_api import Api, connect
 
 CLIENTS: Final = 200
-SLOWEST_MOUNT: Final = 5.0
-ORDINARY_VERIFIERS: Final = 4
 ISSUER_KILLS: Final = (2.0, 6.0)
 OPERATOR_KILLS: Final = (10.0, 30.0)
 SAY_EVERY: Final = 30.0
-PATIENCE: Final = 120.0
 
 
 def add_options(options: argparse._ArgumentGroup) -> None:
@@ -63,7 +52,7 @@ async def run(options: argparse.Namespace, screen: Screen) -> Figures:
     with a_cluster(screen) as cluster, a_folder(options.logs) as logs:
         api = await connect(cluster.kubeconfig)
         try:
-            async with in_namespaces(api, rotating.workload):
+            async with in_namespaces(api, rotating.plan.workload):
                 return await rotating.run(api, cluster.kubeconfig, logs)
         finally:
             await api.close()
@@ -75,7 +64,7 @@ class _Rotating:
         self._screen = screen
         self._part = 10 if options.quick else 1
         self.seed: int = entropy.randbelow(1_000_000) if options.seed is None else options.seed
-        self._periods = Periods(
+        periods = Periods(
             options.publish_ahead,
             options.jwks_max_age,
             options.replica_lag,
@@ -83,76 +72,32 @@ class _Rotating:
             options.token_lifetime,
         )
         clients = options.clients[-1] if options.clients else 40 if options.quick else CLIENTS
-        self.workload = Turning(f"bench-{uuid.uuid4().hex[:8]}", clients, self._periods)
+        workload = Turning(f"bench-{uuid.uuid4().hex[:8]}", clients, periods)
+        self.plan = Plan(workload, options.operators, options.token_rate, self.seed)
         self._counts = Counts()
         self._keys = max(1, options.key_rotations // self._part)
         self._credentials = max(1, options.credential_rotations // self._part)
 
     async def run(self, api: Api, kubeconfig: Path, logs: Path) -> Figures:
-        async with AsyncExitStack() as leaving:
-            with self._screen.step("operators and issuers: until they are ready"):
-                await create(api, self.workload.signing_key())
-                starting = replicas(
-                    kubeconfig, self.workload, self._periods.settings, logs, operators=self._options.operators
-                )
-                running = await leaving.enter_async_context(starting)
-            mounts = Mounts(logs / "mounts", SLOWEST_MOUNT, self._random("mounts"), self._counts)
-            secrets = Secrets(api, self.workload, running.ports, mounts, self._counts)
-            leaving.push_async_callback(secrets.finish)
-            leaving.push_async_callback(mounts.close)
-            await leaving.enter_async_context(
-                _beside(secrets.run(), look_at_keys(running.ports, self._counts), measure_lag(self._counts))
-            )
-            await self._apply(api, mounts)
-            await self._under_load(api, running, mounts, secrets)
+        async with staged(self.plan, api, kubeconfig, logs, self._counts, self._screen) as stage:
+            await self._under_load(api, stage)
         return self._figures()
 
-    async def _apply(self, api: Api, mounts: Mounts) -> None:
-        n = self.workload.clients
-
-        async def apply(manifest: dict[str, Any]) -> None:
-            await create(api, manifest)
-
-        with self._screen.step(f"{n:,} clients: until each has its mount", n) as done:
-            await spread(self.workload.apis(), apply, at_once=1, done=lambda _: None)
-            await spread(self.workload.oauth_clients(), apply, at_once=16, done=lambda _: None)
-            deadline = time.monotonic() + PATIENCE
-            while len(mounts.there) < n:
-                done(len(mounts.there))
-                await asyncio.sleep(0.1)
-                if time.monotonic() > deadline:
-                    raise BenchmarkError(f"{len(mounts.there)} of {n} Secrets were there after {PATIENCE:.0f} s")
-
-    async def _under_load(self, api: Api, running: Replicas, mounts: Mounts, secrets: Secrets) -> None:
-        counts, options, connections = self._counts, self._options, Wire()
-        verifiers = Verifiers(
-            running.url,
-            self.workload.audience,
-            connections,
-            running.ports,
-            counts,
-            self._random("verifiers"),
-            ordinary=ORDINARY_VERIFIERS,
-            slow_max_age=self._periods.publish_ahead,
-        )
-        callers = Callers(mounts.there, connections, running.ports, verifiers, counts, options.token_rate)
-        rotator = Rotator(api, self.workload, secrets, counts)
-        with self._screen.step("a token for each client"):
-            await callers.warm_up(PATIENCE)
-        counts.began, self._cpu = time.time(), time.process_time()
-        counts.lags.clear()
-        counts.retries_503 = counts.retries_connection = counts.unanswered = 0
-        async with _beside(verifiers.second()):
-            async with _beside(
-                callers.run(),
+    async def _under_load(self, api: Api, stage: Stage) -> None:
+        counts, options, running = self._counts, self._options, stage.running
+        rotator = Rotator(api, self.plan.workload, stage.secrets, counts)
+        self._cpu = time.process_time()
+        async with beside(stage.verifiers.second()):
+            async with beside(
+                stage.callers.run(),
                 rotator.credentials(options.credential_rate),
                 rotator.keys(options.key_every, self._keys),
-                running.kill_issuers(ISSUER_KILLS, self._random("issuers"), counts),
-                running.kill_operators(OPERATOR_KILLS, self._random("operators"), counts),
+                running.kill_issuers(ISSUER_KILLS, self.plan.random("issuers"), counts),
+                running.kill_operators(OPERATOR_KILLS, self.plan.random("operators"), counts),
             ) as failed:
                 await self._until_done(failed)
             with self._screen.step("the last tokens: until they end"):
-                await verifiers.finish()
+                await stage.verifiers.finish()
 
     async def _until_done(self, failed: "asyncio.Future[None]") -> None:
         counts, began = self._counts, time.monotonic()
@@ -174,45 +119,18 @@ class _Rotating:
         self._seconds = time.monotonic() - began
 
     def _figures(self) -> Figures:
-        counts, options = self._counts, self._options
+        counts, options, periods = self._counts, self._options, self.plan.workload.periods
         return {
             "seed": self.seed,
-            "clients": self.workload.clients,
+            "clients": self.plan.workload.clients,
             "operators": options.operators,
             "seconds": round(self._seconds, 1),
             "complete": counts.key_rotations >= self._keys and counts.credential_rotations >= self._credentials,
             "cpu_seconds": {"bench": round(time.process_time() - self._cpu, 1)},
             "tokens_per_second": round(counts.token_requests / self._seconds, 1),
-            "periods": {name: getattr(self._periods, name) for name in Periods.__slots__},
-            **counts.figures(self._periods.publish_ahead),
+            "periods": {name: getattr(periods, name) for name in Periods.__slots__},
+            **counts.figures(periods.publish_ahead),
         }
-
-    def _random(self, of: str) -> Random:
-        """One for each, so that what one does is not changed by how often another asks."""
-        return Random(f"{self.seed} {of}")
-
-
-@asynccontextmanager
-async def _beside(*things: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
-    """They run until the block is left; the future is done once one of them has failed."""
-    tasks = [asyncio.create_task(thing) for thing in things]
-    failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def look(task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
-            failed.set_exception(error)
-
-    for task in tasks:
-        task.add_done_callback(look)
-    try:
-        yield failed
-        if failed.done():
-            failed.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        failed.cancel()
 
 
 def _in_words(counts: Counts) -> str:

@@ -87,7 +87,7 @@ class Rotator:
                 await asyncio.sleep(due - time.monotonic())
                 client_id = _client_id(manifest)
                 self._asked[client_id] = len(self._secrets.seen[client_id]), time.monotonic()
-                await self._ask(manifest)
+                await self.ask(manifest)
             await asyncio.sleep(LOOK_EVERY)
 
     def _is_its_turn(self, manifest: Manifest) -> bool:
@@ -101,14 +101,14 @@ class Rotator:
         for _ in range(rotations):
             public = len(self._counts.published)
             began = time.monotonic()
-            await self._ask(manifest)
+            await self.ask(manifest)
             await asyncio.sleep(began + every - time.monotonic())
             while True:
                 await asyncio.sleep(LOOK_EVERY)
                 if len(self._counts.published) > public:
                     break
 
-    async def _ask(self, manifest: Manifest) -> None:
+    async def ask(self, manifest: Manifest) -> None:
         self._turn += 1
         meta = manifest["metadata"]
         path = f"{declared_path(manifest['kind'], meta['namespace'])}/{meta['name']}"

@@ -64,7 +64,7 @@ def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "there is no benchmark reconcil; choose from: reconcile, rotation, tokens" in errors
+    assert "there is no benchmark reconcil; choose from: reconcile, rotation, takeover, tokens" in errors
 
 
 def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
@@ -84,6 +84,23 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert figures["secrets_tried"] > 24
     assert figures["kills"] > 0
     wrong = ("failed_token_requests", "refused_valid_tokens", "secrets_refused", "keys_signed_too_early")
+    assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
+
+
+def test_takeover_loses_leaders_and_nothing_else(tmp_path: Path) -> None:
+    few = ("--clients", "4", "--times", "1", "--token-lifetime", "5", "--out", str(tmp_path))
+    running = _bench("takeover", *few)
+    _, errors = running.communicate(timeout=300)
+    assert running.returncode == 0, errors
+    figures: dict[str, Any] = json.loads((tmp_path / "takeover.json").read_text())
+    assert {how: lost["times"] for how, lost in figures["takeovers"].items()} == {
+        "killed": 1,
+        "frozen": 1,
+        "stopped": 1,
+    }
+    assert figures["credential_rotations"] == figures["rotations_asked"] == 16
+    assert figures["token_requests"] > 0
+    wrong = ("two_led", "secrets_refused", "failed_token_requests", "refused_valid_tokens")
     assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
 
 
