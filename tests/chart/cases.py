@@ -37,6 +37,12 @@ EVERYTHING: Final[dict[str, Any]] = {
         "affinity": {"nodeAffinity": {}},
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "runbooks": "https://example.org/runbooks",
+    },
+    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Platform"}},
 }
 
 MODES: Final[dict[str, dict[str, Any]]] = {

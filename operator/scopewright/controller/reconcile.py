@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.progress import Progress
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import Declared, World
 from scopewright.core.clients import plan_client
@@ -48,6 +49,7 @@ class Reconciler:
         *,
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
+        progress: Progress | None = None,
     ) -> None:
         self._store = store
         self._world = world
@@ -56,6 +58,7 @@ class Reconciler:
         self._recorder = recorder
         self._enqueue = enqueue
         self._may_write = may_write
+        self._progress = progress
         self._views = Views(world, config, sources)
         self._untold: dict[Ref, tuple[Happening, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
@@ -177,9 +180,13 @@ class Reconciler:
     async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
+            if self._progress:
+                self._progress.finished(key, None, None)
             return plan.due
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
+        if self._progress:
+            self._progress.finished(key, obj, plan.status)
         for happening in (*so_far.happened, *plan.happenings):
             self._recorder.record(obj, happening)
         return soonest(plan.due, self._again(plan))

@@ -33,7 +33,7 @@ from scopewright.issuer.snapshot import Snapshots
 from scopewright.issuer.tally import Row
 from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
-from scopewright.stores import Reader, ServiceAccountIssuer, Store
+from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 
 log: Final = logging.getLogger(__name__)
 
@@ -77,7 +77,13 @@ class Issuer:
         `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
         """
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
-        self.metrics = Metrics(self.registry, clock, row)
+        self.metrics = Metrics(
+            self.registry,
+            clock,
+            row,
+            ready=lambda: not self.missing(),
+            heard=reader.heard if isinstance(reader, Listener) else None,
+        )
         self._clock = clock
         self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._revocations = Revocations(
@@ -127,6 +133,8 @@ class Issuer:
         """
         loaded = self._load()
         tasks = [asyncio.create_task(self._follower.run(), name="follow")]
+        if self.metrics.shared:
+            tasks.append(asyncio.create_task(self.metrics.run(), name="metrics"))
         if loaded:
             tasks.append(asyncio.create_task(self._fall_back_on_snapshot(), name="fall back"))
         if self._snapshots is not None:
