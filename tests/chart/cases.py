@@ -42,7 +42,11 @@ EVERYTHING: Final[dict[str, Any]] = {
         "labels": {"release": "prometheus"},
         "runbooks": "https://example.org/runbooks",
     },
-    "dashboard": {"enabled": True, "annotations": {"grafana_folder": "Platform"}},
+    "tracing": {
+        "endpoint": "http://collector.monitoring.svc:4318",
+        "env": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+    },
+    "dashboard": {"enabled": True, "labels": {"team": "platform"}, "annotations": {"grafana_folder": "Platform"}},
 }
 
 MODES: Final[dict[str, dict[str, Any]]] = {

@@ -23,6 +23,7 @@ from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.sidecar import Minting, Sidecar
+from scopewright.controller.tracing import traced
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
 from scopewright.controller.world import Keys, World, precedence
@@ -32,6 +33,7 @@ from scopewright.core.objects import Ref
 from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.tracing import Tracing
 
 LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
@@ -54,12 +56,18 @@ class Operator:
     """One replica. `run` returns when `stop` is called, and raises when it cannot go on."""
 
     def __init__(
-        self, api: Api, config: Config, listening: socket.socket, issuer_beside_us: Sidecar | None = None
+        self,
+        api: Api,
+        config: Config,
+        listening: socket.socket,
+        issuer_beside_us: Sidecar | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._api = api
         self._config = config
         self._listening = listening
         self._sidecar = issuer_beside_us
+        self._tracing = tracing
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = World(config.name, config.namespace, in_cluster=True)
@@ -214,7 +222,7 @@ class Operator:
         return declared | {Ref("SigningKey", self._config.namespace, name) for name in names}
 
     async def _measured(self, key: Ref) -> datetime | None:
-        with self._metrics.reconciling(key.kind):
+        with self._metrics.reconciling(key.kind), traced(self._tracing, key):
             return await self._reconciler.reconcile(key)
 
     def _enqueue(self, key: Ref, delay: float) -> None:

@@ -22,6 +22,7 @@ from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.servers import plan_server
 from scopewright.core.signing import plan_signing_key
+from scopewright.logs import about
 from scopewright.stores import Objects
 
 MAX_STEPS: Final = 12
@@ -145,12 +146,14 @@ class Reconciler:
             try:
                 await self._write(key, write)
             except Conflict as conflict:
-                log.info("%s: %s", ref, conflict.message)
+                log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
                 await self._refresh(key, ref)
                 return so_far
             except Rejected as refusal:
-                log.warning("%s: %s", ref, refusal.message)
+                log.warning("%s: %s", ref, refusal.message, extra=about(key, object=str(ref), reason=refusal.reason))
                 return replace(so_far, trouble=refusal)
+            did = _did(write)
+            log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
         return replace(so_far, happened=(*so_far.happened, *plan.happenings))
 
     async def _write(self, key: Ref, write: Write) -> None:
@@ -212,6 +215,12 @@ class Reconciler:
         conditions = (plan.status or {}).get("conditions", ())
         lacking = any(c["type"] == "Ready" and c["status"] != "True" for c in conditions)
         return self._sources.clock() + max(self._config.resync, timedelta(seconds=5)) if lacking else None
+
+
+def _did(write: Write) -> str:
+    if isinstance(write, Deletion):
+        return "deleted"
+    return "replaced" if write.replaces else "created"
 
 
 def parse_declared(raw: Any) -> Declared:
