@@ -24,12 +24,15 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(install: Install, collector: Collector) -> Installation:
-    """One that says everything to a collector, as often as it can, and logs as JSON."""
+    """One that says everything to a collector, as often as it can, and logs all there is, as JSON. When it ends, its
+    logs are looked through for secrets.
+    """
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",
         "OTEL_BSP_SCHEDULE_DELAY": "100",
         "SCOPEWRIGHT_LOG_FORMAT": "json",
+        "SCOPEWRIGHT_LOG_LEVEL": "debug",
     }
     return install("traced", environment=environment)
 
