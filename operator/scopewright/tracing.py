@@ -8,7 +8,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Final
 
 from scopewright.core.failures import Rejected
@@ -39,11 +39,10 @@ class Tracing:
         self._serving = trace.SpanKind.SERVER
         self._propagator = TraceContextTextMapPropagator()
 
-    def begin(self, name: str, attributes: Attributes, headers: Iterable[tuple[bytes, bytes]] = ()) -> "Span":
+    def begin(self, name: str, attributes: Attributes, traceparent: bytes = b"") -> "Span":
         """A request that is served, as part of the trace that its `traceparent` names. Whoever begins it ends it."""
-        given = (value for header, value in headers if header == b"traceparent" and len(value) <= _LONGEST)
-        traceparent = next(given, b"").decode("latin-1")
-        parent = self._propagator.extract({"traceparent": traceparent})
+        named = traceparent.decode("latin-1") if len(traceparent) <= _LONGEST else ""
+        parent = self._propagator.extract({"traceparent": named})
         return self._tracer.start_span(name, parent, self._serving, attributes)
 
     @contextlib.contextmanager

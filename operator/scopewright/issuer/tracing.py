@@ -33,7 +33,9 @@ class Traced:
         self._tracing = tracing
 
     def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
-        span = self._tracing.begin(self._name, {"http.request.method": http.method}, http.headers)
+        span = self._tracing.begin(
+            self._name, {"http.request.method": http.method}, http.headers.get(b"traceparent", b"")
+        )
         token = _current.set(span)
         try:
             decided = self._endpoint.decide(http)
