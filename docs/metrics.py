@@ -192,12 +192,16 @@ class Exported:
 
 
 def operator() -> list[Exported]:
-    return _exported(_of_operator())
+    return _exported(of_operator())
 
 
 def issuer() -> list[Exported]:
+    return _exported(of_issuer())
+
+
+def of_issuer() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
-    return _exported(IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0).collect())
+    return IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0).collect()
 
 
 def names() -> set[str]:
@@ -210,7 +214,7 @@ def label_values() -> dict[str, dict[str, set[str]]]:
     return {name: metric.labels for metric in (*operator(), *issuer()) for name in metric.samples}
 
 
-def _of_operator() -> Iterator[Metric]:
+def of_operator() -> Iterator[Metric]:
     """With one SigningKey and a key of it, as of any operator."""
     now = datetime.now(UTC)
     config = Config(issuer="https://issuer.example.org")

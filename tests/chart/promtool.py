@@ -12,9 +12,9 @@ _TAGS: Final = "remove_all_sd"
 """Without the ways to discover targets, and the SDKs of every cloud behind them."""
 
 
-def promtool(*arguments: str) -> str:
-    """What it prints; what it refuses fails."""
+def promtool(*arguments: str, given: str = "") -> str:
+    """What it prints; what it refuses fails. `given` is its standard input."""
     program = go_program("promtool", _SOURCES, ("go.mod", "go.sum"), package=_PACKAGE, ldflags="-s -w", tags=_TAGS)
-    done = subprocess.run([str(program), *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(program), *arguments], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -2,11 +2,15 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from tests.of_docs import of_docs
 
@@ -82,6 +86,21 @@ def test_what_alerts_and_the_dashboard_ask_for_is_what_the_code_exports() -> Non
     assert asked - exported == set()
     unseen = exported - {name for e in queries().values() for name in re.findall(r"\bscopewright_\w+", e)}
     assert not {name for name in unseen if not name.endswith(("_sum", "_count", "_bucket"))}
+
+
+@pytest.mark.parametrize("made", ["of_operator", "of_issuer"])
+def test_names_and_types_are_as_prometheus_has_them(made: str) -> None:
+    """Units, suffixes, help."""
+
+    class Made(Collector):
+        def collect(self) -> Iterator[Metric]:
+            yield from getattr(of_docs("metrics"), made)()
+
+    registry = CollectorRegistry()
+    registry.register(Made())
+    text = generate_latest(registry).decode()
+    assert text.count("# TYPE") > 5
+    assert promtool("check", "metrics", given=text) == ""
 
 
 def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for() -> None:

@@ -1,6 +1,6 @@
 """What Prometheus is told of the level, worked out when it asks: nothing is kept up that nobody reads."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -90,12 +90,15 @@ class Levels(Collector):
         return records
 
     def _conditions(self) -> Metric:
-        counted: Counter[tuple[str, str, str]] = Counter()
+        counted: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         for kind, objects in self._world.declared.items():
             for obj in objects.values():
-                said = obj.status.conditions if obj.status else ()
-                counted.update((kind, c.type, c.status) for c in said)
-                counted[kind, "Ready", "Unknown"] += not any(c.type == "Ready" for c in said)
+                ready = False
+                for condition in obj.status.conditions if obj.status else ():
+                    counted[kind, condition.type, condition.status] += 1
+                    ready = ready or condition.type == "Ready"
+                if not ready:
+                    counted[kind, "Ready", "Unknown"] += 1
         conditions = _Gauge(
             "scopewright_conditions",
             "Declared objects, by a condition of their status.",
@@ -104,13 +107,15 @@ class Levels(Collector):
         for kind, types in CONDITIONS.items():
             for type_ in types:
                 for status in STATUSES:
-                    conditions.add_metric([kind, type_, status], counted[kind, type_, status])
+                    conditions.add_metric([kind, type_, status], counted.get((kind, type_, status), 0))
         return conditions
 
     def _overdue(self) -> Metric:
         now = self._clock()
-        shown = (c.status.credentials for c in self._world.all(OAuthClient) if c.status and c.status.credentials)
-        late = sum(1 for times in shown if times.next_rotation_time and times.next_rotation_time < now)
+        late = 0
+        for client in self._world.all(OAuthClient):
+            times = client.status.credentials if client.status else None
+            late += bool(times and times.next_rotation_time and times.next_rotation_time < now)
         return _Gauge(
             "scopewright_credential_rotations_overdue",
             "OAuthClients whose credential should have been rotated by now.",
