@@ -47,7 +47,7 @@ class Tracing:
 
     @contextlib.contextmanager
     def span(self, name: str, attributes: Attributes) -> Iterator["Span"]:
-        """What is done within it belongs to it. Of an exception it has the type alone."""
+        """What is done within it belongs to it. Of an exception it says nothing by itself."""
         with self._tracer.start_as_current_span(
             name, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
