@@ -45,6 +45,7 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@diff --recursive crds $(CHART_CRDS)
 	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python docs/errors.py --check
+	@$(BIN)/python docs/metrics.py --check
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
@@ -52,9 +53,10 @@ crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's c
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, openapi.yaml
+docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, metrics.md, openapi.yaml
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
+	@$(BIN)/python docs/metrics.py
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/

@@ -9,27 +9,30 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def go_program(name: str, sources: Path, files: Iterable[str], *, package: str = ".", ldflags: str = "") -> Path:
+def go_program(
+    name: str, sources: Path, files: Iterable[str], *, package: str = ".", ldflags: str = "", tags: str = ""
+) -> Path:
     """`package` of the module in `sources`, of which `files` say what it is made of."""
-    digest = hashlib.sha256(ldflags.encode())
+    flags = ["-ldflags", ldflags, *(["-tags", tags] if tags else [])]
+    digest = hashlib.sha256((ldflags + tags).encode())
     for file in files:
         digest.update((sources / file).read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / name
     program = cache / digest.hexdigest()[:20]
     if not program.exists():
         cache.mkdir(parents=True, exist_ok=True)
-        _build(program, sources, package, ldflags)
+        _build(program, sources, package, flags)
     return program
 
 
-def _build(program: Path, sources: Path, package: str, ldflags: str) -> None:
+def _build(program: Path, sources: Path, package: str, flags: list[str]) -> None:
     """Whole or not at all: two runs may build at once."""
     name, go = program.parent.name, shutil.which("go")
     assert go, f"no {name} in {program.parent}, and no 'go' on PATH to build it: install Go 1.26 or later"
     with tempfile.TemporaryDirectory(dir=program.parent, prefix=".building-") as scratch:
         built = Path(scratch) / name
-        flags = ["-mod=readonly", "-buildvcs=false", "-trimpath", "-ldflags", ldflags]
-        command = ["nice", "-n", "10", go, "build", *flags, "-o", str(built), package]
+        command = ["nice", "-n", "10", go, "build", "-mod=readonly", "-buildvcs=false", "-trimpath", *flags]
+        command += ["-o", str(built), package]
         environment = {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
         done = subprocess.run(command, cwd=sources, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"go build failed: {done.stderr}"

@@ -37,6 +37,16 @@ EVERYTHING: Final[dict[str, Any]] = {
         "affinity": {"nodeAffinity": {}},
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "prometheusRule": {
+        "enabled": True,
+        "labels": {"release": "prometheus"},
+        "runbooks": "https://example.org/runbooks",
+    },
+    "tracing": {
+        "endpoint": "http://collector.monitoring.svc:4318",
+        "env": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+    },
+    "dashboard": {"enabled": True, "labels": {"team": "platform"}, "annotations": {"grafana_folder": "Platform"}},
 }
 
 MODES: Final[dict[str, dict[str, Any]]] = {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from scopewright import tracing
 from scopewright.cli.commands import app
 from scopewright.controller.preflight import minting_right, rights
 from scopewright.core import records
@@ -158,7 +159,18 @@ def test_every_setting_is_one_that_the_command_reads() -> None:
             assert container["command"] == ["scopewright", name]
             known = {str(option.envvar) for option in commands[name].params}
             given = {e["name"] for e in container["env"]}
-            assert given <= known
+            assert {name for name in given if not name.startswith("OTEL_")} <= known
+
+
+def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> None:
+    for mode, wanted in (
+        (EVERYTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT", *EVERYTHING["tracing"]["env"]}),
+        (SIDECAR, set()),
+    ):
+        for container in containers(render(mode)).values():
+            given = {e["name"]: e.get("value") for e in container["env"] if e["name"].startswith("OTEL_")}
+            assert given.keys() == wanted
+            assert not given or tracing.wanted(given)
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

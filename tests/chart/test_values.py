@@ -22,7 +22,7 @@ SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 def test_every_mode_is_linted_and_rendered(mode: str) -> None:
     said = helm("lint", "--strict", str(CHART), "--namespace", NAMESPACE, values=merged(REQUIRED, MODES[mode]))
     assert "[WARNING]" not in said
-    assert one(render(MODES[mode]), "ConfigMap")["data"]["config.yaml"]
+    assert one(render(MODES[mode]), "ConfigMap", "scopewright-operator")["data"]["config.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -47,6 +47,9 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"networkPolicy": {"apiServer": {"cidrs": ["everywhere"]}}}, "'/networkPolicy/apiServer/cidrs/0'"),
         ({"podDisruptionBudget": {"maxUnavailable": 0}}, "'/podDisruptionBudget/maxUnavailable'"),
         ({"image": {"digest": "latest"}}, "'/image/digest'"),
+        ({"tracing": {"endpoint": "collector:4318"}}, "'/tracing/endpoint'"),
+        ({"tracing": {"env": {"PATH": "/tmp"}}}, "additional properties 'PATH' not allowed"),
+        ({"prometheusRule": {"runbooks": "docs/metrics.md#alerts"}}, "'/prometheusRule/runbooks'"),
         ({"tls": {"enabled": True}}, "tls.enabled needs a certificate"),
         ({"tls": {"certManager": {"enabled": True}}}, "set tls.enabled=true as well"),
         ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is required"),
@@ -95,13 +98,17 @@ def test_the_configuration_that_may_be_set_is_the_operators() -> None:
 
 def test_the_configuration_that_is_rendered_is_one_that_the_operator_takes() -> None:
     for mode in MODES.values():
-        Config.model_validate(yaml.safe_load(one(render(mode), "ConfigMap")["data"]["config.yaml"]))
+        Config.model_validate(
+            yaml.safe_load(one(render(mode), "ConfigMap", "scopewright-operator")["data"]["config.yaml"])
+        )
 
 
 def test_reviewing_tokens_is_both_a_right_and_what_the_operator_is_told() -> None:
     for clusters in ({}, {"clusters": [{"name": "eu-1", "issuer": "https://oidc.example"}, {"name": "in-cluster"}]}):
         manifests = render({"issuer": {"tokenReview": True}, "config": clusters})
-        config = Config.model_validate(yaml.safe_load(one(manifests, "ConfigMap")["data"]["config.yaml"]))
+        config = Config.model_validate(
+            yaml.safe_load(one(manifests, "ConfigMap", "scopewright-operator")["data"]["config.yaml"])
+        )
         assert {cluster.name for cluster in config.clusters if cluster.token_review} == {"in-cluster"}
         assert one(manifests, "ClusterRole", "scopewright-issuer")
 
@@ -189,6 +196,8 @@ def other(path: str, value: Any) -> Any:
         "httpRoute.parentRefs": [{"name": "other"}],
         "networkPolicy.apiServer.cidrs": ["10.0.0.2/32"],
         "networkPolicy.apiServer.ports": [8443],
+        "tracing.endpoint": "http://other.example:4318",
+        "tracing.env": {"OTEL_TRACES_SAMPLER": "always_on"},
         "watchNamespaces": ["payroll"],
         "pods.topologySpread": [],
         "pods.affinity": {"podAffinity": {}},

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,8 +36,8 @@ _PRIVATE: Final = re.compile(r"PRIVATE KEY|eyJ[A-Za-z0-9_-]{20,}")
 class Process(Child):
     """`scopewright …`, with what it says in a file."""
 
-    def __init__(self, arguments: list[str], log: Path) -> None:
-        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent)
+    def __init__(self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent, environment=environment)
 
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)
@@ -53,7 +53,8 @@ class Installation:
     """`installation.kube` is a cluster administrator's, as a test is; operator and issuer have users of their own.
 
     `settings` is the operator's configuration file; `first` is applied, into the installation's namespace, before
-    anything is started. It `serves` the objects whose `spec.issuer` is this; left out, its name.
+    anything is started. `environment` is what its processes have beside what they must. It `serves` the objects
+    whose `spec.issuer` is this; left out, its name.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Installation:
         *,
         first: Iterable[Manifest] = (),
         serves: str = "",
+        environment: Mapping[str, str] | None = None,
         **settings: Any,
     ) -> None:
         self.cluster = cluster
@@ -77,6 +79,7 @@ class Installation:
         self.serves = serves or name
         self.settings = {"name": self.serves, "resync": "1s", **settings}
         self.folder = folder
+        self.environment = environment
         self.operator: Process | None = None
         self.issuer: Process | None = None
         self.kopf_may_fail = False
@@ -430,7 +433,7 @@ class Installation:
     def run(self, arguments: list[str], user: str, name: str, *groups: str) -> Process:
         kubeconfig = self.cluster.kubeconfig_for(user, *groups)
         log = self.folder / f"{name}-{next(self._serial):03}.log"
-        return Process([*arguments, "--kubeconfig", str(kubeconfig)], log)
+        return Process([*arguments, "--kubeconfig", str(kubeconfig)], log, self.environment)
 
 
 def decoded(secret: Manifest) -> dict[str, str]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,10 +16,12 @@ _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="controlplane-sp
 
 
 class Child:
-    def __init__(self, command: list[str], *, log: Path, cwd: Path) -> None:
+    def __init__(
+        self, command: list[str], *, log: Path, cwd: Path, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.name = Path(command[0]).name
         self._log = log
-        self._process = _SPAWNER.submit(_spawn, command, log, cwd).result()
+        self._process = _SPAWNER.submit(_spawn, command, log, cwd, environment or {}).result()
 
     @property
     def pid(self) -> int:
@@ -50,7 +52,7 @@ class Child:
         self._process.wait()
 
 
-def _spawn(command: list[str], log: Path, cwd: Path) -> "subprocess.Popen[bytes]":
+def _spawn(command: list[str], log: Path, cwd: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
     # A program that ties itself to us and becomes the other: preexec_fn is not safe beside threads.
     tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
     with log.open("ab") as output:
@@ -58,7 +60,7 @@ def _spawn(command: list[str], log: Path, cwd: Path) -> "subprocess.Popen[bytes]
             [*tether, *command],
             cwd=cwd,
             # Whoever runs the tests may have proxies and a KUBECONFIG set: nothing here is for them.
-            env={"PATH": os.defpath, "HOME": str(cwd)},
+            env={"PATH": os.defpath, "HOME": str(cwd), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

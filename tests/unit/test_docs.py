@@ -1,15 +1,13 @@
 """What the documents point at is there."""
 
-import importlib.util
 import re
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import get_args
 
 import pytest
 
 from scopewright.issuer.errors import ErrorCode
+from tests.of_docs import of_docs
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
@@ -31,23 +29,21 @@ def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), test
 
 
-def _of_docs(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
     text = (ROOT / "docs/rotation.md").read_text()
-    for what, figure in _of_docs("timeline").figures().items():
+    for what, figure in of_docs("timeline").figures().items():
         assert figure in text, f"{what} is {figure}"
 
 
 def test_the_page_of_errors_has_every_error_of_the_code() -> None:
-    errors = _of_docs("errors")
+    errors = of_docs("errors")
     assert errors.page() == (ROOT / "docs/errors.md").read_text(), "run make docs"
     assert {error.error for error in errors.issuer_errors()} == {*get_args(ErrorCode), "not_found"}
+
+
+def test_the_page_of_metrics_has_every_metric_of_the_code_and_bounds_every_label() -> None:
+    metrics = of_docs("metrics")
+    assert metrics.page() == (ROOT / "docs/metrics.md").read_text(), "run make docs"
+    for metric in (*metrics.operator(), *metrics.issuer()):
+        for label, values in metric.labels.items():
+            assert label in metrics.OPEN or len(values) <= 20, (metric.name, label)

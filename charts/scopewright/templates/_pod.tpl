@@ -68,6 +68,14 @@ securityContext:
 - {name: SCOPEWRIGHT_NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
 - {name: SCOPEWRIGHT_LOG_FORMAT, value: {{ .Values.log.format }}}
 - {name: SCOPEWRIGHT_LOG_LEVEL, value: {{ .Values.log.level }}}
+{{- with .Values.tracing }}
+{{- if .endpoint }}
+- {name: OTEL_EXPORTER_OTLP_ENDPOINT, value: {{ .endpoint | quote }}}
+{{- range $name, $value := .env }}
+- {name: {{ $name }}, value: {{ $value | quote }}}
+{{- end }}
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{/* What the kubelet would mount by itself: here for the container that mounts it, and for no other. */}}

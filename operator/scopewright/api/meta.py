@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.names import DNS_LABEL, MAX_ITEMS, Label
@@ -69,6 +69,17 @@ class ObjectMeta(Model):
     deletion_timestamp: Timestamp | None = None
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
+    applied_time: Timestamp | None = Field(default=None, exclude=True)
+    """When anything but the status was last changed, to the second."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_managed_fields(cls, data: Any) -> Any:
+        """The API server says so only by who manages which fields since when."""
+        if not isinstance(data, dict) or "managedFields" not in data:
+            return data
+        times = [m["time"] for m in data["managedFields"] or () if m.get("time") and not m.get("subresource")]
+        return {**data, "appliedTime": max(times, default=data.get("creationTimestamp"))}
 
 
 class Condition(Model):

@@ -114,6 +114,7 @@ def operator(
     from scopewright.controller.operator import Operator
     from scopewright.controller.sidecar import Sidecar
     from scopewright.stores.kube_api import connect
+    from scopewright.tracing import Tracing, tracing
 
     set_up_logging(log_format.value, log_level.value)
     settings = load_config(config, {"issuer": issuer_url, "namespace": namespace})
@@ -122,16 +123,17 @@ def operator(
         raise Rejected("BadSidecar", "a sidecar needs both --issuer-service-account and --issuer-identity")
     sidecar = Sidecar(issuer_service_account, issuer_identity) if issuer_service_account and issuer_identity else None
 
-    async def main() -> None:
+    async def main(traces: Tracing | None) -> None:
         api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
-        running = Operator(api, settings, listening, sidecar)
+        running = Operator(api, settings, listening, sidecar, traces)
         _on_signals(running.stop)
         try:
             await running.run()
         finally:
             await api.close()
 
-    _run(main())
+    with tracing("scopewright-operator") as traces:
+        _run(main(traces))
 
 
 def _in_cluster(kubeconfig: Path | None) -> bool:
@@ -201,8 +203,10 @@ def issuer(
     """
     from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.audit import to_file
+    from scopewright.tracing import wanted
 
     set_up_logging(log_format.value, log_level.value)
+    wanted()  # what is wrong is told once, not by every worker
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count)

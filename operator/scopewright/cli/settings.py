@@ -17,6 +17,8 @@ from pydantic import ValidationError
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.http import Certificate
+from scopewright.logs import FIELDS
+from scopewright.tracing import current
 
 if TYPE_CHECKING:
     from scopewright.issuer.replay import Replay
@@ -124,6 +126,7 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        line |= getattr(record, FIELDS, {}) | current()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

@@ -7,9 +7,10 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
-from scopewright.controller.world import Declared
+from scopewright.controller.world import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Happening
+from scopewright.logs import about
 from scopewright.stores.kube_api import Api, NotFound
 
 LIMIT: Final = 5000
@@ -24,7 +25,10 @@ class LogRecorder:
 
     def record(self, obj: Declared, happening: Happening) -> None:
         level = logging.WARNING if happening.warning else logging.INFO
-        log.log(level, "%s %s/%s: %s: %s", obj.KIND, obj.namespace, obj.name, happening.reason, happening.message)
+        ref = ref_of(obj)
+        log.log(
+            level, "%s: %s: %s", ref, happening.reason, happening.message, extra=about(ref, reason=happening.reason)
+        )
 
 
 class EventRecorder:

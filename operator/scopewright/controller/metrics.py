@@ -1,11 +1,22 @@
-"""What the operator measures; every label has a handful of values."""
+"""What the operator counts as it happens. A label has a handful of values, and all of them are there from the start.
 
-from collections.abc import Callable, Iterator
+What stands at the moment of a scrape is in `levels`.
+"""
+
+from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+from scopewright.api import KINDS
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
+from scopewright.stores.kube_api import METHODS, RESULTS
+
+BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+LAGS: Final = (1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400, 172800)
+FAILURES: Final = ("conflict", "unavailable", "rejected", "unexpected")
 
 
 class Metrics:
@@ -13,19 +24,67 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        Gauge(
+            "scopewright_build_info", "1, with the version that runs.", ("version",), registry=self.registry
+        ).labels(version("scopewright")).set(1)  # fmt: skip
         self.reconciled = Histogram(
-            "scopewright_reconcile_seconds", "Time to reconcile one object.", ("kind",),
+            "scopewright_reconcile_seconds", "How long it took to reconcile one object.", ("kind",),
             registry=self.registry, buckets=BUCKETS,
         )  # fmt: skip
         self.failed = Counter(
-            "scopewright_reconcile_failures", "Reconciliations to be tried again.", ("kind",), registry=self.registry
-        )
-
-    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        """A figure that is asked for when it is scraped."""
-        Gauge(name, text, registry=self.registry).set_function(value)
+            "scopewright_reconcile_failures", "Reconciliations that failed and are tried again.", ("kind", "reason"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.lag = Histogram(
+            "scopewright_apply_to_ready_seconds",
+            "From the last change of a declared object to its being Ready, but for what waited for its user.",
+            ("kind",), registry=self.registry, buckets=LAGS,
+        )  # fmt: skip
+        self.asked = Counter(
+            "scopewright_api_requests", "Requests to the API server, without watches.", ("method", "result"),
+            registry=self.registry,
+        )  # fmt: skip
+        self.answered = Histogram(
+            "scopewright_api_request_seconds", "How long the API server took to answer.", ("method",),
+            registry=self.registry, buckets=BUCKETS,
+        )  # fmt: skip
+        for kind in KINDS:
+            self.reconciled.labels(kind)
+            self.lag.labels(kind)
+            for reason in FAILURES:
+                self.failed.labels(kind, reason)
+        for method in METHODS:
+            self.answered.labels(method)
+            for result in RESULTS:
+                self.asked.labels(method, result)
 
     @contextmanager
     def reconciling(self, kind: str) -> Iterator[None]:
-        with self.reconciled.labels(kind).time(), self.failed.labels(kind).count_exceptions():
-            yield
+        try:
+            with self.reconciled.labels(kind).time():
+                yield
+        except NotLeading:
+            raise
+        except Exception as error:
+            self.failed.labels(kind, failure(error)).inc()
+            raise
+
+    def api_answered(self, method: str, result: str, seconds: float) -> None:
+        self.asked.labels(method, result).inc()
+        self.answered.labels(method).observe(seconds)
+
+    def became_ready(self, kind: str, seconds: float) -> None:
+        self.lag.labels(kind).observe(seconds)
+
+
+def failure(error: Exception) -> str:
+    """One of `FAILURES`."""
+    match error:
+        case Conflict():
+            return "conflict"
+        case Unavailable():
+            return "unavailable"
+        case Rejected():
+            return "rejected"
+    return "unexpected"

@@ -15,12 +15,15 @@ from scopewright.controller.health import health, serve
 from scopewright.controller.installing import Installing, ensure_signing_key
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
+from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics
 from scopewright.controller.preflight import preflight
+from scopewright.controller.progress import Progress
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.sidecar import Minting, Sidecar
+from scopewright.controller.tracing import traced
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
 from scopewright.controller.world import Keys, World, precedence
@@ -30,6 +33,7 @@ from scopewright.core.objects import Ref
 from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.tracing import Tracing
 
 LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
@@ -52,17 +56,24 @@ class Operator:
     """One replica. `run` returns when `stop` is called, and raises when it cannot go on."""
 
     def __init__(
-        self, api: Api, config: Config, listening: socket.socket, issuer_beside_us: Sidecar | None = None
+        self,
+        api: Api,
+        config: Config,
+        listening: socket.socket,
+        issuer_beside_us: Sidecar | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._api = api
         self._config = config
         self._listening = listening
         self._sidecar = issuer_beside_us
+        self._tracing = tracing
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = World(config.name, config.namespace, in_cluster=True)
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
+        api.observe = self._metrics.api_answered
         self._events = EventRecorder(api, self._identity)
         self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity)
         self._reconciler = Reconciler(
@@ -73,6 +84,7 @@ class Operator:
             self._events,
             enqueue=lambda key: self._enqueue(key, 0.0),
             may_write=lambda: self._lease.leads,
+            progress=Progress(now, self._metrics.became_ready),
         )
         self._caches = Caches(self._world, config, self._monitor, self._enqueue)
         self._resync = Resync(api, self._world, self._monitor, config.watched)
@@ -80,7 +92,7 @@ class Operator:
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
-        self._gauges()
+        self._metrics.registry.register(Levels(self._world, config, now, self._told()))
 
     def stop(self) -> None:
         self._stop.set()
@@ -210,7 +222,7 @@ class Operator:
         return declared | {Ref("SigningKey", self._config.namespace, name) for name in names}
 
     async def _measured(self, key: Ref) -> datetime | None:
-        with self._metrics.reconciling(key.kind):
+        with self._metrics.reconciling(key.kind), traced(self._tracing, key):
             return await self._reconciler.reconcile(key)
 
     def _enqueue(self, key: Ref, delay: float) -> None:
@@ -227,10 +239,11 @@ class Operator:
     def _unready(self) -> list[str]:
         return [*self._unhealthy(), *self._caches.missing]
 
-    def _gauges(self) -> None:
-        gauge = self._metrics.gauge
-        gauge("scopewright_leader", "1 on the replica that reconciles.", lambda: float(self._lease.leads))
-        gauge("scopewright_queue_depth", "Objects waiting.", lambda: float(self._queue.depth if self._queue else 0))
-        gauge("scopewright_watch_overdue_seconds", "Age of a missed change.", lambda: self._monitor.silent_for)
-        gauge("scopewright_orphans_held", "Ownerless records kept.", lambda: float(self._resync.orphans_held))
-        gauge("scopewright_client_records", "Clients on record.", lambda: float(len(self._world.owned.clients)))
+    def _told(self) -> Told:
+        return Told(
+            leads=lambda: self._lease.leads,
+            queued=lambda: self._queue.depth if self._queue else 0,
+            watch_overdue=lambda: self._monitor.silent_for,
+            orphans_held=lambda: self._resync.orphans_held,
+            heard=self._store.heard,
+        )

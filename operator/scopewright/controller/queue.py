@@ -9,6 +9,7 @@ from typing import Final
 
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
+from scopewright.logs import about
 
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 60.0
@@ -95,7 +96,7 @@ class Queue:
         except (Unavailable, Rejected) as error:
             self._retry(key, error)
         except Exception as error:
-            log.exception("reconciling %s failed", key)
+            log.exception("reconciling %s failed", key, extra=about(key))
             self._retry(key, error)
         else:
             self._pauses.pop(key, None)
@@ -106,7 +107,7 @@ class Queue:
         pause = min(self._pauses.get(key, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
         self._pauses[key] = pause
         pause = max(pause, error.retry_after) if isinstance(error, Unavailable) else pause
-        log.warning("%s is tried again in %.1f s: %s", key, pause, error)
+        log.warning("%s is tried again in %.1f s: %s", key, pause, error, extra=about(key, again_in=round(pause, 1)))
         self._later(key, pause)
 
     def _later(self, key: Ref, delay: float) -> None:

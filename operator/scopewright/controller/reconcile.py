@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.progress import Progress
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import Declared, World
 from scopewright.core.clients import plan_client
@@ -21,6 +22,7 @@ from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.servers import plan_server
 from scopewright.core.signing import plan_signing_key
+from scopewright.logs import about
 from scopewright.stores import Objects
 
 MAX_STEPS: Final = 12
@@ -48,6 +50,7 @@ class Reconciler:
         *,
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
+        progress: Progress | None = None,
     ) -> None:
         self._store = store
         self._world = world
@@ -56,6 +59,7 @@ class Reconciler:
         self._recorder = recorder
         self._enqueue = enqueue
         self._may_write = may_write
+        self._progress = progress
         self._views = Views(world, config, sources)
         self._untold: dict[Ref, tuple[Happening, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
@@ -142,12 +146,14 @@ class Reconciler:
             try:
                 await self._write(key, write)
             except Conflict as conflict:
-                log.info("%s: %s", ref, conflict.message)
+                log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
                 await self._refresh(key, ref)
                 return so_far
             except Rejected as refusal:
-                log.warning("%s: %s", ref, refusal.message)
+                log.warning("%s: %s", ref, refusal.message, extra=about(key, object=str(ref), reason=refusal.reason))
                 return replace(so_far, trouble=refusal)
+            did = _did(write)
+            log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
         return replace(so_far, happened=(*so_far.happened, *plan.happenings))
 
     async def _write(self, key: Ref, write: Write) -> None:
@@ -177,9 +183,13 @@ class Reconciler:
     async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
+            if self._progress:
+                self._progress.finished(key, None, None)
             return plan.due
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
+        if self._progress:
+            self._progress.finished(key, obj, plan.status)
         for happening in (*so_far.happened, *plan.happenings):
             self._recorder.record(obj, happening)
         return soonest(plan.due, self._again(plan))
@@ -205,6 +215,12 @@ class Reconciler:
         conditions = (plan.status or {}).get("conditions", ())
         lacking = any(c["type"] == "Ready" and c["status"] != "True" for c in conditions)
         return self._sources.clock() + max(self._config.resync, timedelta(seconds=5)) if lacking else None
+
+
+def _did(write: Write) -> str:
+    if isinstance(write, Deletion):
+        return "deleted"
+    return "replaced" if write.replaces else "created"
 
 
 def parse_declared(raw: Any) -> Declared:

@@ -221,4 +221,6 @@ class Endpoint(Generic[P]):
         )
         self._sink(audit.line(self._handler.name, self._clock(), peer, error.error, entry))
         self._metrics.count(error.error, self._monotonic() - begun)
+        if known:
+            self._metrics.refused_known(error.error)
         return error.answer()

@@ -20,6 +20,7 @@ from scopewright.issuer.service import Issuer
 from scopewright.issuer.usage import EVERY
 from scopewright.issuer.workers import OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
+from scopewright.tracing import tracing
 
 LIMITS: Final = Limits(body=BODY_LIMIT)
 
@@ -92,6 +93,7 @@ def run(
                 reports_every=reports_every,
                 replay=replay,
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
+                tracing=traces,
             )
             async with issuing.running() as issuer:
                 if not worker.alone:
@@ -101,7 +103,7 @@ def run(
                 )
 
     _allow_connections()
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
 

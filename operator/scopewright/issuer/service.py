@@ -14,7 +14,7 @@ from scopewright.issuer import audit, metadata, usage
 from scopewright.issuer.authenticate import Authenticator
 from scopewright.issuer.clusters import Clusters
 from scopewright.issuer.dpop import Proofs
-from scopewright.issuer.endpoint import FLOOR, Endpoint
+from scopewright.issuer.endpoint import FLOOR, Endpoint, Handler
 from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.exchange import Exchange
 from scopewright.issuer.feed import Feed
@@ -33,7 +33,10 @@ from scopewright.issuer.snapshot import Snapshots
 from scopewright.issuer.tally import Row
 from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
-from scopewright.stores import Reader, ServiceAccountIssuer, Store
+from scopewright.issuer.tracing import Traced
+from scopewright.issuer.tracing import sink as traced_sink
+from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
+from scopewright.tracing import Tracing
 
 log: Final = logging.getLogger(__name__)
 
@@ -68,6 +71,7 @@ class Issuer:
         patience: float = PATIENCE,
         replay: Replay | None = None,
         service_accounts: ServiceAccountIssuer | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
         """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
 
@@ -75,9 +79,16 @@ class Issuer:
         None there is no revocation endpoint.
         `replay` remembers what may be used once; None: this process alone does.
         `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
+        `tracing`: what becomes of each request is told there as well.
         """
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
-        self.metrics = Metrics(self.registry, clock, row)
+        self.metrics = Metrics(
+            self.registry,
+            clock,
+            row,
+            ready=lambda: not self.missing(),
+            heard=reader.heard if isinstance(reader, Listener) else None,
+        )
         self._clock = clock
         self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._revocations = Revocations(
@@ -108,12 +119,18 @@ class Issuer:
         )
         authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
         shared = (self.registry, authenticator, fresh, FailureThrottle(monotonic), self.metrics)
-        options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "sink": sink, "floor": floor}
+        options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "floor": floor}
+        options["sink"] = traced_sink(sink) if tracing else sink
         if self._usage is not None:
             options["note_use"] = self._usage.note
-        self.tokens = Endpoint(tokens, *shared, **options)
-        self.introspection = Endpoint(Introspection(*told), *shared, **options)
-        self.revocation = Endpoint(Revocation(*told), *shared, **options)
+
+        def endpoint(handler: Handler[Any]) -> Endpoint[Any] | Traced:
+            made: Endpoint[Any] = Endpoint(handler, *shared, **options)
+            return Traced(made, handler.name, tracing) if tracing else made
+
+        self.tokens = endpoint(tokens)
+        self.introspection = endpoint(Introspection(*told))
+        self.revocation = endpoint(Revocation(*told))
         self._from_snapshot = False
         self._ready = asyncio.Event()
         self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
@@ -127,6 +144,8 @@ class Issuer:
         """
         loaded = self._load()
         tasks = [asyncio.create_task(self._follower.run(), name="follow")]
+        if self.metrics.shared:
+            tasks.append(asyncio.create_task(self.metrics.run(), name="metrics"))
         if loaded:
             tasks.append(asyncio.create_task(self._fall_back_on_snapshot(), name="fall back"))
         if self._snapshots is not None:

@@ -1,4 +1,4 @@
-"""Numbers that several processes count together: each adds to a row of its own, in memory that they share."""
+"""Numbers that several processes tell together: each has a row of its own, in memory that they share."""
 
 import mmap
 from typing import Final
@@ -22,10 +22,15 @@ class Tally:
 
     def __init__(self, columns: int, rows: int = 1) -> None:
         self.columns = columns
+        self.rows = rows
         self.cells = memoryview(mmap.mmap(-1, _BYTES * columns * rows)).cast("d")
 
     def row(self, index: int = 0) -> Row:
         return Row(self, index)
+
+    def column(self, index: int) -> list[float]:
+        """What each process says of one thing."""
+        return [float(cell) for cell in self.cells[index :: self.columns]]
 
     def totals(self) -> list[float]:
         return [sum(self.cells[column :: self.columns]) for column in range(self.columns)]

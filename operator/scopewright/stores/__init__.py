@@ -7,7 +7,17 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
 
-__all__ = ["Change", "Entries", "Objects", "Reader", "Selection", "ServiceAccountIssuer", "Snapshot", "Store"]
+__all__ = [
+    "Change",
+    "Entries",
+    "Listener",
+    "Objects",
+    "Reader",
+    "Selection",
+    "ServiceAccountIssuer",
+    "Snapshot",
+    "Store",
+]
 
 Entries = Mapping[str, bytes]
 """The content of a Secret or ConfigMap, by entry."""
@@ -78,6 +88,17 @@ class Objects(Protocol):
 
 class Store(Reader, Objects, Protocol):
     """What the controller needs of one."""
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """A store that is far away, and tells when it was last heard."""
+
+    def heard(self, kind: str) -> float | None:
+        """Seconds since the epoch when what is followed of this kind last brought anything, were it only a sign of
+        life; the earliest, where several selections are. None: nothing yet.
+        """
+        ...
 
 
 @runtime_checkable

@@ -6,7 +6,7 @@ halves the cost of a request.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,13 @@ MINTING_PATIENCE: Final = 60.0
 """Seconds that a mounted folder may be without a token."""
 ACCEPT: Final = "application/json, application/jwk-set+json"
 """The API server gives its own keys as nothing but the second."""
+
+METHODS: Final = ("GET", "POST", "PUT", "DELETE")
+RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
+"""What may become of a request; the first three are everyday life."""
+
+Observe = Callable[[str, str, float], None]
+"""Takes one of `METHODS`, one of `RESULTS`, and seconds."""
 
 _NO_KUBECONFIG: Final = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
 """What the loader raises, by accident, where a file is something else altogether; its words might quote the file."""
@@ -68,6 +75,8 @@ class Api:
     def __init__(self, client: ApiClient) -> None:
         self._client = client
         self.host: str = client.configuration.host
+        self.observe: Observe = lambda method, result, seconds: None
+        """Told of every request but watches."""
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         return await self.request("GET", path, query=query)
@@ -80,6 +89,18 @@ class Api:
         query: Mapping[str, str] | None = None,
         body: Any = None,
         timeout: float = REQUEST_TIMEOUT,
+    ) -> dict[str, Any]:
+        began = time.monotonic()
+        try:
+            content = await self._request(method, path, query, body, timeout)
+        except (NotFound, Conflict, Gone, Rejected, Unavailable) as failure:
+            self.observe(method, _result(failure), time.monotonic() - began)
+            raise
+        self.observe(method, "ok", time.monotonic() - began)
+        return content
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: float
     ) -> dict[str, Any]:
         async with self._response(method, path, query, body, timeout) as response:
             data = await _read(response)
@@ -229,6 +250,17 @@ def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: 
         f"the API server answered {response.status} to {what}: {message}",
         retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
     )
+
+
+def _result(failure: Exception) -> str:
+    match failure:
+        case NotFound():
+            return "not_found"
+        case Conflict() | Gone():
+            return "conflict"
+        case Rejected():
+            return "rejected"
+    return "unavailable"
 
 
 def _unreachable(host: str, error: BaseException) -> Unavailable:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
@@ -19,8 +19,13 @@ LONGEST_PAUSE: Final = 15.0
 log = logging.getLogger(__name__)
 
 
-async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snapshot]:
-    """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly."""
+async def follow(
+    api: Api, selection: Selection, heard: Callable[[], None] = lambda: None
+) -> AsyncIterator[Change | Snapshot]:
+    """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly.
+
+    `heard` is called whenever the API server has said anything, be it a bookmark: about once a minute at least.
+    """
     path = collection(selection.kind, selection.namespace)
     selector = _selector(selection)
     pause = FIRST_PAUSE
@@ -31,6 +36,7 @@ async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snaps
                 refs: set[Ref] = set()
                 listed = ""
                 async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last one counts)
+                    heard()
                     if raw is not None:
                         change = _change(selection, raw)
                         refs.add(change.existing.ref)
@@ -40,6 +46,7 @@ async def follow(api: Api, selection: Selection) -> AsyncIterator[Change | Snaps
             began = asyncio.get_running_loop().time()
             async for event in api.watch(path, _watch_query(selector, version)):
                 pause = FIRST_PAUSE
+                heard()
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     yield _change(selection, event["object"], gone=event["type"] == "DELETED")

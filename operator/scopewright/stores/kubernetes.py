@@ -4,6 +4,7 @@ A write is a POST, or a PUT of the very object that was read, under its resource
 do: it creates what is missing even under a resourceVersion, and merges into a foreign Secret without a word.
 """
 
+import time
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
@@ -30,6 +31,7 @@ class KubernetesStore:
 
     def __init__(self, api: Api) -> None:
         self.api = api
+        self._heard: dict[tuple[str, str | None], float] = {}
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
         try:
@@ -39,7 +41,16 @@ class KubernetesStore:
         return parse(cast("OwnedKind", ref.kind), raw)
 
     def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
-        return follow(self.api, selection)
+        at = (selection.kind, selection.namespace)
+
+        def heard() -> None:
+            self._heard[at] = time.time()
+
+        return follow(self.api, selection, heard)
+
+    def heard(self, kind: str) -> float | None:
+        """See `stores.Listener`."""
+        return min((at for (of, _), at in list(self._heard.items()) if of == kind), default=None)
 
     async def write(self, desired: Desired) -> Existing:
         kind = cast("OwnedKind", desired.ref.kind)

@@ -7,8 +7,10 @@ import orjson
 import pytest
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records import IssuerRecord, key_record_name
 from scopewright.issuer.errors import refused_credential
+from scopewright.issuer.metrics import Metrics, tally
+from scopewright.issuer.registry import Registry
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
 
@@ -102,6 +104,49 @@ async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: W
     assert 'scopewright_issuer_records{kind="client"} 1.0' in text
     assert "scopewright_issuer_served_keys 1.0" in text
     assert "evil" not in text
+
+
+async def test_who_is_on_record_and_refused_is_counted_apart(world: World) -> None:
+    await world.token("leave.leave-worker", "wrong")
+    await world.token("leave.nobody", "wrong")
+    await world.token(scope="not-granted")
+    text = (await world.http.get("/metrics")).text
+    known = "scopewright_issuer_refusals_of_known_clients_total"
+    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 2.0' in text
+    assert known + '{endpoint="token",result="invalid_client"} 1.0' in text
+    assert known + '{endpoint="token",result="invalid_scope"} 1.0' in text
+
+
+async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(world: World) -> None:
+    text = (await world.http.get("/metrics")).text
+    assert "\nscopewright_issuer_workers 1.0\n" in text
+    assert "\nscopewright_issuer_ready_workers 1.0\n" in text
+    assert "\nscopewright_issuer_watch_heard_timestamp_seconds{" not in text
+    world.store.delete("Secret", key_record_name(key_record().kid))
+    await settle()
+    assert "\nscopewright_issuer_ready_workers 0.0\n" in (await world.http.get("/metrics")).text
+
+
+def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_of() -> None:
+    shared, heard = tally(3), {"Secret": 1000.0}
+    registry = Registry("scopewright-system", lambda ended: None)
+    metrics = [
+        Metrics(registry, lambda: 500.0, shared.row(0), heard=heard.get),
+        Metrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, heard=lambda kind: None),
+    ]
+
+    def told() -> dict[str, float]:
+        families = [f for f in metrics[0].collect() if "workers" in f.name or "heard" in f.name]
+        return {"".join([s.name, *s.labels.values()]): s.value for f in families for s in f.samples}
+
+    assert told() == {
+        "scopewright_issuer_workers": 3,
+        "scopewright_issuer_ready_workers": 1,
+        "scopewright_issuer_watch_heard_timestamp_secondsSecret": 700,
+        "scopewright_issuer_watch_heard_timestamp_secondsConfigMap": 500,
+    }
+    heard["Secret"] = 600.0
+    assert told()["scopewright_issuer_watch_heard_timestamp_secondsSecret"] == 600
 
 
 # Audit

@@ -106,6 +106,8 @@ def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issue
     assert {issuer.token() for _ in range(10)} == {200}
     until(lambda: len(issuer.workers()) == 2)
     assert {issuer.token() for _ in range(20)} == {200}
+    until(lambda: issuer.metric("scopewright_issuer_ready_workers") == 2)
+    assert issuer.metric("scopewright_issuer_workers") == 2
     assert f"(process {killed}) was ended by SIGKILL; it is started again in 0.1 s" in issuer.log.read_text()
     until(lambda: issuer.metric('scopewright_issuer_requests_total{endpoint="token",result="issued"}') == 40, seconds=5)
 

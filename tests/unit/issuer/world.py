@@ -51,6 +51,7 @@ from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
+from scopewright.tracing import Tracing
 from tests.unit.issuer.in_memory import InMemory
 
 NAMESPACE = "scopewright-system"
@@ -258,6 +259,7 @@ class World:
     """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
     replay: Replay | None = None
+    tracing: Tracing | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)
 
@@ -311,6 +313,7 @@ class World:
             reports=cast("StoreProtocol", self.store) if self.revoking else None,
             service_accounts=self.service_accounts,
             replay=self.replay,
+            tracing=self.tracing,
         )
         return self.issuer
 

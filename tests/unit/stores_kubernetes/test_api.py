@@ -1,14 +1,15 @@
 """Every failure of the API server becomes one of ours; every write has its precondition."""
 
+import contextlib
 from datetime import datetime
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Ref
-from scopewright.stores.kube_api import Gone, NotFound, _failure
+from scopewright.stores.kube_api import RESULTS, Api, Gone, NotFound, _failure
 from scopewright.stores.kube_objects import parse
 from scopewright.stores.kubernetes import CRDS, KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, secret
@@ -55,6 +56,34 @@ def test_retry_after_is_obeyed() -> None:
     busy = failure(429, retry_after="7")
     assert isinstance(busy, Unavailable)
     assert busy.retry_after == 7
+
+
+@pytest.mark.parametrize(
+    ("failed", "result"),
+    [
+        (None, "ok"),
+        (NotFound("x", named=True), "not_found"),
+        (Conflict("x"), "conflict"),
+        (Gone("x"), "conflict"),
+        (Rejected("Forbidden", "x"), "rejected"),
+        (Unavailable("x"), "unavailable"),
+    ],
+)
+async def test_every_request_is_told_with_what_became_of_it(failed: Exception | None, result: str) -> None:
+    api = Api(cast("Any", SimpleNamespace(configuration=SimpleNamespace(host="https://fake"))))
+    seen: list[tuple[str, str]] = []
+
+    async def request(*_: Any) -> dict[str, Any]:
+        if failed:
+            raise failed
+        return {}
+
+    api._request = request  # type: ignore[method-assign, assignment]
+    api.observe = lambda method, result, seconds: seen.append((method, result))
+    with contextlib.suppress(Exception):
+        await api.get("/x")
+    assert seen == [("GET", result)]
+    assert result in RESULTS
 
 
 def test_a_missing_right_names_what_the_server_said() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from scopewright.core.objects import Ref
 from scopewright.stores import Change, Selection, Snapshot
 from scopewright.stores.kube_api import Gone, NotFound
 from scopewright.stores.kube_follow import follow
+from scopewright.stores.kubernetes import KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret
 
 PATH = "GET /api/v1/secrets"
@@ -74,6 +76,22 @@ async def test_a_watch_that_ends_goes_on_from_the_last_bookmark() -> None:
     assert await followed(api) == [{"9"}, "+one 18"]
     versions = [q["resourceVersion"] for m, _, q in api.asked if m == "WATCH"]
     assert versions == ["9", "17", "18", "18"]
+
+
+async def test_a_bookmark_is_a_sign_of_life_and_silence_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 20.0, 30.0])
+    monkeypatch.setattr("scopewright.stores.kubernetes.time", SimpleNamespace(time=lambda: next(now)))
+    api = FakeApi()
+    api.answer(PATH, page("9"))
+    api.watches.append([BOOKMARK, event("ADDED", secret("one", "18"))])
+    store = KubernetesStore(api.as_api())
+    assert store.heard("Secret") is None
+    seen = []
+    with contextlib.suppress(Over):
+        async for _ in store.follow(SELECTION):
+            seen.append(store.heard("Secret"))
+    assert seen == [10.0, 30.0]
+    assert store.heard("ConfigMap") is None
 
 
 async def test_410_is_a_new_list() -> None:

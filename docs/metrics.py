@@ -1,0 +1,339 @@
+"""docs/metrics.md, out of the code: every metric of operator and issuer, and every alert of the chart. `[--check]`.
+
+What they are called, mean and are labelled with comes from what the code exports. What to do is said here; a metric or
+an alert without it fails.
+"""
+
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from prometheus_client.metrics_core import Metric
+
+from scopewright.controller.keymaking import make_key
+from scopewright.controller.levels import Levels, Told
+from scopewright.controller.metrics import Metrics as OperatorMetrics
+from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.world import World
+from scopewright.core.config import Config
+from scopewright.core.objects import Existing, Ref
+from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
+from scopewright.issuer.metrics import Metrics as IssuerMetrics
+from scopewright.issuer.registry import Registry
+
+PAGE: Final = Path(__file__).with_name("metrics.md")
+ALERTS: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files/alerts.yaml"
+OPEN: Final = {
+    "signing_key": "names of SigningKeys, which the platform alone makes",
+    "kid": "key ids of published keys, at most 64 for each SigningKey",
+    "version": "the version of this package",
+}
+"""Labels whose values the code does not list, and what bounds them."""
+
+UNITS: Final = {"_timestamp_seconds": "seconds since the epoch", "_seconds": "seconds", "_bytes": "bytes"}
+
+TO_DO: Final = {
+    "scopewright_build_info": "Two versions for longer than a rollout: look for a Pod that does not start.",
+    "scopewright_reconcile_seconds": (
+        "Slow with `scopewright_api_request_seconds`: the API server. Else: give it CPU."
+    ),
+    "scopewright_reconcile_failures": "See [ScopewrightReconcileFailing](#scopewrightreconcilefailing).",
+    "scopewright_apply_to_ready_seconds": (
+        "Look at the queue, the API server's time and the age of the watches. A SigningKey beside others takes "
+        "`publishAhead`, by design."
+    ),
+    "scopewright_api_requests": "See [ScopewrightApiErrors](#scopewrightapierrors).",
+    "scopewright_api_request_seconds": "Look at the API server and etcd; more than 5 s costs the operator its Lease.",
+    "scopewright_leader": "See [ScopewrightNoLeader](#scopewrightnoleader).",
+    "scopewright_queue_depth": (
+        "It is as long as there are objects when a replica begins to lead, and empties at some hundred a second. "
+        "It stays long: look at the time and the failures of reconciliations."
+    ),
+    "scopewright_watch_overdue_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
+    "scopewright_watch_heard_timestamp_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
+    "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
+    "scopewright_records": (
+        "Far from the number of declared objects, or from `scopewright_issuer_records`: see "
+        "[ScopewrightRecordsStale](#scopewrightrecordsstale), and the operator's log for malformed records."
+    ),
+    "scopewright_conditions": "`kubectl get oauth -A` shows which; the message of the condition says what to do.",
+    "scopewright_credential_rotations_overdue": (
+        "See [ScopewrightCredentialRotationOverdue](#scopewrightcredentialrotationoverdue)."
+    ),
+    "scopewright_signing_keys": "See [ScopewrightNoSigningKey](#scopewrightnosigningkey).",
+    "scopewright_signing_key_activation_timestamp_seconds": "In the past with state Pending: is the clock right?",
+    "scopewright_signing_key_retirement_timestamp_seconds": (
+        "See [ScopewrightSigningKeyExpiring](#scopewrightsigningkeyexpiring)."
+    ),
+    "scopewright_signing_key_removal_timestamp_seconds": (
+        "In the past: the operator does not reconcile. Does it lead?"
+    ),
+    "scopewright_signing_key_next_rotation_timestamp_seconds": (
+        "See [ScopewrightRotationOverdue](#scopewrightrotationoverdue)."
+    ),
+    "scopewright_signing_key_signs_until_timestamp_seconds": (
+        "See [ScopewrightSigningKeyExpiring](#scopewrightsigningkeyexpiring)."
+    ),
+    "scopewright_issuer_requests": (
+        "See [ScopewrightTokensFailing](#scopewrighttokensfailing); [errors.md](errors.md) has each error."
+    ),
+    "scopewright_issuer_refusals_of_known_clients": "See [ScopewrightClientRefused](#scopewrightclientrefused).",
+    "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
+    "scopewright_issuer_records": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
+    "scopewright_issuer_served_keys": "Not the same in all Pods for longer than a minute: one of them is stale.",
+    "scopewright_issuer_workers": "It is what `issuer.workers` says.",
+    "scopewright_issuer_ready_workers": "See [ScopewrightIssuerNotReady](#scopewrightissuernotready).",
+    "scopewright_issuer_watch_heard_timestamp_seconds": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
+}
+"""By metric: what to do when it looks bad."""
+
+RUN_BOOKS: Final = {
+    "ScopewrightRotationOverdue": (
+        "See why in `kubectl -n <namespace> describe signingkey <name>` and in the operator's log. Usual: the "
+        "annotation `scopewright.dev/paused`, nobody leads ([ScopewrightNoLeader](#scopewrightnoleader)), a quota "
+        "or policy that refuses Secrets, a ConfigMap in the way (`ConfigMapConflict`). The key that signs goes on "
+        "until `config.outageBudget` is used up."
+    ),
+    "ScopewrightSigningKeyExpiring": (
+        "As above, and now: the date stands in `kubectl get signingkey` as Signs Until. Once the cause is gone "
+        "the operator makes and publishes the next key within seconds. Where it is too late for `publishAhead`, "
+        "the new key signs at once, and verifiers that cached the JWKS refuse its tokens until they fetch it "
+        "again."
+    ),
+    "ScopewrightNoSigningKey": (
+        "No token of the ResourceServers that use this SigningKey is issued. Was the SigningKey deleted, or were "
+        "its records? Declare it again, or find in the operator's log why none is made."
+    ),
+    "ScopewrightCredentialRotationOverdue": (
+        "`kubectl get oauthclients -A -o "
+        "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,NEXT:.status.credentials.nextRotationTime` "
+        "shows which. The message of Ready and the events say why: a Secret that is not ours, a quota, four "
+        "credentials that all still overlap."
+    ),
+    "ScopewrightPreviousCredentialInUse": (
+        "`kubectl get oauthclients -A` and the condition PreviousInUse name the client. Have its Pods read the "
+        "Secret again: mount it instead of passing it as environment variables, or restart them."
+    ),
+    "ScopewrightClientRefused": (
+        "The issuer's audit lines say who and why: `event` token, `result` as the alert says, `client`, `reason`. "
+        "`wrong_secret`: it holds an old or another Secret. `invalid_target` and `invalid_scope`: it asks for "
+        "what nobody grants; AccessGranted of the OAuthClient prints the ScopeGrant. From a `peer` that is none "
+        "of ours: somebody tries client ids, which do not need to be secret; credentials do, and are."
+    ),
+    "ScopewrightTokensFailing": (
+        "The audit lines have the `reason`: `no_signing_key` "
+        "([ScopewrightNoSigningKey](#scopewrightnosigningkey)), `store_unavailable` (the API server is away while "
+        "unknown credentials are looked up, or Redis or Valkey is), `exception` (a bug: report it with the log)."
+    ),
+    "ScopewrightTokensSlow": (
+        "Signing takes CPU: compare with the Pods' CPU and its throttling. More Pods (`issuer.mode: deployment` "
+        "scales), more `issuer.workers`. Slow assertions alone: look at Redis or Valkey."
+    ),
+    "ScopewrightIssuerNotReady": (
+        "Its `/readyz` says what it lacks: the issuer record or a signing key (does the operator run?), or the "
+        "lists (may the issuer's ServiceAccount read its namespace, is the API server there?). `No issuer is "
+        "there`: no Pod, or Prometheus does not reach it (`networkPolicy`)."
+    ),
+    "ScopewrightRecordsStale": (
+        "The issuer's log says what following meets. Is the API server away, has the ServiceAccount its rights, "
+        "does a NetworkPolicy keep them apart? Restart the Pod if it alone is concerned: it starts from its "
+        "snapshot."
+    ),
+    "ScopewrightNoLeader": (
+        "Are operator Pods there, and ready? Their log says why not: rights (`a right is missing`), CRDs, the API "
+        "server. `kubectl -n <namespace> get lease scopewright-operator -o yaml` shows who led last. Nothing that "
+        "is declared takes effect meanwhile; tokens go on as long as there is a signing key."
+    ),
+    "ScopewrightWatchSilent": (
+        "The process ends by itself where kopf's watch misses changes (liveness). Where it comes back: look at "
+        "the API server's load (`apiserver_terminated_watchers_total`), and at proxies that cut idle connections."
+    ),
+    "ScopewrightApiErrors": (
+        "`rejected`: a right, a quota or an admission policy; the log and the events name it. Was the chart "
+        "upgraded, and its rights with it? `unavailable`: the API server does not answer, or asks to be left "
+        "alone (429)."
+    ),
+    "ScopewrightReconcileFailing": (
+        "The log says which object and why: `is tried again in`. `unavailable`: the API server, or an object that "
+        "somebody else changes all the time (`does not settle`). `unexpected`: a bug; report it with the "
+        "traceback."
+    ),
+    "ScopewrightOrphansHeld": (
+        "Was a namespace taken off `watchNamespaces`, a CRD deleted, a backup restored? Bring back what is "
+        "missing. If they were all meant to go, allow just so many: `kubectl -n <namespace> annotate configmap "
+        "scopewright-issuer scopewright.dev/allow-orphans=<number>`."
+    ),
+}
+"""By alert."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    name: str
+    type: str
+    help: str
+    samples: tuple[str, ...]
+    labels: dict[str, set[str]] = field(default_factory=dict)
+
+    @property
+    def shown(self) -> str:
+        return f"{self.name}_total" if self.type == "counter" else self.name
+
+    @property
+    def unit(self) -> str:
+        found = next((unit for end, unit in UNITS.items() if self.name.endswith(end)), "")
+        return found or {"scopewright_leader": "0 or 1", "scopewright_build_info": "1"}.get(self.name, "count")
+
+
+def operator() -> list[Exported]:
+    return _exported(of_operator())
+
+
+def issuer() -> list[Exported]:
+    return _exported(of_issuer())
+
+
+def of_issuer() -> Iterator[Metric]:
+    registry = Registry("scopewright-system", lambda ended: None)
+    return IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0).collect()
+
+
+def names() -> set[str]:
+    """Of the series, as queries name them."""
+    return {name for metric in (*operator(), *issuer()) for name in metric.samples}
+
+
+def label_values() -> dict[str, dict[str, set[str]]]:
+    """By series and label."""
+    return {name: metric.labels for metric in (*operator(), *issuer()) for name in metric.samples}
+
+
+def of_operator() -> Iterator[Metric]:
+    """With one SigningKey and a key of it, as of any operator."""
+    now = datetime.now(UTC)
+    config = Config(issuer="https://issuer.example.org")
+    world = World(config.name, config.namespace)
+    meta = {"name": "default", "namespace": config.namespace, "uid": "1", "resourceVersion": "1"}
+    world.put(parse_declared({"kind": "SigningKey", "metadata": meta, "spec": {}}))
+    key = make_key("ES256")
+    record = KeyRecord(
+        kid=key.jwk["kid"], signing_key="default", algorithm="ES256", config_map="scopewright-jwks", jwk=key.jwk,
+        creation_time=now, signing_start_time=now, signing_end_time=now + timedelta(days=1),
+        verification_end_time=now + timedelta(days=2),
+    )  # fmt: skip
+    at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
+    world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
+    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: 0, lambda kind: 1.0)
+    yield from OperatorMetrics().registry.collect()
+    yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
+
+
+def _exported(families: Iterator[Metric]) -> list[Exported]:
+    found = []
+    for family in families:
+        if not family.name.startswith("scopewright_"):
+            continue
+        labels: dict[str, set[str]] = {}
+        for sample in family.samples:
+            for label, value in sample.labels.items():
+                labels.setdefault(label, set()).add(value)
+        labels.pop("le", None)
+        samples = tuple(dict.fromkeys(s.name for s in family.samples if not s.name.endswith("_created")))
+        found.append(Exported(family.name, family.type, family.documentation, samples, labels))
+    return found
+
+
+def page() -> str:
+    operators, issuers = operator(), issuer()
+    exported = {metric.name for metric in (*operators, *issuers)}
+    alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+    _complete("TO_DO", set(TO_DO), exported)
+    _complete("RUN_BOOKS", set(RUN_BOOKS), {rule["alert"] for rule in alerts})
+    lines = [
+        "# Metrics",
+        "",
+        *_wrapped(
+            "Every metric, and every alert of the chart, made from the code by `make docs`. "
+            "[observability.md](observability.md) says how to have them scraped. A label has the values that stand "
+            "here and no others: none comes from a caller."
+        ),
+        "",
+        "## Operator",
+        "",
+        *_wrapped(
+            "On `/metrics` of port 8081, with `process_*` of this process. Every replica tells all of it; only the "
+            "leader reconciles, so take the `max` of what is a level and the `sum` of what is counted."
+        ),
+        "",
+        *_table(operators),
+        "",
+        "## Issuer",
+        "",
+        *_wrapped(
+            "On `/metrics`. With several workers, what is counted is that of all; records and served keys are those of "
+            "the one that answers."
+        ),
+        "",
+        *_table(issuers),
+        "",
+        "## Alerts",
+        "",
+        *_wrapped(
+            "Of the chart's PrometheusRule (`prometheusRule.enabled`); `tests/chart/alerts.yaml` has figures that fire "
+            "each of them, and others that do not."
+        ),
+    ]
+    for rule in alerts:
+        lines += ["", *_alert(rule)]
+    return "\n".join([*lines, ""])
+
+
+def _complete(name: str, said: set[str], needed: set[str]) -> None:
+    if said != needed:
+        sys.exit(
+            f"docs/metrics.py: {name} lacks {sorted(needed - said)}, and has what is not there: {sorted(said - needed)}"
+        )
+
+
+def _table(metrics: list[Exported]) -> Iterator[str]:
+    yield "| metric | type | unit | labels | meaning | when it looks bad |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    for m in metrics:
+        labels = "; ".join(f"`{label}`: {_values(label, values)}" for label, values in m.labels.items())
+        yield f"| `{m.shown}` | {m.type} | {m.unit} | {labels} | {m.help} | {TO_DO[m.name]} |"
+
+
+def _values(label: str, values: set[str]) -> str:
+    return OPEN.get(label) or ", ".join(f"`{value}`" for value in sorted(values))
+
+
+def _alert(rule: dict[str, Any]) -> Iterator[str]:
+    lasting = f", after {rule['for']}" if "for" in rule else ""
+    described = re.sub(r"\{\{.*?\}\}", "…", rule["annotations"]["description"])
+    yield f"### {rule['alert']}"
+    yield ""
+    yield from _wrapped(f"{rule['labels']['severity'].capitalize()}{lasting}. {described}")
+    yield ""
+    yield from _wrapped(RUN_BOOKS[rule["alert"]])
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 120, break_long_words=False, break_on_hyphens=False)
+
+
+def main() -> None:
+    written = page()
+    if "--check" not in sys.argv:
+        PAGE.write_text(written)
+    elif not PAGE.exists() or PAGE.read_text() != written:
+        sys.exit(f"{PAGE.name} is not as the code has it: run `make docs`")
+
+
+if __name__ == "__main__":
+    main()

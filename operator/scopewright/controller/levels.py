@@ -1,0 +1,167 @@
+"""What Prometheus is told of the level, worked out when it asks: nothing is kept up that nobody reads."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from scopewright.api import KINDS, OAuthClient, SigningKey
+from scopewright.controller.keymaking import make_key
+from scopewright.controller.world import World
+from scopewright.core.config import Config
+from scopewright.core.keys import KeyState
+from scopewright.core.objects import FollowedKind
+from scopewright.core.outlook import Outlook, outlook
+from scopewright.core.signing import SigningView
+
+FOLLOWED: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
+CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
+    kind: ("Ready", "Stalled", *(("AccessGranted", "PreviousInUse", "Unused") if kind == "OAuthClient" else ()))
+    for kind in KINDS
+}
+"""Those that we write, by kind."""
+
+STATUSES: Final = ("True", "False", "Unknown")
+
+_Gauge = GaugeMetricFamily
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """Figures that somebody else has."""
+
+    leads: Callable[[], bool]
+    queued: Callable[[], int]
+    watch_overdue: Callable[[], float]
+    orphans_held: Callable[[], int]
+    heard: Callable[[str], float | None]
+    """When the stream of this kind was last heard, in seconds since the epoch."""
+
+
+class Levels(Collector):
+    """Of one replica. Every replica knows the same, but for what only the leader does."""
+
+    def __init__(self, world: World, config: Config, clock: Callable[[], datetime], told: Told) -> None:
+        self._world = world
+        self._config = config
+        self._clock = clock
+        self._told = told
+
+    def collect(self) -> Iterator[Metric]:
+        told = self._told
+        yield _Gauge("scopewright_leader", "1 on the replica that reconciles.", told.leads())
+        yield _Gauge("scopewright_queue_depth", "Objects that wait to be reconciled.", told.queued())
+        yield _Gauge(
+            "scopewright_watch_overdue_seconds",
+            "How long a change of a declared object is overdue that a list has found and the watch has not brought.",
+            told.watch_overdue(),
+        )
+        heard = _Gauge(
+            "scopewright_watch_heard_timestamp_seconds",
+            "When the watch of what is ours last brought anything, be it a bookmark.",
+            labels=["kind"],
+        )
+        for kind in FOLLOWED:
+            if (at := told.heard(kind)) is not None:
+                heard.add_metric([kind], at)
+        yield heard
+        yield _Gauge(
+            "scopewright_orphans_held",
+            "Records without an owner that are kept, because there are suspiciously many.",
+            told.orphans_held(),
+        )
+        yield self._records()
+        yield self._conditions()
+        yield self._overdue()
+        yield from self._signing_keys()
+
+    def _records(self) -> Metric:
+        owned = self._world.owned
+        records = _Gauge(
+            "scopewright_records", "Records that the operator keeps, by what they are of.", labels=["kind"]
+        )
+        records.add_metric(["client"], len(owned.clients))
+        records.add_metric(["resource_server"], len(owned.servers))
+        records.add_metric(["signing_key"], len(owned.keys))
+        return records
+
+    def _conditions(self) -> Metric:
+        counted: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        for kind, objects in self._world.declared.items():
+            for obj in objects.values():
+                ready = False
+                for condition in obj.status.conditions if obj.status else ():
+                    counted[kind, condition.type, condition.status] += 1
+                    ready = ready or condition.type == "Ready"
+                if not ready:
+                    counted[kind, "Ready", "Unknown"] += 1
+        conditions = _Gauge(
+            "scopewright_conditions",
+            "Declared objects, by a condition of their status.",
+            labels=["kind", "type", "status"],
+        )
+        for kind, types in CONDITIONS.items():
+            for type_ in types:
+                for status in STATUSES:
+                    conditions.add_metric([kind, type_, status], counted.get((kind, type_, status), 0))
+        return conditions
+
+    def _overdue(self) -> Metric:
+        now = self._clock()
+        late = 0
+        for client in self._world.all(OAuthClient):
+            times = client.status.credentials if client.status else None
+            late += bool(times and times.next_rotation_time and times.next_rotation_time < now)
+        return _Gauge(
+            "scopewright_credential_rotations_overdue",
+            "OAuthClients whose credential should have been rotated by now.",
+            late,
+        )
+
+    def _signing_keys(self) -> Iterable[Metric]:
+        states = _Gauge(
+            "scopewright_signing_keys", "Keys of a SigningKey, by state.", labels=["signing_key", "state"]
+        )  # fmt: skip
+        start, end, gone = (
+            _Gauge(f"scopewright_signing_key_{name}_timestamp_seconds", text, labels=["signing_key", "kid"])
+            for name, text in (
+                ("activation", "From when on a key signs (signingStartTime)."),
+                ("retirement", "When a key signs nothing any more, whatever becomes of the next (signingEndTime)."),
+                ("removal", "When a key leaves the JWKS (verificationEndTime)."),
+            )
+        )
+        due = _Gauge(
+            "scopewright_signing_key_next_rotation_timestamp_seconds",
+            "When the next key of a SigningKey is to be made and published.",
+            labels=["signing_key"],
+        )
+        until = _Gauge(
+            "scopewright_signing_key_signs_until_timestamp_seconds",
+            "When the last published key of a SigningKey ends: then no token can be signed.",
+            labels=["signing_key"],
+        )
+        for name, ahead in self._outlooks():
+            count = Counter(state for _, state in ahead.keys)
+            for state in KeyState:
+                states.add_metric([name, state.value], count[state])
+            for record, _ in ahead.keys:
+                instants = (record.signing_start_time, record.signing_end_time, record.verification_end_time)
+                for family, instant in zip((start, end, gone), instants, strict=True):
+                    if instant:
+                        family.add_metric([name, record.kid], instant.timestamp())
+            if ahead.next_rotation:
+                due.add_metric([name], ahead.next_rotation.timestamp())
+            if ahead.signs_until:
+                until.add_metric([name], ahead.signs_until.timestamp())
+        return states, start, end, gone, due, until
+
+    def _outlooks(self) -> Iterator[tuple[str, Outlook]]:
+        """Of every SigningKey that is declared where it works, or has left keys behind."""
+        declared = {k.name: k for k in self._world.all(SigningKey) if k.namespace == self._config.namespace}
+        keys, now = tuple(self._world.owned.keys.values()), self._clock()
+        for name in sorted({*declared, *(k.record.signing_key for k in keys)}):
+            yield name, outlook(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))

@@ -1,0 +1,126 @@
+"""OpenTelemetry traces, where the environment names somewhere to send them (OTEL_EXPORTER_OTLP_ENDPOINT); else nothing.
+
+No part of OpenTelemetry is imported from here where they are off. What a span says is chosen by whoever begins it: no
+exception's text, no header and no body gets in by itself.
+"""
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
+
+from scopewright.core.failures import Rejected
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.trace import Span
+
+Attributes = Mapping[str, str | int]
+
+LAST: Final = 5.0
+"""Seconds that the last spans may take to be sent when the process ends."""
+_LONGEST: Final = 128
+"""Of a `traceparent`, which has 55 characters today; OpenTelemetry logs those that are far too long."""
+_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
+_PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+
+
+class Tracing:
+    """Spans of one process, on their way to a collector. Made after the process has forked, if it does."""
+
+    def __init__(self, provider: "TracerProvider") -> None:
+        from opentelemetry import trace
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        self._provider = provider
+        self._tracer = provider.get_tracer("scopewright")
+        self._serving = trace.SpanKind.SERVER
+        self._propagator = TraceContextTextMapPropagator()
+
+    def begin(self, name: str, attributes: Attributes, traceparent: bytes = b"") -> "Span":
+        """A request that is served, as part of the trace that its `traceparent` names. Whoever begins it ends it."""
+        named = traceparent.decode("latin-1") if len(traceparent) <= _LONGEST else ""
+        parent = self._propagator.extract({"traceparent": named})
+        return self._tracer.start_span(name, parent, self._serving, attributes)
+
+    @contextlib.contextmanager
+    def span(self, name: str, attributes: Attributes) -> Iterator["Span"]:
+        """What is done within it belongs to it. Of an exception it says nothing by itself."""
+        with self._tracer.start_as_current_span(
+            name, attributes=attributes, record_exception=False, set_status_on_exception=False
+        ) as span:
+            yield span
+
+    def close(self) -> None:
+        """Send what is left. A collector that does not answer keeps no process from ending."""
+        sending = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
+        sending.start()
+        sending.join(LAST)
+
+
+@contextlib.contextmanager
+def tracing(service: str) -> Iterator[Tracing | None]:
+    """As the OTEL_* variables say; `service` is what it is called where they do not. None where they want no traces."""
+    provider = _provider(service)
+    if provider is None:
+        yield None
+        return
+    made = Tracing(provider)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def failed(span: "Span") -> None:
+    from opentelemetry.trace import StatusCode
+
+    span.set_status(StatusCode.ERROR)
+
+
+def wanted(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether traces are to be sent; `Rejected` where the variables ask for what is not here."""
+    if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return False
+    exporter = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
+    if exporter == "none" or not any(environment.get(name) for name in _ENDPOINTS):
+        return False
+    protocol = next((environment[name] for name in _PROTOCOLS if environment.get(name)), "http/protobuf")
+    if exporter != "otlp" or protocol != "http/protobuf":
+        raise Rejected(
+            "BadTracing",
+            f"traces cannot be sent with OTEL_TRACES_EXPORTER={exporter} and protocol {protocol}: only otlp over "
+            "http/protobuf is here; give the collector's HTTP port, usually 4318",
+        )
+    return True
+
+
+def _provider(service: str) -> "TracerProvider | None":
+    if not wanted():
+        return None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise Rejected(
+            "NoTracing", "OTEL_EXPORTER_OTLP_ENDPOINT asks for traces: pip install 'scopewright[otel]', or unset it"
+        ) from None
+    resource = Resource.create()
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: service}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    return provider
+
+
+def current() -> dict[str, str]:
+    """The trace and the span that this belongs to, for a log's line; nothing where there is none."""
+    trace = sys.modules.get("opentelemetry.trace")
+    context = trace.get_current_span().get_span_context() if trace else None
+    if context is None or not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

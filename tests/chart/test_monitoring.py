@@ -1,0 +1,146 @@
+"""Alerts fire on the figures that they must fire on and on no others; what is asked of Prometheus is what we export."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from tests.of_docs import of_docs
+
+from .cases import EVERYTHING
+from .helm import NAMESPACE, ROOT, Manifest, one, render
+from .promtool import promtool
+
+RULES = {"prometheusRule": {"enabled": True}}
+DASHBOARD = {"dashboard": {"enabled": True}}
+CASES = Path(__file__).with_name("alerts.yaml")
+VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}
+
+
+def rules(manifests: list[Manifest]) -> list[dict[str, Any]]:
+    return [rule for group in one(manifests, "PrometheusRule")["spec"]["groups"] for rule in group["rules"]]
+
+
+def dashboard() -> dict[str, Any]:
+    [content] = one(render(DASHBOARD), "ConfigMap", "scopewright-dashboard")["data"].values()
+    loaded: dict[str, Any] = json.loads(content)
+    return loaded
+
+
+def queries() -> dict[str, str]:
+    """What the dashboard asks, by panel and reference, as Grafana sends it."""
+    found = {}
+    for panel in dashboard()["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"]
+            for name, value in VARIABLES.items():
+                expression = expression.replace(name, value)
+            found[f"{panel['title']} {target['refId']}"] = expression
+    return found
+
+
+def test_each_alert_fires_on_the_figures_that_it_must_fire_on_and_on_no_others(tmp_path: Path) -> None:
+    rendered = one(render(RULES), "PrometheusRule")["spec"]
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rendered))
+    (tmp_path / "cases.yaml").write_text(CASES.read_text())
+    said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yaml"))
+    assert f"{len(rules(render(RULES)))} rules found" in said
+    promtool("test", "rules", str(tmp_path / "cases.yaml"))
+
+
+def test_each_alert_has_figures_for_both() -> None:
+    asked: dict[str, set[bool]] = {}
+    for case in yaml.safe_load(CASES.read_text())["tests"]:
+        for alert in case["alert_rule_test"]:
+            asked.setdefault(alert["alertname"], set()).add(bool(alert.get("exp_alerts")))
+    assert asked == {rule["alert"]: {True, False} for rule in rules(render(RULES))}
+
+
+def test_each_alert_says_how_bad_it_is_and_where_it_is_told_what_to_do() -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    anchors = {f"#{heading.lower()}" for heading in re.findall(r"^### (\w+)$", page, re.MULTILINE)}
+    for rule in rules(render(RULES)):
+        assert rule["labels"] == {"severity": rule["labels"]["severity"], "namespace": NAMESPACE}
+        assert rule["labels"]["severity"] in ("warning", "critical")
+        assert rule["annotations"].keys() == {"summary", "description", "runbook_url"}
+        where, anchor = rule["annotations"]["runbook_url"].split("#")
+        assert where == "docs/metrics.md"
+        assert f"#{anchor}" in anchors
+        assert anchor == rule["alert"].lower()
+    for rule in rules(render(EVERYTHING)):
+        assert rule["annotations"]["runbook_url"].startswith("https://example.org/runbooks#")
+
+
+def test_what_alerts_and_the_dashboard_ask_for_is_what_the_code_exports() -> None:
+    exported = of_docs("metrics").names()
+    expressions = [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
+    asked = {name for expression in expressions for name in re.findall(r"\bscopewright_\w+", expression)}
+    assert len(asked) > 20
+    assert asked - exported == set()
+    unseen = exported - {name for e in queries().values() for name in re.findall(r"\bscopewright_\w+", e)}
+    assert not {name for name in unseen if not name.endswith(("_sum", "_count", "_bucket"))}
+
+
+@pytest.mark.parametrize("made", ["of_operator", "of_issuer"])
+def test_names_and_types_are_as_prometheus_has_them(made: str) -> None:
+    """Units, suffixes, help."""
+
+    class Made(Collector):
+        def collect(self) -> Iterator[Metric]:
+            yield from getattr(of_docs("metrics"), made)()
+
+    registry = CollectorRegistry()
+    registry.register(Made())
+    text = generate_latest(registry).decode()
+    assert text.count("# TYPE") > 5
+    assert promtool("check", "metrics", given=text) == ""
+
+
+def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for() -> None:
+    """But for those that Prometheus puts on."""
+    values = of_docs("metrics").label_values()
+    expressions = [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
+    checked = 0
+    for expression in expressions:
+        for name, selector in re.findall(r"(scopewright_\w+)\{([^}]*)\}", expression):
+            for label, operator, wanted in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', selector):
+                if label == "namespace":
+                    assert wanted == NAMESPACE
+                    continue
+                known = values[name][label]
+                assert set(wanted.split("|") if operator == "=~" else [wanted]) <= known, (name, label)
+                checked += 1
+    assert checked > 10
+
+
+def test_every_query_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+    recorded = [{"record": f"query:{n}", "expr": expression} for n, expression in enumerate(queries().values())]
+    file = tmp_path / "queries.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
+    assert f"{len(recorded)} rules found" in promtool("check", "rules", str(file))
+
+
+def test_the_dashboard_is_collected_by_its_label_and_asks_the_data_source_that_is_chosen() -> None:
+    assert (
+        one(render(DASHBOARD), "ConfigMap", "scopewright-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
+    )
+    panels = dashboard()["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels)
+    for panel in panels:
+        if panel["type"] != "row":
+            assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert panel["description"]
+            assert all('namespace="$namespace"' in target["expr"] for target in panel["targets"])
+
+
+@pytest.mark.parametrize("kind", ["PrometheusRule", "ServiceMonitor"])
+def test_what_needs_the_prometheus_operator_is_left_out_unless_asked_for(kind: str) -> None:
+    assert kind not in {m["kind"] for m in render()}
+    assert one(render(EVERYTHING), kind)["metadata"]["labels"]["release"] == "prometheus"

@@ -1,0 +1,62 @@
+"""What a real operator and a real issuer tell Prometheus: what is documented, nothing else, and figures that fit."""
+
+import time
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from tests.of_docs import of_docs
+
+from .installation import Installation
+from .payroll import MakeNamespace, Payroll
+from .waiting import until
+
+
+def scraped(url: str) -> list[Sample]:
+    text = httpx.get(f"{url}/metrics", timeout=30, trust_env=False).text
+    families = text_string_to_metric_families(text)
+    return [
+        s for f in families for s in f.samples if s.name.startswith("scopewright_") and not s.name.endswith("_created")
+    ]
+
+
+def value(url: str, name: str, **labels: str) -> float:
+    """The sum over what has these labels."""
+    return sum(s.value for s in scraped(url) if s.name == name and labels.items() <= s.labels.items())
+
+
+def test_what_is_exported_is_what_is_documented_and_figures_fit(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    page = of_docs("metrics")
+    operator, issuer = installation.health_url, installation.issuer_url
+    for url, documented in ((operator, page.operator()), (issuer, page.issuer())):
+        assert {s.name for s in scraped(url)} == {name for metric in documented for name in metric.samples}
+
+    ready = {"name": "scopewright_apply_to_ready_seconds_count", "kind": "OAuthClient"}
+    issued = {"name": "scopewright_issuer_requests_total", "endpoint": "token", "result": "issued"}
+    before, tokens = value(operator, **ready), value(issuer, **issued)
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    client_id, secret = installation.credentials(payroll.client)
+    installation.token(client_id, secret)
+    until(lambda: value(operator, **ready) > before)
+    until(lambda: value(issuer, **issued) > tokens)
+    refused = {"name": "scopewright_issuer_refusals_of_known_clients_total", "result": "invalid_client"}
+    count = value(issuer, **refused)
+    assert installation.error(client_id, "wrong") == "invalid_client"
+    until(lambda: value(issuer, **refused) > count)
+
+    now = time.time()
+    assert value(operator, "scopewright_leader") == 1
+    assert value(operator, "scopewright_reconcile_seconds_count", kind="OAuthClient") > 0
+    assert value(operator, "scopewright_api_requests_total", method="PUT", result="ok") > 0
+    assert value(operator, "scopewright_records", kind="client") > 0
+    assert value(operator, "scopewright_conditions", kind="OAuthClient", type="Ready", status="True") > 0
+    assert value(operator, "scopewright_signing_keys", signing_key="default", state="Active") == 1
+    assert value(operator, "scopewright_signing_key_next_rotation_timestamp_seconds", signing_key="default") > now
+    for kind in ("Secret", "ConfigMap", "ServiceAccount"):
+        assert now - 600 < value(operator, "scopewright_watch_heard_timestamp_seconds", kind=kind) < now + 60
+    assert now - 600 < value(issuer, "scopewright_issuer_watch_heard_timestamp_seconds", kind="Secret") < now + 60
+    assert value(issuer, "scopewright_issuer_ready_workers") == 1

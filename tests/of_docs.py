@@ -1,0 +1,16 @@
+"""The scripts that make documents, as modules: docs/ is no package."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+
+def of_docs(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parents[1] / f"docs/{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,204 @@
+"""What the operator tells Prometheus: where each key stands, what is overdue, how long things take."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from scopewright.api.meta import ObjectMeta
+from scopewright.controller.levels import Levels, Told
+from scopewright.controller.metrics import Metrics
+from scopewright.controller.progress import Progress
+from scopewright.controller.reconcile import parse_declared
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
+from scopewright.core.objects import ROTATE_ANNOTATION, Ref
+from tests.unit.controller.house import NAMESPACE, START, House
+
+NOTHING = Told(lambda: False, lambda: 0, lambda: 0.0, lambda: 0, lambda kind: None)
+WORKER = Ref("OAuthClient", "leave", "worker")
+
+
+class Scraped:
+    """What a scrape of this house says now."""
+
+    def __init__(self, house: House, told: Told = NOTHING) -> None:
+        registry = CollectorRegistry()
+        registry.register(Levels(house.world, house.config, lambda: house.now, told))
+        self.samples = [s for family in registry.collect() for s in family.samples]
+
+    def __call__(self, name: str, **labels: str) -> float | None:
+        """The only sample with these labels; None where there is none."""
+        found = [
+            s.value for s in self.samples if s.name == f"scopewright_{name}" and labels.items() <= s.labels.items()
+        ]
+        assert len(found) <= 1, found
+        return found[0] if found else None
+
+
+@pytest.fixture
+def house() -> House:
+    house = House()
+    house.apply("SigningKey", NAMESPACE, "default")
+    house.settle()
+    return house
+
+
+def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(house: House) -> None:
+    scraped = Scraped(house)
+    [record] = house.key_records()
+    assert record.signing_start_time
+    assert record.signing_end_time
+    assert record.verification_end_time
+    key = {"signing_key": "default", "kid": record.kid}
+    assert scraped("signing_keys", signing_key="default", state="Active") == 1
+    assert scraped("signing_keys", signing_key="default", state="Pending") == 0
+    assert scraped("signing_key_activation_timestamp_seconds", **key) == record.signing_start_time.timestamp()
+    assert scraped("signing_key_retirement_timestamp_seconds", **key) == record.signing_end_time.timestamp()
+    assert scraped("signing_key_removal_timestamp_seconds", **key) == record.verification_end_time.timestamp()
+    assert scraped("signing_key_signs_until_timestamp_seconds") == record.signing_end_time.timestamp()
+    due = scraped("signing_key_next_rotation_timestamp_seconds")
+    assert due
+    assert START.timestamp() < due < record.signing_end_time.timestamp()
+    house.now = START + timedelta(seconds=due - START.timestamp() + 1)
+    house.settle()
+    after = Scraped(house)
+    assert after("signing_keys", state="Pending") == 1
+    later = after("signing_key_next_rotation_timestamp_seconds")
+    assert later
+    assert later > house.now.timestamp()
+    assert after("records", kind="signing_key") == 2
+
+
+def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_due_for_nothing(house: House) -> None:
+    due = Scraped(house)("signing_key_next_rotation_timestamp_seconds")
+    house.pass_time(timedelta(days=31))
+    assert Scraped(house)("signing_key_next_rotation_timestamp_seconds") == due
+    assert due
+    assert due < house.now.timestamp()
+    del house.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    house.look()
+    scraped = Scraped(house)
+    assert scraped("signing_key_next_rotation_timestamp_seconds") is None
+    assert scraped("signing_keys", state="Active") == 1
+
+
+def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(house: House) -> None:
+    house.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h"}})
+    house.settle()
+    assert Scraped(house)("credential_rotations_overdue") == 0
+    house.pass_time(timedelta(hours=24, seconds=1))
+    assert Scraped(house)("credential_rotations_overdue") == 1
+    house.settle()
+    house.look()
+    assert Scraped(house)("credential_rotations_overdue") == 0
+
+
+def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(house: House) -> None:
+    house.apply("OAuthClient", "leave", "worker")
+    house.look()
+    assert Scraped(house)("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 1
+    house.settle()
+    house.apply("OAuthClient", "leave", "off", {"disabled": True})
+    house.settle()
+    house.look()
+    scraped = Scraped(house)
+    assert scraped("conditions", kind="OAuthClient", type="Ready", status="True") == 1
+    assert scraped("conditions", kind="OAuthClient", type="Stalled", status="True") == 1
+    assert scraped("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 0
+    assert scraped("records", kind="client") == 2
+
+
+def test_what_others_know_is_told_as_it_is(house: House) -> None:
+    heard = {"Secret": 12.5}
+    scraped = Scraped(house, Told(lambda: True, lambda: 3, lambda: 4.0, lambda: 5, heard.get))
+    assert [scraped(n) for n in ("leader", "queue_depth", "watch_overdue_seconds", "orphans_held")] == [1, 3, 4, 5]
+    assert scraped("watch_heard_timestamp_seconds", kind="Secret") == 12.5
+    assert scraped("watch_heard_timestamp_seconds", kind="ConfigMap") is None
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (Unavailable("x"), "unavailable"),
+        (Conflict("x"), "conflict"),
+        (Rejected("X", "x"), "rejected"),
+        (RuntimeError(), "unexpected"),
+        (NotLeading(), None),
+    ],
+)
+def test_a_failed_reconciliation_is_counted_by_its_reason_and_not_leading_is_none(
+    error: Exception, counted: str | None
+) -> None:
+    metrics = Metrics()
+    with pytest.raises(type(error)), metrics.reconciling("OAuthClient"):
+        raise error
+    [family] = metrics.failed.collect()
+    found = {s.labels["reason"] for s in family.samples if s.value and s.name.endswith("_total")}
+    assert found == ({counted} if counted else set())
+
+
+# From apply to Ready
+
+
+def applied(house: House, name: str, spec: dict[str, Any], at: str) -> None:
+    """As the API server tells it: who changed what, and when."""
+    meta = {"namespace": "leave", "name": name, "managedFields": [{"manager": "kubectl", "time": at}]}
+    house.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
+
+
+def told(house: House) -> list[tuple[str, float]]:
+    seen: list[tuple[str, float]] = []
+    progress = Progress(lambda: house.now, lambda kind, seconds: seen.append((kind, round(seconds))))
+    house.reconciler._progress = progress
+    return seen
+
+
+def test_each_generation_counts_once_from_its_last_change_to_ready(house: House) -> None:
+    seen = told(house)
+    applied(house, "worker", {}, "2026-11-22T11:59:50Z")
+    house.settle()
+    assert seen == [("OAuthClient", 10)]
+    house.settle()
+    house.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
+    house.settle()
+    assert len(seen) == 1
+    house.pass_time(timedelta(minutes=1))
+    applied(house, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
+    house.settle()
+    assert seen[1:] == [("OAuthClient", 3)]
+
+
+def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(house: House) -> None:
+    seen = told(house)
+    applied(house, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
+    house.settle()
+    house.pass_time(timedelta(days=3))
+    applied(house, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
+    house.settle()
+    assert seen == [("OAuthClient", 2)]
+
+
+def test_what_was_ready_before_the_process_began_is_not_counted(house: House) -> None:
+    applied(house, "worker", {}, "2026-11-22T11:59:50Z")
+    house.settle()
+    house.restart()
+    seen = told(house)
+    house.settle()
+    assert seen == []
+
+
+def test_when_an_object_was_applied_is_read_from_who_manages_it_and_not_from_its_status() -> None:
+    managed = [
+        {"manager": "helm", "time": "2026-11-22T12:00:00Z"},
+        {"manager": "kubectl", "time": "2026-11-22T13:00:00Z"},
+        {"manager": "scopewright", "subresource": "status", "time": "2026-11-22T14:00:00Z"},
+        {"manager": "ancient"},
+    ]
+    meta = ObjectMeta.model_validate({"name": "a", "managedFields": managed})
+    assert meta.applied_time == START + timedelta(hours=1)
+    assert "appliedTime" not in meta.to_dict()
+    created = {"name": "a", "managedFields": None, "creationTimestamp": "2026-11-22T12:00:00Z"}
+    assert ObjectMeta.model_validate(created).applied_time == START
+    raw = {"kind": "OAuthClient", "metadata": {"name": "a", "managedFields": managed}, "spec": {}}
+    assert parse_declared(raw).metadata.applied_time == START + timedelta(hours=1)

@@ -1,0 +1,135 @@
+"""What a trace says of a request: what its audit line says of who and what, and nothing that must not leave."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
+from opentelemetry.trace import StatusCode
+
+from scopewright.issuer.endpoint import Endpoint
+from scopewright.tracing import Tracing
+from tests.unit.issuer.world import PAYROLL, SECRET, World, key_record
+
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+@pytest.fixture
+def exported() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    yield exporter
+    exporter.shutdown()
+
+
+@pytest.fixture
+async def traced(exported: InMemorySpanExporter) -> AsyncIterator[World]:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    world = World()
+    world.furnish()
+    world.tracing = Tracing(provider)
+    async with world.running():
+        yield world
+
+
+def only(exported: InMemorySpanExporter) -> ReadableSpan:
+    [span] = exported.get_finished_spans()
+    return span
+
+
+async def test_an_issued_token_tells_client_audience_key_and_result(
+    traced: World, exported: InMemorySpanExporter
+) -> None:
+    answer = await traced.token()
+    span = only(exported)
+    assert span.name == "token"
+    assert span.attributes == {
+        "http.request.method": "POST",
+        "http.response.status_code": 200,
+        "scopewright.client": "leave.leave-worker",
+        "scopewright.audience": PAYROLL,
+        "scopewright.kid": key_record().kid,
+        "scopewright.result": "issued",
+    }
+    told = span.to_json()
+    assert answer.json()["access_token"].rpartition(".")[2] not in told
+    assert SECRET not in told
+
+
+async def test_the_callers_trace_goes_on(traced: World, exported: InMemorySpanExporter) -> None:
+    await traced.http.post("/token", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "made=up"})
+    span = only(exported)
+    assert f"{span.context.trace_id:032x}" == TRACE
+    assert span.parent
+    assert f"{span.parent.span_id:016x}" == PARENT
+    assert "made" not in span.to_json()
+
+
+@pytest.mark.parametrize(
+    "traceparent", ["", "00-zz-zz-01", "00-" + "0" * 32 + "-" + PARENT + "-01", "x" * 4000, "\xff"]
+)
+async def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(
+    traced: World, exported: InMemorySpanExporter, traceparent: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    await traced.http.post("/token", headers={b"traceparent": traceparent.encode("latin-1")})
+    assert only(exported).parent is None
+    assert not caplog.records
+
+
+async def test_a_refusal_tells_why_and_nothing_that_the_caller_made_up(
+    traced: World, exported: InMemorySpanExporter
+) -> None:
+    await traced.token("leave.leave-worker", "s3cr3t-of-somebody", scope="made-up", resource="https://made.up")
+    await traced.token(SECRET + ".pasted", "s3cr3t")
+    known, unknown = exported.get_finished_spans()
+    assert known.attributes
+    assert unknown.attributes
+    assert known.attributes["scopewright.client"] == "leave.leave-worker"
+    assert known.attributes["scopewright.reason"] == "wrong_secret"
+    assert unknown.attributes["scopewright.result"] == "invalid_client"
+    assert "scopewright.client" not in unknown.attributes
+    for span in (known, unknown):
+        assert (span.attributes or {})["http.response.status_code"] == 401
+        assert not [word for word in ("s3cr3t", SECRET, "made") if word in span.to_json()]
+
+
+async def test_requests_that_wait_beside_each_other_keep_to_their_own_spans(
+    traced: World, exported: InMemorySpanExporter
+) -> None:
+    await asyncio.gather(*(traced.token("leave.leave-worker", "wrong") for _ in range(3)), traced.token())
+    results = [str((s.attributes or {})["scopewright.result"]) for s in exported.get_finished_spans()]
+    assert sorted(results) == ["invalid_client"] * 3 + ["issued"]
+
+
+async def test_a_bug_is_an_error_without_its_text(
+    traced: World, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("s3cr3t")
+
+    monkeypatch.setattr("scopewright.issuer.token.authorise", fail)
+    await traced.token()
+    span = only(exported)
+    assert span.status.status_code is StatusCode.ERROR
+    assert "s3cr3t" not in span.to_json()
+
+
+async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written_all_the_same(
+    exported: InMemorySpanExporter,
+) -> None:
+    provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    world = World()
+    world.furnish()
+    world.tracing = Tracing(provider)
+    async with world.running():
+        await world.token()
+    assert exported.get_finished_spans() == ()
+    assert len(world.lines) == 1
+
+
+async def test_without_traces_nothing_stands_before_the_endpoint(world: World) -> None:
+    assert type(world.issuer.tokens) is Endpoint

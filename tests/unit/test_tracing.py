@@ -1,0 +1,165 @@
+"""Traces are off until the environment names where they go; what it asks for and is not here is refused."""
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
+
+from scopewright.cli.settings import set_up_logging
+from scopewright.controller.tracing import traced
+from scopewright.core.failures import Conflict, NotLeading, Rejected
+from scopewright.core.objects import Ref
+from scopewright.logs import about
+from scopewright.tracing import Tracing, current, tracing, wanted
+from tests.otlp import Collector
+
+KEY = Ref("OAuthClient", "leave", "worker")
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "on"),
+    [
+        ({}, False),
+        ({"OTEL_SERVICE_NAME": "x", "OTEL_TRACES_SAMPLER": "always_on"}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        (ENDPOINT, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, True),
+        ({**ENDPOINT, "OTEL_SDK_DISABLED": "True"}, False),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "none"}, False),
+        ({**ENDPOINT, "OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, True),
+    ],
+    ids=str,
+)
+def test_they_are_on_where_an_endpoint_is_named(environment: dict[str, str], on: bool) -> None:
+    assert wanted(environment) is on
+
+
+@pytest.mark.parametrize("more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=str)
+def test_what_is_not_here_is_refused_with_what_is(more: dict[str, str]) -> None:
+    with pytest.raises(Rejected, match="only otlp over http/protobuf is here"):
+        wanted({**ENDPOINT, **more})
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(*next(iter(ENDPOINT.items())))
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
+    with pytest.raises(Rejected, match=r"pip install 'scopewright\[otel\]'"), tracing("x"):
+        raise AssertionError
+
+
+def test_where_they_are_off_nothing_that_would_send_them_is_imported() -> None:
+    """redis-py imports a part of OpenTelemetry by itself, where it is installed."""
+    code = (
+        "import sys; import scopewright.issuer.server, scopewright.controller.operator, scopewright.cli.commands\n"
+        "from scopewright.tracing import tracing\n"
+        "with tracing('x') as traces: assert traces is None\n"
+        "sys.exit(any(name.startswith(('opentelemetry.exporter', 'opentelemetry.sdk.trace')) for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={}, check=False).returncode == 0
+
+
+def test_the_last_spans_are_sent_under_the_name_that_the_environment_gives_or_ours(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("scopewright.tracing.LAST", 120.0)
+    with Collector() as collector:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
+        with tracing("scopewright-issuer") as ours:
+            assert ours
+            with ours.span("first", {}):
+                pass
+        monkeypatch.setenv("OTEL_SERVICE_NAME", "tokens-eu")
+        with tracing("scopewright-issuer") as named:
+            assert named
+            with named.span("second", {}):
+                pass
+    assert {(s.name, s.service) for s in collector.spans} == {("first", "scopewright-issuer"), ("second", "tokens-eu")}
+
+
+def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None:
+    """In a process of its own: what goes on trying is left behind."""
+    code = (
+        "import scopewright.tracing as t; t.LAST = 0.1\n"
+        "with t.tracing('x') as traces:\n"
+        "    with traces.span('lost', {}): pass\n"
+    )
+    environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+# The operator's
+
+
+@pytest.fixture
+def exported() -> Iterator[InMemorySpanExporter]:
+    exporter = InMemorySpanExporter()
+    yield exporter
+    exporter.shutdown()
+
+
+@pytest.fixture
+def traces(exported: InMemorySpanExporter) -> Tracing:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    return Tracing(provider)
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome", "status"),
+    [
+        (None, "ok", StatusCode.UNSET),
+        (NotLeading(), "not_leading", StatusCode.UNSET),
+        (Conflict("s3cr3t"), "conflict", StatusCode.ERROR),
+        (RuntimeError("s3cr3t"), "unexpected", StatusCode.ERROR),
+    ],
+)
+def test_a_reconciliation_tells_of_what_and_what_became_of_it(
+    traces: Tracing, exported: InMemorySpanExporter, error: Exception | None, outcome: str, status: StatusCode
+) -> None:
+    try:
+        with traced(traces, KEY):
+            if error:
+                raise error
+    except type(error or ValueError()):
+        pass
+    [span] = exported.get_finished_spans()
+    assert span.attributes == {
+        "scopewright.kind": "OAuthClient",
+        "k8s.namespace.name": "leave",
+        "scopewright.name": "worker",
+        "scopewright.outcome": outcome,
+    }
+    assert (span.name, span.status.status_code) == ("reconcile", status)
+    assert "s3cr3t" not in span.to_json()
+
+
+def test_a_line_of_the_log_names_its_object_and_the_span_that_it_belongs_to(
+    traces: Tracing, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, ours = logging.getLogger(), logging.getLogger("scopewright")
+    before = root.handlers[:], root.level, ours.level
+    try:
+        set_up_logging("json", "info")
+        with traces.span("reconcile", {}):
+            within = current()
+            ours.info("done\nand more", extra=about(KEY, reason="CredentialRotated"))
+        ours.info("beside")
+    finally:
+        root.handlers[:], root.level, ours.level = before
+    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    assert len(within["trace_id"]) == 32
+    assert within.items() <= first.items()
+    assert {"kind": "OAuthClient", "namespace": "leave", "name": "worker", "reason": "CredentialRotated"}.items() <= (
+        first.items()
+    )
+    assert (first["message"], first["level"], first["logger"]) == ("done\nand more", "info", "scopewright")
+    assert second.keys() == {"time", "level", "logger", "message"}
