@@ -144,7 +144,7 @@ class Issuer:
             if self._revoking:
                 await self._revocations.finish()
             if self._usage is not None:
-                await self._usage.report()
+                await self._usage.finish()
             await self._replay.close()
 
     async def ready(self) -> str:
