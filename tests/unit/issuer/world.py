@@ -46,11 +46,11 @@ from scopewright.core.records import (
 )
 from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
 from scopewright.issuer.fresh import UNKNOWN, Budget
-from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
+from scopewright.verifier.thumbprint import thumbprint
 from tests.unit.issuer.in_memory import InMemory
 
 NAMESPACE = "scopewright-system"
