@@ -13,8 +13,14 @@ def test_nothing_but_the_key_itself_counts() -> None:
 
 @pytest.mark.parametrize(
     "jwk",
-    [{}, {"kty": "oct", "k": "c2VjcmV0"}, {"kty": ["EC"]}, {"kty": "EC", "crv": "P-256", "x": "AA"}]
-    + [{"kty": "RSA", "n": "", "e": "AQAB"}, {"kty": "OKP", "crv": "Ed25519", "x": 7}],
+    [
+        {},
+        {"kty": "oct", "k": "c2VjcmV0"},
+        {"kty": ["EC"]},
+        {"kty": "EC", "crv": "P-256", "x": "AA"},
+        {"kty": "RSA", "n": "", "e": "AQAB"},
+        {"kty": "OKP", "crv": "Ed25519", "x": 7},
+    ],
 )
 def test_what_is_no_public_key_has_none(jwk: dict[str, object]) -> None:
     assert thumbprint(jwk) == ""
