@@ -108,9 +108,13 @@ class Server:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            self._look_at_the_clock()
-            for connection in [c for c in self._connections if c.deadline <= self.now]:
-                connection.expire()
+            try:
+                self._look_at_the_clock()
+                for connection in [c for c in self._connections if c.deadline <= self.now]:
+                    connection.expire()
+            except Exception:
+                # One that cannot be ended must not keep all others from it.
+                log.exception("a connection's time is up, and it cannot be ended")
 
     def _look_at_the_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()
