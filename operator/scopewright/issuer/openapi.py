@@ -106,6 +106,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "clients": _INSTANTS,
             "access": _NESTED,
             "audiences": _INSTANTS,
+            "namespaces": _INSTANTS,
             "everybody": {"type": "integer", "minimum": 0},
             "kids": {"type": "array", "items": _TEXT},
         },

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Literal
 
-from scopewright.core.revocations import audience_key, has_ended
+from scopewright.core.revocations import audience_key, has_ended, namespaces_of
 from scopewright.issuer.entries import Client, Server
 from scopewright.issuer.inspect import Inspected, Link
 from scopewright.issuer.registry import Registry
@@ -62,7 +62,9 @@ def _lapse(link: Link, registry: Registry, revocations: Revocations, now: float)
     asked = client.asked_at(server)
     if asked is None or not registry.access(client, asked, server, now).granted.keys() >= set(link.scopes):
         return "scope_withdrawn"
-    ended = has_ended(revocations.record, link.client, link.jti, audience_key(link.audience), link.issued)
+    record = revocations.record
+    namespaces = namespaces_of(link.client_id, link.audience) if record.namespaces else ()
+    ended = has_ended(record, link.client, link.jti, audience_key(link.audience), link.issued, namespaces)
     return "revoked" if ended else ""
 
 
