@@ -23,7 +23,9 @@ def of_client(before: Client, after: Client | None, servers: Iterable[Server], n
     """`servers` are those that it asked for before. A client that is gone or disabled loses everything."""
     if before.disabled:
         return None
-    if after is None or after.disabled or after.uid_hash != before.uid_hash:
+    same = after is not None and not after.disabled and after.uid_hash == before.uid_hash
+    if after is None or not same or set(before.grant_types) - set(after.grant_types):
+        # Which of its tokens came by which grant, the feed does not say: it asks for new ones.
         return _all_of([before], now)
     if after.asked == before.asked:
         return None
@@ -35,6 +37,9 @@ def of_server(before: Server, after: Server | None, clients: Iterable[Client], n
     """`clients` are all that there are."""
     old, new = before.record, after.record if after else None
     if new is None or new.audience != old.audience:
+        return _audience(old.audience, now) if old.audience else None
+    if new.dpop_required and not old.dpop_required:
+        # The feed does not say which tokens are bound; those that are can be had again.
         return _audience(old.audience, now) if old.audience else None
     retired = set(old.served_by) - set(new.served_by)
     if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:

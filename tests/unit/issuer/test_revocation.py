@@ -391,6 +391,21 @@ async def test_the_feed_tells_that_a_client_has_ended(returning: World) -> None:
     assert (await written(returning)).clients == (await feed(returning))["clients"]
 
 
+async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: World) -> None:
+    returning.put(replace(service_record(), grant_types=("client_credentials",)))
+    await settle()
+    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
+    returning.put(service_record())
+    await settle()
+    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}, "one more is no loss"
+
+
+async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: World) -> None:
+    returning.put(replace(SERVED, dpop_required=True))
+    await settle()
+    assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
+
+
 async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
     returning: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,8 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
+from scopewright.issuer.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.exchange import ACCESS_TOKEN
 from scopewright.issuer.fresh import UNKNOWN, Budget
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
