@@ -67,7 +67,8 @@ import sys
 from scopewright.issuer import audit
 write = audit.to_file(sys.stdout.buffer)
 for number in range(300):
-    write(audit.line("token", 0.0, sys.argv[1], "issued", {"number": number, "scope": sys.argv[1] * (100 + 40 * number)}))
+    entry = {"number": number, "scope": sys.argv[1] * (100 + 40 * number)}
+    write(audit.line("token", 0.0, sys.argv[1], "issued", entry))
 """
 
 
