@@ -20,6 +20,7 @@ from scopewright.core.records import (
     resource_server_record_name,
 )
 from scopewright.issuer.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.inspect import Inspector
 from tests.unit.issuer.world import (
     BANK,
     BANK_SERVICE,
@@ -232,3 +233,14 @@ async def test_no_token_is_in_an_audit_line(returning: World) -> None:
         await returning.introspect(token, client_id)
     await returning.revoke(token)
     assert not any(part in line for line in returning.lines for part in token.split("."))
+
+
+async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: World) -> None:
+    tokens = [await of_payroll(returning) for _ in range(20)]
+    registry = returning.issuer.registry
+    assert registry.issuer is not None
+    inspector = Inspector(registry.keys, size=6 * len(tokens[0]))
+    for token in tokens:
+        assert inspector.inspect(token, registry.issuer, returning.clock()) is not None
+        assert len(inspector._young) + len(inspector._old) <= 6
+    assert len(inspector._young) + len(inspector._old) > 3
