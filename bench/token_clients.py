@@ -10,9 +10,10 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.controller.keymaking import public_members
 from scopewright.core.records import LOCAL_CLUSTER, Cluster, ServiceAccount
 from scopewright.issuer.assertions import LONGEST_LIFE
+from scopewright.verifier.thumbprint import thumbprint
 
 ISSUER: Final = "https://issuer.example.org"
 AUDIENCE: Final = "https://directory.staff.svc"

@@ -276,8 +276,8 @@ def page() -> str:
         "## Issuer",
         "",
         *_wrapped(
-            "On `/metrics`. With several workers, what is counted is that of all; records and served keys are those of "
-            "the one that answers."
+            "On `/metrics` of `--metrics-listen` (port 9402 in the chart). With several workers, what is counted is "
+            "that of all; records and served keys are those of the one that answers."
         ),
         "",
         *_table(issuers),

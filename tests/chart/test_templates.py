@@ -209,8 +209,51 @@ def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out
     operator = one(apart, "NetworkPolicy", "scopewright-operator")["spec"]
     assert not operator["ingress"]
     assert set(operator["policyTypes"]) == {"Ingress", "Egress"}
+    [tokens] = one(apart, "NetworkPolicy", "scopewright-issuer")["spec"]["ingress"]
+    assert tokens == {"ports": [{"port": "issuer", "protocol": "TCP"}]}
     told = merged(DEPLOYMENT, {"networkPolicy": EVERYTHING["networkPolicy"]})
+    from_monitoring = EVERYTHING["networkPolicy"]["metricsFrom"]
     [rule] = one(render(told), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
-    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+    assert rule == {"ports": [{"port": "metrics", "protocol": "TCP"}], "from": from_monitoring}
+    _, rule = one(render(told), "NetworkPolicy", "scopewright-issuer")["spec"]["ingress"]
+    assert rule == {"ports": [{"port": "issuer-metrics", "protocol": "TCP"}], "from": from_monitoring}
+    beside = merged(SIDECAR, {"networkPolicy": EVERYTHING["networkPolicy"]})
+    _, rule = one(render(beside), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ["metrics", "issuer-metrics"]
     egress = one(render(told), "NetworkPolicy", "scopewright-issuer")["spec"]["egress"]
     assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
+
+
+@pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
+def test_metrics_and_health_are_where_no_caller_gets(mode: str) -> None:
+    manifests = render(MODES[mode])
+    issuer = containers(manifests)["issuer"]
+    ports = {p["name"]: p["containerPort"] for p in issuer["ports"]}
+    settings = {e["name"]: e.get("value") for e in issuer["env"]}
+    assert settings["SCOPEWRIGHT_LISTEN"].endswith(f":{ports['issuer']}")
+    assert settings["SCOPEWRIGHT_METRICS_LISTEN"].endswith(f":{ports['issuer-metrics']}")
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert issuer[probe]["httpGet"]["port"] == "issuer-metrics"
+        assert "scheme" not in issuer[probe]["httpGet"]
+    [public] = one(manifests, "Service", "scopewright-issuer")["spec"]["ports"]
+    assert public["targetPort"] == "issuer"
+
+
+@pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
+def test_prometheus_finds_operator_and_issuer(mode: str) -> None:
+    manifests = render(MODES[mode])
+    monitor = one(manifests, "ServiceMonitor")["spec"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    [endpoint] = monitor["endpoints"]
+    found = {
+        m["metadata"]["name"]: port["targetPort"]
+        for m in manifests
+        if m["kind"] == "Service" and wanted <= m["metadata"]["labels"].items()
+        for port in m["spec"]["ports"]
+        if port["name"] == endpoint["port"]
+    }
+    assert found == {"scopewright-operator-metrics": "metrics", "scopewright-issuer-metrics": "issuer-metrics"}
+    for name, target in found.items():
+        selector = one(manifests, "Service", name)["spec"]["selector"].items()
+        [pod] = [p for p in pods(manifests).values() if selector <= p["metadata"]["labels"].items()]
+        assert target in {port["name"] for c in pod["spec"]["containers"] for port in c["ports"]}

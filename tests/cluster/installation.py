@@ -75,6 +75,7 @@ class Installation:
         self.namespace = f"scopewright-{name}"
         self.first = [{**m, "metadata": {**m["metadata"], "namespace": self.namespace}} for m in first]
         self.issuer_url = f"http://127.0.0.1:{free_port()}"
+        self.issuer_metrics_url = f"http://127.0.0.1:{free_port()}"
         self.health_url = f"http://127.0.0.1:{free_port()}"
         self.serves = serves or name
         self.settings = {"name": self.serves, "resync": "1s", **settings}
@@ -235,6 +236,8 @@ class Installation:
             self.namespace,
             "--listen",
             self.issuer_url.removeprefix("http://"),
+            "--metrics-listen",
+            self.issuer_metrics_url.removeprefix("http://"),
             "--usage-every",
             "0.5",
             *more,

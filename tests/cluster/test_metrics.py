@@ -30,7 +30,7 @@ def test_what_is_exported_is_what_is_documented_and_figures_fit(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     page = of_docs("metrics")
-    operator, issuer = installation.health_url, installation.issuer_url
+    operator, issuer = installation.health_url, installation.issuer_metrics_url
     for url, documented in ((operator, page.operator()), (issuer, page.issuer())):
         assert {s.name for s in scraped(url)} == {name for metric in documented for name in metric.samples}
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.api import API_VERSION
-from scopewright.controller.keymaking import client_pair, public_members, thumbprint
+from scopewright.controller.keymaking import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
 from scopewright.controller.world import Declared, World
@@ -70,6 +70,7 @@ from scopewright.core.records import (
 from scopewright.core.seal import seal
 from scopewright.core.signing import FreshKey
 from scopewright.stores import Store
+from scopewright.verifier.thumbprint import thumbprint
 
 HERE = Path(__file__).parent
 SEAL_KEY = b"the seal key of the golden cases"

@@ -1,10 +1,13 @@
 """A Valkey or Redis on loopback."""
 
+import re
+import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
 
+from scopewright.verifier.replay import replay_key
 from tests.debian import program
 
 
@@ -24,6 +27,29 @@ class Server:
         while not _answers(self.port):
             assert time.monotonic() < deadline, (self._folder / "log").read_text()
             time.sleep(0.02)
+
+    def hang(self) -> None:
+        """It takes connections, by the kernel, and answers none."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def connections(self) -> int:
+        """Of its clients, this question's own left out."""
+        return self._number("INFO clients", rb"connected_clients:(\d+)") - 1
+
+    def remembers(self, owner: str, value: str) -> int:
+        """For how many milliseconds yet."""
+        return self._number(f"PTTL scopewright:once:{replay_key(owner, value).hex()}", rb":(-?\d+)")
+
+    def _number(self, command: str, pattern: bytes) -> int:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(f"{command}\r\n".encode())
+            answer = connection.recv(4096)
+        found = re.search(pattern, answer)
+        assert found, answer
+        return int(found[1])
 
     def stop(self) -> None:
         self._process.kill()

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.replay import Shared
+from scopewright.issuer.replay import CONNECTIONS, Shared
 
 from .server import Server
 
@@ -44,6 +44,47 @@ async def test_while_it_is_away_nobody_is_believed_and_nobody_refused(
         await memories[0].first_use("a", "x", time.time() + 60)
     server.start()
     assert await memories[0].first_use("a", "x", time.time() + 60)
+
+
+async def test_a_server_that_hangs_costs_few_connections_and_little_time(
+    memories: tuple[Shared, Shared], server: Server
+) -> None:
+    memory, until = memories[0], time.time() + 600
+    assert await memory.first_use("a", "before", until)
+    server.hang()
+    try:
+        many = [memory.first_use("a", f"{n}", until) for n in range(10 * CONNECTIONS)]
+        answers = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 60)
+    finally:
+        server.go_on()
+    assert {type(answer) for answer in answers} == {Unavailable}
+    assert server.connections() <= CONNECTIONS
+    assert await memory.first_use("a", "afterwards", until)
+    assert not await memory.first_use("a", "before", until), "nothing was forgotten"
+
+
+async def test_how_long_it_is_remembered_is_no_question_of_two_clocks(server: Server) -> None:
+    """An issuer whose clock is a day behind or ahead of the server's."""
+    for name, days in (("behind", -1), ("ahead", 1)):
+        memory = Shared(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
+        until = time.time() + days * 86400 + 600
+        assert await memory.first_use("a", name, until)
+        assert not await memory.first_use("a", name, until)
+        assert 500_000 < server.remembers("a", name) <= 600_000
+        await memory.close()
+
+
+async def test_one_namespace_fills_no_more_than_its_share(server: Server) -> None:
+    now = time.time()
+    memory = Shared(server.url, clock=lambda: now, namespace_most=3)
+    for n in range(3):
+        assert await memory.first_use("greedy.client", f"{now} {n}", now + 60)
+    with pytest.raises(Unavailable, match="of this namespace"):
+        await memory.first_use("greedy.other", f"{now}", now + 60)
+    assert await memory.first_use("modest.client", f"{now}", now + 60)
+    now += 121
+    assert await memory.first_use("greedy.other", f"{now}", now + 60), "what is over makes room"
+    await memory.close()
 
 
 def test_a_url_that_is_none_is_told() -> None:

@@ -33,7 +33,7 @@ spec:
 
 def test_an_assertion_works_once_whichever_worker_it_meets(server: Server, tmp_path: Path) -> None:
     with Running(tmp_path, {"leave.yaml": MANIFESTS}) as dev:
-        port = free_port()
+        port, metrics_port = free_port(), free_port()
         command: list[str | Path] = [
             SCOPEWRIGHT,
             "issuer",
@@ -44,13 +44,15 @@ def test_an_assertion_works_once_whichever_worker_it_meets(server: Server, tmp_p
             "--workers",
             "2",
         ]
-        command += ["--replay", server.url]
+        command += ["--replay", server.url, "--metrics-listen", f"127.0.0.1:{metrics_port}"]
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as issuer:
             try:
                 assert issuer.stderr is not None
                 assert issuer.stderr.readline().strip() == f"issuer ready at {dev.url}"
                 for _ in range(3):
                     assert sorted(answers(port, assertion(dev))) == [200] + [401] * 11
+                metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
+                assert 'scopewright_issuer_requests_total{endpoint="token",result="issued"} 3.0' in metrics
             finally:
                 issuer.terminate()
                 issuer.wait(30)

@@ -10,9 +10,10 @@ from random import Random
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.controller.keymaking import public_members
 from scopewright.core.config import Config
 from scopewright.core.signing import FreshKey
+from scopewright.verifier.thumbprint import thumbprint
 from tests.simulation import bookkeeping
 from tests.simulation.allowed import Allowed
 from tests.simulation.invariants import ABOUT

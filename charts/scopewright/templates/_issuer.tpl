@@ -1,13 +1,14 @@
 {{/* The issuer's container, the same in both modes. (list $ "volume that holds its token") */}}
 {{- define "scopewright.issuerContainer" -}}
 {{- $ := index . 0 -}}
-{{- $scheme := $.Values.tls.enabled | ternary "HTTPS" "HTTP" -}}
 name: issuer
 {{ include "scopewright.container" $ }}
 command: [scopewright, issuer]
 env:
   {{- include "scopewright.env" $ | nindent 2 }}
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
+  - {name: SCOPEWRIGHT_METRICS_LISTEN, value: "{{ $.Values.pods.listenHost }}:9402"}
+  - {name: SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS, value: {{ $.Values.issuer.connectionsPerAddress | quote }}}
   - {name: SCOPEWRIGHT_WORKERS, value: {{ $.Values.issuer.workers | quote }}}
   # In memory, because it holds private keys. It outlives the container: one that is started again while the API server
   # is away serves from it.
@@ -26,18 +27,20 @@ env:
   {{- end }}
 ports:
   - {name: issuer, containerPort: 8080}
-# Until its token is there and it listens.
+  - {name: issuer-metrics, containerPort: 9402}
+# All of them where no caller gets: whoever fills the other port with connections must not have the Pod restarted.
+# Until its token is there and it serves.
 startupProbe:
-  httpGet: {path: /healthz, port: issuer, scheme: {{ $scheme }}}
+  httpGet: {path: /healthz, port: issuer-metrics}
   periodSeconds: 1
   failureThreshold: 90
 # Once it has keys and records, be it from the snapshot. What others lack, such as the API server, is none of it.
 readinessProbe:
-  httpGet: {path: /readyz, port: issuer, scheme: {{ $scheme }}}
+  httpGet: {path: /readyz, port: issuer-metrics}
   periodSeconds: 5
   failureThreshold: 2
 livenessProbe:
-  httpGet: {path: /healthz, port: issuer, scheme: {{ $scheme }}}
+  httpGet: {path: /healthz, port: issuer-metrics}
   timeoutSeconds: 5
 lifecycle:
   # Who still has this Pod among the Service's addresses is served until they are gone everywhere.

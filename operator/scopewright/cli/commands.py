@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scopewright.cli.settings import (
+    connections_per_address,
     listen,
     load_certificate,
     load_config,
@@ -164,6 +165,14 @@ def issuer(
     listen_on: Annotated[
         str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="Where tokens are served.")
     ] = "127.0.0.1:8080",
+    metrics_listen: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics-listen",
+            envvar="SCOPEWRIGHT_METRICS_LISTEN",
+            help="For /metrics, /healthz and /readyz, without TLS. Left out: no metrics.",
+        ),
+    ] = None,
     snapshot: Annotated[
         Path | None,
         typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
@@ -191,6 +200,14 @@ def issuer(
             help="What remembers assertions and proofs: `memory`, a Valkey's or Redis' URL, or `per-process`.",
         ),
     ] = "memory",
+    per_address: Annotated[
+        int,
+        typer.Option(
+            "--connections-per-address",
+            envvar="SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS",
+            help="Of one peer, in one process; a proxy is one. 0: no limit.",
+        ),
+    ] = 1024,
     reports_every: Annotated[
         float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
     ] = 300.0,
@@ -210,6 +227,7 @@ def issuer(
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count)
+    most = connections_per_address(per_address)
 
     def work(worker: Worker) -> None:
         run(
@@ -221,6 +239,7 @@ def issuer(
             reports_every=reports_every,
             certificate=certificate,
             replay=remember(),
+            connections_per_address=most,
         )
 
     def on_ready(url: str) -> None:
@@ -228,9 +247,11 @@ def issuer(
 
     if count == 1:
         listening = listen(listen_on)
-        work(Worker(lambda: listening, on_ready))
+        observing = listen(metrics_listen, "--metrics-listen") if metrics_listen else None
+        work(Worker(lambda: listening, on_ready, (lambda: observing) if observing else None))
     else:
-        run_workers(count, work, reserve(listen_on), on_ready)
+        observed = reserve(metrics_listen, "--metrics-listen") if metrics_listen else None
+        run_workers(count, work, reserve(listen_on), on_ready, observed=observed)
 
 
 @asynccontextmanager

@@ -64,7 +64,7 @@ def parse_address(text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def listen(text: str) -> socket.socket:
+def listen(text: str, option: str = "--listen") -> socket.socket:
     """A socket listening on `HOST:PORT`, before anything else starts: a port that is taken is told at once.
 
     Port 0 takes a free one.
@@ -80,18 +80,18 @@ def listen(text: str) -> socket.socket:
             failing.pop_all()
     except OSError as error:
         raise Rejected(
-            "CannotListen", f"cannot listen on {text}: {error.strerror}; stop what uses it, or pass another --listen"
+            "CannotListen", f"cannot listen on {text}: {error.strerror}; stop what uses it, or pass another {option}"
         ) from None
     listening.setblocking(False)
     return listening
 
 
-def reserve(text: str) -> socket.socket:
+def reserve(text: str, option: str = "--listen") -> socket.socket:
     """A socket bound to `HOST:PORT` beside which others can listen (SO_REUSEPORT); it does not listen itself.
 
     A port where somebody else listens is told at once, also where the two could share it.
     """
-    with listen(text) as trial:
+    with listen(text, option) as trial:
         family, address = trial.family, trial.getsockname()
     reserved = socket.socket(family, socket.SOCK_STREAM)
     reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -107,6 +107,13 @@ def worker_count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise Rejected("BadWorkers", f"--workers {text!r} is no number of processes: give one or more, or auto")
     return int(text)
+
+
+def connections_per_address(number: int) -> int | None:
+    """Of `--connections-per-address`; None is no limit."""
+    if number < 0:
+        raise Rejected("BadLimit", "--connections-per-address must be a number of connections, or 0 for no limit")
+    return number or None
 
 
 def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:

@@ -1,7 +1,6 @@
 """Randomness made into client secrets and keys; and whether a private key is the one it is said to be."""
 
 import base64
-import hashlib
 import json
 import secrets
 import string
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from scopewright.core.authentication import KeyPair
 from scopewright.core.signing import FreshKey
+from scopewright.verifier.thumbprint import thumbprint
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43
@@ -83,11 +83,6 @@ def public_members(key: PrivateKey) -> dict[str, str]:
         return {"kty": "OKP", "crv": "Ed25519", "x": _b64(raw)}
     numbers = public.public_numbers()
     return {"kty": "RSA", "n": _int(numbers.n), "e": _int(numbers.e)}
-
-
-def thumbprint(members: Mapping[str, str]) -> str:
-    """RFC 7638: SHA-256 over the required members in their order."""
-    return _b64(hashlib.sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 
 def _int(value: int, size: int | None = None) -> str:

@@ -274,7 +274,7 @@ class RevocationRecord:
     """What has ended before its time, written by issuers; `core.revocations` says what it means and merges it.
 
     Seconds since the epoch throughout. `tokens` has the `exp` of each; the others are not-befores: what was issued at
-    that instant or earlier has ended. Clients are named by their UID's hash, tokens and audiences by a hash.
+    that instant or earlier has ended. Clients are named by their UID's hash, all else by a hash of its own.
     """
 
     __pydantic_config__ = _CONFIG
@@ -285,7 +285,11 @@ class RevocationRecord:
     access: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """By client, and by audience."""
     audiences: Mapping[str, int] = field(default_factory=dict)
+    namespaces: Mapping[str, int] = field(default_factory=dict)
+    """By namespace, of a token's client or of its API."""
     everybody: int = 0
+    owners: Mapping[str, str] = field(default_factory=dict)
+    """The namespace of clients and audiences that are named above: where there are too many, it ends as one."""
     longest_lifetime: Annotated[int, Field(ge=0, le=2**53)] = 0
     """The longest `maxTokenLifetime` that an issuer has seen: a lower one shortens no token that is about."""
     version: Literal[1] = 1

@@ -21,6 +21,10 @@ _AT_ONCE: Final = 16
 """Pipelined requests that are answered before other connections have their turn."""
 _AT_ONCE_BYTES: Final = 64 * 1024
 """After these the transport is asked first whether the client reads: only what is written makes it call a pause."""
+_UNREAD: Final = 16 * 1024
+"""Bytes that a transport keeps without telling: of thousands of connections, each of which may do it."""
+_WAITING: Final = 1024
+"""Bytes that a request takes, as long as it waits, beside those that it came in."""
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
@@ -44,11 +48,14 @@ class Connection(asyncio.Protocol):
         self._unread = False
         """The client does not read what it was sent; nothing more is made until it does."""
         self._paused = False
+        self._taken = 0
+        """Bytes of what came last, which may wait here."""
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]
+        self._transport.set_write_buffer_limits(_UNREAD)
         peer = transport.get_extra_info("peername")
         self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
         self.deadline = self._server.now + self._server.limits.request_timeout
@@ -70,6 +77,7 @@ class Connection(asyncio.Protocol):
         except Refused as refused:
             self._refused = refused
         if parser.requests or self._refused:
+            self._taken = len(data)
             self._waiting.extend(parser.requests)
             parser.requests.clear()
             self._advance()
@@ -87,9 +95,11 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         self._unread = True
         self.deadline = self._server.now + self._server.limits.write_timeout
+        self._hold()
 
     def resume_writing(self) -> None:
         self._unread = False
+        self._server.hold(self, 0)
         self.deadline = _NEVER
         self._advance()
 
@@ -141,6 +151,7 @@ class Connection(asyncio.Protocol):
         if not self._paused and not self._transport.is_closing():
             self._paused = True
             self._transport.pause_reading()
+        self._hold()
         if self._waiting and self._task is None and not self._unread:
             asyncio.get_running_loop().call_soon(self._advance)
 
@@ -155,7 +166,12 @@ class Connection(asyncio.Protocol):
             self.deadline = self._server.now + (limits.request_timeout if self._parser.partial else limits.keep_alive)
         if self._paused and not self._transport.is_closing():
             self._paused = False
+            self._server.hold(self, 0)
             self._transport.resume_reading()
+
+    def _hold(self) -> None:
+        waiting = self._taken + _WAITING * len(self._waiting) if self._waiting else 0
+        self._server.hold(self, self._transport.get_write_buffer_size() + waiting)
 
     async def _wait(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
         answered = await self._server.awaited(answer)

@@ -22,6 +22,9 @@ class Limits:
     """Of one process."""
     connections_per_peer: int | None = 1024
     """Of one address, in one process. Everybody behind one proxy shares one; None is no limit."""
+    held: int = 32 * 1024 * 1024
+    """Of all connections of one process: answers that are not read, and requests that wait behind others. Beyond it,
+    those that have held some for longest are cut off."""
     request_timeout: float = 10.0
     """From the first byte of a request to its last, and from the connection to the first byte."""
     keep_alive: float = 75.0

@@ -49,6 +49,8 @@ class Server:
         """With the address of its peer."""
         self._peers: Counter[str] = Counter()
         """Of those that are admitted."""
+        self._held: dict[Connection, int] = {}
+        self._held_together = 0
         self._empty = asyncio.Event()
 
     @property
@@ -108,9 +110,13 @@ class Server:
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(_TICK)
-            self._look_at_the_clock()
-            for connection in [c for c in self._connections if c.deadline <= self.now]:
-                connection.expire()
+            try:
+                self._look_at_the_clock()
+                for connection in [c for c in self._connections if c.deadline <= self.now]:
+                    connection.expire()
+            except Exception:
+                # One that cannot be ended must not keep all others from it.
+                log.exception("a connection's time is up, and it cannot be ended")
 
     def _look_at_the_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()
@@ -135,8 +141,24 @@ class Server:
         self._peers[peer] += 1
         return True
 
+    def hold(self, connection: Connection, size: int) -> None:
+        """What the connection makes this process keep, in bytes. Where that is too much of all together, whoever began
+        first is cut off: one that reads has long been done.
+        """
+        self._held_together += size - self._held.get(connection, 0)
+        if not size:
+            self._held.pop(connection, None)
+            return
+        self._held[connection] = size
+        while self._held_together > self.limits.held and self._held:
+            oldest = next(iter(self._held))
+            self._held_together -= self._held.pop(oldest)
+            # What was begun in this very turn has to have begun to be cancelled.
+            asyncio.get_running_loop().call_soon(oldest.abort)
+
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self.hold(connection, 0)
         peer = self._admitted.pop(connection, None)
         if peer is not None:
             self._peers[peer] -= 1

@@ -19,6 +19,8 @@ Sink = Callable[[str], None]
 """Takes one line, without its end."""
 
 LOGGER: Final = "scopewright.audit"
+LONGEST_LINE: Final = 4096
+"""Bytes, with its end: what a pipe takes as a whole (PIPE_BUF of Linux), however many processes write into it."""
 _LONGEST: Final = 200
 _MOST: Final = 16
 _log: Final = logging.getLogger(LOGGER)
@@ -63,7 +65,25 @@ def refusal(reason: str, presented: Presented | None, parameters: Mapping[str, A
 def line(event: str, now: float, peer: str, result: str, entry: Mapping[str, Any]) -> str:
     seconds, milliseconds = divmod(int(now * 1000), 1000)
     time = f"{_to_the_second(seconds)}.{milliseconds:03}Z"
-    return orjson.dumps({"time": time, "event": event, "peer": peer, "result": result, **entry}).decode()
+    whole = {"time": time, "event": event, "peer": peer, "result": result, **entry}
+    encoded = orjson.dumps(whole)
+    return (encoded if len(encoded) < LONGEST_LINE else _cut(whole)).decode()
+
+
+def _cut(entry: dict[str, Any]) -> bytes:
+    """The longest member made shorter until the line is no longer than it may be; `cut` names what was."""
+    cut: dict[str, None] = {}
+    while len(encoded := orjson.dumps(entry | {"cut": [*cut]})) >= LONGEST_LINE:
+        name = max(entry, key=lambda name: len(orjson.dumps(entry[name])))
+        entry = entry | {name: _halved(entry[name])}
+        cut[name] = None
+    return encoded
+
+
+def _halved(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_halved(value[0])] if len(value) == 1 else value[: len(value) // 2]
+    return value[: len(value) // 2] + "…" if isinstance(value, str) else value
 
 
 @lru_cache(maxsize=8)

@@ -6,12 +6,15 @@ for in its manifest and one where nothing is granted look the same.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from scopewright.core.records import Asked
 from scopewright.issuer.entries import Access, Client, Given, Server
 from scopewright.issuer.errors import OAuthError
 from scopewright.issuer.registry import Registry
+
+CLIENT_CREDENTIALS: Final = "client_credentials"
+TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 
 
 @dataclass(slots=True)

@@ -10,9 +10,10 @@ from typing import Final
 from scopewright.core.access import default_audience
 from scopewright.core.failures import Rejected
 from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
-from scopewright.issuer.keys import Key, seconds, thumbprint
+from scopewright.issuer.keys import Key, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
 UID_HASH_SIZE: Final = 12

@@ -12,6 +12,7 @@ from typing import Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authorise import (
+    TOKEN_EXCHANGE,
     Delegation,
     Grant,
     invalid_scope,
@@ -27,7 +28,6 @@ from scopewright.issuer.request import Form, one
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.standing import client_of, lapse, server_of, serves
 
-TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 

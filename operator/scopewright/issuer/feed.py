@@ -47,6 +47,7 @@ def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:
             "clients": record.clients,
             "access": record.access,
             "audiences": record.audiences,
+            "namespaces": record.namespaces,
             "everybody": record.everybody,
             "kids": kids,
         }

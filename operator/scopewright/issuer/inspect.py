@@ -19,6 +19,8 @@ from scopewright.issuer.keys import Key, b64url
 from scopewright.verifier.revoked import CHAIN
 
 _REMEMBERED: Final = 5_000
+_REMEMBERED_SIZE: Final = 8 * 1024 * 1024
+"""Characters of their tokens: a tenant's can be ten times as long as most, and must not be the issuer's memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,11 @@ class Inspected:
     chain: tuple[Link, ...]
     expires: int
 
+    @property
+    def bound(self) -> bool:
+        """Whether it is of use only to whoever holds a key (RFC 9449)."""
+        return "jkt" in self.claims.get("cnf", ())
+
 
 class Inspector:
     """Remembers what it has verified: a signature costs ten times what everything else does.
@@ -68,9 +75,11 @@ class Inspector:
     It remembers a hash of the token, and for a token twice at the most: a young generation and an old one.
     """
 
-    def __init__(self, keys: Keyring, remembered: int = _REMEMBERED) -> None:
+    def __init__(self, keys: Keyring, remembered: int = _REMEMBERED, size: int = _REMEMBERED_SIZE) -> None:
         self._keys = keys
         self._half = remembered // 2
+        self._half_size = size // 2
+        self._young_size = 0
         self._young: dict[bytes, tuple[Key, Inspected]] = {}
         self._old: dict[bytes, tuple[Key, Inspected]] = {}
 
@@ -84,15 +93,16 @@ class Inspector:
             if found is None:
                 return None
         if digest not in self._young:
-            self._remember(digest, found)
+            self._remember(digest, found, len(token))
         inspected = found[1]
         good = inspected.claims["iss"] == issuer.issuer and inspected.link.issued <= now + issuer.clock_skew
         return inspected if good and now < inspected.expires else None
 
-    def _remember(self, digest: bytes, found: tuple[Key, Inspected]) -> None:
-        if len(self._young) >= self._half:
-            self._old, self._young = self._young, {}
+    def _remember(self, digest: bytes, found: tuple[Key, Inspected], size: int) -> None:
+        if len(self._young) >= self._half or self._young_size + size > self._half_size:
+            self._old, self._young, self._young_size = self._young, {}, 0
         self._young[digest] = found
+        self._young_size += size
 
 
 def _verified(token: str, keys: Mapping[bytes, Key], issuer: str) -> tuple[Key, Inspected] | None:

@@ -72,7 +72,7 @@ class Introspection(AboutTokens):
         why = "not_theirs" if not self._concerns(who, inspected) else self._lapse(inspected, now)
         if why:
             return Outcome(_INACTIVE, INACTIVE, told | {"reason": why})
-        return Outcome(_active(inspected.claims), ACTIVE, told)
+        return Outcome(_active(inspected), ACTIVE, told)
 
     def _concerns(self, who: Authenticated, inspected: Inspected) -> bool:
         if is_of(inspected.link, who.client):
@@ -84,7 +84,7 @@ class Introspection(AboutTokens):
         return lapse(inspected, self._registry, self._revocations, now)
 
 
-def _active(claims: Mapping[str, Any]) -> Answer:
-    bound = "jkt" in claims.get("cnf", ())
-    content = {"active": True, "token_type": "DPoP" if bound else "Bearer"}
+def _active(inspected: Inspected) -> Answer:
+    claims = inspected.claims
+    content = {"active": True, "token_type": "DPoP" if inspected.bound else "Bearer"}
     return Answer(200, NO_STORE, orjson.dumps(content | {name: claims[name] for name in _TOLD if name in claims}))

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from scopewright.core.failures import Rejected
-from scopewright.issuer.keys import Key, thumbprint
+from scopewright.issuer.keys import Key
+from scopewright.verifier.thumbprint import thumbprint
 
 
 @dataclass(slots=True)

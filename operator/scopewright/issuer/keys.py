@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from scopewright.core.failures import Rejected
 from scopewright.core.records import KeyRecord
+from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 Sign = Callable[[bytes], bytes]
@@ -25,7 +26,6 @@ Verify = Callable[[bytes, bytes], bool]
 """Whether the raw JWS signature (second) is of the signing input (first)."""
 
 MIN_RSA_BITS: Final = 2048
-_THUMBPRINT_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
     "ES256": ("ES256",),
     "ES384": ("ES384",),
@@ -72,15 +72,6 @@ def b64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
 
 
-def thumbprint(jwk: Mapping[str, object]) -> str:
-    """RFC 7638; an empty string for what is no public key."""
-    members = _THUMBPRINT_MEMBERS.get(str(jwk.get("kty")), ())
-    values = {name: jwk.get(name) for name in members}
-    if not members or not all(isinstance(v, str) and v for v in values.values()):
-        return ""
-    return b64url(hashlib.sha256(orjson.dumps(values, option=orjson.OPT_SORT_KEYS)).digest()).decode()
-
-
 def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key:
     """The key, or `Rejected`; `known` is what was built before, so that an unchanged PEM is not parsed again."""
     if thumbprint(record.jwk) != record.kid:
@@ -99,7 +90,7 @@ def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key
         signing_key=record.signing_key,
         config_map=record.config_map,
         public_jwk={
-            **{name: record.jwk[name] for name in _THUMBPRINT_MEMBERS[record.jwk["kty"]]},
+            **{name: record.jwk[name] for name in MEMBERS[record.jwk["kty"]]},
             "kid": record.kid,
             "use": "sig",
             "alg": alg,

@@ -106,6 +106,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "clients": _INSTANTS,
             "access": _NESTED,
             "audiences": _INSTANTS,
+            "namespaces": _INSTANTS,
             "everybody": {"type": "integer", "minimum": 0},
             "kids": {"type": "array", "items": _TEXT},
         },
@@ -123,7 +124,7 @@ SCHEMAS: Final[dict[str, Schema]] = {
         _METADATA | {"subject_types_supported": _TEXTS}, {"id_token_signing_alg_values_supported": _TEXTS}
     ),
     "JWKS": _object({"keys": {"type": "array", "items": _JWK}}, more=False),
-    "Health": _object({"status": {"enum": ["ok", "not ready"]}}, {"missing": _TEXTS}, more=False),
+    "Health": _object({"status": {"enum": ["ok", "not ready"]}}, {"missing": _TEXTS, "failing": _TEXTS}, more=False),
 }
 
 
@@ -229,13 +230,8 @@ ENDPOINTS: Final = (
         "Whether tokens can be had",
         {200: Response("They can.", "Health"), 405: _DOCUMENT[405], 503: Response("What is waited for.", "Health")},
     ),
-    Endpoint(
-        service.METRICS,
-        "Metrics, as Prometheus reads them",
-        {200: Response("The metrics.", "", media_type="text/plain"), 405: _DOCUMENT[405]},
-    ),
 )
-"""Every endpoint that the issuer answers; anything else is 404."""
+"""Every endpoint that the issuer answers where tokens are served; anything else is 404."""
 
 _SECURITY: Final[dict[str, Schema]] = {
     "client_secret_basic": {

@@ -3,7 +3,10 @@
 One process can remember that by itself. Several need one memory: Valkey or Redis.
 """
 
+import asyncio
 import logging
+import math
+import time
 from typing import Final, Protocol
 
 import redis.asyncio
@@ -20,6 +23,13 @@ CAPACITY: Final = 100_000
 NAMESPACE_SHARE: Final = 0.1
 """What the clients of one namespace may fill of the memory that all share."""
 TIMEOUT: Final = 1.0
+"""Seconds for each: to get a connection, to open it, and to wait for an answer."""
+LIMIT: Final = 2.0
+"""Seconds for all of that together."""
+CONNECTIONS: Final = 32
+"""To the server, of one process. While it hangs, more would only be more that hang."""
+NAMESPACE_MOST: Final = 100_000
+"""What the clients of one namespace may have in the server's memory by one process: about 10 MB of it."""
 
 
 class Replay(Protocol):
@@ -51,10 +61,19 @@ class InMemory:
 class Shared:
     """The memory of all processes and replicas: a Valkey or Redis."""
 
-    def __init__(self, url: str, prefix: str = "scopewright:once:") -> None:
+    def __init__(
+        self,
+        url: str,
+        prefix: str = "scopewright:once:",
+        *,
+        clock: Clock = time.time,
+        namespace_most: int = NAMESPACE_MOST,
+    ) -> None:
         try:
-            self._client = redis.asyncio.from_url(
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
+                max_connections=CONNECTIONS,
+                timeout=TIMEOUT,
                 socket_timeout=TIMEOUT,
                 socket_connect_timeout=TIMEOUT,
             )
@@ -62,15 +81,52 @@ class Shared:
             raise Rejected(
                 "BadReplay", "the replay memory must be a URL such as redis://host:6379/0 or rediss://… for TLS"
             ) from None
+        self._client = redis.asyncio.Redis.from_pool(pool)
         self._prefix = prefix
+        self._clock = clock
+        self._shares = _Shares(namespace_most)
+        self._failing = False
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
+        """The server is told how long, not until when: its clock may be another."""
         name = self._prefix + replay_key(owner, value).hex()
+        now = self._clock()
+        self._shares.take(owner.partition(".")[0], until, now)
         try:
-            return bool(await self._client.set(name, b"", nx=True, pxat=max(1, int(until * 1000))))
+            async with asyncio.timeout(LIMIT):
+                first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
         except (RedisError, OSError) as error:
-            log.warning("the replay memory fails: %s", type(error).__name__)
+            if not self._failing:
+                log.warning("the replay memory fails: %s", type(error).__name__)
+            self._failing = True
             raise Unavailable("the replay memory is away", retry_after=1.0) from None
+        self._failing = False
+        return bool(first)
 
     async def close(self) -> None:
-        await self._client.aclose()
+        try:
+            async with asyncio.timeout(LIMIT):
+                await self._client.aclose()
+        except (RedisError, OSError) as error:
+            log.warning("the replay memory is not left in order: %s", type(error).__name__)
+
+
+class _Shares:
+    """How much each namespace has in a memory that is not ours, by the minute in which it ends."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._held: dict[str, dict[int, int]] = {}
+        self._minute = 0
+
+    def take(self, namespace: str, until: float, now: float) -> None:
+        """One more, or `Unavailable`: who fills the memory must not be everybody's loss."""
+        if self._minute != (minute := int(now // 60)):
+            self._minute = minute
+            left = {name: {end: n for end, n in ends.items() if end >= minute} for name, ends in self._held.items()}
+            self._held = {name: ends for name, ends in left.items() if ends}
+        ends = self._held.setdefault(namespace, {})
+        if sum(ends.values()) >= self._most:
+            raise Unavailable("too many assertions and proofs of this namespace are remembered", retry_after=5.0)
+        end = int(until // 60)
+        ends[end] = ends.get(end, 0) + 1

@@ -34,5 +34,5 @@ class Revocation(AboutTokens):
 
     async def _revoke(self, who: Authenticated, inspected: Inspected) -> Outcome:
         link = inspected.link
-        await self._revocations.revoke(link.client, link.jti, inspected.expires)
+        await self._revocations.revoke(link.client, who.client.namespace, link.jti, inspected.expires)
         return Outcome(_DONE, REVOKED, {"client": who.client.client_id, "jti": link.jti})

@@ -21,7 +21,7 @@ from scopewright.core.records import (
     decode,
     encode,
 )
-from scopewright.core.revocations import MOST, fold, gather, merge, prune, token_key
+from scopewright.core.revocations import MOST, fold, gather, merge, namespace_key, prune, token_key
 from scopewright.issuer.fresh import Clock
 from scopewright.stores import Change, Store
 
@@ -107,14 +107,15 @@ class Revocations:
         self._due.set()
         self._keep(self.ref, self._kept)
 
-    async def revoke(self, client: str, jti: str, expires: int) -> None:
+    async def revoke(self, client: str, namespace: str, jti: str, expires: int) -> None:
         """The token of the client with this UID hash has ended, here and, once this returns, everywhere.
 
         `Unavailable` where that could not be written: it is tried again, and may still come into force.
         """
         written = asyncio.get_running_loop().create_future()
         self._waiting.append(written)
-        self.end(RevocationRecord(tokens={client: {token_key(jti): expires}}))
+        owners = {client: namespace_key(namespace)}
+        self.end(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
         try:
             async with asyncio.timeout(TIMEOUT):
                 await written

@@ -5,8 +5,9 @@ import gc
 import resource
 import signal
 import socket
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
@@ -18,11 +19,13 @@ from scopewright.issuer.replay import Replay
 from scopewright.issuer.request import BODY_LIMIT
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.usage import EVERY
-from scopewright.issuer.workers import OnReady, Worker
+from scopewright.issuer.workers import BEAT_EVERY, OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
 LIMITS: Final = Limits(body=BODY_LIMIT)
+_OBSERVING: Final = Limits(connections=64, connections_per_peer=None, body=0, pipelined=4, grace=1.0)
+"""For who reads the metrics: few, and not to be shut out by the many that want tokens."""
 
 _OTHER_FILES: Final = 256
 _ALONE: Final = 5.0
@@ -34,16 +37,33 @@ async def serve_issuer(
     *,
     listener: socket.socket,
     certificate: Certificate | None = None,
+    limits: Limits = LIMITS,
     stop: asyncio.Event | None = None,
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
-    server = Server(issuer.decide, refuse=transport_refusal, limits=LIMITS, certificate=certificate)
+    server = Server(issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate)
     announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
     try:
         await server.serve(listener, stop)
     finally:
         announcing.cancel()
+
+
+@asynccontextmanager
+async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Serve health and metrics beside it, from before the first token until after the last one."""
+    if listener is None:
+        yield
+        return
+    serving = asyncio.create_task(
+        Server(issuer.observe, refuse=transport_refusal, limits=_OBSERVING).serve(listener), name="observe"
+    )
+    try:
+        yield
+    finally:
+        serving.cancel()
+        await asyncio.gather(serving, return_exceptions=True)
 
 
 async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
@@ -71,6 +91,7 @@ def run(
     reports_every: float = EVERY,
     certificate: Certificate | None = None,
     replay: Replay | None = None,
+    connections_per_address: int | None = LIMITS.connections_per_peer,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
 
@@ -81,6 +102,7 @@ def run(
             loop.add_signal_handler(number, stop.set)
         if worker.tether is not None:
             loop.add_reader(worker.tether, stop.set)
+        beating = asyncio.create_task(_beat(worker.beat), name="heartbeat") if worker.beat else None
         async with open_store() as store:
             issuing = Issuer(
                 store,
@@ -95,16 +117,30 @@ def run(
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
                 tracing=traces,
             )
-            async with issuing.running() as issuer:
+            listener = worker.observe() if worker.observe else None
+            async with issuing.running() as issuer, observed(issuer, listener):
                 if not worker.alone:
                     await _until_ready(issuer, stop)
                 await serve_issuer(
-                    issuer, listener=worker.listen(), certificate=certificate, stop=stop, on_ready=worker.on_ready
+                    issuer,
+                    listener=worker.listen(),
+                    certificate=certificate,
+                    limits=replace(LIMITS, connections_per_peer=connections_per_address),
+                    stop=stop,
+                    on_ready=worker.on_ready,
                 )
+        if beating is not None:
+            beating.cancel()
 
     _allow_connections()
     with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
+
+
+async def _beat(beat: Callable[[], None]) -> None:
+    while True:
+        beat()
+        await asyncio.sleep(BEAT_EVERY)
 
 
 def _allow_connections() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +31,7 @@ from scopewright.issuer.revocation import Revocation
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.sign import Randomness
 from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.supervise import Supervised
 from scopewright.issuer.tally import Row
 from scopewright.issuer.throttle import FailureThrottle
 from scopewright.issuer.token import Tokens
@@ -132,6 +134,7 @@ class Issuer:
         self.introspection = endpoint(Introspection(*told))
         self.revocation = endpoint(Revocation(*told))
         self._from_snapshot = False
+        self._supervised = Supervised(monotonic)
         self._ready = asyncio.Event()
         self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
 
@@ -143,27 +146,27 @@ class Issuer:
         a JWKS that lags behind would take keys from verifiers that sign already.
         """
         loaded = self._load()
-        tasks = [asyncio.create_task(self._follower.run(), name="follow")]
+        supervised = self._supervised
+        supervised.start("follow", self._follower.run, needed=True)
         if self.metrics.shared:
-            tasks.append(asyncio.create_task(self.metrics.run(), name="metrics"))
-        if loaded:
-            tasks.append(asyncio.create_task(self._fall_back_on_snapshot(), name="fall back"))
+            supervised.start("metrics", self.metrics.run)
         if self._snapshots is not None:
-            tasks.append(asyncio.create_task(self._snapshots.run(), name="snapshot"))
+            supervised.start("snapshot", self._snapshots.run)
         if self._revoking:
-            tasks.append(asyncio.create_task(self._revocations.run(), name="revocations"))
+            supervised.start("revocations", self._revocations.run)
         if self._usage is not None:
-            tasks.append(asyncio.create_task(self._usage.run(self._reports_every), name="usage"))
+            supervised.start("usage", partial(self._usage.run, self._reports_every))
+        falling_back = asyncio.create_task(self._fall_back_on_snapshot(), name="fall back") if loaded else None
         try:
             yield self
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            if falling_back is not None:
+                falling_back.cancel()
+            await supervised.stop()
             if self._revoking:
                 await self._revocations.finish()
             if self._usage is not None:
-                await self._usage.report()
+                await self._usage.finish()
             await self._replay.close()
 
     async def ready(self) -> str:
@@ -225,7 +228,13 @@ class Issuer:
             document = self._document(http, record, paths)
             if document is not None:
                 return document
-        return self._own(http) or (metadata.not_found() if record else _starting())
+        return self._health(http) or (metadata.not_found() if record else _starting())
+
+    def observe(self, http: HttpRequest) -> Answer:
+        """What is for those who run the issuer and not for its callers: `/metrics`, on a listener of its own."""
+        if http.path != METRICS:
+            return self._health(http) or metadata.not_found()
+        return self.metrics.answer() if http.method in ("GET", "HEAD") else _only_get()
 
     def _paths_of(self, record: IssuerRecord) -> metadata.Paths:
         if self._paths[0] != record.issuer:
@@ -246,17 +255,21 @@ class Issuer:
             return metadata.key_set(jwks, record, http)
         return metadata.document(metadata.openid_metadata(record.issuer, jwks, revoking=self._revoking), record)
 
-    def _own(self, http: HttpRequest) -> Answer | None:
-        if http.path not in (HEALTHZ, READYZ, METRICS):
+    def _health(self, http: HttpRequest) -> Answer | None:
+        if http.path not in (HEALTHZ, READYZ):
             return None
         if http.method not in ("GET", "HEAD"):
             return _only_get()
-        if http.path == METRICS:
-            return self.metrics.answer()
-        content: dict[str, Any] = {"status": "ok"}
-        if http.path == READYZ and (missing := self.missing()):
+        if http.path == HEALTHZ:
+            return json_answer(200, {"status": "ok"})
+        missing = [
+            *self.missing(),
+            *(f"the task {name}, which fails again and again" for name in self._supervised.down(needed=True)),
+        ]
+        if missing:
             return json_answer(503, {"status": "not ready", "missing": missing})
-        return json_answer(200, content)
+        failing = self._supervised.down(needed=False)
+        return json_answer(200, {"status": "ok"} | ({"failing": failing} if failing else {}))
 
 
 def _only_get() -> Answer:

@@ -6,6 +6,7 @@ in memory for it is those lines and nothing more.
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
 import time
@@ -112,7 +113,8 @@ class Snapshots:
             new.replace(self._path)
         except OSError as error:
             log.warning("the snapshot %s cannot be written: %s", self._path, error.strerror)
-            new.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                new.unlink()
 
 
 def _encode(change: Change) -> bytes:

@@ -3,28 +3,43 @@
 from dataclasses import replace
 from typing import Literal
 
-from scopewright.core.revocations import audience_key, has_ended
+from scopewright.core.revocations import audience_key, has_ended, namespaces_of
+from scopewright.issuer.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE
 from scopewright.issuer.entries import Client, Server
 from scopewright.issuer.inspect import Inspected, Link
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.revocations import Revocations
 
-Lapse = Literal["", "client_gone", "client_disabled", "server_gone", "scope_withdrawn", "revoked", "key_revoked"]
+Lapse = Literal[
+    "",
+    "client_gone",
+    "client_disabled",
+    "grant_type_withdrawn",
+    "server_gone",
+    "not_bound",
+    "scope_withdrawn",
+    "revoked",
+    "key_revoked",
+]
 """Why a token is not in force any more, for the audit line; empty where it is."""
 
 
 def lapse(inspected: Inspected, registry: Registry, revocations: Revocations, now: float) -> Lapse:
     """Of the token, and of each token that it came from."""
     links = (*inspected.chain, inspected.link)
+    server = server_of(inspected.link, registry)
+    if server is not None and server.record.dpop_required and not inspected.bound:
+        return "not_bound"
     for parent, link in zip((None, *links), links, strict=False):
-        if why := _lapse(link, registry, revocations, now) or _lapse_of_exchange(parent, link, registry):
+        grant_type = TOKEN_EXCHANGE if parent else CLIENT_CREDENTIALS
+        if why := _lapse(link, grant_type, registry, revocations, now) or _lapse_of_exchange(parent, link, registry):
             return why
     first = links[0]
     if first is inspected.link:
         return ""
     # The subject has been granted the scopes at the target, as the client has that exchanged its token.
     at_target = replace(inspected.link, jti=first.jti, client_id=first.client_id)
-    return _lapse(at_target, registry, revocations, now)
+    return _lapse(at_target, CLIENT_CREDENTIALS, registry, revocations, now)
 
 
 def client_of(link: Link, registry: Registry) -> Client | None:
@@ -49,12 +64,14 @@ def serves(client: Client, server: Server) -> bool:
     return client.client_id in server.record.served_by
 
 
-def _lapse(link: Link, registry: Registry, revocations: Revocations, now: float) -> Lapse:
+def _lapse(link: Link, grant_type: str, registry: Registry, revocations: Revocations, now: float) -> Lapse:
     client, server = client_of(link, registry), server_of(link, registry)
     if client is None:
         return "client_gone"
     if client.disabled:
         return "client_disabled"
+    if grant_type not in client.grant_types:
+        return "grant_type_withdrawn"
     if server is None:
         return "server_gone"
     if link.kid not in registry.keys.jwks(now).keys:
@@ -62,7 +79,9 @@ def _lapse(link: Link, registry: Registry, revocations: Revocations, now: float)
     asked = client.asked_at(server)
     if asked is None or not registry.access(client, asked, server, now).granted.keys() >= set(link.scopes):
         return "scope_withdrawn"
-    ended = has_ended(revocations.record, link.client, link.jti, audience_key(link.audience), link.issued)
+    record = revocations.record
+    namespaces = namespaces_of(link.client_id, link.audience) if record.namespaces else ()
+    ended = has_ended(record, link.client, link.jti, audience_key(link.audience), link.issued, namespaces)
     return "revoked" if ended else ""
 
 

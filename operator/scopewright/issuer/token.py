@@ -9,11 +9,11 @@ from typing import Any, Final
 import orjson
 
 from scopewright.issuer.authenticate import Authenticated
-from scopewright.issuer.authorise import Grant, authorise
+from scopewright.issuer.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
 from scopewright.issuer.dpop import Proofs, proof_needed
 from scopewright.issuer.endpoint import Outcome
 from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
-from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE, Exchange, Subject, read_subject
+from scopewright.issuer.exchange import ACCESS_TOKEN, Exchange, Subject, read_subject
 from scopewright.issuer.messages import NO_STORE, Answer
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.request import ClientRequest, Form, one
@@ -21,7 +21,6 @@ from scopewright.issuer.sign import Randomness, Token, sign, tail
 
 log: Final = logging.getLogger(__name__)
 
-CLIENT_CREDENTIALS: Final = "client_credentials"
 GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
 ISSUED: Final = "issued"
 _ISSUED: Final = b',"issued_token_type":"%s"' % ACCESS_TOKEN.encode()

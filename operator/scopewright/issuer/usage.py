@@ -20,6 +20,8 @@ log: Final = logging.getLogger(__name__)
 
 EVERY: Final = 300.0
 """Seconds between reports."""
+LAST: Final = 2.0
+"""Seconds that the last report may take when the issuer stops."""
 _TRIES: Final = 8
 _PAUSE: Final = 0.05
 """Seconds, at most, after the first conflict; after each other one twice as long."""
@@ -73,6 +75,16 @@ class Usage:
                 log.warning("the use of credentials is not reported: %s", failure.message)
             self._said = failure.message
         self._used = noted | self._used
+
+    async def finish(self) -> None:
+        """The last report, as far as the store takes it in time: nothing else waits for it."""
+        try:
+            async with asyncio.timeout(LAST):
+                await self.report()
+        except TimeoutError:
+            log.warning("the last use of credentials is not reported: the store takes longer than %s s", LAST)
+        except Exception:
+            log.exception("the last use of credentials is not reported")
 
     async def _written(self, noted: dict[bytes, float]) -> bool:
         """False after a conflict. Where there is no report to write to, the operator is older than this issuer."""

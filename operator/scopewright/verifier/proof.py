@@ -5,7 +5,6 @@ Pure: whether it was used before, and whether its nonce is one of ours, is told 
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -14,6 +13,7 @@ from scopewright.verifier.htu import normalised
 from scopewright.verifier.jws import parse
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, Rejected
+from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 MAX_BYTES: Final = 8 * 1024
 LIFETIME: Final = 5.0
@@ -27,7 +27,6 @@ _KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "Ed25519": ("OKP", "Ed25519"),
 }
-_MEMBERS: Final = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n"), "OKP": ("crv", "kty", "x")}
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _LONGEST_MODULUS: Final = 683  # characters: 4096 bits, so that no caller chooses what a verification costs
 _LONGEST_EXPONENT: Final = 6
@@ -73,7 +72,7 @@ def check_proof(
         raise BadProof("proof_malformed", "it is not a signed JWT in its compact form") from None
     alg, jwk = _check_header(signed.header)
     jti, nonce, stale_at = _check_claims(signed.claims, method, url, now, leeway, token)
-    jkt = _thumbprint(jwk)
+    jkt = thumbprint(jwk)
     key = KeySet.parse({"keys": [jwk | {"kid": jkt, "alg": alg}]}).get(jkt)
     if key is None:
         raise BadProof("proof_jwk", "its jwk is no public key of its kind, or an RSA key under 2048 bits")
@@ -98,7 +97,7 @@ def _check_header(header: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
             "proof_private_key", "its jwk is private: send the public key alone, and treat this one as leaked"
         )
     kty, crv = _KINDS[alg]
-    members = {name: jwk.get(name) for name in _MEMBERS[kty]}
+    members = {name: jwk.get(name) for name in MEMBERS[kty]}
     if members["kty"] != kty or members.get("crv") != crv:
         raise BadProof("proof_jwk", "its jwk does not fit its alg")
     public = {name: value for name, value in members.items() if isinstance(value, str)}
@@ -139,13 +138,4 @@ def _spelt(htu: Any) -> str | None:
 
 def _hash(token: str) -> str:
     """The `ath` of proofs that come with it (RFC 9449 §4.2)."""
-    return _b64url(hashlib.sha256(token.encode()).digest())
-
-
-def _thumbprint(public: Mapping[str, str]) -> str:
-    """RFC 7638 §3: of the required members, and these are all there are."""
-    return _b64url(hashlib.sha256(json.dumps(public, separators=(",", ":"), sort_keys=True).encode()).digest())
-
-
-def _b64url(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()

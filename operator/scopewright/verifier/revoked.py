@@ -6,6 +6,7 @@ audiences by a hash. What maps to an instant is a not-before: tokens issued then
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -15,6 +16,7 @@ CHAIN = "scopewright_chain"
 
 _UID_HASH_SIZE = 12
 _KEY_BYTES = 8
+_OF_A_NAMESPACE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 
 Marks = Mapping[str, float]
 Nested = Mapping[str, Marks]
@@ -26,6 +28,7 @@ class Revoked:
     clients: Marks
     access: Nested
     audiences: Marks
+    namespaces: Marks
     everybody: float
     kids: frozenset[str]
 
@@ -42,6 +45,7 @@ class Revoked:
             clients=_marks(document.get("clients")),
             access=_nested(document.get("access")),
             audiences=_marks(document.get("audiences")),
+            namespaces=_marks(document.get("namespaces", {})),
             everybody=_instant(document.get("everybody")),
             kids=frozenset(kids),
         )
@@ -49,18 +53,18 @@ class Revoked:
     def has_ended(self, claims: Mapping[str, Any], kid: str) -> bool:
         """Whether the verified token has, or one that it was exchanged from, or somebody's access that it relied on."""
         audience, issued = claims.get("aud"), _issued(claims)
-        if self._has_ended(claims.get("jti"), audience, issued, kid):
+        if self._has_ended(claims, audience, issued, kid):
             return True
         for link in _chain(claims):
-            origin = link.get("jti")
-            if self._has_ended(origin, link.get("aud"), _issued(link), link.get("kid")):
+            if self._has_ended(link, link.get("aud"), _issued(link), link.get("kid")):
                 return True
             # It gives at this audience what the subject has here too.
-            if self._has_ended(origin, audience, issued, kid):
+            if self._has_ended(link, audience, issued, kid):
                 return True
         return False
 
-    def _has_ended(self, jti: Any, audience: Any, issued: float, kid: Any) -> bool:
+    def _has_ended(self, whose: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
+        jti = whose.get("jti")
         jti, client, key = str(jti), str(jti)[:_UID_HASH_SIZE], _key(str(audience))
         none: Marks = {}
         latest = max(
@@ -69,8 +73,16 @@ class Revoked:
             self.audiences.get(key, 0),
             self.access.get(client, none).get(key, 0),
         )
+        if self.namespaces:
+            latest = max(latest, self._of_namespaces(whose.get("client_id"), audience))
         revoked = client in self.tokens and _key(jti) in self.tokens[client]
         return revoked or kid in self.kids or 0 < latest >= issued
+
+    def _of_namespaces(self, client_id: Any, audience: Any) -> float:
+        """The not-before of the client's namespace, or of the API's as far as its audience tells."""
+        of_client = self.namespaces.get(_key(str(client_id).partition(".")[0]), 0)
+        named = _OF_A_NAMESPACE.fullmatch(str(audience))
+        return max(of_client, self.namespaces.get(_key(named[1]), 0) if named else 0)
 
 
 def _issued(claims: Mapping[str, Any]) -> float:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar, cast
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scopewright.controller.keymaking import public_members, thumbprint
+from scopewright.controller.keymaking import public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
 from scopewright.controller.world import Declared, World, precedence
@@ -37,6 +37,7 @@ from scopewright.core.records import (
 )
 from scopewright.core.signing import FreshKey
 from scopewright.stores import Selection
+from scopewright.verifier.thumbprint import thumbprint
 from tests.unit.controller.memory import MemoryStore
 
 T = TypeVar("T")

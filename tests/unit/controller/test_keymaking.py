@@ -10,7 +10,8 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from scopewright.controller.keymaking import client_pair, make_key, matches, mint, thumbprint
+from scopewright.controller.keymaking import client_pair, make_key, matches, mint
+from scopewright.verifier.thumbprint import thumbprint
 
 RFC_7638_N = (
     "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMs"

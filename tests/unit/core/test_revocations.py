@@ -10,7 +10,21 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
-from scopewright.core.revocations import LARGEST_LEEWAY, MOST, QUOTA, fold, gather, has_ended, merge, prune, token_key
+from scopewright.core.revocations import (
+    LARGEST_LEEWAY,
+    MOST,
+    QUOTA,
+    audience_key,
+    fold,
+    gather,
+    has_ended,
+    merge,
+    namespace_key,
+    namespaces_of,
+    owner_of_audience,
+    prune,
+    token_key,
+)
 from scopewright.verifier.check import Policy
 
 NOW = 1_800_000_000
@@ -19,6 +33,9 @@ LIFETIME, SKEW = 3600, 60
 clients = st.sampled_from(["client-a", "client-b", "client-c"])
 keys = st.sampled_from([token_key(text) for text in "abcdef"])
 instants = st.integers(NOW - 5000, NOW + 5000)
+
+
+OWNERS = {"client-a": "ns-one", "client-b": "ns-one", "client-c": "ns-two"}
 
 
 def marks(keys: st.SearchStrategy[str]) -> Any:
@@ -31,7 +48,9 @@ records = st.builds(
     clients=marks(clients),
     access=st.dictionaries(clients, st.dictionaries(keys, instants, min_size=1, max_size=4)),
     audiences=marks(keys),
+    namespaces=marks(st.sampled_from(["ns-one", "ns-two"])),
     everybody=st.just(0) | instants,
+    owners=st.sets(clients).map(lambda names: {name: OWNERS[name] for name in names}),
     longest_lifetime=st.integers(0, 2 * LIFETIME),
 )
 
@@ -125,7 +144,7 @@ def test_of_too_many_the_clients_with_the_most_end_first() -> None:
     record = merge(crowd(100, QUOTA), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
     folded = fold(record, NOW)
     assert "modest" in folded.tokens
-    assert len(folded.clients) < 30
+    assert len(folded.clients) < 60
 
 
 def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
@@ -135,8 +154,90 @@ def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
     assert has_ended(folded, "any", "any", "any", NOW)
 
 
+def removed(namespace: str, count: int, instant: int = NOW) -> RevocationRecord:
+    """Clients of one tenant, deleted."""
+    names = [f"{namespace}-client-{n}" for n in range(count)]
+    return RevocationRecord(
+        clients=dict.fromkeys(names, instant), owners=dict.fromkeys(names, namespace_key(namespace))
+    )
+
+
+def test_whatever_one_namespace_removes_ends_no_token_of_another() -> None:
+    """Also not the tokens of a client that has revoked more than any single one of the many that are removed."""
+    modest = RevocationRecord(
+        tokens={"modest": {token_key(f"{n}"): NOW + 600 for n in range(100)}},
+        clients={"gone": NOW},
+        owners={"modest": namespace_key("payroll"), "gone": namespace_key("payroll")},
+    )
+    folded = fold(merge(modest, removed("greedy", MOST)), NOW)
+    assert (folded.everybody, folded.namespaces) == (0, {namespace_key("greedy"): NOW})
+    assert (folded.tokens, folded.clients, folded.owners) == (modest.tokens, modest.clients, modest.owners)
+    of_greedy = namespaces_of("greedy.client", "https://api.payroll.svc")
+    assert has_ended(folded, "greedy-client-1", "any", "any", NOW, of_greedy)
+    assert not has_ended(folded, "greedy-client-1", "any", "any", NOW + 1, of_greedy)
+    of_payroll = namespaces_of("payroll.client", "https://api.payroll.svc")
+    assert not has_ended(folded, "modest", "any", "any", NOW, of_payroll)
+    assert has_ended(folded, "modest", "7", "any", NOW, of_payroll)
+
+
+def test_so_it_is_with_apis_that_are_removed_by_the_thousand() -> None:
+    audiences = [f"https://api-{n}.greedy.svc" for n in range(MOST + 1)]
+    owners = {audience_key(a): owner_of_audience(a) or "" for a in audiences}
+    folded = fold(RevocationRecord(audiences={audience_key(a): NOW for a in audiences}, owners=owners), NOW)
+    assert folded == RevocationRecord(namespaces={namespace_key("greedy"): NOW})
+    assert has_ended(folded, "c", "any", "any", NOW, namespaces_of("leave.worker", audiences[0]))
+    assert not has_ended(folded, "c", "any", "any", NOW, namespaces_of("leave.worker", "https://api.leave.svc"))
+
+
+@pytest.mark.parametrize(
+    "audience", ["https://payroll.hr.example", "https://a.b.victim.svc", "https://victim.svc", "x.victim.svc", ""]
+)
+def test_an_audience_of_ones_own_choosing_is_of_no_namespace(audience: str) -> None:
+    assert owner_of_audience(audience) is None
+
+
+def test_where_it_is_enough_those_clients_end_that_have_most_in_the_namespace_that_has_most() -> None:
+    revoking = {
+        f"client-{c:02}": {token_key(f"{c} {t}"): NOW + 600 for t in range(QUOTA)} for c in range(MOST // QUOTA)
+    }
+    greedy = RevocationRecord(tokens=revoking, owners=dict.fromkeys(revoking, namespace_key("greedy")))
+    folded = fold(merge(greedy, removed("payroll", 300)), NOW)
+    assert folded.namespaces == {}
+    assert len(folded.clients) - 300 == 1
+    assert len(folded.tokens) == len(revoking) - 1
+
+
+def test_a_replica_that_has_not_folded_yet_does_not_end_the_namespace_again() -> None:
+    known = removed("greedy", MOST + 1)
+    folded = fold(known, NOW)
+    assert fold(merge(folded, known), NOW + 100) == folded
+    later = removed("greedy", 1, NOW + 50)
+    assert fold(merge(folded, later), NOW + 100).clients == later.clients
+    access = RevocationRecord(access={"greedy-client-0": {"a": NOW, "b": NOW + 50}}, owners=known.owners)
+    assert fold(merge(folded, access), NOW + 100).access == {"greedy-client-0": {"b": NOW + 50}}
+
+
+def test_no_owner_is_kept_longer_than_what_it_owns() -> None:
+    record = merge(removed("greedy", 5, NOW - 10_000), removed("payroll", 5))
+    assert prune(record, NOW, LIFETIME, SKEW) == removed("payroll", 5)
+
+
+@given(records, st.integers(0, 20), st.sampled_from(["client-a", "client-b", "client-c"]), keys, instants)
+def test_however_much_is_folded_nothing_ended_comes_back(
+    record: RevocationRecord, most: int, client: str, audience: str, issued: int
+) -> None:
+    namespaces = [OWNERS[client]] if client in record.owners else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("scopewright.core.revocations.MOST", most)
+        folded = fold(record, NOW + 6000)
+    if has_ended(record, client, "any", audience, issued, namespaces):
+        assert has_ended(folded, client, "any", audience, issued, namespaces)
+    entries = sum(map(len, (*folded.tokens.values(), *folded.access.values(), folded.clients, folded.audiences)))
+    assert entries + len(folded.namespaces) <= most
+
+
 def test_the_largest_record_fits_into_a_config_map() -> None:
     hashed = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MOST)}
-    record = RevocationRecord(access=hashed)
+    record = RevocationRecord(access=hashed, owners={client: namespace_key(client) for client in hashed})
     assert fold(record, NOW) is record
     assert len(encode(record)) < 1024 * 1024 - 64 * 1024

@@ -1,6 +1,7 @@
 """What a connection may cost, and how it ends."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
@@ -92,6 +93,34 @@ async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> N
             await until(lambda: served.seen)
             await asyncio.sleep(0.2)
             assert len(served.seen) < 8
+
+
+async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -> None:
+    """Each asks for a megabyte again and again; what the kernel takes of that is not the process's."""
+    async with serving(Limits(held=300_000, write_timeout=600)) as served, contextlib.AsyncExitStack() as stack:
+        large = GET.replace(b"/a", b"/large") * 16
+        for _ in range(20):
+            deaf = stack.enter_context(socket.socket())
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", served.port))
+            await asyncio.get_running_loop().sock_sendall(deaf, large)
+        await until(lambda: len(served.seen) >= 20 and served.server.connections < 10)
+        reading = await served.connect()
+        reading.send(GET)
+        assert (await reading.reply()).headers["x-path"] == "/a"
+
+
+async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_memory() -> None:
+    async with serving(Limits(held=100_000)) as served:
+        wires = [await served.connect() for _ in range(8)]
+        for wire in wires:
+            wire.send(post(b"1", b"/slow") + post(b"x" * 2_000) * 10)
+        await until(lambda: served.server.connections <= 3)
+        assert served.server.connections
+        served.gate.set()
+        answered = await asyncio.wait_for(wires[-1].reply(), 10)
+        assert answered.body == b"1", "the last one had not held anything for long"
 
 
 async def test_a_client_that_reads_slowly_gets_everything() -> None:

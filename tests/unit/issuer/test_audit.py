@@ -1,8 +1,15 @@
 """What becomes of a bug, and of what is written about every decision."""
 
 import io
+import os
+import subprocess
+import sys
+from typing import Any
 
+import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scopewright.issuer import audit
 from tests.unit.issuer.world import World
@@ -27,3 +34,53 @@ def test_an_audit_file_gets_whole_lines_at_once() -> None:
     write("{}")
     write('{"é":1}')
     assert file.getvalue() == '{}\n{"é":1}\n'.encode()
+
+
+LONG = "ü" * 9000
+
+
+def test_a_line_is_never_longer_than_a_pipe_takes_as_a_whole() -> None:
+    """64 scopes of 128 characters are what a ResourceServer may have."""
+    line = audit.line("token", 0.0, "127.0.0.1", "issued", {"scope": LONG, "jti": "j" * 28, "expires_in": 60})
+    assert len(line.encode()) < audit.LONGEST_LINE
+    content = orjson.loads(line)
+    assert (content["cut"], content["jti"], content["expires_in"]) == (["scope"], "j" * 28, 60)
+    assert content["scope"].startswith("ü" * 1000)
+    whole = audit.line("token", 0.0, "127.0.0.1", "issued", {"scope": "x" * 3000})
+    assert orjson.loads(whole)["scope"] == "x" * 3000
+    assert "cut" not in whole
+
+
+texts = st.text(max_size=5000)
+entries = st.dictionaries(
+    st.sampled_from("abcdefghijklmnop"), texts | st.lists(texts, max_size=16) | st.integers(0, 2**40), max_size=16
+)
+
+
+@given(entries)
+def test_whatever_is_in_it(entry: dict[str, Any]) -> None:
+    assert len(audit.line("token", 0.0, "::1", "issued", entry).encode()) < audit.LONGEST_LINE
+
+
+WRITER = """
+import sys
+from scopewright.issuer import audit
+write = audit.to_file(sys.stdout.buffer)
+for number in range(300):
+    entry = {"number": number, "scope": sys.argv[1] * (100 + 40 * number)}
+    write(audit.line("token", 0.0, sys.argv[1], "issued", entry))
+"""
+
+
+def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
+    """As `--workers` has it: what reads is slower than what writes, so the pipe is full most of the time."""
+    reading, writing = os.pipe()
+    workers = [subprocess.Popen([sys.executable, "-c", WRITER, name], stdout=writing) for name in "ab"]
+    os.close(writing)
+    with os.fdopen(reading, "rb", buffering=0) as pipe:
+        lines = b"".join(iter(lambda: pipe.read(1000), b"")).splitlines()
+    assert [worker.wait(30) for worker in workers] == [0, 0]
+    found = [orjson.loads(line) for line in lines]
+    for name in "ab":
+        assert [entry["number"] for entry in found if entry["peer"] == name] == list(range(300))
+    assert all(set(entry["scope"]) <= {entry["peer"], "…"} for entry in found)

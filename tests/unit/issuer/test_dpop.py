@@ -12,7 +12,8 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Asked, IssuerRecord
-from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
+from scopewright.issuer.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.exchange import ACCESS_TOKEN
 from scopewright.issuer.replay import InMemory
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
@@ -105,6 +106,7 @@ async def test_21_only_the_server_that_requires_it_does(world: World) -> None:
 async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: World) -> None:
     returning.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
     await settle()
+    returning.clock.advance(seconds=1)  # what was issued in the very second of the change has ended
     subject = await returning.access_token(resource=PAYROLL)
     assert refusal(await returning.exchange(subject, SERVICE, BANK)) == (400, "invalid_request")
     form = FORM | {"grant_type": TOKEN_EXCHANGE, "subject_token": subject, "subject_token_type": ACCESS_TOKEN}

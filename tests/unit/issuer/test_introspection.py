@@ -7,10 +7,25 @@ import jwt
 import orjson
 import pytest
 
-from scopewright.core.records import Asked, Granted, IssuerRecord, key_record_name, resource_server_record_name
+from scopewright.core.objects import Ref
+from scopewright.core.records import (
+    ENTRY,
+    Asked,
+    ClientRecord,
+    Granted,
+    IssuerRecord,
+    client_record_name,
+    decode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.issuer.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.inspect import Inspector
 from tests.unit.issuer.world import (
+    BANK,
     BANK_SERVICE,
     ISSUER,
+    NAMESPACE,
     PAYROLL,
     SERVICE,
     START,
@@ -24,6 +39,7 @@ from tests.unit.issuer.world import (
 )
 
 INACTIVE = {"active": False}
+WORKER = Ref("Secret", NAMESPACE, client_record_name("leave", "leave-worker"))
 SERVED = server_record(served_by=(SERVICE,))
 
 
@@ -123,6 +139,41 @@ async def test_19_a_token_ends_with_its_grant(returning: World) -> None:
     assert orjson.loads(returning.lines[-1])["reason"] == "scope_withdrawn"
 
 
+async def test_19_a_token_ends_with_the_grant_type_that_it_came_by(returning: World) -> None:
+    token = await of_payroll(returning)
+    exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
+    returning.put(replace(service_record(), grant_types=("client_credentials",)))
+    await settle()
+    assert await returning.introspect(exchanged, SERVICE) == INACTIVE
+    assert reason(returning) == "grant_type_withdrawn"
+    assert (await returning.introspect(token, SERVICE))["active"]
+
+
+async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(returning: World) -> None:
+    token = await of_payroll(returning)
+    exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
+    worker = decode(ClientRecord, returning.store.objects[WORKER][1][ENTRY])
+    returning.put(replace(worker, grant_types=(TOKEN_EXCHANGE,)))
+    await settle()
+    for ended in (token, exchanged):
+        assert await returning.introspect(ended, SERVICE) == INACTIVE
+        assert reason(returning) == "grant_type_withdrawn"
+
+
+async def test_19_a_token_that_is_bound_to_no_key_ends_where_only_bound_ones_are_taken(returning: World) -> None:
+    token = await of_payroll(returning)
+    returning.put(replace(SERVED, dpop_required=True))
+    await settle()
+    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert reason(returning) == "not_bound"
+    refused = await returning.exchange(token, SERVICE, BANK)
+    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+
+
+def reason(world: World) -> str:
+    return str(orjson.loads(world.lines[-1])["reason"])
+
+
 async def test_19_a_token_ends_with_one_scope_of_several(returning: World) -> None:
     token = await returning.access_token("payroll.payroll-service", resource="https://bank-api.bank.svc")
     assert (await returning.introspect(token, SERVICE))["scope"] == "bank.pay bank.look"
@@ -182,3 +233,14 @@ async def test_no_token_is_in_an_audit_line(returning: World) -> None:
         await returning.introspect(token, client_id)
     await returning.revoke(token)
     assert not any(part in line for line in returning.lines for part in token.split("."))
+
+
+async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: World) -> None:
+    tokens = [await of_payroll(returning) for _ in range(20)]
+    registry = returning.issuer.registry
+    assert registry.issuer is not None
+    inspector = Inspector(registry.keys, size=6 * len(tokens[0]))
+    for token in tokens:
+        assert inspector.inspect(token, registry.issuer, returning.clock()) is not None
+        assert len(inspector._young) + len(inspector._old) <= 6
+    assert len(inspector._young) + len(inspector._old) > 3

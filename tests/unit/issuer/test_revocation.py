@@ -23,7 +23,7 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.revocations import QUOTA, audience_key, has_ended, token_key
+from scopewright.core.revocations import QUOTA, audience_key, has_ended, namespace_key, token_key
 from scopewright.issuer import revocations as revocations_module
 from scopewright.issuer.revocations import Revocations
 from scopewright.stores import Change
@@ -247,7 +247,7 @@ async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
         await store.write(plan_revocations(CONFIG))
         revocations = Revocations(store, CONFIG.namespace, lambda: float(NOW), CONFIG.issuer_record)
         running = asyncio.create_task(revocations.run())
-        await revocations.revoke("client-hash1", "jti", NOW + 600)
+        await revocations.revoke("client-hash1", "leave", "jti", NOW + 600)
         running.cancel()
         found = await store.read(revocations.ref)
         assert found is not None
@@ -389,6 +389,49 @@ async def test_the_feed_tells_that_a_client_has_ended(returning: World) -> None:
     await settle()
     assert len((await feed(returning))["clients"]) == 2
     assert (await written(returning)).clients == (await feed(returning))["clients"]
+
+
+async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: World) -> None:
+    returning.put(replace(service_record(), grant_types=("client_credentials",)))
+    await settle()
+    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
+    returning.put(service_record())
+    await settle()
+    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}, "one more is no loss"
+
+
+async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: World) -> None:
+    returning.put(replace(SERVED, dpop_required=True))
+    await settle()
+    assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
+
+
+async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
+    returning: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In one turn of the event loop, as with a namespace; by its clients and by its APIs."""
+    monkeypatch.setattr("scopewright.core.revocations.MOST", 40)
+    token = await of_payroll(returning)
+    clients = [client_record(namespace="greedy", name=f"c{n}", uid=f"uid-greedy-{n}") for n in range(60)]
+    names = [f"api-{n}" for n in range(60)]
+    servers = [
+        server_record(namespace="greedy", name=n, uid=f"uid-{n}", audience=f"https://{n}.greedy.svc") for n in names
+    ]
+    for record in (*clients, *servers):
+        returning.put(record)
+    await written(returning)
+    for client in clients:
+        returning.store.delete("Secret", client_record_name("greedy", client.name))
+    await written(returning)
+    assert (await feed(returning))["namespaces"] == {namespace_key("greedy"): NOW}
+    returning.clock.advance(seconds=1)
+    for server in servers:
+        returning.store.delete("ConfigMap", resource_server_record_name("greedy", server.name))
+    await written(returning)
+    told = await feed(returning)
+    assert (told["everybody"], told["namespaces"]) == (0, {namespace_key("greedy"): NOW + 1})
+    assert (await written(returning)).namespaces == told["namespaces"]
+    assert (await returning.introspect(token))["active"] is True
 
 
 async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: World) -> None:

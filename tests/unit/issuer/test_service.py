@@ -2,15 +2,22 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import orjson
 import pytest
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import IssuerRecord, key_record_name
+from scopewright.core.records import IssuerRecord, RevocationRecord, key_record_name
+from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.errors import refused_credential
+from scopewright.issuer.follow import Follower
 from scopewright.issuer.metrics import Metrics, tally
 from scopewright.issuer.registry import Registry
+from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.usage import Usage
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
 
@@ -43,9 +50,25 @@ async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
 
 
 async def test_only_get_is_served_beside_the_token_endpoint(world: World) -> None:
-    for path in ("/jwks.json", "/healthz", "/readyz", "/metrics", "/.well-known/openid-configuration"):
+    for path in ("/jwks.json", "/healthz", "/readyz", "/.well-known/openid-configuration"):
         response = await world.http.post(path)
         assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    for path in ("/healthz", "/readyz", "/metrics"):
+        answer = observe(world, path, "POST")
+        assert (answer.status, dict(answer.headers)[b"allow"]) == (405, b"GET, HEAD")
+
+
+def observe(world: World, path: str, method: str = "GET") -> Answer:
+    """As on the listener for those who run the issuer."""
+    return world.issuer.observe(HttpRequest(method, path))
+
+
+async def test_metrics_are_not_where_tokens_are_and_tokens_are_not_where_metrics_are(world: World) -> None:
+    assert (await world.http.get("/metrics")).status_code == 404
+    assert observe(world, "/metrics").status == 200
+    assert observe(world, "/readyz").status == 200
+    for path in ("/token", "/jwks.json", "/revocations", "/introspect"):
+        assert observe(world, path).status == 404
 
 
 async def test_any_other_path_is_not_found(world: World) -> None:
@@ -92,11 +115,83 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
         assert (await world.token()).status_code == 200
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scopewright.issuer.supervise.PAUSES", (0.0,))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    for _ in range(20_000):
+        if condition():
+            return
+        await asyncio.sleep(0.001)
+    raise AssertionError("it did not come about")
+
+
+async def test_a_task_that_dies_is_begun_again(
+    impatient: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each dies of a bug once, and then does what it is for."""
+    died: set[type] = set()
+
+    def dies_once(kind: type, method: str) -> None:
+        original = getattr(kind, method)
+
+        async def dying(self: object, *arguments: object) -> None:
+            if kind not in died:
+                died.add(kind)
+                raise KeyError("a bug")
+            await original(self, *arguments)
+
+        monkeypatch.setattr(kind, method, dying)
+
+    for kind in (Follower, Revocations, Usage):
+        dies_once(kind, "run")
+    world = World(revoking=True)
+    world.furnish()
+    world.put(RevocationRecord())
+    async with world.running():
+        await asyncio.wait_for(world.issuer.ready(), 20)
+        token = await world.access_token()
+        await world.revoke(token)
+        assert world.store.revocations().tokens
+        assert (await world.http.get("/readyz")).json() == {"status": "ok"}
+    assert died == {Follower, Revocations, Usage}
+    assert "a bug" in caplog.text
+    assert "the task follow is begun again" in caplog.text
+
+
+async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_without_following(
+    impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    world = World(snapshot=tmp_path / "snapshot")
+    world.furnish()
+    async with world.running():
+        await until((tmp_path / "snapshot").exists)
+
+    async def dies(self: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Snapshots, "run", dies)
+    async with world.running():
+        await asyncio.wait_for(world.issuer.ready(), 20)
+        await until(lambda: b"failing" in observe(world, "/readyz").body)
+        response = await world.http.get("/readyz")
+        assert (response.status_code, response.json()) == (200, {"status": "ok", "failing": ["snapshot"]})
+    monkeypatch.setattr(Follower, "run", dies)
+    async with world.running():
+        await asyncio.wait_for(world.issuer.ready(), 20)
+        await until(lambda: observe(world, "/readyz").status == 503)
+        missing = (await world.http.get("/readyz")).json()["missing"]
+        assert missing == ["the task follow, which fails again and again"]
+        assert (await world.token()).status_code == 200, "what is known is still served"
+
+
 async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: World) -> None:
     await world.token()
     await world.token("leave.evil-label", "x")
     await world.token(scope="evil-scope")
-    text = (await world.http.get("/metrics")).text
+    text = observe(world, "/metrics").body.decode()
     assert 'scopewright_issuer_requests_total{endpoint="token",result="issued"} 1.0' in text
     assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 1.0' in text
     assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_scope"} 1.0' in text
@@ -110,7 +205,7 @@ async def test_who_is_on_record_and_refused_is_counted_apart(world: World) -> No
     await world.token("leave.leave-worker", "wrong")
     await world.token("leave.nobody", "wrong")
     await world.token(scope="not-granted")
-    text = (await world.http.get("/metrics")).text
+    text = observe(world, "/metrics").body.decode()
     known = "scopewright_issuer_refusals_of_known_clients_total"
     assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 2.0' in text
     assert known + '{endpoint="token",result="invalid_client"} 1.0' in text
@@ -118,13 +213,13 @@ async def test_who_is_on_record_and_refused_is_counted_apart(world: World) -> No
 
 
 async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(world: World) -> None:
-    text = (await world.http.get("/metrics")).text
+    text = observe(world, "/metrics").body.decode()
     assert "\nscopewright_issuer_workers 1.0\n" in text
     assert "\nscopewright_issuer_ready_workers 1.0\n" in text
     assert "\nscopewright_issuer_watch_heard_timestamp_seconds{" not in text
     world.store.delete("Secret", key_record_name(key_record().kid))
     await settle()
-    assert "\nscopewright_issuer_ready_workers 0.0\n" in (await world.http.get("/metrics")).text
+    assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(world, "/metrics").body.decode()
 
 
 def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_of() -> None:

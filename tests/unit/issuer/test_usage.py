@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -11,6 +12,7 @@ from scopewright.core.config import Config
 from scopewright.core.installation import plan_usage, usage_ref
 from scopewright.core.records import ENTRY, UsageRecord, decode, usage_key
 from scopewright.issuer.usage import Usage
+from scopewright.stores import Store
 from scopewright.stores.directory import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
@@ -113,3 +115,20 @@ async def test_without_a_place_to_report_to_nothing_happens(store: DirectoryStor
     noting.note(ONE, NOW.timestamp())
     await noting.report()
     assert await reported(store) == {}
+
+
+class Hanging:
+    """A store that takes a read and never answers."""
+
+    async def read(self, ref: object) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_the_last_report_does_not_keep_the_issuer_from_ending(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("scopewright.issuer.usage.LAST", 0.05)
+    noting = Usage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
+    noting.note(ONE, NOW.timestamp())
+    await asyncio.wait_for(noting.finish(), 20)
+    assert "the last use of credentials is not reported" in caplog.text

@@ -36,9 +36,10 @@ def work(worker):
     run(open_store, namespace=NAMESPACE, worker=worker, snapshot=Path(sys.argv[1]))
 
 set_up_logging("text", "info")
-reserved = reserve("127.0.0.1:0")
-print(reserved.getsockname()[1], flush=True)
-run_workers(2, work, reserved, lambda url: print(url, flush=True))
+reserved, observed = reserve("127.0.0.1:0"), reserve("127.0.0.1:0")
+print(reserved.getsockname()[1], observed.getsockname()[1], flush=True)
+hung_after = 4.0 if "hanging" in sys.argv else 600.0
+run_workers(2, work, reserved, lambda url: print(url, flush=True), observed=observed, hung_after=hung_after)
 print("ended", flush=True)
 """
 
@@ -49,7 +50,7 @@ class Issuer:
         with self.log.open("wb") as log:
             command = [sys.executable, "-c", PROGRAM, str(self.snapshot), *arguments]
             self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=Path.cwd())
-        self.port = int(self.line())
+        self.port, self.metrics_port = map(int, self.line().split())
 
     def line(self) -> str:
         assert self.process.stdout is not None
@@ -68,8 +69,13 @@ class Issuer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    def metrics(self) -> str:
+        answer = httpx.get(f"http://127.0.0.1:{self.metrics_port}/metrics")
+        assert answer.status_code == 200
+        return answer.text
+
     def metric(self, name: str) -> float:
-        found = re.search(rf"^{re.escape(name)} (.*)$", httpx.get(f"{self.url}/metrics").text, re.MULTILINE)
+        found = re.search(rf"^{re.escape(name)} (.*)$", self.metrics(), re.MULTILINE)
         assert found
         return float(found[1])
 
@@ -81,9 +87,9 @@ def until(condition: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-@pytest.fixture
-def issuer(tmp_path: Path) -> Iterator[Issuer]:
-    running = Issuer(tmp_path)
+@contextlib.contextmanager
+def running_issuer(folder: Path, *arguments: str) -> Iterator[Issuer]:
+    running = Issuer(folder, *arguments)
     try:
         yield running
     finally:
@@ -93,6 +99,12 @@ def issuer(tmp_path: Path) -> Iterator[Issuer]:
         running.process.wait(10)
         assert running.process.stdout is not None
         running.process.stdout.close()
+
+
+@pytest.fixture
+def issuer(tmp_path: Path) -> Iterator[Issuer]:
+    with running_issuer(tmp_path) as running:
+        yield running
 
 
 def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issuer) -> None:
@@ -110,6 +122,30 @@ def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issue
     assert issuer.metric("scopewright_issuer_workers") == 2
     assert f"(process {killed}) was ended by SIGKILL; it is started again in 0.1 s" in issuer.log.read_text()
     until(lambda: issuer.metric('scopewright_issuer_requests_total{endpoint="token",result="issued"}') == 40, seconds=5)
+
+
+def test_metrics_are_on_a_port_of_their_own_and_count_for_all_workers(issuer: Issuer) -> None:
+    assert issuer.line() == ISSUER
+    assert httpx.get(f"{issuer.url}/metrics").status_code == 404
+    assert {issuer.token() for _ in range(20)} == {200}
+    for _ in range(10):
+        assert issuer.metric('scopewright_issuer_requests_total{endpoint="token",result="issued"}') == 20
+    private = f"http://127.0.0.1:{issuer.metrics_port}"
+    assert [httpx.get(private + path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
+    assert httpx.post(f"{private}/token", data={"grant_type": "client_credentials"}).status_code == 404
+
+
+def test_a_worker_that_hangs_is_ended_and_another_takes_its_place(tmp_path: Path) -> None:
+    """It is stopped, so it neither dies nor does anything, and connections that the kernel gives it are lost."""
+    with running_issuer(tmp_path, "hanging") as issuer:
+        assert issuer.line() == ISSUER
+        hung = min(issuer.workers())
+        os.kill(hung, signal.SIGSTOP)
+        until(lambda: hung not in issuer.workers(), seconds=60)
+        until(lambda: len(issuer.workers()) == 2)
+        assert f"(process {hung}) has not moved for" in issuer.log.read_text()
+        assert f"(process {hung}) was ended by SIGKILL" in issuer.log.read_text()
+        assert {issuer.token() for _ in range(10)} == {200}
 
 
 def test_sigterm_ends_the_workers_gently_and_then_the_parent(issuer: Issuer) -> None:

@@ -44,14 +44,15 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.exchange import ACCESS_TOKEN, TOKEN_EXCHANGE
+from scopewright.issuer.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.exchange import ACCESS_TOKEN
 from scopewright.issuer.fresh import UNKNOWN, Budget
-from scopewright.issuer.keys import thumbprint
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
 from scopewright.tracing import Tracing
+from scopewright.verifier.thumbprint import thumbprint
 from tests.unit.issuer.in_memory import InMemory
 
 NAMESPACE = "scopewright-system"

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from scopewright.core.records import RevocationRecord
-from scopewright.core.revocations import audience_key, has_ended, token_key
+from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
 from scopewright.verifier import Reason, Rejected, RevocationFeed, Unavailable, Verifier
 from scopewright.verifier.revoked import Revoked
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, Clock, Web, feed, reason_of, token, verifier_of
 
 CLIENT, OTHER_CLIENT = "client-hash1", "client-hash2"
 JTI = f"{CLIENT}random"
+CLIENT_ID = "leave.leave-worker"
 ISSUED = int(NOW)
 CHAIN: dict[str, Any] = {
     "jti": f"{OTHER_CLIENT}origin",
@@ -43,6 +44,7 @@ ENDING: dict[str, dict[str, Any]] = {
     "its client": {"clients": {CLIENT: ISSUED}},
     "the client's access here": {"access": {CLIENT: {audience_key(AUDIENCE): ISSUED}}},
     "this audience": {"audiences": {audience_key(AUDIENCE): ISSUED}},
+    "its client's namespace": {"namespaces": {namespace_key(CLIENT_ID.partition(".")[0]): ISSUED}},
     "everybody": {"everybody": ISSUED},
     "its key": {"kids": ["key-1"]},
 }
@@ -51,6 +53,7 @@ OF_THE_ORIGIN: dict[str, dict[str, Any]] = {
     "the subject": {"clients": {OTHER_CLIENT: ISSUED - 10}},
     "the subject's access there": {"access": {OTHER_CLIENT: {audience_key(CHAIN["aud"]): ISSUED - 10}}},
     "the subject's access here": {"access": {OTHER_CLIENT: {audience_key(AUDIENCE): ISSUED}}},
+    "the subject's namespace": {"namespaces": {namespace_key("staff"): ISSUED - 10}},
     "the other audience": {"audiences": {audience_key(CHAIN["aud"]): ISSUED - 10}},
     "the subject token's key": {"kids": ["key-0"]},
 }
@@ -58,6 +61,7 @@ NOT_ENDING: dict[str, dict[str, Any]] = {
     "another token": {"tokens": {CLIENT: {token_key("x"): ISSUED + 600}, OTHER_CLIENT: {token_key(JTI): ISSUED}}},
     "an earlier not-before": {"clients": {CLIENT: ISSUED - 1}},
     "access elsewhere": {"access": {CLIENT: {audience_key("https://elsewhere.example"): ISSUED}}},
+    "another namespace": {"namespaces": {namespace_key("elsewhere"): ISSUED}},
     "another audience": {"audiences": {audience_key("https://elsewhere.example"): ISSUED}},
     "another key": {"kids": ["key-0"]},
     "what nobody knows yet": {"more": {"x": 1}},
@@ -94,9 +98,11 @@ def test_both_sides_mean_the_same_by_what_they_write() -> None:
     for changes in (ENDING | NOT_ENDING).values():
         record = RevocationRecord(**{k: v for k, v in changes.items() if k not in ("kids", "more")})
         theirs = Revoked.parse(feed(**changes), ISSUER)
-        claims = {"jti": JTI, "aud": AUDIENCE, "iat": ISSUED}
-        if "kids" not in changes:
-            assert theirs.has_ended(claims, "key-1") == has_ended(record, CLIENT, JTI, audience_key(AUDIENCE), ISSUED)
+        for audience in (AUDIENCE, "https://api.elsewhere.svc"):
+            claims = {"jti": JTI, "aud": audience, "iat": ISSUED, "client_id": CLIENT_ID}
+            ours = has_ended(record, CLIENT, JTI, audience_key(audience), ISSUED, namespaces_of(CLIENT_ID, audience))
+            if "kids" not in changes:
+                assert theirs.has_ended(claims, "key-1") == ours
 
 
 async def test_without_being_asked_no_verifier_polls() -> None:

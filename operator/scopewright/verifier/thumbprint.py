@@ -1,0 +1,23 @@
+"""The thumbprint of a public key (RFC 7638, RFC 8037 §2), by which it is named: a `kid`, or the `jkt` of a token."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Final
+
+MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
+    "EC": ("crv", "kty", "x", "y"),
+    "RSA": ("e", "kty", "n"),
+    "OKP": ("crv", "kty", "x"),
+}
+"""By `kty`: what the key is made of, in the order that the RFC wants."""
+
+
+def thumbprint(jwk: Mapping[str, object]) -> str:
+    """Of the required members alone; an empty string for what is no public key."""
+    members = {name: jwk.get(name) for name in MEMBERS.get(str(jwk.get("kty")), ())}
+    if not members or not all(isinstance(value, str) and value for value in members.values()):
+        return ""
+    digest = hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

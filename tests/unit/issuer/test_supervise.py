@@ -1,0 +1,110 @@
+"""Tasks that are to run for ever are begun again, later each time, and told while they stay down."""
+
+import asyncio
+
+import pytest
+
+from scopewright.issuer.supervise import LONG_ENOUGH, Supervised
+
+
+class Monotonic:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Those that were made, none of which takes any time."""
+    made: list[float] = []
+    sleep = asyncio.sleep
+
+    async def note(seconds: float) -> None:
+        made.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("scopewright.issuer.supervise.asyncio.sleep", note)
+    return made
+
+
+async def test_it_waits_longer_each_time_and_begins_anew_after_a_long_life(pauses: list[float]) -> None:
+    clock, lives = Monotonic(), iter([0.0, 0.0, 0.0, 0.0, 0.0, LONG_ENOUGH + 31, 0.0])
+    over = asyncio.Event()
+
+    async def work() -> None:
+        life = next(lives, None)
+        if life is None:
+            over.set()
+            await asyncio.Event().wait()
+        clock.now += life or 0.0
+        raise ValueError("a bug")
+
+    supervised = Supervised(clock)
+    supervised.start("work", work)
+    await asyncio.wait_for(over.wait(), 20)
+    assert pauses == [0.1, 1.0, 5.0, 30.0, 30.0, 0.1, 1.0]
+    assert supervised.down(needed=False) == []
+    await supervised.stop()
+
+
+async def test_it_is_down_after_three_failures_until_it_has_run_long_enough(pauses: list[float]) -> None:
+    clock, failures = Monotonic(), iter(range(3))
+    running = asyncio.Event()
+
+    async def work() -> None:
+        if next(failures, None) is not None:
+            raise ValueError("a bug")
+        running.set()
+        await asyncio.Event().wait()
+
+    supervised = Supervised(clock)
+    supervised.start("work", work, needed=True)
+    await asyncio.wait_for(running.wait(), 20)
+    assert (supervised.down(needed=True), supervised.down(needed=False)) == (["work"], [])
+    clock.now += LONG_ENOUGH + 5
+    assert supervised.down(needed=True) == []
+    await supervised.stop()
+
+
+async def test_one_that_ends_or_is_cancelled_from_within_is_begun_again_as_well(
+    pauses: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    over = asyncio.Event()
+    left = [lambda: None, cancelled]
+
+    async def work() -> None:
+        if not left:
+            over.set()
+            await asyncio.Event().wait()
+        left.pop(0)()
+
+    supervised = Supervised()
+    supervised.start("work", work)
+    await asyncio.wait_for(over.wait(), 20)
+    await asyncio.wait_for(supervised.stop(), 20)
+    assert "the task work has ended, which it never should" in caplog.text
+    assert "the task work was cancelled by something in it" in caplog.text
+
+
+async def test_one_that_fails_while_it_is_told_to_end_ends(caplog: pytest.LogCaptureFixture) -> None:
+    begun = asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the disk is full")
+
+    supervised = Supervised()
+    supervised.start("work", work)
+    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(supervised.stop(), 20)
+    assert "the disk is full" in caplog.text
+    assert "begun again" not in caplog.text
+
+
+def cancelled() -> None:
+    raise asyncio.CancelledError
