@@ -11,7 +11,6 @@ from tests.simulation.ledger import (
     Ledger,
     digest_in,
     owners,
-    paused,
     record_of,
     seconds,
     secret_name,
@@ -25,8 +24,6 @@ def note(ledger: Ledger, done: Done) -> None:
         ledger.meddled = ledger.now
     if plural == "oauthclients" and done.new:
         _revocation(ledger, done.new)
-        if paused(done.new) or (done.old and paused(done.old)):
-            ledger.paused_lately[done.at] = ledger.now
     if plural == "signingkeys" and done.new and (before := done.new["spec"].get("revokedBefore")):
         ledger.ends_keys_before[done.at[1]] = before
     if plural == "secrets":

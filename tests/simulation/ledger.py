@@ -166,8 +166,6 @@ class Ledger:
     signed_first: dict[str, float] = field(default_factory=dict)
     meddled: float = -1.0
     """When a user last wrote or deleted a record."""
-    paused_lately: dict[At, float] = field(default_factory=dict)
-    """When a client was last seen to be paused: nobody tidies up after whoever had its name before, for so long."""
     stuck: set[str] = field(default_factory=set)
     """Audiences of what went with its CRD: nobody can plan anew for what is not declared."""
     synced: float = 0.0
