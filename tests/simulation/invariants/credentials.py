@@ -1,10 +1,9 @@
 """1, 8 and 11: what clients present is accepted, is refused by nobody from ignorance, and is bound to a UID."""
 
-import base64
-import hashlib
 from typing import Final
 
 from tests.simulation.bookkeeping import client_of
+from tests.simulation.invariants.held import answered
 from tests.simulation.ledger import (
     CLIENT_RECORD,
     NAMESPACE,
@@ -15,7 +14,9 @@ from tests.simulation.ledger import (
     Issued,
     Ledger,
     Refused,
+    Told,
     owners,
+    prefix_of,
     record_of,
     seconds,
 )
@@ -85,6 +86,8 @@ def _refused_in_time(fact: Refused, ledger: Ledger) -> Complaints:
 
 def ignorance_refuses_nobody(fact: Fact, ledger: Ledger) -> Complaints:
     """8. No refusal from ignorance: before refusing, the issuer reads that one record; what it cannot read is a 503."""
+    if isinstance(fact, Told):
+        yield from answered(fact, ledger, 8)
     if not isinstance(fact, Refused) or fact.status != 401:
         return
     record = ledger.client_record(fact.client)
@@ -93,11 +96,6 @@ def ignorance_refuses_nobody(fact: Fact, ledger: Ledger) -> Complaints:
         return
     if fact.digest in ledger.accepted(fact.client, fact.at + SKEW):
         yield f"{fact.issuer} refused {fact.client} a credential that the record accepts, unchanged for {old:.0f} s"
-
-
-def prefix_of(uid: str) -> str:
-    """What the `jti` of each token of this client begins with."""
-    return base64.urlsafe_b64encode(hashlib.sha256(uid.encode()).digest())[:12].decode()
 
 
 def names_are_no_identity(fact: Fact, ledger: Ledger) -> Complaints:
@@ -111,6 +109,8 @@ def names_are_no_identity(fact: Fact, ledger: Ledger) -> Complaints:
             made_for = ledger.minted_for.get(c["sha256"])
             if made_for != record["uid"] and c["sha256"] not in ledger.restored:
                 yield f"the record of {client_of(fact)} ({record['uid']}) accepts what was made for {made_for}"
+    if isinstance(fact, Told):
+        yield from answered(fact, ledger, 11)
     if isinstance(fact, Issued):
         uid = ledger.minted_for.get(fact.digest, "")
         if fact.digest not in ledger.restored and not fact.claims["jti"].startswith(prefix_of(uid)):

@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from tests.simulation.invariants.held import answered
 from tests.simulation.ledger import (
     KEY_RECORD,
     SETTLING,
@@ -10,6 +11,7 @@ from tests.simulation.ledger import (
     Fact,
     Issued,
     Ledger,
+    Told,
     Verified,
     record_of,
     seconds,
@@ -30,6 +32,8 @@ def verifiers_know_the_key(fact: Fact, ledger: Ledger) -> Complaints:
             yield f"a token is signed by {fact.kid}, published {(fact.at - since) / 3600:.1f} h ago"
         if fact.at - fact.behind - SETTLING > ledger.revoked.get(fact.kid, fact.at) and fact.kid not in ledger.lost:
             yield f"a token is signed by {fact.kid}, which is revoked"
+    elif isinstance(fact, Told):
+        yield from answered(fact, ledger, 2)
     elif isinstance(fact, Verified):
         kid = fact.token.kid
         excused = kid in ledger.emergency | ledger.lost | ledger.revoked.keys()
