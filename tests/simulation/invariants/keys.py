@@ -37,7 +37,9 @@ def verifiers_know_the_key(fact: Fact, ledger: Ledger) -> Complaints:
     elif isinstance(fact, Verified):
         kid = fact.token.kid
         excused = kid in ledger.emergency | ledger.lost | ledger.revoked.keys()
-        if not fact.knows and not excused and fact.source_behind < 600:
+        # No issuer has answered it when it asked again: it is not one that caches for a day at most.
+        outdated = ledger.now - fact.fetched > ledger.max_cache
+        if not fact.knows and not excused and not outdated and fact.source_behind < 600:
             yield f"a verifier with the JWKS of {fact.fetched:.0f} refuses {kid}: {fact.why}"
     elif isinstance(fact, Done) and ledger.is_operator(fact.actor):
         yield from _at_once(fact, ledger)
