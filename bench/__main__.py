@@ -1,12 +1,9 @@
 """`python -m bench [NAME ...] [options]`: run benchmarks, show their figures, and keep them as JSON."""
 
 import argparse
-import asyncio
 import signal
 import sys
 from pathlib import Path
-
-import uvloop
 
 from bench import reconcile, rotation, takeover, tokens
 from bench.benchmark import Benchmark, BenchmarkError
@@ -40,8 +37,7 @@ def main() -> int:
 
 
 def _run(benchmark: Benchmark, options: argparse.Namespace, screen: Screen) -> None:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        figures = runner.run(benchmark.run(options, screen))
+    figures = benchmark.run(options, screen)
     file = write_figures(options.out, benchmark.name, {"machine": facts(), **figures})
     screen.show(benchmark.table(figures))
     screen.say(f"figures: {file}")

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from bench import bare, real
 from bench.bare import BareFigures
-from bench.benchmark import Benchmark, Figures
+from bench.benchmark import Benchmark, Figures, on_a_loop
 from bench.ground import a_cluster, a_folder
 from bench.options import count
 from bench.real import RealFigures
@@ -34,17 +34,21 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     )
 
 
-async def run(options: argparse.Namespace, screen: Screen) -> Figures:
+def run(options: argparse.Namespace, screen: Screen) -> Figures:
     with a_cluster(screen) as cluster, a_folder(options.logs) as logs:
-        api = await connect(cluster.kubeconfig)
-        name = f"bench-{uuid.uuid4().hex[:8]}"
-        try:
-            async with in_namespaces(api, Workload(name, 0)):
-                measuring = _Measuring(api, cluster.kubeconfig, name, logs, options.at_once, screen)
-                await measuring.warm_up()
-                runs = [await measuring.run(n) for n in options.clients or DEFAULT_CLIENTS]
-        finally:
-            await api.close()
+        return on_a_loop(_run(options, screen, cluster.kubeconfig, logs))
+
+
+async def _run(options: argparse.Namespace, screen: Screen, kubeconfig: Path, logs: Path) -> Figures:
+    api = await connect(kubeconfig)
+    name = f"bench-{uuid.uuid4().hex[:8]}"
+    try:
+        async with in_namespaces(api, Workload(name, 0)):
+            measuring = _Measuring(api, kubeconfig, name, logs, options.at_once, screen)
+            await measuring.warm_up()
+            runs = [await measuring.run(n) for n in options.clients or DEFAULT_CLIENTS]
+    finally:
+        await api.close()
     return {"requests_at_once": options.at_once, "runs": runs}
 
 

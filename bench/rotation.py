@@ -10,7 +10,7 @@ from typing import Final
 
 from rich.table import Table
 
-from bench.benchmark import Benchmark, Figures
+from bench.benchmark import Benchmark, Figures, on_a_loop
 from bench.counts import Counts
 from bench.ground import a_cluster, a_folder
 from bench.options import count
@@ -46,16 +46,20 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--seed", type=int, help="of kills, mounts and verifiers [a new one each time]")
 
 
-async def run(options: argparse.Namespace, screen: Screen) -> Figures:
+def run(options: argparse.Namespace, screen: Screen) -> Figures:
     rotating = _Rotating(options, screen)
     screen.say(f"seed: {rotating.seed}")
     with a_cluster(screen) as cluster, a_folder(options.logs) as logs:
-        api = await connect(cluster.kubeconfig)
-        try:
-            async with in_namespaces(api, rotating.plan.workload):
-                return await rotating.run(api, cluster.kubeconfig, logs)
-        finally:
-            await api.close()
+        return on_a_loop(_run(rotating, cluster.kubeconfig, logs))
+
+
+async def _run(rotating: "_Rotating", kubeconfig: Path, logs: Path) -> Figures:
+    api = await connect(kubeconfig)
+    try:
+        async with in_namespaces(api, rotating.plan.workload):
+            return await rotating.run(api, kubeconfig, logs)
+    finally:
+        await api.close()
 
 
 class _Rotating:

@@ -9,11 +9,12 @@ import secrets as entropy
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
 from rich.table import Table
 
-from bench.benchmark import Benchmark, BenchmarkError, Figures
+from bench.benchmark import Benchmark, BenchmarkError, Figures, on_a_loop
 from bench.counts import Counts
 from bench.ground import a_cluster, a_folder
 from bench.options import count
@@ -38,22 +39,25 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     )
 
 
-async def run(options: argparse.Namespace, screen: Screen) -> Figures:
+def run(options: argparse.Namespace, screen: Screen) -> Figures:
     clients = options.clients[-1] if options.clients else CLIENTS
     periods = Periods(publish_ahead=5, jwks_max_age=1, replica_lag=2, overlap=15, token_lifetime=options.token_lifetime)
     workload = Turning(f"bench-{uuid.uuid4().hex[:8]}", clients, periods)
     plan = Plan(workload, operators=2, token_rate=TOKEN_RATE, seed=entropy.randbelow(1_000_000))
-    counts = Counts()
     with a_cluster(screen) as cluster, a_folder(options.logs) as logs:
-        api = await connect(cluster.kubeconfig)
-        try:
-            async with (
-                in_namespaces(api, workload),
-                staged(plan, api, cluster.kubeconfig, logs, counts, screen) as stage,
-            ):
-                return await _TakingOver(plan, api, stage, counts, screen).run(options.times)
-        finally:
-            await api.close()
+        return on_a_loop(_run(plan, options.times, screen, cluster.kubeconfig, logs))
+
+
+async def _run(plan: Plan, times: int, screen: Screen, kubeconfig: Path, logs: Path) -> Figures:
+    api, counts = await connect(kubeconfig), Counts()
+    try:
+        async with (
+            in_namespaces(api, plan.workload),
+            staged(plan, api, kubeconfig, logs, counts, screen) as stage,
+        ):
+            return await _TakingOver(plan, api, stage, counts, screen).run(times)
+    finally:
+        await api.close()
 
 
 class _TakingOver:

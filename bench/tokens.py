@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench import wrk
-from bench.benchmark import Benchmark, Figures
+from bench.benchmark import Benchmark, Figures, on_a_loop
 from bench.ground import a_folder
 from bench.options import count
 from bench.screen import Screen
@@ -33,17 +33,20 @@ def add_options(options: argparse._ArgumentGroup) -> None:
     options.add_argument("--plot", type=Path, metavar="FILE", help="draw the figures (PNG)")
 
 
-async def run(options: argparse.Namespace, screen: Screen) -> Figures:
+def run(options: argparse.Namespace, screen: Screen) -> Figures:
     wrk.check()
     with a_folder(options.logs) as folder:
-        measuring = _Measuring(options, screen, folder)
-        try:
-            figures = await measuring.run()
-        finally:
-            await measuring.stop()
+        figures = on_a_loop(_run(_Measuring(options, screen, folder)))
     if options.plot:
         draw(options.plot, figures)
     return figures
+
+
+async def _run(measuring: "_Measuring") -> Figures:
+    try:
+        return await measuring.run()
+    finally:
+        await measuring.stop()
 
 
 class _Measuring:

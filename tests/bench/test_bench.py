@@ -8,17 +8,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.waiting import until
 from tests.debian import program
 
 ROOT = Path(__file__).resolve().parents[2]
 PROMISED = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
 
 
-def _bench(*arguments: str) -> "subprocess.Popen[str]":
+def _bench(*arguments: str, assets: Path | None = None) -> "subprocess.Popen[str]":
+    """`assets` is where etcd and kube-apiserver are; left out, as for every other test."""
     command = [sys.executable, "-m", "bench", *arguments]
+    where = {"KUBEBUILDER_ASSETS": str(assets), "KUBECONFIG": ""} if assets else {}
     return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        command, cwd=ROOT, env={**os.environ, **where}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
 
 
 def _children(pid: int) -> set[int]:
@@ -58,6 +62,25 @@ def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
     assert errors == "bench: ended before it was done\n"
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_ends_it_while_it_waits_for_a_control_plane(tmp_path: Path) -> None:
+    """One that never becomes ready: it would be waited for two minutes, and be an error then."""
+    assets, begun = tmp_path / "assets", tmp_path / "begun"
+    assets.mkdir()
+    for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"):
+        said = f"mkdir {begun}" if name == "kube-apiserver" else ":"
+        (assets / name).write_text(f"#!/bin/sh\n{said}\nexec sleep 3600\n")
+        (assets / name).chmod(0o755)
+    running = _bench("reconcile", "--out", str(tmp_path / "out"), assets=assets)
+    until(lambda: begun.exists() or running.poll() is not None)
+    started = _children(running.pid)
+    assert len(started) == 2
+    running.send_signal(signal.SIGINT)
+    _, errors = running.communicate(timeout=300)
+    assert errors == "bench: ended before it was done\n"
+    assert running.returncode == 130
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
 def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:

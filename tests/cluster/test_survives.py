@@ -325,6 +325,33 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     assert eventually(lambda: installation.error(*again) == "invalid_client", seconds=10)
 
 
+def test_without_one_crd_the_other_kinds_are_looked_after(
+    own_plane: ControlPlane, own_installation: Installation
+) -> None:
+    installation = own_installation
+    payroll = Payroll(installation.make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.kopf_may_fail = True
+    installation.kube.delete("CustomResourceDefinition", "", "scopegrants.scopewright.dev")
+    try:
+        until(lambda: "not watched, because the CRD is missing: ScopeGrant" in installation.log(), installation.logs)
+        until(lambda: "scopegrants.scopewright.dev is missing" in installation.log(), installation.logs)
+        another = oauth_client(payroll.caller, "another")
+        installation.have(another)
+        installation.kube.delete("Secret", payroll.caller, another["metadata"]["name"] + "-oauth")
+        installation.new_credentials(another)
+        until(lambda: installation.error(*credentials) != "", installation.logs)
+        assert installation.accepts(*credentials), "consent that nobody declares is none; the client is who it was"
+    finally:
+        serve_crds(own_plane)
+        own_plane.restart_controllers()
+    until(lambda: "all kinds are watched again" in installation.log(), installation.logs)
+    installation.have(*payroll.manifests)
+    until(lambda: installation.error(*credentials) == "", installation.logs)
+    assert installation.operator_lives()
+
+
 def kept(installation: Installation) -> dict[str, Any]:
     """The records without what is granted: that ScopeGrants go is their end, whoever deletes them."""
     found = records(installation)

@@ -21,10 +21,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.api import API_VERSION
+from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
-from scopewright.controller.world import Declared, World
+from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
 from scopewright.core.jwks import JWKS_ENTRY

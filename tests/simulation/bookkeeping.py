@@ -1,5 +1,6 @@
 """How the ledger follows what is done. Called after the invariants have looked at a write."""
 
+from scopewright.core.records import REVOCATIONS_NAME
 from tests.simulation.ledger import (
     CLIENT_RECORD,
     CREDENTIALS,
@@ -11,7 +12,7 @@ from tests.simulation.ledger import (
     Ledger,
     digest_in,
     owners,
-    paused,
+    read,
     record_of,
     seconds,
     secret_name,
@@ -25,10 +26,10 @@ def note(ledger: Ledger, done: Done) -> None:
         ledger.meddled = ledger.now
     if plural == "oauthclients" and done.new:
         _revocation(ledger, done.new)
-        if paused(done.new) or (done.old and paused(done.old)):
-            ledger.paused_lately[done.at] = ledger.now
     if plural == "signingkeys" and done.new and (before := done.new["spec"].get("revokedBefore")):
         ledger.ends_keys_before[done.at[1]] = before
+    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps"):
+        _decided_by(ledger, done)
     if plural == "secrets":
         raw = done.new or done.old or {}
         if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
@@ -39,6 +40,29 @@ def note(ledger: Ledger, done: Done) -> None:
             _credential(ledger, done)
     elif plural == "configmaps":
         _published(ledger, done)
+
+
+def _decided_by(ledger: Ledger, done: Done) -> None:
+    """When what issuers decide by was changed, and what they write themselves."""
+    name = done.at[1]
+    if name == REVOCATIONS_NAME:
+        if done.actor == USER:
+            ledger.revocations_meddled = ledger.now
+        if done.actor == USER or done.old is None:
+            ledger.revocations_made = ledger.now
+    if not name.startswith(("client.", "resourceserver.", "signingkey.", "scopewright-jwks")):
+        return
+    ledger.records_changed = ledger.now
+    if name.startswith(("client.", "resourceserver.")) and _access(done.old) != _access(done.new):
+        ledger.access_changed[name] = ledger.now
+
+
+def _access(raw: Raw | None) -> tuple[object, ...]:
+    """What a record says about who may have what."""
+    text = ((raw or {}).get("data") or {}).get("record.json", "")
+    record = (record_of(raw) if raw and "type" in raw else read(text)) if text else {}
+    names = ("uid", "audience", "disabled", "access", "scopes", "grants", "servedBy")
+    return tuple(record.get(name) for name in names)
 
 
 def _revocation(ledger: Ledger, client: Raw) -> None:
@@ -120,6 +144,7 @@ def _client_record(ledger: Ledger, done: Done) -> None:
             ledger.tampered.discard(at)
         return
     ledger.tampered.add(at)
+    ledger.forgotten |= {d for d, uid in ledger.minted_for.items() if uid == old.get("uid")}
     ledger.spoiled |= before | {d for d, uid in ledger.minted_for.items() if uid in (old.get("uid"), new.get("uid"))}
     ledger.restored |= after
     for digest in after:

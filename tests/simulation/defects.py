@@ -14,9 +14,11 @@ from scopewright.core import client_record, client_secret, clients, signing
 from scopewright.core.credentials import Standing
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
-from scopewright.issuer import keyring, registry, service, sign
+from scopewright.core.records import RevocationRecord
+from scopewright.issuer import entries, introspection, keyring, losses, registry, service, sign
 from scopewright.issuer.fresh import FreshReads
 from scopewright.issuer.request import parse
+from scopewright.issuer.revocations import Revocations
 from scopewright.stores import kube_objects, kubernetes
 from scopewright.stores.kubernetes import KubernetesStore
 
@@ -176,6 +178,45 @@ def _no_end(real: Any) -> Any:
     return lambda grant, key, issuer, issued: issued + min(grant.server.record.lifetime, issuer.max_token_lifetime)
 
 
+def _nothing_lapses(real: Any) -> Any:
+    return lambda *_: ""
+
+
+def _lapses_with_a_rotation(real: Any) -> Any:
+    """As long as the client has an earlier credential."""
+
+    def lapse(inspected: Any, known: Any, revocations: Any, now: Any) -> Any:
+        client = known.client(inspected.link.client_id)
+        if client and len(client.credentials) + len(client.keys) > 1:
+            return "revoked"
+        return real(inspected, known, revocations, now)
+
+    return lapse
+
+
+def _not_written(real: Any) -> Any:
+    async def write(self: Any) -> bool:
+        return True
+
+    return write
+
+
+def _last_list_counts(real: Any) -> Any:
+    def take(self: Any, change: Any) -> None:
+        self._record, self._pending = RevocationRecord(), []
+        real(self, change)
+
+    return take
+
+
+def _no_losses(real: Any) -> Any:
+    return lambda *_: None
+
+
+def _newest_pair_only(real: Any) -> Any:
+    return lambda record: real(record)[-1:]
+
+
 DEFECTS: tuple[Defect, ...] = (
     Defect("the Secret is written before the record", 1, clients, "_issue", _secret_first),
     Defect("the old hash goes at once", 1, client_record, "overlapping", _no_overlap, also=(8,)),
@@ -195,6 +236,12 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
     Defect("an owner that waits", 10, kube_objects, "_owner_reference", _blocks_owner),
+    Defect("only the newest key pair proves anything", 1, entries, "_keys", _newest_pair_only, also=(8,)),
+    Defect("introspection does not ask what is withdrawn", 3, introspection, "lapse", _nothing_lapses, also=(2, 5, 11)),
+    Defect("a rotation ends the tokens of a client", 8, introspection, "lapse", _lapses_with_a_rotation),
+    Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
+    Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
+    Defect("a withdrawal is not in the feed", 3, losses, "of_server", _no_losses),
     Defect("a name instead of a UID", 11, client_secret, "own_record", _name_is_identity),
 )
 

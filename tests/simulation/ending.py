@@ -6,7 +6,7 @@ from typing import Any
 from tests.simulation.faults import Faults
 from tests.simulation.ledger import NAMESPACE, digest_in, paused, secret_name
 from tests.simulation.people import People
-from tests.simulation.pods import Pod
+from tests.simulation.presenting import Pod
 from tests.simulation.server import DECLARED, USER, At, Raw, Where
 from tests.simulation.settings import HOUR, RESYNC
 from tests.simulation.world import World

@@ -18,6 +18,13 @@ REPORTS_EVERY = 3600.0
 """Seconds; scaled as the resync is."""
 
 
+NEVER = 1e9
+CAUGHT_UP = 400.0
+"""Seconds after the last trouble when an issuer has tried again whatever failed: see `patches.SLOWEST`."""
+LISTED = 4.0
+"""Seconds after its start when an issuer without trouble has all lists."""
+
+
 class Disk:
     """What is left of an issuer when its process is dead: the snapshot, where there is one."""
 
@@ -72,8 +79,8 @@ class IssuerProcess(Process):
         store = KubernetesStore(cast("Api", self.network))
         self.issuer = Issuer(
             store,
-            reports=store if self.reports else None,
-            reports_every=REPORTS_EVERY,
+            reports=store,
+            reports_every=REPORTS_EVERY if self.reports else NEVER,
             namespace=self.namespace,
             snapshot=cast("Path", self.disk),
             clock=self.time,
@@ -83,6 +90,13 @@ class IssuerProcess(Process):
         )
         async with self.issuer.running():
             await self.loop.create_future()
+
+    @property
+    def in_step_since(self) -> float:
+        """Since when it knows, but for a moment, what everybody may know; infinite while it does not."""
+        if not self.alive or self.network is None or not self.link.whole:
+            return float("inf")
+        return max(self.began + LISTED, self.network.troubled + CAUGHT_UP)
 
     def cut_off(self) -> None:
         self.link.down = True

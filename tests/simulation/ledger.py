@@ -1,5 +1,6 @@
 """What an all-seeing auditor writes down: every write, every token, who made which secret. Invariants ask it."""
 
+import base64
 import hashlib
 import json
 from base64 import b64decode
@@ -68,11 +69,38 @@ class Verified:
 
 
 @dataclass
+class Told:
+    """What an issuer, or its feed, said of a token that has not expired."""
+
+    token: Issued
+    issuer: str
+    by: str
+    good: bool
+    at: float
+    in_step_since: float
+    """Since when the issuer knows what everybody may know."""
+    all_in_step_since: float
+    """Since when all issuers do."""
+    began: float
+    """When the issuer's process did."""
+    verdict: tuple[int, str] | None = None
+    """The invariant that is broken if it is good, and why; (0, "") where none is. Worked out once."""
+
+
+@dataclass
+class Ended:
+    """A token that was revoked, and the issuer said so."""
+
+    at: float
+    issuer: str
+
+
+@dataclass
 class Logged:
     text: str
 
 
-Fact = Done | Issued | Refused | Verified | Logged
+Fact = Done | Issued | Refused | Verified | Told | Logged
 
 
 @lru_cache(maxsize=4096)
@@ -103,8 +131,14 @@ def seconds(text: str) -> float:
 def digest_in(raw: Raw | None) -> str:
     """The SHA-256 of the credential that a credential Secret holds."""
     data = (raw or {}).get("data") or {}
-    value = data.get("client_secret")
+    value = data.get("client_secret") or data.get("private_key.jwk")
     return hashlib.sha256(b64decode(value)).hexdigest() if value else ""
+
+
+@lru_cache(maxsize=4096)
+def prefix_of(uid: str) -> str:
+    """What the `jti` of each token of this client begins with."""
+    return base64.urlsafe_b64encode(hashlib.sha256(uid.encode()).digest())[:12].decode()
 
 
 def owners(raw: Raw) -> list[str]:
@@ -149,6 +183,8 @@ class Ledger:
     withdrawn: dict[str, float] = field(default_factory=dict)
     restored: set[str] = field(default_factory=set)
     """Digests that a user brought back from a backup."""
+    forgotten: set[str] = field(default_factory=set)
+    """Digests of a client whose record a user changed or deleted: it remembered what was withdrawn."""
     tampered: set[At] = field(default_factory=set)
     """Clients whose record a user changed or deleted, until an operator has put it right."""
     foreign: set[tuple[str, At]] = field(default_factory=set)
@@ -166,8 +202,6 @@ class Ledger:
     signed_first: dict[str, float] = field(default_factory=dict)
     meddled: float = -1.0
     """When a user last wrote or deleted a record."""
-    paused_lately: dict[At, float] = field(default_factory=dict)
-    """When a client was last seen to be paused: nobody tidies up after whoever had its name before, for so long."""
     stuck: set[str] = field(default_factory=set)
     """Audiences of what went with its CRD: nobody can plan anew for what is not declared."""
     synced: float = 0.0
@@ -178,6 +212,18 @@ class Ledger:
     """By client UID, audience key and scope: until when the grant lasts, and when it was last seen to be there."""
     stale: dict[str, float] = field(default_factory=dict)
     """Since when a record has been as it is: by its name."""
+    records_changed: float = 0.0
+    """When anything was last written that issuers decide by."""
+    access_changed: dict[str, float] = field(default_factory=dict)
+    """By the name of a record: when it last said something else about who may have what."""
+    ended: dict[str, Ended] = field(default_factory=dict)
+    """By `jti`: what was revoked by its client, and an issuer has said so."""
+    perhaps_ended: set[str] = field(default_factory=set)
+    """What somebody tried to revoke."""
+    revocations_meddled: float = -1.0
+    """When a user last wrote or deleted the record of revocations."""
+    revocations_made: float = 0.0
+    """When that record was last made anew, changed by a user or deleted: issuers may be waiting to write it."""
 
     @property
     def now(self) -> float:
@@ -212,6 +258,12 @@ class Ledger:
         names = (name.split(".") for at, name in self.server.all("configmaps") if at == NAMESPACE)
         found = [(name[1], name[2]) for name in names if name[0] == "resourceserver" and len(name) == 3]
         return {at: self.server_record(at) for at in found}
+
+    def access_changed_for(self, at: At) -> float:
+        """When last anything changed that this client's tokens rest on."""
+        name = f"client.{at[0]}.{at[1]}"
+        changes = self.access_changed.items()
+        return max((when for of, when in changes if of == name or of.startswith("resourceserver.")), default=0.0)
 
     def accepted(self, at: At, now: float | None = None) -> set[str]:
         now = self.now if now is None else now

@@ -9,9 +9,11 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
+from scopewright.client import authentication, key
 from scopewright.controller import caches, owned, reconcile, resync
 from scopewright.controller.metrics import Metrics
 from scopewright.core import client_secret, credentials, jwks, records, seal
+from scopewright.issuer import keys
 from scopewright.stores import kube_follow, kube_objects, kubernetes
 from scopewright.verifier.keyset import Key
 
@@ -37,6 +39,9 @@ def install() -> None:
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
     jwks.jwks = _published(jwks.jwks)
     Metrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    parse_key = lru_cache(maxsize=4096)(key.parse_private_key)
+    vars(authentication)["parse_private_key"] = parse_key
+    keys._verifier = _verifier(keys._verifier)
     Key.verifies = _verifies(Key.verifies)  # type: ignore[method-assign, assignment]
 
 
@@ -103,6 +108,24 @@ def _published(real: Callable[..., bytes]) -> Callable[..., bytes]:
 
     _FORGETTABLE.append(known)
     return published
+
+
+def _verifier(real: Callable[..., Callable[[bytes, bytes], bool]]) -> Callable[..., Callable[[bytes, bytes], bool]]:
+    known: dict[Any, bool] = {}
+    _FORGETTABLE.append(known)
+
+    def verifier(alg: str, public: Any) -> Callable[[bytes, bytes], bool]:
+        verifies, numbers = real(alg, public), public.public_numbers()
+
+        def remembered(data: bytes, signature: bytes) -> bool:
+            key = numbers.x, data, signature
+            if key not in known:
+                known[key] = verifies(data, signature)
+            return known[key]
+
+        return remembered
+
+    return verifier
 
 
 def _verifies(real: Callable[[Key, bytes, bytes], bool]) -> Callable[[Key, bytes, bytes], bool]:

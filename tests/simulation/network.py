@@ -27,6 +27,8 @@ class Network:
         self._watches: list[_Watch] = []
         self._hanging: list[asyncio.Future[Raw]] = []
         self._reads: Counter[str] = Counter()
+        self.troubled = float("-inf")
+        """When something last went wrong with it."""
 
     @property
     def cut(self) -> bool:
@@ -44,6 +46,8 @@ class Network:
         timeout: float = REQUEST_TIMEOUT,
     ) -> Raw:  # fmt: skip
         process, loop = self._process, self._process.loop
+        if not process.link.whole:
+            self.troubled = loop.now
         if method == "GET":
             self._reads[path.rsplit("/", 1)[-1]] += 1
         process.requests += 1
@@ -132,6 +136,7 @@ class Network:
         self.disconnect()
 
     def disconnect(self) -> None:
+        self.troubled = self._process.loop.now
         for watch in list(self._watches):
             watch.fail(Unavailable("the connection was reset"))
 

@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 
 from scopewright.issuer.messages import HttpRequest
@@ -11,23 +11,15 @@ from scopewright.issuer.service import PATIENCE
 from scopewright.verifier.check import Policy, check
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import Rejected
+from tests.simulation.held import Held
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.ledger import CREDENTIALS, Fact, Issued, Ledger, Refused, Verified, digest_in, owners
+from tests.simulation.presenting import FORM, Pod, presented
 from tests.simulation.process import EPOCH
 from tests.simulation.server import At, Done, Raw, Server
 from tests.simulation.settings import ISSUER
 
 LATEST_READ = 3600.0
-FORM = {b"content-type": b"application/x-www-form-urlencoded"}
-
-
-@dataclass
-class Pod:
-    """What it has mounted: a copy of the Secret as it was some time ago."""
-
-    client: At
-    entries: dict[str, str] = field(default_factory=dict)
-    digest: str = ""
 
 
 @dataclass
@@ -48,7 +40,7 @@ class Pods:
         self.pods: dict[At, Pod] = {}
         """By the Secret that they mount."""
         self.verifiers = [Verifier(), Verifier()]
-        self.tokens: list[tuple[Issued, str]] = []
+        self.held = Held(ledger, issuers, self.pods, Random(chance.random()), see)
         self.asked = 0
         self.issued = 0
 
@@ -79,27 +71,26 @@ class Pods:
         return self.pods[at].client if at in self.pods else None
 
     async def ask(self) -> None:
-        """Every Pod wants a token, of whichever replica answers; verifiers look at those that are out."""
+        """Every Pod wants a token, of whichever replica answers; verifiers and issuers look at those that are out."""
         for pod in list(self.pods.values()):
             if self._ledger.client(pod.client):
                 await self.request(pod, self._chance.choice(self._issuers))
         looks = self._chance.choice(self.verifiers)
         for verifier in self.verifiers:
             await self.verify(verifier, looks=verifier is looks)
+        await self.held.look()
 
     async def request(self, pod: Pod, issuer: IssuerProcess) -> int:
         """The status of the answer; 0 where nobody listens."""
-        secret = pod.entries.get("client_secret", "")
-        if not issuer.alive or issuer.issuer is None or issuer.network is None or not secret:
-            return 0
         at, digest = self._server.loop.now, pod.digest
+        proof = presented(pod, at)
+        if not issuer.alive or issuer.issuer is None or issuer.network is None or not proof:
+            return 0
         server = self._chance.choice(self._resources(pod.client) or [""])
         known = self._knows(issuer, pod, server)
         path = f"/client.{'.'.join(pod.client)}"
         reads = issuer.network.reads_of(path)
-        # Nothing in it needs an escape.
-        form = f"grant_type=client_credentials&client_id={'.'.join(pod.client)}&client_secret={secret}"
-        body = (form + (f"&resource={server}" if server else "")).encode()
+        body = (f"grant_type=client_credentials&{proof}" + (f"&resource={server}" if server else "")).encode()
         network = issuer.network
         answer = await issuer.answer(HttpRequest("POST", "/token", headers=FORM, body=body, peer="10.0.0.1"))
         if answer is None or issuer.network is not network:
@@ -133,7 +124,8 @@ class Pods:
         ready = registry.issuer is not None and registry.keys.signing(name, now, 360) is not None
         held = client is not None and not client.disabled
         digest = bytes.fromhex(pod.digest)
-        return ready and held and any(d == digest and now < e for d, e in client.credentials) if client else False
+        proofs = (*client.credentials, *((key.digest, key.end) for key in client.keys)) if client else ()
+        return ready and held and any(d == digest and now < e for d, e in proofs)
 
     def _got(
         self, pod: Pod, issuer: IssuerProcess, token: str, digest: str, at: float, known: bool, reads: int
@@ -143,7 +135,7 @@ class Pods:
         behind = at - issuer.behind_since if issuer.behind_since is not None else 0.0
         issued = Issued(issuer.name, pod.client, digest, claims, header["kid"], at, known, reads, behind)
         self.issued += 1
-        self.tokens.append((issued, token))
+        self.held.got(issued, token)
         self._see(issued)
 
     # Verifiers
@@ -153,10 +145,10 @@ class Pods:
         token for all that it says.
         """
         now = self._server.loop.now
-        self.tokens = [(t, v) for t, v in self.tokens if t.claims["exp"] > now]
+        out = self.held.expire()
         if verifier.keys is None or now - verifier.fetched > verifier.keep:
             await self._fetch(verifier)
-        for token, value in self.tokens:
+        for token, value in out:
             if verifier.keys is not None:
                 knows = verifier.keys.get(token.kid) is not None
                 if not knows:

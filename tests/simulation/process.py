@@ -29,6 +29,11 @@ class Link:
         self.late = 0.0
         """Seconds by which the answer to a write that is done comes late, at most: after the news of it."""
 
+    @property
+    def whole(self) -> bool:
+        """Whether what is asked is answered, and what is watched is told at once."""
+        return not (self.down or self.flaky or self.forbidden or self.slow)
+
 
 class Process(Paused):
     """`start` runs `main` in a context that tells the loop, the clock and the link whose code is running."""

@@ -2,6 +2,7 @@
 
 import base64
 import copy
+from random import Random
 
 from scopewright.api import API_VERSION, GROUP
 from tests.simulation.ledger import CREDENTIALS, NAMESPACE, paused
@@ -13,6 +14,8 @@ SPACES = ("leave", "payroll", "travel")
 SCOPES = ("read", "write")
 SERVERS: tuple[At, ...] = (("payroll", "salaries"), ("leave", "days"))
 CLIENTS: tuple[At, ...] = (("leave", "worker"), ("travel", "booker"), ("payroll", "batch"), ("travel", "clerk"))
+PAIRS = 0.25
+"""How many clients prove who they are by a key pair that the operator makes; each may change to it, and back."""
 NIGHT: Raw = {"start": "23:30", "duration": "90m", "timeZone": "Europe/Berlin"}
 WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "timeZone": "America/New_York"}
 
@@ -20,6 +23,7 @@ WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "ti
 class Users:
     def __init__(self, world: World) -> None:
         self.world, self.server, self.chance = world, world.server, world.chance
+        self.methods = Random(self.chance.random())
         self.manifests: dict[tuple[str, At], Raw] = {}
         """What is in Git: to be applied again after a deletion."""
 
@@ -49,10 +53,11 @@ class Users:
         self.apply(
             "resourceservers",
             SERVERS[0],
-            {"scopes": [{"name": s} for s in SCOPES], "audience": "https://hr.example/pay"},
+            {"scopes": [{"name": s} for s in SCOPES], "audience": "https://hr.example/pay", "servedBy": ["batch"]},
         )
         tokens = {"lifetime": "1h", "signingKey": "second" if second else "default"}
-        self.apply("resourceservers", SERVERS[1], {"scopes": [{"name": s} for s in SCOPES], "tokens": tokens})
+        declared = {"scopes": [{"name": s} for s in SCOPES], "tokens": tokens, "servedBy": ["worker"]}
+        self.apply("resourceservers", SERVERS[1], declared)
         self.grant(), self.grant()
         for at in CLIENTS[: self.chance.randint(2, 4)]:
             self.client(at)
@@ -72,6 +77,8 @@ class Users:
         if chance.random() < 0.1:
             rotation["suspend"] = True
         spec: Raw = {"access": access, "rotation": rotation}
+        if self.methods.random() < PAIRS:
+            spec["authentication"] = {"method": "PrivateKeyJWT"}
         old = self.server.get("oauthclients", *at)
         if old and "credentials" in old["spec"]:
             spec["credentials"] = old["spec"]["credentials"]

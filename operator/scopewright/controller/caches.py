@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from scopewright.controller.index import Keys
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.world import Keys, World, newer
+from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
-from scopewright.controller.world import Declared, ref_of
+from scopewright.controller.index import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Happening
 from scopewright.logs import about

@@ -7,9 +7,9 @@ from typing import Final
 
 from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
+from scopewright.controller.index import service_account_of
 from scopewright.controller.planning import INSTANT, NO_SEAL_KEY, Ground, Intent, Raw
 from scopewright.controller.reconcile import parse_declared
-from scopewright.controller.world import service_account_of
 from scopewright.core.changes import Finding
 from scopewright.core.config import Config
 from scopewright.core.diff import changed_fields

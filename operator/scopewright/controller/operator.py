@@ -12,6 +12,7 @@ from typing import Final
 from scopewright.controller.caches import Caches
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health, serve
+from scopewright.controller.index import Keys
 from scopewright.controller.installing import Installing, ensure_signing_key
 from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
@@ -26,7 +27,7 @@ from scopewright.controller.sidecar import Minting, Sidecar
 from scopewright.controller.tracing import traced
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
-from scopewright.controller.world import Keys, World, precedence
+from scopewright.controller.world import World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref

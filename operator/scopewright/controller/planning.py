@@ -7,10 +7,11 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
+from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
-from scopewright.controller.world import Declared, World, precedence
+from scopewright.controller.world import World, precedence
 from scopewright.core.changes import Changes, Finding
 from scopewright.core.config import Config
 from scopewright.core.credentials import SECRET_TYPE

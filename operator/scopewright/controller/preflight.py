@@ -47,7 +47,7 @@ def minting_right(config: Config) -> Right:
 
 async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
     """`Rejected` with everything that is missing. `issuer_account` is the ServiceAccount to mint tokens for, if any."""
-    if missing := [name for name in await asyncio.gather(*(_missing_crd(api, p) for p in _PLURALS)) if name]:
+    if missing := [name for name in await asyncio.gather(*(missing_crd(api, p) for p in _PLURALS)) if name]:
         raise Rejected(
             "CRDsMissing", f"the API server does not know {', '.join(missing)}: kubectl apply --server-side -f crds/"
         )
@@ -69,7 +69,8 @@ async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
             raise
 
 
-async def _missing_crd(api: Api, plural: str) -> str:
+async def missing_crd(api: Api, plural: str) -> str:
+    """Its name, if it is known not to be there; else nothing."""
     try:
         await api.get(f"{CRDS}/{plural}.{GROUP}")
     except NotFound:

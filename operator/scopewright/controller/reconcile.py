@@ -9,15 +9,16 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.index import Declared
 from scopewright.controller.progress import Progress
 from scopewright.controller.views import SoFar, Sources, Views
-from scopewright.controller.world import Declared, World
+from scopewright.controller.world import World
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
 from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write
+from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.servers import plan_server
@@ -82,6 +83,8 @@ class Reconciler:
 
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
+        if isinstance(obj, OAuthClient | ResourceServer) and is_paused(obj.metadata.annotations):
+            return await self._plan_departed(key, obj)
         if isinstance(obj, OAuthClient):
             return plan_client(self._views.of_client(obj, so_far))
         if isinstance(obj, ResourceServer):
@@ -90,7 +93,7 @@ class Reconciler:
             return plan_grant(self._views.of_grant(obj, so_far))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
-        return await self._plan_gone(key)
+        return await self._plan_departed(key, None)
 
     def sealing_with(self, key: bytes) -> None:
         """Before the first reconciliation: the key that seals credential Secrets."""
@@ -111,8 +114,11 @@ class Reconciler:
         if (known and not watched) or (had_one and landed(record, known) is None):
             await self._refresh(key, secret)
 
-    async def _plan_gone(self, key: Ref) -> Plan:
-        """A declared object that is not there: its record goes, once it is proven that the object did."""
+    async def _plan_departed(self, key: Ref, successor: OAuthClient | ResourceServer | None) -> Plan:
+        """A declared object that is not there: its record goes, once it is proven that the object did.
+
+        Another may have its name by now. One that is paused does not overwrite the record, and must not have it either.
+        """
         owned, departed = self._world.owned, self._world.departed
         if key.kind == "OAuthClient":
             at = self._world.record_of_client(key.namespace, key.name)
@@ -123,7 +129,9 @@ class Reconciler:
         else:
             return NOTHING
         existing = owned.objects.get(at)
-        if existing is None or record is None or key not in departed:
+        if existing is None or record is None:
+            return NOTHING
+        if record.uid == successor.uid if successor else key not in departed:
             return NOTHING
         match await self._store.absence(
             key, record.uid, record.owner_creation_time or existing.creation_time or self._sources.clock()
@@ -208,7 +216,7 @@ class Reconciler:
             },
         }
         written = await self._store.write_status(manifest, status)
-        self._world.put(parse_declared(written))
+        self._world.wrote_status(parse_declared(written))
 
     def _again(self, plan: Plan) -> datetime | None:
         """What is not ready is looked at again after a while, in case that what helped went unnoticed."""

@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.api import KINDS
+from scopewright.controller.index import Keys
+from scopewright.controller.preflight import missing_crd
 from scopewright.controller.reconcile import parse_declared
-from scopewright.controller.world import Keys, World, newer
+from scopewright.controller.world import World, newer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records import ISSUER_NAME
 from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_list import pages
+from scopewright.stores.kube_list import NotServed, pages
 from scopewright.stores.kubernetes import declared_path
 
 MIN_ORPHANS: Final = 20
@@ -72,27 +74,50 @@ class Resync:
         self._monitor = monitor
         self._watched = watched
         self.orphans_held = 0
+        self._missing: set[str] = set()
+        """Kinds without a CRD, when we last looked."""
+        self._found: Keys = set()
+        """What was found and is not returned yet."""
 
     async def run(self) -> Keys:
-        """The keys to look at. A list that fails raises, and then nothing was concluded from its kind."""
-        keys: Keys = set()
+        """The keys to look at. A list that fails raises, and then nothing was concluded from its kind; nor is anything
+        from a kind whose CRD is missing, and the others are compared all the same.
+        """
         if self._watches_all:
-            keys |= await self._namespaces()
+            await self._namespaces()
         for kind in KINDS:
-            first = ""
-            for namespace in self._watched:
-                found, version = await self._declared(kind, namespace)
-                keys, first = keys | found, first or version
-            self._world.forget_gone(kind, first)
-        return keys | self._orphans()
+            try:
+                await self._compare(kind)
+            except NotServed:
+                if not await self._has_no_crd(kind):
+                    raise
+            else:
+                self._missing.discard(kind)
+        self._found |= self._orphans()
+        keys, self._found = self._found, set()
+        return keys
+
+    async def _compare(self, kind: str) -> None:
+        first = ""
+        for namespace in self._watched:
+            version = await self._declared(kind, namespace)
+            first = first or version
+        self._world.forget_gone(kind, first)
+
+    async def _has_no_crd(self, kind: str) -> bool:
+        """Whether that is certain; said once."""
+        crd = await missing_crd(self._api, KINDS[kind].PLURAL)
+        if crd and kind not in self._missing:
+            log.error("%s is missing: %ss stay as they were known, until it is applied again", crd, kind)
+            self._missing.add(kind)
+        return bool(crd)
 
     @property
     def _watches_all(self) -> bool:
         return None in self._watched
 
-    async def _declared(self, kind: str, namespace: str | None) -> tuple[Keys, str]:
-        """What to look at of one kind, in one namespace or all, and the version of the list."""
-        keys: Keys = set()
+    async def _declared(self, kind: str, namespace: str | None) -> str:
+        """Find what to look at of one kind, in one namespace or all. The version of the list."""
         found: set[Ref] = set()
         version = ""
         async for page, version in pages(self._api, declared_path(kind, namespace)):  # noqa: B007 (the last one counts)
@@ -102,13 +127,13 @@ class Resync:
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
                 if not self._world.has_seen(ref, meta["resourceVersion"]):
-                    keys |= self._put({**raw, "kind": kind})
+                    self._found |= self._put({**raw, "kind": kind})
         known = {ref for ref in self._world.declared[kind] if namespace in (None, ref.namespace)}
         for ref in known - found:
             if missing := self._world.drop(ref, version):
-                keys |= missing
+                self._found |= missing
                 self._monitor.on_deletion(ref)
-        return keys, version
+        return version
 
     def _put(self, raw: Mapping[str, Any]) -> Keys:
         try:
@@ -118,23 +143,23 @@ class Resync:
             log.warning("%s %s/%s: %s", raw["kind"], meta["namespace"], meta["name"], error)
             return set()
 
-    async def _namespaces(self) -> Keys:
-        keys: Keys = set()
+    async def _namespaces(self) -> None:
         found: set[str] = set()
         version = ""
         async for page, version in pages(self._api, "/api/v1/namespaces"):  # noqa: B007 (the last one counts)
             for raw in page:
                 meta = raw["metadata"]
                 found.add(meta["name"])
-                keys |= self._world.put_namespace(meta["name"], meta.get("labels") or {}, meta["resourceVersion"])
+                labels = meta.get("labels") or {}
+                self._found |= self._world.put_namespace(meta["name"], labels, meta["resourceVersion"])
         for name in set(self._world.namespaces) - found:
-            keys |= self._world.put_namespace(name, None, version)
-        return keys
+            self._found |= self._world.put_namespace(name, None, version)
 
     def _orphans(self) -> Keys:
         """Records of what is not declared; none if there are suspiciously many, and then somebody must look."""
         world = self._world
-        orphans = {ref for ref in orphaned(world) if self._watches_all or ref.namespace in self._watched}
+        named = {ref for ref in orphaned(world) if self._watches_all or ref.namespace in self._watched}
+        orphans = {ref for ref in named if ref.kind not in self._missing}
         records = len(world.owned.clients) + len(world.owned.servers)
         limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
         allowed = len(orphans) in (0, self._allowed())

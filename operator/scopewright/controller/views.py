@@ -5,8 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import client_pair
-from scopewright.controller.world import Declared, World
+from scopewright.controller.world import World
 from scopewright.core.access import asked_by
 from scopewright.core.client_view import ClientView
 from scopewright.core.config import Config

@@ -7,20 +7,26 @@ anybody's object. It watches on every replica, leader or not; if it ends, the pr
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import kopf
 import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
-from scopewright.core.failures import Unavailable
-from scopewright.stores.kube_api import Api
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes import declared_path
 
 Deliver = Callable[[str, Mapping[str, Any]], None]
 """Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""
 
 CHUNK: Final = 500
+LOOK_AGAIN: Final = 5.0
+"""Seconds until a kind that is not served is looked for again."""
+
+log = logging.getLogger(__name__)
+
 _QUIET: Final = {
     "kopf.objects": logging.WARNING,
     "kopf._core.engines.activities": logging.WARNING,
@@ -42,42 +48,89 @@ class Forgetful(kopf.DiffBaseStorage):
 
 
 async def watch(api: Api, deliver: Deliver, watched: Sequence[str | None] = (None,)) -> None:
-    """Deliver events of these namespaces (None: of all) until cancelled. `Unavailable` if kopf ends by itself."""
+    """Deliver events of these namespaces (None: of all) until cancelled. `Unavailable` if kopf ends by itself.
+
+    It does so at the 404 of a kind whose CRD is deleted. The others are watched on, and that one as soon as it is back.
+    """
+    lacking: frozenset[str] = frozenset()
+    while True:
+        failure = await _until_kopf_ends(api, deliver, watched, lacking)
+        before, lacking = lacking, await _not_served(api, watched, KINDS)
+        if failure is not None and (lacking == before or len(lacking) == len(KINDS)):
+            log.error("kopf failed", exc_info=failure)
+            raise Unavailable("kopf has stopped watching: this process ends, to be started again")
+        if lacking:
+            log.error("not watched, because the CRD is missing: %s", ", ".join(sorted(lacking)))
+        else:
+            log.info("all kinds are watched again")
+
+
+async def _until_kopf_ends(
+    api: Api, deliver: Deliver, watched: Sequence[str | None], lacking: frozenset[str]
+) -> BaseException | None:
+    """Why it ended by itself; None where what was lacking is back."""
     loop = asyncio.get_running_loop()
-    stop, ended = threading.Event(), asyncio.Event()
+    stop, ended = threading.Event(), loop.create_future()
+    kinds = [kind.PLURAL for name, kind in KINDS.items() if name not in lacking]
 
     # Asynchronous, though it waits for nothing: kopf hands the others to a thread, event by event.
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:
         loop.call_soon_threadsafe(deliver, event["type"], event["object"])
 
     def run() -> None:
+        failure: BaseException = Unavailable("kopf has ended without an error")
         try:
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_operator(api, on_event, stop, watched))
-        except Exception:
-            logging.getLogger(__name__).exception("kopf failed")
+                runner.run(_operator(api, on_event, stop, watched, kinds))
+        except Exception as error:
+            failure = error
         finally:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(ended.set)
+                loop.call_soon_threadsafe(ended.set_result, failure)
 
     thread = threading.Thread(target=run, name="kopf", daemon=True)
     thread.start()
+    returning = asyncio.create_task(_until_served(api, watched, lacking))
     try:
-        await ended.wait()
-        raise Unavailable("kopf has stopped watching: this process ends, to be started again")
+        await asyncio.wait([ended, returning], return_when=asyncio.FIRST_COMPLETED)
+        return ended.result() if ended.done() else None
     finally:
+        returning.cancel()
         stop.set()
         await asyncio.to_thread(thread.join, 5.0)
 
 
+async def _until_served(api: Api, watched: Sequence[str | None], lacking: frozenset[str]) -> None:
+    """Until one of them is; for ever, where nothing is lacking."""
+    while True:
+        await asyncio.sleep(LOOK_AGAIN)
+        if lacking and await _not_served(api, watched, lacking) != lacking:
+            return
+
+
+async def _not_served(api: Api, watched: Sequence[str | None], kinds: Iterable[str]) -> frozenset[str]:
+    """Those of the kinds that the API server knows nothing of. Where it does not answer, that is not known."""
+    return frozenset([kind for kind in kinds if not await _is_served(api, declared_path(kind, watched[0]))])
+
+
+async def _is_served(api: Api, path: str) -> bool:
+    try:
+        await api.get(path, limit="1")
+    except NotFound:
+        return False
+    except (Rejected, Unavailable):
+        return True
+    return True
+
+
 async def _operator(
-    api: Api, on_event: Callable[..., Any], stop: threading.Event, watched: Sequence[str | None]
+    api: Api, on_event: Callable[..., Any], stop: threading.Event, watched: Sequence[str | None], plurals: Sequence[str]
 ) -> None:
     for name, level in _QUIET.items():
         logging.getLogger(name).setLevel(level)
     registry = kopf.OperatorRegistry()
-    for kind in KINDS.values():
-        kopf.on.event(GROUP, VERSION, kind.PLURAL, registry=registry)(on_event)
+    for plural in plurals:
+        kopf.on.event(GROUP, VERSION, plural, registry=registry)(on_event)
     namespaces = [name for name in watched if name is not None]
     if not namespaces:
         kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)

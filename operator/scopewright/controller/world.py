@@ -4,17 +4,17 @@ Watches and lists put in what they see; writes put in what they wrote, so that t
 than the one known changes nothing.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.index import Declared, Index, Keys, ref_of, service_account_of
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
 from scopewright.core.access import asked_by
 from scopewright.core.client_status import shown_use
 from scopewright.core.grants import Labels
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import LOCAL_CLUSTER, USAGE_NAME
+from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
 
 GONE_REMEMBERED: Final = 10_000
@@ -22,13 +22,7 @@ GONE_REMEMBERED: Final = 10_000
 
 _ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
 
-Keys = set[Ref]
-Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey
 K = TypeVar("K", OAuthClient, ResourceServer, ScopeGrant, SigningKey)
-
-
-def ref_of(obj: Declared) -> Ref:
-    return Ref(obj.KIND, obj.namespace, obj.name)
 
 
 def precedence(key: Ref) -> tuple[int, Ref]:
@@ -59,13 +53,7 @@ class World:
         self.namespaces: dict[str, Labels] = {}
         self.owned = Owned(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
-        self._clients_asking: defaultdict[Any, Keys] = defaultdict(set)
-        self._grants_on: defaultdict[Any, Keys] = defaultdict(set)
-        self._clients_naming: defaultdict[Any, Keys] = defaultdict(set)
-        """Clients by the Secret that they name; by the owner's mistake that may be more than one."""
-        self._clients_as: defaultdict[Any, Keys] = defaultdict(set)
-        """Clients by the ServiceAccount that proves who they are."""
-        self._clients_by_uid: dict[str, Ref] = {}
+        self._index = Index()
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
         self._owned_gone: dict[Ref, str] = {}
@@ -101,10 +89,15 @@ class World:
         self._gone.pop(ref, None)
         self.departed.discard(ref)
         keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
-        self._unindex(known)
+        self._index.remove(known)
         self.declared[ref.kind][ref] = obj
-        self._index(obj)
+        self._index.add(obj)
         return keys
+
+    def wrote_status(self, obj: Declared) -> None:
+        """`put` of what the answer to a write says; unless the object is known to have gone meanwhile."""
+        if ref_of(obj) in self.declared[obj.KIND]:
+            self.put(obj)
 
     def drop(self, ref: Ref, version: str) -> Keys:
         """A declared object is gone since this version; unless a later one is known."""
@@ -112,7 +105,7 @@ class World:
         if known and newer(known.metadata.resource_version, version):
             return set()
         self._gone[ref] = version
-        self._unindex(self.declared[ref.kind].pop(ref, None))
+        self._index.remove(self.declared[ref.kind].pop(ref, None))
         return {ref, *self._affected(known)}
 
     def forget_gone(self, kind: str, version: str) -> None:
@@ -141,7 +134,7 @@ class World:
             del self.service_accounts[ref]
         else:
             self.service_accounts[ref] = uid
-        return set(self._clients_as.get(ref, ()))
+        return set(self._index.clients_as(ref))
 
     def service_account_uid(self, client: OAuthClient) -> str | None:
         """Of the one that the client names, as ClientView has it."""
@@ -201,11 +194,11 @@ class World:
 
     def clients_asking(self, server: str) -> tuple[OAuthClient, ...]:
         """The clients that ask for something at `<namespace>/<name>`."""
-        found = (self.declared["OAuthClient"].get(ref) for ref in self._clients_asking.get(server, ()))
+        found = (self.declared["OAuthClient"].get(ref) for ref in self._index.clients_asking(server))
         return tuple(c for c in found if isinstance(c, OAuthClient))
 
     def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
-        found = (self.declared["ScopeGrant"].get(ref) for ref in sorted(self._grants_on.get(server, ())))
+        found = (self.declared["ScopeGrant"].get(ref) for ref in sorted(self._index.grants_on(server)))
         return tuple(g for g in found if isinstance(g, ScopeGrant))
 
     # Who must look again
@@ -215,9 +208,9 @@ class World:
             return set()
         keys = {ref_of(obj)}
         if isinstance(obj, OAuthClient):
-            return keys.union(*(self._grants_on.get(a.resource_server, ()) for a in asked_by(obj)))
+            return keys.union(*(self._index.grants_on(a.resource_server) for a in asked_by(obj)))
         if isinstance(obj, ResourceServer):
-            return keys | self._grants_on.get(f"{obj.namespace}/{obj.name}", set())
+            return keys | self._index.grants_on(f"{obj.namespace}/{obj.name}")
         if isinstance(obj, ScopeGrant):
             return keys | {Ref("ResourceServer", obj.namespace, obj.spec.resource_server)}
         return keys
@@ -226,12 +219,12 @@ class World:
         if (client := client_of(ref)) is not None and ref.namespace == self.owned.namespace:
             return {Ref("OAuthClient", *client.split("/"))}
         if (server := server_of(ref)) is not None and ref.namespace == self.owned.namespace:
-            return {Ref("ResourceServer", *server.split("/")), *self._clients_asking.get(server, ())}
+            return {Ref("ResourceServer", *server.split("/")), *self._index.clients_asking(server)}
         if ref == Ref("ConfigMap", self.owned.namespace, USAGE_NAME):
             return self._clients_used_since_shown()
-        keys = set(self._clients_naming.get(ref, ()))
+        keys = set(self._index.clients_naming(ref))
         if existing := self.owned.objects.get(ref):
-            keys |= {self._clients_by_uid[uid] for uid in existing.owner_uids if uid in self._clients_by_uid}
+            keys |= {of for uid in existing.owner_uids if (of := self._index.client(uid))}
         return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
 
     def _clients_used_since_shown(self) -> Keys:
@@ -257,41 +250,6 @@ class World:
         publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
         declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
         return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
-
-    def _index(self, obj: Declared) -> None:
-        for index, key in self._places(obj):
-            index[key].add(ref_of(obj))
-        if isinstance(obj, OAuthClient):
-            self._clients_by_uid[obj.uid] = ref_of(obj)
-
-    def _unindex(self, obj: Declared | None) -> None:
-        if obj is None:
-            return
-        for index, key in self._places(obj):
-            index[key].discard(ref_of(obj))
-            if not index[key]:
-                del index[key]
-        if isinstance(obj, OAuthClient):
-            self._clients_by_uid.pop(obj.uid, None)
-
-    def _places(self, obj: Declared) -> list[tuple[defaultdict[Any, Keys], Any]]:
-        if isinstance(obj, OAuthClient):
-            asked = {a.resource_server for a in asked_by(obj)}
-            secret = Ref("Secret", obj.namespace, obj.secret_name)
-            places: list[tuple[defaultdict[Any, Keys], Any]] = [(self._clients_asking, server) for server in asked]
-            if account := service_account_of(obj):
-                places.append((self._clients_as, account))
-            return [*places, (self._clients_naming, secret)]
-        if isinstance(obj, ScopeGrant):
-            return [(self._grants_on, f"{obj.namespace}/{obj.spec.resource_server}")]
-        return []
-
-
-def service_account_of(client: OAuthClient) -> Ref | None:
-    """The one of this cluster that the client names."""
-    named = client.spec.authentication.service_account
-    here = named is not None and named.cluster in (None, LOCAL_CLUSTER)
-    return Ref("ServiceAccount", client.namespace, named.name) if named and here else None
 
 
 def _differs(known: Declared | None, obj: Declared) -> bool:

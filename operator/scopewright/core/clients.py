@@ -10,7 +10,7 @@ from scopewright.core.client_status import client_status, readiness
 from scopewright.core.client_view import ClientView, Found
 from scopewright.core.credentials import Cause, Standing, cause_for_new, may_heal, rotate_value, with_new
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import PAUSED_ANNOTATION, digest
+from scopewright.core.objects import digest, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, stalled
 from scopewright.core.records import Credential
 
@@ -22,7 +22,7 @@ _RESTORED: Final = Happening(
 
 def plan_client(view: ClientView) -> Plan:
     meta = view.client.metadata
-    if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
+    if is_paused(meta.annotations) or meta.deletion_timestamp:
         return NOTHING
     found = look(view)
     if view.trouble:

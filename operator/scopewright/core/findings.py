@@ -9,7 +9,7 @@ from scopewright.api.meta import Condition
 from scopewright.api.scopegrant import Grantee, NamespaceSelector
 from scopewright.core.changes import Finding
 from scopewright.core.level import Level
-from scopewright.core.objects import PAUSED_ANNOTATION, Ref
+from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 
 MEANT: Final = ("Disabled",)
 """Reasons for which an object is not ready because its owner wants it so."""
@@ -60,7 +60,7 @@ def with_news(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[
 
 
 def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
-    if obj.metadata.annotations.get(PAUSED_ANNOTATION) == "true":
+    if is_paused(obj.metadata.annotations):
         what = "it grants all the same" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
         yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
         return

@@ -7,7 +7,7 @@ from datetime import datetime
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import PAUSED_ANNOTATION
+from scopewright.core.objects import is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, as_json, ready, settle, stalled, with_history
 from scopewright.core.records import Granted
 
@@ -73,7 +73,7 @@ class GrantView:
 
 def plan_grant(view: GrantView) -> Plan:
     grant = view.grant
-    if grant.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or grant.metadata.deletion_timestamp:
+    if is_paused(grant.metadata.annotations) or grant.metadata.deletion_timestamp:
         return NOTHING
     count = _granted_to(view)
     previous = grant.status

@@ -23,6 +23,11 @@ FollowedKind = OwnedKind | Literal["ServiceAccount"]
 """The last is only looked at."""
 
 
+def is_paused(annotations: Mapping[str, str]) -> bool:
+    """Whether the object's owner has told us to leave it alone."""
+    return annotations.get(PAUSED_ANNOTATION) == "true"
+
+
 def digest(value: bytes | str) -> str:
     """SHA-256 as hex: what is kept of an entry once it is written."""
     return hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()

@@ -12,7 +12,7 @@ from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, granted_by, in_force
-from scopewright.core.objects import MANAGED_BY, MANAGER, PAUSED_ANNOTATION, Desired, Existing, Ref, Write, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place, is_paused
 from scopewright.core.plan import (
     NOTHING,
     Happening,
@@ -69,7 +69,7 @@ class ServerView:
 
 def plan_server(view: ServerView) -> Plan:
     meta = view.server.metadata
-    if meta.annotations.get(PAUSED_ANNOTATION) == "true" or meta.deletion_timestamp:
+    if is_paused(meta.annotations) or meta.deletion_timestamp:
         return NOTHING
     audience, refusal = _audience(view)
     if view.trouble:

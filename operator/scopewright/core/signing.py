@@ -14,7 +14,6 @@ from scopewright.core.keys import Timing, active, published, revoked, state, suc
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
-    PAUSED_ANNOTATION,
     ROTATE_ANNOTATION,
     Deletion,
     Desired,
@@ -22,6 +21,7 @@ from scopewright.core.objects import (
     Kept,
     Ref,
     Write,
+    is_paused,
 )
 from scopewright.core.plan import (
     NOTHING,
@@ -90,7 +90,7 @@ class SigningView:
 
 def plan_signing_key(view: SigningView) -> Plan:
     key = view.key
-    if key and (key.metadata.annotations.get(PAUSED_ANNOTATION) == "true" or key.metadata.deletion_timestamp):
+    if key and (is_paused(key.metadata.annotations) or key.metadata.deletion_timestamp):
         return NOTHING
     if view.trouble:
         return _revocation(view) or _status(view, stalled(view.trouble))

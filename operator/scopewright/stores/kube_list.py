@@ -9,6 +9,10 @@ from scopewright.stores.kube_api import Api, Gone, NotFound
 CHUNK: Final = 500
 
 
+class NotServed(Unavailable):
+    """The API server knows no such kind: its CRD may be missing, or not be served yet."""
+
+
 async def pages(api: Api, path: str, **query: str) -> AsyncIterator[tuple[Sequence[Mapping[str, Any]], str]]:
     """Each chunk with the version of the list; one at least, so that an empty list has one too."""
     token = ""
@@ -16,7 +20,7 @@ async def pages(api: Api, path: str, **query: str) -> AsyncIterator[tuple[Sequen
         try:
             page = await api.get(path, **query, limit=str(CHUNK), **({"continue": token} if token else {}))
         except NotFound:
-            raise Unavailable(f"{path} is not served: are the CRDs installed?") from None
+            raise NotServed(f"{path} is not served: are the CRDs installed?") from None
         except Gone:
             raise Unavailable(f"the list of {path} took too long") from None
         yield page.get("items") or (), page["metadata"]["resourceVersion"]

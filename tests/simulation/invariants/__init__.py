@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from tests.simulation.invariants import credentials, keys, tokens, writes
-from tests.simulation.ledger import Complaints, Fact, Issued, Ledger, Logged, Refused, Verified
+from tests.simulation.ledger import Complaints, Fact, Issued, Ledger, Logged, Refused, Told, Verified
 from tests.simulation.server import Done
 
 INVARIANTS: Final[dict[int, Callable[[Fact, Ledger], Complaints]]] = {
@@ -21,11 +21,11 @@ INVARIANTS: Final[dict[int, Callable[[Fact, Ledger], Complaints]]] = {
     11: credentials.names_are_no_identity,
 }
 _SPEAK_OF: Final[dict[int, tuple[type[Any], ...]]] = {
-    1: (Done, Refused), 2: (Done, Issued, Verified), 3: (Issued,), 4: (Done,), 5: (Done,), 6: (Done,),
-    7: (Issued, Refused), 8: (Refused,), 9: (Done, Logged), 10: (Done,), 11: (Done, Issued),
+    1: (Done, Refused), 2: (Done, Issued, Verified, Told), 3: (Issued, Told), 4: (Done,), 5: (Done, Told), 6: (Done,),
+    7: (Issued, Refused), 8: (Refused, Told), 9: (Done, Logged), 10: (Done,), 11: (Done, Issued, Told),
 }  # fmt: skip
 ABOUT: Final = {
     kind: tuple((number, INVARIANTS[number]) for number, kinds in _SPEAK_OF.items() if kind in kinds)
-    for kind in (Done, Issued, Refused, Verified, Logged)
+    for kind in (Done, Issued, Refused, Verified, Told, Logged)
 }
 """Which invariants speak of which facts."""

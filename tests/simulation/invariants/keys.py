@@ -2,6 +2,7 @@
 
 from typing import Any, Final
 
+from tests.simulation.invariants.held import answered
 from tests.simulation.ledger import (
     KEY_RECORD,
     SETTLING,
@@ -10,6 +11,7 @@ from tests.simulation.ledger import (
     Fact,
     Issued,
     Ledger,
+    Told,
     Verified,
     record_of,
     seconds,
@@ -30,10 +32,14 @@ def verifiers_know_the_key(fact: Fact, ledger: Ledger) -> Complaints:
             yield f"a token is signed by {fact.kid}, published {(fact.at - since) / 3600:.1f} h ago"
         if fact.at - fact.behind - SETTLING > ledger.revoked.get(fact.kid, fact.at) and fact.kid not in ledger.lost:
             yield f"a token is signed by {fact.kid}, which is revoked"
+    elif isinstance(fact, Told):
+        yield from answered(fact, ledger, 2)
     elif isinstance(fact, Verified):
         kid = fact.token.kid
         excused = kid in ledger.emergency | ledger.lost | ledger.revoked.keys()
-        if not fact.knows and not excused and fact.source_behind < 600:
+        # No issuer has answered it when it asked again: it is not one that caches for a day at most.
+        outdated = ledger.now - fact.fetched > ledger.max_cache
+        if not fact.knows and not excused and not outdated and fact.source_behind < 600:
             yield f"a verifier with the JWKS of {fact.fetched:.0f} refuses {kid}: {fact.why}"
     elif isinstance(fact, Done) and ledger.is_operator(fact.actor):
         yield from _at_once(fact, ledger)

@@ -1,5 +1,6 @@
 """3 and 7: what is in a token, and what it costs."""
 
+from tests.simulation.invariants.held import answered
 from tests.simulation.ledger import (
     SETTLING,
     Complaints,
@@ -7,6 +8,7 @@ from tests.simulation.ledger import (
     Issued,
     Ledger,
     Refused,
+    Told,
 )
 
 
@@ -15,6 +17,8 @@ def scopes_are_asked_declared_and_granted(fact: Fact, ledger: Ledger) -> Complai
 
     Judged from manifests alone; what was withdrawn since everything was last in step may still be on its way.
     """
+    if isinstance(fact, Told):
+        yield from answered(fact, ledger, 3)
     if not isinstance(fact, Issued) or ledger.meddled >= ledger.synced or fact.claims["aud"] in ledger.stuck:
         return
     client = ledger.client(fact.client)

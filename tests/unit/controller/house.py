@@ -15,10 +15,11 @@ from typing import Any, TypeVar, cast
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
-from scopewright.controller.world import Declared, World, precedence
+from scopewright.controller.world import World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest

@@ -15,11 +15,12 @@ from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import Ref, digest
 from scopewright.core.records import ServiceAccount, audience_claim_name, client_record_name
-from tests.unit.controller.house import ISSUER, NAMESPACE, House, credential_in, made
+from tests.unit.controller.house import ISSUER, NAMESPACE, House, credential_in, drive, made
 from tests.unit.controller.memory import Crash, Point
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 KEY = Ref("SigningKey", NAMESPACE, "default")
+SERVER = Ref("ResourceServer", "payroll", "payroll-api")
 ASKS = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}
 
 
@@ -176,6 +177,25 @@ def made_again(house: House) -> None:
     house.apply("OAuthClient", "leave", "worker", ASKS)
 
 
+def made_again_paused(house: House) -> None:
+    house.store.remove(WORKER)
+    house.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
+
+
+def made_again_suspended(house: House) -> None:
+    house.store.remove(WORKER)
+    house.apply("OAuthClient", "leave", "worker", {**ASKS, "rotation": {"suspend": True}})
+
+
+def server_made_again_paused(house: House) -> None:
+    house.store.remove(SERVER)
+    house.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.read"}]}, paused="true")
+
+
+def server_gone(house: House) -> None:
+    assert house.server_record("payroll", "payroll-api") is None
+
+
 PAIR = {"authentication": {"method": "PrivateKeyJWT"}}
 ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
 
@@ -316,6 +336,9 @@ STORIES = {
     ),
     "a client is deleted": Story(with_client, lambda h: h.store.remove(WORKER), gone),
     "a client is made again": Story(with_client, made_again, revoked),
+    "a client is made again, and paused": Story(with_client, made_again_paused, gone),
+    "a client is made again, and suspended": Story(with_client, made_again_suspended, revoked),
+    "a resource server is made again, and paused": Story(with_everything, server_made_again_paused, server_gone),
     "a first signing key": Story(House, lambda h: h.apply("SigningKey", NAMESPACE, "default"), signing),
     "a successor": Story(with_key, lambda h: h.pass_time(timedelta(hours=720 - 24)), succeeded),
     "signing keys are revoked": Story(
@@ -329,9 +352,7 @@ STORIES = {
     "a grant is withdrawn": Story(
         with_everything, lambda h: h.store.remove(Ref("ScopeGrant", "payroll", "grant")), withdrawn
     ),
-    "a resource server is deleted": Story(
-        with_claim, lambda h: h.store.remove(Ref("ResourceServer", "payroll", "payroll-api")), released
-    ),
+    "a resource server is deleted": Story(with_claim, lambda h: h.store.remove(SERVER), released),
 }
 
 
@@ -369,6 +390,35 @@ def test_it_converges_from_trouble_at_every_write(name: str, error: str, point: 
     while at < told(STORIES[name], errors[error], at, point):
         at += 1
     assert at
+
+
+def test_a_paused_client_keeps_its_own_record() -> None:
+    house = with_client()
+    house.apply("OAuthClient", "leave", "worker", {**ASKS, "disabled": True}, paused="true")
+    before = house.client_record("leave", "worker")
+    house.settle()
+    assert house.client_record("leave", "worker") == before is not None
+
+
+def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
+    """Another UID is on record, and nobody can say whose is the older one; or it is we who are behind."""
+    house = with_client()
+    made_again_paused(house)
+    house.store.unknown.add(WORKER)
+    assert not house.round()
+    assert house.client_record("leave", "worker")
+    house.store.unknown.clear()
+    house.settle()
+    gone(house)
+
+    house = with_client()
+    made_again_paused(house)
+    house.look()
+    record = house.client_record("leave", "worker")
+    assert record
+    house.store.declared[WORKER]["metadata"]["uid"] = record.uid
+    drive(house.reconciler.reconcile(WORKER))
+    assert house.client_record("leave", "worker") == record
 
 
 def test_killed_twice_in_a_row_it_still_converges() -> None:

@@ -11,7 +11,7 @@ from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, encode
+from scopewright.core.records import CLIENT_TYPE, ENTRY, RECORD_LABEL, ClientRecord, ResourceServerRecord, encode
 from scopewright.stores.kube_api import Gone, NotFound
 from scopewright.stores.kubernetes import CRDS, declared_path
 from tests.unit.controller.house import ISSUER, NAMESPACE
@@ -70,14 +70,51 @@ async def test_a_missed_deletion_is_found_and_what_is_newer_than_the_list_is_non
     "error", [Unavailable("down"), Rejected("Forbidden", "rights withdrawn"), NotFound("", named=False), Gone("")]
 )
 async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None:
+    """A kind that is not served, though it has a CRD, is on its way only."""
     world = with_records(3)
     world.put(client("leave", "c0"))
-    with pytest.raises((Unavailable, Rejected)):
-        await resync(listing(OAuthClient=error), world).run()
-    with pytest.raises((Unavailable, Rejected)):
-        await resync(listing(OAuthClient=[page("100", more="t"), error]), world).run()
+    for answers in ([error], [page("100", more="t"), error]):
+        api = listing(OAuthClient=answers)
+        api.answer(f"GET {CRDS}/oauthclients.scopewright.dev", {})
+        with pytest.raises((Unavailable, Rejected)):
+            await resync(api, world).run()
     assert len(world.declared["OAuthClient"]) == 1
     assert not world.departed
+
+
+async def test_what_was_found_before_a_list_failed_is_not_lost() -> None:
+    world = World("default", NAMESPACE)
+    answers = [page("100", raw("a"), more="t"), Unavailable("down"), page("100", raw("a"))]
+    comparing = resync(listing(OAuthClient=answers, ScopeGrant=[Unavailable("down"), page("100")]), world)
+    for _ in range(2):
+        with pytest.raises(Unavailable):
+            await comparing.run()
+    assert await comparing.run() == {Ref("OAuthClient", "leave", "a")}
+    assert await comparing.run() == set()
+
+
+async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCaptureFixture) -> None:
+    world = with_records(3)
+    world.put(client("leave", "c0"))
+    server = world.record_of_server("leave", "gone")
+    entries = {ENTRY: encode(ResourceServerRecord("leave", "gone", "uid", "https://gone.leave.svc"))}
+    world.put_owned(Existing(server, "u", "5", labels={RECORD_LABEL: "resource-server"}), entries)
+    grant = {**raw("g"), "spec": {"resourceServer": "gone", "scopes": ["read"], "to": [{"allNamespaces": True}]}}
+    api = listing(OAuthClient=NotFound("", named=False), ScopeGrant=page("100", grant))
+    api.answer(f"GET {CRDS}/oauthclients.scopewright.dev", NotFound("", named=True))
+    comparing = resync(api, world)
+    lost = Ref("ResourceServer", "leave", "gone")
+    assert await comparing.run() == {Ref("ScopeGrant", "leave", "g"), lost}
+    assert world.departed == {lost}, "whose CRD is missing has not gone by its owner's will"
+    assert list(world.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
+    assert "oauthclients.scopewright.dev is missing" in caplog.text
+    caplog.clear()
+    await comparing.run()
+    assert not caplog.records, "once is enough"
+    api.answers[CLIENTS].clear()
+    api.answer(CLIENTS, page("200", raw("c0", "150")))
+    await comparing.run()
+    assert world.departed == {lost, *(Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2))}
 
 
 async def test_records_without_an_owner_are_orphans() -> None:

@@ -9,10 +9,11 @@ import pytest
 from scopewright.api import OAuthClient
 from scopewright.controller import world as world_module
 from scopewright.controller.caches import SERVICE_ACCOUNTS, Caches
+from scopewright.controller.index import Declared
 from scopewright.controller.owned import Owned, client_of, server_of
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.world import Declared, World, newer
+from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import (
@@ -178,6 +179,20 @@ def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_b
     assert found.put_owned(secret("11"), {}) == {WORKER}, "what has no label of ours is in no list, and can be read"
     assert found.wrote(secret("13"), {}) == {WORKER}
     assert world(client()).wrote(secret("11"), {}) == {WORKER}, "nothing is listed yet"
+
+
+def test_the_answer_to_a_status_brings_back_nothing_that_is_gone() -> None:
+    """Even when a list without the object is through, and its deletion is not remembered any more."""
+    found = world(versioned(client(), "10"))
+    found.drop(WORKER, "12")
+    found.forget_gone("OAuthClient", "12")
+    found.wrote_status(versioned(client(), "11"))
+    assert not list(found.all(OAuthClient))
+    found.put(versioned(client(uid="uid-2"), "13"))
+    found.wrote_status(versioned(client(), "11"))
+    assert [c.uid for c in found.all(OAuthClient)] == ["uid-2"]
+    found.wrote_status(versioned(client(uid="uid-2"), "14"))
+    assert [c.metadata.resource_version for c in found.all(OAuthClient)] == ["14"]
 
 
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
