@@ -48,7 +48,7 @@ class Release:
 
     def install(self) -> str:
         """Into a namespace that refuses whatever PodSecurity `restricted` does. What helm says."""
-        self._forget_accounts()
+        self.forget_accounts()
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
         return self.helm("install", NAME, str(self.chart), values=self.values)
@@ -138,9 +138,10 @@ class Release:
 
     def close(self) -> None:
         self.stop()
-        self._forget_accounts()
+        self.forget_accounts()
 
-    def _forget_accounts(self) -> None:
+    def forget_accounts(self) -> None:
+        """Their tokens are those of another installation."""
         for account in self._accounts.values():
             account.close()
         self._accounts.clear()
@@ -192,7 +193,10 @@ class Release:
         return entries["client_id"], entries["client_secret"]
 
     def token_by(self, client_id: str, secret: str, audience: str) -> str:
-        form = {"grant_type": "client_credentials", "resource": audience}
-        answer = httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)
+        answer = self.post_token(client_id, secret, audience)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    def post_token(self, client_id: str, secret: str, audience: str) -> httpx.Response:
+        form = {"grant_type": "client_credentials", "resource": audience}
+        return httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)

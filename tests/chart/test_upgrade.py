@@ -31,7 +31,7 @@ class Upgraded(Release):
     def credentials(self) -> dict[str, tuple[str, str]]:
         return {space: self.credential_in(space, f"{name}-oauth") for space, name in SERVICES.items()}
 
-    def keys(self) -> dict[str, Any]:
+    def public_keys(self) -> dict[str, Any]:
         """What the JWKS ConfigMap holds, by kid."""
         found = self.kube.get("ConfigMap", NAMESPACE, "scopewright-jwks")
         assert found is not None
@@ -70,7 +70,7 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
 
 
 def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
-    credentials, keys = release.credentials(), release.keys()
+    credentials, keys = release.credentials(), release.public_keys()
     release.chart, release.code = CHART, None
     release.upgrade()
     release.stop_first()
@@ -85,12 +85,12 @@ def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
     release.start_issuer()
     assert release.token()
     assert release.is_good(release.issued)
-    assert (release.credentials(), release.keys()) == (credentials, keys)
+    assert (release.credentials(), release.public_keys()) == (credentials, keys)
     assert "Traceback" not in release.logs()
 
 
 def test_taken_away_and_installed_again_everything_goes_on_as_it_was(release: Upgraded) -> None:
-    credentials, keys = release.credentials(), release.keys()
+    credentials, keys = release.credentials(), release.public_keys()
     before = uids(release)
     release.stop()
     release.uninstall()
@@ -100,7 +100,7 @@ def test_taken_away_and_installed_again_everything_goes_on_as_it_was(release: Up
     release.wait_until_ready()
     assert release.token()
     assert release.is_good(release.issued)
-    assert (release.credentials(), release.keys()) == (credentials, keys)
+    assert (release.credentials(), release.public_keys()) == (credentials, keys)
 
 
 def uids(release: Upgraded) -> dict[str, str]:
