@@ -1,6 +1,10 @@
 """examples/gitops: what Argo CD and Flux are told, by their own CRDs on a real API server, and what it installs."""
 
+import os
 import re
+import shlex
+import subprocess
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -9,6 +13,7 @@ import yaml
 from tests.cluster.gitops import EXAMPLES, refusal_of_helm_release
 from tests.cluster.kube import Kube, Manifest, Refused
 from tests.cluster.waiting import until
+from tests.controlplane import ControlPlane
 from tests.go_module import go_module_file
 
 from .helm import CHART, NAMESPACE, helm
@@ -154,6 +159,31 @@ def test_the_health_checks_are_one_for_all_kinds() -> None:
     checks = [check for m in of_kind("Kustomization").values() for check in m["spec"]["healthCheckExprs"]]
     assert len({(check["failed"], check["current"]) for check in checks}) == 1
     assert {check["kind"] for check in checks} == {"OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey"}
+
+
+def test_the_commands_of_the_page_are_all_it_takes(foreign: Kube, plane: ControlPlane, tmp_path: Path) -> None:
+    """As far as the API server goes: what Argo CD and Flux then do is theirs."""
+    page = (ROOT / "docs" / "gitops.md").read_text()
+    commands = [
+        line for block in re.findall(r"```sh\n(kubectl .*?)```", page, re.DOTALL) for line in block.splitlines()
+    ]
+    assert len(commands) == 3
+    there = {"name": "argocd-cm", "namespace": "argocd"}
+    foreign.create(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": there, "data": {"url": "https://argocd.example"}}
+    )
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path), "KUBECONFIG": str(plane.kubeconfig)}
+    for command in commands:
+        arguments = [str(plane.kubectl), *shlex.split(command)[1:]]
+        done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    merged = foreign.get("ConfigMap", "argocd", "argocd-cm")
+    assert merged is not None
+    assert merged["data"] == {"url": "https://argocd.example", **of_kind("ConfigMap")["argocd-cm"]["data"]}
+    for manifest in (of_kind("Application")["platform"], *of_kind("Kustomization").values()):
+        foreign._request("GET", f"{collection(manifest)}/{manifest['metadata']['name']}")
+    for namespace in ("argocd", "flux-system"):
+        foreign.delete("Namespace", "", namespace)
 
 
 def test_the_page_shows_the_checks_that_are_in_the_files() -> None:
