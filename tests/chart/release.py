@@ -124,7 +124,7 @@ class Release:
                   "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
 
     def _run(self, *arguments: str) -> None:
-        log = self.folder / f"{arguments[0]}.log"
+        log = self.folder / f"{'earlier-' if self.code else ''}{arguments[0]}.log"
         self.processes.append(Process(list(arguments), log, code=self.code))
 
     def stop(self) -> None:
