@@ -62,13 +62,10 @@ crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's c
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, metrics.md, openapi.yaml
+docs: $(VENV)/installed  ## draw and write what is made from code and locks: rotation.svg, errors.md, metrics.md, licences.md, …
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
-docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, licences.md, openapi.yaml
-	@$(BIN)/python docs/timeline.py
-	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 

@@ -19,5 +19,5 @@ def lock(name: str, what: str, *options: str) -> None:
 
 
 lock("dev", "what this repository is built and tested with", "--extra", "dev", *sys.argv[1:])
-shipped = ("--extra", "operator", "--extra", "issuer", "--constraint", "requirements/dev.txt")
+shipped = ("--extra", "operator", "--extra", "issuer", "--extra", "otel", "--constraint", "requirements/dev.txt")
 lock("image", "what runs beside `scopewright` in an image", *shipped)

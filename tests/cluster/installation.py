@@ -6,7 +6,6 @@ import itertools
 import json
 import random
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -37,11 +36,16 @@ _PRIVATE: Final = re.compile(r"PRIVATE KEY|eyJ[A-Za-z0-9_-]{20,}")
 class Process(Child):
     """`scopewright …`, with what it says in a file; of other `code` than ours, where that is named."""
 
-    def __init__(self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent, environment=environment)
-    def __init__(self, arguments: list[str], log: Path, *, code: Path | None = None) -> None:
-        before = [shutil.which("env") or "env", f"PYTHONPATH={code}"] if code else []
-        super().__init__([*before, SCOPEWRIGHT, *arguments], log=log, cwd=log.parent)
+    def __init__(
+        self,
+        arguments: list[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        code: Path | None = None,
+    ) -> None:
+        given = {**(environment or {}), **({"PYTHONPATH": str(code)} if code else {})}
+        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent, environment=given)
 
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)

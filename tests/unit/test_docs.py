@@ -56,16 +56,6 @@ def test_links_to_headings_lead_to_one() -> None:
             assert anchor in anchors, f"{document.name}: {target}#{anchor}"
 
 
-def of_docs(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / f"docs/{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
     text = (ROOT / "docs/rotation.md").read_text()
     for what, figure in of_docs("timeline").figures().items():

@@ -18,11 +18,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from .test_docs import of_docs
+from tests.of_docs import of_docs
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-LOCKS: Final = {"dev": ("dev",), "image": ("operator", "issuer")}
+LOCKS: Final = {"dev": ("dev",), "image": ("operator", "issuer", "otel")}
 
 
 def lock(name: str) -> str:
