@@ -21,6 +21,7 @@ ALLOWED: Final = frozenset({
 })  # fmt: skip
 """Of the Python packages. MPL-2.0 asks for the changes to its own files, of which there are none here."""
 SPDX: Final = {
+    "3-Clause BSD License": "BSD-3-Clause",
     "Apache Software License": "Apache-2.0",
     "BSD License": "BSD",
     "ISC License (ISCL)": "ISC",
