@@ -62,7 +62,7 @@ crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's c
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw and write what is made from code and locks: rotation.svg, errors.md, metrics.md, licences.md, …
+docs: $(VENV)/installed  ## draw and write what is made from code and locks: rotation.svg, errors.md, metrics.md, …
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
