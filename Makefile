@@ -8,16 +8,24 @@ FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
 	tests/fuzz
 
-.PHONY: help demo test simulate fuzz check crds docs cluster bench clean
+.PHONY: help lock demo test simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
-$(VENV)/installed: pyproject.toml
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+# What requirements/dev.txt pins, by its hashes, and nothing else: this package needs no network then.
+$(VENV)/installed: pyproject.toml requirements/dev.txt
 	@echo "installing into $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(PIP) install --require-hashes --requirement requirements/dev.txt
+	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
+
+lock:  ## pin what pyproject.toml asks for, under requirements/ (ARGS=--upgrade takes newer versions)
+	@$(PYTHON) -m venv .lock && .lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
+	@.lock/bin/python requirements/lock.py $(ARGS)
 
 demo: $(VENV)/installed  ## the HR system, live: who may call what, and what is refused (ARGS=--check ends by itself)
 	@$(BIN)/python -m examples.hr $(ARGS)
@@ -46,6 +54,7 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/python docs/timeline.py --check
 	@$(BIN)/python docs/errors.py --check
 	@$(BIN)/python docs/metrics.py --check
+	@$(BIN)/python docs/licences.py --check
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
@@ -53,10 +62,11 @@ crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's c
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw and write what is made from the code: rotation.svg, errors.md, metrics.md, openapi.yaml
+docs: $(VENV)/installed  ## draw and write what is made from code and locks: rotation.svg, errors.md, metrics.md, …
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
+	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
 cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
@@ -66,4 +76,4 @@ bench: $(VENV)/installed  ## every benchmark; figures under .bench/
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:  ## forget everything that the commands above made here
-	rm -rf $(VENV) .cluster .bench .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .lock .cluster .bench .demo .mypy_cache .ruff_cache .pytest_cache

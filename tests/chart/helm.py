@@ -36,11 +36,14 @@ class Refused(Exception):
     """What helm said when it would not."""
 
 
+def helm_program() -> Path:
+    return go_program("helm", _SOURCES, ("go.mod", "go.sum"), package=_PACKAGE, ldflags=_LDFLAGS)
+
+
 def helm(*arguments: str, values: Values | None = None, kubeconfig: Path | None = None) -> str:
     """What it prints. `values` go before those of the chart."""
     with tempfile.TemporaryDirectory() as home:
-        program = go_program("helm", _SOURCES, ("go.mod", "go.sum"), package=_PACKAGE, ldflags=_LDFLAGS)
-        command = [str(program), *arguments]
+        command = [str(helm_program()), *arguments]
         if values is not None:
             file = Path(home) / "values.json"
             file.write_text(json.dumps(values))

@@ -39,19 +39,23 @@ class Release:
         self.processes: list[Process] = []
         self.hr: list[Manifest] = []
         """What has been applied of the example, and is ours."""
+        self.chart, self.example = CHART, HR
+        self.code: Path | None = None
+        """Where the program is, if not here."""
         self._accounts: dict[str, Account] = {}
 
     # What a platform team does
 
     def install(self) -> str:
         """Into a namespace that refuses whatever PodSecurity `restricted` does. What helm says."""
+        self.forget_accounts()
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
-        return self.helm("install", NAME, str(CHART), values=self.values)
+        return self.helm("install", NAME, str(self.chart), values=self.values)
 
     def upgrade(self, **values: Any) -> str:
         self.values = merged(self.values, values)
-        return self.helm("upgrade", NAME, str(CHART), values=self.values)
+        return self.helm("upgrade", NAME, str(self.chart), values=self.values)
 
     def uninstall(self) -> str:
         return self.helm("uninstall", NAME)
@@ -61,8 +65,8 @@ class Release:
 
     def apply_hr(self) -> list[Manifest]:
         """`kubectl apply -f examples/hr/manifests`; what of it is ours."""
-        self.kubectl("apply", "--server-side", "-f", str(HR))
-        manifests = [m for file in sorted(HR.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
+        self.kubectl("apply", "--server-side", "-f", str(self.example))
+        manifests = [m for file in sorted(self.example.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
         return [m for m in manifests if m["kind"] in OUR_KINDS]
 
     def kubectl(self, *arguments: str) -> str:
@@ -80,14 +84,9 @@ class Release:
 
     def start(self) -> None:
         """Operator and issuer as one Pod: the settings are those of its containers."""
-        config = self.kube.get("ConfigMap", NAMESPACE, f"{NAME}-operator")
-        assert config is not None
-        (self.folder / "config.yaml").write_text(config["data"]["config.yaml"])
-        self._start_operator()
+        self.start_operator()
         until((self.identity / "token").exists, self.logs)
-        self._start_issuer()
-        ready = (f"{self.health_url}/readyz", f"{self.issuer_url}/readyz")
-        until(lambda: all(map(self.answers, ready)), self.logs)
+        self.start_issuer()
 
     def restart(self) -> None:
         """As after a crash of both containers: volumes of memory are the Pod's, and stay."""
@@ -96,6 +95,19 @@ class Release:
         self.processes.clear()
         self._start_operator()
         self._start_issuer()
+
+    def start_operator(self) -> None:
+        """Until it is ready."""
+        config = self.kube.get("ConfigMap", NAMESPACE, f"{NAME}-operator")
+        assert config is not None
+        (self.folder / "config.yaml").write_text(config["data"]["config.yaml"])
+        self._start_operator()
+        until(lambda: self.answers(f"{self.health_url}/readyz"), self.logs)
+
+    def start_issuer(self) -> None:
+        """Until it is ready."""
+        self._start_issuer()
+        until(lambda: self.answers(f"{self.issuer_url}/readyz"), self.logs)
 
     def _start_operator(self) -> None:
         token = self.account("operator").kubeconfig(self.folder)
@@ -112,18 +124,27 @@ class Release:
                   "--listen", self.issuer_url.removeprefix("http://"))  # fmt: skip
 
     def _run(self, *arguments: str) -> None:
-        self.processes.append(Process(list(arguments), self.folder / f"{arguments[0]}.log"))
+        log = self.folder / f"{'earlier-' if self.code else ''}{arguments[0]}.log"
+        self.processes.append(Process(list(arguments), log, code=self.code))
 
     def stop(self) -> None:
         """SIGTERM: whoever leads lets go of the Lease."""
-        for process in self.processes:
-            process.stop()
-        self.processes.clear()
+        while self.processes:
+            self.stop_first()
+
+    def stop_first(self) -> None:
+        """The one that was started first."""
+        self.processes.pop(0).stop()
 
     def close(self) -> None:
         self.stop()
+        self.forget_accounts()
+
+    def forget_accounts(self) -> None:
+        """Their tokens are those of another installation."""
         for account in self._accounts.values():
             account.close()
+        self._accounts.clear()
 
     def logs(self) -> str:
         return "\n".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
@@ -138,9 +159,11 @@ class Release:
             return False
 
     def ready(self, manifest: Manifest) -> bool:
+        """As it is declared now."""
         found = self.read(manifest)
+        said = ("Ready", "True", found["metadata"]["generation"])
         conditions = found.get("status", {}).get("conditions", ())
-        return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
+        return any((c["type"], c["status"], c.get("observedGeneration")) == said for c in conditions)
 
     def read(self, manifest: Manifest) -> Manifest:
         meta = manifest["metadata"]
@@ -170,7 +193,10 @@ class Release:
         return entries["client_id"], entries["client_secret"]
 
     def token_by(self, client_id: str, secret: str, audience: str) -> str:
-        form = {"grant_type": "client_credentials", "resource": audience}
-        answer = httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)
+        answer = self.post_token(client_id, secret, audience)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])
+
+    def post_token(self, client_id: str, secret: str, audience: str) -> httpx.Response:
+        form = {"grant_type": "client_credentials", "resource": audience}
+        return httpx.post(f"{self.issuer_url}/token", data=form, auth=(client_id, secret), trust_env=False)

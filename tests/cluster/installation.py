@@ -34,10 +34,18 @@ _PRIVATE: Final = re.compile(r"PRIVATE KEY|eyJ[A-Za-z0-9_-]{20,}")
 
 
 class Process(Child):
-    """`scopewright …`, with what it says in a file."""
+    """`scopewright …`, with what it says in a file; of other `code` than ours, where that is named."""
 
-    def __init__(self, arguments: list[str], log: Path, environment: Mapping[str, str] | None = None) -> None:
-        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent, environment=environment)
+    def __init__(
+        self,
+        arguments: list[str],
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        *,
+        code: Path | None = None,
+    ) -> None:
+        given = {**(environment or {}), **({"PYTHONPATH": str(code)} if code else {})}
+        super().__init__([SCOPEWRIGHT, *arguments], log=log, cwd=log.parent, environment=given)
 
     def terminate(self) -> None:
         self._process.send_signal(signal.SIGTERM)

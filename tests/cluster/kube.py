@@ -122,6 +122,8 @@ class Kube:
             if answer.status_code != 429:
                 break
             time.sleep(1)  # it has just started, and says so: "storage is (re)initializing"
+        if answer.headers.get("content-type") != "application/json":  # nobody serves that path
+            raise Refused(answer.status_code, answer.text)
         content = cast("Manifest", answer.json())
         if answer.status_code >= 400:
             raise Refused(answer.status_code, str(content.get("message")))

@@ -1,11 +1,15 @@
 """kubectl, Argo CD and Flux: what Git holds is applied once, says when it is done, and never looks changed."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from scopewright.core.objects import PAUSED_ANNOTATION
+
+from .gitops import argocd, flux
 from .installation import Install, Installation
 from .kstatus import kstatus
 from .kube import OUR_KINDS, Manifest
@@ -13,7 +17,8 @@ from .manifests import oauth_client, resource_server, scope_grant, signing_key
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
 
-MANIFESTS = str(Path(__file__).resolve().parents[2] / "examples" / "hr" / "manifests")
+ROOT = Path(__file__).resolve().parents[2]
+MANIFESTS = str(ROOT / "examples" / "hr" / "manifests")
 NAMESPACES = ("employee", "payroll", "leave", "staff")
 KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in OUR_KINDS)
 
@@ -105,24 +110,37 @@ def test_deleting_what_git_held_leaves_nothing_stuck(hr: Installation) -> None:
     until(lambda: not [s for s in hr.kube.list("Secret", hr.namespace) if s["metadata"]["name"].startswith("client.")])
 
 
-# kstatus
+# What kstatus says, and Argo CD and Flux with the health checks of examples/gitops
 
 
-def names(*objects: Manifest) -> set[str]:
-    return {f"{o['kind']} {o['metadata']['namespace']}/{o['metadata']['name']}" for o in objects}
+READY = ("Current", "Healthy", "Current")
+WAITING = ("InProgress", "Progressing", "InProgress")
+FAILED = ("Failed", "Degraded", "Failed")
 
 
-def test_kstatus_calls_ready_objects_current(installation: Installation, make_namespace: MakeNamespace) -> None:
+def said(*objects: Manifest) -> set[tuple[str, str, str]]:
+    """What the three say of them: more than one where they do not say the same of all."""
+    of_kstatus = kstatus(*objects)
+    assert len(of_kstatus) == len(objects)
+    of_argocd = [health for health, _ in argocd(*objects)]
+    return set(zip(of_kstatus.values(), of_argocd, flux(*objects), strict=True))
+
+
+def test_ready_objects_are_healthy(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
     installation.have(*payroll.manifests)
     key = signing_key(installation.namespace)
     ungranted = oauth_client(payroll.caller, "ungranted", *payroll.client["spec"]["access"])
     installation.have(ungranted)
     objects = [installation.read(m) for m in (*payroll.manifests, key, ungranted)]
-    assert kstatus(*objects) == dict.fromkeys(names(*objects), "Current")
+    assert said(*objects) == {READY}
+    installation.wait_for(payroll.client, "Granted", "AccessGranted")
+    clients = installation.read(payroll.client), installation.read(ungranted)
+    [granted_too] = re.findall(r"```cel\n(.*?)```", (ROOT / "docs/gitops.md").read_text(), re.DOTALL)
+    assert flux(*clients, and_current=granted_too) == ["Current", "InProgress"]
 
 
-def test_kstatus_calls_new_objects_in_progress(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_new_objects_are_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
     """Nobody has looked at them: no operator serves this issuer."""
     payroll = Payroll(make_namespace)
     nobody = f"nobody-{uuid.uuid4().hex[:6]}"
@@ -131,17 +149,19 @@ def test_kstatus_calls_new_objects_in_progress(installation: Installation, make_
         installation.kube.apply({**given, "spec": {**given["spec"], "issuer": nobody}})
         objects.append(installation.read(given))
     assert {o["kind"] for o in objects} == set(OUR_KINDS)
-    assert kstatus(*objects) == dict.fromkeys(names(*objects), "InProgress")
+    assert said(*objects) == {WAITING}
 
 
-def test_kstatus_calls_what_waits_in_progress(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_what_waits_is_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
     server = resource_server(make_namespace("payroll"), "api", "a", tokens={"signingKey": "none-such"})
     installation.apply(server)
     installation.wait_for(server, "SigningKeyNotReady")
-    assert set(kstatus(installation.read(server)).values()) == {"InProgress"}
+    assert said(installation.read(server)) == {WAITING}
+    [(_, message)] = argocd(installation.read(server))
+    assert "none-such" in message
 
 
-def test_kstatus_calls_stalled_objects_failed(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_stalled_objects_are_degraded(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("payroll")
     installation.kube.create(
         {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": namespace}}
@@ -156,10 +176,35 @@ def test_kstatus_calls_stalled_objects_failed(installation: Installation, make_n
     for reason, manifest in stalled.items():
         installation.wait_for(manifest, reason)
     objects = [installation.read(m) for m in stalled.values()]
-    assert kstatus(*objects) == dict.fromkeys(names(*objects), "Failed")
+    assert said(*objects) == {FAILED}
+    for told, obj in zip(argocd(*objects), objects, strict=True):
+        assert told[1] == next(c["message"] for c in obj["status"]["conditions"] if c["type"] == "Ready")
 
 
-def test_without_the_operator_kstatus_sees_edits_and_nothing_gets_stuck(
+def test_what_is_disabled_or_paused_is_meant_so(installation: Installation, make_namespace: MakeNamespace) -> None:
+    """A client that somebody switched off must not fail the Kustomization that it is part of."""
+    namespace = make_namespace("leave")
+    disabled = oauth_client(namespace, "disabled", disabled=True)
+    installation.apply(disabled)
+    installation.wait_for(disabled, "Disabled")
+    assert said(installation.read(disabled)) == {("Failed", "Suspended", "Current")}
+    paused = resource_server(namespace, "paused", "a")
+    installation.have(paused)
+    installation.apply({**paused, "metadata": {**paused["metadata"], "annotations": {PAUSED_ANNOTATION: "true"}}})
+    assert said(installation.read(paused)) == {("Current", "Suspended", "Current")}
+
+
+def test_an_application_is_as_healthy_as_argo_cd_says_so_that_sync_waves_wait() -> None:
+    application: Manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {}}
+    degraded = {**application, "status": {"health": {"status": "Degraded", "message": "why"}}}
+    assert argocd(application, {**application, "status": {}}, degraded) == [
+        ("Progressing", ""),
+        ("Progressing", ""),
+        ("Degraded", "why"),
+    ]
+
+
+def test_without_the_operator_edits_are_seen_and_nothing_gets_stuck(
     install: Install, make_namespace: MakeNamespace
 ) -> None:
     """The operator is away, for a while or for good."""
@@ -169,7 +214,7 @@ def test_without_the_operator_kstatus_sees_edits_and_nothing_gets_stuck(
     installation.kill_operator()
     edited = {**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}}
     installation.apply(edited)
-    assert set(kstatus(installation.read(edited)).values()) == {"InProgress"}, "Ready, but of an older generation"
+    assert said(installation.read(edited)) == {WAITING}, "Ready, but of an older generation"
     for namespace in (payroll.caller, payroll.owner):
         installation.kube.delete("Namespace", "", namespace)
     until(lambda: all(installation.kube.get("Namespace", "", n) is None for n in (payroll.caller, payroll.owner)))

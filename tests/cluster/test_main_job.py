@@ -128,7 +128,9 @@ def test_a_lifetime_over_the_maximum_is_cut_and_told(installation: Installation,
     installation.apply(*payroll.manifests)
     installation.wait_for(payroll.server, "LifetimeTooLong")
     installation.wait_until_ready(payroll.client, payroll.grant)
-    assert installation.post_token(*installation.credentials(payroll.client)).json()["expires_in"] == 3600
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    assert installation.post_token(*credentials).json()["expires_in"] == 3600
 
 
 def test_a_grant_deleted_is_refused_within_five_seconds(

@@ -29,6 +29,33 @@ def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), test
 
 
+def test_the_threat_model_names_tests_that_are_there() -> None:
+    named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 40
+    for file, test in named:
+        assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
+
+
+def test_the_run_books_quote_what_there_is() -> None:
+    """Metrics, and what is said in logs and answers."""
+    page = (ROOT / "docs/operations.md").read_text()
+    code = "".join(file.read_text() for file in (ROOT / "operator").rglob("*.py"))
+    quoted = re.findall(r"`([a-z]\w*(?: \w+)+|[a-z]+(?:_[a-z]+)+)`", page)
+    assert len(quoted) >= 8
+    for text in quoted:
+        part = re.sub(r"_total$|(?<=the list of) \w+", "", text)
+        assert part in code, text
+
+
+def test_links_to_headings_lead_to_one() -> None:
+    for document in DOCUMENTS:
+        for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#([^)]+)\)", document.read_text()):
+            page = (document.parent / target).resolve() if target else document
+            headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+            anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            assert anchor in anchors, f"{document.name}: {target}#{anchor}"
+
+
 def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
     text = (ROOT / "docs/rotation.md").read_text()
     for what, figure in of_docs("timeline").figures().items():

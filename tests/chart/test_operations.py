@@ -1,0 +1,193 @@
+"""docs/operations.md: its commands, as they stand there, on a release in use, through a disaster and back."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from scopewright.core.objects import SEAL_ANNOTATION
+from tests.cluster.kube import Kube
+from tests.cluster.waiting import until
+from tests.controlplane import ControlPlane
+from tests.debian import program
+
+from .helm import CHART, NAMESPACE, helm_program
+from .test_upgrade import NAMESPACES, Upgraded
+
+ROOT: Final = CHART.parents[1]
+PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
+NEED_PODS: Final = ("rollout status", "port-forward")
+
+
+def commands() -> list[tuple[str, str]]:
+    """Every block of commands, with the heading that it stands under."""
+    heading, found = "", []
+    for match in re.finditer(r"^## ([^\n]+)$|^( *)```sh\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL):
+        if match[1]:
+            heading = match[1]
+        elif not any(words in match[3] for words in NEED_PODS):
+            found.append((heading, re.sub(rf"^{match[2]}", "", match[3], flags=re.MULTILINE)))
+    return found
+
+
+class Books:
+    """The run-books, beside a release."""
+
+    def __init__(self, release: Upgraded, folder: Path) -> None:
+        self.release = release
+        self.folder = folder
+        self.left = commands()
+        programs = folder / "bin"
+        programs.mkdir()
+        for name, path in (
+            ("helm", helm_program()),
+            ("kubectl", Path(release.plane.kubectl)),
+            *((name, Path(program(name, package=name))) for name in ("curl", "jq")),
+        ):
+            (programs / name).symlink_to(path)
+        for name in ("charts", "crds", "examples"):
+            (folder / name).symlink_to(ROOT / name)
+        (folder / "values.yaml").write_text(json.dumps(release.values))
+        self._environment = {
+            "PATH": f"{programs}:{os.defpath}",
+            "HOME": str(folder),
+            "KUBECONFIG": str(release.plane.kubeconfig),
+            "ISSUER": release.issuer_url,
+            "HELD": "3",
+        }
+
+    def run(self, heading: str, *, words: str = "") -> str:
+        """The next block under that heading that has these words in it; what it prints."""
+        text = self.take(heading, words)
+        done = self.done(text)
+        assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def take(self, heading: str, words: str = "") -> str:
+        block = next(each for each in self.left if each[0] == heading and words in each[1])
+        self.left.remove(block)
+        return block[1]
+
+    def done(self, text: str) -> "subprocess.CompletedProcess[str]":
+        command = ["/bin/bash", "-euo", "pipefail", "-c", text]
+        return subprocess.run(
+            command, cwd=self.folder, env=self._environment, capture_output=True, text=True, timeout=300, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    """Installed, and the HR example applied. The tests of this module go on where the one before has ended."""
+    with contextlib.closing(Upgraded(plane, kube, tmp_path_factory.mktemp("operated"))) as release:
+        release.install()
+        plane.restart_controllers()
+        release.start()
+        release.hr = release.apply_hr()
+        release.wait_until_ready()
+        release.first_token()
+        yield Books(release, tmp_path_factory.mktemp("books"))
+
+
+def test_what_is_looked_at_says_that_all_is_well(books: Books) -> None:
+    first, not_ready, token = (books.run("Is it well?") for _ in range(3))
+    assert "oauthclient.scopewright.dev/leave-service" in first
+    assert books.release.issuer_url in first
+    assert not_ready == ""
+    assert token == "employee.read\n"
+
+
+def test_it_is_upgraded_and_set_back(books: Books) -> None:
+    assert "has been upgraded" in books.run("Upgrade")
+    assert "Rollback was a success" in books.run("Upgrade")
+
+
+def test_what_is_asked_after_a_leak_is_answered(books: Books) -> None:
+    assert "issueTime" in books.run("A client's secret has leaked")
+    told = books.run("A signing key has leaked", words="jwks.json")
+    assert all(kid in told for kid in books.release.public_keys())
+
+
+def test_what_an_issuer_waits_for_is_there(books: Books) -> None:
+    said = books.run("The issuer is not ready")
+    assert "scopewright-jwks" in said
+    assert said.endswith("yes\n")
+
+
+def test_the_lease_names_who_leads(books: Books) -> None:
+    holder, renewed = books.run("No operator leads").split()
+    assert holder
+    assert renewed
+
+
+def test_rights_that_were_lost_come_back_with_an_upgrade(books: Books) -> None:
+    books.release.kube.delete("ClusterRoleBinding", "", "scopewright-operator")
+    until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
+    books.run("A right is lost", words="helm")
+    asking = books.take("A right is lost")
+    # The authorizer may be a moment behind.
+    until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
+
+
+def test_so_many_orphans_are_allowed(books: Books) -> None:
+    """That just so many then go is shown in tests/cluster/test_deletion_guard.py."""
+    books.run("Many records lost their owner at once")
+    found = books.release.kube.get("ConfigMap", NAMESPACE, "scopewright-issuer")
+    assert found is not None
+    assert found["metadata"]["annotations"]["scopewright.dev/allow-orphans"] == "3"
+
+
+def test_a_new_seal_key_seals_anew_and_changes_no_credential(books: Books) -> None:
+    release = books.release
+    credentials, sealed = release.credentials(), seals(release)
+    release.stop()
+    books.run("A signing key has leaked", words="scopewright-seal")
+    release.start()
+    until(lambda: not seals(release) & sealed, release.logs)
+    assert release.credentials() == credentials
+    assert release.token()
+
+
+def seals(release: Upgraded) -> set[str]:
+    found = [secret for name in NAMESPACES for secret in release.kube.list("Secret", name)]
+    return {a[SEAL_ANNOTATION] for s in found if SEAL_ANNOTATION in (a := s["metadata"].get("annotations", {}))}
+
+
+def test_all_of_it_is_lost_and_restored_and_nothing_is_made_anew(books: Books) -> None:
+    release = books.release
+    issued = release.token()
+    credentials, keys = release.credentials(), release.public_keys()
+    books.run("Restore, or move to another cluster", words="paused=true")
+    books.run("Backup")
+    release.stop()
+    books.run("Uninstall", words="helm")
+    books.run("Uninstall", words="delete")
+    for name in NAMESPACES:
+        release.kube.delete("Namespace", "", name)
+    until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])
+    assert release.kube.get("CustomResourceDefinition", "", "oauthclients.scopewright.dev") is None
+    books.run("Restore, or move to another cluster", words="helm install")
+    release.plane.restart_controllers()
+    release.forget_accounts()
+    release.start()
+    books.run("Restore, or move to another cluster", words="paused-")
+    release.wait_until_ready()
+    # Not at once: the issuer follows what is declared within seconds.
+    assert release.first_token()
+    assert release.is_good(issued)
+    assert (release.credentials(), release.public_keys()) == (credentials, keys)
+
+
+def test_every_command_of_the_page_has_been_run(books: Books) -> None:
+    assert books.left == []
+    release = books.release
+    release.stop()
+    release.uninstall()
+    for name in NAMESPACES:
+        release.kube.delete("Namespace", "", name)
+    until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])

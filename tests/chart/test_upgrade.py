@@ -1,0 +1,131 @@
+"""From an earlier chart and its code to these, away and back again: nothing is made anew, and tokens go on."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+import jwt
+import pytest
+
+from tests.cluster.kube import Kube
+from tests.cluster.waiting import until
+from tests.controlplane import ControlPlane
+
+from .earlier import unpacked
+from .helm import CHART, NAMESPACE
+from .release import HR, Release
+
+SERVICES: Final = {"employee": "employee-service", "payroll": "payroll-service", "leave": "leave-service"}
+API: Final = "https://employee-api.employee.svc"
+NAMESPACES: Final = (NAMESPACE, *SERVICES, "staff")
+
+
+class Upgraded(Release):
+    """A release, and what users have of it."""
+
+    issued = ""
+    """A token from before."""
+
+    def credentials(self) -> dict[str, tuple[str, str]]:
+        return {space: self.credential_in(space, f"{name}-oauth") for space, name in SERVICES.items()}
+
+    def public_keys(self) -> dict[str, Any]:
+        """What the JWKS ConfigMap holds, by kid."""
+        found = self.kube.get("ConfigMap", NAMESPACE, "scopewright-jwks")
+        assert found is not None
+        return {key.key_id: key.key for key in jwt.PyJWKSet.from_json(found["data"]["jwks.json"]).keys if key.key_id}
+
+    def token(self) -> str:
+        return self.token_by(*self.credential_in("leave", "leave-service-oauth"), API)
+
+    def first_token(self) -> str:
+        """Once the issuer has followed what was declared a moment ago."""
+        secret = self.credential_in("leave", "leave-service-oauth")
+        until(lambda: self.post_token(*secret, API).status_code == 200, self.logs)
+        return self.token()
+
+    def wait_until_ready(self) -> None:
+        for manifest in self.hr:
+            until(lambda m=manifest: self.ready(m), lambda m=manifest: (self.read(m).get("status"), self.logs()))  # type: ignore[misc]
+
+    def is_good(self, token: str) -> bool:
+        """Whether a verifier takes it that fetches the keys now."""
+        served = httpx.get(f"{self.issuer_url}/jwks.json", trust_env=False)
+        keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(served.text).keys}
+        key = keys[jwt.get_unverified_header(token)["kid"]]
+        return bool(jwt.decode(token, key, algorithms=["ES256"], audience=API, issuer=self.issuer_url))
+
+
+@pytest.fixture(scope="module")
+def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+    """Installed by an earlier chart, run by the code beside it, and used."""
+    folder: Path = tmp_path_factory.mktemp("upgraded")
+    with contextlib.closing(Upgraded(plane, kube, folder)) as release:
+        earlier = unpacked(tmp_path_factory.mktemp("earlier"))
+        release.chart, release.code = earlier / "charts" / "scopewright", earlier / "operator"
+        release.example = earlier / "examples" / "hr" / "manifests"
+        release.install()
+        plane.restart_controllers()
+        release.start()
+        release.hr = release.apply_hr()
+        release.wait_until_ready()
+        release.issued = release.first_token()
+        yield release
+
+
+def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
+    credentials, keys = release.credentials(), release.public_keys()
+    release.chart, release.code = CHART, None
+    release.upgrade()
+    release.stop_first()
+    release.start_operator()
+    # For a while the records of the new operator are read by an issuer that is older.
+    assert release.token()
+    release.example = HR
+    release.hr = release.apply_hr()
+    release.wait_until_ready()
+    assert release.token()
+    release.stop_first()
+    release.start_issuer()
+    assert release.token()
+    assert release.is_good(release.issued)
+    assert (release.credentials(), release.public_keys()) == (credentials, keys)
+    for part in ("operator", "issuer"):
+        assert "Traceback" not in (release.folder / f"{part}.log").read_text()
+
+
+def test_taken_away_and_installed_again_everything_goes_on_as_it_was(release: Upgraded) -> None:
+    credentials, keys = release.credentials(), release.public_keys()
+    before = uids(release)
+    release.stop()
+    release.uninstall()
+    assert uids(release) == before, "what users and issuers have stays, as it is"
+    release.install()
+    release.start()
+    release.wait_until_ready()
+    assert release.token()
+    assert release.is_good(release.issued)
+    assert (release.credentials(), release.public_keys()) == (credentials, keys)
+
+
+def uids(release: Upgraded) -> dict[str, str]:
+    """The UIDs of what is declared, and of the Secrets and ConfigMaps that were made of it."""
+    return {
+        f"{kind} {namespace}/{found['metadata']['name']}": found["metadata"]["uid"]
+        for namespace in NAMESPACES
+        for kind in ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey", "Secret", "ConfigMap")
+        for found in release.kube.list(kind, namespace)
+        if found["metadata"]["name"] not in ("kube-root-ca.crt", "scopewright-operator")
+        and not found["metadata"]["name"].startswith("sh.helm.release.")
+    }
+
+
+def test_nothing_is_in_the_way_of_a_namespace_or_a_kind_that_goes(release: Upgraded) -> None:
+    """The operator has gone first."""
+    release.stop()
+    release.uninstall()
+    for name in NAMESPACES:
+        release.kube.delete("Namespace", "", name)
+    until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])

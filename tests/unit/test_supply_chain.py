@@ -1,0 +1,116 @@
+"""What is installed is what is declared, is what is pinned; and a wheel is the same wherever it is built."""
+
+import hashlib
+import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.of_docs import of_docs
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+LOCKS: Final = {"dev": ("dev",), "image": ("operator", "issuer", "otel")}
+
+
+def lock(name: str) -> str:
+    return (ROOT / "requirements" / f"{name}.txt").read_text()
+
+
+def pins(name: str) -> dict[str, str]:
+    """Version by name, for a machine like this one."""
+    found = of_docs("licences").pinned(name)
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in found}
+
+
+def declared(*extras: str) -> Iterator[Requirement]:
+    """By pyproject.toml, with those extras."""
+    wanted = [*PROJECT["dependencies"], *(line for e in extras for line in PROJECT["optional-dependencies"][e])]
+    for each in map(Requirement, wanted):
+        if each.name == "scopewright":
+            yield from declared(*each.extras)
+        else:
+            yield each
+
+
+@pytest.mark.parametrize(("name", "extras"), LOCKS.items())
+def test_a_lock_pins_what_is_declared_and_what_that_needs_and_nothing_else(name: str, extras: tuple[str, ...]) -> None:
+    pinned, needed, left = pins(name), set[str](), [(each, frozenset[str]()) for each in declared(*extras)]
+    while left:
+        requirement, of = left.pop()
+        if requirement.marker and not any(requirement.marker.evaluate({"extra": e}) for e in of or ("",)):
+            continue
+        package = canonicalize_name(requirement.name)
+        assert package in pinned, f"{package} is not in requirements/{name}.txt: run `make lock`"
+        assert requirement.specifier.contains(pinned[package], prereleases=True), f"{requirement}: run `make lock`"
+        key = f"{package}[{','.join(sorted(requirement.extras))}]"
+        if key not in needed:
+            needed.add(key)
+            required = distribution(package).requires or ()
+            left += [(Requirement(each), frozenset(requirement.extras)) for each in required]
+    assert {key.partition("[")[0] for key in needed} == pinned.keys(), "run `make lock`"
+
+
+def test_what_is_installed_here_is_what_is_pinned() -> None:
+    assert {name: distribution(name).version for name in pins("dev")} == pins("dev")
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
+    lines = [line for line in lock(name).splitlines() if not line.startswith("#")]
+    pin, digest = re.compile(r"[\w.-]+==[\w.]+( ; .+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
+    assert all(pin.fullmatch(line) or digest.fullmatch(line) for line in lines)
+    for before, line in itertools.pairwise(lines):
+        assert digest.fullmatch(line) or not before.endswith("\\")
+
+
+def test_what_is_shipped_is_what_is_tested() -> None:
+    assert pins("image").items() <= pins("dev").items()
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("Apache Software License; MIT License", set()),
+        ("MPL-2.0 AND (Apache-2.0 OR MIT)", set()),
+        ("GNU General Public License v3 (GPLv3)", {"GNU General Public License v3 GPLv3"}),
+        ("MIT AND AGPL-3.0-only", {"AGPL-3.0-only"}),
+        ("UNKNOWN", {"UNKNOWN"}),
+    ],
+)
+def test_a_licence_that_is_not_allowed_is_refused(said: str, refused: set[str]) -> None:
+    page = of_docs("licences")
+    assert page.refused(page.spdx(said)) == refused
+
+
+def test_a_wheel_is_the_same_wherever_and_whenever_it_is_built(tmp_path: Path) -> None:
+    """Two folders, other times of the files, another umask, another order of hashing."""
+    digests = set()
+    for name, seed, umask in (("one", "1", 0o022), ("another-place", "2", 0o077)):
+        source = tmp_path / name / "source"
+        shutil.copytree(ROOT / "operator", source / "operator", ignore=shutil.ignore_patterns("__pycache__"))
+        for file in ("pyproject.toml", "README.md", "LICENSE"):
+            shutil.copy(ROOT / file, source)
+        aged = time.time() - 86400 * int(seed)
+        for path in source.rglob("*"):
+            os.utime(path, (aged, aged))
+            path.chmod((0o755 if path.is_dir() else 0o644) & ~umask)
+        command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / name)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "SOURCE_DATE_EPOCH": "1763769600"}
+        done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        [wheel] = (tmp_path / name).glob("*.whl")
+        digests.add((wheel.name, hashlib.sha256(wheel.read_bytes()).hexdigest()))
+    assert len(digests) == 1
