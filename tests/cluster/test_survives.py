@@ -381,7 +381,9 @@ def test_rights_withdrawn_in_mid_run_lose_no_record_and_it_recovers(
     installation = install("withdrawn")
     payroll = Payroll(make_namespace)
     installation.have(*payroll.manifests)
-    credentials, before = installation.credentials(payroll.client), records(installation)
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)  # so the record of the API has its grant
+    before = records(installation)
     binding = installation.user("operator")
     installation.kube.delete("ClusterRoleBinding", "", binding)
     until(lambda: "a right is missing" in installation.log(), lambda: installation.logs())

@@ -59,17 +59,17 @@ def test_a_request_and_what_the_operator_does_are_spans_and_lines_without_a_secr
     assert answer.status_code == 200
     assert traced.error(client_id, "wrong-and-s3cr3t") == "invalid_client"
 
-    def span(**says: str) -> Told | None:
+    def span(namespace: str = "", **says: str) -> Told | None:
         wanted = {f"scopewright.{name}": value for name, value in says.items()}
+        wanted |= {"k8s.namespace.name": namespace} if namespace else {}
         return next((s for s in collector.spans if wanted.items() <= s.says.items()), None)
 
     refused = until(lambda: span(client=client_id, result="invalid_client", reason="wrong_secret"))
     assert (refused.service, refused.name) == ("scopewright-issuer", "token")
     asked = until(lambda: next((s for s in collector.spans if s.trace == TRACE), None))
     assert (asked.parent, asked.says["scopewright.audience"]) == (PARENT, payroll.audience)
-    reconciled = until(lambda: span(kind="OAuthClient", name="leave-worker", outcome="ok"))
+    reconciled = until(lambda: span(payroll.caller, kind="OAuthClient", name="leave-worker", outcome="ok"))
     assert (reconciled.service, reconciled.name) == ("scopewright-operator", "reconcile")
-    assert reconciled.says["k8s.namespace.name"] == payroll.caller
     for private in (secret, token, str(answer.json()["access_token"]), "s3cr3t", "PRIVATE KEY"):
         assert private.encode() not in collector.raw
 

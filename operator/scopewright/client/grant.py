@@ -23,6 +23,7 @@ TIMEOUT = 5.0  # seconds, for one step of one request
 MAX_BYTES = 256 * 1024
 MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
 _ATTEMPTS = 4
+_NONCES = 2  # that one fetch takes from refusals: the key behind them may be replaced between the first and its use
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
@@ -77,7 +78,7 @@ def fetch_token(
     """
     credentials = read(False)
     waited = 0.0
-    reread = renewed = False
+    reread, renewed = False, 0
     for attempt in range(1, _ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
@@ -97,8 +98,8 @@ def fetch_token(
             credentials = read(True)
             if credentials != used:
                 continue
-        if refusal.error == "use_dpop_nonce" and nonce and not renewed and attempt < _ATTEMPTS:
-            renewed = True
+        if refusal.error == "use_dpop_nonce" and nonce and renewed < _NONCES and attempt < _ATTEMPTS:
+            renewed += 1
             continue
         if refusal.retry_after is None or attempt == _ATTEMPTS:
             raise refusal

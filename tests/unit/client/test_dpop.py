@@ -151,13 +151,13 @@ def test_the_issuers_nonce_is_followed_and_kept(auth: ClientCredentials, issuer:
     assert clock.waits == []
 
 
-def test_an_issuer_that_is_never_content_is_asked_twice(auth: ClientCredentials, issuer: Issuer) -> None:
+def test_an_issuer_that_is_never_content_is_asked_three_times(auth: ClientCredentials, issuer: Issuer) -> None:
     issuer.answers = [
         httpx.Response(400, headers={"dpop-nonce": str(n)}, json={"error": "use_dpop_nonce"}) for n in range(9)
     ]
     with pytest.raises(TokenError) as caught:
         auth.token_sync()
-    assert (caught.value.error, len(issuer.asked)) == ("use_dpop_nonce", 2)
+    assert (caught.value.error, len(issuer.asked)) == ("use_dpop_nonce", 3)
 
 
 @pytest.mark.parametrize("headers", [{}, {"dpop-nonce": ""}, {"dpop-nonce": "a b"}, {"dpop-nonce": "x" * 257}])
