@@ -8,7 +8,7 @@ FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
 	tests/fuzz
 
-.PHONY: help lock demo test simulate fuzz check crds docs cluster bench clean
+.PHONY: help lock demo test node image simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -36,7 +36,14 @@ ifdef ARGS
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(SLOW)
+	@$(BIN)/python -m pytest -rP tests/node
 endif
+
+node: $(VENV)/installed  ## the chart and the HR system in Pods, on a node of its own (as root) or where KUBECONFIG says
+	@$(BIN)/python -m pytest -rP tests/node
+
+image: $(VENV)/installed  ## both images as archives under .image/, without a container engine (Dockerfile is the other way)
+	@$(BIN)/python -m image
 
 simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
@@ -76,4 +83,4 @@ bench: $(VENV)/installed  ## every benchmark; figures under .bench/
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:  ## forget everything that the commands above made here
-	rm -rf $(VENV) .lock .cluster .bench .demo .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .lock .cluster .bench .demo .image .mypy_cache .ruff_cache .pytest_cache

@@ -18,12 +18,14 @@ def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
     return True
 
 
-def until(look: Callable[[], T | None], seen: Callable[[], object] = lambda: "", seconds: float = 60) -> T:
+def until(
+    look: Callable[[], T | None], seen: Callable[[], object] = lambda: "", seconds: float = 60, pause: float = 0.03
+) -> T:
     """What `look` finds, once it finds something; where it does not, `seen` tells what there is instead."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < deadline, f"not so within {seconds:.0f} s: {seen()}"
-        time.sleep(0.03)
+        time.sleep(pause)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Where etcd, kube-apiserver, kube-controller-manager and kubectl come from: KUBEBUILDER_ASSETS, or built once here."""
+"""Where the programs of a control plane, and kubectl, come from: KUBEBUILDER_ASSETS, or built once here."""
 
 import contextlib
 import fcntl
@@ -25,7 +25,7 @@ VERSION = next(
 )
 
 _MAJOR, _MINOR, _ = VERSION.removeprefix("v").split(".")
-_NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+_NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
 _COMPONENT_VERSION = "k8s.io/component-base/version"
 _LDFLAGS = " ".join(
     (
@@ -50,6 +50,7 @@ class Binaries:
     etcd: Path
     apiserver: Path
     controller_manager: Path
+    scheduler: Path
     kubectl: Path
 
 
@@ -88,7 +89,7 @@ def build() -> Binaries:
 
 
 def _binaries(paths: dict[str, Path]) -> Binaries:
-    return Binaries(paths["etcd"], paths["kube-apiserver"], paths["kube-controller-manager"], paths["kubectl"])
+    return Binaries(*(paths[name] for name in _NAMES))
 
 
 def _in(folder: Path) -> Binaries:

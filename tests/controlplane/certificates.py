@@ -48,9 +48,9 @@ class Authority:
     def pem(self) -> bytes:
         return certificate_pem(self.certificate)
 
-    def server(self) -> tuple[bytes, bytes]:
-        names: list[x509.GeneralName] = [x509.DNSName(name) for name in _SERVER_NAMES]
-        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    def server(self, *more: str) -> tuple[bytes, bytes]:
+        """For the API server's names, for 127.0.0.1, and for these names and addresses."""
+        names = [_name(name) for name in (*_SERVER_NAMES, "127.0.0.1", *more)]
         return self._issue("kube-apiserver", (), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
     def client(self, user: str, groups: tuple[str, ...]) -> tuple[bytes, bytes]:
@@ -128,6 +128,13 @@ def private_pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
+
+
+def _name(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
 
 
 def _unsigned(

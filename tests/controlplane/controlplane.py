@@ -15,6 +15,9 @@ from .folders import Folder
 from .processes import Child, wait_until
 
 _ETCD = "unix://etcd.sock:0"
+_SERVICES = "10.96.0.0/16"
+_KUBERNETES = "10.96.0.1"
+"""The Service of the API server, which takes the first address."""
 _CONTROLLERS = (
     "garbage-collector-controller",
     "namespace-controller",
@@ -33,6 +36,9 @@ class ControlPlane(Cluster):
     """
 
     restartable = True
+    address = "127.0.0.1"
+    within: tuple[str, ...] = ()
+    """The command that runs another where that address is."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._kept = folder
@@ -41,7 +47,7 @@ class ControlPlane(Cluster):
         self._controllers: Child | None = None
 
     def __enter__(self) -> Self:
-        self._binaries = binaries.find()
+        self._binaries = self._find()
         self.kubectl = self._binaries.kubectl
         with contextlib.ExitStack() as undo:
             try:
@@ -49,16 +55,22 @@ class ControlPlane(Cluster):
             except BlockingIOError:
                 raise ControlPlaneError(f"a control plane is running in {self._kept} already") from None
             undo.callback(self._folder.close)
-            self.port = self._folder.port()
-            self._prepare()
-            self._etcd = self._start_etcd()
-            undo.callback(self._etcd.stop)
-            undo.callback(self._end_apiserver)
-            self.start_apiserver()
-            undo.callback(self._stop_controllers)
-            self._start_controllers()
+            self._start(undo)
             self._running = undo.pop_all()
         return self
+
+    def _find(self) -> binaries.Binaries:
+        return binaries.find()
+
+    def _start(self, undo: contextlib.ExitStack) -> None:
+        self.port = self._folder.port()
+        self._prepare()
+        self._etcd = self._start_etcd()
+        undo.callback(self._etcd.stop)
+        undo.callback(self._end_apiserver)
+        self.start_apiserver()
+        undo.callback(self._stop_controllers)
+        self._start_controllers()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -67,7 +79,7 @@ class ControlPlane(Cluster):
 
     @property
     def server(self) -> str:
-        return f"https://127.0.0.1:{self.port}"
+        return f"https://{self.address}:{self.port}"
 
     def kubeconfig_for(self, user: str, *groups: str) -> Path:
         name = hashlib.sha256("\0".join((user, *groups)).encode()).hexdigest()[:16]
@@ -105,7 +117,7 @@ class ControlPlane(Cluster):
             log.unlink()
         self._authority = certificates.Authority.at(folder)
         self._trust = ssl.create_default_context(cadata=self._authority.pem.decode())
-        certificate, key = self._authority.server()
+        certificate, key = self._authority.server(self.address, _KUBERNETES)
         certificates.write_private(folder / "server.crt", certificate)
         certificates.write_private(folder / "server.key", key)
         if not (folder / "serviceaccounts.key").exists():
@@ -123,7 +135,7 @@ class ControlPlane(Cluster):
         return certificates.write_private(path, certificates.kubeconfig(cluster, certificate, key))
 
     def _answers(self, path: str) -> bool:
-        connection = http.client.HTTPSConnection("127.0.0.1", self.port, context=self._trust, timeout=5)
+        connection = http.client.HTTPSConnection(self.address, self.port, context=self._trust, timeout=5)
         try:
             connection.request("GET", path)
             return connection.getresponse().status == 200
@@ -134,7 +146,7 @@ class ControlPlane(Cluster):
 
     def _spawn(self, program: Path, arguments: list[str]) -> Child:
         folder = self._folder.path
-        return Child([str(program), *arguments], log=folder / f"{program.name}.log", cwd=folder)
+        return Child([*self.within, str(program), *arguments], log=folder / f"{program.name}.log", cwd=folder)
 
     def _start_etcd(self) -> Child:
         # A socket in a folder of ours, because etcd asks nobody who they are.
@@ -159,29 +171,34 @@ class ControlPlane(Cluster):
             self._binaries.apiserver,
             [
                 f"--etcd-servers={_ETCD}",
-                "--bind-address=127.0.0.1",
-                "--advertise-address=127.0.0.1",
+                f"--bind-address={self.address}",
+                f"--advertise-address={self.address}",
                 f"--secure-port={self.port}",
-                # Endpoints may not name a loopback address, so nothing could keep those of the API server.
-                "--endpoint-reconciler-type=none",
-                "--service-cluster-ip-range=10.96.0.0/16",
+                f"--service-cluster-ip-range={_SERVICES}",
                 "--tls-cert-file=server.crt",
                 "--tls-private-key-file=server.key",
                 "--client-ca-file=ca.crt",
                 "--service-account-issuer=https://kubernetes.default.svc",
                 "--service-account-signing-key-file=serviceaccounts.key",
                 "--service-account-key-file=serviceaccounts.key",
-                "--authorization-mode=RBAC",
                 "--profiling=false",
+                *self._apiserver_settings(),
             ],
         )
+
+    def _apiserver_settings(self) -> tuple[str, ...]:
+        # Endpoints may not name a loopback address, so nothing could keep those of the API server.
+        return ("--endpoint-reconciler-type=none", "--authorization-mode=RBAC")
+
+    def _controllers_settings(self) -> tuple[str, ...]:
+        return (f"--controllers={','.join(_CONTROLLERS)}",)
 
     def _start_controllers(self) -> None:
         self._controllers = self._spawn(
             self._binaries.controller_manager,
             [
                 "--kubeconfig=controllers.kubeconfig",
-                f"--controllers={','.join(_CONTROLLERS)}",
+                *self._controllers_settings(),
                 "--service-account-private-key-file=serviceaccounts.key",
                 "--cluster-signing-cert-file=ca.crt",
                 "--cluster-signing-key-file=ca.key",

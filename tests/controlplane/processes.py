@@ -19,7 +19,7 @@ class Child:
     def __init__(
         self, command: list[str], *, log: Path, cwd: Path, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.name = Path(command[0]).name
+        self.name = log.stem
         self._log = log
         self._process = _SPAWNER.submit(_spawn, command, log, cwd, environment or {}).result()
 

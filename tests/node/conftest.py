@@ -1,0 +1,95 @@
+"""A node of this package's own, or the cluster that KUBECONFIG names, with everything running in it."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
+
+import pytest
+
+from image.__main__ import architecture, images
+from image.archive import pack_image, pack_layer
+from tests.chart.helm import helm
+from tests.controlplane import Cluster, binaries, open_cluster
+from tests.debian import program
+
+from .machine import obstacle
+from .node import Node
+from .programs import Programs
+from .settings import PAUSE
+from .system import NAMESPACES, System
+
+
+@pytest.fixture(scope="package")
+def machine() -> None:
+    """One that can run Pods; another one says why it cannot. In CI, that is a failure."""
+    if why := obstacle():
+        if os.environ.get("CI") == "true":
+            pytest.fail(why)
+        pytest.skip(f"{why}; KUBECONFIG may name a cluster instead")
+
+
+@pytest.fixture(scope="package")
+def archives(machine: None) -> Iterator[list[Path]]:
+    """Both images, as they are loaded into a node."""
+    program("mmdebstrap", package="mmdebstrap")
+    program("/usr/bin/python3.11", package="python3")
+    with tempfile.TemporaryDirectory() as folder:
+        yield images(Path(folder))
+
+
+@pytest.fixture(scope="package")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    helm("version")
+    if os.environ.get("KUBECONFIG"):
+        with open_cluster() as existing:
+            yield existing
+        return
+    request.getfixturevalue("machine")
+    # The first build takes minutes: let its progress be seen.
+    with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        binaries.build()
+    programs = Programs.ready()
+    with tempfile.TemporaryDirectory() as folder:
+        loaded = [pause(programs, Path(folder)), *request.getfixturevalue("archives")]
+        with Node(programs, loaded) as node:
+            yield node
+
+
+@pytest.fixture(scope="package")
+def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """The chart and the HR example, running, and asked for tokens without a break."""
+    system = System(cluster, tmp_path_factory.mktemp("authority"))
+    system.refuse_what_is_in_use()
+    try:
+        system.install()
+        system.apply_hr()
+        system.start_load()
+        yield system
+    finally:
+        # A node of ours ends, and everything with it.
+        if not isinstance(cluster, Node):
+            system.uninstall()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure, what Pods and node had to say."""
+    report = yield
+    if report.failed:
+        for used in getattr(item, "funcargs", {}).values():
+            if isinstance(used, System):
+                report.sections += [(f"Pods of {name}", used.pods(name)) for name in NAMESPACES]
+            if isinstance(used, Node):
+                report.sections.append(("node", used.logs()))
+    return report
+
+
+def pause(programs: Programs, folder: Path) -> Path:
+    """The image of the process that holds a Pod's namespaces, and does nothing else."""
+    (folder / "root").mkdir()
+    shutil.copy(programs.pause, folder / "root" / "pause")
+    pack_layer(folder / "root", folder / "layer")
+    pack_image(folder / "pause.tar", PAUSE, [folder / "layer"], {"Entrypoint": ["/pause"]}, architecture())
+    return folder / "pause.tar"

@@ -1,0 +1,128 @@
+"""Runs in a Pod: asks for tokens and uses them, one attempt each on a connection of its own, and counts what comes.
+
+    python3.11 load.py AUDIENCE URL [AUDIENCE URL…]
+
+Every line of its output has the totals so far. Nothing is tried again: what a client library would hide counts here.
+"""
+
+import asyncio
+import json
+import random
+import sys
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import httpx
+import jwt
+
+from scopewright.client import MountedSecret
+from scopewright.client.authentication import authenticate
+from scopewright.client.grant import Ask, token_request
+
+_PAUSE = 0.15
+_PATIENCE = 60.0
+"""Seconds that an answer may take: what is slow is late, what fails is lost."""
+_KEPT = 200
+_TOLD = 10
+"""Failures in a line, which a container's log cuts at 16 KiB."""
+_MARGIN = 10.0
+"""Seconds before its end from which on a token is not used: it may end on the way."""
+
+
+@dataclass
+class Totals:
+    tokens: int = 0
+    accepted: int = 0
+    no_token: list[str] = field(default_factory=list)
+    """Token requests without a token."""
+    refused: list[str] = field(default_factory=list)
+    """Valid tokens that a service did not take."""
+    lost: list[str] = field(default_factory=list)
+    """Calls that failed for another reason."""
+    secrets: int = 0
+    """Different credentials that were used."""
+    keys: list[str] = field(default_factory=list)
+    """That tokens were signed with."""
+
+
+@dataclass(frozen=True)
+class Held:
+    value: str
+    audience: str
+    ends: float
+
+
+class Load:
+    def __init__(self, services: dict[str, str]) -> None:
+        self._services = services
+        self._secret = MountedSecret("/var/run/secrets/oauth")
+        self._held: deque[Held] = deque(maxlen=_KEPT)
+        self._seen: set[str] = set()
+        self.totals = Totals()
+        self.http = httpx.AsyncClient(timeout=_PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+
+    async def ask(self) -> None:
+        """For a token, as the client library does it."""
+        audience = random.choice(list(self._services))
+        credentials = self._secret.read(now=True)
+        self._seen.add(credentials.client_secret or credentials.service_account_token or "")
+        self.totals.secrets = len(self._seen)
+        wanted = Ask(audience).of(credentials)
+        try:
+            answer = await self.http.send(token_request(credentials, wanted, authenticate(credentials, time.time())))
+        except httpx.HTTPError as error:
+            self.totals.no_token.append(f"{time.time():.1f} {error!r}")
+            return
+        if answer.status_code != 200:
+            self.totals.no_token.append(f"{time.time():.1f} {answer.status_code} {answer.text[:300]}")
+            return
+        content = answer.json()
+        self.totals.tokens += 1
+        kid = str(jwt.get_unverified_header(content["access_token"])["kid"])
+        self.totals.keys += [] if kid in self.totals.keys else [kid]
+        self._held.append(Held(content["access_token"], audience, time.time() + content["expires_in"]))
+
+    async def use(self) -> None:
+        """One of the tokens that are still good, however old it is."""
+        good = [held for held in self._held if held.ends - _MARGIN > time.time()]
+        if not good:
+            return
+        held = random.choice(good)
+        try:
+            url = self._services[held.audience]
+            answer = await self.http.get(url, headers={"Authorization": f"Bearer {held.value}"})
+        except httpx.HTTPError as error:
+            self.totals.lost.append(f"{time.time():.1f} {error!r}")
+            return
+        if answer.status_code == 200:
+            self.totals.accepted += 1
+            return
+        said = f"{time.time():.1f} {url} {answer.status_code} {answer.text[:300]}"
+        if answer.status_code in (401, 403, 503):
+            self.totals.refused.append(said)
+        elif "no token for a service" in answer.text:
+            self.totals.no_token.append(said)
+        else:
+            self.totals.lost.append(said)
+
+
+async def main(services: dict[str, str]) -> None:
+    load = Load(services)
+
+    async def again(what: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await what()
+            await asyncio.sleep(_PAUSE)
+
+    working = [asyncio.create_task(again(what)) for what in (load.ask, load.use, load.use)]
+    while not any(task.done() for task in working):
+        said = {name: value[:_TOLD] if isinstance(value, list) else value for name, value in vars(load.totals).items()}
+        print(json.dumps(said), flush=True)
+        await asyncio.sleep(0.5)
+    await asyncio.gather(*working)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))))

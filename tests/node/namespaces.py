@@ -1,0 +1,34 @@
+"""Namespaces that end with their first process, and how this thread enters the network of one that it has started."""
+
+import contextlib
+import ctypes
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+APART: Final = ("--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--")
+"""For `unshare`, before a command that is then seen by nobody, and ends with it."""
+
+_NETWORK: Final = 0x40000000  # CLONE_NEWNET
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+
+
+@contextlib.contextmanager
+def network_of(unshare: int) -> Iterator[Path]:
+    """Of the process that `unshare --fork` has started. Inside the block, this thread and those it starts are in it."""
+    [child] = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
+    path = Path(f"/proc/{child}/ns/net")
+    with Path("/proc/thread-self/ns/net").open() as before:
+        with path.open() as entered:
+            _enter(entered.fileno())
+        try:
+            yield path
+        finally:
+            _enter(before.fileno())
+
+
+def _enter(namespace: int) -> None:
+    if _LIBC.setns(namespace, _NETWORK):
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")

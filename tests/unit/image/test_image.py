@@ -1,0 +1,31 @@
+"""What the image is made from says the same everywhere."""
+
+from pathlib import Path
+
+import yaml
+
+from image import build
+from image.__main__ import CONFIG
+
+ROOT = Path(__file__).resolve().parents[3]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+
+
+def test_dockerfile_archives_and_chart_agree() -> None:
+    values = yaml.safe_load((ROOT / "charts/scopewright/values.yaml").read_text())
+    assert values["pods"]["runAsUser"] == build.USER
+    assert f"\nUSER {CONFIG['User']}\n" in DOCKERFILE
+    assert f'\nENTRYPOINT ["{CONFIG["Entrypoint"][0]}"]\n' in DOCKERFILE
+    assert f"\nENV {CONFIG['Env'][0]}\n" in DOCKERFILE
+
+
+def test_the_context_holds_what_dockerfile_copies_and_no_more() -> None:
+    copied = {
+        source
+        for line in DOCKERFILE.splitlines()
+        if line.startswith("COPY ") and "--from" not in line
+        for source in line.split()[1:-1]
+    }
+    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert let_through == copied
+    assert all((ROOT / source).exists() for source in copied)
