@@ -36,7 +36,6 @@ ifdef ARGS
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(SLOW)
-	@$(BIN)/python -m pytest -rP tests/node
 endif
 
 node: $(VENV)/installed  ## the chart and the HR system in Pods, on a node of its own (as root) or where KUBECONFIG says
