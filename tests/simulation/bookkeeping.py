@@ -78,8 +78,11 @@ def _revocation(ledger: Ledger, client: Raw) -> None:
     if found and held and held.at != named:
         ledger.replaced.setdefault(held.digest, ledger.now)
         del ledger.held[client["metadata"]["uid"]]
-    if held and before and held.issued < before + SKEW:
-        ledger.spoiled.add(held.digest)
+    if before:
+        # Those in their overlap too.
+        uid = client["metadata"]["uid"]
+        issued = ((d, at) for d, at in ledger.issued.items() if ledger.minted_for.get(d) == uid)
+        ledger.spoiled.update(digest for digest, at in issued if at < before + SKEW)
 
 
 def client_of(done: Done) -> At:
@@ -98,6 +101,7 @@ def _credential(ledger: Ledger, done: Done) -> None:
             if old and old.digest != new:
                 ledger.replaced[old.digest] = ledger.now
             ledger.held[uid] = Held(done.at, new, seconds(issued))
+            ledger.issued[new] = seconds(issued)
         return
     for uid, held in list(ledger.held.items()):
         if held.at == done.at and digest_in(done.new) != held.digest:

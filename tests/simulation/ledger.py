@@ -172,6 +172,8 @@ class Ledger:
     marker: str = "sEcReT"
     held: dict[str, Held] = field(default_factory=dict)
     """By UID: the Secret that an operator wrote last for it, while nobody else touched it."""
+    issued: dict[str, float] = field(default_factory=dict)
+    """By digest of what an operator put into a Secret: when it was issued."""
     replaced: dict[str, float] = field(default_factory=dict)
     """By digest: when the Secret ceased to hold it."""
     successors: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
