@@ -8,6 +8,9 @@ FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
 	tests/fuzz
 
+# Real processes on a machine that others share: in CI one that fails is tried once more, and the summary names it.
+AGAIN := $(if $(filter true,$(CI)),--reruns 1)
+
 .PHONY: help lock demo test node image simulate fuzz check crds docs cluster bench clean
 
 help:  ## what there is
@@ -35,7 +38,7 @@ ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(SLOW)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(AGAIN) $(SLOW)
 endif
 
 node: $(VENV)/installed  ## the chart and the HR system in Pods, on a node of its own (as root) or where KUBECONFIG says
