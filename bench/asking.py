@@ -15,30 +15,34 @@ CONNECTIONS: Final = 16
 
 
 class Asking:
-    """A few connections that are kept open."""
+    """A few connections, made when they are needed and kept open for as long as the issuer keeps them."""
 
-    def __init__(self, host: str, port: int, free: "asyncio.LifoQueue[Connection]") -> None:
+    def __init__(self, host: str, port: int) -> None:
+        self._at = host, port
         self._host = f"{host}:{port}".encode()
-        self._free = free
+        self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
+        for _ in range(CONNECTIONS):
+            self._free.put_nowait(None)
 
     @classmethod
     @asynccontextmanager
     async def at(cls, host: str, port: int) -> AsyncIterator["Asking"]:
-        connections = [await asyncio.open_connection(host, port) for _ in range(CONNECTIONS)]
-        free: asyncio.LifoQueue[Connection] = asyncio.LifoQueue()
-        for connection in connections:
-            free.put_nowait(connection)
+        asking = cls(host, port)
         try:
-            yield cls(host, port, free)
+            yield asking
         finally:
-            for _, writer in connections:
-                writer.close()
+            while not asking._free.empty():
+                if connection := asking._free.get_nowait():
+                    connection[1].close()
 
     async def ask(self, credential: Entries, audience: str) -> tuple[int, bytes]:
         """A token for the audience, with the credential of a Secret: the status and the body of the answer."""
         basic = base64.b64encode(credential["client_id"] + b":" + credential["client_secret"])
         body = b"grant_type=client_credentials&resource=" + quote(audience, safe="").encode()
-        reader, writer = connection = await self._free.get()
+        connection = await self._free.get()
+        if connection is None or connection[0].at_eof():
+            connection = await asyncio.open_connection(*self._at)
+        reader, writer = connection
         writer.write(
             b"POST /token HTTP/1.1\r\nHost: %b\r\nAuthorization: Basic %b\r\nContent-Length: %d\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\n%b" % (self._host, basic, len(body), body)
