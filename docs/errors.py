@@ -14,6 +14,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
+from made import keep
+
 from scopewright.issuer.server import transport_refusal
 from scopewright.verifier import Unavailable
 from scopewright.verifier.refusals import REFUSALS
@@ -293,11 +295,7 @@ def _verifier_line(status: str, error: str, text: str, reason: str) -> str:
 
 
 def main() -> None:
-    written = page()
-    if "--check" not in sys.argv:
-        PAGE.write_text(written)
-    elif not PAGE.exists() or PAGE.read_text() != written:
-        sys.exit(f"{PAGE.name} is not as the code has it: run `make docs`")
+    keep(PAGE, page())
 
 
 if __name__ == "__main__":

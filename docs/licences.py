@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from made import keep
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -80,11 +81,7 @@ def main() -> None:
             sys.exit(f"{each.name} is pinned and not installed: run `make`")
         if refused(licence):
             sys.exit(f"{each.name} is under {licence}, which docs/licences.py does not allow")
-    written = page(of)
-    if "--check" not in sys.argv:
-        PAGE.write_text(written)
-    elif not PAGE.exists() or PAGE.read_text() != written:
-        sys.exit(f"{PAGE.name} is not as the locks have it: run `make docs`")
+    keep(PAGE, page(of), "locks have")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from made import keep
 from prometheus_client.metrics_core import Metric
 
 from scopewright.controller.keymaking import make_key
@@ -328,11 +329,7 @@ def _wrapped(text: str) -> list[str]:
 
 
 def main() -> None:
-    written = page()
-    if "--check" not in sys.argv:
-        PAGE.write_text(written)
-    elif not PAGE.exists() or PAGE.read_text() != written:
-        sys.exit(f"{PAGE.name} is not as the code has it: run `make docs`")
+    keep(PAGE, page())
 
 
 if __name__ == "__main__":

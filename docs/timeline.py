@@ -1,9 +1,10 @@
 """The picture in docs/rotation.md, from the core's own states and figures: `python docs/timeline.py [--check]`."""
 
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from made import keep
 
 from scopewright.api import SigningKey, format_duration
 from scopewright.api.rotation import Rotation
@@ -121,11 +122,7 @@ def figures() -> dict[str, str]:
 
 
 def main() -> None:
-    drawn = draw([*keys(), *credentials()])
-    if "--check" not in sys.argv:
-        PICTURE.write_text(drawn)
-    elif PICTURE.read_text() != drawn:
-        sys.exit(f"{PICTURE.name} is not as the code has it: run `make docs`")
+    keep(PICTURE, draw([*keys(), *credentials()]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """What goes in and what comes out: bytes, and nothing of a connection."""
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 Headers = tuple[tuple[bytes, bytes], ...]
@@ -20,17 +20,6 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
     repeated: Collection[bytes] = ()
-
-
-def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
-    """Headers as they came, as an HttpRequest has them: the values, and the names of those that are repeated."""
-    values: dict[bytes, bytes] = {}
-    repeated = set()
-    for name, value in headers:
-        if name in values:
-            repeated.add(name)
-        values[name] = values[name] + b", " + value if name in values else value
-    return values, repeated
 
 
 @dataclass(slots=True)

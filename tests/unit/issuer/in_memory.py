@@ -1,11 +1,23 @@
 """httpx without a network: each request goes to the issuer as the server would hand it over."""
 
+from collections.abc import Collection, Iterable
 from urllib.parse import unquote_to_bytes
 
 import httpx
 
-from scopewright.http import HttpRequest, combined
+from scopewright.http import HttpRequest
 from scopewright.issuer.service import Issuer
+
+
+def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
+    """Headers as the server makes an HttpRequest of them: the values, and the names of those that are repeated."""
+    values: dict[bytes, bytes] = {}
+    repeated = set()
+    for name, value in headers:
+        if name in values:
+            repeated.add(name)
+        values[name] = values[name] + b", " + value if name in values else value
+    return values, repeated
 
 
 class InMemory(httpx.AsyncBaseTransport):

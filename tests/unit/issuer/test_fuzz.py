@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scopewright.http import Answer, HttpRequest, combined
+from scopewright.http import Answer, HttpRequest
+from tests.unit.issuer.in_memory import combined
 from tests.unit.issuer.world import PAYROLL, SECRET, World, settle
 
 NAMES = st.sampled_from(

@@ -1,0 +1,12 @@
+"""What the scripts beside this one do with a document that they have made."""
+
+import sys
+from pathlib import Path
+
+
+def keep(document: Path, content: str, source: str = "code has") -> None:
+    """Write it; with `--check` write nothing, and end with a message where the file is another."""
+    if "--check" not in sys.argv:
+        document.write_text(content)
+    elif not document.exists() or document.read_text() != content:
+        sys.exit(f"{document.name} is not as the {source} it: run `make docs`")
