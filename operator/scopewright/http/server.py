@@ -112,11 +112,14 @@ class Server:
             await asyncio.sleep(_TICK)
             try:
                 self._look_at_the_clock()
-                for connection in [c for c in self._connections if c.deadline <= self.now]:
-                    connection.expire()
             except Exception:
-                # One that cannot be ended must not keep all others from it.
-                log.exception("a connection's time is up, and it cannot be ended")
+                log.exception("the clock and the certificate are not looked at")
+            for connection in [c for c in self._connections if c.deadline <= self.now]:
+                try:
+                    connection.expire()
+                except Exception:
+                    # One that cannot be ended must not keep all others from it.
+                    log.exception("a connection's time is up, and it cannot be ended")
 
     def _look_at_the_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from scopewright.http import Limits
+from scopewright.http.connection import Connection
 from tests.unit.http.served import GET, Wire, post, serving, until
 
 
@@ -262,3 +263,25 @@ async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
                 assert (await asyncio.to_thread(connection.recv, 1000)).startswith(b"HTTP/1.1 200")
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection("127.0.0.1", served.port)
+
+
+async def test_one_connection_that_cannot_be_ended_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    real, stuck = Connection.expire, list[Connection]()
+
+    def expire(connection: Connection) -> None:
+        if not stuck:
+            stuck.append(connection)
+        if connection is stuck[0]:
+            raise RuntimeError("a bug")
+        real(connection)
+
+    async with serving(Limits(request_timeout=0.1)) as served:
+        monkeypatch.setattr(Connection, "expire", expire)
+        for _ in range(4):
+            await served.connect()
+        await until(lambda: stuck)
+        await until(lambda: served.server.connections == 1)
+        monkeypatch.undo()
+    assert "a bug" in caplog.text
