@@ -115,7 +115,9 @@ def test_a_service_reads_its_mounted_secret_and_calls(
 def test_tokens_look_as_the_resource_server_says(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace, tokens={"lifetime": "90s", "scopesListClaim": True})
     installation.have(*payroll.manifests)
-    answer = installation.post_token(*installation.credentials(payroll.client)).json()
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    answer = installation.post_token(*credentials).json()
     found = claims(answer["access_token"])
     assert answer["expires_in"] == 90
     assert int(str(found["exp"])) - int(str(found["iat"])) == 90
