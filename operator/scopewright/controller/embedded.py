@@ -39,7 +39,7 @@ class Embedded:
         self._reconciler = Reconciler(
             store, self.world, config, Sources(_now, mint, make_key), LogRecorder(), enqueue=self._enqueue
         )
-        self._queue = Queue(self._reconciler.reconcile, _now, workers=4)
+        self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
         self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue)
         self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
         self.problems: tuple[Problem, ...] = ()

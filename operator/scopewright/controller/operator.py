@@ -164,7 +164,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
-        queue = Queue(self._measured, now)
+        queue = Queue(self._measured, now, after=self._world.waits_for)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())
         try:

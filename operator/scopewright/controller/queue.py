@@ -3,6 +3,7 @@
 import asyncio
 import heapq
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
@@ -22,16 +23,29 @@ Reconcile = Callable[[Ref], Awaitable[datetime | None]]
 
 
 class Queue:
-    """Keys to reconcile. `reconcile` returns when time alone makes another look worth while (None: never)."""
+    """Keys to reconcile. `reconcile` returns when time alone makes another look worth while (None: never).
 
-    def __init__(self, reconcile: Reconcile, clock: Callable[[], datetime], *, workers: int = 24) -> None:
+    `after` names the key that another waits for while that one is to be reconciled, or is (None: it waits for none).
+    """
+
+    def __init__(
+        self,
+        reconcile: Reconcile,
+        clock: Callable[[], datetime],
+        *,
+        after: Callable[[Ref], Ref | None] = lambda key: None,
+        workers: int = 24,
+    ) -> None:
         self._reconcile = reconcile
         self._clock = clock
+        self._after = after
         self._workers = workers
         self._ready: asyncio.Queue[Ref | None] = asyncio.Queue()
         self._waiting: set[Ref] = set()
         self._running: set[Ref] = set()
         self._again: set[Ref] = set()
+        self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
+        """Keys that wait, by the one that they wait for."""
         self._pauses: dict[Ref, float] = {}
         self._due: dict[Ref, float] = {}
         self._timers: list[tuple[float, Ref]] = []
@@ -78,6 +92,10 @@ class Queue:
             if key is None:
                 return
             self._waiting.discard(key)
+            first = self._after(key)
+            if first and (first in self._waiting or first in self._running):
+                self._held[first].add(key)
+                continue
             self._running.add(key)
             try:
                 await self._one(key)
@@ -86,6 +104,8 @@ class Queue:
                 if key in self._again:
                     self._again.discard(key)
                     self.add(key)
+                for held in self._held.pop(key, ()):
+                    self.add(held)
 
     async def _one(self, key: Ref) -> None:
         self._due.pop(key, None)

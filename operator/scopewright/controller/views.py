@@ -91,11 +91,12 @@ class Views:
         )
 
     def of_grant(self, grant: ScopeGrant, so_far: SoFar) -> GrantView:
-        server = self._world.get(ResourceServer, grant.namespace, grant.spec.resource_server)
+        key = f"{grant.namespace}/{grant.spec.resource_server}"
         return GrantView(
             grant=grant,
-            server=server,
-            clients=self._world.clients_asking(f"{grant.namespace}/{grant.spec.resource_server}"),
+            server=self._world.get(ResourceServer, grant.namespace, grant.spec.resource_server),
+            record=self._world.owned.servers.get(key),
+            clients=self._world.clients_asking(key),
             namespaces=self._world.namespaces,
             follows_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),

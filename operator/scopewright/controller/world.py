@@ -203,6 +203,11 @@ class World:
 
     # Who must look again
 
+    def waits_for(self, key: Ref) -> Ref | None:
+        """Of a grant its ResourceServer: a grant is in force once the record of that has it."""
+        grant = self.get(ScopeGrant, key.namespace, key.name) if key.kind == "ScopeGrant" else None
+        return Ref("ResourceServer", grant.namespace, grant.spec.resource_server) if grant else None
+
     def _affected(self, obj: Declared | None) -> Keys:
         if obj is None:
             return set()
@@ -219,13 +224,18 @@ class World:
         if (client := client_of(ref)) is not None and ref.namespace == self.owned.namespace:
             return {Ref("OAuthClient", *client.split("/"))}
         if (server := server_of(ref)) is not None and ref.namespace == self.owned.namespace:
-            return {Ref("ResourceServer", *server.split("/")), *self._index.clients_asking(server)}
+            asking = self._index.clients_asking(server)
+            return {Ref("ResourceServer", *server.split("/")), *asking, *self._grants_waiting_for(server)}
         if ref == Ref("ConfigMap", self.owned.namespace, USAGE_NAME):
             return self._clients_used_since_shown()
         keys = set(self._index.clients_naming(ref))
         if existing := self.owned.objects.get(ref):
             keys |= {of for uid in existing.owner_uids if (of := self._index.client(uid))}
         return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
+
+    def _grants_waiting_for(self, server: str) -> Keys:
+        """Those that may be waiting for what the record of the ResourceServer says; the others do not look again."""
+        return {ref_of(g) for g in self.grants_on(server) if not _is_ready(g)}
 
     def _clients_used_since_shown(self) -> Keys:
         """Whose status shows an earlier use than is reported: at most once an hour each."""
@@ -250,6 +260,10 @@ class World:
         publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
         declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
         return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
+
+
+def _is_ready(obj: Declared) -> bool:
+    return any(c.type == "Ready" and c.status == "True" for c in (obj.status.conditions if obj.status else ()))
 
 
 def _differs(known: Declared | None, obj: Declared) -> bool:

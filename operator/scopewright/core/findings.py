@@ -31,6 +31,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "NotGranted": ("spec", "access"),
     "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
     "ResourceServerNotFound": ("spec", "resourceServer"),
+    "ResourceServerNotReady": ("spec", "resourceServer"),
     "SecretConflict": ("spec", "credentials", "secretName"),
     "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
     "UnknownScope": ("spec", "scopes"),

@@ -8,8 +8,19 @@ from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import is_paused
-from scopewright.core.plan import NOTHING, Happening, Plan, Said, as_json, ready, settle, stalled, with_history
-from scopewright.core.records import Granted
+from scopewright.core.plan import (
+    NOTHING,
+    Happening,
+    Plan,
+    Said,
+    as_json,
+    ready,
+    settle,
+    stalled,
+    waiting,
+    with_history,
+)
+from scopewright.core.records import Granted, ResourceServerRecord
 
 Labels = Mapping[str, str]
 
@@ -57,12 +68,20 @@ def granted_by(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[s
     )
 
 
+def gives_anything(granted: Granted) -> bool:
+    """Whether there is a scope that anybody has by it: nothing else is put into a record."""
+    return bool(granted.scopes) and (granted.everybody or bool(granted.clients or granted.namespaces))
+
+
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """All that the status of one grant depends on. `clients` are those that ask for its resource server."""
+    """All that the status of one grant depends on. `clients` are those that ask for its resource server, `record` is
+    what the issuer knows of that.
+    """
 
     grant: ScopeGrant
     server: ResourceServer | None
+    record: ResourceServerRecord | None
     clients: tuple[OAuthClient, ...]
     namespaces: Mapping[str, Labels]
     now: datetime
@@ -112,7 +131,19 @@ def _said(view: GrantView, count: int) -> tuple[Said, ...]:
             "namespaceSelector grants nothing here; name the namespaces instead"
         )
         return stalled(Rejected("LabelsNotFollowed", message))
+    if not _is_obeyed(view, view.server):
+        message = f"ResourceServer {spec.resource_server} does not serve what this grants yet: see its status"
+        return waiting("ResourceServerNotReady", message)
     return ready("InForce", f"{', '.join(spec.scopes)} of {spec.resource_server}: {count} clients that ask have it")
+
+
+def _is_obeyed(view: GrantView, server: ResourceServer) -> bool:
+    """Whether the issuer knows of it: from then on it gives tokens for it."""
+    record = view.record
+    if record is None or record.uid != server.uid or not record.audience:
+        return False
+    granted = granted_by(view.grant, (s.name for s in server.spec.scopes), view.namespaces)
+    return granted in record.grants or not gives_anything(granted)
 
 
 def _granted_to(view: GrantView) -> int:

@@ -11,7 +11,7 @@ from scopewright.core.access import default_audience
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.grants import Labels, granted_by, in_force
+from scopewright.core.grants import Labels, gives_anything, granted_by, in_force
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place, is_paused
 from scopewright.core.plan import (
     NOTHING,
@@ -142,12 +142,8 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         signing_key=spec.tokens.signing_key,
         scopes_list_claim=spec.tokens.scopes_list_claim,
         dpop_required=spec.tokens.dpop_bound_access_tokens_required,
-        grants=tuple(sorted((g for g in grants if g.scopes and _anybody(g)), key=encode_granted)),
+        grants=tuple(sorted((g for g in grants if gives_anything(g)), key=encode_granted)),
     )
-
-
-def _anybody(granted: Granted) -> bool:
-    return granted.everybody or bool(granted.clients or granted.namespaces)
 
 
 def encode_granted(granted: Granted) -> tuple[object, ...]:

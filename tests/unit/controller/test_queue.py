@@ -213,6 +213,34 @@ async def test_stopping_finishes_what_has_begun_and_begins_nothing() -> None:
     assert begun == done == KEYS[:2]
 
 
+async def test_a_key_waits_for_another_that_is_to_be_looked_at_and_for_no_longer() -> None:
+    first, second = KEYS[:2]
+    begun: list[Ref] = []
+    go = asyncio.Event()
+
+    async def work(key: Ref) -> None:
+        begun.append(key)
+        if key == first and not go.is_set():
+            await go.wait()
+            raise Unavailable("what it waited for may fail")
+
+    queue = Queue(work, now, after={second: first}.get, workers=3)
+    task = asyncio.create_task(queue.run())
+    for key in (second, first, *KEYS[2:]):
+        queue.add(key)
+    await until(lambda: len(begun) == len(KEYS) - 1)
+    queue.add(second)
+    await asyncio.sleep(0.01)
+    assert second not in begun
+    assert not queue.idle
+    go.set()
+    await until(lambda: begun.count(first) == 2 and queue.idle)
+    assert begun.count(second) == 1
+    assert begun.index(second) < len(begun) - 1, "the second try is a while away, and nobody waits for that"
+    queue.stop()
+    await asyncio.wait_for(task, 2)
+
+
 async def test_timers_that_count_no_more_do_not_pile_up() -> None:
     async def work(key: Ref) -> None:
         return None

@@ -12,7 +12,7 @@ from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, encode
+from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Granted, ResourceServerRecord, encode
 from scopewright.stores import Snapshot
 from scopewright.stores.kubernetes import declared_path
 from tests.unit.controller.house import ISSUER, NAMESPACE
@@ -81,7 +81,7 @@ async def test_the_record_of_a_client_elsewhere_is_no_orphan() -> None:
 
 def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
     world = World("default", NAMESPACE)
-    caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None)
+    caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
     secrets = [Ref("Secret", namespace, "worker-oauth") for namespace in ("leave", "payroll")]
     for ref in secrets:
         world.put_owned(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
@@ -95,9 +95,11 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
 def test_a_grant_by_labels_that_nobody_follows_says_so(follows: bool, reason: str) -> None:
     asked = {"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}
     selecting = [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}, {"namespace": "leave"}]
+    held = Granted(("read",), namespaces=("leave",))
     view = GrantView(
         grant=grant(resourceServer="payroll-api", scopes=["read"], to=selecting),
         server=server(scopes=[{"name": "read"}]),
+        record=ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a", ("read",), grants=(held,)),
         clients=(client("leave", "a", access=[asked]),),
         namespaces={},
         now=NOW,

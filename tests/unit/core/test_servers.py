@@ -1,12 +1,14 @@
 """Who may have which audience, and what ownership of one survives."""
 
+from dataclasses import replace
+
 import pytest
 
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import GrantView, plan_grant
-from scopewright.core.records import ResourceServerRecord
+from scopewright.core.records import Granted, ResourceServerRecord
 from scopewright.core.servers import ServerView, plan_server
 from tests.unit.core.builders import CONFIG, NAMESPACE, NOW, client, existing, grant, server
 
@@ -18,6 +20,10 @@ HR = Config(
         AudiencePrefix(prefix="https://staff.example", namespaces=("staff",)),
     ),
 )
+RECORD = ResourceServerRecord(
+    namespace="payroll", name="payroll-api", uid="uid-1", audience="https://payroll-api.payroll.svc",
+    scopes=("read",), grants=(Granted(("read",), everybody=True),),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -149,6 +155,7 @@ def test_a_grant_counts_only_clients_that_need_it() -> None:
     view = GrantView(
         grant=grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}]),
         server=server(scopes=[{"name": "read"}]),
+        record=RECORD,
         clients=(
             client(
                 "leave", "a", access=[{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]
@@ -161,3 +168,32 @@ def test_a_grant_counts_only_clients_that_need_it() -> None:
     status = plan_grant(view).status
     assert status is not None
     assert status["grantedTo"] == 1
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        (RECORD, "InForce"),
+        (None, "ResourceServerNotReady"),
+        (replace(RECORD, grants=()), "ResourceServerNotReady"),
+        (replace(RECORD, audience=""), "ResourceServerNotReady"),
+        (replace(RECORD, uid="of one before"), "ResourceServerNotReady"),
+    ],
+)
+def test_a_grant_is_in_force_when_the_issuer_knows_of_it(record: ResourceServerRecord | None, reason: str) -> None:
+    everybody = grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}])
+    view = GrantView(everybody, server(scopes=[{"name": "read"}]), record, (), {}, NOW)
+    status = plan_grant(view).status
+    assert status is not None
+    assert [c["reason"] for c in status["conditions"]] == [reason]
+
+
+def test_a_grant_that_selects_no_namespace_yet_has_nothing_to_wait_for() -> None:
+    nobody = grant(
+        resourceServer="payroll-api", scopes=["read"], to=[{"namespaceSelector": {"matchLabels": {"team": "hr"}}}]
+    )
+    status = plan_grant(
+        GrantView(nobody, server(scopes=[{"name": "read"}]), replace(RECORD, grants=()), (), {}, NOW)
+    ).status
+    assert status is not None
+    assert status["conditions"][0]["reason"] == "InForce"
