@@ -13,7 +13,7 @@ from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
-from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.stores import Change, Selection, Snapshot, Store
 
 Enqueue = Callable[[Ref, float], None]
@@ -34,10 +34,19 @@ log = logging.getLogger(__name__)
 class Caches:
     """Puts what arrives into the world, and what must look again into the queue."""
 
-    def __init__(self, world: World, config: Config, monitor: WatchMonitor, enqueue: Enqueue) -> None:
+    def __init__(
+        self,
+        world: World,
+        config: Config,
+        monitor: WatchMonitor,
+        enqueue: Enqueue,
+        saw: Callable[[Ref, Existing | None], None],
+    ) -> None:
+        """`saw` is told of each of ours that has come, changed or gone (None)."""
         self._world = world
         self._monitor = monitor
         self._enqueue = enqueue
+        self._saw = saw
         self._owned = (
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
@@ -111,8 +120,10 @@ class Caches:
             self._tell(self._world.put_service_account(existing.ref, None if change.gone else existing.uid))
         elif change.gone:
             self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
+            self._saw(existing.ref, self._world.owned.objects.get(existing.ref))
         else:
             self._tell(self._world.put_owned(existing, change.entries))
+            self._saw(existing.ref, existing)
 
     def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
         if selection.kind == "ServiceAccount":
@@ -125,6 +136,7 @@ class Caches:
                 continue
             if not snapshot.version or not newer(existing.resource_version, snapshot.version):
                 self._tell(self._world.drop_owned(ref))
+                self._saw(ref, None)
         self._complete[selection.kind, selection.namespace].set()
 
     def _tell(self, keys: Keys, directly: Ref | None = None) -> None:

@@ -40,19 +40,28 @@ class Embedded:
             store, self.world, config, Sources(_now, mint, make_key), LogRecorder(), enqueue=self._enqueue
         )
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
-        self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue)
+        self._installing = Installing(store, config, _now)
+        self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
         self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
         self.problems: tuple[Problem, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
-        self._reconciler.sealing_with(await Installing(self._store, self._config, _now).ensure())
+        await self._ensure()
         async with asyncio.TaskGroup() as group:
             for selection in self._caches.selections:
                 group.create_task(self._caches.follow(self._store, selection))
             await self._caches.complete()
             group.create_task(self._queue.run())
+            group.create_task(self._keep())
             group.create_task(self._follow(on_settled))
+
+    async def _ensure(self) -> None:
+        self._reconciler.sealing_with(await self._installing.ensure())
+
+    async def _keep(self) -> None:
+        while await self._installing.lacking.wait():
+            await self._ensure()
 
     async def _follow(self, on_settled: Callable[[], None]) -> None:
         first = True

@@ -1,5 +1,9 @@
-"""What an installation needs once: its issuer record, its own keys, a first SigningKey. Looked after at each resync."""
+"""What an installation needs once: its issuer record, its own keys, a first SigningKey.
 
+Looked after at each resync, and as soon as one of them is seen to be gone.
+"""
+
+import asyncio
 import logging
 import secrets
 from collections.abc import Callable
@@ -22,7 +26,7 @@ from scopewright.core.installation import (
     seal_key_ref,
     usage_ref,
 )
-from scopewright.core.objects import Desired
+from scopewright.core.objects import Desired, Existing, Ref
 from scopewright.core.records import SIGNING_KEY_TYPE
 from scopewright.core.seal import KEY_BYTES
 from scopewright.stores import Store
@@ -44,9 +48,23 @@ class Installing:
         self._may_write = may_write
         self._config = config
         self._seal_key = b""
+        self._refs = frozenset(
+            of(config) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref)
+        )
+        self.lacking = asyncio.Event()
+        """Whether something is to be made: set by `saw`, taken back when `ensure` begins."""
+
+    def saw(self, ref: Ref, existing: Existing | None) -> None:
+        """One of ours as it is now, or (None) no more."""
+        if ref in self._refs and (existing is None or self._is_altered(existing)):
+            self.lacking.set()
+
+    def _is_altered(self, existing: Existing) -> bool:
+        return existing.ref == issuer_ref(self._config) and plan_issuer(self._config, existing) is not None
 
     async def ensure(self) -> bytes:
         """Make what is missing; the seal key."""
+        self.lacking.clear()
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
             await self._write(desired)

@@ -87,9 +87,9 @@ class Operator:
             may_write=lambda: self._lease.leads,
             progress=Progress(now, self._metrics.became_ready),
         )
-        self._caches = Caches(self._world, config, self._monitor, self._enqueue)
-        self._resync = Resync(api, self._world, self._monitor, config.watched)
         self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
+        self._caches = Caches(self._world, config, self._monitor, self._enqueue, self._installing.saw)
+        self._resync = Resync(api, self._world, self._monitor, config.watched)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
@@ -191,7 +191,7 @@ class Operator:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _compare(self, queue: Queue) -> None:
-        """The whole level, once at the beginning and then on a period."""
+        """The whole level: at the beginning, on a period, and when something of the installation's own is missing."""
         while True:
             try:
                 if self._queue is None:
@@ -209,7 +209,9 @@ class Operator:
             except Exception:
                 log.exception("the comparison failed and changes nothing")
                 pause = RETRY
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._installing.lacking.wait()
 
     async def _compared(self) -> Keys:
         self._reconciler.sealing_with(await self._installing.ensure())

@@ -307,7 +307,8 @@ def test_names_of_records_tell_whose_they_are() -> None:
 
 def caches(found: World) -> tuple[Caches, list[tuple[Ref, float]]]:
     told: list[tuple[Ref, float]] = []
-    return Caches(found, Config(issuer=ISSUER), WatchMonitor(), lambda key, delay: told.append((key, delay))), told
+    enqueue = lambda key, delay: told.append((key, delay))  # noqa: E731
+    return Caches(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), told
 
 
 def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
