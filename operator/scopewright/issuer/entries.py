@@ -5,6 +5,7 @@ import hashlib
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Final
 
 from scopewright.core.access import default_audience
@@ -18,6 +19,8 @@ from scopewright.verifier.thumbprint import thumbprint
 NEVER: Final = float("inf")
 UID_HASH_SIZE: Final = 12
 """Characters of base64url: 72 bits of the SHA-256 of an OAuthClient's UID, which every `jti` of its begins with."""
+PARSED_KEYS: Final = 4096
+"""Public keys of clients that are kept parsed, those of the last to ask: each takes more than its record does."""
 _SHA256_BYTES: Final = 32
 
 
@@ -82,13 +85,11 @@ class Access:
 
 @dataclass(slots=True, eq=False)
 class ClientKey:
-    """A public key of a client with the instant it ends, parsed when it is first needed."""
+    """A public key of a client with the instant it ends."""
 
     jwk: dict[str, str]
     digest: bytes = field(repr=False)
     end: float
-    _public: PublicKey | None = None
-    _parsed: bool = False
 
     @property
     def kid(self) -> str:
@@ -97,9 +98,12 @@ class ClientKey:
     @property
     def public(self) -> PublicKey | None:
         """None where it is no key that can verify: the record is as it is, and nobody gets in by it."""
-        if not self._parsed:
-            self._public, self._parsed = KeySet.parse({"keys": [self.jwk]}).get(self.kid), True
-        return self._public
+        return _parsed(self)
+
+
+@lru_cache(maxsize=PARSED_KEYS)
+def _parsed(key: ClientKey) -> PublicKey | None:
+    return KeySet.parse({"keys": [key.jwk]}).get(key.kid)
 
 
 @dataclass(slots=True, eq=False)
