@@ -15,7 +15,7 @@ from scopewright.core.failures import Rejected
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
-    from opentelemetry.trace import Span
+    from opentelemetry.trace import Span, SpanContext
 
 Attributes = Mapping[str, str | int]
 
@@ -121,6 +121,9 @@ def current() -> dict[str, str]:
     """The trace and the span that this belongs to, for a log's line; nothing where there is none."""
     trace = sys.modules.get("opentelemetry.trace")
     context = trace.get_current_span().get_span_context() if trace else None
-    if context is None or not context.is_valid:
-        return {}
+    return ids(context) if context and context.is_valid else {}
+
+
+def ids(context: "SpanContext") -> dict[str, str]:
+    """As logs have them."""
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

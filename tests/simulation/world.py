@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scopewright.controller.keymaking import public_members
 from scopewright.core.config import Config
 from scopewright.core.signing import FreshKey
+from scopewright.issuer import audit
 from scopewright.verifier.thumbprint import thumbprint
 from tests.simulation import bookkeeping
 from tests.simulation.allowed import Allowed
@@ -180,8 +181,8 @@ class World:
         if self.server.get(where.plural, where.namespace, where.name):
             self.server.remove(USER, where)
 
-    def _audit(self, line: str) -> None:
-        self.see(Logged(line))
+    def _audit(self, entry: audit.Entry) -> None:
+        self.see(Logged(audit.line(entry).decode()))
 
 
 class _Log(logging.Handler):

@@ -15,8 +15,9 @@ import orjson
 
 from scopewright.issuer.request import Presented
 
-Sink = Callable[[str], None]
-"""Takes one line, without its end."""
+Entry = dict[str, Any]
+Sink = Callable[[Entry], None]
+"""Takes what one line says."""
 
 LOGGER: Final = "scopewright.audit"
 LONGEST_LINE: Final = 4096
@@ -27,8 +28,8 @@ _log: Final = logging.getLogger(LOGGER)
 _lost: Final = logging.getLogger(__name__)
 
 
-def to_log(line: str) -> None:
-    _log.info(line)
+def to_log(entry: Entry) -> None:
+    _log.info(line(entry).decode())
 
 
 def to_file(file: BinaryIO) -> Sink:
@@ -38,10 +39,10 @@ def to_file(file: BinaryIO) -> Sink:
     """
     failing = False
 
-    def write(line: str) -> None:
+    def write(entry: Entry) -> None:
         nonlocal failing
         try:
-            file.write(line.encode() + b"\n")
+            file.write(line(entry) + b"\n")
             file.flush()
             failing = False
         except (OSError, ValueError) as error:
@@ -52,25 +53,29 @@ def to_file(file: BinaryIO) -> Sink:
     return write
 
 
-def refusal(reason: str, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool) -> dict[str, Any]:
-    """What a line says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
-    entry: dict[str, Any] = {"reason": reason}
+def refusal(reason: str, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
+    """What an entry says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
+    said: Entry = {"reason": reason}
     if presented is not None:
         client_id = presented.client_id
-        entry["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
-        entry["method"] = presented.method
-    return entry | {name: _short(value) for name, value in parameters.items()}
+        said["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
+        said["method"] = presented.method
+    return said | {name: _short(value) for name, value in parameters.items()}
 
 
-def line(event: str, now: float, peer: str, result: str, entry: Mapping[str, Any]) -> str:
+def entry(event: str, now: float, peer: str, result: str, more: Mapping[str, Any]) -> Entry:
     seconds, milliseconds = divmod(int(now * 1000), 1000)
     time = f"{_to_the_second(seconds)}.{milliseconds:03}Z"
-    whole = {"time": time, "event": event, "peer": peer, "result": result, **entry}
-    encoded = orjson.dumps(whole)
-    return (encoded if len(encoded) < LONGEST_LINE else _cut(whole)).decode()
+    return {"time": time, "event": event, "peer": peer, "result": result, **more}
 
 
-def _cut(entry: dict[str, Any]) -> bytes:
+def line(entry: Entry) -> bytes:
+    """JSON, without the line's end."""
+    encoded = orjson.dumps(entry)
+    return encoded if len(encoded) < LONGEST_LINE else _cut(entry)
+
+
+def _cut(entry: Entry) -> bytes:
     """The longest member made shorter until the line is no longer than it may be; `cut` names what was."""
     cut: dict[str, None] = {}
     while len(encoded := orjson.dumps(entry | {"cut": [*cut]})) >= LONGEST_LINE:

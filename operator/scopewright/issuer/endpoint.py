@@ -205,7 +205,7 @@ class Endpoint(Generic[P]):
     def _told(self, outcome: Outcome, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         now = self._clock()
         self._note_use(who.digest, now)
-        self._sink(audit.line(self._handler.name, now, attempt.peer, outcome.result, outcome.audited))
+        self._sink(audit.entry(self._handler.name, now, attempt.peer, outcome.result, outcome.audited))
         self._metrics.count(outcome.result, self._monotonic() - attempt.begun)
         return outcome.answer
 
@@ -219,7 +219,7 @@ class Endpoint(Generic[P]):
             attempt.parameters.audited() if attempt and known else {},
             known=known,
         )
-        self._sink(audit.line(self._handler.name, self._clock(), peer, error.error, entry))
+        self._sink(audit.entry(self._handler.name, self._clock(), peer, error.error, entry))
         self._metrics.count(error.error, self._monotonic() - begun)
         if known:
             self._metrics.refused_known(error.error)

@@ -4,11 +4,9 @@ from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-import orjson
-
 from scopewright.issuer import audit
 from scopewright.issuer.messages import Answer, HttpRequest
-from scopewright.tracing import Tracing, failed
+from scopewright.tracing import Tracing, failed, ids
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -59,14 +57,14 @@ class Traced:
 
 
 def sink(told: audit.Sink) -> audit.Sink:
-    """Tells the span as well."""
+    """Tells the span as well, and in the line which span that is."""
 
-    def write(line: str) -> None:
-        told(line)
+    def write(entry: audit.Entry) -> None:
         span = _current.get()
         if span is not None and span.is_recording():
-            entry = orjson.loads(line)
             span.set_attributes({f"scopewright.{name}": entry[name] for name in TOLD if name in entry})
+            entry = {**entry, **ids(span.get_span_context())}
+        told(entry)
 
     return write
 

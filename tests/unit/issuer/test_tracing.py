@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 
+import orjson
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -54,6 +55,8 @@ async def test_an_issued_token_tells_client_audience_key_and_result(
         "scopewright.kid": key_record().kid,
         "scopewright.result": "issued",
     }
+    line = orjson.loads(traced.lines[-1])
+    assert (line["trace_id"], line["span_id"]) == (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}")
     told = span.to_json()
     assert answer.json()["access_token"].rpartition(".")[2] not in told
     assert SECRET not in told
@@ -128,7 +131,8 @@ async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written
     async with world.running():
         await world.token()
     assert exported.get_finished_spans() == ()
-    assert len(world.lines) == 1
+    [line] = world.lines
+    assert "trace_id" not in line, "nobody would find it"
 
 
 async def test_without_traces_nothing_stands_before_the_endpoint(world: World) -> None:

@@ -44,6 +44,7 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.issuer import audit
 from scopewright.issuer.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.exchange import ACCESS_TOKEN
 from scopewright.issuer.fresh import UNKNOWN, Budget
@@ -307,7 +308,7 @@ class World:
             namespace=NAMESPACE,
             snapshot=self.snapshot,
             clock=self.clock,
-            sink=self.lines.append,
+            sink=lambda entry: self.lines.append(audit.line(entry).decode()),
             floor=self.floor,
             unknown_reads=self.unknown_reads,
             patience=self.patience,
