@@ -12,6 +12,7 @@ from rich.table import Table
 
 from bench.benchmark import Benchmark, Figures, on_a_loop
 from bench.counts import Counts
+from bench.emergency import emergency
 from bench.ground import a_cluster, a_folder
 from bench.options import count
 from bench.screen import Screen
@@ -102,6 +103,8 @@ class _Rotating:
                 await self._until_done(failed)
             with self._screen.step("the last tokens: until they end"):
                 await stage.verifiers.finish()
+        with self._screen.step("every key is revoked: until no issuer serves one"):
+            self._emergency = await emergency(running, rotator)
 
     async def _until_done(self, failed: "asyncio.Future[None]") -> None:
         counts, began = self._counts, time.monotonic()
@@ -132,6 +135,7 @@ class _Rotating:
             "complete": counts.key_rotations >= self._keys and counts.credential_rotations >= self._credentials,
             "cpu_seconds": {"bench": round(time.process_time() - self._cpu, 1)},
             "tokens_per_second": round(counts.token_requests / self._seconds, 1),
+            "keys_revoked_seconds": round(self._emergency, 2),
             "periods": {name: getattr(periods, name) for name in Periods.__slots__},
             **counts.figures(periods.publish_ahead),
         }
@@ -171,6 +175,7 @@ _LINES: Final = (
     ("verifications", "verifications"),
     ("… that refused a valid token", "refused_valid_tokens"),
     ("keys that signed too early", "keys_signed_too_early"),
+    ("from revokedBefore to no issuer serving an older key, in seconds", "keys_revoked_seconds"),
     ("longest lag of a ready replica's JWKS, in seconds", "longest_jwks_lag_seconds"),
     ("shortest time from published to signing, in seconds", "shortest_publication_seconds"),
 )

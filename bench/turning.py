@@ -2,9 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from bench.counts import Counts
@@ -110,12 +111,25 @@ class Rotator:
 
     async def ask(self, manifest: Manifest) -> None:
         self._turn += 1
+
+        def rotate(found: Manifest) -> None:
+            found["metadata"].setdefault("annotations", {})[ROTATE_ANNOTATION] = str(self._turn)
+
+        await self._change(manifest, rotate)
+
+    async def revoke_keys(self, before: datetime) -> None:
+        def revoke(found: Manifest) -> None:
+            found["spec"]["revokedBefore"] = f"{before:%FT%TZ}"
+
+        await self._change(self._workload.signing_key(), revoke)
+
+    async def _change(self, manifest: Manifest, change: Callable[[Manifest], None]) -> None:
         meta = manifest["metadata"]
         path = f"{declared_path(manifest['kind'], meta['namespace'])}/{meta['name']}"
         while True:
             with suppress(Conflict, Unavailable):
                 found = await self._api.get(path)
-                found["metadata"].setdefault("annotations", {})[ROTATE_ANNOTATION] = str(self._turn)
+                change(found)
                 await self._api.request("PUT", path, body=found)
                 return
             await asyncio.sleep(LOOK_EVERY)

@@ -17,7 +17,6 @@ from .manifests import asks, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, until
 
-WITHIN = 2.0
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 
@@ -124,11 +123,9 @@ def test_a_token_revoked_at_one_issuer_is_inactive_at_another_and_survives_the_d
     assert parties.active(token, replica.url)
     assert not refused(verifier, token)
     parties.revoke(token, replica.url)
-    revoked = time.monotonic()
     assert not parties.active(token, replica.url)
     until(lambda: not parties.active(token))
-    assert time.monotonic() - revoked < WITHIN
-    until(lambda: refused(verifier, token), seconds=5)
+    until(lambda: refused(verifier, token))
     assert revoking.issuer is not None
     revoking.issuer.kill()
     replica.process.kill()
@@ -168,11 +165,9 @@ def test_a_withdrawn_grant_ends_the_tokens_that_relied_on_it(revoking: Installat
     assert not refused(at_bank, exchanged)
     wait_for_the_next_second()
     withdraw(revoking, parties.payroll.grant)
-    withdrawn = time.monotonic()
     until(lambda: not parties.active(token))
-    assert time.monotonic() - withdrawn < 5
-    until(lambda: refused(verifier, token), seconds=5)
-    until(lambda: refused(at_bank, exchanged), seconds=5)
+    until(lambda: refused(verifier, token))
+    until(lambda: refused(at_bank, exchanged))
     assert not parties.active(exchanged, who=parties.service_credentials)
 
 

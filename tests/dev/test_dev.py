@@ -130,9 +130,9 @@ def test_started_again_it_keeps_keys_and_credentials(dev: Dev) -> None:
 def test_a_change_is_in_force_within_seconds(dev: Dev) -> None:
     dev.start()
     dev.write("payroll.yaml", PAYROLL.split("---")[0])
-    dev.until(lambda: dev.token().json().get("error") == "invalid_target", seconds=5)
+    dev.until(lambda: dev.token().json().get("error") == "invalid_target")
     dev.write("payroll.yaml", PAYROLL)
-    dev.until(lambda: dev.token().status_code == 200, seconds=5)
+    dev.until(lambda: dev.token().status_code == 200)
 
 
 def test_a_removed_client_is_refused_also_if_it_was_removed_meanwhile(dev: Dev) -> None:
@@ -146,28 +146,28 @@ def test_a_removed_client_is_refused_also_if_it_was_removed_meanwhile(dev: Dev) 
         answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
         return answer.status_code == 401
 
-    dev.until(refused, seconds=5)
+    dev.until(refused)
     assert not (dev.state / "secrets/leave/worker-oauth").exists()
 
 
 def test_a_broken_manifest_is_told_with_file_line_and_fix_and_the_rest_goes_on(dev: Dev) -> None:
     dev.start()
     dev.write("worker.yaml", WORKER.replace("scopes: [payroll.read]", "scops: [payroll.read]"))
-    dev.until(lambda: "worker.yaml:" in dev.printed(), seconds=5)
+    dev.until(lambda: "worker.yaml:" in dev.printed())
     assert re.search(r"worker\.yaml:6: .*scops.*did you mean scopes", dev.printed())
     assert dev.token().status_code == 200, "its last good version stays in force"
     (dev.manifests / "picture.yaml").write_bytes(b"\x89PNG\r\n\x1a\n\x00\xff")
-    dev.until(lambda: "picture.yaml:" in dev.printed(), seconds=5)
+    dev.until(lambda: "picture.yaml:" in dev.printed())
     (dev.manifests / "picture.yaml").unlink()
     dev.write("worker.yaml", WORKER)
-    dev.until(lambda: "every manifest is good" in dev.printed(), seconds=5)
+    dev.until(lambda: "every manifest is good" in dev.printed())
 
 
 def test_a_deleted_secret_comes_back_and_the_old_value_still_works(dev: Dev) -> None:
     dev.start()
     basic = (dev.secret("client_id"), dev.secret("client_secret"))
     shutil.rmtree(dev.state / "secrets/leave/worker-oauth")
-    dev.until(lambda: (dev.state / "secrets/leave/worker-oauth/client_secret").exists(), seconds=5)
+    dev.until(lambda: (dev.state / "secrets/leave/worker-oauth/client_secret").exists())
     assert dev.secret("client_secret") != basic[1]
     answer = httpx.post(f"{dev.url}/token", data={"grant_type": "client_credentials"}, auth=basic)
     assert answer.status_code == 200
@@ -180,7 +180,7 @@ def test_a_key_pair_is_made_and_works(dev: Dev) -> None:
     assert not (folder / "client_secret").exists()
     assert ClientCredentials(folder).token_sync().scopes == {"payroll.read"}
     dev.write("worker.yaml", WORKER)
-    dev.until((folder / "client_secret").exists, seconds=5)
+    dev.until((folder / "client_secret").exists)
     assert dev.token().status_code == 200
 
 

@@ -81,9 +81,7 @@ async def test_a_change_of_the_spec_raises_the_generation_and_keeps_the_uid(foll
     following.put("a.yaml", manifest())
     before = (await following.next()).added_or_changed[WORKER]["metadata"]
     following.put("a.yaml", manifest(disabled="true"))
-    began = time.monotonic()
     after = (await following.next()).added_or_changed[WORKER]["metadata"]
-    assert time.monotonic() - began < 1
     assert (after["uid"], after["generation"]) == (before["uid"], 2)
     assert int(after["resourceVersion"]) > int(before["resourceVersion"])
     following.put("a.yaml", manifest(disabled="true").replace("}", ", labels: {a: b}}", 1))
