@@ -6,12 +6,12 @@ What they return is frozen. A version names one content within a seed, so `forge
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.metadata import version
 from typing import Any
 
 from scopewright.client import authentication, key
-from scopewright.controller import caches, owned, reconcile, resync
-from scopewright.controller.metrics import Metrics
+from scopewright.controller import caches, metrics, owned, reconcile, resync
 from scopewright.core import client_secret, credentials, jwks, records, seal
 from scopewright.issuer import keys
 from scopewright.stores import kube_follow, kube_objects, kubernetes
@@ -38,7 +38,8 @@ def install() -> None:
     for sealing in (client_secret, credentials):
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
     jwks.jwks = _published(jwks.jwks)
-    Metrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    vars(metrics)["version"] = cache(version)  # each operator that starts would search the disk for it
+    metrics.Metrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     parse_key = lru_cache(maxsize=4096)(key.parse_private_key)
     vars(authentication)["parse_private_key"] = parse_key
     keys._verifier = _verifier(keys._verifier)
