@@ -338,11 +338,11 @@ def test_the_issuer_moves_out_with_an_upgrade_and_the_operator_loses_the_right_t
     release: Release, operator: Account, issuer: Account
 ) -> None:
     minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
-    with pytest.raises(RefusedByHelm, match="sidecars before the issuers .* are ready.* issuer.mode=both"):
+    with pytest.raises(RefusedByHelm, match=r"sidecars before the issuers .* are ready\. .*=both"):
         release.upgrade(issuer={"mode": "deployment"})
     release.upgrade(issuer={"mode": "both", "tokenReview": True}, watchNamespaces=[])
     until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 201)
-    with pytest.raises(RefusedByHelm, match="the Deployment before the sidecars are ready.* issuer.mode=both"):
+    with pytest.raises(RefusedByHelm, match=r"the Deployment before the sidecars are ready\. .*=both"):
         release.upgrade(issuer={"mode": "sidecar"})
     say_it_is_rolled_out(release, "scopewright-issuer")
     release.upgrade(issuer={"mode": "deployment"})
