@@ -52,6 +52,7 @@ EVERYTHING: Final[dict[str, Any]] = {
 MODES: Final[dict[str, dict[str, Any]]] = {
     "sidecar": {},
     "deployment": {"issuer": {"mode": "deployment"}},
+    "both, on the way from one to the other": {"issuer": {"mode": "both"}},
     "deployment of a fixed size": {"issuer": {"mode": "deployment", "autoscaling": {"enabled": False}}},
     "everything, sidecar": EVERYTHING,
     "everything, deployment": {**EVERYTHING, "issuer": {**EVERYTHING["issuer"], "mode": "deployment"}},

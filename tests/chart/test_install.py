@@ -19,6 +19,7 @@ from tests.controlplane import ControlPlane
 from .accounts import Account
 from .cases import MODES
 from .helm import NAMESPACE, merged, render
+from .helm import Refused as RefusedByHelm
 from .release import Release
 from .test_templates import pods
 
@@ -336,15 +337,33 @@ def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewher
 def test_the_issuer_moves_out_with_an_upgrade_and_the_operator_loses_the_right_to_mint(
     release: Release, operator: Account, issuer: Account
 ) -> None:
-    release.upgrade(issuer={"mode": "deployment", "tokenReview": True}, watchNamespaces=[])
+    minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
+    with pytest.raises(RefusedByHelm, match=r"sidecars before the issuers .* are ready\. .*=both"):
+        release.upgrade(issuer={"mode": "deployment"})
+    release.upgrade(issuer={"mode": "both", "tokenReview": True}, watchNamespaces=[])
+    until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 201)
+    with pytest.raises(RefusedByHelm, match=r"the Deployment before the sidecars are ready\. .*=both"):
+        release.upgrade(issuer={"mode": "sidecar"})
+    say_it_is_rolled_out(release, "scopewright-issuer")
+    release.upgrade(issuer={"mode": "deployment"})
     names = {d["metadata"]["name"] for d in release.kube.list("Deployment", NAMESPACE)}
     assert names == {"scopewright-operator", "scopewright-issuer"}
-    minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
     until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 403)
     review = ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}})
     until(lambda: issuer.asks(*review)[0] == 201)
     for method, path, body in (r for r in ISSUER_MAY_NOT if r[1] != review[1]):
         assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
+
+
+def say_it_is_rolled_out(release: Release, name: str) -> None:
+    """As the controller would that is not here."""
+    found = release.kube.get("Deployment", NAMESPACE, name)
+    assert found is not None
+    count = found["spec"]["replicas"]
+    counts = dict.fromkeys(("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), count)
+    change = json.dumps({"status": {"observedGeneration": found["metadata"]["generation"], **counts}})
+    where = ("--namespace", NAMESPACE, f"deployment/{name}")
+    release.kubectl("patch", "--subresource=status", "--type=merge", "--patch", change, *where)
 
 
 def test_taking_it_away_leaves_what_users_have_and_holds_up_nobody(release: Release) -> None:

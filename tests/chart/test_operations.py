@@ -22,7 +22,7 @@ from .test_upgrade import NAMESPACES, Upgraded
 
 ROOT: Final = CHART.parents[1]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
-NEED_PODS: Final = ("rollout status", "port-forward")
+NEED_PODS: Final = ("rollout status", "port-forward", "--wait")
 
 
 def commands() -> list[tuple[str, str]]:

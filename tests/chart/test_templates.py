@@ -23,6 +23,7 @@ Right = tuple[str, str, str, str, str]
 
 CONFIG = Config(issuer="https://issuer.example.org", namespace=NAMESPACE)
 SIDECAR, DEPLOYMENT = MODES["sidecar"], MODES["deployment"]
+BOTH = MODES["both, on the way from one to the other"]
 IDENTITY = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 
@@ -61,7 +62,8 @@ def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
     needed = {(*right, "") for right in rights(CONFIG)}
     assert granted(render(DEPLOYMENT), "scopewright-operator") == needed
     minting = (*minting_right(CONFIG), "scopewright-issuer")
-    assert granted(render(SIDECAR), "scopewright-operator") == {*needed, minting}
+    for mode in (SIDECAR, BOTH):
+        assert granted(render(mode), "scopewright-operator") == {*needed, minting}
 
 
 def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_nothing_elsewhere() -> None:
@@ -136,10 +138,10 @@ def test_the_issuer_is_the_same_container_in_both_modes_but_for_where_its_token_
     assert beside == apart
 
 
-@pytest.mark.parametrize("mode", ["sidecar", "everything, sidecar"])
-def test_an_operator_that_is_not_ready_takes_no_token_from_anybody(mode: str) -> None:
+@pytest.mark.parametrize("mode", [SIDECAR, BOTH, MODES["everything, sidecar"]])
+def test_an_operator_that_is_not_ready_takes_no_token_from_anybody(mode: dict[str, Any]) -> None:
     """A Pod is ready when all its containers are: the issuer's Service would lose it while the API server is away."""
-    found = containers(render(MODES[mode]))
+    found = containers(render(mode))
     assert "readinessProbe" not in found["operator"]
     assert found["issuer"]["readinessProbe"]["httpGet"]["path"] == "/readyz"
     assert "readinessProbe" in containers(render(DEPLOYMENT))["operator"]
@@ -202,6 +204,20 @@ def test_the_service_the_budget_and_the_network_policy_select_the_pods_that_serv
     assert [s for s in selectors if not s.items() <= labels.items()] == []
     ports = {p["name"] for c in containers(manifests).values() for p in c["ports"]}
     assert one(manifests, "Service", "scopewright-issuer")["spec"]["ports"][0]["targetPort"] in ports
+
+
+def test_on_the_way_each_pod_is_as_in_its_own_mode_and_the_service_selects_what_serves_before_and_after() -> None:
+    there = render(BOTH)
+    selector = one(there, "Service", "scopewright-issuer")["spec"]["selector"]
+    for name, mode in (("operator", SIDECAR), ("issuer", DEPLOYMENT)):
+        pod = pods(there)[f"scopewright-{name}"]
+        assert pod == pods(render(mode))[f"scopewright-{name}"], "the last step starts nothing again"
+        assert selector.items() <= pod["metadata"]["labels"].items()
+        policy = one(there, "NetworkPolicy", f"scopewright-{name}")["spec"]
+        assert {"ports": [{"port": "issuer", "protocol": "TCP"}]} in policy["ingress"]
+    [serves] = one(there, "Service", "scopewright-issuer")["spec"]["ports"]
+    bare = pods(render(DEPLOYMENT))["scopewright-operator"]["spec"]["containers"]
+    assert serves["targetPort"] not in {port["name"] for c in bare for port in c["ports"]}, "no request gets there"
 
 
 def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out_but_to_the_api_server() -> None:

@@ -33,7 +33,7 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"issuer": {"url": "http://issuer.example.org"}}, "'/issuer/url'"),
         ({"issuer": {"url": "https://issuer.example.org/"}}, "'/issuer/url'"),
         ({"issuer": {"url": "https://issuer.example.org?a=b"}}, "'/issuer/url'"),
-        ({"issuer": {"mode": "both"}}, "'/issuer/mode': value must be one of 'sidecar', 'deployment'"),
+        ({"issuer": {"mode": "none"}}, "'/issuer/mode': value must be one of 'sidecar', 'deployment', 'both'"),
         ({"isuer": {}}, "additional properties 'isuer' not allowed"),
         ({"operator": {"replicas": 0}}, "'/operator/replicas': minimum"),
         ({"operator": {"resources": {"request": {}}}}, "additional properties 'request' not allowed"),

@@ -19,6 +19,7 @@ from .node import Node
 from .programs import Programs
 from .settings import PAUSE
 from .system import NAMESPACES, System
+from .valkey import archive
 
 
 @pytest.fixture(scope="package")
@@ -50,7 +51,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         binaries.build()
     programs = Programs.ready()
     with tempfile.TemporaryDirectory() as folder:
-        loaded = [pause(programs, Path(folder)), *request.getfixturevalue("archives")]
+        loaded = [pause(programs, Path(folder)), archive(Path(folder)), *request.getfixturevalue("archives")]
         with Node(programs, loaded) as node:
             yield node
 

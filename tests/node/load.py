@@ -39,6 +39,10 @@ class Totals:
     """Token requests without a token."""
     refused: list[str] = field(default_factory=list)
     """Valid tokens that a service did not take."""
+    twice: list[str] = field(default_factory=list)
+    """Tokens for an assertion that had brought one before."""
+    spent: int = 0
+    """Assertions that were refused the second time."""
     lost: list[str] = field(default_factory=list)
     """Calls that failed for another reason."""
     secrets: int = 0
@@ -67,22 +71,46 @@ class Load:
         """For a token, as the client library does it."""
         audience = random.choice(list(self._services))
         credentials = self._secret.read(now=True)
-        self._seen.add(credentials.client_secret or credentials.service_account_token or "")
+        self._seen.add(credentials.client_secret or credentials.private_key or credentials.service_account_token or "")
         self.totals.secrets = len(self._seen)
         wanted = Ask(audience).of(credentials)
-        try:
-            answer = await self.http.send(token_request(credentials, wanted, authenticate(credentials, time.time())))
-        except httpx.HTTPError as error:
-            self.totals.no_token.append(f"{time.time():.1f} {error!r}")
+        who = authenticate(credentials, time.time())
+        answer = await self._send(token_request(credentials, wanted, who))
+        if answer is None:
             return
         if answer.status_code != 200:
-            self.totals.no_token.append(f"{time.time():.1f} {answer.status_code} {answer.text[:300]}")
+            self._no_token(answer)
             return
         content = answer.json()
         self.totals.tokens += 1
         kid = str(jwt.get_unverified_header(content["access_token"])["kid"])
         self.totals.keys += [] if kid in self.totals.keys else [kid]
         self._held.append(Held(content["access_token"], audience, time.time() + content["expires_in"]))
+
+        if credentials.private_key is not None:
+            await self._ask_again(token_request(credentials, wanted, who))
+
+    async def _ask_again(self, request: httpx.Request) -> None:
+        """With an assertion that has been used, of whichever issuer."""
+        answer = await self._send(request)
+        if answer is None:
+            return
+        if answer.status_code == 200:
+            self.totals.twice.append(f"{time.time():.1f}")
+        elif "invalid_client" in answer.text:
+            self.totals.spent += 1
+        else:
+            self._no_token(answer)
+
+    async def _send(self, request: httpx.Request) -> httpx.Response | None:
+        try:
+            return await self.http.send(request)
+        except httpx.HTTPError as error:
+            self.totals.no_token.append(f"{time.time():.1f} {error!r}")
+            return None
+
+    def _no_token(self, answer: httpx.Response) -> None:
+        self.totals.no_token.append(f"{time.time():.1f} {answer.status_code} {answer.text[:300]}")
 
     async def use(self) -> None:
         """One of the tokens that are still good, however old it is."""

@@ -76,7 +76,7 @@ class Node(ControlPlane):
         )
 
     def _controllers_settings(self) -> tuple[str, ...]:
-        return ("--root-ca-file=ca.crt",)
+        return ("--root-ca-file=ca.crt", "--horizontal-pod-autoscaler-sync-period=2s")
 
     def _start_scheduler(self) -> Child:
         config = self._write_kubeconfig(self._folder.path / "scheduler.kubeconfig", "system:kube-scheduler", ())

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,30 +13,33 @@ import yaml
 
 from examples.hr.demo.system import audience
 from image.__main__ import HR, SCOPEWRIGHT
-from tests.chart.helm import CHART, NAMESPACE, helm
+from tests.chart.helm import CHART, NAMESPACE, helm, merged
 from tests.cluster.kube import Manifest
 from tests.cluster.manifests import asks, oauth_client
 from tests.cluster.waiting import until
 from tests.controlplane import Cluster, certificates
+
+from . import valkey
+from .manifests import CONTAINER_SECURITY, POD_SECURITY, labelled, plain, projected, restricted_namespace
 
 T = TypeVar("T")
 
 EXAMPLE: Final = CHART.parents[1] / "examples" / "hr"
 SERVICES: Final = ("employee", "payroll", "leave")
 STAFF: Final = "staff"
-NAMESPACES: Final = (NAMESPACE, *SERVICES, STAFF)
+NAMESPACES: Final = (NAMESPACE, *SERVICES, STAFF, valkey.NAMESPACE)
 RELEASE: Final = "scopewright"
 _ISSUER: Final = f"{RELEASE}-issuer.{NAMESPACE}.svc"
-_RESTRICTED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 _TRUST: Final = "/etc/issuer/ca.crt"
 PATIENCE: Final = 300
 """Seconds that anything may take on a machine that has other things to do."""
 VALUES: Final[dict[str, Any]] = {
-    "issuer": {"url": f"https://{_ISSUER}"},
+    "issuer": {"url": f"https://{_ISSUER}", "replay": {"secretName": "valkey"}},
+    "networkPolicy": {"egress": [{"ports": [{"port": 6379, "protocol": "TCP"}]}]},
     "image": {"repository": SCOPEWRIGHT.partition(":")[0], "tag": SCOPEWRIGHT.partition(":")[2], "pullPolicy": "Never"},
     "tls": {"enabled": True, "secretName": "issuer-tls"},
-    # A signing key's successor signs 40 seconds after it was asked for.
-    "config": {"jwksMaxAge": "20s", "replicaLag": "10s"},
+    # A signing key's successor signs 30 seconds after it was asked for.
+    "config": {"jwksMaxAge": "15s", "replicaLag": "10s"},
 }
 
 
@@ -64,17 +68,26 @@ class System:
             assert self._get("default", what) is None, f"{what} is in this cluster already: use one without Scopewright"
 
     def install(self) -> None:
-        self.apply(_namespace(NAMESPACE, _RESTRICTED))
+        self.apply(*valkey.manifests(), restricted_namespace(NAMESPACE))
+        address = self._address(valkey.NAMESPACE, "valkey")
+        self.apply(plain("Secret", NAMESPACE, "valkey", stringData={"url": valkey.url(address)}))
         certificate, key = self._authority.server(_ISSUER)
         entries = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
-        self.apply({**_object("Secret", NAMESPACE, "issuer-tls"), "type": "kubernetes.io/tls", "stringData": entries})
-        into = ["--namespace", NAMESPACE]
-        helm("install", RELEASE, str(CHART), *into, values=VALUES, kubeconfig=self.cluster.kubeconfig)
+        self.apply(plain("Secret", NAMESPACE, "issuer-tls", type="kubernetes.io/tls", stringData=entries))
+        self.helm("install", VALUES)
         self.rolled_out(NAMESPACE, f"{RELEASE}-operator")
         self.wait_for("condition=Ready", "signingkeys.scopewright.dev/default", NAMESPACE)
-        rotation = {"every": "1h", "publishAhead": "10s"}
+        rotation = {"every": "1h", "publishAhead": "5s"}
         self.kubectl("patch", "signingkeys.scopewright.dev/default", "--type=merge", f"--namespace={NAMESPACE}",
                      "--patch", json.dumps({"spec": {"rotation": rotation}}))  # fmt: skip
+
+    def change_mode(self, mode: str) -> None:
+        """As docs/operations.md has it."""
+        self.helm("upgrade", merged(VALUES, {"issuer": {"mode": mode}}), "--wait", f"--timeout={PATIENCE}s")
+
+    def helm(self, command: str, values: dict[str, Any], *more: str) -> None:
+        into = ["--namespace", NAMESPACE, *more]
+        helm(command, RELEASE, str(CHART), *into, values=values, kubeconfig=self.cluster.kubeconfig)
 
     def uninstall(self) -> None:
         """From a cluster that goes on. The CRDs were the chart's; what is declared goes with its namespaces."""
@@ -88,13 +101,13 @@ class System:
     def apply_hr(self) -> None:
         """Manifests and services of the example, in namespaces that are `restricted` too."""
         for file in sorted((EXAMPLE / "manifests").glob("*.yaml")):
-            self.apply(*(m | _labelled(m) for m in yaml.safe_load_all(file.read_text())))
+            self.apply(*(m | labelled(m) for m in yaml.safe_load_all(file.read_text())))
         self.apply(self.account("payroll", "payroll-service"))
         services = list(yaml.safe_load_all((EXAMPLE / "services.yaml").read_text()))
         self.apply(*(m for m in services if m["kind"] == "Service"))
         self._aliases = [self._alias(NAMESPACE, f"{RELEASE}-issuer"), *(self._alias(name, name) for name in SERVICES)]
         for name in (*SERVICES, STAFF):
-            self.apply({**_object("ConfigMap", name, "issuer"), "data": {"ca.crt": self._authority.pem.decode()}})
+            self.apply(plain("ConfigMap", name, "issuer", data={"ca.crt": self._authority.pem.decode()}))
         for name in (*SERVICES, STAFF):
             self.wait_for("condition=Ready", "oauthclients.scopewright.dev", name, "--all")
         for deployment in (m for m in services if m["kind"] == "Deployment"):
@@ -107,19 +120,24 @@ class System:
 
     def account(self, namespace: str, name: str, *access: Manifest) -> Manifest:
         """An OAuthClient that is proven by the token of the ServiceAccount of its name, and that ServiceAccount."""
-        self.apply(_object("ServiceAccount", namespace, name))
+        self.apply(plain("ServiceAccount", namespace, name))
         found = self._get(namespace, f"oauthclients.scopewright.dev/{name}") or {"spec": {"access": list(access)}}
         method = {"method": "ServiceAccount", "serviceAccount": {"name": name}}
         return oauth_client(namespace, name, *found["spec"]["access"], authentication=method)
 
     def start_load(self) -> None:
-        """The HR desk, by the Secret that is mounted, and a kiosk, by the token of its ServiceAccount."""
-        self.apply(self.account(STAFF, "kiosk", asks("employee", "employee-api", "employee.read")))
-        self.wait_for("condition=Ready", "oauthclients.scopewright.dev/kiosk", STAFF)
+        """By a mounted secret, by the token of a ServiceAccount, and by a mounted key."""
+        reads = asks("employee", "employee-api", "employee.read")
+        self.apply(self.account(STAFF, "kiosk", reads))
+        self.apply(oauth_client(STAFF, "auditor", reads, authentication={"method": "PrivateKeyJWT"}))
+        self.wait_for("condition=Ready", "oauthclients.scopewright.dev", STAFF, "--all")
         script = Path(__file__).with_name("load.py").read_text()
-        self.apply({**_object("ConfigMap", STAFF, "load"), "data": {"load.py": script}})
-        desk = Caller("hr-desk", SERVICES, {"secret": {"secretName": "hr-desk-oauth"}})
-        self.callers = [desk, Caller("kiosk", ("employee",), _projected("kiosk"))]
+        self.apply(plain("ConfigMap", STAFF, "load", data={"load.py": script}))
+        self.callers = [
+            Caller("hr-desk", SERVICES, {"secret": {"secretName": "hr-desk-oauth"}}),
+            Caller("kiosk", ("employee",), projected("kiosk", VALUES["issuer"]["url"])),
+            Caller("auditor", ("employee",), {"secret": {"secretName": "auditor-oauth"}}),
+        ]
         for caller in self.callers:
             self.apply(self._pod(caller))
         for caller in self.callers:
@@ -133,19 +151,14 @@ class System:
         arguments = [
             part for name in caller.services for part in (audience(name), f"http://{name}.{name}.svc{calls[name]}")
         ]
-        restricted: Manifest = {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        }
         container = {
             "name": "load",
             "image": HR,
             "imagePullPolicy": "Never",
             "command": ["python3.11", "/load/load.py", *arguments],
-            "securityContext": restricted,
+            "securityContext": CONTAINER_SECURITY,
             # Without it, whoever asks would be the first to go short, and would count it against who answers.
-            "resources": {"requests": {"cpu": "150m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
+            "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
             "volumeMounts": [
                 {"name": "oauth", "mountPath": "/var/run/secrets/oauth", "readOnly": True},
                 {"name": "load", "mountPath": "/load", "readOnly": True},
@@ -154,19 +167,14 @@ class System:
         spec: Manifest = {
             "automountServiceAccountToken": False,
             "terminationGracePeriodSeconds": 1,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": 65532,
-                "fsGroup": 65532,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": POD_SECURITY,
             "containers": [container],
             "volumes": [{"name": "oauth", **caller.volume}, {"name": "load", "configMap": {"name": "load"}}],
         }
         if "projected" in caller.volume:
             spec["serviceAccountName"] = caller.name
         self._fit(spec)
-        return {**_object("Pod", STAFF, caller.name), "spec": spec}
+        return plain("Pod", STAFF, caller.name, spec=spec)
 
     def _fit(self, pod: Manifest) -> None:
         """Trust in the authority of the issuer's certificate, and the names that a cluster's DNS would know."""
@@ -183,12 +191,15 @@ class System:
     def _without_a_secret(pod: Manifest) -> None:
         pod["serviceAccountName"] = "payroll-service"
         pod["volumes"] = [v for v in pod["volumes"] if v["name"] != "oauth"]
-        pod["volumes"].append({"name": "oauth", **_projected("payroll-service")})
+        pod["volumes"].append({"name": "oauth", **projected("payroll-service", VALUES["issuer"]["url"])})
 
     def _alias(self, namespace: str, service: str) -> Manifest:
+        return {"ip": self._address(namespace, service), "hostnames": [f"{service}.{namespace}.svc"]}
+
+    def _address(self, namespace: str, service: str) -> str:
         found = self._get(namespace, f"service/{service}")
         assert found is not None
-        return {"ip": found["spec"]["clusterIP"], "hostnames": [f"{service}.{namespace}.svc"]}
+        return str(found["spec"]["clusterIP"])
 
     # What is there
 
@@ -217,16 +228,33 @@ class System:
             self.kubectl(*rollout, f"deployment/{deployment}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.pods(namespace)}") from None
+        self.left(namespace)
+
+    def left(self, namespace: str) -> None:
+        """Until nothing there is on its way out."""
         self.until(lambda: not self._leaving(namespace), lambda: self.pods(namespace))
 
     def _leaving(self, namespace: str) -> list[str]:
-        found = self._get(namespace, "pods") or {"items": []}
-        return [pod["metadata"]["name"] for pod in found["items"] if "deletionTimestamp" in pod["metadata"]]
+        found = self._all(namespace, "pods")
+        return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" in pod["metadata"]]
+
+    def serving(self) -> Counter[tuple[str, str]]:
+        """How many Pods the issuer's Service leads to, by their ServiceAccount and their containers."""
+        pods = {pod["metadata"]["name"]: pod["spec"] for pod in self._all(NAMESPACE, "pods")}
+        found = Counter[tuple[str, str]]()
+        for part in self._all(NAMESPACE, "endpointslices"):
+            if part["metadata"]["labels"]["kubernetes.io/service-name"] != f"{RELEASE}-issuer" or not part["ports"]:
+                continue
+            for endpoint in part["endpoints"]:
+                if endpoint["conditions"]["ready"] and (pod := pods.get(endpoint["targetRef"]["name"])):
+                    containers = ",".join(container["name"] for container in pod["containers"])
+                    found[pod["serviceAccountName"], containers] += 1
+        return found
 
     def pods(self, namespace: str) -> str:
         """All there is to know about why its Pods are not what they should be."""
         said = self.kubectl("describe", "pods", f"--namespace={namespace}", expect=None)
-        for pod in (self._get(namespace, "pods") or {"items": []})["items"]:
+        for pod in self._all(namespace, "pods"):
             name = pod["metadata"]["name"]
             logs = ["logs", f"--namespace={namespace}", "--all-containers", "--tail=30", "--prefix"]
             said += self.kubectl(*logs, name, expect=None)
@@ -236,6 +264,10 @@ class System:
         # A thing that is not there yet is waited for too.
         self.until(lambda: self._get(namespace, resource), lambda: f"no {resource} in {namespace}")
         self.kubectl("wait", f"--for={what}", f"--timeout={PATIENCE}s", f"--namespace={namespace}", resource, *more)
+
+    def _all(self, namespace: str, resources: str) -> list[dict[str, Any]]:
+        found = self._get(namespace, resources)
+        return found["items"] if found else []
 
     def _get(self, namespace: str, resource: str) -> dict[str, Any] | None:
         said = self.kubectl("get", f"--namespace={namespace}", resource, "--output=json", expect=None)
@@ -256,25 +288,3 @@ class System:
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         assert expect in (None, done.returncode), f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout if expect == 0 else done.stdout + done.stderr
-
-
-def _object(kind: str, namespace: str, name: str) -> Manifest:
-    return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}}
-
-
-def _namespace(name: str, labels: dict[str, str]) -> Manifest:
-    return {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-
-
-def _labelled(manifest: Manifest) -> Manifest:
-    """A Namespace refuses whatever PodSecurity `restricted` does."""
-    meta = manifest["metadata"]
-    if manifest["kind"] != "Namespace":
-        return {}
-    return {"metadata": {**meta, "labels": {**meta.get("labels", {}), **_RESTRICTED}}}
-
-
-def _projected(client: str) -> Manifest:
-    """As docs/authentication.md has it: what the operator wrote, and the ServiceAccount's token for the issuer."""
-    token = {"path": "token", "audience": VALUES["issuer"]["url"], "expirationSeconds": 600}
-    return {"projected": {"sources": [{"secret": {"name": f"{client}-oauth"}}, {"serviceAccountToken": token}]}}

@@ -1,12 +1,17 @@
 """Pods of the chart and of the HR example on a node: what is changed under load costs nobody a token."""
 
 import json
+import uuid
 from functools import partial
 from typing import Any
 
-from tests.chart.helm import NAMESPACE
+import pytest
+
+from tests.chart.helm import NAMESPACE, Refused
 
 from .system import NAMESPACES, RELEASE, SERVICES, STAFF, System
+
+OPERATOR, ISSUER = f"{RELEASE}-operator", f"{RELEASE}-issuer"
 
 
 def test_everything_runs_and_nothing_had_to_be_started_again(system: System) -> None:
@@ -18,28 +23,53 @@ def test_everything_runs_and_nothing_had_to_be_started_again(system: System) -> 
             assert (status["ready"], status["restartCount"]) == (True, 0), system.pods(namespace)
 
 
-def test_a_signing_key_rotates_while_operator_and_issuers_are_restarted(system: System) -> None:
-    before = system.totals("hr-desk")["keys"]
+def test_every_part_is_restarted_while_keys_and_secrets_rotate(system: System) -> None:
+    restarted_while_keys_and_secrets_rotate(system, OPERATOR)
+
+
+def test_the_issuers_move_into_pods_of_their_own(system: System) -> None:
+    with pytest.raises(Refused, match=r"issuer\.mode=both and wait"):
+        system.change_mode("deployment")
+    system.change_mode("both")
+    system.change_mode("deployment")
+    moved(system, {(ISSUER, "issuer"): 2})
+
+
+def test_every_part_is_restarted_there_while_keys_and_secrets_rotate(system: System) -> None:
+    restarted_while_keys_and_secrets_rotate(system, OPERATOR, ISSUER)
+
+
+def test_the_issuers_move_back_beside_the_operator(system: System) -> None:
+    with pytest.raises(Refused, match=r"issuer\.mode=both and wait"):
+        system.change_mode("sidecar")
+    system.change_mode("both")
+    system.change_mode("sidecar")
+    moved(system, {(OPERATOR, "operator,issuer"): 2})
+
+
+def moved(system: System, serving: dict[tuple[str, str], int]) -> None:
+    """To those, and nobody has noticed, also when the last of the others has left."""
+    system.until(lambda: system.serving() == serving, lambda: (system.serving(), system.pods(NAMESPACE)))
+    system.left(NAMESPACE)
+    nobody_was_refused(system)
+
+
+def restarted_while_keys_and_secrets_rotate(system: System, *ours: str) -> None:
+    """With the services, all at once."""
+    callers = ("hr-desk", "auditor")
+    before = {caller: system.totals(caller) for caller in callers}
     rotate(system, NAMESPACE, "signingkeys.scopewright.dev/default")
-    system.restart({f"{RELEASE}-operator": NAMESPACE})
-    system.until(lambda: system.totals("hr-desk")["keys"] != before, lambda: system.says("hr-desk"))
-    nobody_was_refused(system)
-
-
-def test_a_rotated_secret_reaches_the_pods(system: System) -> None:
-    before = system.totals("hr-desk")["secrets"]
-    rotate(system, STAFF, "oauthclients.scopewright.dev/hr-desk")
-    system.until(lambda: system.totals("hr-desk")["secrets"] > before, lambda: system.says("hr-desk"))
-    nobody_was_refused(system)
-
-
-def test_services_that_are_restarted_take_the_tokens_that_they_took_before(system: System) -> None:
-    system.restart({name: name for name in SERVICES})
+    for caller in callers:
+        rotate(system, STAFF, f"oauthclients.scopewright.dev/{caller}")
+    system.restart({**dict.fromkeys(ours, NAMESPACE), **{name: name for name in SERVICES}})
+    for caller in callers:
+        system.until(partial(renewed, system, caller, before[caller]), partial(system.says, caller))
     nobody_was_refused(system)
 
 
 def rotate(system: System, namespace: str, what: str) -> None:
-    system.kubectl("annotate", "--overwrite", f"--namespace={namespace}", what, "scopewright.dev/rotate=now")
+    annotation = f"scopewright.dev/rotate={uuid.uuid4()}"
+    system.kubectl("annotate", "--overwrite", f"--namespace={namespace}", what, annotation)
 
 
 def nobody_was_refused(system: System) -> None:
@@ -50,8 +80,15 @@ def nobody_was_refused(system: System) -> None:
         print(f"{name}: {said['tokens']} tokens, accepted {said['accepted']} times, {len(said['lost'])} calls lost")
         assert not said["no_token"]
         assert not said["refused"]
+        assert not said["twice"]
+
+
+def renewed(system: System, caller: str, before: dict[str, Any]) -> bool:
+    now = system.totals(caller)
+    return bool(now["secrets"] > before["secrets"] and now["keys"] != before["keys"])
 
 
 def later(system: System, caller: str, before: dict[str, Any]) -> dict[str, Any] | None:
     now = system.totals(caller)
-    return now if all(now[count] > before[count] + 10 for count in ("tokens", "accepted")) else None
+    counts = ("tokens", "accepted", *(["spent"] if caller == "auditor" else []))
+    return now if all(now[count] > before[count] + 10 for count in counts) else None

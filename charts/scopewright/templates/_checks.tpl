@@ -19,7 +19,35 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is required: the Gateway that leads to the issuer" -}}
 {{- end -}}
-{{- if and (eq $v.issuer.mode "deployment") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
+{{- if and (ne $v.issuer.mode "sidecar") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
 {{- fail "issuer.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- include "scopewright.checkMove" . -}}
+{{- end }}
+
+{{/* Whoever serves tokens now may go only when those that take over are ready. Without a cluster to look at, as in
+     `helm template`, nothing is known and nothing is refused. */}}
+{{- define "scopewright.checkMove" -}}
+{{- $operator := lookup "apps/v1" "Deployment" .Release.Namespace (include "scopewright.operator" .) -}}
+{{- $issuer := lookup "apps/v1" "Deployment" .Release.Namespace (include "scopewright.issuer" .) -}}
+{{- $sidecar := false -}}
+{{- range dig "spec" "template" "spec" "containers" list $operator -}}
+{{- if eq .name "issuer" }}{{ $sidecar = true }}{{ end -}}
+{{- end -}}
+{{- $wait := "Upgrade with issuer.mode=both and wait until its Pods are ready (helm upgrade --wait), then once more with issuer.mode=%s: see docs/operations.md" -}}
+{{- if and (eq .Values.issuer.mode "deployment") $sidecar (not (include "scopewright.rolledOut" $issuer)) -}}
+{{- fail (printf (print "issuer.mode=deployment would take away the sidecars before the issuers of the Deployment are ready. " $wait) "deployment") -}}
+{{- end -}}
+{{- if and (eq .Values.issuer.mode "sidecar") $issuer (not (and $sidecar (include "scopewright.rolledOut" $operator))) -}}
+{{- fail (printf (print "issuer.mode=sidecar would take away the Deployment before the sidecars are ready. " $wait) "sidecar") -}}
+{{- end -}}
+{{- end }}
+
+{{/* Of a Deployment, "yes" if all of its Pods are of the present template, and ready. */}}
+{{- define "scopewright.rolledOut" -}}
+{{- with .status -}}
+{{- if and (eq (int .observedGeneration) (int $.metadata.generation)) (eq (int .updatedReplicas) (int .replicas)) (ge (int .availableReplicas) (int $.spec.replicas)) -}}
+yes
+{{- end -}}
 {{- end -}}
 {{- end }}

@@ -18,17 +18,26 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* All Pods of ours. */}}
+{{- define "scopewright.release" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
 {{/* (list $ "operator") */}}
 {{- define "scopewright.selector" -}}
-{{- $ := index . 0 -}}
-app.kubernetes.io/name: {{ $.Chart.Name }}
-app.kubernetes.io/instance: {{ $.Release.Name }}
+{{- include "scopewright.release" (index . 0) }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end }}
 
-{{/* The Pods that serve tokens. */}}
+{{/* The Pods that serve tokens. In mode both these are all of ours, as they come to have an issuer: one without it has no
+     port of that name, and gets no request. */}}
 {{- define "scopewright.serving" -}}
-{{- include "scopewright.selector" (list . (eq .Values.issuer.mode "sidecar" | ternary "operator" "issuer")) -}}
+{{- $component := get (dict "sidecar" "operator" "deployment" "issuer") .Values.issuer.mode -}}
+{{- include "scopewright.release" . -}}
+{{- with $component }}
+app.kubernetes.io/component: {{ . }}
+{{- end }}
 {{- end }}
 
 {{/* (list $ "name") */}}

@@ -1,0 +1,84 @@
+"""What the issuers remember together: a Valkey or Redis of Debian's in a Pod, and nothing else in its image.
+
+    python -m tests.node.valkey FOLDER
+
+writes that image as an archive, for a cluster that KUBECONFIG names.
+"""
+
+import re
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+from image.__main__ import architecture
+from image.archive import pack_image, pack_layer
+from tests.cluster.kube import Manifest
+from tests.debian import program
+
+from .manifests import CONTAINER_SECURITY, POD_SECURITY, plain, restricted_namespace
+
+NAMESPACE: Final = "valkey"
+PASSWORD: Final = secrets.token_urlsafe(16)
+_IMAGE: Final = "scopewright.example/valkey:built"
+_PORT: Final = 6379
+_CONFIG: Final = "/etc/valkey"
+
+
+def archive(folder: Path) -> Path:
+    """The program, and the libraries that it is linked with."""
+    server = program("valkey-server", "redis-server", package="redis-server")
+    linked = subprocess.run(["ldd", server], capture_output=True, text=True, check=True).stdout
+    with tempfile.TemporaryDirectory() as scratch:
+        root = Path(scratch) / "root"
+        for library in re.findall(r"(/\S+) \(0x", linked):
+            (root / library[1:]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(library, root / library[1:])
+        shutil.copy(server, root / "server")
+        pack_layer(root, Path(scratch) / "layer")
+        config = {"Entrypoint": ["/server", f"{_CONFIG}/valkey.conf"], "WorkingDir": "/"}
+        pack_image(folder / "valkey.tar", _IMAGE, [Path(scratch) / "layer"], config, architecture())
+    return folder / "valkey.tar"
+
+
+def manifests() -> list[Manifest]:
+    """It keeps nothing, and answers who knows the password."""
+    config = f'bind 0.0.0.0\nport {_PORT}\nrequirepass {PASSWORD}\nsave ""\n'
+    container = {
+        "name": "valkey",
+        "image": _IMAGE,
+        "imagePullPolicy": "Never",
+        "ports": [{"name": "valkey", "containerPort": _PORT}],
+        "readinessProbe": {"tcpSocket": {"port": "valkey"}, "periodSeconds": 1},
+        "resources": {"requests": {"cpu": "25m", "memory": "16Mi"}, "limits": {"memory": "64Mi"}},
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": [{"name": "config", "mountPath": _CONFIG, "readOnly": True}],
+    }
+    spec = {
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 1,
+        "securityContext": POD_SECURITY,
+        "containers": [container],
+        "volumes": [{"name": "config", "secret": {"secretName": "valkey"}}],
+    }
+    pod = plain("Pod", NAMESPACE, "valkey", spec=spec)
+    pod["metadata"]["labels"] = {"app.kubernetes.io/name": "valkey"}
+    ports = [{"port": _PORT, "targetPort": "valkey"}]
+    return [
+        restricted_namespace(NAMESPACE),
+        plain("Secret", NAMESPACE, "valkey", stringData={"valkey.conf": config}),
+        plain("Service", NAMESPACE, "valkey", spec={"selector": pod["metadata"]["labels"], "ports": ports}),
+        pod,
+    ]
+
+
+def url(address: str) -> str:
+    """For `issuer.replay`."""
+    return f"redis://:{PASSWORD}@{address}:{_PORT}/0"
+
+
+if __name__ == "__main__":
+    print(archive(Path(sys.argv[1])))
