@@ -13,11 +13,11 @@ from typing import Final
 
 from scopewright.cli.plan_compare import Settings, plan_cluster, plan_directories
 from scopewright.cli.plan_json import as_json
-from scopewright.cli.plan_lines import clean
+from scopewright.cli.plan_lines import clean, finding_line
 from scopewright.cli.plan_markdown import as_markdown
 from scopewright.cli.plan_sarif import as_sarif
 from scopewright.cli.plan_text import as_text
-from scopewright.core.changes import Changes
+from scopewright.core.changes import NOT_READ, Changes
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kube_api import Api
 
@@ -65,6 +65,8 @@ def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = N
     except Exception:
         log.exception("the plan cannot be made")
         return CANNOT_TELL
+    if unread := [finding_line(f) for f in changes.refusals if f.reason == NOT_READ]:
+        return _cannot_tell("\n".join([f"not all that {request.directory} declares can be told:", *unread]))
     return REFUSED if changes.refusals else FINE
 
 

@@ -11,7 +11,7 @@ from scopewright.cli.settings import load_config
 from scopewright.controller.intents import NOTHING, Proposal, between, ignored, names, onto, ours
 from scopewright.controller.planning import Raw, changes
 from scopewright.controller.unruled import UNKNOWN_ISSUER, unchecked, without_rules
-from scopewright.core.changes import Changes, Finding, Place
+from scopewright.core.changes import NOT_READ, Changes, Finding, Place
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.installation import issuer_ref
@@ -22,6 +22,8 @@ from scopewright.stores.kube_look import Seen, look, look_at
 from scopewright.stores.manifests import Manifests, Source, load, load_text, printable
 
 STANDARD_INPUT: Final = "-"
+INVALID: Final = "Invalid"
+TEMPLATE: Final = "what is made from this is not seen: render it, and plan what that prints (`| scopewright plan -`)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +34,11 @@ class Given:
     root: Path
 
     @classmethod
-    def read(cls, directory: str) -> "Given":
-        """`Rejected` where nothing at all can be known."""
+    def read(cls, directory: str, without: str | None = None) -> "Given":
+        """`Rejected` where nothing at all can be known. `without` is no part of it, though it be below it."""
         if directory == STANDARD_INPUT:
             return cls(load_text(sys.stdin.buffer.read(), "stdin"), Path())
-        manifests = load(Path(directory))
+        manifests = load(Path(directory), Path(without) if without else None)
         if not manifests.readable:
             why = manifests.problems[0]
             raise Rejected("NoDirectory", f"{directory}: {why.message}: {why.fix}")
@@ -83,7 +85,7 @@ class Settings:
 
 async def plan_directories(directory: str, against: str | None, settings: Settings, now: datetime) -> Changes:
     """From what `against` declares, or from nothing."""
-    given = Given.read(directory)
+    given = Given.read(directory, against)
     base = Given.read(against).manifests if against else None
     before = base or NOTHING
     config = settings.allowing({**before.objects, **given.manifests.objects})
@@ -108,7 +110,11 @@ async def _planned(
     given: Given, proposal: Proposal, config: Config, settings: Settings, now: datetime, told: list[Finding]
 ) -> Changes:
     found = await changes(proposal.ground, proposal.intent, config, now)
-    broken = [_told(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message) for p in given.manifests.problems]
+    broken = [
+        _told(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message, NOT_READ if p.unread else INVALID)
+        for p in given.manifests.problems
+    ]
+    told += [_told(printable(given.root / file), 1, TEMPLATE, "NotRendered") for file in given.manifests.templates]
     refusals = _located(given, (*broken, *proposal.refusals, *found.refusals))
     refused = {f.subject for f in refusals}
     open_ = () if settings.rules else unchecked(ours(given.manifests.objects, config))
@@ -122,8 +128,8 @@ async def _planned(
     )
 
 
-def _told(file: str, line: int, message: str) -> Finding:
-    return Finding(None, "Invalid", message, place=Place(file, line))
+def _told(file: str, line: int, message: str, reason: str = INVALID) -> Finding:
+    return Finding(None, reason, message, place=Place(file, line))
 
 
 def _located(given: Given, findings: Iterable[Finding]) -> tuple[Finding, ...]:

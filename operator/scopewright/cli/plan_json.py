@@ -1,15 +1,15 @@
 """A plan for programs. Fields are added, and never change their meaning, while `version` is 1."""
 
-import json
 from typing import Any
 
+from scopewright.cli.plan_lines import json_text
 from scopewright.core.changes import Access, AccessChange, Change, Changes, Finding
 from scopewright.core.objects import Ref
 from scopewright.core.records import rfc3339
 
 
 def as_json(changes: Changes) -> str:
-    return json.dumps(document(changes), indent=2, ensure_ascii=False) + "\n"
+    return json_text(document(changes))
 
 
 def document(changes: Changes) -> dict[str, Any]:

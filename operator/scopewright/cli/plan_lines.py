@@ -1,5 +1,7 @@
 """What every output of a plan says in the same words: one line for each change, one for each finding, a summary."""
 
+import json
+import re
 from datetime import datetime
 from typing import Final
 
@@ -12,6 +14,8 @@ SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "re
 
 SECTIONS: Final = (("Credentials", "credentials"), ("Keys", "keys"), ("Secrets", "secrets"), ("Objects", "objects"))
 """Headings, and the changes below them."""
+
+_COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
 
 
 def access_line(change: AccessChange) -> str:
@@ -65,8 +69,19 @@ def name(ref: Ref) -> str:
 
 
 def clean(text: str) -> str:
-    """Without anything that a terminal would obey: manifests are written by anybody."""
-    return "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    """Without anything that a terminal or a runner of CI jobs would obey: manifests are written by anybody.
+
+    Runners take `##[command]` anywhere in a line, and `::command::` at its beginning.
+    """
+    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}", printable)
+
+
+def json_text(value: object) -> str:
+    """The same for JSON, whose own escapes leave every text as it is for programs."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    printable = "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    return printable.replace("##", "#\\u0023") + "\n"
 
 
 def _counted(number: int, what: str) -> str:

@@ -1,12 +1,11 @@
 """A plan as SARIF 2.1.0, so that code hosts show refusals, warnings and new access beside the lines they come from."""
 
-import json
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
-from scopewright.cli.plan_lines import access_line, clean, name
+from scopewright.cli.plan_lines import access_line, clean, json_text, name
 from scopewright.core.changes import AccessChange, Changes, Finding, Place
 from scopewright.core.objects import Ref
 
@@ -18,7 +17,7 @@ Result = dict[str, Any]
 
 
 def as_sarif(changes: Changes, version: str) -> str:
-    return json.dumps(document(changes, version), indent=2, ensure_ascii=False) + "\n"
+    return json_text(document(changes, version))
 
 
 def document(changes: Changes, version: str) -> dict[str, Any]:
@@ -60,7 +59,9 @@ def _access(change: AccessChange, places: Mapping[Ref, Place], somewhere: Place 
 
 
 def _result(rule: str, level: str, message: str, place: Place | None) -> Result:
-    result: Result = {"ruleId": rule, "level": level, "message": {"text": clean(message)}}
+    """The message without links, which SARIF (§3.11.6) would have in plain text."""
+    text = clean(message).replace("](", "] (")
+    result: Result = {"ruleId": rule, "level": level, "message": {"text": text}}
     if place:
         where = {"artifactLocation": {"uri": _uri(place.file)}, "region": {"startLine": place.line}}
         result["locations"] = [{"physicalLocation": where}]

@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from scopewright.core.objects import Ref
 
 Action = Literal[
     "made", "changed", "deleted", "rotated", "revoked", "moved", "disabled", "enabled", "adopted", "retired"
 ]
+
+
+NOT_READ: Final = "NotRead"
+"""The reason of a refusal that leaves open what is declared there: nobody may take the rest for all there is."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -9,7 +9,8 @@ from typing import Any, Final
 from scopewright.api import API_VERSION, GROUP, KINDS
 from scopewright.api.validation import validate
 from scopewright.core.objects import Ref
-from scopewright.stores.directory_yaml import Document, Path, Unreadable, documents
+from scopewright.stores.directory_values import Budget, Document, Path, Unreadable
+from scopewright.stores.directory_yaml import documents
 
 NAMESPACE: Final = "Namespace"
 _LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -23,12 +24,16 @@ _METADATA: Final = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """What is wrong, at which line (from 1) of which file, and what to do about it."""
+    """What is wrong, at which line (from 1) of which file, and what to do about it.
+
+    `unread`: what is declared there is not known, and other programs may read it.
+    """
 
     file: str
     line: int
     message: str
     fix: str = ""
+    unread: bool = False
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}" + (f": {self.fix}" if self.fix else "")
@@ -53,7 +58,7 @@ class Manifests:
 
     `broken` are declared in a way that cannot be used. Of the files in `obscured` it is not known what else they
     declare; those that end in `/` are directories, and the empty one is all of it. Where `readable` is false, nothing
-    at all is known.
+    at all is known. Of `templates`, files too, other programs make manifests.
     """
 
     objects: Mapping[Ref, dict[str, Any]]
@@ -62,6 +67,7 @@ class Manifests:
     broken: frozenset[Ref] = frozenset()
     obscured: frozenset[str] = frozenset()
     readable: bool = True
+    templates: tuple[str, ...] = ()
 
     def obscures(self, file: str) -> bool:
         return file in self.obscured or any(file.startswith(o) for o in self.obscured if not o or o.endswith("/"))
@@ -78,34 +84,36 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """What one file declares. `obscured`: something in it could not be read far enough to say what it is."""
+    """What one file declares, what is wrong with that, and what could not be read.
+
+    `obscured`: something in it could not be read far enough to say what it is.
+    """
 
     found: tuple[Found, ...] = ()
     problems: tuple[Unreadable, ...] = ()
+    unread: tuple[Unreadable, ...] = ()
     obscured: bool = False
 
 
-def content(text: str) -> Content:
+def content(text: str, budget: Budget) -> Content:
     """Everything that a file declares, and everything wrong with it."""
     found: list[Found] = []
     problems: list[Unreadable] = []
+    unread: list[Unreadable] = []
     obscured = False
-    for document in documents(text, _wanted):
-        for item in [document] if isinstance(document, Unreadable) else _expanded(document):
-            if isinstance(item, Unreadable):
-                problems.append(item)
-                obscured = True
-                continue
-            one, wrong = _declared(item)
-            problems.extend(wrong)
-            found.extend([one] if one else [])
-            obscured = obscured or (one is None and bool(wrong))
-    return Content(tuple(found), tuple(problems), obscured)
+    for item in documents(text, _wanted, budget):
+        if isinstance(item, Unreadable):
+            unread.append(item)
+            continue
+        one, wrong = _declared(item)
+        problems.extend(wrong)
+        found.extend([one] if one else [])
+        obscured = obscured or (one is None and bool(wrong))
+    return Content(tuple(found), tuple(problems), tuple(unread), obscured or bool(unread))
 
 
-def _wanted(head: Mapping[str, str]) -> bool:
-    api_version, kind = head.get("apiVersion", ""), head.get("kind", "")
-    if api_version == "v1" and kind in (NAMESPACE, "List"):
+def _wanted(api_version: str, kind: str) -> bool:
+    if api_version == "v1" and kind == NAMESPACE:
         return True
     group = api_version.partition("/")[0] if "/" in api_version else ""
     if group == GROUP or group.endswith("." + GROUP):
@@ -113,31 +121,23 @@ def _wanted(head: Mapping[str, str]) -> bool:
     return kind in KINDS and (not group or bool(difflib.get_close_matches(group[:100], [GROUP], cutoff=0.8)))
 
 
-def _expanded(document: Document) -> Iterator[Document | Unreadable]:
+def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
     value = document.value
-    if value is None:
-        return
     if not isinstance(value, dict):
         fix = "begin with apiVersion, kind and metadata; move what is no manifest elsewhere"
-        yield Unreadable(document.line, f"not a manifest but a {_json_type(value)}", fix)
-    elif str(value.get("kind", "")) != "List" and not str(value.get("kind", "")).endswith("List"):
-        yield document
-    elif not isinstance(value.get("items"), list):
-        yield Unreadable(document.line_of(("items",)), "a List without a list of items", "put the objects under items")
-    else:
-        for index, item in enumerate(value["items"]):
-            if not isinstance(item, dict) or _wanted({k: v for k, v in item.items() if isinstance(v, str)}):
-                yield from _expanded(document.part(("items", index)))
-
-
-def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
+        wrong = [Unreadable(document.line, f"not a manifest but a {_json_type(value)}", fix)]
+        return None, wrong if value is not None else []
+    if not _wanted(*(str(value.get(key) or "") for key in ("apiVersion", "kind"))):
+        return None, []
     problems = [*_identity(document), *_fields(document)]
     ref = _ref(document.value)
     if ref and not problems and ref.kind in KINDS:
         problems = _violations(document, ref)
     if ref is None:
         return None, problems or [Unreadable(document.line, "not a manifest", "give it a kind and a metadata.name")]
-    return Found(ref, document, None if problems else _without_nulls(_normalised(document.value, ref))), problems
+    if problems:
+        return Found(ref, Document(None, document.line), None), problems
+    return Found(ref, document, _without_nulls(_normalised(document.value, ref))), []
 
 
 def _identity(document: Document) -> Iterator[Unreadable]:
@@ -159,19 +159,19 @@ def _fields(document: Document) -> Iterator[Unreadable]:
     """What is wrong at the top and in the metadata."""
     value = document.value
     if value.get("kind") != NAMESPACE:
-        yield from _unknown(document, (), _TOP)
+        yield from _unknown(document, (), value, _TOP)
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):
         yield Unreadable(document.line_of(("metadata",)), "metadata must be a mapping", "give it at least a name")
         return
-    yield from _unknown(document, ("metadata",), _METADATA)
+    yield from _unknown(document, ("metadata",), metadata, _METADATA)
     yield from _names(document, metadata)
     for field_name in ("labels", "annotations"):
         yield from _texts(document, field_name, metadata.get(field_name))
 
 
-def _unknown(document: Document, path: Path, known: Iterable[str]) -> Iterator[Unreadable]:
-    for key in document.part(path).value:
+def _unknown(document: Document, path: Path, given: Iterable[str], known: Iterable[str]) -> Iterator[Unreadable]:
+    for key in given:
         if key not in known:
             where = (*path, key)
             yield Unreadable(document.line_of(where), f"unknown field {_dotted(where)}", _did_you_mean(key, known))

@@ -5,8 +5,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,8 @@ from scopewright.core.objects import Ref
 from scopewright.stores.directory_declared import Content, Manifests, Problem, Source
 from scopewright.stores.directory_files import Signature
 from scopewright.stores.directory_ledger import Ledger, ManifestChange, ref_of
+from scopewright.stores.directory_values import Budget, Unreadable
 from scopewright.stores.directory_walk import Walk, decoded, examine, unopened, unusable, walk
-from scopewright.stores.directory_yaml import Unreadable
 
 __all__ = ["ManifestChange", "ManifestFollower", "Manifests", "Problem", "Source", "load", "load_text", "printable"]
 
@@ -27,14 +28,17 @@ _FRESH: Final = 100_000_000
 """Nanoseconds; more than any file system's clock needs to tick."""
 
 
-def load(directory: Path) -> Manifests:
-    """Everything that is declared under the directory this moment."""
-    return _Look(directory).take()
+def load(directory: Path, without: Path | None = None) -> Manifests:
+    """Everything that is declared under the directory this moment, hidden files too; what is not read is told.
+
+    `without` is left out, where it is a folder of it.
+    """
+    return _Look(directory, walk=partial(walk, whole=True, without=without)).take()
 
 
 def load_text(data: bytes, name: str) -> Manifests:
     """The same of what is no file, such as standard input, under the name that problems are to give it."""
-    return _merged(Path(), Walk({}, {}), {name: decoded(data)})
+    return _merged(Path(), Walk({}, {}), {name: decoded(data, Budget())})
 
 
 class ManifestFollower:
@@ -89,6 +93,7 @@ class _Look:
 
     directory: Path
     fallbacks: tuple[dict[str, Any], ...] = ()
+    walk: Callable[[Path], Walk] = walk
     settled: bool = True
     """Whether everything stood still at the last look."""
     _known: dict[str, _Known] = field(default_factory=dict)
@@ -96,10 +101,11 @@ class _Look:
 
     def take(self) -> Manifests:
         """What is declared; the same object as last time, if it is the same. What is being written counts as before."""
-        found = walk(self.directory)
+        found = self.walk(self.directory)
+        budget = Budget()
         self.settled = True
         contents = {
-            file: unusable(status) if isinstance(status, Unreadable) else self._content(file, status)
+            file: unusable(status) if isinstance(status, Unreadable) else self._content(file, status, budget)
             for file, status in found.files.items()
         }
         self._known = {file: self._known[file] for file in contents if file in self._known}
@@ -109,7 +115,7 @@ class _Look:
         self._last = (contents, set(found.folders), manifests)
         return manifests
 
-    def _content(self, file: str, status: Signature) -> Content:
+    def _content(self, file: str, status: Signature, budget: Budget) -> Content:
         known = self._known.get(file)
         if known and known.signature == status and not known.fresh:
             known.pending = None
@@ -118,11 +124,11 @@ class _Look:
             known.pending = status
             self.settled = False
             return known.content
-        return self._read(file, known)
+        return self._read(file, known, budget)
 
-    def _read(self, file: str, known: _Known | None) -> Content:
+    def _read(self, file: str, known: _Known | None, budget: Budget) -> Content:
         try:
-            content, seen = examine(self.directory, file)
+            content, seen = examine(self.directory, file, budget)
         except OSError as error:
             return unusable(unopened(error))
         if seen is not None:
@@ -141,9 +147,10 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
     objects: dict[Ref, dict[str, Any]] = {}
     sources: dict[Ref, Source] = {}
     broken: set[Ref] = set()
-    problems = [_problem(directory, folder, problem) for folder, problem in found.folders.items()]
+    problems = [_problem(directory, folder, problem, unread=True) for folder, problem in found.folders.items()]
     for file, content in contents.items():
         problems += [_problem(directory, file, problem) for problem in content.problems]
+        problems += [_problem(directory, file, problem, unread=True) for problem in content.unread]
         for one in content.found:
             source = Source(file, one.document.line, one.document)
             if one.ref in sources:
@@ -155,7 +162,10 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
             else:
                 objects[one.ref] = one.manifest
     obscured = {file for file, content in contents.items() if content.obscured} | set(found.folders)
-    return Manifests(objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(obscured), found.readable)
+    return Manifests(
+        objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(obscured), found.readable,
+        found.templates,
+    )  # fmt: skip
 
 
 def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...]) -> Manifests:
@@ -165,8 +175,8 @@ def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...])
     return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
 
-def _problem(directory: Path, file: str, problem: Unreadable) -> Problem:
-    return Problem(printable(directory / file), problem.line, problem.message, problem.fix)
+def _problem(directory: Path, file: str, problem: Unreadable, *, unread: bool = False) -> Problem:
+    return Problem(printable(directory / file), problem.line, problem.message, problem.fix, unread)
 
 
 def _duplicate(directory: Path, ref: Ref, second: Source, first: Source) -> Problem:

@@ -12,6 +12,7 @@ import pytest
 
 from scopewright.cli import plan as command
 from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
+from scopewright.cli.plan_json import as_json
 from scopewright.cli.plan_markdown import LONGEST, as_markdown
 from scopewright.cli.plan_text import as_text
 from scopewright.core.changes import Change, Changes, Finding, Place
@@ -124,6 +125,33 @@ def test_a_manifest_commands_no_terminal_and_no_comment(tmp_path: Path, capsys: 
     assert "\x1b" not in said
     fences = [line for line in said.splitlines() if line.startswith("````")]
     assert fences == ["````text", "````"]
+
+
+ODD = "##[add-mask]payroll ##vso[task.x] ###[group]a [here](https://evil.example) \u202e\x9b"
+
+
+def test_a_manifest_commands_no_runner_of_jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Runners take `##[…]` anywhere in a line of standard output or error, and `::…::` at its beginning."""
+    monkeypatch.chdir(tmp_path)
+    broken = json.loads('{"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "a"}}')
+    Path("::add-mask::x.json").write_text(json.dumps({**broken, ODD: 1}))
+    Path("##[warning]y.yaml").write_text("a: {")
+    outputs = ("text", "json", "markdown", "sarif")
+    assert plan_to_outputs(Request(".", outputs=outputs), NO_CLUSTER, NOW) == CANNOT_TELL
+    said = capsys.readouterr()
+    lines = [line.strip() for line in (said.out + said.err).splitlines()]
+    assert not [line for line in lines if "##[" in line or "##vso[" in line or line.startswith("::")]
+    assert not [line for line in lines if not line.isprintable()]
+    assert "](https" not in said.out.partition('"$schema"')[2]
+    assert any(line.startswith(r"\u003a:add-mask::x.json:1: ") for line in lines)
+
+
+def test_json_says_what_the_manifests_say() -> None:
+    given = Changes(refusals=(Finding(None, "Invalid", ODD, place=Place("a.yaml", 1)),))
+    (refusal,) = json.loads(as_json(given))["refusals"]
+    assert refusal["message"] == ODD
 
 
 def test_a_comment_is_never_too_long() -> None:

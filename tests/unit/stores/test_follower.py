@@ -64,6 +64,21 @@ def following(tmp_path: Path) -> Following:
     return Following(tmp_path)
 
 
+async def test_hidden_files_and_states_are_no_manifests(following: Following) -> None:
+    """Editors and this program put them there; what a List or a merge key hides is read nevertheless."""
+    for folder in (".git", "state", "deep"):
+        (following.dir / folder).mkdir()
+    following.put("state/.scopewright-state", "{}")
+    for name in (".swap.yaml", ".git/x.yaml", "state/x.yaml"):
+        following.put(name, manifest())
+    hidden = "<<: {apiVersion: scopewright.dev/v1alpha1, kind: OAuthClient}\n" + MANIFEST.partition("Client\n")[2]
+    following.put(
+        "deep/list.yaml", "kind: ConfigMapList\nitems:\n- " + hidden.replace("NAME", "other").replace("\n", "\n  ")
+    )
+    change = await following.next()
+    assert (list(change.added_or_changed), change.problems) == ([OTHER], ())
+
+
 async def test_the_first_look_tells_everything_even_nothing(following: Following) -> None:
     assert await following.next() == ManifestChange({}, {}, ())
 

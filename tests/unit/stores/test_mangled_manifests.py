@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.stores.directory_declared import Content, content
+from scopewright.stores.directory_values import Budget
 from tests.unit.stores.test_manifests import CLIENT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
@@ -71,12 +72,12 @@ SPICE = st.sampled_from(
 
 def sound(seen: Content) -> None:
     """Nothing is lost without a word."""
-    for problem in seen.problems:
+    for problem in (*seen.problems, *seen.unread):
         assert problem.line >= 1
         assert problem.message
         assert problem.fix
     broken = any(found.manifest is None for found in seen.found)
-    assert bool(seen.problems) >= (broken or seen.obscured)
+    assert bool(seen.problems or seen.unread) >= (broken or seen.obscured)
     for found in seen.found:
         assert found.manifest is None or json.dumps(found.manifest)
 
@@ -84,22 +85,22 @@ def sound(seen: Content) -> None:
 @settings(deadline=None)
 @given(st.text())
 def test_any_text(text: str) -> None:
-    sound(content(text))
+    sound(content(text, Budget()))
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(CLIENT)), st.integers(0, 30), st.lists(SPICE | st.text(max_size=3), max_size=4).map("".join))
 def test_a_manifest_with_a_part_mangled(at: int, length: int, spice: str) -> None:
-    sound(content(CLIENT[:at] + spice + CLIENT[at + length :]))
+    sound(content(CLIENT[:at] + spice + CLIENT[at + length :], Budget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
 def test_any_manifest_as_yaml(value: dict[str, Any]) -> None:
-    sound(content(yaml.safe_dump(value, allow_unicode=True)))
+    sound(content(yaml.safe_dump(value, allow_unicode=True), Budget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
 def test_any_manifest_as_json(value: dict[str, Any]) -> None:
-    sound(content(json.dumps(value, indent="\t")))
+    sound(content(json.dumps(value, indent="\t"), Budget()))

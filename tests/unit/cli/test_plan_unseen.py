@@ -1,0 +1,227 @@
+"""A plan is blinded by no pull request: what others would apply is planned, or the plan says what it cannot tell."""
+
+import json
+import os
+import shutil
+from contextlib import nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from scopewright.cli.plan import CANNOT_TELL, FINE, Connect, Request, plan_to_outputs
+from scopewright.stores.directory_state import MARKER
+from scopewright.stores.directory_values import MAX_REPEATED
+from scopewright.stores.directory_yaml import MAX_NODES
+from tests.cases.hidden_manifests import GRANT, READ_BY_KUBECTL
+
+NO_CLUSTER = cast("Connect", nullcontext)
+NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
+BASE = """\
+apiVersion: scopewright.dev/v1alpha1
+kind: ResourceServer
+metadata: {name: payroll-api, namespace: payroll}
+spec: {scopes: [{name: payroll.write}]}
+---
+apiVersion: scopewright.dev/v1alpha1
+kind: OAuthClient
+metadata: {name: leave-worker, namespace: leave}
+spec: {access: [{resourceServer: payroll-api, namespace: payroll, scopes: [payroll.write]}]}
+"""
+GETS = "+ leave/leave-worker gets payroll.write of payroll/payroll-api (granted by ScopeGrant payroll/sneak)"
+
+
+class Review:
+    """The base, and the pull request's directory, which begins as a copy of it."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.base = root / "base"
+        self.dir = root / "dir"
+        self._capsys = capsys
+        for folder in (self.base, self.dir):
+            folder.mkdir()
+            (folder / "base.yaml").write_text(BASE)
+
+    def put(self, name: str, text: str | bytes = GRANT) -> Path:
+        path = self.dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    def plan(self) -> tuple[int, str, str]:
+        code = plan_to_outputs(Request(str(self.dir), str(self.base)), NO_CLUSTER, NOW)
+        said = self._capsys.readouterr()
+        return code, said.out, said.err
+
+    def cannot_tell(self, name: str) -> str:
+        code, out, err = self.plan()
+        assert code == CANNOT_TELL, out
+        assert f"\n  {self.dir / name}" in err
+        assert "Refused\n" in out
+        return err
+
+    def sees(self) -> None:
+        code, out, err = self.plan()
+        assert (code, err) == (FINE, "")
+        assert GETS in out
+
+
+@pytest.fixture
+def review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Review:
+    return Review(tmp_path, capsys)
+
+
+def test_what_is_as_before_changes_nothing(review: Review) -> None:
+    code, out, err = review.plan()
+    assert (code, err) == (FINE, "")
+    assert out.startswith("Plan: nothing changes.\n")
+
+
+@pytest.mark.parametrize("case", READ_BY_KUBECTL)
+def test_what_kubectl_reads_is_planned_or_the_plan_cannot_tell(case: str, review: Review) -> None:
+    """That it reads them so is shown by tests/cluster/test_hidden_manifests.py."""
+    review.put("sneak.yaml", READ_BY_KUBECTL[case])
+    code, out, err = review.plan()
+    if code == CANNOT_TELL:
+        assert f"\n  {review.dir}/sneak.yaml:" in err
+    else:
+        assert GETS in out or "sneak.yaml:" in out.partition("Plan: ")[0]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ".sneak.yaml",
+        ".hidden/sneak.yaml",
+        ".a/.b/.c.json",
+        "..data/x.yml",
+        "SNEAK.YAML",
+        "a.Yml",
+        "a.JSON",
+        "d.yaml/x.yaml",
+    ],
+)
+def test_a_name_hides_nothing(name: str, review: Review) -> None:
+    review.put(name)
+    review.sees()
+
+
+@pytest.mark.parametrize("folder", ["", "folder/", ".scopewright/"])
+def test_a_state_in_the_directory_is_told(folder: str, review: Review) -> None:
+    review.put(f"{folder}{MARKER}", "")
+    review.put(f"{folder}sneak.yaml")
+    assert f"remove {MARKER}" in review.cannot_tell(folder.rstrip("/"))
+
+
+def test_what_git_keeps_is_not_read(review: Review) -> None:
+    """It lets nobody commit a path of that name."""
+    review.put(".git/sneak.yaml")
+    assert review.plan()[0] == FINE
+
+
+def test_a_base_below_the_directory_is_no_part_of_it(review: Review) -> None:
+    review.base = shutil.copytree(review.base, review.dir / ".base")
+    review.put("sneak.yaml")
+    review.sees()
+
+
+def test_links_hide_nothing(review: Review, tmp_path: Path) -> None:
+    """kubectl follows them, wherever they lead. What is mounted from a ConfigMap is read once."""
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(GRANT)
+    link = review.dir / "link.yaml"
+    link.symlink_to(outside)
+    review.cannot_tell("link.yaml:1")
+    link.unlink()
+    review.put("sneak.txt")
+    link.symlink_to("sneak.txt")
+    review.sees()
+    link.unlink()
+    (review.dir / "sneak.txt").rename(review.put("..data/sneak.yaml", ""))
+    link.symlink_to("..data/sneak.yaml")
+    review.sees()
+
+
+def test_a_folder_too_deep_or_a_file_that_cannot_be_opened_is_told(
+    review: Review, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = review.put("/".join("d" * 60) + "/sneak.yaml")
+    assert "levels of directories" in review.cannot_tell("d/d/d")
+    shutil.rmtree(review.dir / deep.relative_to(review.dir).parts[0])
+    closed = review.put("closed.yaml")
+    real = os.open
+
+    def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied")
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refuse)
+    assert "chmod u+r" in review.cannot_tell("closed.yaml:1")
+
+
+@pytest.mark.parametrize(
+    "name", ["kustomization.yaml", "a/kustomization.yml", "Kustomization", "Chart.yaml", "x.jsonnet"]
+)
+def test_what_other_programs_make_manifests_from_is_told(name: str, review: Review) -> None:
+    review.put(name, "resources: [sneak.txt]\n")
+    code, out, _ = review.plan()
+    assert code == FINE
+    assert f"  {review.dir / name}:1: what is made from this is not seen: render it" in out
+
+
+@pytest.mark.parametrize("key", ["yes", "on", "y", "1", "0x10", "1e3", "1.5", "~"])
+def test_a_label_that_programs_name_in_different_ways_is_told(key: str, review: Review) -> None:
+    """kubectl would label the namespace `true`, not `yes`."""
+    review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{{key}: a}}}}\n")
+    assert "quote it" in review.cannot_tell("leave.yaml:3")
+    review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{'{key}': a}}}}\n")
+    assert review.plan()[0] != CANNOT_TELL
+
+
+def test_of_a_merge_in_a_field_nothing_is_hidden(review: Review) -> None:
+    """kubectl lets the later one count, and others the field's own."""
+    merge = (
+        "spec:\n  scopes: []\n  <<: {resourceServer: payroll-api, scopes: [payroll.write], to: [{namespace: leave}]}\n"
+    )
+    review.put("sneak.yaml", GRANT.partition("spec:")[0] + merge)
+    assert "put `<<` first" in review.cannot_tell("sneak.yaml:6")
+
+
+def test_aliases_are_counted_over_all_files(review: Review) -> None:
+    """Each alone is within bounds."""
+    bomb = "x: {a0: &a0 [y, y, y, y, y, y, y, y], " + ", ".join(
+        f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 5)
+    )
+    for number in range(100):
+        review.put(f"{number:03}.yaml", GRANT.replace("sneak", f"sneak-{number}") + bomb + "}\n")
+    said = review.cannot_tell("099.yaml:5")
+    assert f"aliases repeat more than {MAX_REPEATED} values" in said
+    assert "000.yaml" not in said
+
+
+def test_repeated_texts_and_merges_are_counted_too(review: Review) -> None:
+    long = f"x: &x {'y' * 1_000_000}\nz: [{', '.join(['*x'] * 1000)}]\n"
+    review.put("long.yaml", GRANT + long)
+    assert "aliases repeat" in review.cannot_tell("long.yaml:5")
+    (review.dir / "long.yaml").unlink()
+    wide = ", ".join(f"k{n}: 1" for n in range(1000))
+    review.put("wide.yaml", f"a: &a {{{wide}}}\nitems: [{', '.join(['{<<: *a}'] * 1000)}]\n")
+    assert "aliases repeat" in review.cannot_tell("wide.yaml:1")
+
+
+def test_a_document_is_no_larger_than_can_be_read(review: Review) -> None:
+    review.put("wide.yaml", f"a: [{',' * MAX_NODES}]".replace(",", "1,"))
+    assert "split it" in review.cannot_tell("wide.yaml:1")
+
+
+def test_what_is_refused_is_told_in_every_form(review: Review, tmp_path: Path) -> None:
+    review.put("sneak.yaml", "kind: ConfigMap\n" + GRANT)
+    files = {form: tmp_path / form for form in ("json", "sarif")}
+    outputs = tuple(f"{form}={file}" for form, file in files.items())
+    assert plan_to_outputs(Request(str(review.dir), outputs=outputs), NO_CLUSTER, NOW) == CANNOT_TELL
+    (refusal,) = json.loads(files["json"].read_text())["refusals"]
+    assert (refusal["reason"], refusal["line"]) == ("NotRead", 3)
+    (run,) = json.loads(files["sarif"].read_text())["runs"]
+    assert [r["ruleId"] for r in run["results"] if r["level"] == "error"] == ["NotRead"]
