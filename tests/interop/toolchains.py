@@ -35,7 +35,7 @@ def run(program: str, job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _command(program: str) -> list[str]:
-    home = _built(program)
+    home = built(program)
     return {
         "node": ["node", str(home / "main.mjs")],
         "go": [str(home / "interop")],
@@ -43,7 +43,8 @@ def _command(program: str) -> list[str]:
     }[program]
 
 
-def _built(program: str) -> Path:
+def built(program: str) -> Path:
+    """The folder that it is in, beside what it was built from."""
     _require(program)
     sources = sorted(file for file in (_HERE / program).iterdir() if file.is_file())
     digest = hashlib.sha256()
