@@ -81,7 +81,8 @@ class _Visit:
 
     def found(self) -> Walk:
         """A link to a file that is read anyway says nothing new."""
-        read = {os.path.realpath(self._root / file) for file in self._files if file not in self._links}
+        alone = (file for file in self._files if self._links and file not in self._links)
+        read = {os.path.realpath(self._root / file) for file in alone}
         files = {file: seen for file, seen in sorted(self._files.items()) if self._links.get(file) not in read}
         return Walk(files, self._folders, templates=tuple(sorted(self._templates)))
 
