@@ -103,7 +103,7 @@ def test_with_prune_it_goes_in_the_namespaces_that_are_named_and_nowhere_else(re
 def test_nothing_is_pruned_while_a_file_cannot_be_read(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     (repository.folder / "torn.yaml").write_text("kind: [")
-    assert repository.plan(REFUSED, prune=True)["objects"] == []
+    assert repository.plan(CANNOT_TELL, prune=True)["objects"] == []
 
 
 def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repository) -> None:
