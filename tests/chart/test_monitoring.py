@@ -22,6 +22,8 @@ RULES = {"prometheusRule": {"enabled": True}}
 DASHBOARD = {"dashboard": {"enabled": True}}
 CASES = Path(__file__).with_name("alerts.yaml")
 VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}
+OF_A_SCRAPE = {"namespace", "pod", "container", "service", "endpoint", "job", "instance", "node"}
+"""Labels that the Prometheus operator sets: without honorLabels one of ours by that name becomes `exported_…`."""
 
 
 def rules(manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -44,6 +46,11 @@ def queries() -> dict[str, str]:
                 expression = expression.replace(name, value)
             found[f"{panel['title']} {target['refId']}"] = expression
     return found
+
+
+def expressions() -> list[str]:
+    """What Prometheus is asked, by alerts and dashboard."""
+    return [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
 
 
 def test_each_alert_fires_on_the_figures_that_it_must_fire_on_and_on_no_others(tmp_path: Path) -> None:
@@ -80,8 +87,7 @@ def test_each_alert_says_how_bad_it_is_and_where_it_is_told_what_to_do() -> None
 
 def test_what_alerts_and_the_dashboard_ask_for_is_what_the_code_exports() -> None:
     exported = of_docs("metrics").names()
-    expressions = [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
-    asked = {name for expression in expressions for name in re.findall(r"\bscopewright_\w+", expression)}
+    asked = {name for expression in expressions() for name in re.findall(r"\bscopewright_\w+", expression)}
     assert len(asked) > 20
     assert asked - exported == set()
     unseen = exported - {name for e in queries().values() for name in re.findall(r"\bscopewright_\w+", e)}
@@ -106,9 +112,8 @@ def test_names_and_types_are_as_prometheus_has_them(made: str) -> None:
 def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for() -> None:
     """But for those that Prometheus puts on."""
     values = of_docs("metrics").label_values()
-    expressions = [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
     checked = 0
-    for expression in expressions:
+    for expression in expressions():
         for name, selector in re.findall(r"(scopewright_\w+)\{([^}]*)\}", expression):
             for label, operator, wanted in re.findall(r'(\w+)(=~|!=|=)"([^"]*)"', selector):
                 if label == "namespace":
@@ -117,6 +122,27 @@ def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for(
                 known = values[name][label]
                 assert set(wanted.split("|") if operator == "=~" else [wanted]) <= known, (name, label)
                 checked += 1
+    assert checked > 10
+
+
+def test_no_label_of_ours_is_one_that_a_scrape_sets() -> None:
+    exported = {label for labels in of_docs("metrics").label_values().values() for label in labels}
+    assert len(exported) > 5
+    assert exported & OF_A_SCRAPE == set()
+    for expression in expressions():
+        assert "exported_" not in expression
+
+
+def test_what_is_grouped_by_is_a_label_of_what_is_asked_for() -> None:
+    """Ours, or one that a scrape sets: by another there is one group, and a legend without its name."""
+    values = of_docs("metrics").label_values()
+    checked = 0
+    for expression in expressions():
+        asked = re.findall(r"\bscopewright_\w+", expression)
+        known = {label for name in asked for label in values[name]} | OF_A_SCRAPE - {"endpoint"} | {"le"}
+        for labels in re.findall(r"\b(?:by|on|ignoring|without) ?\(([\w, ]*)\)", expression):
+            assert set(re.findall(r"\w+", labels)) <= known, expression
+            checked += 1
     assert checked > 10
 
 

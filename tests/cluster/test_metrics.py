@@ -35,7 +35,7 @@ def test_what_is_exported_is_what_is_documented_and_figures_fit(
         assert {s.name for s in scraped(url)} == {name for metric in documented for name in metric.samples}
 
     ready = {"name": "scopewright_apply_to_ready_seconds_count", "kind": "OAuthClient"}
-    issued = {"name": "scopewright_issuer_requests_total", "endpoint": "token", "result": "issued"}
+    issued = {"name": "scopewright_issuer_requests_total", "handler": "token", "result": "issued"}
     before, tokens = value(operator, **ready), value(issuer, **issued)
     payroll = Payroll(make_namespace)
     installation.have(*payroll.manifests)

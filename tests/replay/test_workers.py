@@ -52,7 +52,7 @@ def test_an_assertion_works_once_whichever_worker_it_meets(server: Server, tmp_p
                 for _ in range(3):
                     assert sorted(answers(port, assertion(dev))) == [200] + [401] * 11
                 metrics = httpx.get(f"http://127.0.0.1:{metrics_port}/metrics").text
-                assert 'scopewright_issuer_requests_total{endpoint="token",result="issued"} 3.0' in metrics
+                assert 'scopewright_issuer_requests_total{handler="token",result="issued"} 3.0' in metrics
             finally:
                 issuer.terminate()
                 issuer.wait(30)

@@ -153,17 +153,17 @@ class Metrics(Collector):
         requests = CounterMetricFamily(
             "scopewright_issuer_requests",
             "Requests of clients, by endpoint and by what became of them.",
-            labels=["endpoint", "result"],
+            labels=["handler", "result"],
         )
         seconds = HistogramMetricFamily(
             "scopewright_issuer_request_seconds",
             "How long the answer to a client's request took.",
-            labels=["endpoint"],
+            labels=["handler"],
         )
         known = CounterMetricFamily(
             "scopewright_issuer_refusals_of_known_clients",
             "Of those requests, the refused ones that named a client on record, whoever sent them.",
-            labels=["endpoint", "result"],
+            labels=["handler", "result"],
         )
         for endpoint, columns in _COLUMNS.items():
             for result, column in columns.results.items():

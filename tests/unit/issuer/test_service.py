@@ -192,10 +192,10 @@ async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: W
     await world.token("leave.evil-label", "x")
     await world.token(scope="evil-scope")
     text = observe(world, "/metrics").body.decode()
-    assert 'scopewright_issuer_requests_total{endpoint="token",result="issued"} 1.0' in text
-    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 1.0' in text
-    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_scope"} 1.0' in text
-    assert 'scopewright_issuer_request_seconds_count{endpoint="token"} 3.0' in text
+    assert 'scopewright_issuer_requests_total{handler="token",result="issued"} 1.0' in text
+    assert 'scopewright_issuer_requests_total{handler="token",result="invalid_client"} 1.0' in text
+    assert 'scopewright_issuer_requests_total{handler="token",result="invalid_scope"} 1.0' in text
+    assert 'scopewright_issuer_request_seconds_count{handler="token"} 3.0' in text
     assert 'scopewright_issuer_records{kind="client"} 1.0' in text
     assert "scopewright_issuer_served_keys 1.0" in text
     assert "evil" not in text
@@ -207,9 +207,9 @@ async def test_who_is_on_record_and_refused_is_counted_apart(world: World) -> No
     await world.token(scope="not-granted")
     text = observe(world, "/metrics").body.decode()
     known = "scopewright_issuer_refusals_of_known_clients_total"
-    assert 'scopewright_issuer_requests_total{endpoint="token",result="invalid_client"} 2.0' in text
-    assert known + '{endpoint="token",result="invalid_client"} 1.0' in text
-    assert known + '{endpoint="token",result="invalid_scope"} 1.0' in text
+    assert 'scopewright_issuer_requests_total{handler="token",result="invalid_client"} 2.0' in text
+    assert known + '{handler="token",result="invalid_client"} 1.0' in text
+    assert known + '{handler="token",result="invalid_scope"} 1.0' in text
 
 
 async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(world: World) -> None:

@@ -121,7 +121,7 @@ def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issue
     until(lambda: issuer.metric("scopewright_issuer_ready_workers") == 2)
     assert issuer.metric("scopewright_issuer_workers") == 2
     assert f"(process {killed}) was ended by SIGKILL; it is started again in 0.1 s" in issuer.log.read_text()
-    until(lambda: issuer.metric('scopewright_issuer_requests_total{endpoint="token",result="issued"}') == 40, seconds=5)
+    until(lambda: issuer.metric('scopewright_issuer_requests_total{handler="token",result="issued"}') == 40, seconds=5)
 
 
 def test_metrics_are_on_a_port_of_their_own_and_count_for_all_workers(issuer: Issuer) -> None:
@@ -129,7 +129,7 @@ def test_metrics_are_on_a_port_of_their_own_and_count_for_all_workers(issuer: Is
     assert httpx.get(f"{issuer.url}/metrics").status_code == 404
     assert {issuer.token() for _ in range(20)} == {200}
     for _ in range(10):
-        assert issuer.metric('scopewright_issuer_requests_total{endpoint="token",result="issued"}') == 20
+        assert issuer.metric('scopewright_issuer_requests_total{handler="token",result="issued"}') == 20
     private = f"http://127.0.0.1:{issuer.metrics_port}"
     assert [httpx.get(private + path).status_code for path in ("/healthz", "/readyz")] == [200, 200]
     assert httpx.post(f"{private}/token", data={"grant_type": "client_credentials"}).status_code == 404
