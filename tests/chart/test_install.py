@@ -18,9 +18,9 @@ from tests.controlplane import ControlPlane
 
 from .accounts import Account
 from .cases import MODES
-from .helm import NAMESPACE, merged, render
+from .helm import CHART, NAMESPACE, merged, render
 from .helm import Refused as RefusedByHelm
-from .release import Release
+from .release import NAME, Release
 from .test_templates import pods
 
 TEAM = "payroll"
@@ -64,6 +64,21 @@ def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -
     token = release.token_by(*release.credential, "https://employee-api.employee.svc")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
+
+
+def test_the_notes_warn_of_what_no_rule_of_the_network_policy_leads_to(release: Release) -> None:
+    def notes(values: dict[str, Any]) -> str:
+        said = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
+        return said.partition("\nNOTES:\n")[2]
+
+    replay, traces = {"issuer": {"replay": {"secretName": "valkey"}}}, {"tracing": {"endpoint": "http://otlp:4318"}}
+    assert "reach the Redis or Valkey of Secret valkey" in notes(replay)
+    assert "no trace reaches http://otlp:4318" in notes(traces)
+    for policy in ({"enabled": False}, {"egress": [{"ports": [{"port": 6379}]}]}):
+        said = notes({**replay, **traces, "networkPolicy": policy})
+        assert said
+        assert "networkPolicy.egress" not in said
+    assert "networkPolicy.egress" not in notes({})
 
 
 def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> None:

@@ -18,7 +18,7 @@ from .cases import EVERYTHING
 from .helm import NAMESPACE, ROOT, Manifest, one, render
 from .promtool import promtool
 
-RULES = {"prometheusRule": {"enabled": True}}
+RULES = {"prometheusRule": {"enabled": True}, "networkPolicy": {"enabled": False}}
 DASHBOARD = {"dashboard": {"enabled": True}}
 CASES = Path(__file__).with_name("alerts.yaml")
 VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}

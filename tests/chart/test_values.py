@@ -54,6 +54,8 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"tls": {"certManager": {"enabled": True}}}, "set tls.enabled=true as well"),
         ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is required"),
         ({"httpRoute": {"enabled": True}}, "httpRoute.parentRefs is required"),
+        ({"serviceMonitor": {"enabled": True}}, "networkPolicy.metricsFrom is required"),
+        ({"prometheusRule": {"enabled": True}}, "networkPolicy.metricsFrom is required"),
         (
             {"issuer": {"mode": "deployment", "autoscaling": {"minReplicas": 9}}},
             "issuer.autoscaling.minReplicas is more than maxReplicas",
@@ -65,6 +67,12 @@ def test_what_is_wrong_is_refused_with_a_message(values: dict[str, Any], told: s
     with pytest.raises(Refused) as refused:
         template(values)
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("monitored", [{"serviceMonitor": {"enabled": True}}, {"prometheusRule": {"enabled": True}}])
+@pytest.mark.parametrize("readers", [{"metricsFrom": [{"namespaceSelector": {}}]}, {"enabled": False}])
+def test_what_is_monitored_can_be_scraped(monitored: dict[str, Any], readers: dict[str, Any]) -> None:
+    assert template({**monitored, "networkPolicy": readers})
 
 
 def test_the_schema_and_the_values_file_have_the_same_values() -> None:

@@ -19,6 +19,9 @@
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
 {{- fail "httpRoute.parentRefs is required: the Gateway that leads to the issuer" -}}
 {{- end -}}
+{{- if and (or $v.serviceMonitor.enabled $v.prometheusRule.enabled) $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) -}}
+{{- fail "networkPolicy.metricsFrom is required with serviceMonitor.enabled or prometheusRule.enabled: nobody may read the metrics otherwise, and alerts would fire for that. Name your Prometheus, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- end -}}
 {{- if and (ne $v.issuer.mode "sidecar") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
 {{- fail "issuer.autoscaling.minReplicas is more than maxReplicas" -}}
 {{- end -}}
