@@ -97,12 +97,16 @@ def _last_use(view: ClientView) -> datetime | None:
 
 
 def _next_rotation(view: ClientView, current: Credential) -> datetime | None:
-    if made_for(view.client) is None:
+    """None where it does not give way by its age. Where windows are in a time zone that nobody knows, when it would
+    without them: then it is seen to be overdue.
+    """
+    spec = view.client.spec
+    if made_for(view.client) is None or spec.disabled:
         return None
     try:
-        return rotation_time(view.client.spec.rotation, current, view.now)
+        return rotation_time(spec.rotation, current, view.now)
     except Rejected:
-        return None
+        return current.issue_time + spec.rotation.every
 
 
 def _previous_in_use(view: ClientView, record: ClientRecord | None) -> tuple[Said, ...]:

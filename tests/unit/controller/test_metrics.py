@@ -94,6 +94,38 @@ def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(house: Hou
     assert Scraped(house)("credential_rotations_overdue") == 0
 
 
+@pytest.mark.parametrize(
+    ("more", "overdue"),
+    [
+        ({"disabled": True}, 0),
+        ({"rotation": {"every": "24h", "overlap": "1h", "suspend": True}}, 0),
+        (
+            {
+                "rotation": {
+                    "every": "24h",
+                    "overlap": "1h",
+                    "windows": [{"start": "11:30", "duration": "2h", "timeZone": "Mars/Base"}],
+                }
+            },
+            1,
+        ),
+    ],
+    ids=["disabled", "suspended", "a time zone that nobody knows"],
+)
+def test_what_does_not_rotate_on_purpose_is_never_overdue_and_what_does_not_by_mistake_is(
+    house: House, more: dict[str, Any], overdue: int
+) -> None:
+    spec = {"rotation": {"every": "24h", "overlap": "1h"}}
+    house.apply("OAuthClient", "leave", "worker", spec)
+    house.settle()
+    house.apply("OAuthClient", "leave", "worker", spec | more)
+    for _ in range(2):
+        house.settle()
+        house.look()
+        house.pass_time(timedelta(hours=24, seconds=1))
+    assert Scraped(house)("credential_rotations_overdue") == overdue
+
+
 def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(house: House) -> None:
     house.apply("OAuthClient", "leave", "worker")
     house.look()
