@@ -38,6 +38,11 @@ OPEN: Final = {
 """Labels whose values the code does not list, and what bounds them."""
 
 UNITS: Final = {"_timestamp_seconds": "seconds since the epoch", "_seconds": "seconds", "_bytes": "bytes"}
+EITHER: Final = {
+    "scopewright_leader": "0 or 1",
+    "scopewright_signing_key_declared": "0 or 1",
+    "scopewright_build_info": "1",
+}
 
 TO_DO: Final = {
     "scopewright_build_info": "Two versions for longer than a rollout: look for a Pod that does not start.",
@@ -81,6 +86,11 @@ TO_DO: Final = {
     "scopewright_signing_key_signs_until_timestamp_seconds": (
         "See [ScopewrightSigningKeyExpiring](#scopewrightsigningkeyexpiring)."
     ),
+    "scopewright_signing_key_declared": "See [ScopewrightSigningKeyDeleted](#scopewrightsigningkeydeleted).",
+    "scopewright_signing_key_resource_servers": (
+        "Not 0 for a SigningKey that is not declared: see "
+        "[ScopewrightSigningKeyDeleted](#scopewrightsigningkeydeleted)."
+    ),
     "scopewright_issuer_requests": (
         "See [ScopewrightTokensFailing](#scopewrighttokensfailing); [errors.md](errors.md) has each error."
     ),
@@ -102,10 +112,16 @@ RUN_BOOKS: Final = {
         "until `config.outageBudget` is used up."
     ),
     "ScopewrightSigningKeyExpiring": (
-        "As above, and now: the date stands in `kubectl get signingkey` as Signs Until. Once the cause is gone "
+        "As above, and now. It fires when half of what `config.outageBudget` allows is gone, and for a SigningKey that "
+        "was deleted and is still used three days before its end. The date stands in `kubectl get signingkey` as Signs Until. Once the cause is gone "
         "the operator makes and publishes the next key within seconds. Where it is too late for `publishAhead`, "
         "the new key signs at once, and verifiers that cached the JWKS refuse its tokens until they fetch it "
         "again."
+    ),
+    "ScopewrightSigningKeyDeleted": (
+        "Declare the SigningKey again: it adopts its keys, and their rotation goes on. If it was meant to go, have the "
+        "owners of the ResourceServers name another in `tokens.signingKey`: `kubectl get resourceservers -A -o "
+        "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,KEY:.spec.tokens.signingKey`."
     ),
     "ScopewrightNoSigningKey": (
         "No token of the ResourceServers that use this SigningKey is issued. Was the SigningKey deleted, or were "
@@ -189,7 +205,7 @@ class Exported:
     @property
     def unit(self) -> str:
         found = next((unit for end, unit in UNITS.items() if self.name.endswith(end)), "")
-        return found or {"scopewright_leader": "0 or 1", "scopewright_build_info": "1"}.get(self.name, "count")
+        return found or EITHER.get(self.name, "count")
 
 
 def operator() -> list[Exported]:

@@ -13,6 +13,7 @@ from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.world import World
 from scopewright.core.config import Config
+from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.keys import KeyState
 from scopewright.core.objects import FollowedKind
 from scopewright.core.outlook import Outlook, outlook
@@ -144,7 +145,20 @@ class Levels(Collector):
             "When the last published key of a SigningKey ends: then no token can be signed.",
             labels=["signing_key"],
         )
+        declared = _Gauge(
+            "scopewright_signing_key_declared",
+            "1 for a SigningKey that is declared; 0 for one that was, and for `default` where it is not.",
+            labels=["signing_key"],
+        )
+        users = _Gauge(
+            "scopewright_signing_key_resource_servers",
+            "ResourceServers whose tokens a SigningKey signs, of those SigningKeys that are declared or have keys left.",
+            labels=["signing_key"],
+        )
+        served = Counter(record.signing_key for record in self._world.owned.servers.values())
         for name, ahead in self._outlooks():
+            declared.add_metric([name], ahead.declared)
+            users.add_metric([name], served[name])
             count = Counter(state for _, state in ahead.keys)
             for state in KeyState:
                 states.add_metric([name, state.value], count[state])
@@ -157,11 +171,11 @@ class Levels(Collector):
                 due.add_metric([name], ahead.next_rotation.timestamp())
             if ahead.signs_until:
                 until.add_metric([name], ahead.signs_until.timestamp())
-        return states, start, end, gone, due, until
+        return states, start, end, gone, due, until, declared, users
 
     def _outlooks(self) -> Iterator[tuple[str, Outlook]]:
-        """Of every SigningKey that is declared where it works, or has left keys behind."""
+        """Of every SigningKey that is declared where it works, or has left keys behind; and of `default`."""
         declared = {k.name: k for k in self._world.all(SigningKey) if k.namespace == self._config.namespace}
         keys, now = tuple(self._world.owned.keys.values()), self._clock()
-        for name in sorted({*declared, *(k.record.signing_key for k in keys)}):
+        for name in sorted({DEFAULT_SIGNING_KEY, *declared, *(k.record.signing_key for k in keys)}):
             yield name, outlook(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))

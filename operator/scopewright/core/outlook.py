@@ -10,6 +10,8 @@ from scopewright.core.signing import SigningView
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
+    declared: bool
+    """Whether the SigningKey is there; else its keys alone, which no other will follow."""
     keys: tuple[tuple[KeyRecord, KeyState], ...]
     """Those that belong into the JWKS."""
     next_rotation: datetime | None
@@ -23,6 +25,7 @@ def outlook(view: SigningView) -> Outlook:
     usable = tuple(r for r in view.usable if r.signing_start_time and r.signing_end_time)
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
     return Outlook(
+        declared=view.key is not None,
         keys=tuple((record, state(record, view.usable, view.now)) for record in shown),
         next_rotation=successor_due(usable, Timing.of(view.key, view.config)) if view.key and usable else None,
         signs_until=max((r.signing_end_time for r in usable if r.signing_end_time), default=None),

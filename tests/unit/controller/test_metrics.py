@@ -13,6 +13,7 @@ from scopewright.controller.progress import Progress
 from scopewright.controller.reconcile import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
+from scopewright.core.records import key_record_name
 from tests.unit.controller.house import NAMESPACE, START, House
 
 NOTHING = Told(lambda: False, lambda: 0, lambda: 0.0, lambda: 0, lambda kind: None)
@@ -81,6 +82,31 @@ def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_du
     scraped = Scraped(house)
     assert scraped("signing_key_next_rotation_timestamp_seconds") is None
     assert scraped("signing_keys", state="Active") == 1
+
+
+def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_makes_a_label(house: House) -> None:
+    def told(name: str) -> tuple[float | None, float | None]:
+        scraped = Scraped(house)
+        declared = scraped("signing_key_declared", signing_key=name)
+        return declared, scraped("signing_key_resource_servers", signing_key=name)
+
+    assert told("default") == (1, 0)
+    house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
+    house.apply(
+        "ResourceServer", "payroll", "strange", {"scopes": [{"name": "r"}], "tokens": {"signingKey": "made-up"}}
+    )
+    house.settle()
+    house.look()
+    assert told("default") == (1, 1)
+    assert told("made-up") == (None, None)
+    del house.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    house.look()
+    assert told("default") == (0, 1)
+    for record in house.key_records():
+        del house.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
+    house.restart()
+    assert told("default") == (0, 1), "also when its last key has gone"
+    assert Scraped(house)("signing_keys", signing_key="default", state="Active") == 0
 
 
 def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(house: House) -> None:
