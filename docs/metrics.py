@@ -113,10 +113,10 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightSigningKeyExpiring": (
         "As above, and now. It fires when half of what `config.outageBudget` allows is gone, and for a SigningKey that "
-        "was deleted and is still used three days before its end. The date stands in `kubectl get signingkey` as Signs Until. Once the cause is gone "
-        "the operator makes and publishes the next key within seconds. Where it is too late for `publishAhead`, "
-        "the new key signs at once, and verifiers that cached the JWKS refuse its tokens until they fetch it "
-        "again."
+        "was deleted and is still used three days before its end. The date is in `kubectl get signingkey` as Signs "
+        "Until. Once the cause is gone the operator makes and publishes the next key within seconds. Where it is too "
+        "late for `publishAhead`, the new key signs at once; verifiers that cached the JWKS refuse its tokens until "
+        "they fetch it again."
     ),
     "ScopewrightSigningKeyDeleted": (
         "Declare the SigningKey again: it adopts its keys, and their rotation goes on. If it was meant to go, have the "

@@ -152,7 +152,7 @@ class Levels(Collector):
         )
         users = _Gauge(
             "scopewright_signing_key_resource_servers",
-            "ResourceServers whose tokens a SigningKey signs, of those SigningKeys that are declared or have keys left.",
+            "ResourceServers whose tokens a SigningKey signs, if that is declared or has keys left.",
             labels=["signing_key"],
         )
         served = Counter(record.signing_key for record in self._world.owned.servers.values())

@@ -88,7 +88,7 @@ class Issuer:
             self.registry,
             clock,
             row,
-            ready=lambda: not self.missing(),
+            ready=lambda: not self._in_the_way(),
             heard=reader.heard if isinstance(reader, Listener) else None,
         )
         self._clock = clock
@@ -175,13 +175,18 @@ class Issuer:
         return self.registry.issuer.issuer if self.registry.issuer else ""
 
     def missing(self) -> list[str]:
-        """What the issuer waits for; empty when it is ready."""
+        """What the issuer waits for before it begins to serve."""
         missing = [] if self.registry.issuer else ["the issuer record"]
         if not self.registry.keys.jwks(self._clock()).keys:
             missing.append("a signing key in the JWKS")
         if not self._from_snapshot:
             missing += [f"the list of {kind}s" for kind in sorted(self._follower.incomplete)]
         return missing
+
+    def _in_the_way(self) -> list[str]:
+        """What keeps it from being ready, as `/readyz` and the metrics tell it."""
+        down = self._supervised.down(needed=True)
+        return [*self.missing(), *(f"the task {name}, which fails again and again" for name in down)]
 
     async def _fall_back_on_snapshot(self) -> None:
         await asyncio.sleep(self._patience)
@@ -262,11 +267,7 @@ class Issuer:
             return _only_get()
         if http.path == HEALTHZ:
             return json_answer(200, {"status": "ok"})
-        missing = [
-            *self.missing(),
-            *(f"the task {name}, which fails again and again" for name in self._supervised.down(needed=True)),
-        ]
-        if missing:
+        if missing := self._in_the_way():
             return json_answer(503, {"status": "not ready", "missing": missing})
         failing = self._supervised.down(needed=False)
         return json_answer(200, {"status": "ok"} | ({"failing": failing} if failing else {}))

@@ -184,6 +184,7 @@ async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_wi
         await until(lambda: observe(world, "/readyz").status == 503)
         missing = (await world.http.get("/readyz")).json()["missing"]
         assert missing == ["the task follow, which fails again and again"]
+        assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(world, "/metrics").body.decode()
         assert (await world.token()).status_code == 200, "what is known is still served"
 
 
