@@ -87,7 +87,11 @@ TO_DO: Final = {
     (
         "temporarily_unavailable",
         "store_unavailable",
-    ): "Try again after Retry-After; the store of records is away, or many unknown clients ask at once.",
+    ): "Try again after Retry-After; the store of records, or of what was used once, is away.",
+    ("temporarily_unavailable", "too_many_refusals"): (
+        "Try again after Retry-After; many wrong credentials came in at once. Is it the right one? Then "
+        "the issuer lets it in as soon as it has followed, and never slows what it knows."
+    ),
     ("temporarily_unavailable", f"store_rejected_{ANY}"): "Look at the issuer's RBAC: the API server refused a read.",
     ("server_error", "exception"): "Report it, with the exception in the issuer's log.",
     ("not_found", "not_found"): "Take the endpoints from the metadata.",

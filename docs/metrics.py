@@ -146,7 +146,9 @@ RUN_BOOKS: Final = {
     "ScopewrightTokensFailing": (
         "The audit lines have the `reason`: `no_signing_key` "
         "([ScopewrightNoSigningKey](#scopewrightnosigningkey)), `store_unavailable` (the API server is away while "
-        "unknown credentials are looked up, or Redis or Valkey is), `exception` (a bug: report it with the log)."
+        "unknown credentials are looked up, or Redis or Valkey is), `exception` (a bug: report it with the log). It "
+        "is compared with what was issued, so that refusals make it no smaller. `slowed` is none of it: many wrong "
+        "credentials came in, from the `peer` of those lines."
     ),
     "ScopewrightTokensSlow": (
         "Signing takes CPU: compare with the Pods' CPU and its throttling. More Pods (`issuer.mode: deployment` "

@@ -15,7 +15,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer import audit
 from scopewright.issuer.assertions import Refused
 from scopewright.issuer.authenticate import Authenticated, Authenticator, can_exist
-from scopewright.issuer.errors import OAuthError, from_failure, refused_credential, unexpected
+from scopewright.issuer.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.fresh import Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest
 from scopewright.issuer.metrics import Metrics
@@ -169,7 +169,7 @@ class Endpoint(Generic[P]):
         spent = self._fresh.spent or self._throttle.spent(peer)
         self._throttle.failed(peer, known=self._is_known(presented))
         if spent:
-            return from_failure(Unavailable("too many refusals"))
+            return from_failure(Slowed("too many refusals"))
         return refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
 
     def _is_known(self, presented: Presented) -> bool:
@@ -219,8 +219,8 @@ class Endpoint(Generic[P]):
             attempt.parameters.audited() if attempt and known else {},
             known=known,
         )
-        self._sink(audit.entry(self._handler.name, self._clock(), peer, error.error, entry))
-        self._metrics.count(error.error, self._monotonic() - begun)
+        self._sink(audit.entry(self._handler.name, self._clock(), peer, error.result, entry))
+        self._metrics.count(error.result, self._monotonic() - begun)
         if known:
-            self._metrics.refused_known(error.error)
+            self._metrics.refused_known(error.result)
         return error.answer()

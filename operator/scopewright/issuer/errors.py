@@ -20,14 +20,22 @@ ErrorCode = Literal[
     "server_error",
 ]
 
+SLOWED: Final = "slowed"
+"""The result, told to nobody outside, of a 503 that too many refusals have brought about: anybody can cause it."""
+
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="scopewright", charset="UTF-8"')
 _UNSPEAKABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+
+
+class Slowed(Unavailable):
+    """So many credentials were refused that this one is not looked at; nothing has failed."""
 
 
 class OAuthError(Exception):
     """A refusal. `description` is for the developer at the other end and repeats nothing that was sent.
 
-    `reason` is a word for the audit line alone: it may tell what the answer must not.
+    `reason` is a word for the audit line alone: it may tell what the answer must not. So may `result`, which is what
+    the line and the metrics call the outcome.
     """
 
     def __init__(
@@ -43,6 +51,7 @@ class OAuthError(Exception):
         self.error: ErrorCode = error
         self.description = _UNSPEAKABLE.sub("?", description)
         self.reason = reason or error
+        self.result: str = error
         self.status = status
         self.headers = headers
 
@@ -82,7 +91,14 @@ def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> O
 
 
 def from_failure(failure: Rejected | Unavailable) -> OAuthError:
-    """A failure of the store: nothing that the caller did, and no word of it in the answer."""
+    """A failure of the store: nothing that the caller did, and no word of it in the answer.
+
+    Who is slowed gets the very same answer: that it is another matter is for those who run the issuer.
+    """
+    if isinstance(failure, Slowed):
+        error = unavailable("try again shortly", reason="too_many_refusals", retry_after=failure.retry_after)
+        error.result = SLOWED
+        return error
     if isinstance(failure, Unavailable):
         return unavailable("try again shortly", reason="store_unavailable", retry_after=failure.retry_after)
     return unavailable("try again later", reason=f"store_rejected_{failure.reason}", retry_after=30.0)

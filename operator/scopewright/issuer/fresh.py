@@ -13,6 +13,7 @@ from typing import Final
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.records import CLIENT_TYPE, client_record_name
+from scopewright.issuer.errors import Slowed
 from scopewright.issuer.registry import Registry
 from scopewright.stores import Reader
 
@@ -86,7 +87,7 @@ class FreshReads:
     async def refresh(self, client_id: str) -> None:
         """Afterwards the registry knows this client's record as it is, or was within the last second.
 
-        `Unavailable` or `Rejected` where it could not be read: then nothing is known.
+        `Unavailable` or `Rejected` where it could not be read, `Slowed` where it was not: then nothing is known.
         """
         running = self._running.get(client_id)
         if running is None:
@@ -96,7 +97,7 @@ class FreshReads:
                 return
             bucket = self._unknown if self._registry.client(client_id) is None else self._known
             if not bucket.take():
-                raise Unavailable("too many refusals to check", retry_after=1.0)
+                raise Slowed("too many refusals to check")
             running = asyncio.create_task(self._read(client_id), name="fresh read")
             running.add_done_callback(_retrieve)
             self._running[client_id] = running

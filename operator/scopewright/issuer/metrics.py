@@ -17,7 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.issuer.errors import ErrorCode
+from scopewright.issuer.errors import SLOWED, ErrorCode
 from scopewright.issuer.follow import KINDS
 from scopewright.issuer.fresh import Clock
 from scopewright.issuer.messages import Answer
@@ -33,7 +33,7 @@ RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 Heard = Callable[[str], float | None]
 
-_REFUSALS: Final = get_args(ErrorCode)
+_REFUSALS: Final = (*get_args(ErrorCode), SLOWED)
 _BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _BOUNDS: Final = [*map(str, _BUCKETS), "+Inf"]
 
@@ -138,7 +138,7 @@ class Metrics(Collector):
             cells[column] = (self._heard and self._heard(kind)) or cells[column]
 
     def endpoint(self, name: str) -> EndpointMetrics:
-        """Of one of `RESULTS`, whose requests end in one of its results or in an error of OAuth."""
+        """Of one of `RESULTS`, whose requests end in one of its results, in an error of OAuth, or `slowed`."""
         return EndpointMetrics(self._row, _COLUMNS[name])
 
     def answer(self) -> Answer:

@@ -8,7 +8,7 @@ again later (503), not that it is wrong.
 import ipaddress
 from typing import Final
 
-from scopewright.core.failures import Unavailable
+from scopewright.issuer.errors import Slowed
 from scopewright.issuer.fresh import Budget, Clock, TokenBucket
 
 PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
@@ -25,9 +25,9 @@ class FailureThrottle:
         self._buckets: dict[tuple[str, bool], TokenBucket] = {}
 
     def check(self, peer: str, *, known: bool) -> None:
-        """`Unavailable` for an address that has used up its failures, with client ids that are known or made up."""
+        """`Slowed` for an address that has used up its failures, with client ids that are known or made up."""
         if self._is_spent(_network(peer), known):
-            raise Unavailable("too many failed authentications from this address", retry_after=1.0)
+            raise Slowed("too many failed authentications from this address")
 
     def spent(self, peer: str) -> bool:
         """Whether it has used up either."""

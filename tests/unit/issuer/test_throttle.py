@@ -1,8 +1,11 @@
 """Failures are counted by address; nobody who is right is counted, and nobody is told to be wrong for it."""
 
+from collections.abc import AsyncIterator
+
+import orjson
 import pytest
 
-from scopewright.core.failures import Unavailable
+from scopewright.issuer.errors import Slowed
 from scopewright.issuer.fresh import Budget
 from scopewright.issuer.throttle import PER_ADDRESS, FailureThrottle
 from tests.unit.issuer.world import World
@@ -19,7 +22,7 @@ class Seconds:
 def throttled(throttle: FailureThrottle, peer: str) -> bool:
     try:
         throttle.check(peer, known=True)
-    except Unavailable:
+    except Slowed:
         return True
     return False
 
@@ -72,3 +75,43 @@ async def test_a_flood_is_told_to_wait_and_the_right_secret_is_let_in(world: Wor
     assert flooded
     assert flooded[-1].headers["retry-after"] == "1"
     assert (await world.token()).status_code == 200
+
+
+def counted(world: World, result: str) -> float:
+    [found] = [
+        sample.value
+        for family in world.issuer.metrics.collect()
+        for sample in family.samples
+        if sample.name == "scopewright_issuer_requests_total"
+        and sample.labels == {"handler": "token", "result": result}
+    ]
+    return found
+
+
+@pytest.fixture
+async def flooded() -> AsyncIterator[World]:
+    """Where made-up ids have used up what is read for them."""
+    world = World(unknown_reads=Budget(rate=0.0, burst=0))
+    world.furnish()
+    async with world.running():
+        yield world
+
+
+async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller(flooded: World) -> None:
+    """Or anybody outside could fire an alert; and the answer would tell whether something fails."""
+    answers = [await flooded.token(client_id, "wrong") for client_id in ("leave.made-up-3", "leave.leave-worker")]
+    assert {(a.status_code, a.json()["error"]) for a in answers} == {(503, "temporarily_unavailable")}
+    assert counted(flooded, "slowed") == 2
+    assert counted(flooded, "temporarily_unavailable") == 0
+    lines = [line for line in map(orjson.loads, flooded.lines) if line["result"] == "slowed"]
+    assert [line["reason"] for line in lines] == ["too_many_refusals"] * 2
+
+
+async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(flooded: World) -> None:
+    flooded.store.down = True
+    slowed, failed = [await flooded.token(c, "wrong") for c in ("leave.made-up-3", "leave.leave-worker")]
+    assert (slowed.status_code, failed.status_code) == (503, 503)
+    assert counted(flooded, "slowed") == 1
+    assert counted(flooded, "temporarily_unavailable") == 1
+    line = orjson.loads(flooded.lines[-1])
+    assert (line["result"], line["reason"]) == ("temporarily_unavailable", "store_unavailable")
