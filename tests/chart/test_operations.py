@@ -113,6 +113,33 @@ def test_what_is_asked_after_a_leak_is_answered(books: Books) -> None:
     assert all(kid in told for kid in books.release.public_keys())
 
 
+def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
+    """Beside one that is, one without an issuer, and one of which nothing is known yet."""
+    kube = books.release.kube
+    deployed = kube.get("Deployment", NAMESPACE, "scopewright-operator")
+    assert deployed is not None
+    template = deployed["spec"]["template"]
+    states = {"ready": True, "stuck": False, "unscheduled": None, "without-issuer": False}
+    for name, ready in states.items():
+        containers = [c for c in template["spec"]["containers"] if c["name"] != "issuer" or name != "without-issuer"]
+        meta = {"name": name, "namespace": NAMESPACE, "labels": template["metadata"]["labels"]}
+        spec = {**template["spec"], "containers": containers}
+        kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
+        if ready is not None:
+            said = [
+                {"name": c["name"], "ready": ready, "image": "", "imageID": "", "restartCount": 0} for c in containers
+            ]
+            change = json.dumps({"status": {"containerStatuses": said}})
+            where = ("pod", name, "--namespace", NAMESPACE)
+            books.release.kubectl("patch", *where, "--subresource=status", "--type=merge", "--patch", change)
+    try:
+        told = books.run("The issuer is not ready", words="containerStatuses").split()
+        assert set(told) & set(states) == {"stuck", "unscheduled"}
+    finally:
+        for name in states:
+            books.release.kubectl("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
+
+
 def test_what_an_issuer_waits_for_is_there(books: Books) -> None:
     said = books.run("The issuer is not ready")
     assert "scopewright-jwks" in said
@@ -129,9 +156,24 @@ def test_rights_that_were_lost_come_back_with_an_upgrade(books: Books) -> None:
     books.release.kube.delete("ClusterRoleBinding", "", "scopewright-operator")
     until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
     books.run("A right is lost", words="helm")
-    asking = books.take("A right is lost")
+    asking = books.take("A right is lost", words="-A")
     # The authorizer may be a moment behind.
     until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
+
+
+def test_rights_in_some_namespaces_are_asked_for_by_name(books: Books) -> None:
+    release = books.release
+    release.stop()
+    release.upgrade(watchNamespaces=["employee", "leave"])
+    everywhere = next(
+        text for heading, text in commands() if heading == "A right is lost" and "list secrets -A" in text
+    )
+    until(lambda: books.done(everywhere).stdout == "no\n")
+    asking = books.take("A right is lost", words="watchNamespaces")
+    until(lambda: books.done(asking).stdout == "yes\n" * 3)
+    release.upgrade(watchNamespaces=[])
+    until(lambda: books.done(everywhere).stdout == "yes\n")
+    release.start()
 
 
 def test_so_many_orphans_are_allowed(books: Books) -> None:
