@@ -45,6 +45,7 @@ EVERYTHING: Final[dict[str, Any]] = {
     "tracing": {
         "endpoint": "http://collector.monitoring.svc:4318",
         "env": {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.01"},
+        "envFrom": "collector",
     },
     "dashboard": {"enabled": True, "labels": {"team": "platform"}, "annotations": {"grafana_folder": "Platform"}},
 }

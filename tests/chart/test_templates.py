@@ -173,6 +173,7 @@ def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> N
             given = {e["name"]: e.get("value") for e in container["env"] if e["name"].startswith("OTEL_")}
             assert given.keys() == wanted
             assert not given or tracing.wanted(given)
+            assert container.get("envFrom") == ([{"secretRef": {"name": "collector"}}] if wanted else None)
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

@@ -49,6 +49,7 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"image": {"digest": "latest"}}, "'/image/digest'"),
         ({"tracing": {"endpoint": "collector:4318"}}, "'/tracing/endpoint'"),
         ({"tracing": {"env": {"PATH": "/tmp"}}}, "additional properties 'PATH' not allowed"),
+        ({"tracing": {"envFrom": [{"secretRef": {"name": "x"}}]}}, "'/tracing/envFrom'"),
         ({"prometheusRule": {"runbooks": "docs/metrics.md#alerts"}}, "'/prometheusRule/runbooks'"),
         ({"tls": {"enabled": True}}, "tls.enabled needs a certificate"),
         ({"tls": {"certManager": {"enabled": True}}}, "set tls.enabled=true as well"),

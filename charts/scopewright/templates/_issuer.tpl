@@ -4,6 +4,7 @@
 name: issuer
 {{ include "scopewright.container" $ }}
 command: [scopewright, issuer]
+{{- include "scopewright.envFrom" $ }}
 env:
   {{- include "scopewright.env" $ | nindent 2 }}
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}

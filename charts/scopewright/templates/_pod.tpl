@@ -78,6 +78,15 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{- define "scopewright.envFrom" -}}
+{{- with .Values.tracing }}
+{{- if and .endpoint .envFrom }}
+envFrom:
+  - secretRef: {name: {{ .envFrom }}}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* What the kubelet would mount by itself: here for the container that mounts it, and for no other. */}}
 {{- define "scopewright.identityVolume" -}}
 name: identity
