@@ -141,7 +141,8 @@ RUN_BOOKS: Final = {
         "The issuer's audit lines say who and why: `event` token, `result` as the alert says, `client`, `reason`. "
         "`wrong_secret`: it holds an old or another Secret. `invalid_target` and `invalid_scope`: it asks for "
         "what nobody grants; AccessGranted of the OAuthClient prints the ScopeGrant. From a `peer` that is none "
-        "of ours: somebody tries client ids, which do not need to be secret; credentials do, and are."
+        "of ours: somebody tries client ids, which do not need to be secret; credentials do, and are. A `peer` "
+        "that is a proxy of yours tells nothing until `issuer.trustedProxies` names it."
     ),
     "ScopewrightTokensFailing": (
         "The audit lines have the `reason`: `no_signing_key` "

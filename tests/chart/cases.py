@@ -7,6 +7,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "url": "https://issuer.example.org/oauth",
         "tokenReview": True,
         "replay": {"secretName": "valkey"},
+        "trustedProxies": ["10.1.0.0/24", "2001:db8::/64"],
     },
     "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
     "config": {

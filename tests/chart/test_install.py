@@ -66,7 +66,7 @@ def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -
     assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
 
 
-def test_the_notes_warn_of_what_no_rule_of_the_network_policy_leads_to(release: Release) -> None:
+def test_the_notes_warn_of_what_no_egress_rule_leads_to_and_of_proxies_that_nobody_trusts(release: Release) -> None:
     def notes(values: dict[str, Any]) -> str:
         said = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
         return said.partition("\nNOTES:\n")[2]
@@ -79,6 +79,9 @@ def test_the_notes_warn_of_what_no_rule_of_the_network_policy_leads_to(release: 
         assert said
         assert "networkPolicy.egress" not in said
     assert "networkPolicy.egress" not in notes({})
+    edge = {"ingress": {"enabled": True}}
+    assert "until issuer.trustedProxies names its network" in notes(edge)
+    assert "trustedProxies" not in notes({**edge, "issuer": {"trustedProxies": ["10.1.0.0/24"]}})
 
 
 def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> None:

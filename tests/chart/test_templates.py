@@ -14,6 +14,7 @@ from scopewright.core import records
 from scopewright.core.config import Config
 from scopewright.core.credentials import SECRET_TYPE
 from scopewright.core.records import WRITTEN_BY_ISSUERS
+from scopewright.issuer.proxies import trusted_proxies
 
 from .cases import EVERYTHING, MODES
 from .helm import NAMESPACE, Manifest, merged, one, render
@@ -254,6 +255,14 @@ def test_metrics_and_health_are_where_no_caller_gets(mode: str) -> None:
         assert "scheme" not in issuer[probe]["httpGet"]
     [public] = one(manifests, "Service", "scopewright-issuer")["spec"]["ports"]
     assert public["targetPort"] == "issuer"
+
+
+def test_the_issuer_believes_the_proxies_that_are_named_and_else_nobody() -> None:
+    for mode, wanted in ((EVERYTHING, EVERYTHING["issuer"]["trustedProxies"]), (SIDECAR, None)):
+        settings = {e["name"]: e.get("value") for e in containers(render(mode))["issuer"]["env"]}
+        told = settings.get("SCOPEWRIGHT_TRUSTED_PROXIES")
+        assert (told and told.split(",")) == wanted
+        assert not told or trusted_proxies(told)
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

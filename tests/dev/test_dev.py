@@ -199,14 +199,18 @@ def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
+    command += ["--trusted-proxies", "127.0.0.0/8"]
+    through = [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-For", "192.0.2.1, 127.0.0.2")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as issuer:
         assert issuer.stderr is not None
         assert issuer.stdout is not None
         assert issuer.stderr.readline().strip() == f"issuer ready at {dev.url}"
         basic = (dev.secret("client_id"), dev.secret("client_secret"))
         url = f"http://127.0.0.1:{port}/token"
-        assert httpx.post(url, data={"grant_type": "client_credentials"}, auth=basic).status_code == 200
-        assert json.loads(issuer.stdout.readline())["client"] == "leave.worker"
+        form = {"grant_type": "client_credentials"}
+        assert httpx.post(url, data=form, auth=basic, headers=through).status_code == 200
+        told = json.loads(issuer.stdout.readline())
+        assert (told["client"], told["peer"]) == ("leave.worker", "192.0.2.1")
         issuer.terminate()
         assert issuer.wait(15) == 0
 

@@ -10,6 +10,9 @@ env:
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
   - {name: SCOPEWRIGHT_METRICS_LISTEN, value: "{{ $.Values.pods.listenHost }}:9402"}
   - {name: SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS, value: {{ $.Values.issuer.connectionsPerAddress | quote }}}
+  {{- with $.Values.issuer.trustedProxies }}
+  - {name: SCOPEWRIGHT_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
+  {{- end }}
   - {name: SCOPEWRIGHT_WORKERS, value: {{ $.Values.issuer.workers | quote }}}
   # In memory, because it holds private keys. It outlives the container: one that is started again while the API server
   # is away serves from it.

@@ -208,6 +208,14 @@ def issuer(
             help="Of one peer, in one process; a proxy is one. 0: no limit.",
         ),
     ] = 1024,
+    proxies: Annotated[
+        str,
+        typer.Option(
+            "--trusted-proxies",
+            envvar="SCOPEWRIGHT_TRUSTED_PROXIES",
+            help="Networks (CIDR, with commas) whose X-Forwarded-For says who asks. Left out: nobody's does.",
+        ),
+    ] = "",
     reports_every: Annotated[
         float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
     ] = 300.0,
@@ -220,6 +228,7 @@ def issuer(
     """
     from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.audit import to_file
+    from scopewright.issuer.proxies import trusted_proxies
     from scopewright.tracing import wanted
 
     set_up_logging(log_format.value, log_level.value)
@@ -228,6 +237,7 @@ def issuer(
     count = worker_count(workers)
     remember = replay_memory(replay, count)
     most = connections_per_address(per_address)
+    trusted = trusted_proxies(proxies)
 
     def work(worker: Worker) -> None:
         run(
@@ -240,6 +250,7 @@ def issuer(
             certificate=certificate,
             replay=remember(),
             connections_per_address=most,
+            proxies=trusted,
         )
 
     def on_ready(url: str) -> None:

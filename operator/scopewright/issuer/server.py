@@ -15,6 +15,7 @@ from typing import Final
 from scopewright.http import Answer, Certificate, Limits, Server
 from scopewright.issuer import audit
 from scopewright.issuer.errors import ErrorCode, OAuthError, unavailable
+from scopewright.issuer.proxies import TrustedProxies
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.request import BODY_LIMIT
 from scopewright.issuer.service import Issuer
@@ -92,6 +93,7 @@ def run(
     certificate: Certificate | None = None,
     replay: Replay | None = None,
     connections_per_address: int | None = LIMITS.connections_per_peer,
+    proxies: TrustedProxies | None = None,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
 
@@ -116,6 +118,7 @@ def run(
                 replay=replay,
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
                 tracing=traces,
+                proxies=proxies,
             )
             listener = worker.observe() if worker.observe else None
             async with issuing.running() as issuer, observed(issuer, listener):

@@ -25,6 +25,7 @@ from scopewright.issuer.inspect import Inspector
 from scopewright.issuer.introspection import Introspection
 from scopewright.issuer.messages import Answer, HttpRequest, json_answer
 from scopewright.issuer.metrics import Metrics
+from scopewright.issuer.proxies import TrustedProxies
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import InMemory, Replay
 from scopewright.issuer.revocation import Revocation
@@ -74,6 +75,7 @@ class Issuer:
         replay: Replay | None = None,
         service_accounts: ServiceAccountIssuer | None = None,
         tracing: Tracing | None = None,
+        proxies: TrustedProxies | None = None,
     ) -> None:
         """Where several processes serve: `row` is where this one counts, and only one of them keeps the snapshot.
 
@@ -82,6 +84,7 @@ class Issuer:
         `replay` remembers what may be used once; None: this process alone does.
         `service_accounts` is the cluster whose tokens are taken for `in-cluster`.
         `tracing`: what becomes of each request is told there as well.
+        `proxies` say whose a request is that comes through them.
         """
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
         self.metrics = Metrics(
@@ -92,6 +95,7 @@ class Issuer:
             heard=reader.heard if isinstance(reader, Listener) else None,
         )
         self._clock = clock
+        self._proxies = proxies
         self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._revocations = Revocations(
             reports,
@@ -219,6 +223,8 @@ class Issuer:
 
     def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
         """The answer at once wherever memory is enough; else what waits for it."""
+        if self._proxies is not None:
+            http.peer = self._proxies.caller(http)
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)

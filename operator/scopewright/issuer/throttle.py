@@ -12,7 +12,7 @@ from scopewright.issuer.errors import Slowed
 from scopewright.issuer.fresh import Budget, Clock, TokenBucket
 
 PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
-"""Failed authentications; a proxy in front that hides its callers' addresses shares one budget among them."""
+"""Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""
 CAPACITY: Final = 10_000
 _IPV6_NETWORK: Final = 64
 
@@ -49,8 +49,8 @@ class FailureThrottle:
 
 
 def _network(peer: str) -> str:
-    """What one caller can have many addresses of counts as one: an IPv6 /64."""
-    if ":" not in peer:
+    """What one caller can have many addresses of counts as one: an IPv6 /64, unless it is IPv4 that is mapped there."""
+    if ":" not in peer or peer.startswith("::ffff:"):
         return peer
     try:
         return str(ipaddress.IPv6Network((peer.partition("%")[0], _IPV6_NETWORK), strict=False))

@@ -52,6 +52,7 @@ def test_made_up_ids_use_up_nothing_of_known_ones() -> None:
         ("2001:db8::1", "2001:db8:0:1::1", False),
         ("fe80::1%eth0", "fe80::2%eth0", True),
         ("odd:address", "odd:address", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
 def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:

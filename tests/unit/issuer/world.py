@@ -48,6 +48,7 @@ from scopewright.issuer import audit
 from scopewright.issuer.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.exchange import ACCESS_TOKEN
 from scopewright.issuer.fresh import UNKNOWN, Budget
+from scopewright.issuer.proxies import TrustedProxies
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
@@ -257,6 +258,7 @@ class World:
     unknown_reads: Budget = UNKNOWN
     snapshot: Path | None = None
     patience: float = 0.0
+    proxies: TrustedProxies | None = None
     revoking: bool = False
     """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
@@ -316,6 +318,7 @@ class World:
             service_accounts=self.service_accounts,
             replay=self.replay,
             tracing=self.tracing,
+            proxies=self.proxies,
         )
         return self.issuer
 

@@ -1,0 +1,101 @@
+"""Who stands behind a proxy is told by those that are trusted; whatever anybody else sends changes nothing."""
+
+import httpx
+import orjson
+import pytest
+
+from scopewright.core.failures import Rejected
+from scopewright.http import HttpRequest
+from scopewright.issuer.fresh import Budget
+from scopewright.issuer.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
+from scopewright.issuer.throttle import FailureThrottle
+from tests.unit.issuer.world import World
+
+PROXIES = TrustedProxies(["10.1.0.0/24", "2001:db8:1::/48"])
+
+
+def caller(peer: str, forwarded: str | None, proxies: TrustedProxies = PROXIES) -> str:
+    headers = {} if forwarded is None else {HEADER: forwarded.encode("latin-1")}
+    return proxies.caller(HttpRequest("POST", "/token", headers=headers, peer=peer))
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "found"),
+    [
+        ("10.1.0.7", "192.0.2.1", "192.0.2.1"),
+        ("10.1.0.7", "198.51.100.9, 192.0.2.1", "192.0.2.1"),
+        ("10.1.0.7", "198.51.100.9,192.0.2.1 , 10.1.0.8\t,2001:db8:1::5", "192.0.2.1"),
+        ("2001:db8:1::1", "2001:DB8::0001", "2001:db8::1"),
+        ("::ffff:10.1.0.7", "::ffff:192.0.2.1", "192.0.2.1"),
+        ("10.1.0.7", "10.1.0.9, 10.1.0.8", "10.1.0.9"),
+    ],
+    ids=str,
+)
+def test_it_is_the_rightmost_address_that_is_no_trusted_proxys(peer: str, forwarded: str, found: str) -> None:
+    assert caller(peer, forwarded) == found
+
+
+@pytest.mark.parametrize("peer", ["192.0.2.66", "10.1.1.7", "2001:db8:2::1", "::ffff:10.1.1.7", "", "fe80::1%eth0"])
+def test_who_is_not_trusted_is_not_believed(peer: str) -> None:
+    assert caller(peer, "198.51.100.9") == peer
+    assert caller(peer, "10.1.0.7") == peer
+
+
+@pytest.mark.parametrize(
+    "forwarded",
+    [None, "", " ", "unknown", "_hidden", "192.0.2.1:8080", "[2001:db8::1]", "192.0.2.1, ", "192.0.2.01", "3221225985",
+     "fe80::1%eth0", "192.0.2.1\x00", "\u00b2", "1" * 9000, "192.0.2.1 192.0.2.2"],
+)  # fmt: skip
+def test_what_cannot_be_read_leaves_it_with_the_proxy_that_passed_it_on(forwarded: str | None) -> None:
+    assert caller("10.1.0.7", forwarded) == "10.1.0.7"
+    assert caller("10.1.0.7", f"{forwarded or ''},10.1.0.8") == "10.1.0.8"
+
+
+def test_only_so_many_proxies_are_looked_through() -> None:
+    behind = ", ".join(["192.0.2.1", *["10.1.0.8"] * (MOST - 1)])
+    assert caller("10.1.0.7", behind) == "192.0.2.1"
+    assert caller("10.1.0.7", f"{behind}, 10.1.0.9") == "10.1.0.8"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("proxies.example", "give networks such as"),
+        ("10.1.0.7/24", "has host bits set.*give networks such as"),
+        ("10.0.0.0/33", "give networks such as"),
+        ("10.1.0.0/24,0.0.0.0/0", "would believe everybody"),
+        ("::/0", "would believe everybody"),
+    ],
+)
+def test_what_is_no_network_or_everybody_is_refused(text: str, told: str) -> None:
+    with pytest.raises(Rejected, match=told):
+        trusted_proxies(text)
+
+
+def test_without_any_nobody_is_asked() -> None:
+    assert trusted_proxies("") is trusted_proxies(" , ") is None
+    some = trusted_proxies("192.0.2.0/28, 2001:db8::/64,10.9.9.9")
+    assert some is not None
+    assert caller("10.9.9.9", "198.51.100.9", some) == "198.51.100.9"
+
+
+async def asked(world: World, forwarded: str) -> httpx.Response:
+    form = {"grant_type": "client_credentials"}
+    headers = {"x-forwarded-for": forwarded}
+    return await world.http.post("/token", data=form, auth=("leave.leave-worker", "wrong"), headers=headers)
+
+
+async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy() -> None:
+    world = World(proxies=TrustedProxies(["127.0.0.0/8"]))
+    world.furnish()
+    async with world.running():
+        world.issuer.tokens._throttle = FailureThrottle(lambda: 0.0, budget=Budget(rate=0.0, burst=1))  # type: ignore[union-attr]
+        answers = [(await asked(world, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+        assert answers == [401, 503, 401]
+        peers = [orjson.loads(line)["peer"] for line in world.lines]
+        assert peers == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
+
+
+async def test_without_trusted_proxies_the_header_says_nothing(world: World) -> None:
+    await asked(world, "192.0.2.1")
+    assert orjson.loads(world.lines[-1])["peer"] == "127.0.0.1"
