@@ -312,7 +312,8 @@ def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: 
     by_account = oauth_client(TEAM, "limited", authentication=account)
     assert "choose ClientSecret, PrivateKeyJWT" in refusal(release.kube, by_account)
     server = resource_server(TEAM, "limited", "read", tokens={"lifetime": "21m"})
-    assert "at most 20m" in refusal(release.kube, server)
+    # Another policy, which the API server may learn of later.
+    until(lambda: "at most 20m" in refusal(release.kube, server))
     assert not refusal(release.kube, oauth_client(TEAM, "limited", rotation={"every": "720h"}))
     assert not refusal(release.kube, resource_server(TEAM, "limited", "read", tokens={"lifetime": "20m"}))
     others = oauth_client(TEAM, "others", issuer="other", rotation={"every": "721h"})
