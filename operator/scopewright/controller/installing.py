@@ -13,9 +13,11 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, NotLeading
 from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
+    asks_for_another_key,
     default_signing_key,
     issuer_ref,
     nonce_key_ref,
+    plan_another_seal_key,
     plan_issuer,
     plan_nonce_key,
     plan_revocations,
@@ -38,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class Installing:
-    """Keeps the seal key in memory, so that one that is deleted comes back as it was."""
+    """Keeps the seal key in memory, so that one that is deleted comes back as it was, until `forget`."""
 
     def __init__(
         self, store: Store, config: Config, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True
@@ -60,10 +62,16 @@ class Installing:
             self.lacking.set()
 
     def _is_altered(self, existing: Existing) -> bool:
+        if existing.ref == seal_key_ref(self._config):
+            return asks_for_another_key(existing)
         return existing.ref == issuer_ref(self._config) and plan_issuer(self._config, existing) is not None
 
-    async def ensure(self) -> bytes:
-        """Make what is missing; the seal key."""
+    def forget(self) -> None:
+        """What was known before we led again: others may have changed the seal key meanwhile, and for a reason."""
+        self._seal_key = b""
+
+    async def ensure(self, *, may_rotate: bool = True) -> bytes:
+        """Make what is missing; the seal key, another one if that is asked for and may be."""
         self.lacking.clear()
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
@@ -74,17 +82,22 @@ class Installing:
             await self._write(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
         if await self._store.read(revocations_ref(self._config)) is None:
             await self._write(plan_revocations(self._config))
-        return await self._seal()
+        return await self._seal(may_rotate=may_rotate)
 
     async def _write(self, desired: Desired) -> None:
         if not self._may_write():
             raise NotLeading
         await self._store.write(desired)
 
-    async def _seal(self) -> bytes:
+    async def _seal(self, *, may_rotate: bool) -> bytes:
         found = await self._store.read(seal_key_ref(self._config))
         if found:
             self._seal_key = seal_key(*found)
+            if may_rotate and asks_for_another_key(found[0]):
+                key = secrets.token_bytes(KEY_BYTES)
+                await self._write(plan_another_seal_key(self._config, found[0], key))
+                self._seal_key = key
+                log.warning("%s has another key, as was asked: every credential Secret is sealed anew", found[0].ref)
         else:
             key = self._seal_key or secrets.token_bytes(KEY_BYTES)
             await self._write(plan_seal_key(self._config, key))

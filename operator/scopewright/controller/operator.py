@@ -164,6 +164,7 @@ class Operator:
 
     async def _lead(self) -> None:
         """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
+        self._installing.forget()
         queue = Queue(self._measured, now, after=self._world.waits_for)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())
@@ -214,7 +215,10 @@ class Operator:
                     await self._installing.lacking.wait()
 
     async def _compared(self) -> Keys:
-        self._reconciler.sealing_with(await self._installing.ensure())
+        # At first what was restored is adopted, by the key that has sealed it.
+        if self._reconciler.sealing_with(await self._installing.ensure(may_rotate=self._queue is not None)):
+            for client in self._world.declared["OAuthClient"]:
+                self._enqueue(client, 0.0)
         await ensure_signing_key(self._api, self._config)
         return await self._resync.run()
 

@@ -95,9 +95,11 @@ class Reconciler:
             return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
         return await self._plan_departed(key, None)
 
-    def sealing_with(self, key: bytes) -> None:
-        """Before the first reconciliation: the key that seals credential Secrets."""
+    def sealing_with(self, key: bytes) -> bool:
+        """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
+        another = key != self._views.seal_key
         self._views.seal_key = key
+        return another
 
     async def _look_where_the_watch_does_not(self, key: Ref) -> None:
         """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there.

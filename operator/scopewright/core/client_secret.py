@@ -122,20 +122,31 @@ def _entries(view: ClientView, credential: Credential | None, value: bytes | Kep
 
 def secret_upkeep(view: ClientView, current: Credential | None) -> tuple[Write, ...]:
     """The Secret once more with the credential it has, or with none, if anything of it is not as it should be."""
-    if current is None:
-        desired = secret_write(view, None)
-    else:
-        held = view.secret.entries if view.secret else {}
-        where = next(name for name, sha256 in held.items() if sha256 == current.sha256)
-        desired = secret_write(view, current, Kept(where, current.sha256))
+    desired = _with_what_it_holds(view, current) if current else secret_write(view, None)
     return () if in_place(desired) else (desired,)
 
 
+def _with_what_it_holds(view: ClientView, credential: Credential) -> Desired:
+    held = view.secret.entries if view.secret else {}
+    where = next(name for name, sha256 in held.items() if sha256 == credential.sha256)
+    return secret_write(view, credential, Kept(where, credential.sha256))
+
+
 def former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
-    """Secrets under an earlier `secretName`, once nothing they hold is accepted any more."""
+    """Secrets under an earlier `secretName`: they go once nothing they hold is accepted any more, and until then follow
+    the seal key. One that has been edited stays as it is.
+    """
     accepted = {c.sha256 for c in record.credentials if c.accepted_at(view.now)}
-    ours = [s for s in view.former_secrets if _standing(view, s, record) is Standing.SEALED]
-    return tuple(Deletion(s) for s in ours if not accepted & set(s.entries.values()))
+    writes: list[Write] = []
+    for secret in view.former_secrets:
+        stands, held = _standing(view, secret, record), set(secret.entries.values())
+        if stands is Standing.SEALED and not accepted & held:
+            writes.append(Deletion(secret))
+        elif stands is Standing.EDITED and (known := next((c for c in record.credentials if c.sha256 in held), None)):
+            desired = replace(_with_what_it_holds(replace(view, secret=secret), known), ref=secret.ref)
+            # Nothing but what we would write is ever sealed: whoever may edit it could have put a secret in.
+            writes += [desired] if desired.digests() == dict(secret.entries) else []
+    return tuple(writes)
 
 
 def adoptable(view: ClientView) -> Credential | None:

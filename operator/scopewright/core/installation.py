@@ -1,13 +1,14 @@
 """What one installation has beside its objects: the issuer record, keys of its own, a first SigningKey."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest, in_place
 from scopewright.core.records import (
     ENTRY,
     ISSUER_NAME,
@@ -16,6 +17,7 @@ from scopewright.core.records import (
     NONCE_KEY_TYPE,
     RECORD_LABEL,
     REVOCATIONS_NAME,
+    ROTATE_ENTRY,
     SEAL_KEY_NAME,
     SEAL_KEY_TYPE,
     USAGE_NAME,
@@ -51,6 +53,19 @@ def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
 def plan_seal_key(config: Config, key: bytes) -> Desired:
     """The operator's key for seals, made once. Whoever loses it loses adoption after a restore, and nothing else."""
     return _secret_key(seal_key_ref(config), SEAL_KEY_TYPE, key)
+
+
+def plan_another_seal_key(config: Config, existing: Existing, key: bytes) -> Desired:
+    """In one write with the request that it answers: whoever dies before it has done nothing, and after it all."""
+    first = plan_seal_key(config, key)
+    entries = {**first.entries, ROTATE_ENTRY: existing.annotations[ROTATE_ANNOTATION].encode()}
+    return replace(first, entries=entries, replaces=existing)
+
+
+def asks_for_another_key(existing: Existing) -> bool:
+    """Whether its annotation `scopewright.dev/rotate` has a value that it was not made for."""
+    asked = existing.annotations.get(ROTATE_ANNOTATION, "")
+    return asked != "" and existing.entries.get(ROTATE_ENTRY) != digest(asked)
 
 
 def plan_nonce_key(config: Config, key: bytes) -> Desired:

@@ -27,6 +27,8 @@ from scopewright.core.failures import Rejected
 ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
 KEY_ENTRY: Final = "key"
+ROTATE_ENTRY: Final = "rotate"
+"""Beside the seal key: the value of `scopewright.dev/rotate` that it was made for."""
 
 CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"

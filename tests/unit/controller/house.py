@@ -91,6 +91,7 @@ class House:
         self.due: dict[Ref, datetime] = {}
         self.minted = itertools.count(1)
         self.keys_made = itertools.count(1)
+        self.seal_key = SEAL_KEY
         self.store.after_write = self.check
         self.departed: set[Ref] = set()
         self.checks = 0
@@ -108,7 +109,7 @@ class House:
             self.store, self.world, self.config, Sources(self._tick, self._mint, self._make_key), self,
             enqueue=self._enqueued.add,
         )  # fmt: skip
-        self.reconciler.sealing_with(SEAL_KEY)
+        self.reconciler.sealing_with(self.seal_key)
         self.look()
 
     def look(self) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Conflict, Unavailable
-from scopewright.core.objects import Ref, digest
+from scopewright.core.objects import SEAL_ANNOTATION, Ref, digest
 from scopewright.core.records import ServiceAccount, audience_claim_name, client_record_name
 from tests.unit.controller.house import ISSUER, NAMESPACE, House, credential_in, drive, made
 from tests.unit.controller.memory import Crash, Point
@@ -109,6 +109,33 @@ def moved(house: House) -> None:
     house.settle()
     assert house.secret() not in house.store.objects
     assert house.value(house.secret(name="elsewhere")) == elsewhere
+
+
+def moving() -> House:
+    house = with_client()
+    house.apply("OAuthClient", "leave", "worker", {**ASKS, "credentials": {"secretName": "elsewhere"}})
+    house.settle()
+    return house
+
+
+def reseal(house: House) -> None:
+    house.seal_key = b"another seal key of the houses.."
+    house.reconciler.sealing_with(house.seal_key)
+
+
+def sealed_anew(house: House) -> None:
+    """By the new key, which alone vouches for what is restored when the record has gone."""
+    kept(house)
+    house.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    house.settle()
+    kept(house)
+
+
+def bare_and_sealed_anew(house: House) -> None:
+    account_named("1")(house)
+    house.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    house.settle()
+    account_named("1")(house)
 
 
 def gone(house: House) -> None:
@@ -329,6 +356,9 @@ STORIES = {
         kept,
     ),
     "a Secret gets another name": Story(with_client, respecify(credentials={"secretName": "elsewhere"}), moved),
+    "the seal key is another": Story(with_client, reseal, sealed_anew),
+    "the seal key of a Secret without a credential is another": Story(with_account, reseal, bare_and_sealed_anew),
+    "the seal key is another while an earlier Secret is still in use": Story(moving, reseal, moved),
     "an entry gets another name": Story(
         with_client,
         respecify(credentials={"keys": {"clientID": "id"}}),
@@ -390,6 +420,28 @@ def test_it_converges_from_trouble_at_every_write(name: str, error: str, point: 
     while at < told(STORIES[name], errors[error], at, point):
         at += 1
     assert at
+
+
+def test_a_paused_client_is_sealed_anew_when_it_goes_on() -> None:
+    house = with_client()
+    house.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
+    reseal(house)
+    house.settle()
+    before = house.store.objects[house.secret()].existing.annotations[SEAL_ANNOTATION]
+    house.apply("OAuthClient", "leave", "worker", ASKS)
+    house.settle()
+    assert house.store.objects[house.secret()].existing.annotations[SEAL_ANNOTATION] != before
+    sealed_anew(house)
+
+
+def test_nothing_that_somebody_else_has_put_in_is_ever_sealed_anew() -> None:
+    """A seal says that the operator has made what is there: it could be carried to the Secret that is in use."""
+    house = moving()
+    held = house.store.objects[house.secret()]
+    house.store.put(held.existing, {**held.entries, "chosen": b"by somebody else"})
+    reseal(house)
+    house.settle()
+    assert house.store.objects[house.secret()].existing.annotations == held.existing.annotations
 
 
 def test_a_paused_client_keeps_its_own_record() -> None:

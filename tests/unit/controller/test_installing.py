@@ -1,5 +1,7 @@
 """What an installation has once is made again as soon as it is missed, and not only at the next comparison."""
 
+from dataclasses import replace
+
 import pytest
 
 from scopewright.controller.caches import Caches
@@ -7,13 +9,15 @@ from scopewright.controller.installing import Installing
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.world import World
 from scopewright.core.config import Config
+from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change, Snapshot
 from tests.unit.controller.house import ISSUER, NAMESPACE, START
-from tests.unit.controller.memory import MemoryStore
+from tests.unit.controller.memory import Crash, MemoryStore, Point
 
 CONFIG = Config(issuer=ISSUER)
+SEAL = seal_key_ref(CONFIG)
 OURS = tuple(of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref))
 
 
@@ -58,6 +62,64 @@ async def test_an_issuer_record_that_somebody_edits_is_set_right() -> None:
     edited = Existing(held.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=held.existing.labels)
     caches._changed(Change(edited, {"record.json": b"{}"}))
     assert installing.lacking.is_set()
+
+
+async def test_another_seal_key_is_made_when_it_is_asked_for_and_once() -> None:
+    store, installing, caches = await made()
+    before, other = await installing.ensure(), await asked(store, caches, installing, "a leak")
+    assert other != before
+    assert await installing.ensure() == other
+    assert not installing.lacking.is_set()
+    assert await Installing(store, CONFIG, lambda: START).ensure() == other, "a restart has done it again"
+    assert await asked(store, caches, installing, "another leak") not in (before, other)
+
+
+async def asked(store: MemoryStore, caches: Caches, installing: Installing, why: str) -> bytes:
+    """Somebody annotates the seal key; the one that there is then."""
+    held = store.objects[SEAL]
+    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": why}), held.entries)
+    caches._changed(Change(store.objects[SEAL].existing, {}))
+    assert installing.lacking.is_set()
+    key = await installing.ensure()
+    caches._changed(Change(store.objects[SEAL].existing, {}))
+    assert not installing.lacking.is_set(), "what was done is asked for no more"
+    return key
+
+
+async def test_the_seal_key_that_has_sealed_what_is_adopted_is_not_changed_before() -> None:
+    store, installing, _ = await made()
+    key, held = await installing.ensure(), store.objects[SEAL]
+    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    assert await installing.ensure(may_rotate=False) == key
+    assert await installing.ensure() != key
+
+
+@pytest.mark.parametrize("point", ["before", "after"])
+@pytest.mark.parametrize("error", [Crash(), Conflict("somebody was faster"), Unavailable("no answer in time")])
+async def test_whatever_becomes_of_the_write_there_is_one_seal_key_and_it_is_another(
+    error: BaseException, point: Point
+) -> None:
+    store, installing, _ = await made()
+    before, held = await installing.ensure(), store.objects[SEAL]
+    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    store.fail(error, point=point)
+    with pytest.raises(type(error)):
+        await installing.ensure()
+    written = [what for what in store.writes if str(SEAL) in what]
+    successor = Installing(store, CONFIG, lambda: START)
+    after = await successor.ensure()
+    assert after != before
+    assert len([what for what in store.writes if str(SEAL) in what]) == len(written) + (point == "before")
+    assert await installing.ensure() == after
+
+
+async def test_a_seal_key_that_others_have_changed_does_not_come_back() -> None:
+    """A replica that has led once, and leads again: it may not know that the key which it knew has leaked."""
+    store, installing, _ = await made()
+    leaked = await installing.ensure()
+    store.objects.pop(SEAL)
+    installing.forget()
+    assert await installing.ensure() != leaked
 
 
 async def test_what_others_lose_is_none_of_its_business() -> None:
