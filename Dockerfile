@@ -20,10 +20,13 @@ COPY image image
 RUN python3 image/build.py base /root-of-image --sources "${SOURCES}"
 
 FROM builder AS wheel-root
+COPY requirements requirements
+RUN pip install --quiet --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY operator operator
 COPY image image
-RUN pip wheel --quiet --no-deps --wheel-dir /dist . && python3 image/build.py wheel /root-of-image /dist/*.whl
+RUN pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
+ && python3 image/build.py wheel /root-of-image /dist/*.whl
 
 FROM builder AS hr-root
 COPY requirements requirements

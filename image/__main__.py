@@ -46,8 +46,9 @@ def architecture() -> str:
 
 
 def built_wheel(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", str(ROOT)]
-    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    """By what is installed here, as locked: as Dockerfile makes it."""
+    building = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
+    subprocess.run([sys.executable, "-m", "pip", *building], check=True, stdin=subprocess.DEVNULL)
     [wheel] = folder.glob("*.whl")
     return wheel
 

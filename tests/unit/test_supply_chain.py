@@ -67,7 +67,7 @@ def test_what_is_installed_here_is_what_is_pinned() -> None:
     assert {name: distribution(name).version for name in pins("dev")} == pins("dev")
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "build"])
 def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
     lines = [line for line in lock(name).splitlines() if not line.startswith("#")]
     pin, digest = re.compile(r"[\w.-]+==[\w.]+( ; .+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -76,8 +76,21 @@ def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
         assert digest.fullmatch(line) or not before.endswith("\\")
 
 
-def test_what_is_shipped_is_what_is_tested() -> None:
-    assert pins("image").items() <= pins("dev").items()
+@pytest.mark.parametrize("name", ["image", "build"])
+def test_what_is_shipped_and_what_builds_it_is_what_is_tested(name: str) -> None:
+    assert pins(name).items() <= pins("dev").items()
+
+
+def test_what_builds_the_wheel_is_pinned() -> None:
+    """With all that it needs: without build isolation nothing else is fetched."""
+    [backend] = map(Requirement, tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"])
+    needed = [Requirement(each) for each in distribution(backend.name).requires or ()]
+    assert {backend.name, *(canonicalize_name(e.name) for e in needed if not e.marker or e.marker.evaluate())} == {
+        *pins("build")
+    }
+    assert backend.specifier.contains(pins("build")[backend.name])
+    for recipe in ("Dockerfile", "image/__main__.py"):
+        assert "--no-build-isolation" in (ROOT / recipe).read_text()
 
 
 @pytest.mark.parametrize(
@@ -108,7 +121,8 @@ def test_a_wheel_is_the_same_wherever_and_whenever_it_is_built(tmp_path: Path) -
             os.utime(path, (aged, aged))
             path.chmod((0o755 if path.is_dir() else 0o644) & ~umask)
         command = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(tmp_path / name)]
-        environment = {**os.environ, "PYTHONHASHSEED": seed, "SOURCE_DATE_EPOCH": "1763769600"}
+        environment = {name: value for name, value in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
+        environment["PYTHONHASHSEED"] = seed
         done = subprocess.run(command, cwd=source, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         [wheel] = (tmp_path / name).glob("*.whl")
