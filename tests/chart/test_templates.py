@@ -222,6 +222,16 @@ def test_on_the_way_each_pod_is_as_in_its_own_mode_and_the_service_selects_what_
     assert serves["targetPort"] not in {port["name"] for c in bare for port in c["ports"]}, "no request gets there"
 
 
+@pytest.mark.parametrize(
+    ("tls", "port"), [(False, {"name": "http", "port": 80}), (True, {"name": "https", "port": 443})]
+)
+def test_whoever_leads_to_the_service_is_told_what_it_speaks(tls: bool, port: dict[str, Any]) -> None:
+    [found] = one(render({"tls": {"enabled": tls, "secretName": "edge"}}), "Service", "scopewright-issuer")["spec"][
+        "ports"
+    ]
+    assert found == {**port, "targetPort": "issuer", **({"appProtocol": "https"} if tls else {})}
+
+
 def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out_but_to_the_api_server() -> None:
     apart = render(DEPLOYMENT)
     operator = one(apart, "NetworkPolicy", "scopewright-operator")["spec"]
