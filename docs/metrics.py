@@ -130,8 +130,8 @@ RUN_BOOKS: Final = {
     "ScopewrightCredentialRotationOverdue": (
         "`kubectl get oauthclients -A -o "
         "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,NEXT:.status.credentials.nextRotationTime` "
-        "shows which. The message of Ready and the events say why: a Secret that is not ours, a quota, windows in a "
-        "time zone that nobody knows, four credentials that all still overlap."
+        "shows which. The message of Ready and the events say why: a Secret that is not ours, a quota, "
+        "four credentials that all still overlap."
     ),
     "ScopewrightPreviousCredentialInUse": (
         "`kubectl get oauthclients -A` and the condition PreviousInUse name the client. Have its Pods read the "

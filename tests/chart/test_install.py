@@ -305,8 +305,8 @@ def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: 
     limits = {"maxSecretAge": "720h", "methods": ["ClientSecret", "PrivateKeyJWT"]}
     release.upgrade(policies={"limits": limits}, config={"maxTokenLifetime": "20m"})
     too_old = oauth_client(TEAM, "limited", rotation={"every": "721h"})
-    until(lambda: "at most 720h" in refusal(release.kube, too_old))
-    suspended = oauth_client(TEAM, "limited", rotation={"suspend": True})
+    until(lambda: "no credential gets older than 720h" in refusal(release.kube, too_old))
+    suspended = oauth_client(TEAM, "limited", rotation={"every": "24h", "suspend": True})
     assert "rotation.suspend is not allowed" in refusal(release.kube, suspended)
     account = {"method": "ServiceAccount", "serviceAccount": {"name": "default"}}
     by_account = oauth_client(TEAM, "limited", authentication=account)
@@ -314,10 +314,68 @@ def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: 
     server = resource_server(TEAM, "limited", "read", tokens={"lifetime": "21m"})
     # Another policy, which the API server may learn of later.
     until(lambda: "at most 20m" in refusal(release.kube, server))
-    assert not refusal(release.kube, oauth_client(TEAM, "limited", rotation={"every": "720h"}))
+    assert not refusal(release.kube, oauth_client(TEAM, "limited", rotation={"every": "624h"}))
     assert not refusal(release.kube, resource_server(TEAM, "limited", "read", tokens={"lifetime": "20m"}))
     others = oauth_client(TEAM, "others", issuer="other", rotation={"every": "721h"})
     assert not refusal(release.kube, others), "another installation has limits of its own"
+
+
+DAILY, WEEKLY = ({"start": "02:00", "duration": "1h", **days} for days in ({}, {"days": ["Sat"]}))
+JWK = {"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}
+KEYS = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [JWK]}}}
+
+
+@pytest.mark.parametrize(
+    ("rotation", "taken"),
+    [
+        ({}, False),
+        ({"every": "625h"}, False),
+        ({"every": "696h", "overlap": "6h"}, True),
+        ({"every": "696h", "overlap": "6h", "maxOverlap": "25h"}, False),
+        ({"every": "24h", "maxOverlap": "87600h"}, False),
+        # Three by hand, and the fourth waits until the overlap of the first ends.
+        ({"every": "24h", "maxOverlap": "361h"}, False),
+        ({"every": "24h", "maxOverlap": "360h"}, True),
+        ({"every": "600h", "windows": [DAILY]}, False),
+        ({"every": "599h", "windows": [DAILY]}, True),
+        ({"every": "599h", "windows": [DAILY, WEEKLY]}, False),
+        ({"every": "455h", "windows": [DAILY, WEEKLY]}, True),
+    ],
+    ids=str,
+)
+def test_no_credential_gets_older_than_the_platform_says(
+    release: Release, rotation: dict[str, Any], *, taken: bool
+) -> None:
+    said = refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation))
+    assert taken != ("no credential gets older than 720h" in said), said
+    assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **KEYS)), "it has none"
+
+
+def test_nor_by_a_change_to_keys_of_its_own_which_leaves_the_secret_its_overlap(release: Release) -> None:
+    kube, at = release.kube, ("OAuthClient", TEAM, "changing")
+    kube.create(oauth_client(TEAM, "changing", rotation={"every": "24h"}))
+    with pytest.raises(Refused, match="no credential gets older"):
+        kube.patch(*at, {"spec": {"rotation": {"maxOverlap": "87600h"}, **KEYS}})
+    kube.patch(*at, {"spec": KEYS})
+    kube.patch(*at, {"spec": {"grantTypes": ["client_credentials"]}})
+    for change in ({"maxOverlap": "87600h"}, {"suspend": True}):
+        with pytest.raises(Refused, match="no credential gets older"):
+            kube.patch(*at, {"spec": {"rotation": change}})
+    kube.delete(*at)
+
+
+def test_nor_by_a_pause_which_is_the_platforms(release: Release, team: Kube) -> None:
+    paused = {"metadata": {"annotations": {"scopewright.dev/paused": "true"}}}
+    client = oauth_client(TEAM, "held", rotation={"every": "24h"})
+    held = {**client, "metadata": {**client["metadata"], **paused["metadata"]}}
+    until(lambda: "set spec.disabled instead" in refusal(team, held))
+    team.create(client)
+    with pytest.raises(Refused, match="may update SigningKeys in scopewright-system"):
+        team.patch("OAuthClient", TEAM, "held", paused)
+    release.kube.patch("OAuthClient", TEAM, "held", paused)
+    team.patch("OAuthClient", TEAM, "held", {"metadata": {"labels": {"who": "cares"}}})
+    team.patch("OAuthClient", TEAM, "held", {"metadata": {"annotations": {"scopewright.dev/paused": None}}})
+    team.delete("OAuthClient", TEAM, "held")
 
 
 def refusal(kube: Kube, manifest: Manifest) -> str:
@@ -339,7 +397,10 @@ def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewher
     release.stop()
     until(lambda: operator.asks("GET", "/api/v1/secrets")[0] == 403)
     release.start()
-    here, there = (release.kube.create(oauth_client(namespace, "late")) for namespace in (TEAM, "elsewhere"))
+    here, there = (
+        release.kube.create(oauth_client(namespace, "late", rotation={"every": "24h"}))
+        for namespace in (TEAM, "elsewhere")
+    )
     until(lambda: release.ready(here), lambda: (release.read(here), release.logs()))
     assert release.read(there)["status"]["conditions"][0]["reason"] == "Pending"
     [selecting] = [m for m in release.hr if m["metadata"]["name"] == "hr-reads-employees"]

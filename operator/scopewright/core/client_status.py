@@ -13,6 +13,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.overlap import lasts_longer, may_last, next_decision
 from scopewright.core.plan import Plan, Said, as_json, ready, settle, soonest, stalled, with_history
 from scopewright.core.records import Asked, ClientRecord, Credential
+from scopewright.core.windows import refuse_unknown_zone
 
 GRACE: Final = timedelta(seconds=3)
 MAX_TEXT: Final = 8000
@@ -22,6 +23,11 @@ def readiness(view: ClientView) -> tuple[Said, ...]:
     client, revoked_before = view.client, view.client.spec.rotation.revoked_before
     if client.spec.disabled:
         return stalled(Rejected("Disabled", "spec.disabled is true: the issuer refuses this client"))
+    if made_for(client) and not client.spec.rotation.suspend:
+        try:
+            refuse_unknown_zone(client.spec.rotation.windows)
+        except Rejected as why:
+            return stalled(why)
     message = _what_the_issuer_accepts(client)
     if revoked_before and view.now < revoked_before:
         message += f"; revokedBefore lies ahead and takes effect at {revoked_before:%FT%TZ}"
@@ -97,16 +103,9 @@ def _last_use(view: ClientView) -> datetime | None:
 
 
 def _next_rotation(view: ClientView, current: Credential) -> datetime | None:
-    """None where it does not give way by its age. Where windows are in a time zone that nobody knows, when it would
-    without them: then it is seen to be overdue.
-    """
+    """None where it does not give way by its age."""
     spec = view.client.spec
-    if made_for(view.client) is None or spec.disabled:
-        return None
-    try:
-        return rotation_time(spec.rotation, current, view.now)
-    except Rejected:
-        return current.issue_time + spec.rotation.every
+    return None if spec.disabled else rotation_time(spec.rotation, current, view.now)
 
 
 def _previous_in_use(view: ClientView, record: ClientRecord | None) -> tuple[Said, ...]:

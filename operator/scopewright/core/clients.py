@@ -1,14 +1,23 @@
 """The plan for one OAuthClient: its record, its Secret, its status."""
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from scopewright.core.authentication import made, made_for, service_account
+from scopewright.core.authentication import Made, made, made_for, service_account
 from scopewright.core.client_record import live_credentials, record_upkeep, record_with, record_write
 from scopewright.core.client_secret import adoptable, former_secrets, look, refuse_conflict, secret_upkeep, secret_write
 from scopewright.core.client_status import client_status, readiness
 from scopewright.core.client_view import ClientView, Found
-from scopewright.core.credentials import Cause, Standing, cause_for_new, may_heal, rotate_value, with_new
+from scopewright.core.credentials import (
+    Cause,
+    Standing,
+    cause_for_new,
+    cause_to_rotate,
+    may_heal,
+    rotate_value,
+    with_new,
+)
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import digest, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, stalled
@@ -57,7 +66,7 @@ def _provided(view: ClientView, found: Found) -> Plan:
     cause = cause_for_new(view.client, record, current, found.standing, view.now)
     if cause:
         try:
-            return _issue(view, found, cause)
+            return _issue(view, found, cause, made_for(view.client))
         except Unavailable:
             if current is None:
                 raise
@@ -71,7 +80,8 @@ def _provided(view: ClientView, found: Found) -> Plan:
 def _brought(view: ClientView, found: Found) -> Plan:
     """Where the client brings its own proof: the record says which, and the Secret holds no credential.
 
-    One that an earlier method left there stays, and works, while there is nothing that could take its place.
+    One that an earlier method left there stays, and works, while there is nothing that could take its place; it rotates
+    as ever, or it would get as old as somebody likes who names a ServiceAccount that is not there.
     """
     record, current = found.record, found.current
     try:
@@ -82,6 +92,10 @@ def _brought(view: ClientView, found: Found) -> Plan:
     first = () if view.record else (record_write(view, record_with(view, found, ())),)
     upkeep = record_upkeep(view, found)
     kept = current if missing else None
+    cause = cause_to_rotate(view.client, kept, view.now) if kept else None
+    if kept and cause:
+        with suppress(Unavailable):
+            return _issue(view, found, cause, made(kept))
     former = former_secrets(view, record) if record else ()
     writes = (*first, *upkeep.writes, *secret_upkeep(view, kept), *former)
     if missing and not writes:
@@ -115,9 +129,9 @@ def _restored(view: ClientView, found: Found) -> tuple[Credential, ...]:
     return with_new(others, replace(held, rotate=rotated_for), None, view.now)
 
 
-def _issue(view: ClientView, found: Found, cause: Cause) -> Plan:
+def _issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Plan:
     may_heal(found.record, cause, view.now)
-    new, value = _fresh(view)
+    new, value = _fresh(view, kind)
     new = replace(new, rotate=rotate_value(view.client), heal=cause.heal)
     credentials = with_new(live_credentials(view, found), new, found.current, view.now)
     return Plan(
@@ -126,9 +140,9 @@ def _issue(view: ClientView, found: Found, cause: Cause) -> Plan:
     )
 
 
-def _fresh(view: ClientView) -> tuple[Credential, bytes]:
+def _fresh(view: ClientView, kind: Made | None) -> tuple[Credential, bytes]:
     """A new credential, and what the Secret is to hold of it."""
-    if made_for(view.client) == "key pair":
+    if kind == "key pair":
         pair = view.make_pair()
         return Credential(digest(pair.private), view.now, jwk=pair.jwk), pair.private
     secret = view.mint()

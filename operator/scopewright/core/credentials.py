@@ -107,7 +107,7 @@ def cause_for_new(
     client: OAuthClient, record: ClientRecord | None, current: Credential | None, found: Standing, now: datetime
 ) -> Cause | None:
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
-    rotation, before = client.spec.rotation, revoked_before(client, now)
+    before = revoked_before(client, now)
     if record is None or not record.credentials or (current is None and brought(record)):
         return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}")
     known = (current,) if current else record.credentials
@@ -118,15 +118,20 @@ def cause_for_new(
     if current is None:
         what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", heal=True)
+    if not client.spec.disabled and made(current) != (wanted := made_for(client)):
+        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}")
+    return cause_to_rotate(client, current, now)
+
+
+def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> Cause | None:
+    """The reason to make another one of its kind."""
     if client.spec.disabled:
         return None
-    if made(current) != (wanted := made_for(client)):
-        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}")
     if rotate_value(client) not in ("", current.rotate):
         return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
-    due = rotation_time(rotation, current, now)
+    due = rotation_time(client.spec.rotation, current, now)
     if due is not None and now >= due:
-        return Cause("CredentialRotated", f"it was {format_duration(rotation.every)} old")
+        return Cause("CredentialRotated", f"it was {format_duration(client.spec.rotation.every)} old")
     return None
 
 
