@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
@@ -31,7 +30,7 @@ class House:
     def __init__(self, folder: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         self._jwk: dict[str, Any] = ECAlgorithm.to_jwk(key, as_dict=True) | {"kid": "assertion-1", "alg": "ES256"}
-        self.running = Running(folder, {"all.yaml": yaml.safe_dump_all(self._manifests())}, _AT_ONCE)
+        self.running = Running(folder, {"all.yaml": "\n---\n".join(map(json.dumps, self._manifests()))}, _AT_ONCE)
 
     def _manifests(self) -> list[dict[str, Any]]:
         public = {name: value for name, value in self._jwk.items() if name != "d"}

@@ -142,6 +142,10 @@ class Reading:
     def _key(self, node: yaml.Node) -> str:
         plain = isinstance(node, yaml.ScalarNode) and not node.style
         if node.tag not in TEXT or (plain and _ELSEWHERE_NO_TEXT.fullmatch(node.value)):
+            if plain:
+                raise Unreadable(
+                    line_of(node), f"the key {node.value[:40]} is not text to kubectl", f'quote it: "{node.value[:40]}"'
+                )
             fix = "quote it; a template such as {{ … }} is not a manifest"
             raise Unreadable(line_of(node), "a key that is not text", fix)
         return str(node.value)
