@@ -21,12 +21,11 @@ RUN python3 image/build.py base /root-of-image --sources "${SOURCES}"
 
 FROM builder AS wheel-root
 COPY requirements requirements
-RUN pip install --quiet --require-hashes --requirement requirements/build.txt
 COPY pyproject.toml README.md LICENSE ./
+RUN pip install --quiet --require-hashes --only-binary=:all: --requirement requirements/build.txt
 COPY operator operator
 COPY image image
-RUN pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /dist . \
- && python3 image/build.py wheel /root-of-image /dist/*.whl
+RUN python3 image/build.py package /dist && python3 image/build.py wheel /root-of-image /dist/*.whl
 
 FROM builder AS hr-root
 COPY requirements requirements

@@ -4,8 +4,6 @@ import argparse
 import hashlib
 import os
 import platform
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -30,7 +28,7 @@ def images(folder: Path) -> list[Path]:
     """The archives in a folder, their layers in the cache: a layer is built again when what it is made of changes."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = built_wheel(Path(scratch))
+        wheel = build.package(Path(scratch))
         recipe = Path(build.__file__)
         base = _layer("base", (recipe, build.REQUIREMENTS, build.SOURCES), build.base)
         ours = _layer("wheel", (recipe, wheel), lambda root: build.wheel(root, wheel))
@@ -43,14 +41,6 @@ def images(folder: Path) -> list[Path]:
 def architecture() -> str:
     """Of this machine, as images name it."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-
-
-def built_wheel(folder: Path) -> Path:
-    """By what is installed here, as locked: as Dockerfile makes it."""
-    building = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
-    subprocess.run([sys.executable, "-m", "pip", *building], check=True, stdin=subprocess.DEVNULL)
-    [wheel] = folder.glob("*.whl")
-    return wheel
 
 
 def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> Path:

@@ -1,11 +1,12 @@
 """What is in the image, a layer each: Debian's Python and what is locked, then our wheel. No shell, no package manager.
 
     python3 image/build.py base ROOT
+    python3 image/build.py package DIST     # our wheel, into a folder
     python3 image/build.py wheel ROOT WHEEL
     python3 image/build.py hr ROOT      # what the services of examples/hr add
 
 Dockerfile runs this in its build stages, and image/archive.py without a container engine. It takes root, Debian 12's
-mmdebstrap and python3, and pip of whichever Python runs it.
+mmdebstrap and python3, and pip of whichever Python runs it; for the wheel, there, what requirements/build.txt pins.
 """
 
 import argparse
@@ -27,6 +28,9 @@ HR: Final = HERE.parent / "examples" / "hr"
 SOURCES: Final = Path("/etc/apt/sources.list.d/debian.sources")
 USER: Final = 65532
 """Of the processes; the chart's `pods.runAsUser` says the same."""
+
+EPOCH: Final = os.environ.get("SOURCE_DATE_EPOCH") or "315532800"
+"""When everything was made that is in an image: the first instant that a wheel can say, unless told otherwise."""
 
 _OF_THE_SERVICES: Final = ("starlette==", "uvicorn==")
 """What they need of it is in the layer below."""
@@ -74,6 +78,14 @@ def base(root: Path, sources: Path = SOURCES) -> None:
     _install(root, "--require-hashes", "--requirement", str(REQUIREMENTS))
     _compile(root, f"usr/lib/{_PYTHON}", _SITE)
     _forget_when(root)
+
+
+def package(dist: Path, source: Path = HERE.parent) -> Path:
+    """Our wheel, by what is installed here and nothing that pip would fetch for it; the same from the same source."""
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-input", "--no-index", "--no-deps"]
+    _run([*pip, "--no-build-isolation", f"--wheel-dir={dist}", str(source)])
+    [built] = dist.glob("scopewright-*.whl")
+    return built
 
 
 def wheel(root: Path, built: Path) -> None:
@@ -133,7 +145,7 @@ def _compile(root: Path, *folders: str) -> None:
 
 def _forget_when(root: Path) -> None:
     """The same content is the same layer, whenever it was built."""
-    when = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
+    when = int(EPOCH)
     for path in (root, *root.rglob("*")):
         os.utime(path, (when, when), follow_symlinks=False)
 
@@ -147,7 +159,10 @@ def _remove(path: Path) -> None:
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
     except FileNotFoundError:
         sys.exit(f"{command[0]} is not there, and is needed here: install Debian's package of it")
     if done.returncode:
@@ -157,12 +172,13 @@ def _run(command: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     layers = parser.add_subparsers(dest="layer", required=True)
+    layers.add_parser("package").add_argument("dist", type=Path)
     for name in ("base", "wheel", "hr"):
         layers.add_parser(name).add_argument("root", type=Path)
     layers.choices["base"].add_argument("--sources", type=Path, default=SOURCES, help="which Debian: as in /etc/apt")
     layers.choices["wheel"].add_argument("built", metavar="WHEEL", type=Path)
     given = vars(parser.parse_args())
-    fill: dict[str, Callable[..., None]] = {"base": base, "wheel": wheel, "hr": hr}
+    fill: dict[str, Callable[..., object]] = {"base": base, "package": package, "wheel": wheel, "hr": hr}
     fill[given.pop("layer")](**given)
 
 
