@@ -66,10 +66,23 @@ def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -
     assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
 
 
+def notes_of(release: Release, values: dict[str, Any]) -> str:
+    said = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
+    return said.partition("\nNOTES:\n")[2]
+
+
+def test_the_notes_tell_what_speaks_tls_to_the_issuer(release: Release) -> None:
+    tls, told = {"enabled": True, "secretName": "given"}, {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}
+    said = notes_of(release, {"tls": tls, "ingress": {"enabled": True}})
+    assert "is told by\ningress.annotations" in said
+    assert "BackendTLSPolicy with the\nauthority of the certificate in Secret given" in said
+    assert "speaks TLS" not in notes_of(release, {"tls": tls, "ingress": {"enabled": True, "annotations": told}})
+    assert "speaks TLS" not in notes_of(release, {"ingress": {"enabled": True}})
+
+
 def test_the_notes_warn_of_what_no_egress_rule_leads_to_and_of_proxies_that_nobody_trusts(release: Release) -> None:
     def notes(values: dict[str, Any]) -> str:
-        said = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
-        return said.partition("\nNOTES:\n")[2]
+        return notes_of(release, values)
 
     replay, traces = {"issuer": {"replay": {"secretName": "valkey"}}}, {"tracing": {"endpoint": "http://otlp:4318"}}
     assert "reach the Redis or Valkey of Secret valkey" in notes(replay)
@@ -368,6 +381,7 @@ def test_nor_by_a_pause_which_is_the_platforms(release: Release, team: Kube) -> 
     paused = {"metadata": {"annotations": {"scopewright.dev/paused": "true"}}}
     client = oauth_client(TEAM, "held", rotation={"every": "24h"})
     held = {**client, "metadata": {**client["metadata"], **paused["metadata"]}}
+    # Another policy, which the API server may learn of later.
     until(lambda: "set spec.disabled instead" in refusal(team, held))
     team.create(client)
     with pytest.raises(Refused, match="may update SigningKeys in scopewright-system"):
