@@ -95,13 +95,7 @@ def _credential(ledger: Ledger, done: Done) -> None:
     if ledger.is_operator(done.actor) and done.new:
         if done.old is None:
             ledger.foreign.discard(key)
-        for uid in owners(done.new):
-            old, new = ledger.held.get(uid), digest_in(done.new)
-            issued = done.new["metadata"].get("annotations", {}).get("scopewright.dev/issue-time", "")
-            if old and old.digest != new:
-                ledger.replaced[old.digest] = ledger.now
-            ledger.held[uid] = Held(done.at, new, seconds(issued))
-            ledger.issued[new] = seconds(issued)
+        _handed_out(ledger, done, done.new)
         return
     for uid, held in list(ledger.held.items()):
         if held.at == done.at and digest_in(done.new) != held.digest:
@@ -118,6 +112,19 @@ def _credential(ledger: Ledger, done: Done) -> None:
         ledger.restored.add(digest_in(done.new))
         _brought_back(ledger, done)
         ledger.withdrawn.pop(digest_in(done.new), None)
+
+
+def _handed_out(ledger: Ledger, done: Done, raw: Raw) -> None:
+    new = digest_in(raw)
+    for uid in owners(raw):
+        old = ledger.held.get(uid)
+        if old and old.at != done.at and done.old and digest_in(done.old) == new:
+            continue  # An earlier Secret is sealed anew: nobody is pointed to it by that.
+        issued = raw["metadata"].get("annotations", {}).get("scopewright.dev/issue-time", "")
+        if old and old.digest != new:
+            ledger.replaced[old.digest] = ledger.now
+        ledger.held[uid] = Held(done.at, new, seconds(issued))
+        ledger.issued[new] = seconds(issued)
 
 
 def _brought_back(ledger: Ledger, done: Done) -> None:

@@ -3,7 +3,9 @@
 from typing import Any
 
 from scopewright.api import GROUP
-from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, owners
+from scopewright.core.objects import ROTATE_ANNOTATION
+from scopewright.core.records import SEAL_KEY_NAME
+from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, NAMESPACE, owners
 from tests.simulation.server import CRDS, KIND_OF, USER, At, Raw, Where
 from tests.simulation.users import Users
 from tests.simulation.world import World
@@ -56,6 +58,15 @@ class People(Users):
             meta.pop("ownerReferences", None)
         self.server.put(plural, *at, {**raw, "metadata": meta})
 
+    def reseal(self) -> str:
+        raw = self.server.get("secrets", NAMESPACE, SEAL_KEY_NAME)
+        if raw is None:
+            return "finds no seal key"
+        annotations = {**raw["metadata"].get("annotations", {}), ROTATE_ANNOTATION: str(self.world.loop.now)}
+        meta = {**raw["metadata"], "annotations": annotations}
+        self.server.put("secrets", NAMESPACE, SEAL_KEY_NAME, {**raw, "metadata": meta})
+        return "asks for another seal key"
+
     def lose_crd(self) -> str:
         """A CRD is deleted, and its objects with it; later it is applied again, and so are the manifests."""
         plural = self.chance.choice(("oauthclients", "resourceservers", "scopegrants"))
@@ -84,6 +95,7 @@ class People(Users):
             (self.delete_namespace, 1), (self.rekey, 2), (self.spoil_secret, 4), (self.plant, 1),
             (self.spoil_record, 3),
             (self.scribble_status, 1), (self.back_up, 2), (self.restore, 2), (self.lose_crd, 1),
+            (self.reseal, 1),
         ]  # fmt: skip
         act = self.chance.choices([a for a, _ in acts], [w for _, w in acts])[0]
         return str(act())
