@@ -29,7 +29,7 @@ class Allowed:
 
     def look(self) -> None:
         """What is allowed now; what no longer is, was until this instant."""
-        self._ledger.stuck = self._stuck()
+        self._ledger.stuck |= self._stuck()
         self._note_versions()
         now, allowed = self._server.loop.now, self._ledger.allowed
         current = _reachable(self._as_it_is())
@@ -45,10 +45,17 @@ class Allowed:
         self._lately = {plural: {} for plural in KINDS} | {"oauthclients": clients}
         self._note_versions()
         self._ledger.synced = self._server.loop.now
+        self._ledger.stuck = self._stuck()
         self._ledger.allowed = {key: (ends, FOREVER) for key, ends in _reachable(self._as_it_is()).items()}
 
     def _stuck(self) -> set[str]:
-        return {_audience(at, raw) for at, raw in self.ghosts.get("resourceservers", {}).items()}
+        """Audiences of APIs that are not there, whose records stay: nobody can prove that somebody deleted them.
+
+        They went with their CRD; or the record came back out of a backup that is older than the CRD.
+        """
+        records = self._ledger.server_records().items()
+        kept = {str(record["audience"]) for at, record in records if self._ledger.stays("resourceservers", at)}
+        return kept | {_audience(at, raw) for at, raw in self.ghosts.get("resourceservers", {}).items()}
 
     def _all(self, plural: str) -> dict[At, Raw]:
         return {**self.ghosts.get(plural, {}), **self._server.all(plural)}

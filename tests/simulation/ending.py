@@ -68,8 +68,11 @@ class Ending:
         world.allowed.settle()
         whole(world)
         await world.pods.ask()
-        # Once in a while a key takes over just then.
-        if await self._second_run() and await self._second_run():
+        # Once in a while a key takes over just then, and the clock of the next process may be behind that of the first.
+        for _ in range(3):
+            if not await self._second_run():
+                break
+        else:
             world.fail(4, "a new operator writes where the old one was at rest")
         await self._all_is_well()
 
