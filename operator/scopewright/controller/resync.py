@@ -102,7 +102,7 @@ class Resync:
         for namespace in self._watched:
             version = await self._declared(kind, namespace)
             first = first or version
-        self._world.forget_gone(kind, first)
+        self._world.listed(kind, first)
 
     async def _has_no_crd(self, kind: str) -> bool:
         """Whether that is certain; said once."""

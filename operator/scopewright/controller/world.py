@@ -56,6 +56,8 @@ class World:
         self._index = Index()
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
+        self._listed: dict[str, str] = {}
+        """The version of the last list of each kind."""
         self._owned_gone: dict[Ref, str] = {}
         """The same for what is ours: the answer to a write may come after the news that somebody has deleted it."""
         self._owned_listed: dict[tuple[str, str | None], str] = {}
@@ -72,9 +74,9 @@ class World:
         return (o for o in self.declared[kind.KIND].values() if isinstance(o, kind))
 
     def has_seen(self, ref: Ref, version: str) -> bool:
-        """Whether `put` would change nothing, because this version or a later one of the object is known."""
+        """Whether `put` would change nothing, because a version no older is known, or that it was gone by then."""
         known = self.declared[ref.kind].get(ref)
-        latest = known.metadata.resource_version if known else self._gone.get(ref)
+        latest = known.metadata.resource_version if known else self._gone.get(ref, self._listed.get(ref.kind))
         return latest is not None and not newer(version, latest)
 
     def put(self, obj: Declared) -> Keys:
@@ -108,8 +110,9 @@ class World:
         self._index.remove(self.declared[ref.kind].pop(ref, None))
         return {ref, *self._affected(known)}
 
-    def forget_gone(self, kind: str, version: str) -> None:
-        """A list of this version is through: nothing older can come any more."""
+    def listed(self, kind: str, version: str) -> None:
+        """A list of this version is through: what is no newer and not known is gone, however late the watch is."""
+        self._listed[kind] = version
         self._gone = {r: v for r, v in self._gone.items() if r.kind != kind or newer(v, version)}
 
     def put_namespace(self, name: str, labels: Labels | None, version: str = "") -> Keys:

@@ -185,7 +185,7 @@ def test_the_answer_to_a_status_brings_back_nothing_that_is_gone() -> None:
     """Even when a list without the object is through, and its deletion is not remembered any more."""
     found = world(versioned(client(), "10"))
     found.drop(WORKER, "12")
-    found.forget_gone("OAuthClient", "12")
+    found.listed("OAuthClient", "12")
     found.wrote_status(versioned(client(), "11"))
     assert not list(found.all(OAuthClient))
     found.put(versioned(client(uid="uid-2"), "13"))
@@ -193,6 +193,18 @@ def test_the_answer_to_a_status_brings_back_nothing_that_is_gone() -> None:
     assert [c.uid for c in found.all(OAuthClient)] == ["uid-2"]
     found.wrote_status(versioned(client(uid="uid-2"), "14"))
     assert [c.metadata.resource_version for c in found.all(OAuthClient)] == ["14"]
+
+
+def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_back() -> None:
+    """Deleted while nobody led: the first list lacks it, and the watch may be late with what was there before."""
+    found = world()
+    found.listed("OAuthClient", "12")
+    cache, told = caches(found)
+    cache.deliver(None, {"kind": "OAuthClient", **versioned(client(), "11").to_dict()})
+    assert not list(found.all(OAuthClient))
+    assert not told
+    assert found.put(versioned(client(uid="uid-2"), "13")) == {WORKER}, "somebody has made it again since"
+    assert found.put(versioned(server(), "11")), "that was another kind's list"
 
 
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
