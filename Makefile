@@ -9,7 +9,7 @@ SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/
 	tests/fuzz
 
 # Real processes on a machine that others share: in CI one that fails is tried once more, and the summary names it.
-AGAIN := $(if $(filter true,$(CI)),--reruns 1)
+AGAIN := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
 .PHONY: help lock demo test node image simulate fuzz check crds docs cluster bench clean
 
