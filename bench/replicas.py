@@ -121,10 +121,20 @@ class Replicas:
 
 
 async def _restart(replica: Replica, random: Random, counts: Counts) -> None:
-    counts.killed.append((time.time(), replica.name))
-    await replica.kill()
-    await asyncio.sleep(random.uniform(0, 1.5))
-    await replica.start()
+    """To its end, even if the killing ends meanwhile: what is measured next finds every replica started."""
+
+    async def restart() -> None:
+        counts.killed.append((time.time(), replica.name))
+        await replica.kill()
+        await asyncio.sleep(random.uniform(0, 1.5))
+        await replica.start()
+
+    restarting = asyncio.ensure_future(restart())
+    try:
+        await asyncio.shield(restarting)
+    except asyncio.CancelledError:
+        await restarting
+        raise
 
 
 @asynccontextmanager
