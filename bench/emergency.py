@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 from typing import Final
 
 import httpx
-import orjson
 
 from bench.replicas import HOST, Replicas
+from bench.seeing import kids
 from bench.turning import Rotator
 
 LOOK_EVERY: Final = 0.01
@@ -40,5 +40,4 @@ async def _until_gone(client: httpx.AsyncClient, port: int, older: set[str]) -> 
 
 
 async def _served(client: httpx.AsyncClient, port: int) -> set[str]:
-    answer = await client.get(f"http://{HOST}:{port}/jwks.json")
-    return {key["kid"] for key in orjson.loads(answer.content)["keys"]}
+    return kids(await client.get(f"http://{HOST}:{port}/jwks.json"))

@@ -97,12 +97,16 @@ async def look_at_keys(ports: list[int], counts: Counts) -> None:
                 now = time.time()
                 if answer.status_code == 200:
                     etags[port] = answer.headers.get("etag", "")
-                    served[port] = {key["kid"] for key in orjson.loads(answer.content)["keys"]}
+                    served[port] = kids(answer)
                     for kid in served[port]:
                         counts.published.setdefault(kid, now)
                 if answer.status_code in (200, 304) and ready.status_code == 200:
                     counts.behind(now, served[port])
             await asyncio.sleep(LOOK_EVERY)
+
+
+def kids(jwks: httpx.Response) -> set[str]:
+    return {key["kid"] for key in orjson.loads(jwks.content)["keys"]}
 
 
 async def measure_lag(counts: Counts) -> None:
