@@ -210,3 +210,7 @@ class Kind(Model):
     def uid(self) -> str:
         """Who the object is. Empty for a manifest that no store has accepted yet."""
         return self.metadata.uid or ""
+
+    def condition(self, type_: str) -> Condition | None:
+        """The condition of that type, if the status has one."""
+        return next((c for c in (self.status.conditions if self.status else ()) if c.type == type_), None)

@@ -238,7 +238,8 @@ class World:
 
     def _grants_waiting_for(self, server: str) -> Keys:
         """Those that may be waiting for what the record of the ResourceServer says; the others do not look again."""
-        return {ref_of(g) for g in self.grants_on(server) if not _is_ready(g)}
+        ready = ((g, g.condition("Ready")) for g in self.grants_on(server))
+        return {ref_of(g) for g, said in ready if said is None or said.status != "True"}
 
     def _clients_used_since_shown(self) -> Keys:
         """Whose status shows an earlier use than is reported: at most once an hour each."""
@@ -263,10 +264,6 @@ class World:
         publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
         declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
         return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
-
-
-def _is_ready(obj: Declared) -> bool:
-    return any(c.type == "Ready" and c.status == "True" for c in (obj.status.conditions if obj.status else ()))
 
 
 def _differs(known: Declared | None, obj: Declared) -> bool:

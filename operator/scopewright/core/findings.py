@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Final
 
 from scopewright.api import Kind, OAuthClient, ScopeGrant
-from scopewright.api.meta import Condition
 from scopewright.api.scopegrant import Grantee, NamespaceSelector
 from scopewright.core.changes import Finding
 from scopewright.core.level import Level
@@ -46,7 +45,7 @@ def refusals(level: Level) -> tuple[Finding, ...]:
     return tuple(
         _finding(ref, condition.reason, condition.message)
         for ref, obj in sorted(level.declared.items())
-        if (condition := _condition(obj, "Stalled")) and condition.reason not in (*MEANT, *HARMLESS)
+        if (condition := obj.condition("Stalled")) and condition.reason not in (*MEANT, *HARMLESS)
     )
 
 
@@ -65,7 +64,7 @@ def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
         what = "it grants all the same" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
         yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
         return
-    ready, stalled, access = (_condition(obj, kind) for kind in ("Ready", "Stalled", "AccessGranted"))
+    ready, stalled, access = (obj.condition(kind) for kind in ("Ready", "Stalled", "AccessGranted"))
     if stalled and stalled.reason in HARMLESS:
         yield _finding(ref, stalled.reason, stalled.message)
     elif ready and ready.status == "False" and not stalled and ref.kind != "SigningKey":
@@ -96,7 +95,3 @@ def _names_namespaces(selector: NamespaceSelector) -> bool:
 
 def _finding(ref: Ref, reason: str, message: str) -> Finding:
     return Finding(ref, reason, message, FIELDS.get(reason, ()))
-
-
-def _condition(obj: Kind, kind: str) -> Condition | None:
-    return next((c for c in (obj.status.conditions if obj.status else ()) if c.type == kind), None)
