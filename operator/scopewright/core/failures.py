@@ -14,12 +14,16 @@ class Rejected(Exception):
 
 
 class Unavailable(Exception):
-    """Trying again later helps; nothing is known to be wrong. `retry_after` is in seconds."""
+    """Trying again later helps; nothing is known to be wrong. `retry_after` is in seconds.
 
-    def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
+    `reason` is a CamelCase word for conditions.
+    """
+
+    def __init__(self, message: str, *, retry_after: float = 1.0, reason: str = "Unavailable") -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
+        self.reason = reason
 
 
 class NotLeading(Unavailable):

@@ -21,6 +21,7 @@ from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import ApiClient, Configuration
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.stores.kube_refusals import bounded, refusal
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds. A write that has not been answered by then will not arrive any more."""
@@ -230,25 +231,23 @@ def _json(data: bytes) -> Any:
 
 
 def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: str) -> Exception:
-    message = str(status.get("message") or response.reason or "no message")
-    details = status.get("details") or {}
+    answer = {**status, "message": status.get("message") or response.reason or "no message"}
+    known = refusal(response.status, answer, what)
+    if known:
+        return known
+    message = bounded(str(answer["message"]))
     match response.status:
         case 404:
-            return NotFound(message, named=bool(details.get("name")))
+            return NotFound(message, named=bool((status.get("details") or {}).get("name")))
         case 409:
             return Conflict(message)
         case 410:
             return Gone(message)
-        case 401:
-            return Rejected("Unauthorized", f"the API server does not accept our identity ({what}): {message}")
-        case 403:
-            return Rejected("Forbidden", f"a right is missing: {message}")
-        case 400 | 405 | 413 | 415 | 422:
-            return Rejected("Refused", f"the API server refused {what}: {message}")
     retry_after = response.headers.get("Retry-After", "")
     return Unavailable(
         f"the API server answered {response.status} to {what}: {message}",
         retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
+        reason="TooManyRequests" if response.status == 429 else "ServerError",
     )
 
 
@@ -265,7 +264,7 @@ def _result(failure: Exception) -> str:
 
 def _unreachable(host: str, error: BaseException) -> Unavailable:
     why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else _first_line(error)
-    return Unavailable(f"the API server at {host} cannot be reached: {why}")
+    return Unavailable(f"the API server at {host} cannot be reached: {why}", reason="Unreachable")
 
 
 def _first_line(error: BaseException) -> str:

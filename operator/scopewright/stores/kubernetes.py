@@ -16,6 +16,7 @@ from scopewright.stores import Change, Entries, Selection, Snapshot
 from scopewright.stores.kube_api import Api, NotFound
 from scopewright.stores.kube_follow import follow
 from scopewright.stores.kube_objects import collection, compose, parse
+from scopewright.stores.kube_refusals import remove_values
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -60,16 +61,25 @@ class KubernetesStore:
         try:
             live = await self.api.get(path)
             _expect(desired.replaces, live["metadata"])
-            return parse(kind, await self.api.request("PUT", path, body=compose(desired, live)))[0]
+            return parse(kind, await self._send("PUT", path, compose(desired, live)))[0]
         except NotFound as error:
             raise Conflict(str(error)) from None
 
     async def _create(self, kind: OwnedKind, desired: Desired) -> Existing:
         path = collection(kind, desired.ref.namespace)
         try:
-            return parse(kind, await self.api.request("POST", path, body=compose(desired, None)))[0]
+            return parse(kind, await self._send("POST", path, compose(desired, None)))[0]
         except NotFound as error:
-            raise Unavailable(f"{desired.ref} cannot be created: {error}") from None
+            message = f"{desired.ref} cannot be created, because its namespace was deleted: {error}"
+            raise Unavailable(message, reason="NamespaceTerminating") from None
+
+    async def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A write whose refusal never repeats what was to be written."""
+        try:
+            return await self.api.request(method, path, body=body)
+        except (Rejected, Unavailable) as failure:
+            remove_values(failure, body)
+            raise
 
     async def delete(self, deletion: Deletion) -> None:
         existing = deletion.existing

@@ -1,0 +1,102 @@
+"""What a refusal of the API server means: who refused, by name, and whether trying again can help.
+
+The API server reports every cause (RBAC, quota, admission webhook, policy, validation) as a status code and a text.
+Webhooks and policies choose code and text themselves, so their names are looked for before the code is believed.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from scopewright.core.failures import Rejected, Unavailable
+
+MAX_CHARACTERS: Final = 600
+"""Of the API server's own text that a message repeats."""
+_READS: Final = ("GET ", "WATCH ")
+"""Admission control looks at writes alone."""
+MIN_SECRET: Final = 12
+"""Shorter values are not searched for in what the API server says: every text has such."""
+
+_WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
+_WEBHOOK_FAILED: Final = re.compile(r'failed calling webhook "([^"]{1,253})"')
+_POLICY: Final = re.compile(r"((?:Validating|Mutating)AdmissionPolicy) '([^']{1,253})'")
+_QUOTA: Final = re.compile(r"(?:exceeded|failed) quota: ([^,:\s]{1,253})")
+_RBAC: Final = re.compile(r'User "[^"]*" cannot ')
+
+
+def refusal(status: int, answer: Mapping[str, Any], what: str) -> Rejected | Unavailable | None:
+    """`Rejected` or `Unavailable`, with a reason, where the answer names a cause or its code does; else None.
+
+    `what` is the request, for the message. Reasons: AdmissionDenied, WebhookUnavailable, QuotaExceeded,
+    NamespaceTerminating, Forbidden, Immutable, Unauthorized, Refused.
+    """
+    text = bounded(str(answer.get("message") or "no message"))
+    return _admission(text) or _namespace(text, answer) or _by_status(status, text, what)
+
+
+def _admission(text: str) -> Rejected | Unavailable | None:
+    if found := _WEBHOOK_DENIED.search(text):
+        return Rejected("AdmissionDenied", f"admission webhook {found[1]} denied the write: {text}")
+    if found := _WEBHOOK_FAILED.search(text):
+        message = f"admission webhook {found[1]} does not answer, so the API server refuses the write: {text}"
+        return Unavailable(message, reason="WebhookUnavailable")
+    if found := _POLICY.search(text):
+        return Rejected("AdmissionDenied", f"{found[1]} {found[2]} denied the write: {text}")
+    if found := _QUOTA.search(text):
+        message = f"ResourceQuota {found[1]} is exceeded; raise it, or delete what counts against it: {text}"
+        return Rejected("QuotaExceeded", message)
+    return None
+
+
+def _namespace(text: str, answer: Mapping[str, Any]) -> Rejected | None:
+    causes = (answer.get("details") or {}).get("causes") or ()
+    if any(cause.get("reason") == "NamespaceTerminating" for cause in causes):
+        return Rejected("NamespaceTerminating", f"the namespace is being deleted: {text}")
+    return None
+
+
+def _by_status(status: int, text: str, what: str) -> Rejected | None:
+    match status:
+        case 401:
+            return Rejected("Unauthorized", f"the API server does not accept our identity ({what}): {text}")
+        case 403 if _RBAC.search(text) or what.startswith(_READS):
+            return Rejected("Forbidden", f"a right is missing: {text}")
+        case 403:
+            return Rejected("AdmissionDenied", f"the API server's admission control denied the write: {text}")
+        case 422 if "field is immutable" in text:
+            return Rejected("Immutable", f"the object is immutable: {text}")
+        case 400 | 405 | 413 | 415 | 422:
+            return Rejected("Refused", f"the API server refused {what}: {text}")
+    return None
+
+
+def bounded(text: str) -> str:
+    """One line of at most `MAX_CHARACTERS`."""
+    line = " ".join(text.split())
+    return line if len(line) <= MAX_CHARACTERS else f"{line[: MAX_CHARACTERS - 1]}…"
+
+
+def remove_values(failure: Rejected | Unavailable, body: Mapping[str, Any]) -> None:
+    """Take what the Secret of `body` holds out of the failure's message: webhooks may repeat it."""
+    data: Mapping[str, str] = body.get("data") or {}
+    found = [form for value in data.values() for form in (value, _decoded(value)) if len(form.strip()) >= MIN_SECRET]
+    for value in sorted(found, key=len, reverse=True):
+        failure.message = _without(" ".join(value.split()), failure.message)
+    failure.args = (failure.message,)
+
+
+def _without(value: str, text: str) -> str:
+    """The text without the value, and without a beginning of it that was cut short."""
+    while (at := text.find(value[:MIN_SECRET])) >= 0:
+        length = next((n for n, (a, b) in enumerate(zip(text[at:], value, strict=False)) if a != b), len(value))
+        text = f"{text[:at]}…{text[at + length :]}"
+    return text
+
+
+def _decoded(value: str) -> str:
+    try:
+        return base64.b64decode(value).decode(errors="ignore")
+    except binascii.Error:
+        return ""

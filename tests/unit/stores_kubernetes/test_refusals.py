@@ -1,0 +1,138 @@
+"""A refusal names its cause, as the API server words it (1.36), whatever code the one who refuses has chosen."""
+
+import base64
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Desired, Ref
+from scopewright.stores.kube_api import _failure
+from scopewright.stores.kube_refusals import MAX_CHARACTERS, refusal
+from scopewright.stores.kubernetes import KubernetesStore
+from tests.unit.stores_kubernetes.fake_api import FakeApi
+
+POST = "POST /api/v1/namespaces/leave/secrets"
+TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "…", "field": "metadata.namespace"}]}
+
+
+def failure(status: int, message: str, details: dict[str, Any] | None = None, what: str = POST) -> Any:
+    response: Any = SimpleNamespace(status=status, reason="Reason", headers={})
+    return _failure(response, {"message": message, "details": details or {}}, what)
+
+
+@pytest.mark.parametrize("status", [400, 403, 409, 422, 500])
+def test_a_webhook_that_denies_is_named_whatever_code_it_has_chosen(status: int) -> None:
+    found = failure(status, 'admission webhook "secrets.guard.example" denied the request: label owner is missing')
+    assert isinstance(found, Rejected)
+    assert found.reason == "AdmissionDenied"
+    assert "admission webhook secrets.guard.example" in found.message
+    assert "label owner is missing" in found.message
+
+
+@pytest.mark.parametrize("status", [500, 503, 504])
+def test_a_webhook_that_is_down_is_named_and_is_waited_for(status: int) -> None:
+    text = (
+        'Internal error occurred: failed calling webhook "secrets.guard.example": failed to call webhook: Post '
+        '"https://127.0.0.1:1/?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused'
+    )
+    found = failure(status, text)
+    assert isinstance(found, Unavailable)
+    assert found.reason == "WebhookUnavailable"
+    assert "admission webhook secrets.guard.example" in found.message
+
+
+@pytest.mark.parametrize("status", [401, 403, 413, 422])
+@pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
+def test_a_policy_that_denies_is_named_whatever_code_it_has_chosen(status: int, kind: str) -> None:
+    text = f"secrets \"worker-oauth\" is forbidden: {kind} 'no-secrets' with binding 'everywhere' denied request: no"
+    found = failure(status, text)
+    assert isinstance(found, Rejected)
+    assert found.reason == "AdmissionDenied"
+    assert f"{kind} no-secrets denied" in found.message
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'secrets "worker-oauth" is forbidden: exceeded quota: few, requested: count/secrets=1, used: count/secrets=2',
+        'secrets "worker-oauth" is forbidden: failed quota: few: must specify limits',
+    ],
+)
+def test_a_quota_is_named_and_is_no_missing_right(text: str) -> None:
+    found = failure(403, text)
+    assert isinstance(found, Rejected)
+    assert found.reason == "QuotaExceeded"
+    assert "ResourceQuota few" in found.message
+    assert "right is missing" not in found.message
+
+
+def test_a_missing_right_is_one() -> None:
+    text = 'secrets is forbidden: User "operator" cannot create resource "secrets" in API group "" in namespace "leave"'
+    found = failure(403, text)
+    assert isinstance(found, Rejected)
+    assert found.reason == "Forbidden"
+    assert "a right is missing" in found.message
+
+
+def test_another_admission_plugin_is_no_missing_right() -> None:
+    found = failure(403, 'secrets "worker-oauth" is forbidden: it violates something')
+    assert isinstance(found, Rejected)
+    assert found.reason == "AdmissionDenied"
+
+
+def test_a_read_that_is_forbidden_is_a_missing_right() -> None:
+    assert failure(403, "forbidden", what="GET /x").reason == "Forbidden"
+
+
+def test_a_namespace_that_is_being_deleted_is_said() -> None:
+    text = "unable to create new content in namespace leave because it is being terminated"
+    found = failure(403, f'secrets "worker-oauth" is forbidden: {text}', TERMINATING)
+    assert isinstance(found, Rejected)
+    assert found.reason == "NamespaceTerminating"
+
+
+def test_an_immutable_object_is_said() -> None:
+    found = failure(422, 'Secret "x" is invalid: data: Forbidden: field is immutable when `immutable` is set')
+    assert isinstance(found, Rejected)
+    assert found.reason == "Immutable"
+
+
+def test_too_many_requests_and_server_errors_have_reasons_too() -> None:
+    assert failure(429, "slow down").reason == "TooManyRequests"
+    assert failure(500, "etcdserver: leader changed").reason == "ServerError"
+
+
+def test_a_message_is_one_line_of_bounded_length() -> None:
+    found = refusal(403, {"message": 'admission webhook "w" denied the request: ' + "many\nlines " * 10_000}, POST)
+    assert found is not None
+    assert len(found.message) < MAX_CHARACTERS + 200
+    assert "\n" not in found.message
+
+
+@pytest.mark.parametrize("form", [str, lambda value: base64.b64encode(value.encode()).decode()])
+async def test_what_was_to_be_written_is_never_repeated(form: Any) -> None:
+    value = "sHVyZWx5aXNzZWNyZXQ0Mg"
+    api = FakeApi()
+    text = f'admission webhook "w" denied the request: {form(value)} is no good'
+    api.answer(POST, failure(403, text))
+    with pytest.raises(Rejected) as refused:
+        await KubernetesStore(api.as_api()).write(
+            Desired(Ref("Secret", "leave", "worker-oauth"), {"client_secret": value.encode()}, type="t")
+        )
+    assert value not in refused.value.message
+    assert form(value) not in refused.value.message
+    assert "admission webhook w" in refused.value.message
+
+
+async def test_nor_is_its_beginning_where_the_text_was_cut_short() -> None:
+    value = "k" * 20 + "A" * 2 * MAX_CHARACTERS
+    api = FakeApi()
+    api.answer(POST, failure(403, f'admission webhook "w" denied the request: no {value}'))
+    with pytest.raises(Rejected) as refused:
+        await KubernetesStore(api.as_api()).write(
+            Desired(Ref("Secret", "leave", "worker-oauth"), {"client_secret": value.encode()}, type="t")
+        )
+    assert "kkkk" not in refused.value.message
+    assert "AAAA" not in refused.value.message
