@@ -70,6 +70,10 @@ class Metrics:
             self.failed.labels(kind, failure(error)).inc()
             raise
 
+    def write_failed(self, kind: str, error: Exception) -> None:
+        """Of an object of this kind: the reconciliation goes on, and the write is tried again."""
+        self.failed.labels(kind, failure(error)).inc()
+
     def api_answered(self, method: str, result: str, seconds: float) -> None:
         self.asked.labels(method, result).inc()
         self.answered.labels(method).observe(seconds)

@@ -86,6 +86,7 @@ class Operator:
             enqueue=lambda key: self._enqueue(key, 0.0),
             may_write=lambda: self._lease.leads,
             progress=Progress(now, self._metrics.became_ready),
+            on_failure=self._metrics.write_failed,
         )
         self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
         self._caches = Caches(self._world, config, self._monitor, self._enqueue, self._installing.saw)
@@ -165,6 +166,7 @@ class Operator:
     async def _lead(self) -> None:
         """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
         self._installing.forget()
+        self._reconciler.begins_to_lead()
         queue = Queue(self._measured, now, after=self._world.waits_for)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())

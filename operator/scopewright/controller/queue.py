@@ -8,12 +8,11 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
+from scopewright.controller.pauses import Pauses
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import about
 
-FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 60.0
 SLACK: Final = 1000
 """Timers that count no more are swept out beyond so many."""
 
@@ -35,6 +34,7 @@ class Queue:
         *,
         after: Callable[[Ref], Ref | None] = lambda key: None,
         workers: int = 24,
+        pauses: Pauses | None = None,
     ) -> None:
         self._reconcile = reconcile
         self._clock = clock
@@ -46,7 +46,7 @@ class Queue:
         self._again: set[Ref] = set()
         self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Keys that wait, by the one that they wait for."""
-        self._pauses: dict[Ref, float] = {}
+        self._pauses = pauses or Pauses()
         self._due: dict[Ref, float] = {}
         self._timers: list[tuple[float, Ref]] = []
         self._timer_set = asyncio.Event()
@@ -119,14 +119,12 @@ class Queue:
             log.exception("reconciling %s failed", key, extra=about(key))
             self._retry(key, error)
         else:
-            self._pauses.pop(key, None)
+            self._pauses.succeeded(key)
             if due is not None:
                 self._later(key, max((due - self._clock()).total_seconds(), 0.0) + 0.05)
 
     def _retry(self, key: Ref, error: Exception) -> None:
-        pause = min(self._pauses.get(key, FIRST_PAUSE / 2) * 2, LONGEST_PAUSE)
-        self._pauses[key] = pause
-        pause = max(pause, error.retry_after) if isinstance(error, Unavailable) else pause
+        pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
         log.warning("%s is tried again in %.1f s: %s", key, pause, error, extra=about(key, again_in=round(pause, 1)))
         self._later(key, pause)
 

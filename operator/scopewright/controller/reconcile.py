@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.controller.index import Declared
 from scopewright.controller.progress import Progress
+from scopewright.controller.retries import Retries, State
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import World
 from scopewright.core.clients import plan_client
@@ -18,10 +19,11 @@ from scopewright.core.config import Config
 from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Ref, Write, is_paused
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.servers import plan_server
+from scopewright.core.setbacks import ref_of, setback_of
 from scopewright.core.signing import plan_signing_key
 from scopewright.logs import about
 from scopewright.stores import Objects
@@ -52,7 +54,10 @@ class Reconciler:
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
         progress: Progress | None = None,
+        retries: Retries | None = None,
+        on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
+        """`on_failure` is called for each write that fails, with the kind of the object that needs it."""
         self._store = store
         self._world = world
         self._config = config
@@ -61,13 +66,26 @@ class Reconciler:
         self._enqueue = enqueue
         self._may_write = may_write
         self._progress = progress
+        self._retries = retries or Retries()
+        self._on_failure = on_failure
+        self._term_start: datetime | None = None
         self._views = Views(world, config, sources)
         self._untold: dict[Ref, tuple[Happening, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
 
+    def begins_to_lead(self) -> None:
+        """Another may have written until now: what is remembered of failures is of an earlier term."""
+        self._retries.clear()
+        self._untold.clear()
+        self._term_start = self._sources.clock()
+
+    def fails(self, key: Ref) -> bool:
+        """Whether a write that this object needs failed, and is to be tried again."""
+        return self._retries.fails(key)
+
     async def reconcile(self, key: Ref) -> datetime | None:
         """When time alone makes another look worth while. `Unavailable` means: try again later."""
-        so_far = SoFar(self._untold.pop(key, ()))
+        so_far = self._begin(key)
         try:
             await self._look_where_the_watch_does_not(key)
             for _ in range(MAX_STEPS):
@@ -75,16 +93,33 @@ class Reconciler:
                 if not plan.writes:
                     return await self._finish(key, plan, so_far)
                 so_far = await self._apply(key, plan, so_far)
-        except (Conflict, Unavailable):
+        except (Conflict, Rejected, Unavailable):
             if so_far.happened:
                 self._untold[key] = so_far.happened
             raise
         raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
 
+    def _begin(self, key: Ref) -> SoFar:
+        retries, unsure = self._retries, self._retries.unsure_time(key)
+        return SoFar(
+            self._untold.pop(key, ()),
+            retries.on_hold(key, self._state(key), self._sources.clock()),
+            retries.attempt(key),
+            refused=unsure is None,
+            quiet_since=max((t for t in (unsure, self._term_start) if t), default=None),
+        )
+
+    def _state(self, key: Ref) -> State:
+        """What the user has declared: where that changes, nothing waits for its next attempt."""
+        obj = self._world.declared[key.kind].get(key)
+        if obj is None:
+            return ()
+        return obj.uid, obj.metadata.generation, obj.metadata.annotations.get(ROTATE_ANNOTATION, "")
+
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient | ResourceServer) and is_paused(obj.metadata.annotations):
-            return await self._plan_departed(key, obj)
+            return await self._plan_departed(key, obj, so_far)
         if isinstance(obj, OAuthClient):
             return plan_client(self._views.of_client(obj, so_far))
         if isinstance(obj, ResourceServer):
@@ -93,7 +128,7 @@ class Reconciler:
             return plan_grant(self._views.of_grant(obj, so_far))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
-        return await self._plan_departed(key, None)
+        return await self._plan_departed(key, None, so_far)
 
     def sealing_with(self, key: bytes) -> bool:
         """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
@@ -116,7 +151,7 @@ class Reconciler:
         if (known and not watched) or (had_one and landed(record, known) is None):
             await self._refresh(key, secret)
 
-    async def _plan_departed(self, key: Ref, successor: OAuthClient | ResourceServer | None) -> Plan:
+    async def _plan_departed(self, key: Ref, successor: OAuthClient | ResourceServer | None, so_far: SoFar) -> Plan:
         """A declared object that is not there: its record goes, once it is proven that the object did.
 
         Another may have its name by now. One that is paused does not overwrite the record, and must not have it either.
@@ -131,7 +166,7 @@ class Reconciler:
         else:
             return NOTHING
         existing = owned.objects.get(at)
-        if existing is None or record is None:
+        if existing is None or record is None or setback_of(so_far.setbacks, at):
             return NOTHING
         if record.uid == successor.uid if successor else key not in departed:
             return NOTHING
@@ -148,23 +183,50 @@ class Reconciler:
     # Writes
 
     async def _apply(self, key: Ref, plan: Plan, so_far: SoFar) -> SoFar:
-        """Write in order. After a conflict what exists has been read anew; what is refused the status must tell."""
+        """Write in order. After a conflict what exists has been read anew; what failed is on hold for a while."""
+        if plan.attempt is not None:
+            self._retries.begins(key, plan.attempt, self._state(key))
+        so_far = replace(so_far, attempt=plan.attempt or so_far.attempt)
         for write in plan.writes:
             if not self._may_write():
                 raise NotLeading
-            ref = write.ref if isinstance(write, Desired) else write.existing.ref
             try:
                 await self._write(key, write)
             except Conflict as conflict:
-                log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
-                await self._refresh(key, ref)
-                return so_far
-            except Rejected as refusal:
-                log.warning("%s: %s", ref, refusal.message, extra=about(key, object=str(ref), reason=refusal.reason))
-                return replace(so_far, trouble=refusal)
-            did = _did(write)
-            log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
+                return await self._conflicted(key, write, conflict, so_far)
+            except (Rejected, Unavailable) as error:
+                return self._failed(key, write, error, so_far)
+            self._wrote(key, write)
+        if plan.attempt is not None:
+            self._retries.handed_out(key)
+            so_far = replace(so_far, attempt=None)
         return replace(so_far, happened=(*so_far.happened, *plan.happenings))
+
+    def _wrote(self, key: Ref, write: Write) -> None:
+        did, ref = _did(write), ref_of(write)
+        log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
+        self._tell(key, self._retries.succeeded(key, ref))
+
+    async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, so_far: SoFar) -> SoFar:
+        """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""
+        ref = ref_of(write)
+        log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
+        known = self._version(ref)
+        await self._refresh(key, ref)
+        return self._failed(key, write, conflict, so_far) if self._version(ref) == known else so_far
+
+    def _version(self, ref: Ref) -> str | None:
+        existing = self._world.owned.objects.get(ref)
+        return existing.resource_version if existing else None
+
+    def _failed(self, key: Ref, write: Write, error: Rejected | Unavailable, so_far: SoFar) -> SoFar:
+        now = self._sources.clock()
+        setback = self._retries.failed(key, write, error, self._state(key), now)
+        self._on_failure(key.kind, error)
+        others = tuple(s for s in so_far.setbacks if s.ref != setback.ref)
+        unsure = self._retries.unsure_time(key)
+        quiet_since = max((t for t in (unsure, so_far.quiet_since) if t), default=None)
+        return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
 
     async def _write(self, key: Ref, write: Write) -> None:
         if isinstance(write, Deletion):
@@ -191,18 +253,23 @@ class Reconciler:
     # Status
 
     async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
+        self._retries.settled(key, so_far.setbacks)
+        retry_time = self._retries.retry_time(key)
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
             if self._progress:
                 self._progress.finished(key, None, None)
-            return plan.due
+            return soonest(plan.due, retry_time)
+        if so_far.setbacks and not any(s.is_reported for s in so_far.setbacks):
+            self._untold |= {key: so_far.happened} if so_far.happened else {}
+            return soonest(plan.due, retry_time)
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
         if self._progress:
             self._progress.finished(key, obj, plan.status)
         for happening in (*so_far.happened, *plan.happenings):
             self._recorder.record(obj, happening)
-        return soonest(plan.due, self._again(plan))
+        return soonest(plan.due, retry_time, self._again(plan))
 
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
         if not self._may_write():

@@ -1,7 +1,7 @@
 """The level, gathered for one key: everything that its plan depends on, and nothing else."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
@@ -9,15 +9,15 @@ from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import client_pair
 from scopewright.controller.world import World
 from scopewright.core.access import asked_by
-from scopewright.core.client_view import ClientView
+from scopewright.core.client_view import ClientView, NewCredential
 from scopewright.core.config import Config
-from scopewright.core.failures import Rejected
 from scopewright.core.grants import GrantView
 from scopewright.core.keys import active
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Happening
 from scopewright.core.servers import ServerView
-from scopewright.core.signing import FreshKey, SigningView, config_map_of
+from scopewright.core.setbacks import Setback
+from scopewright.core.signing import FreshKey, NewKey, SigningView, config_map_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +31,17 @@ class Sources:
 
 @dataclass(frozen=True, slots=True)
 class SoFar:
-    """What became of a reconciliation until now: what its writes brought about, and a write that was refused."""
+    """What became of a reconciliation until now: what its writes brought about, and which writes failed.
+
+    `attempt` is the credential or key that a failed attempt was to hand out; `refused` tells that it certainly reached
+    nobody. `quiet_since` is when a write with an unknown outcome was last sent.
+    """
 
     happened: tuple[Happening, ...] = ()
-    trouble: Rejected | None = None
+    setbacks: tuple[Setback, ...] = ()
+    attempt: object = field(default=None, repr=False)
+    refused: bool = False
+    quiet_since: datetime | None = None
 
 
 class Views:
@@ -68,7 +75,10 @@ class Views:
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             happened=so_far.happened,
-            trouble=so_far.trouble,
+            setbacks=so_far.setbacks,
+            attempt=so_far.attempt if isinstance(so_far.attempt, NewCredential) else None,
+            attempt_refused=so_far.refused,
+            quiet_since=so_far.quiet_since,
         )
 
     def of_server(self, server: ResourceServer, so_far: SoFar) -> ServerView:
@@ -87,7 +97,7 @@ class Views:
             config=self._config,
             now=now,
             happened=so_far.happened,
-            trouble=so_far.trouble,
+            setbacks=so_far.setbacks,
         )
 
     def of_grant(self, grant: ScopeGrant, so_far: SoFar) -> GrantView:
@@ -114,7 +124,8 @@ class Views:
             now=self._sources.clock(),
             make_key=self._sources.make_key,
             happened=so_far.happened,
-            trouble=so_far.trouble,
+            setbacks=so_far.setbacks,
+            attempt=so_far.attempt if isinstance(so_far.attempt, NewKey) else None,
         )
         name = config_map_of(view)
         jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None

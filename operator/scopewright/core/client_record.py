@@ -6,7 +6,7 @@ from scopewright.core.client_status import in_use
 from scopewright.core.client_view import ClientView, Found
 from scopewright.core.credentials import Standing, heals, latest, revoked_before
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, in_place
 from scopewright.core.overlap import lasts_longer, overlapping
 from scopewright.core.plan import NOTHING, Happening, Plan
 from scopewright.core.records import (
@@ -15,7 +15,6 @@ from scopewright.core.records import (
     ClientRecord,
     Credential,
     ServiceAccount,
-    client_record_name,
     encode,
 )
 
@@ -48,9 +47,8 @@ def _service_account(view: ClientView) -> ServiceAccount | None:
 
 
 def record_write(view: ClientView, record: ClientRecord) -> Desired:
-    name = client_record_name(record.namespace, record.name)
     return Desired(
-        ref=Ref("Secret", view.config.namespace, name),
+        ref=view.record_ref,
         type=CLIENT_TYPE,
         entries={ENTRY: encode(record)},
         labels={MANAGED_BY: MANAGER},

@@ -7,11 +7,22 @@ from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import Access, asked_by, resolve
 from scopewright.core.authentication import made_for
-from scopewright.core.client_view import ClientView, Found
+from scopewright.core.client_view import ClientView, Failing, Found
 from scopewright.core.credentials import HEAL_WINDOW, rotation_time
 from scopewright.core.failures import Rejected
 from scopewright.core.overlap import lasts_longer, may_last, next_decision
-from scopewright.core.plan import Plan, Said, as_json, ready, settle, soonest, stalled, with_history
+from scopewright.core.plan import (
+    Plan,
+    Said,
+    as_json,
+    ready,
+    rotation_events,
+    rotation_failing,
+    settle,
+    soonest,
+    stalled,
+    with_history,
+)
 from scopewright.core.records import Asked, ClientRecord, Credential
 from scopewright.core.windows import refuse_unknown_zone
 
@@ -46,15 +57,16 @@ def _what_the_issuer_accepts(client: OAuthClient) -> str:
     return f"the issuer accepts what the keys of jwks have signed; Secret {client.secret_name} says where"
 
 
-def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...]) -> Plan:
+def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], failing: Failing | None = None) -> Plan:
     client, previous = view.client, view.client.status
     resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
     said = (
-        *readiness, *_access_granted(view, resolved), *_previous_in_use(view, found.record),
-        *_unused(view, found),
+        *readiness, *_rotation_failing(failing), *_access_granted(view, resolved),
+        *_previous_in_use(view, found.record), *_unused(view, found),
     )  # fmt: skip
-    generation = client.metadata.generation
-    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    generation, before = client.metadata.generation, previous.conditions if previous else ()
+    conditions, changes = settle(said, before, generation, view.now)
+    changes = (*changes, *rotation_events(said, before))
     status = OAuthClientStatus(
         observed_generation=generation,
         client_id=client.client_id,
@@ -64,7 +76,15 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...]) -
         history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
         conditions=conditions,
     )
-    return Plan(status=as_json(status), happenings=changes, due=_due(view, found, resolved))
+    retry_time = failing.retry_time if failing else None
+    return Plan(status=as_json(status), happenings=changes, due=soonest(_due(view, found, resolved), retry_time))
+
+
+def _rotation_failing(failing: Failing | None) -> tuple[Said, ...]:
+    if failing is None or not failing.is_rotation:
+        return ()
+    what = f"a new credential is due ({failing.cause.message}) and cannot be written: {failing.message}"
+    return (rotation_failing(failing.reason, what[:MAX_TEXT]),)
 
 
 def _is_bound(view: ClientView, found: Found) -> bool:

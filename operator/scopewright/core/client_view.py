@@ -7,12 +7,37 @@ from datetime import datetime
 from scopewright.api import OAuthClient
 from scopewright.core.authentication import KeyPair
 from scopewright.core.config import Config
-from scopewright.core.credentials import Standing
-from scopewright.core.failures import Rejected
-from scopewright.core.objects import Existing
+from scopewright.core.credentials import Cause, CauseKind, Standing
+from scopewright.core.objects import Existing, Ref
 from scopewright.core.overlap import LastUse
 from scopewright.core.plan import Happening
-from scopewright.core.records import ClientRecord, Credential, ResourceServerRecord
+from scopewright.core.records import ClientRecord, Credential, ResourceServerRecord, client_record_name
+from scopewright.core.setbacks import Setback, setback_of
+
+
+@dataclass(frozen=True, slots=True)
+class NewCredential:
+    """A credential whose writes did not all succeed, with what the Secret is to hold of it."""
+
+    credential: Credential
+    value: bytes = field(repr=False)
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class Failing:
+    """A new credential is due for `cause`, and cannot be written before `retry_time`."""
+
+    cause: Cause
+    reason: str
+    message: str
+    retry_time: datetime
+    needs_user: bool
+
+    @property
+    def is_rotation(self) -> bool:
+        """Whether it was to take the place of an earlier one."""
+        return self.cause.kind is not CauseKind.FIRST
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +65,25 @@ class ClientView:
     reporting_since: datetime | None = None
     """Since when issuers report use; without it, nothing is known of what is not used."""
     happened: tuple[Happening, ...] = ()
-    trouble: Rejected | None = None
-    """A write that was refused: what the status is to say, instead of trying again at once."""
+    setbacks: tuple[Setback, ...] = ()
+    """Writes that failed and are not to be tried again yet."""
+    attempt: NewCredential | None = None
+    """What the last attempt was to hand out, to be tried again."""
+    attempt_refused: bool = False
+    """Whether no write with it can have been carried out, nor can be."""
+    quiet_since: datetime | None = None
+    """Since when no write with an unknown outcome was sent, by this process or by an earlier leader; None: ever."""
+
+    @property
+    def record_ref(self) -> Ref:
+        return Ref("Secret", self.config.namespace, client_record_name(self.client.namespace, self.client.name))
+
+    @property
+    def secret_ref(self) -> Ref:
+        return Ref("Secret", self.client.namespace, self.client.secret_name)
+
+    def setback_of(self, *refs: Ref) -> Setback | None:
+        return setback_of(self.setbacks, *refs)
 
 
 @dataclass(frozen=True, slots=True)

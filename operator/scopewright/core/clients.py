@@ -1,27 +1,20 @@
 """The plan for one OAuthClient: its record, its Secret, its status."""
 
-from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
-from scopewright.core.authentication import Made, made, made_for, service_account
-from scopewright.core.client_record import live_credentials, record_upkeep, record_with, record_write
-from scopewright.core.client_secret import adoptable, former_secrets, look, refuse_conflict, secret_upkeep, secret_write
+from scopewright.core.authentication import made, made_for, service_account
+from scopewright.core.client_record import record_upkeep, record_with, record_write
+from scopewright.core.client_secret import adoptable, former_secrets, look, refuse_conflict, secret_upkeep
 from scopewright.core.client_status import client_status, readiness
-from scopewright.core.client_view import ClientView, Found
-from scopewright.core.credentials import (
-    Cause,
-    Standing,
-    cause_for_new,
-    cause_to_rotate,
-    may_heal,
-    rotate_value,
-    with_new,
-)
+from scopewright.core.client_view import ClientView, Failing, Found
+from scopewright.core.credentials import Cause, CauseKind, Standing, cause_for_new, cause_to_rotate, with_new
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import digest, is_paused
-from scopewright.core.plan import NOTHING, Happening, Plan, stalled
-from scopewright.core.records import Credential
+from scopewright.core.issuing import issue
+from scopewright.core.objects import Write, is_paused
+from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled, waiting
+from scopewright.core.records import ClientRecord, Credential
+from scopewright.core.setbacks import OnHold, Setback, not_ready, split
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
 _RESTORED: Final = Happening(
@@ -29,55 +22,99 @@ _RESTORED: Final = Happening(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """The next writes, and what is in the way: a credential that is due and cannot be written, another write that
+    failed, something that the user has to change.
+    """
+
+    plan: Plan = NOTHING
+    failing: Failing | None = None
+    blocked: Setback | None = None
+    wrong: Rejected | None = None
+
+
 def plan_client(view: ClientView) -> Plan:
     meta = view.client.metadata
     if is_paused(meta.annotations) or meta.deletion_timestamp:
         return NOTHING
     found = look(view)
-    if view.trouble:
-        return client_status(view, found, stalled(view.trouble))
     try:
         step = _step(view, found)
-    except (Rejected, Unavailable) as why:
-        upkeep = record_upkeep(view, found)
-        if upkeep.writes:
-            return upkeep
-        if isinstance(why, Unavailable):
+    except OnHold as held:
+        step = replace(_upkeep(view, found), blocked=held.setback)
+    except Rejected as why:
+        step = replace(_upkeep(view, found), wrong=why)
+    except Unavailable:
+        step = _upkeep(view, found)
+        if not step.plan.writes:
             raise
-        return client_status(view, found, stalled(why))
-    if step.writes:
-        return step
-    return client_status(view, found, readiness(view))
+    if step.plan.writes:
+        return step.plan
+    return client_status(view, found, _said(view, found, step), step.failing)
 
 
-def _step(view: ClientView, found: Found) -> Plan:
+def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
+    if step.blocked:
+        return not_ready(step.blocked)
+    if step.wrong:
+        return stalled(step.wrong)
+    failing = step.failing
+    if failing is None or found.current is not None:
+        return readiness(view)
+    if failing.needs_user:
+        return stalled(Rejected(failing.reason, failing.message))
+    return waiting(failing.reason, failing.message)
+
+
+def _step(view: ClientView, found: Found) -> _Step:
     """The next writes: none when everything is as it should be."""
     refuse_conflict(view, found)
     return _provided(view, found) if made_for(view.client) else _brought(view, found)
 
 
-def _provided(view: ClientView, found: Found) -> Plan:
+def _upkeep(view: ClientView, found: Found, *more: Write) -> _Step:
+    """What keeps the record in step, and `more`, but for what is on hold."""
+    upkeep = record_upkeep(view, found)
+    writes, blocked = split((*upkeep.writes, *more), view.setbacks)
+    told = upkeep.happenings if set(map(id, upkeep.writes)) <= set(map(id, writes)) else ()
+    return _Step(Plan(writes, happenings=told), blocked=blocked)
+
+
+def _provided(view: ClientView, found: Found) -> _Step:
     """With a credential that the operator makes: adopted, restored, issued, or as it is."""
     record, current = found.record, found.current
     if record is None and found.standing is Standing.SEALED and (adopted := adoptable(view)):
-        return Plan((record_write(view, record_with(view, found, (adopted,))),), happenings=(_ADOPTED,))
+        return _accept(view, found, (adopted,), _ADOPTED)
     if record and current is None and found.standing is Standing.SEALED and (credentials := _restored(view, found)):
-        return Plan((record_write(view, record_with(view, found, credentials)),), happenings=(_RESTORED,))
-    cause = cause_for_new(view.client, record, current, found.standing, view.now)
+        return _accept(view, found, credentials, _RESTORED)
+    failing, cause = None, _cause(view, found)
     if cause:
-        try:
-            return _issue(view, found, cause, made_for(view.client))
-        except Unavailable:
-            if current is None:
-                raise
-    if current is None or record is None:
-        raise AssertionError("without a cause there is a current credential")
-    upkeep = record_upkeep(view, found)
-    writes = (*upkeep.writes, *secret_upkeep(view, current), *former_secrets(view, record))
-    return Plan(writes, happenings=upkeep.happenings)
+        issued = issue(view, found, cause, made_for(view.client))
+        if isinstance(issued, Plan):
+            return _Step(issued)
+        failing = issued
+    more: tuple[Write, ...] = ()
+    if current and record:
+        more = (*secret_upkeep(view, current), *former_secrets(view, record))
+    return replace(_upkeep(view, found, *more), failing=failing)
 
 
-def _brought(view: ClientView, found: Found) -> Plan:
+def _accept(view: ClientView, found: Found, credentials: tuple[Credential, ...], told: Happening) -> _Step:
+    if setback := view.setback_of(view.record_ref):
+        raise OnHold(setback)
+    return _Step(Plan((record_write(view, record_with(view, found, credentials)),), happenings=(told,)))
+
+
+def _cause(view: ClientView, found: Found) -> Cause | None:
+    cause = cause_for_new(view.client, found.record, found.current, found.standing, view.now)
+    last = view.attempt
+    # A first credential whose Secret could not be written yet is no healing of a Secret that was there.
+    is_first = last is not None and last.cause.kind is CauseKind.FIRST and found.standing is Standing.ABSENT
+    return last.cause if last and cause and cause.heal and is_first else cause
+
+
+def _brought(view: ClientView, found: Found) -> _Step:
     """Where the client brings its own proof: the record says which, and the Secret holds no credential.
 
     One that an earlier method left there stays, and works, while there is nothing that could take its place; it rotates
@@ -89,19 +126,24 @@ def _brought(view: ClientView, found: Found) -> Plan:
         service_account(view.client, view.service_account_uid, view.config)
     except Rejected as why:
         missing = why
-    first = () if view.record else (record_write(view, record_with(view, found, ())),)
-    upkeep = record_upkeep(view, found)
     kept = current if missing else None
     cause = cause_to_rotate(view.client, kept, view.now) if kept else None
+    failing = None
     if kept and cause:
-        with suppress(Unavailable):
-            return _issue(view, found, cause, made(kept))
+        issued = issue(view, found, cause, made(kept))
+        if isinstance(issued, Plan):
+            return _Step(issued)
+        failing = issued
+    step = _upkeep(view, found, *_brings(view, found, record, kept))
+    changed = (_withdrawn(view, current),) if current and not kept and step.blocked is None else ()
+    plan = replace(step.plan, happenings=(*step.plan.happenings, *changed))
+    return _Step(plan, failing, step.blocked, missing)
+
+
+def _brings(view: ClientView, found: Found, record: ClientRecord | None, kept: Credential | None) -> tuple[Write, ...]:
+    first = () if view.record else (record_write(view, record_with(view, found, ())),)
     former = former_secrets(view, record) if record else ()
-    writes = (*first, *upkeep.writes, *secret_upkeep(view, kept), *former)
-    if missing and not writes:
-        raise missing
-    changed = (_withdrawn(view, current),) if current and not kept else ()
-    return Plan(writes, happenings=(*upkeep.happenings, *changed))
+    return (*first, *secret_upkeep(view, kept), *former)
 
 
 def _withdrawn(view: ClientView, current: Credential) -> Happening:
@@ -127,23 +169,3 @@ def _restored(view: ClientView, found: Found) -> tuple[Credential, ...]:
         return ()
     others = tuple(c for c in record.credentials if c.sha256 != held.sha256)
     return with_new(others, replace(held, rotate=rotated_for), None, view.now)
-
-
-def _issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Plan:
-    may_heal(found.record, cause, view.now)
-    new, value = _fresh(view, kind)
-    new = replace(new, rotate=rotate_value(view.client), heal=cause.heal)
-    credentials = with_new(live_credentials(view, found), new, found.current, view.now)
-    return Plan(
-        (record_write(view, record_with(view, found, credentials)), secret_write(view, new, value)),
-        happenings=(Happening(cause.reason, cause.message, warning=cause.heal),),
-    )
-
-
-def _fresh(view: ClientView, kind: Made | None) -> tuple[Credential, bytes]:
-    """A new credential, and what the Secret is to hold of it."""
-    if kind == "key pair":
-        pair = view.make_pair()
-        return Credential(digest(pair.private), view.now, jwk=pair.jwk), pair.private
-    secret = view.mint()
-    return Credential(digest(secret), view.now), secret.encode()

@@ -6,7 +6,7 @@ record, then the Secret changes, then the old hash gets its expiry.
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import Enum
+from enum import Enum, StrEnum
 from typing import Final
 
 from scopewright.api import OAuthClient, format_duration
@@ -72,18 +72,24 @@ def landed(record: ClientRecord | None, existing: Existing | None) -> Credential
 
 
 def with_new(
-    credentials: tuple[Credential, ...], new: Credential, current: Credential | None, now: datetime
+    credentials: tuple[Credential, ...],
+    new: Credential,
+    current: Credential | None,
+    now: datetime,
+    quiet_since: datetime | None = None,
 ) -> tuple[Credential, ...]:
     """`new` beside the others, at most four in all. The current one always stays: the Secret holds it until it changes.
 
     What makes room is a hash that never reached a Secret, once its write can no longer arrive; an overlap is not cut
     short by a rotation, which waits. Without a Secret no Pod can start: what expires first makes room then, then the
     latest hash; the oldest without an end is what Pods hold, and stays however often the Secret's write fails.
+
+    A write with an unknown outcome, of this process or an earlier leader, may arrive until a while after `quiet_since`.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
         unlanded = [
-            c for c in others if c != current and c.expiration_time is None and c.issue_time + UNLANDED_GRACE < now
+            c for c in others if c != current and c.expiration_time is None and _cannot_arrive(c, quiet_since, now)
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
         held = next((c for c in others if c.expiration_time is None), None)
@@ -94,13 +100,40 @@ def with_new(
     return (*others, new)
 
 
+def _cannot_arrive(unlanded: Credential, quiet_since: datetime | None, now: datetime) -> bool:
+    sent = max(unlanded.issue_time, quiet_since) if quiet_since else unlanded.issue_time
+    return sent + UNLANDED_GRACE < now
+
+
+def room_time(credentials: tuple[Credential, ...], current: Credential | None, now: datetime) -> datetime:
+    """When, at the latest, one of four credentials makes room for another: later than `now`."""
+    ends = (c.expiration_time or c.issue_time + UNLANDED_GRACE for c in credentials if c != current)
+    return min((end for end in ends if end > now), default=now + UNLANDED_GRACE)
+
+
+class CauseKind(StrEnum):
+    """Why a credential is made, as metrics name it."""
+
+    FIRST = "first"
+    AGE = "age"
+    ANNOTATION = "rotate_annotation"
+    REVOKED_BEFORE = "revoked_before"
+    HEAL = "heal"
+    METHOD = "method_change"
+    SECRET_NAME = "secret_name"  # noqa: S105 (a field of the spec)
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
     """Why a new credential is to be made."""
 
     reason: str
     message: str
-    heal: bool = False
+    kind: CauseKind
+
+    @property
+    def heal(self) -> bool:
+        return self.kind is CauseKind.HEAL
 
 
 def cause_for_new(
@@ -109,17 +142,19 @@ def cause_for_new(
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
     before = revoked_before(client, now)
     if record is None or not record.credentials or (current is None and brought(record)):
-        return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}")
+        return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}", CauseKind.FIRST)
     known = (current,) if current else record.credentials
     if before and all(c.issue_time < before for c in known):
-        return Cause("CredentialRevoked", f"credentials issued before {before:%FT%TZ} are revoked")
+        message = f"credentials issued before {before:%FT%TZ} are revoked"
+        return Cause("CredentialRevoked", message, CauseKind.REVOKED_BEFORE)
     if current is None and record.secret_name != client.secret_name:
-        return Cause("CredentialMoved", f"the credential moves to Secret {client.secret_name}")
+        message = f"the credential moves to Secret {client.secret_name}"
+        return Cause("CredentialMoved", message, CauseKind.SECRET_NAME)
     if current is None:
         what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
-        return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", heal=True)
+        return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", CauseKind.HEAL)
     if not client.spec.disabled and made(current) != (wanted := made_for(client)):
-        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}")
+        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}", CauseKind.METHOD)
     return cause_to_rotate(client, current, now)
 
 
@@ -128,10 +163,12 @@ def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> 
     if client.spec.disabled:
         return None
     if rotate_value(client) not in ("", current.rotate):
-        return Cause("CredentialRotated", "the annotation scopewright.dev/rotate asked for a new one")
+        message = "the annotation scopewright.dev/rotate asked for a new one"
+        return Cause("CredentialRotated", message, CauseKind.ANNOTATION)
     due = rotation_time(client.spec.rotation, current, now)
     if due is not None and now >= due:
-        return Cause("CredentialRotated", f"it was {format_duration(client.spec.rotation.every)} old")
+        message = f"it was {format_duration(client.spec.rotation.every)} old"
+        return Cause("CredentialRotated", message, CauseKind.AGE)
     return None
 
 

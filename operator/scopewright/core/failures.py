@@ -16,14 +16,18 @@ class Rejected(Exception):
 class Unavailable(Exception):
     """Trying again later helps; nothing is known to be wrong. `retry_after` is in seconds.
 
-    `reason` is a CamelCase word for conditions.
+    `reason` is a CamelCase word for conditions. `refused` means that the request certainly changed nothing; otherwise
+    it may have been carried out although its answer was lost.
     """
 
-    def __init__(self, message: str, *, retry_after: float = 1.0, reason: str = "Unavailable") -> None:
+    def __init__(
+        self, message: str, *, retry_after: float = 1.0, reason: str = "Unavailable", refused: bool = False
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.retry_after = retry_after
         self.reason = reason
+        self.refused = refused
 
 
 class NotLeading(Unavailable):
@@ -35,3 +39,11 @@ class NotLeading(Unavailable):
 
 class Conflict(Unavailable):
     """What was to be written is not what was read: read again, plan again."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, reason="Conflict", refused=True)
+
+
+def changed_nothing(error: Rejected | Unavailable) -> bool:
+    """Whether a write that failed with `error` was certainly not carried out."""
+    return isinstance(error, Rejected) or error.refused

@@ -1,7 +1,7 @@
 """A plan: what to write, in this order, what to say, and when to look again. It is data, and doing it is elsewhere."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -24,13 +24,15 @@ class Plan:
     """`writes` come in this order, each only after the one before succeeded; then everything is planned anew.
 
     A plan without writes has the status (camelCase, as it belongs into the object; None leaves it alone). `due` is
-    when time alone changes the plan.
+    when time alone changes the plan. `attempt` is the credential or key that the writes bring into use: the next plan
+    gets it back where they fail, so that a retry makes no other one.
     """
 
     writes: tuple[Write, ...] = ()
     status: dict[str, Any] | None = None
     happenings: tuple[Happening, ...] = ()
     due: datetime | None = None
+    attempt: object = field(default=None, repr=False)
 
 
 NOTHING: Final = Plan()
@@ -111,3 +113,23 @@ def as_json(status: Model) -> dict[str, Any]:
 
 def soonest(*instants: datetime | None) -> datetime | None:
     return min((i for i in instants if i is not None), default=None)
+
+
+ROTATION_FAILING: Final = "RotationFailing"
+
+
+def rotation_failing(reason: str, message: str) -> Said:
+    """The condition while a rotation that is due cannot be written; otherwise an object does not have it."""
+    return Said(ROTATION_FAILING, "True", reason, message, passing=True)
+
+
+def rotation_events(said: Iterable[Said], previous: Sequence[Condition]) -> tuple[Happening, ...]:
+    """One event when rotations begin to fail, or fail for another reason, and one when they no longer do."""
+    now = next((s for s in said if s.type == ROTATION_FAILING), None)
+    before = next((c for c in previous if c.type == ROTATION_FAILING and c.status == "True"), None)
+    if now and (before is None or before.reason != now.reason):
+        return (Happening(ROTATION_FAILING, f"{now.reason}: {now.message}", warning=True),)
+    if before and not now:
+        since = f"{before.last_transition_time:%FT%TZ}" if before.last_transition_time else "some time ago"
+        return (Happening("RotationRecovered", f"no rotation fails any more; the first failure was at {since}"),)
+    return ()

@@ -36,6 +36,7 @@ from scopewright.core.records import (
     encode,
     resource_server_record_name,
 )
+from scopewright.core.setbacks import Setback, not_ready, split
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may ever claim, before the platform releases some."""
@@ -59,8 +60,8 @@ class ServerView:
     config: Config
     now: datetime
     happened: tuple[Happening, ...] = ()
-    trouble: Rejected | None = None
-    """A write that was refused: what the status is to say, instead of trying again at once."""
+    setbacks: tuple[Setback, ...] = ()
+    """Writes that failed and are not to be tried again yet."""
 
     @property
     def key(self) -> str:
@@ -72,11 +73,12 @@ def plan_server(view: ServerView) -> Plan:
     if is_paused(meta.annotations) or meta.deletion_timestamp:
         return NOTHING
     audience, refusal = _audience(view)
-    if view.trouble:
-        return _status(view, audience, stalled(view.trouble))
     record = _record_write(view, audience)
     if (audience or view.record) and not in_place(record):
-        return Plan((*_claim(view, audience), record))
+        writes = (*_claim(view, audience), record)
+        # The claim comes first: where one of them is on hold, so is the other.
+        _, blocked = split(writes, view.setbacks)
+        return _status(view, audience, not_ready(blocked)) if blocked else Plan(writes)
     return _status(view, audience, _said(view, refusal))
 
 

@@ -30,6 +30,8 @@ from scopewright.core.plan import (
     Said,
     as_json,
     ready,
+    rotation_events,
+    rotation_failing,
     settle,
     soonest,
     stalled,
@@ -44,6 +46,7 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
+from scopewright.core.setbacks import OnHold, Setback, not_ready, setback_of, split, unless_on_hold
 
 MAX_KEYS: Final = 64
 """Published at once, before `scopewright.dev/rotate` has to wait: verifiers bound what they read."""
@@ -58,6 +61,14 @@ class FreshKey:
 
 
 @dataclass(frozen=True, slots=True)
+class NewKey:
+    """A key whose record could not be written, and what it is a key for."""
+
+    fresh: FreshKey
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
 class SigningView:
     """All that the plan for one SigningKey depends on. `keys` are those of every SigningKey, deleted ones too."""
 
@@ -69,8 +80,10 @@ class SigningView:
     now: datetime
     make_key: Callable[[str], FreshKey]
     happened: tuple[Happening, ...] = ()
-    trouble: Rejected | None = None
-    """A write that was refused: what the status is to say, instead of trying again at once."""
+    setbacks: tuple[Setback, ...] = ()
+    """Writes that failed and are not to be tried again yet."""
+    attempt: NewKey | None = None
+    """The key that the last attempt was to write, to be tried again."""
 
     @property
     def own(self) -> tuple[HeldKey, ...]:
@@ -92,17 +105,27 @@ def plan_signing_key(view: SigningView) -> Plan:
     key = view.key
     if key and (is_paused(key.metadata.annotations) or key.metadata.deletion_timestamp):
         return NOTHING
-    if view.trouble:
-        return _revocation(view) or _status(view, stalled(view.trouble))
     try:
         step = _step(view)
     except Rejected as why:
         return _status(view, stalled(why))
+    except OnHold as held:
+        return _revocation(view) or _failing(view, held.setback)
     if step.writes:
         return step
     if key is None:
         return Plan(due=_due(view))
     return _status(view, _said(view))
+
+
+def _failing(view: SigningView, setback: Setback) -> Plan:
+    """Ready is what signs, and nothing that is revoked; that the next key cannot be written is said beside it."""
+    if view.key is None:
+        return Plan(due=_due(view))
+    what = f"keys cannot be rotated: {setback.message}"
+    well = active(view.usable, view.now) is not None and not any(_is_to_be_revoked(view, k) for k in view.own)
+    said = _said(view) if well else not_ready(setback)
+    return _status(view, (*said, rotation_failing(setback.reason, what)))
 
 
 def config_map_of(view: SigningView) -> str | None:
@@ -120,22 +143,42 @@ def _step(view: SigningView) -> Plan:
     if view.key and view.key.namespace != view.config.namespace:
         message = f"a SigningKey belongs into the issuer's namespace, {view.config.namespace}: apply it there"
         raise Rejected("WrongNamespace", message)
-    if view.key and (fresh := _fresh(view, view.key)):
-        return fresh
-    writes = _publication(view) or _instants(view)
-    return Plan(writes) if writes else _revocation(view) or Plan(_removals(view))
+    on_hold = None
+    try:
+        if view.key and (fresh := _fresh(view, view.key)):
+            return fresh
+    except OnHold as held:
+        on_hold = held
+    writes = unless_on_hold(_publication(view), view.setbacks) or unless_on_hold(_instants(view), view.setbacks)
+    if writes:
+        return Plan(writes)
+    if revocation := _revocation(view):
+        return revocation
+    doomed = [k.existing.ref for k in view.own if _is_to_be_revoked(view, k)]
+    if setback := setback_of(view.setbacks, *doomed):
+        raise OnHold(setback)
+    if on_hold:
+        raise on_hold
+    return Plan(unless_on_hold(_removals(view), view.setbacks))
+
+
+def _is_to_be_revoked(view: SigningView, key: HeldKey) -> bool:
+    return key.record.revoked_time is None and view.is_doomed(key.record)
 
 
 def _revocation(view: SigningView) -> Plan | None:
-    doomed = [k for k in view.own if k.record.revoked_time is None and view.is_doomed(k.record)]
-    if not doomed:
+    """The revocations that may be written now, if there are any."""
+    doomed = [k for k in view.own if _is_to_be_revoked(view, k)]
+    rewritten = (_rewrite(k, revoked(k.record, view.now), private=False) for k in doomed)
+    writes, _ = split(rewritten, view.setbacks)
+    if not writes:
         return None
     message = (
-        f"{len(doomed)} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch "
+        f"{len(writes)} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch "
         "the JWKS again, and a fresh key signs at once"
     )
     told = Happening("KeysRevoked", message, warning=True)
-    return Plan(tuple(_rewrite(k, revoked(k.record, view.now), private=False) for k in doomed), happenings=(told,))
+    return Plan(writes, happenings=(told,))
 
 
 def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
@@ -172,7 +215,8 @@ def _first_of_all(view: SigningView) -> bool:
 
 def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: bool) -> Plan:
     algorithm = key.spec.jose_algorithm
-    fresh = view.make_key(algorithm)
+    attempt = _last_attempt(view, algorithm) or NewKey(view.make_key(algorithm), algorithm)
+    fresh = attempt.fresh
     record = KeyRecord(
         kid=fresh.jwk["kid"],
         signing_key=view.name,
@@ -199,7 +243,21 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         if emergency
         else Happening("KeyCreated", f"key {record.kid} is made and will be published ahead of its use")
     )
-    return Plan((write,), happenings=(told,))
+    return Plan((write,), happenings=(told,), attempt=attempt)
+
+
+def _last_attempt(view: SigningView, algorithm: str) -> NewKey | None:
+    """The key that could not be written, if it is still to be; `OnHold` while no other one is to be tried either."""
+    last = view.attempt
+    if last is None or _key_ref(view, last) in {k.existing.ref for k in view.keys}:
+        return None
+    if setback := setback_of(view.setbacks, _key_ref(view, last)):
+        raise OnHold(setback)
+    return last if last.algorithm == algorithm else None
+
+
+def _key_ref(view: SigningView, key: NewKey) -> Ref:
+    return Ref("Secret", view.config.namespace, key_record_name(key.fresh.jwk["kid"]))
 
 
 def _publication(view: SigningView) -> tuple[Write, ...]:
@@ -260,7 +318,9 @@ def _status(view: SigningView, said: tuple[Said, ...]) -> Plan:
     if view.key is None:
         return NOTHING
     previous, generation = view.key.status, view.key.metadata.generation
-    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    before = previous.conditions if previous else ()
+    conditions, changes = settle(said, before, generation, view.now)
+    changes = (*changes, *rotation_events(said, before))
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
     status = SigningKeyStatus(
         observed_generation=generation,
@@ -290,4 +350,4 @@ def _due(view: SigningView) -> datetime | None:
     ]
     successor = successor_due(view.usable, Timing.of(view.key, view.config)) if view.key and view.usable else None
     revocation = view.key.spec.revoked_before if view.key else None
-    return soonest(*ahead, successor, revocation if revocation and view.now < revocation else None)
+    return soonest(*ahead, *(t for t in (successor, revocation) if t and view.now < t))

@@ -248,6 +248,7 @@ def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: 
         f"the API server answered {response.status} to {what}: {message}",
         retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
         reason="TooManyRequests" if response.status == 429 else "ServerError",
+        refused=response.status == 429,
     )
 
 

@@ -41,7 +41,7 @@ def _admission(text: str) -> Rejected | Unavailable | None:
         return Rejected("AdmissionDenied", f"admission webhook {found[1]} denied the write: {text}")
     if found := _WEBHOOK_FAILED.search(text):
         message = f"admission webhook {found[1]} does not answer, so the API server refuses the write: {text}"
-        return Unavailable(message, reason="WebhookUnavailable")
+        return Unavailable(message, reason="WebhookUnavailable", refused=True)
     if found := _POLICY.search(text):
         return Rejected("AdmissionDenied", f"{found[1]} {found[2]} denied the write: {text}")
     if found := _QUOTA.search(text):

@@ -172,6 +172,10 @@ class House:
         self.due.pop(key, None)
         if due:
             self.due[key] = due
+        if self.reconciler.fails(key):
+            assert due, f"a write for {key} failed, and it is never looked at again"
+            self.now = max(self.now, due)
+            return False
         return True
 
     # Reconciler's sources

@@ -36,6 +36,10 @@ class MemoryStore(memory.MemoryStore):
     """See `stores.Store`."""
 
     trouble: list[Trouble] = field(default_factory=list)
+    refused: dict[str, Exception] = field(default_factory=dict)
+    """What happens at every write of an object whose `Ref`, in words, begins like this, for as long as it is here."""
+    tried: list[str] = field(default_factory=list)
+    """Every write that was refused so, in words."""
     writes: list[str] = field(default_factory=list)
     """Every write that was done, in words."""
     after_write: Callable[[], None] = lambda: None
@@ -105,6 +109,10 @@ class MemoryStore(memory.MemoryStore):
     # Within
 
     def _do(self, what: str, do: Callable[[], T]) -> T:
+        for at, error in self.refused.items():
+            if what.partition(" ")[2].startswith(at):
+                self.tried.append(what)
+                raise error
         due = next((t for t in self.trouble if t.at == 0), None)
         self.trouble = [replace(t, at=t.at - 1) for t in self.trouble if t is not due]
         if due and due.point == "before":

@@ -1,0 +1,49 @@
+"""How long to wait before what failed is tried again: growing pauses with jitter, longer where much fails at once."""
+
+import random
+from collections.abc import Callable
+from typing import Final
+
+from scopewright.core.objects import Ref
+
+FIRST: Final = 0.2
+"""Seconds before the second attempt; the pause doubles with each failure."""
+USUAL_LIMIT: Final = 10.0
+"""Seconds: the longest pause while few objects fail, so that they recover within 15 seconds of the cause's end."""
+LONGEST: Final = 300.0
+"""Seconds: the longest pause, however many fail."""
+PER_SECOND: Final = 10.0
+"""Attempts a second at most, over all objects that fail for long."""
+JITTER: Final = 0.25
+"""The share of a pause by which it is longer or shorter at random."""
+
+Random = Callable[[], float]
+"""Takes nothing; a number between 0 and 1."""
+
+
+class Pauses:
+    """Of each object that fails. The pause before the next attempt; success forgets it."""
+
+    def __init__(self, source: Random | None = None) -> None:
+        """`source` is `random.random` where none is given."""
+        self._random = source or random.random
+        self._failures: dict[Ref, int] = {}
+
+    def failed(self, key: Ref, at_least: float = 0.0) -> float:
+        """Seconds until the next attempt; `at_least` is what the server asks for."""
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        pause = min(FIRST * 2.0 ** min(failures, 20), self.limit)
+        jitter = 1 + JITTER * (2 * self._random() - 1)
+        return max(pause * jitter, min(at_least, LONGEST))
+
+    def succeeded(self, key: Ref) -> None:
+        self._failures.pop(key, None)
+
+    def clear(self) -> None:
+        self._failures.clear()
+
+    @property
+    def limit(self) -> float:
+        """The longest pause while so many objects fail as do now."""
+        return min(max(USUAL_LIMIT, len(self._failures) / PER_SECOND), LONGEST)

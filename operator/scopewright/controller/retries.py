@@ -1,0 +1,145 @@
+"""Writes that failed, kept until they succeed: when each is tried again, and with which credential or key."""
+
+import logging
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from scopewright.controller.pauses import Pauses
+from scopewright.core.failures import Rejected, Unavailable, changed_nothing
+from scopewright.core.objects import Ref, Write
+from scopewright.core.setbacks import Setback, ref_of
+from scopewright.logs import about
+
+EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
+WOKEN: Final = 100
+"""Objects that are tried at once because another one has just recovered."""
+
+log = logging.getLogger(__name__)
+
+State = tuple[object, ...]
+"""What an object's user has declared: where it changes, what is on hold is tried at once."""
+
+
+@dataclass(slots=True)
+class _Failing:
+    """What fails of one object."""
+
+    state: State
+    setbacks: dict[Ref, Setback] = field(default_factory=dict)
+    attempt: object = field(default=None, repr=False)
+    unsure_time: datetime | None = None
+    """When a write last ended without an answer: it may have been carried out, or still be."""
+
+    def is_like(self, gone: Setback) -> bool:
+        """Whether what it waits for may have gone together with this setback's cause."""
+        setbacks = self.setbacks.values()
+        return any(s.ref.namespace == gone.ref.namespace or s.reason == gone.reason for s in setbacks)
+
+
+class Retries:
+    """By the object whose plan the writes belong to. It is memory of one term of leadership, and may be lost."""
+
+    def __init__(self, pauses: Pauses | None = None) -> None:
+        self._pauses = pauses or Pauses()
+        self._failing: dict[Ref, _Failing] = {}
+
+    def clear(self) -> None:
+        self._failing.clear()
+        self._pauses.clear()
+
+    def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[Setback, ...]:
+        """What is not to be tried again yet; nothing where the user has changed the object meanwhile."""
+        failing = self._failing.get(key)
+        if failing is None or failing.state != state:
+            return ()
+        return tuple(s for s in failing.setbacks.values() if now < s.retry_time)
+
+    def fails(self, key: Ref) -> bool:
+        """Whether a write of this object failed and has not succeeded since."""
+        failing = self._failing.get(key)
+        return failing is not None and bool(failing.setbacks)
+
+    def retry_time(self, key: Ref) -> datetime | None:
+        """When what failed of this object is tried again; None where nothing did."""
+        failing = self._failing.get(key)
+        return min((s.retry_time for s in failing.setbacks.values()), default=None) if failing else None
+
+    def attempt(self, key: Ref) -> object:
+        """The credential or key that the last attempt was to hand out; None where there is none."""
+        failing = self._failing.get(key)
+        return failing.attempt if failing else None
+
+    def unsure_time(self, key: Ref) -> datetime | None:
+        """When a write of this object last ended without an answer; None where all were answered."""
+        failing = self._failing.get(key)
+        return failing.unsure_time if failing else None
+
+    def begins(self, key: Ref, attempt: object, state: State) -> None:
+        """Writes begin that hand this out: it is kept, whatever becomes of them."""
+        self._failing.setdefault(key, _Failing(state)).attempt = attempt
+
+    def handed_out(self, key: Ref) -> None:
+        """The writes that hand out the attempt have all succeeded."""
+        if failing := self._failing.get(key):
+            failing.attempt = None
+            self._tidy(key, failing)
+
+    def failed(self, key: Ref, write: Write, error: Rejected | Unavailable, state: State, now: datetime) -> Setback:
+        failing = self._failing.setdefault(key, _Failing(state))
+        failing.state = state
+        failing.unsure_time = failing.unsure_time if changed_nothing(error) else now
+        ref = ref_of(write)
+        pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
+        known = failing.setbacks.get(ref)
+        setback = Setback(
+            ref, error.reason, f"{ref}: {error.message}", now + timedelta(seconds=pause),
+            needs_user=isinstance(error, Rejected), attempts=known.attempts + 1 if known else 1,
+        )  # fmt: skip
+        if known and known.reason == setback.reason:
+            # What the server says may differ a little each time; a status that follows it is a write for each attempt.
+            setback = replace(setback, message=known.message)
+        failing.setbacks[ref] = setback
+        # What fails of one object is tried again together.
+        failing.setbacks = {at: replace(s, retry_time=setback.retry_time) for at, s in failing.setbacks.items()}
+        _tell(key, setback, pause)
+        return setback
+
+    def succeeded(self, key: Ref, ref: Ref) -> set[Ref]:
+        """The objects to try at once, because what they wait for may have gone as well."""
+        failing = self._failing.get(key)
+        setback = failing.setbacks.pop(ref, None) if failing else None
+        if failing is None or setback is None:
+            return set()
+        self._tidy(key, failing)
+        alike = [other for other, its in self._failing.items() if its.is_like(setback)][:WOKEN]
+        for other in alike:
+            its = self._failing[other]
+            its.setbacks = {at: replace(s, retry_time=EARLIEST) for at, s in its.setbacks.items()}
+        return set(alike)
+
+    def settled(self, key: Ref, held: tuple[Setback, ...]) -> None:
+        """Nothing is left to be written but what is on hold: other setbacks were of writes that nobody needs now."""
+        failing = self._failing.get(key)
+        if failing is None:
+            return
+        refs = {s.ref for s in held}
+        failing.setbacks = {ref: s for ref, s in failing.setbacks.items() if ref in refs}
+        if not failing.setbacks:
+            failing.attempt = None
+        self._tidy(key, failing)
+
+    def _tidy(self, key: Ref, failing: _Failing) -> None:
+        if not failing.setbacks:
+            self._pauses.succeeded(key)
+            if failing.attempt is None:
+                self._failing.pop(key, None)
+
+
+def _tell(key: Ref, setback: Setback, pause: float) -> None:
+    """One log line for the first failures, then fewer and fewer."""
+    level = logging.WARNING if setback.attempts & (setback.attempts - 1) == 0 else logging.DEBUG
+    log.log(
+        level, "%s: %s; attempt %d, tried again in %.1f s", key, setback.message, setback.attempts, pause,
+        extra=about(key, object=str(setback.ref), reason=setback.reason, again_in=round(pause, 1)),
+    )  # fmt: skip

@@ -1,0 +1,70 @@
+"""Writes that failed and are tried again: what a plan must leave alone until then, and what a status says about it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Desired, Ref, Write
+from scopewright.core.plan import Said, stalled, waiting
+
+
+@dataclass(frozen=True, slots=True)
+class Setback:
+    """One write that failed. It is not tried again before `retry_time`.
+
+    `needs_user` is true where only a user or an administrator can remove the cause. `attempts` counts failures in a
+    row.
+    """
+
+    ref: Ref
+    reason: str
+    message: str
+    retry_time: datetime
+    needs_user: bool = True
+    attempts: int = 1
+
+    @property
+    def is_reported(self) -> bool:
+        """Whether a status mentions it: one request without an answer is everyday life."""
+        return self.needs_user or self.attempts > 1
+
+
+class OnHold(Exception):
+    """A plan needs a write that failed a moment ago."""
+
+    def __init__(self, setback: Setback) -> None:
+        super().__init__(setback.message)
+        self.setback = setback
+
+
+def setback_of(setbacks: Iterable[Setback], *refs: Ref) -> Setback | None:
+    """The first setback of one of these objects."""
+    return next((s for s in setbacks if s.ref in refs), None)
+
+
+def ref_of(write: Write) -> Ref:
+    return write.ref if isinstance(write, Desired) else write.existing.ref
+
+
+def split(writes: Iterable[Write], setbacks: Iterable[Setback]) -> tuple[tuple[Write, ...], Setback | None]:
+    """The writes that may be made now, and the first setback of the others."""
+    held = {s.ref: s for s in setbacks}
+    writes = tuple(writes)
+    blocked = next((held[ref_of(w)] for w in writes if ref_of(w) in held), None)
+    return tuple(w for w in writes if ref_of(w) not in held), blocked
+
+
+def unless_on_hold(writes: Iterable[Write], setbacks: Iterable[Setback]) -> tuple[Write, ...]:
+    """The writes that may be made now; `OnHold` where there are writes, and none of them may."""
+    allowed, blocked = split(writes, setbacks)
+    if blocked and not allowed:
+        raise OnHold(blocked)
+    return allowed
+
+
+def not_ready(setback: Setback) -> tuple[Said, ...]:
+    """The conditions of an object that lacks what could not be written."""
+    if setback.needs_user:
+        return stalled(Rejected(setback.reason, setback.message))
+    return waiting(setback.reason, setback.message)
