@@ -257,6 +257,19 @@ _CLIENT = [
         {"rotation": {"overlap": "24h", "maxOverlap": "23h"}},
         "spec.rotation.maxOverlap",
     ),
+    Case("credential-every-has-no-days", "OAuthClient", {"rotation": {"every": "720h"}}),
+    Case("credential-every-has-no-days", "OAuthClient", {"rotation": {"every": "30d"}}, "spec.rotation.every"),
+    Case("credential-overlap-has-no-days", "OAuthClient", {"rotation": {"overlap": "24h"}}),
+    Case("credential-overlap-has-no-days", "OAuthClient", {"rotation": {"overlap": "1d"}}, "spec.rotation.overlap"),
+    Case("credential-maxOverlap-has-no-days", "OAuthClient", {"rotation": {"maxOverlap": "48h"}}),
+    Case(
+        "credential-maxOverlap-has-no-days",
+        "OAuthClient",
+        {"rotation": {"maxOverlap": "1d12h"}},
+        "spec.rotation.maxOverlap",
+    ),
+    Case("window-duration-has-no-days", "OAuthClient", _window(duration="24h")),
+    Case("window-duration-has-no-days", "OAuthClient", _window(duration="1d"), "spec.rotation.windows[0].duration"),
     Case("window-is-open-for-a-while", "OAuthClient", _window(duration="10m", days=["Sat", "Sun"])),
     Case("window-is-open-for-a-while", "OAuthClient", _window(duration="24h", timeZone="America/Argentina/Ushuaia")),
     Case("window-is-open-for-a-while", "OAuthClient", _window(duration="9m"), "spec.rotation.windows[0].duration"),
@@ -268,6 +281,7 @@ _CLIENT = [
             Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, team="hr")),
             Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, **{"notkubernetes.io/team": "hr"})),
             Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, **{"kubernetes.io.example/x": "hr"})),
+            Case(f"secret-{kind}-not-reserved", "OAuthClient", _template(kind, **{"app.kubernetes.io/part-of": "hr"})),
             *(
                 Case(
                     f"secret-{kind}-not-reserved",
@@ -278,6 +292,7 @@ _CLIENT = [
                 for key in (
                     "scopewright.dev/seal",
                     "kubernetes.io/metadata.name",
+                    "my.app.kubernetes.io/name",
                     "app.kubernetes.io/managed-by",
                     "a.b.kubernetes.io/c",
                     "argocd.argoproj.io/instance",
@@ -360,6 +375,8 @@ _SERVER = [
         for bad in broken
     ),
     Case("audience-canonical", "ResourceServer", {}),
+    Case("token-lifetime-has-no-days", "ResourceServer", {"tokens": {"lifetime": "24h"}}),
+    Case("token-lifetime-has-no-days", "ResourceServer", {"tokens": {"lifetime": "1d"}}, "spec.tokens.lifetime"),
     Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "1s"}}),
     Case("lifetime-at-least-a-second", "ResourceServer", {"tokens": {"lifetime": "999ms"}}, "spec.tokens.lifetime"),
 ]
@@ -409,6 +426,12 @@ _GRANT = [
 ]
 
 _KEY_ROTATION = [
+    Case("key-every-has-no-days", "SigningKey", {"rotation": {"every": "336h"}}),
+    Case("key-every-has-no-days", "SigningKey", {"rotation": {"every": "2w"}}, "spec.rotation.every"),
+    Case("key-publishAhead-has-no-days", "SigningKey", {"rotation": {"publishAhead": "24h"}}),
+    Case(
+        "key-publishAhead-has-no-days", "SigningKey", {"rotation": {"publishAhead": "1d"}}, "spec.rotation.publishAhead"
+    ),
     Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h20m"}}),
     Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "20m", "publishAhead": "0s"}}),
     Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h19m"}}, "spec.rotation.every"),
@@ -494,7 +517,6 @@ MALFORMED = [
     Malformed("OAuthClient", _jwks({**_P256, "use": "enc"}), f"{_KEY}.use"),
     Malformed("OAuthClient", _jwks({**_P256, "x": "not base64url" + "x" * 30}), f"{_KEY}.x"),
     Malformed("OAuthClient", {"rotation": {"every": "2 weeks"}}, "spec.rotation.every"),
-    Malformed("OAuthClient", {"rotation": {"every": "1d"}}, "spec.rotation.every"),
     Malformed("OAuthClient", {"rotation": {"every": 720}}, "spec.rotation.every"),
     Malformed("OAuthClient", {"rotation": {"every": "-1h"}}, "spec.rotation.every"),
     Malformed("OAuthClient", {"rotation": {"every": "1h" * 5}}, "spec.rotation.every"),

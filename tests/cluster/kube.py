@@ -13,6 +13,7 @@ Manifest = dict[str, Any]
 _CORE: Final = "/api/v1"
 _OURS: Final = "/apis/scopewright.dev/v1alpha1"
 _RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
+_ADMISSION: Final = "/apis/admissionregistration.k8s.io/v1"
 _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "Namespace": (_CORE, "namespaces"),
     "Secret": (_CORE, "secrets"),
@@ -30,6 +31,12 @@ _COLLECTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "RoleBinding": (_RBAC, "rolebindings"),
     "ClusterRole": (_RBAC, "clusterroles"),
     "ClusterRoleBinding": (_RBAC, "clusterrolebindings"),
+    "ResourceQuota": (_CORE, "resourcequotas"),
+    "ValidatingWebhookConfiguration": (_ADMISSION, "validatingwebhookconfigurations"),
+    "ValidatingAdmissionPolicy": (_ADMISSION, "validatingadmissionpolicies"),
+    "ValidatingAdmissionPolicyBinding": (_ADMISSION, "validatingadmissionpolicybindings"),
+    "MutatingAdmissionPolicy": (_ADMISSION, "mutatingadmissionpolicies"),
+    "MutatingAdmissionPolicyBinding": (_ADMISSION, "mutatingadmissionpolicybindings"),
     "CustomResourceDefinition": ("/apis/apiextensions.k8s.io/v1", "customresourcedefinitions"),
     "SubjectAccessReview": ("/apis/authorization.k8s.io/v1", "subjectaccessreviews"),
 }

@@ -152,6 +152,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
         "authentication": {"method": "ClientSecret"},
         "grantTypes": ["client_credentials"],
         "credentials": {
+            "deletionPolicy": "Delete",
             "keys": {
                 "clientID": "client_id",
                 "clientSecret": "client_secret",
@@ -161,7 +162,7 @@ DEFAULTS: dict[str, dict[str, Any]] = {
                 "jwksURI": "jwks_uri",
                 "scope": "scope",
                 "audience": "audience",
-            }
+            },
         },
         "rotation": {"every": "720h", "overlap": "24h", "suspend": False},
         "disabled": False,

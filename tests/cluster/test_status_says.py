@@ -123,7 +123,7 @@ def test_a_secret_of_that_name_that_is_not_ours_is_not_touched(
     client = oauth_client(namespace, "worker")
     installation.apply(client)
     said = stalled(installation, client, "SecretConflict")
-    assert "Secret worker-oauth is not this client's: delete it, or choose another spec.credentials.secretName" in said
+    assert "Secret worker-oauth is not managed by Scopewright: choose another spec.credentials.secretName" in said
     assert installation.read(theirs) == theirs
     installation.have(oauth_client(namespace, "worker", credentials={"secretName": "another"}))
     assert installation.accepts(*installation.credentials(client, "another"))

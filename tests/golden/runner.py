@@ -31,6 +31,7 @@ from scopewright.core.failures import Unavailable
 from scopewright.core.jwks import JWKS_ENTRY
 from scopewright.core.objects import (
     CLIENT_LABEL,
+    DELETION_POLICY_ANNOTATION,
     ISSUE_TIME_ANNOTATION,
     MANAGED_BY,
     MANAGER,
@@ -224,6 +225,7 @@ class Case:
 
     def _secret(self, given: Yaml) -> tuple[Existing, dict[str, bytes]]:
         """`sealed` is the issue time under which the seal was made ("" with no credential); without it, no seal.
+        With `retained` it says that it outlives its client.
 
         An entry `key one` is the private JWK of that key, whose public one an annotation then holds.
         """
@@ -237,7 +239,9 @@ class Case:
         if (issued := given.get("sealed")) is not None:
             of = given.get("sealedFor", self.config.issuer)
             digests = {name: digest(value) for name, value in entries.items()}
-            sealed = seal(SEAL_KEY, of, given.get("client", "leave.leave-worker"), issued, digests, public)
+            client, retained = given.get("client", "leave.leave-worker"), given.get("retained", False)
+            sealed = seal(SEAL_KEY, of, client, issued, digests, public, retained=retained)
+            annotations |= {DELETION_POLICY_ANNOTATION: "Retain"} if retained else {}
             annotations |= {SEAL_ANNOTATION: sealed} | ({ISSUE_TIME_ANNOTATION: issued} if issued else {})
             entries |= {name: self._entry(value) for name, value in given.get("edited", {}).items()}
         annotations |= given.get("editedAnnotations", {})
@@ -336,6 +340,8 @@ class Case:
                 shown[field] = {k: self._sealed(write) if k == SEAL_ANNOTATION else v for k, v in values.items()}
         if write.owner:
             shown["owner"] = f"{write.owner.kind} {write.owner.name} {write.owner.uid}"
+        if write.replaces and (removed := _removed(write, write.replaces)):
+            shown["removes"] = removed
         shown["entries"] = {name: self._value(name, value) for name, value in write.entries.items()}
         return shown
 
@@ -348,7 +354,8 @@ class Case:
     def _sealed(self, write: Desired) -> str:
         issued, public = (write.annotations.get(a, "") for a in (ISSUE_TIME_ANNOTATION, PUBLIC_KEY_ANNOTATION))
         client = f"{self.key.namespace}.{self.key.name}"
-        sealed = seal(SEAL_KEY, self.config.issuer, client, issued, write.digests(), public)
+        retained = DELETION_POLICY_ANNOTATION in write.annotations
+        sealed = seal(SEAL_KEY, self.config.issuer, client, issued, write.digests(), public, retained=retained)
         fits = write.annotations[SEAL_ANNOTATION] == sealed
         return "verifies" if fits else "DOES NOT VERIFY"
 
@@ -431,6 +438,14 @@ def _key(about: str | None, declared: list[Yaml]) -> Ref:
         return Ref(kind, *place.split("/"))
     first = declared[0]
     return Ref(first["kind"], first["metadata"]["namespace"], first["metadata"]["name"])
+
+
+def _removed(write: Desired, existing: Existing) -> list[str]:
+    return [
+        *(f"label {key}" for key in sorted(write.without_labels & existing.labels.keys())),
+        *(f"annotation {key}" for key in sorted(write.without_annotations & existing.annotations.keys())),
+        *(f"owner {uid}" for uid in existing.owner_uids if uid == write.without_owner),
+    ]
 
 
 def _usual(issuer: str) -> Yaml:

@@ -1,6 +1,6 @@
 """The Secret that an OAuthClient asks for: its name, its metadata and the names of its entries."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -22,9 +22,11 @@ class SecretTemplate(Model):
             Rule(
                 f"secret-{field}-not-reserved",
                 f"!has(self.{field}) || self.{field}.all(k, !k.startsWith('scopewright.dev/')"
-                " && !k.startsWith('argocd.argoproj.io/') && !k.matches('^([^/]*[.])?kubernetes[.]io/'))",
-                f"{field} may have no key under scopewright.dev/, kubernetes.io/, *.kubernetes.io/ or "
-                "argocd.argoproj.io/: they belong to others; remove it",
+                " && !k.startsWith('argocd.argoproj.io/') && (k.startsWith('app.kubernetes.io/')"
+                " ? k != 'app.kubernetes.io/managed-by' : !k.matches('^([^/]*[.])?kubernetes[.]io/')))",
+                f"{field} must not contain app.kubernetes.io/managed-by, nor keys under scopewright.dev/, "
+                "argocd.argoproj.io/, kubernetes.io/ or *.kubernetes.io/ (other app.kubernetes.io/ keys are allowed): "
+                "remove the key",
                 field,
             ),
             Rule(
@@ -37,9 +39,10 @@ class SecretTemplate(Model):
     )
 
     labels: Annotated[dict[str, LabelValue], Field(max_length=MAX_ITEMS)] = Field(default_factory=dict)
-    """Labels for the Secret. Left out: none besides our own."""
+    """Labels for the Secret. One that is removed here is removed from the Secret. Left out: none besides our own."""
     annotations: Annotated[dict[str, Annotation], Field(max_length=MAX_ITEMS)] = Field(default_factory=dict)
-    """Annotations for the Secret. Left out: none besides our own."""
+    """Annotations for the Secret. One that is removed here is removed from the Secret. Left out: none besides our
+    own."""
 
 
 _ENTRIES = (
@@ -85,5 +88,9 @@ class Credentials(Model):
     """Name of the Secret. One that exists already and is not ours is never touched. Left out: <name>-oauth."""
     secret_template: SecretTemplate = Field(default_factory=SecretTemplate)
     """What the Secret's metadata carries besides our own. Left out: nothing."""
+    deletion_policy: Literal["Delete", "Retain"] = "Delete"
+    """What becomes of the Secret when the OAuthClient is deleted. Delete: the Secret is deleted with it. Retain: the
+    Secret stays, the issuer refuses its credential, and an OAuthClient of the same name and namespace that also says
+    Retain adopts it, so that the credential stays the same. Left out: Delete."""
     keys: SecretKeys = SecretKeys()
     """What the Secret's entries are called. Left out: client_id, client_secret and so on."""

@@ -7,7 +7,7 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Duration, Kind, Model, Spec, Status
 from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName
-from scopewright.api.rules import Rule
+from scopewright.api.rules import Rule, unless_days, without_days
 
 
 class Scope(Model):
@@ -25,10 +25,11 @@ class Tokens(Model):
     RULES = (
         Rule(
             "lifetime-at-least-a-second",
-            "duration(self.lifetime) >= duration('1s')",
+            unless_days("lifetime") + "duration(self.lifetime) >= duration('1s')",
             "tokens.lifetime must be at least 1s: tokens count in whole seconds; 5m to 1h is usual",
             "lifetime",
         ),
+        without_days("token", "lifetime"),
     )
 
     lifetime: Duration = timedelta(minutes=10)

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from scopewright.api.meta import Duration, Model, Timestamp
-from scopewright.api.rules import Rule, instant
+from scopewright.api.rules import Rule, instant, unless_days, without_days
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 TimeOfDay = Annotated[str, StringConstraints(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]
@@ -19,11 +19,13 @@ class Window(Model):
     RULES = (
         Rule(
             "window-is-open-for-a-while",
-            "duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h')",
+            unless_days("duration")
+            + "(duration(self.duration) >= duration('10m') && duration(self.duration) <= duration('24h'))",
             "a window's duration must be between 10m and 24h: a shorter one may be missed, "
             "and a longer one is written as more days",
             "duration",
         ),
+        without_days("window", "duration"),
     )
 
     days: Annotated[list[Day], Field(max_length=7, json_schema_extra={"x-kubernetes-list-type": "set"})] = Field(
@@ -44,24 +46,27 @@ class Rotation(Model):
     RULES = (
         Rule(
             "rotation-not-hectic",
-            "duration(self.every) >= duration('1m')",
+            unless_days("every") + "duration(self.every) >= duration('1m')",
             "rotation.every must be at least 1m: a changed Secret takes about that long to reach the Pods",
             "every",
         ),
         Rule(
             "overlap-within-every",
-            "duration(self.overlap) <= duration(self.every)",
+            unless_days("every", "overlap") + "duration(self.overlap) <= duration(self.every)",
             "rotation.overlap must be at most rotation.every: only one previous credential works beside the current "
             "one; lower overlap or raise every",
             "overlap",
         ),
         Rule(
             "max-overlap-is-no-less",
-            "!has(self.maxOverlap) || duration(self.maxOverlap) >= duration(self.overlap)",
+            "!has(self.maxOverlap) || "
+            + unless_days("maxOverlap", "overlap")
+            + "duration(self.maxOverlap) >= duration(self.overlap)",
             "rotation.maxOverlap must be at least rotation.overlap: it is how long a previous credential works that is "
             "still in use; raise it, or leave it out",
             "maxOverlap",
         ),
+        *(without_days("credential", field) for field in ("every", "overlap", "maxOverlap")),
         instant("revokedBefore"),
     )
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from scopewright.api.times import NO_DAYS
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -29,6 +31,24 @@ ISSUER_IMMUTABLE = Rule(
     "delete the object and create it again with the other issuer",
     "issuer",
 )
+
+
+def without_days(what: str, field: str) -> Rule:
+    """The API server's schema takes days and weeks in a duration; a rule says how to write them.
+
+    `what` is where the field belongs, in the message and in the rule's id.
+    """
+    message = f"{field} of a {what} has the units h, m, s and ms: {NO_DAYS}"
+    return Rule(f"{what}-{field}-has-no-days", f"!has(self.{field}) || !{_has_days(field)}", message, field)
+
+
+def unless_days(*fields: str) -> str:
+    """The beginning of a rule about durations, which says nothing where `without_days` speaks already."""
+    return "".join(f"{_has_days(field)} || " for field in fields)
+
+
+def _has_days(field: str) -> str:
+    return f"self.{field}.matches('[dw]')"
 
 
 def instant(field: str) -> Rule:

@@ -18,7 +18,7 @@ from scopewright.api.meta import (
     Timestamp,
 )
 from scopewright.api.names import MAX_ITEMS, Subdomain
-from scopewright.api.rules import Rule, instant
+from scopewright.api.rules import Rule, instant, unless_days, without_days
 
 Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "Ed25519"]
 """Named after the key, as RFC 9864 does; what tokens say is `SigningKeySpec.jose_algorithm`."""
@@ -30,12 +30,14 @@ class KeyRotation(Model):
     RULES = (
         Rule(
             "every-leaves-room-for-publishing",
-            "duration(self.every) >= duration(self.publishAhead) + duration('20m')",
+            unless_days("every", "publishAhead")
+            + "duration(self.every) >= duration(self.publishAhead) + duration('20m')",
             "rotation.every must be at least 20m longer than rotation.publishAhead: the next key is published "
             "publishAhead, the JWKS max-age and ten minutes of replica lag before it signs; "
             "raise every or lower publishAhead",
             "every",
         ),
+        *(without_days("key", field) for field in ("every", "publishAhead")),
     )
 
     every: Duration = timedelta(hours=720)

@@ -7,7 +7,11 @@ from typing import Annotated
 from pydantic import AwareDatetime, BeforeValidator, PlainSerializer, WithJsonSchema
 
 DURATION_PATTERN = "^([0-9]{1,5}(h|m|s|ms)){1,4}$"
-_DURATION_PART = re.compile(r"([0-9]{1,5})(ms|h|m|s)")
+# Kubernetes' durations have no days. The schema lets them pass to a rule, whose message says what to write instead.
+WRITTEN_PATTERN = "^([0-9]{1,5}(w|d|h|m|s|ms)){1,4}$"
+NO_DAYS = "write days and weeks in hours: 720h for 30d, 336h for 2w"
+_DURATION_PART = re.compile(r"([0-9]{1,5})(ms|w|d|h|m|s)")
+_DAYS = {"w": timedelta(weeks=1), "d": timedelta(days=1)}
 _UNITS = {
     "h": timedelta(hours=1),
     "m": timedelta(minutes=1),
@@ -23,8 +27,15 @@ TIMESTAMP_PATTERN = rf"^[12][0-9]{{3}}-[0-9]{{2}}-[0-9]{{2}}T{_CLOCK}:[0-5][0-9]
 def parse_duration(text: str) -> timedelta:
     """Read `720h` or `1h30m`; ValueError says which form is expected."""
     if not re.fullmatch(DURATION_PATTERN, text):
+        if re.fullmatch(WRITTEN_PATTERN, text):
+            raise ValueError(f"a duration has the units h, m, s and ms: {NO_DAYS}")
         raise ValueError("a duration is one to four numbers with a unit, h, m, s or ms: 720h, 1h30m")
-    return sum((int(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text)), timedelta())
+    return _sum(text)
+
+
+def _sum(text: str) -> timedelta:
+    units = _UNITS | _DAYS
+    return sum((int(number) * units[unit] for number, unit in _DURATION_PART.findall(text)), timedelta())
 
 
 def format_duration(value: timedelta) -> str:
@@ -43,7 +54,9 @@ def format_timestamp(value: datetime) -> str:
 
 
 def _read_duration(value: object) -> object:
-    return parse_duration(value) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    return _sum(value) if re.fullmatch(WRITTEN_PATTERN, value) else parse_duration(value)
 
 
 def _read_timestamp(value: object) -> object:
@@ -58,7 +71,7 @@ Duration = Annotated[
     timedelta,
     BeforeValidator(_read_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "maxLength": 28}),
+    WithJsonSchema({"type": "string", "pattern": WRITTEN_PATTERN, "maxLength": 28}),
 ]
 """A timedelta in Python, `720h` in a manifest."""
 

@@ -2,14 +2,15 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
+from scopewright.api import OAuthClient
 from scopewright.controller.keymaking import matches
 from scopewright.core.failures import Rejected
 from scopewright.core.jwks import HeldKey
-from scopewright.core.objects import Existing, Ref
+from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -47,7 +48,7 @@ class Owned:
         self.keys: dict[Ref, HeldKey] = {}
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
-        self._secrets_by_owner: dict[str, set[Ref]] = defaultdict(set)
+        self._secrets_by_owner: dict[Hashable, set[Ref]] = defaultdict(set)
 
     def __iter__(self) -> Iterator[Existing]:
         return iter(self.objects.values())
@@ -55,17 +56,17 @@ class Owned:
     def put(self, existing: Existing, entries: Entries) -> None:
         self.drop(existing.ref)
         self.objects[existing.ref] = existing
-        for uid in existing.owner_uids:
-            self._secrets_by_owner[uid].add(existing.ref)
+        for owner in _owners(existing):
+            self._secrets_by_owner[owner].add(existing.ref)
         if existing.ref.namespace == self.namespace:
             self._decode(existing, entries)
 
     def drop(self, ref: Ref) -> None:
         existing = self.objects.pop(ref, None)
-        for uid in existing.owner_uids if existing else ():
-            self._secrets_by_owner[uid].discard(ref)
-            if not self._secrets_by_owner[uid]:
-                del self._secrets_by_owner[uid]
+        for owner in _owners(existing) if existing else ():
+            self._secrets_by_owner[owner].discard(ref)
+            if not self._secrets_by_owner[owner]:
+                del self._secrets_by_owner[owner]
         self.clients.pop(ref, None)
         self.keys.pop(ref, None)
         if (key := server_of(ref)) is not None and ref.namespace == self.namespace:
@@ -76,8 +77,11 @@ class Owned:
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())
 
-    def belonging_to(self, uid: str) -> tuple[Existing, ...]:
-        return tuple(self.objects[ref] for ref in sorted(self._secrets_by_owner.get(uid, ())))
+    def of_client(self, client: OAuthClient) -> tuple[Existing, ...]:
+        """Secrets that the client owns, and those that say they outlive it."""
+        owned = self._secrets_by_owner.get(client.uid, set())
+        retained = self._secrets_by_owner.get((client.namespace, client.name), set())
+        return tuple(self.objects[ref] for ref in sorted(owned | retained))
 
     def _decode(self, existing: Existing, entries: Entries) -> None:
         ref, data = existing.ref, entries.get(ENTRY, b"")
@@ -104,6 +108,13 @@ class Owned:
                 self._claimed[ref] = claim.audience
         except (Rejected, UnsupportedAlgorithm) as error:
             log.warning("%s is malformed and will be made anew: %s", ref, error)
+
+
+def _owners(existing: Existing) -> tuple[Hashable, ...]:
+    """UIDs of its owners; for a Secret that outlives its client, the client's namespace and name."""
+    if existing.is_retained:
+        return ((existing.ref.namespace, existing.labels.get(CLIENT_LABEL, "")),)
+    return existing.owner_uids
 
 
 def _expect(ref: Ref, name: str) -> None:

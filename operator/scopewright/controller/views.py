@@ -59,12 +59,14 @@ class Views:
         secret = Ref("Secret", client.namespace, client.secret_name)
         asked = {a.resource_server for a in asked_by(client)}
         record, usage = owned.clients.get(at), owned.usage
+        former = tuple(s for s in owned.of_client(client) if s.ref != secret)
         return ClientView(
             client=client,
             record=record,
             record_object=owned.objects.get(at),
             secret=owned.objects.get(secret),
-            former_secrets=tuple(s for s in owned.belonging_to(client.uid) if s.ref != secret),
+            former_secrets=former,
+            claimed=frozenset(s.ref for s in former if world.is_named_by_another(s.ref, client)),
             servers={key: owned.servers[key] for key in asked if key in owned.servers},
             seal_key=self.seal_key,
             config=self._config,

@@ -13,7 +13,7 @@ from scopewright.controller.owned import Owned, client_of, client_ref, server_of
 from scopewright.core.access import asked_by
 from scopewright.core.client_status import shown_use
 from scopewright.core.grants import Labels
-from scopewright.core.objects import Existing, Ref
+from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
 
@@ -200,6 +200,10 @@ class World:
         found = (self.declared["OAuthClient"].get(ref) for ref in self._index.clients_asking(server))
         return tuple(c for c in found if isinstance(c, OAuthClient))
 
+    def is_named_by_another(self, secret: Ref, client: OAuthClient) -> bool:
+        """Whether an OAuthClient other than this one names the Secret."""
+        return bool(self._index.clients_naming(secret) - {ref_of(client)})
+
     def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
         found = (self.declared["ScopeGrant"].get(ref) for ref in sorted(self._index.grants_on(server)))
         return tuple(g for g in found if isinstance(g, ScopeGrant))
@@ -216,6 +220,7 @@ class World:
             return set()
         keys = {ref_of(obj)}
         if isinstance(obj, OAuthClient):
+            keys |= self._holders(Ref("Secret", obj.namespace, obj.secret_name))
             return keys.union(*(self._index.grants_on(a.resource_server) for a in asked_by(obj)))
         if isinstance(obj, ResourceServer):
             return keys | self._index.grants_on(f"{obj.namespace}/{obj.name}")
@@ -232,9 +237,17 @@ class World:
         if ref == Ref("ConfigMap", self.owned.namespace, USAGE_NAME):
             return self._clients_used_since_shown()
         keys = set(self._index.clients_naming(ref))
-        if existing := self.owned.objects.get(ref):
-            keys |= {of for uid in existing.owner_uids if (of := self._index.client(uid))}
+        keys |= self._holders(ref)
         return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
+
+    def _holders(self, secret: Ref) -> Keys:
+        """The declared clients whose credential the Secret holds, by what it says of itself."""
+        existing = self.owned.objects.get(secret)
+        if existing is None:
+            return set()
+        retained = Ref("OAuthClient", secret.namespace, existing.labels.get(CLIENT_LABEL, ""))
+        known = {retained} & self.declared["OAuthClient"].keys() if existing.is_retained else set()
+        return known | {of for uid in existing.owner_uids if (of := self._index.client(uid))}
 
     def _grants_waiting_for(self, server: str) -> Keys:
         """Those that may be waiting for what the record of the ResourceServer says; the others do not look again."""

@@ -11,10 +11,12 @@ from scopewright.core.credentials import SECRET_TYPE, Standing, landed, latest, 
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import (
     CLIENT_LABEL,
+    DELETION_POLICY_ANNOTATION,
     ISSUE_TIME_ANNOTATION,
     MANAGED_BY,
     MANAGER,
     PUBLIC_KEY_ANNOTATION,
+    RETAIN,
     SEAL_ANNOTATION,
     Deletion,
     Desired,
@@ -36,6 +38,7 @@ from scopewright.core.records import (
     rfc3339,
 )
 from scopewright.core.seal import seal
+from scopewright.core.template import with_template
 
 
 def look(view: ClientView) -> Found:
@@ -50,12 +53,35 @@ def refuse_conflict(view: ClientView, found: Found) -> None:
     if _is_reserved(view):
         message = f"Secret {view.client.secret_name} is ours by name: choose another spec.credentials.secretName"
         raise Rejected("SecretConflict", message)
-    if found.standing is Standing.FOREIGN:
-        raise Rejected(
-            "SecretConflict",
-            f"Secret {view.client.secret_name} is not this client's: delete it, or choose another "
-            "spec.credentials.secretName",
-        )
+    if found.standing is Standing.FOREIGN and view.secret:
+        raise Rejected("SecretConflict", _conflict(view, view.secret))
+
+
+def _conflict(view: ClientView, secret: Existing) -> str:
+    """What to do. Deleting it is no advice where it may be what another client's Pods start with."""
+    name, choose = view.client.secret_name, "choose another spec.credentials.secretName"
+    names_us = digest(view.client.client_id) in secret.entries.values()
+    if secret.type == SECRET_TYPE and (secret.owner_uids or not names_us):
+        return f"Secret {name} belongs to another client{_named(view, secret)}: {choose}"
+    return f"Secret {name} is not managed by Scopewright: {choose}, or delete the Secret if nothing uses it"
+
+
+def _named(view: ClientView, secret: Existing) -> str:
+    label = secret.labels.get(CLIENT_LABEL)
+    return f", {label}" if label and label != view.client.name else ""
+
+
+def claimed_secrets(view: ClientView, found: Found) -> tuple[Write, ...]:
+    """Deletions of Secrets that this client no longer names and another one does. Their credentials are accepted
+    through the overlap all the same. Two clients that swap their secretName would otherwise wait for each other.
+    """
+    if found.record is None:
+        return ()
+    return tuple(
+        Deletion(s)
+        for s in view.former_secrets
+        if s.ref in view.claimed and _standing(view, s, found.record) in (Standing.SEALED, Standing.EDITED)
+    )
 
 
 def _is_reserved(view: ClientView) -> bool:
@@ -70,23 +96,30 @@ def secret_write(view: ClientView, credential: Credential | None, value: bytes |
     client = view.client
     template = client.spec.credentials.secret_template
     stated = _stated(credential)
+    retained = client.spec.credentials.deletion_policy == RETAIN
     desired = Desired(
         ref=Ref("Secret", client.namespace, client.secret_name),
         type=SECRET_TYPE,
         entries=_entries(view, credential, value),
         labels={**template.labels, MANAGED_BY: MANAGER, CLIENT_LABEL: client.name},
         annotations=dict(template.annotations),
-        owner=Owner("OAuthClient", client.name, client.uid),
+        owner=None if retained else Owner("OAuthClient", client.name, client.uid),
+        without_owner=client.uid if retained else "",
+        without_annotations=frozenset() if retained else frozenset({DELETION_POLICY_ANNOTATION}),
         replaces=view.secret,
     )
     sealed = seal(
         view.seal_key, view.config.issuer, client.client_id, stated[ISSUE_TIME_ANNOTATION], desired.digests(),
-        stated[PUBLIC_KEY_ANNOTATION],
+        stated[PUBLIC_KEY_ANNOTATION], retained=retained,
     )  # fmt: skip
     # A write adds to the annotations that are there: what an earlier credential left has to be emptied.
     there = view.secret.annotations if view.secret else {}
     said = {name: text for name, text in stated.items() if text or name in there}
-    return replace(desired, annotations={**desired.annotations, **said, SEAL_ANNOTATION: sealed})
+    kept = {DELETION_POLICY_ANNOTATION: RETAIN} if retained else {}
+    return with_template(
+        replace(desired, annotations={**desired.annotations, **said, **kept, SEAL_ANNOTATION: sealed}),
+        template,
+    )
 
 
 def _stated(credential: Credential | None) -> dict[str, str]:
@@ -156,7 +189,10 @@ def adoptable(view: ClientView) -> Credential | None:
     """
     if view.secret is None:
         return None
-    names, held, stated = view.client.spec.credentials.keys, view.secret.entries, view.secret.annotations
+    credentials = view.client.spec.credentials
+    if view.secret.is_retained and credentials.deletion_policy != RETAIN:
+        return None
+    names, held, stated = credentials.keys, view.secret.entries, view.secret.annotations
     if key := stated.get(PUBLIC_KEY_ANNOTATION):
         sha256, jwk = held.get(names.private_key) or held.get("private_key.jwk"), json.loads(key)
     else:

@@ -52,12 +52,15 @@ class ClientView:
     record_object: Existing | None
     secret: Existing | None
     former_secrets: tuple[Existing, ...]
+    """Secrets of this client under names that it no longer has."""
     servers: Mapping[str, ResourceServerRecord]
     seal_key: bytes
     config: Config
     now: datetime
     mint: Callable[[], str]
     make_pair: Callable[[], KeyPair]
+    claimed: frozenset[Ref] = frozenset()
+    """Those of `former_secrets` that another OAuthClient names as its own."""
     service_account_uid: str | None = None
     """Of the ServiceAccount of this cluster that it names: "" while there is none, None where there is no cluster."""
     last_use: LastUse = field(default_factory=dict)

@@ -5,7 +5,14 @@ from typing import Final
 
 from scopewright.core.authentication import made, made_for, service_account
 from scopewright.core.client_record import record_upkeep, record_with, record_write
-from scopewright.core.client_secret import adoptable, former_secrets, look, refuse_conflict, secret_upkeep
+from scopewright.core.client_secret import (
+    adoptable,
+    claimed_secrets,
+    former_secrets,
+    look,
+    refuse_conflict,
+    secret_upkeep,
+)
 from scopewright.core.client_status import client_status, readiness
 from scopewright.core.client_view import ClientView, Failing, Found
 from scopewright.core.credentials import Cause, CauseKind, Standing, cause_for_new, cause_to_rotate, with_new
@@ -14,7 +21,7 @@ from scopewright.core.issuing import issue
 from scopewright.core.objects import Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled, waiting
 from scopewright.core.records import ClientRecord, Credential
-from scopewright.core.setbacks import OnHold, Setback, not_ready, split
+from scopewright.core.setbacks import OnHold, Setback, not_ready, split, unless_on_hold
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
 _RESTORED: Final = Happening(
@@ -69,6 +76,8 @@ def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
 
 def _step(view: ClientView, found: Found) -> _Step:
     """The next writes: none when everything is as it should be."""
+    if claimed := unless_on_hold(claimed_secrets(view, found), view.setbacks):
+        return _Step(Plan(claimed))
     refuse_conflict(view, found)
     return _provided(view, found) if made_for(view.client) else _brought(view, found)
 

@@ -14,6 +14,7 @@ from scopewright.api.rotation import Rotation
 from scopewright.core.authentication import brought, made, made_for
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import (
+    CLIENT_LABEL,
     ISSUE_TIME_ANNOTATION,
     PUBLIC_KEY_ANNOTATION,
     ROTATE_ANNOTATION,
@@ -46,8 +47,8 @@ def standing(
 ) -> Standing:
     """Ours is what the OAuthClient's UID owns, or what nobody owns, if the seal verifies.
 
-    Without its seal, only a Secret that the UID owns *and* that a record speaks of counts as ours: an owner
-    reference is something that anybody who may create Secrets can write.
+    Without its seal, only a Secret that the UID owns, or that says it outlives this client, *and* that a record speaks
+    of counts as ours: both are something that anybody who may create Secrets can write.
     """
     if existing is None:
         return Standing.ABSENT
@@ -56,11 +57,14 @@ def standing(
         return Standing.FOREIGN
     stated = existing.annotations
     issue_time, public_key = stated.get(ISSUE_TIME_ANNOTATION, ""), stated.get(PUBLIC_KEY_ANNOTATION, "")
-    expected = seal(seal_key, issuer, client.client_id, issue_time, existing.entries, public_key)
+    expected = seal(
+        seal_key, issuer, client.client_id, issue_time, existing.entries, public_key, retained=existing.is_retained
+    )
     if verifies(stated.get(SEAL_ANNOTATION, ""), expected):
         return Standing.SEALED
     spoken_of = record is not None and (bool(record.credentials) or brought(record))
-    return Standing.EDITED if owned and spoken_of else Standing.FOREIGN
+    outlives = existing.is_retained and existing.labels.get(CLIENT_LABEL) == client.name
+    return Standing.EDITED if (owned or outlives) and spoken_of else Standing.FOREIGN
 
 
 def landed(record: ClientRecord | None, existing: Existing | None) -> Credential | None:

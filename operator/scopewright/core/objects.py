@@ -1,7 +1,7 @@
 """Secrets and ConfigMaps as the core sees them: what exists, as digests, and what is to be written."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
@@ -15,6 +15,11 @@ SEAL_ANNOTATION: Final = "scopewright.dev/seal"
 ISSUE_TIME_ANNOTATION: Final = "scopewright.dev/issue-time"
 PUBLIC_KEY_ANNOTATION: Final = "scopewright.dev/public-key"
 """On credential Secrets with a key pair: the public JWK, which a restored Secret must bring along."""
+TEMPLATE_ANNOTATION: Final = "scopewright.dev/template"
+"""On credential Secrets: the keys of labels and annotations that come from `secretTemplate`, as JSON."""
+DELETION_POLICY_ANNOTATION: Final = "scopewright.dev/deletion-policy"
+"""On credential Secrets that outlive their OAuthClient: `Retain`. The seal covers it."""
+RETAIN: Final = "Retain"
 PAUSED_ANNOTATION: Final = "scopewright.dev/paused"
 ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
 
@@ -68,6 +73,11 @@ class Existing:
     entries: Mapping[str, str] = field(default_factory=dict)
     creation_time: datetime | None = None
 
+    @property
+    def is_retained(self) -> bool:
+        """Whether it says that it outlives its OAuthClient. That proves nothing unless its seal verifies."""
+        return not self.owner_uids and self.annotations.get(DELETION_POLICY_ANNOTATION) == RETAIN
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -81,7 +91,8 @@ class Kept:
 class Desired:
     """A Secret or ConfigMap to be written: created, or, with `replaces`, put in place of exactly that version.
 
-    Labels and annotations are added to what is there; entries and type are the whole content.
+    Labels and annotations are added to what is there, without the keys in `without_labels` and `without_annotations`.
+    Entries and type are the whole content. The owner reference with the UID `without_owner` is removed.
     """
 
     ref: Ref
@@ -91,6 +102,22 @@ class Desired:
     annotations: Mapping[str, str] = field(default_factory=dict)
     owner: Owner | None = None
     replaces: Existing | None = None
+    without_labels: frozenset[str] = frozenset()
+    without_annotations: frozenset[str] = frozenset()
+    without_owner: str = ""
+
+    def labels_onto(self, before: Mapping[str, str]) -> dict[str, str]:
+        """The labels that the object has after the write, where it had these."""
+        return {**{k: v for k, v in before.items() if k not in self.without_labels}, **self.labels}
+
+    def annotations_onto(self, before: Mapping[str, str]) -> dict[str, str]:
+        """The same for annotations."""
+        return {**{k: v for k, v in before.items() if k not in self.without_annotations}, **self.annotations}
+
+    def owner_uids_onto(self, before: tuple[str, ...]) -> tuple[str, ...]:
+        """The same for the UIDs of its owners."""
+        others = tuple(uid for uid in before if uid != self.without_owner)
+        return others if self.owner is None or self.owner.uid in others else (*others, self.owner.uid)
 
     def digests(self) -> dict[str, str]:
         return {name: v.sha256 if isinstance(v, Kept) else digest(v) for name, v in self.entries.items()}
@@ -107,12 +134,34 @@ Write = Desired | Deletion
 
 
 def in_place(desired: Desired) -> bool:
-    """Whether what it replaces is like that already: the same entries, and at least these labels and annotations."""
-    existing = desired.replaces
+    """Whether what it replaces is like that already."""
+    return desired.replaces is not None and not differences(desired, desired.replaces)
+
+
+def differences(desired: Desired, existing: Existing) -> tuple[str, ...]:
+    """What of an object is not as it is to be, in words, without any value. Additional labels and annotations are not
+    a difference, unless they are to be removed.
+    """
+    wanted, found = desired.digests(), existing.entries
     return (
-        existing is not None
-        and desired.digests() == dict(existing.entries)
-        and desired.labels.items() <= existing.labels.items()
-        and desired.annotations.items() <= existing.annotations.items()
-        and (desired.owner is None or desired.owner.uid in existing.owner_uids)
+        *(("type is another",) if existing.type != desired.type else ()),
+        *(f"entry {name} was added" for name in sorted(found.keys() - wanted.keys())),
+        *(f"entry {name} is missing" for name in sorted(wanted.keys() - found.keys())),
+        *(f"entry {name} was changed" for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]),
+        *_metadata_differences("label", existing.labels, desired.labels, desired.without_labels),
+        *_metadata_differences("annotation", existing.annotations, desired.annotations, desired.without_annotations),
+        *(
+            ("owner references were changed",)
+            if set(desired.owner_uids_onto(existing.owner_uids)) != set(existing.owner_uids)
+            else ()
+        ),
     )
+
+
+def _metadata_differences(
+    what: str, found: Mapping[str, str], wanted: Mapping[str, str], unwanted: frozenset[str]
+) -> Iterator[str]:
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            yield f"{what} {key} {'was changed' if key in found else 'is missing'}"
+    yield from (f"{what} {key} was added" for key in sorted(unwanted & found.keys()))

@@ -10,16 +10,25 @@ KEY_BYTES: Final = 32
 
 
 def seal(
-    key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], public_key: str = ""
+    key: bytes,
+    issuer: str,
+    client_id: str,
+    issue_time: str,
+    entries: Mapping[str, str],
+    public_key: str = "",
+    *,
+    retained: bool = False,
 ) -> str:
-    """HMAC-SHA256 (hex) over whose credential this is, since when, the digest of every entry, and the public key that
-    belongs to the private one among them, where one does.
+    """HMAC-SHA256 (hex) over whose credential this is, since when, the digest of every entry, the public key that
+    belongs to the private one among them, where one does, and whether the Secret outlives its client.
 
     It binds no UID, because a restore into another cluster changes that; who owns a Secret is told by its owner
     reference, and whether its credential is accepted by the record.
     """
-    said = [1, issuer, client_id, issue_time, sorted(entries.items()), *([public_key] if public_key else [])]
-    message = json.dumps(said, separators=(",", ":"))
+    sealed: list[object] = [1, issuer, client_id, issue_time, sorted(entries.items())]
+    sealed += [public_key] if public_key else []
+    sealed += [{"deletionPolicy": "Retain"}] if retained else []
+    message = json.dumps(sealed, separators=(",", ":"))
     return hmac.new(key, message.encode(), hashlib.sha256).hexdigest()
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from scopewright.api import ResourceServer, ScopeGrant
+from scopewright.api import ResourceServer, ScopeGrant, format_duration
 from scopewright.api.resourceserver import ResourceServerStatus
 from scopewright.core.access import default_audience
 from scopewright.core.audiences import check_audience, check_claim
@@ -170,7 +170,8 @@ def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
         return stalled(refusal)
     if spec.tokens.lifetime > config.max_token_lifetime:
         message = (
-            f"spec.tokens.lifetime is over the platform's maximum, which holds instead: {config.max_token_lifetime}"
+            "spec.tokens.lifetime is over the platform's maximum, which holds instead: "
+            f"{format_duration(config.max_token_lifetime)}"
         )
         return stalled(Rejected("LifetimeTooLong", message))
     if spec.tokens.signing_key not in view.signing:

@@ -147,9 +147,9 @@ class DirectoryStore:
             version=self._tick(after),
             type=desired.type,
             created=before.created or now.astimezone(UTC).isoformat(),
-            labels={**before.labels, **desired.labels},
-            annotations={**before.annotations, **desired.annotations},
-            owners=before.with_owner(desired.owner),
+            labels=desired.labels_onto(before.labels),
+            annotations=desired.annotations_onto(before.annotations),
+            owners=before.with_owner(desired.owner, desired.without_owner),
         )
 
     def _tick(self, after: int = 0) -> int:

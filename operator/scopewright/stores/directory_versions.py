@@ -65,10 +65,12 @@ class Meta:
         sound = all(isinstance(text, str) for text in texts) and type(meta.version) is int and meta.version >= 0
         return meta if sound else cls()
 
-    def with_owner(self, owner: Owner | None) -> list[dict[str, str]]:
-        if owner is None or any(o.get("uid") == owner.uid for o in self.owners):
-            return self.owners
-        return [*self.owners, asdict(owner)]
+    def with_owner(self, owner: Owner | None, without: str) -> list[dict[str, str]]:
+        """The owners after a write that adds one and removes the one with the UID `without`."""
+        others = [o for o in self.owners if o.get("uid") != without]
+        if owner is None or any(o.get("uid") == owner.uid for o in others):
+            return others
+        return [*others, asdict(owner)]
 
 
 @dataclass(frozen=True, slots=True)

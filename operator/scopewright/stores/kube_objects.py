@@ -43,12 +43,14 @@ def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:
         **{k: v for k, v in was.items() if k != "managedFields"},
         "name": desired.ref.name,
         "namespace": desired.ref.namespace,
-        "labels": {**(was.get("labels") or {}), **desired.labels},
-        "annotations": {**(was.get("annotations") or {}), **desired.annotations},
+        "labels": desired.labels_onto(was.get("labels") or {}),
+        "annotations": desired.annotations_onto(was.get("annotations") or {}),
     }
-    if desired.owner:
-        others = [o for o in was.get("ownerReferences") or () if o["uid"] != desired.owner.uid]
-        meta["ownerReferences"] = [*others, _owner_reference(desired.owner, controls=not others)]
+    if desired.owner or desired.without_owner:
+        ours = (desired.owner.uid if desired.owner else "", desired.without_owner)
+        others = [o for o in was.get("ownerReferences") or () if o["uid"] not in ours]
+        own = [_owner_reference(desired.owner, controls=not others)] if desired.owner else []
+        meta["ownerReferences"] = [*others, *own]
     body: dict[str, Any] = {"apiVersion": "v1", "kind": desired.ref.kind, "metadata": meta}
     values = {name: _value(value, desired, live) for name, value in desired.entries.items()}
     if desired.ref.kind == "Secret":

@@ -19,6 +19,8 @@ _READS: Final = ("GET ", "WATCH ")
 MIN_SECRET: Final = 12
 """Shorter values are not searched for in what the API server says: every text has such."""
 
+IMMUTABLE: Final = "the object is immutable: delete it, and it is made again"
+
 _WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
 _WEBHOOK_FAILED: Final = re.compile(r'failed calling webhook "([^"]{1,253})"')
 _POLICY: Final = re.compile(r"((?:Validating|Mutating)AdmissionPolicy) '([^']{1,253})'")
@@ -66,7 +68,7 @@ def _by_status(status: int, text: str, what: str) -> Rejected | None:
         case 403:
             return Rejected("AdmissionDenied", f"the API server's admission control denied the write: {text}")
         case 422 if "field is immutable" in text:
-            return Rejected("Immutable", f"the object is immutable: {text}")
+            return Rejected("Immutable", f"{IMMUTABLE}: {text}")
         case 400 | 405 | 413 | 415 | 422:
             return Rejected("Refused", f"the API server refused {what}: {text}")
     return None

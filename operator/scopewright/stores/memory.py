@@ -101,9 +101,9 @@ class MemoryStore:
         return self._put(
             Existing(
                 desired.ref, "", "", desired.type,
-                {**(known.labels if known else {}), **desired.labels},
-                {**(known.annotations if known else {}), **desired.annotations},
-                (desired.owner.uid,) if desired.owner else known.owner_uids if known else (),
+                desired.labels_onto(known.labels if known else {}),
+                desired.annotations_onto(known.annotations if known else {}),
+                desired.owner_uids_onto(known.owner_uids if known else ()),
                 {name: _digest(desired, name, known) for name in desired.entries},
             ),
             _contents(desired, was),

@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from scopewright.api import KINDS, OAuthClient
+from scopewright.api import KINDS, Kind, OAuthClient
 from scopewright.api.schema import structural_schema
+from scopewright.api.times import NO_DAYS, WRITTEN_PATTERN
 
 Schema = dict[str, Any]
 
@@ -93,14 +94,31 @@ def test_rule_stands_where_its_field_is() -> None:
     spec = structural_schema(OAuthClient)["properties"]["spec"]
     overlap = spec["properties"]["rotation"]["x-kubernetes-validations"][1]
     assert overlap["fieldPath"] == ".overlap"
-    assert overlap["rule"] == "duration(self.overlap) <= duration(self.every)"
+    assert overlap["rule"].endswith("duration(self.overlap) <= duration(self.every)")
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.KIND)
+def test_every_duration_says_how_days_are_written(kind: type[Kind]) -> None:
+    def durations(schema: Schema) -> Iterator[tuple[Schema, str]]:
+        for name, child in schema.get("properties", {}).items():
+            if child.get("pattern") == WRITTEN_PATTERN:
+                yield schema, name
+            yield from durations(child)
+            yield from durations(child.get("items", {}))
+
+    for schema, name in durations(structural_schema(kind)):
+        rules = [r for r in schema["x-kubernetes-validations"] if r["fieldPath"] == f".{name}"]
+        assert any(NO_DAYS in r["message"] for r in rules), name
+        for rule in schema["x-kubernetes-validations"]:
+            if f"duration(self.{name})" in rule["rule"]:
+                assert f"self.{name}.matches('[dw]') || " in rule["rule"], "it would say so twice"
 
 
 def test_default_of_an_object_keeps_the_rules_of_that_object() -> None:
     """The API server tries them on the default as it stands, before what lies deeper is filled in."""
     spec = structural_schema(OAuthClient)["properties"]["spec"]
     assert spec["properties"]["rotation"]["default"] == {"every": "720h", "overlap": "24h"}
-    assert spec["properties"]["credentials"]["default"] == {}
+    assert spec["properties"]["credentials"]["default"] == {"deletionPolicy": "Delete"}
 
 
 def _nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:

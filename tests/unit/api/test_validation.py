@@ -189,8 +189,8 @@ def test_no_input_makes_it_fail(kind: str, data: st.DataObject) -> None:
 
 
 def _rules_of(kind: str) -> set[str]:
-    by_text = {rule.rule: rule.id for rule in rules().values()}
-    return {by_text[rule["rule"]] for rule in _validations(structural_schema(KINDS[kind]))}
+    by_message = {rule.message: rule.id for rule in rules().values()}
+    return {by_message[rule["message"]] for rule in _validations(structural_schema(KINDS[kind]))}
 
 
 def _validations(schema: Any) -> Iterator[dict[str, str]]:

@@ -146,7 +146,7 @@ def test_a_secret_concerns_who_names_it_and_who_owns_it() -> None:
     other = Ref("Secret", "leave", "former")
     assert found.put_owned(secret(ref=other), {}) == {WORKER}
     assert found.drop_owned(other) == {WORKER}
-    assert [s.ref for s in found.owned.belonging_to("uid-1")] == [SECRET]
+    assert [s.ref for s in found.owned.of_client(client())] == [SECRET]
 
 
 def test_of_secrets_too_nothing_old_counts() -> None:

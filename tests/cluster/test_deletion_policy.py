@@ -1,0 +1,103 @@
+"""deletionPolicy: Retain. A GitOps prune and return changes no credential, and nobody else gets it."""
+
+from typing import Any
+
+from .installation import Installation
+from .kube import Manifest
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, throughout, until
+
+
+def with_policy(payroll: Payroll, policy: str, **rotation: Any) -> Manifest:
+    """The client of payroll, with a deletionPolicy."""
+    spec = {**payroll.client["spec"], "credentials": {"deletionPolicy": policy}}
+    return {**payroll.client, "spec": {**spec, **({"rotation": rotation} if rotation else {})}}
+
+
+def secret(installation: Installation, payroll: Payroll) -> Manifest | None:
+    return installation.kube.get("Secret", payroll.caller, "leave-worker-oauth")
+
+
+def owners(installation: Installation, payroll: Payroll) -> list[str]:
+    found = secret(installation, payroll)
+    assert found is not None
+    return [owner["uid"] for owner in found["metadata"].get("ownerReferences", ())]
+
+
+def pruned(installation: Installation, payroll: Payroll) -> None:
+    installation.delete(payroll.client)
+    until(lambda: installation.record(payroll.client) is None)
+
+
+def test_a_retained_credential_is_refused_meanwhile_and_is_the_same_afterwards(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    client = with_policy(payroll, "Retain")
+    installation.have(payroll.server, payroll.grant, client)
+    credentials = installation.credentials(client)
+    token = installation.token(*credentials)
+    before = secret(installation, payroll)
+    assert not owners(installation, payroll)
+    pruned(installation, payroll)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
+    # The garbage collector runs, and leaves it alone.
+    assert throughout(3, lambda: secret(installation, payroll) == before)
+    installation.have(client)
+    assert secret(installation, payroll) == before, "not a byte of it has changed"
+    assert installation.token(*credentials) != token
+    assert [e["reason"] for e in installation.status(client)["history"]].count("CredentialAdopted") == 1
+
+
+def test_a_client_that_says_delete_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
+    client_id, old = installation.credentials(payroll.client)
+    pruned(installation, payroll)
+    installation.have(with_policy(payroll, "Delete"))
+    assert installation.accepts(*installation.new_credentials(payroll.client, old))
+    assert not installation.accepts(client_id, old)
+
+
+def test_what_was_revoked_meanwhile_does_not_come_back(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
+    client_id, old = installation.credentials(payroll.client)
+    pruned(installation, payroll)
+    installation.have(with_policy(payroll, "Retain", revokedBefore="2999-01-01T00:00:00Z"))
+    assert installation.accepts(*installation.new_credentials(payroll.client, old))
+    assert not installation.accepts(client_id, old)
+
+
+def test_a_switch_changes_the_owner_reference_and_not_the_credential(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Delete"))
+    credentials = installation.credentials(payroll.client)
+    uid = installation.read(payroll.client)["metadata"]["uid"]
+    assert owners(installation, payroll) == [uid]
+    installation.have(with_policy(payroll, "Retain"))
+    until(lambda: owners(installation, payroll) == [])
+    installation.have(with_policy(payroll, "Delete"))
+    until(lambda: owners(installation, payroll) == [uid])
+    assert installation.credentials(payroll.client) == credentials
+    installation.delete(payroll.client)
+    until(lambda: secret(installation, payroll) is None)
+
+
+def test_a_retained_secret_is_healed_and_moves_like_any_other(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    client = with_policy(payroll, "Retain")
+    installation.have(payroll.server, payroll.grant, client)
+    _, old = installation.credentials(client)
+    installation.kube.patch("Secret", payroll.caller, "leave-worker-oauth", {"data": {"client_secret": "ZWRpdGVk"}})
+    _, healed = installation.new_credentials(client, old, "edited")
+    assert installation.accepts(f"{payroll.caller}.leave-worker", healed)
+    installation.kube.delete("Secret", payroll.caller, "leave-worker-oauth")
+    installation.new_credentials(client, old, healed)
+    installation.wait_until_ready(client)
