@@ -85,13 +85,16 @@ def _matches(module: Any) -> None:
 
 def _sealed(real: Callable[..., str]) -> Callable[..., str]:
     @lru_cache(maxsize=4096)
-    def known(key: bytes, whose: tuple[str, ...], entries: tuple[tuple[str, str], ...], public_key: str) -> str:
-        return real(key, *whose, dict(entries), public_key)
+    def known(
+        key: bytes, whose: tuple[str, ...], entries: tuple[tuple[str, str], ...], public_key: str, retained: bool
+    ) -> str:
+        return real(key, *whose, dict(entries), public_key, retained=retained)
 
     def sealed(
-        key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], public_key: str = ""
-    ) -> str:
-        return known(key, (issuer, client_id, issue_time), tuple(entries.items()), public_key)
+        key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], public_key: str = "",
+        *, retained: bool = False,
+    ) -> str:  # fmt: skip
+        return known(key, (issuer, client_id, issue_time), tuple(entries.items()), public_key, retained)
 
     return sealed
 
