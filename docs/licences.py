@@ -48,8 +48,9 @@ def licences() -> dict[str, str]:
 
 
 def spdx(said: str) -> str:
-    """Several classifiers are several licences that all hold."""
-    return " AND ".join(SPDX.get(each, each) for each in said.split("; "))
+    """Several classifiers are several licences that all hold. The full text of a licence counts by its title."""
+    title = said.partition("\n")[0]
+    return " AND ".join(SPDX.get(each, each) for each in title.split("; "))
 
 
 def refused(licence: str) -> set[str]:

@@ -4,11 +4,10 @@ No I/O: requests and waits out, pages in.
 """
 
 import email.utils
-import ipaddress
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlencode
 
 import httpx
@@ -18,6 +17,7 @@ from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken, invalid, token_from
+from scopewright.origins import Hosts, advice, is_secure, origin
 
 TIMEOUT = 5.0  # seconds, for one step of one request
 MAX_BYTES = 256 * 1024
@@ -37,6 +37,19 @@ class Ask:
     resource: str | None = None
     scope: str | None = None
     subject_token: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def from_arguments(
+        cls, resource: str | None, scope: str | Collection[str] | None, subject_token: str | None
+    ) -> Self:
+        """Several scopes may be names, or one space-delimited string. Raises TypeError for anything else."""
+        if resource is not None and not isinstance(resource, str):
+            raise TypeError(f"resource= takes the audience of one API, as a string, and not {type(resource).__name__}")
+        if scope is None or isinstance(scope, str):
+            return cls(resource, scope, subject_token)
+        if not isinstance(scope, Collection) or not all(isinstance(name, str) for name in scope):
+            raise TypeError('scope= takes a string such as "payroll.read payroll.write", or a list of such names')
+        return cls(resource, " ".join(scope), subject_token)
 
     @property
     def grant_type(self) -> str:
@@ -70,11 +83,16 @@ Read = Callable[[bool], Credentials]
 
 
 def fetch_token(
-    read: Read, ask: Ask, now: Callable[[], float], jitter: Callable[[], float], prover: Prover | None = None
+    read: Read,
+    ask: Ask,
+    now: Callable[[], float],
+    jitter: Callable[[], float],
+    prover: Prover | None = None,
+    allow_http: Hosts = frozenset(),
 ) -> Flow:
     """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1).
 
-    With a `prover` the token is bound to its key (RFC 9449 §5).
+    With a `prover` the token is bound to its key (RFC 9449 §5). `allow_http` are hosts of an issuer without TLS.
     """
     credentials = read(False)
     waited = 0.0
@@ -83,7 +101,7 @@ def fetch_token(
         wanted = ask.of(credentials)
         asked_at = now()
         who = authenticate(credentials, asked_at)
-        request = token_request(credentials, wanted, who)
+        request = token_request(credentials, wanted, who, allow_http)
         if prover is not None:
             request.headers["DPoP"] = prover.proof(request.method, request.url, asked_at)
         page = yield request
@@ -111,9 +129,11 @@ def fetch_token(
     raise AssertionError("the last attempt returns or raises")
 
 
-def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> httpx.Request:
+def token_request(
+    credentials: Credentials, ask: Ask, who: Authentication, allow_http: Hosts = frozenset()
+) -> httpx.Request:
     """With `resource` of RFC 8707."""
-    url = secure_url(credentials.token_endpoint)
+    url = _endpoint(credentials, allow_http)
     form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope, **who.form}
     if ask.subject_token:
         form |= {"subject_token": ask.subject_token, "subject_token_type": ACCESS_TOKEN}
@@ -131,23 +151,33 @@ def token_request(credentials: Credentials, ask: Ask, who: Authentication) -> ht
     )
 
 
-def secure_url(text: str) -> httpx.URL:
-    """What proves who asks goes to HTTPS, or to HTTP on loopback, and nowhere else."""
+def _endpoint(credentials: Credentials, allow_http: Hosts) -> httpx.URL:
+    """What proves who asks goes to the issuer, over HTTPS, or HTTP on loopback and to hosts of `allow_http`."""
+    endpoint, issuer = _url("token_endpoint", credentials.token_endpoint), _url("issuer", credentials.issuer)
+    if not is_secure(endpoint, allow_http):
+        said = f"the token_endpoint must be https and is {endpoint}: {advice(endpoint, allow_http)}"
+        raise TokenError("invalid_request", printable(said))
+    if origin(endpoint) != origin(issuer):
+        raise TokenError(
+            "invalid_request",
+            printable(
+                f"the token_endpoint {endpoint} is not of the same scheme, host and port as the issuer {issuer}; "
+            )
+            + "no credential is sent there: mount the Secret as the operator writes it",
+        )
+    return endpoint
+
+
+def _url(entry: str, text: str) -> httpx.URL:
     try:
         url = httpx.URL(text)
     except httpx.InvalidURL:
         url = httpx.URL("")
-    if url.userinfo or not url.host or not (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))):
-        shown = printable(text)
-        raise TokenError("invalid_request", f"the token_endpoint must be https, except on loopback, and is {shown}")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo:
+        raise TokenError(
+            "invalid_request", printable(f"the {entry} must be https, a URL without a user, and is {text}")
+        )
     return url
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication, now: float) -> TokenError:
@@ -164,10 +194,11 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
     hidden = (*who.hidden, ask.subject_token or "")
     theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
-    return TokenError(printable(error, *hidden), _advice(error, credentials, ask) + theirs, page.status)
+    advice = _advice_on(error, said, credentials, ask)
+    return TokenError(printable(error, *hidden), advice + theirs, page.status)
 
 
-def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
+def _advice_on(error: str, said: str, credentials: Credentials, ask: Ask) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
         case "invalid_client" if credentials.service_account_token:
@@ -182,12 +213,19 @@ def _advice(error: str, credentials: Credentials, ask: Ask) -> str:
             )
         case "invalid_scope":
             return f"{client} may not have all of: {ask.scope or 'no scope'}; see its condition AccessGranted"
+        case "invalid_target" if ask.resource is None:
+            return (
+                f"{client} named no resource: pass resource= with the audience of the API to call (status.access lists "
+                "them); if it asks for one API only, see its condition AccessGranted"
+            )
         case "invalid_target":
             return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
             return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
         case "invalid_dpop_proof" | "use_dpop_nonce":
             return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
+        case "invalid_request" if "DPoP proof" in said:
+            return f"the API takes only tokens that are bound to a key (DPoP): pass dpop=True for {client}"
         case "invalid_request" if ask.subject_token:
             return (
                 f"the issuer does not exchange the caller's token; is {client} in servedBy of the API it was sent to?"

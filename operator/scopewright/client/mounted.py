@@ -11,6 +11,8 @@ from pathlib import Path
 from scopewright.client.clock import Clock
 from scopewright.client.errors import SecretError
 from scopewright.client.key import parse_private_key
+from scopewright.client.service_account import require_audience
+from scopewright.forks import restart_in_children
 
 logger = logging.getLogger("scopewright.client")
 
@@ -73,6 +75,11 @@ class MountedSecret:
         self._looked_at: float | None = None
         self._version: Version | None = None
         self._credentials: Credentials | None = None
+        restart_in_children(self)
+
+    def after_fork(self) -> None:
+        """Called in a forked child: the lock may have been held by another thread of the parent."""
+        self._lock = threading.Lock()
 
     def read(self, *, now: bool = False) -> Credentials:
         """The current entries; `now=True` looks at the directory even if it has done so a moment ago.
@@ -136,6 +143,8 @@ class MountedSecret:
         token = None if proven else _entry(self._token_file)
         if not proven and token is None:
             raise SecretError(self._advice_on_credentials())
+        if token is not None:
+            require_audience(token, str(values["issuer"]), self._token_file)
         return Credentials(
             **{entry: value for entry, value in values.items() if value is not None},
             private_key=key,
@@ -176,6 +185,9 @@ def _entry(file: Path) -> str | None:
             data = opened.read(_MAX_BYTES + 1)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except IsADirectoryError:
+        what = "mount the whole Secret without subPath, or name the file itself"
+        raise SecretError(f"{file} is a directory and must be a file: {what}") from None
     except OSError as error:
         raise SecretError(f"{file} cannot be read: {error.strerror}; check defaultMode and fsGroup") from None
     if len(data) > _MAX_BYTES:

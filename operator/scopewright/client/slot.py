@@ -1,23 +1,15 @@
 """When to fetch a token again, and what to do meanwhile. Pure decisions: no I/O, no clock. Times are in seconds."""
 
-from enum import Enum
-
 from scopewright.client.errors import TokenError
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken
+from scopewright.singleflight import Need
 
 _AHEAD = 0.75  # of its life; spread by a tenth, so that a thousand Pods do not ask in the same second
 _SPREAD = 0.1
 _MARGIN = 5.0  # a token this near to its end may expire on the way
 _BACK_OFF = (1.0, 2.0, 5.0)
 _AFTER_REFUSAL = 10.0
-
-
-class Need(Enum):
-    NOTHING = "go on with the token there is"
-    SOON = "go on, and fetch beside it"
-    NOW = "fetch first"
-    WAIT = "there is no token, and the last attempt failed a moment ago"
 
 
 class Slot:
@@ -29,6 +21,7 @@ class Slot:
         self._credentials: Credentials | None = None
         self._refresh_at = 0.0
         self._retry_at = 0.0
+        self._is_refused = False
         self._refused_until = 0.0
         self._failures = 0
 
@@ -37,22 +30,26 @@ class Slot:
             self._changed(credentials)
         if self.token is None or now >= self.token.expires_at - min(_MARGIN, self._life() / 4):
             return Need.WAIT if now < self._retry_at else Need.NOW
-        return Need.NOTHING if now < max(self._refresh_at, self._retry_at) else Need.SOON
+        if now < self._retry_at:
+            return Need.NOTHING
+        if self._is_refused:
+            return Need.NOW
+        return Need.NOTHING if now < self._refresh_at else Need.SOON
 
-    def need_after_refusal(self, now: float, refused: AccessToken) -> Need:
-        """The API says that the token is invalid: another one, but not one for each of its answers."""
-        if self.token is not None and self.token is not refused:
-            return Need.NOTHING  # somebody has fetched it already
-        if now < max(self._refused_until, self._retry_at):
-            return Need.WAIT
-        self._refused_until = now + _AFTER_REFUSAL
-        return Need.NOW
+    def refuse(self, now: float, refused: AccessToken) -> None:
+        """The API says that this token is invalid: the next caller fetches another one. Not one for each such answer:
+        an API that refuses every token would drain the issuer.
+        """
+        if self.token is refused and now >= self._refused_until:
+            self._refused_until = now + _AFTER_REFUSAL
+            self._is_refused = True
 
     def received(self, token: AccessToken, credentials: Credentials, jitter: float) -> None:
         self.token = token
         self.error = None
         self._credentials = credentials
         self._retry_at = 0.0
+        self._is_refused = False
         self._failures = 0
         self._refresh_at = token.issued_at + self._life() * (_AHEAD + _SPREAD * jitter)
 
@@ -66,6 +63,7 @@ class Slot:
         old = self._credentials
         if old is None or (old.client_id, old.issuer) != (credentials.client_id, credentials.issuer):
             self.token = None
+            self._is_refused = False
         self._retry_at = 0.0
         self._credentials = credentials
 

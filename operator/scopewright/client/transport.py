@@ -9,7 +9,6 @@ from scopewright.client.errors import TokenError
 from scopewright.client.grant import MAX_BYTES, Flow, Granted, Page, Wait
 from scopewright.client.token import invalid
 
-Http = httpx.Client | httpx.AsyncClient
 _DEADLINE = 15.0  # seconds for one answer, however slowly bytes trickle in
 
 

@@ -8,9 +8,10 @@ from typing import Any, Final, Protocol
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.records import LOCAL_CLUSTER, Cluster
 from scopewright.issuer.fresh import Clock
+from scopewright.singleflight import Need
 from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, Source
-from scopewright.verifier.keycache import KeyCache, Need
+from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import Unavailable as KeysUnavailable
 from scopewright.verifier.remote import RemoteKeys

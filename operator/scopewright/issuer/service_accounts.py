@@ -39,7 +39,7 @@ def check(
 ) -> Proof:  # fmt: skip
     """The proof, or `Refused`. `cluster` is the `iss` of its tokens, `issuer` our own URL."""
     who, claims = client.service_account, signed.claims
-    key = keys.get(str(signed.header.get("kid")))
+    key = keys.get(str(signed.header.get("kid")), str(signed.header.get("alg")))
     if key is None or signed.header.get("alg") not in key.algorithms:
         raise Refused("token_key")
     if "crit" in signed.header or not key.verifies(signed.signing_input, signed.signature):

@@ -6,6 +6,7 @@ This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
+from scopewright.verifier.discovery import IssuerMismatch
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
@@ -16,6 +17,7 @@ from scopewright.verifier.verifier import Verifier
 
 __all__ = [
     "ALGORITHMS",
+    "IssuerMismatch",
     "Key",
     "KeySet",
     "Nonces",

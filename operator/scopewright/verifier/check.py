@@ -1,8 +1,8 @@
 """Is this token good for us, now? A pure function: no I/O, no clock (RFC 9068 §4, RFC 8725 §3)."""
 
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -21,24 +21,44 @@ _LATEST = 2.0**53
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What this service accepts. `leeway` is the tolerated difference of clocks in seconds, on both sides."""
+    """What this service accepts. Of several audiences, a token needs one. `leeway` is the tolerated difference of
+    clocks in seconds, on both sides.
+    """
 
     issuer: str
-    audience: str
+    audience: str | Collection[str]
     scopes: frozenset[str] = frozenset()
     leeway: float = 60.0
     algorithms: frozenset[str] = ALGORITHMS
     max_token_bytes: int = 16 * 1024
+    audiences: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        for name, value in (("issuer", self.issuer), ("audience", self.audience)):
-            if not value or quotable(value) != value:
-                raise ValueError(f"{name} must be printable ASCII without quotes and backslashes: {value!r}")
+        _require_text("issuer", self.issuer)
+        object.__setattr__(self, "audiences", _audiences(self.audience))
         if not self.algorithms or not self.algorithms <= ALGORITHMS:
             raise ValueError(f"algorithms must be among {', '.join(sorted(ALGORITHMS))}")
         if not 0 <= self.leeway <= 600:
             raise ValueError("leeway must be between 0 and 600 seconds")
         required_scopes(self.scopes)
+
+
+def _audiences(audience: str | Collection[str]) -> tuple[str, ...]:
+    if audience is None or not isinstance(audience, Collection):
+        raise TypeError(f"audience must be a string, or a collection of strings, and not {type(audience).__name__}")
+    found = (audience,) if isinstance(audience, str) else tuple(audience)
+    if not found:
+        raise ValueError("audience must name at least one audience")
+    for name in found:
+        _require_text("audience", name)
+    return found
+
+
+def _require_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, and not {type(value).__name__}")
+    if not value or quotable(value) != value:
+        raise ValueError(f"{name} must be printable ASCII without quotes and backslashes: {value!r}")
 
 
 def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
@@ -69,7 +89,7 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
     # Before the signature, and yet safe: it can only refuse. A stranger's token is named as such and costs no fetch.
     if signed.claims.get("iss") != policy.issuer:
         raise Rejected(Reason.ISSUER, expected=policy.issuer)
-    key = keys.get(kid)
+    key = keys.get(kid, algorithm)
     if key is None:
         raise Rejected(Reason.UNKNOWN_KEY)
     if algorithm not in key.algorithms:
@@ -101,8 +121,8 @@ def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
 def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Token:
     claims = signed.claims
     audience = _strings(claims.get("aud"))
-    if policy.audience not in audience:
-        raise Rejected(Reason.AUDIENCE, expected=policy.audience)
+    if not any(name in audience for name in policy.audiences):
+        raise Rejected(Reason.AUDIENCE, expected=" or ".join(policy.audiences))
     expires_at = _instant(claims, "exp")
     if expires_at is None:
         raise Rejected(Reason.MALFORMED)

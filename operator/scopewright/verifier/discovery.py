@@ -3,14 +3,15 @@
 No I/O: requests out, pages in.
 """
 
-import ipaddress
+import json
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import httpx
 
+from scopewright.origins import Hosts, advice, is_secure
 from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.revoked import Revoked
@@ -27,6 +28,10 @@ class FetchError(Exception):
     """Nothing this time; the text is for the service's own log."""
 
 
+class IssuerMismatch(ValueError):
+    """The issuer that was found calls itself otherwise than the one that is configured (RFC 8414 §3.3)."""
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """An HTTP response as far as it matters here."""
@@ -38,15 +43,19 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the keys come from. `jwks_uri` is None until discovery has found it."""
+    """Where the keys come from. `jwks_uri` is None until discovery has found it; `allow_http` are hosts without TLS."""
 
     issuer: str
     jwks_uri: str | None = None
+    allow_http: Hosts = frozenset()
 
     def __post_init__(self) -> None:
-        secure_url(self.issuer)
+        secure_url(self.issuer, self.allow_http)
         if self.jwks_uri is not None:
-            secure_url(self.jwks_uri)
+            secure_url(self.jwks_uri, self.allow_http)
+
+    def with_jwks_uri(self, jwks_uri: str) -> Self:
+        return replace(self, jwks_uri=jwks_uri)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +81,22 @@ T = TypeVar("T")
 Flow = Generator[httpx.Request, Page, T]
 
 
-def secure_url(url: str) -> httpx.URL:
-    """Raises ValueError unless it is HTTPS, or HTTP on loopback, without userinfo."""
+def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
+    """Raises ValueError unless it is HTTPS, or HTTP on loopback or to a host of `allow_http`, without userinfo."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
         raise ValueError(f"not a URL: {url!r}") from None
-    if parsed.userinfo or parsed.fragment or not parsed.host:
-        raise ValueError(f"a URL with a host and without user or fragment is needed: {url!r}")
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and _is_loopback(parsed.host)):
-        raise ValueError(f"https is needed, except on loopback: {url!r}")
+    if parsed.userinfo or parsed.fragment or not parsed.host or parsed.scheme not in ("http", "https"):
+        raise ValueError(f"an https URL with a host and without user or fragment is needed: {url!r}")
+    if not is_secure(parsed, allow_http):
+        raise ValueError(f"https is needed, except on loopback: {url!r}; {advice(parsed, allow_http)}")
     return parsed
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def metadata_urls(issuer: str) -> tuple[str, str]:
+def metadata_urls(source: Source) -> tuple[str, str]:
     """RFC 8414 §3.1 (inserted before the path), then OpenID Connect Discovery §4 (after it)."""
-    url = secure_url(issuer)
+    url = httpx.URL(source.issuer)
     path = url.path.rstrip("/")
     return (
         str(url.copy_with(path=f"/.well-known/oauth-authorization-server{path}")),
@@ -106,7 +108,7 @@ def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flo
     """The whole way to a key set. Raises `FetchError`, or lets pass what the driver throws in."""
     jwks_uri = source.jwks_uri
     if jwks_uri is None:
-        jwks_uri = yield from _discover(source.issuer, "jwks_uri")
+        jwks_uri = yield from _discover(source, "jwks_uri")
     page = yield _get(jwks_uri, etag if previous is not None else None)
     max_age = _max_age(page.headers)
     if page.status == 304 and previous is not None:
@@ -114,47 +116,60 @@ def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flo
     if page.status != 200:
         raise FetchError(f"{jwks_uri} answered {page.status}; 200 is needed, and redirects are not followed")
     try:
-        keys = KeySet.parse(json_object(page.body), previous)
+        keys = KeySet.parse(_jwks(page.body), previous)
     except ValueError as error:
         raise FetchError(f"{jwks_uri} is not a JWKS: {error}") from None
     return Fetched(jwks_uri, keys, page.headers.get("etag"), max_age)
 
 
-def fetch_feed(issuer: str, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
+def _jwks(body: bytes) -> dict[str, Any]:
+    """Not as strict as a token must be: one odd member must not take the other keys along. Raises ValueError."""
+    try:
+        document = json.loads(body, parse_int=float)  # without a limit of digits
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004  # one error for all that is malformed
+    return document
+
+
+def fetch_feed(source: Source, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
     """The same for what is revoked."""
     if uri is None:
-        uri = yield from _discover(issuer, "scopewright_revocation_feed_uri")
+        uri = yield from _discover(source, "scopewright_revocation_feed_uri")
     page = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
     if page.status == 304 and previous is not None:
         return FetchedFeed(uri, None, etag)
     if page.status != 200:
         raise FetchError(f"{uri} answered {page.status}; 200 is needed, and redirects are not followed")
     try:
-        revoked = Revoked.parse(json_object(page.body), issuer)
+        revoked = Revoked.parse(json_object(page.body), source.issuer)
     except ValueError as error:
         raise FetchError(f"{uri} is no revocation feed: {error}") from None
     return FetchedFeed(uri, revoked, page.headers.get("etag"))
 
 
-def _discover(issuer: str, what: str) -> Flow[str]:
+def _discover(source: Source, what: str) -> Flow[str]:
     answers = []
-    for url in metadata_urls(issuer):
+    for url in metadata_urls(source):
         page = yield _get(url)
         if page.status == 200:
-            return _named(what, url, page.body, issuer)
+            return _named(what, url, page.body, source)
         answers.append(f"{url} answered {page.status}")
     raise FetchError("no metadata: " + ", ".join(answers))
 
 
-def _named(what: str, url: str, body: bytes, issuer: str) -> str:
+def _named(what: str, url: str, body: bytes, source: Source) -> str:
     try:
         metadata = json_object(body)
     except ValueError as error:
         raise FetchError(f"{url} is not metadata: {error}") from None
-    if metadata.get("issuer") != issuer:  # byte for byte (RFC 8414 §3.3)
-        raise FetchError(f"{url} is of issuer {metadata.get('issuer')!r}, and {issuer!r} is configured here")
+    found = metadata.get("issuer")
+    if found != source.issuer:  # byte for byte (RFC 8414 §3.3)
+        fix = f"pass issuer={found!r}" if isinstance(found, str) else "it is not the metadata of an issuer"
+        raise IssuerMismatch(f"{url} is of issuer {found!r}, and {source.issuer!r} is configured here: {fix}")
     try:
-        return str(secure_url(str(metadata.get(what))))
+        return str(secure_url(str(metadata.get(what)), source.allow_http))
     except ValueError as error:
         raise FetchError(f"{url} names no usable {what}: {error}") from None
 

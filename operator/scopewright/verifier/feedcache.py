@@ -5,8 +5,8 @@ All times are seconds on one clock. `remote` acts on what is decided here.
 
 from dataclasses import dataclass
 
+from scopewright.singleflight import Need
 from scopewright.verifier.discovery import FetchedFeed, secure_url
-from scopewright.verifier.keycache import Need
 from scopewright.verifier.revoked import Revoked
 
 _IDLE = 2.0  # polls: a feed that nobody has asked for that long is asked first

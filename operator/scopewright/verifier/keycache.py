@@ -3,21 +3,13 @@
 All times are seconds on one clock. `remote` acts on what is decided here.
 """
 
-from enum import Enum
-
+from scopewright.singleflight import Need
 from scopewright.verifier.discovery import Fetched
 from scopewright.verifier.keyset import KeySet
 
 COOLDOWN = 30.0
 _AHEAD = 0.8  # of their life: then fresh ones are fetched, while these go on serving
 _BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
-
-
-class Need(Enum):
-    NOTHING = "go on with the keys there are"
-    SOON = "go on, and fetch beside it"
-    NOW = "fetch first"
-    WAIT = "there are no keys, and the last attempt failed a moment ago"
 
 
 class KeyCache:

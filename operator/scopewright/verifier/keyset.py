@@ -1,10 +1,13 @@
 """The public keys of an issuer, out of a JWKS (RFC 7517 §5)."""
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 import jwt
+
+logger = logging.getLogger("scopewright.verifier")
 
 # What a key without `alg` may verify, and what its `alg` may be: fixed by the key, never by a token (RFC 8725 §3.1).
 _BY_CURVE = {
@@ -37,19 +40,34 @@ class Key:
 
 
 class KeySet:
-    """Keys by key id. Unchanged keys of a later JWKS are the same objects: `is` tells whether a key is still there."""
+    """Keys by key id and algorithm. One id may stand for keys of several kinds (RFC 7517 §4.5); of two keys for the
+    same id and algorithm, the first counts. Unchanged keys of a later JWKS are the same objects: `is` tells whether a
+    key is still there.
+    """
 
-    def __init__(self, keys: Mapping[str, Key]) -> None:
-        self._keys = dict(keys)
+    def __init__(self, keys: Iterable[Key]) -> None:
+        self._keys: dict[str, dict[str, Key]] = {}
+        for key in keys:
+            by_algorithm = self._keys.setdefault(key.kid, {})
+            for algorithm in key.algorithms:
+                by_algorithm.setdefault(algorithm, key)
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return sum(len(self.of(kid)) for kid in self._keys)
 
     def __contains__(self, key: Key) -> bool:
-        return self._keys.get(key.kid) is key
+        return any(found is key for found in self._keys.get(key.kid, {}).values())
 
-    def get(self, kid: str) -> Key | None:
-        return self._keys.get(kid)
+    def get(self, kid: str, algorithm: str | None = None) -> Key | None:
+        """The key for this algorithm; else, or where None is given, the first one of this id."""
+        found = self._keys.get(kid)
+        if not found:
+            return None
+        return (found.get(algorithm) if algorithm else None) or next(iter(found.values()))
+
+    def of(self, kid: str) -> tuple[Key, ...]:
+        """All keys of this id."""
+        return tuple(dict.fromkeys(self._keys.get(kid, {}).values()))
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], previous: Self | None = None) -> Self:
@@ -60,12 +78,8 @@ class KeySet:
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
             raise ValueError("not a JWKS: `keys` must be a list of at most 100 keys")
-        keys: dict[str, Key] = {}
-        for jwk in entries:
-            key = _key(jwk, previous)
-            if key is not None:
-                keys.setdefault(key.kid, key)
-        return cls(keys)
+        found = (_key(jwk, previous) for jwk in entries)
+        return cls(key for key in found if key is not None)
 
 
 def _usable(jwk: Any) -> bool:
@@ -83,19 +97,24 @@ def _key(jwk: Any, previous: KeySet | None) -> Key | None:
     try:
         if not _usable(jwk):
             return None
-        known = previous.get(jwk["kid"]) if previous is not None else None
-        if known is not None and known.jwk == jwk:
-            return known
-        kty = jwk["kty"]
-        possible = _BY_CURVE.get((kty, None if kty == "RSA" else jwk.get("crv")), ())
-        algorithms = (jwk["alg"],) if "alg" in jwk else _WITHOUT_ALG.get(kty, possible)
-        if not possible or not set(algorithms) <= set(possible):
-            return None
-        # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
-        name = "EdDSA" if kty == "OKP" else algorithms[0]
-        public = jwt.PyJWK(jwk, algorithm=name)
-        if kty == "RSA" and public.key.key_size < _MIN_RSA_BITS:
-            return None
-        return Key(jwk["kid"], algorithms, dict(jwk), public)
-    except (jwt.PyJWTError, KeyError, TypeError, ValueError):
+        for known in previous.of(jwk["kid"]) if previous is not None else ():
+            if known.jwk == jwk:
+                return known
+        return _parsed(jwk)
+    except Exception:  # of any kind: one odd entry must not take the other keys along
+        logger.info("an entry of a JWKS is ignored: it cannot be read as a public key")
         return None
+
+
+def _parsed(jwk: dict[str, Any]) -> Key | None:
+    kty = jwk["kty"]
+    possible = _BY_CURVE.get((kty, None if kty == "RSA" else jwk.get("crv")), ())
+    algorithms = (jwk["alg"],) if "alg" in jwk else _WITHOUT_ALG.get(kty, possible)
+    if not possible or not set(algorithms) <= set(possible):
+        return None
+    # PyJWT knows Ed25519 by its older name only (RFC 9864 §2.2).
+    name = "EdDSA" if kty == "OKP" else algorithms[0]
+    public = jwt.PyJWK(jwk, algorithm=name)
+    if kty == "RSA" and public.key.key_size < _MIN_RSA_BITS:
+        return None
+    return Key(jwk["kid"], algorithms, dict(jwk), public)

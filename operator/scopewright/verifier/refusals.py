@@ -76,7 +76,7 @@ REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     Reason.PROOF_NEEDED: (
         401,
         "invalid_token",
-        "Only access tokens that are bound to a key are taken here; send a DPoP proof to the token endpoint to get one",
+        "Only access tokens that are bound to a key are taken here; get one with a DPoP proof (dpop=True in a client)",
     ),
     Reason.PROOF: (401, "invalid_dpop_proof", "The DPoP proof is refused: {}"),
     Reason.PROOF_KEY: (
@@ -139,7 +139,8 @@ def challenge(scheme: str, realm: str | None, said: Mapping[str, str | None]) ->
 class Unavailable(Exception):
     """Try again: the issuer's keys or revocations cannot be had, say, so nothing can be said about the token. HTTP 503.
 
-    `retry_after` is in whole seconds, at least 1.
+    `retry_after` is in whole seconds, at least 1. `description` is for the caller; `reason`, which the text of the
+    exception has too, is for the service's own log.
     """
 
     status = 503
@@ -148,7 +149,9 @@ class Unavailable(Exception):
         self,
         retry_after: float = 1.0,
         description: str = "The keys or revocations of the issuer cannot be fetched at present; try again",
+        reason: str = "",
     ) -> None:
         self.retry_after = max(1, math.ceil(retry_after))
         self.description = description
-        super().__init__(self.description)
+        self.reason = reason
+        super().__init__(f"{description} ({reason})" if reason else description)

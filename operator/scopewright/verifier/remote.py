@@ -5,112 +5,34 @@ What to fetch and when is decided elsewhere.
 
 import asyncio
 import logging
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import httpx
 
+from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, Need, SingleFlight
 from scopewright.verifier.discovery import (
     Fetched,
     FetchedFeed,
     FetchError,
     Flow,
+    IssuerMismatch,
     Page,
     Source,
     fetch_feed,
     fetch_keys,
 )
 from scopewright.verifier.feedcache import FeedCache
-from scopewright.verifier.keycache import KeyCache, Need
+from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import Unavailable
 
 logger = logging.getLogger("scopewright.verifier")
 
-Http = httpx.Client | httpx.AsyncClient
 T = TypeVar("T")
 _DEADLINE = 15.0  # seconds for a whole fetch, however slowly bytes trickle in
-_FAILURES = (FetchError, httpx.HTTPError, httpx.InvalidURL, TimeoutError, OSError)
-
-
-class Flights(Generic[T]):
-    """One fetch in flight, however many tasks and threads wait for it.
-
-    Without a client of the service's own, a fetch runs in a short-lived thread with a client of its own: nothing to
-    close, no event loop to belong to. An `AsyncClient` is used on the event loop that calls. `flow` is asked for at
-    each fetch, and `landed` is told its outcome, both under one lock.
-    """
-
-    def __init__(
-        self, name: str, http: Http | None, flow: Callable[[], Flow[T]], landed: Callable[[T | BaseException], None]
-    ) -> None:
-        self._name = name
-        self._http = http
-        self._flow = flow
-        self._landed = landed
-        self._lock = threading.Lock()
-        self._flight: Future[None] | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    def begin(self, decide: Callable[[], Need]) -> Future[None] | None:
-        """The fetch to wait for, if any; decided under the lock, because another thread may have fetched just now."""
-        with self._lock:
-            need = decide()
-            if need in (Need.NOTHING, Need.WAIT):
-                return None
-            flight = self._flight or self._take_off()
-            return flight if need is Need.NOW else None
-
-    def join(self, decide: Callable[[], Need]) -> Future[None] | None:
-        """The same, and whatever is in flight is waited for."""
-        with self._lock:
-            need = decide()
-            return self._flight or (self._take_off() if need is Need.NOW else None)
-
-    def _take_off(self) -> Future[None]:
-        flight = Future[None]()
-        if isinstance(self._http, httpx.AsyncClient):
-            loop = asyncio.get_running_loop()  # raises RuntimeError in verify_sync, which needs a Client
-            task = loop.create_task(self._fetch(self._http))
-            self._tasks.add(task)
-            task.add_done_callback(self._done)
-        else:
-            threading.Thread(target=self._fetch_in_thread, name=f"scopewright-{self._name}", daemon=True).start()
-        self._flight = flight  # the fetch cannot end before: that takes the lock which is held here
-        return flight
-
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        error = FetchError("cancelled") if task.cancelled() else task.exception()
-        if error is not None:
-            self._finish(error)
-
-    async def _fetch(self, client: httpx.AsyncClient) -> None:
-        try:
-            async with asyncio.timeout(_DEADLINE):
-                self._finish(await _run(self._flow(), client))
-        except _FAILURES as error:
-            self._finish(error)
-
-    def _fetch_in_thread(self) -> None:
-        try:
-            if isinstance(self._http, httpx.Client):
-                self._finish(_run_sync(self._flow(), self._http))
-            else:
-                with httpx.Client() as client:
-                    self._finish(_run_sync(self._flow(), client))
-        except Exception as error:  # whatever it was, those who wait must be told
-            self._finish(error)
-
-    def _finish(self, outcome: T | BaseException) -> None:
-        with self._lock:
-            flight, self._flight = self._flight, None
-            self._landed(outcome)
-        if flight is not None:
-            flight.set_result(None)
 
 
 class RemoteKeys:
@@ -119,104 +41,137 @@ class RemoteKeys:
         self._source = source
         self._discovered = source
         self._clock = clock
-        self._flights = Flights("jwks", http, self._flow, self._landed)
+        self._error: BaseException | None = None
+        self._fetching = SingleFlight("jwks", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
-    async def ready(self) -> KeySet:
-        """Keys to check with, fetched where there are none. Raises `Unavailable`."""
+    async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> KeySet:
+        """Keys to check with, fetched where there are none. Raises `Unavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
-            await asyncio.shield(asyncio.wrap_future(flight))
+            await self._fetching.wait(flight, seconds)
         return self._keys()
 
-    def ready_sync(self) -> KeySet:
+    def ready_sync(self, seconds: float = MAX_WAIT_SECONDS) -> KeySet:
         if (flight := self._begin()) is not None:
-            flight.result()
+            self._fetching.wait_sync(flight, seconds)
         return self._keys()
 
     async def ready_for_unknown_kid(self) -> KeySet:
         """Raises `Unavailable` where the issuer could not be asked: a key that nobody looked for is not unknown."""
-        if (flight := self._begin_for_unknown_kid()) is not None:
-            await asyncio.shield(asyncio.wrap_future(flight))
-        return self._keys(asked=True)
+        flight = self._begin_for_unknown_kid()
+        in_time = flight is None or await self._fetching.wait(flight)
+        return self._keys(asked=True, in_time=in_time)
 
     def ready_for_unknown_kid_sync(self) -> KeySet:
-        if (flight := self._begin_for_unknown_kid()) is not None:
-            flight.result()
-        return self._keys(asked=True)
+        flight = self._begin_for_unknown_kid()
+        in_time = flight is None or self._fetching.wait_sync(flight)
+        return self._keys(asked=True, in_time=in_time)
 
-    def _keys(self, *, asked: bool = False) -> KeySet:
-        if self.cache.keys is None or (asked and not self.cache.reachable):
-            raise Unavailable(self.cache.retry_at - self._clock())
-        return self.cache.keys
+    def _keys(self, *, asked: bool = False, in_time: bool = True) -> KeySet:
+        keys = self.cache.keys
+        if keys is None or (asked and not (in_time and self.cache.reachable)):
+            raise unavailable(self.cache.retry_at - self._clock(), self._error, self._source.issuer)
+        return keys
 
     def _begin(self) -> Future[None] | None:
+        self._fetching.check_process()
         if self.cache.need(self._clock()) in (Need.NOTHING, Need.WAIT):
             return None
-        return self._flights.begin(lambda: self.cache.need(self._clock()))
+        return self._fetching.begin(lambda: self.cache.need(self._clock()))
 
     def _begin_for_unknown_kid(self) -> Future[None] | None:
-        return self._flights.join(lambda: self.cache.need_for_unknown_kid(self._clock()))
+        return self._fetching.join(lambda: self.cache.need_for_unknown_kid(self._clock()))
 
     def _flow(self) -> Flow[Fetched]:
         return fetch_keys(self._discovered, self.cache.keys, self.cache.etag)
 
-    def _landed(self, outcome: Fetched | BaseException) -> None:
+    def _on_fetched(self, outcome: Fetched | BaseException) -> None:
         if isinstance(outcome, Fetched):
+            self._error = None
             self.cache.received(outcome, self._clock())
-            self._discovered = Source(self._source.issuer, outcome.jwks_uri)
+            self._discovered = self._source.with_jwks_uri(outcome.jwks_uri)
         else:
+            self._error = outcome.with_traceback(None)
             self.cache.failed(self._clock())
             self._discovered = self._source  # it may have moved: discover again
-            logger.warning("keys of %s not fetched: %s: %s", self._source.issuer, type(outcome).__name__, outcome)
+            logger.warning("keys of %s not fetched: %s", self._source.issuer, _described(outcome))
 
 
 class RemoteFeed:
     """Polls while the service is used, and asks first when it was not; nothing runs in an idle service."""
 
     def __init__(
-        self, issuer: str, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
+        self, source: Source, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
     ) -> None:
         self.cache = cache
-        self._issuer = issuer
+        self._source = source
         self._given = uri
         self._uri = uri
         self._clock = clock
-        self._flights = Flights("revocations", http, self._flow, self._landed)
+        self._error: BaseException | None = None
+        self._fetching = SingleFlight("revocations", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
-    async def ready(self) -> None:
-        """Afterwards the cache has what is revoked. Raises `Unavailable`."""
+    async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
+        """Afterwards the cache has what is revoked. Raises `Unavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
-            await asyncio.shield(asyncio.wrap_future(flight))
+            await self._fetching.wait(flight, seconds)
         self._require_usable()
 
-    def ready_sync(self) -> None:
+    def ready_sync(self, seconds: float = MAX_WAIT_SECONDS) -> None:
         if (flight := self._begin()) is not None:
-            flight.result()
+            self._fetching.wait_sync(flight, seconds)
         self._require_usable()
 
     def _begin(self) -> Future[None] | None:
         if self.cache.need(self._clock()) in (Need.NOTHING, Need.WAIT):
             return None
-        return self._flights.begin(lambda: self.cache.need(self._clock()))
+        return self._fetching.begin(lambda: self.cache.need(self._clock()))
 
     def _require_usable(self) -> None:
         now = self._clock()
         if now >= self.cache.due and not self.cache.usable(now):
-            raise Unavailable(self.cache.retry_at - now)
+            raise unavailable(self.cache.retry_at - now, self._error, self._source.issuer)
 
     def _flow(self) -> Flow[FetchedFeed]:
-        return fetch_feed(self._issuer, self._uri, self.cache.revoked, self.cache.etag)
+        return fetch_feed(self._source, self._uri, self.cache.revoked, self.cache.etag)
 
-    def _landed(self, outcome: FetchedFeed | BaseException) -> None:
+    def _on_fetched(self, outcome: FetchedFeed | BaseException) -> None:
         if isinstance(outcome, FetchedFeed):
+            self._error = None
             self.cache.received(outcome, self._clock())
             self._uri = outcome.uri
         else:
+            self._error = outcome.with_traceback(None)
             self.cache.failed(self._clock())
             self._uri = self._given
-            logger.warning("revocations of %s not fetched: %s: %s", self._issuer, type(outcome).__name__, outcome)
+            logger.warning("revocations of %s not fetched: %s", self._source.issuer, _described(outcome))
+
+
+def unavailable(retry_after: float, error: BaseException | None, issuer: str) -> Unavailable:
+    """With the reason, and `error` as its cause."""
+    reason = _described(error) if error is not None else f"no answer yet from {issuer}"
+    raised = Unavailable(max(retry_after, 1.0), reason=reason)  # minus infinity before the first fetch has ended
+    raised.__cause__ = error
+    return raised
+
+
+def _described(error: BaseException) -> str:
+    """Without the text of an error that is not of this room or of httpx: nobody has looked at what it may repeat."""
+    if isinstance(error, FetchError | IssuerMismatch):
+        return str(error)
+    known = isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError)
+    return f"{type(error).__name__}: {error}" if known and str(error) else type(error).__name__
+
+
+def _fetch(flow: Callable[[], Flow[T]]) -> Fetch[T]:
+    return Fetch(lambda client: _run_sync(flow(), client), lambda client: _run(flow(), client))
 
 
 async def _run(flow: Flow[T], client: httpx.AsyncClient) -> T:
+    async with asyncio.timeout(_DEADLINE):
+        return await _run_steps(flow, client)
+
+
+async def _run_steps(flow: Flow[T], client: httpx.AsyncClient) -> T:
     request = next(flow)
     while True:
         response = await client.send(request, stream=True, auth=None, follow_redirects=False)

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from scopewright.forks import restart_in_children
 from scopewright.verifier.refusals import Unavailable
 
 
@@ -41,6 +42,11 @@ class ReplayMemory:
         self._owners: dict[bytes, str] = {}
         self._ends: list[tuple[float, bytes]] = []
         self._held: Counter[str] = Counter()
+        restart_in_children(self)
+
+    def after_fork(self) -> None:
+        """Called in a forked child: the lock may have been held by another thread of the parent."""
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._owners)

@@ -3,17 +3,19 @@
 import contextlib
 import inspect
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Sequence
 
+from scopewright.origins import host_names
+from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
-from scopewright.verifier.discovery import Source
+from scopewright.verifier.discovery import IssuerMismatch, Source
 from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
-from scopewright.verifier.refusals import Reason, Rejected
-from scopewright.verifier.remote import Http, RemoteFeed, RemoteKeys
+from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
 from scopewright.verifier.seen import Seen, Verified
 from scopewright.verifier.token import Token
@@ -22,11 +24,13 @@ from scopewright.verifier.token import Token
 class Verifier:
     """Verifies access tokens (RFC 9068) of one issuer for one audience; for a whole process, threads and tasks alike.
 
-    `issuer` and `audience` are compared byte for byte. `scopes` are needed by every token, besides those of each call.
-    `leeway` is the tolerated difference of clocks in seconds. The issuer's keys are found through its metadata unless
-    `jwks_uri` is given. `http` replaces the HTTP client (for a private CA, say): a `Client`, or an `AsyncClient` where
-    only `verify` is used. `cache_size` is the number of verified tokens that are remembered. With `revocations` the
-    issuer's revocation feed is polled while the service is used: every 5 s, or as a `RevocationFeed` says.
+    `issuer` and `audience` are compared byte for byte; of several audiences, a token needs one. `scopes` are needed by
+    every token, besides those of each call. `leeway` is the tolerated difference of clocks in seconds. The issuer's
+    keys are found through its metadata unless `jwks_uri` is given; over https, except on loopback and to the hosts of
+    `allow_http` (each a host, or `host:port`). `http` replaces the HTTP client (for a private CA, say): a `Client`, or
+    an `AsyncClient` where only `verify` is used; a forked child needs a verifier of its own then. `cache_size` is the
+    number of verified tokens that are remembered. With `revocations` the issuer's revocation feed is polled while the
+    service is used: every 5 s, or as a `RevocationFeed` says.
 
     DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. `replay` remembers used proofs;
     what several processes share takes the place of this one's own memory. With `nonces`, a proof needs one of those.
@@ -35,9 +39,10 @@ class Verifier:
     def __init__(
         self,
         issuer: str,
-        audience: str,
+        audience: str | Collection[str],
         *,
         scopes: Iterable[str] = (),
+        allow_http: Collection[str] = (),
         leeway: float = 60.0,
         algorithms: Iterable[str] = ALGORITHMS,
         jwks_uri: str | None = None,
@@ -53,14 +58,32 @@ class Verifier:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
         self._keys = KeyCache()
-        self._remote = RemoteKeys(Source(issuer, jwks_uri), http, clock, self._keys)
+        source = Source(issuer, jwks_uri, host_names("allow_http=", allow_http))
+        self._remote = RemoteKeys(source, http, clock, self._keys)
         self._seen = Seen(cache_size)
         feed = RevocationFeed() if revocations is True else revocations or None
         self._feed = FeedCache(feed)
-        self._polled = RemoteFeed(issuer, feed.uri if feed else None, http, clock, self._feed)
+        self._polled = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
         self.dpop_required = dpop_required
         self._replay = replay or ReplayMemory(clock=clock)
         self._nonces = nonces
+
+    async def ready(self, timeout: float = 5) -> None:
+        """Fetches keys, and revocations where they are asked for, unless they are there: for the start of a service.
+
+        Raises `IssuerMismatch` (a ValueError) where the issuer's metadata names another issuer: correct the argument.
+        Raises `Unavailable`, after `timeout` seconds at the latest, where the issuer cannot be reached: a service may
+        start all the same, and `verify` fetches what it needs. With `jwks_uri` no metadata is read.
+        """
+        with _mismatch_first():
+            await self._remote.ready(timeout)
+            await self._polled.ready(timeout)
+
+    def ready_sync(self, timeout: float = 5) -> None:
+        """`ready` for threads."""
+        with _mismatch_first():
+            self._remote.ready_sync(timeout)
+            self._polled.ready_sync(timeout)
 
     async def verify(
         self,
@@ -210,6 +233,16 @@ class Verifier:
 
 def _replayed() -> Rejected:
     return Rejected(Reason.PROOF, expected="it was used before: make a new one for each request")
+
+
+@contextlib.contextmanager
+def _mismatch_first() -> Iterator[None]:
+    try:
+        yield
+    except Unavailable as unavailable:
+        if isinstance(unavailable.__cause__, IssuerMismatch):
+            raise IssuerMismatch(str(unavailable.__cause__)) from None
+        raise
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """The httpx auth object: tokens kept, refreshed in time, replaced when refused, and sent nowhere else."""
 
 import asyncio
+import io
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -163,15 +164,78 @@ class Streaming(httpx.AsyncBaseTransport):
         return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
 
 
-async def test_a_streamed_body_is_not_sent_twice_and_a_plain_one_is(auth: ClientCredentials) -> None:
+async def test_a_streamed_body_is_not_sent_twice_and_a_plain_one_is(auth: ClientCredentials, clock: FakeClock) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"once"
 
     transport = Streaming()
     async with httpx.AsyncClient(transport=transport, auth=auth) as client:
         assert (await client.post("https://payroll.example", content=chunks())).status_code == 401
+        clock.instant += 10
         assert (await client.post("https://payroll.example", content=b"twice")).status_code == 401
     assert transport.bodies == [b"once", b"twice", b"twice"]
+
+
+class Uploads(httpx.BaseTransport):
+    """Takes the body as a socket does, and accepts one token."""
+
+    def __init__(self, good: str) -> None:
+        self.good = good
+        self.sent: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        b"".join(request.stream)
+        self.sent.append(request.headers["authorization"].removeprefix("Bearer "))
+        if self.sent[-1] == self.good:
+            return httpx.Response(200)
+        return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
+
+
+def test_after_an_upload_was_refused_the_next_request_has_a_fresh_token(
+    auth: ClientCredentials, endpoint: Endpoint
+) -> None:
+    transport = Uploads("token-2")
+    with httpx.Client(transport=transport, auth=auth) as client:
+        statuses = [
+            client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")}).status_code for _ in range(3)
+        ]
+    assert statuses == [401, 200, 200]
+    assert transport.sent == ["token-1", "token-2", "token-2"]
+    assert len(endpoint.asked) == 2
+
+
+def test_uploads_that_are_always_refused_do_not_drain_the_issuer(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    with httpx.Client(transport=Uploads("none"), auth=auth) as client:
+        for _ in range(20):
+            client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
+        assert len(endpoint.asked) == 2
+        clock.instant += 10
+        for _ in range(20):
+            client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
+    assert len(endpoint.asked) == 3
+
+
+def test_a_refused_token_goes_on_while_no_other_can_be_had(auth: ClientCredentials, endpoint: Endpoint) -> None:
+    transport = Uploads("none")
+    with httpx.Client(transport=transport, auth=auth) as client:
+        client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
+        endpoint.answers = [busy("3600")]
+        assert client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")}).status_code == 401
+    assert transport.sent == ["token-1", "token-1"]
+
+
+async def test_a_refused_stream_of_an_async_client_renews_the_token_too(
+    auth: ClientCredentials, endpoint: Endpoint
+) -> None:
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"once"
+
+    async with httpx.AsyncClient(transport=Streaming(), auth=auth) as client:
+        await client.post("https://payroll.example", content=chunks())
+    assert (await auth.token()).value == "token-2"
 
 
 def test_where_no_fresh_token_can_be_had_the_answer_of_the_api_stands(

@@ -19,6 +19,12 @@ TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 VARIABLE = "SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE"
 
 
+def projected(number: int, audience: Any = "https://issuer.example") -> str:
+    """A token of a ServiceAccount, as far as a client reads it."""
+    claims = {"aud": audience, "jti": str(number)}
+    return jwt.encode({name: value for name, value in claims.items() if value is not None}, "k" * 32, algorithm="HS256")
+
+
 @cache
 def private_key(name: str, **more: str) -> str:
     """As the operator writes it: one line of JSON."""
@@ -211,29 +217,29 @@ def test_the_token_of_the_service_account_is_the_assertion(
     bare: Mount, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     file = bare.path / "token" if named == "beside" else tmp_path / "projected"
-    file.write_text("projected-1\n")
+    file.write_text(projected(1) + "\n")
     if named == "variable":
         monkeypatch.setenv(VARIABLE, str(file))
     secret = MountedSecret(bare.path, service_account_token=file if named == "argument" else None, clock=clock)
-    issuer = Issuer(clock, tokens=("projected-1",))
+    issuer = Issuer(clock, tokens=(projected(1),))
     assert auth(secret, issuer).token_sync()
-    assert issuer.forms[0]["client_assertion"] == "projected-1"
-    assert "projected-1" not in repr(secret.read())
+    assert issuer.forms[0]["client_assertion"] == projected(1)
+    assert projected(1) not in repr(secret.read())
 
 
 def test_a_projected_token_is_read_again_as_it_rotates(bare: Mount, clock: FakeClock) -> None:
     file = bare.path / "token"
-    file.write_text("projected-1")
-    issuer = Issuer(clock, tokens=("projected-1",))
+    file.write_text(projected(1))
+    issuer = Issuer(clock, tokens=(projected(1),))
     client = auth(bare, issuer)
     client.token_sync()
     fresh = bare.path / "fresh"
-    fresh.write_text("projected-2")
+    fresh.write_text(projected(2, ["https://issuer.example"]))
     fresh.replace(file)
-    issuer.tokens = ("projected-2",)
+    issuer.tokens = (projected(2, ["https://issuer.example"]),)
     clock.instant += 599
     assert client.token_sync()
-    assert issuer.forms[-1]["client_assertion"] == "projected-2"
+    assert issuer.forms[-1]["client_assertion"] == projected(2, ["https://issuer.example"])
 
 
 def test_a_secret_in_the_mount_comes_before_the_token(mount: Mount) -> None:
@@ -243,11 +249,45 @@ def test_a_secret_in_the_mount_comes_before_the_token(mount: Mount) -> None:
 
 
 def test_a_refused_service_account_is_told_what_to_see_to(bare: Mount, clock: FakeClock) -> None:
-    (bare.path / "token").write_text("projected-1")
+    (bare.path / "token").write_text(projected(1))
     with pytest.raises(TokenError) as caught:
         auth(bare, Issuer(clock, tokens=("another",))).token_sync()
     assert "the token's audience is https://issuer.example" in caught.value.description
-    assert "projected-1" not in caught.value.description
+    assert projected(1) not in caught.value.description
+
+
+@pytest.mark.parametrize(
+    ("audience", "found"),
+    [
+        (["https://issuer.example", "https://kubernetes.default.svc"], "https://kubernetes.default.svc"),
+        ("https://kubernetes.default.svc", "https://kubernetes.default.svc"),
+        (["https://issuer.example/"], "https://issuer.example/"),
+        ([], "the API server"),
+        (None, "the API server"),
+        ([1], "not a JWT"),
+        (5, "not a JWT"),
+    ],
+)
+def test_a_service_account_s_token_for_another_audience_is_not_sent(
+    bare: Mount, clock: FakeClock, audience: Any, found: str
+) -> None:
+    file = bare.path / "token"
+    file.write_text(projected(1, audience))
+    issuer = Issuer(clock, tokens=(projected(1, audience),))
+    with pytest.raises(SecretError) as caught:
+        auth(bare, issuer).token_sync()
+    assert str(file) in caught.value.description
+    assert found in caught.value.description
+    assert "serviceAccountToken: {audience: https://issuer.example}" in caught.value.description
+    assert projected(1, audience) not in caught.value.description
+    assert issuer.forms == []
+
+
+@pytest.mark.parametrize("text", ["opaque", "a.b", "a.b.c", "é.é.é", "e30.e30", "e30." + "W1" * 5000 + ".e30"])
+def test_what_is_no_token_of_a_service_account_is_not_sent(bare: Mount, clock: FakeClock, text: str) -> None:
+    (bare.path / "token").write_text(text)
+    with pytest.raises(SecretError, match="not a JWT"):
+        auth(bare, Issuer(clock)).token_sync()
 
 
 def test_nothing_to_prove_who_we_are_is_told_with_every_way_to_mend_it(bare: Mount) -> None:

@@ -96,7 +96,7 @@ def test_a_pipe_or_folder_in_place_of_an_entry_does_not_hang(tmp_path: Path) -> 
         MountedSecret(folder).read()
     (folder / "client_secret").unlink()
     (folder / "client_secret").mkdir()
-    with pytest.raises(SecretError):
+    with pytest.raises(SecretError, match="client_secret is a directory and must be a file: mount the whole Secret"):
         MountedSecret(folder).read()
 
 

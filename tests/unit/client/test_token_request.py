@@ -69,8 +69,60 @@ def test_the_secret_is_not_sent_without_https(mount: Mount, endpoint: Endpoint, 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]/token"])
 def test_loopback_needs_no_https(mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str) -> None:
-    mount.write(token_endpoint=url)
+    mount.write(token_endpoint=url, issuer=url.removesuffix("/token"))
     assert credentials(mount, endpoint, clock).token_sync()
+
+
+def test_plain_http_is_allowed_by_the_argument_that_the_error_prints(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    mount.write(token_endpoint="http://issuer.sso.svc:8080/token", issuer="http://issuer.sso.svc:8080")
+    said = error_of(credentials(mount, endpoint, clock, allow_http=("api.svc",))).description
+    assert said.endswith('use https, or pass allow_http=("api.svc", "issuer.sso.svc")')
+    assert endpoint.asked == []
+    for allowed in ("issuer.sso.svc", "issuer.sso.svc:8080", "ISSUER.sso.svc"):
+        assert credentials(mount, endpoint, clock, allow_http=(allowed,)).token_sync()
+    assert error_of(credentials(mount, endpoint, clock, allow_http=("issuer.sso.svc:80",)))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://evil.example/token",
+        "https://issuer.example:8443/token",
+        "https://issuer.example.evil.example/token",
+        "https://sub.issuer.example/token",
+        "http://127.0.0.1:8080/token",
+    ],
+)
+def test_a_credential_goes_to_the_origin_of_the_issuer_alone(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str
+) -> None:
+    mount.write(token_endpoint=url)
+    assert (
+        "not of the same scheme, host and port as the issuer"
+        in error_of(credentials(mount, endpoint, clock)).description
+    )
+    assert endpoint.asked == []
+
+
+def test_the_origin_of_the_issuer_may_be_spelt_otherwise(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    mount.write(token_endpoint="https://ISSUER.example:443/tenant/token", issuer="https://issuer.example/tenant")
+    assert credentials(mount, endpoint, clock).token_sync()
+
+
+@pytest.mark.parametrize("scope", [["payroll.read", "payroll.write"], ("payroll.read", "payroll.write")])
+def test_scopes_may_be_a_collection(mount: Mount, endpoint: Endpoint, clock: FakeClock, scope: Any) -> None:
+    credentials(mount, endpoint, clock, scope=scope).token_sync()
+    assert endpoint.form()["scope"] == ["payroll.read payroll.write"]
+
+
+def test_what_is_no_scope_or_resource_is_a_type_error(mount: Mount) -> None:
+    for scope in (1, [1], b"payroll.read"):
+        with pytest.raises(TypeError, match="scope= takes a string"):
+            ClientCredentials(mount.path, scope=scope)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="resource= takes the audience of one API, as a string, and not list"):
+        ClientCredentials(mount.path, resource=["https://payroll.example"])  # type: ignore[arg-type]
 
 
 def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
@@ -211,3 +263,19 @@ def test_threads_share_one_fetch(mount: Mount, endpoint: Endpoint, clock: FakeCl
         thread.join()
     assert found == ["token-1"] * 16
     assert len(endpoint.asked) == 1
+
+
+def test_a_resource_that_is_missing_is_named_as_the_cause(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    endpoint.answers = [refused("invalid_target", description="name the resource")]
+    assert "pass resource= with the audience" in error_of(credentials(mount, endpoint, clock)).description
+    endpoint.answers = [refused("invalid_target")]
+    named = credentials(mount, endpoint, clock, resource="https://payroll.example")
+    assert "pass resource=" not in error_of(named).description
+
+
+def test_an_api_that_requires_dpop_is_answered_with_the_argument(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock
+) -> None:
+    said = "tokens for this resource are bound to a key: send a DPoP proof (RFC 9449)"
+    endpoint.answers = [refused("invalid_request", description=said)]
+    assert "pass dpop=True" in error_of(credentials(mount, endpoint, clock)).description

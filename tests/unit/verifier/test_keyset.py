@@ -7,8 +7,8 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from scopewright.verifier import KeySet
-from tests.unit.verifier.support import KEY, OTHER, b64, key_of
+from scopewright.verifier import KeySet, Reason
+from tests.unit.verifier.support import KEY, OTHER, b64, claims, key_of, refusal, token
 
 
 def parse(*jwks: Any) -> KeySet:
@@ -64,6 +64,41 @@ def test_weak_rsa_keys_are_left_out() -> None:
 def test_what_is_no_jwks_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not a JWKS"):
         KeySet.parse(document)
+
+
+RSA = rsa.generate_private_key(65537, 2048)
+RSA_JWK = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key()))
+
+
+def test_one_kid_may_name_keys_of_several_kinds() -> None:
+    for entries in ((KEY.jwk, RSA_JWK | {"kid": KEY.kid}), (RSA_JWK | {"kid": KEY.kid}, KEY.jwk)):
+        keys = parse(*entries)
+        assert len(keys) == 2
+        assert refusal(token(), keys=keys) is None
+        signed = jwt.encode(claims(), RSA, "RS256", {"typ": "at+jwt", "kid": KEY.kid})
+        assert refusal(signed, keys=keys) is None
+        again = KeySet.parse({"keys": list(reversed(entries))}, keys)
+        assert all(key in again for key in keys.of(KEY.kid)), "unchanged keys stay the same objects"
+
+
+def test_of_two_keys_with_one_kid_and_algorithm_the_first_counts() -> None:
+    keys = parse(KEY.jwk, OTHER.jwk | {"kid": KEY.kid})
+    assert len(keys) == 1
+    assert refusal(token(), keys=keys) is None
+    assert refusal(token(OTHER, {"kid": KEY.kid}), keys=keys) is Reason.SIGNATURE
+
+
+@pytest.mark.parametrize("more", [{"key_ops": ["verify"], "ext": True}, {"x5t": 5}, {"note": {"deep": [None]}}])
+def test_members_that_are_not_known_are_ignored(more: dict[str, Any]) -> None:
+    assert refusal(token(), keys=parse(KEY.jwk | more)) is None
+
+
+@pytest.mark.parametrize("kty", ["EC", "RSA", "OKP", "oct", "AKP"])
+@pytest.mark.parametrize("value", [None, 5, 1e999, "", "é", "=", "A" * 100_000, [], {}, [None], True])
+def test_no_member_of_one_key_takes_the_others_along(kty: str, value: Any) -> None:
+    for name in ("kty", "crv", "x", "y", "n", "e", "alg", "use", "key_ops", "kid"):
+        base = RSA_JWK if kty == "RSA" else KEY.jwk
+        assert parse(base | {"kty": kty, "kid": "odd", name: value}, OTHER.jwk).get("key-2") is not None
 
 
 def test_an_unchanged_key_stays_the_same_object_and_a_changed_one_does_not() -> None:

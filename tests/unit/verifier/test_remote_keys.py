@@ -1,6 +1,7 @@
 """The issuer's keys: fetched when needed, not more often, and kept while the issuer is away."""
 
 import asyncio
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -250,3 +251,21 @@ async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting() -
         verifier = Verifier(ISSUER, AUDIENCE, http=http, clock=Clock())
         with pytest.raises(Unavailable):
             await asyncio.wait_for(verifier.verify(token()), 5)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b'{"kid": "odd", "kid": "odd", "kty": "EC"}',
+        b'{"kid": "odd", "kty": "EC", "x": NaN}',
+        b'{"kid": "\\ud800", "kty": "EC"}',
+        b'{"kid": "odd", "kty": "RSA", "e": ' + b"9" * 10_000 + b"}",
+        b"5",
+        b"null",
+    ],
+)
+async def test_one_odd_member_of_a_jwks_does_not_take_the_other_keys_along(odd: bytes) -> None:
+    web = Web(KEY)
+    body = b'{"keys": [' + odd + b", " + json.dumps(KEY.jwk).encode() + b'], "note": 1, "note": 2}'
+    web.pages["/tenant/jwks.json"] = httpx.Response(200, content=body)
+    assert await reason_of(verifier_of(web, Clock()), token()) is None

@@ -1,0 +1,45 @@
+"""The token of a ServiceAccount as a client assertion: only one that is for the issuer alone may be sent."""
+
+import base64
+import json
+from pathlib import Path
+
+from scopewright.client.errors import SecretError, printable
+
+_READABLE = 5  # audiences that a message lists
+
+
+def require_audience(token: str, issuer: str, file: Path) -> None:
+    """Raises `SecretError` unless `issuer` is the one audience of the token.
+
+    Whoever receives a token can use it at its other audiences: the API server, for one. The signature is the issuer's
+    business. A token without `aud`, as Secrets of type kubernetes.io/service-account-token hold it, is for the API
+    server.
+    """
+    audiences = _audiences(token)
+    if audiences == [issuer]:
+        return
+    if audiences is None:
+        found = "is not a JWT with audiences"
+    else:
+        found = f"is for {', '.join(audiences[:_READABLE]) or 'the API server'}"
+    raise SecretError(
+        f"the ServiceAccount token {file} {printable(found)}, and must be for the issuer alone; "
+        f"project one with serviceAccountToken: {{audience: {issuer}}}"
+    )
+
+
+def _audiences(token: str) -> list[str] | None:
+    """None where they cannot be read."""
+    parts = token.split(".")
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except (ValueError, IndexError, RecursionError):
+        return None
+    if len(parts) != 3 or not isinstance(claims, dict):
+        return None
+    named = claims.get("aud", [])
+    listed = [named] if isinstance(named, str) else named
+    if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
+        return None
+    return listed

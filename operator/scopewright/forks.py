@@ -1,0 +1,31 @@
+"""What a forked child starts anew: locks that another thread held, and work that another thread was doing.
+
+Only the thread that forks goes on in the child. Gunicorn with preload, Celery's prefork and `multiprocessing` fork like
+that. Shared by `verifier` and `client`.
+"""
+
+import os
+import weakref
+from typing import Protocol
+
+
+class Forkable(Protocol):
+    def after_fork(self) -> None:
+        """Called in the child, where no other thread exists yet."""
+
+
+_forkable: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
+
+
+def restart_in_children(forkable: Forkable) -> None:
+    """From now on, and as long as it exists."""
+    _forkable.add(forkable)
+
+
+def _after_fork() -> None:
+    for forkable in list(_forkable):
+        forkable.after_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
+    os.register_at_fork(after_in_child=_after_fork)

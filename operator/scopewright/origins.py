@@ -1,0 +1,71 @@
+"""Where secrets, tokens and keys may travel: HTTPS, plain HTTP on loopback, and what the service allows by name.
+
+Shared by `verifier` and `client`.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+import httpx
+
+Hosts = frozenset[str]
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)(:[0-9]{1,5})?")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+def host_names(argument: str, names: Iterable[str]) -> Hosts:
+    """The value of `hosts=` or `allow_http=`: host names, each with `:PORT` where only that port is meant.
+
+    Raises ValueError for a URL, which neither argument takes.
+    """
+    found = frozenset((names,) if isinstance(names, str) else names)
+    for name in found:
+        if not isinstance(name, str) or not _HOST.fullmatch(name):
+            raise ValueError(
+                f"{argument} takes hosts such as payroll.payroll.svc or payroll.payroll.svc:8080: {name!r}"
+            )
+    return frozenset(name.lower() for name in found)
+
+
+def is_among(url: httpx.URL, names: Hosts) -> bool:
+    return host_of(url) in names or f"{host_of(url)}:{port_of(url)}" in names
+
+
+def host_of(url: httpx.URL) -> str:
+    """As it is written in a URL: an IPv6 address in brackets."""
+    return f"[{url.host}]" if ":" in url.host else url.host
+
+
+def port_of(url: httpx.URL) -> int | None:
+    return url.port or _DEFAULT_PORTS.get(url.scheme)
+
+
+def origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    """Scheme, host and port (RFC 6454 §4)."""
+    return url.scheme, url.host, port_of(url)
+
+
+def is_secure(url: httpx.URL, allow_http: Hosts = frozenset()) -> bool:
+    """HTTPS, or HTTP on loopback and to hosts of `allow_http`."""
+    if url.scheme == "https":
+        return True
+    return url.scheme == "http" and (is_loopback(url.host) or is_among(url, allow_http))
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def advice(url: httpx.URL, allow_http: Hosts = frozenset()) -> str:
+    """The argument that would allow plain HTTP to the host of `url`, beside what is allowed already."""
+    return f"use https, or pass allow_http={as_argument(allow_http | {host_of(url)})}"
+
+
+def as_argument(names: Hosts) -> str:
+    """As Python writes a tuple of them."""
+    quoted = ", ".join(f'"{name}"' for name in sorted(names))
+    return f"({quoted},)" if len(names) == 1 else f"({quoted})"

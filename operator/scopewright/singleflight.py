@@ -1,0 +1,153 @@
+"""One fetch in flight, however many tasks and threads wait for it. Shared by `verifier` and `client`."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Final, Generic, TypeVar
+
+import httpx
+
+from scopewright.forks import restart_in_children
+
+Http = httpx.Client | httpx.AsyncClient
+T = TypeVar("T")
+
+MAX_WAIT_SECONDS: Final = 30.0
+"""For one fetch. One that takes longer is abandoned, and the next caller starts another."""
+
+
+class Need(Enum):
+    NOTHING = "use the current value"
+    SOON = "use the current value, and fetch in the background"
+    NOW = "fetch first"
+    WAIT = "there is no value, and the last fetch failed a moment ago"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch(Generic[T]):
+    """One fetch with either kind of HTTP client. What it raises is its outcome."""
+
+    with_client: Callable[[httpx.Client], T]
+    with_async_client: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
+
+
+class SingleFlight(Generic[T]):
+    """Runs `fetch`, and passes its result or its exception to `on_fetched`. Decisions and outcomes are under one lock.
+
+    Without `http`, a fetch runs in a short-lived thread with an HTTP client of its own: nothing to close, no event loop
+    to belong to. An `AsyncClient` is used on the event loop that calls. A forked child starts with no fetch under way;
+    `http` stays with the process that made it. `owner` names the object that `http` was passed to.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        owner: str,
+        http: Http | None,
+        fetch: Fetch[T],
+        on_fetched: Callable[[T | BaseException], None],
+    ) -> None:
+        self._name = name
+        self._owner = owner
+        self._http = http
+        self._fetch = fetch
+        self._on_fetched = on_fetched
+        self._is_in_child = False
+        self._start_anew()
+        restart_in_children(self)
+
+    def _start_anew(self) -> None:
+        self.lock = threading.Lock()
+        self._flight: Future[None] | None = None
+        self._started_at = 0.0
+        self._tasks: set[asyncio.Task[T]] = set()
+
+    def after_fork(self) -> None:
+        self._start_anew()
+        self._is_in_child = True
+
+    def check_process(self) -> None:
+        """Raises RuntimeError in a forked child if `http` was passed: its connections are the parent's."""
+        if self._is_in_child and self._http is not None:
+            raise RuntimeError(
+                f"the {type(self._http).__name__} that was passed as http= to this {self._owner} belongs to the "
+                f"process that forked: make the {self._owner} in the child process, or leave out http="
+            )
+
+    def begin(self, decide: Callable[[], Need]) -> Future[None] | None:
+        """The fetch to wait for, if any. `decide` runs under the lock: another thread may have fetched just now."""
+        with self.lock:
+            need = decide()
+            if need in (Need.NOTHING, Need.WAIT):
+                return None
+            flight = self._flight or self._start()
+            return flight if need is Need.NOW else None
+
+    def join(self, decide: Callable[[], Need]) -> Future[None] | None:
+        """The same, and a fetch that is under way is waited for whatever is decided."""
+        with self.lock:
+            need = decide()
+            return self._flight or (self._start() if need is Need.NOW else None)
+
+    async def wait(self, flight: Future[None], seconds: float = MAX_WAIT_SECONDS) -> bool:
+        """Whether the fetch ended within `seconds`."""
+        done, _ = await asyncio.wait({asyncio.wrap_future(flight)}, timeout=seconds)
+        return bool(done) or self._abandon(flight)
+
+    def wait_sync(self, flight: Future[None], seconds: float = MAX_WAIT_SECONDS) -> bool:
+        try:
+            flight.result(seconds)
+        except TimeoutError:
+            return self._abandon(flight)
+        return True
+
+    def _abandon(self, flight: Future[None]) -> bool:
+        """Where it has taken too long. Its outcome still counts when it comes."""
+        with self.lock:
+            if self._flight is flight and time.monotonic() >= self._started_at + MAX_WAIT_SECONDS:
+                self._flight = None
+            return flight.done()
+
+    def _start(self) -> Future[None]:
+        self.check_process()
+        flight = Future[None]()
+        if isinstance(self._http, httpx.AsyncClient):
+            loop = asyncio.get_running_loop()  # raises RuntimeError in sync code, which needs a Client
+            task = loop.create_task(self._fetch.with_async_client(self._http))
+            self._tasks.add(task)
+            task.add_done_callback(lambda ended: self._on_task_done(flight, ended))
+        else:
+            name = f"scopewright-{self._name}"
+            threading.Thread(target=self._run_in_thread, args=(flight,), name=name, daemon=True).start()
+        self._started_at = time.monotonic()
+        self._flight = flight  # the fetch cannot end before: that takes the lock, which is held here
+        return flight
+
+    def _on_task_done(self, flight: Future[None], task: "asyncio.Task[T]") -> None:
+        self._tasks.discard(task)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        self._finish(flight, task.result() if error is None else error)
+
+    def _run_in_thread(self, flight: Future[None]) -> None:
+        try:
+            if isinstance(self._http, httpx.Client):
+                outcome: T | BaseException = self._fetch.with_client(self._http)
+            else:
+                with httpx.Client() as client:
+                    outcome = self._fetch.with_client(client)
+        except Exception as error:  # whatever it was, the waiting callers must be released
+            outcome = error
+        self._finish(flight, outcome)
+
+    def _finish(self, flight: Future[None], outcome: T | BaseException) -> None:
+        try:
+            with self.lock:
+                if self._flight is flight:
+                    self._flight = None
+                self._on_fetched(outcome)
+        finally:
+            flight.set_result(None)

@@ -1,0 +1,197 @@
+"""Where a token may go: real servers, because httpx sends some headers along redirects to another origin."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import httpx
+import pytest
+
+from scopewright.client import ClientCredentials, TokenError
+from tests.unit.client.support import Endpoint, FakeClock, Mount
+
+SECURITY_HEADERS = ("authorization", "dpop")
+
+
+class Server:
+    """Redirects `/to/…` to the URL in `away`; keeps the headers of every request."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.away = ""
+        self.status = 307
+        self.seen: list[tuple[str, dict[str, str]]] = []
+
+    def last(self) -> dict[str, str]:
+        return {name: value for name, value in self.seen[-1][1].items() if name in SECURITY_HEADERS}
+
+
+@contextmanager
+def serving() -> Iterator[Server]:
+    class Handler(BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            server.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+            redirect = self.path.startswith("/to/")
+            self.send_response(server.status if redirect else 200)
+            if redirect:
+                self.send_header("Location", server.away)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_POST = answer  # noqa: N815
+
+        def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
+        server = Server(f"http://127.0.0.1:{http.server_port}")
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        try:
+            yield server
+        finally:
+            http.shutdown()
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Server, Server]]:
+    with ExitStack() as stack:
+        yield stack.enter_context(serving()), stack.enter_context(serving())
+
+
+def bound(request: httpx.Request) -> httpx.Response:
+    return httpx.Response(200, json={"access_token": "token-1", "token_type": "DPoP", "expires_in": 600})
+
+
+@pytest.fixture(params=[False, True], ids=["bearer", "dpop"])
+def auth(request: pytest.FixtureRequest, mount: Mount, endpoint: Endpoint, clock: FakeClock) -> ClientCredentials:
+    if not request.param:
+        return ClientCredentials(mount.path, http=endpoint.client(), clock=clock)
+    http = httpx.Client(transport=httpx.MockTransport(bound))
+    return ClientCredentials(mount.path, http=http, clock=clock, dpop=True)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_neither_token_nor_proof_follows_a_redirect_to_another_origin(
+    servers: tuple[Server, Server], auth: ClientCredentials, status: int
+) -> None:
+    first, second = servers
+    first.away, first.status = f"{second.url}/", status
+    with httpx.Client(auth=auth, follow_redirects=True) as client:
+        assert client.post(f"{first.url}/to/x", content=b"1").status_code == 200
+    assert first.last()
+    assert second.last() == {}
+
+
+async def test_nor_that_of_an_async_client(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+    first, second = servers
+    first.away = f"{second.url}/"
+    async with httpx.AsyncClient(auth=auth, follow_redirects=True) as client:
+        assert (await client.get(f"{first.url}/to/x")).status_code == 200
+    assert second.last() == {}
+
+
+def test_nor_there_and_back_again(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+    first, second = servers
+    first.away, second.away = f"{second.url}/to/back", f"{first.url}/end"
+    with httpx.Client(auth=auth, follow_redirects=True) as client:
+        client.get(f"{first.url}/to/x")
+    assert second.last() == {}
+    assert "authorization" not in first.last()
+
+
+def test_a_redirect_within_the_origin_keeps_the_token(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+    first, _ = servers
+    first.away = "/end"
+    with httpx.Client(auth=auth, follow_redirects=True) as client:
+        client.get(f"{first.url}/to/x")
+    assert first.seen[-1][0] == "/end"
+    assert first.last()["authorization"].endswith("token-1")
+
+
+def test_a_proxy_on_the_way_is_not_another_origin(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    with serving() as proxy:
+        allowed = ("payroll.svc",)
+        auth = ClientCredentials(mount.path, http=endpoint.client(), clock=clock, allow_http=allowed)
+        with httpx.Client(auth=auth, proxy=proxy.url) as client:
+            client.get("http://payroll.svc/salaries")
+        assert proxy.last() == {"authorization": "Bearer token-1"}
+
+
+def test_a_trace_of_the_application_still_works(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+    events: list[str] = []
+    with httpx.Client(auth=auth) as client:
+        request = client.build_request(
+            "GET", servers[0].url, extensions={"trace": lambda event, info: events.append(event)}
+        )
+        client.send(request)
+        client.send(request)
+    assert events.count("http11.send_request_headers.started") == 2
+
+
+@pytest.mark.parametrize("url", ["http://payroll.payroll.svc/", "http://payroll.payroll.svc:8080/x", "ftp://payroll/"])
+def test_no_token_goes_over_plain_http(auth: ClientCredentials, url: str) -> None:
+    sent: list[httpx.Request] = []
+
+    def api(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    transport = httpx.MockTransport(api)
+    with httpx.Client(auth=auth, transport=transport) as client, pytest.raises(TokenError) as caught:
+        client.get(url)
+    assert "no token is sent over plain HTTP to payroll" in caught.value.description
+    assert sent == []
+
+
+@pytest.mark.parametrize("url", ["http://payroll.payroll.svc/", "http://[fd00::1]:8080/"])
+def test_the_argument_that_the_error_prints_allows_it(mount: Mount, endpoint: Endpoint, url: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    auth = ClientCredentials(mount.path, http=endpoint.client(), allow_http=("leave.leave.svc",))
+    with httpx.Client(auth=auth, transport=transport) as client, pytest.raises(TokenError) as caught:
+        client.get(url)
+    printed = eval(caught.value.description.rpartition("allow_http=")[2])
+    assert "leave.leave.svc" in printed
+    allowed = ClientCredentials(mount.path, http=endpoint.client(), allow_http=printed)
+    with httpx.Client(auth=allowed, transport=transport) as client:
+        assert client.get(url).status_code == 200
+        with httpx.Client(auth=allowed.on_behalf_of("a caller"), transport=transport) as other:
+            assert other.get(url).status_code == 200
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://localhost/", "http://[::1]/"])
+def test_loopback_needs_no_argument(mount: Mount, endpoint: Endpoint, url: str) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    auth = ClientCredentials(mount.path, http=endpoint.client())
+    with httpx.Client(auth=auth, transport=transport) as client:
+        assert client.get(url).status_code == 200
+
+
+def test_where_hosts_are_named_the_token_goes_to_no_other(mount: Mount, endpoint: Endpoint) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    hosts = ("payroll.example", "leave.example:8443")
+    auth = ClientCredentials(mount.path, http=endpoint.client(), hosts=hosts)
+    with httpx.Client(auth=auth, transport=transport) as client:
+        for good in ("https://payroll.example/", "https://PAYROLL.example:444/", "https://leave.example:8443/"):
+            assert client.get(good).status_code == 200
+        for other in ("https://leave.example/", "https://evil.example/", "https://x.payroll.example/"):
+            with pytest.raises(TokenError) as caught:
+                client.get(other)
+            assert f'"{httpx.URL(other).host}"' in caught.value.description.rpartition("pass hosts=")[2]
+
+
+@pytest.mark.parametrize("wrong", ["https://payroll.example", "payroll.example/x", "u@payroll.example", "", " "])
+def test_a_url_is_no_host(mount: Mount, wrong: str) -> None:
+    with pytest.raises(ValueError, match=r"^hosts= takes hosts such as payroll\.payroll\.svc"):
+        ClientCredentials(mount.path, hosts=(wrong,))
+    with pytest.raises(ValueError, match=r"^allow_http= takes hosts"):
+        ClientCredentials(mount.path, allow_http=(wrong,))
+
+
+def test_one_host_may_be_a_string(mount: Mount, endpoint: Endpoint) -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200))
+    auth = ClientCredentials(mount.path, http=endpoint.client(), allow_http="payroll.svc")
+    with httpx.Client(auth=auth, transport=transport) as client:
+        assert client.get("http://payroll.svc/").status_code == 200

@@ -1,0 +1,116 @@
+"""A process that forks while tokens are fetched: the child fetches its own, and waits for nothing of its parent."""
+
+import asyncio
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from scopewright.client import ClientCredentials, MountedSecret
+from tests.unit.client.support import NOW, FakeClock, Mount
+from tests.unit.forked import LIMIT, SlowIssuer, in_child, slow_issuer
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+
+Get = Callable[[ClientCredentials], str]
+
+
+def get_sync(auth: ClientCredentials) -> str:
+    return auth.token_sync().value
+
+
+def get_async(auth: ClientCredentials) -> str:
+    return asyncio.run(auth.token()).value
+
+
+def get_by_request(auth: ClientCredentials) -> str:
+    def api(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, text=request.headers["authorization"].removeprefix("Bearer "))
+
+    with httpx.Client(transport=httpx.MockTransport(api), auth=auth) as client:
+        return client.get("https://payroll.example").text
+
+
+@pytest.fixture(params=[get_sync, get_async, get_by_request])
+def get(request: pytest.FixtureRequest) -> Get:
+    got: Get = request.param
+    return got
+
+
+@pytest.fixture
+def issuer() -> Iterator[SlowIssuer]:
+    with slow_issuer() as issuer:
+        yield issuer
+
+
+@pytest.fixture
+def secret(tmp_path: Path, issuer: SlowIssuer) -> Path:
+    Mount(tmp_path / "oauth", issuer=issuer.url, token_endpoint=f"{issuer.url}/token")
+    return tmp_path / "oauth"
+
+
+def test_a_child_forked_during_the_first_fetch_gets_a_token(issuer: SlowIssuer, secret: Path, get: Get) -> None:
+    auth = ClientCredentials(secret)
+    with issuer.busy_with(auth.token_sync):
+        assert in_child(lambda: get(auth)) == "token-1"
+    assert auth.token_sync().value == "token-2"
+
+
+def test_a_child_forked_during_a_background_refresh_goes_on_and_fetches_in_time(
+    issuer: SlowIssuer, secret: Path, get: Get
+) -> None:
+    clock = FakeClock()
+    auth = ClientCredentials(secret, clock=clock, jitter=lambda: 0.0)
+    assert auth.token_sync().value == "token-1"
+    clock.instant = NOW + 500
+
+    def later() -> str:
+        before = get(auth)
+        clock.instant = NOW + 700
+        return f"{before} {get(auth)}"
+
+    with issuer.busy_with(auth.token_sync):
+        assert in_child(later) == "token-1 token-2"
+
+
+def test_a_child_is_not_stopped_by_locks_that_other_threads_held(secret: Path, get: Get) -> None:
+    mounted = MountedSecret(secret)
+    auth = ClientCredentials(mounted)
+    with mounted._lock, auth._fetching.lock, auth._on_behalf_lock:
+        assert in_child(lambda: get(auth) + get(auth.on_behalf_of("a caller"))) == "token-1token-2"
+
+
+def test_a_child_of_a_child_gets_a_token_too(issuer: SlowIssuer, secret: Path) -> None:
+    auth = ClientCredentials(secret)
+    with issuer.busy_with(auth.token_sync):
+        assert in_child(lambda: in_child(lambda: get_sync(auth))) == "token-1"
+
+
+def _work(auth: ClientCredentials, results: "multiprocessing.SimpleQueue[str]") -> None:
+    results.put(get_sync(auth) + " " + get_async(auth))
+
+
+def test_workers_of_multiprocessing_each_fetch_their_own(issuer: SlowIssuer, secret: Path) -> None:
+    """As Celery's prefork and Gunicorn's preload do: the module is loaded once, and its workers are forked."""
+    forking = multiprocessing.get_context("fork")
+    auth = ClientCredentials(secret)
+    results: multiprocessing.SimpleQueue[str] = forking.SimpleQueue()
+    with issuer.busy_with(auth.token_sync):
+        workers = [forking.Process(target=_work, args=(auth, results)) for _ in range(3)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join(LIMIT)
+        assert [worker.exitcode for worker in workers] == [0, 0, 0]
+    assert sorted(results.get() for _ in workers) == [f"token-{n} token-{n}" for n in (1, 2, 3)]
+
+
+def test_a_client_of_the_service_s_own_stays_with_its_process(issuer: SlowIssuer, secret: Path, get: Get) -> None:
+    with httpx.Client() as http:
+        auth = ClientCredentials(secret, http=http)
+        assert auth.token_sync().value == "token-1"
+        said = in_child(lambda: get(auth))
+        assert said.startswith("RuntimeError: the Client that was passed as http= to this ClientCredentials")
+        assert auth.token_sync().value == "token-1"
