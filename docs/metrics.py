@@ -34,6 +34,7 @@ OPEN: Final = {
     "signing_key": "names of SigningKeys, which the platform alone makes",
     "kid": "key ids of published keys, at most 64 for each SigningKey",
     "version": "the version of this package",
+    "owner_namespace": "namespaces of tenants, at most 20: those that have most",
 }
 """Labels whose values the code does not list, and what bounds them."""
 
@@ -64,6 +65,7 @@ TO_DO: Final = {
     "scopewright_watch_overdue_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
     "scopewright_watch_heard_timestamp_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
+    "scopewright_orphans_held_by_namespace": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_records": (
         "Far from the number of declared objects, or from `scopewright_issuer_records`: see "
         "[ScopewrightRecordsStale](#scopewrightrecordsstale), and the operator's log for malformed records."
@@ -185,9 +187,10 @@ RUN_BOOKS: Final = {
         "traceback."
     ),
     "ScopewrightOrphansHeld": (
-        "Was a namespace taken off `watchNamespaces`, a CRD deleted, a backup restored? Bring back what is "
-        "missing. If they were all meant to go, allow just so many: `kubectl -n <namespace> annotate configmap "
-        "scopewright-issuer scopewright.dev/allow-orphans=<number>`."
+        "Was something deleted there by mistake, or a backup restored in part? Bring back what is missing: clients of "
+        "before are accepted again as they were. If they were all meant to go, allow just so many: `kubectl -n "
+        "<namespace> annotate configmap scopewright-issuer scopewright.dev/allow-orphans=<owner_namespace>=<number>`. "
+        "The run-book is in [operations.md](operations.md#many-records-lost-their-owner-at-once)."
     ),
 }
 """By alert."""
@@ -249,7 +252,7 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: 0, lambda kind: 1.0)
+    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0)
     yield from OperatorMetrics().registry.collect()
     yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
 

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 from unittest.mock import patch
 
+from scopewright.controller import departures
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.world import World
 from scopewright.core import client_record, client_secret, clients, signing
@@ -125,6 +126,10 @@ def _unproven(real: Any) -> Any:
     return absence
 
 
+def _never_marked(real: Any) -> Any:
+    return lambda record, existing, orphaned_time: None
+
+
 def _reads_for_each(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
         with suppress(Exception):
@@ -231,6 +236,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret counts as ours", 6, client_secret, "standing", _anything_is_ours),
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
+    Defect("a record that is kept is not refused", 11, departures, "marked", _never_marked, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
     Defect("no fresh read before a refusal", 8, FreshReads, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),

@@ -1,6 +1,7 @@
 """What must be so at rest, and how a story ends: everything heals, comes to rest, and a new operator writes nothing."""
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any
 
 from tests.simulation.faults import Faults
@@ -31,6 +32,25 @@ def whole(world: World) -> None:
                 world.fail(4, f"ResourceServer {at} is Ready, and has no record")
             elif plural == "signingkeys" and not world.ledger.kids(_jwks(world, raw)):
                 world.fail(4, f"SigningKey {at} is Ready, and nothing is published")
+    for plural, at, record in _ownerless(world):
+        if "orphanedTime" not in record:
+            world.fail(11, f"the record of {plural} {at} has no owner, and the issuer obeys it")
+
+
+def _ownerless(world: World) -> Iterator[tuple[str, At, dict[str, Any]]]:
+    """Records of what is not there, but for those whose owner may have gone with its CRD."""
+    for plural, objects, prefix in (
+        ("oauthclients", "secrets", "client"),
+        ("resourceservers", "configmaps", "resourceserver"),
+    ):
+        for namespace, name in list(world.server.all(objects)):
+            parts = name.split(".")
+            if namespace != NAMESPACE or parts[0] != prefix or len(parts) != 3:
+                continue
+            at = parts[1], parts[2]
+            if world.server.get(plural, *at) is None and not world.ledger.stays(plural, at):
+                client = plural == "oauthclients"
+                yield plural, at, world.ledger.client_record(at) if client else world.ledger.server_record(at)
 
 
 def _whole_client(world: World, at: At, raw: Raw) -> None:
@@ -91,9 +111,10 @@ class Ending:
                 self.users.apply("oauthclients", at, spec, paused="false")
         issuer = server.get("configmaps", NAMESPACE, "scopewright-issuer")
         leader = self.world.leader
-        held = leader.operator._resync.orphans_held if leader and leader.operator else 0
+        held = leader.operator._resync.orphans_held if leader and leader.operator else {}
         if issuer and held:
-            annotations = {"scopewright.dev/allow-orphans": str(held)}
+            stated = ",".join(f"{namespace}={count}" for namespace, count in held.items())
+            annotations = {"scopewright.dev/allow-orphans": stated}
             meta = {**issuer["metadata"], "annotations": annotations}
             server.put("configmaps", NAMESPACE, "scopewright-issuer", {**issuer, "metadata": meta})
 
@@ -125,14 +146,8 @@ class Ending:
                 continue
             world.pods._mount((at[0], secret_name(client)))
             await self._everywhere(world.pods.pods[at[0], secret_name(client)])
-        for plural, prefix in (("oauthclients", "client."), ("resourceservers", "resourceserver.")):
-            for objects in ("secrets", "configmaps"):
-                for namespace, name in server.all(objects):
-                    if namespace == NAMESPACE and name.startswith(prefix):
-                        _, *owner = name.split(".")
-                        at = owner[0], owner[1]
-                        if server.get(plural, *at) is None and not world.ledger.stays(plural, at):
-                            world.fail(4, f"{name} has no owner, and is still there at the end")
+        for plural, at, _ in _ownerless(world):
+            world.fail(4, f"the record of {plural} {at} has no owner, and is still there at the end")
 
     async def _everywhere(self, pod: Pod) -> None:
         for issuer in self.world.issuers:

@@ -6,9 +6,10 @@ import logging
 from types import SimpleNamespace
 from typing import Any, Final
 
-from scopewright.controller import installing, lease, operator, pauses, resync
+from scopewright.controller import installing, lease, operator, pauses
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
+from scopewright.core import orphans
 from scopewright.issuer import revocations, service, snapshot
 from scopewright.stores import kube_follow
 from tests.simulation import memos
@@ -81,7 +82,7 @@ def install() -> None:
         pauses: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         service: {"Snapshots": MemorySnapshots},
-        resync: {"MIN_ORPHANS": 3},
+        orphans: {"MIN_ORPHANS": 1},
         revocations: {
             "_TIDY": RESYNC,
             "_AGAIN": SLOWEST,

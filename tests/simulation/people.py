@@ -7,7 +7,7 @@ from scopewright.core.objects import ROTATE_ANNOTATION
 from scopewright.core.records import SEAL_KEY_NAME
 from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, NAMESPACE, owners
 from tests.simulation.server import CRDS, KIND_OF, USER, At, Raw, Where
-from tests.simulation.users import Users
+from tests.simulation.users import SPACES, Users
 from tests.simulation.world import World
 
 
@@ -88,6 +88,19 @@ class People(Users):
             if kind == plural and self.server.get(plural, *at) is None:
                 self.apply(plural, at, spec)
 
+    def clear_out(self) -> str:
+        """All clients of a namespace are deleted, and no watch says so: so many at once look like an accident."""
+        name = self.chance.choice(SPACES)
+        gone = [at for at in self.server.all("oauthclients") if at[0] == name]
+        feeds = [(operator.feed, operator.feed.dropping) for operator in self.world.operators if operator.feed]
+        for feed, _ in feeds:
+            feed.dropping = 1.0
+        for at in gone:
+            self.server.remove(USER, Where("oauthclients", *at, ""))
+        for feed, dropping in feeds:
+            feed.dropping = dropping
+        return f"deletes all {len(gone)} OAuthClients of {name}, and no watch says so"
+
     def act(self) -> str:
         """One thing, the usual more often than the rare."""
         acts: list[tuple[Any, int]] = [
@@ -95,7 +108,7 @@ class People(Users):
             (self.delete_namespace, 1), (self.rekey, 2), (self.spoil_secret, 4), (self.plant, 1),
             (self.spoil_record, 3),
             (self.scribble_status, 1), (self.back_up, 2), (self.restore, 2), (self.lose_crd, 1),
-            (self.reseal, 1),
+            (self.reseal, 1), (self.clear_out, 1),
         ]  # fmt: skip
         act = self.chance.choices([a for a, _ in acts], [w for _, w in acts])[0]
         return str(act())

@@ -26,6 +26,9 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Those that we write, by kind."""
 
+MOST_NAMED: Final = 20
+"""Values of a label that tenants choose: a metric has no more of them."""
+
 STATUSES: Final = ("True", "False", "Unknown")
 
 _Gauge = GaugeMetricFamily
@@ -38,7 +41,8 @@ class Told:
     leads: Callable[[], bool]
     queued: Callable[[], int]
     watch_overdue: Callable[[], float]
-    orphans_held: Callable[[], int]
+    orphans_held: Callable[[], Mapping[str, int]]
+    """By namespace."""
     heard: Callable[[str], float | None]
     """When the stream of this kind was last heard, in seconds since the epoch."""
 
@@ -70,15 +74,27 @@ class Levels(Collector):
             if (at := told.heard(kind)) is not None:
                 heard.add_metric([kind], at)
         yield heard
-        yield _Gauge(
-            "scopewright_orphans_held",
-            "Records without an owner that are kept, because there are suspiciously many.",
-            told.orphans_held(),
-        )
+        yield from self._orphans()
         yield self._records()
         yield self._conditions()
         yield self._overdue()
         yield from self._signing_keys()
+
+    def _orphans(self) -> Iterator[Metric]:
+        held = self._told.orphans_held()
+        yield _Gauge(
+            "scopewright_orphans_held",
+            "Records without an owner that are kept, because their namespace lost suspiciously many at once.",
+            sum(held.values()),
+        )
+        of = _Gauge(
+            "scopewright_orphans_held_by_namespace",
+            "The same by namespace: the twenty that have most.",
+            labels=["owner_namespace"],
+        )
+        for namespace, count in sorted(held.items(), key=lambda item: (-item[1], item[0]))[:MOST_NAMED]:
+            of.add_metric([namespace], count)
+        yield of
 
     def _records(self) -> Metric:
         owned = self._world.owned

@@ -20,7 +20,7 @@ def rights(config: Config) -> list[Right]:
     own = config.namespace
     return [
         *(right for namespace in config.watched for right in _watching(namespace or "")),
-        *(("", "namespaces", verb, "") for verb in ("list", "watch") if not config.watch_namespaces),
+        *(("", "namespaces", verb, "") for verb in ("get", "list", "watch") if not config.watch_namespaces),
         ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
         *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),

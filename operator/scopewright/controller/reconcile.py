@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared
 from scopewright.controller.progress import Progress
 from scopewright.controller.retries import Retries, State
@@ -20,10 +21,9 @@ from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write, is_paused
-from scopewright.core.plan import NOTHING, Happening, Plan, soonest
-from scopewright.core.records import ClientRecord, ResourceServerRecord
+from scopewright.core.plan import Happening, Plan, soonest
 from scopewright.core.servers import plan_server
-from scopewright.core.setbacks import ref_of, setback_of
+from scopewright.core.setbacks import ref_of
 from scopewright.core.signing import plan_signing_key
 from scopewright.logs import about
 from scopewright.stores import Objects
@@ -70,6 +70,7 @@ class Reconciler:
         self._on_failure = on_failure
         self._term_start: datetime | None = None
         self._views = Views(world, config, sources)
+        self._departures = Departures(store, world, sources.clock)
         self._untold: dict[Ref, tuple[Happening, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
 
@@ -119,7 +120,7 @@ class Reconciler:
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient | ResourceServer) and is_paused(obj.metadata.annotations):
-            return await self._plan_departed(key, obj, so_far)
+            return await self._departures.plan(key, obj, so_far.setbacks)
         if isinstance(obj, OAuthClient):
             return plan_client(self._views.of_client(obj, so_far))
         if isinstance(obj, ResourceServer):
@@ -128,7 +129,7 @@ class Reconciler:
             return plan_grant(self._views.of_grant(obj, so_far))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
-        return await self._plan_departed(key, None, so_far)
+        return await self._departures.plan(key, None, so_far.setbacks)
 
     def sealing_with(self, key: bytes) -> bool:
         """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
@@ -150,35 +151,6 @@ class Reconciler:
         watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
         if (known and not watched) or (had_one and landed(record, known) is None):
             await self._refresh(key, secret)
-
-    async def _plan_departed(self, key: Ref, successor: OAuthClient | ResourceServer | None, so_far: SoFar) -> Plan:
-        """A declared object that is not there: its record goes, once it is proven that the object did.
-
-        Another may have its name by now. One that is paused does not overwrite the record, and must not have it either.
-        """
-        owned, departed = self._world.owned, self._world.departed
-        if key.kind == "OAuthClient":
-            at = self._world.record_of_client(key.namespace, key.name)
-            record: ClientRecord | ResourceServerRecord | None = owned.clients.get(at)
-        elif key.kind == "ResourceServer":
-            at = self._world.record_of_server(key.namespace, key.name)
-            record = owned.servers.get(f"{key.namespace}/{key.name}")
-        else:
-            return NOTHING
-        existing = owned.objects.get(at)
-        if existing is None or record is None or setback_of(so_far.setbacks, at):
-            return NOTHING
-        if record.uid == successor.uid if successor else key not in departed:
-            return NOTHING
-        match await self._store.absence(
-            key, record.uid, record.owner_creation_time or existing.creation_time or self._sources.clock()
-        ):
-            case "present":
-                departed.discard(key)
-                return NOTHING
-            case "unknown":
-                raise Unavailable(f"{key} is not proven to be gone: its record stays")
-        return Plan((Deletion(existing),))
 
     # Writes
 

@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,15 +14,15 @@ from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.world import World, newer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.core.records import ISSUER_NAME
+from scopewright.core.orphans import ALLOW_ANNOTATION, judge
+from scopewright.core.records import ISSUER_NAME, ClientRecord, ResourceServerRecord
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kube_list import NotServed, pages
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes import declared_path, namespace_is_absent
 
-MIN_ORPHANS: Final = 20
-ORPHAN_SHARE: Final = 0.05
-ALLOW_ANNOTATION: Final = "scopewright.dev/allow-orphans"
 WATCH_PATIENCE: Final = 30.0
+MAX_REPORTED: Final = 10
+"""Namespaces that one comparison names in the log."""
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,8 @@ class Resync:
         self._world = world
         self._monitor = monitor
         self._watched = watched
-        self.orphans_held = 0
+        self.orphans_held: Mapping[str, int] = {}
+        """Records that are kept though their object is gone, by the object's namespace."""
         self._missing: set[str] = set()
         """Kinds without a CRD, when we last looked."""
         self._found: Keys = set()
@@ -93,7 +95,7 @@ class Resync:
                     raise
             else:
                 self._missing.discard(kind)
-        self._found |= self._orphans()
+        self._found |= await self._orphans()
         keys, self._found = self._found, set()
         return keys
 
@@ -155,30 +157,42 @@ class Resync:
         for name in set(self._world.namespaces) - found:
             self._found |= self._world.put_namespace(name, None, version)
 
-    def _orphans(self) -> Keys:
-        """Records of what is not declared; none if there are suspiciously many, and then somebody must look."""
+    async def _orphans(self) -> Keys:
+        """Objects whose record is to be deleted, or to be refused and kept because too many of a namespace went."""
         world = self._world
         named = {ref for ref in orphaned(world) if self._watches_all or ref.namespace in self._watched}
         orphans = {ref for ref in named if ref.kind not in self._missing}
-        records = len(world.owned.clients) + len(world.owned.servers)
-        limit = max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
-        allowed = len(orphans) in (0, self._allowed())
-        self.orphans_held = 0 if allowed or len(orphans) <= limit else len(orphans)
-        if self.orphans_held:
-            log.error(
-                "%d of %d records have no owner: none is deleted. If they were all meant to go, set the annotation "
-                "%s: %r on ConfigMap %s",
-                len(orphans), records, ALLOW_ANNOTATION, str(len(orphans)), ISSUER_NAME,
-            )  # fmt: skip
-            return set()
-        world.departed |= orphans
-        return orphans
+        world.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
+        records = Counter(record.namespace for record in world.owned.clients.values())
+        records.update(record.namespace for record in world.owned.servers.values())
+        known = orphans & world.departed
+        verdict = judge(orphans - known, records, world.absent_namespaces, self._allowed())
+        if verdict.counts != self.orphans_held:
+            self._report(verdict.counts, records)
+        self.orphans_held = verdict.counts
+        world.departed |= verdict.departed
+        world.withheld = set(verdict.held)
+        return {*known, *verdict.departed, *(ref for ref in verdict.held if not _is_refused(world, ref))}
 
-    def _allowed(self) -> int:
-        """What a person has said may go: just so many, so that an annotation left behind allows nothing else."""
+    async def _absent(self, namespaces: Iterable[str]) -> set[str]:
+        """Those of the namespaces that are proven to be gone. Whoever watches only some cannot prove it of any."""
+        unknown = [name for name in namespaces if self._watches_all and name not in self._world.namespaces]
+        return {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
+
+    def _report(self, held: Mapping[str, int], records: Mapping[str, int]) -> None:
+        for namespace, count in sorted(held.items())[:MAX_REPORTED]:
+            log.error(
+                "namespace %s: %d of %d records have no owner: they are kept, and their clients refused. If they were "
+                "all meant to go, set the annotation %s: %r on ConfigMap %s",
+                namespace, count, records[namespace], ALLOW_ANNOTATION, f"{namespace}={count}", ISSUER_NAME,
+            )  # fmt: skip
+        if (more := len(held) - MAX_REPORTED) > 0:
+            log.error("the same in %d more namespaces: see the metric scopewright_orphans_held_by_namespace", more)
+
+    def _allowed(self) -> str:
+        """What a person has said may go."""
         issuer = self._world.owned.objects.get(Ref("ConfigMap", self._world.owned.namespace, ISSUER_NAME))
-        stated = issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
-        return int(stated) if stated.isdecimal() else 0
+        return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
 def orphaned(world: World) -> Keys:
@@ -186,3 +200,13 @@ def orphaned(world: World) -> Keys:
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}
     return {ref for ref in clients | servers if ref not in world.declared[ref.kind]}
+
+
+def _is_refused(world: World, ref: Ref) -> bool:
+    """Whether the record of this object is marked as orphaned already."""
+    record: ClientRecord | ResourceServerRecord | None
+    if ref.kind == "OAuthClient":
+        record = world.owned.clients.get(world.record_of_client(ref.namespace, ref.name))
+    else:
+        record = world.owned.servers.get(f"{ref.namespace}/{ref.name}")
+    return record is not None and record.orphaned_time is not None

@@ -50,6 +50,10 @@ class World:
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
         self.departed: set[Ref] = set()
         """Objects that are known to have gone, which alone lets their records go; until they are put again."""
+        self.withheld: set[Ref] = set()
+        """Objects that seem to have gone, too many of one namespace at once: their records are kept, and refused."""
+        self.absent_namespaces: set[str] = set()
+        """Namespaces that are proven to be gone: so is everything that was in them."""
         self.namespaces: dict[str, Labels] = {}
         self.owned = Owned(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
@@ -89,7 +93,7 @@ class World:
         if self.has_seen(ref, version):
             return set()
         self._gone.pop(ref, None)
-        self.departed.discard(ref)
+        self.is_back(ref)
         keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
         self._index.remove(known)
         self.declared[ref.kind][ref] = obj
@@ -120,6 +124,8 @@ class World:
         if not newer(version, self._namespace_versions.get(name)):
             return set()
         self._namespace_versions[name] = version
+        if labels is not None:
+            self.absent_namespaces.discard(name)
         if self.namespaces.get(name) == labels:
             return set()
         if labels is None:
@@ -186,8 +192,13 @@ class World:
         self.owned.drop(ref)
         if (of := client_of(ref) or server_of(ref)) and ref.namespace == self.owned.namespace:
             kind = "OAuthClient" if ref.kind == "Secret" else "ResourceServer"
-            self.departed.discard(Ref(kind, *of.split("/")))
+            self.is_back(Ref(kind, *of.split("/")))
         return keys
+
+    def is_back(self, ref: Ref) -> None:
+        """No record needs to be deleted or kept on account of this object any more."""
+        self.departed.discard(ref)
+        self.withheld.discard(ref)
 
     def record_of_client(self, namespace: str, name: str) -> Ref:
         return client_ref(self.owned.namespace, namespace, name)

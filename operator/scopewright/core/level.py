@@ -37,7 +37,7 @@ class Level:
         return {
             (found.client, found.server, found.scope): found
             for record in self.clients.values()
-            if not record.disabled
+            if not record.refused
             for asked in record.access
             for found in self._of(record, asked, grants.get(asked.resource_server, ()))
         }

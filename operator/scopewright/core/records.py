@@ -137,11 +137,18 @@ class ClientRecord:
     """When the credentials were made that healed a Secret within the last hour."""
     owner_creation_time: Instant | None = None
     """When the object was created that the record is for: a CRD younger than that proves nothing about its absence."""
+    orphaned_time: Instant | None = None
+    """Since when the object is proven to be gone and the record kept, and refused, because too many went at once."""
     version: Literal[1] = 1
 
     @property
     def client_id(self) -> str:
         return f"{self.namespace}.{self.name}"
+
+    @property
+    def refused(self) -> bool:
+        """Whether the issuer gives it no token, whatever it presents."""
+        return self.disabled or self.orphaned_time is not None
 
     @property
     def identity(self) -> str:
@@ -185,6 +192,8 @@ class ResourceServerRecord:
     grants: tuple[Granted, ...] = ()
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
+    orphaned_time: Instant | None = None
+    """As in ClientRecord; the issuer serves nothing for it."""
     version: Literal[1] = 1
 
     @property

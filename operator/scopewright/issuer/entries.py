@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 from typing import Final
@@ -144,7 +144,7 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
         uid_hash=uid_hash,
         method=record.method,
         grant_types=tuple(map(sys.intern, record.grant_types)),
-        disabled=record.disabled,
+        disabled=record.refused,
         credentials=tuple((_digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk is None),
         keys=_keys(record),
         service_account=record.service_account,
@@ -160,7 +160,8 @@ def build_server(name: str, record: ResourceServerRecord, creation_time: datetim
         raise Rejected("MalformedRecord", "lifetime")
     for grant in record.grants:
         seconds(grant.not_after)
-    return Server(name, record, creation_time)
+    served = replace(record, audience="") if record.orphaned_time else record
+    return Server(name, served, creation_time)
 
 
 def version_number(resource_version: str) -> int:

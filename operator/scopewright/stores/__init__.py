@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
 
 __all__ = [
+    "Absence",
     "Change",
     "Entries",
     "Listener",
@@ -18,6 +19,9 @@ __all__ = [
     "Snapshot",
     "Store",
 ]
+
+Absence = Literal["present", "gone", "unknown"]
+"""Of a declared object: `unknown` where neither is proven."""
 
 Entries = Mapping[str, bytes]
 """The content of a Secret or ConfigMap, by entry."""
@@ -81,7 +85,7 @@ class Objects(Protocol):
         """Replace the status under the manifest's resourceVersion; the object as it is then."""
         ...
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Absence:
         """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
         ...
 

@@ -27,6 +27,17 @@ def declared_path(kind: str, namespace: str | None = None, name: str | None = No
     return f"/apis/{GROUP}/{VERSION}{within}/{KINDS[kind].PLURAL}" + (f"/{name}" if name else "")
 
 
+async def namespace_is_absent(api: Api, name: str) -> bool:
+    """Whether it is certain that there is no such namespace: a 404 that names it. Anything else proves nothing."""
+    try:
+        await api.get(f"/api/v1/namespaces/{name}")
+    except NotFound as error:
+        return error.named
+    except (Rejected, Unavailable):
+        return False
+    return False
+
+
 class KubernetesStore:
     """See `stores.Store`."""
 

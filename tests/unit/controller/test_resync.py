@@ -1,20 +1,22 @@
 """The full comparison finds what the watch missed, and concludes nothing from ignorance."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scopewright.api import KINDS
 from scopewright.controller.preflight import preflight, rights
-from scopewright.controller.resync import ALLOW_ANNOTATION, MIN_ORPHANS, Resync, WatchMonitor
+from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
+from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
 from scopewright.core.records import CLIENT_TYPE, ENTRY, RECORD_LABEL, ClientRecord, ResourceServerRecord, encode
 from scopewright.stores.kube_api import Gone, NotFound
 from scopewright.stores.kubernetes import CRDS, declared_path
-from tests.unit.controller.house import ISSUER, NAMESPACE
+from tests.unit.controller.house import ISSUER, NAMESPACE, START
 from tests.unit.core.builders import client
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 
@@ -24,7 +26,7 @@ REVIEWS = "POST /apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
 
 def listing(**answers: Any) -> FakeApi:
     api = FakeApi()
-    api.answer("GET /api/v1/namespaces", page("100"))
+    api.answer("GET /api/v1/namespaces", page("100", *(namespace(name) for name in ("leave", "payroll"))))
     for kind in KINDS:
         given = answers.get(kind, page("100"))
         api.answer(f"GET {declared_path(kind)}", *(given if isinstance(given, list) else [given]))
@@ -35,13 +37,21 @@ def raw(name: str, version: str = "50") -> dict[str, Any]:
     return {"metadata": {"name": name, "namespace": "leave", "uid": f"uid of {name}", "resourceVersion": version}}
 
 
-def with_records(count: int) -> World:
-    world = World("default", NAMESPACE)
+def namespace(name: str) -> dict[str, Any]:
+    return {"metadata": {"name": name, "resourceVersion": "9"}}
+
+
+def with_records(count: int, of: str = "leave", world: World | None = None) -> World:
+    world = world or World("default", NAMESPACE)
     for n in range(count):
-        at = world.record_of_client("leave", f"c{n}")
-        record = ClientRecord("leave", f"c{n}", f"uid of c{n}")
+        at = world.record_of_client(of, f"c{n}")
+        record = ClientRecord(of, f"c{n}", f"uid of c{n}")
         world.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
     return world
+
+
+def clients(of: str, count: int) -> set[Ref]:
+    return {Ref("OAuthClient", of, f"c{n}") for n in range(count)}
 
 
 def resync(api: FakeApi, world: World) -> Resync:
@@ -125,13 +135,75 @@ async def test_records_without_an_owner_are_orphans() -> None:
     assert world.departed == {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
 
 
-async def test_too_many_orphans_are_none_and_somebody_is_told(caplog: pytest.LogCaptureFixture) -> None:
+async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     world = with_records(MIN_ORPHANS + 1)
     found = resync(listing(), world)
-    assert await found.run() == set()
+    held = clients("leave", MIN_ORPHANS + 1)
+    assert await found.run() == held, "they are looked at, so that their clients are refused"
     assert not world.departed
-    assert found.orphans_held == MIN_ORPHANS + 1
-    assert ALLOW_ANNOTATION in caplog.text
+    assert world.withheld == held
+    assert found.orphans_held == {"leave": MIN_ORPHANS + 1}
+    assert "namespace leave: 21 of 21 records have no owner" in caplog.text
+    assert f"{ALLOW_ANNOTATION}: 'leave=21'" in caplog.text
+    caplog.clear()
+    await found.run()
+    assert not caplog.records
+
+
+async def test_what_is_refused_already_is_not_looked_at_again() -> None:
+    world = with_records(MIN_ORPHANS + 1)
+    for ref, record in list(world.owned.clients.items()):
+        refused = encode(replace(record, orphaned_time=START))
+        world.put_owned(Existing(ref, "u", "6", type=CLIENT_TYPE), {ENTRY: refused})
+    found = resync(listing(), world)
+    assert await found.run() == set()
+    assert len(world.withheld) == MIN_ORPHANS + 1
+
+
+async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> None:
+    """After an outage: forty clients of one team are gone, and one of another."""
+    world = with_records(1, "payroll", with_records(40))
+    found = resync(listing(), world)
+    assert await found.run() == clients("leave", 40) | clients("payroll", 1)
+    assert world.departed == clients("payroll", 1)
+    assert world.withheld == clients("leave", 40)
+    assert found.orphans_held == {"leave": 40}
+
+
+async def test_what_was_in_a_namespace_that_is_gone_for_certain_is_not_counted() -> None:
+    world = with_records(40, "shut", with_records(21))
+    api = listing()
+    api.answer("GET /api/v1/namespaces/shut", NotFound('namespaces "shut" not found', named=True))
+    found = resync(api, world)
+    await found.run()
+    assert world.departed == clients("shut", 40)
+    assert world.absent_namespaces == {"shut"}
+    assert found.orphans_held == {"leave": 21}
+    world.put_namespace("shut", {}, "200")
+    assert not world.absent_namespaces, "it was made again: what is absent there needs a proof of its own"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Unavailable("down"), Rejected("Forbidden", "no right"), NotFound("", named=False), namespace("shut")],
+)
+async def test_a_namespace_that_is_only_not_listed_proves_nothing(answer: Any) -> None:
+    world = with_records(40, "shut")
+    api = listing()
+    api.answer("GET /api/v1/namespaces/shut", answer)
+    found = resync(api, world)
+    await found.run()
+    assert not world.departed
+    assert not world.absent_namespaces
+    assert found.orphans_held == {"shut": 40}
+
+
+async def test_what_the_watch_saw_go_is_not_held_by_what_it_missed() -> None:
+    world = with_records(MIN_ORPHANS + 5)
+    seen = {Ref("OAuthClient", "leave", f"c{n}") for n in range(10)}
+    world.departed |= seen
+    assert await resync(listing(), world).run() == clients("leave", MIN_ORPHANS + 5)
+    assert world.departed == clients("leave", MIN_ORPHANS + 5)
 
 
 async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None:
@@ -144,7 +216,7 @@ async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None
     found = resync(listing(OAuthClient=here), many)
     await found.run()
     assert len(many.departed) == 50
-    assert found.orphans_held == 0
+    assert found.orphans_held == {}
 
 
 async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> None:
@@ -152,17 +224,35 @@ async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> Non
     world = with_records(100)
     for n in range(100):
         world.put(client("leave", f"c{n}"))
-    await resync(listing(), world).run()
+    comparing = resync(listing(), world)
+    await comparing.run()
     assert not world.departed
+    assert comparing.orphans_held == {"leave": 100}
 
 
-async def test_whoever_means_it_allows_that_many() -> None:
+@pytest.mark.parametrize("stated", ["leave=30", "payroll=40, leave=30", "30"])
+async def test_whoever_means_it_allows_that_many(stated: str) -> None:
     world = with_records(30)
     issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
-    world.put_owned(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "29"}), {})
-    assert not await resync(listing(), world).run()
-    world.put_owned(Existing(issuer, "u", "6", annotations={ALLOW_ANNOTATION: "30"}), {})
-    assert len(await resync(listing(), world).run()) == 30
+    comparing = resync(listing(), world)
+    for version, other in enumerate(("leave=29", "29", "payroll=30", "leave", "")):
+        world.put_owned(Existing(issuer, "u", f"5{version}", annotations={ALLOW_ANNOTATION: other}), {})
+        await comparing.run()
+        assert not world.departed
+    world.put_owned(Existing(issuer, "u", "60", annotations={ALLOW_ANNOTATION: stated}), {})
+    assert await comparing.run() == clients("leave", 30)
+    assert world.departed == clients("leave", 30)
+    assert not world.withheld
+
+
+async def test_one_namespace_is_allowed_and_another_goes_on_being_held() -> None:
+    world = with_records(30, "payroll", with_records(30))
+    issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
+    world.put_owned(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "leave=30"}), {})
+    comparing = resync(listing(), world)
+    await comparing.run()
+    assert world.departed == clients("leave", 30)
+    assert comparing.orphans_held == {"payroll": 30}
 
 
 async def test_an_object_that_cannot_be_read_is_not_taken_for_gone() -> None:

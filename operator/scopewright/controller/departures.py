@@ -1,0 +1,66 @@
+"""Records of objects that are gone: deleted once that is proven, or kept and marked where too many went at once."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from scopewright.api import OAuthClient, ResourceServer
+from scopewright.controller.world import World
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import Deletion, Desired, Existing, Ref
+from scopewright.core.orphans import marked
+from scopewright.core.plan import NOTHING, Plan
+from scopewright.core.records import ClientRecord, ResourceServerRecord
+from scopewright.core.setbacks import Setback, setback_of
+from scopewright.stores import Absence, Objects
+
+
+class Departures:
+    """Plans for the record of an object that is not there, or that is paused."""
+
+    def __init__(self, store: Objects, world: World, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._world = world
+        self._clock = clock
+
+    async def plan(self, key: Ref, successor: OAuthClient | ResourceServer | None, setbacks: Iterable[Setback]) -> Plan:
+        """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
+        and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
+        """
+        existing, record = self._record_of(key)
+        if existing is None or record is None or setback_of(setbacks, existing.ref):
+            return NOTHING
+        if successor and record.uid == successor.uid:
+            return _writing(marked(record, existing, None))
+        withheld = key in self._world.withheld
+        if successor is None and key not in self._world.departed and not withheld:
+            return NOTHING
+        match await self._absence(key, record, existing):
+            case "present":
+                self._world.is_back(key)
+                return _writing(marked(record, existing, None))
+            case "unknown":
+                raise Unavailable(f"{key} is not proven to be gone: its record stays")
+        if withheld:
+            return _writing(marked(record, existing, self._clock()))
+        return Plan((Deletion(existing),))
+
+    def _record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
+        owned = self._world.owned
+        if key.kind == "OAuthClient":
+            at = self._world.record_of_client(key.namespace, key.name)
+            return owned.objects.get(at), owned.clients.get(at)
+        if key.kind == "ResourceServer":
+            at = self._world.record_of_server(key.namespace, key.name)
+            return owned.objects.get(at), owned.servers.get(f"{key.namespace}/{key.name}")
+        return None, None
+
+    async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Absence:
+        """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""
+        if key.namespace in self._world.absent_namespaces:
+            return "gone"
+        since = record.owner_creation_time or existing.creation_time or self._clock()
+        return await self._store.absence(key, record.uid, since)
+
+
+def _writing(write: Desired | None) -> Plan:
+    return Plan((write,)) if write else NOTHING
