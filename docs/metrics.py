@@ -132,8 +132,16 @@ RUN_BOOKS: Final = {
     "ScopewrightCredentialRotationOverdue": (
         "`kubectl get oauthclients -A -o "
         "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,NEXT:.status.credentials.nextRotationTime` "
-        "shows which. The message of Ready and the events say why: a Secret that is not ours, a quota, "
-        "four credentials that all still overlap."
+        "shows which are due by age; those of another `cause` have the condition RotationFailing, or say in Ready why: "
+        "a Secret that is not ours, a quota, four credentials that all still overlap, healing that is limited. "
+        "With cause `rotate_annotation` or `revoked_before` a credential has perhaps leaked: set "
+        "`spec.rotation.revokedBefore`, which needs no write of the Secret to take effect. Where nothing says why, "
+        "does the operator lead ([ScopewrightNoLeader](#scopewrightnoleader))?"
+    ),
+    "ScopewrightRotationFailing": (
+        "`kubectl describe` of the object: the condition RotationFailing has the API server's reason and message, "
+        "which name the webhook, the policy or the quota ([reasons](configuration.md#what-a-status-says)). Once the "
+        "cause is gone, the rotation follows within 15 s. The earlier credential or key goes on meanwhile."
     ),
     "ScopewrightPreviousCredentialInUse": (
         "`kubectl get oauthclients -A` and the condition PreviousInUse name the client. Have its Pods read the "

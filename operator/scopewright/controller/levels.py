@@ -9,19 +9,27 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.api import KINDS, OAuthClient, SigningKey
+from scopewright.api import KINDS, SigningKey
 from scopewright.controller.keymaking import make_key
+from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.world import World
 from scopewright.core.config import Config
+from scopewright.core.credentials import CauseKind
 from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.keys import KeyState
 from scopewright.core.objects import FollowedKind
 from scopewright.core.outlook import Outlook, outlook
+from scopewright.core.plan import ROTATION_FAILING
 from scopewright.core.signing import SigningView
 
 FOLLOWED: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
 CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
-    kind: ("Ready", "Stalled", *(("AccessGranted", "PreviousInUse", "Unused") if kind == "OAuthClient" else ()))
+    kind: (
+        "Ready",
+        "Stalled",
+        *((ROTATION_FAILING,) if kind in ("OAuthClient", "SigningKey") else ()),
+        *(("AccessGranted", "PreviousInUse", "Unused") if kind == "OAuthClient" else ()),
+    )
     for kind in KINDS
 }
 """Those that we write, by kind."""
@@ -128,16 +136,16 @@ class Levels(Collector):
         return conditions
 
     def _overdue(self) -> Metric:
-        now = self._clock()
-        late = 0
-        for client in self._world.all(OAuthClient):
-            times = client.status.credentials if client.status else None
-            late += bool(times and times.next_rotation_time and times.next_rotation_time < now)
-        return _Gauge(
+        late = Counter(cause.kind for _, cause in overdue_clients(self._world, self._clock()))
+        rotations = _Gauge(
             "scopewright_credential_rotations_overdue",
-            "OAuthClients whose credential should have been rotated by now.",
-            late,
+            "OAuthClients whose credential should have been rotated by now, by the cause of the rotation.",
+            labels=["cause"],
         )
+        for kind in CauseKind:
+            if kind is not CauseKind.FIRST:
+                rotations.add_metric([kind.value], late[kind])
+        return rotations
 
     def _signing_keys(self) -> Iterable[Metric]:
         states = _Gauge(

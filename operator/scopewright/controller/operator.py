@@ -18,6 +18,7 @@ from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
 from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics
+from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.preflight import preflight
 from scopewright.controller.progress import Progress
 from scopewright.controller.queue import Queue
@@ -222,7 +223,7 @@ class Operator:
             for client in self._world.declared["OAuthClient"]:
                 self._enqueue(client, 0.0)
         await ensure_signing_key(self._api, self._config)
-        return await self._resync.run()
+        return await self._resync.run() | overdue_keys(self._world, now())
 
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""

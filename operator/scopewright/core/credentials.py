@@ -20,6 +20,7 @@ from scopewright.core.objects import (
     ROTATE_ANNOTATION,
     SEAL_ANNOTATION,
     Existing,
+    is_paused,
 )
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
@@ -160,6 +161,25 @@ def cause_for_new(
     if not client.spec.disabled and made(current) != (wanted := made_for(client)):
         return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}", CauseKind.METHOD)
     return cause_to_rotate(client, current, now)
+
+
+def overdue(client: OAuthClient, record: ClientRecord | None, existing: Existing | None, now: datetime) -> Cause | None:
+    """The reason why another credential is due, as far as the record and the Secret's digests show it.
+
+    Seals are not checked, so that it costs little to ask for every client. None where the client is paused or its
+    Secret's name is taken.
+    """
+    meta = client.metadata
+    if is_paused(meta.annotations) or meta.deletion_timestamp:
+        return None
+    own = record if record and record.uid == client.uid else None
+    current = landed(own, existing)
+    if made_for(client) is None:
+        return cause_to_rotate(client, current, now) if current else None
+    taken = existing is not None and (existing.type != SECRET_TYPE or {*existing.owner_uids} - {client.uid})
+    if current is None and taken:
+        return None
+    return cause_for_new(client, own, current, Standing.EDITED if existing else Standing.ABSENT, now)
 
 
 def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> Cause | None:

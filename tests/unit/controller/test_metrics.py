@@ -116,12 +116,12 @@ def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
     """Also where its windows never open, because nobody knows their time zone."""
     house.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h", "windows": windows}})
     house.settle()
-    assert Scraped(house)("credential_rotations_overdue") == 0
+    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
     house.pass_time(timedelta(hours=24, seconds=1))
-    assert Scraped(house)("credential_rotations_overdue") == 1
+    assert Scraped(house)("credential_rotations_overdue", cause="age") == 1
     house.settle()
     house.look()
-    assert Scraped(house)("credential_rotations_overdue") == 0
+    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_what_does_not_rotate_on_purpose_is_never_overdue(house: House, more: di
         house.settle()
         house.look()
         house.pass_time(timedelta(hours=24, seconds=1))
-    assert Scraped(house)("credential_rotations_overdue") == 0
+    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
 
 
 def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(house: House) -> None:

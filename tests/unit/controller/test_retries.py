@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 
 from scopewright.controller import pauses
+from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.pauses import Pauses
 from scopewright.controller.retries import Retries
+from scopewright.core.credentials import CauseKind
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import Desired, Ref, digest
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
 from scopewright.core.records import client_record_name
 from tests.unit.controller.house import NAMESPACE, House, drive
+from tests.unit.controller.test_metrics import Scraped
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 SECRET = "Secret leave/worker-oauth"
@@ -144,6 +147,55 @@ def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None
     told = [h.reason for h in house.happened]
     assert "CredentialIssued" in told
     assert "CredentialHealed" not in told, "it was never there to be healed"
+
+
+@pytest.mark.parametrize(
+    ("cause", "label"),
+    [
+        ("age", "age"), ("rotate", "rotate_annotation"), ("revokedBefore", "revoked_before"), ("heal", "heal"),
+        ("method", "method_change"),
+    ],
+)  # fmt: skip
+def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
+    house: House, cause: str, label: str
+) -> None:
+    """Both from the level alone, whether or not a timer is set or a write was ever tried."""
+    assert WORKER not in overdue_keys(house.world, house.now)
+    CAUSES[cause](house)
+    house.look()
+    scraped = Scraped(house)
+    counts = {kind.value: scraped("credential_rotations_overdue", cause=kind.value) for kind in CauseKind}
+    assert {kind for kind, count in counts.items() if count} == {label}
+    assert counts["first"] is None
+    assert WORKER in overdue_keys(house.world, house.now)
+    house.settle()
+    house.look()
+    assert WORKER not in overdue_keys(house.world, house.now)
+    assert not Scraped(house)("credential_rotations_overdue", cause=label)
+
+
+def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_comparison(house: House) -> None:
+    key = house.apply("SigningKey", NAMESPACE, "default")
+    api = house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
+    ends = (house.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    to = [{"allNamespaces": True}]
+    grant = {"resourceServer": "api", "scopes": ["read"], "to": to, "expirationTime": ends}
+    house.apply("ScopeGrant", "payroll", "grant", grant)
+    by_hand(house)
+    house.settle()
+    house.look()
+    assert overdue_keys(house.world, house.now) == {key}
+    house.pass_time(timedelta(hours=2, seconds=1))
+    assert overdue_keys(house.world, house.now) == {key, api, WORKER}
+
+
+@pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
+def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(house: House, type_: str) -> None:
+    house.store.drop(house.secret())
+    taken = Existing(house.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
+    house.store.put(taken, {"client_secret": b"theirs"})
+    house.look()
+    assert WORKER not in overdue_keys(house.world, house.now)
 
 
 def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(house: House) -> None:
