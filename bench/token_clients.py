@@ -11,8 +11,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from scopewright.controller.keymaking import public_members
+from scopewright.core.profile import ASSERTION_SECONDS
 from scopewright.core.records import LOCAL_CLUSTER, Cluster, ServiceAccount
-from scopewright.issuer.assertions import LONGEST_LIFE
 from scopewright.verifier.thumbprint import thumbprint
 
 ISSUER: Final = "https://issuer.example.org"
@@ -46,7 +46,7 @@ def public_jwk(n: int) -> dict[str, str]:
 def assertion(n: int) -> str:
     """As scopewright.client signs one, but good for longer: all of a run are there before it starts."""
     now, client = int(time.time()), client_id(n)
-    claims = {"iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + int(LONGEST_LIFE)}
+    claims = {"iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + int(ASSERTION_SECONDS)}
     return jwt.encode({**claims, "jti": token_urlsafe(16)}, _private_key(n), "ES256", {"kid": _kid(n)})
 
 

@@ -63,7 +63,8 @@ TO_DO: Final = {
     ("invalid_dpop_proof", ANY): "Make a new proof for each request; what was wrong with this one is told.",
     ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
     ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
-    ("invalid_client", "no_credential"): "Send the client_id and client_secret that stand in the OAuthClient's Secret.",
+    ("invalid_client", "no_credential"): "Send what stands in the OAuthClient's Secret, by the method that it names.",
+    ("invalid_client", "profile"): "Set spec.authentication.method of the OAuthClient to PrivateKeyJWT.",
     ("invalid_client", "authorization_scheme"): "Send Basic; Bearer is for the called service, not for this endpoint.",
     ("invalid_client", "malformed_basic"): "Form-encode both halves, join them by a colon, and encode that as base64.",
     ("invalid_client", ANY): (
@@ -83,6 +84,9 @@ TO_DO: Final = {
     ("temporarily_unavailable", "no_nonce_key"): "Try again after Retry-After; the operator makes the key.",
     ("temporarily_unavailable", "no_signing_key"): (
         "Try again after Retry-After; is there a SigningKey of that name, and does it sign yet? Its status says."
+    ),
+    ("temporarily_unavailable", "profile_algorithm"): (
+        "Name a SigningKey of ES256, PS256 or Ed25519 in the ResourceServer: the profile FAPI2 allows no other."
     ),
     (
         "temporarily_unavailable",
@@ -247,7 +251,7 @@ def page() -> str:
         "",
         "JSON with `error` and `error_description`, never stored (RFC 6749 §5.2). The reason is in the audit line",
         "alone: it may tell what the answer must not. 401 has `WWW-Authenticate: Basic` where Basic was tried or",
-        "nothing was shown; 503 has `Retry-After`.",
+        "nothing was shown (never with profile FAPI2); 503 has `Retry-After`.",
         "",
         "| status | error | description | audit reason | what to change |",
         "| --- | --- | --- | --- | --- |",

@@ -100,6 +100,16 @@ def _access(*entries: tuple[str, str | None]) -> dict[str, Any]:
     }
 
 
+def _scopes(*counts: int) -> dict[str, Any]:
+    """An entry of access for each of these numbers of scopes."""
+    return {
+        "access": [
+            {"resourceServer": f"api-{index}", "scopes": [f"s{n}" for n in range(count)]}
+            for index, count in enumerate(counts)
+        ]
+    }
+
+
 def _template(labels_or_annotations: str, **entries: str) -> dict[str, Any]:
     return {"credentials": {"secretTemplate": {labels_or_annotations: entries}}}
 
@@ -115,6 +125,11 @@ def _selector(**selector: Any) -> dict[str, Any]:
 def _expression(operator: str, *values: str, given: bool = True) -> dict[str, Any]:
     expression = {"key": "team", "operator": operator} | ({"values": list(values)} if given else {})
     return _selector(matchExpressions=[expression])
+
+
+def _many_values(grantees: int, values: int) -> dict[str, Any]:
+    expression = {"key": "team", "operator": "In", "values": [f"v{n}" for n in range(values)]}
+    return _to(*[{"namespaceSelector": {"matchLabels": {"a": "b"}, "matchExpressions": [expression]}}] * grantees)
 
 
 _EXPRESSION = "spec.to[0].namespaceSelector.matchExpressions[0].values"
@@ -210,6 +225,12 @@ _JWKS = [
     Case("jwk-rsa-complete", "OAuthClient", _jwks(_without(_RSA, "e")), _KEY),
     Case("jwk-rsa-complete", "OAuthClient", _jwks(_without(_RSA, "n")), _KEY),
     Case("jwk-rsa-long-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 683})),
+    Case("jwk-rsa-short-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 683})),
+    Case("jwk-rsa-short-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 684}), f"{_KEY}.n"),
+    Case("jwk-rsa-short-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 1024}), f"{_KEY}.n"),
+    Case("jwk-rsa-exponent", "OAuthClient", _jwks(_RSA)),
+    Case("jwk-rsa-exponent", "OAuthClient", _jwks({**_RSA, "e": "Aw"}), f"{_KEY}.e"),
+    Case("jwk-rsa-exponent", "OAuthClient", _jwks({**_RSA, "e": "_____________w"}), f"{_KEY}.e"),
     Case("jwk-rsa-long-enough", "OAuthClient", _jwks({**_RSA, "n": "n" * 171}), f"{_KEY}.n"),
     *(
         Case("jwk-alg-fits", "OAuthClient", _jwks({**key, "alg": alg, "use": "sig"}))
@@ -239,6 +260,10 @@ _CLIENT = [
     Case("access-names-each-api-once", "OAuthClient", {"access": []}),
     Case("access-names-each-api-once", "OAuthClient", _access(("a", "x"), ("b", "x"), ("a", "x")), "spec.access"),
     Case("access-names-each-api-once", "OAuthClient", _access(("a", None), ("a", None)), "spec.access"),
+    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(64, 64, 64, 64)),
+    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(*[4] * 64)),
+    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(64, 64, 64, 64, 1), "spec.access"),
+    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(*[64] * 64), "spec.access"),
     Case("rotation-not-hectic", "OAuthClient", {"rotation": {"every": "1m", "overlap": "0s"}}),
     Case(
         "rotation-not-hectic",
@@ -399,6 +424,9 @@ _GRANT = [
     ),
     Case("grantee-all-namespaces-is-true", "ScopeGrant", _to({"allNamespaces": True})),
     Case("grantee-all-namespaces-is-true", "ScopeGrant", _to({"allNamespaces": False}), "spec.to[0].allNamespaces"),
+    Case("selectors-are-bounded", "ScopeGrant", _many_values(3, 63)),
+    Case("selectors-are-bounded", "ScopeGrant", _many_values(4, 64), "spec.to"),
+    Case("selectors-are-bounded", "ScopeGrant", _many_values(64, 64), "spec.to"),
     Case("selector-not-empty", "ScopeGrant", _selector(matchLabels={"team": "hr"})),
     Case("selector-not-empty", "ScopeGrant", _expression("Exists", given=False)),
     Case("selector-not-empty", "ScopeGrant", _selector(), "spec.to[0].namespaceSelector"),

@@ -74,16 +74,20 @@ async def test_how_long_it_is_remembered_is_no_question_of_two_clocks(server: Se
         await memory.close()
 
 
-async def test_one_namespace_fills_no_more_than_its_share(server: Server) -> None:
+async def fill(memory: Shared, owner: str, entries: int, now: float) -> None:
+    for n in range(entries):
+        assert await memory.first_use(owner, f"{now} {n}", now + 60)
+
+
+async def test_namespaces_that_take_all_they_can_leave_room_for_the_next(server: Server) -> None:
     now = time.time()
-    memory = Shared(server.url, clock=lambda: now, namespace_most=3)
-    for n in range(3):
-        assert await memory.first_use("greedy.client", f"{now} {n}", now + 60)
-    with pytest.raises(Unavailable, match="of this namespace"):
-        await memory.first_use("greedy.other", f"{now}", now + 60)
+    memory = Shared(server.url, clock=lambda: now, capacity=200)
+    for namespace in range(10):
+        with pytest.raises(Unavailable, match="of this namespace"):
+            await fill(memory, f"greedy-{namespace}.client", 200, now)
     assert await memory.first_use("modest.client", f"{now}", now + 60)
     now += 121
-    assert await memory.first_use("greedy.other", f"{now}", now + 60), "what is over makes room"
+    assert await memory.first_use("greedy-0.other", f"{now}", now + 60), "what is over makes room"
     await memory.close()
 
 

@@ -140,7 +140,7 @@ def _reads_for_each(real: Any) -> Any:
 
 
 def _never_fresh(real: Any) -> Any:
-    async def refresh(*_: Any) -> None:
+    async def refresh(*_: Any, **__: Any) -> None:
         return None
 
     return refresh

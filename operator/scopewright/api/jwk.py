@@ -49,6 +49,18 @@ class JWK(Model):
             "n",
         ),
         Rule(
+            "jwk-rsa-short-enough",
+            "!has(self.n) || size(self.n) <= 683",
+            "an RSA key has at most 4096 bits (683 characters of n): make a shorter one, or an EC key",
+            "n",
+        ),
+        Rule(
+            "jwk-rsa-exponent",
+            "!has(self.e) || self.e == 'AQAB'",
+            "an RSA key has the exponent 65537 (e: AQAB): make another one, as most tools do without being asked",
+            "e",
+        ),
+        Rule(
             "jwk-alg-fits",
             "!has(self.alg) || self.alg in (self.kty == 'RSA' ? ['RS256', 'PS256'] : !has(self.crv) ? [] :"
             " self.crv == 'P-256' ? ['ES256'] : self.crv == 'P-384' ? ['ES384'] : ['EdDSA', 'Ed25519'])",

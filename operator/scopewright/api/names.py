@@ -5,6 +5,10 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 MAX_ITEMS = 64
+MAX_SCOPES = 256
+"""Scopes that one OAuthClient asks for, over all entries of `access`."""
+MAX_REQUIREMENTS = 256
+"""Labels, expressions and values of the namespace selectors of one ScopeGrant, together."""
 
 # No backslashes: CEL reads the same texts within quotes, where they would be escapes.
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"

@@ -17,7 +17,7 @@ from scopewright.api.meta import (
     Status,
     Timestamp,
 )
-from scopewright.api.names import MAX_ITEMS, Label, ScopeName, ScopeNames, Subdomain
+from scopewright.api.names import MAX_ITEMS, MAX_SCOPES, Label, ScopeName, ScopeNames, Subdomain
 from scopewright.api.rotation import Rotation
 from scopewright.api.rules import Rule
 
@@ -111,6 +111,12 @@ class OAuthClientSpec(Spec):
             "!has(self.access) || self.access.all(a, self.access.exists_one(b, b.resourceServer == a.resourceServer"
             " && (has(b.__namespace__) ? b.__namespace__ : '') == (has(a.__namespace__) ? a.__namespace__ : '')))",
             "access names the same resourceServer twice: put all its scopes into one entry",
+            "access",
+        ),
+        Rule(
+            "access-asks-for-a-bounded-number-of-scopes",
+            f"!has(self.access) || self.access.map(a, size(a.scopes)).sum() <= {MAX_SCOPES}",
+            f"access asks for more than {MAX_SCOPES} scopes in all: ask for fewer, or split the OAuthClient in two",
             "access",
         ),
     )

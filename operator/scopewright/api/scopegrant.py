@@ -15,7 +15,16 @@ from scopewright.api.meta import (
     Status,
     Timestamp,
 )
-from scopewright.api.names import LABEL_KEY, MAX_ITEMS, Label, LabelKey, LabelValue, LabelValues, ScopeNames
+from scopewright.api.names import (
+    LABEL_KEY,
+    MAX_ITEMS,
+    MAX_REQUIREMENTS,
+    Label,
+    LabelKey,
+    LabelValue,
+    LabelValues,
+    ScopeNames,
+)
 from scopewright.api.rules import Rule, instant
 
 
@@ -105,10 +114,28 @@ class Grantee(Model):
     """True: the OAuthClients of every namespace get the scopes. Left out: one of the other two says."""
 
 
+_SELECTOR = "t.namespaceSelector"
+_REQUIREMENTS = (
+    f"(has({_SELECTOR}.matchLabels) ? size({_SELECTOR}.matchLabels) : 0)"
+    f" + (has({_SELECTOR}.matchExpressions)"
+    f" ? {_SELECTOR}.matchExpressions.map(e, 1 + (has(e.values) ? size(e.values) : 0)).sum() : 0)"
+)
+
+
 class ScopeGrantSpec(Spec):
     """What the owner of the API grants."""
 
-    RULES = (*Spec.RULES, instant("expirationTime"))
+    RULES = (
+        *Spec.RULES,
+        instant("expirationTime"),
+        Rule(
+            "selectors-are-bounded",
+            f"self.to.map(t, has(t.namespaceSelector) ? {_REQUIREMENTS} : 0).sum() <= {MAX_REQUIREMENTS}",
+            f"the namespaceSelectors of to have more than {MAX_REQUIREMENTS} labels, expressions and values in all: "
+            "put a label of its own on the namespaces that are meant, or write several ScopeGrants",
+            "to",
+        ),
+    )
 
     resource_server: Label
     """Name of the ResourceServer, of this namespace: nobody can grant what another namespace owns."""

@@ -259,8 +259,12 @@ def _escaped(schema: Schema, value: Any) -> Any:
 
 
 def _holds(rule: str, variables: dict[str, Any]) -> bool:
+    from cel import Context
+
+    # Kubernetes adds `sum` to CEL's lists, the library does not.
+    context = Context(variables=variables, functions={"sum": sum})
     try:
-        return _program(rule).execute(variables) is True
+        return _program(rule).execute(context) is True
     except (KeyError, TypeError, ValueError, RuntimeError):
         # A rule that cannot be evaluated refuses, on the API server too.
         return False

@@ -15,6 +15,7 @@ from scopewright.core.grants import GrantView
 from scopewright.core.keys import active
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Happening
+from scopewright.core.profile import allows
 from scopewright.core.servers import ServerView
 from scopewright.core.setbacks import Setback
 from scopewright.core.signing import FreshKey, NewKey, SigningView, config_map_of
@@ -96,6 +97,9 @@ class Views:
             namespaces=self._world.namespaces,
             claims=owned.claims,
             signing=frozenset(n for n in names if active(tuple(r for r in records if r.signing_key == n), now)),
+            forbidden_keys=frozenset(
+                k.name for k in self._world.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
+            ),
             config=self._config,
             now=now,
             happened=so_far.happened,

@@ -24,6 +24,7 @@ from scopewright.core.plan import (
     with_history,
 )
 from scopewright.core.records import Asked, ClientRecord, Credential
+from scopewright.core.restrictions import ignored_keys
 from scopewright.core.windows import refuse_unknown_zone
 
 GRACE: Final = timedelta(seconds=3)
@@ -63,6 +64,7 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], f
     said = (
         *readiness, *_rotation_failing(failing), *_access_granted(view, resolved),
         *_previous_in_use(view, found.record), *_unused(view, found),
+        *ignored_keys(client, view.config),
     )  # fmt: skip
     generation, before = client.metadata.generation, previous.conditions if previous else ()
     conditions, changes = settle(said, before, generation, view.now)

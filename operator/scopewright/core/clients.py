@@ -21,6 +21,7 @@ from scopewright.core.issuing import issue
 from scopewright.core.objects import Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled, waiting
 from scopewright.core.records import ClientRecord, Credential
+from scopewright.core.restrictions import refuse_by_profile
 from scopewright.core.setbacks import OnHold, Setback, not_ready, split, unless_on_hold
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
@@ -76,6 +77,7 @@ def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
 
 def _step(view: ClientView, found: Found) -> _Step:
     """The next writes: none when everything is as it should be."""
+    refuse_by_profile(view.client, view.config)
     if claimed := unless_on_hold(claimed_secrets(view, found), view.setbacks):
         return _Step(Plan(claimed))
     refuse_conflict(view, found)

@@ -8,8 +8,17 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.meta import parse_duration
-from scopewright.core.clusters import LOOPBACK, ClusterConfig
+from scopewright.core.clusters import ClusterConfig
+from scopewright.core.profile import (
+    FAPI2_ALGORITHMS,
+    FAPI2_CLOCK_SKEW,
+    FAPI2_MAX_TOKEN_LIFETIME,
+    Profile,
+    allows,
+)
 from scopewright.core.records import LOCAL_CLUSTER, IssuerRecord
+from scopewright.origins import is_loopback
+from scopewright.verifier.issuer_url import check_issuer_url
 
 API_SERVER_AUDIENCES: Final = (
     "https://kubernetes.default.svc",
@@ -19,14 +28,13 @@ API_SERVER_AUDIENCES: Final = (
 
 
 def issuer_url(value: str) -> str:
-    """The issuer's URL (RFC 8414 §2), unchanged: HTTPS except on loopback, no query, no fragment, no closing slash."""
+    """The issuer's URL (RFC 8414 §2), unchanged: what verifiers accept, without a closing slash."""
+    check_issuer_url(value)
     parts = urlsplit(value)
-    if parts.scheme not in ("https", "http") or not parts.hostname or parts.port == 0:
-        raise ValueError(f"the issuer must be an absolute URL such as https://issuer.example.org, not {value!r}")
-    if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
         raise ValueError("the issuer must be an https URL; http is for loopback only")
-    if parts.query or parts.fragment or "@" in parts.netloc or value.endswith(("/", "?", "#")):
-        raise ValueError("the issuer URL must have no query, fragment, user or closing slash")
+    if value.endswith("/"):
+        raise ValueError("the issuer URL must have no closing slash")
     return value
 
 
@@ -53,6 +61,8 @@ class Dpop(_Model):
 
     nonce: Literal["Required", "Optional"] = "Required"
     """`Required` keeps proofs from being made in advance, for one more round trip of a client that is new."""
+    algorithms: tuple[Literal["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"], ...] = ()
+    """Signatures of proofs that are accepted. Defaults to all of these; with profile FAPI2, to those that it allows."""
 
 
 class Config(_Model):
@@ -81,6 +91,8 @@ class Config(_Model):
     """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
     no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""
     dpop: Dpop = Dpop()
+    profile: Profile = "Default"
+    """FAPI2 narrows algorithms, client authentication, tokens and lifetimes to the FAPI 2.0 Security Profile."""
 
     @model_validator(mode="after")
     def _within_reason(self) -> "Config":
@@ -91,7 +103,21 @@ class Config(_Model):
         names = [cluster.name for cluster in self.clusters]
         if len(names) > len(set(names)):
             raise ValueError("clusters names one cluster twice: remove or rename one of the two")
+        if self.profile == "FAPI2":
+            self._within_fapi2()
         return self
+
+    def _within_fapi2(self) -> None:
+        """FAPI 2.0 §5.3.2.1 and §5.4."""
+        lowest, highest = FAPI2_CLOCK_SKEW
+        if not lowest <= self.clock_skew <= highest:
+            raise ValueError("clockSkew must be between 10s and 60s with profile FAPI2")
+        if self.max_token_lifetime > FAPI2_MAX_TOKEN_LIFETIME:
+            raise ValueError("maxTokenLifetime must be at most 1h with profile FAPI2")
+        if wrong := [a for a in self.dpop.algorithms if not allows(self.profile, a)]:
+            raise ValueError(
+                f"dpop.algorithms has {', '.join(wrong)}: profile FAPI2 allows {', '.join(FAPI2_ALGORITHMS)} alone"
+            )
 
     @property
     def watched(self) -> tuple[str | None, ...]:
@@ -110,6 +136,8 @@ class Config(_Model):
             clock_skew=int(self.clock_skew.total_seconds()),
             jwks_max_age=int(self.jwks_max_age.total_seconds()),
             dpop_nonce=self.dpop.nonce,
+            dpop_algorithms=self.dpop.algorithms,
+            profile=self.profile,
             clusters=tuple(cluster.record() for cluster in self.clusters),
             reserved_audiences=self.reserved_audiences,
         )

@@ -34,6 +34,7 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "SecretConflict": ("spec", "credentials", "secretName"),
     "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
     "UnknownScope": ("spec", "scopes"),
+    "UnsupportedKey": ("spec", "authentication", "jwks"),
     "UnknownTimeZone": ("spec", "rotation", "windows"),
     "WrongNamespace": ("metadata", "namespace"),
 }

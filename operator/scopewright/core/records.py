@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from scopewright.core.failures import Rejected
+from scopewright.core.profile import Profile
 
 ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
@@ -338,6 +339,9 @@ class IssuerRecord:
     clusters: tuple[Cluster, ...] = (Cluster(LOCAL_CLUSTER),)
     reserved_audiences: tuple[str, ...] = ()
     """Audiences of API servers: a ServiceAccount token that has one beside the issuer is refused."""
+    profile: Profile = "Default"
+    dpop_algorithms: tuple[str, ...] = ()
+    """Of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
     version: Literal[1] = 1
 
 

@@ -59,6 +59,8 @@ class ServerView:
     signing: frozenset[str]
     config: Config
     now: datetime
+    forbidden_keys: frozenset[str] = frozenset()
+    """SigningKeys whose algorithm the profile does not allow."""
     happened: tuple[Happening, ...] = ()
     setbacks: tuple[Setback, ...] = ()
     """Writes that failed and are not to be tried again yet."""
@@ -143,7 +145,7 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         lifetime=int(lifetime.total_seconds()),
         signing_key=spec.tokens.signing_key,
         scopes_list_claim=spec.tokens.scopes_list_claim,
-        dpop_required=spec.tokens.dpop_bound_access_tokens_required,
+        dpop_required=spec.tokens.dpop_bound_access_tokens_required or view.config.profile == "FAPI2",
         grants=tuple(sorted((g for g in grants if gives_anything(g)), key=encode_granted)),
     )
 
@@ -174,6 +176,12 @@ def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
             f"{format_duration(config.max_token_lifetime)}"
         )
         return stalled(Rejected("LifetimeTooLong", message))
+    if spec.tokens.signing_key in view.forbidden_keys:
+        message = (
+            f"the platform's profile {config.profile} does not allow the algorithm of SigningKey "
+            f"{spec.tokens.signing_key}: name one with ES256, PS256 or Ed25519 in spec.tokens.signingKey"
+        )
+        return stalled(Rejected("ProfileForbids", message))
     if spec.tokens.signing_key not in view.signing:
         message = f"SigningKey {spec.tokens.signing_key} has no key that signs yet: no token can be had for this API"
         return waiting("SigningKeyNotReady", message)

@@ -38,6 +38,7 @@ from scopewright.core.plan import (
     waiting,
     with_history,
 )
+from scopewright.core.profile import allows
 from scopewright.core.records import (
     ENTRY,
     PRIVATE_KEY_ENTRY,
@@ -145,7 +146,7 @@ def _step(view: SigningView) -> Plan:
         raise Rejected("WrongNamespace", message)
     on_hold = None
     try:
-        if view.key and (fresh := _fresh(view, view.key)):
+        if view.key and not _is_forbidden(view) and (fresh := _fresh(view, view.key)):
             return fresh
     except OnHold as held:
         on_hold = held
@@ -303,7 +304,19 @@ def _has_future(record: KeyRecord, now: datetime) -> bool:
     return record.revoked_time is None and (record.signing_end_time is None or now < record.signing_end_time)
 
 
+def _is_forbidden(view: SigningView) -> bool:
+    """Whether the profile does not allow its algorithm: it gets no new key, and those that there are retire."""
+    return view.key is not None and not allows(view.config.profile, view.key.spec.jose_algorithm)
+
+
 def _said(view: SigningView) -> tuple[Said, ...]:
+    if view.key and _is_forbidden(view):
+        message = (
+            f"the platform's profile {view.config.profile} does not allow {view.key.spec.algorithm}, and the issuer "
+            f"signs nothing with it: create another SigningKey with ES256, PS256 or Ed25519, name it in the "
+            "ResourceServers' tokens.signingKey, and delete this one"
+        )
+        return stalled(Rejected("ProfileForbids", message))
     if view.key and (name := config_map_of(view)) != view.key.spec.jwks.config_map_name:
         message = f"its keys are published in ConfigMap {name}: set spec.jwks.configMapName back to that"
         return stalled(Rejected("ConfigMapFixed", message))

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from scopewright.core.profile import allows, assertion_seconds
+from scopewright.core.records import IssuerRecord
 from scopewright.issuer.entries import Client, ClientKey
 from scopewright.verifier.jws import Signed
 
-LONGEST_LIFE: Final = 3600.0
-"""Seconds that `exp` may lie ahead: so long is a `jti` remembered."""
 LONGEST_JTI: Final = 256
 TYPES: Final = ("jwt", "client-authentication+jwt")
 _LATEST: Final = 2.0**53
@@ -33,9 +33,9 @@ class Proof:
     until: float = 0.0
 
 
-def check(client: Client, signed: Signed, issuer: str, skew: float, now: float) -> Proof:
+def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> Proof:
     """The proof, or `Refused`. The key and its algorithm are the record's, never the assertion's own."""
-    key = _key(client, signed, now)
+    key = _key(client, signed, issuer, now)
     claims = signed.claims
     if "crit" in signed.header or "b64" in signed.header:
         raise Refused("assertion_extension", "the assertion's header has an extension that is not understood here")
@@ -43,9 +43,12 @@ def check(client: Client, signed: Signed, issuer: str, skew: float, now: float) 
         raise Refused("assertion_type", f"the typ of a client assertion is {TYPES[0].upper()} or {TYPES[1]}")
     if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
         raise Refused("assertion_client", "iss and sub of the assertion must both be the client_id")
-    if claims.get("aud") not in (issuer, [issuer]):
-        raise Refused("assertion_audience", "aud of the assertion must be the issuer, and nothing beside it")
-    expires = check_times(claims, skew, now, LONGEST_LIFE)
+    if claims.get("aud") != issuer.issuer and (issuer.profile == "FAPI2" or claims.get("aud") != [issuer.issuer]):
+        raise Refused(
+            "assertion_audience", "aud of the assertion must be the issuer, as a string and nothing beside it"
+        )
+    skew = float(issuer.clock_skew)
+    expires = check_times(claims, skew, now, assertion_seconds(issuer.profile))
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_JTI:
         raise Refused("assertion_jti", f"the assertion needs a jti of its own, at most {LONGEST_JTI} characters")
@@ -76,15 +79,24 @@ def _instant(claims: dict[str, Any], name: str) -> float | None:
     return float(value)
 
 
-def _key(client: Client, signed: Signed, now: float) -> ClientKey:
-    """The registered key that has signed. `jku`, `x5u`, `jwk` and `x5c` are not read."""
+def _key(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> ClientKey:
+    """The registered key that has signed. `jku`, `x5u`, `jwk` and `x5c` are not read.
+
+    At most one signature is verified: anybody may send an assertion, and the client's owner chooses its keys.
+    """
     header = signed.header
-    for key in client.keys:
-        if now >= key.end or header.get("kid", key.kid) != key.kid:
-            continue
-        public = key.public
-        if public is None or header.get("alg") not in public.algorithms:
-            continue
-        if public.verifies(signed.signing_input, signed.signature):
+    if not allows(issuer.profile, header.get("alg")):
+        raise Refused("assertion_algorithm")
+    fitting = [key for key in client.keys if now < key.end and _fits(key, header)]
+    if len(fitting) > 1 and "kid" not in header:
+        raise Refused("assertion_without_kid")
+    for key in fitting[:1]:
+        if key.public is not None and key.public.verifies(signed.signing_input, signed.signature):
             return key
     raise Refused("assertion_signature")
+
+
+def _fits(key: ClientKey, header: dict[str, Any]) -> bool:
+    if header.get("kid", key.kid) != key.kid:
+        return False
+    return key.public is not None and header.get("alg") in key.public.algorithms

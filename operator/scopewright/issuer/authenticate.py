@@ -15,7 +15,7 @@ from scopewright.issuer import assertions, service_accounts
 from scopewright.issuer.assertions import Proof, Refused
 from scopewright.issuer.clusters import Clusters, named_by
 from scopewright.issuer.entries import Client
-from scopewright.issuer.errors import unavailable
+from scopewright.issuer.errors import secret_not_taken, unavailable
 from scopewright.issuer.fresh import Clock
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import Replay
@@ -58,7 +58,7 @@ class Authenticator:
 
     def from_memory(self, presented: Presented) -> Authenticated | None:
         """Where a look at the record is enough."""
-        if isinstance(presented, Secret):
+        if isinstance(presented, Secret) and self.takes_secrets:
             return by_secret(self._registry.client(presented.client_id), presented, self._clock())
         return None
 
@@ -66,6 +66,8 @@ class Authenticator:
         """Or `Refused`. `Unavailable` where that cannot be told."""
         if isinstance(presented, Assertion):
             return await self._by_assertion(presented)
+        if not self.takes_secrets:
+            raise secret_not_taken()
         client = self._registry.client(presented.client_id)
         if who := by_secret(client, presented, self._clock()):
             return who
@@ -94,6 +96,8 @@ class Authenticator:
                 return Authenticated(client, proof.digest)
 
     async def _proof(self, client: Client, presented: Assertion) -> Proof:
+        if self._issuer().profile == "FAPI2" and client.method != "PrivateKeyJWT":
+            raise Refused("profile")
         own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if own or client.method == "PrivateKeyJWT":
             return self._private_key_jwt(client, presented)
@@ -102,8 +106,7 @@ class Authenticator:
         raise Refused("other_method")
 
     def _private_key_jwt(self, client: Client, presented: Assertion) -> Proof:
-        issuer = self._issuer()
-        return assertions.check(client, presented.signed, issuer.issuer, issuer.clock_skew, self._clock())
+        return assertions.check(client, presented.signed, self._issuer(), self._clock())
 
     async def _service_account(self, client: Client, presented: Assertion) -> Proof:
         issuer, signed = self._issuer(), presented.signed
@@ -118,6 +121,11 @@ class Authenticator:
         if not await cluster.reviewed(presented.jwt, issuer.issuer):
             raise Refused("token_review", "the API server does not take the token any more: its Pod may be gone")
         return proof
+
+    @property
+    def takes_secrets(self) -> bool:
+        """FAPI 2.0 §5.3.2.1 knows no shared secrets: the same refusal for every client id, before anything is read."""
+        return self._registry.issuer is None or self._registry.issuer.profile != "FAPI2"
 
     def _issuer(self) -> IssuerRecord:
         if self._registry.issuer is None:

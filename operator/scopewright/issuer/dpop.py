@@ -5,12 +5,14 @@ What binds refresh tokens (§5) and authorization codes (§10) has nothing to bi
 
 from typing import Final
 
+from scopewright.core.profile import allows
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.messages import Headers
 from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import Replay
 from scopewright.verifier.proof import BadProof, Proof, check_proof
+from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
 NONCE: Final = b"dpop-nonce"
 
@@ -40,6 +42,7 @@ class Proofs:
                 url=f"{issuer.issuer}/token",
                 now=now,
                 leeway=issuer.clock_skew,
+                algorithms=proof_algorithms(issuer),
             )
         except BadProof as bad:
             raise _refused(str(bad), bad.reason) from None
@@ -61,6 +64,12 @@ class Proofs:
                 "make the DPoP proof again, with the nonce that the header DPoP-Nonce of this answer gives",
                 reason=why,
             )
+
+
+def proof_algorithms(issuer: IssuerRecord) -> tuple[str, ...]:
+    """Of the proofs that are accepted here."""
+    wanted = issuer.dpop_algorithms or PROOF_ALGORITHMS
+    return tuple(a for a in PROOF_ALGORITHMS if a in wanted and allows(issuer.profile, a))
 
 
 def proof_needed() -> OAuthError:

@@ -20,7 +20,7 @@ from scopewright.issuer.fresh import Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest
 from scopewright.issuer.metrics import Metrics
 from scopewright.issuer.registry import Registry
-from scopewright.issuer.request import ClientRequest, Form, Presented, is_harmless, parse
+from scopewright.issuer.request import Assertion, ClientRequest, Form, Presented, is_harmless, parse
 from scopewright.issuer.throttle import FailureThrottle
 
 log: Final = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Endpoint(Generic[P]):
         attempt: _Attempt[P] | None = None
         form, parameters = self._remembered.get(http.body, _NOTHING)
         try:
-            request = parse(http, form)
+            request = parse(http, form, takes_secrets=self._authenticator.takes_secrets)
             if parameters is None or request.proofs:
                 parameters = self._read(request, http.body)
             attempt = _Attempt(request, parameters, http.peer, begun)
@@ -165,12 +165,17 @@ class Endpoint(Generic[P]):
         return unexpected()
 
     def _refusal(self, refused: Refused, presented: Presented, peer: str) -> OAuthError:
-        """401; but 503 for everybody where made-up ids or known ones would get that: else it tells which is which."""
+        """401, or 503 where too many were refused; the same for every client id, known or made up."""
         spent = self._fresh.spent or self._throttle.spent(peer)
-        self._throttle.failed(peer, known=self._is_known(presented))
+        self._throttle.failed(peer)
         if spent:
             return from_failure(Slowed("too many refusals"))
-        return refused_credential(reason=refused.reason, challenge=presented.challenge, advice=refused.advice)
+        return refused_credential(
+            reason=refused.reason,
+            challenge=presented.challenge,
+            advice=refused.advice,
+            has_kid=not isinstance(presented, Assertion) or "kid" in presented.signed.header,
+        )
 
     def _is_known(self, presented: Presented) -> bool:
         return self._registry.client(presented.client_id) is not None
@@ -178,14 +183,23 @@ class Endpoint(Generic[P]):
     async def _prove(self, presented: Presented, peer: str) -> Authenticated:
         """From memory, or else from the one record read afresh; or `Refused`."""
         await self._authenticator.identify(presented)
+        before = self._registry.client(presented.client_id)
         try:
             return await self._authenticator.prove(presented)
-        except Refused:
-            self._throttle.check(peer, known=self._is_known(presented))
-            if not can_exist(presented.client_id):
-                raise
-        await self._fresh.refresh(presented.client_id)
-        return await self._authenticator.prove(presented)
+        except Refused as refused:
+            first = refused
+        slowed = Slowed("too many failed authentications") if self._throttle.spent(peer) else None
+        if can_exist(presented.client_id):
+            try:
+                await self._fresh.refresh(presented.client_id, slowed=slowed is not None)
+            except Slowed as spent:
+                slowed = spent
+        if self._registry.client(presented.client_id) is not before:
+            try:
+                return await self._authenticator.prove(presented)
+            except Refused as refused:
+                first = refused
+        raise slowed or first
 
     async def _serve(self, who: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:

@@ -10,6 +10,7 @@ from typing import Final
 
 from scopewright.core.access import default_audience
 from scopewright.core.failures import Rejected
+from scopewright.core.profile import why_ignored
 from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
 from scopewright.issuer.keys import Key, seconds
 from scopewright.verifier.keyset import Key as PublicKey
@@ -169,11 +170,13 @@ def version_number(resource_version: str) -> int:
 
 
 def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
+    """Without the keys that are ignored: a record that an earlier version wrote may have some."""
     made = [
         ClientKey(_named(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
     ]
     identity = bytes.fromhex(record.identity)
-    return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in record.public_keys))
+    given = [jwk for jwk in record.public_keys if why_ignored(jwk) is None]
+    return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in given))
 
 
 def _named(jwk: dict[str, str]) -> dict[str, str]:

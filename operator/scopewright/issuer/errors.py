@@ -73,12 +73,44 @@ def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthEr
     return OAuthError("invalid_client", description, reason=reason, status=401, headers=headers)
 
 
-def refused_credential(*, reason: str, challenge: bool, advice: str = "") -> OAuthError:
+def no_credential(*, takes_secrets: bool) -> OAuthError:
+    """The request has no client authentication. The methods named are those of the issuer, whatever `client_id` says:
+    naming the one that a client is registered with would show that the client exists.
+    """
+    if not takes_secrets:
+        return invalid_client(
+            "no client authentication: send client_assertion with client_assertion_type (private_key_jwt)",
+            reason="no_credential",
+            challenge=False,
+        )
+    return invalid_client(
+        "no client authentication: use the method that the OAuthClient names: ClientSecret (client_id and "
+        "client_secret in the body, or HTTP Basic), or PrivateKeyJWT or ServiceAccount (client_assertion with "
+        "client_assertion_type)",
+        reason="no_credential",
+        challenge=True,
+    )
+
+
+def secret_not_taken() -> OAuthError:
+    """The profile FAPI2 takes no shared secrets. There is no scheme that a challenge could name."""
+    return invalid_client(
+        "this issuer takes no client secrets (profile FAPI2): send client_assertion (private_key_jwt)",
+        reason="profile",
+        challenge=False,
+    )
+
+
+def refused_credential(*, reason: str, challenge: bool, advice: str = "", has_kid: bool = True) -> OAuthError:
     """One text for an unknown client, a wrong or expired credential, another method and a disabled client; `advice` is
-    for a caller who has proved to hold the client's key.
+    for a caller who has proved to hold the client's key. The hint about `kid` depends on the assertion alone.
     """
     return invalid_client(
-        advice or "client authentication failed: no such client, or its credential is wrong, expired or disabled",
+        advice
+        or (
+            "client authentication failed: no such client, or its credential is wrong, expired or disabled"
+            + ("" if has_kid else "; the assertion has no kid, which a client with several keys needs")
+        ),
         reason=reason,
         challenge=challenge,
     )

@@ -1,14 +1,17 @@
 """Before a refusal: read the one record afresh, so that nobody is refused from ignorance.
 
-Reads are few whatever comes in: one in flight for an id, none again within a second, and a budget for ids that are
-known and another for those that are not, so that made-up ids cannot use up what a rotated secret needs.
+Reads are few whatever comes in: one in flight for an id, none again within a second, and one budget for all ids, known
+or made up: two budgets would show by their ends which ids exist. Once the budget is spent, a small reserve reads for
+known ids in the background. It serves clients whose credential has just rotated; a wrong credential gets the same
+answer after the same time whether the reserve was used or not.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
@@ -30,8 +33,11 @@ class Budget:
     burst: int
 
 
-KNOWN: Final = Budget(rate=50.0, burst=100)
-UNKNOWN: Final = Budget(rate=20.0, burst=40)
+READS: Final = Budget(rate=50.0, burst=100)
+RESERVE: Final = Budget(rate=20.0, burst=40)
+"""For known ids, once READS is spent."""
+RESERVED_WAIT_SECONDS: Final = 0.05
+"""How long a request waits for a read from the reserve: less than the floor of refusals, which hides the wait."""
 
 
 class TokenBucket:
@@ -63,8 +69,8 @@ class FreshReads:
         *,
         clock: Clock,
         monotonic: Clock,
-        known: Budget = KNOWN,
-        unknown: Budget = UNKNOWN,
+        reads: Budget = READS,
+        reserve: Budget = RESERVE,
         remember: float = 1.0,
         timeout: float = 2.0,
     ) -> None:
@@ -72,44 +78,47 @@ class FreshReads:
         self._registry = registry
         self._clock = clock
         self._monotonic = monotonic
-        self._known = TokenBucket(known, monotonic)
-        self._unknown = TokenBucket(unknown, monotonic)
-        self._remember = remember
+        self._budget = TokenBucket(reads, monotonic)
+        self._reserve = TokenBucket(reserve, monotonic)
         self._timeout = timeout
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._done: dict[str, float] = {}
+        self._reads = _Reads(remember, monotonic)
+        self._reserved = _Reads(remember, monotonic)
+        """Kept apart, so that a read from the reserve saves nobody a read from the budget: that would show too."""
 
     @property
     def spent(self) -> bool:
-        """Whether the next unknown or wrong id, known or made up, could not be read for."""
-        return self._known.level < 1 or self._unknown.level < 1
+        """Whether the next refusal, whatever its client id, could not be read for."""
+        return self._budget.level < 1
 
-    async def refresh(self, client_id: str) -> None:
+    async def refresh(self, client_id: str, *, slowed: bool = False) -> None:
         """Afterwards the registry knows this client's record as it is, or was within the last second.
 
-        `Unavailable` or `Rejected` where it could not be read, `Slowed` where it was not: then nothing is known.
+        `Unavailable` or `Rejected` where it could not be read. `Slowed` where the budget is spent or the caller has
+        used up its own (`slowed`); the registry may have been refreshed from the reserve nevertheless.
         """
-        running = self._running.get(client_id)
-        if running is None:
-            now = self._monotonic()
-            self._forget(now)
-            if client_id in self._done:
-                return
-            bucket = self._unknown if self._registry.client(client_id) is None else self._known
-            if not bucket.take():
-                raise Slowed("too many refusals to check")
-            running = asyncio.create_task(self._read(client_id), name="fresh read")
-            running.add_done_callback(_retrieve)
-            self._running[client_id] = running
-        await asyncio.shield(running)
+        if not slowed and self._reads.recent(client_id):
+            return
+        if not slowed and (running := self._reads.running.get(client_id)):
+            await asyncio.shield(running)
+        elif not slowed and self._budget.take():
+            await asyncio.shield(self._reads.start(client_id, self._read(client_id)))
+        else:
+            await self._refresh_from_reserve(client_id)
+            raise Slowed("too many refusals to check")
 
-    def _forget(self, now: float) -> None:
-        """They were added in order of time: those that are over come first."""
-        while self._done:
-            first = next(iter(self._done))
-            if now < self._done[first]:
+    async def _refresh_from_reserve(self, client_id: str) -> None:
+        """Unknown ids are not read for, and a read that takes longer goes on in the background."""
+        if self._registry.client(client_id) is None or self._reserved.recent(client_id):
+            return
+        running = self._reserved.running.get(client_id)
+        if running is None:
+            if not self._reserve.take():
                 return
-            del self._done[first]
+            running = self._reserved.start(client_id, self._read(client_id))
+        await asyncio.wait([running], timeout=RESERVED_WAIT_SECONDS)
+        if running.done() and not running.cancelled() and running.exception() is not None:
+            # The answer is that of `Slowed`; the outcome is counted as a failure of the store.
+            raise Unavailable("the store failed")
 
     async def _read(self, client_id: str) -> None:
         namespace, _, name = client_id.partition(".")
@@ -124,14 +133,37 @@ class FreshReads:
         except Exception as error:
             log.exception("a fresh read failed")
             raise Unavailable("the store failed") from error
-        finally:
-            self._running.pop(client_id, None)
         if found is not None and found[0].type == CLIENT_TYPE:
             self._registry.apply_fresh(*found, self._clock())
-        self._done[client_id] = self._monotonic() + self._remember
 
 
-def _retrieve(task: asyncio.Task[None]) -> None:
-    """Whoever waited has gone: its failure is nobody's any more."""
-    if not task.cancelled():
-        task.exception()
+class _Reads:
+    """Reads under way, and ids that were read within the last `remember` seconds."""
+
+    def __init__(self, remember: float, monotonic: Clock) -> None:
+        self.running: dict[str, asyncio.Task[None]] = {}
+        self._remember = remember
+        self._monotonic = monotonic
+        self._done: dict[str, float] = {}
+        """When each is to be forgotten, in that order."""
+
+    def recent(self, client_id: str) -> bool:
+        now = self._monotonic()
+        while self._done:
+            first = next(iter(self._done))
+            if now < self._done[first]:
+                break
+            del self._done[first]
+        return client_id in self._done
+
+    def start(self, client_id: str, read: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(read, name="fresh read")
+        self.running[client_id] = task
+        task.add_done_callback(partial(self._finished, client_id))
+        return task
+
+    def _finished(self, client_id: str, task: asyncio.Task[None]) -> None:
+        """An exception is retrieved here: the request that waited for it may have ended."""
+        self.running.pop(client_id, None)
+        if not task.cancelled() and task.exception() is None:
+            self._done[client_id] = self._monotonic() + self._remember

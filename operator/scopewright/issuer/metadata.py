@@ -1,7 +1,7 @@
 """What clients and verifiers discover: metadata (RFC 8414, OpenID Connect Discovery) and the key set (RFC 7517).
 
-- `response_types_supported` is left out, though RFC 8414 calls it required: there is no authorization endpoint to have
-  response types, and empty lists are forbidden. go-oidc, oauth4webapi and Nimbus take its absence.
+- `response_types_supported` is `["none"]`: RFC 8414 requires it and forbids empty lists, and there is no authorization
+  endpoint from which anything could be had.
 - The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
   the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
   go-oidc verifies nothing but RS256.
@@ -13,14 +13,16 @@ from urllib.parse import unquote, urlsplit
 
 import orjson
 
+from scopewright.core.profile import allows
 from scopewright.core.records import IssuerRecord
+from scopewright.issuer.dpop import proof_algorithms
 from scopewright.issuer.keyring import Jwks
 from scopewright.issuer.messages import JSON, Answer, HttpRequest, json_answer, not_modified
 from scopewright.issuer.token import GRANT_TYPES
 from scopewright.verifier.check import ALGORITHMS
-from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
 AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+FAPI2_AUTH_METHODS: Final = ("private_key_jwt",)
 OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
 OPENID_METADATA: Final = "/.well-known/openid-configuration"
 
@@ -56,29 +58,33 @@ def paths(issuer: str) -> Paths:
     )
 
 
-def oauth_metadata(issuer: str, *, revoking: bool) -> dict[str, Any]:
+def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
     """`revoking`: there is a store to write revocations to."""
+    issuer = record.issuer
     document: dict[str, Any] = {
         "issuer": issuer,
         "token_endpoint": f"{issuer}/token",
         "introspection_endpoint": f"{issuer}/introspect",
         "jwks_uri": f"{issuer}/jwks.json",
         "scopewright_revocation_feed_uri": f"{issuer}/revocations",
+        "response_types_supported": ["none"],
         "grant_types_supported": GRANT_TYPES,
-        "dpop_signing_alg_values_supported": PROOF_ALGORITHMS,
+        "dpop_signing_alg_values_supported": proof_algorithms(record),
     }
     endpoints = ["token_endpoint", "introspection_endpoint"]
     if revoking:
         document["revocation_endpoint"] = f"{issuer}/revoke"
         endpoints.append("revocation_endpoint")
+    methods = FAPI2_AUTH_METHODS if record.profile == "FAPI2" else AUTH_METHODS
+    algorithms = sorted(a for a in ALGORITHMS if allows(record.profile, a))
     for endpoint in endpoints:
-        document[f"{endpoint}_auth_methods_supported"] = AUTH_METHODS
-        document[f"{endpoint}_auth_signing_alg_values_supported"] = sorted(ALGORITHMS)
+        document[f"{endpoint}_auth_methods_supported"] = methods
+        document[f"{endpoint}_auth_signing_alg_values_supported"] = algorithms
     return document
 
 
-def openid_metadata(issuer: str, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:
-    document = oauth_metadata(issuer, revoking=revoking) | {"subject_types_supported": ["public"]}
+def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:
+    document = oauth_metadata(record, revoking=revoking) | {"subject_types_supported": ["public"]}
     if algorithms := sorted({key.alg for key in jwks.keys.values()}):
         document["id_token_signing_alg_values_supported"] = algorithms
     return document

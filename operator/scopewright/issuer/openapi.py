@@ -47,6 +47,7 @@ _METADATA: Final = {
     "introspection_endpoint": _URL,
     "scopewright_revocation_feed_uri": _URL,
     "jwks_uri": _URL,
+    "response_types_supported": _TEXTS,
     "grant_types_supported": _TEXTS,
     "token_endpoint_auth_methods_supported": {
         "type": "array",

@@ -94,10 +94,13 @@ class Registry:
         return [ref for ref in gone if self._remove(ref, now)]
 
     def apply_fresh(self, existing: Existing, entries: Entries, now: float) -> bool:
-        """Take in a client record that was read beside the watch, unless the watch has brought a newer one."""
+        """Take in a client record that was read beside the watch, unless the watch has brought this or a newer one.
+
+        An unchanged record stays the same object, by which its reader knows that nothing has changed.
+        """
         version = version_number(existing.resource_version)
         known = self._clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
-        if known is not None and 0 <= version < known.version:
+        if known is not None and 0 <= version <= known.version:
             return False
         counts = self.apply(Change(existing, entries), now)
         if counts and version >= 0:

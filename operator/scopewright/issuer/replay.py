@@ -7,6 +7,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from typing import Final, Protocol
 
 import redis.asyncio
@@ -15,21 +16,24 @@ from redis.exceptions import RedisError
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.fresh import Clock
 from scopewright.verifier.refusals import Unavailable as Full
-from scopewright.verifier.replay import ReplayMemory, replay_key
+from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
 log: Final = logging.getLogger(__name__)
 
 CAPACITY: Final = 100_000
-NAMESPACE_SHARE: Final = 0.1
-"""What the clients of one namespace may fill of the memory that all share."""
+"""Entries in the memory of one process: about 25 MB."""
+SHARED_CAPACITY: Final = 1_000_000
+"""Entries in the server's memory by one process: about 100 MB there."""
+NAMESPACE_SHARE: Final = 1 / 8
+"""What the clients of one namespace may fill of the entries that are free (`has_room`): a ninth of all where no other
+namespace has any. Ten namespaces that take all they can leave 30 % free, of which the next one may have its eighth.
+"""
 TIMEOUT: Final = 1.0
 """Seconds for each: to get a connection, to open it, and to wait for an answer."""
 LIMIT: Final = 2.0
 """Seconds for all of that together."""
 CONNECTIONS: Final = 32
 """To the server, of one process. While it hangs, more would only be more that hang."""
-NAMESPACE_MOST: Final = 100_000
-"""What the clients of one namespace may have in the server's memory by one process: about 10 MB of it."""
 
 
 class Replay(Protocol):
@@ -67,7 +71,7 @@ class Shared:
         prefix: str = "scopewright:once:",
         *,
         clock: Clock = time.time,
-        namespace_most: int = NAMESPACE_MOST,
+        capacity: int = SHARED_CAPACITY,
     ) -> None:
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
@@ -84,7 +88,7 @@ class Shared:
         self._client = redis.asyncio.Redis.from_pool(pool)
         self._prefix = prefix
         self._clock = clock
-        self._shares = _Shares(namespace_most)
+        self._shares = _Shares(capacity)
         self._failing = False
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
@@ -112,21 +116,25 @@ class Shared:
 
 
 class _Shares:
-    """How much each namespace has in a memory that is not ours, by the minute in which it ends."""
+    """How much each namespace has in the server's memory by this process, to the minute in which it ends."""
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._held: dict[str, dict[int, int]] = {}
-        self._minute = 0
+    def __init__(self, capacity: int) -> None:
+        self._free = capacity
+        self._held: Counter[str] = Counter()
+        self._ends: dict[int, Counter[str]] = {}
+        """By the minute after which the entries are forgotten."""
 
     def take(self, namespace: str, until: float, now: float) -> None:
-        """One more, or `Unavailable`: who fills the memory must not be everybody's loss."""
-        if self._minute != (minute := int(now // 60)):
-            self._minute = minute
-            left = {name: {end: n for end, n in ends.items() if end >= minute} for name, ends in self._held.items()}
-            self._held = {name: ends for name, ends in left.items() if ends}
-        ends = self._held.setdefault(namespace, {})
-        if sum(ends.values()) >= self._most:
+        """One more, or `Unavailable`: a namespace that takes too much must not be everybody's loss."""
+        self._forget(int(now // 60))
+        if not has_room(self._held[namespace], self._free, NAMESPACE_SHARE):
             raise Unavailable("too many assertions and proofs of this namespace are remembered", retry_after=5.0)
-        end = int(until // 60)
-        ends[end] = ends.get(end, 0) + 1
+        self._free -= 1
+        self._held[namespace] += 1
+        self._ends.setdefault(int(until // 60), Counter())[namespace] += 1
+
+    def _forget(self, minute: int) -> None:
+        for end in [end for end in self._ends if end < minute]:
+            ended = self._ends.pop(end)
+            self._free += ended.total()
+            self._held -= ended

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
-from scopewright.issuer.errors import invalid_client, invalid_request
+from scopewright.issuer.errors import invalid_client, invalid_request, no_credential
 from scopewright.issuer.messages import HttpRequest
 from scopewright.issuer.service_accounts import account
 from scopewright.verifier import jws
@@ -68,7 +68,7 @@ class ClientRequest:
     """All values of the header DPoP."""
 
 
-def parse(http: HttpRequest, remembered: Form | None = None) -> ClientRequest:
+def parse(http: HttpRequest, remembered: Form | None = None, *, takes_secrets: bool = True) -> ClientRequest:
     """The request, or OAuthError. `remembered` is what its body was before."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
@@ -84,7 +84,7 @@ def parse(http: HttpRequest, remembered: Form | None = None) -> ClientRequest:
         _refuse_credentials_in(http.query)
     form = remembered or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
-    return ClientRequest(form, _presented(form, headers.get(b"authorization")), proofs)
+    return ClientRequest(form, _presented(form, headers.get(b"authorization"), takes_secrets), proofs)
 
 
 def is_harmless(body: bytes) -> bool:
@@ -135,7 +135,7 @@ def one(form: Form, name: str) -> str:
     return values[0] if values else ""
 
 
-def _presented(form: Form, authorization: bytes | None) -> Presented:
+def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> Presented:
     client_id, secret = one(form, "client_id"), one(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
@@ -148,11 +148,7 @@ def _presented(form: Form, authorization: bytes | None) -> Presented:
     if assertion:
         return _assertion(form, client_id)
     if not client_id or not secret:
-        raise invalid_client(
-            "no client authentication: send client_id and client_secret in the body or as HTTP Basic",
-            reason="no_credential",
-            challenge=True,
-        )
+        raise no_credential(takes_secrets=takes_secrets)
     return Secret(client_id, secret, "client_secret_post")
 
 

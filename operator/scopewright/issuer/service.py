@@ -20,7 +20,7 @@ from scopewright.issuer.errors import invalid_request, unavailable
 from scopewright.issuer.exchange import Exchange
 from scopewright.issuer.feed import Feed
 from scopewright.issuer.follow import Follower
-from scopewright.issuer.fresh import KNOWN, UNKNOWN, Budget, Clock, FreshReads
+from scopewright.issuer.fresh import READS, RESERVE, Budget, Clock, FreshReads
 from scopewright.issuer.inspect import Inspector
 from scopewright.issuer.introspection import Introspection
 from scopewright.issuer.messages import Answer, HttpRequest, json_answer
@@ -67,8 +67,8 @@ class Issuer:
         random: Randomness = os.urandom,
         sink: audit.Sink = audit.to_log,
         floor: float = FLOOR,
-        known_reads: Budget = KNOWN,
-        unknown_reads: Budget = UNKNOWN,
+        reads: Budget = READS,
+        reserved_reads: Budget = RESERVE,
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
@@ -112,9 +112,7 @@ class Issuer:
         self._reports_every = reports_every
         self._patience = patience
         self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
-        fresh = FreshReads(
-            reader, self.registry, clock=clock, monotonic=monotonic, known=known_reads, unknown=unknown_reads
-        )
+        fresh = FreshReads(reader, self.registry, clock=clock, monotonic=monotonic, reads=reads, reserve=reserved_reads)
         self._replay = replay or InMemory(clock)
         told = (self.registry, Inspector(self.registry.keys), self._revocations)
         tokens = Tokens(
@@ -260,11 +258,11 @@ class Issuer:
         if http.path == paths.feed:
             return self._feed.answer(record.issuer, http)
         if http.path == paths.oauth_metadata:
-            return metadata.document(metadata.oauth_metadata(record.issuer, revoking=self._revoking), record)
+            return metadata.document(metadata.oauth_metadata(record, revoking=self._revoking), record)
         jwks = self.registry.keys.jwks(self._clock())
         if http.path == paths.jwks:
             return metadata.key_set(jwks, record, http)
-        return metadata.document(metadata.openid_metadata(record.issuer, jwks, revoking=self._revoking), record)
+        return metadata.document(metadata.openid_metadata(record, jwks, revoking=self._revoking), record)
 
     def _health(self, http: HttpRequest) -> Answer | None:
         if http.path not in (HEALTHZ, READYZ):

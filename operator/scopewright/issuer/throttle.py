@@ -1,14 +1,13 @@
 """Who fails too often waits: failures are counted by address, and what is right is never counted.
 
 A victim cannot be shut out by it: a right credential is compared before anything is counted, nothing is counted by
-client, made-up ids use up nothing of those that are known, and an address that has failed too often is told to try
-again later (503), not that it is wrong.
+client, and an address that has failed too often is told to try again later (503), not that it is wrong. An address has
+one budget for all client ids: a budget of its own for known ids would show which ids exist.
 """
 
 import ipaddress
 from typing import Final
 
-from scopewright.issuer.errors import Slowed
 from scopewright.issuer.fresh import Budget, Clock, TokenBucket
 
 PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
@@ -22,28 +21,19 @@ class FailureThrottle:
         self._monotonic = monotonic
         self._budget = budget
         self._capacity = capacity
-        self._buckets: dict[tuple[str, bool], TokenBucket] = {}
-
-    def check(self, peer: str, *, known: bool) -> None:
-        """`Slowed` for an address that has used up its failures, with client ids that are known or made up."""
-        if self._is_spent(_network(peer), known):
-            raise Slowed("too many failed authentications from this address")
+        self._buckets: dict[str, TokenBucket] = {}
 
     def spent(self, peer: str) -> bool:
-        """Whether it has used up either."""
-        network = _network(peer)
-        return self._is_spent(network, True) or self._is_spent(network, False)
-
-    def _is_spent(self, network: str, known: bool) -> bool:
-        bucket = self._buckets.get((network, known))
+        """Whether this address has used up its failures."""
+        bucket = self._buckets.get(_network(peer))
         return bucket is not None and bucket.level < 1
 
-    def failed(self, peer: str, *, known: bool) -> None:
+    def failed(self, peer: str) -> None:
         """One more; the address that failed longest ago is forgotten where there are too many."""
-        who = _network(peer), known
-        bucket = self._buckets.pop(who, None) or TokenBucket(self._budget, self._monotonic)
+        network = _network(peer)
+        bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
         bucket.take()
-        self._buckets[who] = bucket
+        self._buckets[network] = bucket
         if len(self._buckets) > self._capacity:
             del self._buckets[next(iter(self._buckets))]
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from scopewright.core.profile import allows
 from scopewright.issuer.authenticate import Authenticated
 from scopewright.issuer.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
 from scopewright.issuer.dpop import Proofs, proof_needed
@@ -74,7 +75,7 @@ class Tokens:
         if parameters.proofs:
             return self._serve_bound(who, parameters, now)
         grant = self._authorise(who, parameters, now)
-        if grant.server.record.dpop_required:
+        if grant.server.record.dpop_required or self._binds_every_token:
             raise proof_needed()
         return self._issue(grant, now)
 
@@ -111,6 +112,11 @@ class Tokens:
             return self._exchange.authorise(who.client, parameters.subject, resources, scopes, now)
         return authorise(who.client, parameters.grant_type, resources, scopes, self._registry, now)
 
+    @property
+    def _binds_every_token(self) -> bool:
+        """FAPI 2.0 §5.3.2.1. The operator writes it into each ResourceServer's record too, a moment later."""
+        return self._registry.issuer is not None and self._registry.issuer.profile == "FAPI2"
+
     def _sign(self, grant: Grant, now: float) -> Token:
         issuer = self._registry.issuer
         if issuer is None:
@@ -122,6 +128,8 @@ class Tokens:
                 self._unsigned.add(name)
                 log.error("no key of SigningKey %s may sign now: is the operator running?", name)
             raise unavailable("no signing key is in force", reason="no_signing_key", retry_after=5.0)
+        if not allows(issuer.profile, key.alg):
+            raise unavailable("no signing key is in force", reason="profile_algorithm", retry_after=30.0)
         self._unsigned.discard(name)
         return sign(grant, key, issuer, now, self._random)
 

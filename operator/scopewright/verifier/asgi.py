@@ -109,6 +109,8 @@ class RequireToken:
         try:
             token = None if scope["path"] in self.public else await self._token(scope, proofs)
         except (Rejected, Unavailable) as refusal:
+            if isinstance(refusal, Rejected):
+                refusal.proof_algorithms = self.verifier.dpop_algorithms
             await gate.refuse(refusal)
             return
         await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
@@ -210,4 +212,5 @@ def _challenges(refusal: Rejected, realm: str | None, offered: Sequence[str]) ->
     """What was wrong in the scheme that was used, or else in the first; and, with 401, what else is taken."""
     used = refusal.scheme if refusal.scheme in offered else offered[0]
     told = offered if refusal.status == 401 else (used,)
-    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}) for s in told]
+    algorithms = refusal.proof_algorithms
+    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}, algorithms) for s in told]

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from scopewright.origins import Hosts, advice, is_secure
+from scopewright.verifier.issuer_url import check_issuer_url
 from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.revoked import Revoked
@@ -51,6 +52,7 @@ class Source:
 
     def __post_init__(self) -> None:
         secure_url(self.issuer, self.allow_http)
+        check_issuer_url(self.issuer)
         if self.jwks_uri is not None:
             secure_url(self.jwks_uri, self.allow_http)
 

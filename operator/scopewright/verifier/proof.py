@@ -57,10 +57,18 @@ class Proof:
 
 
 def check_proof(
-    sent: Sequence[str], *, method: str, url: str, now: float, leeway: float, token: str | None = None
+    sent: Sequence[str],
+    *,
+    method: str,
+    url: str,
+    now: float,
+    leeway: float,
+    token: str | None = None,
+    algorithms: Sequence[str] = PROOF_ALGORITHMS,
 ) -> Proof:
     """Raises `BadProof`. `sent` are all values of the header DPoP; `url` is the request's as its caller knows it;
-    `token` is the access token that comes with it, if any; `leeway` is the tolerated difference of clocks in seconds.
+    `token` is the access token that comes with it, if any; `leeway` is the tolerated difference of clocks in seconds;
+    `algorithms` are those that are accepted, among PROOF_ALGORITHMS.
     """
     if len(sent) != 1 or "," in sent[0]:
         raise BadProof("proof_count", "send exactly one, in one DPoP header")
@@ -70,7 +78,7 @@ def check_proof(
         signed = parse(sent[0], MAX_BYTES)
     except Rejected:
         raise BadProof("proof_malformed", "it is not a signed JWT in its compact form") from None
-    alg, jwk = _check_header(signed.header)
+    alg, jwk = _check_header(signed.header, algorithms)
     jti, nonce, stale_at = _check_claims(signed.claims, method, url, now, leeway, token)
     jkt = thumbprint(jwk)
     key = KeySet.parse({"keys": [jwk | {"kid": jkt, "alg": alg}]}).get(jkt)
@@ -81,13 +89,13 @@ def check_proof(
     return Proof(jkt, jti, nonce, stale_at)
 
 
-def _check_header(header: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
+def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple[str, dict[str, str]]:
     """The algorithm, and the public members of the key that the proof brings along."""
     if header.get("typ") != "dpop+jwt":
         raise BadProof("proof_typ", "its typ must be dpop+jwt")
     alg, jwk = header.get("alg"), header.get("jwk")
-    if not isinstance(alg, str) or alg not in _KINDS:
-        raise BadProof("proof_alg", f"its alg must be one of {', '.join(PROOF_ALGORITHMS)}")
+    if not isinstance(alg, str) or alg not in algorithms or alg not in _KINDS:
+        raise BadProof("proof_alg", f"its alg must be one of {', '.join(algorithms)}")
     if "crit" in header or "b64" in header:
         raise BadProof("proof_crit", "it has a critical extension, and none is understood here")
     if not isinstance(jwk, dict):
@@ -96,6 +104,7 @@ def _check_header(header: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
         raise BadProof(
             "proof_private_key", "its jwk is private: send the public key alone, and treat this one as leaked"
         )
+    _check_purpose(jwk, alg)
     kty, crv = _KINDS[alg]
     members = {name: jwk.get(name) for name in MEMBERS[kty]}
     if members["kty"] != kty or members.get("crv") != crv:
@@ -106,6 +115,18 @@ def _check_header(header: Mapping[str, Any]) -> tuple[str, dict[str, str]]:
     if len(public.get("e", "")) > _LONGEST_EXPONENT:
         raise BadProof("proof_jwk", "the exponent of its jwk is too large")
     return alg, public
+
+
+def _check_purpose(jwk: Mapping[str, Any], alg: str) -> None:
+    """What the key says that it is for (RFC 7517 §4.2 to §4.4). RFC 9864 has a newer name for EdDSA with Ed25519."""
+    same = ("EdDSA", "Ed25519") if alg in ("EdDSA", "Ed25519") else (alg,)
+    if "alg" in jwk and jwk["alg"] not in same:
+        raise BadProof("proof_jwk_alg", "the alg of its jwk is not the alg that it is signed with")
+    if "use" in jwk and jwk["use"] != "sig":
+        raise BadProof("proof_jwk_use", "the use of its jwk must be sig")
+    operations = jwk.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
+        raise BadProof("proof_jwk_key_ops", "the key_ops of its jwk must have verify")
 
 
 def _check_claims(

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Final
 
@@ -109,6 +109,9 @@ class Rejected(Exception):
     the token. `scheme`, `Bearer` or `DPoP`, is what the challenge is for.
     """
 
+    proof_algorithms: Sequence[str] = PROOF_ALGORITHMS
+    """What the challenge for DPoP names as `algs`; `Verifier` puts its own in its place."""
+
     def __init__(self, reason: Reason, *, scopes: Iterable[str] = (), expected: str = "", scheme: str = "") -> None:
         status, error, advice = REFUSALS[reason]
         self.reason = reason
@@ -126,12 +129,17 @@ class Rejected(Exception):
     def challenge(self, realm: str | None = None, scheme: str | None = None) -> str:
         """The value of the `WWW-Authenticate` header (RFC 6750 §3, RFC 9449 §7.1)."""
         said = {"error": self.error, "error_description": self.description, "scope": self.scope} if self.error else {}
-        return challenge(scheme or self.scheme, realm, said)
+        return challenge(scheme or self.scheme, realm, said, self.proof_algorithms)
 
 
-def challenge(scheme: str, realm: str | None, said: Mapping[str, str | None]) -> str:
+def challenge(
+    scheme: str,
+    realm: str | None,
+    said: Mapping[str, str | None],
+    proof_algorithms: Sequence[str] = PROOF_ALGORITHMS,
+) -> str:
     """One challenge (RFC 9110 §11.6.1), with what is said and, for DPoP, the algorithms (RFC 9449 §7.1)."""
-    every = {"realm": realm, **said, "algs": " ".join(PROOF_ALGORITHMS) if scheme == "DPoP" else None}
+    every = {"realm": realm, **said, "algs": " ".join(proof_algorithms) if scheme == "DPoP" else None}
     parameters = ", ".join(f'{name}="{quotable(value)}"' for name, value in every.items() if value)
     return f"{scheme} {parameters}" if parameters else scheme
 

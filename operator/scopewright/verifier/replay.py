@@ -27,16 +27,25 @@ def replay_key(owner: str, value: str) -> bytes:
     return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
+def has_room(held: int, free: int, share: float) -> bool:
+    """Whether an owner that has `held` entries may have another one, where `free` entries are free.
+
+    An owner may have as many as `share` of what is free: the more the others hold, the less. So no number of owners
+    fills the memory: n owners that take all they can leave 1 / (1 + share) ** n of it to the next one.
+    """
+    return free > 0 and held < share * free
+
+
 class ReplayMemory:
     """The memory of one process, for threads and tasks alike: about 250 bytes a proof, for some two minutes.
 
-    Where `capacity` are remembered, or one owner has filled its `share` of that, the next is `Unavailable`: nothing is
+    An owner may fill `share` of what is free (`has_room`); beyond that the next one is `Unavailable`: nothing is
     accepted twice because a memory is full.
     """
 
     def __init__(self, capacity: int = 200_000, *, share: float = 0.5, clock: Callable[[], float] = time.time) -> None:
         self._capacity = capacity
-        self._most = capacity * share
+        self._share = share
         self._clock = clock
         self._lock = threading.Lock()
         self._owners: dict[bytes, str] = {}
@@ -57,7 +66,7 @@ class ReplayMemory:
             self._forget(self._clock())
             if key in self._owners:
                 return False
-            if len(self._owners) >= self._capacity or self._held[owner] >= self._most:
+            if not has_room(self._held[owner], self._capacity - len(self._owners), self._share):
                 raise Unavailable(5.0, "Too many requests with a proof within two minutes; try again")
             self._owners[key] = owner
             self._held[owner] += 1

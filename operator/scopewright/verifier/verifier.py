@@ -14,7 +14,7 @@ from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
-from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, Rejected, Unavailable
 from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
 from scopewright.verifier.seen import Seen, Verified
@@ -32,8 +32,9 @@ class Verifier:
     number of verified tokens that are remembered. With `revocations` the issuer's revocation feed is polled while the
     service is used: every 5 s, or as a `RevocationFeed` says.
 
-    DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. `replay` remembers used proofs;
-    what several processes share takes the place of this one's own memory. With `nonces`, a proof needs one of those.
+    DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. A proof is signed with one of
+    `dpop_algorithms`. `replay` remembers used proofs; what several processes share takes the place of this one's own
+    memory. With `nonces`, a proof needs one of those.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Verifier:
         max_token_bytes: int = 16 * 1024,
         cache_size: int = 10_000,
         dpop_required: bool = False,
+        dpop_algorithms: Iterable[str] = PROOF_ALGORITHMS,
         replay: Replay | None = None,
         nonces: Nonces | None = None,
         revocations: bool | RevocationFeed = False,
@@ -65,6 +67,7 @@ class Verifier:
         self._feed = FeedCache(feed)
         self._polled = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
         self.dpop_required = dpop_required
+        self.dpop_algorithms = _proof_algorithms(dpop_algorithms)
         self._replay = replay or ReplayMemory(clock=clock)
         self._nonces = nonces
 
@@ -103,7 +106,7 @@ class Verifier:
         """
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _answering(proof):
+        with _answering(proof, self.dpop_algorithms):
             verified = self._known(token)
             if verified is None:
                 verified = await self._checked(token)
@@ -124,7 +127,7 @@ class Verifier:
         """`verify` for threads (WSGI): it may block while keys are fetched."""
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _answering(proof):
+        with _answering(proof, self.dpop_algorithms):
             verified = self._known(token)
             if verified is None:
                 verified = self._checked_sync(token)
@@ -193,7 +196,7 @@ class Verifier:
         try:
             proof = check_proof(
                 (sent,) if isinstance(sent, str) else sent,
-                method=method, url=url, now=now, leeway=leeway, token=token.value,
+                method=method, url=url, now=now, leeway=leeway, token=token.value, algorithms=self.dpop_algorithms,
             )  # fmt: skip
         except BadProof as bad:
             raise Rejected(Reason.PROOF, expected=str(bad)) from None
@@ -231,6 +234,14 @@ class Verifier:
         return token
 
 
+def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:
+    """In the order of PROOF_ALGORITHMS. Raises ValueError for one that no proof may have."""
+    names = frozenset((wanted,) if isinstance(wanted, str) else wanted)
+    if not names or not names <= frozenset(PROOF_ALGORITHMS):
+        raise ValueError(f"dpop_algorithms must be among {', '.join(PROOF_ALGORITHMS)}")
+    return tuple(name for name in PROOF_ALGORITHMS if name in names)
+
+
 def _replayed() -> Rejected:
     return Rejected(Reason.PROOF, expected="it was used before: make a new one for each request")
 
@@ -246,11 +257,12 @@ def _mismatch_first() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _answering(proof: object) -> Iterator[None]:
-    """The challenge of a refusal is for the scheme that was used."""
+def _answering(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
+    """The challenge of a refusal is for the scheme that was used, and names the algorithms that are accepted."""
     try:
         yield
     except Rejected as refusal:
+        refusal.proof_algorithms = proof_algorithms
         if proof is not None:
             refusal.scheme = "DPoP"
         raise

@@ -63,7 +63,7 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
         (f"issuer: {ISSUER}/", "closing slash"),
         ("issuer: http://issuer.example.org", "http is for loopback only"),
         ("issuer: issuer.example.org", "absolute URL"),
-        (f"issuer: {ISSUER}?a=b", "no query"),
+        (f"issuer: {ISSUER}?a=b", "without query"),
         (f"issuer: {ISSUER}\nresync: 2 weeks", "resync"),
         (f"issuer: {ISSUER}\nresync: 1h", "between 1s and 10m"),
         (f"issuer: {ISSUER}\naudiences: [{{prefix: 'https://a.example'}}]", "audiences.0.namespaces: Field required"),

@@ -290,11 +290,23 @@ async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(
         ({"jwk": {"kty": "oct", "k": "AAAA"}}, "proof_private_key"),
         ({"jwk": OTHER.jwk}, "proof_signature"),
         ({"crit": ["x"]}, "proof_crit"),
+        ({"jwk": {**HOLDER.jwk, "alg": "RS256"}}, "proof_jwk_alg"),
+        ({"jwk": {**HOLDER.jwk, "use": "enc"}}, "proof_jwk_use"),
+        ({"jwk": {**HOLDER.jwk, "key_ops": ["sign"]}}, "proof_jwk_key_ops"),
     ],
 )
 async def test_21_a_header_that_does_not_fit_is_refused(world: World, header: dict[str, Any], reason: str) -> None:
     assert refusal(await ask(world, made(world, header=header))) == (400, "invalid_dpop_proof")
     assert line(world)["reason"] == reason
+
+
+async def test_21_the_algorithms_of_proofs_can_be_narrowed(world: World) -> None:
+    world.put(IssuerRecord(ISSUER, dpop_algorithms=("PS256", "EdDSA")))
+    await settle()
+    assert refusal(await ask(world, made(world))) == (400, "invalid_dpop_proof")
+    assert line(world)["reason"] == "proof_alg"
+    metadata = (await world.http.get("/.well-known/openid-configuration")).json()
+    assert metadata["dpop_signing_alg_values_supported"] == ["PS256", "EdDSA"]
 
 
 async def test_21_exactly_one_proof_is_taken(world: World) -> None:

@@ -346,6 +346,7 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         "jwks_uri": f"{ISSUER}/jwks.json",
         "introspection_endpoint": f"{ISSUER}/introspect",
         "scopewright_revocation_feed_uri": f"{ISSUER}/revocations",
+        "response_types_supported": ["none"],
         "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
         "token_endpoint_auth_methods_supported": ["client_secret_basic", "client_secret_post", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),

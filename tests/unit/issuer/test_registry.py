@@ -25,6 +25,7 @@ from scopewright.core.records import (
 )
 from scopewright.issuer.registry import Registry
 from scopewright.stores import Change
+from tests.cases.issuer_urls import BAD
 from tests.unit.issuer.world import (
     ISSUER,
     NAMESPACE,
@@ -389,3 +390,11 @@ async def test_ten_thousand_clients_take_little_memory() -> None:
     tracemalloc.stop()
     assert size / 2000 < 2000
     assert orjson.loads(encode(client_record()))["namespace"] == "leave"
+
+
+async def test_an_issuer_record_whose_url_no_verifier_accepts_is_ignored(world: World) -> None:
+    before = world.issuer.registry.issuer
+    for url in BAD:
+        world.put(IssuerRecord(url))
+        await settle()
+        assert world.issuer.registry.issuer is before, url

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from scopewright.issuer.errors import Slowed
 from scopewright.issuer.fresh import Budget
 from scopewright.issuer.throttle import PER_ADDRESS, FailureThrottle
 from tests.unit.issuer.world import World
@@ -20,11 +19,7 @@ class Seconds:
 
 
 def throttled(throttle: FailureThrottle, peer: str) -> bool:
-    try:
-        throttle.check(peer, known=True)
-    except Slowed:
-        return True
-    return False
+    return throttle.spent(peer)
 
 
 def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
@@ -32,16 +27,10 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
     throttle = FailureThrottle(clock, budget=Budget(rate=1.0, burst=3))
     for _ in range(3):
         assert not throttled(throttle, "192.0.2.1")
-        throttle.failed("192.0.2.1", known=True)
+        throttle.failed("192.0.2.1")
     assert throttled(throttle, "192.0.2.1")
     assert not throttled(throttle, "192.0.2.2")
     clock.now = 1.0
-    assert not throttled(throttle, "192.0.2.1")
-
-
-def test_made_up_ids_use_up_nothing_of_known_ones() -> None:
-    throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1))
-    throttle.failed("192.0.2.1", known=False)
     assert not throttled(throttle, "192.0.2.1")
 
 
@@ -57,14 +46,14 @@ def test_made_up_ids_use_up_nothing_of_known_ones() -> None:
 )
 def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:
     throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1))
-    throttle.failed(one, known=True)
+    throttle.failed(one)
     assert throttled(throttle, other) is same
 
 
 def test_only_so_many_addresses_are_remembered() -> None:
     throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1), capacity=2)
     for peer in ("a", "b", "a", "c"):
-        throttle.failed(peer, known=True)
+        throttle.failed(peer)
     assert not throttled(throttle, "b")
     assert throttled(throttle, "a")
 
@@ -91,8 +80,8 @@ def counted(world: World, result: str) -> float:
 
 @pytest.fixture
 async def flooded() -> AsyncIterator[World]:
-    """Where made-up ids have used up what is read for them."""
-    world = World(unknown_reads=Budget(rate=0.0, burst=0))
+    """Where refusals have used up the reads."""
+    world = World(reads=Budget(rate=0.0, burst=0))
     world.furnish()
     async with world.running():
         yield world
@@ -112,6 +101,8 @@ async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(f
     flooded.store.down = True
     slowed, failed = [await flooded.token(c, "wrong") for c in ("leave.made-up-3", "leave.leave-worker")]
     assert (slowed.status_code, failed.status_code) == (503, 503)
+    assert slowed.content == failed.content
+    assert slowed.headers == failed.headers
     assert counted(flooded, "slowed") == 1
     assert counted(flooded, "temporarily_unavailable") == 1
     line = orjson.loads(flooded.lines[-1])

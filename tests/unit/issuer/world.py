@@ -3,7 +3,8 @@
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -47,7 +48,7 @@ from scopewright.core.records import (
 from scopewright.issuer import audit
 from scopewright.issuer.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.exchange import ACCESS_TOKEN
-from scopewright.issuer.fresh import UNKNOWN, Budget
+from scopewright.issuer.fresh import READS, Budget
 from scopewright.issuer.proxies import TrustedProxies
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.service import Issuer
@@ -255,7 +256,8 @@ class World:
     clock: Clock = field(default_factory=Clock)
     lines: list[str] = field(default_factory=list)
     floor: float = 0.0
-    unknown_reads: Budget = UNKNOWN
+    reads: Budget = READS
+    monotonic: Callable[[], float] = time.monotonic
     snapshot: Path | None = None
     patience: float = 0.0
     proxies: TrustedProxies | None = None
@@ -312,7 +314,8 @@ class World:
             clock=self.clock,
             sink=lambda entry: self.lines.append(audit.line(entry).decode()),
             floor=self.floor,
-            unknown_reads=self.unknown_reads,
+            reads=self.reads,
+            monotonic=self.monotonic,
             patience=self.patience,
             reports=cast("StoreProtocol", self.store) if self.revoking else None,
             service_accounts=self.service_accounts,

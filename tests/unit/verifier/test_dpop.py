@@ -240,6 +240,16 @@ JWK = {name: HOLDER.jwk[name] for name in ("kty", "crv", "x", "y")}
         ({"jwk": JWK | {"x": JWK["x"][:-2]}}, "no public key"),
         ({"jwk": JWK | {"x": "A" * 700}}, "larger"),
         ({"jwk": {name: OTHER.jwk[name] for name in JWK}}, "does not verify"),
+        ({"jwk": JWK | {"alg": "ES384"}}, "alg of its jwk"),
+        ({"jwk": JWK | {"alg": "EdDSA"}}, "alg of its jwk"),
+        ({"jwk": JWK | {"alg": None}}, "alg of its jwk"),
+        ({"jwk": JWK | {"alg": ["ES256"]}}, "alg of its jwk"),
+        ({"jwk": JWK | {"use": "enc"}}, "use of its jwk"),
+        ({"jwk": JWK | {"use": 7}}, "use of its jwk"),
+        ({"jwk": JWK | {"key_ops": []}}, "key_ops"),
+        ({"jwk": JWK | {"key_ops": ["sign"]}}, "key_ops"),
+        ({"jwk": JWK | {"key_ops": "verify"}}, "key_ops"),
+        ({"jwk": JWK | {"key_ops": None}}, "key_ops"),
     ],
 )
 async def test_a_header_that_does_not_fit_is_refused(
@@ -248,6 +258,30 @@ async def test_a_header_that_does_not_fit_is_refused(
     refusal = await service.refusal(bound, proof(bound, header=header))
     assert (refusal.reason, refusal.error) == (Reason.PROOF, "invalid_dpop_proof")
     assert says in refusal.description
+
+
+@pytest.mark.parametrize(
+    "members", [{"alg": "ES256"}, {"use": "sig"}, {"key_ops": ["verify"]}, {"key_ops": ["verify", "sign"], "ext": True}]
+)
+async def test_a_key_that_says_what_it_is_for_is_accepted(
+    service: Service, bound: str, members: dict[str, Any]
+) -> None:
+    assert await service.take(bound, proof(bound, header={"jwk": JWK | members}))
+
+
+async def test_the_algorithms_of_proofs_can_be_narrowed(bound: str) -> None:
+    web = Web(KEY)
+    narrow = Verifier(
+        ISSUER, AUDIENCE, http=web.async_client(), clock=Clock(), dpop_algorithms=("PS256", "EdDSA"), dpop_required=True
+    )
+    with pytest.raises(Rejected) as refused:
+        await narrow.verify(bound, proof=proof(bound), method="GET", url=URL)
+    assert refused.value.reason is Reason.PROOF
+    assert "PS256, EdDSA" in refused.value.description
+    assert 'algs="PS256 EdDSA"' in refused.value.www_authenticate
+    for wrong in ((), ("HS256",), "none"):
+        with pytest.raises(ValueError, match="dpop_algorithms"):
+            Verifier(ISSUER, AUDIENCE, dpop_algorithms=wrong)
 
 
 def public_members(key: Any) -> dict[str, str]:

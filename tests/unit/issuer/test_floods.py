@@ -1,0 +1,148 @@
+"""A flood of refused credentials shows nobody which client ids exist."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from scopewright.core.records import Credential
+from scopewright.issuer.fresh import Budget
+from tests.unit.issuer.assertions import assertion, present, with_pair
+from tests.unit.issuer.world import START, World, client_record, settle, sha256
+
+Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]
+
+KNOWN, DISABLED, PAIR = "leave.leave-worker", "leave.disabled", "leave.pair"
+MADE_UP, IMPOSSIBLE = "leave.nobody", "not an id"
+
+
+class Seconds:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def flood(
+    ask: Callable[[World, int], Any], *, requests: int = 400, pause: float = 0.01, down: bool = False
+) -> list[Answer]:
+    """What a world of its own answers to each of these requests, which are `pause` seconds apart."""
+    time = Seconds()
+    world = World(monotonic=time)
+    world.furnish()
+    world.put(client_record(name="disabled", uid="uid-8", disabled=True))
+    world.put(with_pair(name="pair", uid="uid-9"))
+    answers = []
+    async with world.running():
+        world.store.down = down
+        for number in range(requests):
+            answer = await ask(world, number)
+            headers = tuple(sorted((n, v) for n, v in answer.headers.items() if n != "date"))
+            answers.append((answer.status_code, answer.content, headers))
+            time.now += pause
+    return answers
+
+
+def with_wrong_secret(client_id: str) -> Callable[[World, int], Any]:
+    return lambda world, number: world.token(client_id, "wrong")
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01, 0.02, 0.2])
+async def test_known_and_made_up_ids_get_the_same_answers_in_the_same_order(pause: float) -> None:
+    floods = [await flood(with_wrong_secret(c), pause=pause) for c in (KNOWN, DISABLED, PAIR, MADE_UP, IMPOSSIBLE)]
+    assert all(answers == floods[0] for answers in floods)
+    statuses = {status for status, _, _ in floods[0]}
+    assert statuses == ({401, 503} if pause < 0.05 else {401})
+
+
+@pytest.mark.parametrize("every", [2, 3, 7])
+async def test_an_id_between_made_up_ones_cannot_be_told_from_them(every: int) -> None:
+    """The budgets are drained with ids that surely do not exist, and then the id in question is tried."""
+
+    def between(client_id: str) -> Callable[[World, int], Any]:
+        def ask(world: World, number: int) -> Any:
+            return world.token(client_id if number % every == 0 else f"leave.made-up-{number}", "wrong")
+
+        return ask
+
+    floods = [await flood(between(client_id), pause=0.005) for client_id in (KNOWN, DISABLED, MADE_UP)]
+    assert floods[0] == floods[1] == floods[2]
+
+
+async def test_an_id_tried_after_the_flood_cannot_be_told() -> None:
+    """300 failures with made-up ids, then one id alone: the answers after that said which it was."""
+
+    def afterwards(client_id: str) -> Callable[[World, int], Any]:
+        return lambda world, number: world.token(f"leave.x{number}" if number < 300 else client_id, "wrong")
+
+    for pause in (0.0, 0.01, 0.06):
+        assert await flood(afterwards(KNOWN), pause=pause) == await flood(afterwards(MADE_UP), pause=pause)
+
+
+async def test_assertions_show_no_more_than_secrets() -> None:
+    async def ask(world: World, client_id: str) -> Any:
+        token = assertion(world, number=8, iss=client_id, sub=client_id)
+        form = {"grant_type": "client_credentials", "client_assertion": token}
+        form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        return await world.http.post("/token", data=form)
+
+    known = await flood(lambda world, number: ask(world, PAIR), requests=300)
+    assert known == await flood(lambda world, number: ask(world, MADE_UP), requests=300)
+
+
+async def test_while_the_store_is_away_the_answers_are_the_same_too() -> None:
+    known, made_up = [await flood(with_wrong_secret(c), requests=250, down=True) for c in (KNOWN, MADE_UP)]
+    assert known == made_up
+    assert {status for status, _, _ in known} == {503}
+
+
+async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flood_from_the_same_address() -> None:
+    """Its record is read from the reserve, which made-up ids cannot spend."""
+    time = Seconds()
+    world = World(monotonic=time)
+    world.furnish()
+    async with world.running():
+        for number in range(400):
+            await world.token(f"leave.made-up-{number}", "wrong")
+        assert (await world.token("leave.made-up", "wrong")).status_code == 503
+        world.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+        assert (await world.token(secret="rotated")).status_code == 200
+
+
+async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
+    """The time would show that there was something to read."""
+    world = World(reads=Budget(rate=0.0, burst=0))
+    world.furnish()
+    async with world.running():
+        world.store.gate = asyncio.Event()
+        async with asyncio.timeout(5):
+            assert (await world.token(secret="wrong")).status_code == 503
+            assert (await world.token(MADE_UP, "wrong")).status_code == 503
+        world.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+        world.store.gate.set()
+        await settle()
+        assert (await world.token(secret="rotated")).status_code == 200, "the read went on in the background"
+
+
+async def test_the_reserve_is_bounded_too() -> None:
+    time = Seconds()
+    world = World(monotonic=time, reads=Budget(rate=0.0, burst=0))
+    world.furnish()
+    async with world.running():
+        for number in range(100):
+            world.put(client_record(name=f"c{number}", uid=f"uid-{number}"))
+        await settle()
+        for number in range(100):
+            await world.token(f"leave.c{number}", "wrong")
+        assert len(world.store.reads) == 40
+
+
+async def test_a_wrong_key_and_an_unknown_client_look_the_same(world: World) -> None:
+    world.put(with_pair(name="pair", uid="uid-9"))
+    await settle()
+    answers = [
+        await present(world, assertion(world, number=8, iss=client_id, sub=client_id)) for client_id in (PAIR, MADE_UP)
+    ]
+    assert answers[0] == answers[1]

@@ -1,0 +1,74 @@
+"""The memory of used assertions and proofs is bounded, and no namespace fills it for the others."""
+
+import pytest
+
+from scopewright.core.failures import Unavailable
+from scopewright.issuer.replay import CAPACITY, InMemory, _Shares
+from tests.unit.issuer.assertions import assertion, present, with_pair
+from tests.unit.issuer.world import Clock, World, settle
+
+UNTIL = Clock()() + 60
+
+
+async def fill(memory: InMemory, namespace: str, until: float = UNTIL) -> int:
+    """How many entries the clients of a namespace get when they take all that they can."""
+    for count in range(CAPACITY + 1):
+        try:
+            assert await memory.first_use(f"{namespace}.client-{count % 7}", str(count), until)
+        except Unavailable:
+            return count
+    raise AssertionError("without a bound")
+
+
+async def test_ten_namespaces_that_take_all_they_can_leave_room_for_others() -> None:
+    clock = Clock()
+    memory = InMemory(clock)
+    taken = [await fill(memory, f"greedy-{number}") for number in range(10)]
+    assert sum(taken) < 0.75 * CAPACITY
+    assert await fill(memory, "modest") > 3000
+    clock.advance(seconds=60)
+    assert await fill(memory, "greedy-0", UNTIL + 60) == taken[0], "what has ended makes room"
+
+
+async def test_a_full_share_refuses_nobody_for_good_and_nothing_twice() -> None:
+    clock = Clock()
+    memory = InMemory(clock, capacity=20)
+    assert [await memory.first_use(f"a.{n}", str(n), UNTIL) for n in range(3)] == [True] * 3
+    with pytest.raises(Unavailable, match="too many"):
+        await memory.first_use("a.3", "3", UNTIL)
+    assert not await memory.first_use("a.1", "1", UNTIL)
+    assert await memory.first_use("b.3", "3", UNTIL)
+    clock.advance(seconds=60)
+    assert await memory.first_use("a.3", "3", UNTIL + 60)
+
+
+def take(shares: _Shares, namespace: str, count: int) -> None:
+    for _ in range(count):
+        shares.take(namespace, 600.0, 0.0)
+
+
+def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() -> None:
+    shares = _Shares(10_000)
+    for namespace in range(10):
+        with pytest.raises(Unavailable):
+            take(shares, f"greedy-{namespace}", 10_000)
+    take(shares, "modest", 300)
+    shares.take("greedy-0", 1200.0, 661.0)
+    assert (shares._held, shares._free) == ({"greedy-0": 1}, 9_999)
+
+
+async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
+    clock = Clock()
+    world = World(clock=clock, replay=InMemory(clock, capacity=16))
+    world.furnish()
+    world.put(with_pair())
+    world.put(with_pair(namespace="other", name="worker", uid="uid-9"))
+    async with world.running():
+        await settle()
+        statuses = [(await present(world, assertion(world)))[0] for _ in range(6)]
+        assert statuses[0] == 200
+        assert statuses[-1] == 503
+        mine = assertion(world, iss="other.worker", sub="other.worker")
+        status, body = await present(world, mine)
+        assert (status, body["error"]) != (401, "invalid_client"), body
+        assert status != 503
