@@ -62,17 +62,22 @@ class Arrivals:
             self._news.set()
 
     async def _clients(self) -> None:
+        version = ""
         while True:
-            listed = await self._api.get(self._path)
-            for client in listed["items"]:
-                self._see(client)
-            self._listed[1].set()
             try:
-                async for event in self._api.watch(
-                    self._path, {"resourceVersion": listed["metadata"]["resourceVersion"]}
-                ):
-                    self._see(event["object"])
-            except (Gone, Unavailable):
+                if not version:
+                    listed = await self._api.get(self._path)
+                    for client in listed["items"]:
+                        self._see(client)
+                    version = listed["metadata"]["resourceVersion"]
+                    self._listed[1].set()
+                async for event in self._api.watch(self._path, {"resourceVersion": version}):
+                    version = event["object"]["metadata"]["resourceVersion"]
+                    if event["type"] != "BOOKMARK":
+                        self._see(event["object"])
+            except Gone:
+                version = ""
+            except Unavailable:
                 await asyncio.sleep(0.2)
 
     def _see(self, client: Manifest) -> None:

@@ -17,7 +17,8 @@ from bench.options import count
 from bench.real import RealFigures
 from bench.screen import Screen
 from bench.workload import Workload, clear, in_namespaces
-from scopewright.stores.kube_api import Api, connect
+from scopewright.stores.kube_api import Api
+from scopewright.stores.kube_connect import connect
 
 DEFAULT_CLIENTS: Final = (200, 2000)
 AT_ONCE: Final = 24

@@ -19,7 +19,8 @@ from bench.screen import Screen
 from bench.stage import Plan, Stage, beside, staged
 from bench.turning import Periods, Rotator, Turning
 from bench.workload import in_namespaces
-from scopewright.stores.kube_api import Api, connect
+from scopewright.stores.kube_api import Api
+from scopewright.stores.kube_connect import connect
 
 CLIENTS: Final = 200
 ISSUER_KILLS: Final = (2.0, 6.0)

@@ -64,6 +64,15 @@ TO_DO: Final = {
     ),
     "scopewright_watch_overdue_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
     "scopewright_watch_heard_timestamp_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
+    "scopewright_api_server_last_contact_timestamp_seconds": (
+        "See [ScopewrightApiServerUnreachable](#scopewrightapiserverunreachable)."
+    ),
+    "scopewright_issuer_api_server_last_contact_timestamp_seconds": (
+        "See [ScopewrightApiServerUnreachable](#scopewrightapiserverunreachable)."
+    ),
+    "scopewright_watch_retries": (
+        "All the time: the log has the last error once a minute. A missing right, or an API server that refuses load."
+    ),
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_orphans_held_by_namespace": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_records": (
@@ -184,6 +193,11 @@ RUN_BOOKS: Final = {
         "The process ends by itself where kopf's watch misses changes (liveness). Where it comes back: look at "
         "the API server's load (`apiserver_terminated_watchers_total`), and at proxies that cut idle connections."
     ),
+    "ScopewrightApiServerUnreachable": (
+        "The log says when contact was lost and why. All Pods: is the API server there? One Pod: its node's network, "
+        "a NetworkPolicy, a load balancer that dropped the connections; every connection is opened anew until one "
+        "gets an answer, so a restart helps no more than waiting."
+    ),
     "ScopewrightApiErrors": (
         "`rejected`: a right, a quota or an admission policy; the log and the events name it. Was the chart "
         "upgraded, and its rights with it? `unavailable`: the API server does not answer, or asks to be left "
@@ -232,7 +246,7 @@ def issuer() -> list[Exported]:
 
 def of_issuer() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
-    return IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0).collect()
+    return IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
 
 
 def names() -> set[str]:
@@ -260,7 +274,7 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0)
+    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0)
     yield from OperatorMetrics().registry.collect()
     yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
 

@@ -7,12 +7,20 @@ from typing import Any
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kube_api import REQUEST_TIMEOUT, Gone, NotFound
+from scopewright.stores.kube_contact import Contact
 from tests.simulation.loop import RUNNING
 from tests.simulation.process import Process
 from tests.simulation.server import Event, Raw, Server, labels_of, locate, selected
 
 SILENCE = 150.0
-"""Seconds without a line after which a watch counts as broken: `kube_api.WATCH_SILENCE`."""
+"""Seconds without a line after which a watch counts as broken: longer than in life, as all periods are here."""
+
+
+class _Contact(Contact):
+    """Nobody is woken early: an outage that ends is noticed by trying."""
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class Network:
@@ -21,6 +29,7 @@ class Network:
     host = "https://simulated"
 
     def __init__(self, server: Server, process: Process) -> None:
+        self.contact = _Contact()
         self._server = server
         self._process = process
         self._incarnation = process.incarnation

@@ -39,7 +39,7 @@ async def _serve(*_: Any) -> None:
     await running().loop.create_future()
 
 
-async def _watch(network: Network, deliver: Any, _: Any) -> None:
+async def _watch(network: Network, deliver: Any, *_: Any) -> None:
     await running().watch(network, deliver)
 
 

@@ -114,7 +114,6 @@ def operator(
     """Reconcile OAuthClients, ResourceServers, ScopeGrants and SigningKeys of a cluster."""
     from scopewright.controller.operator import Operator
     from scopewright.controller.sidecar import Sidecar
-    from scopewright.stores.kube_api import connect
     from scopewright.tracing import Tracing, tracing
 
     set_up_logging(log_format.value, log_level.value)
@@ -125,13 +124,10 @@ def operator(
     sidecar = Sidecar(issuer_service_account, issuer_identity) if issuer_service_account and issuer_identity else None
 
     async def main(traces: Tracing | None) -> None:
-        api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
-        running = Operator(api, settings, listening, sidecar, traces)
-        _on_signals(running.stop)
-        try:
+        async with _api(kubeconfig) as api, api.supervised():
+            running = Operator(api, settings, listening, sidecar, traces)
+            _on_signals(running.stop)
             await running.run()
-        finally:
-            await api.close()
 
     with tracing("scopewright-operator") as traces:
         _run(main(traces))
@@ -270,7 +266,7 @@ async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
     if source == "kubernetes":
         from scopewright.stores.kubernetes import KubernetesStore
 
-        async with _api(kubeconfig) as api:
+        async with _api(kubeconfig) as api, api.supervised():
             yield KubernetesStore(api)
     else:
         from scopewright.stores.directory import DirectoryStore
@@ -343,7 +339,7 @@ def plan(
 
 @asynccontextmanager
 async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
-    from scopewright.stores.kube_api import connect
+    from scopewright.stores.kube_connect import connect
 
     api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
     try:

@@ -53,6 +53,8 @@ class Told:
     """By namespace."""
     heard: Callable[[str], float | None]
     """When the stream of this kind was last heard, in seconds since the epoch."""
+    last_contact: Callable[[], float]
+    """When the API server last answered, in seconds since the epoch."""
 
 
 class Levels(Collector):
@@ -82,6 +84,11 @@ class Levels(Collector):
             if (at := told.heard(kind)) is not None:
                 heard.add_metric([kind], at)
         yield heard
+        yield _Gauge(
+            "scopewright_api_server_last_contact_timestamp_seconds",
+            "When the API server last answered this replica, whatever the answer was.",
+            told.last_contact(),
+        )
         yield from self._orphans()
         yield self._records()
         yield self._conditions()

@@ -49,6 +49,10 @@ class Metrics:
             "scopewright_api_request_seconds", "How long the API server took to answer.", ("method",),
             registry=self.registry, buckets=BUCKETS,
         )  # fmt: skip
+        self.retried = Counter(
+            "scopewright_watch_retries", "Requests of the watches of declared objects that failed and were repeated.",
+            registry=self.registry,
+        )  # fmt: skip
         for kind in KINDS:
             self.reconciled.labels(kind)
             self.lag.labels(kind)

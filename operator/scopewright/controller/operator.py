@@ -118,7 +118,7 @@ class Operator:
     async def _work(self, beside: list[asyncio.Task[None]]) -> None:
         tasks = [
             *beside,
-            asyncio.create_task(watch(self._api, self._caches.deliver, self._config.watched)),
+            asyncio.create_task(self._watch()),
             asyncio.create_task(self._events.run()),
             *(asyncio.create_task(self._caches.follow(self._store, s)) for s in self._caches.selections),
             leading := asyncio.create_task(self._lead_when_elected()),
@@ -134,6 +134,9 @@ class Operator:
             for task in (*tasks, stopping):
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        await watch(self._api, self._caches.deliver, self._config.watched, self._metrics.retried.inc)
 
     async def _ready_to_begin(self) -> None:
         """CRDs, rights and an API server to talk to; the last is waited for.
@@ -247,7 +250,8 @@ class Operator:
         return [f"the watch has missed a change for {silent:.0f} s"] if silent else []
 
     def _unready(self) -> list[str]:
-        return [*self._unhealthy(), *self._caches.missing]
+        problem = self._api.contact.problem
+        return [*self._unhealthy(), *([problem] if problem else []), *self._caches.missing]
 
     def _told(self) -> Told:
         return Told(
@@ -256,4 +260,5 @@ class Operator:
             watch_overdue=lambda: self._monitor.silent_for,
             orphans_held=lambda: self._resync.orphans_held,
             heard=self._store.heard,
+            last_contact=lambda: self._api.contact.last,
         )

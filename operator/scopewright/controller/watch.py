@@ -6,16 +6,20 @@ anybody's object. It watches on every replica, leader or not; if it ends, the pr
 
 import asyncio
 import logging
+import random
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
+import aiohttp
 import kopf
 import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kube_api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, NotFound, watch_seconds
+from scopewright.stores.kube_sockets import kept_alive
 from scopewright.stores.kubernetes import declared_path
 
 Deliver = Callable[[str, Mapping[str, Any]], None]
@@ -26,6 +30,13 @@ LOOK_AGAIN: Final = 5.0
 """Seconds until a kind that is not served is looked for again."""
 
 log = logging.getLogger(__name__)
+
+RETRY_PAUSES: Final = (1, 1, 2, 3, *[5] * 10)
+"""Seconds between kopf's attempts at one request, before jitter; then a list that still fails ends kopf."""
+REPORT_RETRIES_EVERY: Final = 60.0
+
+_RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._cogs.clients.fetching", "kopf._core.engines.activities")
+"""Loggers on which kopf logs the failed attempts of its requests, each as an error."""
 
 _QUIET: Final = {
     "kopf.objects": logging.WARNING,
@@ -47,11 +58,59 @@ class Forgetful(kopf.DiffBaseStorage):
         return None
 
 
-async def watch(api: Api, deliver: Deliver, watched: Sequence[str | None] = (None,)) -> None:
+class Retries(logging.Filter):
+    """kopf logs each attempt that it repeats as an error: they are counted, and a warning a minute reports them."""
+
+    def __init__(self, count: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._count = count
+        self._monotonic = monotonic
+        self._since_report = 0
+        self._reported_at = float("-inf")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        if not message.startswith("Request attempt "):
+            return True
+        if record.levelno < logging.WARNING:
+            return False
+        self._count()
+        self._since_report += 1
+        if self._monotonic() - self._reported_at >= REPORT_RETRIES_EVERY:
+            log.warning("watching: %d requests failed and are repeated, the last one: %s", self._since_report, message)
+            self._since_report, self._reported_at = 0, self._monotonic()
+        return False
+
+
+class _Pauses:
+    """RETRY_PAUSES with jitter, so that many watches do not return all at once."""
+
+    def __iter__(self) -> Iterator[float]:
+        return (seconds * random.uniform(0.8, 1.2) for seconds in RETRY_PAUSES)  # noqa: S311 (spreads load)
+
+
+async def watch(
+    api: Api,
+    deliver: Deliver,
+    watched: Sequence[str | None] = (None,),
+    retried: Callable[[], None] = lambda: None,
+) -> None:
     """Deliver events of these namespaces (None: of all) until cancelled. `Unavailable` if kopf ends by itself.
 
     It does so at the 404 of a kind whose CRD is deleted. The others are watched on, and that one as soon as it is back.
+    `retried` is called, in kopf's thread, for every attempt of a request that failed and is repeated.
     """
+    quiet = Retries(retried)
+    for name in _RETRYING:
+        logging.getLogger(name).addFilter(quiet)
+    try:
+        await _watch(api, deliver, watched)
+    finally:
+        for name in _RETRYING:
+            logging.getLogger(name).removeFilter(quiet)
+
+
+async def _watch(api: Api, deliver: Deliver, watched: Sequence[str | None]) -> None:
     lacking: frozenset[str] = frozenset()
     while True:
         failure = await _until_kopf_ends(api, deliver, watched, lacking)
@@ -134,10 +193,15 @@ async def _operator(
     namespaces = [name for name in watched if name is not None]
     if not namespaces:
         kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
-    kopf.on.login(registry=registry)(lambda **_: _connection(api))
+    watches = (len(plurals) + (not namespaces)) * max(1, len(namespaces))
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return _session(api)
+
+    kopf.on.login(registry=registry)(login)
     try:
         await kopf.operator(
-            registry=registry, settings=_settings(), standalone=True, clusterwide=not namespaces,
+            registry=registry, settings=_settings(watches), standalone=True, clusterwide=not namespaces,
             namespaces=namespaces, stop_flag=stop, identity=None,
         )  # fmt: skip
     finally:
@@ -145,12 +209,20 @@ async def _operator(
         stop.set()
 
 
-def _settings() -> kopf.OperatorSettings:
-    """What it takes at ten thousand objects; the design's notes on kopf 1.45 give the reasons."""
+def _settings(watches: int) -> kopf.OperatorSettings:
+    """What it takes at ten thousand objects; the design's notes on kopf 1.45 give the reasons.
+
+    Each watch is short, and goes on from the version that it has reached: one that is silent for longer is broken.
+    """
     settings = kopf.OperatorSettings()
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 0.1
     settings.watching.chunk_size = CHUNK
+    settings.watching.server_timeout = watch_seconds(watches)
+    settings.watching.inactivity_timeout = settings.watching.server_timeout + WATCH_GRACE
+    settings.networking.connect_timeout = CONNECT_TIMEOUT
+    settings.networking.request_timeout = REQUEST_TIMEOUT
+    settings.networking.error_backoffs = _Pauses()
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = Forgetful()
@@ -158,10 +230,13 @@ def _settings() -> kopf.OperatorSettings:
     return settings
 
 
-def _connection(api: Api) -> kopf.ConnectionInfo:
+def _session(api: Api) -> kopf.AiohttpSession:
     """The same identity as ours; asked for again when the API server refuses it, as after a token's rotation."""
     c = api.identity()
-    return kopf.ConnectionInfo(
+    info = kopf.ConnectionInfo(
         server=c.host, ca_path=c.ca_file, insecure=c.insecure, certificate_path=c.certificate_file,
         private_key_path=c.key_file, scheme="Bearer" if c.token else None, token=c.token,
     )  # fmt: skip
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context(), socket_factory=kept_alive)
+    session = aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trust_env=False)
+    return kopf.AiohttpSession(server=c.host, aiohttp_session=session)

@@ -62,7 +62,8 @@ def _laid_out() -> tuple[Mapping[str, _Columns], int]:
 
 _READY: Final = 0
 _HEARD: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
-_FIRST: Final = 1 + len(KINDS)
+_CONTACT: Final = 1 + len(KINDS)
+_FIRST: Final = _CONTACT + 1
 _COLUMNS, _WIDTH = _laid_out()
 
 EVERY: Final = 5.0
@@ -98,7 +99,8 @@ class EndpointMetrics:
 class Metrics(Collector):
     """Of one issuer; of what it counts, the totals of all that share its tally.
 
-    `heard` tells when the store was last heard, by kind, where it is one that can be away (`stores.Listener`).
+    `heard` tells when the store was last heard, by kind, where it is one that can be away (`stores.Listener`);
+    `last_contact` when the API server behind it last answered, in seconds since the epoch.
     """
 
     def __init__(
@@ -109,12 +111,14 @@ class Metrics(Collector):
         *,
         ready: Callable[[], bool] = lambda: True,
         heard: Heard | None = None,
+        last_contact: Callable[[], float] | None = None,
     ) -> None:
         self._registry = registry
         self._clock = clock
         self._row = row or tally(1).row()
         self._is_ready = ready
         self._heard = heard
+        self._last_contact = last_contact
         if heard:
             for column in _HEARD.values():
                 self._row.cells[column] = clock()
@@ -136,6 +140,8 @@ class Metrics(Collector):
         cells[_READY] = self._is_ready()
         for kind, column in _HEARD.items() if self._heard else ():
             cells[column] = (self._heard and self._heard(kind)) or cells[column]
+        if self._last_contact is not None:
+            cells[_CONTACT] = self._last_contact()
 
     def endpoint(self, name: str) -> EndpointMetrics:
         """Of one of `RESULTS`, whose requests end in one of its results, in an error of OAuth, or `slowed`."""
@@ -206,6 +212,13 @@ class Metrics(Collector):
             if instants:
                 heard.add_metric([kind], min(instants))
         yield heard
+        contact = GaugeMetricFamily(
+            "scopewright_issuer_api_server_last_contact_timestamp_seconds",
+            "When the API server last answered, whatever the answer was, to the process that waits longest.",
+        )
+        if instants := [at for at in self._row.tally.column(_CONTACT) if at]:
+            contact.add_metric([], min(instants))
+        yield contact
         build = GaugeMetricFamily("scopewright_build_info", "1, with the version that runs.", labels=["version"])
         build.add_metric([version("scopewright")], 1)
         yield build

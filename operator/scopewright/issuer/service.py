@@ -86,13 +86,16 @@ class Issuer:
         `tracing`: what becomes of each request is told there as well.
         `proxies` say whose a request is that comes through them.
         """
+        listener = reader if isinstance(reader, Listener) else None
+        self._contact = contact = listener.contact if listener else None
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
         self.metrics = Metrics(
             self.registry,
             clock,
             row,
             ready=lambda: not self._in_the_way(),
-            heard=reader.heard if isinstance(reader, Listener) else None,
+            heard=listener.heard if listener else None,
+            last_contact=(lambda: contact.last) if contact else None,
         )
         self._clock = clock
         self._proxies = proxies
@@ -274,7 +277,10 @@ class Issuer:
         if missing := self._in_the_way():
             return json_answer(503, {"status": "not ready", "missing": missing})
         failing = self._supervised.down(needed=False)
-        return json_answer(200, {"status": "ok"} | ({"failing": failing} if failing else {}))
+        stale = self._contact.problem if self._contact else ""
+        # Ready all the same: taken out of the Service for this, all issuers would be at once (invariant 7).
+        said = {"status": "degraded", "stale": stale} if stale else {"status": "ok"}
+        return json_answer(200, said | ({"failing": failing} if failing else {}))
 
 
 def _only_get() -> Answer:

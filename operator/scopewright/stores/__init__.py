@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
+from scopewright.stores.kube_contact import Contact
 
 __all__ = [
     "Absence",
@@ -102,6 +103,11 @@ class Listener(Protocol):
         """Seconds since the epoch when what is followed of this kind last brought anything, were it only a sign of
         life; the earliest, where several selections are. None: nothing yet.
         """
+        ...
+
+    @property
+    def contact(self) -> Contact:
+        """Whether it answers."""
         ...
 
 

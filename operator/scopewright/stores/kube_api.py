@@ -5,35 +5,37 @@ halves the cost of a request.
 """
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
 import aiohttp
 import orjson
-import yaml
-from kubernetes.aio import config as kube_config
-from kubernetes.aio.client import ApiClient, Configuration
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.stores.kube_contact import Contact, beating, heartbeat
 from scopewright.stores.kube_refusals import bounded, refusal
+from scopewright.stores.kube_sockets import Client
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds. A write that has not been answered by then will not arrive any more."""
-WATCH_SILENCE: Final = 150.0
-"""Seconds without a line, not even a bookmark, after which a watch counts as broken."""
+WATCH_SECONDS: Final = 7
+"""How long a watch lasts: its end, and the bookmark two seconds before that, are signs of life of that very watch."""
+WATCH_GRACE: Final = 2.0
+"""Seconds of silence beyond that, after which a watch counts as broken."""
+WATCHES_PER_SECOND: Final = 10
+"""More watches than can be renewed at this rate within WATCH_SECONDS last longer."""
+CONNECT_TIMEOUT: Final = 5.0
 
-SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a Pod finds who it is."""
-MINTING_PATIENCE: Final = 60.0
-"""Seconds that a mounted folder may be without a token."""
 ACCEPT: Final = "application/json, application/jwk-set+json"
 """The API server gives its own keys as nothing but the second."""
+
+PROXY_ERRORS: Final = (502, 503, 504)
+"""What a load balancer answers in the place of an API server that it does not reach."""
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
@@ -41,9 +43,6 @@ RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
 
 Observe = Callable[[str, str, float], None]
 """Takes one of `METHODS`, one of `RESULTS`, and seconds."""
-
-_NO_KUBECONFIG: Final = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
-"""What the loader raises, by accident, where a file is something else altogether; its words might quote the file."""
 
 
 class NotFound(Exception):
@@ -73,11 +72,17 @@ class Identity:
 class Api:
     """One API server, as whoever the kubeconfig or the mounted ServiceAccount says."""
 
-    def __init__(self, client: ApiClient) -> None:
+    def __init__(self, client: Client, probing: Client | None = None) -> None:
+        """`probing` has the connection of the heartbeat, so that no other request keeps that one alive."""
         self._client = client
+        self._probing = probing
         self.host: str = client.configuration.host
+        self.contact = Contact()
         self.observe: Observe = lambda method, result, seconds: None
         """Told of every request but watches."""
+        self._waits: set[asyncio.Timeout] = set()
+        """Of everything that waits for the API server now."""
+        self._watches = 0
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         return await self.request("GET", path, query=query)
@@ -104,26 +109,54 @@ class Api:
         self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: float
     ) -> dict[str, Any]:
         async with self._response(method, path, query, body, timeout) as response:
-            data = await _read(response)
+            data = await self._read(response)
             content: dict[str, Any] = _json(data)
             if response.status >= 400:
                 raise _failure(response, content, f"{method} {path}")
             return content
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        """The watch's events until the server ends it. `Gone` where the version is too old."""
-        timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=WATCH_SILENCE)
-        async with self._response("GET", path, {**query, "watch": "1"}, None, timeout) as response:
-            if response.status >= 400:
-                raise _failure(response, _json(await _read(response)), f"WATCH {path}")
-            async for line in _lines(response):
-                event: dict[str, Any] = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    status = event["object"]
-                    if status.get("code") == 410:
-                        raise Gone(status.get("message", ""))
-                    raise Unavailable(f"watch of {path}: {status.get('message', 'error')}")
-                yield event
+        """The watch's events until the server ends it, after `watch_seconds`. `Gone` where the version is too old."""
+        seconds = watch_seconds(self._watches)
+        query = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds + WATCH_GRACE)
+        self._watches += 1
+        try:
+            async with self._response("GET", path, query, None, timeout) as response:
+                if response.status >= 400:
+                    raise _failure(response, _json(await self._read(response)), f"WATCH {path}")
+                async for line in self._lines(response):
+                    event: dict[str, Any] = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        if status.get("code") == 410:
+                            raise Gone(status.get("message", ""))
+                        raise Unavailable(f"watch of {path}: {status.get('message', 'error')}")
+                    yield event
+        finally:
+            self._watches -= 1
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator["Api"]:
+        """With a heartbeat: when it fails, every connection is closed, and whatever waits on one is `Unavailable`."""
+        async with beating(heartbeat(self.contact, self.ping, self.reconnect)):
+            yield self
+
+    async def ping(self, timeout: float) -> None:
+        """Any answer of the API server is one, be it a refusal; that of a proxy without one is not."""
+        async with self._response("GET", "/livez", None, None, timeout, self._probing) as response:
+            await self._read(response)
+            if response.status in PROXY_ERRORS:
+                raise Unavailable(f"a proxy before the API server at {self.host} answered {response.status}")
+
+    async def reconnect(self) -> None:
+        """Close every connection; a request under way fails as `Unavailable`, and the next one opens a new one."""
+        now = asyncio.get_running_loop().time()
+        for wait in list(self._waits):
+            wait.reschedule(now)
+        for client in (self._client, self._probing):
+            if client is not None:
+                await client.reset()
 
     def identity(self) -> Identity:
         """As it is now: a mounted token is read again by whoever loads it."""
@@ -140,86 +173,70 @@ class Api:
 
     async def close(self) -> None:
         await self._client.close()
+        if self._probing is not None:
+            await self._probing.close()
+
+    @asynccontextmanager
+    async def _waiting(self, host: str) -> AsyncIterator[None]:
+        """For the API server, until `reconnect` at most; that and every failure of the connection as `Unavailable`.
+
+        aiohttp does not end a read of a connection that is closed from here.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._waits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(limit)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(host, error) from None
 
     @asynccontextmanager
     async def _response(
-        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: Any
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        timeout: Any,
+        client: Client | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": "scopewright"}
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
-        try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            answer = await self._client.call_api(
-                method, url, header_params=headers, body=body, _request_timeout=timeout
-            )
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(self.host, error) from None
+        client = client or self._client
+        async with self._waiting(self.host):
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer = await client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
         response: aiohttp.ClientResponse = answer.response
+        if response.status not in PROXY_ERRORS:
+            self.contact.answered()
         try:
             yield response
         finally:
             response.release() if response.content.at_eof() else response.close()
 
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        async with self._waiting(response.url.host or ""):
+            return await response.read()
 
-async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -> Api:
-    """The API server of a kubeconfig file (default: `KUBECONFIG`, `~/.kube/config`) or of the Pod we run in."""
-    configuration = Configuration()
-    try:
-        if in_cluster:
-            await _mounted(SERVICE_ACCOUNT)
-            kube_config.load_incluster_config(client_configuration=configuration)
-        else:
-            file = str(kubeconfig) if kubeconfig else None
-            await kube_config.load_kube_config(config_file=file, client_configuration=configuration)
-    except (kube_config.ConfigException, OSError, *_NO_KUBECONFIG) as error:
-        why = "the file is no kubeconfig" if isinstance(error, _NO_KUBECONFIG) else _first_line(error)
-        raise Rejected(
-            "NoKubeconfig",
-            f"no cluster to talk to ({why}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
-            "with a ServiceAccount",
-        ) from None
-    configuration.connection_pool_maxsize = 64
-    configuration.retries = None
-    # Left to itself, aiohttp asks the environment for proxies and reads ~/.netrc in a thread for each single request.
-    configuration.client_session_kwargs = {"trust_env": False}
-    configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
-    return Api(ApiClient(configuration))
-
-
-async def _mounted(folder: Path, patience: float = MINTING_PATIENCE) -> None:
-    """A sidecar's token is there a moment after the volume that it comes to."""
-    deadline = time.monotonic() + patience
-    while _awaits_token(folder) and time.monotonic() < deadline:  # noqa: ASYNC110 (another process makes it)
-        await asyncio.sleep(0.1)
-
-
-def _awaits_token(folder: Path) -> bool:
-    return folder.is_dir() and not (folder / "token").exists()
-
-
-def _proxy_for(host: str) -> str | None:
-    """The proxy that the environment names for the API server: HTTPS_PROXY, unless NO_PROXY excepts it."""
-    parts = urlsplit(host)
-    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
-
-
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    try:
-        return await response.read()
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _unreachable(response.url.host or "", error) from None
-
-
-async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    rest = b""
-    try:
-        async for chunk in response.content.iter_any():
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        rest = b""
+        while True:
+            async with self._waiting(response.url.host or ""):
+                chunk = await response.content.readany()
+            if not chunk:
+                return
+            self.contact.answered()
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 if line:
                     yield line
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise _unreachable(response.url.host or "", error) from None
+
+
+def watch_seconds(watches: int) -> int:
+    """How long the next of so many watches lasts; not all the same, so that they do not end all at once."""
+    return int(max(WATCH_SECONDS, watches / WATCHES_PER_SECOND) - random.random() + 0.5)  # noqa: S311 (spreads load)
 
 
 def _json(data: bytes) -> Any:
@@ -264,9 +281,9 @@ def _result(failure: Exception) -> str:
 
 
 def _unreachable(host: str, error: BaseException) -> Unavailable:
-    why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else _first_line(error)
+    why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else first_line(error)
     return Unavailable(f"the API server at {host} cannot be reached: {why}", reason="Unreachable")
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0]

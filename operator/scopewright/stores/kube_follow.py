@@ -14,7 +14,7 @@ from scopewright.stores.kube_objects import collection, parse
 
 CHUNK: Final = 500
 FIRST_PAUSE: Final = 0.2
-LONGEST_PAUSE: Final = 15.0
+LONGEST_PAUSE: Final = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ async def follow(
                 yield Snapshot(frozenset(refs), listed)
                 version = listed  # only now: a list that broke off begins anew
             began = asyncio.get_running_loop().time()
-            async for event in api.watch(path, _watch_query(selector, version)):
+            async for event in api.watch(path, {**selector, "resourceVersion": version}):
                 pause = FIRST_PAUSE
                 heard()
                 version = event["object"]["metadata"]["resourceVersion"]
@@ -57,7 +57,7 @@ async def follow(
             await asyncio.sleep(FIRST_PAUSE)
         except (Unavailable, Rejected, NotFound) as error:
             log.warning("following %s pauses for %.1f s: %s", path, pause, error)
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)
+            await api.contact.pause(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
@@ -84,8 +84,3 @@ def _change(selection: Selection, raw: dict[str, Any], *, gone: bool = False) ->
 def _selector(selection: Selection) -> dict[str, str]:
     labels = ",".join(f"{key}={value}" for key, value in (selection.labels or {}).items())
     return {"labelSelector": labels} if labels else {}
-
-
-def _watch_query(selector: dict[str, str], version: str) -> dict[str, str]:
-    timeout = str(random.randint(240, 300))  # noqa: S311 (spreads load, hides nothing)
-    return {**selector, "resourceVersion": version, "allowWatchBookmarks": "true", "timeoutSeconds": timeout}

@@ -14,6 +14,7 @@ from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
 from scopewright.stores import Change, Entries, Selection, Snapshot
 from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kube_contact import Contact
 from scopewright.stores.kube_follow import follow
 from scopewright.stores.kube_objects import collection, compose, parse
 from scopewright.stores.kube_refusals import remove_values
@@ -63,6 +64,11 @@ class KubernetesStore:
     def heard(self, kind: str) -> float | None:
         """See `stores.Listener`."""
         return min((at for (of, _), at in list(self._heard.items()) if of == kind), default=None)
+
+    @property
+    def contact(self) -> Contact:
+        """See `stores.Listener`."""
+        return self.api.contact
 
     async def write(self, desired: Desired) -> Existing:
         kind = cast("OwnedKind", desired.ref.kind)

@@ -12,7 +12,7 @@ from scopewright.controller.preflight import preflight
 from scopewright.controller.sidecar import LIFE, Minting, Sidecar
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores import kube_api
+from scopewright.stores import kube_connect
 from scopewright.stores.kube_api import Identity
 from tests.unit.controller.house import ISSUER, NAMESPACE
 from tests.unit.controller.test_resync import reviewing
@@ -125,7 +125,7 @@ async def test_the_right_to_mint_is_asked_for_that_one_service_account() -> None
 
 
 async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: Path) -> None:
-    waiting = asyncio.create_task(kube_api._mounted(folder, patience=30))
+    waiting = asyncio.create_task(kube_connect._mounted(folder, patience=30))
     await asyncio.sleep(0.15)
     assert not waiting.done()
     (folder / "token").write_text("a-token")
@@ -133,4 +133,4 @@ async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: 
 
 
 async def test_where_no_service_account_is_mounted_nothing_is_waited_for(tmp_path: Path) -> None:
-    await asyncio.wait_for(kube_api._mounted(tmp_path / "none", patience=30), 1)
+    await asyncio.wait_for(kube_connect._mounted(tmp_path / "none", patience=30), 1)

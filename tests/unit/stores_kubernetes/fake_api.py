@@ -1,18 +1,28 @@
 """An API server's answers, written down beforehand; and what was asked of it."""
 
+import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
 from scopewright.stores.kube_api import Api
+from scopewright.stores.kube_contact import Contact
 
 Answer = dict[str, Any] | BaseException
+
+
+class PatientContact(Contact):
+    """Pauses as `asyncio.sleep` does, which tests may replace."""
+
+    async def pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
 
 
 class FakeApi:
     """`answers` by `METHOD path`, the last one for ever; `watches` are lists of events, ended by an error or not."""
 
     host = "https://fake"
+    contact = PatientContact()
 
     def __init__(self) -> None:
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)

@@ -110,8 +110,8 @@ async def test_a_failure_of_the_list_changes_nothing_and_is_met_with_growing_pat
     api = FakeApi()
     api.answer(PATH, *[error] * 9, page("9", secret("one", "5")))
     assert await followed(api) == ["+one 5", {"one", "9"}]
-    assert all(0.8 * 0.2 * 2**n <= p or p >= 12 for n, p in enumerate(pauses))
-    assert max(pauses) <= 15 * 1.2
+    assert all(0.8 * 0.2 * 2**n <= p or p >= 4 for n, p in enumerate(pauses))
+    assert max(pauses) <= 5 * 1.2
 
 
 async def test_a_list_that_breaks_off_begins_anew_and_no_snapshot_comes_of_its_half() -> None:

@@ -1,0 +1,105 @@
+"""Whether the API server still answers: a cheap read every few seconds, on a connection of its own.
+
+A watch that nothing happens on and a watch whose packets are dropped look alike, and a request that waits for 30 s
+looks like a slow one. The heartbeat's connection is as old as those of the watches, so it fails as they do.
+"""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Final
+
+from scopewright.core.failures import Unavailable
+
+INTERVAL_SECONDS: Final = 3.0
+TIMEOUT_SECONDS: Final = 4.0
+"""Of one heartbeat: a dead connection is noticed INTERVAL_SECONDS + TIMEOUT_SECONDS after its last answer."""
+RETRY_SECONDS: Final = 1.0
+"""Pause between heartbeats while there is no answer."""
+LOST_AFTER_SECONDS: Final = 10.0
+"""Without any answer for so long, `/readyz` reports it."""
+
+log = logging.getLogger(__name__)
+
+
+class Contact:
+    """When the API server last answered, whatever the answer was."""
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic, clock: Callable[[], float] = time.time) -> None:
+        self._monotonic = monotonic
+        self._clock = clock
+        self._at = monotonic()
+        self._regained = asyncio.Event()
+        self._waiting = 0
+        self.last: float = clock()
+        """Seconds since the epoch; at first, when the process began to ask."""
+
+    def answered(self) -> None:
+        self._at = self._monotonic()
+        self.last = self._clock()
+
+    def regained(self) -> None:
+        """Wake those that pause between tries."""
+        self._regained.set()
+        self._regained = asyncio.Event()
+
+    @property
+    def silent_for(self) -> float:
+        """Seconds since the last answer."""
+        return self._monotonic() - self._at
+
+    @property
+    def problem(self) -> str:
+        """What `/readyz` says; empty while the API server answers."""
+        silent = self.silent_for
+        return f"the API server has not answered for {silent:.0f} s" if silent > LOST_AFTER_SECONDS else ""
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, and no longer once the API server answers again."""
+        waiting = asyncio.ensure_future(self._regained.wait())
+        try:
+            await asyncio.wait([waiting], timeout=seconds)
+        finally:
+            waiting.cancel()
+
+
+async def heartbeat(
+    contact: Contact,
+    ping: Callable[[float], Awaitable[None]],
+    reconnect: Callable[[], Awaitable[None]],
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> None:
+    """For ever. `ping` takes its time-out and raises `Unavailable`; `reconnect` closes every connection.
+
+    While there is no answer, each failure closes what has been opened since: a new connection may be as dead.
+    """
+    lost_at: float | None = None
+    while True:
+        await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
+        began = time.monotonic()
+        try:
+            await ping(TIMEOUT_SECONDS)
+        except Unavailable as error:
+            if lost_at is None:
+                lost_at = began
+                log.warning("the API server does not answer, every connection to it is opened anew: %s", error)
+            await reconnect()
+        else:
+            if lost_at is not None:
+                log.info("the API server answers again, after %.0f s", time.monotonic() - lost_at)
+                lost_at = None
+                contact.regained()
+
+
+@asynccontextmanager
+async def beating(beat: Awaitable[None]) -> AsyncIterator[None]:
+    """Run a heartbeat until the block is left."""
+    task = asyncio.ensure_future(beat)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

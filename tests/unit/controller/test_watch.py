@@ -1,0 +1,61 @@
+"""What kopf is given, and what of its log is passed on."""
+
+import logging
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from scopewright.controller.watch import REPORT_RETRIES_EVERY, RETRY_PAUSES, Retries, _session, _settings
+from scopewright.stores.kube_api import Api, Identity
+
+
+def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:
+    return logging.LogRecord("kopf._cogs.clients.watching", level, "", 0, message, None, None)
+
+
+def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    now, counted = [0.0], []
+    quiet = Retries(lambda: counted.append(1), lambda: now[0])
+    caplog.set_level("DEBUG", "scopewright")
+    for attempt in range(5):
+        failed = f"Request attempt #{attempt}/14 failed; will retry: GET https://api/x -> ConnectionTimeoutError()"
+        assert not quiet.filter(record(failed))
+    assert not quiet.filter(record("Request attempt #5/14: GET https://api/x", logging.DEBUG))
+    now[0] += REPORT_RETRIES_EVERY
+    assert not quiet.filter(record("Request attempt #14/14 failed; escalating: GET https://api/x -> APIForbiddenError"))
+    assert len(counted) == 6
+    assert [(r.levelname, r.getMessage().partition(",")[0]) for r in caplog.records] == [
+        ("WARNING", "watching: 1 requests failed and are repeated"),
+        ("WARNING", "watching: 5 requests failed and are repeated"),
+    ]
+
+
+def test_whatever_else_kopf_logs_is_passed_on() -> None:
+    quiet = Retries(lambda: None)
+    assert quiet.filter(record("Ignoring an unsupported event type"))
+
+
+def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
+    settings = _settings(5)
+    assert settings.watching.server_timeout
+    assert settings.watching.server_timeout < settings.watching.inactivity_timeout <= 10
+    pauses = settings.networking.error_backoffs
+    assert not isinstance(pauses, (int, float))
+    one, other = list(pauses), list(pauses)
+    assert len(one) == len(RETRY_PAUSES)
+    assert one != other
+    assert all(0.8 * base <= pause <= 1.2 * base for base, pause in zip(RETRY_PAUSES, one, strict=True))
+
+
+async def test_kopfs_connections_are_looked_after_by_the_kernel_and_have_our_identity() -> None:
+    identity = Identity("https://api", None, True, None, None, "the-token")
+    given = _session(cast("Api", SimpleNamespace(identity=lambda: identity)))
+    session = given.aiohttp_session
+    try:
+        assert given.server == "https://api"
+        assert session.headers["Authorization"] == "Bearer the-token"
+        connector: Any = session.connector
+        assert connector._socket_factory.__name__ == "kept_alive"
+    finally:
+        await session.close()

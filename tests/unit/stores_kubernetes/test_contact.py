@@ -1,0 +1,200 @@
+"""A connection on which nothing comes back is noticed, whatever it was waiting for, and the next one is a new one."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+from kubernetes.aio.client import Configuration
+
+from scopewright.core.failures import Unavailable
+from scopewright.stores.kube_api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
+from scopewright.stores.kube_contact import (
+    INTERVAL_SECONDS,
+    LOST_AFTER_SECONDS,
+    RETRY_SECONDS,
+    TIMEOUT_SECONDS,
+    Contact,
+    heartbeat,
+)
+from scopewright.stores.kube_sockets import DEAD_AFTER_SECONDS, Client, kept_alive
+from tests.black_hole import BlackHole
+
+
+@contextlib.asynccontextmanager
+async def served(status: str = "200 OK") -> AsyncIterator[int]:
+    """A server that answers `{}` to everything, and watches with no event, and ends no connection. Its port."""
+    answering: set[asyncio.Task[None] | None] = set()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answering.add(asyncio.current_task())
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                length = "transfer-encoding: chunked\r\n\r\n" if b"watch=1" in head else "content-length: 2\r\n\r\n{}"
+                writer.write(f"HTTP/1.1 {status}\r\n{length}".encode())
+        writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        await asyncio.gather(*(task for task in answering if task))
+
+
+@contextlib.asynccontextmanager
+async def through(port: int) -> AsyncIterator[Api]:
+    configuration = Configuration(host=f"http://127.0.0.1:{port}")
+    configuration.retries = None
+    configuration.client_session_kwargs = {"trust_env": False}
+    api = Api(Client(configuration), Client(configuration))
+    try:
+        yield api
+    finally:
+        await api.close()
+
+
+async def test_a_request_on_a_dead_connection_ends_with_the_reconnect_and_the_next_one_gets_through() -> None:
+    async with served() as port:
+        with BlackHole(port) as hole:
+            async with through(hole.port) as api:
+                watching = asyncio.create_task(watched(api))
+                await api.get("/x")
+                await api.ping(5)
+                while hole.accepted < 3:  # noqa: ASYNC110 (another thread counts)
+                    await asyncio.sleep(0.01)
+                hole.swallow(new_pass=True)
+                waiting = [watching, asyncio.create_task(api.get("/x"))]
+                with pytest.raises(Unavailable):
+                    await api.ping(0.2)
+                assert not any(task.done() for task in waiting)
+                await api.reconnect()
+                failed = await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+                assert [type(failure) for failure in failed] == [Unavailable, Unavailable]
+                assert await asyncio.wait_for(api.get("/x"), 10) == {}
+                await api.ping(5)
+
+
+async def watched(api: Api) -> None:
+    async for _ in api.watch("/watched", {}):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("status", "answered"),
+    [("200 OK", True), ("403 Forbidden", True), ("500 Internal Server Error", True), ("502 Bad Gateway", False)],
+)
+async def test_a_refusal_is_an_answer_and_that_of_a_proxy_without_an_api_server_is_none(
+    status: str, answered: bool
+) -> None:
+    async with served(status) as port, through(port) as api:
+        api.contact = contact = Contact(iter([0.0, 7.0, 9.0]).__next__)
+        try:
+            await api.ping(5)
+        except Unavailable:
+            assert not answered
+        assert contact.silent_for == (2.0 if answered else 7.0)
+
+
+async def beats(*results: bool) -> tuple[list[float], list[str], Contact]:
+    """The pauses of a heartbeat with these results, what it did, and what it kept."""
+    pauses: list[float] = []
+    did: list[str] = []
+    left = iter(results)
+    contact = Contact()
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def ping(timeout: float) -> None:
+        match next(left, None):
+            case None:
+                raise asyncio.CancelledError
+            case False:
+                raise Unavailable("no answer in time")
+        did.append("answered")
+
+    async def reconnect() -> None:
+        did.append("reconnected")
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await heartbeat(contact, ping, reconnect, sleep)
+    return pauses, did, contact
+
+
+async def test_each_heartbeat_without_an_answer_closes_all_connections_and_is_repeated_soon() -> None:
+    pauses, did, _ = await beats(True, False, False, True, True)
+    assert did == ["answered", "reconnected", "reconnected", "answered", "answered"]
+    assert pauses[2:4] == [RETRY_SECONDS] * 2
+    assert all(0.8 * INTERVAL_SECONDS <= pause <= INTERVAL_SECONDS for pause in (*pauses[:2], *pauses[4:]))
+
+
+async def test_loss_and_return_are_a_line_each(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "scopewright")
+    await beats(False, False, False, True, True)
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+async def test_what_pauses_goes_on_once_the_api_server_answers_again() -> None:
+    contact = Contact()
+    pausing = asyncio.create_task(contact.pause(3600))
+    await asyncio.sleep(0)
+    contact.regained()
+    await asyncio.wait_for(pausing, 10)
+    again = asyncio.create_task(contact.pause(3600))
+    await asyncio.sleep(0.01)
+    assert not again.done(), "the next loss is another one"
+    again.cancel()
+    await contact.pause(0.01)
+
+
+def test_it_is_a_problem_after_ten_seconds_of_silence() -> None:
+    now = [100.0]
+    contact = Contact(lambda: now[0])
+    now[0] += LOST_AFTER_SECONDS
+    assert contact.problem == ""
+    now[0] += 1
+    assert contact.problem == "the API server has not answered for 11 s"
+    contact.answered()
+    assert contact.problem == ""
+
+
+def test_every_way_to_notice_takes_ten_seconds_at_most() -> None:
+    assert INTERVAL_SECONDS + TIMEOUT_SECONDS <= 10
+    assert DEAD_AFTER_SECONDS <= 10
+    assert max(watch_seconds(20) for _ in range(100)) + WATCH_GRACE <= 10
+
+
+def test_many_watches_last_longer_so_that_their_renewal_is_no_load() -> None:
+    assert {watch_seconds(5) for _ in range(200)} == {WATCH_SECONDS - 1, WATCH_SECONDS}
+    assert watch_seconds(1000) >= 1000 / WATCHES_PER_SECOND - 1
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
+def test_the_kernel_looks_after_each_connection_too() -> None:
+    with kept_alive((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0))) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == DEAD_AFTER_SECONDS * 1000
+        idle, pause, count = (
+            made.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + pause * count == DEAD_AFTER_SECONDS
+
+
+async def test_the_connections_that_are_made_have_these_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    monkeypatch.setattr("scopewright.stores.kube_sockets.kept_alive", recorded(made))
+    async with served() as port, through(port) as api:
+        await api.get("/x")
+        await api.ping(5)
+    assert len(made) == 2, "the heartbeat has a connection of its own"
+
+
+def recorded(made: list[socket.socket]) -> Callable[[Any], socket.socket]:
+    def factory(address: Any) -> socket.socket:
+        made.append(kept_alive(address))
+        return made[-1]
+
+    return factory
