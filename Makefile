@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
-	tests/fuzz
+	tests/fuzz tests/attacks
 
 # Real processes on a machine that others share: in CI one that fails is tried once more, and the summary names it.
 AGAIN := $(if $(filter true,$(CI)),--reruns 1 -r fER)

@@ -107,6 +107,16 @@ TO_DO: Final = {
     ),
     "scopewright_issuer_refusals_of_known_clients": "See [ScopewrightClientRefused](#scopewrightclientrefused).",
     "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
+    "scopewright_issuer_connections": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
+    "scopewright_issuer_connection_memory_bytes": (
+        "Near its limit for long: see [ScopewrightConnectionsFull](#scopewrightconnectionsfull)."
+    ),
+    "scopewright_issuer_connection_memory_limit_bytes": "It is `issuer.connectionMemory`, once for each worker.",
+    "scopewright_issuer_connections_closed": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
+    "scopewright_issuer_transport_refusals": (
+        "Many of one kind: a client or a proxy that does not speak HTTP/1.1 or TLS 1.2; [errors.md](errors.md) lists "
+        "the refusals. 503: see [ScopewrightConnectionsFull](#scopewrightconnectionsfull)."
+    ),
     "scopewright_issuer_records": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
     "scopewright_issuer_served_keys": "Not the same in all Pods for longer than a minute: one of them is stale.",
     "scopewright_issuer_workers": "It is what `issuer.workers` says.",
@@ -173,6 +183,15 @@ RUN_BOOKS: Final = {
     "ScopewrightTokensSlow": (
         "Signing takes CPU: compare with the Pods' CPU and its throttling. More Pods (`issuer.mode: deployment` "
         "scales), more `issuer.workers`. Slow assertions alone: look at Redis or Valkey."
+    ),
+    "ScopewrightConnectionsFull": (
+        "The closed connections were waiting for a handshake, for a request or for their client to read; new callers "
+        "get in all the same. `cause`: `address_limit` is one address beyond its share "
+        "(`issuer.connectionsPerAddress`, a quarter of `issuer.connectionMemory`), `evicted` all together beyond "
+        "`issuer.connectionMemory`. Is the address that of your Ingress or load balancer? Raise both, or set "
+        "`issuer.connectionsPerAddress` to 0. Are there more callers than before? Raise `issuer.connectionMemory` and "
+        "the memory limit, or add Pods. Else somebody holds connections open: find the address in the "
+        "connections of the Pod's node, and keep it out with `networkPolicy.issuerFrom` or before the issuer."
     ),
     "ScopewrightIssuerNotReady": (
         "Its `/readyz` says what it lacks: the issuer record or a signing key (does the operator run?), or the "

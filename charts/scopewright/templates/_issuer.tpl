@@ -10,6 +10,7 @@ env:
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
   - {name: SCOPEWRIGHT_METRICS_LISTEN, value: "{{ $.Values.pods.listenHost }}:9402"}
   - {name: SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS, value: {{ $.Values.issuer.connectionsPerAddress | quote }}}
+  - {name: SCOPEWRIGHT_CONNECTION_MEMORY, value: {{ $.Values.issuer.connectionMemory | default "64Mi" | quote }}}
   {{- with $.Values.issuer.trustedProxies }}
   - {name: SCOPEWRIGHT_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
   {{- end }}

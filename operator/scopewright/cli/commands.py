@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scopewright.cli.settings import (
+    connection_memory,
     connections_per_address,
     listen,
     load_certificate,
@@ -204,6 +205,14 @@ def issuer(
             help="Of one peer, in one process; a proxy is one. 0: no limit.",
         ),
     ] = 1024,
+    memory: Annotated[
+        str,
+        typer.Option(
+            "--connection-memory",
+            envvar="SCOPEWRIGHT_CONNECTION_MEMORY",
+            help="Memory for all connections of one process; one address may use a quarter of it.",
+        ),
+    ] = "64Mi",
     proxies: Annotated[
         str,
         typer.Option(
@@ -233,6 +242,7 @@ def issuer(
     count = worker_count(workers)
     remember = replay_memory(replay, count)
     most = connections_per_address(per_address)
+    for_connections = connection_memory(memory)
     trusted = trusted_proxies(proxies)
 
     def work(worker: Worker) -> None:
@@ -246,6 +256,7 @@ def issuer(
             certificate=certificate,
             replay=remember(),
             connections_per_address=most,
+            connection_memory=for_connections,
             proxies=trusted,
         )
 

@@ -5,11 +5,12 @@ import logging
 from collections import deque
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
+from scopewright.http.budget import State
 from scopewright.http.encode import CONTINUE, encode
 from scopewright.http.messages import Answer
-from scopewright.http.parser import Parsed, Refused, RequestParser
+from scopewright.http.parser import Parsed, Refused, RequestParser, size
 
 if TYPE_CHECKING:
     from scopewright.http.server import Server
@@ -23,51 +24,115 @@ _AT_ONCE_BYTES: Final = 64 * 1024
 """After these the transport is asked first whether the client reads: only what is written makes it call a pause."""
 _UNREAD: Final = 16 * 1024
 """Bytes that a transport keeps without telling: of thousands of connections, each of which may do it."""
-_WAITING: Final = 1024
+_WAITING: Final = 2048
 """Bytes that a request takes, as long as it waits, beside those that it came in."""
 _CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
 
-class Connection(asyncio.Protocol):
+class Transport(Protocol):
+    """What a connection needs of asyncio.Transport."""
+
+    def write(self, data: bytes) -> None: ...
+    def write_eof(self) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+    def is_closing(self) -> bool: ...
+    def pause_reading(self) -> None: ...
+    def resume_reading(self) -> None: ...
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None: ...
+    def get_write_buffer_size(self) -> int: ...
+
+
+class Connection(asyncio.BufferedProtocol):
     """Reading stops while anything waits to be answered or to be read by the client, so nothing piles up here.
 
-    `deadline`, on the loop's clock, is when the server is to call `expire`.
+    `deadline`, on the loop's clock, is when the server is to call `expire`. `state` has lasted since `since`.
     """
 
     def __init__(self, server: "Server") -> None:
         self.deadline = _NEVER
+        self.state = State.REQUEST
+        self.since = server.now
         self._server = server
-        self._transport: asyncio.Transport
+        self._transport: Transport
         self._parser = RequestParser(server.limits)
         self._waiting: deque[Parsed] = deque()
         self._refused: Refused | None = None
         self._task: asyncio.Task[None] | None = None
+        self._task_size = 0
         self._deaf = False
         """Whatever else comes is thrown away."""
         self._unread = False
         """The client does not read what it was sent; nothing more is made until it does."""
         self._paused = False
+        self._half_close = True
+        """The client may end its side and still read, which TLS does not allow."""
         self._taken = 0
         """Bytes of what came last, which may wait here."""
+        self._overhead = 0
+        """Bytes that TLS takes."""
+        self._held = 0
+        """Bytes that the server knows this connection to take."""
 
     # What the event loop calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport  # type: ignore[assignment]
-        self._transport.set_write_buffer_limits(_UNREAD)
-        peer = transport.get_extra_info("peername")
-        self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
-        self.deadline = self._server.now + self._server.limits.request_timeout
-        if not self._server.admit(self, self._parser.peer):
-            self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+        self.accepted(transport, transport)  # type: ignore[arg-type]
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._server.buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.received(self._server.buffer[:nbytes])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deaf = True
         self._waiting.clear()
+        self._parser.close()
         self._server.forget(self)
 
-    def data_received(self, data: bytes) -> None:
+    def eof_received(self) -> bool:
+        """The client sends no more; what it has asked for it still gets, where the transport can do that."""
+        self._deaf = True
+        return bool(self._waiting or self._task) and self._half_close
+
+    def pause_writing(self) -> None:
+        self._unread = True
+        self._enter(State.UNREAD, self._server.now + self._server.limits.write_timeout)
+        self._hold()
+
+    def resume_writing(self) -> None:
+        self._unread = False
+        self._enter(State.PENDING, _NEVER)
+        self._advance()
+        self._hold()
+
+    # What TLS calls, beside these
+
+    def accepted(self, raw: asyncio.BaseTransport, transport: Transport, *, encrypted: bool = False) -> None:
+        """`raw` is the socket's; answers are written to `transport`."""
+        self._transport = transport
+        transport.set_write_buffer_limits(_UNREAD)
+        peer = raw.get_extra_info("peername")
+        self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
+        self._half_close = not encrypted
+        self.state = State.HANDSHAKE if encrypted else State.REQUEST
+        self.deadline = self._server.now + self._server.limits.request_timeout
+        if not self._server.admit(self, self._parser.peer):
+            if encrypted:
+                self._transport.abort()
+            else:
+                self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+
+    def encrypting(self, overhead: int, *, established: bool = False) -> None:
+        """TLS takes so many bytes from now on. The time for the first request is that of the handshake, too."""
+        self._overhead = overhead
+        if established and self.state is State.HANDSHAKE:
+            self.state = State.REQUEST
+        self._hold()
+
+    def received(self, data: memoryview) -> None:
         if self._deaf:
             return
         parser = self._parser
@@ -82,31 +147,17 @@ class Connection(asyncio.Protocol):
             parser.requests.clear()
             self._advance()
         elif parser.partial and not began and self._task is None:
-            self.deadline = self._server.now + self._server.limits.request_timeout
+            self._enter(State.REQUEST, self._server.now + self._server.limits.request_timeout)
         if parser.awaits_continue and self._task is None and not self._waiting:
-            parser.awaits_continue = False
-            self._transport.write(CONTINUE)
-
-    def eof_received(self) -> bool:
-        """The client sends no more; what it has asked for it still gets, where the transport can do that."""
-        self._deaf = True
-        return bool(self._waiting or self._task) and self._transport.get_extra_info("sslcontext") is None
-
-    def pause_writing(self) -> None:
-        self._unread = True
-        self.deadline = self._server.now + self._server.limits.write_timeout
-        self._hold()
-
-    def resume_writing(self) -> None:
-        self._unread = False
-        self._server.hold(self, 0)
-        self.deadline = _NEVER
-        self._advance()
+            self._continue()
+        if parser.partial or self._held:
+            self._hold()
 
     # What the server calls
 
     def expire(self) -> None:
-        if self._unread:
+        self._server.count("timed_out", self.state.name.lower())
+        if self._unread or self.state is State.HANDSHAKE:
             self._transport.abort()
         elif self._parser.partial and not self._deaf:
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
@@ -117,6 +168,12 @@ class Connection(asyncio.Protocol):
         """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
         if self._task is None and not self._unread and not self._parser.partial:
             self.deadline = min(self.deadline, self._server.now + self._server.limits.closing)
+
+    def evict(self) -> None:
+        """Make room for others: nothing more is begun, and what was begun in this very turn may still start."""
+        self._deaf = True
+        self._waiting.clear()
+        asyncio.get_running_loop().call_soon(self.abort)
 
     def abort(self) -> None:
         if self._task is not None:
@@ -138,8 +195,7 @@ class Connection(asyncio.Protocol):
                 out.append(self._encoded(parsed, answer))
                 size += len(out[-1])
             else:
-                self.deadline = _NEVER
-                self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
+                self._wait_for(parsed, answer)
         if out:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._waiting or self._unread:
@@ -160,25 +216,52 @@ class Connection(asyncio.Protocol):
         if self._refused is not None:
             self._refuse(self._refused)
         elif self._deaf or self._server.stopping:
+            self._enter(State.CLOSING, self._server.now + self._server.limits.linger)
             self._transport.close()
         else:
-            limits = self._server.limits
-            self.deadline = self._server.now + (limits.request_timeout if self._parser.partial else limits.keep_alive)
+            server = self._server
+            # On the way of every request, so without a call.
+            self.since = server.now
+            if self._parser.partial:
+                self.state, self.deadline = State.REQUEST, server.now + server.limits.request_timeout
+            else:
+                self.state, self.deadline = State.IDLE, server.now + server.limits.keep_alive
         if self._paused and not self._transport.is_closing():
             self._paused = False
-            self._server.hold(self, 0)
+            self._hold()
             self._transport.resume_reading()
 
     def _hold(self) -> None:
-        waiting = self._taken + _WAITING * len(self._waiting) if self._waiting else 0
-        self._server.hold(self, self._transport.get_write_buffer_size() + waiting)
+        """Let the server know what this connection takes."""
+        held = self._overhead + self._parser.held + self._task_size + self._transport.get_write_buffer_size()
+        if self._waiting:
+            held += self._taken + _WAITING * len(self._waiting)
+        if held != self._held:
+            self._held = held
+            self._server.charge(self, held)
+
+    def _enter(self, state: State, deadline: float) -> None:
+        self.state, self.since, self.deadline = state, self._server.now, deadline
+
+    def _continue(self) -> None:
+        self._parser.awaits_continue = False
+        self._transport.write(CONTINUE)
+
+    def _wait_for(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
+        self._enter(State.PENDING, _NEVER)
+        self._task_size = _WAITING + size(parsed.http) + len(parsed.http.body)
+        self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
+        self._hold()
 
     async def _wait(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
         answered = await self._server.awaited(answer)
-        self._task = None
+        self._task, self._task_size = None, 0
         if not self._transport.is_closing():
             self._transport.write(self._encoded(parsed, answered))
             self._advance()
+            if self._parser.awaits_continue and self._task is None and not self._waiting:
+                self._continue()
+            self._hold()
 
     def _encoded(self, parsed: Parsed, answer: Answer) -> bytes:
         server = self._server
@@ -194,8 +277,8 @@ class Connection(asyncio.Protocol):
     def _refuse(self, refused: Refused) -> None:
         """The last answer. What still comes is read for a while: closing at once would take the answer away."""
         self._deaf, self._refused = True, None
+        self._server.count("refused", str(int(refused.status)))
         answer = self._server.refuse(refused.status, refused.description)
         self._transport.write(encode(answer, self._server.date, _CLOSE, head_only=False))
-        if self._transport.can_write_eof():
-            self._transport.write_eof()
-        self.deadline = self._server.now + self._server.limits.linger
+        self._transport.write_eof()
+        self._enter(State.CLOSING, self._server.now + self._server.limits.linger)

@@ -10,6 +10,7 @@ Headers = tuple[tuple[bytes, bytes], ...]
 class HttpRequest:
     """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit).
 
+    `target` is the request-target as it was sent (RFC 9112 §3.2): a gateway has to pass on exactly that.
     The values of a header that is `repeated` are one, with commas between them (RFC 9110 §5.3).
     """
 
@@ -20,6 +21,7 @@ class HttpRequest:
     body: bytes = field(default=b"", repr=False)
     peer: str = ""
     repeated: Collection[bytes] = ()
+    target: bytes = b""
 
 
 @dataclass(slots=True)

@@ -5,15 +5,18 @@ import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Final
 
+from scopewright.http import memory
+from scopewright.http.budget import Budget, Scope
 from scopewright.http.connection import Connection
-from scopewright.http.limits import Limits
+from scopewright.http.limits import READ_BUFFER, SOCKET_BUFFER, Limits
 from scopewright.http.messages import Answer, Handler, HttpRequest, Refuse
-from scopewright.http.tls import Certificate
+from scopewright.http.tls import Certificate, TlsConnection
 
 log: Final = logging.getLogger(__name__)
 
@@ -21,13 +24,29 @@ _TICK: Final = 0.25
 """Seconds between two looks at the clock: deadlines and the Date header are no more exact than that."""
 _BACKLOG: Final = 2048
 
+Count = Callable[[str, str], None]
+"""Called for each connection that the server ends: `refused` with the status (or `tls`), `timed_out`, `evicted` (for
+the limit of the process) or `address_limit`, these with the connection's state."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Connections by state, and the bytes that they take of those that they may take."""
+
+    connections: Counter[str]
+    used: int
+    limit: int
+
 
 def _plain(status: int, description: str) -> Answer:
     return Answer(status, ((b"content-type", b"text/plain; charset=utf-8"),), description.encode())
 
 
 class Server:
-    """`now` (the loop's clock) and `date` (a header line) are read for every request, and kept up by one timer."""
+    """`now` (the loop's clock) and `date` (a header line) are read for every request, and kept up by one timer.
+
+    `buffer` is what all connections read into, one after the other, and `plain` what they decrypt into.
+    """
 
     def __init__(
         self,
@@ -36,36 +55,41 @@ class Server:
         refuse: Refuse = _plain,
         limits: Limits = Limits(),  # noqa: B008
         certificate: Certificate | None = None,
+        count: Count = lambda event, detail: None,
     ) -> None:
         self.refuse = refuse
         self.limits = limits
+        self.count = count
         self.now = 0.0
         self.date = b""
         self.stopping = False
+        self.buffer = memoryview(bytearray(READ_BUFFER))
+        self.plain = memoryview(bytearray(READ_BUFFER))
         self._handler = handler
         self._certificate = certificate
         self._connections: set[Connection] = set()
-        self._admitted: dict[Connection, str] = {}
-        """With the address of its peer."""
-        self._peers: Counter[str] = Counter()
-        """Of those that are admitted."""
-        self._held: dict[Connection, int] = {}
-        self._held_together = 0
+        self._budget = Budget[Connection](limits)
+        self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
 
     @property
     def connections(self) -> int:
         return len(self._connections)
 
+    def usage(self) -> Usage:
+        states = Counter(connection.state.name.lower() for connection in self._connections)
+        return Usage(states, self._budget.used, self.limits.memory)
+
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""
         loop = asyncio.get_running_loop()
+        # What is not read yet, by us or by the client, is in the kernel: connections inherit this bound.
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            listener.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._look_at_the_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
-            accepting = await loop.create_server(
-                lambda: Connection(self), sock=listener, backlog=_BACKLOG, **self._tls()
-            )
+            accepting = await loop.create_server(self._protocol, sock=listener, backlog=_BACKLOG)
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
@@ -74,6 +98,11 @@ class Server:
                 queue.close()
                 await self._finish()
                 ticking.cancel()
+
+    def _protocol(self) -> asyncio.BufferedProtocol:
+        if self._certificate is None:
+            return Connection(self)
+        return TlsConnection(self, self._certificate.context)
 
     async def _take_those_in_line(self, queue: socket.socket) -> None:
         """Connections that the kernel has accepted already: closing the socket would reset them."""
@@ -86,16 +115,7 @@ class Server:
                 return
             connected.setblocking(False)
             with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(lambda: Connection(self), connected, **self._tls())
-
-    def _tls(self) -> dict[str, Any]:
-        if self._certificate is None:
-            return {}
-        return {
-            "ssl": self._certificate.context,
-            "ssl_handshake_timeout": self.limits.request_timeout,
-            "ssl_shutdown_timeout": self.limits.linger,
-        }
+                await loop.connect_accepted_socket(self._protocol, connected)
 
     async def _finish(self) -> None:
         for connection in list(self._connections):
@@ -112,6 +132,7 @@ class Server:
             await asyncio.sleep(_TICK)
             try:
                 self._look_at_the_clock()
+                self._trimmer.look(self._budget.used, self.now)
             except Exception:
                 log.exception("the clock and the certificate are not looked at")
             for connection in [c for c in self._connections if c.deadline <= self.now]:
@@ -130,43 +151,26 @@ class Server:
     # What connections call
 
     def admit(self, connection: Connection, peer: str) -> bool:
-        """Whether there is room for it. It is looked after either way, until it is forgotten.
-
-        One that is refused takes no room, or else an address beyond its limit could still fill the server.
-        """
+        """Whether there is room for it, be it in place of others. It is looked after either way, until forgotten."""
         self._connections.add(connection)
         if self.stopping:
             connection.finish()
-        each = self.limits.connections_per_peer
-        if len(self._admitted) >= self.limits.connections or (each is not None and peer and self._peers[peer] >= each):
-            return False
-        self._admitted[connection] = peer
-        self._peers[peer] += 1
-        return True
+        ended, full = self._budget.add(connection, peer)
+        self._end(ended)
+        return full is None
 
-    def hold(self, connection: Connection, size: int) -> None:
-        """What the connection makes this process keep, in bytes. Where that is too much of all together, whoever began
-        first is cut off: one that reads has long been done.
-        """
-        self._held_together += size - self._held.get(connection, 0)
-        if not size:
-            self._held.pop(connection, None)
-            return
-        self._held[connection] = size
-        while self._held_together > self.limits.held and self._held:
-            oldest = next(iter(self._held))
-            self._held_together -= self._held.pop(oldest)
-            # What was begun in this very turn has to have begun to be cancelled.
-            asyncio.get_running_loop().call_soon(oldest.abort)
+    def charge(self, connection: Connection, size: int) -> None:
+        """Record the bytes that the connection takes beside itself. Where that is too much, connections are ended."""
+        self._end(self._budget.charge(connection, size))
+
+    def _end(self, ended: Iterable[tuple[Connection, Scope]]) -> None:
+        for connection, scope in ended:
+            self.count("evicted" if scope == "process" else "address_limit", connection.state.name.lower())
+            connection.evict()
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        self.hold(connection, 0)
-        peer = self._admitted.pop(connection, None)
-        if peer is not None:
-            self._peers[peer] -= 1
-            if not self._peers[peer]:
-                del self._peers[peer]
+        self._budget.remove(connection)
         if not self._connections:
             self._empty.set()
 

@@ -17,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from scopewright.issuer import connections
 from scopewright.issuer.errors import SLOWED, ErrorCode
 from scopewright.issuer.follow import KINDS
 from scopewright.issuer.fresh import Clock
@@ -63,7 +64,8 @@ def _laid_out() -> tuple[Mapping[str, _Columns], int]:
 _READY: Final = 0
 _HEARD: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
 _CONTACT: Final = 1 + len(KINDS)
-_FIRST: Final = _CONTACT + 1
+_CONNECTIONS: Final = _CONTACT + 1
+_FIRST: Final = _CONNECTIONS + connections.WIDTH
 _COLUMNS, _WIDTH = _laid_out()
 
 EVERY: Final = 5.0
@@ -116,6 +118,7 @@ class Metrics(Collector):
         self._registry = registry
         self._clock = clock
         self._row = row or tally(1).row()
+        self.connections = connections.ConnectionMetrics(self._row, _CONNECTIONS)
         self._is_ready = ready
         self._heard = heard
         self._last_contact = last_contact
@@ -138,6 +141,7 @@ class Metrics(Collector):
     def _tell(self) -> None:
         cells = self._row.cells
         cells[_READY] = self._is_ready()
+        self.connections.look()
         for kind, column in _HEARD.items() if self._heard else ():
             cells[column] = (self._heard and self._heard(kind)) or cells[column]
         if self._last_contact is not None:
@@ -181,6 +185,7 @@ class Metrics(Collector):
         yield requests
         yield known
         yield seconds
+        yield from self.connections.collect()
         yield from self._gauges()
 
     def _gauges(self) -> Iterator[Metric]:

@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from scopewright.http import Answer, Certificate, Limits, Server
+from scopewright.http import PROBES, Answer, Certificate, Limits, Server
 from scopewright.issuer import audit
 from scopewright.issuer.errors import ErrorCode, OAuthError, unavailable
 from scopewright.issuer.proxies import TrustedProxies
@@ -25,9 +25,6 @@ from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
 LIMITS: Final = Limits(body=BODY_LIMIT)
-_OBSERVING: Final = Limits(connections=64, connections_per_peer=None, body=0, pipelined=4, grace=1.0)
-"""For who reads the metrics: few, and not to be shut out by the many that want tokens."""
-
 _OTHER_FILES: Final = 256
 _ALONE: Final = 5.0
 """Seconds after which one of several workers listens even though it is not ready, to say what it waits for."""
@@ -43,7 +40,11 @@ async def serve_issuer(
     on_ready: OnReady = lambda url: None,
 ) -> None:
     """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
-    server = Server(issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate)
+    metrics = issuer.metrics.connections
+    server = Server(
+        issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate, count=metrics.count
+    )
+    metrics.usage = server.usage
     announcing = asyncio.create_task(_announce(issuer, on_ready), name="ready")
     try:
         await server.serve(listener, stop)
@@ -58,7 +59,7 @@ async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncItera
         yield
         return
     serving = asyncio.create_task(
-        Server(issuer.observe, refuse=transport_refusal, limits=_OBSERVING).serve(listener), name="observe"
+        Server(issuer.observe, refuse=transport_refusal, limits=PROBES).serve(listener), name="observe"
     )
     try:
         yield
@@ -93,6 +94,7 @@ def run(
     certificate: Certificate | None = None,
     replay: Replay | None = None,
     connections_per_address: int | None = LIMITS.connections_per_peer,
+    connection_memory: int = LIMITS.memory,
     proxies: TrustedProxies | None = None,
 ) -> None:
     """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
@@ -128,14 +130,14 @@ def run(
                     issuer,
                     listener=worker.listen(),
                     certificate=certificate,
-                    limits=replace(LIMITS, connections_per_peer=connections_per_address),
+                    limits=limits,
                     stop=stop,
                     on_ready=worker.on_ready,
                 )
         if beating is not None:
             beating.cancel()
 
-    _allow_connections()
+    limits = _within_open_files(replace(LIMITS, connections_per_peer=connections_per_address, memory=connection_memory))
     with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
@@ -146,13 +148,18 @@ async def _beat(beat: Callable[[], None]) -> None:
         await asyncio.sleep(BEAT_EVERY)
 
 
-def _allow_connections() -> None:
-    """Each is an open file, and many systems allow a process no more than 1,024 unless it asks."""
+def _within_open_files(limits: Limits) -> Limits:
+    """Each connection is an open file, and many systems allow a process no more than 1,024 unless it asks.
+
+    Where they do not allow as many as the limits do, there are fewer connections: `accept` must never fail.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = LIMITS.connections + _OTHER_FILES
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    wanted = limits.most_connections + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return limits
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    return replace(limits, connections=max(1, allowed - _OTHER_FILES))
 
 
 async def _until_ready(issuer: Issuer, stop: asyncio.Event) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scopewright.cli.settings import (
+    connection_memory,
     listen,
     load_certificate,
     load_config,
@@ -123,3 +124,12 @@ def test_several_workers_need_one_memory_of_what_was_used() -> None:
     assert replay_memory("memory", 1)() is None
     assert replay_memory("per-process", 2)() is None
     assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), Shared)
+
+
+def test_the_memory_of_connections_is_a_quantity_of_kubernetes() -> None:
+    assert connection_memory("64Mi") == 64 * 2**20
+    assert connection_memory("1Gi") == 2**30
+    assert connection_memory("5000000") == 5_000_000
+    for text in ("", "64", "3Mi", "64M", "-64Mi", "1.5Gi", "Mi", "６４Mi"):
+        with pytest.raises(Rejected, match="must be a quantity such as 64Mi, and at least 4Mi"):
+            connection_memory(text)

@@ -98,7 +98,10 @@ async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> N
 
 async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -> None:
     """Each asks for a megabyte again and again; what the kernel takes of that is not the process's."""
-    async with serving(Limits(held=300_000, write_timeout=600)) as served, contextlib.AsyncExitStack() as stack:
+    async with (
+        serving(Limits(memory=500_000, connections_per_peer=None, write_timeout=600)) as served,
+        contextlib.AsyncExitStack() as stack,
+    ):
         large = GET.replace(b"/a", b"/large") * 16
         for _ in range(20):
             deaf = stack.enter_context(socket.socket())
@@ -113,7 +116,7 @@ async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -
 
 
 async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_memory() -> None:
-    async with serving(Limits(held=100_000)) as served:
+    async with serving(Limits(memory=170_000, connections_per_peer=None)) as served:
         wires = [await served.connect() for _ in range(8)]
         for wire in wires:
             wire.send(post(b"1", b"/slow") + post(b"x" * 2_000) * 10)
@@ -133,45 +136,67 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
         assert (await wire.reply()).headers["x-path"] == "/a"
 
 
-async def test_one_connection_too_many_is_told_so_and_the_others_go_on() -> None:
+async def test_when_the_room_is_full_a_new_connection_takes_the_place_of_the_longest_idle() -> None:
     async with serving(Limits(connections=2)) as served:
         first, second = await served.connect(), await served.connect()
         for wire in (first, second):
             wire.send(GET)
             assert (await wire.reply()).status == 200
+            await asyncio.sleep(0.3)
         third = await served.connect()
-        assert (await third.reply()).status == 503
-        third.writer.close()
-        first.send(GET)
-        assert (await first.reply()).status == 200
-        first.writer.close()
-        await until(lambda: served.server.connections == 1)
-        fourth = await served.connect()
-        fourth.send(GET)
-        assert (await fourth.reply()).status == 200
+        assert await first.ended() == b""
+        for wire in (second, third):
+            wire.send(GET)
+            assert (await wire.reply()).status == 200
+
+
+async def test_a_new_connection_takes_the_place_of_no_request_that_is_being_answered() -> None:
+    async with serving(Limits(connections=2)) as served:
+        busy = [await served.connect(), await served.connect()]
+        for wire in busy:
+            wire.send(post(b"1", b"/slow"))
+        await until(lambda: len(served.seen) == 2)
+        for _ in range(3):
+            late = await served.connect()
+            assert (await late.reply()).status == 503
+        assert served.server.usage().connections["pending"] == 2
+        served.gate.set()
+        for wire in busy:
+            assert (await wire.reply()).body == b"1"
 
 
 async def test_one_address_does_not_take_the_room_of_the_others() -> None:
-    async with serving(Limits(connections=3, connections_per_peer=2)) as served:
-        greedy = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
-        for wire in greedy[2:]:
-            assert (await wire.reply()).status == 503
+    async with serving(Limits(connections=4, connections_per_peer=2)) as served:
         other = await served.connect(local_addr=("127.0.0.3", 0))
-        for wire in (*greedy[:2], other):
+        other.send(GET)
+        await other.reply()
+        greedy = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
+        for wire in greedy[:3]:
+            assert await wire.ended() == b"", "its own first ones make room for its later ones"
+        for wire in (*greedy[3:], other):
             wire.send(GET)
             assert (await wire.reply()).status == 200
-        for wire in greedy:
-            wire.writer.close()
-        await until(lambda: served.server.connections == 1)
-        again = await served.connect(local_addr=("127.0.0.2", 0))
-        again.send(GET)
-        assert (await again.reply()).status == 200
+
+
+async def test_a_caller_with_one_idle_connection_keeps_it_while_others_fill_the_room() -> None:
+    async with serving(Limits(connections=6)) as served:
+        caller = await served.connect(local_addr=("127.0.0.9", 0))
+        caller.send(GET)
+        await caller.reply()
+        await asyncio.sleep(0.3)
+        for n in range(20):
+            wire = await served.connect(local_addr=(f"127.0.0.{2 + n % 2}", 0))
+            wire.send(GET)
+            await wire.reply()
+        assert served.server.connections <= 6
+        caller.send(GET)
+        assert (await caller.reply()).status == 200
 
 
 async def test_addresses_have_no_limit_where_none_is_set() -> None:
     async with serving(Limits(connections=3, connections_per_peer=None)) as served:
-        for _ in range(3):
-            wire = await served.connect()
+        wires = [await served.connect() for _ in range(3)]
+        for wire in wires:
             wire.send(GET)
             assert (await wire.reply()).status == 200
 

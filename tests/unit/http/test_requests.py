@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.http import Limits
-from tests.unit.http.served import GET, Served, post, serving
+from scopewright.http.parser import RequestParser
+from tests.unit.http.served import GET, Served, post, serving, until
 
 LIMITS = Limits(target=200, headers=600, header_count=10, body=1000, pipelined=20)
 
@@ -154,6 +155,128 @@ async def test_what_is_refused_behind_a_wish_for_http_2_does_not_take_its_answer
     assert not caplog.text
 
 
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
+
+
+@pytest.mark.parametrize("upgrade", [b"", H2C])
+async def test_a_request_with_a_wish_to_upgrade_is_the_same_as_without(served: Served, upgrade: bytes) -> None:
+    wire = await served.connect()
+    head = b"POST /a%2Fb?c=%20 HTTP/1.1\r\nHost: x\r\nAuthorization: 1\r\nauthorization: 2\r\nA: 1, 2\r\n"
+    wire.send(
+        head + upgrade + b"Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\nHost: t\r\nA: t\r\n\r\n" + GET
+    )
+    assert (await wire.reply()).body == b"abc"
+    assert (await wire.reply()).status == 200
+    first = served.seen[0]
+    assert (first.method, first.path, first.query, first.target) == ("POST", "/a/b", b"c=%20", b"/a%2Fb?c=%20")
+    assert [*first.repeated] == [b"authorization"]
+    assert (first.headers[b"authorization"], first.headers[b"a"], first.headers[b"host"]) == (b"1, 2", b"1, 2", b"x")
+
+
+@pytest.mark.parametrize("upgrade", [b"Connection: Upgrade, ", b"Upgrade: h2c\r\nConnection: Upgrade, "])
+@pytest.mark.parametrize(
+    ("version", "wish", "persists"),
+    [
+        (b"1.0", b"x", False),
+        (b"1.0", b"keep-alive", True),
+        (b"1.0", b"keep-alive, close", False),
+        (b"1.1", b"x", True),
+        (b"1.1", b"Close", False),
+        (b"1.1", b"keep-alive, close", False),
+    ],
+)
+async def test_a_wish_to_upgrade_changes_neither_the_version_nor_whether_the_connection_persists(
+    served: Served, upgrade: bytes, version: bytes, wish: bytes, persists: bool
+) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/%b\r\nHost: x\r\n%b%b\r\nContent-Length: 3\r\n\r\nabc" % (version, upgrade, wish))
+    reply = await wire.reply()
+    assert reply.body == b"abc"
+    assert reply.headers.get("connection") == ("close" if not persists else None if version == b"1.1" else "keep-alive")
+    wire.send(GET)
+    if persists:
+        assert (await wire.reply()).status == 200
+    else:
+        assert await wire.ended() == b""
+
+
+async def test_a_client_that_wishes_for_http_2_and_asks_whether_to_go_on_hears_it(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + H2C + b"Content-Length: 2\r\n\r\n")
+    assert (await wire.reply()).status == 100
+    wire.send(b"ok")
+    assert (await wire.reply()).body == b"ok"
+
+
+async def test_a_client_of_http_1_0_is_not_told_to_go_on(served: Served) -> None:
+    """It would take the 100 for the answer (RFC 9110 §10.1.1)."""
+    wire = await served.connect()
+    wire.send(b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    await asyncio.sleep(0.05)
+    wire.send(b"ok")
+    assert (await wire.reply()).body == b"ok"
+
+
+async def test_a_client_behind_a_slow_answer_is_told_to_go_on_once_it_is_there(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(post(b"1", b"/slow"))
+    await until(lambda: served.seen)
+    wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+    await asyncio.sleep(0.05)
+    served.gate.set()
+    assert (await wire.reply()).body == b"1"
+    assert (await wire.reply()).status == 100
+    wire.send(b"ok")
+    assert (await wire.reply()).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "query"),
+    [
+        (b"/a%2Fb%20c?d=%2F&e", "/a/b c", b"d=%2F&e"),
+        (b"//a/../b;c", "//a/../b;c", b""),
+        (b"/a?b?c", "/a", b"b?c"),
+        (b"http://issuer.example/a%20b?c", "/a b", b"c"),
+        (b"HTTPS://[::1]:8443", "/", b""),
+        (b"http://issuer.example?a=/b", "/", b"a=/b"),
+    ],
+)
+async def test_the_target_is_kept_as_it_was_sent(served: Served, target: bytes, path: str, query: bytes) -> None:
+    wire = await served.connect()
+    wire.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
+    await wire.reply()
+    [http] = served.seen
+    assert (http.target, http.path, http.query) == (target, path, query)
+
+
+async def test_options_may_ask_for_the_server_as_a_whole(served: Served) -> None:
+    wire = await served.connect()
+    wire.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
+    await wire.reply()
+    assert served.seen[0].path == "*"
+
+
+async def test_trailers_take_no_memory() -> None:
+    parser = RequestParser(Limits(body=64 * 1024))
+    parser.feed(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+    parser.feed(b"".join(b"%d:\r\n" % n for n in range(10_000)))
+    assert parser.partial
+    assert not parser._headers
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [b"GET /" + b"a" * 7_000, GET[:-2] + b"X: " + b"a" * 30_000, post(b"a" * 16_000)[:-1], GET[:-2] + b"X:\r\n" * 60],
+)
+async def test_what_a_request_holds_is_counted_whole(piece: bytes) -> None:
+    parser = RequestParser(Limits())
+    parser.feed(GET)
+    assert parser.held == 0
+    parser.requests.clear()
+    parser.feed(piece)
+    assert len(piece) <= parser.held <= len(piece) + 64 * 400
+
+
 async def test_the_absolute_form_is_understood(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"GET http://issuer.example/a/b?c HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -199,6 +322,22 @@ CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
         (400, b"GET /a HTTP/1.1\nHost: x\n\n"),
         (400, b"GET /a HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n"),
         (400, b"GET /\xfc HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, b"POST /a HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + CHUNKS),
+        (400, b"POST /a HTTP/1.0\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n" + CHUNKS),
+        (400, b"POST /a HTTP/1.1\r\nHost: x\r\n" + H2C + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"),
+        (501, b"POST /a HTTP/1.1\r\nHost: x\r\n" + H2C + b"Transfer-Encoding: gzip\r\n\r\n" + CHUNKS),
+        (400, b"GET /a HTTP/1.1\r\nHost: x\r\nHost: y\r\n" + H2C + b"\r\n"),
+        (400, b"GET /a HTTP/1.1\r\n" + H2C + b"\r\n"),
+        (400, b"GET /a HTTP/1.0\r\nHost: x\r\nHost: x\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: x y\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: user@x\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: http://x/\r\n\r\n"),
+        (400, b"GET /a HTTP/1.1\r\nHost: x:y\r\n\r\n"),
+        (400, b"GET * HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, b"GET ftp://x/a HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, b"GET http://user@x/a HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (400, b"GET /a#b HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (501, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n" + H2C + b"\r\n"),
         (501, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"),
         (501, b"\x00" * 100),
         (501, b"BREW /a HTTP/1.1\r\nHost: x\r\n\r\n"),

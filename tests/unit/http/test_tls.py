@@ -8,6 +8,7 @@ import pytest
 
 from scopewright.core.failures import Rejected
 from scopewright.http import Certificate, Limits
+from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST
 from tests.controlplane.certificates import Authority
 from tests.unit.http.served import GET, Served, Wire, post, serving, until
 
@@ -81,6 +82,86 @@ async def test_requests_over_tls_are_those_without_and_the_end_is_as_gentle(
         last = await wire.reply()
         assert (last.body, last.headers["connection"]) == (b"2", "close")
         assert await wire.ended() == b""
+
+
+async def test_answers_of_any_size_come_through_to_a_client_that_reads_slowly(
+    authority: Authority, tmp_path: Path
+) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(), loaded(tmp_path)) as served:
+        wire = await connect(served, authority)
+        wire.send(GET.replace(b"/a", b"/large") * 20 + post(b"x" * 15_000) * 10 + GET)
+        for _ in range(20):
+            assert len((await wire.reply()).body) == 1_000_000
+        for _ in range(10):
+            assert (await wire.reply()).body == b"x" * 15_000
+        assert (await wire.reply()).headers["x-path"] == "/a"
+
+
+async def test_requests_behind_a_slow_answer_wait_encrypted_as_well(authority: Authority, tmp_path: Path) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(pipelined=10), loaded(tmp_path)) as served:
+        wire = await connect(served, authority)
+        wire.send(post(b"1", b"/slow"))
+        await until(lambda: served.seen)
+        for n in range(40):
+            wire.send(post(b"%d" % n + b"x" * 9_000))
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.2)
+        assert len(served.seen) == 1
+        assert served.server.usage().used < 300_000, "what is not read is in the kernel"
+        served.gate.set()
+        assert (await wire.reply()).body == b"1"
+        for n in range(40):
+            assert (await wire.reply()).body.startswith(b"%dx" % n)
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_each_version_is_served_and_a_client_may_take_its_leave(
+    authority: Authority, tmp_path: Path, version: ssl.TLSVersion
+) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(), loaded(tmp_path)) as served:
+        wire = await connect(served, authority, maximum_version=version)
+        wire.send(GET)
+        assert (await wire.reply()).status == 200
+        assert wire.writer.get_extra_info("ssl_object").version() == version.name.replace("_", ".")
+        wire.writer.close()
+        await until(lambda: not served.server.connections)
+
+
+async def test_what_is_no_record_of_tls_ends_the_connection_with_an_alert(authority: Authority, tmp_path: Path) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(), loaded(tmp_path)) as served:
+        plain = await served.connect()
+        plain.send(b"\x16\x03\x01\x00\x05hello")
+        assert (await plain.ended())[:1] == b"\x15"
+        await until(lambda: not served.server.connections)
+
+
+async def test_a_refusal_is_read_before_the_end(authority: Authority, tmp_path: Path) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(linger=0.3), loaded(tmp_path)) as served:
+        wire = await connect(served, authority)
+        wire.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 300_000)
+        assert (await wire.reply()).status == 413
+        assert await wire.ended() == b""
+
+
+async def test_a_handshake_counts_from_its_connection_on(authority: Authority, tmp_path: Path) -> None:
+    install(authority, tmp_path)
+    async with serving(Limits(connections=6, connections_per_peer=3), loaded(tmp_path)) as served:
+        silent = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
+        for wire in silent[:2]:
+            assert await wire.ended() == b""
+        assert served.server.usage().connections == {"handshake": 3}
+        assert served.server.usage().used == 3 * CONNECTION_COST
+        silent[-1].send(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+        await until(lambda: served.server.usage().used >= 3 * CONNECTION_COST + HANDSHAKE_COST)
+        wire = await connect(served, authority)
+        wire.send(GET)
+        assert (await wire.reply()).status == 200
+        assert served.server.usage().connections == {"handshake": 3, "idle": 1}
 
 
 async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authority, tmp_path: Path) -> None:

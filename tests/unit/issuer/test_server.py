@@ -1,6 +1,7 @@
 """Over real sockets: readiness, and an end that finishes what it has begun."""
 
 import asyncio
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,8 @@ import orjson
 import pytest
 
 from scopewright.cli.settings import listen
-from scopewright.issuer import serve_issuer
+from scopewright.http import Limits
+from scopewright.issuer import serve_issuer, server
 from tests.unit.issuer.world import SECRET, World
 
 BASIC = ("leave.leave-worker", SECRET)
@@ -51,6 +53,41 @@ async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(worl
     writer.close()
     stop.set()
     await asyncio.wait_for(serving, 5)
+
+
+async def test_connections_and_what_ends_them_are_in_the_metrics(world: World) -> None:
+    listener = listen("127.0.0.1:0")
+    port = listener.getsockname()[1]
+    stop = asyncio.Event()
+    limits = Limits(connections=2)
+    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, limits=limits, stop=stop))
+    await asyncio.sleep(0)
+    wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
+    wires[2][1].write(b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert (await asyncio.wait_for(wires[2][0].read(-1), 5)).startswith(b"HTTP/1.1 501")
+    text = world.issuer.metrics.answer().body.decode()
+    for sample in (
+        'connections{state="request"} 1.0',
+        "connection_memory_limit_bytes 6.7108864e+07",
+        'connections_closed_total{cause="evicted",state="request"} 1.0',
+        'transport_refusals_total{reason="501"} 1.0',
+    ):
+        assert f"scopewright_issuer_{sample}\n" in text
+    for _, writer in wires:
+        writer.close()
+    stop.set()
+    await asyncio.wait_for(serving, 5)
+
+
+@pytest.mark.parametrize(("hard", "connections"), [(400, 144), (20_000, None), (resource.RLIM_INFINITY, None)])
+def test_there_are_no_more_connections_than_files_may_be_open(
+    monkeypatch: pytest.MonkeyPatch, hard: int, connections: int | None
+) -> None:
+    allowed: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (300, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, limits: allowed.append(limits))
+    assert server._within_open_files(Limits()).most_connections == (connections or 8192)
+    assert allowed == [(400 if hard == 400 else 8192 + 256, hard)]
 
 
 async def test_a_request_in_progress_is_answered_before_the_end(world: World) -> None:

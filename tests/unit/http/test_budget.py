@@ -1,0 +1,149 @@
+"""Who goes when connections take too much together."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from scopewright.http import Limits, State
+from scopewright.http.budget import Budget, network_of
+from scopewright.http.limits import CONNECTION_COST
+from scopewright.http.memory import Trimmer
+
+
+@dataclass(eq=False)
+class Line:
+    name: str
+    state: State = State.IDLE
+    since: float = 0.0
+
+
+def filled(budget: Budget[Line], address: str, *lines: Line) -> None:
+    for line in lines:
+        assert budget.add(line, address) == ([], None)
+
+
+def limits(connections: int, **more: float | None) -> Limits:
+    return Limits(memory=connections * CONNECTION_COST, **{"connections_per_peer": None, **more})  # type: ignore[arg-type]
+
+
+def test_the_memory_says_how_many_connections_there_may_be() -> None:
+    assert Limits().most_connections == 8192
+    assert Limits(connections=100).most_connections == 100
+    assert Limits(memory=1).most_connections == 1
+
+
+@pytest.mark.parametrize(
+    ("states", "first"),
+    [
+        ([(State.IDLE, 2), (State.IDLE, 1), (State.REQUEST, 0)], 1),
+        ([(State.IDLE, 2), (State.CLOSING, 3), (State.PENDING, 0)], 1),
+        ([(State.UNREAD, 2), (State.REQUEST, 1), (State.HANDSHAKE, 3)], 1),
+        ([(State.PENDING, 0), (State.HANDSHAKE, 1), (State.PENDING, 0)], 1),
+    ],
+)
+def test_the_longest_idle_goes_first_and_what_is_being_answered_stays(
+    states: list[tuple[State, float]], first: int
+) -> None:
+    budget = Budget[Line](limits(3))
+    lines = [Line(str(n), state, since) for n, (state, since) in enumerate(states)]
+    filled(budget, "10.0.0.1", *lines)
+    assert budget.add(Line("new", State.REQUEST, 9), "10.0.0.2") == ([(lines[first], "process")], None)
+    assert budget.used == 3 * CONNECTION_COST
+
+
+def test_a_new_connection_is_refused_where_all_others_are_being_answered_and_goes_before_the_next() -> None:
+    budget = Budget[Line](limits(1))
+    filled(budget, "10.0.0.1", Line("busy", State.PENDING))
+    refused = Line("refused", State.REQUEST)
+    assert budget.add(refused, "10.0.0.2") == ([], "process")
+    refused.state = State.CLOSING
+    assert budget.add(Line("next", State.REQUEST), "10.0.0.3") == ([(refused, "process")], "process")
+    assert budget.used == 2 * CONNECTION_COST
+
+
+def test_those_with_few_connections_keep_them() -> None:
+    budget = Budget[Line](limits(4))
+    few = Line("few", State.IDLE, since=0)
+    filled(budget, "10.0.0.1", few)
+    many = [Line(str(n), State.IDLE, since=1 + n) for n in range(3)]
+    filled(budget, "10.0.0.2", *many)
+    assert budget.add(Line("new", State.REQUEST, 9), "10.0.0.3")[0] == [(many[0], "process")]
+    assert few in budget
+
+
+def test_an_address_is_held_to_its_share_by_ending_its_own() -> None:
+    budget = Budget[Line](limits(8, connections_per_peer=8, share=0.25))
+    other = Line("other", State.IDLE, since=0)
+    filled(budget, "10.0.0.1", other)
+    own = [Line(str(n), State.REQUEST, since=n) for n in range(3)]
+    filled(budget, "10.0.0.2", *own[:2])
+    assert budget.add(own[2], "10.0.0.2") == ([(own[0], "address")], None)
+    assert budget.charge(own[2], CONNECTION_COST) == [(own[1], "address")]
+    assert budget.charge(own[2], 9 * CONNECTION_COST) == [(own[2], "address")], "be it that very one"
+    assert budget.used == CONNECTION_COST
+
+
+def test_a_request_that_is_being_answered_goes_last_where_bytes_are_too_many() -> None:
+    budget = Budget[Line](limits(4))
+    busy, reading = Line("busy", State.PENDING, 0), Line("reading", State.REQUEST, 5)
+    filled(budget, "10.0.0.1", busy, reading)
+    assert budget.charge(busy, 3 * CONNECTION_COST) == [(reading, "process")]
+    assert budget.charge(busy, 4 * CONNECTION_COST) == [(busy, "process")]
+    assert budget.used == 0
+
+
+def test_what_was_ended_or_is_gone_counts_no_more() -> None:
+    budget = Budget[Line](limits(2))
+    line = Line("a")
+    filled(budget, "10.0.0.1", line)
+    budget.remove(line)
+    budget.remove(line)
+    assert budget.charge(line, 10**9) == []
+    assert budget.used == 0
+
+
+def test_a_flood_ends_as_many_as_it_brings() -> None:
+    budget = Budget[Line](limits(500, connections_per_peer=100))
+    kept = Line("kept", State.IDLE, since=-1)
+    filled(budget, "192.0.2.1", kept)
+    ended = []
+    for n in range(5_000):
+        line = Line(str(n), State.IDLE if n % 2 else State.REQUEST, since=n)
+        ended += budget.add(line, f"10.0.0.{n % 9}")[0]
+    assert len(ended) == 5_001 - 500
+    assert kept in budget
+    assert budget.used == 500 * CONNECTION_COST
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("fe80::1%eth0", "fe80::2%eth0", True),
+        ("", "", True),
+    ],
+)
+def test_an_ipv6_network_is_one_address(one: str, other: str, same: bool) -> None:
+    assert (network_of(one) == network_of(other)) is same
+
+
+def test_memory_is_given_back_once_enough_of_it_is_free_and_not_all_the_time() -> None:
+    trimmed: list[float] = []
+    now = 0.0
+
+    def trim(pad: int) -> int:
+        trimmed.append(now)
+        return 1
+
+    trimmer = Trimmer(trim)
+    for used in (10, 50, 49, 30, 29, 45, 20, 20):
+        now += 1.0
+        trimmer.look(used * 2**20, now)
+    assert trimmed == [4.0], "20 MiB less than at most; and then not again within five seconds"
+    now += 2.0
+    trimmer.look(20 * 2**20, now)
+    assert trimmed == [4.0, 10.0]
