@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from scopewright.controller.pauses import Pauses
+from scopewright.controller.turns import Turns
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import about
@@ -40,7 +41,7 @@ class Queue:
         self._clock = clock
         self._after = after
         self._workers = workers
-        self._ready: asyncio.Queue[Ref | None] = asyncio.Queue()
+        self._ready = Turns(workers)
         self._waiting: set[Ref] = set()
         self._running: set[Ref] = set()
         self._again: set[Ref] = set()
@@ -60,7 +61,7 @@ class Queue:
             self._again.add(key)
         elif key not in self._waiting:
             self._waiting.add(key)
-            self._ready.put_nowait(key)
+            self._ready.put(key)
 
     @property
     def depth(self) -> int:
@@ -83,29 +84,34 @@ class Queue:
     def stop(self) -> None:
         """Let each worker end after what it is at. What still waits is forgotten: whoever leads next looks at all."""
         self._stopping = True
-        for _ in range(self._workers):
-            self._ready.put_nowait(None)
+        self._ready.close()
 
     async def _work(self) -> None:
         while not self._stopping:
             key = await self._ready.get()
             if key is None:
                 return
-            self._waiting.discard(key)
-            first = self._after(key)
-            if first and (first in self._waiting or first in self._running):
-                self._held[first].add(key)
-                continue
-            self._running.add(key)
             try:
-                await self._one(key)
+                await self._take(key)
             finally:
-                self._running.discard(key)
-                if key in self._again:
-                    self._again.discard(key)
-                    self.add(key)
-                for held in self._held.pop(key, ()):
-                    self.add(held)
+                self._ready.done(key)
+
+    async def _take(self, key: Ref) -> None:
+        self._waiting.discard(key)
+        first = self._after(key)
+        if first and (first in self._waiting or first in self._running):
+            self._held[first].add(key)
+            return
+        self._running.add(key)
+        try:
+            await self._one(key)
+        finally:
+            self._running.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self.add(key)
+            for held in self._held.pop(key, ()):
+                self.add(held)
 
     async def _one(self, key: Ref) -> None:
         self._due.pop(key, None)

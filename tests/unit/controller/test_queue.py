@@ -200,7 +200,7 @@ async def test_stopping_finishes_what_has_begun_and_begins_nothing() -> None:
         await go.wait()
         done.append(key)
 
-    queue = Queue(work, now, workers=2)
+    queue = Queue(work, now, workers=4)
     task = asyncio.create_task(queue.run())
     for key in KEYS:
         queue.add(key)
