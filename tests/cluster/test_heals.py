@@ -109,16 +109,42 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
     """Two controllers must not fight for ever; what the record accepts goes on being accepted."""
     client, client_id, secret = a_client(installation, make_namespace("leave"))
     namespace, seen = client["metadata"]["namespace"], [secret]
+    edited = {"data": encoded({"client_secret": "edited-by-hand"})}
+
+    def limited() -> str:
+        edit(installation, client, edited)
+        said = installation.wait_for(client, "HealingLimited")
+        assert installation.condition(client, "Stalled")["status"] == "True"
+        assert throughout(2, lambda: installation.credentials(client)[1] == "edited-by-hand")
+        return str(said["message"])
+
     for _ in range(3):
-        installation.kube.delete("Secret", namespace, "worker-oauth")
+        edit(installation, client, edited)
+        seen.append(installation.new_credentials(client, *seen, "edited-by-hand")[1])
+        installation.wait_until_ready(client)
+    assert "set another value of the annotation scopewright.dev/rotate, or delete the Secret" in limited()
+    assert all(installation.accepts(client_id, value) for value in seen)
+    # Both ways out work at once.
+    annotate(installation, client, rotate="now")
+    _, rotated = installation.new_credentials(client, *seen, "edited-by-hand")
+    installation.wait_until_ready(client)
+    assert installation.accepts(client_id, rotated)
+    limited()
+    installation.kube.delete("Secret", namespace, "worker-oauth")
+    _, healed = installation.new_credentials(client, *seen, rotated, "edited-by-hand")
+    installation.wait_until_ready(client)
+    assert installation.accepts(client_id, healed)
+
+
+def test_a_secret_that_is_deleted_again_and_again_is_never_absent_for_long(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    client, _, secret = a_client(installation, make_namespace("leave"))
+    seen = [secret]
+    for _ in range(5):
+        installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
         seen.append(installation.new_credentials(client, *seen)[1])
         installation.wait_until_ready(client)
-    installation.kube.delete("Secret", namespace, "worker-oauth")
-    said = installation.wait_for(client, "HealingLimited")
-    assert "3 times within an hour" in said["message"]
-    assert installation.condition(client, "Stalled")["status"] == "True"
-    assert throughout(2, lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
-    assert all(installation.accepts(client_id, value) for value in seen)
 
 
 # Records
@@ -257,9 +283,13 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     client, client_id, secret = a_client(installation, namespace)
     other = oauth_client(namespace, "other")
     annotate(installation, client, paused="true")
+    until(lambda: installation.condition(client, "Paused")["status"] == "True")
+    assert installation.condition(client)["status"] == "True"
     annotate(installation, client, rotate="please")
     installation.have(other)
     installation.kube.delete("Secret", namespace, "worker-oauth")
+    # The status goes on to say what is true; record and Secret are left as they are.
+    installation.wait_for(client, "SecretMissing")
     before = installation.read(client), installation.record(client)
     installation.rounds()
     assert (installation.read(client), installation.record(client)) == before
@@ -267,6 +297,8 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     assert installation.accepts(client_id, secret)
     annotate(installation, client, paused=None)
     assert installation.accepts(*installation.new_credentials(client, secret))
+    installation.wait_until_ready(client)
+    assert installation.condition(client, "Paused")["status"] == ""
 
 
 # Keys

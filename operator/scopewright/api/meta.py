@@ -67,6 +67,7 @@ class ObjectMeta(Model):
     generation: int | None = None
     creation_timestamp: Timestamp | None = None
     deletion_timestamp: Timestamp | None = None
+    finalizers: list[str] = Field(default_factory=list)
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     applied_time: Timestamp | None = Field(default=None, exclude=True)

@@ -70,7 +70,9 @@ class Caches:
         meta = raw["metadata"]
         if raw["kind"] == "Namespace":
             labels = None if event == "DELETED" else meta.get("labels") or {}
-            return self._tell(self._world.put_namespace(meta["name"], labels, meta["resourceVersion"]))
+            terminating = bool(meta.get("deletionTimestamp"))
+            version = meta["resourceVersion"]
+            return self._tell(self._world.put_namespace(meta["name"], labels, version, terminating=terminating))
         ref = Ref(raw["kind"], meta["namespace"], meta["name"])
         if event == "DELETED":
             return self._deleted(ref, meta)

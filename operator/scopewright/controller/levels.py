@@ -27,6 +27,7 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
     kind: (
         "Ready",
         "Stalled",
+        "Paused",
         *((ROTATION_FAILING,) if kind in ("OAuthClient", "SigningKey") else ()),
         *(("AccessGranted", "PreviousInUse", "Unused") if kind == "OAuthClient" else ()),
     )

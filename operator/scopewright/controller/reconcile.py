@@ -20,7 +20,8 @@ from scopewright.core.config import Config
 from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write, is_paused
+from scopewright.core.lifecycle import is_halted
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write
 from scopewright.core.plan import Happening, Plan, soonest
 from scopewright.core.servers import plan_server
 from scopewright.core.setbacks import ref_of
@@ -119,8 +120,10 @@ class Reconciler:
 
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
-        if isinstance(obj, OAuthClient | ResourceServer) and is_paused(obj.metadata.annotations):
-            return await self._departures.plan(key, obj, so_far.setbacks)
+        if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
+            departed = await self._departures.plan(key, obj, so_far.setbacks)
+            if departed.writes:
+                return departed
         if isinstance(obj, OAuthClient):
             return plan_client(self._views.of_client(obj, so_far))
         if isinstance(obj, ResourceServer):
@@ -193,6 +196,8 @@ class Reconciler:
 
     def _failed(self, key: Ref, write: Write, error: Rejected | Unavailable, so_far: SoFar) -> SoFar:
         now = self._sources.clock()
+        if error.reason == "NamespaceTerminating":
+            self._world.namespace_terminates(ref_of(write).namespace)
         setback = self._retries.failed(key, write, error, self._state(key), now)
         self._on_failure(key.kind, error)
         others = tuple(s for s in so_far.setbacks if s.ref != setback.ref)
@@ -235,12 +240,15 @@ class Reconciler:
         if so_far.setbacks and not any(s.is_reported for s in so_far.setbacks):
             self._untold |= {key: so_far.happened} if so_far.happened else {}
             return soonest(plan.due, retry_time)
+        if key.namespace in self._world.terminating and not obj.metadata.deletion_timestamp:
+            return soonest(plan.due, retry_time)
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
         if self._progress:
             self._progress.finished(key, obj, plan.status)
-        for happening in (*so_far.happened, *plan.happenings):
-            self._recorder.record(obj, happening)
+        if key.namespace not in self._world.terminating:
+            for happening in (*so_far.happened, *plan.happenings):
+                self._recorder.record(obj, happening)
         return soonest(plan.due, retry_time, self._again(plan))
 
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:

@@ -152,8 +152,10 @@ class Resync:
             for raw in page:
                 meta = raw["metadata"]
                 found.add(meta["name"])
-                labels = meta.get("labels") or {}
-                self._found |= self._world.put_namespace(meta["name"], labels, meta["resourceVersion"])
+                labels, terminating = meta.get("labels") or {}, bool(meta.get("deletionTimestamp"))
+                self._found |= self._world.put_namespace(
+                    meta["name"], labels, meta["resourceVersion"], terminating=terminating
+                )
         for name in set(self._world.namespaces) - found:
             self._found |= self._world.put_namespace(name, None, version)
 

@@ -137,8 +137,9 @@ class Retries:
 
 
 def _tell(key: Ref, setback: Setback, pause: float) -> None:
-    """One log line for the first failures, then fewer and fewer."""
-    level = logging.WARNING if setback.attempts & (setback.attempts - 1) == 0 else logging.DEBUG
+    """One log line for the first failures, then fewer and fewer; none for a namespace that is being deleted."""
+    worth_it = setback.attempts & (setback.attempts - 1) == 0 and setback.reason != "NamespaceTerminating"
+    level = logging.WARNING if worth_it else logging.DEBUG
     log.log(
         level, "%s: %s; attempt %d, tried again in %.1f s", key, setback.message, setback.attempts, pause,
         extra=about(key, object=str(setback.ref), reason=setback.reason, again_in=round(pause, 1)),

@@ -74,6 +74,7 @@ class Views:
             now=self._sources.clock(),
             mint=self._sources.mint,
             make_pair=lambda: client_pair(self._sources.make_key("ES256")),
+            terminating=client.namespace in world.terminating,
             service_account_uid=world.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,

@@ -4,6 +4,7 @@ Watches and lists put in what they see; writes put in what they wrote, so that t
 than the one known changes nothing.
 """
 
+import logging
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
@@ -21,6 +22,8 @@ GONE_REMEMBERED: Final = 10_000
 """Deletions of what is ours that are remembered: far more than can happen while one answer is on its way."""
 
 _ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
+
+log = logging.getLogger(__name__)
 
 K = TypeVar("K", OAuthClient, ResourceServer, ScopeGrant, SigningKey)
 
@@ -55,6 +58,8 @@ class World:
         self.absent_namespaces: set[str] = set()
         """Namespaces that are proven to be gone: so is everything that was in them."""
         self.namespaces: dict[str, Labels] = {}
+        self.terminating: set[str] = set()
+        """Namespaces that are being deleted."""
         self.owned = Owned(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
         self._index = Index()
@@ -94,6 +99,9 @@ class World:
             return set()
         self._gone.pop(ref, None)
         self.is_back(ref)
+        if known is None and ref.namespace not in self.namespaces:
+            # Namespaces are not watched: one in which something is created is not being deleted (any more).
+            self.terminating.discard(ref.namespace)
         keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
         self._index.remove(known)
         self.declared[ref.kind][ref] = obj
@@ -119,13 +127,17 @@ class World:
         self._listed[kind] = version
         self._gone = {r: v for r, v in self._gone.items() if r.kind != kind or newer(v, version)}
 
-    def put_namespace(self, name: str, labels: Labels | None, version: str = "") -> Keys:
-        """A namespace is there, or gone (None), as of this version."""
+    def put_namespace(self, name: str, labels: Labels | None, version: str = "", *, terminating: bool = False) -> Keys:
+        """A namespace is there, is being deleted (`terminating`), or gone (None), as of this version."""
         if not newer(version, self._namespace_versions.get(name)):
             return set()
         self._namespace_versions[name] = version
         if labels is not None:
             self.absent_namespaces.discard(name)
+        if terminating and labels is not None:
+            self.namespace_terminates(name)
+        else:
+            self.terminating.discard(name)
         if self.namespaces.get(name) == labels:
             return set()
         if labels is None:
@@ -134,6 +146,12 @@ class World:
             self.namespaces[name] = dict(labels)
         selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
         return set().union(*(self._affected(grant) for grant in selecting))
+
+    def namespace_terminates(self, name: str) -> None:
+        """It is being deleted: nothing can be created there any more, and Kubernetes cannot take that back."""
+        if name not in self.terminating:
+            self.terminating.add(name)
+            log.info("namespace %s is being deleted: nothing is written there any more", name)
 
     def put_service_account(self, ref: Ref, uid: str | None) -> Keys:
         """A ServiceAccount of this cluster is there, or gone (None). One stream tells of them, in its order."""
@@ -296,4 +314,6 @@ def _differs(known: Declared | None, obj: Declared) -> bool:
         return True
     old, new = known.metadata, obj.metadata
     same = (old.uid, old.generation, old.deletion_timestamp) == (new.uid, new.generation, new.deletion_timestamp)
+    if new.deletion_timestamp and old.finalizers != new.finalizers:
+        return True
     return not same or old.annotations != new.annotations or known.status != obj.status

@@ -4,8 +4,9 @@ from scopewright.core.access import asked_by
 from scopewright.core.authentication import given_keys, service_account
 from scopewright.core.client_status import in_use
 from scopewright.core.client_view import ClientView, Found
-from scopewright.core.credentials import Standing, heals, latest, revoked_before
+from scopewright.core.credentials import Standing, latest, revoked_before
 from scopewright.core.failures import Rejected
+from scopewright.core.healing import heals
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, in_place
 from scopewright.core.overlap import lasts_longer, overlapping
 from scopewright.core.plan import NOTHING, Happening, Plan

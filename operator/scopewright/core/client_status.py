@@ -6,10 +6,12 @@ from typing import Final
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import Access, asked_by, resolve
-from scopewright.core.authentication import made_for
+from scopewright.core.authentication import brought, made_for
 from scopewright.core.client_view import ClientView, Failing, Found
-from scopewright.core.credentials import HEAL_WINDOW, rotation_time
+from scopewright.core.credentials import Standing, rotation_time
 from scopewright.core.failures import Rejected
+from scopewright.core.healing import next_heal_time
+from scopewright.core.objects import is_paused
 from scopewright.core.overlap import lasts_longer, may_last, next_decision
 from scopewright.core.plan import (
     Plan,
@@ -21,6 +23,7 @@ from scopewright.core.plan import (
     settle,
     soonest,
     stalled,
+    waiting,
     with_history,
 )
 from scopewright.core.records import Asked, ClientRecord, Credential
@@ -46,6 +49,38 @@ def readiness(view: ClientView) -> tuple[Said, ...]:
     return ready("Provisioned", message)
 
 
+def readiness_while_paused(view: ClientView, found: Found) -> tuple[Said, ...]:
+    """What the issuer and the Secret have, whatever the spec says by now."""
+    client, record, name = view.client, found.record, view.client.secret_name
+    if record is None:
+        return waiting(
+            "NotProvisioned", "the issuer does not know this client, because it was paused before it was seen"
+        )
+    if record.disabled:
+        return stalled(Rejected("Disabled", "the issuer refuses this client: it was disabled before it was paused"))
+    if found.standing is Standing.ABSENT:
+        return waiting("SecretMissing", f"Secret {name} does not exist, and is not made while the client is paused")
+    if not found.secret_is_ours:
+        return waiting("SecretConflict", f"Secret {name} is not this client's")
+    if found.current is None and not brought(record):
+        return waiting("SecretOutdated", f"Secret {name} holds no credential that the issuer goes on accepting")
+    return ready("Provisioned", _what_the_issuer_accepts(client))
+
+
+def departing_status(view: ClientView, said: tuple[Said, ...]) -> Plan:
+    """The status of a client that is being deleted: it has no credential and no access any more."""
+    client, previous = view.client, view.client.status
+    generation, before = client.metadata.generation, previous.conditions if previous else ()
+    conditions, changes = settle(said, before, generation, view.now)
+    status = OAuthClientStatus(
+        observed_generation=generation,
+        client_id=client.client_id,
+        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        conditions=conditions,
+    )
+    return Plan(status=as_json(status), happenings=changes)
+
+
 def _what_the_issuer_accepts(client: OAuthClient) -> str:
     if made_for(client):
         return f"Secret {client.secret_name} holds a credential that the issuer accepts"
@@ -60,7 +95,9 @@ def _what_the_issuer_accepts(client: OAuthClient) -> str:
 
 def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], failing: Failing | None = None) -> Plan:
     client, previous = view.client, view.client.status
-    resolved = [(a, _resolve(view, a)) for a in asked_by(client)]
+    paused = is_paused(client.metadata.annotations)
+    asked = found.record.access if paused and found.record else asked_by(client)
+    resolved = [(a, _resolve(view, a)) for a in asked]
     said = (
         *readiness, *_rotation_failing(failing), *_access_granted(view, resolved),
         *_previous_in_use(view, found.record), *_unused(view, found),
@@ -216,7 +253,7 @@ def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -
         _unused_at(view, found),
         _grace_end(view) if any(access.missing for _, access in resolved) else None,
         *(end for _, access in resolved for end in access.granted.values()),
-        *(t + HEAL_WINDOW for t in (record.heals if record and current is None else ())),
+        next_heal_time(record, found.standing, view.now) if record and current is None else None,
         rotation.revoked_before,
     )
     return soonest(*(t for t in instants if t and view.now < t))

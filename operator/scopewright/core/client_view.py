@@ -61,6 +61,8 @@ class ClientView:
     make_pair: Callable[[], KeyPair]
     claimed: frozenset[Ref] = frozenset()
     """Those of `former_secrets` that another OAuthClient names as its own."""
+    terminating: bool = False
+    """Whether its namespace is being deleted: nothing may be created there."""
     service_account_uid: str | None = None
     """Of the ServiceAccount of this cluster that it names: "" while there is none, None where there is no cluster."""
     last_use: LastUse = field(default_factory=dict)

@@ -13,12 +13,13 @@ from scopewright.core.client_secret import (
     refuse_conflict,
     secret_upkeep,
 )
-from scopewright.core.client_status import client_status, readiness
+from scopewright.core.client_status import client_status, departing_status, readiness, readiness_while_paused
 from scopewright.core.client_view import ClientView, Failing, Found
 from scopewright.core.credentials import Cause, CauseKind, Standing, cause_for_new, cause_to_rotate, with_new
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.issuing import issue
-from scopewright.core.objects import Write, is_paused
+from scopewright.core.lifecycle import PAUSED, deleting
+from scopewright.core.objects import Deletion, Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled, waiting
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.restrictions import refuse_by_profile
@@ -44,9 +45,13 @@ class _Step:
 
 def plan_client(view: ClientView) -> Plan:
     meta = view.client.metadata
-    if is_paused(meta.annotations) or meta.deletion_timestamp:
-        return NOTHING
+    if meta.deletion_timestamp:
+        return _departing(view)
     found = look(view)
+    if is_paused(meta.annotations):
+        return client_status(view, found, (*readiness_while_paused(view, found), PAUSED))
+    if view.terminating:
+        return _upkeep(view, found).plan
     try:
         step = _step(view, found)
     except OnHold as held:
@@ -60,6 +65,16 @@ def plan_client(view: ClientView) -> Plan:
     if step.plan.writes:
         return step.plan
     return client_status(view, found, _said(view, found, step), step.failing)
+
+
+def _departing(view: ClientView) -> Plan:
+    """The record goes at once, and with it all access: whatever keeps the object, its deletion is final."""
+    existing = view.record_object
+    if existing is None or (view.record and view.record.uid != view.client.uid):
+        return departing_status(view, deleting(view.client.metadata, "the issuer refuses this client"))
+    if setback := view.setback_of(view.record_ref):
+        return departing_status(view, not_ready(setback))
+    return Plan((Deletion(existing),))
 
 
 def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:

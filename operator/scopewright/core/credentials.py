@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.api import OAuthClient, format_duration
 from scopewright.api.rotation import Rotation
 from scopewright.core.authentication import brought, made, made_for
-from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.failures import Unavailable
 from scopewright.core.objects import (
     CLIENT_LABEL,
     ISSUE_TIME_ANNOTATION,
@@ -28,8 +28,6 @@ from scopewright.core.windows import first_opening
 
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4
-MAX_HEALS: Final = 3
-HEAL_WINDOW: Final = timedelta(hours=1)
 UNLANDED_GRACE: Final = timedelta(seconds=60)
 """A write of a process that has died or lost its Lease cannot arrive later than this: lease 8 s, request 30 s."""
 
@@ -155,6 +153,8 @@ def cause_for_new(
     if current is None and record.secret_name != client.secret_name:
         message = f"the credential moves to Secret {client.secret_name}"
         return Cause("CredentialMoved", message, CauseKind.SECRET_NAME)
+    if current is None and rotate_value(client) not in ("", record.credentials[-1].rotate):
+        return _asked_for()
     if current is None:
         what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", CauseKind.HEAL)
@@ -187,13 +187,17 @@ def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> 
     if client.spec.disabled:
         return None
     if rotate_value(client) not in ("", current.rotate):
-        message = "the annotation scopewright.dev/rotate asked for a new one"
-        return Cause("CredentialRotated", message, CauseKind.ANNOTATION)
+        return _asked_for()
     due = rotation_time(client.spec.rotation, current, now)
     if due is not None and now >= due:
         message = f"it was {format_duration(client.spec.rotation.every)} old"
         return Cause("CredentialRotated", message, CauseKind.AGE)
     return None
+
+
+def _asked_for() -> Cause:
+    message = "the annotation scopewright.dev/rotate asked for a new one"
+    return Cause("CredentialRotated", message, CauseKind.ANNOTATION)
 
 
 def rotation_time(rotation: Rotation, current: Credential, now: datetime) -> datetime | None:
@@ -216,21 +220,3 @@ def latest(*instants: datetime | None) -> datetime | None:
 
 def rotate_value(client: OAuthClient) -> str:
     return client.metadata.annotations.get(ROTATE_ANNOTATION, "")
-
-
-def heals(record: ClientRecord, current: Credential | None, now: datetime) -> tuple[datetime, ...]:
-    """When the last hour's heals were made. One counts once its credential has reached the Secret."""
-    recent = tuple(t for t in record.heals if now - t < HEAL_WINDOW)
-    healed = current is not None and current.heal and now - current.issue_time < HEAL_WINDOW
-    return (*recent, current.issue_time) if current and healed and current.issue_time not in recent else recent
-
-
-def may_heal(record: ClientRecord | None, cause: Cause, now: datetime) -> None:
-    """`Rejected` after three heals within an hour: two controllers must not fight for ever."""
-    recent = heals(record, None, now) if record and cause.heal else ()
-    if len(recent) >= MAX_HEALS:
-        raise Rejected(
-            "HealingLimited",
-            f"{cause.message}, and so {MAX_HEALS} times within an hour: find out what edits or deletes it; "
-            f"healing goes on at {min(recent) + HEAL_WINDOW:%FT%TZ}",
-        )

@@ -7,9 +7,9 @@ from datetime import datetime
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
 from scopewright.core.failures import Rejected
+from scopewright.core.lifecycle import PAUSED, deleting
 from scopewright.core.objects import is_paused
 from scopewright.core.plan import (
-    NOTHING,
     Happening,
     Plan,
     Said,
@@ -92,11 +92,10 @@ class GrantView:
 
 def plan_grant(view: GrantView) -> Plan:
     grant = view.grant
-    if is_paused(grant.metadata.annotations) or grant.metadata.deletion_timestamp:
-        return NOTHING
     count = _granted_to(view)
     previous = grant.status
-    said = _said(view, count)
+    paused = (PAUSED,) if is_paused(grant.metadata.annotations) else ()
+    said = (*_said(view, count), *paused)
     generation = grant.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
     status = ScopeGrantStatus(
@@ -111,6 +110,8 @@ def plan_grant(view: GrantView) -> Plan:
 
 def _said(view: GrantView, count: int) -> tuple[Said, ...]:
     spec = view.grant.spec
+    if view.grant.metadata.deletion_timestamp:
+        return deleting(view.grant.metadata, "it grants nothing")
     if not in_force(view.grant, view.now):
         return stalled(
             Rejected("Expired", f"ended at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
@@ -158,7 +159,7 @@ def _granted_to(view: GrantView) -> int:
         return granted.everybody or client.namespace in namespaces or client.client_id in clients
 
     def asks(client: OAuthClient) -> bool:
-        return any(
+        return client.metadata.deletion_timestamp is None and any(
             a.resource_server == name and a.namespace == owner and not scopes.isdisjoint(a.scopes)
             for a in client.spec.access
         )

@@ -10,13 +10,13 @@ from scopewright.core.client_secret import secret_write
 from scopewright.core.client_view import ClientView, Failing, Found, NewCredential
 from scopewright.core.credentials import (
     Cause,
-    may_heal,
     revoked_before,
     room_time,
     rotate_value,
     with_new,
 )
 from scopewright.core.failures import Unavailable
+from scopewright.core.healing import may_heal
 from scopewright.core.objects import digest, in_place
 from scopewright.core.plan import Happening, Plan
 from scopewright.core.records import Credential
@@ -29,7 +29,7 @@ def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Pl
     """The writes that bring another credential into use. A retry hands out what the last attempt was to hand out: it
     needs no other hash in the record. `Rejected` where healing is limited.
     """
-    may_heal(found.record, cause, view.now)
+    may_heal(found.record, cause, found.standing, view.now)
     if setback := view.setback_of(view.record_ref, view.secret_ref):
         return Failing(cause, setback.reason, setback.message, setback.retry_time, setback.needs_user)
     live = live_credentials(view, found)

@@ -91,6 +91,8 @@ def settle(
 def _worth_telling(said: Said, old: Condition | None) -> bool:
     if said.type == "Stalled":
         return False
+    if said.type == "Paused":
+        return old is None
     was = old.status if old else "Unknown"
     if said.status == "True":
         return was == "False"

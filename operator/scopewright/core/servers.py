@@ -12,9 +12,9 @@ from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, gives_anything, granted_by, in_force
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place, is_paused
+from scopewright.core.lifecycle import PAUSED, deleting
+from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, in_place, is_paused
 from scopewright.core.plan import (
-    NOTHING,
     Happening,
     Plan,
     Said,
@@ -36,7 +36,7 @@ from scopewright.core.records import (
     encode,
     resource_server_record_name,
 )
-from scopewright.core.setbacks import Setback, not_ready, split
+from scopewright.core.setbacks import Setback, not_ready, setback_of, split
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may ever claim, before the platform releases some."""
@@ -72,8 +72,10 @@ class ServerView:
 
 def plan_server(view: ServerView) -> Plan:
     meta = view.server.metadata
-    if is_paused(meta.annotations) or meta.deletion_timestamp:
-        return NOTHING
+    if meta.deletion_timestamp:
+        return _departing(view)
+    if is_paused(meta.annotations):
+        return _paused(view)
     audience, refusal = _audience(view)
     record = _record_write(view, audience)
     if (audience or view.record) and not in_place(record):
@@ -82,6 +84,36 @@ def plan_server(view: ServerView) -> Plan:
         _, blocked = split(writes, view.setbacks)
         return _status(view, audience, not_ready(blocked)) if blocked else Plan(writes)
     return _status(view, audience, _said(view, refusal))
+
+
+def _departing(view: ServerView) -> Plan:
+    """The record goes at once: whatever keeps the object, its deletion is final. The claim on its audience stays."""
+    existing = view.record_object
+    if existing is None or (view.record and view.record.uid != view.server.uid):
+        return _status(view, "", deleting(view.server.metadata, "the issuer serves no tokens for it"))
+    if setback := setback_of(view.setbacks, existing.ref):
+        return _status(view, "", not_ready(setback))
+    return Plan((Deletion(existing),))
+
+
+def _paused(view: ServerView) -> Plan:
+    """What the issuer serves, whatever the spec says by now."""
+    record = view.record
+    if record is None or record.uid != view.server.uid or not record.audience:
+        return _status(view, "", (*waiting("NotServed", "the issuer serves no tokens for it"), PAUSED))
+    said = _signing_key_missing(view, record.signing_key) or ready("Served", _serves(record.audience))
+    return _status(view, record.audience, (*said, PAUSED))
+
+
+def _signing_key_missing(view: ServerView, name: str) -> tuple[Said, ...]:
+    if name in view.signing:
+        return ()
+    message = f"SigningKey {name} has no key that signs yet: no token can be had for this API"
+    return waiting("SigningKeyNotReady", message)
+
+
+def _serves(audience: str) -> str:
+    return f"the issuer serves tokens for {audience}"
 
 
 def _claim(view: ServerView, audience: str) -> tuple[Write, ...]:
@@ -182,17 +214,15 @@ def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
             f"{spec.tokens.signing_key}: name one with ES256, PS256 or Ed25519 in spec.tokens.signingKey"
         )
         return stalled(Rejected("ProfileForbids", message))
-    if spec.tokens.signing_key not in view.signing:
-        message = f"SigningKey {spec.tokens.signing_key} has no key that signs yet: no token can be had for this API"
-        return waiting("SigningKeyNotReady", message)
-    return ready("Served", f"the issuer serves tokens for {view.server.effective_audience}")
+    missing = _signing_key_missing(view, spec.tokens.signing_key)
+    return missing or ready("Served", _serves(view.server.effective_audience))
 
 
 def _status(view: ServerView, audience: str, said: tuple[Said, ...]) -> Plan:
     server, previous = view.server, view.server.status
     generation = server.metadata.generation
     conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
-    current = [g for g in view.grants if in_force(g, view.now)]
+    current = [g for g in view.grants if in_force(g, view.now)] if not server.metadata.deletion_timestamp else []
     status = ResourceServerStatus(
         observed_generation=generation,
         audience=audience or None,

@@ -1,7 +1,7 @@
 """The plan for one SigningKey: its keys' records, the JWKS that publishes them, its status."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
@@ -11,6 +11,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.jwks import HeldKey, publication
 from scopewright.core.keys import Timing, active, published, revoked, state, successor_due
+from scopewright.core.lifecycle import PAUSED, deleting
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
@@ -104,8 +105,10 @@ class SigningView:
 
 def plan_signing_key(view: SigningView) -> Plan:
     key = view.key
-    if key and (is_paused(key.metadata.annotations) or key.metadata.deletion_timestamp):
-        return NOTHING
+    if key and key.metadata.deletion_timestamp:
+        return _departing(view, key)
+    if key and is_paused(key.metadata.annotations):
+        return _status(view, (*_said(view), PAUSED))
     try:
         step = _step(view)
     except Rejected as why:
@@ -117,6 +120,15 @@ def plan_signing_key(view: SigningView) -> Plan:
     if key is None:
         return Plan(due=_due(view))
     return _status(view, _said(view))
+
+
+def _departing(view: SigningView, key: SigningKey) -> Plan:
+    """As if it were gone already: its keys go on to the end of their schedule, and have no successor."""
+    said = deleting(key.metadata, "its keys go on to the end of their schedule, and have no successor")
+    if key.namespace != view.config.namespace:
+        return _status(view, said)
+    step = plan_signing_key(replace(view, key=None))
+    return step if step.writes else replace(_status(view, said), due=step.due)
 
 
 def _failing(view: SigningView, setback: Setback) -> Plan:
@@ -142,8 +154,7 @@ def _step(view: SigningView) -> Plan:
     key cannot be had.
     """
     if view.key and view.key.namespace != view.config.namespace:
-        message = f"a SigningKey belongs into the issuer's namespace, {view.config.namespace}: apply it there"
-        raise Rejected("WrongNamespace", message)
+        raise _wrong_namespace(view)
     on_hold = None
     try:
         if view.key and not _is_forbidden(view) and (fresh := _fresh(view, view.key)):
@@ -165,6 +176,11 @@ def _step(view: SigningView) -> Plan:
 
 def _is_to_be_revoked(view: SigningView, key: HeldKey) -> bool:
     return key.record.revoked_time is None and view.is_doomed(key.record)
+
+
+def _wrong_namespace(view: SigningView) -> Rejected:
+    message = f"a SigningKey belongs into the issuer's namespace, {view.config.namespace}: apply it there"
+    return Rejected("WrongNamespace", message)
 
 
 def _revocation(view: SigningView) -> Plan | None:
@@ -310,6 +326,8 @@ def _is_forbidden(view: SigningView) -> bool:
 
 
 def _said(view: SigningView) -> tuple[Said, ...]:
+    if view.key and view.key.namespace != view.config.namespace:
+        return stalled(_wrong_namespace(view))
     if view.key and _is_forbidden(view):
         message = (
             f"the platform's profile {view.config.profile} does not allow {view.key.spec.algorithm}, and the issuer "
@@ -324,6 +342,8 @@ def _said(view: SigningView) -> tuple[Said, ...]:
     if signing:
         return ready("Signing", f"key {signing.kid} signs")
     start = min((r.signing_start_time for r in view.usable if r.signing_start_time), default=None)
+    if start is None:
+        return waiting("NoKey", "it has no key that signs, now or later")
     return waiting("Publishing", f"the first key signs at {start:%FT%TZ}, when every verifier can know it")
 
 

@@ -1,0 +1,30 @@
+"""Objects that are paused or are being deleted: what their status says."""
+
+from typing import Final
+
+from scopewright.api.meta import ObjectMeta
+from scopewright.core.objects import PAUSED_ANNOTATION, is_paused
+from scopewright.core.plan import Said
+
+MAX_FINALIZERS: Final = 5
+"""As many are named in a message."""
+
+PAUSED: Final = Said(
+    "Paused",
+    "True",
+    "Paused",
+    f"{PAUSED_ANNOTATION} is true: nothing but this status is written for the object until the annotation is removed",
+)
+
+
+def is_halted(meta: ObjectMeta) -> bool:
+    """Whether the object is paused or is being deleted: its plan then overwrites no record of a predecessor."""
+    return is_paused(meta.annotations) or meta.deletion_timestamp is not None
+
+
+def deleting(meta: ObjectMeta, effect: str) -> tuple[Said, ...]:
+    """The condition of an object that is deleted and that finalizers keep. Kubernetes cannot take a deletion back."""
+    named = ", ".join(meta.finalizers[:MAX_FINALIZERS])
+    more = f" and {len(meta.finalizers) - MAX_FINALIZERS} more" if len(meta.finalizers) > MAX_FINALIZERS else ""
+    held = f"; it is kept by the finalizers {named}{more}, which their owners must remove" if named else ""
+    return (Said("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{held}"),)

@@ -1,0 +1,106 @@
+"""What somebody has deleted is over at once, also where a finalizer keeps the object or a namespace takes its time."""
+
+import time
+
+from .installation import Installation
+from .kube import Manifest
+from .payroll import MakeNamespace, Payroll
+from .waiting import eventually, throughout, until
+
+FINALIZER = "example.org/archive"
+
+
+def hold(installation: Installation, manifest: Manifest) -> None:
+    """Somebody else's controller puts a finalizer on it."""
+    meta = manifest["metadata"]
+    change = {"metadata": {"finalizers": [FINALIZER]}}
+    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
+
+
+def let_go(installation: Installation, manifest: Manifest) -> None:
+    meta = manifest["metadata"]
+    change = {"metadata": {"finalizers": None}}
+    installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
+    until(lambda: installation.kube.get(manifest["kind"], meta["namespace"], meta["name"]) is None)
+
+
+def deleting(installation: Installation, manifest: Manifest) -> str:
+    """The message, once the status says that it is being deleted and what keeps it."""
+    said = installation.wait_for(manifest, "Deleting")
+    assert said["status"] == "False"
+    assert FINALIZER in said["message"]
+    namespace, name = manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+    def events() -> list[str]:
+        found = installation.kube.list("Event", namespace)
+        return [e["reason"] for e in found if e["regarding"]["name"] == name]
+
+    assert eventually(lambda: "Deleting" in events())
+    return str(said["message"])
+
+
+def test_a_held_client_gets_no_token(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    hold(installation, payroll.client)
+    installation.delete(payroll.client)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
+    assert "the issuer refuses this client" in deleting(installation, payroll.client)
+    assert installation.record(payroll.client) is None
+    assert throughout(2, lambda: installation.error(*credentials) == "invalid_client")
+    let_go(installation, payroll.client)
+    installation.have(payroll.client)
+    assert installation.accepts(*installation.new_credentials(payroll.client, credentials[1]))
+
+
+def test_a_held_grant_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    hold(installation, payroll.grant)
+    installation.delete(payroll.grant)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=5)
+    assert "it grants nothing" in deleting(installation, payroll.grant)
+    installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+    let_go(installation, payroll.grant)
+
+
+def test_a_held_resource_server_is_not_served(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    installation.have(*payroll.manifests)
+    credentials = installation.credentials(payroll.client)
+    installation.token(*credentials)
+    hold(installation, payroll.server)
+    installation.delete(payroll.server)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=5)
+    assert "serves no tokens" in deleting(installation, payroll.server)
+    installation.wait_for(payroll.grant, "ResourceServerNotReady")
+    let_go(installation, payroll.server)
+
+
+def test_into_a_namespace_that_is_being_deleted_nothing_is_written(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    payroll = Payroll(make_namespace)
+    namespace = payroll.caller
+    clients = [{**payroll.client, "metadata": {"name": f"worker-{n}", "namespace": namespace}} for n in range(6)]
+    installation.have(payroll.server, payroll.grant, payroll.client, *clients)
+    credentials = installation.credentials(payroll.client)
+    hold(installation, payroll.client)
+    before = len(installation.log())
+    installation.kube.delete("Namespace", "", namespace)
+    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=30)
+    until(lambda: not installation.kube.list("Secret", namespace))
+    assert FINALIZER in installation.wait_for(payroll.client, "Deleting")["message"]
+    time.sleep(2)
+    assert not installation.kube.list("Secret", namespace)
+    said = [line for line in installation.log()[before:].splitlines() if namespace in line]
+    assert len([line for line in said if f"namespace {namespace} is being deleted" in line]) == 1
+    assert not [line for line in said if "WARNING" in line or "ERROR" in line]
+    assert not [line for line in said if f"created Secret {namespace}/" in line]
+    let_go(installation, payroll.client)
+    until(lambda: installation.kube.get("Namespace", "", namespace) is None)
+    assert all(installation.record(client) is None for client in clients)
