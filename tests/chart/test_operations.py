@@ -147,6 +147,16 @@ def test_what_an_issuer_waits_for_is_there(books: Books) -> None:
     assert said.endswith("yes\n")
 
 
+def test_a_secret_that_is_edited_is_healed_by_hand(books: Books) -> None:
+    assert "scopewright" in books.run("A Secret is edited again and again")
+    before = books.release.kube.get("Secret", "leave", "leave-service-oauth")
+    books.run("A Secret is edited again and again")
+    after = until(lambda: books.release.kube.get("Secret", "leave", "leave-service-oauth"))
+    assert before is not None
+    assert after["metadata"]["uid"] != before["metadata"]["uid"]
+    books.release.wait_until_ready()
+
+
 def test_the_lease_names_who_leads(books: Books) -> None:
     holder, renewed = books.run("No operator leads").split()
     assert holder

@@ -24,7 +24,7 @@ IMMUTABLE: Final = "the object is immutable: delete it, and it is made again"
 _WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
 _WEBHOOK_FAILED: Final = re.compile(r'failed calling webhook "([^"]{1,253})"')
 _POLICY: Final = re.compile(r"((?:Validating|Mutating)AdmissionPolicy) '([^']{1,253})'")
-_QUOTA: Final = re.compile(r"(?:exceeded|failed) quota: ([^,:\s]{1,253})")
+_QUOTA: Final = re.compile(r"(?:exceeded|failed|status unknown for) quota: ([^,:\s]{1,253})")
 _RBAC: Final = re.compile(r'User "[^"]*" cannot ')
 
 
@@ -83,7 +83,8 @@ def bounded(text: str) -> str:
 def remove_values(failure: Rejected | Unavailable, body: Mapping[str, Any]) -> None:
     """Take what the Secret of `body` holds out of the failure's message: webhooks may repeat it."""
     data: Mapping[str, str] = body.get("data") or {}
-    found = [form for value in data.values() for form in (value, _decoded(value)) if len(form.strip()) >= MIN_SECRET]
+    private = [(value, text) for value in data.values() if _is_private(text := _decoded(value))]
+    found = [form for forms in private for form in forms if len(form.strip()) >= MIN_SECRET]
     for value in sorted(found, key=len, reverse=True):
         failure.message = _without(" ".join(value.split()), failure.message)
     failure.args = (failure.message,)
@@ -95,6 +96,11 @@ def _without(value: str, text: str) -> str:
         length = next((n for n, (a, b) in enumerate(zip(text[at:], value, strict=False)) if a != b), len(value))
         text = f"{text[:at]}…{text[at + length :]}"
     return text
+
+
+def _is_private(text: str) -> bool:
+    """Whether it may be a secret (letters and digits alone), a private key or a record: no name and no URL is."""
+    return text.startswith(("{", "-----")) or text.isalnum()
 
 
 def _decoded(value: str) -> str:

@@ -58,6 +58,7 @@ def test_a_policy_that_denies_is_named_whatever_code_it_has_chosen(status: int, 
     [
         'secrets "worker-oauth" is forbidden: exceeded quota: few, requested: count/secrets=1, used: count/secrets=2',
         'secrets "worker-oauth" is forbidden: failed quota: few: must specify limits',
+        'secrets "worker-oauth" is forbidden: status unknown for quota: few, resources: count/secrets',
     ],
 )
 def test_a_quota_is_named_and_is_no_missing_right(text: str) -> None:
@@ -124,6 +125,14 @@ async def test_what_was_to_be_written_is_never_repeated(form: Any) -> None:
     assert value not in refused.value.message
     assert form(value) not in refused.value.message
     assert "admission webhook w" in refused.value.message
+
+
+async def test_names_stay_readable_although_the_secret_holds_them() -> None:
+    api = FakeApi()
+    api.answer(POST, failure(403, 'admission webhook "leave-4f7b55ba.guard" denied the request: not in leave-4f7b55ba'))
+    entries = {"client_id": b"leave-4f7b55ba.worker", "issuer": b"https://issuer.example.org"}
+    with pytest.raises(Rejected, match=r"leave-4f7b55ba\.guard.*not in leave-4f7b55ba"):
+        await KubernetesStore(api.as_api()).write(Desired(Ref("Secret", "leave", "worker-oauth"), entries, type="t"))
 
 
 async def test_nor_is_its_beginning_where_the_text_was_cut_short() -> None:
