@@ -3,11 +3,12 @@
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from scopewright.verifier.bearer import sent_token
 from scopewright.verifier.check import require_scopes, required_scopes
+from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
 from scopewright.verifier.htu import normalised
+from scopewright.verifier.paths import path_below_root, url_of
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
@@ -16,7 +17,7 @@ Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+App = Callable[[Any, Any, Any], Awaitable[None]]  # frameworks have their own types for the three
 
 BaseUrl = str | Callable[[Scope], str]
 
@@ -27,7 +28,8 @@ _GATE = "scopewright.gate"
 def require(request: Any, *scopes: str) -> Token:
     """The token of this request, if it has these scopes. `request` is an ASGI scope, or has one as `.scope`.
 
-    Raises `Rejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path).
+    Raises `Rejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path). To Starlette,
+    FastAPI, Litestar and Django it is an HTTP exception of theirs, and no error.
     """
     scope: Scope = getattr(request, "scope", request)
     gate: _Gate | None = scope.get(_GATE)
@@ -38,8 +40,7 @@ def require(request: Any, *scopes: str) -> Token:
     try:
         return _with_scopes(scope.get(_TOKEN), scopes)
     except Rejected as refusal:
-        gate.refusal = refusal
-        raise
+        raise gate.refused(refusal, frameworks_of(request), scope) from None
 
 
 def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
@@ -67,12 +68,12 @@ class RequireToken:
 
     Everything else is answered here: 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body;
     websockets with the same as a denial response, or close code 1008. `scopes` are needed everywhere, `require` asks
-    for more on a route. `public` are exact paths that need no token. A CORS middleware belongs outside of this one,
-    because preflight requests carry no token.
+    for more on a route. `public` are exact paths below the application's `root_path` that need no token. A CORS
+    middleware belongs outside of this one, because preflight requests carry no token.
 
-    DPoP (RFC 9449) is taken where `base_url` is given: what stands before the path of a request where its caller is,
-    such as `https://payroll.hr.example`. Behind a proxy no request tells it: a function of the ASGI scope is for
-    services that know which of its headers only their own proxy can have set.
+    DPoP (RFC 9449) is taken where `base_url` is given: the root of the application where its caller is, such as
+    `https://payroll.hr.example`; a `root_path` may stand at its end or be left out. Behind a proxy no request tells
+    it: a function of the ASGI scope is for services that know which of its headers only their own proxy can have set.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class RequireToken:
         proofs = _values(scope, b"dpop") if self.base_url is not None else []
         gate = _Gate(scope, send, self.realm, self.offered, self.verifier.nonce() if proofs else None)
         try:
-            token = None if scope["path"] in self.public else await self._token(scope, proofs)
+            token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
         except (Rejected, Unavailable) as refusal:
             if isinstance(refusal, Rejected):
                 refusal.proof_algorithms = self.verifier.dpop_algorithms
@@ -124,10 +125,7 @@ class RequireToken:
         return await self.verifier.verify(token, scopes=self.scopes, proof=proofs, method=method, url=self._url(scope))
 
     def _url(self, scope: Scope) -> str:
-        base = self.base_url(scope) if callable(self.base_url) else str(self.base_url)
-        raw = scope.get("raw_path")
-        path: str = quote(scope["path"]) if raw is None else raw.decode("latin-1").partition("?")[0]
-        return base.rstrip("/") + path
+        return url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope)
 
 
 def _values(scope: Scope, header: bytes) -> list[str]:
@@ -135,14 +133,15 @@ def _values(scope: Scope, header: bytes) -> list[str]:
 
 
 class _Gate:
-    """One connection. Holds back the 500 that frameworks send for an exception they do not know before they let it
-    pass, so that a refusal raised by `require` becomes the answer in every framework.
+    """One connection. A refusal raised by `require` becomes the answer in every framework, in place of what the
+    framework makes of the exception; what the application answers of its own accord stays.
     """
 
     def __init__(
         self, scope: Scope, send: Send, realm: str | None, offered: tuple[str, ...], nonce: str | None
     ) -> None:
         self.refusal: Rejected | None = None
+        self._frameworks: tuple[str, ...] = ()
         self._scope = scope
         self._send = send
         self._realm = realm
@@ -150,6 +149,18 @@ class _Gate:
         self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
         self._held: list[Message] = []
         self._begun = False
+
+    def refused(self, refusal: Rejected, frameworks: tuple[str, ...], scope: Scope) -> Rejected:
+        """What `require` raises. A websocket has no HTTP exceptions."""
+        self._frameworks = frameworks if self._scope["type"] == "http" else ()
+        headers = {"WWW-Authenticate": self._challenge(refusal)}
+        self.refusal = as_http_exception(refusal, self._frameworks, headers)
+        if LITESTAR in self._frameworks:
+            answer_in_litestar(scope, self.refusal)
+        return self.refusal
+
+    def _challenge(self, refusal: Rejected) -> str:
+        return ", ".join(_challenges(refusal, self._realm, self._offered))
 
     async def run(self, app: App, scope: Scope, receive: Receive) -> None:
         try:
@@ -160,21 +171,46 @@ class _Gate:
                 raise
             await self.refuse(self.refusal)
         else:
-            if self._held and self.refusal is not None:
+            if self._held and self.refusal is not None and self._is_of_refusal(self._held[0]):
                 await self.refuse(self.refusal)
+            else:
+                await self._release()
 
     async def _pass(self, message: Message) -> None:
-        if self._held or (self.refusal is not None and not self._begun and message.get("status") == 500):
+        # A 500 is held too: some frameworks send it before they let an exception pass that they do not know.
+        if self._held or (self.refusal is not None and self._may_be_of_refusal(message)):
             self._held.append(message)
-            return
+        else:
+            await self._forward(message)
+
+    async def _forward(self, message: Message) -> None:
         if self._nonce and message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *self._nonce]}
         self._begun = True
         await self._send(message)
 
+    def _may_be_of_refusal(self, message: Message) -> bool:
+        if message["type"] == "websocket.close":
+            return self._is_of_refusal(message)
+        return not self._begun and (message.get("status") == 500 or self._is_of_refusal(message))
+
+    def _is_of_refusal(self, message: Message) -> bool:
+        """Whether it is what a framework makes of the exception by itself."""
+        if message["type"] == "websocket.close":
+            return message.get("code") in (1011, 4500)  # 4500 is Litestar's
+        if self.refusal is None or message["type"] != "http.response.start":
+            return False
+        if message["status"] == 500:
+            return DJANGO not in self._frameworks  # Django's PermissionDenied never ends as 500
+        if message["status"] == 403 and DJANGO in self._frameworks:
+            return True
+        challenge = (b"www-authenticate", self._challenge(self.refusal).encode("ascii"))
+        sent = [(bytes(name).lower(), bytes(value)) for name, value in message.get("headers", ())]
+        return message["status"] == self.refusal.status and challenge in sent
+
     async def _release(self) -> None:
         for message in self._held:
-            await self._send(message)
+            await self._forward(message)
 
     async def refuse(self, refusal: Rejected | Unavailable) -> None:
         if self._scope["type"] == "http":

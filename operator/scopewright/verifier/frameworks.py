@@ -1,0 +1,68 @@
+"""A refusal as the HTTP exception of the framework that it is raised in. No framework is imported here.
+
+To a framework, `Rejected` alone is an error of the application: it logs it, and calls the handlers for `Exception`. Its
+own HTTP exceptions are answers.
+"""
+
+import functools
+import sys
+from collections.abc import Mapping
+from typing import Any, Final
+
+from scopewright.verifier.refusals import Rejected
+
+DJANGO: Final = "django"
+LITESTAR: Final = "litestar"
+_EXCEPTIONS: Final = {
+    "starlette": ("starlette.exceptions", "HTTPException"),  # FastAPI's is a subclass
+    LITESTAR: ("litestar.exceptions", "HTTPException"),
+    DJANGO: ("django.core.exceptions", "PermissionDenied"),  # it has none for 401
+}
+
+
+def frameworks_of(request: Any) -> tuple[str, ...]:
+    """Those that the class of `request` is from; all that are imported where it is from none, as an ASGI scope is."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(request).__mro__}
+    imported = [name for name, (module, _) in _EXCEPTIONS.items() if module in sys.modules]
+    return tuple(name for name in imported if name in packages) or tuple(imported)
+
+
+def as_http_exception(refusal: Rejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> Rejected:
+    """The same refusal, of a class that is also each framework's own."""
+    if not frameworks:
+        return refusal
+    raised: Rejected = _class_for(frameworks)(refusal.description)
+    raised.__dict__.update(
+        refusal.__dict__, status_code=refusal.status, detail=refusal.description, headers=dict(headers), extra=None
+    )
+    return raised
+
+
+def answer_in_litestar(scope: Any, refusal: Rejected) -> None:
+    """Litestar passes its own HTTP exceptions too to an application's handler for `Exception` or for status 500. Where
+    only such a handler would be called, the refusal gets one of its own, for this connection.
+    """
+    states, responses = sys.modules.get("litestar.utils.scope.state"), sys.modules.get("litestar.response")
+    if states is None or responses is None or not hasattr(states, "ScopeState"):
+        return
+    state = states.ScopeState.from_scope(scope)
+    handlers = getattr(state, "exception_handlers", None)
+    if not isinstance(handlers, Mapping):
+        return
+    specific = [
+        refusal.status,
+        *(cls for cls in type(refusal).__mro__ if cls not in (Exception, BaseException, object)),
+    ]
+    if not any(each in handlers for each in specific):
+
+        def answer(_: Any, raised: Any) -> Any:
+            return responses.Response(raised.detail, status_code=raised.status_code, headers=raised.headers)
+
+        state.exception_handlers = {**handlers, Rejected: answer}
+
+
+@functools.cache
+def _class_for(frameworks: tuple[str, ...]) -> type[Any]:
+    bases = [getattr(sys.modules[module], name) for module, name in (_EXCEPTIONS[each] for each in frameworks)]
+    own = {"__init__": Exception.__init__, "__str__": Exception.__str__, "__repr__": Exception.__repr__}
+    return type(Rejected.__name__, (Rejected, *bases), {**own, "__module__": Rejected.__module__})
