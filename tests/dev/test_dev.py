@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
+import jwt
 import pytest
 
-from scopewright.client import ClientCredentials
+from scopewright.client import ClientCredentials, TokenError
 from tests.controlplane.certificates import Authority
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
@@ -58,6 +59,7 @@ class Dev:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
+        self.listen_on = f"127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
     def write(self, name: str, text: str) -> None:
@@ -65,7 +67,7 @@ class Dev:
 
     def start(self) -> None:
         command: list[str | Path] = [SCOPEWRIGHT, "dev", self.manifests, "--state", self.state]
-        command += ["--listen", f"127.0.0.1:{self.port}"]
+        command += ["--listen", self.listen_on]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self.until(lambda: f"issuer ready at {self.url}" in self.printed())
@@ -113,6 +115,61 @@ def test_manifests_in_tokens_out(dev: Dev) -> None:
     status = (dev.state / "status/oauthclient/leave/worker.yaml").read_text()
     assert "Provisioned" in status
     assert dev.secret("client_secret") not in status + dev.printed()
+
+
+def test_the_first_start_warns_of_nothing(dev: Dev) -> None:
+    dev.start()
+    assert "WARNING" not in dev.printed()
+
+
+def test_scopes_may_look_like_markup(dev: Dev) -> None:
+    odd = "'vault[/read]'"
+    dev.write("payroll.yaml", PAYROLL.replace("payroll.read", odd))
+    dev.write("worker.yaml", WORKER.replace("payroll.read", odd))
+    dev.start()
+    assert re.search(r"leave\.worker .* payroll/payroll-api .* vault\[/read\]", dev.printed())
+    assert dev.token().json()["scope"] == "vault[/read]"
+
+
+def test_a_second_signing_key_signs_at_once(dev: Dev) -> None:
+    key = "apiVersion: scopewright.dev/v1alpha1\nkind: SigningKey\n"
+    dev.write("key.yaml", key + "metadata: {name: rsa, namespace: scopewright-system}\nspec: {algorithm: RS256}\n")
+    dev.write("payroll.yaml", PAYROLL.replace("spec:\n  scopes:", "spec:\n  tokens: {signingKey: rsa}\n  scopes:"))
+    dev.start()
+
+    def algorithm() -> object:
+        sent = dev.token().json().get("access_token")
+        return sent and jwt.get_unverified_header(sent)["alg"]
+
+    dev.until(lambda: algorithm() == "RS256")
+
+
+def test_a_missing_resource_is_named_as_the_cause(dev: Dev) -> None:
+    second = PAYROLL.replace("payroll", "bonus")
+    dev.write("bonus.yaml", second)
+    dev.write("worker.yaml", WORKER + "    - {resourceServer: bonus-api, namespace: bonus, scopes: [bonus.read]}\n")
+    dev.start()
+    folder = dev.state / "secrets/leave/worker-oauth"
+    with pytest.raises(TokenError, match="named no resource: pass resource="):
+        ClientCredentials(folder).token_sync()
+    assert ClientCredentials(folder, resource="https://bonus-api.bonus.svc").token_sync().scopes == {"bonus.read"}
+
+
+def test_an_api_that_requires_dpop_is_answered_with_the_argument(dev: Dev) -> None:
+    required = "spec:\n  tokens: {dpopBoundAccessTokensRequired: true}\n  scopes:"
+    dev.write("payroll.yaml", PAYROLL.replace("spec:\n  scopes:", required))
+    dev.start()
+    folder = dev.state / "secrets/leave/worker-oauth"
+    with pytest.raises(TokenError, match="pass dpop=True"):
+        ClientCredentials(folder).token_sync()
+    assert ClientCredentials(folder, dpop=True).token_sync()
+
+
+def test_it_listens_for_a_container_and_is_reached_on_loopback(dev: Dev) -> None:
+    dev.listen_on = f"0.0.0.0:{dev.port}"
+    dev.start()
+    assert dev.secret("issuer") == dev.url
+    assert dev.token().status_code == 200
 
 
 def test_started_again_it_keeps_keys_and_credentials(dev: Dev) -> None:
@@ -256,7 +313,7 @@ def test_what_cannot_be_served_is_said_in_one_line(dev: Dev, tmp_path: Path) -> 
     other = tmp_path / "other"
     occupied = refused(dev.manifests, "--state", other, "--listen", f"127.0.0.1:{dev.port}")
     assert "Address already in use; stop what uses it, or pass another --listen" in occupied
-    assert "is no directory" in refused(tmp_path / "nothing", "--state", other)
+    assert "is not a directory; pass the one" in refused(tmp_path / "nothing", "--state", other)
     assert "give HOST:PORT" in refused(dev.manifests, "--state", other, "--listen", "8080")
     in_use = refused(dev.manifests, "--state", dev.state, "--listen", "127.0.0.1:0")
     assert "choose another --state" in in_use or "is in use" in in_use

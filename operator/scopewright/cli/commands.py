@@ -19,7 +19,6 @@ from scopewright.cli.settings import (
     listen,
     load_certificate,
     load_config,
-    parse_address,
     replay_memory,
     reserve,
     set_up_logging,
@@ -293,21 +292,22 @@ def dev(
         ".scopewright"
     ),
     config: ConfigFile = None,
+    issuer_url: IssuerUrl = None,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.warning,
 ) -> None:
     """Reconcile a directory of manifests and serve the issuer, without a cluster."""
     from rich.console import Console
 
-    from scopewright.cli.dev import develop
+    from scopewright.cli.dev import dev_config, develop
 
     set_up_logging(log_format.value, log_level.value)
     if not directory.is_dir():
-        raise Rejected("NoDirectory", f"{directory} is no directory: give the one that your manifests are in")
+        raise Rejected("NoDirectory", f"{directory} is not a directory; pass the one that contains your manifests")
     listening = listen(listen_on)
-    host, port = parse_address(listen_on)[0], listening.getsockname()[1]
-    url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    settings = load_config(config, {"issuer": url})
+    settings, note = dev_config(config, issuer_url, listen_on, listening)
+    if note:
+        typer.echo(note, err=True)
     console = Console(width=None if sys.stdout.isatty() else 140)
 
     async def main() -> None:

@@ -6,15 +6,54 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from scopewright.api import OAuthClient
+from scopewright.cli.settings import load_config, parse_address
 from scopewright.controller.embedded import Embedded
 from scopewright.core.access import asked_by
+from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, serve_issuer
 from scopewright.stores.directory import DirectoryStore
 
 NOTHING = "–"
+WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
+
+
+def dev_config(
+    file: Path | None, issuer_url: str | None, listen_on: str, listening: socket.socket
+) -> tuple[Config, str]:
+    """The configuration, and what to tell the user about its issuer (empty: nothing).
+
+    The issuer is that of `--issuer-url`, else that of the file, else where `dev` listens. An https issuer of a file
+    that a cluster uses too is not: `dev` has no TLS, and its clients would send their secrets to the real one.
+    """
+    served = _served(listen_on, listening)
+    if served is None and issuer_url is None:
+        raise Rejected(
+            "BadAddress",
+            f"--listen {listen_on}: dev serves plain HTTP, which clients accept on loopback only; listen on "
+            "127.0.0.1:8080, or on 0.0.0.0:8080 for a container's port, or name the https URL of a proxy before it "
+            "with --issuer-url",
+        )
+    config = load_config(file, {"issuer": issuer_url}, {"issuer": served})
+    if issuer_url is None and config.issuer.startswith("https:"):
+        note = f"{file} names the issuer {config.issuer}, and dev serves {served} instead; --issuer-url overrides that"
+        return load_config(file, {"issuer": served}), note
+    if config.issuer != served:
+        return config, f"dev listens on {listen_on}, and callers must reach it as {config.issuer}"
+    return config, ""
+
+
+def _served(listen_on: str, listening: socket.socket) -> str | None:
+    """The URL on loopback at which it can be reached; None where there is none."""
+    host, port = parse_address(listen_on)[0], listening.getsockname()[1]
+    host = WILDCARDS.get(host, host)
+    if host not in LOOPBACK:
+        return None
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 async def develop(
@@ -24,6 +63,7 @@ async def develop(
     store = DirectoryStore.open(state, config.issuer)
     try:
         embedded = Embedded(directory, store, config)
+        await embedded.install()
         report = Report(embedded, console)
         async with Issuer(store, namespace=config.namespace, reports=store).running() as issuer:
             tasks = [
@@ -48,7 +88,7 @@ async def _until_one_ends(tasks: "list[asyncio.Task[None]]") -> None:
 async def _announce(issuer: Issuer, report: "Report") -> None:
     await report.first.wait()
     url = await issuer.ready()
-    report.console.print(f"issuer ready at {url}", highlight=False, soft_wrap=True)
+    report.console.print(Text(f"issuer ready at {url}"), soft_wrap=True)
 
 
 class Report:
@@ -65,9 +105,9 @@ class Report:
         if (problems := self._embedded.problems) != self._problems:
             self._problems = problems
             for problem in problems:
-                self.console.print(f"{problem}", style="red", highlight=False, markup=False, soft_wrap=True)
+                self.console.print(Text(f"{problem}", "red"), soft_wrap=True)
             if not problems:
-                self.console.print("every manifest is good", style="green")
+                self.console.print(Text("every manifest is good", "green"))
         if (rows := self._access()) != self._rows:
             self._rows = rows
             self.console.print(_table(rows))
@@ -95,5 +135,5 @@ def _table(rows: list[tuple[str, ...]]) -> Table:
     for heading, style in (("client", ""), ("state", ""), ("API", ""), ("granted", "green"), ("not granted", "yellow")):
         table.add_column(heading, style=style, overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # not markup: a scope may be vault[/read]
     return table

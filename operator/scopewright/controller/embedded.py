@@ -36,9 +36,8 @@ class Embedded:
         self._store = store
         self._config = config
         self.world = World(config.name, config.namespace)
-        self._reconciler = Reconciler(
-            store, self.world, config, Sources(_now, mint, make_key), LogRecorder(), enqueue=self._enqueue
-        )
+        sources = Sources(_now, mint, make_key, sign_at_once=True)
+        self._reconciler = Reconciler(store, self.world, config, sources, LogRecorder(), enqueue=self._enqueue)
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
         self._installing = Installing(store, config, _now)
         self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
@@ -47,7 +46,7 @@ class Embedded:
 
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
-        await self._ensure()
+        await self.install()
         async with asyncio.TaskGroup() as group:
             for selection in self._caches.selections:
                 group.create_task(self._caches.follow(self._store, selection))
@@ -56,12 +55,13 @@ class Embedded:
             group.create_task(self._keep())
             group.create_task(self._follow(on_settled))
 
-    async def _ensure(self) -> None:
+    async def install(self) -> None:
+        """What an installation has beside its objects. An issuer that starts afterwards finds it there."""
         self._reconciler.sealing_with(await self._installing.ensure())
 
     async def _keep(self) -> None:
         while await self._installing.lacking.wait():
-            await self._ensure()
+            await self.install()
 
     async def _follow(self, on_settled: Callable[[], None]) -> None:
         first = True

@@ -28,6 +28,8 @@ class Sources:
     clock: Callable[[], datetime]
     mint: Callable[[], str]
     make_key: Callable[[str], FreshKey]
+    sign_at_once: bool = False
+    """See `SigningView`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,7 @@ class Views:
             happened=so_far.happened,
             setbacks=so_far.setbacks,
             attempt=so_far.attempt if isinstance(so_far.attempt, NewKey) else None,
+            sign_at_once=self._sources.sign_at_once,
         )
         name = config_map_of(view)
         jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None

@@ -86,6 +86,8 @@ class SigningView:
     """Writes that failed and are not to be tried again yet."""
     attempt: NewKey | None = None
     """The key that the last attempt was to write, to be tried again."""
+    sign_at_once: bool = False
+    """Whether a first key, or one that is asked for, waits for no cache of the JWKS (`scopewright dev`)."""
 
     @property
     def own(self) -> tuple[HeldKey, ...]:
@@ -204,14 +206,15 @@ def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
     if not usable or _is_interrupted(view):
         lost = _first_of_all(view) and view.jwks is not None
         emergency = bool(view.own) or lost
-        return _creation(view, key, at_once=emergency or _first_of_all(view), emergency=emergency)
+        at_once = emergency or _first_of_all(view) or view.sign_at_once
+        return _creation(view, key, at_once=at_once, emergency=emergency)
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
     published = sum(1 for k in view.own if k.record.published_at(view.now))
     asked = _rotate(key) not in ("", newest.rotate) and newest.signing_start_time is not None and published < MAX_KEYS
     if not asked and (due is None or view.now < due):
         return None
-    return _creation(view, key, at_once=False, emergency=False)
+    return _creation(view, key, at_once=asked and view.sign_at_once, emergency=False)
 
 
 def _rotate(key: SigningKey) -> str:

@@ -162,6 +162,13 @@ def test_a_comment_is_never_too_long() -> None:
     assert text.endswith("the other outputs have it.\n")
 
 
+@pytest.mark.parametrize("name", ["vault[/read]", "[red]", "a:smile:b"])
+def test_names_are_no_markup_of_a_terminal(name: str) -> None:
+    changes = Changes(refusals=(Finding(None, "Invalid", name, place=Place(f"{name}.yaml", 1)),))
+    assert as_text(changes).count(name) == 2
+    assert as_text(changes, colour=True).count(name) == 2
+
+
 def test_colours_are_for_terminals() -> None:
     changes = Changes(objects=(Change(Ref("OAuthClient", "leave", "worker"), "made"),))
     assert "\x1b" in as_text(changes, colour=True)

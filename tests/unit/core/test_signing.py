@@ -88,3 +88,21 @@ def test_the_set_is_the_same_bytes_for_the_same_keys_in_any_order() -> None:
 def test_keys_of_another_config_map_stay_out() -> None:
     other = held(signs("b", -HOUR, HOUR, config_map="other"))
     assert b'"b"' not in jwks((other,), "scopewright-jwks", NOW)
+
+
+def test_where_nobody_caches_the_jwks_a_second_signing_key_signs_at_once() -> None:
+    """And one that is asked for: `scopewright dev`. In a cluster both wait until every verifier knows them."""
+    other = held(signs("a", -HOUR, timedelta(days=8)))
+    asked = signing_key().model_copy(deep=True)
+    asked.metadata.annotations["scopewright.dev/rotate"] = "now"
+    for dev in (True, False):
+        second = signing_view(signing_key("rsa"), other, name="rsa", sign_at_once=dev)
+        rotated = signing_view(asked, other, sign_at_once=dev)
+        assert [r.at_once for view in (second, rotated) for r in written(plan_signing_key(view))] == [dev, dev]
+
+
+def test_a_rotation_in_time_is_published_ahead_there_too() -> None:
+    due = held(signs("a", timedelta(days=-40), timedelta(days=1)))
+    assert [r.at_once for r in written(plan_signing_key(signing_view(signing_key(), due, sign_at_once=True)))] == [
+        False
+    ]

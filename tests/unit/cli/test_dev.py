@@ -1,0 +1,78 @@
+"""What `scopewright dev` makes of its flags, and what it prints."""
+
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from scopewright.cli.dev import _table, dev_config
+from scopewright.cli.settings import listen
+from scopewright.core.failures import Rejected
+
+
+def config_of(listen_on: str, file: Path | None = None, issuer_url: str | None = None) -> tuple[str, str, int]:
+    with listen(listen_on) as listening:
+        config, note = dev_config(file, issuer_url, listen_on, listening)
+        return config.issuer, note, listening.getsockname()[1]
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "platform.yaml"
+
+
+@pytest.mark.parametrize(
+    ("listen_on", "host"),
+    [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("localhost:0", "localhost"),
+        ("0.0.0.0:0", "127.0.0.1"),
+        ("[::1]:0", "[::1]"),
+        ("[::]:0", "[::1]"),
+    ],
+)
+def test_the_issuer_is_where_it_listens_as_a_laptop_reaches_it(listen_on: str, host: str) -> None:
+    issuer, note, port = config_of(listen_on)
+    assert (issuer, note) == (f"http://{host}:{port}", "")
+
+
+def test_an_address_that_is_not_loopback_is_refused_with_what_to_do() -> None:
+    with pytest.raises(Rejected, match=r"listen on 127\.0\.0\.1:8080, or on 0\.0\.0\.0:8080 .* --issuer-url"):
+        config_of("127.0.0.2:0")
+    issuer, note, _ = config_of("127.0.0.2:0", issuer_url="https://issuer.test")
+    assert issuer == "https://issuer.test"
+    assert note == "dev listens on 127.0.0.2:0, and callers must reach it as https://issuer.test"
+
+
+def test_an_issuer_of_the_file_counts_where_dev_can_serve_it(file: Path) -> None:
+    file.write_text("issuer: http://localhost:9999\n")
+    issuer, note, _ = config_of("127.0.0.1:0", file)
+    assert issuer == "http://localhost:9999"
+    assert "callers must reach it as http://localhost:9999" in note
+
+
+def test_an_https_issuer_of_the_file_is_not_served_and_that_is_told(file: Path) -> None:
+    file.write_text("issuer: https://issuer.example.org\nclockSkew: 30s\n")
+    issuer, note, port = config_of("127.0.0.1:0", file)
+    assert issuer == f"http://127.0.0.1:{port}"
+    assert note.startswith(f"{file} names the issuer https://issuer.example.org, and dev serves {issuer} instead")
+    with listen("127.0.0.1:0") as listening:
+        config, _ = dev_config(file, None, "127.0.0.1:0", listening)
+        assert config.clock_skew.total_seconds() == 30
+
+
+def test_the_flag_comes_before_the_file(file: Path) -> None:
+    file.write_text("issuer: https://issuer.example.org\n")
+    assert config_of("127.0.0.1:0", file, "https://issuer.test")[0] == "https://issuer.test"
+
+
+def test_an_issuer_of_the_file_that_is_none_is_refused(file: Path) -> None:
+    file.write_text("issuer: ftp://issuer.example.org\n")
+    with pytest.raises(Rejected, match=str(file)):
+        config_of("127.0.0.1:0", file)
+
+
+@pytest.mark.parametrize("name", ["vault[/read]", "[red]", "[/]", "a:smile:b", "[link=https://evil.example]x[/link]"])
+def test_names_are_printed_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=200).print(_table([("leave.worker", "ready", "vault/vault", name, name)]))
+    assert capsys.readouterr().out.count(name) == 2
