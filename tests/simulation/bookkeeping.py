@@ -1,6 +1,6 @@
 """How the ledger follows what is done. Called after the invariants have looked at a write."""
 
-from scopewright.core.records import REVOCATIONS_NAME
+from scopewright.core.records import REVOCATIONS_NAME, SEAL_KEY_TYPE
 from tests.simulation.ledger import (
     CLIENT_RECORD,
     CREDENTIALS,
@@ -106,7 +106,7 @@ def _credential(ledger: Ledger, done: Done) -> None:
     elif done.new.get("type") != CREDENTIALS or "scopewright.dev/seal" not in (
         done.new["metadata"].get("annotations") or {}
     ):
-        if done.old is None:
+        if done.old is None and done.new.get("type") != SEAL_KEY_TYPE:  # one that is restored is the operator's
             ledger.foreign.add(key)
     else:
         ledger.restored.add(digest_in(done.new))

@@ -4,14 +4,15 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
 from scopewright.controller import departures
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.world import World
-from scopewright.core import client_record, client_secret, clients, signing
+from scopewright.core import client_record, client_secret, clients, issuing, signing
+from scopewright.core.client_view import Failing
 from scopewright.core.credentials import Standing
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
@@ -22,6 +23,9 @@ from scopewright.issuer.request import parse
 from scopewright.issuer.revocations import Revocations
 from scopewright.stores import kube_objects, kubernetes
 from scopewright.stores.kubernetes import KubernetesStore
+from tests.simulation.dues import DUE
+
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 log = logging.getLogger("scopewright.defect")
 
@@ -222,8 +226,26 @@ def _newest_pair_only(real: Any) -> Any:
     return lambda record: real(record)[-1:]
 
 
+def _slots_used_up(real: Any) -> Any:
+    """Each attempt makes another credential, and where there is no room for one, nobody asks for another look."""
+
+    def issue(view: Any, found: Any, cause: Any, kind: Any) -> Any:
+        made = real(replace(view, attempt=None, attempt_refused=False, setbacks=()), found, cause, kind)
+        return replace(made, retry_time=NEVER) if isinstance(made, Failing) and found.current else made
+
+    return issue
+
+
+def _no_other_look(real: Any) -> Any:
+    async def finish(self: Reconciler, key: Any, plan: Any, so_far: Any) -> Any:
+        due = await real(self, key, plan, so_far)
+        return None if self.fails(key) else due
+
+    return finish
+
+
 DEFECTS: tuple[Defect, ...] = (
-    Defect("the Secret is written before the record", 1, clients, "_issue", _secret_first),
+    Defect("the Secret is written before the record", 1, issuing, "_plan", _secret_first),
     Defect("the old hash goes at once", 1, client_record, "overlapping", _no_overlap, also=(8,)),
     Defect("a key signs as soon as it is published", 2, signing, "published", _signs_at_publication),
     Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "published", _goes_at_once),
@@ -249,6 +271,8 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
     Defect("a withdrawal is not in the feed", 3, losses, "of_server", _no_losses),
     Defect("a name instead of a UID", 11, client_secret, "own_record", _name_is_identity),
+    Defect("retries use up the slots of a record", DUE, clients, "issue", _slots_used_up, quick=False),
+    Defect("what was refused is not looked at again", DUE, Reconciler, "_finish", _no_other_look, quick=False),
 )
 
 

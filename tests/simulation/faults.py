@@ -5,6 +5,8 @@ from typing import Any
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.operators import OperatorProcess
 from tests.simulation.process import Process
+from tests.simulation.refusals import some_refusal
+from tests.simulation.users import SPACES
 from tests.simulation.world import World
 
 
@@ -12,6 +14,8 @@ class Faults:
     def __init__(self, world: World) -> None:
         self.world, self.chance = world, world.chance
         self.open: set[str] = set()
+        self.count = 0
+        """How many there were, to tell whether there was another one."""
 
     def _one(self) -> OperatorProcess | IssuerProcess:
         processes: list[OperatorProcess | IssuerProcess] = [*self.world.operators, *self.world.issuers]
@@ -52,6 +56,12 @@ class Faults:
             if operator.feed:
                 operator.feed.dropping = self.chance.choice((0.2, 0.9))
         return "kopf drops and repeats events"
+
+    def refuse(self) -> str:
+        """What operators write is refused, until all faults end."""
+        refusal = some_refusal(self.chance, SPACES)
+        self.world.server.refusals.append(refusal)
+        return str(refusal)
 
     def disconnect(self) -> str:
         """Every watch breaks, and half of the times what it could go on from is gone."""
@@ -124,9 +134,10 @@ class Faults:
             (self.flaky, 4, True), (self.forbidden, 1, True), (self.slow, 3, True), (self.dropping, 3, True),
             (self.disconnect, 2, False), (self.crash, 8, True), (self.pause, 3, True), (self.outage, 2, True),
             (self.cut_operator, 2, True), (self.partition, 3, True), (self.restart_issuer, 2, False),
-            (self.snatch, 3, True),
+            (self.snatch, 3, True), (self.refuse, 10, True),
         ]  # fmt: skip
         kind, _, lasts = self.chance.choices(kinds, [k[1] for k in kinds])[0]
+        self.count += 1
         said = str(kind())
         if lasts:
             self.open.add(said)
@@ -135,6 +146,7 @@ class Faults:
     async def heal(self) -> None:
         """Everything works again. A process that was paused wakes, with whatever it was about to do."""
         self.open.clear()
+        self.world.server.refusals.clear()
         self.world.snatching = False
         for operator in self.world.operators:
             operator.crash_in = None

@@ -80,6 +80,8 @@ class Network:
         process = self._process
         delay, arrives, trouble = self._fate(method, path, timeout)
         writes = method != "GET" and "leases" not in path
+        if writes and arrives and (refused := self._refused(method, path, body)):
+            arrives, trouble = refused
         dies = writes and self._dies_of_it()
         if dies:
             arrives = process.chance.random() < 0.5
@@ -99,6 +101,16 @@ class Network:
                 self._settle(answer, error, result)
 
         process.loop.call_later(delay, arrive)
+
+    def _refused(self, method: str, path: str, body: Any) -> tuple[bool, Exception] | None:
+        """Whether it is done all the same, and what is answered, where the server refuses this operator's write."""
+        where = locate(path)
+        if method == "POST":
+            where = where._replace(name=body["metadata"]["name"])
+        for refusal in self._server.refusals if self._process.name.startswith("operator") else ():
+            if failure := refusal.of(method, where):
+                return refusal.done, failure
+        return None
 
     def _dies_of_it(self) -> bool:
         """Whether this write is the one that the process does not survive."""

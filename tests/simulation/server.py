@@ -79,6 +79,8 @@ class Server:
     compacted: int = 0
     version: int = 100
     collector_delay: Callable[[], float] = lambda: 1.0
+    refusals: list[Any] = field(default_factory=list)
+    """What is refused just now (`refusals.Refusal`); `Network` asks for operators."""
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.loop.now)

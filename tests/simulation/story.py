@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.simulation import memos, patches
+from tests.simulation.dues import BOUND, DUE, Dues, dues
 from tests.simulation.ending import Ending, whole
 from tests.simulation.faults import Faults
 from tests.simulation.loop import VirtualLoop
@@ -78,12 +79,26 @@ class Story:
         if healing:
             self.tell("all faults end")
             await self.faults.heal()
+            self._expect()
+            acts = acts if self.chance.random() < 0.5 else []
         for act in acts:
             self.tell(f"*** {act()}")
             await asyncio.sleep(self.chance.choice((0.0, 0.01, 0.2, 3.0)))
         await self.world.a_while(self.chance.uniform(0.0, 20.0))
         await self.world.pods.ask()
         return self.loop.now
+
+    def _expect(self) -> None:
+        """From now on nothing is in the way of what is due."""
+        self.loop.call_later(BOUND, self._expected, dues(self.world.ledger), self.faults.count)
+
+    def _expected(self, before: Dues, faults: int) -> None:
+        if self.faults.open or self.faults.count != faults or not self.world.settled:
+            return
+        after = dues(self.world.ledger)
+        for (plural, at), what in before.items():
+            if after.get((plural, at)) == what:
+                self.world.fail(DUE, f"{plural} {at}: {what} was due {BOUND:.0f} s ago, when all faults ended")
 
 
 def tell(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
