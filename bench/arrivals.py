@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.benchmark import BenchmarkError
+from bench.waiting import PATIENCE, within
 from bench.workload import LABEL, Manifest, Workload
 from scopewright.core.failures import Unavailable
 from scopewright.stores import Entries, Selection, Snapshot
@@ -31,8 +32,9 @@ class Arrivals:
 
     async def __aenter__(self) -> "Arrivals":
         self._tasks = [asyncio.create_task(self._secrets()), asyncio.create_task(self._clients())]
-        for listed in self._listed:
-            await listed.wait()
+        async with within(PATIENCE, "the first lists of Secrets and OAuthClients"):
+            for listed in self._listed:
+                await listed.wait()
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
+from bench.waiting import PATIENCE, within
 from scopewright.stores import Entries
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -39,6 +40,10 @@ class Asking:
         """A token for the audience, with the credential of a Secret: the status and the body of the answer."""
         basic = base64.b64encode(credential["client_id"] + b":" + credential["client_secret"])
         body = b"grant_type=client_credentials&resource=" + quote(audience, safe="").encode()
+        async with within(PATIENCE, "an answer of the issuer"):
+            return await self._exchange(basic, body)
+
+    async def _exchange(self, basic: bytes, body: bytes) -> tuple[int, bytes]:
         connection = await self._free.get()
         if connection is None or connection[0].at_eof():
             connection = await asyncio.open_connection(*self._at)

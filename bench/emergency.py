@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from datetime import UTC, datetime
 from typing import Final
 
 import httpx
@@ -10,6 +9,7 @@ import httpx
 from bench.replicas import HOST, Replicas
 from bench.seeing import kids
 from bench.turning import Rotator
+from bench.waiting import PATIENCE, next_second, within
 
 LOOK_EVERY: Final = 0.01
 
@@ -20,23 +20,17 @@ async def emergency(running: Replicas, rotator: Rotator) -> float:
     for replica in running.issuers:
         await replica.until_ready(running.http)
     older = {kid for port in running.ports for kid in await _served(running.http, port)}
-    await rotator.revoke_keys(await _next_second())
+    # `revokedBefore` has whole seconds: every key that there is must be older than the one that begins.
+    await rotator.revoke_keys(await next_second())
     began = time.monotonic()
     await asyncio.gather(*(_until_gone(running.http, port, older) for port in running.ports))
     return time.monotonic() - began
 
 
-async def _next_second() -> datetime:
-    """`revokedBefore` has whole seconds: every key that there is must be older than the one that begins."""
-    await asyncio.sleep(1 - time.time() % 1)
-    return datetime.now(UTC).replace(microsecond=0)
-
-
 async def _until_gone(client: httpx.AsyncClient, port: int, older: set[str]) -> None:
-    while True:
-        if older.isdisjoint(await _served(client, port)):
-            return
-        await asyncio.sleep(LOOK_EVERY)
+    async with within(PATIENCE, f"the issuer at port {port} to serve no key that was revoked"):
+        while not older.isdisjoint(await _served(client, port)):  # noqa: ASYNC110 (another process does it)
+            await asyncio.sleep(LOOK_EVERY)
 
 
 async def _served(client: httpx.AsyncClient, port: int) -> set[str]:

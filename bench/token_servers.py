@@ -26,6 +26,7 @@ from tests.controlplane.processes import Child
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PEER: Final = Path(__file__).with_name("peers")
 _START_PATIENCE: Final = 60.0
+_INSTALL_PATIENCE: Final = 600.0
 _FIRST_GUESS: Final = 10_000
 """For how many requests a second a process is given some that are good once; later on: twice what it took."""
 OIDC_PROVIDER: Final = "node oidc-provider"
@@ -153,7 +154,12 @@ def install_oidc_provider(folder: Path) -> None:
         raise BenchmarkError("node and npm are not installed: install them, or pass --no-peer")
     shutil.copytree(_PEER, folder / "peers")
     command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
-    done = subprocess.run(command, cwd=folder / "peers", capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(
+            command, cwd=folder / "peers", capture_output=True, text=True, check=False, timeout=_INSTALL_PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        raise BenchmarkError(f"npm install: did not end within {_INSTALL_PATIENCE:.0f} s") from None
     if done.returncode:
         raise BenchmarkError(f"npm install: {done.stderr.strip()}")
 

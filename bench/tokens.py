@@ -9,7 +9,7 @@ from typing import Any, Final
 from rich.table import Table
 
 from bench import wrk
-from bench.benchmark import Benchmark, Figures, on_a_loop
+from bench.benchmark import Benchmark, BenchmarkError, Figures, on_a_loop
 from bench.ground import a_folder
 from bench.options import count
 from bench.screen import Screen
@@ -22,6 +22,8 @@ _WARM_UP: Final = 1.0
 _SIGNING: Final = 0.5
 """Seconds of bare signatures before each run."""
 _LIMIT: Final = 1.0
+_TRIES: Final = 5
+"""Each prepares twice as many requests as the fastest run so far has used."""
 
 
 def add_options(options: argparse._ArgumentGroup) -> None:
@@ -89,13 +91,15 @@ class _Measuring:
             await asyncio.to_thread(asked.stop)
 
     async def _ask(self, asked: Asked) -> dict[str, float]:
-        while True:
+        for _ in range(_TRIES):
             await asked.prepare(self._options.seconds)
             signature = bare_signature(_SIGNING)
             before = asked.cpu()
             seen = await asked.ask(self._options.seconds)
             if not seen.spent:
                 break
+        else:
+            raise BenchmarkError(f"{asked.name}: the prepared requests were used up early, {_TRIES} times")
         cpu = (asked.cpu() - before) / seen.requests
         return {
             "per_second": round(seen.per_second, 1),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from bench.counts import Counts
 from bench.seeing import Secrets
+from bench.waiting import PATIENCE, within
 from bench.workload import EVERYBODYS, LABEL, Manifest, Workload
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION
@@ -17,6 +18,8 @@ from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import declared_path
 
 LOOK_EVERY: Final = 0.05
+KEY_PATIENCE: Final = 120.0
+"""Seconds: operators are killed meanwhile, and the Lease of a dead one has to end first."""
 NO_OFTENER: Final = 4.0
 """Seconds between rotations of one client: its record holds four credentials, and a mount is late by up to six seconds.
 """
@@ -104,10 +107,9 @@ class Rotator:
             began = time.monotonic()
             await self.ask(manifest)
             await asyncio.sleep(began + every - time.monotonic())
-            while True:
-                await asyncio.sleep(LOOK_EVERY)
-                if len(self._counts.published) > public:
-                    break
+            async with within(KEY_PATIENCE, "the key that was asked for to be published"):
+                while len(self._counts.published) == public:  # noqa: ASYNC110 (counted in many places)
+                    await asyncio.sleep(LOOK_EVERY)
 
     async def ask(self, manifest: Manifest) -> None:
         self._turn += 1
@@ -126,13 +128,14 @@ class Rotator:
     async def _change(self, manifest: Manifest, change: Callable[[Manifest], None]) -> None:
         meta = manifest["metadata"]
         path = f"{declared_path(manifest['kind'], meta['namespace'])}/{meta['name']}"
-        while True:
-            with suppress(Conflict, Unavailable):
-                found = await self._api.get(path)
-                change(found)
-                await self._api.request("PUT", path, body=found)
-                return
-            await asyncio.sleep(LOOK_EVERY)
+        async with within(PATIENCE, f"the API server to take a change of {manifest['kind']} {meta['name']}"):
+            while True:
+                with suppress(Conflict, Unavailable):
+                    found = await self._api.get(path)
+                    change(found)
+                    await self._api.request("PUT", path, body=found)
+                    return
+                await asyncio.sleep(LOOK_EVERY)
 
 
 def _client_id(manifest: Manifest) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.benchmark import BenchmarkError
+from bench.waiting import PATIENCE, within
 
 CONNECTIONS: Final = 16
 _LEFT: Final = 100
@@ -81,7 +82,8 @@ async def load(port: int, requests: Path, seconds: float, *, once: bool = False)
     command += [f"http://127.0.0.1:{port}", str(requests), *([str(_LEFT)] if once else [])]
     wrk = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
-        out, _ = await wrk.communicate()
+        async with within(seconds + PATIENCE, "wrk to end"):
+            out, _ = await wrk.communicate()
     finally:
         if wrk.returncode is None:
             wrk.kill()
