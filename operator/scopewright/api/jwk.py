@@ -88,6 +88,13 @@ class JWK(Model):
     """Modulus, with RSA. In YAML write "n" in quotes: bare, it means false. Left out with the others."""
     e: Annotated[str, StringConstraints(pattern="^[A-Za-z0-9_-]+$", max_length=16)] | None = None
     """Exponent, with RSA. Left out with the others."""
+    key_ops: Annotated[
+        list[Annotated[str, StringConstraints(max_length=32)]] | None,
+        Field(alias="key_ops", max_length=16, exclude=True),
+    ] = None
+    """Ignored; tools write it, as they do ext. Left out: the same."""
+    ext: Annotated[bool | None, Field(exclude=True)] = None
+    """Ignored. Left out: the same."""
 
     # Declared only to be refused: an undeclared member would be pruned in silence, and the leak go unnoticed.
     d: Private = None

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from scopewright.api.jwk import JWKSet
+from scopewright.api.jwk import JWK, JWKSet
 from scopewright.api.names import Subdomain
 from scopewright.api.validation import validate_part
 from scopewright.core.records import LOCAL_CLUSTER, Cluster
@@ -30,6 +30,9 @@ class ClusterConfig(BaseModel):
     @field_validator("keys", mode="before")
     @classmethod
     def _public_keys(cls, value: Any) -> Any:
+        """Without the members that are not known, which are ignored (RFC 7517 §4)."""
+        entries = value if isinstance(value, list | tuple) else []
+        value = [_known(key) for key in entries] if entries else value
         wrong = validate_part(JWKSet, {"keys": value})
         if wrong:
             raise ValueError("; ".join(map(str, wrong)))
@@ -62,6 +65,12 @@ class ClusterConfig(BaseModel):
 
     def record(self) -> Cluster:
         return Cluster(self.name, self.issuer, self.jwks_uri, self.keys, self.token_review)
+
+
+def _known(key: Any) -> Any:
+    """The members of a JWK that count for its signature, or make it private."""
+    counts = JWK.model_fields.keys() - {"key_ops", "ext"}
+    return {name: member for name, member in key.items() if name in counts} if isinstance(key, dict) else key
 
 
 def _is_safe(url: str) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.api import KINDS
+from scopewright.api.jwk import JWKSet
 from scopewright.api.schema import structural_schema
 from scopewright.api.validation import Violation, validate, validate_update
 from tests.cases.crd_rules import CASES, MALFORMED, SPECS, UPDATES, Case, Malformed, manifest, rules
@@ -115,6 +116,14 @@ def test_private_key_is_refused_and_never_quoted() -> None:
         violations = validate(given)
         assert violations
         assert secret not in repr(violations)
+
+
+def test_members_that_tools_write_into_a_public_key_are_ignored() -> None:
+    key = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43, "key_ops": ["verify"], "ext": True}
+    given = manifest("OAuthClient", {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [key]}}})
+    assert validate(given) == []
+    (registered,) = JWKSet.model_validate({"keys": [key]}).keys
+    assert registered.to_dict() == {name: key[name] for name in ("kty", "crv", "x", "y")}
 
 
 @pytest.mark.parametrize(

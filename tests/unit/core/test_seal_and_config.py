@@ -80,7 +80,11 @@ def test_the_clusters_and_the_reserved_audiences_reach_the_issuer() -> None:
         {"name": "in-cluster", "tokenReview": True},
         {"name": "eu-1", "issuer": "https://oidc.example/eu-1"},
         {"name": "eu-2", "issuer": "https://kubernetes.default.svc", "jwksURI": "https://eu-2.example/openid/v1/jwks"},
-        {"name": "edge", "issuer": "kubernetes/serviceaccount", "keys": [_RSA]},
+        {
+            "name": "edge",
+            "issuer": "kubernetes/serviceaccount",
+            "keys": [{**_RSA, "key_ops": ["verify"], "x5c": ["MII"]}],
+        },
     ]
     record = Config.model_validate(
         {"issuer": "https://i.example", "clusters": clusters, "reservedAudiences": ["https://api.eu-1.example"]}
