@@ -2,14 +2,26 @@
 
 from typing import Any, Final
 
+MORE: Final[dict[str, Any]] = {
+    "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example:3128"}],
+    "extraEnvFrom": [{"configMapRef": {"name": "proxies"}}],
+    "extraVolumes": [{"name": "authorities", "configMap": {"name": "authorities"}}],
+    "extraVolumeMounts": [{"name": "authorities", "mountPath": "/etc/ssl/certs", "readOnly": True}],
+}
+"""For a container and its Pod."""
+
 EVERYTHING: Final[dict[str, Any]] = {
     "issuer": {
         "url": "https://issuer.example.org/oauth",
         "tokenReview": True,
         "replay": {"secretName": "valkey"},
         "trustedProxies": ["10.1.0.0/24", "2001:db8::/64"],
+        "extraArgs": ["--usage-every=60"],
+        **MORE,
     },
-    "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry"]},
+    "operator": {"extraArgs": ["--log-level=debug"], **MORE},
+    "commonLabels": {"example.org/cost": "platform"},
+    "image": {"digest": f"sha256:{'0' * 64}", "pullSecrets": ["registry", {"name": "another"}]},
     "config": {
         "name": "blue",
         "audiences": [{"prefix": "https://payroll.hr.example", "namespaces": ["payroll"]}],
@@ -20,9 +32,27 @@ EVERYTHING: Final[dict[str, Any]] = {
     },
     "policies": {"limits": {"maxSecretAge": "2160h", "methods": ["ServiceAccount", "PrivateKeyJWT"]}},
     "tls": {"enabled": True, "certManager": {"enabled": True, "issuerRef": {"name": "platform"}}},
-    "service": {"annotations": {"example.org/a": "b"}},
+    "service": {
+        "type": "LoadBalancer",
+        "annotations": {"example.org/a": "b"},
+        "labels": {"example.org/exposed": "yes"},
+        "nodePort": 30443,
+        "externalTrafficPolicy": "Local",
+        "internalTrafficPolicy": "Local",
+        "trafficDistribution": "PreferSameZone",
+        "ipFamilyPolicy": "PreferDualStack",
+        "ipFamilies": ["IPv4", "IPv6"],
+        "loadBalancerClass": "example.org/internal",
+        "loadBalancerSourceRanges": ["10.0.0.0/8"],
+        "allocateLoadBalancerNodePorts": False,
+    },
     "ingress": {"enabled": True, "className": "nginx", "tlsSecretName": "edge", "annotations": {"example.org/a": "b"}},
-    "httpRoute": {"enabled": True, "parentRefs": [{"name": "edge", "namespace": "gateways", "sectionName": "https"}]},
+    "httpRoute": {
+        "enabled": True,
+        "annotations": {"example.org/a": "b"},
+        "labels": {"example.org/exposed": "yes"},
+        "parentRefs": [{"name": "edge", "namespace": "gateways", "sectionName": "https"}],
+    },
     "networkPolicy": {
         "issuerFrom": [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}],
         "metricsFrom": [{"namespaceSelector": {"matchLabels": {"team": "monitoring"}}}],

@@ -16,7 +16,7 @@ from scopewright.core.credentials import SECRET_TYPE
 from scopewright.core.records import WRITTEN_BY_ISSUERS
 from scopewright.issuer.proxies import trusted_proxies
 
-from .cases import EVERYTHING, MODES
+from .cases import EVERYTHING, MODES, MORE
 from .helm import NAMESPACE, Manifest, merged, one, render
 
 Right = tuple[str, str, str, str, str]
@@ -161,7 +161,7 @@ def test_every_setting_is_one_that_the_command_reads() -> None:
         for name, container in containers(render(mode)).items():
             assert container["command"] == ["scopewright", name]
             known = {str(option.envvar) for option in commands[name].params}
-            given = {e["name"] for e in container["env"]}
+            given = {e["name"] for e in container["env"] if e not in MORE["extraEnv"]}
             assert {name for name in given if not name.startswith("OTEL_")} <= known
 
 
@@ -174,7 +174,8 @@ def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> N
             given = {e["name"]: e.get("value") for e in container["env"] if e["name"].startswith("OTEL_")}
             assert given.keys() == wanted
             assert not given or tracing.wanted(given)
-            assert container.get("envFrom") == ([{"secretRef": {"name": "collector"}}] if wanted else None)
+            collector = [{"secretRef": {"name": "collector"}}, *MORE["extraEnvFrom"]]
+            assert container.get("envFrom") == (collector if wanted else None)
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

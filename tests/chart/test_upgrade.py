@@ -15,7 +15,7 @@ from tests.controlplane import ControlPlane
 
 from .earlier import unpacked
 from .helm import CHART, NAMESPACE
-from .release import HR, Release
+from .release import HR, NAME, Release
 
 SERVICES: Final = {"employee": "employee-service", "payroll": "payroll-service", "leave": "leave-service"}
 API: Final = "https://employee-api.employee.svc"
@@ -78,7 +78,8 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
 def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     release.chart, release.code = CHART, None
-    release.upgrade()
+    # As people do who have no file of values: what the earlier chart did not know is then in none.
+    release.helm("upgrade", NAME, str(CHART), "--reuse-values")
     release.stop_first()
     release.start_operator()
     # For a while the records of the new operator are read by an issuer that is older.

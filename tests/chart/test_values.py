@@ -11,7 +11,7 @@ import yaml
 from scopewright.api import KINDS
 from scopewright.core.config import Config
 
-from .cases import MODES
+from .cases import MODES, MORE
 from .helm import CHART, NAMESPACE, REQUIRED, Refused, helm, merged, one, render, template
 
 VALUES: dict[str, Any] = yaml.safe_load((CHART / "values.yaml").read_text())
@@ -53,6 +53,22 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"tracing": {"env": {"PATH": "/tmp"}}}, "additional properties 'PATH' not allowed"),
         ({"tracing": {"envFrom": [{"secretRef": {"name": "x"}}]}}, "'/tracing/envFrom'"),
         ({"prometheusRule": {"runbooks": "docs/metrics.md#alerts"}}, "'/prometheusRule/runbooks'"),
+        ({"enabled": False}, "enabled=false is the condition of a chart that has this one as a dependency"),
+        ({"image": {"pullSecrets": [{"secret": "x"}]}}, "'/image/pullSecrets/0'"),
+        ({"operator": {"extraArgs": ["verbose"]}}, "'/operator/extraArgs/0'"),
+        ({"issuer": {"extraVolumes": [{"emptyDir": {}}]}}, "'/issuer/extraVolumes/0'"),
+        ({"issuer": {"extraVolumes": [{"name": "snapshot"}]}}, "the volume snapshot is the chart's own"),
+        (
+            {
+                "operator": {"extraVolumes": [{"name": "a", "emptyDir": {}}]},
+                "issuer": {"extraVolumes": [{"name": "a"}]},
+            },
+            "operator and issuer each have a volume a, and the two differ",
+        ),
+        ({"service": {"type": "ExternalName"}}, "'/service/type'"),
+        ({"service": {"nodePort": 30443}}, "need service.type NodePort or LoadBalancer"),
+        ({"service": {"type": "NodePort", "loadBalancerClass": "x"}}, "need service.type LoadBalancer"),
+        ({"service": {"allocateLoadBalancerNodePorts": False}}, "need service.type LoadBalancer"),
         ({"tls": {"enabled": True}}, "tls.enabled needs a certificate"),
         ({"tls": {"certManager": {"enabled": True}}}, "set tls.enabled=true as well"),
         ({"tls": {"enabled": True, "certManager": {"enabled": True}}}, "tls.certManager.issuerRef.name is required"),
@@ -142,7 +158,7 @@ def test_no_value_is_dead() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         checked = {path: pool.submit(matters, path, value) for path, value in leaves(VALUES)}
-    assert [path for path, live in checked.items() if not live.result()] == []
+    assert [path for path, live in checked.items() if not live.result()] == ["enabled"], "which umbrella charts read"
 
 
 def test_the_crds_come_with_the_chart_and_stay_when_it_goes() -> None:
@@ -211,6 +227,14 @@ def other(path: str, value: Any) -> Any:
         "networkPolicy.apiServer.ports": [8443],
         "tracing.endpoint": "http://other.example:4318",
         "tracing.env": {"OTEL_TRACES_SAMPLER": "always_on"},
+        "service.clusterIP": "10.96.0.7",
+        "service.externalTrafficPolicy": "Cluster",
+        "service.internalTrafficPolicy": "Cluster",
+        "service.ipFamilyPolicy": "SingleStack",
+        "service.ipFamilies": ["IPv6"],
+        "service.loadBalancerSourceRanges": ["192.0.2.0/24"],
+        **{f"{part}.extraArgs": ["--log-level=error"] for part in ("operator", "issuer")},
+        **{f"{part}.{more}": [] for part in ("operator", "issuer") for more in MORE},
         "watchNamespaces": ["payroll"],
         "pods.topologySpread": [],
         "pods.affinity": {"podAffinity": {}},

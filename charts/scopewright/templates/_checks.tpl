@@ -1,6 +1,9 @@
 {{/* What a schema cannot say, or not in words that help. */}}
 {{- define "scopewright.check" -}}
 {{- $v := .Values -}}
+{{- if not $v.enabled -}}
+{{- fail "enabled=false is the condition of a chart that has this one as a dependency (condition: scopewright.enabled in its Chart.yaml). To take Scopewright away, uninstall the release" -}}
+{{- end -}}
 {{- if not $v.issuer.url -}}
 {{- fail "issuer.url is required: the URL that tokens name as their issuer, such as --set issuer.url=https://issuer.example.org" -}}
 {{- end -}}
@@ -24,6 +27,22 @@
 {{- end -}}
 {{- if and (ne $v.issuer.mode "sidecar") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
 {{- fail "issuer.autoscaling.minReplicas is more than maxReplicas" -}}
+{{- end -}}
+{{- if and (eq $v.service.type "ClusterIP") (or $v.service.nodePort $v.service.externalTrafficPolicy) -}}
+{{- fail "service.nodePort and service.externalTrafficPolicy need service.type NodePort or LoadBalancer" -}}
+{{- end -}}
+{{- if and (ne $v.service.type "LoadBalancer") (or $v.service.loadBalancerClass $v.service.loadBalancerSourceRanges (not (kindIs "invalid" $v.service.allocateLoadBalancerNodePorts))) -}}
+{{- fail "service.loadBalancerClass, loadBalancerSourceRanges and allocateLoadBalancerNodePorts need service.type LoadBalancer" -}}
+{{- end -}}
+{{- $volumes := dict -}}
+{{- range concat $v.operator.extraVolumes $v.issuer.extraVolumes -}}
+{{- if has .name (list "identity" "config" "issuer-identity" "snapshot" "tls") -}}
+{{- fail (printf "extraVolumes: the volume %s is the chart's own: choose another name" .name) -}}
+{{- end -}}
+{{- if and (hasKey $volumes .name) (ne (toJson (index $volumes .name)) (toJson .)) -}}
+{{- fail (printf "extraVolumes: operator and issuer each have a volume %s, and the two differ: choose another name for one" .name) -}}
+{{- end -}}
+{{- $_ := set $volumes .name . -}}
 {{- end -}}
 {{- include "scopewright.checkMove" . -}}
 {{- end }}

@@ -4,13 +4,14 @@
 name: issuer
 {{ include "scopewright.container" $ }}
 command: [scopewright, issuer]
-{{- include "scopewright.envFrom" $ }}
+{{- include "scopewright.args" (list $ "issuer") }}
+{{- include "scopewright.envFrom" (list $ "issuer") }}
 env:
   {{- include "scopewright.env" $ | nindent 2 }}
   - {name: SCOPEWRIGHT_LISTEN, value: "{{ $.Values.pods.listenHost }}:8080"}
   - {name: SCOPEWRIGHT_METRICS_LISTEN, value: "{{ $.Values.pods.listenHost }}:9402"}
   - {name: SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS, value: {{ $.Values.issuer.connectionsPerAddress | quote }}}
-  - {name: SCOPEWRIGHT_CONNECTION_MEMORY, value: {{ $.Values.issuer.connectionMemory | default "64Mi" | quote }}}
+  - {name: SCOPEWRIGHT_CONNECTION_MEMORY, value: {{ $.Values.issuer.connectionMemory | quote }}}
   {{- with $.Values.issuer.trustedProxies }}
   - {name: SCOPEWRIGHT_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
   {{- end }}
@@ -30,6 +31,7 @@ env:
   - {name: SCOPEWRIGHT_REPLAY, value: per-process}
   {{- end }}
   {{- end }}
+  {{- include "scopewright.more" $.Values.issuer.extraEnv | indent 2 }}
 ports:
   - {name: issuer, containerPort: 8080}
   - {name: issuer-metrics, containerPort: 9402}
@@ -58,6 +60,7 @@ volumeMounts:
   {{- if $.Values.tls.enabled }}
   - {name: tls, mountPath: /var/run/scopewright/tls, readOnly: true}
   {{- end }}
+  {{- include "scopewright.more" $.Values.issuer.extraVolumeMounts | indent 2 }}
 {{- end }}
 
 {{- define "scopewright.issuerVolumes" -}}

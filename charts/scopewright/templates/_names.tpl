@@ -18,6 +18,19 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
+{{/* The chart's labels; where two give one key, the chart's own come first, then the object's, then commonLabels.
+     (list $ (dict of the object's)) */}}
+{{- define "scopewright.allLabels" -}}
+{{- $ := index . 0 -}}
+{{- $labels := include "scopewright.labels" $ | fromYaml -}}
+{{- range $more := list (index . 1) $.Values.commonLabels -}}
+{{- range $key, $value := $more -}}
+{{- if not (hasKey $labels $key) }}{{ $_ := set $labels $key $value }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $labels -}}
+{{- end }}
+
 {{/* All Pods of ours. */}}
 {{- define "scopewright.release" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
@@ -40,20 +53,20 @@ app.kubernetes.io/component: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* (list $ "name") */}}
+{{/* (list $ "name"), or with a dict of labels after that. */}}
 {{- define "scopewright.metadata" -}}
 {{- $ := index . 0 -}}
 name: {{ index . 1 }}
 namespace: {{ $.Release.Namespace }}
 labels:
-  {{- include "scopewright.labels" $ | nindent 2 }}
+  {{- include "scopewright.allLabels" (list $ (rest (rest .) | first | default dict)) | nindent 2 }}
 {{- end }}
 
 {{- define "scopewright.clusterMetadata" -}}
 {{- $ := index . 0 -}}
 name: {{ index . 1 }}
 labels:
-  {{- include "scopewright.labels" $ | nindent 2 }}
+  {{- include "scopewright.allLabels" (list $ (rest (rest .) | first | default dict)) | nindent 2 }}
 {{- end }}
 
 {{- define "scopewright.image" -}}

@@ -4,10 +4,8 @@
 {{- define "scopewright.podMetadata" -}}
 {{- $ := index . 0 -}}
 labels:
-  {{- include "scopewright.selector" (list $ (index . 1)) | nindent 2 }}
-  {{- with $.Values.pods.labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $selected := include "scopewright.selector" (list $ (index . 1)) | fromYaml }}
+  {{- toYaml (merge $selected $.Values.pods.labels $.Values.commonLabels) | nindent 2 }}
 {{- with merge (dict) (index . 2) $.Values.pods.annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}
@@ -24,7 +22,7 @@ enableServiceLinks: false
 {{- with $.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ kindIs "map" . | ternary (get (kindIs "map" . | ternary . dict) "name") . }}
   {{- end }}
 {{- end }}
 securityContext:
@@ -78,12 +76,31 @@ securityContext:
 {{- end }}
 {{- end }}
 
+{{/* (list $ "operator" or "issuer") */}}
 {{- define "scopewright.envFrom" -}}
-{{- with .Values.tracing }}
-{{- if and .endpoint .envFrom }}
+{{- $ := index . 0 -}}
+{{- $from := list -}}
+{{- with $.Values.tracing -}}
+{{- if and .endpoint .envFrom }}{{ $from = list (dict "secretRef" (dict "name" .envFrom)) }}{{ end -}}
+{{- end -}}
+{{- with concat $from (index $.Values (index . 1)).extraEnvFrom }}
 envFrom:
-  - secretRef: {name: {{ .envFrom }}}
+  {{- toYaml . | nindent 2 }}
 {{- end }}
+{{- end }}
+
+{{/* (list $ "operator" or "issuer") */}}
+{{- define "scopewright.args" -}}
+{{- with (index (index . 0).Values (index . 1)).extraArgs }}
+args:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{/* Entries of a list as they are, or nothing. */}}
+{{- define "scopewright.more" -}}
+{{- with . }}
+{{ toYaml . }}
 {{- end }}
 {{- end }}
 
