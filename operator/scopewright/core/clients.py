@@ -20,10 +20,10 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.issuing import issue
 from scopewright.core.lifecycle import PAUSED, deleting
 from scopewright.core.objects import Deletion, Write, is_paused
-from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled, waiting
+from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.restrictions import refuse_by_profile
-from scopewright.core.setbacks import OnHold, Setback, not_ready, split, unless_on_hold
+from scopewright.core.setbacks import OnHold, Setback, not_ready, refused, split, unless_on_hold
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
 _RESTORED: Final = Happening(
@@ -85,9 +85,7 @@ def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
     failing = step.failing
     if failing is None or found.current is not None:
         return readiness(view)
-    if failing.needs_user:
-        return stalled(Rejected(failing.reason, failing.message))
-    return waiting(failing.reason, failing.message)
+    return refused(failing.reason, failing.message, needs_user=failing.needs_user)
 
 
 def _step(view: ClientView, found: Found) -> _Step:

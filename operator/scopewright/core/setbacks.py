@@ -6,7 +6,7 @@ from datetime import datetime
 
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Desired, Ref, Write
-from scopewright.core.plan import Said, stalled, waiting
+from scopewright.core.plan import Said, stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,11 @@ def unless_on_hold(writes: Iterable[Write], setbacks: Iterable[Setback]) -> tupl
 
 def not_ready(setback: Setback) -> tuple[Said, ...]:
     """The conditions of an object that lacks what could not be written."""
-    if setback.needs_user:
-        return stalled(Rejected(setback.reason, setback.message))
-    return waiting(setback.reason, setback.message)
+    return refused(setback.reason, setback.message, needs_user=setback.needs_user)
+
+
+def refused(reason: str, message: str, *, needs_user: bool) -> tuple[Said, ...]:
+    """Not ready because of a failed write, and worth an event, whoever can help."""
+    if needs_user:
+        return stalled(Rejected(reason, message))
+    return (Said("Ready", "False", reason, message),)
