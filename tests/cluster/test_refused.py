@@ -41,6 +41,31 @@ def denying_policy(name: str, namespace: str) -> list[Manifest]:
     ]
 
 
+def adding_policy(name: str, namespace: str) -> list[Manifest]:
+    """Adds another value on each write."""
+    value = """object.metadata.?resourceVersion.orValue("") == "" ? "Zmlyc3Q=" : "bGF0ZXI=" """
+    expression = f"""[JSONPatch{{op: "add", path: "/data/injected", value: {value}}}]"""
+    mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}
+    matching = {"resourceRules": [WRITES], "namespaceSelector": only_in(namespace)}
+    spec = {
+        "failurePolicy": "Fail",
+        "reinvocationPolicy": "Never",
+        "matchConstraints": matching,
+        "matchConditions": [{"name": "has-data", "expression": "has(object.data)"}],
+        "mutations": [mutation],
+    }
+    meta = {"name": name}
+    return [
+        {"apiVersion": _ADMISSION, "kind": "MutatingAdmissionPolicy", "metadata": meta, "spec": spec},
+        {
+            "apiVersion": _ADMISSION,
+            "kind": "MutatingAdmissionPolicyBinding",
+            "metadata": meta,
+            "spec": {"policyName": name},
+        },
+    ]
+
+
 def dead_webhook(name: str, namespace: str) -> list[Manifest]:
     webhook = {
         "name": f"{name}.guard.example",
@@ -95,6 +120,18 @@ def refuses_secrets(kube: Kube, namespace: str) -> bool:
     return False
 
 
+def rests(installation: Installation, namespace: str) -> None:
+    """Nothing there is written again and again: not once, after the first seconds."""
+
+    def versions() -> dict[str, str]:
+        return {at: version for at, version in installation.versions(namespace).items() if f" {namespace}/" in at}
+
+    time.sleep(3)
+    before = versions()
+    time.sleep(8)
+    assert versions() == before
+
+
 def events(installation: Installation, namespace: str) -> list[str]:
     return [f"{e['reason']}: {e['note']}" for e in installation.kube.list("Event", namespace)]
 
@@ -121,9 +158,7 @@ def test_who_denies_the_secret_is_named_until_it_is_gone(
     assert who.format(name=namespace) in said["message"]
     assert len(said["message"]) < 1200
     assert eventually(lambda: any(e.startswith(reason) for e in events(installation, namespace)))
-    before = installation.settled(namespace)
-    time.sleep(5)
-    assert installation.versions(namespace) == before, "nothing is written again and again"
+    rests(installation, namespace)
     take_away(installation.kube, *manifests)
     installation.wait_until_ready(client)
     assert installation.accepts(*installation.credentials(client))
@@ -178,3 +213,52 @@ def test_a_disabled_client_is_refused_although_its_secret_cannot_be_written(
     assert installation.condition(client)["status"] == "True", "what the Secret holds still works"
     installation.kube.patch("OAuthClient", namespace, "worker", {"spec": {"disabled": True}})
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=10)
+
+
+def test_a_policy_that_adds_an_entry_is_noticed_and_ends_no_loop(
+    installation: Installation, make_namespace: MakeNamespace, put: Put
+) -> None:
+    namespace = make_namespace("leave")
+    manifests = adding_policy(namespace, namespace)
+    put(*manifests)
+    probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": namespace}}
+
+    def in_effect() -> bool:
+        made = installation.kube.create({**probe, "data": {"a": "eA=="}})
+        installation.kube.delete("Secret", namespace, "probe")
+        return "injected" in made["data"]
+
+    until(in_effect)
+    client = oauth_client(namespace, "worker")
+    installation.apply(client)
+    said = installation.wait_for(client, "AlteredOnWrite", "SecretAltered")
+    assert "entry injected was added" in said["message"]
+    installation.wait_until_ready(client)
+    assert installation.accepts(*installation.credentials(client)), "what was added does no harm"
+    assert eventually(lambda: any(e.startswith("AlteredOnWrite") for e in events(installation, namespace)))
+    rests(installation, namespace)
+    credentials = installation.credentials(client)
+    take_away(installation.kube, *manifests)
+    until(lambda: "injected" not in installation.secret(namespace, "worker-oauth"))
+    until(lambda: installation.condition(client, "SecretAltered")["status"] == "")
+    assert installation.credentials(client) == credentials
+
+
+def test_another_controller_that_changes_the_secret_each_time_is_named(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
+    namespace = make_namespace("leave")
+    client = oauth_client(namespace, "worker")
+    installation.have(client)
+    edits = 0
+    deadline = time.monotonic() + 60
+    while installation.condition(client, "SecretAltered")["status"] != "True":
+        assert time.monotonic() < deadline
+        if "added" not in installation.secret(namespace, "worker-oauth"):
+            installation.kube.patch("Secret", namespace, "worker-oauth", {"data": {"added": "eA=="}})
+            edits += 1
+    assert edits <= 12
+    assert "entry added was added" in installation.condition(client, "SecretAltered")["message"]
+    installation.wait_until_ready(client)
+    until(lambda: "added" not in installation.secret(namespace, "worker-oauth"))
+    until(lambda: installation.condition(client, "SecretAltered")["status"] == "")

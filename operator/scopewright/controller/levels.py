@@ -29,7 +29,7 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
         "Stalled",
         "Paused",
         *((ROTATION_FAILING,) if kind in ("OAuthClient", "SigningKey") else ()),
-        *(("AccessGranted", "PreviousInUse", "Unused") if kind == "OAuthClient" else ()),
+        *(("AccessGranted", "PreviousInUse", "SecretAltered", "Unused") if kind == "OAuthClient" else ()),
     )
     for kind in KINDS
 }

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared
 from scopewright.controller.progress import Progress
@@ -68,6 +69,7 @@ class Reconciler:
         self._may_write = may_write
         self._progress = progress
         self._retries = retries or Retries()
+        self._alterations = Alterations(sources.clock)
         self._on_failure = on_failure
         self._term_start: datetime | None = None
         self._views = Views(world, config, sources)
@@ -78,6 +80,7 @@ class Reconciler:
     def begins_to_lead(self) -> None:
         """Another may have written until now: what is remembered of failures is of an earlier term."""
         self._retries.clear()
+        self._alterations.clear()
         self._untold.clear()
         self._term_start = self._sources.clock()
 
@@ -166,16 +169,28 @@ class Reconciler:
             if not self._may_write():
                 raise NotLeading
             try:
-                await self._write(key, write)
+                altered = await self._write(key, write)
             except Conflict as conflict:
                 return await self._conflicted(key, write, conflict, so_far)
             except (Rejected, Unavailable) as error:
                 return self._failed(key, write, error, so_far)
+            if altered:
+                return self._failed(key, write, altered, self._handed_out(key, plan, write, so_far))
             self._wrote(key, write)
         if plan.attempt is not None:
             self._retries.handed_out(key)
             so_far = replace(so_far, attempt=None)
         return replace(so_far, happened=(*so_far.happened, *plan.happenings))
+
+    def _handed_out(self, key: Ref, plan: Plan, write: Write, so_far: SoFar) -> SoFar:
+        """After a write that others have altered: whether its object holds all the same what was handed out."""
+        stored = self._world.owned.objects.get(ref_of(write))
+        if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
+            return so_far
+        if not write.digests().items() <= stored.entries.items():
+            return so_far
+        self._retries.handed_out(key)
+        return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.happenings))
 
     def _wrote(self, key: Ref, write: Write) -> None:
         did, ref = _did(write), ref_of(write)
@@ -205,18 +220,26 @@ class Reconciler:
         quiet_since = max((t for t in (unsure, so_far.quiet_since) if t), default=None)
         return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
 
-    async def _write(self, key: Ref, write: Write) -> None:
+    async def _write(self, key: Ref, write: Write) -> Rejected | None:
+        """What others make of the write, where it does not stay as it is."""
         if isinstance(write, Deletion):
             await self._store.delete(write)
             gone = write.existing
             self._tell(key, self._world.drop_owned(gone.ref, gone.resource_version))
-            return
+            return None
+        preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
+        if preview and (altered := self._alterations.at_write(write, preview)):
+            return altered
         existing = await self._store.write(write)
+        if altered := self._alterations.at_write(write, existing):
+            await self._refresh(key, write.ref)
+            return altered
         entries = {name: value for name, value in write.entries.items() if isinstance(value, bytes)}
         if len(entries) < len(write.entries):
             await self._refresh(key, write.ref)
         else:
             self._tell(key, self._world.wrote(existing, entries))
+        return self._alterations.after_write(write)
 
     async def _refresh(self, key: Ref, ref: Ref) -> None:
         found = await self._store.read(ref)

@@ -159,6 +159,14 @@ def secret_upkeep(view: ClientView, current: Credential | None) -> tuple[Write, 
     return () if in_place(desired) else (desired,)
 
 
+def holds_all(view: ClientView, current: Credential | None) -> bool:
+    """Whether the Secret has every entry as it is to be, whatever else is in it."""
+    if view.secret is None:
+        return False
+    desired = _with_what_it_holds(view, current) if current else secret_write(view, None)
+    return desired.digests().items() <= view.secret.entries.items()
+
+
 def _with_what_it_holds(view: ClientView, credential: Credential) -> Desired:
     held = view.secret.entries if view.secret else {}
     where = next(name for name, sha256 in held.items() if sha256 == credential.sha256)

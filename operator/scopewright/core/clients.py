@@ -9,6 +9,7 @@ from scopewright.core.client_secret import (
     adoptable,
     claimed_secrets,
     former_secrets,
+    holds_all,
     look,
     refuse_conflict,
     secret_upkeep,
@@ -23,7 +24,7 @@ from scopewright.core.objects import Deletion, Write, is_paused
 from scopewright.core.plan import NOTHING, Happening, Plan, Said, stalled
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.restrictions import refuse_by_profile
-from scopewright.core.setbacks import OnHold, Setback, not_ready, refused, split, unless_on_hold
+from scopewright.core.setbacks import ALTERED, OnHold, Setback, not_ready, refused, split, unless_on_hold
 
 _ADOPTED: Final = Happening("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
 _RESTORED: Final = Happening(
@@ -78,6 +79,9 @@ def _departing(view: ClientView) -> Plan:
 
 
 def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
+    altered = view.setback_of(view.secret_ref)
+    if altered and altered.reason == ALTERED and step.wrong is None and _serves(view, found):
+        return (*readiness(view), Said("SecretAltered", "True", ALTERED, altered.message))
     if step.blocked:
         return not_ready(step.blocked)
     if step.wrong:
@@ -86,6 +90,12 @@ def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
     if failing is None or found.current is not None:
         return readiness(view)
     return refused(failing.reason, failing.message, needs_user=failing.needs_user)
+
+
+def _serves(view: ClientView, found: Found) -> bool:
+    """Whether Pods can work with the Secret as it is, although others have added to it."""
+    has_what_it_needs = found.current is not None or (made_for(view.client) is None and found.secret_is_ours)
+    return has_what_it_needs and holds_all(view, found.current)
 
 
 def _step(view: ClientView, found: Found) -> _Step:

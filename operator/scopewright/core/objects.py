@@ -72,6 +72,8 @@ class Existing:
     owner_uids: tuple[str, ...] = ()
     entries: Mapping[str, str] = field(default_factory=dict)
     creation_time: datetime | None = None
+    managers: tuple[str, ...] = ()
+    """Field managers (Kubernetes' managedFields) other than Scopewright, the last one first."""
 
     @property
     def is_retained(self) -> bool:

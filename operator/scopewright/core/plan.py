@@ -84,14 +84,14 @@ def settle(
             )
         )
         if _worth_telling(s, old):
-            changes.append(Happening(s.reason, s.message, warning=s.status == "False"))
+            changes.append(Happening(s.reason, s.message, warning=s.status == "False" or s.type == "SecretAltered"))
     return conditions, tuple(changes)
 
 
 def _worth_telling(said: Said, old: Condition | None) -> bool:
     if said.type == "Stalled":
         return False
-    if said.type == "Paused":
+    if said.type in ("Paused", "SecretAltered"):
         return old is None
     was = old.status if old else "Unknown"
     if said.status == "True":

@@ -3,10 +3,14 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Desired, Ref, Write
 from scopewright.core.plan import Said, stalled
+
+ALTERED: Final = "AlteredOnWrite"
+"""The reason of a write that others change, at once or each time after it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,10 @@ class Objects(Protocol):
         """Create, or replace exactly `desired.replaces`, keeping labels and annotations that are not ours."""
         ...
 
+    async def preview(self, desired: Desired) -> Existing | None:
+        """What `write` would store now, without storing it; None where that cannot be told."""
+        ...
+
     async def delete(self, deletion: Deletion) -> None: ...
 
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -91,6 +91,9 @@ class DirectoryStore:
         self._wake()
         return existing
 
+    async def preview(self, desired: Desired) -> Existing | None:
+        return None
+
     async def delete(self, deletion: Deletion) -> None:
         await self._run(lambda: self._delete(deletion))
         self._wake()

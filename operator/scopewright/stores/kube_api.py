@@ -37,6 +37,9 @@ ACCEPT: Final = "application/json, application/jwk-set+json"
 PROXY_ERRORS: Final = (502, 503, 504)
 """What a load balancer answers in the place of an API server that it does not reach."""
 
+USER_AGENT: Final = "scopewright"
+"""The API server takes it for the field manager of what we write."""
+
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
 """What may become of a request; the first three are everyday life."""
@@ -202,7 +205,7 @@ class Api:
         timeout: Any,
         client: Client | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": "scopewright"}
+        headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": USER_AGENT}
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
         client = client or self._client
         async with self._waiting(self.host):

@@ -2,7 +2,8 @@
 
 import base64
 import binascii
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Desired, Existing, FollowedKind, Kept, Owner, Ref, digest
 from scopewright.stores import Entries
+from scopewright.stores.kube_api import USER_AGENT
 
 PLURALS: dict[str, str] = {"Secret": "secrets", "ConfigMap": "configmaps", "ServiceAccount": "serviceaccounts"}
 
@@ -32,8 +34,15 @@ def parse(kind: FollowedKind, raw: Mapping[str, Any]) -> tuple[Existing, Entries
         owner_uids=tuple(o["uid"] for o in meta.get("ownerReferences") or ()),
         entries={name: digest(value) for name, value in entries.items()},
         creation_time=datetime.fromisoformat(meta["creationTimestamp"]),
+        managers=_managers(meta.get("managedFields") or ()),
     )
     return existing, entries
+
+
+def _managers(fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    latest_first = sorted(fields, key=lambda entry: str(entry.get("time", "")), reverse=True)
+    names = dict.fromkeys(sys.intern(str(entry.get("manager", ""))) for entry in latest_first)
+    return tuple(name for name in names if name and name != USER_AGENT)
 
 
 def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -71,29 +71,43 @@ class KubernetesStore:
         return self.api.contact
 
     async def write(self, desired: Desired) -> Existing:
+        return await self._write(desired, {})
+
+    async def preview(self, desired: Desired) -> Existing | None:
+        """A dry run. Webhooks with side effects cannot take part in one; then nothing can be told."""
+        try:
+            return await self._write(desired, {"dryRun": "All"})
+        except Rejected as refused:
+            if "dry run" in refused.message:
+                return None
+            raise
+
+    async def _write(self, desired: Desired, query: Mapping[str, str]) -> Existing:
         kind = cast("OwnedKind", desired.ref.kind)
         if desired.replaces is None:
-            return await self._create(kind, desired)
+            return await self._create(kind, desired, query)
         path = _path(desired.ref)
         try:
             live = await self.api.get(path)
             _expect(desired.replaces, live["metadata"])
-            return parse(kind, await self._send("PUT", path, compose(desired, live)))[0]
+            return parse(kind, await self._send("PUT", path, compose(desired, live), query))[0]
         except NotFound as error:
             raise Conflict(str(error)) from None
 
-    async def _create(self, kind: OwnedKind, desired: Desired) -> Existing:
+    async def _create(self, kind: OwnedKind, desired: Desired, query: Mapping[str, str]) -> Existing:
         path = collection(kind, desired.ref.namespace)
         try:
-            return parse(kind, await self._send("POST", path, compose(desired, None)))[0]
+            return parse(kind, await self._send("POST", path, compose(desired, None), query))[0]
         except NotFound as error:
             message = f"{desired.ref} cannot be created, because its namespace was deleted: {error}"
             raise Unavailable(message, reason="NamespaceTerminating") from None
 
-    async def _send(self, method: str, path: str, body: Mapping[str, Any]) -> Mapping[str, Any]:
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any], query: Mapping[str, str]
+    ) -> Mapping[str, Any]:
         """A write whose refusal never repeats what was to be written."""
         try:
-            return await self.api.request(method, path, body=body)
+            return await self.api.request(method, path, query=query, body=body)
         except (Rejected, Unavailable) as failure:
             remove_values(failure, body)
             raise

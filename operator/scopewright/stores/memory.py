@@ -83,6 +83,9 @@ class MemoryStore:
     async def write(self, desired: Desired) -> Existing:
         return self._write(desired)
 
+    async def preview(self, desired: Desired) -> Existing | None:
+        return None
+
     async def delete(self, deletion: Deletion) -> None:
         self._delete(deletion)
 

@@ -1,0 +1,125 @@
+"""What others make of a write is noticed and named, and written no more often than it is tried."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scopewright.controller.alterations import MAX_REPEATS, WINDOW, Alterations
+from scopewright.core.objects import Desired, Existing, Kept, digest
+from tests.unit.controller.house import House
+from tests.unit.controller.memory import MemoryStore
+
+WORKER = ("OAuthClient", "leave", "worker")
+
+
+class Meddled(MemoryStore):
+    """What is written into namespace leave gets these entries as well, as by a mutating policy."""
+
+    more: Mapping[str, bytes] = {}
+    previews = 0
+
+    async def write(self, desired: Desired) -> Existing:
+        return await super().write(self._meddled(desired))
+
+    async def preview(self, desired: Desired) -> Existing | None:
+        type(self).previews += 1
+        meddled = self._meddled(desired)
+        return Existing(
+            desired.ref, "uid", "1", desired.type, desired.labels, desired.annotations,
+            (desired.owner.uid,) if desired.owner else (), meddled.digests(),
+        )  # fmt: skip
+
+    def _meddled(self, desired: Desired) -> Desired:
+        if desired.ref.namespace != "leave":
+            return desired
+        return replace(desired, entries={**desired.entries, **self.more})
+
+
+@pytest.fixture
+def house() -> House:
+    house = House()
+    house.store.__class__ = Meddled
+    return house
+
+
+def retried(house: House, times: int = 8) -> None:
+    for _ in range(times):
+        house.pass_time(timedelta(seconds=15))
+        house.round()
+
+
+def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(house: House) -> None:
+    Meddled.more = {"injected": b"x"}
+    key = house.apply(*WORKER)
+    house.round()
+    house.round()
+    assert house.condition(key) == "True Provisioned"
+    assert house.condition(key, "SecretAltered") == "True AlteredOnWrite"
+    [condition] = [c for c in house.status(key)["conditions"] if c["type"] == "SecretAltered"]
+    assert "entry injected was added" in condition["message"]
+    before = len(house.store.writes)
+    retried(house)
+    assert len(house.store.writes) == before
+    assert [h.reason for h in house.happened].count("AlteredOnWrite") == 1
+    assert [h.reason for h in house.happened].count("CredentialIssued") == 1
+
+
+def test_it_recovers_once_nobody_adds_anything(house: House) -> None:
+    Meddled.more = {"injected": b"x"}
+    key = house.apply(*WORKER)
+    house.round()
+    value = house.value()
+    Meddled.more = {}
+    retried(house, 2)
+    assert house.condition(key, "SecretAltered") == ""
+    assert "injected" not in house.store.objects[house.secret()].entries
+    assert house.value() == value, "the credential is the same"
+
+
+def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(house: House) -> None:
+    Meddled.more = {"client_secret": b"changed-by-a-policy"}
+    key = house.apply(*WORKER)
+    house.round()
+    retried(house)
+    assert house.condition(key) == "False AlteredOnWrite"
+    assert house.condition(key, "Stalled") == "True AlteredOnWrite"
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert len(record.credentials) == 1
+    Meddled.more = {}
+    retried(house, 2)
+    assert house.condition(key) == "True Provisioned"
+
+
+def test_an_entry_of_ours_that_is_changed_is_not_ready(house: House) -> None:
+    Meddled.more = {"token_endpoint": b"https://elsewhere.example"}
+    key = house.apply(*WORKER)
+    house.round()
+    assert house.condition(key) == "False AlteredOnWrite"
+
+
+def existing(**more: Any) -> Existing:
+    return Existing(House().secret(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
+
+
+def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
+    now = House().now
+    alterations = Alterations(lambda: now)
+    write = Desired(House().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
+    assert [alterations.after_write(write) for _ in range(MAX_REPEATS - 1)] == [None] * (MAX_REPEATS - 1)
+    told = alterations.after_write(write)
+    assert told is not None
+    assert "changed by replicator after each write: entry a was changed" in told.message
+    now += WINDOW
+    assert alterations.after_write(write) is None
+    assert alterations.after_write(replace(write, entries={"a": Kept("a", digest("new"))})) is None
+
+
+def test_a_first_write_and_another_content_are_no_fight() -> None:
+    alterations = Alterations(lambda: House().now)
+    for n in range(20):
+        assert alterations.after_write(Desired(House().secret(), {"a": b"ours"}, type="t")) is None
+        assert alterations.after_write(Desired(House().secret(), {"a": b"%d" % n}, replaces=existing())) is None
