@@ -223,7 +223,7 @@ RUN_BOOKS: Final = {
         "alone (429)."
     ),
     "ScopewrightReconcileFailing": (
-        "The log says which object and why: `is tried again in`. `unavailable`: the API server, or an object that "
+        "The log says which object and why: `tried again in`. `unavailable`: the API server, or an object that "
         "somebody else changes all the time (`does not settle`). `unexpected`: a bug; report it with the "
         "traceback."
     ),

@@ -6,7 +6,7 @@ import logging
 from types import SimpleNamespace
 from typing import Any, Final
 
-from scopewright.controller import installing, lease, operator, pauses
+from scopewright.controller import installing, lease, operator, pauses, queue
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
@@ -79,6 +79,7 @@ def install() -> None:
         installing: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
         lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
+        queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
         pauses: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         service: {"Snapshots": MemorySnapshots},

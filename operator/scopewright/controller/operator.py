@@ -183,6 +183,7 @@ class Operator:
             working.cancel()
             keeping.cancel()
             await asyncio.gather(working, keeping, return_exceptions=True)
+            self._reconciler.ends_leading()
             await self._lease.release()
 
     async def _until_one_ends(self, *work: Awaitable[None]) -> None:

@@ -24,9 +24,10 @@ Random = Callable[[], float]
 class Pauses:
     """Of each object that fails. The pause before the next attempt; success forgets it."""
 
-    def __init__(self, source: Random | None = None) -> None:
-        """`source` is `random.random` where none is given."""
+    def __init__(self, source: Random | None = None, longest: float | None = None) -> None:
+        """`source` is `random.random` where none is given; `longest` is in seconds."""
         self._random = source or random.random
+        self._longest = LONGEST if longest is None else longest
         self._failures: dict[Ref, int] = {}
 
     def failed(self, key: Ref, at_least: float = 0.0) -> float:
@@ -35,7 +36,7 @@ class Pauses:
         self._failures[key] = failures + 1
         pause = min(FIRST * 2.0 ** min(failures, 20), self.limit)
         jitter = 1 + JITTER * (2 * self._random() - 1)
-        return max(pause * jitter, min(at_least, LONGEST))
+        return max(pause * jitter, min(at_least, self._longest))
 
     def succeeded(self, key: Ref) -> None:
         self._failures.pop(key, None)
@@ -46,4 +47,4 @@ class Pauses:
     @property
     def limit(self) -> float:
         """The longest pause while so many objects fail as do now."""
-        return min(max(USUAL_LIMIT, len(self._failures) / PER_SECOND), LONGEST)
+        return min(max(USUAL_LIMIT, len(self._failures) / PER_SECOND), self._longest)

@@ -14,6 +14,8 @@ from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import about
 
+LONGEST_PAUSE: Final = 60.0
+"""Seconds: what is tried again here has read or reported something, and nothing wakes it once the cause has gone."""
 SLACK: Final = 1000
 """Timers that count no more are swept out beyond so many."""
 
@@ -47,7 +49,7 @@ class Queue:
         self._again: set[Ref] = set()
         self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Keys that wait, by the one that they wait for."""
-        self._pauses = pauses or Pauses()
+        self._pauses = pauses or Pauses(longest=LONGEST_PAUSE)
         self._due: dict[Ref, float] = {}
         self._timers: list[tuple[float, Ref]] = []
         self._timer_set = asyncio.Event()

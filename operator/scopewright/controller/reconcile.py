@@ -59,7 +59,9 @@ class Reconciler:
         retries: Retries | None = None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
-        """`on_failure` is called for each write that fails, with the kind of the object that needs it."""
+        """`on_failure` is called for each write that fails although nobody refuses it, with the kind of the object that
+        needs it. What is refused is a matter of the object's user, whom its status tells.
+        """
         self._store = store
         self._world = world
         self._config = config
@@ -76,6 +78,10 @@ class Reconciler:
         self._departures = Departures(store, world, sources.clock)
         self._untold: dict[Ref, tuple[Happening, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
+
+    def ends_leading(self) -> None:
+        """Another leads: no credential that could not be written is kept any longer."""
+        self._retries.clear()
 
     def begins_to_lead(self) -> None:
         """Another may have written until now: what is remembered of failures is of an earlier term."""
@@ -214,7 +220,8 @@ class Reconciler:
         if error.reason == "NamespaceTerminating":
             self._world.namespace_terminates(ref_of(write).namespace)
         setback = self._retries.failed(key, write, error, self._state(key), now)
-        self._on_failure(key.kind, error)
+        if isinstance(error, Unavailable):
+            self._on_failure(key.kind, error)
         others = tuple(s for s in so_far.setbacks if s.ref != setback.ref)
         unsure = self._retries.unsure_time(key)
         quiet_since = max((t for t in (unsure, so_far.quiet_since) if t), default=None)
