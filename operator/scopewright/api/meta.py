@@ -20,6 +20,8 @@ API_VERSION: Literal["scopewright.dev/v1alpha1"] = "scopewright.dev/v1alpha1"
 CATEGORY = "oauth"
 
 MAX_HISTORY = 10
+MAX_HISTORY_MESSAGE = 1024
+"""Characters of a line of the history; the condition and the event have the whole message."""
 MAX_MESSAGE = 32768
 
 

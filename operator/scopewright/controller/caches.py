@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from scopewright.controller.index import Keys
-from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.reconcile import parse_watched
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
@@ -80,7 +80,7 @@ class Caches:
         if self._world.has_seen(ref, meta["resourceVersion"]):
             return None
         try:
-            obj = parse_declared(raw)
+            obj = parse_watched(raw)
         except Rejected as error:
             return log.warning("%s: %s", ref, error)
         self._tell(self._world.put(obj), directly=ref)

@@ -35,7 +35,7 @@ class Embedded:
         self._directory = directory
         self._store = store
         self._config = config
-        self.world = World(config.name, config.namespace)
+        self.world = World(config.name, config.namespace, limits=config.limits)
         sources = Sources(_now, mint, make_key, sign_at_once=True)
         self._reconciler = Reconciler(store, self.world, config, sources, LogRecorder(), enqueue=self._enqueue)
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)

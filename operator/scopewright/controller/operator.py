@@ -72,7 +72,7 @@ class Operator:
         self._tracing = tracing
         self._store = KubernetesStore(api)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._world = World(config.name, config.namespace, in_cluster=True)
+        self._world = World(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
         api.observe = self._metrics.api_answered

@@ -80,7 +80,7 @@ class _Memory:
         self._as_of = dict(ground.as_of)
         self._now = instant
         self._store = MemoryStore(lambda: self._now)
-        self._world = World(config.name, config.namespace, in_cluster=True)
+        self._world = World(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._pending: set[Ref] = set()
         self._waiting: dict[Ref, str] = {}
         self.told: defaultdict[Ref, list[Happening]] = defaultdict(list)

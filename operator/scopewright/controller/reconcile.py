@@ -9,6 +9,8 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
+from scopewright.api.meta import GROUP
+from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared
@@ -24,6 +26,7 @@ from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import is_halted
 from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write
 from scopewright.core.plan import Happening, Plan, soonest
+from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
 from scopewright.core.setbacks import ref_of
 from scopewright.core.signing import plan_signing_key
@@ -295,7 +298,7 @@ class Reconciler:
             },
         }
         written = await self._store.write_status(manifest, status)
-        self._world.wrote_status(parse_declared(written))
+        self._world.wrote_status(parse_watched(written))
 
     def _again(self, plan: Plan) -> datetime | None:
         """What is not ready is looked at again after a while, in case that what helped went unnoticed."""
@@ -308,6 +311,24 @@ def _did(write: Write) -> str:
     if isinstance(write, Deletion):
         return "deleted"
     return "replaced" if write.replaces else "created"
+
+
+def parse_watched(raw: Any) -> Declared:
+    """`parse_declared` for what stays in memory: without labels and the annotations of others, and without most of the
+    scopes that a client has beyond the limit (one more tells that there are too many).
+    """
+    obj = parse_declared(raw)
+    annotations = {name: value for name, value in obj.metadata.annotations.items() if name.startswith(f"{GROUP}/")}
+    metadata = obj.metadata.model_copy(update={"labels": {}, "annotations": annotations})
+    changes: dict[str, Any] = {"metadata": metadata}
+    if isinstance(obj, OAuthClient) and too_many_scopes(obj):
+        left, access = MAX_SCOPES + 1, []
+        for entry in obj.spec.access:
+            scopes = entry.scopes[:left]
+            left -= len(scopes)
+            access += [entry.model_copy(update={"scopes": scopes})] if scopes else []
+        changes["spec"] = obj.spec.model_copy(update={"access": access})
+    return obj.model_copy(update=changes)
 
 
 def parse_declared(raw: Any) -> Declared:

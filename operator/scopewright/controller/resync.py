@@ -10,7 +10,7 @@ from typing import Any, Final
 from scopewright.api import KINDS
 from scopewright.controller.index import Keys
 from scopewright.controller.preflight import missing_crd
-from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.reconcile import parse_watched
 from scopewright.controller.world import World, newer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
@@ -139,7 +139,7 @@ class Resync:
 
     def _put(self, raw: Mapping[str, Any]) -> Keys:
         try:
-            return self._world.put(parse_declared(raw))
+            return self._world.put(parse_watched(raw))
         except Rejected as error:
             meta = raw["metadata"]
             log.warning("%s %s/%s: %s", raw["kind"], meta["namespace"], meta["name"], error)

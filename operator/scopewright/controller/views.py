@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.controller.index import Declared
+from scopewright.controller.index import Declared, ref_of
 from scopewright.controller.keymaking import client_pair
 from scopewright.controller.world import World
 from scopewright.core.access import asked_by
@@ -80,6 +80,7 @@ class Views:
             service_account_uid=world.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
+            beyond_limits=world.beyond_limits(ref_of(client)),
             happened=so_far.happened,
             setbacks=so_far.setbacks,
             attempt=so_far.attempt if isinstance(so_far.attempt, NewCredential) else None,
@@ -105,6 +106,7 @@ class Views:
             ),
             config=self._config,
             now=now,
+            beyond_limits=self._world.beyond_limits(ref_of(server)),
             happened=so_far.happened,
             setbacks=so_far.setbacks,
         )
@@ -119,6 +121,7 @@ class Views:
             namespaces=self._world.namespaces,
             follows_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
+            beyond_limits=self._world.beyond_limits(ref_of(grant)),
             happened=so_far.happened,
         )
 

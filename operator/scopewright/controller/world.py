@@ -11,8 +11,11 @@ from typing import Final, TypeVar
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.index import Declared, Index, Keys, ref_of, service_account_of
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
+from scopewright.controller.shares import Shares
 from scopewright.core.access import asked_by
 from scopewright.core.client_status import shown_use
+from scopewright.core.config import Limits
+from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import USAGE_NAME
@@ -48,7 +51,9 @@ class World:
     What takes something in returns the keys that must look again.
     """
 
-    def __init__(self, issuer_name: str, namespace: str, *, in_cluster: bool = False) -> None:
+    def __init__(
+        self, issuer_name: str, namespace: str, *, in_cluster: bool = False, limits: Limits | None = None
+    ) -> None:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
         self.departed: set[Ref] = set()
@@ -63,6 +68,7 @@ class World:
         self.owned = Owned(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
         self._index = Index()
+        self._shares = Shares(limits or Limits())
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
         self._listed: dict[str, str] = {}
@@ -106,6 +112,8 @@ class World:
         self._index.remove(known)
         self.declared[ref.kind][ref] = obj
         self._index.add(obj)
+        if known is None or _spec_may_differ(known, obj):
+            keys |= self._affected_all(self._shares.put(obj))
         return keys
 
     def wrote_status(self, obj: Declared) -> None:
@@ -120,7 +128,7 @@ class World:
             return set()
         self._gone[ref] = version
         self._index.remove(self.declared[ref.kind].pop(ref, None))
-        return {ref, *self._affected(known)}
+        return {ref, *self._affected(known), *self._affected_all(self._shares.drop(ref))}
 
     def listed(self, kind: str, version: str) -> None:
         """A list of this version is through: what is no newer and not known is gone, however late the watch is."""
@@ -234,8 +242,14 @@ class World:
         return bool(self._index.clients_naming(secret) - {ref_of(client)})
 
     def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
-        found = (self.declared["ScopeGrant"].get(ref) for ref in sorted(self._index.grants_on(server)))
+        """Those that are within the limits of their namespace: the others are not in force."""
+        refs = (ref for ref in sorted(self._index.grants_on(server)) if self.beyond_limits(ref) is None)
+        found = (self.declared["ScopeGrant"].get(ref) for ref in refs)
         return tuple(g for g in found if isinstance(g, ScopeGrant))
+
+    def beyond_limits(self, ref: Ref) -> Rejected | None:
+        """Why the object is not served, where its namespace has too many or too large ones."""
+        return self._shares.refusal(ref)
 
     # Who must look again
 
@@ -256,6 +270,9 @@ class World:
         if isinstance(obj, ScopeGrant):
             return keys | {Ref("ResourceServer", obj.namespace, obj.spec.resource_server)}
         return keys
+
+    def _affected_all(self, refs: Keys) -> Keys:
+        return set().union(*(self._affected(self.declared[ref.kind].get(ref)) for ref in refs))
 
     def _interested(self, ref: Ref) -> Keys:
         if (client := client_of(ref)) is not None and ref.namespace == self.owned.namespace:
@@ -306,6 +323,11 @@ class World:
         publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
         declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
         return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
+
+
+def _spec_may_differ(known: Declared, obj: Declared) -> bool:
+    old, new = known.metadata, obj.metadata
+    return new.generation is None or (old.uid, old.generation) != (new.uid, new.generation)
 
 
 def _differs(known: Declared | None, obj: Declared) -> bool:

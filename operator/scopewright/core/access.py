@@ -3,10 +3,12 @@
 Operator and issuer both decide by `resolve`, the one for the status, the other for the token.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
 from scopewright.api import OAuthClient
+from scopewright.api.names import MAX_SCOPES
 from scopewright.core.records import Asked, Granted, ResourceServerRecord
 
 NEVER_ENDS = None
@@ -59,6 +61,17 @@ def default_audience(namespace: str, name: str) -> str:
 
 
 def asked_by(client: OAuthClient) -> tuple[Asked, ...]:
-    """What the client asks for, with `<namespace>/<name>` for each resource server."""
+    """What the client asks for, MAX_SCOPES scopes at most, with `<namespace>/<name>` for each resource server."""
     own = client.namespace
-    return tuple(Asked(f"{a.namespace or own}/{a.resource_server}", tuple(a.scopes)) for a in client.spec.access)
+    return bounded(Asked(f"{a.namespace or own}/{a.resource_server}", tuple(a.scopes)) for a in client.spec.access)
+
+
+def bounded(access: Iterable[Asked]) -> tuple[Asked, ...]:
+    """The first MAX_SCOPES scopes: an object or record of an earlier version may have more."""
+    left, found = MAX_SCOPES, []
+    for asked in access:
+        if not left:
+            break
+        found.append(asked if len(asked.scopes) <= left else Asked(asked.resource_server, asked.scopes[:left]))
+        left -= len(found[-1].scopes)
+    return tuple(found)

@@ -13,6 +13,7 @@ from scopewright.core.plan import NOTHING, Happening, Plan
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
+    Asked,
     ClientRecord,
     Credential,
     ServiceAccount,
@@ -33,11 +34,21 @@ def record_with(view: ClientView, found: Found, credentials: tuple[Credential, .
         credentials=credentials,
         public_keys=given_keys(view.client),
         service_account=_service_account(view),
-        access=asked_by(view.client),
+        access=_access(view, record),
         secret_name=view.client.secret_name,
         revoked_before=latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
         heals=heals(record, found.current, view.now) if record else (),
     )
+
+
+def _access(view: ClientView, record: ClientRecord | None) -> tuple[Asked, ...]:
+    """What the client asks for; beyond its namespace's limits, as far as its record has it already."""
+    asked = asked_by(view.client)
+    if view.beyond_limits is None:
+        return asked
+    before = {a.resource_server: frozenset(a.scopes) for a in (record.access if record else ())}
+    kept = ((a, tuple(s for s in a.scopes if s in before.get(a.resource_server, ()))) for a in asked)
+    return tuple(Asked(a.resource_server, scopes) for a, scopes in kept if scopes)
 
 
 def _service_account(view: ClientView) -> ServiceAccount | None:

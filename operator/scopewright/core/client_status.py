@@ -27,7 +27,7 @@ from scopewright.core.plan import (
     with_history,
 )
 from scopewright.core.records import Asked, ClientRecord, Credential
-from scopewright.core.restrictions import ignored_keys
+from scopewright.core.restrictions import ignored_keys, too_many_scopes
 from scopewright.core.windows import refuse_unknown_zone
 
 GRACE: Final = timedelta(seconds=3)
@@ -43,6 +43,10 @@ def readiness(view: ClientView) -> tuple[Said, ...]:
             refuse_unknown_zone(client.spec.rotation.windows)
         except Rejected as why:
             return stalled(why)
+    if view.beyond_limits:
+        return stalled(view.beyond_limits)
+    if too_many := too_many_scopes(client):
+        return stalled(too_many)
     message = _what_the_issuer_accepts(client)
     if revoked_before and view.now < revoked_before:
         message += f"; revokedBefore lies ahead and takes effect at {revoked_before:%FT%TZ}"

@@ -8,6 +8,7 @@ from scopewright.api import OAuthClient
 from scopewright.core.authentication import KeyPair
 from scopewright.core.config import Config
 from scopewright.core.credentials import Cause, CauseKind, Standing
+from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.overlap import LastUse
 from scopewright.core.plan import Happening
@@ -69,6 +70,8 @@ class ClientView:
     """Of this client's credentials, and of what it brings itself."""
     reporting_since: datetime | None = None
     """Since when issuers report use; without it, nothing is known of what is not used."""
+    beyond_limits: Rejected | None = None
+    """Why it is not served, where its namespace has too many or too large objects."""
     happened: tuple[Happening, ...] = ()
     setbacks: tuple[Setback, ...] = ()
     """Writes that failed and are not to be tried again yet."""

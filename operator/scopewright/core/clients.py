@@ -101,6 +101,8 @@ def _serves(view: ClientView, found: Found) -> bool:
 def _step(view: ClientView, found: Found) -> _Step:
     """The next writes: none when everything is as it should be."""
     refuse_by_profile(view.client, view.config)
+    if view.beyond_limits and found.record is None:
+        raise view.beyond_limits
     if claimed := unless_on_hold(claimed_secrets(view, found), view.setbacks):
         return _Step(Plan(claimed))
     refuse_conflict(view, found)

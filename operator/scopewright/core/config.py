@@ -1,5 +1,6 @@
 """The platform's configuration: one file, read by the operator, and through the issuer record by the issuers."""
 
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -65,6 +66,25 @@ class Dpop(_Model):
     """Signatures of proofs that are accepted. Defaults to all of these; with profile FAPI2, to those that it allows."""
 
 
+_QUANTITY: Final = re.compile(r"([0-9]{1,15})(Ki|Mi|Gi)?")
+_UNITS: Final = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+
+
+def _bytes(value: Any) -> Any:
+    """A number of bytes, as Kubernetes writes one: 4194304 or 4Mi."""
+    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
+    return int(found[1]) * _UNITS[found[2]] if found else value
+
+
+class Limits(_Model):
+    """What the objects of one namespace may take up of the operator's and the issuers' memory."""
+
+    objects_per_namespace: Annotated[int, Field(ge=1)] = 2000
+    """Of each kind. The oldest are served; the others are not Ready, reason NamespaceLimit."""
+    bytes_per_namespace: Annotated[int, BeforeValidator(_bytes), Field(ge=1024)] = 4 * 2**20
+    """Of the specs of each kind, as JSON without what is left out."""
+
+
 class Config(_Model):
     """Everything that a platform team sets, apart from where things listen."""
 
@@ -90,6 +110,7 @@ class Config(_Model):
     watch_namespaces: tuple[str, ...] = ()
     """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
     no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""
+    limits: Limits = Limits()
     dpop: Dpop = Dpop()
     profile: Profile = "Default"
     """FAPI2 narrows algorithms, client authentication, tokens and lifetimes to the FAPI 2.0 Security Profile."""

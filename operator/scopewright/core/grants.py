@@ -85,6 +85,8 @@ class GrantView:
     clients: tuple[OAuthClient, ...]
     namespaces: Mapping[str, Labels]
     now: datetime
+    beyond_limits: Rejected | None = None
+    """Why it is not in force, where its namespace has too many or too large objects."""
     happened: tuple[Happening, ...] = ()
     follows_labels: bool = True
     """Whether the operator knows Namespaces and their labels: not where it watches some namespaces only."""
@@ -116,6 +118,8 @@ def _said(view: GrantView, count: int) -> tuple[Said, ...]:
         return stalled(
             Rejected("Expired", f"ended at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
         )
+    if view.beyond_limits:
+        return stalled(view.beyond_limits)
     if view.server is None:
         message = f"no ResourceServer {spec.resource_server} in this namespace: apply it, or correct the name"
         return stalled(Rejected("ResourceServerNotFound", message))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
-from scopewright.api.meta import MAX_HISTORY, Condition, HistoryEntry, Model
+from scopewright.api.meta import MAX_HISTORY, MAX_HISTORY_MESSAGE, Condition, HistoryEntry, Model
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Write
 
@@ -105,7 +105,8 @@ def with_history(
     previous: Sequence[HistoryEntry], happenings: Iterable[Happening], now: datetime
 ) -> list[HistoryEntry]:
     """The last ten things that happened, oldest first."""
-    new = [HistoryEntry(time=now.replace(microsecond=0), reason=h.reason, message=h.message) for h in happenings]
+    time = now.replace(microsecond=0)
+    new = [HistoryEntry(time=time, reason=h.reason, message=h.message[:MAX_HISTORY_MESSAGE]) for h in happenings]
     return [*previous, *new][-MAX_HISTORY:]
 
 

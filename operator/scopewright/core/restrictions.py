@@ -1,6 +1,7 @@
 """What the platform's configuration withholds from an OAuthClient: its profile, and keys that cost too much."""
 
 from scopewright.api import OAuthClient
+from scopewright.api.names import MAX_SCOPES
 from scopewright.core.authentication import given_keys
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -26,6 +27,17 @@ def ignored_keys(client: OAuthClient, config: Config) -> tuple[Said, ...]:
     """The condition of a client some of whose keys are ignored."""
     ignored = _ignored(client, config)
     return (Said("KeysIgnored", "True", "UnsupportedKey", _message(ignored)),) if ignored else ()
+
+
+def too_many_scopes(client: OAuthClient) -> Rejected | None:
+    """Of a client that was declared before the CRD had a limit. It gets those that come first."""
+    if sum(len(a.scopes) for a in client.spec.access) <= MAX_SCOPES:
+        return None
+    message = (
+        f"spec.access asks for more than {MAX_SCOPES} scopes in all, and the client gets the first {MAX_SCOPES} alone: "
+        "ask for fewer, or split the OAuthClient in two"
+    )
+    return Rejected("TooManyScopes", message)
 
 
 def _ignored(client: OAuthClient, config: Config) -> list[tuple[str, str]]:

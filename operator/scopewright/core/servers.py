@@ -61,6 +61,8 @@ class ServerView:
     now: datetime
     forbidden_keys: frozenset[str] = frozenset()
     """SigningKeys whose algorithm the profile does not allow."""
+    beyond_limits: Rejected | None = None
+    """Why it is not served, where its namespace has too many or too large objects."""
     happened: tuple[Happening, ...] = ()
     setbacks: tuple[Setback, ...] = ()
     """Writes that failed and are not to be tried again yet."""
@@ -136,6 +138,8 @@ def _claim(view: ServerView, audience: str) -> tuple[Write, ...]:
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
     """The audience to serve, and why it is not the one that is asked for: then the one it has already goes on."""
     wanted = view.server.effective_audience
+    if view.beyond_limits:
+        return _still_allowed(view), view.beyond_limits
     try:
         _check(view, wanted)
     except Rejected as why:

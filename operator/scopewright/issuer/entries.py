@@ -8,7 +8,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from scopewright.core.access import default_audience
+from scopewright.core.access import bounded, default_audience
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import why_ignored
 from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
@@ -196,7 +196,7 @@ def _digest(sha256: str) -> bytes:
 def _merged(access: tuple[Asked, ...]) -> tuple[Asked, ...]:
     """One entry for each server, with the scopes in the order asked."""
     scopes: dict[str, dict[str, None]] = {}
-    for asked in access:
+    for asked in bounded(access):
         of_server = scopes.setdefault(sys.intern(asked.resource_server), {})
         of_server.update((sys.intern(s), None) for s in asked.scopes)
     return tuple(Asked(server, tuple(names)) for server, names in scopes.items())

@@ -103,7 +103,7 @@ class House:
     def restart(self) -> None:
         """A new process: the world is what the store holds."""
         self.store.trouble.clear()
-        self.world = World(self.config.name, self.config.namespace, in_cluster=True)
+        self.world = World(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
         self._enqueued: set[Ref] = set()
         self.reconciler = Reconciler(
             self.store, self.world, self.config, Sources(self._tick, self._mint, self._make_key), self,
