@@ -151,10 +151,10 @@ def _never_fresh(real: Any) -> Any:
 
 
 def _says_the_secret(real: Any) -> Any:
-    async def write(self: Reconciler, key: Any, desired: Any) -> None:
+    async def write(self: Reconciler, key: Any, desired: Any) -> Any:
         if isinstance(desired, Desired):
             log.info("writing %s: %s", desired.ref, desired.entries)
-        await real(self, key, desired)
+        return await real(self, key, desired)
 
     return write
 

@@ -24,7 +24,7 @@ from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import is_halted
-from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write, holds
 from scopewright.core.plan import Happening, Plan, soonest
 from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
@@ -196,7 +196,7 @@ class Reconciler:
         stored = self._world.owned.objects.get(ref_of(write))
         if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
             return so_far
-        if not write.digests().items() <= stored.entries.items():
+        if not holds(stored, write):
             return so_far
         self._retries.handed_out(key)
         return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.happenings))
@@ -231,14 +231,19 @@ class Reconciler:
         return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
 
     async def _write(self, key: Ref, write: Write) -> Rejected | None:
-        """What others make of the write, where it does not stay as it is."""
+        """What others make of the write, where it does not stay as it is.
+
+        What is known to be altered is written again only where it brings something new that arrives all the same: a
+        credential, a revocation.
+        """
         if isinstance(write, Deletion):
             await self._store.delete(write)
             gone = write.existing
             self._tell(key, self._world.drop_owned(gone.ref, gone.resource_version))
             return None
         preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
-        if preview and (altered := self._alterations.at_write(write, preview)):
+        altered = self._alterations.at_write(write, preview) if preview else None
+        if altered and preview and (holds(write.replaces, write) or not holds(preview, write)):
             return altered
         existing = await self._store.write(write)
         if altered := self._alterations.at_write(write, existing):

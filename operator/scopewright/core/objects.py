@@ -135,6 +135,16 @@ class Deletion:
 Write = Desired | Deletion
 
 
+def holds(existing: Existing | None, desired: Desired) -> bool:
+    """Whether everything that is to be written is there, whatever else is."""
+    return (
+        existing is not None
+        and desired.digests().items() <= existing.entries.items()
+        and desired.labels.items() <= existing.labels.items()
+        and desired.annotations.items() <= existing.annotations.items()
+    )
+
+
 def in_place(desired: Desired) -> bool:
     """Whether what it replaces is like that already."""
     return desired.replaces is not None and not differences(desired, desired.replaces)

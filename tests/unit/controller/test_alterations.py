@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.controller.alterations import MAX_REPEATS, WINDOW, Alterations
 from scopewright.core.objects import Desired, Existing, Kept, digest
-from tests.unit.controller.house import House
+from tests.unit.controller.house import NAMESPACE, House
 from tests.unit.controller.memory import MemoryStore
 
 WORKER = ("OAuthClient", "leave", "worker")
@@ -19,6 +19,7 @@ class Meddled(MemoryStore):
     """What is written into namespace leave gets these entries as well, as by a mutating policy."""
 
     more: Mapping[str, bytes] = {}
+    where: tuple[str, ...] = ("leave",)
     previews = 0
 
     async def write(self, desired: Desired) -> Existing:
@@ -33,7 +34,7 @@ class Meddled(MemoryStore):
         )  # fmt: skip
 
     def _meddled(self, desired: Desired) -> Desired:
-        if desired.ref.namespace != "leave":
+        if desired.ref.namespace not in self.where:
             return desired
         return replace(desired, entries={**desired.entries, **self.more})
 
@@ -65,6 +66,45 @@ def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(house: 
     assert len(house.store.writes) == before
     assert [h.reason for h in house.happened].count("AlteredOnWrite") == 1
     assert [h.reason for h in house.happened].count("CredentialIssued") == 1
+
+
+@pytest.mark.parametrize("rotate", ["by hand", "by age"])
+def test_a_rotation_arrives_although_an_entry_is_added(house: House, rotate: str) -> None:
+    """The addition harms nobody, and a credential that has leaked must go."""
+    Meddled.more = {"injected": b"x"}
+    rotation = {"rotation": {"every": "24h", "overlap": "1h"}}
+    key = house.apply(*WORKER, rotation)
+    house.round()
+    retried(house)
+    value = house.value()
+    if rotate == "by hand":
+        house.apply(*WORKER, rotation, rotate="leaked")
+    else:
+        house.pass_time(timedelta(hours=24))
+    retried(house, 2)
+    assert house.value() != value
+    assert house.condition(key, "RotationFailing") == ""
+    assert house.condition(key, "SecretAltered") == "True AlteredOnWrite"
+    assert [h.reason for h in house.happened].count("CredentialRotated") == 1
+    before = len(house.store.writes)
+    retried(house)
+    assert len(house.store.writes) == before
+
+
+def test_a_record_that_is_added_to_still_takes_what_is_revoked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
+    Meddled.more = {"injected": b"x"}
+    house.apply(*WORKER)
+    house.round()
+    retried(house)
+    before = len(house.store.writes)
+    retried(house)
+    assert len(house.store.writes) == before
+    house.apply(*WORKER, {"disabled": True})
+    retried(house, 2)
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert record.disabled
 
 
 def test_it_recovers_once_nobody_adds_anything(house: House) -> None:
