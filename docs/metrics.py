@@ -73,6 +73,7 @@ TO_DO: Final = {
     "scopewright_watch_retries": (
         "All the time: the log has the last error once a minute. A missing right, or an API server that refuses load."
     ),
+    "scopewright_rights_missing": "Above 0: [a right is lost](operations.md#a-right-is-lost).",
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_orphans_held_by_namespace": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_records": (
@@ -293,7 +294,7 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0)
+    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0)
     yield from OperatorMetrics().registry.collect()
     yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
 

@@ -56,6 +56,8 @@ class Told:
     """When the stream of this kind was last heard, in seconds since the epoch."""
     last_contact: Callable[[], float]
     """When the API server last answered, in seconds since the epoch."""
+    rights_missing: Callable[[], int]
+    """How many rights have been missing for longer than a minute."""
 
 
 class Levels(Collector):
@@ -89,6 +91,11 @@ class Levels(Collector):
             "scopewright_api_server_last_contact_timestamp_seconds",
             "When the API server last answered this replica, whatever the answer was.",
             told.last_contact(),
+        )
+        yield _Gauge(
+            "scopewright_rights_missing",
+            "Rights that the API server has refused this replica for longer than a minute; /readyz names them.",
+            told.rights_missing(),
         )
         yield from self._orphans()
         yield self._records()

@@ -18,6 +18,7 @@ from scopewright.controller.keymaking import make_key, mint
 from scopewright.controller.lease import Lease
 from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics
+from scopewright.controller.missing_rights import MissingRights
 from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.preflight import preflight
 from scopewright.controller.progress import Progress
@@ -76,6 +77,8 @@ class Operator:
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
         api.observe = self._metrics.api_answered
+        self._rights = MissingRights()
+        api.answered = self._rights.answered
         self._events = EventRecorder(api, self._identity)
         self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity)
         self._reconciler = Reconciler(
@@ -252,7 +255,7 @@ class Operator:
 
     def _unready(self) -> list[str]:
         problem = self._api.contact.problem
-        return [*self._unhealthy(), *([problem] if problem else []), *self._caches.missing]
+        return [*self._unhealthy(), *([problem] if problem else []), *self._rights.problems, *self._caches.missing]
 
     def _told(self) -> Told:
         return Told(
@@ -262,4 +265,5 @@ class Operator:
             orphans_held=lambda: self._resync.orphans_held,
             heard=self._store.heard,
             last_contact=lambda: self._api.contact.last,
+            rights_missing=lambda: self._rights.count,
         )

@@ -44,6 +44,9 @@ METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
 """What may become of a request; the first three are everyday life."""
 
+Answered = Callable[[str, str, bool], None]
+"""Takes one of `METHODS` or WATCH, the path, and whether the right was missing."""
+
 Observe = Callable[[str, str, float], None]
 """Takes one of `METHODS`, one of `RESULTS`, and seconds."""
 
@@ -83,6 +86,8 @@ class Api:
         self.contact = Contact()
         self.observe: Observe = lambda method, result, seconds: None
         """Told of every request but watches."""
+        self.answered: Answered = lambda method, path, forbidden: None
+        """Called for every answer."""
         self._waits: set[asyncio.Timeout] = set()
         """Of everything that waits for the API server now."""
         self._watches = 0
@@ -104,8 +109,10 @@ class Api:
             content = await self._request(method, path, query, body, timeout)
         except (NotFound, Conflict, Gone, Rejected, Unavailable) as failure:
             self.observe(method, _result(failure), time.monotonic() - began)
+            self._answered(method, path, failure)
             raise
         self.observe(method, "ok", time.monotonic() - began)
+        self.answered(method, path, False)
         return content
 
     async def _request(
@@ -127,7 +134,10 @@ class Api:
         try:
             async with self._response("GET", path, query, None, timeout) as response:
                 if response.status >= 400:
-                    raise _failure(response, _json(await self._read(response)), f"WATCH {path}")
+                    failure = _failure(response, _json(await self._read(response)), f"WATCH {path}")
+                    self._answered("WATCH", path, failure)
+                    raise failure
+                self.answered("WATCH", path, False)
                 async for line in self._lines(response):
                     event: dict[str, Any] = orjson.loads(line)
                     if event["type"] == "ERROR":
@@ -138,6 +148,11 @@ class Api:
                     yield event
         finally:
             self._watches -= 1
+
+    def _answered(self, method: str, path: str, failure: Exception) -> None:
+        """An answer that is no success; a request without one tells nothing about rights."""
+        if not isinstance(failure, Unavailable) or isinstance(failure, Conflict):
+            self.answered(method, path, isinstance(failure, Rejected) and failure.reason == "Forbidden")
 
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator["Api"]:

@@ -16,7 +16,7 @@ from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records import key_record_name
 from tests.unit.controller.house import NAMESPACE, START, House
 
-NOTHING = Told(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0)
+NOTHING = Told(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
@@ -159,7 +159,8 @@ def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_
 def test_what_others_know_is_told_as_it_is(house: House) -> None:
     heard = {"Secret": 12.5}
     scraped = Scraped(
-        house, Told(lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0)
+        house,
+        Told(lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0, lambda: 2),
     )
     assert [scraped(n) for n in ("leader", "queue_depth", "watch_overdue_seconds", "orphans_held")] == [1, 3, 4, 5]
     assert scraped("orphans_held_by_namespace", owner_namespace="leave") == 3
@@ -169,7 +170,9 @@ def test_what_others_know_is_told_as_it_is(house: House) -> None:
 
 def test_of_namespaces_with_held_records_twenty_are_named(house: House) -> None:
     held = {f"team-{n:02}": 21 + n for n in range(30)}
-    scraped = Scraped(house, Told(lambda: True, lambda: 0, lambda: 0.0, lambda: held, lambda kind: None, lambda: 1.0))
+    scraped = Scraped(
+        house, Told(lambda: True, lambda: 0, lambda: 0.0, lambda: held, lambda kind: None, lambda: 1.0, lambda: 2)
+    )
     named = {s.labels["owner_namespace"] for s in scraped.samples if s.name.endswith("_held_by_namespace")}
     assert named == {f"team-{n:02}" for n in range(10, 30)}
     assert scraped("orphans_held") == sum(held.values())

@@ -1,0 +1,86 @@
+"""A right that is missing is reported after a minute, by name, and no longer once it is there again."""
+
+import pytest
+
+from scopewright.controller.missing_rights import FORGOTTEN, MAX_NAMED, MAX_RIGHTS, PATIENCE, MissingRights, right_of
+
+SECRETS = "/api/v1/namespaces/leave/secrets"
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def rights(clock: Clock) -> MissingRights:
+    return MissingRights(clock)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "right"),
+    [
+        ("GET", "/api/v1/secrets", "list secrets in the whole cluster"),
+        ("WATCH", "/api/v1/secrets", "watch secrets in the whole cluster"),
+        ("POST", SECRETS, "create secrets in namespace leave"),
+        ("GET", f"{SECRETS}/one", "get secrets in namespace leave"),
+        ("PUT", f"{SECRETS}/one", "update secrets in namespace leave"),
+        ("DELETE", f"{SECRETS}/one", "delete secrets in namespace leave"),
+        ("GET", "/api/v1/namespaces", "list namespaces in the whole cluster"),
+        ("GET", "/api/v1/namespaces/leave", "get namespaces in the whole cluster"),
+        (
+            "PUT",
+            "/apis/scopewright.dev/v1alpha1/namespaces/leave/oauthclients/worker/status",
+            "update oauthclients/status.scopewright.dev in namespace leave",
+        ),
+        ("POST", "/api/v1/namespaces/leave/serviceaccounts/x/token", "create serviceaccounts/token in namespace leave"),
+    ],
+)
+def test_a_request_takes_one_right(method: str, path: str, right: str) -> None:
+    assert str(right_of(method, path)) == right
+
+
+@pytest.mark.parametrize("path", ["/livez", "/openid/v1/jwks", "/.well-known/openid-configuration", "/api", "/apis/x"])
+def test_what_is_about_no_resource_takes_none(path: str) -> None:
+    assert right_of("GET", path) is None
+
+
+def test_it_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> None:
+    rights.answered("POST", SECRETS, True)
+    clock.now += PATIENCE - 1
+    rights.answered("POST", SECRETS, True)
+    assert (rights.problems, rights.count) == ([], 0)
+    clock.now += 1
+    assert rights.problems == ["a right is missing for 60 s: create secrets in namespace leave"]
+    assert rights.count == 1
+
+
+def test_and_no_longer_once_it_is_there(rights: MissingRights, clock: Clock) -> None:
+    rights.answered("POST", SECRETS, True)
+    clock.now += PATIENCE
+    rights.answered("PUT", f"{SECRETS}/one", False)
+    rights.answered("POST", "/api/v1/namespaces/other/secrets", False)
+    assert rights.count == 1
+    rights.answered("POST", SECRETS, False)
+    assert (rights.problems, rights.count) == ([], 0)
+
+
+def test_what_nobody_asks_for_any_more_is_forgotten(rights: MissingRights, clock: Clock) -> None:
+    rights.answered("POST", SECRETS, True)
+    clock.now += FORGOTTEN
+    assert rights.count == 0
+
+
+def test_what_is_remembered_and_what_is_named_is_bounded(rights: MissingRights, clock: Clock) -> None:
+    for n in range(2 * MAX_RIGHTS):
+        rights.answered("POST", f"/api/v1/namespaces/n{n}/secrets", True)
+    clock.now += PATIENCE
+    assert rights.count == MAX_RIGHTS
+    assert len(rights.problems) == MAX_NAMED + 1
