@@ -75,7 +75,8 @@ def _refused_in_time(fact: Refused, ledger: Ledger) -> Complaints:
     still = held is not None and held.digest == fact.digest
     replaced = ledger.replaced.get(fact.digest)
     record = ledger.client_record(fact.client)
-    if record.get("disabled") or fact.at - ledger.stale.get(f"client.{'.'.join(fact.client)}", 0.0) < SETTLING:
+    refused = record.get("disabled") or record.get("orphanedTime")
+    if refused or fact.at - ledger.stale.get(f"client.{'.'.join(fact.client)}", 0.0) < SETTLING:
         return
     if client["spec"].get("rotation", {}).get("revokedBefore"):
         return
@@ -92,7 +93,8 @@ def ignorance_refuses_nobody(fact: Fact, ledger: Ledger) -> Complaints:
         return
     record = ledger.client_record(fact.client)
     old = fact.at - ledger.stale.get(f"client.{'.'.join(fact.client)}", 0.0)
-    if not record or record.get("disabled") or old < SETTLING:
+    refused = record.get("disabled") or record.get("orphanedTime")
+    if not record or refused or old < SETTLING:
         return
     if fact.digest in ledger.accepted(fact.client, fact.at + SKEW):
         yield f"{fact.issuer} refused {fact.client} a credential that the record accepts, unchanged for {old:.0f} s"
