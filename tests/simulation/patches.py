@@ -10,7 +10,8 @@ from scopewright.controller import installing, lease, operator, pauses, queue
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
-from scopewright.issuer import revocations, service, snapshot
+from scopewright.core.config import LeaseTimes
+from scopewright.issuer import follow, revocations, service, snapshot
 from scopewright.stores import kube_follow
 from tests.simulation import memos
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
@@ -47,8 +48,8 @@ async def _preflight(*_: Any) -> None:
     return None
 
 
-def _lease(api: Any, namespace: str, name: str, identity: str) -> Lease:
-    return Lease(api, namespace, name, identity, monotonic=running().monotonic)
+def _lease(api: Any, namespace: str, name: str, identity: str, times: LeaseTimes) -> Lease:
+    return Lease(api, namespace, name, identity, running().monotonic, times)
 
 
 def _monitor() -> WatchMonitor:
@@ -74,10 +75,12 @@ def install() -> None:
             "Lease": _lease,
             "WatchMonitor": _monitor,
             "RETRY": 720.0,
+            "random": _Random(),
             "secrets": SimpleNamespace(token_hex=lambda _: running().name),
         },
         installing: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
-        lease: {"asyncio": LeaseAsyncio()},
+        lease: {"asyncio": LeaseAsyncio(), "random": _Random()},
+        follow: {"random": _Random()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
         queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
         pauses: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},

@@ -108,6 +108,36 @@ def operator(
             help="Folder that the sidecar mounts as its own ServiceAccount.",
         ),
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            "--workers", envvar="SCOPEWRIGHT_OPERATOR_WORKERS", help="Objects reconciled at the same time. [24]"
+        ),
+    ] = None,
+    kube_api_qps: Annotated[
+        float | None,
+        typer.Option("--kube-api-qps", envvar="SCOPEWRIGHT_KUBE_API_QPS", help="Requests a second. [0: no limit]"),
+    ] = None,
+    kube_api_burst: Annotated[
+        int | None,
+        typer.Option("--kube-api-burst", envvar="SCOPEWRIGHT_KUBE_API_BURST", help="Requests at once. [0: no limit]"),
+    ] = None,
+    lease_duration: Annotated[
+        str | None,
+        typer.Option("--lease-duration", envvar="SCOPEWRIGHT_LEASE_DURATION", help="Until a standby takes over. [8s]"),
+    ] = None,
+    lease_renew_deadline: Annotated[
+        str | None,
+        typer.Option(
+            "--lease-renew-deadline",
+            envvar="SCOPEWRIGHT_LEASE_RENEW_DEADLINE",
+            help="Until a leader that cannot renew stops writing. [5s]",
+        ),
+    ] = None,
+    lease_retry_period: Annotated[
+        str | None,
+        typer.Option("--lease-retry-period", envvar="SCOPEWRIGHT_LEASE_RETRY_PERIOD", help="Between renewals. [1s]"),
+    ] = None,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
@@ -117,7 +147,9 @@ def operator(
     from scopewright.tracing import Tracing, tracing
 
     set_up_logging(log_format.value, log_level.value)
-    settings = load_config(config, {"issuer": issuer_url, "namespace": namespace})
+    times = {"duration": lease_duration, "renewDeadline": lease_renew_deadline, "retryPeriod": lease_retry_period}
+    given = {"issuer": issuer_url, "namespace": namespace, "workers": workers, "lease": times}
+    settings = load_config(config, {**given, "kubeApi": {"qps": kube_api_qps, "burst": kube_api_burst}})
     listening = listen(listen_on)
     if (issuer_service_account is None) is not (issuer_identity is None):
         raise Rejected("BadSidecar", "a sidecar needs both --issuer-service-account and --issuer-identity")

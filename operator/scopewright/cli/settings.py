@@ -34,13 +34,26 @@ def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[
     `otherwise` holds where neither says anything.
     """
     content: dict[str, Any] = {**(otherwise or {}), **(_read(file) if file else {})}
-    content |= {name: value for name, value in given.items() if value is not None}
+    content = _over(content, given)
     try:
         return Config.model_validate(content)
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
         where = f"{file}" if file else "the configuration"
         raise Rejected("BadConfig", f"{where} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _over(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` before the content, entry by entry; None, and a mapping of nothing else, say nothing."""
+    result = dict(content)
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            inner = _over(below if isinstance(below := result.get(name), Mapping) else {}, value)
+            if inner:
+                result[name] = inner
+        elif value is not None:
+            result[name] = value
+    return result
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import random
 import secrets
 import socket
 from collections.abc import Awaitable
@@ -35,6 +36,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
+from scopewright.stores.kube_rate import RateLimit
 from scopewright.stores.kubernetes import KubernetesStore
 from scopewright.tracing import Tracing
 
@@ -80,7 +82,9 @@ class Operator:
         self._rights = MissingRights()
         api.answered = self._rights.answered
         self._events = EventRecorder(api, self._identity)
-        self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity)
+        self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity, times=config.lease)
+        if config.kube_api.qps:
+            api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
         self._reconciler = Reconciler(
             self._store,
             self._world,
@@ -174,7 +178,7 @@ class Operator:
         """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
         self._installing.forget()
         self._reconciler.begins_to_lead()
-        queue = Queue(self._measured, now, after=self._world.waits_for)
+        queue = Queue(self._measured, now, after=self._world.waits_for, workers=self._config.workers)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())
         try:
@@ -213,13 +217,13 @@ class Operator:
                     keys |= self._everything()
                 for key in sorted(keys, key=precedence):
                     queue.add(key)
-                pause = self._config.resync.total_seconds()
+                pause = self._config.resync.total_seconds() * random.uniform(0.9, 1.0)  # noqa: S311 (spreads load)
             except (Unavailable, Rejected) as error:
                 log.warning("the comparison failed and changes nothing: %s", error)
-                pause = RETRY
+                pause = RETRY * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
             except Exception:
                 log.exception("the comparison failed and changes nothing")
-                pause = RETRY
+                pause = RETRY * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._installing.lacking.wait()

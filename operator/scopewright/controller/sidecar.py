@@ -7,6 +7,7 @@ token is of another ServiceAccount than ours: who takes over the issuer has the 
 import asyncio
 import logging
 import os
+import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,11 +60,11 @@ class Minting:
                 life = await self.mint()
             except (Rejected, Unavailable, NotFound, OSError) as error:
                 log.warning("no new token for %s: %s", self._sidecar.service_account, error)
-                await self._sleep(pause)
+                await self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
                 pause = min(pause * 2, LONGEST_PAUSE)
             else:
                 pause = FIRST_PAUSE
-                await self._sleep(life * RENEWED_AT)
+                await self._sleep(life * RENEWED_AT * random.uniform(0.9, 1.0))  # noqa: S311 (spreads load)
 
     async def mint(self) -> float:
         """Put a new token in its place. How many seconds it lives."""

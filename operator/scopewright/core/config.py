@@ -85,6 +85,42 @@ class Limits(_Model):
     """Of the specs of each kind, as JSON without what is left out."""
 
 
+class LeaseTimes(_Model):
+    """Of the Lease by which one replica of the operator leads. The defaults suit an API server that answers in 2 s."""
+
+    duration: Duration = timedelta(seconds=8)
+    """How long a standby waits for a leader that does not renew; whole seconds, as a Lease has them."""
+    renew_deadline: Duration = timedelta(seconds=5)
+    """How long after its last renewal the leader goes on writing."""
+    retry_period: Duration = timedelta(seconds=1)
+    """Between renewals, and between attempts of a standby; up to a fifth longer, at random."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> "LeaseTimes":
+        if not timedelta(seconds=2) <= self.duration <= timedelta(seconds=30) or self.duration.microseconds:
+            raise ValueError("duration must be a whole number of seconds between 2s and 30s")
+        if self.renew_deadline >= self.duration:
+            raise ValueError("renewDeadline must be less than duration: a leader stops before a standby takes over")
+        if not timedelta(milliseconds=100) <= self.retry_period <= self.renew_deadline / 2:
+            raise ValueError("retryPeriod must be at least 100ms, and at most half of renewDeadline")
+        return self
+
+
+class KubeApi(_Model):
+    """The operator's requests to the API server, beside watches and the renewal of its Lease."""
+
+    qps: float = Field(default=0, ge=0, le=10_000, allow_inf_nan=False)
+    """Requests a second; 0 is no limit of our own: API Priority and Fairness shares the API server out."""
+    burst: int = Field(default=0, ge=0, le=100_000)
+    """Requests at once, after a pause."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> "KubeApi":
+        if bool(self.qps) is not bool(self.burst):
+            raise ValueError("qps and burst must both be set, or both be 0 for no limit")
+        return self
+
+
 class Config(_Model):
     """Everything that a platform team sets, apart from where things listen."""
 
@@ -107,6 +143,10 @@ class Config(_Model):
     unused_after: Duration = timedelta(days=90)
     """How long a client asks for no token until its status says so."""
     resync: Duration = timedelta(seconds=60)
+    workers: int = Field(default=24, ge=1, le=256)
+    """Objects that the operator reconciles at the same time."""
+    lease: LeaseTimes = LeaseTimes()
+    kube_api: KubeApi = KubeApi()
     watch_namespaces: tuple[str, ...] = ()
     """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
     no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""

@@ -29,7 +29,8 @@ from scopewright.core.windows import first_opening
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4
 UNLANDED_GRACE: Final = timedelta(seconds=60)
-"""A write of a process that has died or lost its Lease cannot arrive later than this: lease 8 s, request 30 s."""
+"""A write of a process that has died or lost its Lease cannot arrive later than this: a Lease of 30 s at most, and 30 s
+for a request."""
 
 
 class Standing(Enum):

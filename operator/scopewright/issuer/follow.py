@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 from collections.abc import Callable
 from typing import Final
 
@@ -67,7 +68,8 @@ class Follower:
             if trouble != said:
                 log.warning("following %ss in %s: %s", kind, self._registry.namespace, trouble)
             said = trouble
-            await asyncio.sleep(_PAUSES[min(failures, len(_PAUSES) - 1)])
+            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
             failures += 1
 
     async def _breathe(self) -> None:

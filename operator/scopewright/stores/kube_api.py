@@ -18,6 +18,7 @@ import orjson
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kube_contact import Contact, beating, heartbeat
+from scopewright.stores.kube_rate import RateLimit
 from scopewright.stores.kube_refusals import bounded, refusal
 from scopewright.stores.kube_sockets import Client
 
@@ -39,6 +40,7 @@ PROXY_ERRORS: Final = (502, 503, 504)
 
 USER_AGENT: Final = "scopewright"
 """The API server takes it for the field manager of what we write."""
+LEASES: Final = "/apis/coordination.k8s.io/"
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
@@ -88,6 +90,8 @@ class Api:
         """Told of every request but watches."""
         self.answered: Answered = lambda method, path, forbidden: None
         """Called for every answer."""
+        self.limit: RateLimit | None = None
+        """Of every request but watches, heartbeats and those for Leases: leadership must not wait behind a backlog."""
         self._waits: set[asyncio.Timeout] = set()
         """Of everything that waits for the API server now."""
         self._watches = 0
@@ -104,6 +108,8 @@ class Api:
         body: Any = None,
         timeout: float = REQUEST_TIMEOUT,
     ) -> dict[str, Any]:
+        if self.limit is not None and not path.startswith(LEASES):
+            await self.limit.wait()
         began = time.monotonic()
         try:
             content = await self._request(method, path, query, body, timeout)

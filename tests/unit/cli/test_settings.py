@@ -3,6 +3,7 @@
 import socket
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,8 +17,11 @@ from scopewright.cli.settings import (
     reserve,
     worker_count,
 )
+from scopewright.core.config import LeaseTimes
+from scopewright.core.credentials import UNLANDED_GRACE
 from scopewright.core.failures import Rejected
 from scopewright.issuer.replay import Shared
+from scopewright.stores.kube_api import REQUEST_TIMEOUT
 
 ISSUER = "https://issuer.example.org"
 
@@ -51,6 +55,41 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     config = load_config(file, {"issuer": ISSUER, "namespace": None})
     assert (config.issuer, config.namespace) == (ISSUER, "here")
     assert config.max_token_lifetime == timedelta(minutes=30)
+
+
+def test_flags_for_one_entry_of_a_group_leave_the_others_as_the_file_has_them(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(f"issuer: {ISSUER}\nlease: {{duration: 20s, renewDeadline: 10s}}\n")
+    nothing = {"qps": None, "burst": None}
+    config = load_config(file, {"lease": {"duration": None, "renewDeadline": "15s"}, "kubeApi": nothing})
+    assert (config.lease.duration, config.lease.renew_deadline) == (timedelta(seconds=20), timedelta(seconds=15))
+    assert config.kube_api.qps == 0
+    limited = load_config(None, {"issuer": ISSUER, "workers": 4, "kubeApi": {"qps": 20.0, "burst": 40}})
+    assert (limited.workers, limited.kube_api.qps, limited.kube_api.burst) == (4, 20, 40)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"lease": {"duration": "5s"}}, "lease: Value error, renewDeadline must be less than duration"),
+        ({"lease": {"duration": "60s"}}, "duration must be a whole number of seconds between 2s and 30s"),
+        ({"lease": {"duration": "7500ms"}}, "duration must be a whole number of seconds"),
+        ({"lease": {"retryPeriod": "4s"}}, "retryPeriod must be at least 100ms, and at most half of renewDeadline"),
+        ({"lease": {"renewDeadline": "soon"}}, "lease.renewDeadline"),
+        ({"kubeApi": {"qps": 20.0}}, "qps and burst must both be set, or both be 0 for no limit"),
+        ({"kubeApi": {"qps": -1.0, "burst": 1}}, "kubeApi.qps"),
+        ({"workers": 0}, "workers"),
+    ],
+)
+def test_how_busy_the_operator_may_be_is_checked(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(Rejected) as rejected:
+        load_config(None, {"issuer": ISSUER, **given})
+    assert message in rejected.value.message
+
+
+def test_a_write_under_the_longest_lease_arrives_before_its_hash_is_dropped() -> None:
+    longest = LeaseTimes.model_validate({"duration": "30s"}).duration
+    assert longest + timedelta(seconds=REQUEST_TIMEOUT) <= UNLANDED_GRACE
 
 
 @pytest.mark.parametrize(

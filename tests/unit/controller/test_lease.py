@@ -7,9 +7,13 @@ from typing import Any, cast
 
 import pytest
 
-from scopewright.controller.lease import DEADLINE, DURATION, Lease
+from scopewright.controller.lease import JITTER, Lease
+from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kube_api import Api, NotFound
+
+DEADLINE = LeaseTimes().renew_deadline.total_seconds()
+DURATION = LeaseTimes().duration.total_seconds()
 
 
 class Server:
@@ -196,3 +200,19 @@ async def test_a_lease_of_somebody_without_a_spec_is_taken() -> None:
     server, clock = Server(), Clock()
     server.lease = {"metadata": {"resourceVersion": "1"}}
     assert await lease(server, "a", clock)._try()
+
+
+async def test_its_times_are_those_of_the_configuration_and_pauses_have_jitter() -> None:
+    server, clock = Server(), Clock()
+    times = LeaseTimes.model_validate({"duration": "20s", "renewDeadline": "15s", "retryPeriod": "3s"})
+    a = Lease(cast("Api", server), "scopewright-system", "scopewright-operator", "a", clock, times)
+    assert await a._try()
+    assert server.lease is not None
+    assert server.lease["spec"]["leaseDurationSeconds"] == 20
+    clock.now += 14.9
+    assert a.leads
+    clock.now += 0.2
+    assert not a.leads
+    pauses = {a._pause() for _ in range(100)}
+    assert len(pauses) > 50
+    assert all(3 <= pause <= 3 * (1 + JITTER) for pause in pauses)
