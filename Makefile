@@ -5,8 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
-SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/examples tests/bench tests/interop \
-	tests/fuzz tests/attacks
+SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/conformance tests/examples tests/bench \
+	tests/interop tests/fuzz tests/attacks
 
 # Real processes on a machine that others share: in CI one that fails is tried once more, and the summary names it.
 AGAIN := $(if $(filter true,$(CI)),--reruns 1 -r fER)

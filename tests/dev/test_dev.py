@@ -9,7 +9,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -50,7 +50,8 @@ spec:
 class Dev:
     """One directory of manifests, and the process that serves it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, options: Sequence[str] = ()) -> None:
+        self.options = options
         self.manifests, self.state, self.log = folder / "manifests", folder / "state", folder / "log"
         self.manifests.mkdir()
         self.write("payroll.yaml", PAYROLL)
@@ -67,7 +68,7 @@ class Dev:
 
     def start(self) -> None:
         command: list[str | Path] = [SCOPEWRIGHT, "dev", self.manifests, "--state", self.state]
-        command += ["--listen", self.listen_on]
+        command += ["--listen", self.listen_on, *self.options]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
         self.until(lambda: f"issuer ready at {self.url}" in self.printed())

@@ -1,0 +1,379 @@
+"""The modules of the OpenID Foundation's FAPI 2.0 Security Profile Final plan that apply to client credentials.
+
+In our own words: an issuer in a process of its own with `profile: FAPI2`, two clients with keys of their own, and a
+service behind `scopewright.verifier`. Each test names its module (`fapi2-security-profile-final-…`).
+"""
+
+import hashlib
+import json
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from typing import Any, Final
+
+import httpx
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from scopewright.verifier import Verifier, protect
+from tests.dev.test_dev import PAYROLL, Dev
+
+AUDIENCE: Final = "https://payroll-api.payroll.svc"
+RESOURCE: Final = "https://payroll.hr.example"
+ALGORITHMS: Final = ("ES256", "PS256", "EdDSA", "Ed25519")
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_SERIAL: Final = count()
+
+_LIBRARIES: Final[dict[str, Any]] = {"ES256": ECAlgorithm, "PS256": RSAAlgorithm, "EdDSA": OKPAlgorithm}
+
+
+@dataclass
+class Keys:
+    """A private key and its algorithm."""
+
+    algorithm: str
+    private: Any
+
+    @classmethod
+    def make(cls, algorithm: str) -> "Keys":
+        match algorithm:
+            case "ES256":
+                return cls(algorithm, ec.generate_private_key(ec.SECP256R1()))
+            case "EdDSA":
+                return cls(algorithm, ed25519.Ed25519PrivateKey.generate())
+            case _:
+                return cls(algorithm, rsa.generate_private_key(65537, 2048))
+
+    @property
+    def jwk(self) -> dict[str, str]:
+        found = json.loads(_LIBRARIES.get(self.algorithm, RSAAlgorithm).to_jwk(self.private.public_key()))
+        return {name: found[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in found}
+
+    def sign(self, claims: dict[str, Any], algorithm: str = "", **header: Any) -> str:
+        present = {name: value for name, value in claims.items() if value is not None}
+        return jwt.encode(present, self.private, algorithm or self.algorithm, header)
+
+
+@dataclass
+class Client:
+    """One OAuthClient, with the key that it has registered and the one that its tokens are bound to."""
+
+    issuer: str
+    client_id: str
+    key: Keys
+    holder: Keys
+    nonce: str = ""
+
+    def assertion(self, algorithm: str = "", **changes: Any) -> str:
+        now = int(time.time())
+        claims = {"iss": self.client_id, "sub": self.client_id, "aud": self.issuer, "iat": now, "exp": now + 60}
+        return self.key.sign(claims | {"jti": f"assertion-{next(_SERIAL)}"} | changes, algorithm, kid="k")
+
+    def proof(
+        self, method: str, url: str, token: str = "", *, header: dict[str, Any] | None = None, **changes: Any
+    ) -> str:
+        claims: dict[str, Any] = {"htm": method, "htu": url, "iat": int(time.time()), "jti": f"proof-{next(_SERIAL)}"}
+        if token:
+            claims["ath"] = urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+        head = {"typ": "dpop+jwt", "jwk": self.holder.jwk} | (header or {})
+        return self.holder.sign(claims | changes, str(head.pop("alg", "")), **head)
+
+    def ask(
+        self, assertion: str | None = None, *, proof: dict[str, Any] | None = None, bound: bool = True, **form: str
+    ) -> httpx.Response:
+        """A token request, made again with the nonce that the first answer gives."""
+        fields = {"grant_type": "client_credentials", "client_id": self.client_id}
+        if assertion != "":
+            fields |= {"client_assertion_type": JWT_BEARER}
+        for _ in range(2):
+            if assertion != "":
+                fields["client_assertion"] = assertion or self.assertion()
+            claims = (proof or {}) | ({"nonce": self.nonce} if self.nonce else {})
+            headers = {"DPoP": self.proof("POST", f"{self.issuer}/token", **claims)} if bound else {}
+            response = httpx.post(f"{self.issuer}/token", data=fields | form, headers=headers)
+            self.nonce = response.headers.get("DPoP-Nonce", self.nonce)
+            if response.json().get("error") != "use_dpop_nonce":
+                break
+        return response
+
+    def token(self, **changes: Any) -> str:
+        response = self.ask(proof=changes)
+        assert response.status_code == 200, response.text
+        assert response.json()["token_type"] == "DPoP"
+        return str(response.json()["access_token"])
+
+
+@dataclass
+class Plan:
+    """What the modules need: metadata, two clients and a service."""
+
+    issuer: str
+    clients: tuple[Client, Client]
+    service: Any
+
+    async def call(self, token: str, proof: str | None, scheme: str = "DPoP", **headers: str) -> httpx.Response:
+        sent = {"Authorization": f"{scheme} {token}", **headers} | ({"DPoP": proof} if proof else {})
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(self.service), base_url=RESOURCE) as http:
+            return await http.get("/salaries", headers=sent)
+
+
+async def salaries(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": b"{}"})
+
+
+def manifest(name: str, key: Keys) -> str:
+    jwk = key.jwk | {"kid": "k", "alg": key.algorithm}
+    access = [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["payroll.read"]}]
+    spec = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [jwk]}}, "access": access}
+    metadata = {"name": name, "namespace": "leave"}
+    return json.dumps(
+        {"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": metadata, "spec": spec}
+    )
+
+
+@pytest.fixture(scope="module", params=["PS256", "ES256", "EdDSA"])
+def plan(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plan]:
+    folder = tmp_path_factory.mktemp("fapi2")
+    (folder / "config.yaml").write_text("profile: FAPI2\n")
+    running = Dev(folder, ["--config", str(folder / "config.yaml")])
+    keys = [Keys.make(request.param) for _ in range(4)]
+    running.write(
+        "payroll.yaml", PAYROLL.replace("to: [{namespace: leave, client: worker}]", "to: [{namespace: leave}]")
+    )
+    running.write("worker.yaml", manifest("worker", keys[0]))
+    running.write("second.yaml", manifest("second", keys[1]))
+    running.start()
+    clients = [
+        Client(running.url, f"leave.{name}", key, holder)
+        for name, key, holder in zip(("worker", "second"), keys[:2], keys[2:], strict=True)
+    ]
+    verifier = Verifier(
+        running.url,
+        AUDIENCE,
+        scopes=["payroll.read"],
+        dpop_required=True,
+        algorithms=ALGORITHMS,
+        dpop_algorithms=ALGORITHMS,
+    )
+    try:
+        yield Plan(running.url, (clients[0], clients[1]), protect(salaries, verifier, base_url=RESOURCE))
+    finally:
+        running.stop()
+
+
+def get(url: str) -> dict[str, Any]:
+    answer: dict[str, Any] = httpx.get(url).json()
+    return answer
+
+
+def refused(response: httpx.Response, *errors: str) -> bool:
+    return response.status_code in (400, 401) and response.json()["error"] in errors
+
+
+async def test_discovery(plan: Plan) -> None:
+    """discovery-end-point-verification"""
+    for path in ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"):
+        metadata = get(plan.issuer + path)
+        assert metadata["issuer"] == plan.issuer
+        assert metadata["response_types_supported"]
+        assert metadata["token_endpoint_auth_methods_supported"] == ["private_key_jwt"]
+        assert set(metadata["token_endpoint_auth_signing_alg_values_supported"]) == set(ALGORITHMS)
+        assert set(metadata["dpop_signing_alg_values_supported"]) == set(ALGORITHMS)
+        assert "client_credentials" in metadata["grant_types_supported"]
+        assert all(value != [] for value in metadata.values())
+    keys = get(metadata["jwks_uri"])["keys"]
+    assert keys
+    for key in keys:
+        assert key["alg"] in ALGORITHMS
+        assert not {"d", "p", "q", "dp", "dq", "qi", "k"} & key.keys()
+
+
+async def test_happy_flow(plan: Plan) -> None:
+    """happy-flow: both clients; a client's token is good with its own proof key alone."""
+    first, second = plan.clients
+    for client in plan.clients:
+        response = client.ask()
+        body = response.json()
+        assert response.status_code == 200, body
+        assert response.headers["cache-control"] == "no-store"
+        assert body["token_type"] == "DPoP"
+        assert body["scope"] == "payroll.read"
+        assert "refresh_token" not in body
+        token = body["access_token"]
+        assert len(token) * 6 >= 128
+        assert jwt.get_unverified_header(token)["alg"] in ALGORITHMS
+        for accept in ("application/json", "*/*", "text/html, application/json;q=0.9"):
+            answer = await plan.call(token, client.proof("GET", f"{RESOURCE}/salaries", token), Accept=accept)
+            assert answer.status_code == 200, answer.text
+    answer = await plan.call(token, first.proof("GET", f"{RESOURCE}/salaries", token))
+    assert refused(answer, "invalid_token"), "the key of the first client, and the token of the second"
+    assert second.client_id != first.client_id
+
+
+@pytest.mark.parametrize("scheme", ["DPoP", "dpop", "DPOP", "dPoP"])
+async def test_the_scheme_is_case_insensitive(plan: Plan, scheme: str) -> None:
+    """access-token-type-header-case-sensitivity"""
+    client = plan.clients[0]
+    token = client.token()
+    assert (await plan.call(token, client.proof("GET", f"{RESOURCE}/salaries", token), scheme)).status_code == 200
+
+
+async def test_nbf_and_exp_in_a_proof_are_no_error(plan: Plan) -> None:
+    """check-dpop-proof-nbf-exp"""
+    client, now = plan.clients[0], int(time.time())
+    times: dict[str, Any] = {"nbf": now, "exp": now + 60}
+    token = client.token(**times)
+    assert (await plan.call(token, client.proof("GET", f"{RESOURCE}/salaries", token, **times))).status_code == 200
+
+
+@pytest.mark.parametrize("seconds", [-10, 10])
+async def test_clocks_may_differ_by_ten_seconds(plan: Plan, seconds: int) -> None:
+    """ensure-dpopproof-with-iat-10seconds-before-succeeds, ensure-dpopproof-with-iat-10seconds-after-succeeds"""
+    client = plan.clients[0]
+    token = client.token(iat=int(time.time()) + seconds)
+    proof = client.proof("GET", f"{RESOURCE}/salaries", token, iat=int(time.time()) + seconds)
+    assert (await plan.call(token, proof)).status_code == 200
+
+
+async def test_without_a_proof_there_is_no_token_and_no_access(plan: Plan) -> None:
+    """ensure-holder-of-key-required (what TLS accepts is tested with the HTTP server)"""
+    client = plan.clients[0]
+    assert refused(client.ask(bound=False), "invalid_request", "invalid_dpop_proof")
+    token = client.token()
+    assert refused(await plan.call(token, None), "invalid_token", "invalid_dpop_proof")
+    assert refused(await plan.call(token, None, "Bearer"), "invalid_token")
+
+
+async def test_the_client_id_of_another_is_refused(plan: Plan) -> None:
+    """ensure-client-id-in-token-endpoint"""
+    first, second = plan.clients
+    mine = first.assertion(iss=second.client_id, sub=second.client_id)
+    assert refused(second.ask(mine), "invalid_client")
+    assert refused(second.ask(first.assertion()), "invalid_client", "invalid_request")
+
+
+async def test_an_assertion_signed_with_rs256_is_refused(plan: Plan) -> None:
+    """ensure-signed-client-assertion-with-RS256-fails"""
+    client = plan.clients[0]
+    if client.key.algorithm != "PS256":
+        pytest.skip("the client's key is no RSA key")
+    assert refused(client.ask(client.assertion("RS256")), "invalid_client")
+
+
+async def test_without_an_assertion_there_is_no_token(plan: Plan) -> None:
+    """ensure-client-assertion-in-token-endpoint: and the refusal names the client's own method, and no other."""
+    response = plan.clients[0].ask("")
+    assert refused(response, "invalid_client", "invalid_request")
+    assert "private_key_jwt" in response.json()["error_description"]
+    assert "www-authenticate" not in response.headers
+    secret = plan.clients[0].ask("", client_secret="secret")
+    assert refused(secret, "invalid_client")
+
+
+async def test_an_assertion_that_ended_five_minutes_ago_is_refused(plan: Plan) -> None:
+    """ensure-client-assertion-with-exp-is-5-minutes-in-past-fails"""
+    client, now = plan.clients[0], int(time.time())
+    assert refused(client.ask(client.assertion(exp=now - 300, iat=now - 360)), "invalid_client")
+
+
+@pytest.mark.parametrize("audience", ["https://other.example", "{}/token", "{}/", ["{}"], ["{}", "https://x"], None])
+async def test_an_assertion_for_another_audience_is_refused(plan: Plan, audience: Any) -> None:
+    """ensure-client-assertion-with-wrong-aud-fails, and of PAR the token endpoint's URL and the array as audience"""
+    client = plan.clients[0]
+    filled = (
+        audience.format(plan.issuer)
+        if isinstance(audience, str)
+        else audience and [a.format(plan.issuer) for a in audience]
+    )
+    assert refused(client.ask(client.assertion(aud=filled)), "invalid_client")
+
+
+async def test_an_assertion_without_sub_is_refused(plan: Plan) -> None:
+    """ensure-client-assertion-with-no-sub-fails"""
+    client = plan.clients[0]
+    assert refused(client.ask(client.assertion(sub=None)), "invalid_client")
+
+
+async def test_an_assertion_may_begin_eight_seconds_ahead_and_not_more_than_sixty(plan: Plan) -> None:
+    """par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted, …-nbf-over-60-seconds-…-fails"""
+    client, now = plan.clients[0], int(time.time())
+    assert client.ask(client.assertion(nbf=now + 8)).status_code == 200
+    assert refused(client.ask(client.assertion(nbf=now + 90)), "invalid_client")
+
+
+_NEGATIVE: Final[dict[str, dict[str, Any]]] = {
+    "another method": {"htm": "POST"},
+    "no method": {"htm": None},
+    "another URL": {"htu": "https://payroll.hr.example/other"},
+    "another host": {"htu": "https://evil.example/salaries"},
+    "another scheme": {"htu": "http://payroll.hr.example/salaries"},
+    "no URL": {"htu": None},
+    "no iat": {"iat": None},
+    "an old iat": {"iat": 1_700_000_000},
+    "an iat far ahead": {"iat": 4_000_000_000},
+    "an iat that is a text": {"iat": "now"},
+    "no jti": {"jti": None},
+    "a jti that is a number": {"jti": 7},
+    "no ath": {"ath": None},
+    "another ath": {"ath": "x" * 43},
+    "no typ": {"header": {"typ": None}},
+    "typ JWT": {"header": {"typ": "JWT"}},
+    "no jwk": {"header": {"jwk": None}},
+    "a jwk that is a text": {"header": {"jwk": "x"}},
+    "an empty jwk": {"header": {"jwk": {}}},
+    "a symmetric jwk": {"header": {"jwk": {"kty": "oct", "k": "AAAA"}}},
+    "a private jwk": {"header": {"jwk": "private"}},
+    "the jwk of another key": {"header": {"jwk": "another"}},
+    "jwk.alg of another algorithm": {"header": {"jwk": {"alg": "ES512"}}},
+    "jwk.use enc": {"header": {"jwk": {"use": "enc"}}},
+    "jwk.key_ops without verify": {"header": {"jwk": {"key_ops": ["sign"]}}},
+    "a critical extension": {"header": {"crit": ["x"]}},
+}
+
+
+@pytest.mark.parametrize("what", _NEGATIVE)
+async def test_a_bad_proof_is_refused_at_the_resource(plan: Plan, what: str) -> None:
+    """dpop-negative-tests"""
+    first, second = plan.clients
+    case = dict(_NEGATIVE[what])
+    header = dict(case.pop("header", {}))
+    if header.get("jwk") == "private":
+        header["jwk"] = first.holder.jwk | {"d": "AAAA"}
+    elif header.get("jwk") == "another":
+        header["jwk"] = second.holder.jwk
+    elif header.get("jwk") and isinstance(header["jwk"], dict) and "kty" not in header["jwk"]:
+        header["jwk"] = first.holder.jwk | header["jwk"]
+    token = first.token()
+    proof = first.proof("GET", f"{RESOURCE}/salaries", token, header=header, **case)
+    answer = await plan.call(token, proof)
+    assert refused(answer, "invalid_dpop_proof", "invalid_token"), answer.text
+    assert "DPoP" in answer.headers["www-authenticate"]
+    assert f'algs="{" ".join(a for a in ALGORITHMS)}"' in answer.headers["www-authenticate"]
+
+
+async def test_proofs_that_are_no_good_jwt_and_used_ones_are_refused(plan: Plan) -> None:
+    """dpop-negative-tests: none, HMAC, RS256, a broken signature, several proofs, a proof that was used"""
+    client = plan.clients[0]
+    token = client.token()
+    url = f"{RESOURCE}/salaries"
+    good = client.proof("GET", url, token)
+    header, claims, signature = good.split(".")
+    unsigned = jwt.encode(jwt.decode(good, options={"verify_signature": False}), "", "none", {"typ": "dpop+jwt"})
+    hashed = jwt.encode(
+        jwt.decode(good, options={"verify_signature": False}),
+        "s" * 32,
+        "HS256",
+        {"typ": "dpop+jwt", "jwk": client.holder.jwk},
+    )
+    bad = [unsigned, hashed, f"{header}.{claims}.{signature[::-1]}", f"{header}.{claims}.", "x", f"{good}, {good}"]
+    if client.holder.algorithm == "PS256":
+        bad.append(client.proof("GET", url, token, header={"alg": "RS256"}))
+    for proof in bad:
+        assert refused(await plan.call(token, proof), "invalid_dpop_proof", "invalid_token"), proof
+    assert (await plan.call(token, good)).status_code == 200
+    assert refused(await plan.call(token, good), "invalid_dpop_proof"), "it was used"

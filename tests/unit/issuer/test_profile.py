@@ -1,0 +1,89 @@
+"""The profile FAPI2 at the endpoints: one way to authenticate, bound tokens, and nothing signed that it forbids."""
+
+import pytest
+
+from scopewright.core.records import IssuerRecord
+from tests.unit.issuer.assertions import assertion, present, with_account, with_pair
+from tests.unit.issuer.test_dpop import made
+from tests.unit.issuer.world import ISSUER, SECRET, World, private_key, server_record, settle
+
+FAPI2 = IssuerRecord(ISSUER, profile="FAPI2")
+WORKER = "leave.leave-worker"
+
+
+@pytest.fixture
+async def fapi2(world: World) -> World:
+    world.put(FAPI2)
+    await settle()
+    return world
+
+
+async def test_secrets_are_refused_alike_whether_right_wrong_or_of_nobody(fapi2: World) -> None:
+    for path in ("/token", "/introspect"):
+        form = {"grant_type": "client_credentials", "token": "x"}
+        basic = [(WORKER, SECRET), (WORKER, "wrong"), ("leave.nobody", "wrong"), ("impossible", "x")]
+        answers = [await fapi2.http.post(path, data=form, auth=pair) for pair in basic]
+        answers += [
+            await fapi2.http.post(path, data=form | {"client_id": name, "client_secret": secret})
+            for name, secret in basic
+        ]
+        assert {answer.status_code for answer in answers} == {401}
+        assert len({answer.content for answer in answers}) == 1
+        assert "private_key_jwt" in answers[0].json()["error_description"]
+        assert not any("www-authenticate" in answer.headers for answer in answers)
+    assert fapi2.store.reads == []
+
+
+async def test_a_client_of_another_method_is_refused_though_it_has_a_key(fapi2: World) -> None:
+    fapi2.put(with_account())
+    await settle()
+    assert (await present(fapi2, assertion(fapi2)))[0] == 401
+
+
+async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(fapi2: World) -> None:
+    fapi2.put(with_pair())
+    await settle()
+    status, body = await present(fapi2, assertion(fapi2))
+    assert (status, body["error"]) == (400, "invalid_request")
+    form = {"grant_type": "client_credentials", "client_assertion": assertion(fapi2)}
+    form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+    answer = await fapi2.http.post("/token", data=form, headers={"DPoP": made(fapi2)})
+    assert answer.json()["token_type"] == "DPoP"
+    fapi2.put_key("RS256", 3, signing_key="old")
+    fapi2.publish(fapi2.put_key("RS256", 3, signing_key="old").jwk)
+    fapi2.put(server_record(signing_key="old"))
+    await settle()
+    form["client_assertion"] = assertion(fapi2)
+    answer = await fapi2.http.post("/token", data=form, headers={"DPoP": made(fapi2)})
+    assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
+    assert '"reason":"profile_algorithm"' in fapi2.lines[-1]
+    assert private_key("RS256", 3)
+
+
+async def test_the_assertion_lives_five_minutes_at_most(fapi2: World) -> None:
+    fapi2.put(with_pair())
+    await settle()
+    now = int(fapi2.clock())
+    status, body = await present(fapi2, assertion(fapi2, exp=now + 301 + 60))
+    assert (status, body["error"]) == (401, "invalid_client")
+    assert "at most 300 s" in body["error_description"]
+
+
+@pytest.mark.parametrize("profile", ["Default", "FAPI2"])
+async def test_without_authentication_the_issuers_methods_are_named_whatever_the_client_id(
+    world: World, profile: str
+) -> None:
+    """The client's own method would show that the client exists."""
+    if profile == "FAPI2":
+        world.put(FAPI2)
+        await settle()
+    answers = [
+        await world.http.post("/token", data={"grant_type": "client_credentials"} | named)
+        for named in ({}, {"client_id": WORKER}, {"client_id": "leave.nobody"})
+    ]
+    assert {answer.status_code for answer in answers} == {401}
+    assert len({answer.content for answer in answers}) == 1
+    text = answers[0].json()["error_description"]
+    assert ("ClientSecret" in text) is (profile == "Default")
+    assert "client_assertion" in text
+    assert ("www-authenticate" in answers[0].headers) is (profile == "Default")
