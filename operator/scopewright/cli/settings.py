@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 LogFormat = Literal["text", "json"]
 
-BACKLOG = 2048
+BACKLOG = 4096
 
 
 def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:

@@ -16,7 +16,12 @@ from typing import Final, Generic, Literal, Protocol, TypeVar
 from scopewright.http.limits import CONNECTION_COST, Limits
 
 _IPV6_NETWORK: Final = 64
-_AT_ONCE: Final = 64
+_REPLACED: Final = 64
+"""Connections that an address beyond its share may open between two ticks, each in place of one of its own. More of
+them are not even accepted: a flood that closes and opens connections would keep the process busy with nothing else."""
+_REPLACED_TOGETHER: Final = 128
+"""The same of all addresses that use at least the average, where the process has no more room."""
+_AT_ONCE: Final = 256
 """Connections that are chosen for closing at one look at all of them."""
 
 Scope = Literal["process", "address"]
@@ -70,6 +75,8 @@ class _Account(Generic[M]):
         self.members: dict[M, int] = {}
         """With what each takes, in bytes."""
         self.used = 0
+        self.replaced = 0
+        """Newcomers since the last tick that took the place of others."""
         self.candidates: deque[tuple[int, float, M]] = deque()
 
     def set(self, member: M, size: int) -> None:
@@ -99,6 +106,23 @@ class Budget(Generic[M]):
     def __contains__(self, member: M) -> bool:
         return member in self._addresses
 
+    def admits(self, address: str) -> bool:
+        """Whether a connection of this address may be added now. It always may where the address uses little."""
+        account = self._accounts.get(network_of(address))
+        if account is None:
+            return True
+        if self._is_full(account, self._most_each, self._memory_each):
+            return account.replaced < _REPLACED
+        if self._is_full(self._all, self._most, self._memory) and account.used >= self._average():
+            return self._all.replaced < _REPLACED_TOGETHER
+        return True
+
+    def tick(self) -> None:
+        """Some time has passed: those beyond their share may open connections again."""
+        self._all.replaced = 0
+        for account in self._accounts.values():
+            account.replaced = 0
+
     def add(self, member: M, address: str) -> tuple[list[tuple[M, Scope]], Scope | None]:
         """Those to be closed for it; and whose limit it is that leaves no room for it all the same."""
         network = network_of(address)
@@ -107,6 +131,9 @@ class Budget(Generic[M]):
         for each in (account, self._all):
             each.set(member, CONNECTION_COST)
         ended, full = self._shrink(account, {member}, _NEWCOMERS_MAY_END)
+        if ended:
+            account.replaced += 1
+            self._all.replaced += account.used >= self._average()
         return ended, full
 
     def charge(self, member: M, size: int) -> list[tuple[M, Scope]]:
@@ -148,6 +175,13 @@ class Budget(Generic[M]):
         return ended, None
 
     @staticmethod
+    def _is_full(account: _Account[M], most: int | None, memory: int | None) -> bool:
+        """Whether one connection more is too much."""
+        return (most is not None and len(account.members) >= most) or (
+            memory is not None and account.used + CONNECTION_COST > memory
+        )
+
+    @staticmethod
     def _is_beyond(account: _Account[M], most: int | None, memory: int | None) -> bool:
         return (most is not None and len(account.members) > most) or (memory is not None and account.used > memory)
 
@@ -166,8 +200,11 @@ class Budget(Generic[M]):
                 account.candidates.extend(nsmallest(count, ranked, key=lambda entry: entry[:2]))
         return None
 
+    def _average(self) -> float:
+        return self._all.used / max(1, len(self._accounts))
+
     def _of_heavy_accounts(self) -> Iterable[M]:
-        average = self._all.used / len(self._accounts)
+        average = self._average()
         return (m for account in self._accounts.values() if account.used >= average for m in account.members)
 
 

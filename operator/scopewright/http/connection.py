@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scopewright.http.budget import State
-from scopewright.http.encode import CONTINUE, encode
+from scopewright.http.encode import CLOSE, CONTINUE, encode
 from scopewright.http.messages import Answer
 from scopewright.http.parser import Parsed, Refused, RequestParser, size
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log: Final = logging.getLogger(__name__)
 
 _NEVER: Final = float("inf")
-_AT_ONCE: Final = 16
+_AT_ONCE: Final = 4
 """Pipelined requests that are answered before other connections have their turn."""
 _AT_ONCE_BYTES: Final = 64 * 1024
 """After these the transport is asked first whether the client reads: only what is written makes it call a pause."""
@@ -26,7 +26,6 @@ _UNREAD: Final = 16 * 1024
 """Bytes that a transport keeps without telling: of thousands of connections, each of which may do it."""
 _WAITING: Final = 2048
 """Bytes that a request takes, as long as it waits, beside those that it came in."""
-_CLOSE: Final = b"connection: close\r\n"
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
 
@@ -269,7 +268,7 @@ class Connection(asyncio.BufferedProtocol):
             self._deaf, self._refused = True, None
             self._waiting.clear()
         if (self._deaf or server.stopping) and not self._waiting and self._refused is None:
-            connection = _CLOSE
+            connection = CLOSE
         else:
             connection = b"" if parsed.version == "1.1" else _KEEP_ALIVE
         return encode(answer, server.date, connection, head_only=parsed.http.method == "HEAD")
@@ -279,6 +278,6 @@ class Connection(asyncio.BufferedProtocol):
         self._deaf, self._refused = True, None
         self._server.count("refused", str(int(refused.status)))
         answer = self._server.refuse(refused.status, refused.description)
-        self._transport.write(encode(answer, self._server.date, _CLOSE, head_only=False))
+        self._transport.write(encode(answer, self._server.date, CLOSE, head_only=False))
         self._transport.write_eof()
         self._enter(State.CLOSING, self._server.now + self._server.limits.linger)

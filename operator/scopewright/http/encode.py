@@ -6,6 +6,7 @@ from typing import Final
 
 from scopewright.http.messages import Answer, Headers
 
+CLOSE: Final = b"connection: close\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BODILESS: Final = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 

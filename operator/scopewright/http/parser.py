@@ -66,6 +66,11 @@ class RequestParser:
         self._refused: Refused | None = None
         self._host = b""
         """The last one that was valid: a client sends the same again and again."""
+        self._request: HttpRequest | None = None
+        """Without its body, once the head is complete."""
+        self._body = b""
+        self._version = ""
+        self._upgrade = False
         self._reads_body_only = False
         self._llhttp = httptools.HttpRequestParser(self)
         self._begin()
@@ -74,17 +79,13 @@ class RequestParser:
         """Free what is kept: llhttp and this object refer to each other."""
         del self._llhttp
         self._begin()
-        self.partial = False
+        self._request, self._body, self.partial = None, b"", False
 
     def _begin(self) -> None:
+        """What a request leaves as it was found is not set again: this is on the way of each."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._repeated: list[bytes] = []
-        self._request: HttpRequest | None = None
-        """Without its body, once the head is complete."""
-        self._body = b""
-        self._version = ""
-        self._upgrade = False
         self._fed = 0
         """Bytes that are known to belong to this request."""
         self._beside = 0
@@ -150,8 +151,8 @@ class RequestParser:
         framing alone is given to a new parser; the request stays as it was read: version, target and every header.
         """
         request = self._request
-        if request is None or request.method == "CONNECT":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
+        if request is None:
+            raise Refused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)")
         options = [token for token in _tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
         lines = [b"%b / HTTP/%b" % (request.method.encode(), self._version.encode())]
         lines += [b"%b: %b" % (name, request.headers[name]) for name in _FRAMING if name in request.headers]
@@ -214,11 +215,11 @@ class RequestParser:
             self._check_transfer_coding(headers[b"transfer-encoding"])
         if b"expect" in headers and self._version == "1.1":
             self.awaits_continue = headers[b"expect"].strip().lower() == b"100-continue"
-        self._upgrade = self._llhttp.should_upgrade()
         method = self._llhttp.get_method().decode()
-        path, _, query = self._target.partition(b"?")
-        if not path.startswith(b"/") or b"#" in self._target:
-            path, query = self._other_form(method)
+        if method == "CONNECT":
+            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
+        self._upgrade = b"upgrade" in headers and self._llhttp.should_upgrade()
+        path, query = self._path_and_query(method)
         self._request = HttpRequest(
             method, _decoded(path), query, headers, b"", self.peer, self._repeated, target=self._target
         )
@@ -244,6 +245,13 @@ class RequestParser:
         if value.strip().lower() != b"chunked":
             self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
 
+    def _path_and_query(self, method: str) -> tuple[bytes, bytes]:
+        target = self._target
+        if target.startswith(b"/") and b"#" not in target:
+            path, _, query = target.partition(b"?")
+            return path, query
+        return self._other_form(method)
+
     def _other_form(self, method: str) -> tuple[bytes, bytes]:
         """Path and query of the absolute form, which a server has to understand too, or of `*` (RFC 9112 §3.2)."""
         target = self._target
@@ -251,8 +259,6 @@ class RequestParser:
         if b"#" not in target and authority and _HOST.fullmatch(authority[1]):
             path, _, query = target[authority.end() :].partition(b"?")
             return path or b"/", query
-        if method == "CONNECT":
-            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
         if (method, target) != ("OPTIONS", b"*"):
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send a path, or an http URL (RFC 9112, section 3.2)"))
         return target, b""

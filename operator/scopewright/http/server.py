@@ -12,17 +12,19 @@ from http import HTTPStatus
 from typing import Final
 
 from scopewright.http import memory
+from scopewright.http.accept import Acceptor
 from scopewright.http.budget import Budget, Scope
 from scopewright.http.connection import Connection
+from scopewright.http.encode import CLOSE, encode
 from scopewright.http.limits import READ_BUFFER, SOCKET_BUFFER, Limits
 from scopewright.http.messages import Answer, Handler, HttpRequest, Refuse
 from scopewright.http.tls import Certificate, TlsConnection
+from scopewright.http.turns import Turns
 
 log: Final = logging.getLogger(__name__)
 
 _TICK: Final = 0.25
 """Seconds between two looks at the clock: deadlines and the Date header are no more exact than that."""
-_BACKLOG: Final = 2048
 
 Count = Callable[[str, str], None]
 """Called for each connection that the server ends: `refused` with the status (or `tls`), `timed_out`, `evicted` (for
@@ -69,6 +71,7 @@ class Server:
         self._certificate = certificate
         self._connections: set[Connection] = set()
         self._budget = Budget[Connection](limits)
+        self.handshakes = Turns()
         self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
 
@@ -82,18 +85,18 @@ class Server:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""
-        loop = asyncio.get_running_loop()
         # What is not read yet, by us or by the client, is in the kernel: connections inherit this bound.
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             listener.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._look_at_the_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
-            accepting = await loop.create_server(self._protocol, sock=listener, backlog=_BACKLOG)
+            acceptor = Acceptor(listener, self._is_welcome, self._take)
+            acceptor.start()
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
-                accepting.close()
+                acceptor.stop()
                 await self._take_those_in_line(queue)
                 queue.close()
                 await self._finish()
@@ -104,9 +107,23 @@ class Server:
             return Connection(self)
         return TlsConnection(self, self._certificate.context)
 
+    def _is_welcome(self, connected: socket.socket, peer: str) -> bool:
+        """Whether there is room for a connection of this address; one that is not welcome has been told so."""
+        if self._budget.admits(peer):
+            return True
+        self.count("refused", str(int(HTTPStatus.SERVICE_UNAVAILABLE)))
+        if self._certificate is None:
+            answer = self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections")
+            with contextlib.suppress(OSError):
+                connected.send(encode(answer, self.date, CLOSE, head_only=False))
+        return False
+
+    async def _take(self, connected: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connected)
+
     async def _take_those_in_line(self, queue: socket.socket) -> None:
         """Connections that the kernel has accepted already: closing the socket would reset them."""
-        loop = asyncio.get_running_loop()
         self.stopping = True
         while True:
             try:
@@ -114,8 +131,7 @@ class Server:
             except OSError:
                 return
             connected.setblocking(False)
-            with contextlib.suppress(OSError):
-                await loop.connect_accepted_socket(self._protocol, connected)
+            await self._take(connected)
 
     async def _finish(self) -> None:
         for connection in list(self._connections):
@@ -132,6 +148,7 @@ class Server:
             await asyncio.sleep(_TICK)
             try:
                 self._look_at_the_clock()
+                self._budget.tick()
                 self._trimmer.look(self._budget.used, self.now)
             except Exception:
                 log.exception("the clock and the certificate are not looked at")

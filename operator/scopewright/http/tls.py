@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from scopewright.core.failures import Rejected
+from scopewright.http.budget import network_of
 from scopewright.http.connection import Connection
 from scopewright.http.limits import HANDSHAKE_COST, SESSION_COST
 
@@ -95,6 +96,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         """From the first byte on."""
         self._largest = 0
         """Bytes that were the most to be read or written at once: OpenSSL keeps room for as many."""
+        self._address = ""
         self._established = False
         self._reading = True
         self._ended = False
@@ -104,6 +106,8 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = transport  # type: ignore[assignment]
+        peer = transport.get_extra_info("peername")
+        self._address = network_of(peer[0]) if isinstance(peer, tuple) else ""
         if self._connection is not None:
             self._connection.accepted(transport, self, encrypted=True)
 
@@ -114,12 +118,25 @@ class TlsConnection(asyncio.BufferedProtocol):
         connection = self._connection
         if self._ended or connection is None:
             return
-        if self._tls is None:
-            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
-            connection.encrypting(HANDSHAKE_COST)
         self._incoming.write(self._server.buffer[:nbytes])
         self._grow(nbytes)
+        if self._established:
+            self._step()
+        else:
+            # What comes in the meantime waits in the kernel.
+            self._raw.pause_reading()
+            self._server.handshakes.ask(self._address, self)
+
+    def turn(self) -> None:
+        """The next step of the handshake."""
+        if self._connection is None or self._raw.is_closing():
+            return
+        if self._tls is None:
+            self._tls = self._context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+            self._connection.encrypting(HANDSHAKE_COST)
         self._step()
+        if self._reading and not self._raw.is_closing():
+            self._raw.resume_reading()
 
     def eof_received(self) -> bool:
         if self._connection is not None:
@@ -135,6 +152,7 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._connection.resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._server.handshakes.leave(self._address, self)
         self._ended, self._tls = True, None
         connection, self._connection = self._connection, None
         if connection is not None:

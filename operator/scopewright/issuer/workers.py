@@ -36,7 +36,7 @@ _PATIENCE: Final = 25.0
 """Seconds that workers get to end, which is more than they give their requests."""
 _REJECTED: Final = 78
 """EX_CONFIG: only the user can help."""
-_BACKLOG: Final = 2048
+_BACKLOG: Final = 4096
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 

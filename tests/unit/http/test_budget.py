@@ -115,6 +115,30 @@ def test_a_flood_ends_as_many_as_it_brings() -> None:
     assert budget.used == 500 * CONNECTION_COST
 
 
+def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() -> None:
+    budget = Budget[Line](limits(1_000, connections_per_peer=10))
+    for n in range(200):
+        if budget.admits("10.0.0.1"):
+            budget.add(Line(str(n), State.REQUEST, n), "10.0.0.1")
+    assert budget.used == 10 * CONNECTION_COST
+    assert not budget.admits("10.0.0.1")
+    assert budget.admits("10.0.0.2")
+    budget.tick()
+    assert budget.admits("10.0.0.1"), "some of its newcomers get in, in place of its own"
+
+
+def test_where_the_process_is_full_those_with_few_connections_are_always_admitted() -> None:
+    budget = Budget[Line](limits(100))
+    for n in range(1_000):
+        if budget.admits("10.0.0.1"):
+            budget.add(Line(str(n), State.IDLE, n), "10.0.0.1")
+    assert not budget.admits("10.0.0.1")
+    for n in range(40):
+        assert budget.admits("10.0.0.2")
+        assert budget.add(Line(f"few {n}", State.REQUEST, n), "10.0.0.2")[1] is None
+    assert budget.used == 100 * CONNECTION_COST
+
+
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [

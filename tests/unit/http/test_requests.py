@@ -342,6 +342,8 @@ CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
         (501, b"\x00" * 100),
         (501, b"BREW /a HTTP/1.1\r\nHost: x\r\n\r\n"),
         (501, b"CONNECT x:80 HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (501, b"CONNECT /a HTTP/1.1\r\nHost: x\r\n\r\n"),
+        (501, b"CONNECT http://x/a HTTP/1.1\r\nHost: x\r\n\r\n"),
         (400, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
         (505, b"GET /a HTTP/2.0\r\nHost: x\r\n\r\n"),
         (505, b"GET /a\r\n\r\n"),
