@@ -14,6 +14,7 @@ from tests.simulation.ledger import (
     seconds,
     secret_name,
 )
+from tests.simulation.refusals import INSTALLATION
 from tests.simulation.server import CRDS, DECLARED, At, Raw
 from tests.simulation.settings import LONGEST_PAUSE
 
@@ -41,6 +42,9 @@ def dues(ledger: Ledger) -> Dues:
             for what in _dues_of(plural, at, raw, ledger):
                 meta = raw["metadata"]
                 found[plural, at] = (*what, meta["uid"], str(meta["generation"]), _rotate(raw))
+    for name in INSTALLATION:
+        if not server.get("configmaps", NAMESPACE, name) and not server.get("secrets", NAMESPACE, name):
+            found["the installation", (NAMESPACE, name)] = ("it is missing",)
     return found
 
 

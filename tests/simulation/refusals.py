@@ -6,9 +6,11 @@ from random import Random
 from typing import Final
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.records import ISSUER_NAME, NONCE_KEY_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, USAGE_NAME
 from tests.simulation.ledger import NAMESPACE
 from tests.simulation.server import Where
 
+INSTALLATION: Final = (ISSUER_NAME, USAGE_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, NONCE_KEY_NAME)
 Failure = Rejected | Unavailable
 
 
@@ -50,6 +52,9 @@ KINDS: Final[dict[str, Callable[[Where], bool]]] = {
     "signing keys": _named("secrets", "signingkey."),
     "server records": _named("configmaps", "resourceserver.", "audience."),
     "the JWKS": _named("configmaps", "scopewright-jwks"),
+    "what an installation has once": lambda where: (
+        where.namespace == NAMESPACE and where.name in INSTALLATION and not where.sub
+    ),
     "all Secrets": lambda where: where.plural == "secrets",
     "statuses of clients": lambda where: where.plural == "oauthclients" and where.sub == "status",
     "all statuses": lambda where: where.sub == "status",
@@ -72,6 +77,6 @@ CAUSES: Final[dict[str, Callable[[], Failure]]] = {
 
 
 def some_refusal(chance: Random, namespaces: tuple[str, ...]) -> Refusal:
-    kind = chance.choices(list(KINDS), [8, 3, 3, 3, 2, 3, 2, 2, 1])[0]
+    kind = chance.choices(list(KINDS), [8, 3, 3, 3, 2, 2, 3, 2, 2, 1])[0]
     namespace = chance.choice(("", *namespaces)) if kind == "credential Secrets" else ""
     return Refusal(kind, chance.choice(list(CAUSES)), namespace)

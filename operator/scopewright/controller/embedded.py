@@ -58,6 +58,8 @@ class Embedded:
     async def install(self) -> None:
         """What an installation has beside its objects. An issuer that starts afterwards finds it there."""
         self._reconciler.sealing_with(await self._installing.ensure())
+        if self._installing.failure:
+            raise self._installing.failure
 
     async def _keep(self) -> None:
         while await self._installing.lacking.wait():

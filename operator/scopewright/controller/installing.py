@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict, NotLeading
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable, changed_nothing
 from scopewright.core.installation import (
     DEFAULT_SIGNING_KEY,
     asks_for_another_key,
@@ -55,6 +55,8 @@ class Installing:
         )
         self.lacking = asyncio.Event()
         """Whether something is to be made: set by `saw`, taken back when `ensure` begins."""
+        self.failure: Rejected | Unavailable | None = None
+        """Why something could not be written that clients can do without for a while; None where all is there."""
 
     def saw(self, ref: Ref, existing: Existing | None) -> None:
         """One of ours as it is now, or (None) no more."""
@@ -71,18 +73,37 @@ class Installing:
         self._seal_key = b""
 
     async def ensure(self, *, may_rotate: bool = True) -> bytes:
-        """Make what is missing; the seal key, another one if that is asked for and may be."""
+        """Make what is missing; the seal key, another one if that is asked for and may be.
+
+        Only a seal key that is missing and cannot be written raises: nothing can be sealed then. What else cannot be
+        written is in `failure`, and is to be tried again.
+        """
         self.lacking.clear()
+        self.failure = None
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
-            await self._write(desired)
+            await self._try(desired)
         if await self._store.read(usage_ref(self._config)) is None:
-            await self._write(plan_usage(self._config, self._clock()))
+            await self._try(plan_usage(self._config, self._clock()))
         if await self._store.read(nonce_key_ref(self._config)) is None:
-            await self._write(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
+            await self._try(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
         if await self._store.read(revocations_ref(self._config)) is None:
-            await self._write(plan_revocations(self._config))
+            await self._try(plan_revocations(self._config))
         return await self._seal(may_rotate=may_rotate)
+
+    async def _try(self, desired: Desired, *, must_be_sure: bool = False) -> bool:
+        """Whether it was written. What may have been, although its answer was lost, raises if one `must_be_sure`."""
+        try:
+            await self._write(desired)
+        except NotLeading:
+            raise
+        except (Rejected, Unavailable) as error:
+            if must_be_sure and (isinstance(error, Conflict) or not changed_nothing(error)):
+                raise
+            log.warning("%s cannot be written, and is tried again: %s", desired.ref, error)
+            self.failure = self.failure or error
+            return False
+        return True
 
     async def _write(self, desired: Desired) -> None:
         if not self._may_write():
@@ -95,9 +116,9 @@ class Installing:
             self._seal_key = seal_key(*found)
             if may_rotate and asks_for_another_key(found[0]):
                 key = secrets.token_bytes(KEY_BYTES)
-                await self._write(plan_another_seal_key(self._config, found[0], key))
-                self._seal_key = key
-                log.warning("%s has another key, as was asked: every credential Secret is sealed anew", found[0].ref)
+                if await self._try(plan_another_seal_key(self._config, found[0], key), must_be_sure=True):
+                    self._seal_key = key
+                    log.warning("%s has another key, as asked: every credential Secret is sealed anew", found[0].ref)
         else:
             key = self._seal_key or secrets.token_bytes(KEY_BYTES)
             await self._write(plan_seal_key(self._config, key))

@@ -208,10 +208,12 @@ class Operator:
     async def _compare(self, queue: Queue) -> None:
         """The whole level: at the beginning, on a period, and when something of the installation's own is missing."""
         while True:
+            is_whole = True
             try:
                 if self._queue is None:
                     await self._caches.refresh(self._store)
-                keys = await self._compared()
+                is_whole = await self._install()
+                keys = await self._resync.run() | overdue_keys(self._world, now())
                 if self._queue is None:
                     self._queue = queue
                     keys |= self._everything()
@@ -226,15 +228,32 @@ class Operator:
                 pause = RETRY * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
-                    await self._installing.lacking.wait()
+                    await self._until_something_is_missing(is_whole)
 
-    async def _compared(self) -> Keys:
+    async def _until_something_is_missing(self, is_whole: bool) -> None:
+        """Of the installation's own. What could not be written is tried again meanwhile."""
+        while not is_whole:
+            await asyncio.sleep(RETRY)
+            try:
+                is_whole = await self._install()
+            except (Unavailable, Rejected) as error:
+                log.warning("what the installation lacks cannot be made: %s", error)
+            except Exception:
+                log.exception("what the installation lacks cannot be made")
+        await self._installing.lacking.wait()
+
+    async def _install(self) -> bool:
+        """Make what every installation has, and use its seal key. Whether all of it is there."""
         # At first what was restored is adopted, by the key that has sealed it.
         if self._reconciler.sealing_with(await self._installing.ensure(may_rotate=self._queue is not None)):
             for client in self._world.declared["OAuthClient"]:
                 self._enqueue(client, 0.0)
-        await ensure_signing_key(self._api, self._config)
-        return await self._resync.run() | overdue_keys(self._world, now())
+        try:
+            await ensure_signing_key(self._api, self._config)
+        except (Unavailable, Rejected) as error:
+            log.warning("there is no SigningKey, and none can be made: %s", error)
+            return False
+        return self._installing.failure is None
 
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""

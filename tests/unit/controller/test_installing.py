@@ -9,7 +9,7 @@ from scopewright.controller.installing import Installing
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.world import World
 from scopewright.core.config import Config
-from scopewright.core.failures import Conflict, Unavailable
+from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change, Snapshot
@@ -111,6 +111,40 @@ async def test_whatever_becomes_of_the_write_there_is_one_seal_key_and_it_is_ano
     assert after != before
     assert len([what for what in store.writes if str(SEAL) in what]) == len(written) + (point == "before")
     assert await installing.ensure() == after
+
+
+@pytest.mark.parametrize("ref", [r for r in OURS if r != SEAL], ids=str)
+@pytest.mark.parametrize("error", [Rejected("QuotaExceeded", "exceeded quota"), Unavailable("no answer in time")])
+async def test_what_cannot_be_written_keeps_no_client_waiting(ref: Ref, error: Exception) -> None:
+    """A policy that refuses the issuer's ConfigMap is no reason to let rotations wait: the seal key is there."""
+    store, _, _ = await made()
+    store.objects.pop(ref)
+    store.refused[str(ref)] = error
+    successor = Installing(store, CONFIG, lambda: START)
+    assert await successor.ensure()
+    assert successor.failure is error
+    store.refused.clear()
+    await successor.ensure()
+    assert successor.failure is None
+    assert ref in store.objects
+
+
+async def test_another_seal_key_that_is_refused_leaves_the_one_that_there_is() -> None:
+    store, installing, _ = await made()
+    before, held = await installing.ensure(), store.objects[SEAL]
+    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    store.refused[str(SEAL)] = Rejected("AdmissionDenied", "denied")
+    assert await installing.ensure() == before
+    assert installing.failure
+    store.refused.clear()
+    assert await installing.ensure() != before
+
+
+async def test_a_first_seal_key_that_is_refused_is_waited_for() -> None:
+    store = MemoryStore(lambda: START)
+    store.refused[str(SEAL)] = Rejected("AdmissionDenied", "denied")
+    with pytest.raises(Rejected):
+        await Installing(store, CONFIG, lambda: START).ensure()
 
 
 async def test_a_seal_key_that_others_have_changed_does_not_come_back() -> None:
