@@ -39,6 +39,7 @@ from scopewright.core.records import (
 )
 from scopewright.core.seal import seal
 from scopewright.core.template import with_template
+from scopewright.core.windows import first_opening
 
 
 def look(view: ClientView) -> Found:
@@ -211,7 +212,15 @@ def adoptable(view: ClientView) -> Credential | None:
     public = {digest(value) for value in _entries(view, None, b"").values() if isinstance(value, bytes)}
     if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None
+    if view.secret.is_retained and own_record(view) is None and _was_due(view, issued):
+        return None
     return Credential(sha256, issued, rotate=rotate_value(view.client), jwk=jwk)
+
+
+def _was_due(view: ClientView, issued: datetime) -> bool:
+    """Whether a credential of that time would have been replaced by now: it would get older than the policy allows."""
+    rotation = view.client.spec.rotation
+    return not rotation.suspend and first_opening(rotation.windows, issued + rotation.every) <= view.now
 
 
 def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> Standing:
