@@ -6,10 +6,12 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import httpcore
 import httpx
 import pytest
 
 from scopewright.client import ClientCredentials, TokenError
+from scopewright.client.destination import stay_with_origin
 from tests.unit.client.support import Endpoint, FakeClock, Mount
 
 SECURITY_HEADERS = ("authorization", "dpop")
@@ -118,6 +120,25 @@ def test_a_proxy_on_the_way_is_not_another_origin(mount: Mount, endpoint: Endpoi
         with httpx.Client(auth=auth, proxy=proxy.url) as client:
             client.get("http://payroll.svc/salaries")
         assert proxy.last() == {"authorization": "Bearer token-1"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "kept"),
+    [
+        ("http://localhost/", "https://localhost/", False),  # httpx keeps Authorization here
+        ("https://payroll.example/", "https://payroll.example:443/x", True),
+        ("https://payroll.example/", "https://payroll.example:8443/", False),
+        ("https://payroll.example/", "http://payroll.example/", False),
+        ("https://payroll.example/", "https://payroll.example.evil.example/", False),
+    ],
+)
+def test_what_is_sent_depends_on_scheme_host_and_port(first: str, then: str, kept: bool) -> None:
+    request = httpx.Request("GET", first)
+    stay_with_origin(request, asynchronous=False)
+    headers = [(b"Authorization", b"DPoP t"), (b"DPoP", b"p"), (b"Accept", b"*/*")]
+    sent = httpcore.Request("GET", then, headers=headers)
+    request.extensions["trace"]("http2.send_request_headers.started", {"request": sent})
+    assert sent.headers == (headers if kept else headers[2:])
 
 
 def test_a_trace_of_the_application_still_works(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
