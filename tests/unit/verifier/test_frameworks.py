@@ -21,6 +21,7 @@ from litestar import WebSocket as LitestarWebSocket
 from litestar import get as litestar_get
 from litestar import websocket as litestar_websocket
 from litestar.exceptions import HTTPException as LitestarHTTPException
+from litestar.logging import LoggingConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
@@ -103,6 +104,8 @@ fastapi_app.add_middleware(Watching)
 
 # Litestar
 
+LITESTAR_LOGGING = LoggingConfig(configure_root_logger=False)  # the root logger is that of all tests
+
 
 @litestar_get(["/write", "/depends", "/public"])
 async def litestar_write(request: LitestarRequest[Any, Any, Any]) -> str:
@@ -138,6 +141,7 @@ async def litestar_socket(socket: LitestarWebSocket[Any, Any, Any]) -> None:
 litestar_app = Litestar(
     [litestar_write, litestar_broken, litestar_tolerant, litestar_socket],
     exception_handlers={Exception: litestar_error},
+    logging_config=LITESTAR_LOGGING,
     middleware=[lambda app: Watching(app)],
 )
 
@@ -249,7 +253,9 @@ async def test_a_handler_of_the_application_for_refusals_of_litestar_comes_first
     verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
     keys: tuple[Any, ...] = (403, Rejected, LitestarHTTPException)
     for key in keys:
-        own = Litestar([litestar_write], exception_handlers={key: refused, Exception: litestar_error})
+        own = Litestar(
+            [litestar_write], exception_handlers={key: refused, Exception: litestar_error}, logging_config=None
+        )
         answer = await get(protect(own, verifier), "/write", token())
         assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
 
