@@ -156,11 +156,12 @@ async def main():
     ref, number = Ref("Secret", "leave", "worker-oauth"), 0
     found = await store.read(ref)
     existing = found[0] if found else None
-    print("writing", flush=True)
     while True:
         number += 1
         value = str(number).encode()
         existing = await store.write(Desired(ref, {name: value for name in "abc"}, replaces=existing))
+        if number == 1:
+            print("writing", flush=True)
 asyncio.run(main())
 """
 
@@ -170,12 +171,14 @@ def test_a_writer_killed_for_real_leaves_a_whole_version(tmp_path: Path) -> None
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / "state"), ISSUER], stdout=subprocess.PIPE
         ) as writer:
-            assert writer.stdout
-            assert writer.stdout.readline() == b"writing\n"
-            time.sleep(random.uniform(0.05, 0.2))
-            reader = DirectoryStore.open_readonly(tmp_path / "state")
-            asyncio.run(_whole(reader))
-            writer.kill()
+            try:
+                assert writer.stdout
+                assert writer.stdout.readline() == b"writing\n"
+                time.sleep(random.uniform(0.05, 0.2))
+                reader = DirectoryStore.open_readonly(tmp_path / "state")
+                asyncio.run(_whole(reader))
+            finally:
+                writer.kill()
         store = DirectoryStore.open(tmp_path / "state", ISSUER)
         asyncio.run(_whole(store))
         store.close()
