@@ -17,6 +17,8 @@ import yaml
 from made import keep
 from prometheus_client.metrics_core import Metric
 
+from scopewright.api import KINDS
+from scopewright.controller.attention import Problem
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics as OperatorMetrics
@@ -33,6 +35,10 @@ ALERTS: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files/
 OPEN: Final = {
     "signing_key": "names of SigningKeys, which the platform alone makes",
     "kid": "key ids of published keys, at most 64 for each SigningKey",
+    "object_namespace": "namespaces of at most 100 objects",
+    "object": "names of at most 100 objects",
+    "problem": ", ".join(f"`{problem}`" for problem in Problem),
+    "condition_reason": "[reasons of a status](configuration.md#what-a-status-says), causes of a rotation, or empty",
     "version": "the version of this package",
     "owner_namespace": "namespaces of tenants, at most 20: those that have most",
 }
@@ -76,6 +82,13 @@ TO_DO: Final = {
     "scopewright_rights_missing": "Above 0: [a right is lost](operations.md#a-right-is-lost).",
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_orphans_held_by_namespace": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
+    "scopewright_object_problem": (
+        "See [ScopewrightObjectNotReady](#scopewrightobjectnotready) and "
+        "[ScopewrightObjectFailing](#scopewrightobjectfailing)."
+    ),
+    "scopewright_object_problems_truncated": (
+        "Not 0: the metric names some of each namespace; `kubectl get oauth -A` has all."
+    ),
     "scopewright_records": (
         "Far from the number of declared objects, or from `scopewright_issuer_records`: see "
         "[ScopewrightRecordsStale](#scopewrightrecordsstale), and the operator's log for malformed records."
@@ -213,6 +226,16 @@ RUN_BOOKS: Final = {
         "The process ends by itself where kopf's watch misses changes (liveness). Where it comes back: look at "
         "the API server's load (`apiserver_terminated_watchers_total`), and at proxies that cut idle connections."
     ),
+    "ScopewrightObjectNotReady": (
+        "`kubectl -n <object_namespace> describe <kind> <object>` has the message; "
+        "[configuration.md](configuration.md#what-a-status-says) says who can help. Mostly it is the team that "
+        "declared it: route the alert by its label `object_namespace`."
+    ),
+    "ScopewrightObjectFailing": (
+        "`RotationOverdue`, `RotationFailing`: the condition RotationFailing has the reason that the API server gave "
+        "([rotations that cannot be written](rotation.md#rotations-that-cannot-be-written)). `ReconcileFailing`: the "
+        "operator's log has `is tried again in` with this object's name."
+    ),
     "ScopewrightApiServerUnreachable": (
         "The log says when contact was lost and why. All Pods: is the API server there? One Pod: its node's network, "
         "a NetworkPolicy, a load balancer that dropped the connections; every connection is opened anew until one "
@@ -294,7 +317,10 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = Told(lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0)
+    told = Told(
+        lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0,
+        lambda: [Ref(kind, "leave", "example") for kind in KINDS],
+    )  # fmt: skip
     yield from OperatorMetrics().registry.collect()
     yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
 

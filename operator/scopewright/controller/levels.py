@@ -1,7 +1,7 @@
 """What Prometheus is told of the level, worked out when it asks: nothing is kept up that nobody reads."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -10,6 +10,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scopewright.api import KINDS, SigningKey
+from scopewright.controller import attention
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.world import World
@@ -17,7 +18,7 @@ from scopewright.core.config import Config
 from scopewright.core.credentials import CauseKind
 from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.keys import KeyState
-from scopewright.core.objects import FollowedKind
+from scopewright.core.objects import FollowedKind, Ref
 from scopewright.core.outlook import Outlook, outlook
 from scopewright.core.plan import ROTATION_FAILING
 from scopewright.core.signing import SigningView
@@ -58,6 +59,8 @@ class Told:
     """When the API server last answered, in seconds since the epoch."""
     rights_missing: Callable[[], int]
     """How many rights have been missing for longer than a minute."""
+    failing: Callable[[], Collection[Ref]] = tuple
+    """The objects whose reconciliation has failed several times in a row."""
 
 
 class Levels(Collector):
@@ -97,6 +100,7 @@ class Levels(Collector):
             "Rights that the API server has refused this replica for longer than a minute; /readyz names them.",
             told.rights_missing(),
         )
+        yield from attention.metrics(self._world, told.failing(), self._clock())
         yield from self._orphans()
         yield self._records()
         yield self._conditions()

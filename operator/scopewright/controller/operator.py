@@ -287,6 +287,7 @@ class Operator:
             watch_overdue=lambda: self._monitor.silent_for,
             orphans_held=lambda: self._resync.orphans_held,
             heard=self._store.heard,
+            failing=lambda: self._queue.failing if self._queue else (),
             last_contact=lambda: self._api.contact.last,
             rights_missing=lambda: self._rights.count,
         )

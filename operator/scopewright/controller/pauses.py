@@ -41,6 +41,10 @@ class Pauses:
     def succeeded(self, key: Ref) -> None:
         self._failures.pop(key, None)
 
+    def failing(self, times: int = 3) -> frozenset[Ref]:
+        """The objects that have failed so many times in a row, or more often."""
+        return frozenset(key for key, failures in self._failures.items() if failures >= times)
+
     def clear(self) -> None:
         self._failures.clear()
 

@@ -70,6 +70,11 @@ class Queue:
         return len(self._waiting)
 
     @property
+    def failing(self) -> frozenset[Ref]:
+        """The keys whose reconciliation has failed several times in a row."""
+        return self._pauses.failing()
+
+    @property
     def idle(self) -> bool:
         return not self._waiting and not self._running
 

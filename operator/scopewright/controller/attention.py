@@ -1,0 +1,86 @@
+"""Which objects need a person: not Ready, overdue or failing; so many of them at most that an alert can name them."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Final
+
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from scopewright.controller.overdue import overdue_clients
+from scopewright.controller.world import World
+from scopewright.core.credentials import CauseKind
+from scopewright.core.objects import Ref
+from scopewright.core.plan import ROTATION_FAILING
+
+MOST_NAMED: Final = 100
+"""Objects that the metric names; the others are counted."""
+NO_STATUS: Final = "Pending"
+"""The reason of an object that has no condition Ready yet."""
+
+
+class Problem(StrEnum):
+    """The worst first: those are named first."""
+
+    RECONCILE_FAILING = "ReconcileFailing"
+    ROTATION_FAILING = "RotationFailing"
+    ROTATION_OVERDUE = "RotationOverdue"
+    NOT_READY = "NotReady"
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """`reason` is that of a condition, the cause of a rotation, or empty."""
+
+    ref: Ref
+    problem: Problem
+    reason: str = ""
+
+
+def needing_attention(world: World, failing: Collection[Ref], now: datetime) -> Iterator[Attention]:
+    """All of them. `failing` are the keys whose reconciliation has failed several times in a row."""
+    for ref in failing:
+        yield Attention(ref, Problem.RECONCILE_FAILING)
+    for ref, cause in overdue_clients(world, now):
+        if cause.kind is not CauseKind.FIRST:  # it is not Ready either
+            yield Attention(ref, Problem.ROTATION_OVERDUE, cause.kind.value)
+    for objects in world.declared.values():
+        for ref, obj in objects.items():
+            conditions = {c.type: c for c in obj.status.conditions} if obj.status else {}
+            ready, rotation = conditions.get("Ready"), conditions.get(ROTATION_FAILING)
+            if rotation is not None and rotation.status == "True":
+                yield Attention(ref, Problem.ROTATION_FAILING, rotation.reason)
+            if ready is None or ready.status != "True":
+                yield Attention(ref, Problem.NOT_READY, ready.reason if ready else NO_STATUS)
+
+
+def named(found: Iterable[Attention], most: int = MOST_NAMED) -> tuple[Sequence[Attention], int]:
+    """Those to name, and how many are not. Namespaces take turns, so that no tenant's many hide another's one."""
+    worst = list(Problem)
+    by_namespace: defaultdict[str, list[Attention]] = defaultdict(list)
+    for each in sorted(found, key=lambda a: (worst.index(a.problem), a.ref.kind, a.ref.name, a.reason)):
+        by_namespace[each.ref.namespace].append(each)
+    turns = sorted(
+        ((turn, namespace, each) for namespace, those in by_namespace.items() for turn, each in enumerate(those)),
+        key=lambda t: t[:2],
+    )
+    return [each for _, _, each in turns[:most]], max(0, len(turns) - most)
+
+
+def metrics(world: World, failing: Collection[Ref], now: datetime) -> Iterator[Metric]:
+    those, more = named(needing_attention(world, failing, now))
+    problems = GaugeMetricFamily(
+        "scopewright_object_problem",
+        "1 for an object that is not Ready, whose rotation is overdue or fails, or that cannot be reconciled; "
+        f"at most {MOST_NAMED}, with namespaces taking turns.",
+        labels=["kind", "object_namespace", "object", "problem", "condition_reason"],
+    )
+    for each in those:
+        ref = each.ref
+        problems.add_metric([ref.kind, ref.namespace, ref.name, each.problem.value, each.reason], 1)
+    yield problems
+    yield GaugeMetricFamily(
+        "scopewright_object_problems_truncated", "Problems of objects that scopewright_object_problem leaves out.", more
+    )
