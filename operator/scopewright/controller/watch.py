@@ -35,7 +35,7 @@ RETRY_PAUSES: Final = (1, 1, 2, 3, *[5] * 10)
 """Seconds between kopf's attempts at one request, before jitter; then a list that still fails ends kopf."""
 REPORT_RETRIES_EVERY: Final = 60.0
 
-_RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._cogs.clients.fetching", "kopf._core.engines.activities")
+_RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
 """Loggers on which kopf logs the failed attempts of its requests, each as an error."""
 
 _QUIET: Final = {

@@ -1,12 +1,15 @@
 """What kopf is given, and what of its log is passed on."""
 
+import asyncio
 import logging
+import socket
+import threading
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from scopewright.controller.watch import REPORT_RETRIES_EVERY, RETRY_PAUSES, Retries, _session, _settings
+from scopewright.controller.watch import REPORT_RETRIES_EVERY, RETRY_PAUSES, Retries, _session, _settings, watch
 from scopewright.stores.kube_api import Api, Identity
 
 
@@ -59,3 +62,19 @@ async def test_kopfs_connections_are_looked_after_by_the_kernel_and_have_our_ide
         assert connector._socket_factory.__name__ == "kept_alive"
     finally:
         await session.close()
+
+
+async def test_an_api_server_that_is_away_is_no_error_of_kopfs(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        identity = Identity(f"http://127.0.0.1:{closed.getsockname()[1]}", None, True, None, None, None)
+        retried = threading.Semaphore(0)
+        api = cast("Api", SimpleNamespace(identity=lambda: identity))
+        watching = asyncio.create_task(watch(api, lambda type, obj: None, retried=retried.release))  # noqa: A006
+        assert await asyncio.to_thread(retried.acquire, timeout=60)
+        assert await asyncio.to_thread(retried.acquire, timeout=60)
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+    assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
+    [warning] = [r.getMessage() for r in caplog.records if r.name == "scopewright.controller.watch"]
+    assert warning.startswith("watching: 1 requests failed and are repeated, the last one: Request attempt #1 failed")

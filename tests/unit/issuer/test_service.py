@@ -18,6 +18,7 @@ from scopewright.issuer.registry import Registry
 from scopewright.issuer.revocations import Revocations
 from scopewright.issuer.snapshot import Snapshots
 from scopewright.issuer.usage import Usage
+from scopewright.stores.kube_contact import Contact
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
 
@@ -47,6 +48,17 @@ async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
         world.publish(world.put_key().jwk)
         assert await asyncio.wait_for(waiting, 1) == ISSUER
         assert (await world.http.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since_when(world: World) -> None:
+    """A refusal would take all issuers out of their Service at once: tokens need no API server."""
+    now = [0.0]
+    world.issuer._contact = Contact(lambda: now[0])
+    now[0] = 99.0
+    answer = await world.http.get("/readyz")
+    assert answer.status_code == 200
+    assert answer.json() == {"status": "degraded", "stale": "the API server has not answered for 99 s"}
+    assert (await world.http.get("/healthz")).json() == {"status": "ok"}
 
 
 async def test_only_get_is_served_beside_the_token_endpoint(world: World) -> None:
