@@ -110,7 +110,7 @@ class Report:
                 self.console.print(Text("every manifest is good", "green"))
         if (rows := self._access()) != self._rows:
             self._rows = rows
-            self.console.print(_table(rows))
+            self.console.print(_table(rows) if rows else Text("no OAuthClient is declared"))
         self.first.set()
 
     def _access(self) -> list[tuple[str, ...]]:

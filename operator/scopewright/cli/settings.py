@@ -1,6 +1,7 @@
 """Flags, environment and configuration files made into values, with errors that say what to do."""
 
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -92,11 +93,17 @@ def listen(text: str, option: str = "--listen") -> socket.socket:
             listening.listen(BACKLOG)
             failing.pop_all()
     except OSError as error:
-        raise Rejected(
-            "CannotListen", f"cannot listen on {text}: {error.strerror}; stop what uses it, or pass another {option}"
-        ) from None
+        raise Rejected("CannotListen", f"cannot listen on {text}: {error.strerror}; {_fix(error, option)}") from None
     listening.setblocking(False)
     return listening
+
+
+def _fix(error: OSError, option: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"stop what uses it, or pass another {option}"
+    if error.errno == errno.EACCES:
+        return f"pass a port above 1023 as {option}"
+    return f"pass an address of this machine as {option}, such as 127.0.0.1:8080"
 
 
 def reserve(text: str, option: str = "--listen") -> socket.socket:

@@ -1,5 +1,7 @@
 """What an OAuthClient's status says: ready or what to do, who grants what, which manifest would grant the rest."""
 
+import json
+import re
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -31,6 +33,9 @@ from scopewright.core.restrictions import ignored_keys, too_many_scopes
 from scopewright.core.windows import refuse_unknown_zone
 
 GRACE: Final = timedelta(seconds=3)
+_PLAIN_SCALAR: Final = re.compile(
+    r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[a-z][a-z0-9_./-]*(?::[a-z0-9_./-]+)*", re.IGNORECASE
+)
 MAX_TEXT: Final = 8000
 
 
@@ -243,9 +248,14 @@ def _lack(view: ClientView, asked: Asked, access: Access) -> str:
         return f"ResourceServer {name} does not declare {scopes}: add it to its spec.scopes."
     return (
         f"Namespace {namespace} grants no {scopes} of {name}; its owner can, with a ScopeGrant there: "
-        f"{{resourceServer: {name}, scopes: [{scopes}], "
+        f"{{resourceServer: {name}, scopes: [{', '.join(map(yaml_scalar, access.missing))}], "
         f"to: [{{namespace: {client.namespace}, client: {client.name}}}]}}."
     )
+
+
+def yaml_scalar(name: str) -> str:
+    """In quotes where YAML would read it otherwise inside of brackets, as with vault[/read]."""
+    return name if _PLAIN_SCALAR.fullmatch(name) else json.dumps(name)
 
 
 def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -> datetime | None:
