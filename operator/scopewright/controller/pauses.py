@@ -1,6 +1,7 @@
 """How long to wait before what failed is tried again: growing pauses with jitter, longer where much fails at once."""
 
 import random
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -29,17 +30,24 @@ class Pauses:
         self._random = source or random.random
         self._longest = LONGEST if longest is None else longest
         self._failures: dict[Ref, int] = {}
+        self._failing_in: Counter[str] = Counter()
+        """How many objects fail, by namespace."""
 
     def failed(self, key: Ref, at_least: float = 0.0) -> float:
         """Seconds until the next attempt; `at_least` is what the server asks for."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        pause = min(FIRST * 2.0 ** min(failures, 20), self.limit)
+        self._failing_in[key.namespace] += not failures
+        pause = min(FIRST * 2.0 ** min(failures, 20), self.limit(key.namespace))
         jitter = 1 + JITTER * (2 * self._random() - 1)
         return max(pause * jitter, min(at_least, self._longest))
 
     def succeeded(self, key: Ref) -> None:
-        self._failures.pop(key, None)
+        if self._failures.pop(key, None) is None:
+            return
+        self._failing_in[key.namespace] -= 1
+        if not self._failing_in[key.namespace]:
+            del self._failing_in[key.namespace]
 
     def failing(self, times: int = 3) -> frozenset[Ref]:
         """The objects that have failed so many times in a row, or more often."""
@@ -47,8 +55,11 @@ class Pauses:
 
     def clear(self) -> None:
         self._failures.clear()
+        self._failing_in.clear()
 
-    @property
-    def limit(self) -> float:
-        """The longest pause while so many objects fail as do now."""
-        return min(max(USUAL_LIMIT, len(self._failures) / PER_SECOND), self._longest)
+    def limit(self, namespace: str) -> float:
+        """The longest pause of an object there, while so many fail as do now. Namespaces have equal shares of the
+        attempts: one in which thousands fail makes no other wait.
+        """
+        share = PER_SECOND / max(len(self._failing_in), 1)
+        return min(max(USUAL_LIMIT, self._failing_in[namespace] / share), self._longest)

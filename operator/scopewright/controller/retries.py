@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from scopewright.controller import pauses
 from scopewright.controller.pauses import Pauses
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
@@ -40,8 +41,8 @@ class _Failing:
 class Retries:
     """By the object whose plan the writes belong to. It is memory of one term of leadership, and may be lost."""
 
-    def __init__(self, pauses: Pauses | None = None) -> None:
-        self._pauses = pauses or Pauses()
+    def __init__(self, its: Pauses | None = None) -> None:
+        self._pauses = its or Pauses()
         self._failing: dict[Ref, _Failing] = {}
 
     def clear(self) -> None:
@@ -53,7 +54,9 @@ class Retries:
         failing = self._failing.get(key)
         if failing is None or failing.state != state:
             return ()
-        return tuple(s for s in failing.setbacks.values() if now < s.retry_time)
+        # Further ahead than any pause is long: the clock was set back meanwhile.
+        latest = now + timedelta(seconds=2 * pauses.LONGEST)
+        return tuple(s for s in failing.setbacks.values() if now < s.retry_time < latest)
 
     def fails(self, key: Ref) -> bool:
         """Whether a write of this object failed and has not succeeded since."""
@@ -96,7 +99,7 @@ class Retries:
             ref, error.reason, f"{ref}: {error.message}", now + timedelta(seconds=pause),
             needs_user=isinstance(error, Rejected), attempts=known.attempts + 1 if known else 1,
         )  # fmt: skip
-        if known and known.reason == setback.reason:
+        if known and known.reason == setback.reason and _gist(known.message) == _gist(setback.message):
             # What the server says may differ a little each time; a status that follows it is a write for each attempt.
             setback = replace(setback, message=known.message)
         failing.setbacks[ref] = setback
@@ -134,6 +137,11 @@ class Retries:
             self._pauses.succeeded(key)
             if failing.attempt is None:
                 self._failing.pop(key, None)
+
+
+def _gist(message: str) -> str:
+    """Which object, and who refuses it: what comes before the API server's own words."""
+    return message.partition(": ")[2].partition(": ")[0]
 
 
 def _tell(key: Ref, setback: Setback, pause: float) -> None:

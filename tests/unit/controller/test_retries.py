@@ -371,8 +371,44 @@ def test_thousands_that_fail_are_tried_ten_a_second_in_all() -> None:
     for _ in range(16):
         for ref in refs:
             pause = its.failed(ref)
-    assert pause == pytest.approx(len(refs) / pauses.PER_SECOND)
-    assert its.limit <= pauses.LONGEST
+    assert pause == pytest.approx(len(refs) / pauses.PER_SECOND, rel=0.01)
+    assert its.limit("n1") <= pauses.LONGEST
+
+
+def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
+    its = Pauses(lambda: 1.0)
+    for n in range(5000):
+        its.failed(Ref("OAuthClient", "crowd", f"c{n}"))
+    waits = [its.failed(WORKER) for _ in range(12)]
+    assert max(waits) <= RECOVERY.total_seconds()
+    assert its.limit("crowd") == pauses.LONGEST
+    for n in range(5000):
+        its.succeeded(Ref("OAuthClient", "crowd", f"c{n}"))
+    assert its.limit("crowd") == pauses.USUAL_LIMIT
+
+
+def test_a_clock_that_is_set_back_holds_nothing_up(house: House) -> None:
+    house.store.refused[SECRET] = ERRORS["quota"]()
+    by_hand(house)
+    look(house)
+    house.now -= timedelta(days=1)
+    house.store.refused.clear()
+    before = held(house)
+    look(house)
+    assert held(house) != before
+
+
+def test_the_status_follows_who_refuses_and_not_each_word_of_it(house: House) -> None:
+    def said(words: str) -> str:
+        house.store.refused[SECRET] = Rejected("AdmissionDenied", words)
+        wait(house, timedelta(seconds=20))
+        return str(condition(house, "RotationFailing")["message"])
+
+    by_hand(house)
+    house.store.refused[SECRET] = Rejected("AdmissionDenied", "webhook a denied the write: 17 ms")
+    look(house)
+    assert "17 ms" in said("webhook a denied the write: 18 ms")
+    assert "webhook b" in said("webhook b denied the write: 19 ms")
 
 
 def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
