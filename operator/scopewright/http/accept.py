@@ -36,12 +36,13 @@ class Acceptor:
         self._listener.listen(_BACKLOG)
         self._resume()
 
-    def stop(self) -> None:
-        """Accept no more, and close the listener; those that are being taken are taken."""
+    async def stop(self) -> None:
+        """Accept no more, and close the listener; those that are being taken are waited for."""
         if self._resuming is not None:
             self._resuming.cancel()
         asyncio.get_running_loop().remove_reader(self._listener)
         self._listener.close()
+        await asyncio.gather(*self._taking, return_exceptions=True)
 
     def _resume(self) -> None:
         self._resuming = None

@@ -54,6 +54,7 @@ class Connection(asyncio.BufferedProtocol):
         self.state = State.REQUEST
         self.since = server.now
         self._server = server
+        self._buffer = server.buffer
         self._transport: Transport
         self._parser = RequestParser(server.limits)
         self._waiting: deque[Parsed] = deque()
@@ -80,10 +81,10 @@ class Connection(asyncio.BufferedProtocol):
         self.accepted(transport, transport)  # type: ignore[arg-type]
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._server.buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received(self._server.buffer[:nbytes])
+        self.received(self._buffer[:nbytes])
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deaf = True
@@ -160,8 +161,10 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         elif self._parser.partial and not self._deaf:
             self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
+        elif self._transport.is_closing():
+            self._transport.abort()
         else:
-            self._transport.close()
+            self._close()
 
     def finish(self) -> None:
         """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
@@ -215,8 +218,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._refused is not None:
             self._refuse(self._refused)
         elif self._deaf or self._server.stopping:
-            self._enter(State.CLOSING, self._server.now + self._server.limits.linger)
-            self._transport.close()
+            self._close()
         else:
             server = self._server
             # On the way of every request, so without a call.
@@ -229,6 +231,11 @@ class Connection(asyncio.BufferedProtocol):
             self._paused = False
             self._hold()
             self._transport.resume_reading()
+
+    def _close(self) -> None:
+        """Once the client has read what it was sent; it is given as long as for any other answer."""
+        self._enter(State.CLOSING, self._server.now + self._server.limits.write_timeout)
+        self._transport.close()
 
     def _hold(self) -> None:
         """Let the server know what this connection takes."""

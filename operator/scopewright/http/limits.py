@@ -73,6 +73,6 @@ class Limits:
 
 
 PROBES: Final = Limits(
-    memory=4 * 1024 * 1024, connections_per_peer=None, body=0, pipelined=4, request_timeout=5.0, grace=1.0
+    memory=8 * 1024 * 1024, connections_per_peer=None, body=0, pipelined=4, request_timeout=5.0, grace=1.0
 )
 """For health and metrics: few callers, which the many connections of others must not shut out."""

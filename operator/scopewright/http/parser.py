@@ -151,8 +151,8 @@ class RequestParser:
         framing alone is given to a new parser; the request stays as it was read: version, target and every header.
         """
         request = self._request
-        if request is None:
-            raise Refused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)")
+        if request is None or request.method == "CONNECT":
+            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
         options = [token for token in _tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
         lines = [b"%b / HTTP/%b" % (request.method.encode(), self._version.encode())]
         lines += [b"%b: %b" % (name, request.headers[name]) for name in _FRAMING if name in request.headers]
@@ -216,13 +216,12 @@ class RequestParser:
         if b"expect" in headers and self._version == "1.1":
             self.awaits_continue = headers[b"expect"].strip().lower() == b"100-continue"
         method = self._llhttp.get_method().decode()
-        if method == "CONNECT":
-            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
-        self._upgrade = b"upgrade" in headers and self._llhttp.should_upgrade()
-        path, query = self._path_and_query(method)
-        self._request = HttpRequest(
-            method, _decoded(path), query, headers, b"", self.peer, self._repeated, target=self._target
-        )
+        self._upgrade = self._llhttp.should_upgrade()
+        target = self._target
+        path, _, query = target.partition(b"?")
+        if not path.startswith(b"/") or b"#" in target:
+            path, query = self._other_form(method)
+        self._request = HttpRequest(method, _decoded(path), query, headers, b"", self.peer, self._repeated, target)
         # What comes from now on are trailers, and those are nobody's headers.
         self._headers, self._repeated = _NO_TRAILERS, []
 
@@ -245,13 +244,6 @@ class RequestParser:
         if value.strip().lower() != b"chunked":
             self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
 
-    def _path_and_query(self, method: str) -> tuple[bytes, bytes]:
-        target = self._target
-        if target.startswith(b"/") and b"#" not in target:
-            path, _, query = target.partition(b"?")
-            return path, query
-        return self._other_form(method)
-
     def _other_form(self, method: str) -> tuple[bytes, bytes]:
         """Path and query of the absolute form, which a server has to understand too, or of `*` (RFC 9112 §3.2)."""
         target = self._target
@@ -259,6 +251,8 @@ class RequestParser:
         if b"#" not in target and authority and _HOST.fullmatch(authority[1]):
             path, _, query = target[authority.end() :].partition(b"?")
             return path or b"/", query
+        if method == "CONNECT":
+            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
         if (method, target) != ("OPTIONS", b"*"):
             self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send a path, or an http URL (RFC 9112, section 3.2)"))
         return target, b""

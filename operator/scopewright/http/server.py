@@ -85,9 +85,6 @@ class Server:
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""
-        # What is not read yet, by us or by the client, is in the kernel: connections inherit this bound.
-        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-            listener.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
         self._look_at_the_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
@@ -96,7 +93,8 @@ class Server:
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
-                acceptor.stop()
+                self.stopping = True
+                await acceptor.stop()
                 await self._take_those_in_line(queue)
                 queue.close()
                 await self._finish()
@@ -119,12 +117,16 @@ class Server:
         return False
 
     async def _take(self, connected: socket.socket) -> None:
-        with contextlib.suppress(OSError):
+        """What is not read yet, by us or by the client, is in the kernel, and bounded there."""
+        try:
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                connected.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connected)
+        except OSError:  # it has been reset already
+            connected.close()
 
     async def _take_those_in_line(self, queue: socket.socket) -> None:
         """Connections that the kernel has accepted already: closing the socket would reset them."""
-        self.stopping = True
         while True:
             try:
                 connected, _ = queue.accept()

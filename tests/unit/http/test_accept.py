@@ -44,7 +44,7 @@ async def test_a_flood_leaves_time_for_others_and_all_of_it_gets_in() -> None:
         await asyncio.sleep(0)
         rounds.append(len(door.taken))
     assert max(later - earlier for earlier, later in pairwise(rounds)) <= 32
-    door.acceptor.stop()
+    await door.acceptor.stop()
     for each in (*callers, *door.taken):
         each.close()
 
@@ -56,7 +56,7 @@ async def test_who_is_turned_away_hears_it_and_is_closed() -> None:
     with door.connect() as caller:
         assert await asyncio.to_thread(caller.recv, 10) == b"no"
         assert await asyncio.to_thread(caller.recv, 10) == b""
-    door.acceptor.stop()
+    await door.acceptor.stop()
     assert (door.taken, door.turned_away) == ([], 1)
 
 
@@ -77,5 +77,5 @@ async def test_accepting_goes_on_once_files_can_be_opened_again(
     with door.connect():
         await until(lambda: door.taken)
     assert caplog.text.count("no connection can be accepted for the moment: Too many open files") == 2
-    door.acceptor.stop()
+    await door.acceptor.stop()
     door.taken[0].close()

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from scopewright.http import Limits
+from scopewright.http import Limits, connection
 from scopewright.http.connection import Connection
 from tests.unit.http.served import GET, Wire, post, serving, until
 
@@ -83,6 +83,18 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
             assert made < 60
             await until(lambda: not served.server.connections)
             assert len(served.seen) == made
+
+
+async def test_a_client_that_does_not_read_its_last_answer_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it is too little for the transport to tell: a transport that closes waits for its client for ever."""
+    monkeypatch.setattr(connection, "_UNREAD", 10_000_000)
+    async with serving(Limits(write_timeout=0.3, linger=0.3)) as served:
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.connect(("127.0.0.1", served.port))
+            deaf.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            await until(lambda: served.server.usage().connections["closing"])
+            await until(lambda: not served.server.connections)
 
 
 async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> None:
