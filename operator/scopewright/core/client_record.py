@@ -7,7 +7,7 @@ from scopewright.core.client_view import ClientView, Found
 from scopewright.core.credentials import Standing, latest, revoked_before
 from scopewright.core.failures import Rejected
 from scopewright.core.healing import heals
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, in_place
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, holds
 from scopewright.core.overlap import lasts_longer, overlapping
 from scopewright.core.plan import NOTHING, Happening, Plan
 from scopewright.core.records import (
@@ -77,7 +77,7 @@ def record_upkeep(view: ClientView, found: Found) -> Plan:
         return NOTHING
     live = live_credentials(view, found)
     write = record_write(view, record_with(view, found, live))
-    return NOTHING if in_place(write) else Plan((write,), happenings=_lengthened(view, found, live))
+    return NOTHING if holds(view.record_object, write) else Plan((write,), happenings=_lengthened(view, found, live))
 
 
 def live_credentials(view: ClientView, found: Found) -> tuple[Credential, ...]:

@@ -17,7 +17,7 @@ from scopewright.core.credentials import (
 )
 from scopewright.core.failures import Unavailable
 from scopewright.core.healing import may_heal
-from scopewright.core.objects import digest, in_place
+from scopewright.core.objects import digest, holds
 from scopewright.core.plan import Happening, Plan
 from scopewright.core.records import Credential
 
@@ -51,7 +51,7 @@ def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Pl
 
 def _plan(view: ClientView, found: Found, credentials: tuple[Credential, ...], new: NewCredential) -> Plan:
     record = record_write(view, record_with(view, found, credentials))
-    first = () if in_place(record) else (record,)
+    first = () if holds(view.record_object, record) else (record,)
     told = Happening(new.cause.reason, new.cause.message, warning=new.cause.heal)
     writes = (*first, secret_write(view, new.credential, new.value))
     return Plan(writes, happenings=(told,), attempt=new)

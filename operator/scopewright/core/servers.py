@@ -13,7 +13,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, gives_anything, granted_by, in_force
 from scopewright.core.lifecycle import PAUSED, deleting
-from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, in_place, is_paused
+from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, holds, is_paused
 from scopewright.core.plan import (
     Happening,
     Plan,
@@ -80,7 +80,7 @@ def plan_server(view: ServerView) -> Plan:
         return _paused(view)
     audience, refusal = _audience(view)
     record = _record_write(view, audience)
-    if (audience or view.record) and not in_place(record):
+    if (audience or view.record) and not holds(view.record_object, record):
         writes = (*_claim(view, audience), record)
         # The claim comes first: where one of them is on hold, so is the other.
         _, blocked = split(writes, view.setbacks)

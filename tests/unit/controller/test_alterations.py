@@ -91,6 +91,18 @@ def test_a_rotation_arrives_although_an_entry_is_added(house: House, rotate: str
     assert len(house.store.writes) == before
 
 
+def test_a_client_is_provisioned_although_its_record_is_added_to(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
+    Meddled.more = {"injected": b"x"}
+    key = house.apply(*WORKER)
+    house.round()
+    retried(house)
+    assert house.condition(key) == "True Provisioned"
+    before = len(house.store.writes)
+    retried(house)
+    assert len(house.store.writes) == before
+
+
 def test_a_record_that_is_added_to_still_takes_what_is_revoked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
     Meddled.more = {"injected": b"x"}
