@@ -9,6 +9,7 @@ from prometheus_client.samples import Sample
 from tests.of_docs import of_docs
 
 from .installation import Installation
+from .manifests import oauth_client
 from .payroll import MakeNamespace, Payroll
 from .waiting import until
 
@@ -19,6 +20,10 @@ def scraped(url: str) -> list[Sample]:
     return [
         s for f in families for s in f.samples if s.name.startswith("scopewright_") and not s.name.endswith("_created")
     ]
+
+
+NAMING = {"scopewright_object_problem", "scopewright_orphans_held_by_namespace"}
+"""They name what is not well, and have no sample where all is."""
 
 
 def value(url: str, name: str, **labels: str) -> float:
@@ -32,7 +37,8 @@ def test_what_is_exported_is_what_is_documented_and_figures_fit(
     page = of_docs("metrics")
     operator, issuer = installation.health_url, installation.issuer_metrics_url
     for url, documented in ((operator, page.operator()), (issuer, page.issuer())):
-        assert {s.name for s in scraped(url)} == {name for metric in documented for name in metric.samples}
+        names = {name for metric in documented for name in metric.samples}
+        assert {s.name for s in scraped(url)} | NAMING & names == names
 
     ready = {"name": "scopewright_apply_to_ready_seconds_count", "kind": "OAuthClient"}
     issued = {"name": "scopewright_issuer_requests_total", "handler": "token", "result": "issued"}
@@ -59,4 +65,11 @@ def test_what_is_exported_is_what_is_documented_and_figures_fit(
     for kind in ("Secret", "ConfigMap", "ServiceAccount"):
         assert now - 600 < value(operator, "scopewright_watch_heard_timestamp_seconds", kind=kind) < now + 60
     assert now - 600 < value(issuer, "scopewright_issuer_watch_heard_timestamp_seconds", kind="Secret") < now + 60
+    for url, name in ((operator, "scopewright_"), (issuer, "scopewright_issuer_")):
+        assert now - 60 < value(url, f"{name}api_server_last_contact_timestamp_seconds") < now + 60
     assert value(issuer, "scopewright_issuer_ready_workers") == 1
+
+    broken = oauth_client(payroll.caller, "off")
+    installation.apply({**broken, "spec": {**broken["spec"], "disabled": True}})
+    named = {"object_namespace": payroll.caller, "object": "off", "condition_reason": "Disabled"}
+    until(lambda: value(operator, "scopewright_object_problem", problem="NotReady", **named) == 1)

@@ -74,11 +74,11 @@ async def heartbeat(
 ) -> None:
     """For ever. `ping` takes its time-out and raises `Unavailable`; `reconnect` closes every connection.
 
-    While there is no answer, each failure closes what has been opened since: a new connection may be as dead.
+    The first ping is at once, so that its connection is no younger than the others. While there is no answer, each
+    failure closes what has been opened since: a new connection may be as dead.
     """
     lost_at: float | None = None
     while True:
-        await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
         began = time.monotonic()
         try:
             await ping(TIMEOUT_SECONDS)
@@ -92,6 +92,7 @@ async def heartbeat(
                 log.info("the API server answers again, after %.0f s", time.monotonic() - lost_at)
                 lost_at = None
                 contact.regained()
+        await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
 
 
 @asynccontextmanager
