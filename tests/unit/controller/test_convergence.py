@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -51,6 +52,8 @@ CLIENTS = st.fixed_dictionaries(
             optional={
                 "secretName": st.sampled_from(["shared", "a-oauth"]),
                 "keys": st.just({"clientSecret": "client_secret", "issuer": "iss"}),
+                "deletionPolicy": st.sampled_from(["Delete", "Retain"]),
+                "secretTemplate": st.sampled_from([{}, {"labels": {"team": "a"}}, {"annotations": {"note": "b"}}]),
             },
         ),
         "disabled": st.booleans(),
@@ -209,3 +212,23 @@ def test_two_resource_servers_that_claim_one_audience_at_once_do_not_change_plac
             house.apply("ResourceServer", namespace, name, {**spec, "scopes": [{"name": f"read{n}"}]})
             house.settle()
             assert owner() == first
+
+
+@pytest.mark.parametrize("policy", ["Delete", "Retain"])
+def test_clients_that_pass_their_secret_names_on_in_a_ring_settle(policy: str) -> None:
+    house = House()
+    names = ("a", "b", "c")
+
+    def named(client: str, secret: str) -> Ref:
+        credentials = {"secretName": secret, "deletionPolicy": policy}
+        return house.apply("OAuthClient", "leave", client, {"credentials": credentials})
+
+    for name in names:
+        named(f"client-{name}", name)
+    house.settle()
+    keys = [named(f"client-{name}", names[(n + 1) % 3]) for n, name in enumerate(names)]
+    house.settle()
+    assert {house.condition(key) for key in keys} == {"True Provisioned"}
+    for n, name in enumerate(names):
+        held = house.store.objects[Ref("Secret", "leave", names[(n + 1) % 3])].entries
+        assert held["client_id"] == f"leave.client-{name}".encode()
