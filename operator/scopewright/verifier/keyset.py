@@ -56,7 +56,9 @@ class KeySet:
         return sum(len(self.of(kid)) for kid in self._keys)
 
     def __contains__(self, key: Key) -> bool:
-        return any(found is key for found in self._keys.get(key.kid, {}).values())
+        """Whether it is the one for its algorithm, or for the first of them. Asked for every verified token."""
+        found = self._keys.get(key.kid)
+        return found is not None and found.get(key.algorithms[0]) is key
 
     def get(self, kid: str, algorithm: str | None = None) -> Key | None:
         """The key for this algorithm; else, or where None is given, the first one of this id."""
