@@ -4,9 +4,18 @@ Only the thread that forks goes on in the child. Gunicorn with preload, Celery's
 that. Shared by `verifier` and `client`.
 """
 
+import encodings.idna
 import os
 import weakref
-from typing import Protocol
+from typing import Final, Protocol
+
+import certifi
+import httpcore
+from cryptography.hazmat.backends import openssl
+
+# The standard library, httpx and cryptography import these on first use. A child that is forked while another thread
+# imports a module can never import it: the lock of that import is never released.
+IMPORTED_BEFORE_FORK: Final = (encodings.idna, certifi, httpcore, openssl)
 
 
 class Forkable(Protocol):
