@@ -61,6 +61,7 @@ class Books:
             "ISSUER": release.issuer_url,
             "HELD": "3",
             "TENANT": "leave",
+            "FORMER": "leave",
         }
 
     def run(self, heading: str, *, words: str = "") -> str:
@@ -185,6 +186,18 @@ def test_rights_in_some_namespaces_are_asked_for_by_name(books: Books) -> None:
     release.upgrade(watchNamespaces=[])
     until(lambda: books.done(everywhere).stdout == "yes\n")
     release.start()
+
+
+def test_a_claim_that_was_left_behind_is_found_and_deleted(books: Books) -> None:
+    """Of a Lease in another namespace; tests/unit/controller/test_lease.py has what becomes of a running operator."""
+    meta = {"name": "scopewright-operator", "namespace": "leave"}
+    kube = books.release.kube
+    kube.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": {}})
+    found = books.run("Two installations of one name", words="jq").splitlines()
+    assert sum(line.startswith(f"default: {NAMESPACE}, renewed 2") for line in found) == 1
+    assert len(found) == 2
+    books.run("Two installations of one name", words="delete lease")
+    assert kube.get("Lease", "leave", "scopewright-operator") is None
 
 
 def test_so_many_orphans_are_allowed(books: Books) -> None:

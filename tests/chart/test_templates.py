@@ -9,8 +9,9 @@ import typer.main
 
 from scopewright import tracing
 from scopewright.cli.commands import app
-from scopewright.controller.preflight import minting_right, rights
+from scopewright.controller.preflight import claims_right, minting_right, rights
 from scopewright.core import records
+from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.credentials import SECRET_TYPE
 from scopewright.core.records import WRITTEN_BY_ISSUERS
@@ -60,7 +61,7 @@ def containers(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
 
 
 def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
-    needed = {(*right, "") for right in rights(CONFIG)}
+    needed = {*((*right, "") for right in rights(CONFIG)), (*claims_right(), LEASE_NAME)}
     assert granted(render(DEPLOYMENT), "scopewright-operator") == needed
     minting = (*minting_right(CONFIG), "scopewright-issuer")
     for mode in (SIDECAR, BOTH):
@@ -71,9 +72,13 @@ def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_noth
     some = MODES["some namespaces"]
     found = granted(render(some), "scopewright-operator") - {(*minting_right(CONFIG), "scopewright-issuer")}
     config = CONFIG.model_copy(update={"watch_namespaces": tuple(some["watchNamespaces"])})
-    assert found == {(*right, "") for right in rights(config)}
-    everywhere = {(resource, verb) for _, resource, verb, where, _ in found if not where}
-    assert everywhere == {("customresourcedefinitions", "get")}
+    assert found == {*((*right, "") for right in rights(config)), (*claims_right(), LEASE_NAME)}
+    everywhere = {(resource, verb, name) for _, resource, verb, where, name in found if not where}
+    assert everywhere == {
+        ("customresourcedefinitions", "get", ""),
+        ("signingkeys", "list", ""),
+        ("leases", "list", "scopewright-operator"),
+    }
 
 
 def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() -> None:

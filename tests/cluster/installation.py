@@ -17,7 +17,8 @@ from typing import Any, Final
 
 import httpx
 
-from scopewright.controller.preflight import rights
+from scopewright.controller.preflight import claims_right, rights
+from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.records import WRITTEN_BY_ISSUERS
 from tests.controlplane import Cluster
@@ -150,6 +151,7 @@ class Installation:
         """Exactly those that the operator says it needs; the issuer reads its namespace and updates two objects."""
         needed = rights(Config(issuer=self.issuer_url, name=self.name, namespace=self.namespace))
         everywhere = [_rule(group, resource, verb) for group, resource, verb, where in needed if not where]
+        everywhere.append({**_rule(*claims_right()[:3]), "resourceNames": [LEASE_NAME]})
         own = [_rule(group, resource, verb) for group, resource, verb, where in needed if where]
         reporting = {**_rule("", "configmaps", "update"), "resourceNames": [*WRITTEN_BY_ISSUERS]}
         reading = [_rule("", kind, verb) for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")]
@@ -212,7 +214,7 @@ class Installation:
 
     def forget_lease(self) -> None:
         """The next operator need not wait until the Lease of one that is dead for certain has ended."""
-        self.kube.delete("Lease", self.namespace, "scopewright-operator")
+        self.kube.delete("Lease", self.namespace, LEASE_NAME)
 
     def stop_operator(self) -> int:
         """SIGTERM; the exit code."""
@@ -263,6 +265,13 @@ class Installation:
 
         until(serving, lambda: self.logs())
         until(self.leads, lambda: self.logs())
+
+    def ready(self) -> str:
+        """What the operator says of its readiness: `ok`, what is wrong, or nothing where it does not answer."""
+        try:
+            return self._http.get(f"{self.health_url}/readyz").text
+        except httpx.HTTPError:
+            return ""
 
     def answers_at(self, url: str, path: str = "/readyz") -> bool:
         try:

@@ -106,7 +106,7 @@ class Network:
         """Whether it is done all the same, and what is answered, where the server refuses this operator's write."""
         where = locate(path)
         if method == "POST":
-            where = where._replace(name=body["metadata"]["name"])
+            where = where._replace(name=body.get("metadata", {}).get("name", ""))
         for refusal in self._server.refusals if self._process.name.startswith("operator") else ():
             if failure := refusal.of(method, where):
                 return refusal.done, failure

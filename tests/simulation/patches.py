@@ -48,8 +48,8 @@ async def _preflight(*_: Any) -> None:
     return None
 
 
-def _lease(api: Any, namespace: str, name: str, identity: str, times: LeaseTimes) -> Lease:
-    return Lease(api, namespace, name, identity, running().monotonic, times)
+def _lease(api: Any, namespace: str, name: str, identity: str, claims: Any, times: LeaseTimes) -> Lease:
+    return Lease(api, namespace, name, identity, claims, running().monotonic, times)
 
 
 def _monitor() -> WatchMonitor:

@@ -119,15 +119,20 @@ class Server:
 
     def _list(self, where: Where, query: Mapping[str, str]) -> Raw:
         wanted = labels_of(query.get("labelSelector", ""))
-        type_ = query.get("fieldSelector", "").removeprefix("type=")
+        field_, _, value = query.get("fieldSelector", "").partition("=")
+        type_, name = (value if field_ == of else "" for of in ("type", "metadata.name"))
         items = [
             {k: v for k, v in o.items() if k != "kind"}
             for o in self.all(where.plural).values()
-            if selected(o, where.namespace, wanted) and (not type_ or o.get("type") == type_)
+            if selected(o, where.namespace, wanted)
+            and (not type_ or o.get("type") == type_)
+            and (not name or o["metadata"]["name"] == name)
         ]
         return {"metadata": {"resourceVersion": str(self.version)}, "items": items}
 
     def _create(self, actor: str, where: Where, body: Raw) -> Raw:
+        if where.plural == "selfsubjectreviews":
+            return {"status": {"userInfo": {"username": actor}}}
         meta = body["metadata"]
         if where.plural == "events":
             self.on_done(Done(actor, "POST", where, None, body, body))

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -41,8 +42,13 @@ class EventRecorder:
 
     def record(self, obj: Declared, happening: Happening) -> None:
         LogRecorder().record(obj, happening)
+        regarding = {"kind": obj.KIND, "name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
+        self.record_about({"apiVersion": API_VERSION, **regarding}, happening)
+
+    def record_about(self, regarding: Mapping[str, Any], happening: Happening) -> None:
+        """`regarding` is an ObjectReference, with a namespace."""
         try:
-            self._waiting.put_nowait(self._event(obj, happening))
+            self._waiting.put_nowait(self._event(regarding, happening))
         except asyncio.QueueFull:
             log.debug("an event was dropped")
 
@@ -58,12 +64,15 @@ class EventRecorder:
         except (Conflict, NotFound, Rejected, Unavailable) as error:
             log.debug("an event was not posted: %s", error)
 
-    def _event(self, obj: Declared, happening: Happening) -> dict[str, Any]:
+    def _event(self, regarding: Mapping[str, Any], happening: Happening) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {
             "apiVersion": "events.k8s.io/v1",
             "kind": "Event",
-            "metadata": {"name": f"{obj.name}.{uuid.uuid4().hex[:16]}", "namespace": obj.namespace},
+            "metadata": {
+                "name": f"{regarding['name']}.{uuid.uuid4().hex[:16]}",
+                "namespace": regarding["namespace"],
+            },
             "eventTime": now,
             "reportingController": "scopewright.dev/operator",
             "reportingInstance": self._instance[:128],
@@ -71,11 +80,5 @@ class EventRecorder:
             "reason": happening.reason,
             "note": happening.message[:MAX_NOTE],
             "type": "Warning" if happening.warning else "Normal",
-            "regarding": {
-                "apiVersion": API_VERSION,
-                "kind": obj.KIND,
-                "name": obj.name,
-                "namespace": obj.namespace,
-                "uid": obj.uid,
-            },
+            "regarding": dict(regarding),
         }

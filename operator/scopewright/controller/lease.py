@@ -8,10 +8,11 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from scopewright.controller.claims import Claims
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kube_api import Api, NotFound
@@ -21,11 +22,17 @@ JITTER: Final = 0.2
 SLOW: Final = 0.4
 """The share of the renew deadline after which a renewal that takes longer is logged."""
 
+COLLISION_PERIOD: Final = 5.0
+"""Seconds between attempts while another installation has our name."""
+
 log = logging.getLogger(__name__)
 
 
 class Lease:
-    """`leads` may be asked at any moment, and is false from the renew deadline on."""
+    """`leads` may be asked at any moment, and is false from the renew deadline on.
+
+    It is also the installation's claim to its name (`claims`): nobody leads where another installation has that.
+    """
 
     def __init__(
         self,
@@ -33,6 +40,7 @@ class Lease:
         namespace: str,
         name: str,
         identity: str,
+        claims: Claims,
         monotonic: Callable[[], float] = time.monotonic,
         times: LeaseTimes | None = None,
     ) -> None:
@@ -41,11 +49,16 @@ class Lease:
         self._deadline = times.renew_deadline.total_seconds()
         self._period = times.retry_period.total_seconds()
         self._api = api
+        self._claims = claims
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
         self._meta = {"name": name, "namespace": namespace}
         self._identity = identity
         self._monotonic = monotonic
         self._until = float("-inf")
+        self._term = 0
+        """Counts how often the name was secured: what was left undone before is looked at anew."""
+        self._refusal = ""
+        """What was last refused: it is logged once."""
         self._seen: tuple[Any, float] = (None, float("-inf"))
         """What the Lease held when last it changed, and when that was by our own clock: others' clocks may be wrong."""
 
@@ -58,7 +71,7 @@ class Lease:
         while True:
             if await self._try():
                 break
-            await asyncio.sleep(self._pause())
+            await asyncio.sleep(self._pause(COLLISION_PERIOD if self._claims.rival else self._period))
         log.info("%s leads", self._identity)
 
     async def keep(self) -> None:
@@ -67,17 +80,18 @@ class Lease:
         A renewal that succeeds after the deadline is another term: what was left undone meanwhile is looked at anew.
         """
         while True:
-            await asyncio.sleep(self._pause())
-            until, began = self._until, self._monotonic()
+            await asyncio.sleep(self._pause(self._period))
+            term, until, began = self._term, self._until, self._monotonic()
             await self._try()
             if (took := self._monotonic() - began) > SLOW * self._deadline:
                 log.warning("renewing the Lease took %.1f s", took)
-            if not self.leads or self._monotonic() >= until:
+            if not self.leads or self._monotonic() >= until or self._term != term:
                 break
         log.warning("%s leads no more", self._identity)
 
-    def _pause(self) -> float:
-        return self._period * (1 + JITTER * random.random())  # noqa: S311 (spreads load, hides nothing)
+    @staticmethod
+    def _pause(period: float) -> float:
+        return period * (1 + JITTER * random.random())  # noqa: S311 (spreads load, hides nothing)
 
     async def release(self) -> None:
         """Let the next one lead at once; whoever waits need not wait for the Lease to end."""
@@ -98,25 +112,53 @@ class Lease:
             async with asyncio.timeout(self._deadline):
                 held = await self._acquire()
         except (Conflict, NotFound, Rejected, Unavailable, TimeoutError) as error:
-            log.log(logging.WARNING if self.leads else logging.DEBUG, "the Lease was not renewed: %s", error)
+            log.log(self._level(error), "the Lease was not renewed: %s", error)
             held = False
         if held:
             self._until = began + self._deadline
         return held and self.leads
 
+    def _level(self, error: Exception) -> int:
+        refusal, self._refusal = self._refusal, str(error) if isinstance(error, Rejected) else ""
+        return logging.WARNING if self.leads or self._refusal != refusal else logging.DEBUG
+
     async def _acquire(self) -> bool:
-        try:
-            lease = await self._api.get(f"{self._path}/{self._meta['name']}")
-        except NotFound:
-            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": self._meta}
-            await self._api.request("POST", self._path, body={**body, "spec": self._spec({})})
-            return True
-        spec = lease.get("spec") or {}
+        lease = await self._read()
+        spec = (lease or {}).get("spec") or {}
         if spec.get("holderIdentity") not in (self._identity, "", None) and not self._expired(spec):
             return False
-        lease["spec"] = self._spec(spec)
-        await self._put(lease)
-        return True
+        if self.leads and lease and spec.get("holderIdentity") == self._identity and not self._claims.rival:
+            await self._write(lease, {}, True)
+            return True
+        # Whoever deleted it may have given the name to another installation.
+        self._until = float("-inf")
+        self._term += 1
+        return await self._claims.secure(lease, self._write)
+
+    async def look_at_claims(self) -> None:
+        """While we lead, which ends where an older claim of our name has come up."""
+        await self._claims.look_while_leading(await self._read())
+        if self._claims.rival:
+            self._until = float("-inf")
+
+    async def _read(self) -> dict[str, Any] | None:
+        try:
+            return await self._api.get(f"{self._path}/{self._meta['name']}")
+        except NotFound:
+            return None
+
+    async def _write(self, lease: Mapping[str, Any] | None, stated: Mapping[str, str], ours: bool) -> dict[str, Any]:
+        """See `claims.Write`."""
+        spec = self._spec((lease or {}).get("spec") or {})
+        if not ours:
+            spec = {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}
+        if lease is None:
+            meta: dict[str, Any] = {**self._meta, "annotations": dict(stated)}
+            meta["ownerReferences"] = await self._claims.owner()
+            body = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": spec}
+            return await self._api.request("POST", self._path, body=body)
+        annotations = {**(lease["metadata"].get("annotations") or {}), **stated}
+        return await self._put({**lease, "metadata": {**lease["metadata"], "annotations": annotations}, "spec": spec})
 
     def _expired(self, spec: dict[str, Any]) -> bool:
         now, held = self._monotonic(), (spec.get("holderIdentity"), spec.get("renewTime"))
@@ -135,5 +177,6 @@ class Lease:
             "leaseTransitions": int(before.get("leaseTransitions") or 0) + (0 if ours else 1),
         }
 
-    async def _put(self, lease: dict[str, Any]) -> None:
-        await self._api.request("PUT", f"{self._path}/{self._meta['name']}", body=lease, timeout=self._deadline)
+    async def _put(self, lease: dict[str, Any]) -> dict[str, Any]:
+        path = f"{self._path}/{self._meta['name']}"
+        return await self._api.request("PUT", path, body=lease, timeout=self._deadline)

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from scopewright.controller.caches import Caches
+from scopewright.controller.claims import Claims
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health, serve
 from scopewright.controller.index import Keys
@@ -28,19 +29,21 @@ from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.sidecar import Minting, Sidecar
 from scopewright.controller.tracing import traced
+from scopewright.controller.unserved import Unserved
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
 from scopewright.controller.world import World, precedence
+from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
+from scopewright.core.plan import Happening
 from scopewright.http import Handler
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kube_rate import RateLimit
 from scopewright.stores.kubernetes import KubernetesStore
 from scopewright.tracing import Tracing
 
-LEASE_NAME: Final = "scopewright-operator"
 STOP_PATIENCE: Final = 10.0
 """Seconds that what has begun may take to end when leadership or the process ends."""
 
@@ -82,7 +85,9 @@ class Operator:
         self._rights = MissingRights()
         api.answered = self._rights.answered
         self._events = EventRecorder(api, self._identity)
-        self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity, times=config.lease)
+        self._claims = Claims(api, config, self._claim_changed)
+        self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity, self._claims, times=config.lease)
+        self._unserved = Unserved(self._store, config, now, lambda: self._claims.known, lambda: self._lease.leads)
         if config.kube_api.qps:
             api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
         self._reconciler = Reconciler(
@@ -98,7 +103,7 @@ class Operator:
         )
         self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
         self._caches = Caches(self._world, config, self._monitor, self._enqueue, self._installing.saw)
-        self._resync = Resync(api, self._world, self._monitor, config.watched)
+        self._resync = Resync(api, self._world, self._monitor, config.watched, self._unserved.saw)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
@@ -213,7 +218,7 @@ class Operator:
                 if self._queue is None:
                     await self._caches.refresh(self._store)
                 is_whole = await self._install()
-                keys = await self._resync.run() | overdue_keys(self._world, now())
+                keys = await self._compared()
                 if self._queue is None:
                     self._queue = queue
                     keys |= self._everything()
@@ -255,6 +260,12 @@ class Operator:
             return False
         return self._installing.failure is None
 
+    async def _compared(self) -> Keys:
+        await self._lease.look_at_claims()
+        keys = await self._resync.run()
+        await self._unserved.report()
+        return keys | overdue_keys(self._world, now())
+
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""
         declared = {ref for objects in self._world.declared.values() for ref in objects}
@@ -277,8 +288,12 @@ class Operator:
         return [f"the watch has missed a change for {silent:.0f} s"] if silent else []
 
     def _unready(self) -> list[str]:
-        problem = self._api.contact.problem
-        return [*self._unhealthy(), *([problem] if problem else []), *self._rights.problems, *self._caches.missing]
+        problems = filter(None, (self._api.contact.problem, self._claims.collision))
+        return [*self._unhealthy(), *problems, *self._rights.problems, *self._caches.missing]
+
+    def _claim_changed(self, happening: Happening) -> None:
+        lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": LEASE_NAME}
+        self._events.record_about({**lease, "namespace": self._config.namespace}, happening)
 
     def _told(self) -> Told:
         return Told(

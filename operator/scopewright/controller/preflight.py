@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from scopewright.api import GROUP, KINDS
+from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.stores.kube_api import Api, NotFound
@@ -22,6 +23,7 @@ def rights(config: Config) -> list[Right]:
         *(right for namespace in config.watched for right in _watching(namespace or "")),
         *(("", "namespaces", verb, "") for verb in ("get", "list", "watch") if not config.watch_namespaces),
         ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
+        *((GROUP, "signingkeys", "list", "") for _ in config.watch_namespaces[:1]),
         *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
         *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
         (GROUP, "signingkeys", "create", own),
@@ -45,13 +47,18 @@ def minting_right(config: Config) -> Right:
     return "", "serviceaccounts/token", "create", config.namespace
 
 
+def claims_right() -> Right:
+    """What it takes to see which installations there are; for Leases of the name `LEASE_NAME` alone."""
+    return "coordination.k8s.io", "leases", "list", ""
+
+
 async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
     """`Rejected` with everything that is missing. `issuer_account` is the ServiceAccount to mint tokens for, if any."""
     if missing := [name for name in await asyncio.gather(*(missing_crd(api, p) for p in _PLURALS)) if name]:
         raise Rejected(
             "CRDsMissing", f"the API server does not know {', '.join(missing)}: kubectl apply --server-side -f crds/"
         )
-    needed = [(right, "") for right in rights(config)]
+    needed = [*((right, "") for right in rights(config)), (claims_right(), LEASE_NAME)]
     if issuer_account:
         needed.append((minting_right(config), issuer_account))
     allowed = await asyncio.gather(*(_allowed(api, right, name) for right, name in needed))

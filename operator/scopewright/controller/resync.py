@@ -68,8 +68,16 @@ class WatchMonitor:
 class Resync:
     """Lists what is declared into the world, and finds records whose owner is not declared any more."""
 
-    def __init__(self, api: Api, world: World, monitor: WatchMonitor, watched: Sequence[str | None] = (None,)) -> None:
-        """`watched` are namespaces; None stands for all of them."""
+    def __init__(
+        self,
+        api: Api,
+        world: World,
+        monitor: WatchMonitor,
+        watched: Sequence[str | None] = (None,),
+        saw_foreign: Callable[[Mapping[str, Any]], None] = lambda raw: None,
+    ) -> None:
+        """`watched` are namespaces; None stands for all of them. `saw_foreign` gets each object of another issuer."""
+        self._saw_foreign = saw_foreign
         self._api = api
         self._world = world
         self._monitor = monitor
@@ -128,6 +136,8 @@ class Resync:
                 ref = Ref(kind, meta["namespace"], meta["name"])
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
+                if ((raw.get("spec") or {}).get("issuer") or "default") != self._world.issuer_name:
+                    self._saw_foreign({**raw, "kind": kind})
                 if not self._world.has_seen(ref, meta["resourceVersion"]):
                     self._found |= self._put({**raw, "kind": kind})
         known = {ref for ref in self._world.declared[kind] if namespace in (None, ref.namespace)}

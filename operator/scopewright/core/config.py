@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.alias_generators import to_camel
 
 from scopewright.api.meta import parse_duration
+from scopewright.api.names import Label
 from scopewright.core.clusters import ClusterConfig
 from scopewright.core.profile import (
     FAPI2_ALGORITHMS,
@@ -125,7 +126,7 @@ class Config(_Model):
     """Everything that a platform team sets, apart from where things listen."""
 
     issuer: Annotated[str, AfterValidator(issuer_url)]
-    name: str = "default"
+    name: Label = "default"
     """Objects whose `spec.issuer` is another name are somebody else's."""
     namespace: str = "scopewright-system"
     audiences: tuple[AudiencePrefix, ...] = ()

@@ -52,9 +52,10 @@ def test_its_own_namespace_is_always_among_them() -> None:
     assert Config(issuer=ISSUER).watched == (None,)
 
 
-def test_it_asks_for_no_right_elsewhere_but_to_read_its_own_crds() -> None:
+def test_it_asks_for_no_right_elsewhere_but_to_see_its_own_crds_and_which_installations_there_are() -> None:
     needed = rights(CONFIG)
-    assert {(r[1], r[2]) for r in needed if r[3] not in CONFIG.watched} == {("customresourcedefinitions", "get")}
+    elsewhere = {(r[1], r[2]) for r in needed if r[3] not in CONFIG.watched}
+    assert elsewhere == {("customresourcedefinitions", "get"), ("signingkeys", "list")}
     assert {r[3] for r in needed if r[1] == "secrets"} == set(CONFIG.watched)
 
 

@@ -57,7 +57,8 @@ def test_an_issuer_that_is_no_issuer_is_refused(url: str) -> None:
 
 @pytest.mark.parametrize(
     "given", [{"resync": "11m"}, {"resync": "0s"}, {"maxTokenLifetime": "1ms"}, {"resync": "soon"}, {"mispelt": 1},
-              {"audiences": [{"prefix": "https://x", "namespaces": []}]}, {"audiences": [{"namespaces": ["a"]}]}],
+              {"audiences": [{"prefix": "https://x", "namespaces": []}]}, {"audiences": [{"namespaces": ["a"]}]},
+              {"name": "Prod"}, {"name": ""}],
 )  # fmt: skip
 def test_a_configuration_that_cannot_be_meant_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -1,0 +1,78 @@
+"""Objects whose `spec.issuer` no installation serves: they say so, instead of being `Pending` for ever."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from scopewright.controller.index import Declared, ref_of
+from scopewright.controller.reconcile import parse_declared
+from scopewright.core.claims import Claim
+from scopewright.core.config import Config
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.core.unserved import REASON, status_of
+from scopewright.stores import Objects
+
+MOST: Final = 500
+"""Objects that one comparison writes to; the others' turn comes with the next."""
+
+log = logging.getLogger(__name__)
+
+
+class Unserved:
+    """`saw` is told of each object of another issuer in the course of a comparison, and `report` called after it.
+
+    `claims` are those that there are when the comparison begins.
+    """
+
+    def __init__(
+        self,
+        store: Objects,
+        config: Config,
+        clock: Callable[[], datetime],
+        claims: Callable[[], Sequence[Claim]],
+        may_write: Callable[[], bool],
+    ) -> None:
+        self._store = store
+        self._config = config
+        self._clock = clock
+        self._claims = claims
+        self._may_write = may_write
+        self._found: dict[Ref, tuple[Declared, Mapping[str, Any]]] = {}
+        """Objects and the status that each is to have."""
+
+    def saw(self, raw: Mapping[str, Any]) -> None:
+        """Nothing is said of an object that some installation has reconciled, as its status shows."""
+        if len(self._found) >= MOST or not _is_open(raw):
+            return
+        try:
+            obj = parse_declared(raw)
+        except Rejected:
+            return
+        if status := status_of(obj, self._claims(), self._config, self._clock()):
+            self._found[ref_of(obj)] = (obj, status)
+
+    async def report(self) -> None:
+        """Write what is to be said. A write that fails is left to the next comparison."""
+        found, self._found = self._found, {}
+        for ref, (obj, status) in sorted(found.items(), key=lambda item: item[0]):
+            if not self._may_write():
+                return
+            await self._write(ref, obj, status)
+
+    async def _write(self, ref: Ref, obj: Declared, status: Mapping[str, Any]) -> None:
+        meta = {"name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
+        manifest = {"kind": obj.KIND, "metadata": {**meta, "resourceVersion": obj.metadata.resource_version}}
+        try:
+            await self._store.write_status(manifest, status)
+        except (Conflict, Rejected, Unavailable) as error:
+            log.info("%s: that nobody serves its issuer was not written: %s", ref, error)
+        else:
+            log.info("%s: no installation serves its issuer %r", ref, obj.spec.issuer)
+
+
+def _is_open(raw: Mapping[str, Any]) -> bool:
+    conditions = (raw.get("status") or {}).get("conditions") or ()
+    reasons = {condition.get("reason") for condition in conditions if condition.get("type") == "Ready"}
+    return not raw["metadata"].get("deletionTimestamp") and reasons <= {"Pending", REASON}

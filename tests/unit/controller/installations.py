@@ -1,0 +1,135 @@
+"""Several installations in one cluster, as far as their Leases and SigningKeys go."""
+
+import asyncio
+import random
+from copy import deepcopy
+from datetime import UTC, datetime
+from typing import Any, cast
+
+from scopewright.controller.claims import Claims
+from scopewright.controller.lease import Lease
+from scopewright.core.claims import LEASE_NAME
+from scopewright.core.config import Config
+from scopewright.core.failures import Conflict, Unavailable
+from scopewright.core.plan import Happening
+from scopewright.stores.kube_api import Api, NotFound
+from tests.unit.controller.house import ISSUER
+
+Raw = dict[str, Any]
+
+
+class Cluster:
+    """`chance` lets requests overtake each other; `now` is seconds, by which objects are dated."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.chance = random.Random(seed)
+        self.now = 1000.0
+        self.objects: dict[tuple[str, str, str], Raw] = {}
+        self.version = 0
+        self.writes: list[str] = []
+        self.skew = 0.0
+        """Seconds by which two API servers date objects differently."""
+
+    def names(self, plural: str) -> set[str]:
+        """The namespaces that have one."""
+        return {namespace for of, namespace, _ in self.objects if of == plural}
+
+    def delete(self, plural: str, namespace: str) -> None:
+        for key in [key for key in self.objects if key[:2] == (plural, namespace)]:
+            del self.objects[key]
+
+    def lease(self, namespace: str) -> Raw:
+        return self.objects["leases", namespace, LEASE_NAME]
+
+
+class Link:
+    """What one operator has in place of an `Api`. Once `dead`, nothing that it asks arrives."""
+
+    def __init__(self, cluster: Cluster, user: str, uid: str) -> None:
+        self.cluster, self.user, self.uid = cluster, user, uid
+        self.dead = False
+        self.dies_after = -1
+
+    async def get(self, path: str, **query: str) -> Raw:
+        return await self.request("GET", path, query=query)
+
+    async def request(self, method: str, path: str, *, body: Any = None, **_: Any) -> Raw:
+        await self._travel()
+        if self.dead:
+            raise Unavailable("dead")
+        answer = self._do(method, path.strip("/").split("/"), body)
+        if method != "GET":
+            self.dies_after -= 1
+            self.dead = self.dies_after == 0
+        await self._travel()
+        return deepcopy(answer)
+
+    async def _travel(self) -> None:
+        for _ in range(self.cluster.chance.randrange(4)):
+            await asyncio.sleep(0)
+
+    def _do(self, method: str, parts: list[str], body: Any) -> Raw:
+        if parts[-1] == "selfsubjectreviews":
+            return {"status": {"userInfo": {"username": self.user, "uid": self.uid}}}
+        plural, namespace, name = _place(parts)
+        objects, key = self.cluster.objects, (plural, namespace, name)
+        if method == "GET" and not name:
+            items = [o for (of, at, _), o in objects.items() if of == plural and namespace in ("", at)]
+            return {"metadata": {"resourceVersion": "1"}, "items": items}
+        if method == "POST":
+            key = plural, namespace, body["metadata"]["name"]
+            if key in objects:
+                raise Conflict("there is one")
+            return self._store(key, body, None)
+        if key not in objects:
+            raise NotFound("not found", named=True)
+        known = objects[key]
+        if method == "GET":
+            return known
+        if body["metadata"]["resourceVersion"] != known["metadata"]["resourceVersion"]:
+            raise Conflict("changed")
+        return self._store(key, body, known)
+
+    def _store(self, key: tuple[str, str, str], body: Raw, known: Raw | None) -> Raw:
+        cluster = self.cluster
+        cluster.version += 1
+        cluster.writes.append("/".join(key))
+        dated = datetime.fromtimestamp(cluster.now + cluster.chance.uniform(-cluster.skew, cluster.skew), UTC)
+        was = known["metadata"] if known else {}
+        meta = {
+            **body["metadata"],
+            "namespace": key[1],
+            "uid": was.get("uid") or f"{cluster.chance.getrandbits(64):016x}",
+            "creationTimestamp": was.get("creationTimestamp") or dated.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "resourceVersion": str(cluster.version),
+        }
+        cluster.objects[key] = {**deepcopy(body), "metadata": meta}
+        return cluster.objects[key]
+
+
+class Replica:
+    """One operator of the installation in `namespace`, as far as it leads."""
+
+    def __init__(self, cluster: Cluster, namespace: str, identity: str = "", **settings: Any) -> None:
+        self.config = Config(issuer=ISSUER, namespace=namespace, **settings)
+        self.reported: list[Happening] = []
+        self.cluster = cluster
+        self.link = Link(cluster, f"system:serviceaccount:{namespace}:scopewright-operator", f"uid of {namespace}")
+        api, name = cast("Api", self.link), identity or f"operator of {namespace}"
+        self.claims = Claims(api, self.config, self.reported.append, monotonic=lambda: cluster.now)
+        self.lease = Lease(api, namespace, LEASE_NAME, name, self.claims, monotonic=lambda: cluster.now)
+
+    @property
+    def leads(self) -> bool:
+        return not self.link.dead and self.lease.leads
+
+    async def tries(self) -> bool:
+        return await self.lease._try()
+
+
+def _place(parts: list[str]) -> tuple[str, str, str]:
+    """Plural, namespace and name of a path of the API."""
+    rest, namespace = parts[2:] if parts[0] == "api" else parts[3:], ""
+    if rest[0] == "namespaces":
+        namespace, rest = rest[1], rest[2:]
+    return rest[0], namespace, rest[1] if len(rest) > 1 else ""
