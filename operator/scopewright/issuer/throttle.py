@@ -5,15 +5,14 @@ client, and an address that has failed too often is told to try again later (503
 one budget for all client ids: a budget of its own for known ids would show which ids exist.
 """
 
-import ipaddress
 from typing import Final
 
+from scopewright.http import network_of
 from scopewright.issuer.fresh import Budget, Clock, TokenBucket
 
 PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
 """Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""
 CAPACITY: Final = 10_000
-_IPV6_NETWORK: Final = 64
 
 
 class FailureThrottle:
@@ -25,24 +24,14 @@ class FailureThrottle:
 
     def spent(self, peer: str) -> bool:
         """Whether this address has used up its failures."""
-        bucket = self._buckets.get(_network(peer))
+        bucket = self._buckets.get(network_of(peer))
         return bucket is not None and bucket.level < 1
 
     def failed(self, peer: str) -> None:
         """One more; the address that failed longest ago is forgotten where there are too many."""
-        network = _network(peer)
+        network = network_of(peer)
         bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
         bucket.take()
         self._buckets[network] = bucket
         if len(self._buckets) > self._capacity:
             del self._buckets[next(iter(self._buckets))]
-
-
-def _network(peer: str) -> str:
-    """What one caller can have many addresses of counts as one: an IPv6 /64, unless it is IPv4 that is mapped there."""
-    if ":" not in peer or peer.startswith("::ffff:"):
-        return peer
-    try:
-        return str(ipaddress.IPv6Network((peer.partition("%")[0], _IPV6_NETWORK), strict=False))
-    except ValueError:
-        return peer
