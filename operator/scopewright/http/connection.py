@@ -84,7 +84,25 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        self.received(self._buffer[:nbytes])
+        if self._deaf:
+            return
+        parser = self._parser
+        began = parser.partial
+        try:
+            parser.feed(self._buffer[:nbytes])
+        except Refused as refused:
+            self._refused = refused
+        if parser.requests or self._refused:
+            self._taken = nbytes
+            self._waiting.extend(parser.requests)
+            parser.requests.clear()
+            self._advance()
+        elif parser.partial and not began and self._task is None:
+            self._enter(State.REQUEST, self._server.now + self._server.limits.request_timeout)
+        if parser.awaits_continue and self._task is None and not self._waiting:
+            self._continue()
+        if parser.partial or self._held:
+            self._hold()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._deaf = True
@@ -131,27 +149,6 @@ class Connection(asyncio.BufferedProtocol):
         if established and self.state is State.HANDSHAKE:
             self.state = State.REQUEST
         self._hold()
-
-    def received(self, data: memoryview) -> None:
-        if self._deaf:
-            return
-        parser = self._parser
-        began = parser.partial
-        try:
-            parser.feed(data)
-        except Refused as refused:
-            self._refused = refused
-        if parser.requests or self._refused:
-            self._taken = len(data)
-            self._waiting.extend(parser.requests)
-            parser.requests.clear()
-            self._advance()
-        elif parser.partial and not began and self._task is None:
-            self._enter(State.REQUEST, self._server.now + self._server.limits.request_timeout)
-        if parser.awaits_continue and self._task is None and not self._waiting:
-            self._continue()
-        if parser.partial or self._held:
-            self._hold()
 
     # What the server calls
 

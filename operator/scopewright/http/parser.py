@@ -107,14 +107,17 @@ class RequestParser:
         if self.partial:
             self._fed += len(data)
             self._check_size()
-            self._read_all(data)
+            while data:
+                data = self._read(data)
             return
-        self._read_all(data)
+        length = len(data)
+        while data:
+            data = self._read(data)
         if self.partial:
             if self.requests:
-                self._beside = len(data)
+                self._beside = length
             else:
-                self._fed = len(data)
+                self._fed = length
                 self._check_size()
 
     def _check_size(self) -> None:
@@ -122,10 +125,6 @@ class RequestParser:
             raise _too_many_headers()
         if self._fed > self._limits.message:
             raise _too_large()
-
-    def _read_all(self, data: Buffer) -> None:
-        while data:
-            data = self._read(data)
 
     def _read(self, data: Buffer) -> Buffer:
         """What is to be read next: nothing, unless llhttp stopped at an upgrade."""

@@ -47,7 +47,7 @@ def _plain(status: int, description: str) -> Answer:
 class Server:
     """`now` (the loop's clock) and `date` (a header line) are read for every request, and kept up by one timer.
 
-    `buffer` is what all connections read into, one after the other, and `plain` what they decrypt into.
+    `buffer` is what all connections read into, and decrypt into, one after the other.
     """
 
     def __init__(
@@ -66,7 +66,6 @@ class Server:
         self.date = b""
         self.stopping = False
         self.buffer = memoryview(bytearray(READ_BUFFER))
-        self.plain = memoryview(bytearray(READ_BUFFER))
         self._handler = handler
         self._certificate = certificate
         self._connections: set[Connection] = set()

@@ -232,14 +232,15 @@ class TlsConnection(asyncio.BufferedProtocol):
 
     def _read(self) -> None:
         """Until there is no more, or the connection wants no more for now."""
-        plain = self._server.plain
+        # What came into the buffer is in OpenSSL's memory by now, so it is free for what is decrypted.
+        plain = self._server.buffer
         while self._reading and not self._ended and self._tls is not None and self._connection is not None:
             count: int = self._tls.read(len(plain), plain)  # type: ignore[assignment]
             if not count:
                 self._connection.eof_received()
                 self.close()
                 return
-            self._connection.received(plain[:count])
+            self._connection.buffer_updated(count)
 
     def _resume(self) -> None:
         if self._reading and not self._ended and not self._raw.is_closing():
