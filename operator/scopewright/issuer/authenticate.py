@@ -21,6 +21,7 @@ from scopewright.issuer.registry import Registry
 from scopewright.issuer.replay import Replay
 from scopewright.issuer.request import Assertion, Presented, Secret
 
+_LONGEST_LABEL: Final = 63
 _LABEL: Final = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
 
@@ -36,6 +37,16 @@ class Authenticated:
 def can_exist(client_id: str) -> bool:
     """Whether it is `<namespace>.<name>` at all, and so worth a read."""
     return _CLIENT_ID.fullmatch(client_id) is not None
+
+
+def likely_client_id(presented: Presented) -> str:
+    """Of a ServiceAccount's token that no known client is for: the client that is named after it. Its record is read
+    afresh, as that of a known client would be, so that the budgets show nobody which ServiceAccounts have clients.
+    """
+    account = service_accounts.account(presented.signed.claims) if isinstance(presented, Assertion) else None
+    if account is None:
+        return ""
+    return f"{account.namespace}.{account.name.replace('.', '-')[:_LONGEST_LABEL].rstrip('-')}"
 
 
 def by_secret(client: Client | None, presented: Secret, now: float) -> Authenticated | None:

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer import audit
 from scopewright.issuer.assertions import Refused
-from scopewright.issuer.authenticate import Authenticated, Authenticator, can_exist
+from scopewright.issuer.authenticate import Authenticated, Authenticator, can_exist, likely_client_id
 from scopewright.issuer.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.fresh import Clock, FreshReads
 from scopewright.issuer.messages import Answer, HttpRequest
@@ -183,18 +183,20 @@ class Endpoint(Generic[P]):
     async def _prove(self, presented: Presented, peer: str) -> Authenticated:
         """From memory, or else from the one record read afresh; or `Refused`."""
         await self._authenticator.identify(presented)
-        before = self._registry.client(presented.client_id)
+        client_id = presented.client_id or likely_client_id(presented)
+        before = self._registry.client(client_id)
         try:
             return await self._authenticator.prove(presented)
         except Refused as refused:
             first = refused
         slowed = Slowed("too many failed authentications") if self._throttle.spent(peer) else None
-        if can_exist(presented.client_id):
+        if can_exist(client_id):
             try:
-                await self._fresh.refresh(presented.client_id, slowed=slowed is not None)
+                await self._fresh.refresh(client_id, slowed=slowed is not None)
             except Slowed as spent:
                 slowed = spent
-        if self._registry.client(presented.client_id) is not before:
+        if self._registry.client(client_id) is not before:
+            await self._authenticator.identify(presented)
             try:
                 return await self._authenticator.prove(presented)
             except Refused as refused:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from scopewright.core.records import Credential
 from scopewright.issuer.fresh import Budget
-from tests.unit.issuer.assertions import assertion, present, with_pair
+from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
 from tests.unit.issuer.world import START, World, client_record, settle, sha256
 
 Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]
@@ -90,6 +91,34 @@ async def test_assertions_show_no_more_than_secrets() -> None:
 
     known = await flood(lambda world, number: ask(world, PAIR), requests=300)
     assert known == await flood(lambda world, number: ask(world, MADE_UP), requests=300)
+
+
+async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client() -> None:
+    """Without client_id the token says by its subject which ServiceAccount it is of; its signature is made up."""
+
+    async def ask(world: World, number: int, account: str) -> Any:
+        if number == 0:
+            world.put(in_cluster())
+            world.put(replace(with_account(), name="worker", uid="uid-7"))
+            await settle()
+        if number % 3:
+            return await world.token(f"leave.made-up-{number}", "wrong")
+        token = pod_token(world, number=8, sub=f"system:serviceaccount:leave:{account}")
+        form = {"grant_type": "client_credentials", "client_assertion": token}
+        form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+        return await world.http.post("/token", data=form)
+
+    accounts = ("worker", "nobody", "with.dots")
+    floods = [await flood(lambda w, n, a=a: ask(w, n, a), requests=300, pause=0.005) for a in accounts]  # type: ignore[misc]
+    assert floods[0] == floods[1] == floods[2]
+    assert {status for status, _, _ in floods[0]} == {401, 503}
+
+
+async def test_a_client_made_a_moment_ago_for_a_service_account_of_its_name_is_found(world: World) -> None:
+    world.put(in_cluster())
+    await settle()
+    world.put(replace(with_account(), name="worker", uid="uid-7"), seen=False)
+    assert (await present(world, pod_token(world)))[0] == 200
 
 
 async def test_while_the_store_is_away_the_answers_are_the_same_too() -> None:
