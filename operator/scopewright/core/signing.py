@@ -116,7 +116,9 @@ def plan_signing_key(view: SigningView) -> Plan:
     except Rejected as why:
         return _status(view, stalled(why))
     except OnHold as held:
-        return _revocation(view) or _failing(view, held.setback)
+        # One request without an answer is no reason to be without any key: a moment later it is tried again.
+        revocation = _revocation(view) if held.setback.is_reported else None
+        return revocation or _failing(view, held.setback)
     if step.writes:
         return step
     if key is None:
@@ -163,6 +165,8 @@ def _step(view: SigningView) -> Plan:
             return fresh
     except OnHold as held:
         on_hold = held
+    if on_hold and not on_hold.setback.is_reported:
+        raise on_hold
     writes = unless_on_hold(_publication(view), view.setbacks) or unless_on_hold(_instants(view), view.setbacks)
     if writes:
         return Plan(writes)

@@ -329,6 +329,24 @@ def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: 
     assert [r.revoked_time is not None for r in house.key_records()] == [True, False]
 
 
+@pytest.mark.parametrize("error", ["500", "409", "no answer"])
+def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -> None:
+    """What is revoked goes once a fresh key can sign: a moment later, and not before."""
+    house = House()
+    key = house.apply("SigningKey", NAMESPACE, "default")
+    house.settle()
+    house.pass_time(timedelta(hours=1))
+    before = (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
+    failure = ERRORS[error]()
+    house.store.fail(failure)
+    look(house, key)
+    [record] = house.key_records()
+    assert record.signs_at(house.now)
+    wait(house, RECOVERY, key)
+    assert [r.revoked_time is not None for r in house.key_records()] == [True, False]
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: str) -> None:
     house = House()
