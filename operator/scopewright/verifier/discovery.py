@@ -21,6 +21,7 @@ TIMEOUT = 5.0  # seconds, for one step of one request
 MAX_BYTES = 512 * 1024
 MAX_FEED_BYTES = 2 * 1024 * 1024  # where everybody revokes it has about 1 MiB
 DEFAULT_MAX_AGE = 300.0
+_LONGEST_SHOWN = 300  # characters of what an issuer sent, in a message
 # However short or long the issuer's max-age: not a fetch for every request, and an hour until a withdrawal is seen.
 MAX_AGE_BOUNDS = (30.0, 3600.0)
 
@@ -168,12 +169,13 @@ def _named(what: str, url: str, body: bytes, source: Source) -> str:
         raise FetchError(f"{url} is not metadata: {error}") from None
     found = metadata.get("issuer")
     if found != source.issuer:  # byte for byte (RFC 8414 §3.3)
-        fix = f"pass issuer={found!r}" if isinstance(found, str) else "it is not the metadata of an issuer"
-        raise IssuerMismatch(f"{url} is of issuer {found!r}, and {source.issuer!r} is configured here: {fix}")
+        shown = repr(found)[:_LONGEST_SHOWN]
+        fix = f"pass issuer={shown}" if isinstance(found, str) else "it is not the metadata of an issuer"
+        raise IssuerMismatch(f"{url} is of issuer {shown}, and {source.issuer!r} is configured here: {fix}")
     try:
         return str(secure_url(str(metadata.get(what)), source.allow_http))
     except ValueError as error:
-        raise FetchError(f"{url} names no usable {what}: {error}") from None
+        raise FetchError(f"{url} names no usable {what}: {str(error)[:_LONGEST_SHOWN]}") from None
 
 
 def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:

@@ -6,7 +6,7 @@ All times are seconds on one clock. `remote` acts on what is decided here.
 from dataclasses import dataclass
 
 from scopewright.singleflight import Need
-from scopewright.verifier.discovery import FetchedFeed, secure_url
+from scopewright.verifier.discovery import FetchedFeed
 from scopewright.verifier.revoked import Revoked
 
 _IDLE = 2.0  # polls: a feed that nobody has asked for that long is asked first
@@ -24,8 +24,6 @@ class RevocationFeed:
     outage: float = 600.0
 
     def __post_init__(self) -> None:
-        if self.uri is not None:
-            secure_url(self.uri)
         if not 1 <= self.every <= 300:
             raise ValueError("every must be between 1 and 300 seconds")
         if not self.outage >= self.every:

@@ -23,6 +23,7 @@ from scopewright.verifier.discovery import (
     Source,
     fetch_feed,
     fetch_keys,
+    secure_url,
 )
 from scopewright.verifier.feedcache import FeedCache
 from scopewright.verifier.keycache import KeyCache
@@ -102,6 +103,8 @@ class RemoteFeed:
     def __init__(
         self, source: Source, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
     ) -> None:
+        if uri is not None:
+            secure_url(uri, source.allow_http)
         self.cache = cache
         self._source = source
         self._given = uri

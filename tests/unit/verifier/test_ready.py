@@ -68,6 +68,15 @@ def test_what_is_no_issuer_s_metadata_is_no_better(ready: Ready, found: Any) -> 
         ready(verifier_of(web))
 
 
+@pytest.mark.parametrize("changes", [{"issuer": "x" * 100_000}, {"jwks_uri": "x" * 100_000}])
+def test_what_an_issuer_sends_does_not_fill_a_log(ready: Ready, changes: dict[str, str]) -> None:
+    web = Web(KEY)
+    web.metadata |= changes
+    with pytest.raises((IssuerMismatch, Unavailable)) as caught:
+        ready(verifier_of(web))
+    assert len(str(caught.value)) < 2000
+
+
 def away(web: Web) -> None:
     web.away = True
 

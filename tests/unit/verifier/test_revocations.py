@@ -236,7 +236,14 @@ def test_threads_poll_too() -> None:
     assert web.polls() == 2
 
 
-@pytest.mark.parametrize("changes", [{"every": 0.5}, {"every": 301}, {"outage": 1}, {"uri": "http://issuer.example/"}])
+@pytest.mark.parametrize("changes", [{"every": 0.5}, {"every": 301}, {"outage": 1}])
 def test_settings_that_make_no_sense_are_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"every|outage|https"):
+    with pytest.raises(ValueError, match=r"every|outage"):
         RevocationFeed(**changes)
+
+
+def test_a_feed_over_plain_http_is_allowed_by_the_argument_that_the_error_prints() -> None:
+    given = RevocationFeed("http://issuer.sso.svc/revocations")
+    with pytest.raises(ValueError, match=r'pass allow_http=\("issuer\.sso\.svc",\)'):
+        Verifier(ISSUER, AUDIENCE, revocations=given)
+    assert Verifier(ISSUER, AUDIENCE, revocations=given, allow_http=("issuer.sso.svc",))
