@@ -143,6 +143,10 @@ def used(release: Release) -> bool:
 
 
 OPERATOR_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
+    # Of Leases elsewhere it sees those of operators, by their name.
+    ("GET", "/apis/coordination.k8s.io/v1/leases", None),
+    ("GET", "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dkube-scheduler", None),
+    ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{TEAM}/leases/scopewright-operator", {"spec": {}}),
     ("POST", f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-operator/token", {"spec": {}}),
     ("POST", f"/api/v1/namespaces/{TEAM}/serviceaccounts/default/token", {"spec": {}}),
     ("POST", "/api/v1/namespaces/kube-system/serviceaccounts/default/token", {"spec": {}}),
@@ -193,6 +197,8 @@ ISSUER_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
 
 def test_what_the_operator_may_not_do_is_refused(release: Release, operator: Account) -> None:
     assert operator.asks("GET", "/api/v1/namespaces")[0] == 200, "it is who it says"
+    claims = "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dscopewright-operator"
+    assert operator.asks("GET", claims)[0] == 200
     for method, path, body in OPERATOR_MAY_NOT:
         assert operator.asks(method, path, body)[0] == 403, f"{method} {path}"
     assert operator.asks("GET", "/api/v1/namespaces", None, {"Impersonate-User": "admin"})[0] == 403
@@ -464,6 +470,8 @@ def test_taking_it_away_leaves_what_users_have_and_holds_up_nobody(release: Rele
     release.stop()
     release.uninstall()
     assert release.kube.list("Deployment", NAMESPACE) == []
+    # With the operator's ServiceAccount goes its claim to the name, so that another installation may take over.
+    until(lambda: release.kube.get("Lease", NAMESPACE, "scopewright-operator") is None)
     for account in ("operator", "issuer"):
         assert release.account(account).asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] in (401, 403)
     assert release.kube.get("Secret", TEAM, "payroll-service-oauth") is not None
