@@ -63,6 +63,8 @@ class RequestParser:
         self.awaits_continue = False
         """The client sends its body once it hears that it may (RFC 9110 §10.1.1)."""
         self._limits = limits
+        self._digits = len(str(limits.message))
+        """A length of fewer cannot be too large, and need not be read."""
         self._refused: Refused | None = None
         self._host = b""
         """The last one that was valid: a client sends the same again and again."""
@@ -208,7 +210,8 @@ class RequestParser:
             self._refuse(_too_many_headers())
         if (self._fed or self._chunk > limits.headers) and _size(headers) > limits.headers:
             self._refuse(_too_many_headers())
-        if b"content-length" in headers and _number(headers[b"content-length"]) > limits.message:
+        length = headers.get(b"content-length", b"")
+        if len(length) >= self._digits and _number(length) > limits.message:
             self._refuse(_too_large())
         if b"transfer-encoding" in headers:
             self._check_transfer_coding(headers[b"transfer-encoding"])
@@ -289,8 +292,8 @@ def _size(headers: Mapping[bytes, bytes]) -> int:
 
 def _number(value: bytes) -> int:
     """Zero for what is none: llhttp has refused it, or will."""
-    value = value.strip()
-    return int(value) if value.isdigit() else 0
+    value = value.strip().lstrip(b"0")
+    return int(value[:20]) if value.isdigit() else 0
 
 
 def _too_many_headers() -> Refused:

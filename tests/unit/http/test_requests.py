@@ -256,6 +256,14 @@ async def test_options_may_ask_for_the_server_as_a_whole(served: Served) -> None
     assert served.seen[0].path == "*"
 
 
+async def test_a_length_with_many_zeros_before_it_is_a_length() -> None:
+    """Python makes no number of more than 4,300 digits."""
+    async with serving(Limits()) as running:
+        wire = await running.connect()
+        wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %b3\r\n\r\nabc" % (b"0" * 5_000))
+        assert (await wire.reply()).body == b"abc"
+
+
 async def test_trailers_take_no_memory() -> None:
     parser = RequestParser(Limits(body=64 * 1024))
     parser.feed(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
@@ -350,6 +358,8 @@ CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
         (414, b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n" % (b"a" * 300)),
         (431, b"GET /a HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"a" * 700)),
         (431, b"GET /a HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 11 + b"\r\n"),
+        (413, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 00000%d\r\n\r\nx" % (LIMITS.message + 1)),
+        (413, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\nx" % (LIMITS.message + 1)),
         (413, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000),
     ],
 )
