@@ -57,7 +57,7 @@ KINDS: Final = {
     "idle": Kind(8_300, 9, lambda n: _ASKS if n % 2 else b""),
     "handshakes": Kind(6_000, 1, lambda n: hello() if n % 3 else b""),
     "handshakes from many": Kind(8_300, 9, lambda n: hello() if n % 2 else b""),
-    "dribble": Kind(2_000, 2, lambda n: _HEAD[: n % 40], dribbles=_HEAD[40:] * 10),
+    "dribble": Kind(2_000, 2, lambda n: _HEAD[:5], dribbles=_HEAD[5:] + b"X: " + b"y" * 5_000),
     "unread": Kind(1_500, 3, lambda n: _ASKS * 60, reads=False),
     "pipelined": Kind(1_500, 3, lambda n: (_HEAD + b"Content-Length: 3\r\n\r\na=b") * 60 + _HEAD, reads=False),
 }
