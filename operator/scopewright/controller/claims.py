@@ -25,7 +25,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Happening
 from scopewright.stores.kube_api import Api, NotFound
-from scopewright.stores.kube_list import pages
+from scopewright.stores.kube_list import NotServed, pages
 from scopewright.stores.kubernetes import declared_path
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/leases"
@@ -81,16 +81,27 @@ class Claims:
         self.known = claims_of(leases, await self._all(declared_path("SigningKey")))
 
     async def look_while_leading(self, lease: Raw | None) -> None:
-        """Notice an older claim of our name; as long as everybody keeps to the protocol there is none."""
-        await self.look()
+        """Notice an older claim of our name; as long as everybody keeps to the protocol there is none. Without the CRD
+        of SigningKeys nothing can be seen, and we go on as before.
+        """
+        try:
+            await self.look()
+        except NotServed as error:
+            log.debug("the claims of other installations are not known: %s", error)
+            return
         mine = claim_of(self._config, lease, Stage.HELD)
         self._meet(r for r in rivals(mine, self.known) if r.stage is Stage.HELD and r.order < mine.order)
 
     async def secure(self, lease: Raw | None, write: Write) -> bool:
         """Whether the name is ours; then the Lease, which nobody else of this installation holds, is written as such.
-        Where another has the name nothing is written, or what was written is withdrawn.
+        Where another has the name nothing is written, or what was written is withdrawn. A name that is ours stays ours
+        while the CRD of SigningKeys is missing.
         """
-        await self.look()
+        try:
+            await self.look()
+        except NotServed:
+            if not is_held(self._config, lease, ()):
+                raise
         mine = claim_of(self._config, lease, Stage.HELD)
         if is_held(self._config, lease, self.known):
             others = (r for r in rivals(mine, self.known) if r.stage is Stage.HELD and r.order < mine.order)

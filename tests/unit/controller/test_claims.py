@@ -8,6 +8,7 @@ import pytest
 from scopewright.controller.claims import TAKEOVER
 from scopewright.core.claims import NAME_ANNOTATION, STAGE_ANNOTATION
 from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.kube_list import NotServed
 from tests.unit.controller.installations import Cluster, Replica
 
 
@@ -180,6 +181,26 @@ async def test_who_cannot_look_does_not_lead(cluster: Cluster, monkeypatch: pyte
     monkeypatch.setattr(replica.claims, "look", look)
     assert not await replica.tries()
     assert not cluster.writes
+
+
+async def test_while_the_crd_of_signing_keys_is_missing_who_has_the_name_keeps_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other kinds are looked after meanwhile; and nobody else starts."""
+    first, second = Replica(cluster, "one"), Replica(cluster, "two")
+    assert await first.tries()
+    await first.lease.release()
+
+    async def look() -> None:
+        raise NotServed("signingkeys is not served")
+
+    again = Replica(cluster, "one", "again")
+    for replica in (again, second):
+        monkeypatch.setattr(replica.claims, "look", look)
+    assert await again.tries()
+    await again.lease.look_at_claims()
+    assert again.leads
+    assert not await second.tries()
 
 
 async def test_who_is_no_service_account_leaves_a_claim_without_an_owner(cluster: Cluster) -> None:
