@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 RETRY_PAUSES: Final = (1, 1, 2, 3, *[5] * 10)
 """Seconds between kopf's attempts at one request, before jitter; then a list that still fails ends kopf."""
+CLOSED_LOOKS: Final = 8
+"""Seconds after kopf closed its session within which it should have ended: it gives its tasks five."""
 REPORT_RETRIES_EVERY: Final = 60.0
 
 _RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
@@ -138,14 +140,14 @@ async def _until_kopf_ends(
 
     def run() -> None:
         failure: BaseException = Unavailable("kopf has ended without an error")
-        try:
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            try:
                 runner.run(_operator(api, on_event, stop, watched, kinds))
-        except Exception as error:
-            failure = error
-        finally:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(ended.set_result, failure)
+            except Exception as error:
+                failure = error
+            finally:  # before the runner waits for tasks that may not let themselves be cancelled
+                if not loop.is_closed():
+                    loop.call_soon_threadsafe(ended.set_result, failure)
 
     thread = threading.Thread(target=run, name="kopf", daemon=True)
     thread.start()
@@ -195,18 +197,43 @@ async def _operator(
         kopf.on.event("", "v1", "namespaces", registry=registry)(on_event)
     watches = (len(plurals) + (not namespaces)) * max(1, len(namespaces))
 
+    sessions: list[aiohttp.ClientSession] = []
+
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return _session(api)
+        given = _session(api)
+        sessions[:] = [given.aiohttp_session]
+        return given
 
     kopf.on.login(registry=registry)(login)
-    try:
-        await kopf.operator(
+    # Made first: kopf waits for every task that is younger than its own.
+    closed = asyncio.ensure_future(_until_closed(sessions))
+    running = asyncio.ensure_future(
+        kopf.operator(
             registry=registry, settings=_settings(watches), standalone=True, clusterwide=not namespaces,
             namespaces=namespaces, stop_flag=stop, identity=None,
-        )  # fmt: skip
+        )
+    )  # fmt: skip
+    try:
+        await asyncio.wait([running, closed], return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
+        else:
+            raise Unavailable("kopf is ending, and waits for a watch that does not end")
     finally:
+        closed.cancel()
         # kopf waits for the flag in a thread, and the loop for that thread: unset, nobody would learn that kopf ended.
         stop.set()
+
+
+async def _until_closed(sessions: Sequence[aiohttp.ClientSession]) -> None:
+    """Until kopf has closed its session for good, as it does when it ends.
+
+    A watch that is between two requests then takes its cancellation for a pause, and asks for ever for a new session.
+    """
+    looks = 0
+    while looks < CLOSED_LOOKS:
+        await asyncio.sleep(1.0)
+        looks = looks + 1 if sessions and sessions[-1].closed else 0
 
 
 def _settings(watches: int) -> kopf.OperatorSettings:
