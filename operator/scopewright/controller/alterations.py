@@ -14,7 +14,7 @@ WINDOW: Final = timedelta(seconds=60)
 MAX_NAMED: Final = 5
 """Differences and field managers that a message names."""
 REMEMBERED: Final = 10_000
-"""Objects whose last writes are remembered."""
+"""Objects whose last writes are remembered, and as many whose last write was altered."""
 
 
 class Alterations:
@@ -22,7 +22,7 @@ class Alterations:
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
-        self._altered: set[Ref] = set()
+        self._altered: dict[Ref, None] = {}
         self._written: dict[Ref, tuple[int, tuple[datetime, ...]]] = {}
 
     def clear(self) -> None:
@@ -36,10 +36,12 @@ class Alterations:
     def at_write(self, write: Desired, stored: Existing) -> Rejected | None:
         """What the API server has stored, or would store, otherwise than it was written."""
         found = differences(write, stored)
+        self._altered.pop(write.ref, None)
         if not found:
-            self._altered.discard(write.ref)
             return None
-        self._altered.add(write.ref)
+        self._altered[write.ref] = None
+        if len(self._altered) > REMEMBERED:
+            del self._altered[next(iter(self._altered))]
         return Rejected(
             ALTERED,
             f"the API server stores it otherwise than it is written: {_some(found)}. A mutating admission webhook or "

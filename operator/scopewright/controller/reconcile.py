@@ -18,13 +18,14 @@ from scopewright.controller.progress import Progress
 from scopewright.controller.retries import Retries, State
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import World
+from scopewright.core.client_view import NewCredential
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
 from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import is_halted
-from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Ref, Write, holds
+from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Existing, Ref, Write, brings
 from scopewright.core.plan import Happening, Plan, soonest
 from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
@@ -102,6 +103,7 @@ class Reconciler:
         so_far = self._begin(key)
         try:
             await self._look_where_the_watch_does_not(key)
+            so_far = self._without_stored(key, so_far)
             for _ in range(MAX_STEPS):
                 plan = await self._plan(key, so_far)
                 if not plan.writes:
@@ -184,22 +186,39 @@ class Reconciler:
             except (Rejected, Unavailable) as error:
                 return self._failed(key, write, error, so_far)
             if altered:
-                return self._failed(key, write, altered, self._handed_out(key, plan, write, so_far))
+                why, stored = altered
+                return self._failed(key, write, why, self._handed_out(key, plan, write, stored, so_far))
             self._wrote(key, write)
         if plan.attempt is not None:
             self._retries.handed_out(key)
             so_far = replace(so_far, attempt=None)
         return replace(so_far, happened=(*so_far.happened, *plan.happenings))
 
-    def _handed_out(self, key: Ref, plan: Plan, write: Write, so_far: SoFar) -> SoFar:
-        """After a write that others have altered: whether its object holds all the same what was handed out."""
-        stored = self._world.owned.objects.get(ref_of(write))
+    def _handed_out(self, key: Ref, plan: Plan, write: Write, stored: Existing | None, so_far: SoFar) -> SoFar:
+        """After a write that others have altered: whether its object holds all the same what was handed out, whatever
+        became of labels, annotations and other entries.
+        """
         if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
             return so_far
-        if not holds(stored, write):
+        if isinstance(plan.attempt, NewCredential):
+            arrived = plan.attempt.credential.sha256 in stored.entries.values()
+        else:
+            arrived = write.digests().items() <= stored.entries.items()
+        if not arrived:
             return so_far
         self._retries.handed_out(key)
         return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.happenings))
+
+    def _without_stored(self, key: Ref, so_far: SoFar) -> SoFar:
+        """Without an attempt whose value the client's Secret holds: it was handed out, whatever the answer said."""
+        client, attempt = self._world.declared[key.kind].get(key), so_far.attempt
+        if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
+            return so_far
+        stored = self._world.owned.objects.get(Ref("Secret", client.namespace, client.secret_name))
+        if stored is None or attempt.credential.sha256 not in stored.entries.values():
+            return so_far
+        self._retries.handed_out(key)
+        return replace(so_far, attempt=None)
 
     def _wrote(self, key: Ref, write: Write) -> None:
         did, ref = _did(write), ref_of(write)
@@ -230,8 +249,8 @@ class Reconciler:
         quiet_since = max((t for t in (unsure, so_far.quiet_since) if t), default=None)
         return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
 
-    async def _write(self, key: Ref, write: Write) -> Rejected | None:
-        """What others make of the write, where it does not stay as it is.
+    async def _write(self, key: Ref, write: Write) -> tuple[Rejected, Existing | None] | None:
+        """What others make of the write, where it does not stay as it is, and what is stored if it was written.
 
         What is known to be altered is written again only where it brings something new that arrives all the same: a
         credential, a revocation.
@@ -243,18 +262,19 @@ class Reconciler:
             return None
         preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
         altered = self._alterations.at_write(write, preview) if preview else None
-        if altered and preview and (holds(write.replaces, write) or not holds(preview, write)):
-            return altered
+        if altered and preview and not brings(write, preview):
+            return altered, None
         existing = await self._store.write(write)
         if altered := self._alterations.at_write(write, existing):
             await self._refresh(key, write.ref)
-            return altered
+            return altered, existing
         entries = {name: value for name, value in write.entries.items() if isinstance(value, bytes)}
         if len(entries) < len(write.entries):
             await self._refresh(key, write.ref)
         else:
             self._tell(key, self._world.wrote(existing, entries))
-        return self._alterations.after_write(write)
+        undone = self._alterations.after_write(write)
+        return (undone, existing) if undone else None
 
     async def _refresh(self, key: Ref, ref: Ref) -> None:
         found = await self._store.read(ref)

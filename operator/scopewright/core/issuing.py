@@ -22,7 +22,8 @@ from scopewright.core.plan import Happening, Plan
 from scopewright.core.records import Credential
 
 LONGEST_WAIT: Final = timedelta(minutes=10)
-"""A credential that has waited longer than this for its Secret is dated anew, or it would soon rotate again."""
+"""A credential that has waited longer than this for its Secret, while every write was refused, is dated anew, or it
+would soon rotate again."""
 
 
 def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Plan | Failing:
@@ -60,8 +61,12 @@ def _plan(view: ClientView, found: Found, credentials: tuple[Credential, ...], n
 def _last_attempt(
     view: ClientView, live: tuple[Credential, ...], cause: Cause, kind: Made | None
 ) -> NewCredential | None:
-    """What was to be handed out last, if the record accepts it and it is still what `cause` asks for."""
+    """What was to be handed out last, if it reached no Secret, the record accepts it and it is still what `cause` asks
+    for. It is dated anew only where it certainly reached nobody: what may have leaked must keep its age.
+    """
     last = view.attempt
+    if last and view.secret and last.credential.sha256 in view.secret.entries.values():
+        return None
     recorded = next((c for c in live if last and c.sha256 == last.credential.sha256), None)
     if last is None or recorded is None or recorded.expiration_time is not None or made(recorded) != kind:
         return None
@@ -70,7 +75,7 @@ def _last_attempt(
     before, waited = revoked_before(view.client, view.now), view.now - recorded.issue_time
     if before and recorded.issue_time < before:
         return None
-    late = waited > min(LONGEST_WAIT, view.client.spec.rotation.every / 4)
+    late = view.attempt_refused and waited > min(LONGEST_WAIT, view.client.spec.rotation.every / 4)
     return replace(last, cause=cause, credential=replace(recorded, issue_time=view.now) if late else recorded)
 
 

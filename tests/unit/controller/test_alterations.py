@@ -1,14 +1,16 @@
 """What others make of a write is noticed and named, and written no more often than it is tried."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from scopewright.controller import alterations
 from scopewright.controller.alterations import MAX_REPEATS, WINDOW, Alterations
-from scopewright.core.objects import Desired, Existing, Kept, digest
+from scopewright.core.failures import Unavailable
+from scopewright.core.objects import MANAGED_BY, Desired, Existing, Kept, Ref, digest
 from tests.unit.controller.house import NAMESPACE, House
 from tests.unit.controller.memory import MemoryStore
 
@@ -19,6 +21,7 @@ class Meddled(MemoryStore):
     """What is written into namespace leave gets these entries as well, as by a mutating policy."""
 
     more: Mapping[str, bytes] = {}
+    rewrite: Callable[[Desired], Desired] = staticmethod(lambda desired: desired)
     where: tuple[str, ...] = ("leave",)
     previews = 0
 
@@ -29,18 +32,19 @@ class Meddled(MemoryStore):
         type(self).previews += 1
         meddled = self._meddled(desired)
         return Existing(
-            desired.ref, "uid", "1", desired.type, desired.labels, desired.annotations,
+            desired.ref, "uid", "1", desired.type, meddled.labels, meddled.annotations,
             (desired.owner.uid,) if desired.owner else (), meddled.digests(),
         )  # fmt: skip
 
     def _meddled(self, desired: Desired) -> Desired:
         if desired.ref.namespace not in self.where:
             return desired
-        return replace(desired, entries={**desired.entries, **self.more})
+        return type(self).rewrite(replace(desired, entries={**desired.entries, **self.more}))
 
 
 @pytest.fixture
-def house() -> House:
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(Meddled, "more", {})
     house = House()
     house.store.__class__ = Meddled
     return house
@@ -89,6 +93,80 @@ def test_a_rotation_arrives_although_an_entry_is_added(house: House, rotate: str
     before = len(house.store.writes)
     retried(house)
     assert len(house.store.writes) == before
+
+
+def _label(desired: Desired) -> Desired:
+    return replace(desired, labels={**desired.labels, "team": "platform"})
+
+
+def _manager(desired: Desired) -> Desired:
+    return replace(desired, labels={**desired.labels, MANAGED_BY: "platform"})
+
+
+def _annotation(desired: Desired) -> Desired:
+    kept = {name: value for name, value in desired.annotations.items() if not name.endswith("/issue-time")}
+    return replace(desired, annotations=kept)
+
+
+def _annotations(desired: Desired) -> Desired:
+    return replace(desired, annotations={})
+
+
+def _entry(desired: Desired) -> Desired:
+    return replace(desired, entries={**desired.entries, "token_endpoint": b"https://internal"})
+
+
+@pytest.mark.parametrize("rewrite", [_label, _manager, _annotation, _annotations, _entry])
+@pytest.mark.parametrize("how", ["by age", "by hand", "by revokedBefore"])
+def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_of_ours_is_rewritten(
+    house: House, monkeypatch: pytest.MonkeyPatch, rewrite: Callable[[Desired], Desired], how: str
+) -> None:
+    monkeypatch.setattr(Meddled, "rewrite", staticmethod(rewrite))
+    monkeypatch.setattr(house.store, "after_write", lambda: None)  # it reads the issue time off the annotation
+    rotation: dict[str, Any] = {"every": "24h", "overlap": "1h"}
+    spec = {"rotation": rotation, "credentials": {"secretTemplate": {"labels": {"team": "hr"}}}}
+    key = house.apply(*WORKER, spec)
+    retried(house)
+    before = credentials(house)
+    assert list(before) == [digest(house.value())]
+    if how == "by age":
+        house.pass_time(timedelta(hours=24))
+    elif how == "by hand":
+        house.apply(*WORKER, spec, rotate="leaked")
+    else:
+        spec["rotation"] = {**rotation, "revokedBefore": house.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        house.apply(*WORKER, spec)
+    retried(house)
+    after = credentials(house)
+    assert digest(house.value()) in after.keys() - before.keys()
+    assert all(after[sha256] == before[sha256] for sha256 in after.keys() & before.keys())
+    assert bool(after.keys() & before.keys()) == (how != "by revokedBefore")
+    assert len(after.keys() - before.keys()) == 1
+    assert house.condition(key, "RotationFailing") == ""
+    writes = len(house.store.writes)
+    retried(house)
+    assert len(house.store.writes) == writes
+    assert len([h for h in house.happened if h.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
+
+
+def credentials(house: House) -> dict[str, Any]:
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    return {c.sha256: c.issue_time for c in record.credentials}
+
+
+def test_a_credential_that_may_have_been_stored_is_not_dated_anew(house: House) -> None:
+    """Its answer was lost, and what came later was refused: somebody may have read it."""
+    lost = Unavailable("no answer", reason="Timeout")
+    house.store.refused["Secret leave/"] = lost
+    house.apply(*WORKER)
+    house.round()
+    before = credentials(house)
+    house.pass_time(timedelta(hours=2))
+    house.store.refused.clear()
+    retried(house, 2)
+    assert credentials(house) == before
+    assert list(before) == [digest(house.value())]
 
 
 def test_a_client_is_provisioned_although_its_record_is_added_to(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,6 +246,15 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
     now += WINDOW
     assert alterations.after_write(write) is None
     assert alterations.after_write(replace(write, entries={"a": Kept("a", digest("new"))})) is None
+
+
+def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(alterations, "REMEMBERED", 3)
+    known = Alterations(lambda: House().now)
+    refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
+    for ref in refs:
+        known.at_write(Desired(ref, {"a": b"ours"}, type="t"), replace(existing(), ref=ref))
+    assert [known.expected(ref) for ref in refs] == [False, False, True, True, True]
 
 
 def test_a_first_write_and_another_content_are_no_fight() -> None:
