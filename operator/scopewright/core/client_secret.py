@@ -206,7 +206,7 @@ def adoptable(view: ClientView) -> Credential | None:
         sha256, jwk = held.get(names.private_key) or held.get("private_key.jwk"), json.loads(key)
     else:
         sha256, jwk = held.get(names.client_secret) or held.get("client_secret"), None
-    issued = _instant(stated.get(ISSUE_TIME_ANNOTATION, ""))
+    issued = stated_issue_time(view.secret)
     # Whether it lies ahead or not by our clock: another's has perhaps revoked what is older.
     before = latest(view.client.spec.rotation.revoked_before, view.record.revoked_before if view.record else None)
     public = {digest(value) for value in _entries(view, None, b"").values() if isinstance(value, bytes)}
@@ -227,9 +227,10 @@ def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | 
     return standing(secret, view.client, record, view.seal_key, view.config.issuer)
 
 
-def _instant(text: str) -> datetime | None:
+def stated_issue_time(secret: Existing) -> datetime | None:
+    """When the credential was issued, by what the Secret says of it; its seal vouches for that."""
     try:
-        instant = datetime.fromisoformat(text)
+        instant = datetime.fromisoformat(secret.annotations.get(ISSUE_TIME_ANNOTATION, ""))
     except ValueError:
         return None
     return instant if instant.tzinfo else None

@@ -16,7 +16,7 @@ from scopewright.core.client_secret import (
 )
 from scopewright.core.client_status import client_status, departing_status, readiness, readiness_while_paused
 from scopewright.core.client_view import ClientView, Failing, Found
-from scopewright.core.credentials import Cause, CauseKind, Standing, cause_for_new, cause_to_rotate, with_new
+from scopewright.core.credentials import Cause, Standing, cause_for_new, cause_to_rotate, with_new
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.issuing import issue
 from scopewright.core.lifecycle import PAUSED, deleting
@@ -144,10 +144,12 @@ def _accept(view: ClientView, found: Found, credentials: tuple[Credential, ...],
 
 def _cause(view: ClientView, found: Found) -> Cause | None:
     cause = cause_for_new(view.client, found.record, found.current, found.standing, view.now)
-    last = view.attempt
-    # A first credential whose Secret could not be written yet is no healing of a Secret that was there.
-    is_first = last is not None and last.cause.kind is CauseKind.FIRST and found.standing is Standing.ABSENT
-    return last.cause if last and cause and cause.heal and is_first else cause
+    last, record = view.attempt, found.record
+    if last is None or record is None or cause is None or not cause.heal:
+        return cause
+    # A credential whose Secret could not be written yet is still made for what it was made for: it heals nothing.
+    sha256 = last.credential.sha256
+    return last.cause if any(c.sha256 == sha256 and c.expiration_time is None for c in record.credentials) else cause
 
 
 def _brought(view: ClientView, found: Found) -> _Step:

@@ -6,10 +6,11 @@ from typing import Final
 
 from scopewright.core.authentication import Made, made
 from scopewright.core.client_record import live_credentials, record_with, record_write
-from scopewright.core.client_secret import secret_write
+from scopewright.core.client_secret import secret_write, stated_issue_time
 from scopewright.core.client_view import ClientView, Failing, Found, NewCredential
 from scopewright.core.credentials import (
     Cause,
+    Standing,
     revoked_before,
     room_time,
     rotate_value,
@@ -30,7 +31,8 @@ def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Pl
     """The writes that bring another credential into use. A retry hands out what the last attempt was to hand out: it
     needs no other hash in the record. `Rejected` where healing is limited.
     """
-    may_heal(found.record, cause, found.standing, view.now)
+    if not _replaces_revoked(view, found):
+        may_heal(found.record, cause, found.standing, view.now)
     if setback := view.setback_of(view.record_ref, view.secret_ref):
         return Failing(cause, setback.reason, setback.message, setback.retry_time, setback.needs_user)
     live = live_credentials(view, found)
@@ -48,6 +50,17 @@ def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Pl
         message = f"{full.message}; to end all of them at once, set spec.rotation.revokedBefore"
         return Failing(cause, "CredentialsInUse", message, when, needs_user=False)
     return _plan(view, found, credentials, new)
+
+
+def _replaces_revoked(view: ClientView, found: Found) -> bool:
+    """Whether the Secret still holds, as it was sealed, what `revokedBefore` has ended, and no heal has followed: its
+    successor was lost with the process that made it. The next one counts as a heal, and only that one is not limited.
+    """
+    record = found.record
+    if record is None or record.revoked_before is None or found.standing is not Standing.SEALED or view.secret is None:
+        return False
+    issued = stated_issue_time(view.secret)
+    return issued is not None and issued < record.revoked_before and not any(c.heal for c in record.credentials[-1:])
 
 
 def _plan(view: ClientView, found: Found, credentials: tuple[Credential, ...], new: NewCredential) -> Plan:

@@ -261,6 +261,58 @@ def test_a_write_that_arrived_without_an_answer_is_found(house: House) -> None:
     assert held(house) == arrived, "it rotates a second time"
 
 
+def moved(house: House) -> None:
+    house.apply("OAuthClient", "leave", "worker", {**SPEC, "credentials": {"secretName": "elsewhere"}})
+
+
+def healed_so_often_that_it_is_limited(house: House) -> None:
+    for n in range(3):
+        house.pass_time(timedelta(minutes=2))
+        house.store.edit(house.secret(), client_secret=b"edited %d" % n)
+        house.settle()
+
+
+@pytest.mark.parametrize("what", ["revokedBefore", "secretName"])
+@pytest.mark.parametrize("error", ["quota", "500", "no answer"])
+def test_a_retry_is_no_heal_and_is_not_limited_as_one(house: House, error: str, what: str) -> None:
+    healed_so_often_that_it_is_limited(house)
+    house.happened.clear()
+    {"revokedBefore": revoked_now, "secretName": moved}[what](house)
+    house.store.fail(ERRORS[error](), at=1)
+    look(house)
+    assert not house.store.trouble
+    wait(house, RECOVERY)
+    assert condition(house, "Ready")["reason"] == "Provisioned"
+    reasons = [h.reason for h in house.happened]
+    assert {"revokedBefore": "CredentialRevoked", "secretName": "CredentialMoved"}[what] in reasons
+    assert "CredentialHealed" not in reasons
+    record = house.client_record("leave", "worker")
+    assert record is not None
+    assert not record.credentials[-1].heal
+
+
+def revoked_now(house: House) -> None:
+    house.pass_time(timedelta(minutes=2))
+    before = {"revokedBefore": (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    house.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
+
+
+def test_nor_is_the_first_one_after_a_restart(house: House) -> None:
+    """The Secret holds what was revoked, and the value that was to follow it is lost with the process."""
+    healed_so_often_that_it_is_limited(house)
+    old = house.store.objects[house.secret()]
+    revoked_now(house)
+    house.store.fail(ERRORS["500"](), at=1)
+    look(house)
+    house.restart()
+    house.round()
+    house.settle()
+    assert condition(house, "Ready")["reason"] == "Provisioned"
+    house.store.put(old.existing, old.entries)
+    house.settle()
+    assert condition(house, "Ready")["reason"] == "HealingLimited", "who restores it for ever meets the limit"
+
+
 def test_four_credentials_in_use_are_waited_for_and_said(house: House) -> None:
     for n in range(4):
         house.apply("OAuthClient", "leave", "worker", SPEC, rotate=str(n))
