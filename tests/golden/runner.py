@@ -36,6 +36,7 @@ from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
     PUBLIC_KEY_ANNOTATION,
+    ROTATE_DIGEST_ANNOTATION,
     SEAL_ANNOTATION,
     Deletion,
     Desired,
@@ -355,7 +356,10 @@ class Case:
         issued, public = (write.annotations.get(a, "") for a in (ISSUE_TIME_ANNOTATION, PUBLIC_KEY_ANNOTATION))
         client = f"{self.key.namespace}.{self.key.name}"
         retained = DELETION_POLICY_ANNOTATION in write.annotations
-        sealed = seal(SEAL_KEY, self.config.issuer, client, issued, write.digests(), public, retained=retained)
+        rotate = write.annotations.get(ROTATE_DIGEST_ANNOTATION, "")
+        sealed = seal(
+            SEAL_KEY, self.config.issuer, client, issued, write.digests(), public, retained=retained, rotate=rotate
+        )
         fits = write.annotations[SEAL_ANNOTATION] == sealed
         return "verifies" if fits else "DOES NOT VERIFY"
 

@@ -111,9 +111,9 @@ class Owned:
 
 
 def _owners(existing: Existing) -> tuple[Hashable, ...]:
-    """UIDs of its owners; for a Secret that outlives its client, the client's namespace and name."""
+    """UIDs of its owners; for a Secret that outlives its client, also the client's namespace and name."""
     if existing.is_retained:
-        return ((existing.ref.namespace, existing.labels.get(CLIENT_LABEL, "")),)
+        return (*existing.owner_uids, (existing.ref.namespace, existing.labels.get(CLIENT_LABEL, "")))
     return existing.owner_uids
 
 

@@ -17,6 +17,7 @@ from scopewright.core.objects import (
     MANAGER,
     PUBLIC_KEY_ANNOTATION,
     RETAIN,
+    ROTATE_DIGEST_ANNOTATION,
     SEAL_ANNOTATION,
     Deletion,
     Desired,
@@ -98,6 +99,7 @@ def secret_write(view: ClientView, credential: Credential | None, value: bytes |
     template = client.spec.credentials.secret_template
     stated = _stated(credential)
     retained = client.spec.credentials.deletion_policy == RETAIN
+    kept = _kept(credential) if retained else {}
     desired = Desired(
         ref=Ref("Secret", client.namespace, client.secret_name),
         type=SECRET_TYPE,
@@ -106,21 +108,26 @@ def secret_write(view: ClientView, credential: Credential | None, value: bytes |
         annotations=dict(template.annotations),
         owner=None if retained else Owner("OAuthClient", client.name, client.uid),
         without_owner=client.uid if retained else "",
-        without_annotations=frozenset() if retained else frozenset({DELETION_POLICY_ANNOTATION}),
+        without_annotations=frozenset({DELETION_POLICY_ANNOTATION, ROTATE_DIGEST_ANNOTATION} - kept.keys()),
         replaces=view.secret,
     )
     sealed = seal(
         view.seal_key, view.config.issuer, client.client_id, stated[ISSUE_TIME_ANNOTATION], desired.digests(),
-        stated[PUBLIC_KEY_ANNOTATION], retained=retained,
+        stated[PUBLIC_KEY_ANNOTATION], retained=retained, rotate=kept.get(ROTATE_DIGEST_ANNOTATION, ""),
     )  # fmt: skip
     # A write adds to the annotations that are there: what an earlier credential left has to be emptied.
     there = view.secret.annotations if view.secret else {}
     said = {name: text for name, text in stated.items() if text or name in there}
-    kept = {DELETION_POLICY_ANNOTATION: RETAIN} if retained else {}
     return with_template(
         replace(desired, annotations={**desired.annotations, **said, **kept, SEAL_ANNOTATION: sealed}),
         template,
     )
+
+
+def _kept(credential: Credential | None) -> dict[str, str]:
+    """What the annotations of a Secret say in addition that outlives its client: the record does not."""
+    made_for = digest(credential.rotate) if credential and credential.rotate else ""
+    return {DELETION_POLICY_ANNOTATION: RETAIN} | ({ROTATE_DIGEST_ANNOTATION: made_for} if made_for else {})
 
 
 def _stated(credential: Credential | None) -> dict[str, str]:
@@ -212,7 +219,7 @@ def adoptable(view: ClientView) -> Credential | None:
     public = {digest(value) for value in _entries(view, None, b"").values() if isinstance(value, bytes)}
     if sha256 is None or sha256 in public or issued is None or (before and issued < before):
         return None
-    if view.secret.is_retained and own_record(view) is None and _was_due(view, issued):
+    if view.secret.is_retained and own_record(view) is None and (_was_due(view, issued) or _was_asked_for(view)):
         return None
     return Credential(sha256, issued, rotate=rotate_value(view.client), jwk=jwk)
 
@@ -221,6 +228,13 @@ def _was_due(view: ClientView, issued: datetime) -> bool:
     """Whether a credential of that time would have been replaced by now: it would get older than the policy allows."""
     rotation = view.client.spec.rotation
     return not rotation.suspend and first_opening(rotation.windows, issued + rotation.every) <= view.now
+
+
+def _was_asked_for(view: ClientView) -> bool:
+    """Whether `scopewright.dev/rotate` asks for a successor of the retained credential: its value may have leaked."""
+    asked = rotate_value(view.client)
+    done = view.secret.annotations.get(ROTATE_DIGEST_ANNOTATION, "") if view.secret else ""
+    return bool(asked) and digest(asked) != done
 
 
 def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> Standing:

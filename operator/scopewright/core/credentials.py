@@ -18,6 +18,7 @@ from scopewright.core.objects import (
     ISSUE_TIME_ANNOTATION,
     PUBLIC_KEY_ANNOTATION,
     ROTATE_ANNOTATION,
+    ROTATE_DIGEST_ANNOTATION,
     SEAL_ANNOTATION,
     Existing,
     is_paused,
@@ -45,26 +46,34 @@ class Standing(Enum):
 def standing(
     existing: Existing | None, client: OAuthClient, record: ClientRecord | None, seal_key: bytes, issuer: str
 ) -> Standing:
-    """Ours is what the OAuthClient's UID owns, or what nobody owns, if the seal verifies.
+    """Ours is what the OAuthClient's UID owns, what nobody owns, or what says that it outlives this client, whoever
+    else owns it, if the seal verifies.
 
     Without its seal, only a Secret that the UID owns, or that says it outlives this client, *and* that a record speaks
     of counts as ours: both are something that anybody who may create Secrets can write.
     """
     if existing is None:
         return Standing.ABSENT
-    owned = client.metadata.uid in existing.owner_uids
-    if existing.type != SECRET_TYPE or (existing.owner_uids and not owned):
+    if _is_taken(existing, client):
         return Standing.FOREIGN
-    stated = existing.annotations
+    stated, retained = existing.annotations, existing.is_retained
     issue_time, public_key = stated.get(ISSUE_TIME_ANNOTATION, ""), stated.get(PUBLIC_KEY_ANNOTATION, "")
     expected = seal(
-        seal_key, issuer, client.client_id, issue_time, existing.entries, public_key, retained=existing.is_retained
-    )
+        seal_key, issuer, client.client_id, issue_time, existing.entries, public_key,
+        retained=retained, rotate=stated.get(ROTATE_DIGEST_ANNOTATION, "") if retained else "",
+    )  # fmt: skip
     if verifies(stated.get(SEAL_ANNOTATION, ""), expected):
         return Standing.SEALED
     spoken_of = record is not None and (bool(record.credentials) or brought(record))
-    outlives = existing.is_retained and existing.labels.get(CLIENT_LABEL) == client.name
+    owned = client.metadata.uid in existing.owner_uids
+    outlives = retained and existing.labels.get(CLIENT_LABEL) == client.name
     return Standing.EDITED if (owned or outlives) and spoken_of else Standing.FOREIGN
+
+
+def _is_taken(existing: Existing, client: OAuthClient) -> bool:
+    """Whether it is somebody else's by its type or its owners."""
+    of_others = existing.owner_uids and client.metadata.uid not in existing.owner_uids
+    return existing.type != SECRET_TYPE or (bool(of_others) and not existing.is_retained)
 
 
 def landed(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
@@ -177,8 +186,7 @@ def overdue(client: OAuthClient, record: ClientRecord | None, existing: Existing
     current = landed(own, existing)
     if made_for(client) is None:
         return cause_to_rotate(client, current, now) if current else None
-    taken = existing is not None and (existing.type != SECRET_TYPE or {*existing.owner_uids} - {client.uid})
-    if current is None and taken:
+    if current is None and existing is not None and _is_taken(existing, client):
         return None
     return cause_for_new(client, own, current, Standing.EDITED if existing else Standing.ABSENT, now)
 

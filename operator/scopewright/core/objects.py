@@ -20,6 +20,10 @@ TEMPLATE_ANNOTATION: Final = "scopewright.dev/template"
 DELETION_POLICY_ANNOTATION: Final = "scopewright.dev/deletion-policy"
 """On credential Secrets that outlive their OAuthClient: `Retain`. The seal covers it."""
 RETAIN: Final = "Retain"
+ROTATE_DIGEST_ANNOTATION: Final = "scopewright.dev/rotate-digest"
+"""On the same Secrets: the SHA-256 of the value of `scopewright.dev/rotate` that the credential was made for, if there
+was one. The seal covers it.
+"""
 PAUSED_ANNOTATION: Final = "scopewright.dev/paused"
 ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
 
@@ -77,8 +81,10 @@ class Existing:
 
     @property
     def is_retained(self) -> bool:
-        """Whether it says that it outlives its OAuthClient. That proves nothing unless its seal verifies."""
-        return not self.owner_uids and self.annotations.get(DELETION_POLICY_ANNOTATION) == RETAIN
+        """Whether it says that it outlives its OAuthClient, whatever other owners it has. That proves nothing unless
+        its seal verifies.
+        """
+        return self.annotations.get(DELETION_POLICY_ANNOTATION) == RETAIN
 
 
 @dataclass(frozen=True, slots=True)
