@@ -87,6 +87,8 @@ class Operator:
         self._events = EventRecorder(api, self._identity)
         self._claims = Claims(api, config, self._claim_changed)
         self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity, self._claims, times=config.lease)
+        self._claims_known = True
+        """As of the last look, so that a failure is logged once."""
         self._unserved = Unserved(self._store, config, now, lambda: self._claims.known, lambda: self._lease.leads)
         if config.kube_api.qps:
             api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
@@ -261,10 +263,29 @@ class Operator:
         return self._installing.failure is None
 
     async def _compared(self) -> Keys:
-        await self._lease.look_at_claims()
+        claims_are_known = await self._look_at_claims()
         keys = await self._resync.run()
-        await self._unserved.report()
+        if claims_are_known:
+            await self._unserved.report()
+        else:
+            self._unserved.forget()
         return keys | overdue_keys(self._world, now())
+
+    async def _look_at_claims(self) -> bool:
+        """Whether the other installations are known. A term does not begin without that (`Claims.secure`); within one,
+        reconciliation needs no right to look at other namespaces.
+        """
+        try:
+            await self._lease.look_at_claims()
+        except (Unavailable, Rejected) as error:
+            if self._claims_known:
+                log.warning("other installations are not known, and reconciliation goes on: %s", error)
+            self._claims_known = False
+        else:
+            if not self._claims_known:
+                log.info("other installations are known again")
+            self._claims_known = True
+        return self._claims_known
 
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""

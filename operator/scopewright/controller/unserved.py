@@ -53,6 +53,10 @@ class Unserved:
         if status := status_of(obj, self._claims(), self._config, self._clock()):
             self._found[ref_of(obj)] = (obj, status)
 
+    def forget(self) -> None:
+        """Report nothing of this comparison: what is served is not known."""
+        self._found = {}
+
     async def report(self) -> None:
         """Write what is to be said. A write that fails is left to the next comparison."""
         found, self._found = self._found, {}

@@ -137,8 +137,10 @@ class World:
 
     def put_namespace(self, name: str, labels: Labels | None, version: str = "", *, terminating: bool = False) -> Keys:
         """A namespace is there, is being deleted (`terminating`), or gone (None), as of this version."""
-        if not newer(version, self._namespace_versions.get(name)):
-            return set()
+        known = self._namespace_versions.get(name)
+        if not newer(version, known):
+            # A late refusal, such as of an earlier namespace of that name, may have marked one that lives.
+            return self._lives(name) if version == known and labels is not None and not terminating else set()
         self._namespace_versions[name] = version
         if labels is not None:
             self.absent_namespaces.discard(name)
@@ -160,6 +162,13 @@ class World:
         if name not in self.terminating:
             self.terminating.add(name)
             log.info("namespace %s is being deleted: nothing is written there any more", name)
+
+    def _lives(self, name: str) -> Keys:
+        if name not in self.terminating:
+            return set()
+        self.terminating.discard(name)
+        log.info("namespace %s is not being deleted", name)
+        return {ref for objects in self.declared.values() for ref in objects if ref.namespace == name}
 
     def put_service_account(self, ref: Ref, uid: str | None) -> Keys:
         """A ServiceAccount of this cluster is there, or gone (None). One stream tells of them, in its order."""

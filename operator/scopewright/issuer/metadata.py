@@ -4,7 +4,7 @@
   endpoint from which anything could be had.
 - The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
   the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
-  go-oidc verifies nothing but RS256.
+  go-oidc verifies nothing but RS256. Those that the profile forbids are left out, also while such a key is published.
 """
 
 from dataclasses import dataclass
@@ -85,7 +85,7 @@ def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
 
 def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:
     document = oauth_metadata(record, revoking=revoking) | {"subject_types_supported": ["public"]}
-    if algorithms := sorted({key.alg for key in jwks.keys.values()}):
+    if algorithms := sorted({key.alg for key in jwks.keys.values() if allows(record.profile, key.alg)}):
         document["id_token_signing_alg_values_supported"] = algorithms
     return document
 

@@ -75,24 +75,34 @@ async def heartbeat(
     """For ever. `ping` takes its time-out and raises `Unavailable`; `reconnect` closes every connection.
 
     The first ping is at once, so that its connection is no younger than the others. While there is no answer, each
-    failure closes what has been opened since: a new connection may be as dead.
+    failure closes what has been opened since: a new connection may be as dead. Any other failure is logged, and the
+    next heartbeat follows: without them nothing notices a dead connection.
     """
     lost_at: float | None = None
     while True:
         began = time.monotonic()
         try:
-            await ping(TIMEOUT_SECONDS)
-        except Unavailable as error:
-            if lost_at is None:
-                lost_at = began
-                log.warning("the API server does not answer, every connection to it is opened anew: %s", error)
-            await reconnect()
-        else:
-            if lost_at is not None:
-                log.info("the API server answers again, after %.0f s", time.monotonic() - lost_at)
-                lost_at = None
-                contact.regained()
+            if (error := await _unanswered(ping)) is None:
+                if lost_at is not None:
+                    log.info("the API server answers again, after %.0f s", time.monotonic() - lost_at)
+                    lost_at = None
+                    contact.regained()
+            else:
+                if lost_at is None:
+                    lost_at = began
+                    log.warning("the API server does not answer, every connection to it is opened anew: %s", error)
+                await reconnect()
+        except Exception:
+            log.exception("the heartbeat failed, and is repeated")
         await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
+
+
+async def _unanswered(ping: Callable[[float], Awaitable[None]]) -> Unavailable | None:
+    try:
+        await ping(TIMEOUT_SECONDS)
+    except Unavailable as error:
+        return error
+    return None
 
 
 @asynccontextmanager

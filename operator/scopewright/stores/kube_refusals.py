@@ -4,8 +4,6 @@ The API server reports every cause (RBAC, quota, admission webhook, policy, vali
 Webhooks and policies choose code and text themselves, so their names are looked for before the code is believed.
 """
 
-import base64
-import binascii
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -16,9 +14,6 @@ MAX_CHARACTERS: Final = 600
 """Of the API server's own text that a message repeats."""
 _READS: Final = ("GET ", "WATCH ")
 """Admission control looks at writes alone."""
-MIN_SECRET: Final = 12
-"""Shorter values are not searched for in what the API server says: every text has such."""
-
 IMMUTABLE: Final = "the object is immutable: delete it, and it is made again"
 
 _WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
@@ -78,33 +73,3 @@ def bounded(text: str) -> str:
     """One line of at most `MAX_CHARACTERS`."""
     line = " ".join(text.split())
     return line if len(line) <= MAX_CHARACTERS else f"{line[: MAX_CHARACTERS - 1]}…"
-
-
-def remove_values(failure: Rejected | Unavailable, body: Mapping[str, Any]) -> None:
-    """Take what the Secret of `body` holds out of the failure's message: webhooks may repeat it."""
-    data: Mapping[str, str] = body.get("data") or {}
-    private = [(value, text) for value in data.values() if _is_private(text := _decoded(value))]
-    found = [form for forms in private for form in forms if len(form.strip()) >= MIN_SECRET]
-    for value in sorted(found, key=len, reverse=True):
-        failure.message = _without(" ".join(value.split()), failure.message)
-    failure.args = (failure.message,)
-
-
-def _without(value: str, text: str) -> str:
-    """The text without the value, and without a beginning of it that was cut short."""
-    while (at := text.find(value[:MIN_SECRET])) >= 0:
-        length = next((n for n, (a, b) in enumerate(zip(text[at:], value, strict=False)) if a != b), len(value))
-        text = f"{text[:at]}…{text[at + length :]}"
-    return text
-
-
-def _is_private(text: str) -> bool:
-    """Whether it may be a secret (letters and digits alone), a private key or a record: no name and no URL is."""
-    return text.startswith(("{", "-----")) or text.isalnum()
-
-
-def _decoded(value: str) -> str:
-    try:
-        return base64.b64decode(value).decode(errors="ignore")
-    except binascii.Error:
-        return ""

@@ -17,7 +17,7 @@ from scopewright.stores.kube_api import Api, NotFound
 from scopewright.stores.kube_contact import Contact
 from scopewright.stores.kube_follow import follow
 from scopewright.stores.kube_objects import collection, compose, parse
-from scopewright.stores.kube_refusals import remove_values
+from scopewright.stores.kube_redact import remove_values
 
 CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -108,7 +108,7 @@ class KubernetesStore:
         """A write whose refusal never repeats what was to be written."""
         try:
             return await self.api.request(method, path, query=query, body=body)
-        except (Rejected, Unavailable) as failure:
+        except Exception as failure:
             remove_values(failure, body)
             raise
 

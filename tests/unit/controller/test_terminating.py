@@ -76,3 +76,23 @@ def test_a_namespace_that_is_gone_is_no_longer_being_deleted() -> None:
     assert world.terminating == {"leave"}
     world.put_namespace("leave", None, "2")
     assert world.terminating == set()
+
+
+def test_a_late_refusal_does_not_mark_a_namespace_that_the_next_list_shows_alive() -> None:
+    house = House()
+    worker = house.apply(*WORKER)
+    house.settle()
+    house.world.put_namespace("leave", {}, "10")
+    house.world.namespace_terminates("leave")
+    assert house.world.put_namespace("leave", {}, "9") == set()
+    assert house.world.terminating == {"leave"}, "an earlier state proves nothing"
+    assert house.world.put_namespace("leave", {}, "10") == {worker}
+    assert house.world.terminating == set()
+
+
+def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
+    world = World("default", "scopewright-system")
+    world.put_namespace("leave", {}, "10", terminating=True)
+    world.put_namespace("leave", {}, "10", terminating=True)
+    world.put_namespace("leave", {}, "9")
+    assert world.terminating == {"leave"}

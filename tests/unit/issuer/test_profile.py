@@ -60,6 +60,15 @@ async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(f
     assert private_key("RS256", 3)
 
 
+async def test_metadata_names_no_algorithm_that_is_forbidden_while_such_a_key_is_published(fapi2: World) -> None:
+    fapi2.publish(fapi2.put_key("RS256", 3, signing_key="old", config_map="old-jwks").jwk, name="old-jwks")
+    await settle()
+    document = (await fapi2.http.get("/.well-known/openid-configuration")).json()
+    assert document["id_token_signing_alg_values_supported"] == ["ES256"]
+    keys = (await fapi2.http.get("/jwks.json")).json()["keys"]
+    assert {key["alg"] for key in keys} == {"ES256", "RS256"}
+
+
 async def test_the_assertion_lives_five_minutes_at_most(fapi2: World) -> None:
     fapi2.put(with_pair())
     await settle()

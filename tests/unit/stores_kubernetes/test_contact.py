@@ -136,6 +136,32 @@ async def test_loss_and_return_are_a_line_each(caplog: pytest.LogCaptureFixture)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+async def test_any_other_failure_is_logged_and_the_next_heartbeat_follows(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither a bug in a ping nor one in closing connections ends the heartbeat, or hides that the server is back."""
+    left = iter([ValueError("of a ping"), Unavailable("no answer"), None, None])
+    beats = 0
+    contact = Contact()
+    back = asyncio.create_task(contact.pause(3600))
+    await asyncio.sleep(0)
+
+    async def ping(timeout: float) -> None:
+        nonlocal beats
+        beats += 1
+        if failure := next(left):
+            raise failure
+        if beats == 4:
+            raise asyncio.CancelledError
+
+    async def reconnect() -> None:
+        raise OSError("of closing")
+
+    with contextlib.suppress(asyncio.CancelledError):
+        await heartbeat(contact, ping, reconnect, lambda seconds: asyncio.sleep(0))
+    assert beats == 4
+    assert [str(r.exc_info[1]) for r in caplog.records if r.exc_info] == ["of a ping", "of closing"]
+    await asyncio.wait_for(back, 10)
+
+
 async def test_what_pauses_goes_on_once_the_api_server_answers_again() -> None:
     contact = Contact()
     pausing = asyncio.create_task(contact.pause(3600))

@@ -1,14 +1,22 @@
 """A refusal names its cause, as the API server words it (1.36), whatever code the one who refuses has chosen."""
 
 import base64
+import gzip
+import hashlib
+import json
+import textwrap
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Desired, Ref
-from scopewright.stores.kube_api import _failure
+from scopewright.stores.kube_api import NotFound, _failure
+from scopewright.stores.kube_redact import redact, remove_values
 from scopewright.stores.kube_refusals import MAX_CHARACTERS, refusal
 from scopewright.stores.kubernetes import KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi
@@ -145,3 +153,84 @@ async def test_nor_is_its_beginning_where_the_text_was_cut_short() -> None:
         )
     assert "kkkk" not in refused.value.message
     assert "AAAA" not in refused.value.message
+
+
+def _jwk(secret: bytes) -> str:
+    d = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+    return json.dumps({"kty": "EC", "crv": "P-256", "d": d, "kid": "k"}, separators=(",", ":"))
+
+
+def _pem(secret: bytes) -> str:
+    body = base64.encodebytes(bytes(35) + secret).decode()
+    return f"-----BEGIN PRIVATE KEY-----\n{body}-----END PRIVATE KEY-----\n"
+
+
+def _indented(value: str) -> str:
+    return json.dumps(json.loads(value), indent=1) if value.startswith("{") else value
+
+
+VALUES: dict[str, Callable[[bytes], str]] = {
+    "secret": lambda secret: base64.urlsafe_b64encode(secret).decode().rstrip("="),
+    "hex": bytes.hex,
+    "JWK": _jwk,
+    "PEM": _pem,
+}
+ENCODINGS: dict[str, Callable[[str], str]] = {
+    "plain": str,
+    "a part": lambda value: f"x={value[3:]}",
+    "JSON": json.dumps,
+    "JSON in JSON": lambda value: json.dumps(json.dumps({"data": value})),
+    "other blanks": _indented,
+    "base64": lambda value: base64.b64encode(value.encode()).decode(),
+    "base64url": lambda value: base64.urlsafe_b64encode(value.encode()).decode(),
+    "base64 of a JSON document": lambda value: base64.b64encode(json.dumps({"a": value}).encode()).decode(),
+    "base64 twice": lambda value: base64.b64encode(base64.b64encode(value.encode())).decode(),
+    "base64 at 76 columns": lambda value: base64.encodebytes(value.encode()).decode(),
+    "20 columns": lambda value: "\n".join(textwrap.wrap(value, 20)),
+    "hexadecimal": lambda value: value.encode().hex(),
+    "hexadecimal by byte": lambda value: value.encode().hex(" "),
+    "hexadecimal with colons": lambda value: value.encode().hex(":"),
+    "bytes": lambda value: str(list(value.encode())),
+    "bytes as Go prints them": lambda value: str(list(value.encode())).replace(",", ""),
+    "gzip": lambda value: base64.b64encode(gzip.compress(value.encode())).decode(),
+    "URL": lambda value: "".join(f"%{byte:02X}" for byte in value.encode()),
+}
+PUBLIC = {"BEGIN", "END", "PRIVATE", "KEY", "kty", "EC", "crv", "P", "256", "d", "kid", "k"}
+TEXT = (
+    'admission webhook "secrets.guard.example" denied the request: the Secret worker-oauth in leave holds {} and has '
+    "no label owner"
+)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("value", VALUES)
+@given(secret=st.binary(max_size=32))
+def test_no_part_of_a_value_stays_however_it_is_encoded(value: str, encoding: str, secret: bytes) -> None:
+    """At most the end of its last line. Secrets are random: none is chosen so that it reads as words."""
+    quoted = ENCODINGS[encoding](VALUES[value](hashlib.sha256(secret).digest()))
+    found = redact(" ".join(TEXT.format(quoted).split()), {"worker-oauth", "leave"})
+    before, _, after = TEXT.partition("{}")
+    assert found.startswith(before), found
+    left = "".join(c if c.isalnum() else " " for c in found.removeprefix(before).removesuffix(after)).split()
+    assert sum(len(part) for part in left if part not in PUBLIC) < 12, found
+
+
+def test_what_says_why_stays() -> None:
+    for text in (
+        'admission webhook "secrets.guard.example" denied the request: label owner is missing on leave/worker-oauth',
+        "ValidatingAdmissionPolicy 'no-secrets' with binding 'everywhere' denied request: Secrets aren't allowed here.",
+        "exceeded quota: few, requested: count/secrets=1, used: count/secrets=2, limited: count/secrets=2",
+        'User "system:serviceaccount:scopewright-system:scopewright-operator" cannot create resource "secrets" in it',
+        'Post "https://127.0.0.1:1/?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused',
+        "the API server refused POST /api/v1/namespaces/leave/secrets: over 1000 of pod worker-7d9f8b6c5-x2x4z",
+    ):
+        assert redact(text, set()) == text
+
+
+def test_a_404_repeats_nothing_either_and_a_config_map_holds_no_secret() -> None:
+    missing = NotFound("no sHVyZWx5aXNzZWNyZXQ0Mg", named=False)
+    remove_values(missing, {"kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": "leave"}})
+    assert str(missing) == "no …"
+    told = Rejected("Refused", "of {x}")
+    remove_values(told, {"kind": "ConfigMap", "metadata": {}})
+    assert told.message == "of {x}"

@@ -1,0 +1,59 @@
+"""The comparison goes on where what it needs is there, whatever else fails."""
+
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from scopewright.controller.operator import Operator
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from tests.unit.controller.house import ISSUER
+from tests.unit.stores_kubernetes.fake_api import FakeApi
+
+WORKER = Ref("OAuthClient", "leave", "worker")
+
+
+@pytest.fixture
+def operator() -> Iterator[Operator]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        yield Operator(FakeApi().as_api(), Config(issuer=ISSUER), listening)
+
+
+@pytest.mark.parametrize("failure", [Rejected("Forbidden", "cannot list leases"), Unavailable("away")])
+async def test_it_needs_no_right_to_look_at_other_installations(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
+    """What nobody serves is not reported meanwhile: what is served is not known."""
+    caplog.set_level(logging.INFO)
+    fails, reported = True, 0
+
+    async def look() -> None:
+        if fails:
+            raise failure
+
+    async def run() -> set[Ref]:
+        return {WORKER}
+
+    async def report() -> None:
+        nonlocal reported
+        reported += 1
+
+    monkeypatch.setattr(operator._lease, "look_at_claims", look)
+    monkeypatch.setattr(operator._resync, "run", run)
+    monkeypatch.setattr(operator._unserved, "report", report)
+    foreign: Any = object()
+    operator._unserved._found = {WORKER: (foreign, {})}
+    assert [WORKER in await operator._compared() for _ in range(2)] == [True, True]
+    assert (reported, operator._unserved._found) == (0, {})
+    fails = False
+    assert WORKER in await operator._compared()
+    assert reported == 1
+    messages = [record.getMessage() for record in caplog.records]
+    assert [message.partition(":")[0] for message in messages] == [
+        "other installations are not known, and reconciliation goes on",
+        "other installations are known again",
+    ]
