@@ -70,6 +70,8 @@ class ObjectMeta(Model):
     creation_timestamp: Timestamp | None = None
     deletion_timestamp: Timestamp | None = None
     finalizers: list[str] = Field(default_factory=list)
+    more_finalizers: int = Field(default=0, exclude=True)
+    """How many there are besides `finalizers`, where most of them were left out."""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     applied_time: Timestamp | None = Field(default=None, exclude=True)

@@ -8,6 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from scopewright.api import OAuthClient
 from scopewright.controller.keymaking import matches
+from scopewright.core.abridged import abridged
 from scopewright.core.failures import Rejected
 from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
@@ -55,6 +56,8 @@ class Owned:
 
     def put(self, existing: Existing, entries: Entries) -> None:
         self.drop(existing.ref)
+        if existing.ref.kind == "Secret" and existing.ref.namespace != self.namespace:
+            existing = abridged(existing)
         self.objects[existing.ref] = existing
         for owner in _owners(existing):
             self._secrets_by_owner[owner].add(existing.ref)

@@ -1,7 +1,7 @@
 """One key at a time: read the level, plan, apply, plan again until nothing is to be written, then the status."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Protocol
@@ -9,7 +9,6 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
-from scopewright.api.meta import GROUP
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
@@ -24,8 +23,20 @@ from scopewright.core.config import Config
 from scopewright.core.credentials import landed
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.lifecycle import is_halted
-from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Deletion, Existing, Ref, Write, brings
+from scopewright.core.lifecycle import MAX_FINALIZERS, is_halted
+from scopewright.core.objects import (
+    MANAGED_BY,
+    MANAGER,
+    PAUSED_ANNOTATION,
+    ROTATE_ANNOTATION,
+    Deletion,
+    Existing,
+    Ref,
+    Write,
+    brings,
+    is_paused,
+    rotate_asked,
+)
 from scopewright.core.plan import Happening, Plan, soonest
 from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
@@ -130,7 +141,7 @@ class Reconciler:
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
             return ()
-        return obj.uid, obj.metadata.generation, obj.metadata.annotations.get(ROTATE_ANNOTATION, "")
+        return obj.uid, obj.metadata.generation, rotate_asked(obj.metadata.annotations)
 
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
@@ -339,12 +350,19 @@ def _did(write: Write) -> str:
 
 
 def parse_watched(raw: Any) -> Declared:
-    """`parse_declared` for what stays in memory: without labels and the annotations of others, and without most of the
-    scopes that a client has beyond the limit (one more tells that there are too many).
+    """`parse_declared` for what stays in memory: without labels, with the annotations that count and the finalizers
+    that a status names, and without most of the scopes that a client has beyond the limit (one more tells that there
+    are too many).
     """
     obj = parse_declared(raw)
-    annotations = {name: value for name, value in obj.metadata.annotations.items() if name.startswith(f"{GROUP}/")}
-    metadata = obj.metadata.model_copy(update={"labels": {}, "annotations": annotations})
+    metadata = obj.metadata.model_copy(
+        update={
+            "labels": {},
+            "annotations": _annotations(obj.metadata.annotations),
+            "finalizers": obj.metadata.finalizers[:MAX_FINALIZERS],
+            "more_finalizers": len(obj.metadata.finalizers[MAX_FINALIZERS:]),
+        }
+    )
     changes: dict[str, Any] = {"metadata": metadata}
     if isinstance(obj, OAuthClient) and too_many_scopes(obj):
         left, access = MAX_SCOPES + 1, []
@@ -354,6 +372,13 @@ def parse_watched(raw: Any) -> Declared:
             access += [entry.model_copy(update={"scopes": scopes})] if scopes else []
         changes["spec"] = obj.spec.model_copy(update={"access": access})
     return obj.model_copy(update=changes)
+
+
+def _annotations(given: Mapping[str, str]) -> dict[str, str]:
+    """Those that are read, each in a form of few bytes that reads the same."""
+    paused = {PAUSED_ANNOTATION: given[PAUSED_ANNOTATION]} if is_paused(given) else {}
+    rotate = {ROTATE_ANNOTATION: asked} if (asked := rotate_asked(given)) else {}
+    return paused | rotate
 
 
 def parse_declared(raw: Any) -> Declared:

@@ -345,6 +345,6 @@ def _differs(known: Declared | None, obj: Declared) -> bool:
         return True
     old, new = known.metadata, obj.metadata
     same = (old.uid, old.generation, old.deletion_timestamp) == (new.uid, new.generation, new.deletion_timestamp)
-    if new.deletion_timestamp and old.finalizers != new.finalizers:
+    if new.deletion_timestamp and (old.finalizers, old.more_finalizers) != (new.finalizers, new.more_finalizers):
         return True
     return not same or old.annotations != new.annotations or known.status != obj.status

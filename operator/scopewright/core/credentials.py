@@ -17,11 +17,11 @@ from scopewright.core.objects import (
     CLIENT_LABEL,
     ISSUE_TIME_ANNOTATION,
     PUBLIC_KEY_ANNOTATION,
-    ROTATE_ANNOTATION,
     ROTATE_DIGEST_ANNOTATION,
     SEAL_ANNOTATION,
     Existing,
     is_paused,
+    rotate_asked,
 )
 from scopewright.core.records import ClientRecord, Credential
 from scopewright.core.seal import seal, verifies
@@ -228,4 +228,4 @@ def latest(*instants: datetime | None) -> datetime | None:
 
 
 def rotate_value(client: OAuthClient) -> str:
-    return client.metadata.annotations.get(ROTATE_ANNOTATION, "")
+    return rotate_asked(client.metadata.annotations)

@@ -25,6 +25,7 @@ def is_halted(meta: ObjectMeta) -> bool:
 def deleting(meta: ObjectMeta, effect: str) -> tuple[Said, ...]:
     """The condition of an object that is deleted and that finalizers keep. Kubernetes cannot take a deletion back."""
     named = ", ".join(meta.finalizers[:MAX_FINALIZERS])
-    more = f" and {len(meta.finalizers) - MAX_FINALIZERS} more" if len(meta.finalizers) > MAX_FINALIZERS else ""
+    count = len(meta.finalizers[MAX_FINALIZERS:]) + meta.more_finalizers
+    more = f" and {count} more" if count else ""
     held = f"; it is kept by the finalizers {named}{more}, which their owners must remove" if named else ""
     return (Said("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{held}"),)

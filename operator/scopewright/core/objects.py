@@ -26,6 +26,8 @@ was one. The seal covers it.
 """
 PAUSED_ANNOTATION: Final = "scopewright.dev/paused"
 ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
+MAX_ROTATE: Final = 64
+"""Characters of its value that are kept as they are: as many as a SHA-256 in hex has."""
 
 OwnedKind = Literal["Secret", "ConfigMap"]
 FollowedKind = OwnedKind | Literal["ServiceAccount"]
@@ -35,6 +37,16 @@ FollowedKind = OwnedKind | Literal["ServiceAccount"]
 def is_paused(annotations: Mapping[str, str]) -> bool:
     """Whether the object's owner has told us to leave it alone."""
     return annotations.get(PAUSED_ANNOTATION) == "true"
+
+
+def bounded_rotate(value: str) -> str:
+    """A value of `scopewright.dev/rotate` as it is compared and kept: one longer than 64 characters as its SHA-256."""
+    return value if len(value) <= MAX_ROTATE else digest(value)
+
+
+def rotate_asked(annotations: Mapping[str, str]) -> str:
+    """What `scopewright.dev/rotate` asks for, as `bounded_rotate`; empty where it is not set."""
+    return bounded_rotate(annotations.get(ROTATE_ANNOTATION, ""))
 
 
 def digest(value: bytes | str) -> str:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 from pydantic import (
+    AfterValidator,
     AliasGenerator,
     AwareDatetime,
     ConfigDict,
@@ -23,6 +24,7 @@ from pydantic import (
 from pydantic.alias_generators import to_camel
 
 from scopewright.core.failures import Rejected
+from scopewright.core.objects import bounded_rotate
 from scopewright.core.profile import Profile
 
 ENTRY: Final = "record.json"
@@ -64,6 +66,9 @@ def rfc3339(instant: datetime) -> str:
 
 Instant = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 
+Rotate = Annotated[str, AfterValidator(bounded_rotate)]
+"""Bounded as it is read, too: earlier versions kept values of any length."""
+
 _CONFIG = ConfigDict(
     alias_generator=AliasGenerator(alias=to_camel), validate_by_name=True, validate_by_alias=True, extra="ignore"
 )
@@ -80,8 +85,9 @@ class Credential:
     expiration_time: Instant | None = None
     replaced_time: Instant | None = None
     """When its successor was first seen in the Secret: what overlaps are counted from."""
-    rotate: str = ""
-    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
+    rotate: Rotate = ""
+    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor.
+    A value of more than 64 characters is kept as its SHA-256 (hex)."""
     heal: bool = False
     """It was made because the Secret was edited or gone."""
     jwk: dict[str, str] | None = None
@@ -234,8 +240,9 @@ class KeyRecord:
     config_map: str
     jwk: dict[str, str]
     creation_time: Instant
-    rotate: str = ""
-    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor."""
+    rotate: Rotate = ""
+    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor.
+    A value of more than 64 characters is kept as its SHA-256 (hex)."""
     at_once: bool = False
     """It signs as soon as it is published: the first key of all, or one made in an emergency."""
     signing_start_time: Instant | None = None

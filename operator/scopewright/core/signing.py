@@ -15,7 +15,6 @@ from scopewright.core.lifecycle import PAUSED, deleting
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
-    ROTATE_ANNOTATION,
     Deletion,
     Desired,
     Existing,
@@ -23,6 +22,7 @@ from scopewright.core.objects import (
     Ref,
     Write,
     is_paused,
+    rotate_asked,
 )
 from scopewright.core.plan import (
     NOTHING,
@@ -215,14 +215,11 @@ def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
     published = sum(1 for k in view.own if k.record.published_at(view.now))
-    asked = _rotate(key) not in ("", newest.rotate) and newest.signing_start_time is not None and published < MAX_KEYS
+    wanted = rotate_asked(key.metadata.annotations)
+    asked = wanted not in ("", newest.rotate) and newest.signing_start_time is not None and published < MAX_KEYS
     if not asked and (due is None or view.now < due):
         return None
     return _creation(view, key, at_once=asked and view.sign_at_once, emergency=False)
-
-
-def _rotate(key: SigningKey) -> str:
-    return key.metadata.annotations.get(ROTATE_ANNOTATION, "")
 
 
 def _is_interrupted(view: SigningView) -> bool:
@@ -248,7 +245,7 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         config_map=config_map_of(view) or key.spec.jwks.config_map_name,
         jwk=fresh.jwk,
         creation_time=view.now,
-        rotate=_rotate(key),
+        rotate=rotate_asked(key.metadata.annotations),
         at_once=at_once,
     )
     write = Desired(

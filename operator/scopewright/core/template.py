@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from scopewright.api.credentials import SecretTemplate
+from scopewright.api.names import MAX_ITEMS
 from scopewright.core.objects import TEMPLATE_ANNOTATION, Desired
 
 _OURS = "scopewright.dev/"
@@ -27,6 +28,13 @@ def with_template(desired: Desired, template: SecretTemplate) -> Desired:
         without_labels=_dropped(before.get("labels"), desired.labels),
         without_annotations=desired.without_annotations | _dropped(before.get("annotations"), annotations) | over,
     )
+
+
+def keys_of_template(annotations: Mapping[str, str]) -> dict[str, list[str]]:
+    """The keys that a Secret has from its template, as many of labels and annotations as a template may have."""
+    listed = _listed(annotations)
+    found = {what: keys if isinstance(keys := listed.get(what), list) else [] for what in ("labels", "annotations")}
+    return {what: [k for k in keys if isinstance(k, str)][:MAX_ITEMS] for what, keys in found.items()}
 
 
 def _listed(annotations: Mapping[str, str]) -> dict[str, object]:

@@ -1,0 +1,150 @@
+"""What a tenant writes into metadata costs the operator and the issuers no more than the same few bytes."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scopewright.controller.reconcile import parse_watched
+from scopewright.core.abridged import MAX_ENTRIES, MAX_OWNERS
+from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing, Ref, digest
+from scopewright.core.records import ClientRecord, Credential, decode, encode
+from scopewright.stores.kube_objects import parse
+from tests.unit.controller.house import NAMESPACE, START, House
+
+WORKER = ("OAuthClient", "leave", "worker")
+LONG = "x" * 250_000
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_a_long_rotate_value_rotates_once_and_reaches_no_record(house: House) -> None:
+    key = house.apply(*WORKER, rotate=LONG + "1")
+    house.settle()
+    first = house.value()
+    house.apply(*WORKER, rotate=LONG + "2")
+    house.settle()
+    second = house.value()
+    assert second != first
+    house.restart()
+    house.settle()
+    assert house.value() == second
+    record = house.client_record("leave", "worker")
+    assert record
+    assert record.credentials[-1].rotate == digest(LONG + "2")
+    held = house.store.objects[Ref("Secret", NAMESPACE, "client.leave.worker")]
+    assert sum(map(len, held.entries.values())) < 5_000
+    assert house.condition(key) == "True Provisioned"
+
+
+def test_a_short_rotate_value_stays_as_it_is(house: House) -> None:
+    house.apply(*WORKER, rotate="y" * 64)
+    house.settle()
+    record = house.client_record("leave", "worker")
+    assert record
+    assert record.credentials[-1].rotate == "y" * 64
+
+
+def test_a_long_rotate_value_of_a_signing_key_reaches_no_record(house: House) -> None:
+    house.apply("SigningKey", NAMESPACE, "default", rotate=LONG)
+    house.settle()
+    assert [record.rotate for record in house.key_records()] == [digest(LONG)]
+
+
+def test_a_long_value_that_an_earlier_version_recorded_reads_as_its_digest() -> None:
+    credential = Credential("0" * 64, START, rotate=LONG)
+    record = ClientRecord("leave", "worker", "uid", credentials=(credential,))
+    assert decode(ClientRecord, encode(record)).credentials[0].rotate == digest(LONG)
+
+
+def watched(**meta: Any) -> Any:
+    meta = {"namespace": "leave", "name": "worker", "uid": "u", "resourceVersion": "1", **meta}
+    return parse_watched({"kind": "OAuthClient", "metadata": meta, "spec": {}}).metadata
+
+
+def test_of_the_annotations_only_those_that_are_read_stay() -> None:
+    found = watched(annotations={"scopewright.dev/junk": LONG, "scopewright.dev/rotate": LONG})
+    assert found.annotations == {"scopewright.dev/rotate": digest(LONG)}
+    assert watched(annotations={"scopewright.dev/paused": "true" + LONG}).annotations == {}
+
+
+def test_a_status_counts_the_finalizers_that_do_not_stay(house: House) -> None:
+    finalizers = [f"f.example/{number}" for number in range(10_000)]
+    assert sum(map(len, watched(finalizers=finalizers).finalizers)) < 100
+    key = house.apply(*WORKER)
+    house.settle()
+    raw = house.store.declared[key]
+    meta = {**raw["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z", "finalizers": finalizers}
+    meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1_000)
+    house.world.put(parse_watched({**raw, "metadata": meta}))
+    found = house.world.declared["OAuthClient"][key]
+    assert found.metadata.more_finalizers == 10_000 - len(found.metadata.finalizers)
+
+
+def secret(type_: str, **more: Any) -> Existing:
+    raw = {
+        "metadata": {
+            "namespace": "evil", "name": "s", "uid": "u", "resourceVersion": "1",
+            "creationTimestamp": "2026-11-28T00:00:00Z",
+            "labels": {MANAGED_BY: MANAGER, CLIENT_LABEL: "worker", **{f"l{n}": "v" for n in range(5_000)}},
+            "annotations": {"note": LONG, "scopewright.dev/seal": LONG, **more},
+            "ownerReferences": [{"uid": f"{n}-{LONG[:1000]}"} for n in range(1_000)],
+        },
+        "type": type_,
+        "data": {**{f"a{n}": "" for n in range(3_000)}, "client_secret": "c2VjcmV0"},
+    }  # fmt: skip
+    return parse("Secret", raw)[0]
+
+
+def size(existing: Existing) -> int:
+    texts = [*existing.owner_uids, *existing.managers]
+    for mapping in (existing.labels, existing.annotations, existing.entries):
+        texts += [*mapping.keys(), *mapping.values()]
+    return sum(map(len, texts))
+
+
+def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(house: House) -> None:
+    house.world.put_owned(secret("Opaque"), {})
+    kept = house.world.owned.objects[Ref("Secret", "evil", "s")]
+    assert (kept.type, kept.entries, kept.annotations) == ("Opaque", {}, {})
+    assert kept.labels == {MANAGED_BY: MANAGER}
+    assert size(kept) < 5_000
+
+
+def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_few_others(house: House) -> None:
+    listed = '{"annotations":["note"],"labels":["l1"]}'
+    house.world.put_owned(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
+    kept = house.world.owned.objects[Ref("Secret", "evil", "s")]
+    assert kept.entries["client_secret"] == digest("secret")
+    assert (len(kept.entries), len(kept.owner_uids)) == (MAX_ENTRIES, MAX_OWNERS)
+    assert {MANAGED_BY: MANAGER, CLIENT_LABEL: "worker", "l1": "v"}.items() <= kept.labels.items()
+    assert len(kept.annotations["note"]) > 1024
+    assert size(kept) < 40_000
+
+
+@pytest.mark.parametrize("count", [1, 3_000])
+def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(house: House, count: int) -> None:
+    key = house.apply(*WORKER)
+    house.settle()
+    before = house.value()
+    house.store.edit(house.secret(), **{f"a{number}": b"" for number in range(count)})
+    house.look()
+    house.settle()
+    assert (house.value(), house.condition(key)) == (before, "True Provisioned")
+    assert not [name for name in house.store.objects[house.secret()].entries if name.startswith("a0")]
+
+
+def test_the_template_of_a_secret_is_kept_up(house: House) -> None:
+    template = {"annotations": {f"k{n}": "v" * 1024 for n in range(64)}, "labels": {"team": "hr"}}
+    house.apply(*WORKER, {"credentials": {"secretTemplate": template}})
+    house.settle()
+    house.settled()
+    house.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": {"team": "it"}}}})
+    house.settle()
+    house.pass_time(timedelta(minutes=1))
+    existing = house.store.objects[house.secret()].existing
+    assert existing.labels["team"] == "it"
+    assert "k1" not in existing.annotations
