@@ -234,7 +234,7 @@ class Reconciler:
     def _wrote(self, key: Ref, write: Write) -> None:
         did, ref = _did(write), ref_of(write)
         log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
-        self._tell(key, self._retries.succeeded(key, ref))
+        self._tell(key, self._retries.succeeded(key, ref, self._sources.clock()))
 
     async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, so_far: SoFar) -> SoFar:
         """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""

@@ -3,10 +3,12 @@
 import logging
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Final
 
 from scopewright.controller import pauses
 from scopewright.controller.pauses import Pauses
+from scopewright.controller.waiting import Waiting, causes
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
 from scopewright.core.setbacks import Setback, ref_of
@@ -31,11 +33,10 @@ class _Failing:
     attempt: object = field(default=None, repr=False)
     unsure_time: datetime | None = None
     """When a write last ended without an answer: it may have been carried out, or still be."""
-
-    def is_like(self, gone: Setback) -> bool:
-        """Whether what it waits for may have gone together with this setback's cause."""
-        setbacks = self.setbacks.values()
-        return any(s.ref.namespace == gone.ref.namespace or s.reason == gone.reason for s in setbacks)
+    pause: timedelta = timedelta()
+    """The last one."""
+    woken_time: datetime = EARLIEST
+    """When a pause of it was last cut short, because another object had recovered."""
 
 
 class Retries:
@@ -44,9 +45,11 @@ class Retries:
     def __init__(self, its: Pauses | None = None) -> None:
         self._pauses = its or Pauses()
         self._failing: dict[Ref, _Failing] = {}
+        self._waiting = Waiting()
 
     def clear(self) -> None:
         self._failing.clear()
+        self._waiting.clear()
         self._pauses.clear()
 
     def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[Setback, ...]:
@@ -94,9 +97,10 @@ class Retries:
         failing.unsure_time = failing.unsure_time if changed_nothing(error) else now
         ref = ref_of(write)
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
+        failing.pause = timedelta(seconds=pause)
         known = failing.setbacks.get(ref)
         setback = Setback(
-            ref, error.reason, f"{ref}: {error.message}", now + timedelta(seconds=pause),
+            ref, error.reason, f"{ref}: {error.message}", now + failing.pause,
             needs_user=isinstance(error, Rejected), attempts=known.attempts + 1 if known else 1,
         )  # fmt: skip
         if known and known.reason == setback.reason and _gist(known.message) == _gist(setback.message):
@@ -105,21 +109,32 @@ class Retries:
         failing.setbacks[ref] = setback
         # What fails of one object is tried again together.
         failing.setbacks = {at: replace(s, retry_time=setback.retry_time) for at, s in failing.setbacks.items()}
+        self._waiting.put(key, causes(failing.setbacks.values()))
         _tell(key, setback, pause)
         return setback
 
-    def succeeded(self, key: Ref, ref: Ref) -> set[Ref]:
-        """The objects to try at once, because what they wait for may have gone as well."""
+    def succeeded(self, key: Ref, ref: Ref, now: datetime) -> set[Ref]:
+        """The objects to try at once, because what they wait for may have gone as well: the longest waiting ones of
+        its namespace, and of all namespaces where they share the cause. None has its pauses cut short twice within the
+        length of one.
+        """
         failing = self._failing.get(key)
         setback = failing.setbacks.pop(ref, None) if failing else None
         if failing is None or setback is None:
             return set()
         self._tidy(key, failing)
-        alike = [other for other, its in self._failing.items() if its.is_like(setback)][:WOKEN]
-        for other in alike:
-            its = self._failing[other]
-            its.setbacks = {at: replace(s, retry_time=EARLIEST) for at, s in its.setbacks.items()}
-        return set(alike)
+        alike = self._waiting.longest(causes((setback,)), WOKEN)
+        return set(islice((other for other in alike if self._wakes(other, now)), WOKEN))
+
+    def _wakes(self, key: Ref, now: datetime) -> bool:
+        """Whether the object is to be tried at once."""
+        failing = self._failing[key]
+        if failing.woken_time <= now < failing.woken_time + failing.pause:
+            return False
+        failing.woken_time = now
+        failing.setbacks = {at: replace(s, retry_time=EARLIEST) for at, s in failing.setbacks.items()}
+        self._waiting.woken(key)
+        return True
 
     def settled(self, key: Ref, held: tuple[Setback, ...]) -> None:
         """Nothing is left to be written but what is on hold: other setbacks were of writes that nobody needs now."""
@@ -133,6 +148,7 @@ class Retries:
         self._tidy(key, failing)
 
     def _tidy(self, key: Ref, failing: _Failing) -> None:
+        self._waiting.put(key, causes(failing.setbacks.values()))
         if not failing.setbacks:
             self._pauses.succeeded(key)
             if failing.attempt is None:

@@ -4,7 +4,7 @@ Keys are looked at only when the reconciler has asked for it, as the queue does:
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -491,7 +491,52 @@ def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
         error = ERRORS["quota" if namespace == "it" else "webhook down"]()
         assert isinstance(error, Rejected | Unavailable)
         its.failed(key, Desired(secret, {}), error, (), house.now)
-    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"))
+    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"), house.now)
     assert woken == {keys["leave", "b"], keys["travel", "c"]}
     assert not its.on_hold(keys["leave", "b"], (), house.now)
     assert its.on_hold(keys["it", "d"], (), house.now)
+
+
+def crowd(
+    its: Retries, count: int, error: Rejected | Unavailable, now: datetime, namespace: str = "leave"
+) -> list[Ref]:
+    keys = [Ref("OAuthClient", namespace, f"c{n}") for n in range(count)]
+    for key in keys:
+        its.failed(key, Desired(secret_of(key), {}), error, (), now)
+    return keys
+
+
+def secret_of(key: Ref) -> Ref:
+    return Ref("Secret", key.namespace, f"{key.name}-oauth")
+
+
+def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first() -> None:
+    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    keys = crowd(its, 500, Unavailable("down", reason="WebhookUnavailable", refused=True), now)
+    woken = [its.succeeded(key, secret_of(key), now) for key in keys]
+    assert woken[0] == set(keys[1:101])
+    assert woken[1] == set(keys[101:201])
+    assert sum(map(len, woken)) <= 499
+    assert set().union(*woken) == set(keys[1:])
+
+
+def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> None:
+    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    error = Unavailable("down", reason="WebhookUnavailable", refused=True)
+    for _ in range(6):
+        others = crowd(its, 3, error, now)
+    flapping = Ref("OAuthClient", "evil", "x")
+    woken: list[Ref] = []
+    for _ in range(10):
+        its.failed(flapping, Desired(secret_of(flapping), {}), error, (), now)
+        woken += its.succeeded(flapping, secret_of(flapping), now)
+        now += timedelta(milliseconds=100)
+    assert sorted(woken) == sorted(others)
+
+
+@pytest.mark.parametrize("reason", ["QuotaExceeded", "AdmissionDenied", "Refused", "Forbidden"])
+def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
+    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    crowd(its, 3, Rejected(reason, "no"), now)
+    other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
+    assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}

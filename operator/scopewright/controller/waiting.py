@@ -1,0 +1,55 @@
+"""Which objects wait for the same cause to go, so that the first one that recovers can wake others."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from scopewright.core.objects import Ref
+from scopewright.core.setbacks import Setback
+
+SHARED: Final = frozenset({"WebhookUnavailable", "Unreachable", "ServerError", "TooManyRequests", "Unavailable"})
+"""Reasons of failures whose cause namespaces have in common; that of a refusal is one namespace's own."""
+
+Cause = tuple[str, str]
+"""A namespace in which writes fail, or a shared reason."""
+
+
+def causes(setbacks: Iterable[Setback]) -> frozenset[Cause]:
+    setbacks = tuple(setbacks)
+    where = {("namespace", s.ref.namespace) for s in setbacks}
+    return frozenset(where | {("reason", s.reason) for s in setbacks if s.reason in SHARED})
+
+
+class Waiting:
+    """Failing objects by cause, those that have waited longest since they were last woken first."""
+
+    def __init__(self) -> None:
+        self._by_cause: defaultdict[Cause, dict[Ref, None]] = defaultdict(dict)
+        self._causes: dict[Ref, frozenset[Cause]] = {}
+
+    def clear(self) -> None:
+        self._by_cause.clear()
+        self._causes.clear()
+
+    def put(self, key: Ref, of: frozenset[Cause]) -> None:
+        """The causes of an object; none where nothing of it fails."""
+        before = self._causes.pop(key, frozenset())
+        for cause in before - of:
+            del self._by_cause[cause][key]
+            if not self._by_cause[cause]:
+                del self._by_cause[cause]
+        for cause in of - before:
+            self._by_cause[cause][key] = None
+        if of:
+            self._causes[key] = of
+
+    def woken(self, key: Ref) -> None:
+        """It waits anew: behind the others."""
+        for cause in self._causes.get(key, ()):
+            self._by_cause[cause][key] = self._by_cause[cause].pop(key)
+
+    def longest(self, of: Iterable[Cause], most: int) -> list[Ref]:
+        """At most so many for each of the causes."""
+        found = (islice(self._by_cause.get(cause, ()), most) for cause in sorted(of))
+        return list(dict.fromkeys(key for keys in found for key in keys))
