@@ -225,6 +225,7 @@ def other(path: str, value: Any) -> Any:
         "serviceMonitor.interval": "7s",
         "httpRoute.parentRefs": [{"name": "other"}],
         "issuer.connectionMemory": "32Mi",
+        "issuer.replay.capacity": 250000,
         "issuer.trustedProxies": ["10.2.0.0/24"],
         "networkPolicy.apiServer.cidrs": ["10.0.0.2/32"],
         "networkPolicy.apiServer.ports": [8443],

@@ -24,6 +24,7 @@ env:
   - {name: SCOPEWRIGHT_TLS_KEY, value: /var/run/scopewright/tls/tls.key}
   {{- end }}
   {{- with $.Values.issuer.replay }}
+  - {name: SCOPEWRIGHT_REPLAY_CAPACITY, value: {{ int64 .capacity | quote }}}
   {{- if .secretName }}
   - name: SCOPEWRIGHT_REPLAY
     valueFrom: {secretKeyRef: {name: {{ .secretName }}, key: {{ .key }}}}

@@ -19,6 +19,7 @@ from scopewright.cli.settings import (
     listen,
     load_certificate,
     load_config,
+    replay_capacity,
     replay_memory,
     reserve,
     set_up_logging,
@@ -228,6 +229,14 @@ def issuer(
             help="What remembers assertions and proofs: `memory`, a Valkey's or Redis' URL, or `per-process`.",
         ),
     ] = "memory",
+    entries: Annotated[
+        int,
+        typer.Option(
+            "--replay-capacity",
+            envvar="SCOPEWRIGHT_REPLAY_CAPACITY",
+            help="Assertions and proofs that one process remembers. 0: 100,000 itself, 1,000,000 in a Valkey or Redis.",
+        ),
+    ] = 0,
     per_address: Annotated[
         int,
         typer.Option(
@@ -271,7 +280,7 @@ def issuer(
     wanted()  # what is wrong is told once, not by every worker
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
-    remember = replay_memory(replay, count)
+    remember = replay_memory(replay, count, replay_capacity(entries))
     most = connections_per_address(per_address)
     for_connections = connection_memory(memory)
     trusted = trusted_proxies(proxies)

@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -187,17 +188,27 @@ def set_up_logging(form: LogFormat, level: str) -> None:
     logging.getLogger("scopewright").setLevel(level.upper())
 
 
-def replay_memory(text: str, workers: int) -> "Callable[[], Replay | None]":
-    """What remembers which assertions and proofs were used, made in each process; None: its own memory."""
+_LEAST_ENTRIES = 1000
+
+
+def replay_capacity(number: int) -> int | None:
+    """Of `--replay-capacity`: entries of one process; None is the default of the memory that is used."""
+    if number and number < _LEAST_ENTRIES:
+        raise Rejected("BadLimit", f"--replay-capacity must be {_LEAST_ENTRIES} entries or more, or 0 for the default")
+    return number or None
+
+
+def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Callable[[], Replay]":
+    """What remembers which assertions and proofs were used, made in each process. `capacity` is entries of one."""
     if text == "memory" and workers > 1:
         raise Rejected(
             "BadReplay",
             f"{workers} workers would each remember by themselves which assertions were used: give them one memory "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each of them takes one once",
         )
-    if text in ("memory", "per-process"):
-        return lambda: None
-    from scopewright.issuer.replay import Shared
+    from scopewright.issuer.replay import CAPACITY, SHARED_CAPACITY, InMemory, Shared
 
+    if text in ("memory", "per-process"):
+        return lambda: InMemory(time.time, capacity=capacity or CAPACITY)
     Shared(text)
-    return lambda: Shared(text)
+    return lambda: Shared(text, capacity=capacity or SHARED_CAPACITY)

@@ -26,7 +26,8 @@ SHARED_CAPACITY: Final = 1_000_000
 """Entries in the server's memory by one process: about 100 MB there."""
 NAMESPACE_SHARE: Final = 1 / 8
 """What the clients of one namespace may fill of the entries that are free (`has_room`): a ninth of all where no other
-namespace has any. Ten namespaces that take all they can leave 30 % free, of which the next one may have its eighth.
+namespace has any, which of 100,000 holds 30 assertions a second that are remembered for 360 s. Ten namespaces that take
+all they can leave 30 % free, of which the next one may have its eighth.
 """
 TIMEOUT: Final = 1.0
 """Seconds for each: to get a connection, to open it, and to wait for an answer."""
@@ -73,6 +74,7 @@ class Shared:
         clock: Clock = time.time,
         capacity: int = SHARED_CAPACITY,
     ) -> None:
+        """`capacity` is of what this process puts there."""
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
@@ -94,8 +96,8 @@ class Shared:
     async def first_use(self, owner: str, value: str, until: float) -> bool:
         """The server is told how long, not until when: its clock may be another."""
         name = self._prefix + replay_key(owner, value).hex()
-        now = self._clock()
-        self._shares.take(owner.partition(".")[0], until, now)
+        namespace, now = owner.partition(".")[0], self._clock()
+        self._shares.take(namespace, until, now)
         try:
             async with asyncio.timeout(LIMIT):
                 first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
@@ -103,8 +105,11 @@ class Shared:
             if not self._failing:
                 log.warning("the replay memory fails: %s", type(error).__name__)
             self._failing = True
+            self._shares.give_back(namespace, until)
             raise Unavailable("the replay memory is away", retry_after=1.0) from None
         self._failing = False
+        if not first:
+            self._shares.give_back(namespace, until)
         return bool(first)
 
     async def close(self) -> None:
@@ -132,6 +137,14 @@ class _Shares:
         self._free -= 1
         self._held[namespace] += 1
         self._ends.setdefault(int(until // 60), Counter())[namespace] += 1
+
+    def give_back(self, namespace: str, until: float) -> None:
+        """What was taken: it was there already, or was not stored (as far as is known: the answer may be lost)."""
+        ends = self._ends.get(int(until // 60), Counter())
+        if ends[namespace]:
+            ends[namespace] -= 1
+            self._free += 1
+            self._held -= Counter({namespace: 1})
 
     def _forget(self, minute: int) -> None:
         for end in [end for end in self._ends if end < minute]:

@@ -1,6 +1,7 @@
 """Flags and files: what is wrong is said with what to do."""
 
 import socket
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from scopewright.cli.settings import (
     load_certificate,
     load_config,
     parse_address,
+    replay_capacity,
     replay_memory,
     reserve,
     worker_count,
 )
 from scopewright.core.config import LeaseTimes
 from scopewright.core.credentials import UNLANDED_GRACE
-from scopewright.core.failures import Rejected
-from scopewright.issuer.replay import Shared
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.issuer.replay import InMemory, Shared
 from scopewright.stores.kube_api import REQUEST_TIMEOUT
 
 ISSUER = "https://issuer.example.org"
@@ -160,9 +162,24 @@ def test_several_workers_need_one_memory_of_what_was_used() -> None:
         replay_memory("memory", 2)
     with pytest.raises(Rejected, match="must be a URL"):
         replay_memory("memcached://host", 2)
-    assert replay_memory("memory", 1)() is None
-    assert replay_memory("per-process", 2)() is None
+    assert isinstance(replay_memory("memory", 1)(), InMemory)
+    assert isinstance(replay_memory("per-process", 2)(), InMemory)
     assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), Shared)
+
+
+async def test_its_capacity_is_a_setting() -> None:
+    assert replay_capacity(0) is None
+    for number in (-1, 1, 999):
+        with pytest.raises(Rejected, match="--replay-capacity must be 1000 entries or more"):
+            replay_capacity(number)
+    memory = replay_memory("memory", 1, replay_capacity(1000))()
+    until = time.time() + 3600
+    assert all([await memory.first_use("apps.a", str(number), until) for number in range(112)]), "a ninth"
+    with pytest.raises(Unavailable):
+        await memory.first_use("apps.a", "one more", until)
+    shared = replay_memory("redis://127.0.0.1:1/0", 1, 5000)()
+    assert isinstance(shared, Shared)
+    assert shared._shares._free == 5000
 
 
 def test_the_memory_of_connections_is_a_quantity_of_kubernetes() -> None:

@@ -1,9 +1,12 @@
 """The memory of used assertions and proofs is bounded, and no namespace fills it for the others."""
 
+from typing import Any, cast
+
 import pytest
+from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.replay import CAPACITY, InMemory, _Shares
+from scopewright.issuer.replay import CAPACITY, InMemory, Shared, _Shares
 from tests.unit.issuer.assertions import assertion, present, with_pair
 from tests.unit.issuer.world import Clock, World, settle
 
@@ -72,3 +75,67 @@ async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wa
         status, body = await present(world, mine)
         assert (status, body["error"]) != (401, "invalid_client"), body
         assert status != 503
+
+
+class Server:
+    """In the place of the Redis client: up, or away."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self.is_up = True
+
+    async def set(self, name: str, value: bytes, *, nx: bool, px: int) -> bool | None:
+        if not self.is_up:
+            raise RedisError("away")
+        if name in self.names:
+            return None
+        self.names.add(name)
+        return True
+
+
+def shared(clock: Clock, capacity: int) -> tuple[Shared, Server]:
+    memory, server = Shared("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), Server()
+    memory._client = cast("Any", server)
+    return memory, server
+
+
+async def test_replays_take_no_share_of_a_shared_memory() -> None:
+    memory, _ = shared(Clock(), capacity=90)
+    answers = [await memory.first_use("pay.a", "same", UNTIL) for _ in range(200)]
+    assert answers == [True] + [False] * 199
+    assert await memory.first_use("pay.b", "new", UNTIL)
+    assert memory._shares._free == 88
+
+
+async def test_an_outage_takes_no_share_of_a_shared_memory() -> None:
+    memory, server = shared(Clock(), capacity=90)
+    server.is_up = False
+    for number in range(200):
+        with pytest.raises(Unavailable, match="is away"):
+            await memory.first_use("pay.a", str(number), UNTIL)
+    server.is_up = True
+    assert await memory.first_use("pay.b", "new", UNTIL)
+    assert (memory._shares._free, memory._shares._held) == (89, {"pay": 1})
+
+
+def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
+    shares = _Shares(100)
+    shares.take("a", 600.0, 0.0)
+    shares.take("b", 1200.0, 661.0)
+    shares.give_back("a", 600.0)
+    assert (shares._held, shares._free) == ({"b": 1}, 99)
+
+
+@pytest.mark.parametrize(("rate", "holds"), [(30, True), (40, False)])
+async def test_the_rate_that_is_documented_for_one_namespace(rate: int, holds: bool) -> None:
+    """Of assertions that are remembered for 360 s (an `exp` of 300 s): capacity / 9 / 360 s."""
+    clock = Clock()
+    memory = InMemory(clock, capacity=CAPACITY // 10)
+    try:
+        for number in range(450 * rate // 10):
+            assert await memory.first_use("apps.a", str(number), clock() + 360)
+            clock.advance(seconds=10 / rate)
+    except Unavailable:
+        assert not holds
+    else:
+        assert holds
