@@ -70,6 +70,7 @@ class Views:
             secret=owned.objects.get(secret),
             former_secrets=former,
             claimed=frozenset(s.ref for s in former if world.is_named_by_another(s.ref, client)),
+            awaited=frozenset(world.awaited_in_a_ring(client)) if former else frozenset(),
             servers={key: owned.servers[key] for key in asked if key in owned.servers},
             seal_key=self.seal_key,
             config=self._config,

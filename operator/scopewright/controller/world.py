@@ -17,6 +17,7 @@ from scopewright.core.client_status import shown_use
 from scopewright.core.config import Limits
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
+from scopewright.core.lifecycle import is_halted
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
@@ -249,6 +250,23 @@ class World:
     def is_named_by_another(self, secret: Ref, client: OAuthClient) -> bool:
         """Whether an OAuthClient other than this one names the Secret."""
         return bool(self._index.clients_naming(secret) - {ref_of(client)})
+
+    def awaited_in_a_ring(self, client: OAuthClient) -> Keys:
+        """The client's earlier Secrets that its own one waits for: the Secret that it names is held by a client that
+        has moved on to one that is held likewise, and so on until one that this client holds.
+        """
+        awaited: Keys = set()
+        names, seen = [Ref("Secret", client.namespace, client.secret_name)], set[Ref]()
+        while names:
+            seen.add(secret := names.pop())
+            for key in self._holders(secret) - self._index.clients_naming(secret):
+                holder = self.get(OAuthClient, key.namespace, key.name)
+                if key == ref_of(client):
+                    awaited.add(secret)
+                elif holder and not is_halted(holder.metadata):
+                    name = Ref("Secret", holder.namespace, holder.secret_name)
+                    names += [name] if name not in seen else []
+        return awaited
 
     def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
         """Those that are within the limits of their namespace: the others are not in force."""

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from scopewright.core.access import asked_by, default_audience
-from scopewright.core.authentication import made
+from scopewright.core.authentication import made, made_for
 from scopewright.core.client_view import ClientView, Found, own_record
 from scopewright.core.credentials import SECRET_TYPE, Standing, landed, latest, rotate_value, standing
 from scopewright.core.failures import Rejected
@@ -75,14 +75,18 @@ def _named(view: ClientView, secret: Existing) -> str:
 
 def claimed_secrets(view: ClientView, found: Found) -> tuple[Write, ...]:
     """Deletions of Secrets that this client no longer names and another one does. Their credentials are accepted
-    through the overlap all the same. Two clients that swap their secretName would otherwise wait for each other.
+    through the overlap all the same. They go once this client's new Secret is in place: its Pods start with the earlier
+    one until then. Before that go only those in a ring, such as of two clients that swap their secretName: they would
+    wait for each other.
     """
     if found.record is None:
         return ()
+    is_in_place = found.current is not None if made_for(view.client) else found.secret_is_ours
+    free = view.claimed if is_in_place else view.claimed & view.awaited
     return tuple(
         Deletion(s)
         for s in view.former_secrets
-        if s.ref in view.claimed and _standing(view, s, found.record) in (Standing.SEALED, Standing.EDITED)
+        if s.ref in free and _standing(view, s, found.record) in (Standing.SEALED, Standing.EDITED)
     )
 
 
@@ -126,8 +130,8 @@ def secret_write(view: ClientView, credential: Credential | None, value: bytes |
 
 def _kept(credential: Credential | None) -> dict[str, str]:
     """What the annotations of a Secret say in addition that outlives its client: the record does not."""
-    made_for = digest(credential.rotate) if credential and credential.rotate else ""
-    return {DELETION_POLICY_ANNOTATION: RETAIN} | ({ROTATE_DIGEST_ANNOTATION: made_for} if made_for else {})
+    rotate = digest(credential.rotate) if credential and credential.rotate else ""
+    return {DELETION_POLICY_ANNOTATION: RETAIN} | ({ROTATE_DIGEST_ANNOTATION: rotate} if rotate else {})
 
 
 def _stated(credential: Credential | None) -> dict[str, str]:

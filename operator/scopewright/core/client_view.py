@@ -62,6 +62,8 @@ class ClientView:
     make_pair: Callable[[], KeyPair]
     claimed: frozenset[Ref] = frozenset()
     """Those of `former_secrets` that another OAuthClient names as its own."""
+    awaited: frozenset[Ref] = frozenset()
+    """Those of them that this client's own Secret waits for: the clients in between have moved on in a ring."""
     terminating: bool = False
     """Whether its namespace is being deleted: nothing may be created there."""
     service_account_uid: str | None = None

@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from scopewright.core.config import AudiencePrefix, Config
-from scopewright.core.objects import Existing, Ref
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from tests.unit.controller.house import ISSUER, NAMESPACE, House
 from tests.unit.controller.memory import Crash
 
@@ -232,3 +233,72 @@ def test_clients_that_pass_their_secret_names_on_in_a_ring_settle(policy: str) -
     for n, name in enumerate(names):
         held = house.store.objects[Ref("Secret", "leave", names[(n + 1) % 3])].entries
         assert held["client_id"] == f"leave.client-{name}".encode()
+
+
+def names(house: House, client: str, secret: str, **more: str) -> Ref:
+    return house.apply("OAuthClient", "leave", client, {"credentials": {"secretName": secret}}, **more)
+
+
+def rounds(house: House, count: int = 6) -> None:
+    for _ in range(count):
+        house.pass_time(timedelta(seconds=15))
+        house.round()
+
+
+def holder(house: House, secret: str) -> str | None:
+    held = house.store.objects.get(Ref("Secret", "leave", secret))
+    return held.existing.labels["scopewright.dev/client"] if held else None
+
+
+@pytest.mark.parametrize("why", ["quota", "conflict"])
+def test_a_claimed_secret_stays_until_its_clients_new_one_is_in_place(why: str) -> None:
+    house = House()
+    moved = names(house, "a", "one")
+    house.settle()
+    new = Ref("Secret", "leave", "two")
+    if why == "quota":
+        house.store.refused[str(new)] = Rejected("QuotaExceeded", "exceeded quota")
+    else:
+        house.store.put(Existing(new, "", "", "Opaque", {MANAGED_BY: MANAGER}), {"x": b"somebody else's"})
+    names(house, "a", "two")
+    other = names(house, "b", "one")
+    rounds(house)
+    assert house.condition(moved).startswith("False")
+    assert house.condition(other) == "False SecretConflict"
+    assert holder(house, "one") == "a", "its Pods start with it"
+    house.store.refused.clear()
+    if why == "conflict":
+        house.store.drop(new)
+    rounds(house)
+    assert {house.condition(key) for key in (moved, other)} == {"True Provisioned"}
+    assert (holder(house, "one"), holder(house, "two")) == ("b", "a")
+
+
+def test_a_chain_of_clients_gives_up_no_secret_before_the_last_has_its_own() -> None:
+    house = House()
+    for client, secret in (("a", "one"), ("b", "two")):
+        names(house, client, secret)
+    house.settle()
+    house.store.refused["Secret leave/three"] = Rejected("QuotaExceeded", "exceeded quota")
+    moves = (("a", "two"), ("b", "three"), ("c", "one"))
+    keys = [names(house, client, secret) for client, secret in moves]
+    rounds(house)
+    assert (holder(house, "one"), holder(house, "two")) == ("a", "b")
+    house.store.refused.clear()
+    rounds(house)
+    assert {house.condition(key) for key in keys} == {"True Provisioned"}
+    assert [holder(house, secret) for _, secret in moves] == ["a", "b", "c"]
+
+
+def test_clients_that_swap_wait_for_one_that_is_paused() -> None:
+    house = House()
+    for client, secret in (("a", "one"), ("b", "two")):
+        names(house, client, secret)
+    house.settle()
+    names(house, "b", "one", paused="true")
+    names(house, "a", "two")
+    rounds(house)
+    assert (holder(house, "one"), holder(house, "two")) == ("a", "b")
+    names(house, "b", "one")
+    rounds(house)
+    assert (holder(house, "one"), holder(house, "two")) == ("b", "a")
