@@ -44,6 +44,13 @@ class Departures:
             return _writing(marked(record, existing, self._clock()))
         return Plan((Deletion(existing),))
 
+    def is_unproven(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
+        """Whether no list confirms the object, and no record is its own: it may have gone long ago, with its record."""
+        if key not in self._world.unconfirmed:
+            return False
+        record = self._record_of(key)[1]
+        return record is None or record.uid != obj.uid
+
     def _record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
         owned = self._world.owned
         if key.kind == "OAuthClient":

@@ -37,7 +37,7 @@ from scopewright.core.objects import (
     is_paused,
     rotate_asked,
 )
-from scopewright.core.plan import Happening, Plan, soonest
+from scopewright.core.plan import NOTHING, Happening, Plan, soonest
 from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
 from scopewright.core.setbacks import ref_of
@@ -145,6 +145,8 @@ class Reconciler:
 
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
+        if isinstance(obj, OAuthClient | ResourceServer) and self._departures.is_unproven(key, obj):
+            return NOTHING
         if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
             departed = await self._departures.plan(key, obj, so_far.setbacks)
             if departed.writes:
@@ -190,11 +192,15 @@ class Reconciler:
         for write in plan.writes:
             if not self._may_write():
                 raise NotLeading
+            namespace = ref_of(write).namespace
+            usable = self._world.usable(namespace)
             try:
                 altered = await self._write(key, write)
             except Conflict as conflict:
                 return await self._conflicted(key, write, conflict, so_far)
             except (Rejected, Unavailable) as error:
+                if error.reason == "NamespaceTerminating":
+                    self._world.namespace_terminates(namespace, usable)
                 return self._failed(key, write, error, so_far)
             if altered:
                 why, stored = altered
@@ -250,8 +256,6 @@ class Reconciler:
 
     def _failed(self, key: Ref, write: Write, error: Rejected | Unavailable, so_far: SoFar) -> SoFar:
         now = self._sources.clock()
-        if error.reason == "NamespaceTerminating":
-            self._world.namespace_terminates(ref_of(write).namespace)
         setback = self._retries.failed(key, write, error, self._state(key), now)
         if isinstance(error, Unavailable):
             self._on_failure(key.kind, error)

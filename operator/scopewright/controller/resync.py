@@ -101,6 +101,7 @@ class Resync:
             except NotServed:
                 if not await self._has_no_crd(kind):
                     raise
+                self._world.cannot_be_listed(kind)
             else:
                 self._missing.discard(kind)
         self._found |= await self._orphans()
@@ -112,7 +113,7 @@ class Resync:
         for namespace in self._watched:
             version = await self._declared(kind, namespace)
             first = first or version
-        self._world.listed(kind, first)
+        self._found |= self._world.listed(kind, first)
 
     async def _has_no_crd(self, kind: str) -> bool:
         """Whether that is certain; said once."""

@@ -5,6 +5,7 @@ than the one known changes nothing.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from typing import Final, TypeVar
 
@@ -61,6 +62,8 @@ class World:
         """Objects that are known to have gone, which alone lets their records go; until they are put again."""
         self.withheld: set[Ref] = set()
         """Objects that seem to have gone, too many of one namespace at once: their records are kept, and refused."""
+        self.unconfirmed: set[Ref] = set()
+        """Objects that no list confirms, because their CRD is missing; until they are put again or listed."""
         self.absent_namespaces: set[str] = set()
         """Namespaces that are proven to be gone: so is everything that was in them."""
         self.namespaces: dict[str, Labels] = {}
@@ -79,6 +82,8 @@ class World:
         self._owned_listed: dict[tuple[str, str | None], str] = {}
         """The version of the last list of what is ours, by kind and namespace (None: all of them)."""
         self._namespace_versions: dict[str, str] = {}
+        self._usable: Counter[str] = Counter()
+        """How often news came that a namespace is there and not being deleted."""
 
     # Declared objects
 
@@ -105,11 +110,12 @@ class World:
         if self.has_seen(ref, version):
             return set()
         self._gone.pop(ref, None)
+        self.unconfirmed.discard(ref)
         self.is_back(ref)
-        if known is None and ref.namespace not in self.namespaces:
-            # Namespaces are not watched: one in which something is created is not being deleted (any more).
-            self.terminating.discard(ref.namespace)
         keys = self._affected(known) | self._affected(obj) if _differs(known, obj) else set()
+        if (known is None or known.uid != obj.uid) and ref.namespace not in self.namespaces:
+            # Namespaces are not watched: one in which something is created is not being deleted (any more).
+            keys |= self._is_usable(ref.namespace)
         self._index.remove(known)
         self.declared[ref.kind][ref] = obj
         self._index.add(obj)
@@ -128,48 +134,71 @@ class World:
         if known and newer(known.metadata.resource_version, version):
             return set()
         self._gone[ref] = version
+        self.unconfirmed.discard(ref)
         self._index.remove(self.declared[ref.kind].pop(ref, None))
         return {ref, *self._affected(known), *self._affected_all(self._shares.drop(ref))}
 
-    def listed(self, kind: str, version: str) -> None:
+    def listed(self, kind: str, version: str) -> Keys:
         """A list of this version is through: what is no newer and not known is gone, however late the watch is."""
         self._listed[kind] = version
         self._gone = {r: v for r, v in self._gone.items() if r.kind != kind or newer(v, version)}
+        confirmed = {ref for ref in self.unconfirmed if ref.kind == kind}
+        self.unconfirmed -= confirmed
+        return confirmed
+
+    def cannot_be_listed(self, kind: str) -> None:
+        """Its CRD is missing: what events have said of its objects is all that is known."""
+        self.unconfirmed |= self.declared[kind].keys()
 
     def put_namespace(self, name: str, labels: Labels | None, version: str = "", *, terminating: bool = False) -> Keys:
         """A namespace is there, is being deleted (`terminating`), or gone (None), as of this version."""
         known = self._namespace_versions.get(name)
         if not newer(version, known):
             # A late refusal, such as of an earlier namespace of that name, may have marked one that lives.
-            return self._lives(name) if version == known and labels is not None and not terminating else set()
+            return self._is_usable(name) if version == known and labels is not None and not terminating else set()
         self._namespace_versions[name] = version
         if labels is not None:
             self.absent_namespaces.discard(name)
-        if terminating and labels is not None:
-            self.namespace_terminates(name)
-        else:
+        keys: Keys = set()
+        if labels is not None and terminating:
+            self.namespace_terminates(name, self.usable(name))
+        elif labels is not None:
+            keys = self._is_usable(name)
+        elif not self._declared_in(name):
             self.terminating.discard(name)
         if self.namespaces.get(name) == labels:
-            return set()
+            return keys
         if labels is None:
             del self.namespaces[name]
         else:
             self.namespaces[name] = dict(labels)
         selecting = [g for g in self.all(ScopeGrant) if any(to.namespace_selector for to in g.spec.to)]
-        return set().union(*(self._affected(grant) for grant in selecting))
+        return keys.union(*(self._affected(grant) for grant in selecting))
 
-    def namespace_terminates(self, name: str) -> None:
-        """It is being deleted: nothing can be created there any more, and Kubernetes cannot take that back."""
-        if name not in self.terminating:
+    def usable(self, name: str) -> int:
+        """What to give to `namespace_terminates`, asked before the request whose answer says so."""
+        return self._usable[name]
+
+    def namespace_terminates(self, name: str, usable: int) -> None:
+        """It is being deleted: nothing can be created there any more, and Kubernetes cannot take that back.
+
+        Unless it has been made again meanwhile: then the answer is late, and speaks of the one before.
+        """
+        if name not in self.terminating and usable == self.usable(name):
             self.terminating.add(name)
             log.info("namespace %s is being deleted: nothing is written there any more", name)
 
-    def _lives(self, name: str) -> Keys:
+    def _is_usable(self, name: str) -> Keys:
+        """It is not being deleted (any more): what was held back there must look again."""
+        self._usable[name] += 1
         if name not in self.terminating:
             return set()
         self.terminating.discard(name)
         log.info("namespace %s is not being deleted", name)
-        return {ref for objects in self.declared.values() for ref in objects if ref.namespace == name}
+        return self._declared_in(name)
+
+    def _declared_in(self, namespace: str) -> Keys:
+        return {ref for objects in self.declared.values() for ref in objects if ref.namespace == namespace}
 
     def put_service_account(self, ref: Ref, uid: str | None) -> Keys:
         """A ServiceAccount of this cluster is there, or gone (None). One stream tells of them, in its order."""

@@ -135,3 +135,25 @@ def test_how_many_may_go_at_once() -> None:
     assert judge(some, {"leave": 1000}).departed == some
     assert judge(some, {"leave": 999}).held == some
     assert judge(some, {"leave": 50}, gone={"leave"}).departed == some
+
+
+@pytest.mark.parametrize("ref", [WORKER, API])
+def test_without_its_crd_an_object_without_a_record_is_given_none(house: House, ref: Ref) -> None:
+    """It may have gone, and its record with it, before the CRD went: only this process has missed that."""
+    record = RECORD if ref == WORKER else SERVER_RECORD
+    house.world.cannot_be_listed(ref.kind)
+    house.store.objects.pop(record)
+    house.world.drop_owned(record)
+    drive(house.reconciler.reconcile(ref))
+    assert record not in house.store.objects
+    assert house.world.listed(ref.kind, "1") == {ref}, "the CRD is back: it is looked at again"
+    drive(house.reconciler.reconcile(ref))
+    assert record in house.store.objects
+
+
+def test_without_its_crd_what_has_a_record_is_looked_after(house: House) -> None:
+    house.world.cannot_be_listed("OAuthClient")
+    secret = house.store.objects.pop(house.secret())
+    house.world.drop_owned(secret.existing.ref)
+    drive(house.reconciler.reconcile(WORKER))
+    assert house.secret() in house.store.objects

@@ -6,7 +6,9 @@ import pytest
 
 from scopewright.controller.world import World
 from scopewright.core.failures import Rejected
+from scopewright.core.objects import Ref
 from tests.unit.controller.house import House
+from tests.unit.core.builders import client
 
 WORKER = ("OAuthClient", "leave", "worker")
 LINE = "namespace leave is being deleted"
@@ -83,7 +85,7 @@ def test_a_late_refusal_does_not_mark_a_namespace_that_the_next_list_shows_alive
     worker = house.apply(*WORKER)
     house.settle()
     house.world.put_namespace("leave", {}, "10")
-    house.world.namespace_terminates("leave")
+    house.world.namespace_terminates("leave", house.world.usable("leave"))
     assert house.world.put_namespace("leave", {}, "9") == set()
     assert house.world.terminating == {"leave"}, "an earlier state proves nothing"
     assert house.world.put_namespace("leave", {}, "10") == {worker}
@@ -96,3 +98,50 @@ def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
     world.put_namespace("leave", {}, "10", terminating=True)
     world.put_namespace("leave", {}, "9")
     assert world.terminating == {"leave"}
+
+
+def test_what_was_held_back_is_looked_at_when_the_namespace_is_there_again() -> None:
+    """Also where nothing told of its end, and its labels are what they were."""
+    world = World("default", "scopewright-system")
+    world.put(client())
+    world.put_namespace("leave", {}, "100", terminating=True)
+    assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
+    assert world.put_namespace("leave", {}, "103") == set()
+
+
+def test_objects_that_came_before_the_news_of_the_namespace_are_looked_at_with_it() -> None:
+    world = World("default", "scopewright-system")
+    world.put_namespace("leave", {}, "100", terminating=True)
+    world.put(client())
+    assert world.put_namespace("leave", None, "101") == set()
+    assert world.terminating == {"leave"}, "its status was not written, so somebody must come back to it"
+    assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
+
+
+def test_a_refusal_that_is_older_than_the_namespace_says_nothing_of_it() -> None:
+    """It was made again before the answer to a write into the one before came."""
+    world = World("default", "scopewright-system")
+    world.put_namespace("leave", {}, "100")
+    asked = world.usable("leave")
+    world.put_namespace("leave", None, "101")
+    world.put_namespace("leave", {}, "102")
+    world.namespace_terminates("leave", asked)
+    assert world.terminating == set()
+    world.namespace_terminates("leave", world.usable("leave"))
+    assert world.terminating == {"leave"}
+
+
+def test_where_namespaces_are_not_watched_another_uid_shows_that_one_is_new() -> None:
+    world = World("default", "scopewright-system")
+    world.put(client())
+    world.put(client(name="another"))
+    asked = world.usable("leave")
+    world.namespace_terminates("leave", asked)
+    successor = client(uid="uid-2")
+    later = successor.metadata.model_copy(update={"resource_version": "999"})
+    assert world.put(successor.model_copy(update={"metadata": later})) == {
+        Ref(*WORKER),
+        Ref("OAuthClient", "leave", "another"),
+    }
+    world.namespace_terminates("leave", asked)
+    assert world.terminating == set()
