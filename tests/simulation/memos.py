@@ -86,15 +86,19 @@ def _matches(module: Any) -> None:
 def _sealed(real: Callable[..., str]) -> Callable[..., str]:
     @lru_cache(maxsize=4096)
     def known(
-        key: bytes, whose: tuple[str, ...], entries: tuple[tuple[str, str], ...], public_key: str, retained: bool
+        key: bytes,
+        whose: tuple[str, ...],
+        entries: tuple[tuple[str, str], ...],
+        more: tuple[str, ...],
+        named: tuple[tuple[str, Any], ...],
     ) -> str:
-        return real(key, *whose, dict(entries), public_key, retained=retained)
+        return real(key, *whose, dict(entries), *more, **dict(named))
 
     def sealed(
-        key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], public_key: str = "",
-        *, retained: bool = False,
-    ) -> str:  # fmt: skip
-        return known(key, (issuer, client_id, issue_time), tuple(entries.items()), public_key, retained)
+        key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], *more: str, **named: Any
+    ) -> str:
+        whose = issuer, client_id, issue_time
+        return known(key, whose, tuple(entries.items()), more, tuple(sorted(named.items())))
 
     return sealed
 
