@@ -43,8 +43,9 @@ EVERYTHING: Final[dict[str, Any]] = {
         "externalTrafficPolicy": "Local",
         "internalTrafficPolicy": "Local",
         "trafficDistribution": "PreferSameZone",
+        # The control plane of the tests has one family of addresses, and refuses a second one.
         "ipFamilyPolicy": "PreferDualStack",
-        "ipFamilies": ["IPv4", "IPv6"],
+        "ipFamilies": ["IPv4"],
         "loadBalancerClass": "example.org/internal",
         "loadBalancerSourceRanges": ["10.0.0.0/8"],
         "allocateLoadBalancerNodePorts": False,

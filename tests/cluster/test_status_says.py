@@ -209,12 +209,13 @@ def test_what_happened_is_told_once_in_the_history_and_as_an_event(
     assert events.count("CredentialIssued") == 1
 
 
-def test_another_installations_objects_are_left_alone(
+def test_an_object_of_another_name_gets_a_report_and_nothing_else(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
+    """What an installation that serves the name does is in test_two_installations.py."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "theirs", issuer="somebody-else")
     installation.kube.apply(client)
     installation.rounds()
-    assert [c["reason"] for c in installation.status(client)["conditions"]] == ["Pending"]
+    assert {c["reason"] for c in installation.status(client)["conditions"]} == {"IssuerNotServed"}
     assert installation.kube.get("Secret", namespace, "theirs-oauth") is None
