@@ -3,15 +3,13 @@
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.world import World
-from scopewright.core.credentials import CauseKind
+from scopewright.core.credentials import Cause, CauseKind
 from scopewright.core.objects import Ref
 from scopewright.core.plan import ROTATION_FAILING
 
@@ -39,11 +37,15 @@ class Attention:
     reason: str = ""
 
 
-def needing_attention(world: World, failing: Collection[Ref], now: datetime) -> Iterator[Attention]:
-    """All of them. `failing` are the keys whose reconciliation has failed several times in a row."""
+def needing_attention(
+    world: World, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
+) -> Iterator[Attention]:
+    """All of them. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is what
+    `overdue_clients` has found.
+    """
     for ref in failing:
         yield Attention(ref, Problem.RECONCILE_FAILING)
-    for ref, cause in overdue_clients(world, now):
+    for ref, cause in overdue:
         if cause.kind is not CauseKind.FIRST:  # it is not Ready either
             yield Attention(ref, Problem.ROTATION_OVERDUE, cause.kind.value)
     for objects in world.declared.values():
@@ -69,8 +71,8 @@ def named(found: Iterable[Attention], most: int = MOST_NAMED) -> tuple[Sequence[
     return [each for _, _, each in turns[:most]], max(0, len(turns) - most)
 
 
-def metrics(world: World, failing: Collection[Ref], now: datetime) -> Iterator[Metric]:
-    those, more = named(needing_attention(world, failing, now))
+def metrics(world: World, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
+    those, more = named(needing_attention(world, failing, overdue))
     problems = GaugeMetricFamily(
         "scopewright_object_problem",
         "1 for an object that is not Ready, whose rotation is overdue or fails, or that cannot be reconciled; "

@@ -1,9 +1,9 @@
 """What Prometheus is told of the level, worked out when it asks: nothing is kept up that nobody reads."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
@@ -15,7 +15,7 @@ from scopewright.controller.keymaking import make_key
 from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.world import World
 from scopewright.core.config import Config
-from scopewright.core.credentials import CauseKind
+from scopewright.core.credentials import Cause, CauseKind
 from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.keys import KeyState
 from scopewright.core.objects import FollowedKind, Ref
@@ -36,6 +36,8 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Those that we write, by kind."""
 
+OVERDUE_AGE: Final = timedelta(seconds=10)
+"""Scrapes that follow each other sooner share one look at all clients."""
 MOST_NAMED: Final = 20
 """Values of a label that tenants choose: a metric has no more of them."""
 
@@ -71,6 +73,8 @@ class Levels(Collector):
         self._config = config
         self._clock = clock
         self._told = told
+        self._found: Sequence[tuple[Ref, Cause]] = ()
+        self._found_time = datetime.min.replace(tzinfo=UTC)
 
     def collect(self) -> Iterator[Metric]:
         told = self._told
@@ -100,11 +104,12 @@ class Levels(Collector):
             "Rights that the API server has refused this replica for longer than a minute; /readyz names them.",
             told.rights_missing(),
         )
-        yield from attention.metrics(self._world, told.failing(), self._clock())
+        overdue = self._overdue()
+        yield from attention.metrics(self._world, told.failing(), overdue)
         yield from self._orphans()
         yield self._records()
         yield self._conditions()
-        yield self._overdue()
+        yield self._rotations(overdue)
         yield from self._signing_keys()
 
     def _orphans(self) -> Iterator[Metric]:
@@ -154,8 +159,16 @@ class Levels(Collector):
                     conditions.add_metric([kind, type_, status], counted.get((kind, type_, status), 0))
         return conditions
 
-    def _overdue(self) -> Metric:
-        late = Counter(cause.kind for _, cause in overdue_clients(self._world, self._clock()))
+    def _overdue(self) -> Sequence[tuple[Ref, Cause]]:
+        """What `overdue_clients` has found, `OVERDUE_AGE` ago at most: it looks at every client."""
+        now = self._clock()
+        if not self._found_time <= now < self._found_time + OVERDUE_AGE:
+            self._found, self._found_time = tuple(overdue_clients(self._world, self._config, now)), now
+        return self._found
+
+    @staticmethod
+    def _rotations(overdue: Iterable[tuple[Ref, Cause]]) -> Metric:
+        late = Counter(cause.kind for _, cause in overdue)
         rotations = _Gauge(
             "scopewright_credential_rotations_overdue",
             "OAuthClients whose credential should have been rotated by now, by the cause of the rotation.",

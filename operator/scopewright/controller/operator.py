@@ -269,7 +269,7 @@ class Operator:
             await self._unserved.report()
         else:
             self._unserved.forget()
-        return keys | overdue_keys(self._world, now())
+        return keys | overdue_keys(self._world, self._config, now())
 
     async def _look_at_claims(self) -> bool:
         """Whether the other installations are known. A term does not begin without that (`Claims.secure`); within one,

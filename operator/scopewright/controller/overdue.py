@@ -4,23 +4,46 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from scopewright.api import OAuthClient
-from scopewright.controller.index import Keys
+from scopewright.controller.index import Keys, ref_of
 from scopewright.controller.world import World
+from scopewright.core.config import Config
 from scopewright.core.credentials import Cause, overdue
+from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
+from scopewright.core.records import ClientRecord
+from scopewright.core.restrictions import refuse_by_profile
 
 
-def overdue_clients(world: World, now: datetime) -> Iterator[tuple[Ref, Cause]]:
-    """The OAuthClients whose next credential is due, each with the cause."""
+def overdue_clients(world: World, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
+    """The OAuthClients whose next credential is due, each with the cause; none that gets no credential before a user
+    has changed something.
+    """
     owned = world.owned
     for client in world.all(OAuthClient):
         record = owned.clients.get(world.record_of_client(client.namespace, client.name))
         secret = owned.objects.get(Ref("Secret", client.namespace, client.secret_name))
-        if cause := overdue(client, record, secret, now):
-            yield Ref("OAuthClient", client.namespace, client.name), cause
+        if (cause := overdue(client, record, secret, now)) and not _waits_for_user(world, config, client, record):
+            yield ref_of(client), cause
 
 
-def overdue_keys(world: World, now: datetime) -> Keys:
+def _waits_for_user(world: World, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
+    """Whether the profile forbids the client, its namespace has too many, or its Secret's name is taken: its status
+    says so, and a change of any of them is a reason to look at it.
+    """
+    has_record = record is not None and record.uid == client.uid
+    if not has_record and world.beyond_limits(ref_of(client)):
+        return True
+    ready, status = client.condition("Ready"), client.status
+    if ready and ready.reason == "SecretConflict" and status:
+        return status.observed_generation == client.metadata.generation
+    try:
+        refuse_by_profile(client, config)
+    except Rejected:
+        return True
+    return False
+
+
+def overdue_keys(world: World, config: Config, now: datetime) -> Keys:
     """The objects that time alone gives something to do: rotations, ends of overlaps and of grants. And all
     SigningKeys, of which there are few.
     """
@@ -37,4 +60,4 @@ def overdue_keys(world: World, now: datetime) -> Keys:
     }
     names = {record.signing_key for record in owned.key_records()}
     signing = {*world.declared["SigningKey"], *(Ref("SigningKey", owned.namespace, name) for name in names)}
-    return {ref for ref, _ in overdue_clients(world, now)} | ended | expired | signing
+    return {ref for ref, _ in overdue_clients(world, config, now)} | ended | expired | signing

@@ -5,6 +5,7 @@ from datetime import timedelta
 import pytest
 
 from scopewright.controller.attention import MOST_NAMED, Attention, Problem, metrics, named, needing_attention
+from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.pauses import Pauses
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import House
@@ -13,7 +14,7 @@ WORKER = Ref("OAuthClient", "leave", "worker")
 
 
 def found(house: House, *failing: Ref) -> list[Attention]:
-    return list(needing_attention(house.world, failing, house.now))
+    return list(needing_attention(house.world, failing, overdue_clients(house.world, house.config, house.now)))
 
 
 def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> None:
@@ -77,7 +78,7 @@ def test_of_few_all_are_named() -> None:
 def test_the_metric_has_a_bound_whatever_there_is(count: int) -> None:
     house = House()
     failing = [each.ref for each in many("busy", count)]
-    problems, truncated = metrics(house.world, failing, house.now)
+    problems, truncated = metrics(house.world, failing, ())
     assert len(problems.samples) == min(count, MOST_NAMED)
     assert [s.value for s in truncated.samples] == [max(0, count - MOST_NAMED)]
 

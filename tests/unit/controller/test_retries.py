@@ -160,17 +160,17 @@ def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
     house: House, cause: str, label: str
 ) -> None:
     """Both from the level alone, whether or not a timer is set or a write was ever tried."""
-    assert WORKER not in overdue_keys(house.world, house.now)
+    assert WORKER not in overdue_keys(house.world, house.config, house.now)
     CAUSES[cause](house)
     house.look()
     scraped = Scraped(house)
     counts = {kind.value: scraped("credential_rotations_overdue", cause=kind.value) for kind in CauseKind}
     assert {kind for kind, count in counts.items() if count} == {label}
     assert counts["first"] is None
-    assert WORKER in overdue_keys(house.world, house.now)
+    assert WORKER in overdue_keys(house.world, house.config, house.now)
     house.settle()
     house.look()
-    assert WORKER not in overdue_keys(house.world, house.now)
+    assert WORKER not in overdue_keys(house.world, house.config, house.now)
     assert not Scraped(house)("credential_rotations_overdue", cause=label)
 
 
@@ -184,9 +184,9 @@ def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_compariso
     by_hand(house)
     house.settle()
     house.look()
-    assert overdue_keys(house.world, house.now) == {key}
+    assert overdue_keys(house.world, house.config, house.now) == {key}
     house.pass_time(timedelta(hours=2, seconds=1))
-    assert overdue_keys(house.world, house.now) == {key, api, WORKER}
+    assert overdue_keys(house.world, house.config, house.now) == {key, api, WORKER}
 
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
@@ -195,7 +195,7 @@ def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(house: Hou
     taken = Existing(house.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
     house.store.put(taken, {"client_secret": b"theirs"})
     house.look()
-    assert WORKER not in overdue_keys(house.world, house.now)
+    assert WORKER not in overdue_keys(house.world, house.config, house.now)
 
 
 def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(house: House) -> None:
