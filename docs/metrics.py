@@ -79,7 +79,7 @@ TO_DO: Final = {
     "scopewright_watch_retries": (
         "All the time: the log has the last error once a minute. A missing right, or an API server that refuses load."
     ),
-    "scopewright_rights_missing": "Above 0: [a right is lost](operations.md#a-right-is-lost).",
+    "scopewright_rights_missing": "See [ScopewrightRightsMissing](#scopewrightrightsmissing).",
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_orphans_held_by_namespace": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
     "scopewright_object_problem": (
@@ -245,6 +245,10 @@ RUN_BOOKS: Final = {
         "`rejected`: a right, a quota or an admission policy; the log and the events name it. Was the chart "
         "upgraded, and its rights with it? `unavailable`: the API server does not answer, or asks to be left "
         "alone (429)."
+    ),
+    "ScopewrightRightsMissing": (
+        "`/readyz` and the log (`a right is missing`) name each right. Was the chart upgraded without its rights, or "
+        "has somebody altered the roles? [A right is lost](operations.md#a-right-is-lost) has the commands."
     ),
     "ScopewrightReconcileFailing": (
         "The log says which object and why: `tried again in`. `unavailable`: the API server, or an object that "

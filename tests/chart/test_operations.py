@@ -105,6 +105,9 @@ def test_what_is_looked_at_says_that_all_is_well(books: Books) -> None:
 
 
 def test_it_is_upgraded_and_set_back(books: Books) -> None:
+    counted = [line.split() for line in books.run("Upgrade", words="utf8bytelength").splitlines()]
+    assert {kind for namespace, kind, _, _ in counted if namespace == "leave"} >= {"oauthclients", "resourceservers"}
+    assert all(int(count) > 0 and int(size) > 2 for *_, count, size in counted)
     assert "has been upgraded" in books.run("Upgrade")
     assert "Rollback was a success" in books.run("Upgrade")
 
