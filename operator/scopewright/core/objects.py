@@ -165,13 +165,13 @@ def holds(existing: Existing | None, desired: Desired) -> bool:
 
 def brings(desired: Desired, stored: Existing) -> bool:
     """Whether a write that others alter, so that it ends as `stored`, is worth making: some entry is new and arrives
-    as it was written or, where no entry is new, something else of the object comes closer to what it should be.
+    as it was written or, where no entry is new, less of the object differs from what it should be than before.
     """
     before = desired.replaces
     new = desired.digests().items() - (before.entries.items() if before else set())
     if new or before is None:
         return bool(new & stored.entries.items())
-    return bool(set(differences(desired, before)) - set(differences(desired, stored)))
+    return len(differences(desired, stored)) < len(differences(desired, before))
 
 
 def in_place(desired: Desired) -> bool:

@@ -149,6 +149,22 @@ def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_o
     assert len([h for h in house.happened if h.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
 
 
+def test_another_label_arrives_although_one_is_rewritten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meddled, "rewrite", staticmethod(_label))
+    for value in ("1", "2"):
+        labels = {"team": "hr", "cost": value}
+        house.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": labels}}})
+        retried(house)
+        found = house.store.objects[house.secret()].existing.labels
+        assert (found["cost"], found["team"]) == (value, "platform")
+    writes = len(house.store.writes)
+    held = house.store.objects[house.secret()]
+    without = {name: value for name, value in held.existing.labels.items() if name != "team"}
+    house.store.put(replace(held.existing, labels=without), held.entries)
+    retried(house)
+    assert len(house.store.writes) == writes, "what it writes would be rewritten"
+
+
 def credentials(house: House) -> dict[str, Any]:
     record = house.client_record("leave", "worker")
     assert record is not None
