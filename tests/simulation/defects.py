@@ -84,7 +84,7 @@ def _grants_ignored(real: Any) -> Any:
 
 
 def _always_writes(real: Any) -> Any:
-    return lambda desired: False if desired.ref.name.startswith("client.") and desired.replaces else real(desired)
+    return lambda existing, desired: False if existing else real(existing, desired)
 
 
 def _gone_forgotten(real: Any) -> Any:
@@ -253,7 +253,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
     Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,), quick=False),
-    Defect("a record is written again though it is in place", 4, client_record, "in_place", _always_writes),
+    Defect("a record is written again though it is in place", 4, client_record, "holds", _always_writes),
     Defect("what was revoked is adopted again", 5, clients, "adoptable", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret counts as ours", 6, client_secret, "standing", _anything_is_ours),
