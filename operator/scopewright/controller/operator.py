@@ -76,7 +76,7 @@ class Operator:
         self._listening = listening
         self._sidecar = issuer_beside_us
         self._tracing = tracing
-        self._store = KubernetesStore(api)
+        self._store = KubernetesStore(api, may_write=lambda: self._lease.leads)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = World(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._monitor = WatchMonitor()
@@ -90,6 +90,7 @@ class Operator:
         self._claims_known = True
         """As of the last look, so that a failure is logged once."""
         self._unserved = Unserved(self._store, config, now, lambda: self._claims.known, lambda: self._lease.leads)
+        api.leads = lambda: self._lease.leads
         if config.kube_api.qps:
             api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
         self._reconciler = Reconciler(

@@ -196,6 +196,8 @@ class Reconciler:
             usable = self._world.usable(namespace)
             try:
                 altered = await self._write(key, write)
+            except NotLeading:
+                raise
             except Conflict as conflict:
                 return await self._conflicted(key, write, conflict, so_far)
             except (Rejected, Unavailable) as error:

@@ -86,6 +86,10 @@ class Limits(_Model):
     """Of the specs of each kind, as JSON without what is left out."""
 
 
+LEASE_MARGIN: Final = timedelta(seconds=2)
+"""Between the end of a leader's writes and the first of the next one."""
+
+
 class LeaseTimes(_Model):
     """Of the Lease by which one replica of the operator leads. The defaults suit an API server that answers in 2 s."""
 
@@ -98,10 +102,13 @@ class LeaseTimes(_Model):
 
     @model_validator(mode="after")
     def _in_order(self) -> "LeaseTimes":
-        if not timedelta(seconds=2) <= self.duration <= timedelta(seconds=30) or self.duration.microseconds:
-            raise ValueError("duration must be a whole number of seconds between 2s and 30s")
-        if self.renew_deadline >= self.duration:
-            raise ValueError("renewDeadline must be less than duration: a leader stops before a standby takes over")
+        if not timedelta(seconds=3) <= self.duration <= timedelta(seconds=30) or self.duration.microseconds:
+            raise ValueError("duration must be a whole number of seconds between 3s and 30s")
+        if self.duration - self.renew_deadline < LEASE_MARGIN:
+            raise ValueError(
+                "renewDeadline must be at least 2s less than duration: the last requests of a leader that cannot renew "
+                "arrive before a standby takes over"
+            )
         if not timedelta(milliseconds=100) <= self.retry_period <= self.renew_deadline / 2:
             raise ValueError("retryPeriod must be at least 100ms, and at most half of renewDeadline")
         return self

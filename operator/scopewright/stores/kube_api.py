@@ -16,7 +16,7 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.stores.kube_contact import Contact, beating, heartbeat
 from scopewright.stores.kube_rate import RateLimit
 from scopewright.stores.kube_refusals import bounded, refusal
@@ -92,6 +92,10 @@ class Api:
         """Called for every answer."""
         self.limit: RateLimit | None = None
         """Of every request but watches, heartbeats and those for Leases: leadership must not wait behind a backlog."""
+        self.leads: Callable[[], bool] = lambda: True
+        """A write that was asked for while this held is not sent once it no longer does: it may have waited for
+        `limit`.
+        """
         self._waits: set[asyncio.Timeout] = set()
         """Of everything that waits for the API server now."""
         self._watches = 0
@@ -109,7 +113,10 @@ class Api:
         timeout: float = REQUEST_TIMEOUT,
     ) -> dict[str, Any]:
         if self.limit is not None and not path.startswith(LEASES):
+            led = self.leads()
             await self.limit.wait()
+            if method != "GET" and led and not self.leads():
+                raise NotLeading
         began = time.monotonic()
         try:
             content = await self._request(method, path, query, body, timeout)

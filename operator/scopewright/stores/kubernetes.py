@@ -5,12 +5,12 @@ do: it creates what is missing even under a resourceVersion, and merges into a f
 """
 
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import datetime
 from typing import Any, Literal, cast
 
 from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
 from scopewright.stores import Change, Entries, Selection, Snapshot
 from scopewright.stores.kube_api import Api, NotFound
@@ -42,8 +42,10 @@ async def namespace_is_absent(api: Api, name: str) -> bool:
 class KubernetesStore:
     """See `stores.Store`."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write` is asked where a write follows a read: the leadership may have ended meanwhile."""
         self.api = api
+        self._may_write = may_write
         self._heard: dict[tuple[str, str | None], float] = {}
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
@@ -90,6 +92,8 @@ class KubernetesStore:
         try:
             live = await self.api.get(path)
             _expect(desired.replaces, live["metadata"])
+            if not self._may_write():
+                raise NotLeading
             return parse(kind, await self._send("PUT", path, compose(desired, live), query))[0]
         except NotFound as error:
             raise Conflict(str(error)) from None

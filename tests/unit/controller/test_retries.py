@@ -14,7 +14,7 @@ from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.pauses import Pauses
 from scopewright.controller.retries import Retries
 from scopewright.core.credentials import CauseKind
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
 from scopewright.core.records import client_record_name
 from tests.unit.controller.house import NAMESPACE, House, drive
@@ -540,3 +540,11 @@ def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason
     crowd(its, 3, Rejected(reason, "no"), now)
     other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
     assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
+
+
+def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_object(house: House) -> None:
+    by_hand(house)
+    house.store.refused[SECRET] = NotLeading()
+    look(house)
+    assert not house.reconciler.fails(WORKER)
+    assert house.condition(WORKER) == "True Provisioned"

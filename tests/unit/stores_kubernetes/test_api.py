@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Ref
 from scopewright.stores.kube_api import RESULTS, Api, Gone, NotFound, _failure
 from scopewright.stores.kube_objects import parse
@@ -182,3 +182,13 @@ async def test_a_status_is_written_under_its_version_and_alone() -> None:
     assert body["metadata"] == {"name": "worker", "namespace": "leave", "uid": "u", "resourceVersion": "3"}
     assert body["status"] == {"a": 1}
     assert "spec" not in body
+
+
+async def test_what_was_read_is_not_written_where_the_leadership_has_ended_meanwhile() -> None:
+    api = FakeApi()
+    api.answer(f"GET {ONE}", secret("one", "7"))
+    existing = parse("Secret", secret("one", "7"))[0]
+    store = KubernetesStore(api.as_api(), may_write=lambda: not api.asked)
+    with pytest.raises(NotLeading):
+        await store.write(Desired(REF, {"a": b"x"}, replaces=existing))
+    assert [method for method, *_ in api.asked] == ["GET"]

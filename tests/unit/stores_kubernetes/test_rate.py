@@ -4,6 +4,7 @@ from typing import Any, cast
 
 import pytest
 
+from scopewright.core.failures import NotLeading
 from scopewright.stores.kube_api import LEASES, Api
 from scopewright.stores.kube_rate import RateLimit
 
@@ -35,20 +36,51 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate_in_order() -> None:
     assert time.slept == pytest.approx([0.1]), "a pause is good for one burst"
 
 
-async def test_leadership_does_not_wait_behind_a_backlog() -> None:
+def limited(time: Time) -> tuple[Api, list[tuple[str, str]]]:
+    """An API of which one request a second may be asked, and what was sent to it."""
+
     class Client:
         configuration = type("Configuration", (), {"host": "https://fake"})
 
-    api = Api(cast("Any", Client))
-    time = Time()
+    api, sent = Api(cast("Any", Client)), list[tuple[str, str]]()
     api.limit = RateLimit(1, 1, time.monotonic, time.sleep)
 
-    async def answer(*_: Any) -> dict[str, Any]:
+    async def answer(method: str, path: str, *_: Any) -> dict[str, Any]:
+        sent.append((method, path))
         return {}
 
     api._request = answer  # type: ignore[method-assign, assignment]
+    return api, sent
+
+
+async def test_leadership_does_not_wait_behind_a_backlog() -> None:
+    time = Time()
+    api, _ = limited(time)
     for _ in range(3):
         await api.get("/api/v1/secrets")
     assert time.slept == [1, 2]
     await api.get(f"{LEASES}v1/namespaces/scopewright-system/leases/scopewright-operator")
     assert time.slept == [1, 2]
+
+
+async def test_a_write_that_waits_is_not_sent_once_another_may_lead() -> None:
+    time = Time()
+    api, sent = limited(time)
+    api.leads = lambda: not time.slept
+    await api.get("/first")
+    for method in ("POST", "PUT", "DELETE"):
+        time.slept.clear()
+        with pytest.raises(NotLeading):
+            await api.request(method, "/api/v1/secrets")
+    time.slept.clear()
+    await api.get("/api/v1/secrets")
+    assert sent == [("GET", "/first"), ("GET", "/api/v1/secrets")]
+
+
+async def test_what_a_standby_asks_for_is_sent() -> None:
+    time = Time()
+    api, sent = limited(time)
+    api.leads = lambda: False
+    for _ in range(2):
+        await api.request("POST", "/review")
+    assert sent == [("POST", "/review")] * 2
