@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.kube_refusals import refuser
 
 REMOVED: Final = "…"
 MAX_NUMBERS: Final = 6
@@ -31,6 +32,8 @@ _WORD: Final = re.compile(
 )
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(?:ms|s|m|h|Ki|Mi|Gi)?")
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
+_DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+"""What the API server takes as the name of a webhook, policy or quota, which those who administer it choose."""
 _HASH: Final = re.compile(r"[a-z0-9]{1,10}")
 
 
@@ -40,6 +43,8 @@ def remove_values(failure: Exception, body: Mapping[str, Any]) -> None:
         return
     meta = body.get("metadata") or {}
     names = {str(meta.get("name")), str(meta.get("namespace"))}
+    if _DNS_NAME.fullmatch(name := refuser(str(failure))):
+        names.add(name)
     message = redact(str(failure), names)
     failure.args = (message,)
     if isinstance(failure, Rejected | Unavailable):

@@ -69,6 +69,14 @@ def _by_status(status: int, text: str, what: str) -> Rejected | None:
     return None
 
 
+def refuser(text: str) -> str:
+    """The name of the webhook, policy or quota that a message of `refusal` speaks of; empty where it names none."""
+    for pattern in (_WEBHOOK_DENIED, _WEBHOOK_FAILED, _POLICY, _QUOTA):
+        if found := pattern.search(text):
+            return found[pattern.groups]
+    return ""
+
+
 def bounded(text: str) -> str:
     """One line of at most `MAX_CHARACTERS`."""
     line = " ".join(text.split())

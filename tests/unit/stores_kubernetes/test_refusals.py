@@ -227,6 +227,23 @@ def test_what_says_why_stays() -> None:
         assert redact(text, set()) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "prefix"),
+    [
+        ('admission webhook "{}" denied the request: {value}', "admission webhook {} denied"),
+        ('failed calling webhook "{}": {value}', "admission webhook {} does not answer"),
+        ("x is forbidden: ValidatingAdmissionPolicy '{}' with binding 'b' denied request: {value}", "Policy {} denied"),
+        ("x is forbidden: exceeded quota: {}, requested: {value}", "ResourceQuota {} is exceeded"),
+    ],
+)
+def test_who_refused_is_named_however_it_is_called(text: str, prefix: str) -> None:
+    name, value = "x1-y2-z3-0f9e8d7c6b5a4.guard", "sHVyZWx5aXNzZWNyZXQ0Mg"
+    found = failure(403, text.format(name, value=value))
+    remove_values(found, {"kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": "leave"}})
+    assert prefix.format(name) in found.message
+    assert value not in found.message
+
+
 def test_a_404_repeats_nothing_either_and_a_config_map_holds_no_secret() -> None:
     missing = NotFound("no sHVyZWx5aXNzZWNyZXQ0Mg", named=False)
     remove_values(missing, {"kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": "leave"}})
