@@ -3,10 +3,11 @@
 import asyncio
 import gc
 import logging
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Final
 
-from scopewright.controller import installing, lease, operator, pauses, queue
+from scopewright.controller import installing, lease, operator, pauses, queue, rechecks
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
@@ -83,6 +84,7 @@ def install() -> None:
         follow: {"random": _Random()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
         queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
+        rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
         pauses: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         service: {"Snapshots": MemorySnapshots},

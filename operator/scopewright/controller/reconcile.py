@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
@@ -14,6 +14,7 @@ from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared
 from scopewright.controller.progress import Progress
+from scopewright.controller.rechecks import Rechecks
 from scopewright.controller.retries import Retries, State
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import World
@@ -85,6 +86,7 @@ class Reconciler:
         self._enqueue = enqueue
         self._may_write = may_write
         self._progress = progress
+        self._rechecks = Rechecks(config.resync, sources.clock)
         self._retries = retries or Retries()
         self._alterations = Alterations(sources.clock)
         self._on_failure = on_failure
@@ -309,6 +311,7 @@ class Reconciler:
         retry_time = self._retries.retry_time(key)
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
+            self._rechecks.due(key, None)
             if self._progress:
                 self._progress.finished(key, None, None)
             return soonest(plan.due, retry_time)
@@ -324,7 +327,7 @@ class Reconciler:
         if key.namespace not in self._world.terminating:
             for happening in (*so_far.happened, *plan.happenings):
                 self._recorder.record(obj, happening)
-        return soonest(plan.due, retry_time, self._again(plan))
+        return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))
 
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
         if not self._may_write():
@@ -341,12 +344,6 @@ class Reconciler:
         }
         written = await self._store.write_status(manifest, status)
         self._world.wrote_status(parse_watched(written))
-
-    def _again(self, plan: Plan) -> datetime | None:
-        """What is not ready is looked at again after a while, in case that what helped went unnoticed."""
-        conditions = (plan.status or {}).get("conditions", ())
-        lacking = any(c["type"] == "Ready" and c["status"] != "True" for c in conditions)
-        return self._sources.clock() + max(self._config.resync, timedelta(seconds=5)) if lacking else None
 
 
 def _did(write: Write) -> str:

@@ -1,0 +1,31 @@
+"""When an object that is not ready is looked at again, although no watch reports a change."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from scopewright.core.objects import Ref
+
+CONFLICT_INTERVAL: Final = timedelta(seconds=10)
+"""A Secret that Scopewright does not manage is not watched: only a read shows that it is gone."""
+READS_PER_SECOND: Final = 10
+"""Reads of such Secrets, over all objects that have a conflict."""
+
+
+class Rechecks:
+    """`interval` is the pause for objects whose cause is watched, in case that an event was lost."""
+
+    def __init__(self, interval: timedelta, clock: Callable[[], datetime]) -> None:
+        self._interval = max(interval, timedelta(seconds=5))
+        self._clock = clock
+        self._conflicts: set[Ref] = set()
+
+    def due(self, key: Ref, status: Mapping[str, Any] | None) -> datetime | None:
+        """When to look again at an object with this status; None where it is ready or deleted."""
+        conditions = (status or {}).get("conditions", ())
+        reason = next((c["reason"] for c in conditions if c["type"] == "Ready" and c["status"] != "True"), None)
+        if reason != "SecretConflict":
+            self._conflicts.discard(key)
+            return self._clock() + self._interval if reason else None
+        self._conflicts.add(key)
+        return self._clock() + max(CONFLICT_INTERVAL, timedelta(seconds=len(self._conflicts) / READS_PER_SECOND))

@@ -1,0 +1,50 @@
+"""A Secret that is in the way is not watched: it is read every few seconds, and seldom where many are in the way."""
+
+from datetime import timedelta
+
+from scopewright.controller.rechecks import READS_PER_SECOND, Rechecks
+from scopewright.core.objects import Existing, Ref
+from tests.unit.controller.house import House, drive
+
+NOW = House().now
+CONFLICT = {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretConflict"}]}
+OTHER = {"conditions": [{"type": "Ready", "status": "False", "reason": "NamespaceLimit"}]}
+READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Provisioned"}]}
+
+
+def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted() -> None:
+    house = House()
+    ref = Ref("Secret", "leave", "worker-oauth")
+    house.store.put(Existing(ref, "u", "1", "Opaque", creation_time=house.now), {"password": b"theirs"})
+    key = house.apply("OAuthClient", "leave", "worker")
+    house.settle()
+    assert house.condition(key) == "False SecretConflict"
+    due = house.due[key]
+    assert due - house.now <= timedelta(seconds=15)
+    house.store.objects.pop(ref)
+    house.now = due
+    drive(house.reconciler.reconcile(key))
+    assert house.condition(key) == "True Provisioned"
+
+
+def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:
+    rechecks = Rechecks(timedelta(minutes=10), lambda: NOW)
+    for number in range(3000):
+        due = rechecks.due(Ref("OAuthClient", "leave", f"c{number}"), CONFLICT)
+    assert due == NOW + timedelta(seconds=3000 / READS_PER_SECOND)
+
+
+def test_what_is_solved_or_deleted_no_longer_slows_the_others() -> None:
+    rechecks = Rechecks(timedelta(minutes=10), lambda: NOW)
+    refs = [Ref("OAuthClient", "leave", f"c{number}") for number in range(3000)]
+    for ref in refs:
+        rechecks.due(ref, CONFLICT)
+    for ref in refs[1:]:
+        assert rechecks.due(ref, READY if ref.name.endswith("1") else None) is None
+    assert rechecks.due(refs[0], CONFLICT) == NOW + timedelta(seconds=10)
+
+
+def test_what_a_watch_reports_is_looked_at_as_often_as_everything_is_compared() -> None:
+    assert Rechecks(timedelta(minutes=1), lambda: NOW).due(Ref("OAuthClient", "leave", "a"), OTHER) == NOW + timedelta(
+        minutes=1
+    )
