@@ -10,15 +10,17 @@ from collections.abc import Iterable
 import httpx
 
 Hosts = frozenset[str]
-_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/?#@:\[\]\\]+)(:[0-9]{1,5})?")
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s/?#@:*\[\]\\]+)(:[0-9]{1,5})?")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def host_names(argument: str, names: Iterable[str]) -> Hosts:
     """The value of `hosts=` or `allow_http=`: host names, each with `:PORT` where only that port is meant.
 
-    Raises ValueError for a URL, which neither argument takes.
+    Raises ValueError for a URL or a pattern, which neither argument takes, and TypeError for what holds no names.
     """
+    if not isinstance(names, Iterable):
+        raise TypeError(f'{argument} takes host names, such as ("payroll.payroll.svc",), and not {names!r}')
     found = frozenset((names,) if isinstance(names, str) else names)
     for name in found:
         if not isinstance(name, str) or not _HOST.fullmatch(name):
