@@ -49,26 +49,24 @@ def test_a_retained_credential_is_refused_meanwhile_and_is_the_same_afterwards(
     assert [e["reason"] for e in installation.status(client)["history"]].count("CredentialAdopted") == 1
 
 
-def test_a_client_that_says_delete_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
-    payroll = Payroll(make_namespace)
+def comes_back_with_nothing(installation: Installation, payroll: Payroll, policy: str, **rotation: Any) -> None:
+    """A retained client is pruned, and returns with this policy: to a new credential, and never to the earlier one."""
     installation.have(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
     client_id, old = installation.credentials(payroll.client)
     pruned(installation, payroll)
-    installation.have(with_policy(payroll, "Delete"))
+    installation.have(with_policy(payroll, policy, **rotation))
     assert installation.accepts(*installation.new_credentials(payroll.client, old))
     assert not installation.accepts(client_id, old)
+
+
+def test_a_client_that_says_delete_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+    comes_back_with_nothing(installation, Payroll(make_namespace), "Delete")
 
 
 def test_what_was_revoked_meanwhile_does_not_come_back(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    payroll = Payroll(make_namespace)
-    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
-    client_id, old = installation.credentials(payroll.client)
-    pruned(installation, payroll)
-    installation.have(with_policy(payroll, "Retain", revokedBefore="2999-01-01T00:00:00Z"))
-    assert installation.accepts(*installation.new_credentials(payroll.client, old))
-    assert not installation.accepts(client_id, old)
+    comes_back_with_nothing(installation, Payroll(make_namespace), "Retain", revokedBefore="2999-01-01T00:00:00Z")
 
 
 def test_a_switch_changes_the_owner_reference_and_not_the_credential(

@@ -39,15 +39,24 @@ def deleting(installation: Installation, manifest: Manifest) -> str:
     return str(said["message"])
 
 
-def test_a_held_client_gets_no_token(installation: Installation, make_namespace: MakeNamespace) -> None:
-    payroll = Payroll(make_namespace)
+def deleted_and_held(
+    installation: Installation, payroll: Payroll, manifest: Manifest, error: str, message: str
+) -> tuple[str, str]:
+    """Delete it while a finalizer holds it. The client's credentials, which get this error at once from then on."""
     installation.have(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)
-    hold(installation, payroll.client)
-    installation.delete(payroll.client)
-    assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
-    assert "the issuer refuses this client" in deleting(installation, payroll.client)
+    hold(installation, manifest)
+    installation.delete(manifest)
+    assert eventually(lambda: installation.error(*credentials) == error, seconds=5)
+    assert message in deleting(installation, manifest)
+    return credentials
+
+
+def test_a_held_client_gets_no_token(installation: Installation, make_namespace: MakeNamespace) -> None:
+    payroll = Payroll(make_namespace)
+    refusal = "the issuer refuses this client"
+    credentials = deleted_and_held(installation, payroll, payroll.client, "invalid_client", refusal)
     assert installation.record(payroll.client) is None
     assert throughout(2, lambda: installation.error(*credentials) == "invalid_client")
     let_go(installation, payroll.client)
@@ -57,26 +66,14 @@ def test_a_held_client_gets_no_token(installation: Installation, make_namespace:
 
 def test_a_held_grant_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
-    credentials = installation.credentials(payroll.client)
-    installation.token(*credentials)
-    hold(installation, payroll.grant)
-    installation.delete(payroll.grant)
-    assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=5)
-    assert "it grants nothing" in deleting(installation, payroll.grant)
+    deleted_and_held(installation, payroll, payroll.grant, "invalid_target", "it grants nothing")
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
     let_go(installation, payroll.grant)
 
 
 def test_a_held_resource_server_is_not_served(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
-    credentials = installation.credentials(payroll.client)
-    installation.token(*credentials)
-    hold(installation, payroll.server)
-    installation.delete(payroll.server)
-    assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=5)
-    assert "serves no tokens" in deleting(installation, payroll.server)
+    deleted_and_held(installation, payroll, payroll.server, "invalid_target", "serves no tokens")
     installation.wait_for(payroll.grant, "ResourceServerNotReady")
     let_go(installation, payroll.server)
 
