@@ -204,7 +204,7 @@ RUN_BOOKS: Final = {
         "(`issuer.connectionsPerAddress`, a quarter of `issuer.connectionMemory`), `evicted` all together beyond "
         "`issuer.connectionMemory`. Is the address that of your Ingress or load balancer? Raise both, or set "
         "`issuer.connectionsPerAddress` to 0. Are there more callers than before? Raise `issuer.connectionMemory` and "
-        "the memory limit, or add Pods. Else somebody holds connections open: find the address in the "
+        "the memory limit, or add Pods. Otherwise a caller holds connections open: find the address in the "
         "connections of the Pod's node, and keep it out with `networkPolicy.issuerFrom` or before the issuer."
     ),
     "ScopewrightIssuerNotReady": (
@@ -248,7 +248,7 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightRightsMissing": (
         "`/readyz` and the log (`a right is missing`) name each right. Was the chart upgraded without its rights, or "
-        "has somebody altered the roles? [A right is lost](operations.md#a-right-is-lost) has the commands."
+        "or were the roles altered? [A right is lost](operations.md#a-right-is-lost) has the commands."
     ),
     "ScopewrightReconcileFailing": (
         "The log says which object and why: `tried again in`. `unavailable`: the API server, or an object that "

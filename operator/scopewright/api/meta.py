@@ -71,7 +71,7 @@ class ObjectMeta(Model):
     deletion_timestamp: Timestamp | None = None
     finalizers: list[str] = Field(default_factory=list)
     more_finalizers: int = Field(default=0, exclude=True)
-    """How many there are besides `finalizers`, where most of them were left out."""
+    """How many there are besides `finalizers`, where not all of them are kept."""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     applied_time: Timestamp | None = Field(default=None, exclude=True)

@@ -12,7 +12,7 @@ _READABLE = 5  # audiences that a message lists
 def require_audience(token: str, issuer: str, file: Path) -> None:
     """Raises `SecretError` unless `issuer` is the one audience of the token.
 
-    Whoever receives a token can use it at its other audiences: the API server, for one. The signature is the issuer's
+    A recipient of a token can use it at its other audiences: the API server, for one. The signature is the issuer's
     business. A token without `aud`, as Secrets of type kubernetes.io/service-account-token hold it, is for the API
     server.
     """

@@ -1,6 +1,6 @@
 """Claims an installation's name before anything is written, and finds out who has it where another has.
 
-A claim is made in two steps: `Claimed`, a look at the others, `Held`, another look. Whoever looks last sees both, so
+A claim is made in two steps: `Claimed`, a look at the others, `Held`, another look. The last to look sees both, so
 that of two that start at one instant just one goes on. What another holds is taken over only once its claim is deleted:
 by hand, with its namespace, or with the ServiceAccount of its operator, which owns it. Silence proves nothing.
 """
@@ -37,13 +37,13 @@ may be accepted for ten seconds."""
 
 Raw = Mapping[str, Any]
 Write = Callable[[Raw | None, Mapping[str, str], bool], Awaitable[dict[str, Any]]]
-"""Creates the Lease (None) or replaces it, with these annotations; held by us, or (False) by nobody."""
+"""Creates the Lease (None) or replaces it, with these annotations; held by this process, or (False) unheld."""
 
 log = logging.getLogger(__name__)
 
 
 class Claims:
-    """`rival` is the installation that has our name, while there is one; `report` is told when that begins and ends."""
+    """`rival` is another installation that has this name, or None; `report` is called when that begins and ends."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Claims:
 
     @property
     def collision(self) -> str:
-        """What is wrong, and what to do about it; nothing where nobody else has our name."""
+        """What is wrong, and what to do about it; nothing where no other installation has this name."""
         if self.rival is None:
             return ""
         name, namespace = self.rival.name, self.rival.namespace
@@ -76,7 +76,7 @@ class Claims:
         )
 
     async def look(self) -> None:
-        """Find all claims. Leases first: whoever claims a name has made its SigningKey before."""
+        """Find all claims. Leases first: an installation creates its SigningKey before it claims its name."""
         leases = await self._all(LEASES, fieldSelector=f"metadata.name={LEASE_NAME}")
         self.known = claims_of(leases, await self._all(declared_path("SigningKey")))
 

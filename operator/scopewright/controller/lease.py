@@ -130,7 +130,7 @@ class Lease:
         if self.leads and lease and spec.get("holderIdentity") == self._identity and not self._claims.rival:
             await self._write(lease, {}, True)
             return True
-        # Whoever deleted it may have given the name to another installation.
+        # Its deletion may have given the name to another installation.
         self._until = float("-inf")
         self._term += 1
         return await self._claims.secure(lease, self._write)

@@ -188,7 +188,7 @@ class Resync:
         return {*known, *verdict.departed, *(ref for ref in verdict.held if not _is_refused(world, ref))}
 
     async def _absent(self, namespaces: Iterable[str]) -> set[str]:
-        """Those of the namespaces that are proven to be gone. Whoever watches only some cannot prove it of any."""
+        """Those of the namespaces that are proven to be gone: none where only some namespaces are watched."""
         unknown = [name for name in namespaces if self._watches_all and name not in self._world.namespaces]
         return {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
 

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class Unserved:
-    """`saw` is told of each object of another issuer in the course of a comparison, and `report` called after it.
+    """`saw` is called with each object of another issuer in the course of a comparison, and `report` called after it.
 
     `claims` are those that there are when the comparison begins.
     """
@@ -58,7 +58,7 @@ class Unserved:
         self._found = {}
 
     async def report(self) -> None:
-        """Write what is to be said. A write that fails is left to the next comparison."""
+        """Write the pending statuses. A write that fails is left to the next comparison."""
         found, self._found = self._found, {}
         for ref, (obj, status) in sorted(found.items(), key=lambda item: item[0]):
             if not self._may_write():
@@ -71,7 +71,7 @@ class Unserved:
         try:
             await self._store.write_status(manifest, status)
         except (Conflict, Rejected, Unavailable) as error:
-            log.info("%s: that nobody serves its issuer was not written: %s", ref, error)
+            log.info("%s: the status IssuerNotServed was not written: %s", ref, error)
         else:
             log.info("%s: no installation serves its issuer %r", ref, obj.spec.issuer)
 

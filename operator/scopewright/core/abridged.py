@@ -1,6 +1,6 @@
 """What stays in memory of a Secret in a namespace of tenants: they choose its owners, entries, labels and annotations.
 
-All of a Secret is read again before it is written; what is left out here stays in the cluster as it is.
+All of a Secret is read again before it is written; what is not kept here stays in the cluster as it is.
 """
 
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,7 @@
 """Which installation serves which name: two of one name must never both write.
 
 A claim is the Lease by which the replicas of an installation elect their leader, with annotations. It counts only
-where its namespace has a SigningKey of that `spec.issuer` as well: whoever may edit in a namespace may write Leases
+where its namespace has a SigningKey of that `spec.issuer` as well: the role `edit` of a namespace may write Leases
 there, and SigningKeys are the platform's alone. Older claims go first, by creation time and UID.
 """
 
@@ -18,7 +18,7 @@ NAME_ANNOTATION: Final = "scopewright.dev/installation"
 """The name that the installation serves: `spec.issuer` of its objects."""
 STAGE_ANNOTATION: Final = "scopewright.dev/claim"
 WATCHED_ANNOTATION: Final = "scopewright.dev/watch-namespaces"
-"""Separated by commas. Left out: all."""
+"""Separated by commas. Absent: all namespaces."""
 
 Raw = Mapping[str, Any]
 

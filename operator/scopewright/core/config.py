@@ -83,7 +83,7 @@ class Limits(_Model):
     objects_per_namespace: Annotated[int, Field(ge=1)] = 2000
     """Of each kind. The oldest are served; the others are not Ready, reason NamespaceLimit."""
     bytes_per_namespace: Annotated[int, BeforeValidator(_bytes), Field(ge=1024)] = 4 * 2**20
-    """Of the specs of each kind, as JSON without what is left out."""
+    """Of the specs of each kind, as JSON without unset fields."""
 
 
 LEASE_MARGIN: Final = timedelta(seconds=2)

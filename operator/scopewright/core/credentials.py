@@ -46,11 +46,11 @@ class Standing(Enum):
 def standing(
     existing: Existing | None, client: OAuthClient, record: ClientRecord | None, seal_key: bytes, issuer: str
 ) -> Standing:
-    """Ours is what the OAuthClient's UID owns, what nobody owns, or what says that it outlives this client, whoever
-    else owns it, if the seal verifies.
+    """A Secret is the client's if its seal verifies, and if the OAuthClient's UID owns it, it has no owner, or it says
+    that it outlives this client, whatever other owners it has.
 
     Without its seal, only a Secret that the UID owns, or that says it outlives this client, *and* that a record speaks
-    of counts as ours: both are something that anybody who may create Secrets can write.
+    of is the client's: everyone who may create Secrets can write both.
     """
     if existing is None:
         return Standing.ABSENT
@@ -71,7 +71,7 @@ def standing(
 
 
 def _is_taken(existing: Existing, client: OAuthClient) -> bool:
-    """Whether it is somebody else's by its type or its owners."""
+    """Whether its type or its owners show that it is not managed for this client."""
     of_others = existing.owner_uids and client.metadata.uid not in existing.owner_uids
     return existing.type != SECRET_TYPE or (bool(of_others) and not existing.is_retained)
 

@@ -1,6 +1,6 @@
 """How often a Secret is healed: two controllers must not fight for ever, and a Secret is never absent for long.
 
-A Secret that somebody has edited is healed three times within an hour. One that is absent is always made again, at once
+A Secret that was edited is healed three times within an hour. One that is absent is always made again, at once
 for the first four times within an hour and then after pauses that grow to five minutes: no Pod could start without it.
 """
 

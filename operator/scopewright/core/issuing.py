@@ -75,7 +75,7 @@ def _last_attempt(
     view: ClientView, live: tuple[Credential, ...], cause: Cause, kind: Made | None
 ) -> NewCredential | None:
     """What was to be handed out last, if it reached no Secret, the record accepts it and it is still what `cause` asks
-    for. It is dated anew only where it certainly reached nobody: what may have leaked must keep its age.
+    for. It is dated anew only where it certainly reached no Secret: what may have leaked must keep its age.
     """
     last = view.attempt
     if last and view.secret and last.credential.sha256 in view.secret.entries.values():

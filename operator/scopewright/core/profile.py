@@ -18,7 +18,7 @@ FAPI2_CLOCK_SKEW: Final = (timedelta(seconds=10), timedelta(seconds=60))
 """`iat` and `nbf` up to 10 s ahead must be accepted, and more than 60 s ahead must be refused (§5.3.2.1)."""
 FAPI2_MAX_TOKEN_LIFETIME: Final = timedelta(hours=1)
 FAPI2_ASSERTION_SECONDS: Final = 300.0
-"""How far ahead `exp` of a client assertion may lie. The profile names no figure; this is ours."""
+"""How far ahead `exp` of a client assertion may lie. The profile names no figure; this one is Scopewright's."""
 ASSERTION_SECONDS: Final = 3600.0
 
 MIN_RSA_BITS: Final = 2048

@@ -73,7 +73,7 @@ def not_ready(setback: Setback) -> tuple[Said, ...]:
 
 
 def refused(reason: str, message: str, *, needs_user: bool) -> tuple[Said, ...]:
-    """Not ready because of a failed write, and worth an event, whoever can help."""
+    """Not ready because of a failed write, and worth an event, whether or not a user can help."""
     if needs_user:
         return stalled(Rejected(reason, message))
     return (Said("Ready", "False", reason, message),)

@@ -38,7 +38,7 @@ def keys_of_template(annotations: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _listed(annotations: Mapping[str, str]) -> dict[str, object]:
-    """What the annotation lists; nothing where somebody has edited it into something else."""
+    """What the annotation lists; nothing where it was edited into something else."""
     try:
         listed = json.loads(annotations.get(TEMPLATE_ANNOTATION, "{}"))
     except ValueError:

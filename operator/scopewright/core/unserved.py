@@ -23,8 +23,8 @@ def status_of(
 ) -> dict[str, Any] | None:
     """The status to write; None where its issuer is served, or it is for another to write.
 
-    Whoever sees the object first writes the first status. After that only the oldest installation brings it up to date,
-    so that operators of different versions do not write by turns.
+    The first installation to see the object writes the first status. After that only the oldest installation brings
+    it up to date, so that operators of different versions do not write by turns.
     """
     covering = [claim for claim in claims if claim.covers(obj.namespace)]
     names = set(served_names(covering, obj.namespace)) | {config.name}

@@ -105,7 +105,7 @@ class Server:
         return TlsConnection(self, self._certificate.context)
 
     def _is_welcome(self, connected: socket.socket, peer: str) -> bool:
-        """Whether there is room for a connection of this address; one that is not welcome has been told so."""
+        """Whether there is room for a connection of this address; one that is refused has been answered."""
         if self._budget.admits(peer):
             return True
         self.count("refused", str(int(HTTPStatus.SERVICE_UNAVAILABLE)))

@@ -171,7 +171,7 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._encrypt(whole[start : start + _AT_ONCE])
 
     def write_eof(self) -> None:
-        """The client is told that this was all (close_notify); what it still sends is read."""
+        """Send close_notify; what the client still sends is read."""
         if self._tls is not None and self._established and not self._ended:
             with contextlib.suppress(ssl.SSLError):  # the client's own close_notify is not waited for
                 self._tls.unwrap()

@@ -41,7 +41,7 @@ def can_exist(client_id: str) -> bool:
 
 def likely_client_id(presented: Presented) -> str:
     """Of a ServiceAccount's token that no known client is for: the client that is named after it. Its record is read
-    afresh, as that of a known client would be, so that the budgets show nobody which ServiceAccounts have clients.
+    afresh, as that of a known client would be, so that the budgets do not show which ServiceAccounts have clients.
     """
     account = service_accounts.account(presented.signed.claims) if isinstance(presented, Assertion) else None
     if account is None:

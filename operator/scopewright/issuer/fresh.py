@@ -83,7 +83,7 @@ class FreshReads:
         self._timeout = timeout
         self._reads = _Reads(remember, monotonic)
         self._reserved = _Reads(remember, monotonic)
-        """Kept apart, so that a read from the reserve saves nobody a read from the budget: that would show too."""
+        """Kept apart, so that a read from the reserve saves no read from the budget: that would show too."""
 
     @property
     def spent(self) -> bool:

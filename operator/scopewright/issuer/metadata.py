@@ -4,7 +4,7 @@
   endpoint from which anything could be had.
 - The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
   the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
-  go-oidc verifies nothing but RS256. Those that the profile forbids are left out, also while such a key is published.
+  go-oidc verifies nothing but RS256. Those that the profile forbids are not listed, also while such a key is published.
 """
 
 from dataclasses import dataclass

@@ -101,7 +101,7 @@ class EndpointMetrics:
 class Metrics(Collector):
     """Of one issuer; of what it counts, the totals of all that share its tally.
 
-    `heard` tells when the store was last heard, by kind, where it is one that can be away (`stores.Listener`);
+    `heard` gives when the store last answered, by kind, where it is one that can be away (`stores.Listener`);
     `last_contact` when the API server behind it last answered, in seconds since the epoch.
     """
 

@@ -1,7 +1,7 @@
 """Who fails too often waits: failures are counted by address, and what is right is never counted.
 
 A victim cannot be shut out by it: a right credential is compared before anything is counted, nothing is counted by
-client, and an address that has failed too often is told to try again later (503), not that it is wrong. An address has
+client, and the answer to an address that has failed too often is "try again later" (503), not "wrong". An address has
 one budget for all client ids: a budget of its own for known ids would show which ids exist.
 """
 

@@ -76,7 +76,7 @@ class KubernetesStore:
         return await self._write(desired, {})
 
     async def preview(self, desired: Desired) -> Existing | None:
-        """A dry run. Webhooks with side effects cannot take part in one; then nothing can be told."""
+        """A dry run. Webhooks with side effects cannot take part in one; then nothing can be known."""
         try:
             return await self._write(desired, {"dryRun": "All"})
         except Rejected as refused:

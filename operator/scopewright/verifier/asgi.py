@@ -72,7 +72,7 @@ class RequireToken:
     middleware belongs outside of this one, because preflight requests carry no token.
 
     DPoP (RFC 9449) is taken where `base_url` is given: the root of the application where its caller is, such as
-    `https://payroll.hr.example`; a `root_path` may stand at its end or be left out. Behind a proxy no request tells
+    `https://payroll.hr.example`; a `root_path` may stand at its end or be absent. Behind a proxy no request tells
     it: a function of the ASGI scope is for services that know which of its headers only their own proxy can have set.
     """
 
