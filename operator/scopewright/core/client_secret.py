@@ -5,8 +5,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from scopewright.core.access import asked_by, default_audience
-from scopewright.core.authentication import made, made_for
-from scopewright.core.client_view import ClientView, Found, own_record
+from scopewright.core.authentication import made
+from scopewright.core.client_view import ClientView, Found, is_bound, own_record
 from scopewright.core.credentials import SECRET_TYPE, Standing, landed, latest, rotate_value, standing
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import (
@@ -81,8 +81,7 @@ def claimed_secrets(view: ClientView, found: Found) -> tuple[Write, ...]:
     """
     if found.record is None:
         return ()
-    is_in_place = found.current is not None if made_for(view.client) else found.secret_is_ours
-    free = view.claimed if is_in_place else view.claimed & view.awaited
+    free = view.claimed if is_bound(view, found) else view.claimed & view.awaited
     return tuple(
         Deletion(s)
         for s in view.former_secrets
@@ -167,7 +166,7 @@ def _entries(view: ClientView, credential: Credential | None, value: bytes | Kep
 
 def secret_upkeep(view: ClientView, current: Credential | None) -> tuple[Write, ...]:
     """The Secret once more with the credential it has, or with none, if anything of it is not as it should be."""
-    desired = _with_what_it_holds(view, current) if current else secret_write(view, None)
+    desired = _as_it_should_be(view, current)
     return () if in_place(desired) else (desired,)
 
 
@@ -175,8 +174,11 @@ def holds_all(view: ClientView, current: Credential | None) -> bool:
     """Whether the Secret has every entry as it is to be, whatever else is in it."""
     if view.secret is None:
         return False
-    desired = _with_what_it_holds(view, current) if current else secret_write(view, None)
-    return desired.digests().items() <= view.secret.entries.items()
+    return _as_it_should_be(view, current).digests().items() <= view.secret.entries.items()
+
+
+def _as_it_should_be(view: ClientView, current: Credential | None) -> Desired:
+    return _with_what_it_holds(view, current) if current else secret_write(view, None)
 
 
 def _with_what_it_holds(view: ClientView, credential: Credential) -> Desired:

@@ -9,7 +9,7 @@ from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
 from scopewright.core.access import Access, asked_by, resolve
 from scopewright.core.authentication import brought, made_for
-from scopewright.core.client_view import ClientView, Failing, Found
+from scopewright.core.client_view import ClientView, Failing, Found, is_bound
 from scopewright.core.credentials import Standing, rotation_time
 from scopewright.core.failures import Rejected
 from scopewright.core.healing import next_heal_time
@@ -118,7 +118,7 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], f
     status = OAuthClientStatus(
         observed_generation=generation,
         client_id=client.client_id,
-        binding=Binding(name=client.secret_name) if _is_bound(view, found) else None,
+        binding=Binding(name=client.secret_name) if is_bound(view, found) else None,
         credentials=_credentials_status(view, found),
         access=[_access_status(view, a, access) for a, access in resolved],
         history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
@@ -133,11 +133,6 @@ def _rotation_failing(failing: Failing | None) -> tuple[Said, ...]:
         return ()
     what = f"a new credential is due ({failing.cause.message}) and cannot be written: {failing.message}"
     return (rotation_failing(failing.reason, what[:MAX_TEXT]),)
-
-
-def _is_bound(view: ClientView, found: Found) -> bool:
-    """Whether there is a Secret that a service can start with."""
-    return found.current is not None or (made_for(view.client) is None and found.secret_is_ours)
 
 
 def _resolve(view: ClientView, asked: Asked) -> Access:
@@ -201,7 +196,7 @@ def _unused(view: ClientView, found: Found) -> tuple[Said, ...]:
 
 def _unused_at(view: ClientView, found: Found) -> datetime | None:
     """When it counts as unused, if nothing is reported until then."""
-    created = view.client.metadata.creation_timestamp if _is_bound(view, found) else None
+    created = view.client.metadata.creation_timestamp if is_bound(view, found) else None
     usable = found.current.issue_time if found.current else created
     if usable is None or view.reporting_since is None:
         return None

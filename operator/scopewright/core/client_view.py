@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scopewright.api import OAuthClient
-from scopewright.core.authentication import KeyPair
+from scopewright.core.authentication import KeyPair, made_for
 from scopewright.core.config import Config
 from scopewright.core.credentials import Cause, CauseKind, Standing
 from scopewright.core.failures import Rejected
@@ -112,3 +112,8 @@ class Found:
 def own_record(view: ClientView) -> ClientRecord | None:
     """The record, if it is this very client's: one of an earlier client of the same name hands down nothing."""
     return view.record if view.record and view.record.uid == view.client.uid else None
+
+
+def is_bound(view: ClientView, found: Found) -> bool:
+    """Whether there is a Secret that a service can start with."""
+    return found.current is not None or (made_for(view.client) is None and found.secret_is_ours)

@@ -15,7 +15,7 @@ from scopewright.core.client_secret import (
     secret_upkeep,
 )
 from scopewright.core.client_status import client_status, departing_status, readiness, readiness_while_paused
-from scopewright.core.client_view import ClientView, Failing, Found
+from scopewright.core.client_view import ClientView, Failing, Found, is_bound
 from scopewright.core.credentials import Cause, Standing, cause_for_new, cause_to_rotate, with_new
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.issuing import issue
@@ -94,8 +94,7 @@ def _said(view: ClientView, found: Found, step: _Step) -> tuple[Said, ...]:
 
 def _serves(view: ClientView, found: Found) -> bool:
     """Whether Pods can work with the Secret as it is, although others have added to it."""
-    has_what_it_needs = found.current is not None or (made_for(view.client) is None and found.secret_is_ours)
-    return has_what_it_needs and holds_all(view, found.current)
+    return is_bound(view, found) and holds_all(view, found.current)
 
 
 def _step(view: ClientView, found: Found) -> _Step:
