@@ -16,6 +16,12 @@ def ref_of(obj: Declared) -> Ref:
     return Ref(obj.KIND, obj.namespace, obj.name)
 
 
+def status_target(obj: Declared) -> dict[str, Any]:
+    """What `Objects.write_status` takes: this object, at the version that is known of it."""
+    meta = {"name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
+    return {"kind": obj.KIND, "metadata": {**meta, "resourceVersion": obj.metadata.resource_version}}
+
+
 def service_account_of(client: OAuthClient) -> Ref | None:
     """The one of this cluster that the client names."""
     named = client.spec.authentication.service_account

@@ -12,7 +12,7 @@ from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
-from scopewright.controller.index import Declared
+from scopewright.controller.index import Declared, status_target
 from scopewright.controller.progress import Progress
 from scopewright.controller.rechecks import Rechecks
 from scopewright.controller.retries import Retries, State
@@ -332,17 +332,7 @@ class Reconciler:
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
         if not self._may_write():
             raise NotLeading
-        meta = obj.metadata
-        manifest = {
-            "kind": obj.KIND,
-            "metadata": {
-                "name": obj.name,
-                "namespace": obj.namespace,
-                "uid": obj.uid,
-                "resourceVersion": meta.resource_version,
-            },
-        }
-        written = await self._store.write_status(manifest, status)
+        written = await self._store.write_status(status_target(obj), status)
         self._world.wrote_status(parse_watched(written))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from scopewright.controller.index import Declared, ref_of
+from scopewright.controller.index import Declared, ref_of, status_target
 from scopewright.controller.reconcile import parse_declared
 from scopewright.core.claims import Claim
 from scopewright.core.config import Config
@@ -66,10 +66,8 @@ class Unserved:
             await self._write(ref, obj, status)
 
     async def _write(self, ref: Ref, obj: Declared, status: Mapping[str, Any]) -> None:
-        meta = {"name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
-        manifest = {"kind": obj.KIND, "metadata": {**meta, "resourceVersion": obj.metadata.resource_version}}
         try:
-            await self._store.write_status(manifest, status)
+            await self._store.write_status(status_target(obj), status)
         except (Conflict, Rejected, Unavailable) as error:
             log.info("%s: the status IssuerNotServed was not written: %s", ref, error)
         else:
