@@ -26,7 +26,7 @@ class Departures:
         """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
         and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
         """
-        existing, record = self._record_of(key)
+        existing, record = self._world.owned.record_of(key)
         if existing is None or record is None or setback_of(setbacks, existing.ref):
             return NOTHING
         if successor and record.uid == successor.uid:
@@ -48,18 +48,8 @@ class Departures:
         """Whether no list confirms the object, and no record is its own: it may have gone long ago, with its record."""
         if key not in self._world.unconfirmed:
             return False
-        record = self._record_of(key)[1]
+        record = self._world.owned.record_of(key)[1]
         return record is None or record.uid != obj.uid
-
-    def _record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
-        owned = self._world.owned
-        if key.kind == "OAuthClient":
-            at = self._world.record_of_client(key.namespace, key.name)
-            return owned.objects.get(at), owned.clients.get(at)
-        if key.kind == "ResourceServer":
-            at = self._world.record_of_server(key.namespace, key.name)
-            return owned.objects.get(at), owned.servers.get(f"{key.namespace}/{key.name}")
-        return None, None
 
     async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Absence:
         """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""

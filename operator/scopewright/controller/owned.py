@@ -77,6 +77,16 @@ class Owned:
         if (audience := self._claimed.pop(ref, None)) is not None:
             self.claims.pop(audience, None)
 
+    def record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
+        """What there is of the record of an OAuthClient or ResourceServer, and what it says if it is good."""
+        if key.kind == "OAuthClient":
+            at = client_ref(self.namespace, key.namespace, key.name)
+            return self.objects.get(at), self.clients.get(at)
+        if key.kind == "ResourceServer":
+            at = server_ref(self.namespace, key.namespace, key.name)
+            return self.objects.get(at), self.servers.get(f"{key.namespace}/{key.name}")
+        return None, None
+
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())
 

@@ -15,7 +15,7 @@ from scopewright.controller.world import World, newer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, judge
-from scopewright.core.records import ISSUER_NAME, ClientRecord, ResourceServerRecord
+from scopewright.core.records import ISSUER_NAME
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kube_list import NotServed, pages
 from scopewright.stores.kubernetes import declared_path, namespace_is_absent
@@ -217,9 +217,5 @@ def orphaned(world: World) -> Keys:
 
 def _is_refused(world: World, ref: Ref) -> bool:
     """Whether the record of this object is marked as orphaned already."""
-    record: ClientRecord | ResourceServerRecord | None
-    if ref.kind == "OAuthClient":
-        record = world.owned.clients.get(world.record_of_client(ref.namespace, ref.name))
-    else:
-        record = world.owned.servers.get(f"{ref.namespace}/{ref.name}")
+    record = world.owned.record_of(ref)[1]
     return record is not None and record.orphaned_time is not None
