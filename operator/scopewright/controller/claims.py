@@ -19,6 +19,7 @@ from scopewright.core.claims import (
     claim_of,
     claims_of,
     is_held,
+    older_holders,
     rivals,
 )
 from scopewright.core.config import Config
@@ -90,7 +91,7 @@ class Claims:
             log.debug("the claims of other installations are not known: %s", error)
             return
         mine = claim_of(self._config, lease, Stage.HELD)
-        self._meet(r for r in rivals(mine, self.known) if r.stage is Stage.HELD and r.order < mine.order)
+        self._meet(older_holders(mine, self.known))
 
     async def secure(self, lease: Raw | None, write: Write) -> bool:
         """Whether the name is ours; then the Lease, which nobody else of this installation holds, is written as such.
@@ -104,8 +105,7 @@ class Claims:
                 raise
         mine = claim_of(self._config, lease, Stage.HELD)
         if is_held(self._config, lease, self.known):
-            others = (r for r in rivals(mine, self.known) if r.stage is Stage.HELD and r.order < mine.order)
-            if self._meet(others) or self._too_early():
+            if self._meet(older_holders(mine, self.known)) or self._too_early():
                 return False
             await write(lease, annotations(self._config, Stage.HELD), True)
             return True

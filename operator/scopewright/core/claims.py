@@ -64,8 +64,7 @@ def claims_of(leases: Iterable[Raw], signing_keys: Iterable[Raw]) -> tuple[Claim
 def claim_of(config: Config, lease: Raw | None, stage: Stage) -> Claim:
     """The claim of our own that this Lease is, or would be."""
     meta = lease["metadata"] if lease else {}
-    order = (str(meta.get("creationTimestamp", "")), str(meta.get("uid", "")))
-    return Claim(config.name, config.namespace, stage, order, _watched(config))
+    return Claim(config.name, config.namespace, stage, _order(meta), _watched(config))
 
 
 def annotations(config: Config, stage: Stage) -> dict[str, str]:
@@ -87,6 +86,11 @@ def rivals(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
     return tuple(claim for claim in claims if claim.collides_with(mine))
 
 
+def older_holders(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """The rivals before which ours gives way although it is held."""
+    return tuple(r for r in rivals(mine, claims) if r.stage is Stage.HELD and r.order < mine.order)
+
+
 def served_names(claims: Iterable[Claim], namespace: str) -> tuple[str, ...]:
     """The values of `spec.issuer` that some installation serves in this namespace."""
     return tuple(sorted({claim.name for claim in claims if claim.covers(namespace)}))
@@ -95,7 +99,7 @@ def served_names(claims: Iterable[Claim], namespace: str) -> tuple[str, ...]:
 def _claims_of(lease: Raw, names: set[str]) -> list[Claim]:
     meta = lease["metadata"]
     stated = meta.get("annotations") or {}
-    order = (str(meta.get("creationTimestamp", "")), str(meta.get("uid", "")))
+    order = _order(meta)
     if NAME_ANNOTATION not in stated:
         return [Claim(name, meta["namespace"], Stage.HELD, order) for name in sorted(names)]
     name, stage = stated[NAME_ANNOTATION], stated.get(STAGE_ANNOTATION, "")
@@ -103,6 +107,10 @@ def _claims_of(lease: Raw, names: set[str]) -> list[Claim]:
         return []
     watched = frozenset(filter(None, stated.get(WATCHED_ANNOTATION, "").split(",")))
     return [Claim(name, meta["namespace"], Stage(stage), order, watched)]
+
+
+def _order(meta: Raw) -> tuple[str, str]:
+    return str(meta.get("creationTimestamp", "")), str(meta.get("uid", ""))
 
 
 def _watched(config: Config) -> frozenset[str]:
