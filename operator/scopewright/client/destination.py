@@ -70,5 +70,5 @@ class _StayWithOrigin:
         if target.startswith((b"http:", b"https:")):  # sent to a forward proxy
             final = httpx.URL(target.decode("ascii"))
             return (final.raw_scheme, final.raw_host, port_of(final)) != self._origin
-        default = {b"http": 80, b"https": 443}.get(url.scheme)
-        return (url.scheme, url.host, url.port or default) != self._origin
+        origin = url.origin  # httpcore's, with the port that the scheme implies
+        return (origin.scheme, origin.host, origin.port) != self._origin
