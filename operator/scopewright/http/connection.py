@@ -1,7 +1,6 @@
 """One connection: requests are answered in their order, most of them in the very call that brought them."""
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable
 from http import HTTPStatus
@@ -14,8 +13,6 @@ from scopewright.http.parser import Parsed, Refused, RequestParser, size
 
 if TYPE_CHECKING:
     from scopewright.http.server import Server
-
-log: Final = logging.getLogger(__name__)
 
 _NEVER: Final = float("inf")
 _AT_ONCE: Final = 4
