@@ -8,12 +8,11 @@ from scopewright.verifier.bearer import sent_token
 from scopewright.verifier.check import require_scopes, required_scopes
 from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
 from scopewright.verifier.htu import normalised
-from scopewright.verifier.paths import path_below_root, url_of
+from scopewright.verifier.paths import Scope, path_below_root, url_of
 from scopewright.verifier.refusals import Reason, Rejected, Unavailable, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
-Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
