@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.http import Certificate
+from scopewright.http import BACKLOG, Certificate
 from scopewright.logs import FIELDS
 from scopewright.tracing import current
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from scopewright.issuer.replay import Replay
 
 LogFormat = Literal["text", "json"]
-
-BACKLOG = 4096
 
 
 def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:

@@ -1,12 +1,13 @@
 """An HTTP/1.1 server (RFC 9110, RFC 9112) for answers that are made from memory, and that bounds whatever comes in."""
 
 from scopewright.http.budget import State, network_of
-from scopewright.http.limits import PROBES, Limits
+from scopewright.http.limits import BACKLOG, PROBES, Limits
 from scopewright.http.messages import Answer, Handler, Headers, HttpRequest, Refuse
 from scopewright.http.server import Server, Usage
 from scopewright.http.tls import Certificate
 
 __all__ = [
+    "BACKLOG",
     "PROBES",
     "Answer",
     "Certificate",

@@ -6,10 +6,10 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from scopewright.http.limits import BACKLOG
+
 log: Final = logging.getLogger(__name__)
 
-_BACKLOG: Final = 4096
-"""Connections that the kernel keeps until they are accepted, which Linux holds to net.core.somaxconn."""
 _TAKEN_AT_ONCE: Final = 16
 """Connections that are taken in one round of the event loop. Event loops accept all there are, and a flood goes on
 while they do."""
@@ -33,7 +33,7 @@ class Acceptor:
 
     def start(self) -> None:
         self._listener.setblocking(False)
-        self._listener.listen(_BACKLOG)
+        self._listener.listen(BACKLOG)
         self._resume()
 
     async def stop(self) -> None:

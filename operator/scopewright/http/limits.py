@@ -13,6 +13,8 @@ READ_BUFFER: Final = 64 * 1024
 """Bytes that are read at once, into one buffer that all connections share."""
 SOCKET_BUFFER: Final = 64 * 1024
 """Bytes of a socket's own buffer in the kernel, for each direction; the kernel takes twice as much for it."""
+BACKLOG: Final = 4096
+"""Connections that the kernel keeps until they are accepted, which Linux holds to net.core.somaxconn."""
 
 
 @dataclass(frozen=True, slots=True)

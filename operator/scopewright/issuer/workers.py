@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Final, NoReturn
 
 from scopewright.core.failures import Rejected
+from scopewright.http import BACKLOG
 from scopewright.issuer.metrics import tally
 from scopewright.issuer.tally import Row, Tally
 
@@ -36,7 +37,6 @@ _PATIENCE: Final = 25.0
 """Seconds that workers get to end, which is more than they give their requests."""
 _REJECTED: Final = 78
 """EX_CONFIG: only the user can help."""
-_BACKLOG: Final = 4096
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
@@ -260,7 +260,7 @@ def _listen_beside(reserved: socket.socket) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     listening.bind(reserved.getsockname())
-    listening.listen(_BACKLOG)
+    listening.listen(BACKLOG)
     listening.setblocking(False)
     return listening
 
