@@ -25,6 +25,9 @@ SLOW: Final = 0.4
 COLLISION_PERIOD: Final = 5.0
 """Seconds between attempts while another installation has our name."""
 
+_NOBODY: Final = {"holderIdentity": "", "leaseDurationSeconds": 1}
+"""The spec of a Lease that anybody may take at once."""
+
 log = logging.getLogger(__name__)
 
 
@@ -101,7 +104,7 @@ class Lease:
         try:
             lease = await self._api.get(f"{self._path}/{self._meta['name']}")
             if lease["spec"].get("holderIdentity") == self._identity:
-                lease["spec"] = {**lease["spec"], "holderIdentity": "", "leaseDurationSeconds": 1}
+                lease["spec"] = {**lease["spec"], **_NOBODY}
                 await self._put(lease)
         except (Conflict, NotFound, Rejected, Unavailable) as error:
             log.info("the Lease was not released: %s", error)
@@ -151,7 +154,7 @@ class Lease:
         """See `claims.Write`."""
         spec = self._spec((lease or {}).get("spec") or {})
         if not ours:
-            spec = {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}
+            spec = {**spec, **_NOBODY}
         if lease is None:
             meta: dict[str, Any] = {**self._meta, "annotations": dict(stated)}
             meta["ownerReferences"] = await self._claims.owner()

@@ -21,7 +21,7 @@ from scopewright.controller.world import World
 from scopewright.core.client_view import NewCredential
 from scopewright.core.clients import plan_client
 from scopewright.core.config import Config
-from scopewright.core.credentials import landed
+from scopewright.core.credentials import landed, latest
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import MAX_FINALIZERS, is_halted
@@ -135,7 +135,7 @@ class Reconciler:
             retries.on_hold(key, self._state(key), self._sources.clock()),
             retries.attempt(key),
             refused=unsure is None,
-            quiet_since=max((t for t in (unsure, self._term_start) if t), default=None),
+            quiet_since=latest(unsure, self._term_start),
         )
 
     def _state(self, key: Ref) -> State:
@@ -265,7 +265,7 @@ class Reconciler:
             self._on_failure(key.kind, error)
         others = tuple(s for s in so_far.setbacks if s.ref != setback.ref)
         unsure = self._retries.unsure_time(key)
-        quiet_since = max((t for t in (unsure, so_far.quiet_since) if t), default=None)
+        quiet_since = latest(unsure, so_far.quiet_since)
         return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
 
     async def _write(self, key: Ref, write: Write) -> tuple[Rejected, Existing | None] | None:
