@@ -291,8 +291,7 @@ class Operator:
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""
         declared = {ref for objects in self._world.declared.values() for ref in objects}
-        names = {record.signing_key for record in self._world.owned.key_records()}
-        return declared | {Ref("SigningKey", self._config.namespace, name) for name in names}
+        return declared | self._world.owned.signing_keys()
 
     async def _measured(self, key: Ref) -> datetime | None:
         with self._metrics.reconciling(key.kind), traced(self._tracing, key):

@@ -58,6 +58,5 @@ def overdue_keys(world: World, config: Config, now: datetime) -> Keys:
         for record in owned.servers.values()
         if any(grant.not_after and grant.not_after <= now for grant in record.grants)
     }
-    names = {record.signing_key for record in owned.key_records()}
-    signing = {*world.declared["SigningKey"], *(Ref("SigningKey", owned.namespace, name) for name in names)}
+    signing = world.declared["SigningKey"].keys() | owned.signing_keys()
     return {ref for ref, _ in overdue_clients(world, config, now)} | ended | expired | signing

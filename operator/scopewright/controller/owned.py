@@ -90,6 +90,10 @@ class Owned:
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())
 
+    def signing_keys(self) -> set[Ref]:
+        """The SigningKeys that have left keys to look after, declared or not."""
+        return {Ref("SigningKey", self.namespace, record.signing_key) for record in self.key_records()}
+
     def of_client(self, client: OAuthClient) -> tuple[Existing, ...]:
         """Secrets that the client owns, and those that say they outlive it."""
         owned = self._secrets_by_owner.get(client.uid, set())
