@@ -11,6 +11,7 @@ from scopewright.controller.index import service_account_of
 from scopewright.controller.planning import INSTANT, NO_SEAL_KEY, Ground, Intent, Raw
 from scopewright.controller.reconcile import parse_declared
 from scopewright.core.changes import Finding
+from scopewright.core.claims import stated_issuer
 from scopewright.core.config import Config
 from scopewright.core.diff import changed_fields
 from scopewright.core.failures import Rejected
@@ -99,11 +100,7 @@ def ignored(wanted: Manifests, config: Config) -> int:
 
 def ours(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
     """Of the four kinds, and for this installation."""
-    return {
-        ref: raw
-        for ref, raw in objects.items()
-        if ref.kind in KINDS and ((raw.get("spec") or {}).get("issuer") or "default") == config.name
-    }
+    return {ref: raw for ref, raw in objects.items() if ref.kind in KINDS and stated_issuer(raw) == config.name}
 
 
 def _accounts_named(objects: Mapping[Ref, Raw]) -> Iterator[tuple[Ref, Ref]]:

@@ -12,6 +12,7 @@ from scopewright.controller.index import Keys
 from scopewright.controller.preflight import missing_crd
 from scopewright.controller.reconcile import parse_watched
 from scopewright.controller.world import World, newer
+from scopewright.core.claims import stated_issuer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, judge
@@ -137,7 +138,7 @@ class Resync:
                 ref = Ref(kind, meta["namespace"], meta["name"])
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
-                if ((raw.get("spec") or {}).get("issuer") or "default") != self._world.issuer_name:
+                if stated_issuer(raw) != self._world.issuer_name:
                     self._saw_foreign({**raw, "kind": kind})
                 if not self._world.has_seen(ref, meta["resourceVersion"]):
                     self._found |= self._put({**raw, "kind": kind})

@@ -56,9 +56,14 @@ def claims_of(leases: Iterable[Raw], signing_keys: Iterable[Raw]) -> tuple[Claim
     """
     names: defaultdict[str, set[str]] = defaultdict(set)
     for key in signing_keys:
-        names[key["metadata"]["namespace"]].add((key.get("spec") or {}).get("issuer") or "default")
+        names[key["metadata"]["namespace"]].add(stated_issuer(key))
     found = (claim for lease in leases for claim in _claims_of(lease, names[lease["metadata"]["namespace"]]))
     return tuple(sorted(found, key=lambda claim: claim.order))
+
+
+def stated_issuer(raw: Raw) -> str:
+    """`spec.issuer` of an object as the API server has it."""
+    return (raw.get("spec") or {}).get("issuer") or "default"
 
 
 def claim_of(config: Config, lease: Raw | None, stage: Stage) -> Claim:
