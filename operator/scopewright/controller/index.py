@@ -22,6 +22,11 @@ def status_target(obj: Declared) -> dict[str, Any]:
     return {"kind": obj.KIND, "metadata": {**meta, "resourceVersion": obj.metadata.resource_version}}
 
 
+def secret_of(client: OAuthClient) -> Ref:
+    """The Secret that the client names."""
+    return Ref("Secret", client.namespace, client.secret_name)
+
+
 def service_account_of(client: OAuthClient) -> Ref | None:
     """The one of this cluster that the client names."""
     named = client.spec.authentication.service_account
@@ -76,11 +81,10 @@ class Index:
     def _places(self, obj: Declared) -> list[tuple[defaultdict[Any, Keys], Any]]:
         if isinstance(obj, OAuthClient):
             asked = {a.resource_server for a in asked_by(obj)}
-            secret = Ref("Secret", obj.namespace, obj.secret_name)
             places: list[tuple[defaultdict[Any, Keys], Any]] = [(self._clients_asking, server) for server in asked]
             if account := service_account_of(obj):
                 places.append((self._clients_as, account))
-            return [*places, (self._clients_naming, secret)]
+            return [*places, (self._clients_naming, secret_of(obj))]
         if isinstance(obj, ScopeGrant):
             return [(self._grants_on, f"{obj.namespace}/{obj.spec.resource_server}")]
         return []

@@ -7,7 +7,7 @@ from typing import Final
 
 from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
-from scopewright.controller.index import service_account_of
+from scopewright.controller.index import secret_of, service_account_of
 from scopewright.controller.planning import INSTANT, NO_SEAL_KEY, Ground, Intent, Raw
 from scopewright.controller.reconcile import parse_declared
 from scopewright.core.changes import Finding
@@ -87,7 +87,7 @@ def names(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
     for raw in _readable(ours(objects, config))[0].values():
         obj = parse_declared(raw)
         if isinstance(obj, OAuthClient):
-            found.add(Ref("Secret", obj.namespace, obj.secret_name))
+            found.add(secret_of(obj))
         if isinstance(obj, SigningKey):
             found.add(Ref("ConfigMap", config.namespace, obj.spec.jwks.config_map_name))
     return found

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from scopewright.api import OAuthClient
-from scopewright.controller.index import Keys, ref_of
+from scopewright.controller.index import Keys, ref_of, secret_of
 from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.credentials import Cause, overdue
@@ -21,7 +21,7 @@ def overdue_clients(world: World, config: Config, now: datetime) -> Iterator[tup
     owned = world.owned
     for client in world.all(OAuthClient):
         record = owned.clients.get(world.record_of_client(client.namespace, client.name))
-        secret = owned.objects.get(Ref("Secret", client.namespace, client.secret_name))
+        secret = owned.objects.get(secret_of(client))
         if (cause := overdue(client, record, secret, now)) and not _waits_for_user(world, config, client, record):
             yield ref_of(client), cause
 

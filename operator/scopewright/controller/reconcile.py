@@ -12,7 +12,7 @@ from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.alterations import Alterations
 from scopewright.controller.departures import Departures
-from scopewright.controller.index import Declared, status_target
+from scopewright.controller.index import Declared, secret_of, status_target
 from scopewright.controller.progress import Progress
 from scopewright.controller.rechecks import Rechecks
 from scopewright.controller.retries import Retries, State
@@ -176,7 +176,7 @@ class Reconciler:
         client = self._world.declared[key.kind].get(key)
         if not isinstance(client, OAuthClient):
             return
-        secret = Ref("Secret", client.namespace, client.secret_name)
+        secret = secret_of(client)
         known = self._world.owned.objects.get(secret)
         record = self._world.owned.clients.get(self._world.record_of_client(client.namespace, client.name))
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
@@ -235,7 +235,7 @@ class Reconciler:
         client, attempt = self._world.declared[key.kind].get(key), so_far.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
             return so_far
-        stored = self._world.owned.objects.get(Ref("Secret", client.namespace, client.secret_name))
+        stored = self._world.owned.objects.get(secret_of(client))
         if stored is None or attempt.credential.sha256 not in stored.entries.values():
             return so_far
         self._retries.handed_out(key)

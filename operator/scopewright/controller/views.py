@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.controller.index import Declared, ref_of
+from scopewright.controller.index import Declared, ref_of, secret_of
 from scopewright.controller.keymaking import client_pair
 from scopewright.controller.world import World
 from scopewright.core.access import asked_by
@@ -59,7 +59,7 @@ class Views:
     def of_client(self, client: OAuthClient, so_far: SoFar) -> ClientView:
         world, owned = self._world, self._world.owned
         at = world.record_of_client(client.namespace, client.name)
-        secret = Ref("Secret", client.namespace, client.secret_name)
+        secret = secret_of(client)
         asked = {a.resource_server for a in asked_by(client)}
         record, usage = owned.clients.get(at), owned.usage
         former = tuple(s for s in owned.of_client(client) if s.ref != secret)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.controller.index import Declared, Index, Keys, ref_of, service_account_of
+from scopewright.controller.index import Declared, Index, Keys, ref_of, secret_of, service_account_of
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
 from scopewright.controller.shares import Shares
 from scopewright.core.access import asked_by
@@ -285,7 +285,7 @@ class World:
         has moved on to one that is held likewise, and so on until one that this client holds.
         """
         awaited: Keys = set()
-        names, seen = [Ref("Secret", client.namespace, client.secret_name)], set[Ref]()
+        names, seen = [secret_of(client)], set[Ref]()
         while names:
             seen.add(secret := names.pop())
             for key in self._holders(secret) - self._index.clients_naming(secret):
@@ -293,7 +293,7 @@ class World:
                 if key == ref_of(client):
                     awaited.add(secret)
                 elif holder and not is_halted(holder.metadata):
-                    name = Ref("Secret", holder.namespace, holder.secret_name)
+                    name = secret_of(holder)
                     names += [name] if name not in seen else []
         return awaited
 
@@ -319,7 +319,7 @@ class World:
             return set()
         keys = {ref_of(obj)}
         if isinstance(obj, OAuthClient):
-            keys |= self._holders(Ref("Secret", obj.namespace, obj.secret_name))
+            keys |= self._holders(secret_of(obj))
             return keys.union(*(self._index.grants_on(a.resource_server) for a in asked_by(obj)))
         if isinstance(obj, ResourceServer):
             return keys | self._index.grants_on(f"{obj.namespace}/{obj.name}")

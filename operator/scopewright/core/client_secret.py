@@ -24,7 +24,6 @@ from scopewright.core.objects import (
     Existing,
     Kept,
     Owner,
-    Ref,
     Write,
     digest,
     in_place,
@@ -104,7 +103,7 @@ def secret_write(view: ClientView, credential: Credential | None, value: bytes |
     retained = client.spec.credentials.deletion_policy == RETAIN
     kept = _kept(credential) if retained else {}
     desired = Desired(
-        ref=Ref("Secret", client.namespace, client.secret_name),
+        ref=view.secret_ref,
         type=SECRET_TYPE,
         entries=_entries(view, credential, value),
         labels={**template.labels, MANAGED_BY: MANAGER, CLIENT_LABEL: client.name},
