@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from bench.workload import Workload
 from scopewright.stores.kube_api import Api, NotFound
 from scopewright.stores.kubernetes import declared_path
 from tests.controlplane.processes import Child
+from tests.ports import free_port
 
 HOST: Final = "127.0.0.1"
 START_PATIENCE: Final = 60.0
@@ -46,7 +46,7 @@ class Installation:
 async def installed(api: Api, kubeconfig: Path, workload: Workload, logs: Path) -> AsyncIterator[Installation]:
     """Both running: the operator leads, and the issuer could sign."""
     command = Path(sys.executable).with_name("scopewright")
-    operator_port, issuer_port = _free_port(), _free_port()
+    operator_port, issuer_port = free_port(), free_port()
     name = f"{workload.run}-{workload.clients}"
     config = logs / f"{name}.yaml"
     url = f"http://{HOST}:{issuer_port}"
@@ -92,10 +92,3 @@ async def _all_ready(http: httpx.AsyncClient, api: Api, workload: Workload, urls
         return False
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in key.get("status", {}).get("conditions", ()))
     return ready and answers == [200] * len(urls)
-
-
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind((HOST, 0))
-        port: int = trial.getsockname()[1]
-        return port

@@ -3,9 +3,7 @@
 import asyncio
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -21,11 +19,10 @@ from bench.benchmark import BenchmarkError
 from bench.counts import Counts
 from bench.workload import Workload
 from tests.controlplane.processes import Child
+from tests.ports import free_port
 
 HOST: Final = "127.0.0.1"
 START_PATIENCE: Final = 60.0
-_PORTS: Final = range(12000, 19000)
-"""Below those that the kernel gives to connections: a port stays ours while the process that listens there is dead."""
 
 
 class Replica:
@@ -33,7 +30,7 @@ class Replica:
 
     def __init__(self, name: str, arguments: Sequence[str], logs: Path) -> None:
         self.name = name
-        self.port = _free_port()
+        self.port = free_port()
         command = str(Path(sys.executable).with_name("scopewright"))
         self._command = [command, *arguments, f"--listen={HOST}:{self.port}"]
         self._logs = logs
@@ -165,15 +162,3 @@ async def replicas(
             yield found
         finally:
             await asyncio.gather(*(replica.stop() for replica in (*issuers, *both)))
-
-
-def _free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise BenchmarkError("there is no free port")

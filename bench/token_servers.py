@@ -4,7 +4,6 @@ import asyncio
 import base64
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from bench.token_cases import LIFETIME, Case
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, client_id, cluster_jwk, secret
 from bench.token_requests import Wanted
 from tests.controlplane.processes import Child
+from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PEER: Final = Path(__file__).with_name("peers")
@@ -112,7 +112,7 @@ class Asked:
 
 
 def start_issuer(case: Case, workers: int, folder: Path) -> Asked:
-    port, log = _free_port(), folder / f"{case.name}.log"
+    port, log = free_port(), folder / f"{case.name}.log"
     audit, requests = folder / f"{case.name}.audit", folder / f"{case.name}.requests"
     command = [sys.executable, "-m", "bench.token_issuer", case.name]
     command += [f"--port={port}", f"--workers={workers}", f"--audit={audit}"]
@@ -120,7 +120,7 @@ def start_issuer(case: Case, workers: int, folder: Path) -> Asked:
     if case.method == "ServiceAccount":
         command.append(f"--cluster-jwk={json.dumps(cluster_jwk())}")
     if case.once:
-        at = _free_port()
+        at = free_port()
         memory = _start_memory(at, folder)
         command.append(f"--replay=redis://127.0.0.1:{at}/0")
     child = Child(command, log=log, cwd=ROOT)
@@ -138,7 +138,7 @@ def _start_memory(port: int, folder: Path) -> Child:
 
 def start_oidc_provider(like: Asked, case: Case, workers: int, folder: Path) -> Asked:
     """Asked with the very requests that the issuer gets in this case."""
-    port, log, settings = _free_port(), folder / "oidc-provider.log", folder / "oidc-provider.json"
+    port, log, settings = free_port(), folder / "oidc-provider.log", folder / "oidc-provider.json"
     clients = [(client_id(n), secret(n)) for n in range(case.clients)]
     content = {"port": port, "workers": workers, "issuer": ISSUER, "audience": AUDIENCE, "scope": SCOPE}
     settings.write_text(json.dumps({**content, "lifetime": LIFETIME, "jwk": _private_jwk(), "clients": clients}))
@@ -169,10 +169,3 @@ def _private_jwk() -> dict[str, Any]:
     values = {"x": numbers.public_numbers.x, "y": numbers.public_numbers.y, "d": numbers.private_value}
     encoded = {n: base64.urlsafe_b64encode(v.to_bytes(32)).decode().rstrip("=") for n, v in values.items()}
     return {"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": "bench", **encoded}
-
-
-def _free_port() -> int:
-    with socket.socket() as trial:
-        trial.bind(("127.0.0.1", 0))
-        port: int = trial.getsockname()[1]
-        return port

@@ -1,7 +1,6 @@
 """`scopewright dev` as a process: a directory of manifests, a port on loopback, a log to be read."""
 
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import httpx
+
+from tests.ports import free_port
 
 _SCOPEWRIGHT: Final = Path(sys.executable).with_name("scopewright")
 _TROUBLE: Final = ("Traceback", "ERROR", "request failed")
@@ -26,9 +27,7 @@ class Running:
         self._manifests.mkdir()
         for name, text in manifests.items():
             (self._manifests / name).write_text(text)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "Running":

@@ -2,7 +2,6 @@
 
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,18 +11,12 @@ from typing import Final
 import httpx
 
 from tests.fuzz.target import Target
+from tests.ports import free_port
 
 _SCOPEWRIGHT: Final = Path(sys.executable).with_name("scopewright")
 MIB: Final = 1024 * 1024
 CHART_LIMIT: Final = 384 * MIB
 """resources.limits.memory of the issuer."""
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 class Issuer:

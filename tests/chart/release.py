@@ -12,10 +12,11 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from tests.cluster.installation import Process, decoded, free_port
+from tests.cluster.installation import Process, decoded
 from tests.cluster.kube import OUR_KINDS, Kube, Manifest
 from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
+from tests.ports import free_port
 
 from .accounts import Account, kubeconfig
 from .helm import CHART, NAMESPACE, REQUIRED, helm, merged

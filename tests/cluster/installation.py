@@ -4,10 +4,8 @@ import base64
 import contextlib
 import itertools
 import json
-import random
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -23,12 +21,12 @@ from scopewright.core.config import Config
 from scopewright.core.records import WRITTEN_BY_ISSUERS
 from tests.controlplane import Cluster
 from tests.controlplane.processes import Child
+from tests.ports import free_port
 
 from .kube import OUR_KINDS, Kube, Manifest
 from .waiting import until
 
 SCOPEWRIGHT: Final = str(Path(sys.executable).with_name("scopewright"))
-_PORTS: Final = range(12000, 19000)
 _RBAC: Final = "rbac.authorization.k8s.io"
 # Nothing private is ever in a log: not a PEM, not a token, nor a secret that a test has seen.
 _PRIVATE: Final = re.compile(r"PRIVATE KEY|eyJ[A-Za-z0-9_-]{20,}")
@@ -466,16 +464,6 @@ def encoded(entries: dict[str, str]) -> dict[str, str]:
 
 def traceback_in(log: str) -> str:
     return log[log.index("Traceback (most recent call last)") - 300 :][:3000]
-
-
-def free_port() -> int:
-    for port in random.sample(_PORTS, 100):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with contextlib.suppress(OSError):
-                trial.bind(("127.0.0.1", port))
-                return port
-    raise OSError("no free port")
 
 
 def _rule(group: str, resource: str, verb: str) -> Manifest:

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from tests.controlplane import Cluster, ControlPlane
+from tests.ports import free_port
 
-from .installation import SCOPEWRIGHT, Installation, Process, free_port
+from .installation import SCOPEWRIGHT, Installation, Process
 from .kube import Kube
 from .waiting import until
 

@@ -5,7 +5,9 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from .installation import Installation, free_port
+from tests.ports import free_port
+
+from .installation import Installation
 from .kube import Manifest
 from .manifests import oauth_client
 from .payroll import MakeNamespace

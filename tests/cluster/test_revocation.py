@@ -10,8 +10,9 @@ import pytest
 
 from scopewright.core.records import REVOCATIONS_NAME
 from scopewright.verifier import Reason, Rejected, RevocationFeed, Verifier
+from tests.ports import free_port
 
-from .installation import Install, Installation, Process, free_port
+from .installation import Install, Installation, Process
 from .kube import Manifest
 from .manifests import asks, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll

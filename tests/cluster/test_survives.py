@@ -11,9 +11,10 @@ import pytest
 
 from scopewright.core.records import WRITTEN_BY_ISSUERS
 from tests.controlplane import ControlPlane
+from tests.ports import free_port
 
 from .conftest import serve_crds
-from .installation import Install, Installation, decoded, free_port
+from .installation import Install, Installation, decoded
 from .kube import Manifest, Refused
 from .manifests import oauth_client, resource_server
 from .payroll import MakeNamespace, Payroll

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import pytest
 
 from scopewright.client import ClientCredentials, TokenError
 from tests.controlplane.certificates import Authority
+from tests.ports import free_port
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 
@@ -56,9 +56,7 @@ class Dev:
         self.manifests.mkdir()
         self.write("payroll.yaml", PAYROLL)
         self.write("worker.yaml", WORKER)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.listen_on = f"127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -253,9 +251,7 @@ def test_a_directory_says_that_it_has_no_service_accounts(dev: Dev) -> None:
 
 def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
     dev.start()
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
     command += ["--trusted-proxies", "127.0.0.0/8"]
     through = [("X-Forwarded-For", "198.51.100.9"), ("X-Forwarded-For", "192.0.2.1, 127.0.0.2")]
@@ -280,9 +276,7 @@ def test_workers_behind_https_serve_it_too(dev: Dev, tmp_path: Path) -> None:
     certificate, key = authority.server()
     (tmp_path / "tls.crt").write_bytes(certificate)
     (tmp_path / "tls.key").write_bytes(key)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
     command += ["--workers", "2", "--replay", "per-process"]
     command += ["--tls-cert", tmp_path / "tls.crt", "--tls-key", tmp_path / "tls.key"]

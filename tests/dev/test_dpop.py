@@ -18,6 +18,7 @@ import pytest
 from scopewright.client import ClientCredentials, TokenError
 from scopewright.client.dpop import Prover
 from tests.dev.test_dev import PAYROLL, Dev
+from tests.ports import free_port
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/dpop.md"
 CODE = {
@@ -41,9 +42,7 @@ class Payroll:
 @contextmanager
 def serving(folder: Path, issuer: str) -> Iterator[Payroll]:
     (folder / "service.py").write_text(CODE["service"])
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     command = [sys.executable, "-m", "uvicorn", "service:app", "--port", str(port), "--log-level", "warning"]
     with subprocess.Popen(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from scopewright.verifier.replay import replay_key
 from tests.debian import program
+from tests.ports import free_port
 
 
 class Server:
@@ -54,12 +55,6 @@ class Server:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def _answers(port: int) -> bool:

@@ -11,9 +11,10 @@ import httpx
 import jwt
 
 from scopewright.issuer.request import JWT_BEARER
+from tests.ports import free_port
 from tests.running import Running
 
-from .server import Server, free_port
+from .server import Server
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 MANIFESTS = """\

@@ -1,0 +1,16 @@
+"""Applies to every test."""
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print why a test was run a second time: pytest-rerunfailures keeps the reason but shows the name only."""
+    reruns = terminalreporter.getreports("rerun")
+    if reruns:
+        terminalreporter.section("failures before a rerun")
+        for report in reruns:
+            terminalreporter.section(report.nodeid, sep="_")
+            terminalreporter.line(report.longreprtext)
+            for title, text in report.sections:
+                terminalreporter.section(title, sep="-")
+                terminalreporter.line(text)
