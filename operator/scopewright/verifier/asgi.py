@@ -105,12 +105,11 @@ class RequireToken:
         if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"a connection of type {scope['type']!r} cannot carry a token")
         proofs = _values(scope, b"dpop") if self.base_url is not None else []
-        gate = _Gate(scope, send, self.realm, self.offered, self.verifier.nonce() if proofs else None)
+        nonce = self.verifier.nonce() if proofs else None
+        gate = _Gate(scope, send, self.realm, self.offered, self.verifier.dpop_algorithms, nonce)
         try:
             token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
         except (Rejected, Unavailable) as refusal:
-            if isinstance(refusal, Rejected):
-                refusal.proof_algorithms = self.verifier.dpop_algorithms
             await gate.refuse(refusal)
             return
         await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
@@ -137,7 +136,13 @@ class _Gate:
     """
 
     def __init__(
-        self, scope: Scope, send: Send, realm: str | None, offered: tuple[str, ...], nonce: str | None
+        self,
+        scope: Scope,
+        send: Send,
+        realm: str | None,
+        offered: tuple[str, ...],
+        proof_algorithms: tuple[str, ...],
+        nonce: str | None,
     ) -> None:
         self.refusal: Rejected | None = None
         self._frameworks: tuple[str, ...] = ()
@@ -145,6 +150,7 @@ class _Gate:
         self._send = send
         self._realm = realm
         self._offered = offered
+        self._proof_algorithms = proof_algorithms
         self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
         self._held: list[Message] = []
         self._begun = False
@@ -152,6 +158,7 @@ class _Gate:
     def refused(self, refusal: Rejected, frameworks: tuple[str, ...], scope: Scope) -> Rejected:
         """What `require` raises. A websocket has no HTTP exceptions."""
         self._frameworks = frameworks if self._scope["type"] == "http" else ()
+        refusal.proof_algorithms = self._proof_algorithms
         headers = {"WWW-Authenticate": self._challenge(refusal)}
         self.refusal = as_http_exception(refusal, self._frameworks, headers)
         if LITESTAR in self._frameworks:
@@ -212,6 +219,8 @@ class _Gate:
             await self._forward(message)
 
     async def refuse(self, refusal: Rejected | Unavailable) -> None:
+        if isinstance(refusal, Rejected):
+            refusal.proof_algorithms = self._proof_algorithms
         if self._scope["type"] == "http":
             await self._answer("http.response", refusal)
         elif not self._begun and "websocket.http.response" in (self._scope.get("extensions") or {}):

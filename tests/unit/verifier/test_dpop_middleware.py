@@ -209,3 +209,13 @@ async def test_a_websocket_is_opened_with_a_proof_for_its_handshake() -> None:
     await guarded(scope, receive, send)
     await guarded(scope, receive, send)
     assert got == ["leave.leave-worker", "websocket.close"], "the second is a replay"
+
+
+@pytest.mark.parametrize("path", ["/salaries/7", "/change"])
+async def test_challenges_name_the_algorithms_of_the_verifier(path: str) -> None:
+    """Both a refusal of the middleware (401) and one that `require` raises (403)."""
+    sent = bound_token()
+    made = proof(sent, htu=f"{OUTSIDE}/change")
+    answer = await ask(service(dpop_algorithms=("ES256", "PS256")), path, *dpop(sent, made))
+    assert answer.status_code == (403 if path == "/change" else 401)
+    assert 'algs="ES256 PS256"' in answer.headers["www-authenticate"]
