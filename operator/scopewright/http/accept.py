@@ -13,13 +13,13 @@ log: Final = logging.getLogger(__name__)
 _TAKEN_AT_ONCE: Final = 16
 """Connections that are taken in one round of the event loop. Event loops accept all there are, and a flood goes on
 while they do."""
-_ACCEPTED_AT_ONCE: Final = 128
+_ACCEPTED_AT_ONCE: Final = 64
 """With those that are turned away, which cost little: others wait behind them in the kernel's queue."""
 _PAUSE: Final = 0.25
 """Seconds without accepting where the system has no more to give, such as open files."""
 
 Welcome = Callable[[socket.socket, str], bool]
-"""Whether a connection of this address is to be taken. Else it is closed; what is said to it is little and at once."""
+"""Whether a connection of this address is to be taken. Else it is closed, and has been answered without waiting."""
 Take = Callable[[socket.socket], Awaitable[None]]
 
 
@@ -61,8 +61,8 @@ class Acceptor:
                 loop.remove_reader(self._listener)
                 self._resuming = loop.call_later(_PAUSE, self._resume)
                 return
-            connected.setblocking(False)
             if self._welcome(connected, address[0] if isinstance(address, tuple) else ""):
+                connected.setblocking(False)
                 taking = asyncio.ensure_future(self._take(connected))
                 self._taking.add(taking)
                 taking.add_done_callback(self._taking.discard)

@@ -17,10 +17,13 @@ from scopewright.http.limits import CONNECTION_COST, Limits
 
 _IPV6_NETWORK: Final = 64
 _REPLACED: Final = 64
-"""Connections that an address beyond its share may open between two ticks, each in place of one of its own. More of
-them are not even accepted: a flood that closes and opens connections would keep the process busy with nothing else."""
+"""Times that an address beyond its share may have its own connections closed between two ticks, for a new one or for
+what one takes. Then its new connections are not even accepted: a flood that closes and opens connections would keep
+the process busy with nothing else."""
 _REPLACED_TOGETHER: Final = 128
-"""The same of all addresses that use at least the average, where the process has no more room."""
+"""The same of all addresses that use more than `_LIGHT` of the average, where the process has no more room."""
+_LIGHT: Final = 0.75
+"""Of the average. The addresses of a flood are all near the average, half of them below it."""
 _AT_ONCE: Final = 256
 """Connections that are chosen for closing at one look at all of them."""
 
@@ -76,7 +79,7 @@ class _Account(Generic[M]):
         """With what each takes, in bytes."""
         self.used = 0
         self.replaced = 0
-        """Newcomers since the last tick that took the place of others."""
+        """Times since the last tick that connections were closed for others."""
         self.candidates: deque[tuple[int, float, M]] = deque()
 
     def set(self, member: M, size: int) -> None:
@@ -88,7 +91,9 @@ class _Account(Generic[M]):
 
 
 class Budget(Generic[M]):
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, newcomer: int = CONNECTION_COST) -> None:
+        """`newcomer` is the bytes that a new connection is expected to take before its first request is complete."""
+        self._newcomer = newcomer
         self._memory = limits.memory
         self._most = limits.most_connections
         per_peer = limits.connections_per_peer
@@ -113,7 +118,7 @@ class Budget(Generic[M]):
             return True
         if self._is_full(account, self._most_each, self._memory_each):
             return account.replaced < _REPLACED
-        if self._is_full(self._all, self._most, self._memory) and account.used >= self._average():
+        if self._is_full(self._all, self._most, self._memory) and not self._is_light(account):
             return self._all.replaced < _REPLACED_TOGETHER
         return True
 
@@ -131,9 +136,7 @@ class Budget(Generic[M]):
         for each in (account, self._all):
             each.set(member, CONNECTION_COST)
         ended, full = self._shrink(account, {member}, _NEWCOMERS_MAY_END)
-        if ended:
-            account.replaced += 1
-            self._all.replaced += account.used >= self._average()
+        self._count_replaced(account, ended)
         return ended, full
 
     def charge(self, member: M, size: int) -> list[tuple[M, Scope]]:
@@ -144,7 +147,9 @@ class Budget(Generic[M]):
         account = self._accounts[network]
         for each in (account, self._all):
             each.set(member, CONNECTION_COST + size)
-        return self._shrink(account, (), max(_RANKS.values()))[0]
+        ended, _ = self._shrink(account, (), max(_RANKS.values()))
+        self._count_replaced(account, ended)
+        return ended
 
     def remove(self, member: M) -> None:
         network = self._addresses.pop(member, None)
@@ -174,11 +179,15 @@ class Budget(Generic[M]):
             ended.append((victim, "process"))
         return ended, None
 
-    @staticmethod
-    def _is_full(account: _Account[M], most: int | None, memory: int | None) -> bool:
+    def _count_replaced(self, account: _Account[M], ended: Collection[object]) -> None:
+        if ended:
+            account.replaced += 1
+            self._all.replaced += not self._is_light(account)
+
+    def _is_full(self, account: _Account[M], most: int | None, memory: int | None) -> bool:
         """Whether one connection more is too much."""
         return (most is not None and len(account.members) >= most) or (
-            memory is not None and account.used + CONNECTION_COST > memory
+            memory is not None and account.used + self._newcomer > memory
         )
 
     @staticmethod
@@ -199,6 +208,9 @@ class Budget(Generic[M]):
                 count = max(1, min(_AT_ONCE, len(account.members) // 16))
                 account.candidates.extend(nsmallest(count, ranked, key=lambda entry: entry[:2]))
         return None
+
+    def _is_light(self, account: _Account[M]) -> bool:
+        return account.used < _LIGHT * self._average()
 
     def _average(self) -> float:
         return self._all.used / max(1, len(self._accounts))

@@ -70,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         self._overhead = 0
         """Bytes that TLS takes."""
         self._held = 0
-        """Bytes that the server knows this connection to take."""
+        """Bytes that the server knows this connection to take: never fewer than it takes."""
 
     # What the event loop calls
 
@@ -146,6 +146,7 @@ class Connection(asyncio.BufferedProtocol):
         if established and self.state is State.HANDSHAKE:
             self.state = State.REQUEST
         self._hold()
+        self.settle()
 
     # What the server calls
 
@@ -159,6 +160,11 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.abort()
         else:
             self._close()
+
+    def settle(self) -> None:
+        """Report the bytes that this connection takes now."""
+        self._held = self._takes()
+        self._server.charge(self, self._held)
 
     def finish(self) -> None:
         """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
@@ -232,13 +238,19 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.close()
 
     def _hold(self) -> None:
-        """Let the server know what this connection takes."""
+        """Report more bytes at once, and fewer at the next tick: most requests take what the last one took."""
+        held = self._takes()
+        if held > self._held:
+            self._held = held
+            self._server.charge(self, held)
+        elif held < self._held:
+            self._server.unsettled.add(self)
+
+    def _takes(self) -> int:
         held = self._overhead + self._parser.held + self._task_size + self._transport.get_write_buffer_size()
         if self._waiting:
             held += self._taken + _WAITING * len(self._waiting)
-        if held != self._held:
-            self._held = held
-            self._server.charge(self, held)
+        return held
 
     def _enter(self, state: State, deadline: float) -> None:
         self.state, self.since, self.deadline = state, self._server.now, deadline

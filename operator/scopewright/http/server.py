@@ -16,7 +16,7 @@ from scopewright.http.accept import Acceptor
 from scopewright.http.budget import Budget, Scope
 from scopewright.http.connection import Connection
 from scopewright.http.encode import CLOSE, encode
-from scopewright.http.limits import READ_BUFFER, SOCKET_BUFFER, Limits
+from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST, READ_BUFFER, SOCKET_BUFFER, Limits
 from scopewright.http.messages import Answer, Handler, HttpRequest, Refuse
 from scopewright.http.tls import Certificate, TlsConnection
 from scopewright.http.turns import Turns
@@ -69,7 +69,10 @@ class Server:
         self._handler = handler
         self._certificate = certificate
         self._connections: set[Connection] = set()
-        self._budget = Budget[Connection](limits)
+        self.unsettled: set[Connection] = set()
+        """Those that take fewer bytes than they are charged for; the next tick looks at them."""
+        newcomer = CONNECTION_COST + (HANDSHAKE_COST if certificate else 0)
+        self._budget = Budget[Connection](limits, newcomer)
         self.handshakes = Turns()
         self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
@@ -112,7 +115,7 @@ class Server:
         if self._certificate is None:
             answer = self.refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections")
             with contextlib.suppress(OSError):
-                connected.send(encode(answer, self.date, CLOSE, head_only=False))
+                connected.send(encode(answer, self.date, CLOSE, head_only=False), socket.MSG_DONTWAIT)
         return False
 
     async def _take(self, connected: socket.socket) -> None:
@@ -149,6 +152,7 @@ class Server:
             await asyncio.sleep(_TICK)
             try:
                 self._look_at_the_clock()
+                self._settle()
                 self._budget.tick()
                 self._trimmer.look(self._budget.used, self.now)
             except Exception:
@@ -159,6 +163,11 @@ class Server:
                 except Exception:
                     # One that cannot be ended must not keep all others from it.
                     log.exception("a connection's time is up, and it cannot be ended")
+
+    def _settle(self) -> None:
+        unsettled, self.unsettled = self.unsettled & self._connections, set()
+        for connection in unsettled:
+            connection.settle()
 
     def _look_at_the_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()
@@ -188,6 +197,7 @@ class Server:
 
     def forget(self, connection: Connection) -> None:
         self._connections.discard(connection)
+        self.unsettled.discard(connection)
         self._budget.remove(connection)
         if not self._connections:
             self._empty.set()

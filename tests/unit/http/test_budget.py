@@ -127,13 +127,25 @@ def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() 
     assert budget.admits("10.0.0.1"), "some of its newcomers get in, in place of its own"
 
 
+def test_a_flood_of_handshakes_is_turned_away_at_the_door_by_what_they_will_take() -> None:
+    handshake = 6 * CONNECTION_COST
+    budget = Budget[Line](limits(1_000), newcomer=CONNECTION_COST + handshake)
+    ended = 0
+    for n in range(9_000):
+        line, address = Line(str(n), State.HANDSHAKE, n), f"10.0.0.{n % 9}"
+        if budget.admits(address):
+            ended += len(budget.add(line, address)[0]) + len(budget.charge(line, handshake))
+    assert ended <= 200, "the flood closes connections at the rate of its newcomers, whatever each takes"
+    assert budget.admits("192.0.2.1")
+
+
 def test_where_the_process_is_full_those_with_few_connections_are_always_admitted() -> None:
     budget = Budget[Line](limits(100))
     for n in range(1_000):
         if budget.admits("10.0.0.1"):
             budget.add(Line(str(n), State.IDLE, n), "10.0.0.1")
     assert not budget.admits("10.0.0.1")
-    for n in range(40):
+    for n in range(37):  # up to three quarters of the average of the two
         assert budget.admits("10.0.0.2")
         assert budget.add(Line(f"few {n}", State.REQUEST, n), "10.0.0.2")[1] is None
     assert budget.used == 100 * CONNECTION_COST

@@ -28,9 +28,35 @@ async def test_one_in_each_round_of_the_loop_and_addresses_take_turns() -> None:
         seen.append(len(done))
         await asyncio.sleep(0)
     assert all(later - earlier <= 1 for earlier, later in pairwise(seen))
-    assert done == ["a0", "a1", "b0", "a2", "c0", "a3"]
+    assert done == ["a0", "a1", "a2", "b0", "a3", "c0"]
     turns.ask("a", Job("again", done))
     assert done[-1] == "again", "nobody waits, so this does not either"
+
+
+async def test_an_address_that_begins_to_wait_is_second_at_most_however_many_others_wait() -> None:
+    turns, done = Turns(), list[str]()
+    for address in map(str, range(9)):
+        for _ in range(50):
+            turns.ask(address, Job(address, done))
+    for _ in range(40):
+        await asyncio.sleep(0)
+    before = len(done)
+    turns.ask("caller", Job("caller", done))
+    for _ in range(2):
+        await asyncio.sleep(0)
+    assert "caller" in done[before : before + 2]
+    await asyncio.sleep(0.1)
+    assert all(done.count(str(n)) == 50 for n in range(9))
+
+
+async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
+    turns, done = Turns(), list[str]()
+    for _ in range(60):
+        turns.ask("old", Job("old", done))
+    for n in range(60):
+        turns.ask(f"new {n}", Job("new", done))
+        await asyncio.sleep(0)
+    assert 25 <= done.count("old") <= 35
 
 
 async def test_who_leaves_has_no_turn_and_is_forgotten() -> None:
@@ -43,4 +69,5 @@ async def test_who_leaves_has_no_turn_and_is_forgotten() -> None:
     turns.leave("other", jobs[1])
     await asyncio.sleep(0.01)
     assert done == ["0", "2"]
-    assert not turns._waiting
+    assert not turns._new
+    assert not turns._old
