@@ -38,7 +38,7 @@ OPEN: Final = {
     "object_namespace": "namespaces of at most 100 objects",
     "object": "names of at most 100 objects",
     "problem": ", ".join(f"`{problem}`" for problem in Problem),
-    "condition_reason": "[reasons of a status](configuration.md#what-a-status-says), causes of a rotation, or empty",
+    "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
     "owner_namespace": "namespaces of tenants, at most 20: those that have most",
 }
@@ -173,7 +173,7 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightRotationFailing": (
         "`kubectl describe` of the object: the condition RotationFailing has the API server's reason and message, "
-        "which name the webhook, the policy or the quota ([reasons](configuration.md#what-a-status-says)). Once the "
+        "which name the webhook, the policy or the quota ([reasons](configuration.md#status-conditions)). Once the "
         "cause is gone, the rotation follows within 15 s. The earlier credential or key goes on meanwhile."
     ),
     "ScopewrightPreviousCredentialInUse": (
@@ -228,12 +228,12 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightObjectNotReady": (
         "`kubectl -n <object_namespace> describe <kind> <object>` has the message; "
-        "[configuration.md](configuration.md#what-a-status-says) says who can help. Mostly it is the team that "
+        "[configuration.md](configuration.md#status-conditions) says who can help. Mostly it is the team that "
         "declared it: route the alert by its label `object_namespace`."
     ),
     "ScopewrightObjectFailing": (
         "`RotationOverdue`, `RotationFailing`: the condition RotationFailing has the reason that the API server gave "
-        "([rotations that cannot be written](rotation.md#rotations-that-cannot-be-written)). `ReconcileFailing`: the "
+        "([rotations that cannot be written](rotation.md#failed-rotations)). `ReconcileFailing`: the "
         "operator's log has `is tried again in` with this object's name."
     ),
     "ScopewrightApiServerUnreachable": (
@@ -248,7 +248,7 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightRightsMissing": (
         "`/readyz` and the log (`a right is missing`) name each right. Was the chart upgraded without its rights, or "
-        "or were the roles altered? [A right is lost](operations.md#a-right-is-lost) has the commands."
+        "or were the roles altered? [A right is lost](operations.md#missing-permission) has the commands."
     ),
     "ScopewrightReconcileFailing": (
         "The log says which object and why: `tried again in`. `unavailable`: the API server, or an object that "
@@ -259,7 +259,7 @@ RUN_BOOKS: Final = {
         "Was something deleted there by mistake, or a backup restored in part? Bring back what is missing: clients of "
         "before are accepted again as they were. If they were all meant to go, allow just so many: `kubectl -n "
         "<namespace> annotate configmap scopewright-issuer scopewright.dev/allow-orphans=<owner_namespace>=<number>`. "
-        "The run-book is in [operations.md](operations.md#many-records-lost-their-owner-at-once)."
+        "The run-book is in [operations.md](operations.md#many-orphaned-records)."
     ),
 }
 """By alert."""

@@ -97,7 +97,7 @@ def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFact
 
 
 def test_what_is_looked_at_says_that_all_is_well(books: Books) -> None:
-    first, not_ready, token = (books.run("Is it well?") for _ in range(3))
+    first, not_ready, token = (books.run("Health checks") for _ in range(3))
     assert "oauthclient.scopewright.dev/leave-service" in first
     assert books.release.issuer_url in first
     assert not_ready == ""
@@ -113,8 +113,8 @@ def test_it_is_upgraded_and_set_back(books: Books) -> None:
 
 
 def test_what_is_asked_after_a_leak_is_answered(books: Books) -> None:
-    assert "issueTime" in books.run("A client's secret has leaked")
-    told = books.run("A signing key has leaked", words="jwks.json")
+    assert "issueTime" in books.run("Leaked client secret")
+    told = books.run("Leaked signing key", words="jwks.json")
     assert all(kid in told for kid in books.release.public_keys())
 
 
@@ -138,7 +138,7 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
             where = ("pod", name, "--namespace", NAMESPACE)
             books.release.kubectl("patch", *where, "--subresource=status", "--type=merge", "--patch", change)
     try:
-        told = books.run("The issuer is not ready", words="containerStatuses").split()
+        told = books.run("Issuer not ready", words="containerStatuses").split()
         assert set(told) & set(states) == {"stuck", "unscheduled"}
     finally:
         for name in states:
@@ -146,15 +146,15 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
 
 
 def test_what_an_issuer_waits_for_is_there(books: Books) -> None:
-    said = books.run("The issuer is not ready")
+    said = books.run("Issuer not ready")
     assert "scopewright-jwks" in said
     assert said.endswith("yes\n")
 
 
 def test_a_secret_that_is_edited_is_healed_by_hand(books: Books) -> None:
-    assert "scopewright" in books.run("A Secret is edited again and again")
+    assert "scopewright" in books.run("Secret edited repeatedly")
     before = books.release.kube.get("Secret", "leave", "leave-service-oauth")
-    books.run("A Secret is edited again and again")
+    books.run("Secret edited repeatedly")
     after = until(lambda: books.release.kube.get("Secret", "leave", "leave-service-oauth"))
     assert before is not None
     assert after["metadata"]["uid"] != before["metadata"]["uid"]
@@ -162,7 +162,7 @@ def test_a_secret_that_is_edited_is_healed_by_hand(books: Books) -> None:
 
 
 def test_the_lease_names_who_leads(books: Books) -> None:
-    holder, renewed = books.run("No operator leads").split()
+    holder, renewed = books.run("No leader").split()
     assert holder
     assert renewed
 
@@ -170,8 +170,8 @@ def test_the_lease_names_who_leads(books: Books) -> None:
 def test_rights_that_were_lost_come_back_with_an_upgrade(books: Books) -> None:
     books.release.kube.delete("ClusterRoleBinding", "", "scopewright-operator")
     until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
-    books.run("A right is lost", words="helm")
-    asking = books.take("A right is lost", words="-A")
+    books.run("Missing permission", words="helm")
+    asking = books.take("Missing permission", words="-A")
     # The authorizer may be a moment behind.
     until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
 
@@ -181,10 +181,10 @@ def test_rights_in_some_namespaces_are_asked_for_by_name(books: Books) -> None:
     release.stop()
     release.upgrade(watchNamespaces=["employee", "leave"])
     everywhere = next(
-        text for heading, text in commands() if heading == "A right is lost" and "list secrets -A" in text
+        text for heading, text in commands() if heading == "Missing permission" and "list secrets -A" in text
     )
     until(lambda: books.done(everywhere).stdout == "no\n")
-    asking = books.take("A right is lost", words="watchNamespaces")
+    asking = books.take("Missing permission", words="watchNamespaces")
     until(lambda: books.done(asking).stdout == "yes\n" * 3)
     release.upgrade(watchNamespaces=[])
     until(lambda: books.done(everywhere).stdout == "yes\n")
@@ -196,17 +196,17 @@ def test_a_claim_that_was_left_behind_is_found_and_deleted(books: Books) -> None
     meta = {"name": "scopewright-operator", "namespace": "leave"}
     kube = books.release.kube
     kube.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": {}})
-    found = books.run("Two installations of one name", words="jq").splitlines()
+    found = books.run("Two installations with one name", words="jq").splitlines()
     assert sum(line.startswith(f"default: {NAMESPACE}, renewed 2") for line in found) == 1
     assert len(found) == 2
-    books.run("Two installations of one name", words="delete lease")
+    books.run("Two installations with one name", words="delete lease")
     assert kube.get("Lease", "leave", "scopewright-operator") is None
 
 
 def test_so_many_orphans_are_allowed(books: Books) -> None:
     """That just so many then go is shown in tests/cluster/test_deletion_guard.py."""
-    assert not books.run("Many records lost their owner at once", words="orphanedTime"), "none is held"
-    books.run("Many records lost their owner at once")
+    assert not books.run("Many orphaned records", words="orphanedTime"), "none is held"
+    books.run("Many orphaned records")
     found = books.release.kube.get("ConfigMap", NAMESPACE, "scopewright-issuer")
     assert found is not None
     assert found["metadata"]["annotations"]["scopewright.dev/allow-orphans"] == "leave=3"
@@ -216,7 +216,7 @@ def test_a_new_seal_key_seals_anew_and_changes_no_credential(books: Books) -> No
     """By the processes that are there: nobody stops the issuers in the middle of an emergency."""
     release = books.release
     credentials, sealed, key = release.credentials(), seals(release), seal_key(release)
-    books.run("A signing key has leaked", words="scopewright-seal")
+    books.run("Leaked signing key", words="scopewright-seal")
     until(lambda: len(seals(release) - sealed) == len(sealed), release.logs)
     assert not seals(release) & sealed
     assert release.credentials() == credentials
@@ -239,7 +239,7 @@ def test_all_of_it_is_lost_and_restored_and_nothing_is_made_anew(books: Books) -
     release = books.release
     issued = release.token()
     credentials, keys = release.credentials(), release.public_keys()
-    books.run("Restore, or move to another cluster", words="paused=true")
+    books.run("Restore or move to another cluster", words="paused=true")
     books.run("Backup")
     release.stop()
     books.run("Uninstall", words="helm")
@@ -248,11 +248,11 @@ def test_all_of_it_is_lost_and_restored_and_nothing_is_made_anew(books: Books) -
         release.kube.delete("Namespace", "", name)
     until(lambda: not [name for name in NAMESPACES if release.kube.get("Namespace", "", name)])
     assert release.kube.get("CustomResourceDefinition", "", "oauthclients.scopewright.dev") is None
-    books.run("Restore, or move to another cluster", words="helm install")
+    books.run("Restore or move to another cluster", words="helm install")
     release.plane.restart_controllers()
     release.forget_accounts()
     release.start()
-    books.run("Restore, or move to another cluster", words="paused-")
+    books.run("Restore or move to another cluster", words="paused-")
     release.wait_until_ready()
     # Not at once: the issuer follows what is declared within seconds.
     assert release.first_token()
