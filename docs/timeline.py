@@ -16,14 +16,22 @@ from scopewright.core.records import Credential, KeyRecord
 PICTURE = Path(__file__).with_name("rotation.svg")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 SPAN = timedelta(days=75)
-LEFT, WIDTH, ROW = 130, 760, 34
-COLOURS = {
-    "Pending": "#b9d3ee",
-    "Active": "#2f7d4f",
-    "Retiring": "#e3b04b",
-    "in the Secret": "#2f7d4f",
-    "overlap": "#e3b04b",
+LEFT, WIDTH, RIGHT = 120, 760, 40
+ROW, BAR = 30, 18
+LIGHT = {"paper": "#ffffff", "ink": "#24292f", "faint": "#6a737d", "grid": "#d8dee4"}
+DARK = {"paper": "#161b22", "ink": "#e6edf3", "faint": "#9198a1", "grid": "#30363d"}
+STATES = {
+    "Signing keys": {
+        "Pending": ("#7fb2e5", "#58a6ff"),
+        "Active": ("#2f7d4f", "#3fb950"),
+        "Retiring": ("#d9962b", "#d29922"),
+    },
+    "Client credentials": {
+        "in the Secret": ("#5a55c4", "#a5a0ff"),
+        "overlap": ("#d16fb0", "#f778ba"),
+    },
 }
+"""Title of each group of rows → state → its colour in a light and in a dark scheme. No colour stands for two states."""
 
 
 @dataclass(frozen=True)
@@ -76,28 +84,74 @@ def credentials() -> list[Bar]:
     return bars
 
 
-def draw(bars: list[Bar]) -> str:
-    rows = list(dict.fromkeys(bar.row for bar in bars))
-    height = ROW * len(rows) + 70
-    size = f'width="{LEFT + WIDTH + 20}" height="{height}"'
+def draw(groups: dict[str, list[Bar]]) -> str:
+    """The SVG: for each group its title, the states of its bars, and a row for each key or credential."""
+    height = sum(ROW * (1 + len(_rows(bars))) + 14 for bars in groups.values()) + 34
+    width = LEFT + WIDTH + RIGHT
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" {size} font-family="sans-serif" font-size="13">',
-        '<rect width="100%" height="100%" fill="white"/>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
+        'role="img" aria-labelledby="title">',
+        f'<title id="title">{" and ".join(groups).capitalize()} over {SPAN.days} days, with the default periods</title>',
+        *_style(),
+        '<rect class="paper" width="100%" height="100%"/>',
     ]
     for day in range(0, SPAN.days + 1, 15):
         x = _x(BEGIN + timedelta(days=day))
-        lines.append(f'<line x1="{x}" y1="10" x2="{x}" y2="{height - 50}" stroke="#ddd"/>')
-        lines.append(f'<text x="{x}" y="{height - 34}" text-anchor="middle" fill="#555">day {day}</text>')
-    for bar in bars:
-        x, end, y = _x(bar.begin), _x(min(bar.end, BEGIN + SPAN)), 14 + ROW * rows.index(bar.row)
-        if end > x:
-            lines.append(f'<rect x="{x}" y="{y}" width="{end - x}" height="20" fill="{COLOURS[bar.what]}"/>')
-    lines += [f'<text x="8" y="{29 + ROW * place}">{row}</text>' for place, row in enumerate(rows)]
-    for place, (what, colour) in enumerate(COLOURS.items()):
-        x = LEFT + place * 150
-        lines.append(f'<rect x="{x}" y="{height - 22}" width="14" height="14" fill="{colour}"/>')
-        lines.append(f'<text x="{x + 20}" y="{height - 10}">{what}</text>')
+        lines.append(f'<line class="grid" x1="{x}" y1="{ROW + 8}" x2="{x}" y2="{height - 30}"/>')
+        lines.append(f'<text class="faint" x="{x}" y="{height - 12}" text-anchor="middle">day {day}</text>')
+    top = 10
+    for title, bars in groups.items():
+        lines += _group(title, bars, top)
+        top += ROW * (1 + len(_rows(bars))) + 14
     return "\n".join([*lines, "</svg>", ""])
+
+
+def _group(title: str, bars: list[Bar], top: int) -> list[str]:
+    rows = _rows(bars)
+    lines = [
+        f'<rect class="paper" x="0" y="{top}" width="{LEFT + WIDTH + RIGHT}" height="{ROW - 2}"/>',
+        f'<text class="title" x="10" y="{top + 20}">{title}</text>',
+    ]
+    for place, name in enumerate(STATES[title]):
+        x = LEFT + 60 + place * 140
+        lines.append(f'<rect class="{_class(name)}" x="{x}" y="{top + 8}" width="14" height="14" rx="2"/>')
+        lines.append(f'<text x="{x + 21}" y="{top + 20}">{name}</text>')
+    for place, row in enumerate(rows):
+        lines.append(f'<text x="10" y="{top + ROW * (1 + place) + 14}">{row}</text>')
+    for bar in bars:
+        x, end, y = _x(bar.begin), _x(min(bar.end, BEGIN + SPAN)), top + ROW * (1 + rows.index(bar.row))
+        if end > x:
+            lines.append(f'<rect class="{_class(bar.what)}" x="{x}" y="{y}" width="{end - x}" height="{BAR}"/>')
+    return lines
+
+
+def _rows(bars: list[Bar]) -> list[str]:
+    return list(dict.fromkeys(bar.row for bar in bars))
+
+
+def _class(state: str) -> str:
+    return state.lower().replace(" ", "-")
+
+
+def _style() -> list[str]:
+    """The colours of both schemes; the picture follows the reader's."""
+    states = [(_class(name), *colours) for group in STATES.values() for name, colours in group.items()]
+    schemes = []
+    for place, names in enumerate((LIGHT, DARK)):
+        rules = [
+            f".paper {{ fill: {names['paper']} }} .grid {{ stroke: {names['grid']} }}",
+            f"text {{ fill: {names['ink']} }} .faint {{ fill: {names['faint']} }}",
+            " ".join(f".{name} {{ fill: {colours[place]} }}" for name, *colours in states),
+        ]
+        schemes.append("\n".join(rules))
+    light, dark = schemes
+    return [
+        "<style>",
+        "text { font: 13px system-ui, sans-serif } .title { font-weight: 600 }",
+        light,
+        f"@media (prefers-color-scheme: dark) {{\n{dark}\n}}",
+        "</style>",
+    ]
 
 
 def _x(instant: datetime) -> int:
@@ -122,7 +176,7 @@ def figures() -> dict[str, str]:
 
 
 def main() -> None:
-    keep(PICTURE, draw([*keys(), *credentials()]))
+    keep(PICTURE, draw({"Signing keys": keys(), "Client credentials": credentials()}))
 
 
 if __name__ == "__main__":
