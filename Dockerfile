@@ -2,8 +2,8 @@
 # docker build --tag registry.example.org/scopewright .            operator and issuer
 # docker build --tag registry.example.org/hr --target hr .         the services of examples/hr
 #
-# What is in each image is decided by image/build.py, which tests/node runs as well. Pin BUILDER to a digest, and name a
-# dated snapshot of Debian in SOURCES (a file below image/, as in /etc/apt), where builds must be repeatable.
+# image/build.py defines the content of each image; tests/node runs it too. For repeatable builds, pin BUILDER to a digest
+# and set SOURCES to a sources file below image/ (as in /etc/apt) that names a dated snapshot of Debian.
 ARG BUILDER=docker.io/library/debian:12.11-slim
 
 FROM ${BUILDER} AS builder
@@ -51,5 +51,5 @@ FROM scopewright AS hr
 COPY --from=hr-root /root-of-image /
 ENTRYPOINT []
 
-# The last one is what is built unless another is asked for.
+# The last stage is the default target.
 FROM scopewright

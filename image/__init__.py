@@ -1,1 +1,1 @@
-"""The image: what is in it, and how it is packed where there is no container engine."""
+"""The container images: their content, and how they are packed without a container engine."""

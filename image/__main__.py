@@ -1,4 +1,4 @@
-"""`make image`: both images as archives, without a container engine. What Dockerfile does, by the same build.py."""
+"""`make image`: both images as archives, without a container engine, by the build.py that Dockerfile runs too."""
 
 import argparse
 import hashlib
@@ -25,28 +25,28 @@ CONFIG: Final[dict[str, Any]] = {
 
 
 def images(folder: Path) -> list[Path]:
-    """The archives in a folder, their layers in the cache: a layer is built again when what it is made of changes."""
+    """Write the archives to a directory and return their paths. Layers are cached by the content of their inputs."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch:
         wheel = build.package(Path(scratch))
         recipe = Path(build.__file__)
         base = _layer("base", (recipe, build.REQUIREMENTS, build.SOURCES), build.base)
-        ours = _layer("wheel", (recipe, wheel), lambda root: build.wheel(root, wheel))
+        scopewright = _layer("wheel", (recipe, wheel), lambda root: build.wheel(root, wheel))
         hr = _layer("hr", (recipe, build.DEVELOPMENT, *sorted(build.HR.glob("*.py"))), build.hr)
-    pack_image(folder / "scopewright.tar", SCOPEWRIGHT, [base, ours], CONFIG, architecture())
-    pack_image(folder / "hr.tar", HR, [base, ours, hr], {**CONFIG, "Entrypoint": []}, architecture())
+    pack_image(folder / "scopewright.tar", SCOPEWRIGHT, [base, scopewright], CONFIG, architecture())
+    pack_image(folder / "hr.tar", HR, [base, scopewright, hr], {**CONFIG, "Entrypoint": []}, architecture())
     return [folder / "scopewright.tar", folder / "hr.tar"]
 
 
 def architecture() -> str:
-    """Of this machine, as images name it."""
+    """The architecture of this machine, by its name in OCI images."""
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
 
-def _layer(name: str, made_of: Iterable[Path], fill: Callable[[Path], None]) -> Path:
-    """Whole or not at all: two runs may build at once."""
+def _layer(name: str, inputs: Iterable[Path], fill: Callable[[Path], None]) -> Path:
+    """The cached layer, built if it is missing. The rename is atomic, as two runs may build at once."""
     digest = hashlib.sha256()
-    for file in made_of:
+    for file in inputs:
         digest.update(file.read_bytes())
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "image"
     layer = cache / f"{name}-{digest.hexdigest()[:20]}.tar.gz"

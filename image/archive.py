@@ -1,4 +1,4 @@
-"""An image as an OCI archive, packed from folders: `docker load`, `kind load image-archive` and containerd take it."""
+"""Packs directories as an OCI archive, for `docker load`, `kind load image-archive` and containerd."""
 
 import gzip
 import hashlib
@@ -13,9 +13,9 @@ _TYPE: Final = "application/vnd.oci.image"
 
 
 def pack_layer(root: Path, file: Path) -> None:
-    """The content of a folder as a layer. Everything in it is root's, whoever built it."""
+    """Pack the content of a directory as a layer. Every file is owned by root and has no build user in it."""
 
-    def plain(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    def owned_by_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
         entry.uid = entry.gid = 0
         entry.uname = entry.gname = ""
         return entry
@@ -26,22 +26,22 @@ def pack_layer(root: Path, file: Path) -> None:
         tarfile.open(fileobj=packed, mode="w") as layer,
     ):
         for path in sorted(root.rglob("*")):
-            layer.add(path, str(path.relative_to(root)), recursive=False, filter=plain)
+            layer.add(path, str(path.relative_to(root)), recursive=False, filter=owned_by_root)
 
 
 def pack_image(file: Path, name: str, layers: Sequence[Path], config: dict[str, Any], architecture: str) -> None:
-    """`layers` from below upwards, `config` as the OCI image specification has it."""
+    """Write the archive. `layers` are in order from the lowest; `config` is that of the OCI image specification."""
     content = {layer: layer.read_bytes() for layer in layers}
     diffs = [_digest(gzip.decompress(data)) for data in content.values()]
     platform = {"architecture": architecture, "os": "linux"}
     document = {**platform, "config": config, "rootfs": {"type": "layers", "diff_ids": diffs}}
     blobs = [_json(document), *content.values()]
-    described = [_described(blobs[0], "config.v1+json")]
-    described += [_described(blob, "layer.v1.tar+gzip") for blob in content.values()]
-    manifest = _json({"schemaVersion": 2, "mediaType": f"{_TYPE}.manifest.v1+json", "config": described[0],
-                      "layers": described[1:]})  # fmt: skip
+    descriptors = [_descriptor(blobs[0], "config.v1+json")]
+    descriptors += [_descriptor(blob, "layer.v1.tar+gzip") for blob in content.values()]
+    manifest = _json({"schemaVersion": 2, "mediaType": f"{_TYPE}.manifest.v1+json", "config": descriptors[0],
+                      "layers": descriptors[1:]})  # fmt: skip
     entry = {
-        **_described(manifest, "manifest.v1+json"),
+        **_descriptor(manifest, "manifest.v1+json"),
         "platform": platform,
         "annotations": {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name.rpartition(":")[2]},
     }
@@ -58,7 +58,7 @@ def _add(archive: tarfile.TarFile, name: str, data: bytes) -> None:
     archive.addfile(entry, io.BytesIO(data))
 
 
-def _described(data: bytes, kind: str) -> dict[str, Any]:
+def _descriptor(data: bytes, kind: str) -> dict[str, Any]:
     return {"mediaType": f"{_TYPE}.{kind}", "digest": _digest(data), "size": len(data)}
 
 

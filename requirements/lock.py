@@ -1,4 +1,4 @@
-"""`make lock`: the locks beside this file from pyproject.toml, exact versions with hashes, for every platform."""
+"""`make lock`: writes the lock files here from pyproject.toml: exact versions with hashes, for all platforms."""
 
 import subprocess
 import sys
@@ -7,25 +7,26 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
-AS_TESTED = ("--constraint", "requirements/dev.txt")
+TESTED_VERSIONS = ("--constraint", "requirements/dev.txt")
 HEADER = "# Made by `make lock` from pyproject.toml: {}.\n"
 
 
-def lock(name: str, what: str, *options: str, asked: str = "") -> None:
-    """Versions that are in the file already stay, unless `--upgrade` is among the options. `asked` is in place of what
-    pyproject.toml declares.
+def lock(name: str, purpose: str, *options: str, requirements: str = "") -> None:
+    """Write `<name>.txt`. Versions in the existing file are kept unless `--upgrade` is among the options.
+
+    `requirements`, if not empty, replaces the dependencies of pyproject.toml.
     """
     file = HERE / f"{name}.txt"
-    source = "-" if asked else PYPROJECT.name
-    compiling = ["pip", "compile", source, "--universal", "--python-version", "3.11", "--generate-hashes"]
-    quietly = ["--quiet", "--no-header", "--no-annotate", "--output-file", str(file)]
+    source = "-" if requirements else PYPROJECT.name
+    command = ["pip", "compile", source, "--universal", "--python-version", "3.11", "--generate-hashes"]
+    output = ["--quiet", "--no-header", "--no-annotate", "--output-file", str(file)]
     uv = Path(sys.executable).with_name("uv")
-    subprocess.run([uv, *compiling, *quietly, *options], cwd=HERE.parent, check=True, input=asked.encode())
-    file.write_text(HEADER.format(what) + file.read_text().removeprefix(HEADER.format(what)))
+    subprocess.run([uv, *command, *output, *options], cwd=HERE.parent, check=True, input=requirements.encode())
+    file.write_text(HEADER.format(purpose) + file.read_text().removeprefix(HEADER.format(purpose)))
 
 
-lock("dev", "what this repository is built and tested with", "--extra", "dev", *sys.argv[1:])
+lock("dev", "packages for development and tests", "--extra", "dev", *sys.argv[1:])
 shipped = ("--extra", "operator", "--extra", "issuer", "--extra", "otel")
-lock("image", "what runs beside `scopewright` in an image", *shipped, *AS_TESTED)
+lock("image", "runtime dependencies in the image", *shipped, *TESTED_VERSIONS)
 backend = "\n".join(tomllib.loads(PYPROJECT.read_text())["build-system"]["requires"])
-lock("build", "what makes the wheel", *AS_TESTED, asked=backend)
+lock("build", "build dependencies of the wheel", *TESTED_VERSIONS, requirements=backend)
