@@ -1,4 +1,4 @@
-# The commands this project keeps. Each installs what it needs into .venv by itself.
+# The commands of this project. Each installs its dependencies into .venv.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,17 +8,17 @@ FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/conformance tests/examples tests/bench \
 	tests/interop tests/fuzz tests/attacks
 
-# Real processes on a machine that others share: in CI one that fails is tried once more, and the summary names it.
-AGAIN := $(if $(filter true,$(CI)),--reruns 1 -r fER)
+# These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
+RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
 .PHONY: help lock demo test node image simulate fuzz check crds docs cluster bench clean
 
-help:  ## what there is
+help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-# What requirements/dev.txt pins, by its hashes, and nothing else: this package needs no network then.
+# Installs the pinned packages of requirements/dev.txt by hash; the project itself is then installed without the network.
 $(VENV)/installed: pyproject.toml requirements/dev.txt
 	@echo "installing into $(VENV) …"
 	@$(PYTHON) -m venv $(VENV)
@@ -26,34 +26,34 @@ $(VENV)/installed: pyproject.toml requirements/dev.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
 
-lock:  ## pin what pyproject.toml asks for, under requirements/ (ARGS=--upgrade takes newer versions)
+lock:  ## pin the dependencies of pyproject.toml in requirements/ (ARGS=--upgrade: newer versions)
 	@$(PYTHON) -m venv .lock && .lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
 	@.lock/bin/python requirements/lock.py $(ARGS)
 
-demo: $(VENV)/installed  ## the HR system, live: who may call what, and what is refused (ARGS=--check ends by itself)
+demo: $(VENV)/installed  ## run the HR example and show which calls are allowed and refused (ARGS=--check: exit at the end)
 	@$(BIN)/python -m examples.hr $(ARGS)
 
-test: $(VENV)/installed  ## every test, on the real control plane (ARGS: some of them, as pytest has it)
+test: $(VENV)/installed  ## run all tests on a real control plane (ARGS=…: arguments of pytest)
 ifdef ARGS
 	@$(BIN)/python -m pytest $(ARGS)
 else
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(AGAIN) $(SLOW)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(RERUNS) $(SLOW)
 endif
 
-node: $(VENV)/installed  ## the chart and the HR system in Pods, on a node of its own (as root) or where KUBECONFIG says
+node: $(VENV)/installed  ## test the chart and the HR example in Pods, on a temporary node (needs root) or the cluster of KUBECONFIG
 	@$(BIN)/python -m pytest -rP tests/node
 
-image: $(VENV)/installed  ## both images as archives under .image/, without a container engine (Dockerfile is the other way)
+image: $(VENV)/installed  ## build both images as archives in .image/, without a container engine
 	@$(BIN)/python -m image
 
-simulate: $(VENV)/installed  ## simulated months of everything that goes wrong: SEED=7 tells one, SEEDS=1..100 runs many
+simulate: $(VENV)/installed  ## run simulated months with injected faults (SEED=7: print one; SEEDS=1..100: run many)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED) --verbose,--seeds $(or $(SEEDS),1..100) --processes 2)
 
-fuzz: $(VENV)/installed  ## 100,000 strange requests to a running issuer, some minutes (REQUESTS=…)
+fuzz: $(VENV)/installed  ## send 100,000 generated requests to a running issuer; takes some minutes (REQUESTS=…)
 	@FUZZ_REQUESTS=$(or $(REQUESTS),100000) $(BIN)/python -m pytest -q tests/fuzz/test_requests.py
 
-check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms, generated files, unit tests
+check: $(VENV)/installed  ## check format, lint, types, layers and generated files; run the unit tests
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -67,22 +67,22 @@ check: $(VENV)/installed  ## what a contributor runs: format, lint, types, rooms
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
-crds: $(VENV)/installed  ## write crds/*.yaml from the models, and the chart's copy
+crds: $(VENV)/installed  ## generate crds/*.yaml from the models, and the chart's copy
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## draw and write what is made from code and locks: rotation.svg, errors.md, metrics.md, …
+docs: $(VENV)/installed  ## generate the pages from code and locks: rotation.svg, errors.md, metrics.md, …
 	@$(BIN)/python docs/timeline.py
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
-cluster: $(VENV)/installed  ## a real control plane on loopback; kubeconfig under .cluster/
+cluster: $(VENV)/installed  ## start a real control plane on loopback; its kubeconfig is in .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)
 
-bench: $(VENV)/installed  ## every benchmark; figures under .bench/
+bench: $(VENV)/installed  ## run the benchmarks; figures are written to .bench/ (ARGS=…: names and options)
 	@$(BIN)/python -m bench $(ARGS)
 
-clean:  ## forget everything that the commands above made here
+clean:  ## delete everything that these commands created in this directory
 	rm -rf $(VENV) .lock .cluster .bench .demo .image .mypy_cache .ruff_cache .pytest_cache
