@@ -1,1 +1,1 @@
-"""Benchmarks: `python -m bench [NAME ...]`, or `make bench`. One module each; figures go to `.bench/<name>.json`."""
+"""Benchmarks: `python -m bench [NAME ...]` or `make bench`. Each writes its figures to `.bench/<name>.json`."""

@@ -1,4 +1,4 @@
-"""`python -m bench [NAME ...] [options]`: run benchmarks, show their figures, and keep them as JSON."""
+"""`python -m bench [NAME ...] [options]`: run benchmarks, print their figures, and write them as JSON."""
 
 import argparse
 import signal
@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bench import reconcile, rotation, takeover, tokens
 from bench.benchmark import Benchmark, BenchmarkError
+from bench.figures_file import write_figures
 from bench.machine import facts
 from bench.options import count
-from bench.screen import Screen
-from bench.writing import write_figures
+from bench.progress_display import ProgressDisplay
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from tests.controlplane import ControlPlaneError
 
@@ -21,46 +21,55 @@ BENCHMARKS: dict[str, Benchmark] = {
 
 def main() -> int:
     options = _options()
-    screen = Screen()
-    # As Ctrl-C: everything that was started is ended on the way out.
+    display = ProgressDisplay()
+    # Handle SIGTERM as Ctrl-C: the context managers end every child process.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for name in options.names or BENCHMARKS:
-            _run(BENCHMARKS[name], options, screen)
+            _run(BENCHMARKS[name], options, display)
     except (BenchmarkError, ControlPlaneError, Conflict, Rejected, Unavailable) as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("bench: ended before it was done", file=sys.stderr)
+        print("bench: interrupted before it was complete", file=sys.stderr)
         return 130
     return 0
 
 
-def _run(benchmark: Benchmark, options: argparse.Namespace, screen: Screen) -> None:
-    figures = benchmark.run(options, screen)
+def _run(benchmark: Benchmark, options: argparse.Namespace, display: ProgressDisplay) -> None:
+    figures = benchmark.run(options, display)
     file = write_figures(options.out, benchmark.name, {"machine": facts(), **figures})
-    screen.show(benchmark.table(figures))
-    screen.say(f"figures: {file}")
+    display.print_table(benchmark.table(figures))
+    display.print_line(f"figures: {file}")
 
 
 def _options() -> argparse.Namespace:
     about = "\n".join(f"  {b.name:<12} {b.about}" for b in BENCHMARKS.values())
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description=f"Benchmarks (all of them, where none is named):\n{about}",
+        description=f"Run benchmarks. Default: all of them.\n{about}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("names", metavar="NAME", nargs="*", help=f"one of: {', '.join(BENCHMARKS)}")
-    parser.add_argument("--out", type=Path, default=Path(".bench"), help="folder for the figures [%(default)s]")
+    parser.add_argument("--out", type=Path, default=Path(".bench"), help="directory for the figures [%(default)s]")
     parser.add_argument(
-        "--clients", type=count, action="append", metavar="N", help="how many; for reconcile it may be repeated"
+        "--clients",
+        type=count,
+        action="append",
+        metavar="N",
+        help="number of OAuthClients; for reconcile it may be repeated",
     )
-    parser.add_argument("--logs", type=Path, metavar="DIR", help="keep the logs of operator and issuer here")
+    parser.add_argument(
+        "--logs",
+        type=Path,
+        metavar="DIR",
+        help="directory for the logs of operator and issuer. Default: a temporary one",
+    )
     for benchmark in BENCHMARKS.values():
         benchmark.add_options(parser.add_argument_group(benchmark.name, benchmark.about))
     options = parser.parse_args()
     if unknown := [name for name in options.names if name not in BENCHMARKS]:
-        parser.error(f"there is no benchmark {', '.join(unknown)}; choose from: {', '.join(BENCHMARKS)}")
+        parser.error(f"unknown benchmark {', '.join(unknown)}; choose from: {', '.join(BENCHMARKS)}")
     return options
 
 

@@ -1,7 +1,7 @@
-"""The bare client: the writes that the operator makes for the same clients, and nothing else.
+"""The baseline of `reconcile`: a client that makes the operator's writes for the same OAuthClients, and nothing else.
 
-It talks to the API server through the same `Api`, and what it writes is what the operator's own core plans. So the
-ratio of the two measures what the operator adds, and not an HTTP library or the size of an object.
+It uses the operator's `Api`, and the operator's core plans the objects. The ratio of the two therefore measures what
+the operator adds, not an HTTP library or the size of an object.
 """
 
 import time
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from bench.crowd import spread
-from bench.machine import cpu, used
-from bench.screen import Screen
-from bench.workload import EVERYBODYS, Manifest, Workload, create
+from bench.concurrency import for_each
+from bench.machine import cpu, cpu_used
+from bench.progress_display import ProgressDisplay
+from bench.workload import SHARED_API, Manifest, Workload, create
 from scopewright.api import OAuthClient
 from scopewright.controller.keymaking import client_pair, make_key, mint
 from scopewright.core.client_view import ClientView
@@ -27,8 +27,8 @@ from scopewright.stores.kubernetes import KubernetesStore
 
 
 @dataclass(frozen=True, slots=True)
-class BareFigures:
-    """Seconds for the OAuthClients, for two Secrets each, and for one status each; of CPU for all of it."""
+class BareClientFigures:
+    """Wall-clock seconds for the OAuthClients, for two Secrets each and for one status each; CPU seconds in all."""
 
     applying: float
     secrets: float
@@ -38,26 +38,26 @@ class BareFigures:
 
 @dataclass(frozen=True, slots=True)
 class Writes:
-    """What the operator writes for one client."""
+    """The objects and the status that the operator writes for one client."""
 
     client: Manifest
     secrets: tuple[Manifest, ...]
     status: dict[str, Any]
 
 
-async def measure(api: Api, workload: Workload, *, at_once: int, screen: Screen) -> BareFigures:
-    """Phase by phase, in namespaces that are there."""
+async def measure(api: Api, workload: Workload, *, concurrency: int, display: ProgressDisplay) -> BareClientFigures:
+    """Measure each phase in turn. The namespaces of the workload must exist."""
     before = cpu()
     applied: list[Manifest] = []
 
     async def apply(manifest: Manifest) -> None:
         applied.append(await create(api, manifest))
 
-    async def timed(title: str, things: list[Any], work: Callable[[Any], Awaitable[None]]) -> float:
-        with screen.step(f"bare: {len(things):,} {title}", len(things)) as done:
-            began = time.perf_counter()
-            await spread(things, work, at_once=at_once, done=done)
-            return time.perf_counter() - began
+    async def timed(title: str, items: list[Any], work: Callable[[Any], Awaitable[None]]) -> float:
+        with display.step(f"bare client: {len(items):,} {title}", len(items)) as done:
+            started = time.perf_counter()
+            await for_each(items, work, concurrency=concurrency, done=done)
+            return time.perf_counter() - started
 
     applying = await timed("OAuthClients", list(workload.oauth_clients()), apply)
     planned = plan_all(workload, applied)
@@ -71,7 +71,7 @@ async def measure(api: Api, workload: Workload, *, at_once: int, screen: Screen)
 
     secrets = await timed("Secrets", [body for writes in planned for body in writes.secrets], write_secret)
     statuses = await timed("statuses", planned, write_status)
-    return BareFigures(applying, secrets, statuses, used(before, cpu()))
+    return BareClientFigures(applying, secrets, statuses, cpu_used(before, cpu()))
 
 
 def plan_all(workload: Workload, applied: list[Manifest]) -> list[Writes]:
@@ -118,13 +118,13 @@ def _written(desired: Desired) -> Existing:
 
 
 def _servers(workload: Workload, manifest: Manifest) -> dict[str, ResourceServerRecord]:
-    """The APIs that the client asks for, granted."""
+    """Records of the APIs that the client requests, each with a grant."""
     records = [_server(workload, a["namespace"], a["resourceServer"]) for a in manifest["spec"]["access"]]
     return {record.key: record for record in records}
 
 
 def _server(workload: Workload, namespace: str, name: str) -> ResourceServerRecord:
-    audience = workload.audience if name == EVERYBODYS else f"https://{name}.{namespace}.svc"
+    audience = workload.audience if name == SHARED_API else f"https://{name}.{namespace}.svc"
     grant = Granted(scopes=(f"{name}.read",), everybody=True)
     return ResourceServerRecord(
         namespace, name, "uid", audience, scopes=(f"{name}.read", f"{name}.write"), grants=(grant,)

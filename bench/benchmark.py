@@ -1,4 +1,4 @@
-"""What a benchmark is to the command that runs it."""
+"""The interface between a benchmark and the command line."""
 
 import argparse
 import asyncio
@@ -9,13 +9,13 @@ from typing import Any
 import uvloop
 from rich.table import Table
 
-from bench.screen import Screen
+from bench.progress_display import ProgressDisplay
 
 Figures = dict[str, Any]
 
 
 class BenchmarkError(Exception):
-    """What was to be measured did not happen; the message says what did."""
+    """The measurement failed; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +23,12 @@ class Benchmark:
     name: str
     about: str
     add_options: Callable[[argparse._ArgumentGroup], None]
-    run: Callable[[argparse.Namespace, Screen], Figures]
-    """The figures, as they go into the file."""
+    run: Callable[[argparse.Namespace, ProgressDisplay], Figures]
+    """Returns the figures as they are written to the JSON file."""
     table: Callable[[Figures], Table]
 
 
-def on_a_loop(measuring: Coroutine[Any, Any, Figures]) -> Figures:
-    """What waits without a loop, as for a control plane, comes before: there Ctrl-C ends the wait, and here a task."""
+def run_on_loop(measurement: Coroutine[Any, Any, Figures]) -> Figures:
+    """Run the measurement on uvloop. Blocking setup must come before it: there Ctrl-C interrupts, here it cancels."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(measuring)
+        return runner.run(measurement)

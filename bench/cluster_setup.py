@@ -1,4 +1,4 @@
-"""What a benchmark stands on: a cluster that serves our kinds, and a folder for logs."""
+"""Setup of a benchmark: a cluster with the CRDs of Scopewright, and a directory for logs."""
 
 import os
 import subprocess
@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from bench.benchmark import BenchmarkError
-from bench.screen import Screen
+from bench.progress_display import ProgressDisplay
 from tests.controlplane import Cluster, open_cluster
 
 CRDS: Final = Path(__file__).resolve().parents[1] / "crds"
 
 
 @contextmanager
-def a_cluster(screen: Screen) -> Iterator[Cluster]:
+def open_bench_cluster(display: ProgressDisplay) -> Iterator[Cluster]:
+    """The cluster that KUBECONFIG names, or a new control plane; with the CRDs applied and established."""
     if os.environ.get("KUBECONFIG"):
-        screen.say("on the cluster that KUBECONFIG names")
+        display.print_line("using the cluster of KUBECONFIG")
     with open_cluster() as cluster:
         files = [f"--filename={file}" for file in sorted(CRDS.glob("*.yaml"))]
         _kubectl(cluster, "apply", "--server-side", "--force-conflicts", *files)
@@ -34,7 +35,8 @@ def _kubectl(cluster: Cluster, *arguments: str) -> None:
 
 
 @contextmanager
-def a_folder(kept: Path | None) -> Iterator[Path]:
+def log_directory(kept: Path | None) -> Iterator[Path]:
+    """The given directory, created if necessary, or a temporary one."""
     if kept:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.resolve()

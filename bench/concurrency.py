@@ -1,4 +1,4 @@
-"""Doing one thing to many, a few at a time."""
+"""Runs one coroutine function for many items with bounded concurrency."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
@@ -7,22 +7,22 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-async def spread(
-    things: Iterable[T], work: Callable[[T], Awaitable[None]], *, at_once: int, done: Callable[[int], None]
+async def for_each(
+    items: Iterable[T], work: Callable[[T], Awaitable[None]], *, concurrency: int, done: Callable[[int], None]
 ) -> None:
-    """Do `work` to each. The first failure ends it. `done` hears how many are behind us, now and then."""
-    waiting = iter(things)
+    """Await `work` for each item. The first exception ends it. `done` gets the number completed, every 50 items."""
+    remaining = iter(items)
     count = 0
 
     async def worker() -> None:
         nonlocal count
-        for thing in waiting:
-            await work(thing)
+        for item in remaining:
+            await work(item)
             count += 1
             if count % 50 == 0:
                 done(count)
 
-    workers = [asyncio.create_task(worker()) for _ in range(at_once)]
+    workers = [asyncio.create_task(worker()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:

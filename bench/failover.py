@@ -1,4 +1,4 @@
-"""One issuer URL, two replicas: what a Kubernetes Service in front of them would do, with what it meets counted."""
+"""An httpx transport in place of a Kubernetes Service: one issuer URL, several replicas, counted retries."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,11 +10,14 @@ import httpx
 from bench.counts import Counts
 
 STATUSES: Final[ContextVar[list[int]]] = ContextVar("STATUSES")
-"""Where it is set, the status of each answer to whoever has set it."""
+"""If set, the list to which the status of each response is appended."""
 
 
 class Failover(httpx.AsyncBaseTransport):
-    """Replicas in turn; what one does not answer goes to the next. `max_age` takes the place of the issuer's own."""
+    """Sends requests to the replicas in turn, and to the next one if a replica does not answer.
+
+    `max_age`, in seconds, replaces the max-age of the issuer's responses.
+    """
 
     def __init__(
         self, inner: httpx.AsyncBaseTransport, ports: Sequence[int], counts: Counts, *, max_age: float | None = None
@@ -36,11 +39,11 @@ class Failover(httpx.AsyncBaseTransport):
                 failure = error
                 self._counts.retries_connection += n + 1 < len(self._ports)
             else:
-                return self._answered(response)
+                return self._record(response)
         self._counts.unanswered += 1
-        raise failure or httpx.ConnectError("there is no replica")
+        raise failure or httpx.ConnectError("there are no replicas")
 
-    def _answered(self, response: httpx.Response) -> httpx.Response:
+    def _record(self, response: httpx.Response) -> httpx.Response:
         self._counts.retries_503 += response.status_code == 503
         if (statuses := STATUSES.get(None)) is not None:
             statuses.append(response.status_code)

@@ -1,4 +1,4 @@
-"""Figures into files."""
+"""Writes figures to files."""
 
 import json
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def write_figures(folder: Path, name: str, figures: dict[str, Any]) -> Path:
-    """`<folder>/<name>.json`, whole or not at all."""
+    """Write `<folder>/<name>.json` atomically; return its path."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{name}.json"
     new = file.with_suffix(".new")

@@ -1,4 +1,4 @@
-"""Operator and issuer as the real processes that users run, warmed up."""
+"""Operator and issuer as the processes that users run, started and ready."""
 
 import asyncio
 import json
@@ -20,7 +20,7 @@ from tests.controlplane.processes import Child
 from tests.ports import free_port
 
 HOST: Final = "127.0.0.1"
-START_PATIENCE: Final = 60.0
+START_TIMEOUT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Installation:
     issuer_port: int
 
     def check(self) -> None:
-        """Raise if one of the two has ended, with the end of its log."""
+        """Raise an error with the end of the log if one of the processes has exited."""
         self.operator.check()
         self.issuer.check()
 
@@ -38,13 +38,13 @@ class Installation:
         return {"operator": cpu_seconds(self.operator.pid), "issuer": cpu_seconds(self.issuer.pid)}
 
     def peaks(self) -> tuple[float, float]:
-        """The operator's and the issuer's, in MB."""
+        """Peak memory of operator and issuer, in MB."""
         return peak_mb(self.operator.pid), peak_mb(self.issuer.pid)
 
 
 @asynccontextmanager
-async def installed(api: Api, kubeconfig: Path, workload: Workload, logs: Path) -> AsyncIterator[Installation]:
-    """Both running: the operator leads, and the issuer could sign."""
+async def run_installation(api: Api, kubeconfig: Path, workload: Workload, logs: Path) -> AsyncIterator[Installation]:
+    """Start both processes; yields once the operator leads and the issuer can sign."""
     command = Path(sys.executable).with_name("scopewright")
     operator_port, issuer_port = free_port(), free_port()
     name = f"{workload.run}-{workload.clients}"
@@ -76,12 +76,12 @@ async def installed(api: Api, kubeconfig: Path, workload: Workload, logs: Path) 
 async def _ready(installation: Installation, api: Api, workload: Workload, urls: list[str]) -> None:
     async with httpx.AsyncClient(trust_env=False) as http:
         try:
-            async with asyncio.timeout(START_PATIENCE):
+            async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 while not await _all_ready(http, api, workload, urls):
                     installation.check()
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise BenchmarkError(f"operator and issuer were not ready within {START_PATIENCE:.0f} s") from None
+            raise BenchmarkError(f"operator and issuer were not ready within {START_TIMEOUT_SECONDS:.0f} s") from None
 
 
 async def _all_ready(http: httpx.AsyncClient, api: Api, workload: Workload, urls: list[str]) -> bool:

@@ -1,4 +1,4 @@
-"""Asking an issuer for tokens, as cheaply as can be: what asks shares two cores with what is asked."""
+"""A client of the token endpoint with little CPU cost: it shares the cores with the issuer that is measured."""
 
 import asyncio
 import base64
@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 from urllib.parse import quote
 
-from bench.waiting import PATIENCE, within
+from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from scopewright.stores import Entries
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -15,11 +15,11 @@ Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 CONNECTIONS: Final = 16
 
 
-class Asking:
-    """A few connections, made when they are needed and kept open for as long as the issuer keeps them."""
+class IssuerClient:
+    """A pool of connections, opened on demand and kept until the issuer closes them."""
 
     def __init__(self, host: str, port: int) -> None:
-        self._at = host, port
+        self._address = host, port
         self._host = f"{host}:{port}".encode()
         self._free: asyncio.LifoQueue[Connection | None] = asyncio.LifoQueue()
         for _ in range(CONNECTIONS):
@@ -27,35 +27,35 @@ class Asking:
 
     @classmethod
     @asynccontextmanager
-    async def at(cls, host: str, port: int) -> AsyncIterator["Asking"]:
-        asking = cls(host, port)
+    async def open(cls, host: str, port: int) -> AsyncIterator["IssuerClient"]:
+        client = cls(host, port)
         try:
-            yield asking
+            yield client
         finally:
-            while not asking._free.empty():
-                if connection := asking._free.get_nowait():
+            while not client._free.empty():
+                if connection := client._free.get_nowait():
                     connection[1].close()
 
-    async def ask(self, credential: Entries, audience: str) -> tuple[int, bytes]:
-        """A token for the audience, with the credential of a Secret: the status and the body of the answer."""
+    async def request_token(self, credential: Entries, audience: str) -> tuple[int, bytes]:
+        """Request a token for the audience with the entries of a client's Secret; return status and body."""
         basic = base64.b64encode(credential["client_id"] + b":" + credential["client_secret"])
         body = b"grant_type=client_credentials&resource=" + quote(audience, safe="").encode()
-        async with within(PATIENCE, "an answer of the issuer"):
+        async with time_limit(TIMEOUT_SECONDS, "a response of the issuer"):
             return await self._exchange(basic, body)
 
     async def _exchange(self, basic: bytes, body: bytes) -> tuple[int, bytes]:
         connection = await self._free.get()
         if connection is None or connection[0].at_eof():
-            connection = await asyncio.open_connection(*self._at)
+            connection = await asyncio.open_connection(*self._address)
         reader, writer = connection
         writer.write(
             b"POST /token HTTP/1.1\r\nHost: %b\r\nAuthorization: Basic %b\r\nContent-Length: %d\r\n"
             b"Content-Type: application/x-www-form-urlencoded\r\n\r\n%b" % (self._host, basic, len(body), body)
         )
         head = await reader.readuntil(b"\r\n\r\n")
-        answer = await reader.readexactly(_length(head))
+        content = await reader.readexactly(_length(head))
         self._free.put_nowait(connection)
-        return int(head[9:12]), answer
+        return int(head[9:12]), content
 
 
 def _length(head: bytes) -> int:

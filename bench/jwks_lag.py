@@ -1,4 +1,4 @@
-"""Looking at what is public and what is mounted: each value of a Secret is tried at once, each kid is dated."""
+"""Observes every replica: when each kid enters its JWKS, and whether it accepts each new value of a Secret."""
 
 import asyncio
 import time
@@ -9,55 +9,55 @@ import orjson
 
 from bench.counts import Counts
 from bench.failover import http
-from bench.mounts import Mounts
+from bench.kubelet_mounts import KubeletMounts
+from bench.loopback_transport import LoopbackTransport
 from bench.replicas import HOST
-from bench.wire import Wire
 from bench.workload import LABEL, Workload
 from scopewright.stores import Change, Entries, Selection
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kube_follow import follow
 
-LOOK_EVERY: Final = 0.1
-TRIES: Final = 6
+POLL_INTERVAL_SECONDS: Final = 0.1
+MAX_ATTEMPTS: Final = 6
 
 
-class Secrets:
-    """Follows the clients' Secrets: hands them to the kubelet's part, and tries each new value at every replica."""
+class SecretWatcher:
+    """Follows the clients' Secrets: updates the mounts, and tries each new value at every replica."""
 
-    def __init__(self, api: Api, workload: Workload, ports: list[int], mounts: Mounts, counts: Counts) -> None:
+    def __init__(self, api: Api, workload: Workload, ports: list[int], mounts: KubeletMounts, counts: Counts) -> None:
         self._api = api
         self._workload = workload
         self._ports = ports
         self._mounts = mounts
         self._counts = counts
-        self._http = http(Wire())
+        self._http = http(LoopbackTransport())
         self._trials: set[asyncio.Task[None]] = set()
         self.seen: dict[str, set[bytes]] = {}
-        """Every value, by client id."""
+        """Every value of `client_secret`, by client id."""
 
     async def run(self) -> None:
         async for change in follow(self._api, Selection("Secret", None, {LABEL: self._workload.run})):
             if isinstance(change, Change) and not change.gone:
-                self._see(change.entries)
+                self._on_change(change.entries)
 
-    def _see(self, entries: Entries) -> None:
+    def _on_change(self, entries: Entries) -> None:
         client_id, secret = entries["client_id"].decode(), entries["client_secret"]
         values = self.seen.setdefault(client_id, set())
         if secret in values:
             return
         self._counts.credential_rotations += bool(values)
         values.add(secret)
-        self._mounts.changed(client_id, entries)
+        self._mounts.update(client_id, entries)
         for port in self._ports:
             trial = asyncio.create_task(self._try(client_id, secret.decode(), port))
             self._trials.add(trial)
             trial.add_done_callback(self._trials.discard)
 
     async def _try(self, client_id: str, secret: str, port: int) -> None:
-        """A replica that is dead says nothing; one that is starting says 503, and is asked again."""
-        for _ in range(TRIES):
+        """Request a token with the value. A killed replica is skipped; a 503 is retried, as the replica is starting."""
+        for _ in range(MAX_ATTEMPTS):
             try:
-                answer = await self._http.post(
+                response = await self._http.post(
                     f"http://{HOST}:{port}/token",
                     data={"grant_type": "client_credentials"},
                     auth=(client_id, secret),
@@ -65,54 +65,56 @@ class Secrets:
                 )
             except httpx.TransportError:
                 return
-            if answer.status_code != 503:
+            if response.status_code != 503:
                 break
-            await asyncio.sleep(float(answer.headers.get("retry-after", "1")))
+            await asyncio.sleep(float(response.headers.get("retry-after", "1")))
         else:
-            self._counts.tell("a value of a Secret could not be tried", client=client_id, port=port)
+            self._counts.record_failure("a value of a Secret could not be tried", client=client_id, port=port)
             return
         self._counts.secrets_tried += 1
-        if answer.status_code == 401:
+        if response.status_code == 401:
             self._counts.secrets_refused += 1
-            self._counts.tell("a value of a Secret was refused", client=client_id, port=port, answer=answer.text)
+            self._counts.record_failure(
+                "a value of a Secret was refused", client=client_id, port=port, answer=response.text
+            )
 
     async def finish(self) -> None:
         await asyncio.gather(*self._trials, return_exceptions=True)
         await self._http.aclose()
 
 
-async def look_at_keys(ports: list[int], counts: Counts) -> None:
-    """For ever: when each kid was first in the JWKS of any replica, and how far behind that a replica was found."""
+async def poll_jwks(ports: list[int], counts: Counts) -> None:
+    """Run forever: record when each kid first is in the JWKS of any replica, and how far a ready replica lags."""
     etags: dict[int, str] = {}
     served: dict[int, set[str]] = {}
-    async with http(Wire()) as client:
+    async with http(LoopbackTransport()) as client:
         while True:
             for port in ports:
                 headers = {"If-None-Match": etags[port]} if port in etags else {}
                 try:
-                    answer = await client.get(f"http://{HOST}:{port}/jwks.json", headers=headers)
+                    response = await client.get(f"http://{HOST}:{port}/jwks.json", headers=headers)
                     ready = await client.get(f"http://{HOST}:{port}/readyz")
                 except httpx.TransportError:
                     continue
                 now = time.time()
-                if answer.status_code == 200:
-                    etags[port] = answer.headers.get("etag", "")
-                    served[port] = kids(answer)
+                if response.status_code == 200:
+                    etags[port] = response.headers.get("etag", "")
+                    served[port] = kids(response)
                     for kid in served[port]:
-                        counts.published.setdefault(kid, now)
-                if answer.status_code in (200, 304) and ready.status_code == 200:
-                    counts.behind(now, served[port])
-            await asyncio.sleep(LOOK_EVERY)
+                        counts.first_published.setdefault(kid, now)
+                if response.status_code in (200, 304) and ready.status_code == 200:
+                    counts.record_jwks_lag(now, served[port])
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
 def kids(jwks: httpx.Response) -> set[str]:
     return {key["kid"] for key in orjson.loads(jwks.content)["keys"]}
 
 
-async def measure_lag(counts: Counts) -> None:
-    """For ever: how late this process is to do what it means to do. What it observes may be late by as much."""
+async def sample_loop_delay(counts: Counts) -> None:
+    """Run forever: sample the delay of this process's event loop, which bounds the error of its observations."""
     loop = asyncio.get_running_loop()
     while True:
-        meant = loop.time() + LOOK_EVERY
-        await asyncio.sleep(LOOK_EVERY)
-        counts.lags.append(loop.time() - meant)
+        due = loop.time() + POLL_INTERVAL_SECONDS
+        await asyncio.sleep(POLL_INTERVAL_SECONDS)
+        counts.loop_delays.append(loop.time() - due)

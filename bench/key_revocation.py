@@ -1,4 +1,4 @@
-"""A signing key has leaked: how long from `revokedBefore` until no issuer serves an older key."""
+"""Time from `revokedBefore` on a SigningKey until no issuer serves an older key."""
 
 import asyncio
 import time
@@ -6,31 +6,31 @@ from typing import Final
 
 import httpx
 
+from bench.jwks_lag import kids
+from bench.key_rotation_run import Rotator
 from bench.replicas import HOST, Replicas
-from bench.seeing import kids
-from bench.turning import Rotator
-from bench.waiting import PATIENCE, next_second, within
+from bench.timeouts import TIMEOUT_SECONDS, time_limit, wait_for_next_second
 
-LOOK_EVERY: Final = 0.01
+POLL_INTERVAL_SECONDS: Final = 0.01
 
 
-async def emergency(running: Replicas, rotator: Rotator) -> float:
-    """Seconds. Whoever leads has just shown that it does, and every issuer is ready."""
+async def measure_key_revocation(running: Replicas, rotator: Rotator) -> float:
+    """Return the seconds. First waits until an operator leads and every issuer is ready."""
     await rotator.keys(0, 1)
     for replica in running.issuers:
-        await replica.until_ready(running.http)
+        await replica.wait_until_ready(running.http)
     older = {kid for port in running.ports for kid in await _served(running.http, port)}
-    # `revokedBefore` has whole seconds: every key that there is must be older than the one that begins.
-    await rotator.revoke_keys(await next_second())
-    began = time.monotonic()
-    await asyncio.gather(*(_until_gone(running.http, port, older) for port in running.ports))
-    return time.monotonic() - began
+    # `revokedBefore` has whole seconds: every existing key must be older than that second.
+    await rotator.revoke_keys(await wait_for_next_second())
+    started = time.monotonic()
+    await asyncio.gather(*(_wait_until_removed(running.http, port, older) for port in running.ports))
+    return time.monotonic() - started
 
 
-async def _until_gone(client: httpx.AsyncClient, port: int, older: set[str]) -> None:
-    async with within(PATIENCE, f"the issuer at port {port} to serve no key that was revoked"):
+async def _wait_until_removed(client: httpx.AsyncClient, port: int, older: set[str]) -> None:
+    async with time_limit(TIMEOUT_SECONDS, f"the issuer at port {port} to serve no key that was revoked"):
         while not older.isdisjoint(await _served(client, port)):  # noqa: ASYNC110 (another process does it)
-            await asyncio.sleep(LOOK_EVERY)
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
 
 
 async def _served(client: httpx.AsyncClient, port: int) -> set[str]:

@@ -1,4 +1,4 @@
-"""The kubelet's part: Secrets as mounted directories, swapped as a whole some seconds after a Secret has changed."""
+"""Secrets as mounted directories, updated atomically some seconds after a change, as the kubelet does."""
 
 import asyncio
 import itertools
@@ -14,7 +14,7 @@ _SERIAL: Final = itertools.count()
 
 
 def swap(folder: Path, entries: Entries) -> None:
-    """As the kubelet's AtomicWriter: a new directory, then the link `..data` moved to it in one step."""
+    """As the kubelet's AtomicWriter: write a new directory, then replace the link `..data` in one step."""
     data = folder / "..data"
     old = data.readlink() if data.is_symlink() else None
     version = folder / f"..version-{next(_SERIAL):06}"
@@ -31,37 +31,37 @@ def swap(folder: Path, entries: Entries) -> None:
         shutil.rmtree(folder / old)
 
 
-class Mounts:
-    """One directory for each client id. What is swapped in is what the Secret holds then, not what it held at first."""
+class KubeletMounts:
+    """One directory for each client id. An update writes the entries that the Secret has at that time."""
 
-    def __init__(self, root: Path, slowest: float, random: Random, counts: Counts) -> None:
+    def __init__(self, root: Path, max_delay: float, random: Random, counts: Counts) -> None:
         self._root = root
-        self._slowest = slowest
+        self._max_delay = max_delay
         self._random = random
         self._counts = counts
         self._latest: dict[str, Entries] = {}
-        self._waiting: dict[str, asyncio.Task[None]] = {}
-        self.there: dict[str, Path] = {}
+        self._scheduled: dict[str, asyncio.Task[None]] = {}
+        self.mounted: dict[str, Path] = {}
 
-    def changed(self, client_id: str, entries: Entries) -> None:
+    def update(self, client_id: str, entries: Entries) -> None:
         self._latest[client_id] = entries
-        if client_id not in self._waiting:
-            delay = self._random.uniform(0, self._slowest) if client_id in self.there else 0.0
-            self._waiting[client_id] = asyncio.create_task(self._sync(client_id, delay))
+        if client_id not in self._scheduled:
+            delay = self._random.uniform(0, self._max_delay) if client_id in self.mounted else 0.0
+            self._scheduled[client_id] = asyncio.create_task(self._sync(client_id, delay))
 
     async def _sync(self, client_id: str, delay: float) -> None:
         await asyncio.sleep(delay)
         entries = self._latest[client_id]
         folder = self._root / client_id
         await asyncio.to_thread(swap, folder, entries)
-        self._counts.mounts_swapped += client_id in self.there
-        self.there[client_id] = folder
-        del self._waiting[client_id]
+        self._counts.mounts_swapped += client_id in self.mounted
+        self.mounted[client_id] = folder
+        del self._scheduled[client_id]
         if self._latest[client_id] is not entries:
-            self.changed(client_id, self._latest[client_id])
+            self.update(client_id, self._latest[client_id])
 
     async def close(self) -> None:
-        waiting = list(self._waiting.values())
+        waiting = list(self._scheduled.values())
         for task in waiting:
             task.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)

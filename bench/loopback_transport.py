@@ -1,4 +1,4 @@
-"""HTTP/1.1 for httpx, as cheap as can be: what asks shares two cores with what is asked."""
+"""An HTTP/1.1 transport for httpx with little CPU cost: it shares the cores with what is measured."""
 
 import asyncio
 from collections import defaultdict
@@ -8,12 +8,12 @@ import httpx
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
-TIMEOUT: Final = 5.0
-_HOPS: Final = (b"connection", b"accept-encoding")
+TIMEOUT_SECONDS: Final = 5.0
+_DROPPED_HEADERS: Final = (b"connection", b"accept-encoding")
 
 
-class Wire(httpx.AsyncBaseTransport):
-    """Connections to loopback that are kept open, as many as are needed; the body of an answer comes as a whole."""
+class LoopbackTransport(httpx.AsyncBaseTransport):
+    """Keeps connections to loopback open, without a limit on their number. Responses are read completely."""
 
     def __init__(self) -> None:
         self._idle: defaultdict[int, list[Connection]] = defaultdict(list)
@@ -22,12 +22,12 @@ class Wire(httpx.AsyncBaseTransport):
         host, port = request.url.host, request.url.port or 80
         connection: Connection | None = None
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(TIMEOUT_SECONDS):
                 connection = await self._connection(host, port)
                 response = await _exchange(connection, request)
         except (OSError, EOFError, TimeoutError) as error:
             for _, writer in (*self._idle.pop(port, ()), *([connection] if connection else ())):
-                writer.close()  # whoever was killed is at the other end of all of them
+                writer.close()  # the server was killed: all its connections are dead
             raise httpx.ConnectError(f"{type(error).__name__} {error}", request=request) from None
         except BaseException:
             if connection:
@@ -56,7 +56,7 @@ async def _exchange(connection: Connection, request: httpx.Request) -> httpx.Res
     reader, writer = connection
     body = await request.aread()
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), request.url.raw_path)]
-    lines += [b"%b: %b" % field for field in request.headers.raw if field[0].lower() not in _HOPS]
+    lines += [b"%b: %b" % field for field in request.headers.raw if field[0].lower() not in _DROPPED_HEADERS]
     writer.write(b"\r\n".join([*lines, b"", body]))
     head = await reader.readuntil(b"\r\n\r\n")
     status, *rest = head[:-4].split(b"\r\n")

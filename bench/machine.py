@@ -1,4 +1,4 @@
-"""What Linux tells of this machine and of processes."""
+"""Facts about this machine and figures of processes, from /proc."""
 
 import os
 import platform
@@ -11,7 +11,7 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def facts() -> dict[str, Any]:
-    """What the figures depend on."""
+    """The properties of the machine that the figures depend on."""
     model = [line.partition(":")[2].strip() for line in _lines(Path("/proc/cpuinfo")) if line.startswith("model name")]
     return {
         "cores": os.cpu_count(),
@@ -23,29 +23,29 @@ def facts() -> dict[str, Any]:
 
 
 def cpu_seconds(pid: int) -> float:
-    """What the process has used so far, of user and system time."""
+    """User and system time of the process so far, in seconds."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def cpu() -> dict[str, float]:
-    """What this process and the control plane that it has started (if it has) have used so far, in seconds."""
-    ours = {name: cpu_seconds(pid) for name, pid in children().items() if name in CONTROL_PLANE}
-    return {**ours, "bench": time.process_time()}
+    """CPU seconds so far of this process, and of the control plane if this process started it."""
+    control_plane = {name: cpu_seconds(pid) for name, pid in children().items() if name in CONTROL_PLANE}
+    return {**control_plane, "bench": time.process_time()}
 
 
-def used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
+def cpu_used(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
     return {name: after[name] - seconds for name, seconds in before.items()}
 
 
 def peak_mb(pid: int) -> float:
-    """The most memory that the process has had resident, in units of 10^6 bytes."""
+    """Peak resident memory of the process, in units of 10^6 bytes."""
     line = next(line for line in _lines(Path(f"/proc/{pid}/status")) if line.startswith("VmHWM:"))
     return round(int(line.split()[1]) * 1024 / 1e6, 1)
 
 
 def children() -> dict[str, int]:
-    """The processes that this one has started, by name."""
+    """Process ids of the children of this process, by name."""
     found: dict[str, int] = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdecimal():
@@ -59,7 +59,7 @@ def children() -> dict[str, int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields after the name, which may hold blanks and parentheses."""
+    """The fields after the name; the name may contain blanks and parentheses."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
 
 

@@ -1,4 +1,4 @@
-"""The real thing: clients applied, and the clock runs until the issuer accepts every one of them."""
+"""The measured side of `reconcile`: time from applying the OAuthClients until the issuer accepts each of them."""
 
 import time
 from collections.abc import AsyncIterator
@@ -7,31 +7,33 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from bench.arrivals import Arrivals
-from bench.asking import CONNECTIONS, Asking
 from bench.benchmark import BenchmarkError
-from bench.crowd import spread
-from bench.installation import HOST, Installation, installed
-from bench.machine import cpu, used
-from bench.screen import Screen
+from bench.concurrency import for_each
+from bench.installation import HOST, Installation, run_installation
+from bench.issuer_client import CONNECTIONS, IssuerClient
+from bench.machine import cpu, cpu_used
+from bench.progress_display import ProgressDisplay
+from bench.readiness_watch import ReadinessWatch
 from bench.workload import Manifest, Workload, create
 from scopewright.stores.kube_api import Api
 from scopewright.stores.kubernetes import declared_path
 
-MORE: Final = 50
-"""Clients that are applied one by one, when all the others are there."""
-PATIENCE: Final = 60.0
+EXTRA_CLIENTS: Final = 50
+"""Number of clients that are applied one at a time after all others."""
+TIMEOUT_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class RealFigures:
+class OperatorFigures:
     seconds: float
-    """Until the issuer has given every client a token."""
+    """Until every client has got a token."""
     seconds_ready: float
-    """Until every Secret is there and every client Ready."""
+    """Until every Secret exists and every client is Ready."""
     seconds_applied: float
     cpu: dict[str, float]
-    """Until the same instant as `seconds`; without the control plane's where it is not ours."""
+    """CPU seconds by process, over the same interval as `seconds`; with the control plane only if the benchmark
+    started it.
+    """
     operator_peak_mb: float
     issuer_peak_mb: float
     one_more: dict[str, Any]
@@ -39,113 +41,121 @@ class RealFigures:
 
 
 class Run:
-    """One measurement, with all that it needs running."""
+    """One measurement on a running installation."""
 
     def __init__(
         self,
         api: Api,
         workload: Workload,
         installation: Installation,
-        arrivals: Arrivals,
-        asking: Asking,
-        screen: Screen,
+        readiness: ReadinessWatch,
+        issuer: IssuerClient,
+        display: ProgressDisplay,
     ) -> None:
         self._api = api
         self._workload = workload
         self._installation = installation
-        self._arrivals = arrivals
-        self._asking = asking
-        self._screen = screen
+        self._readiness = readiness
+        self._issuer = issuer
+        self._display = display
 
-    async def all_of_them(self, at_once: int) -> tuple[float, float, float]:
-        """Seconds until they are applied, ready, and accepted."""
+    async def apply_all(self, concurrency: int) -> tuple[float, float, float]:
+        """Seconds until all clients are applied, ready, and accepted."""
         n = self._workload.clients
-        began = time.perf_counter()
-        with self._screen.step(f"operator: {n:,} OAuthClients", n) as done:
-            await spread(self._workload.apis(), self._apply, at_once=at_once, done=lambda _: None)
-            await spread(self._workload.oauth_clients(), self._apply, at_once=at_once, done=done)
-            applied = time.perf_counter() - began
-        with self._screen.step("operator: every Secret there and every client Ready"):
-            ready = await self._until_ready(n) - began
-        with self._screen.step("issuer: a token for every client", n) as done:
-            await spread(list(self._arrivals.credentials), self._must_be_accepted, at_once=CONNECTIONS, done=done)
-            accepted = time.perf_counter() - began
+        started = time.perf_counter()
+        with self._display.step(f"operator: {n:,} OAuthClients", n) as done:
+            await for_each(self._workload.apis(), self._apply, concurrency=concurrency, done=lambda _: None)
+            await for_each(self._workload.oauth_clients(), self._apply, concurrency=concurrency, done=done)
+            applied = time.perf_counter() - started
+        with self._display.step("operator: every Secret exists and every client is Ready"):
+            ready = await self._until_ready(n) - started
+        with self._display.step("issuer: a token for every client", n) as done:
+            await for_each(list(self._readiness.credentials), self._expect_token, concurrency=CONNECTIONS, done=done)
+            accepted = time.perf_counter() - started
         return applied, ready, accepted
 
     async def one_more(self) -> dict[str, Any]:
-        """Milliseconds from applying one client to its Secret, with nothing else going on."""
+        """Milliseconds from applying one client to its Secret, without other load."""
         took: list[float] = []
         first = self._workload.clients
-        with self._screen.step(f"operator: {MORE} clients more, one by one", MORE) as done:
-            for n in range(first, first + MORE):
+        with self._display.step(f"operator: {EXTRA_CLIENTS} more clients, one at a time", EXTRA_CLIENTS) as done:
+            for n in range(first, first + EXTRA_CLIENTS):
                 took.append(1000 * await self._one_more(self._workload.oauth_client(n)))
                 done(len(took))
         took.sort()
-        return {"samples": MORE, "p50_ms": round(took[MORE // 2], 1), "p99_ms": round(took[-1 - MORE // 100], 1)}
+        return {
+            "samples": EXTRA_CLIENTS,
+            "p50_ms": round(took[EXTRA_CLIENTS // 2], 1),
+            "p99_ms": round(took[-1 - EXTRA_CLIENTS // 100], 1),
+        }
 
     async def _one_more(self, manifest: Manifest) -> float:
         client_id = f"{manifest['metadata']['namespace']}.{manifest['metadata']['name']}"
-        credentials = self._arrivals.credentials
-        began = time.perf_counter()
+        credentials = self._readiness.credentials
+        started = time.perf_counter()
         await self._apply(manifest)
-        there = await self._arrivals.until(lambda: client_id in credentials, seconds=PATIENCE, what="one client more")
-        return there - began
+        there = await self._readiness.until(
+            lambda: client_id in credentials, seconds=TIMEOUT_SECONDS, what="one more client"
+        )
+        return there - started
 
     async def withdrawal(self) -> float:
-        """Seconds from deleting everybody's grant to the last request that was answered with a token."""
-        credentials = list(self._arrivals.credentials)
-        grant = self._workload.everybodys_grant()["metadata"]
-        last_accepted = began = time.perf_counter()
-        with self._screen.step("issuer: every client refused once the grant is gone"):
+        """Seconds from deleting the shared grant to the last request that got a token."""
+        credentials = list(self._readiness.credentials)
+        grant = self._workload.shared_grant()["metadata"]
+        last_accepted = started = time.perf_counter()
+        with self._display.step("issuer: every client is refused after the grant is deleted"):
             await self._api.request("DELETE", declared_path("ScopeGrant", grant["namespace"], grant["name"]))
-            while time.perf_counter() < began + PATIENCE:
+            while time.perf_counter() < started + TIMEOUT_SECONDS:
                 accepted = False
 
-                async def ask(client_id: str) -> None:
+                async def request(client_id: str) -> None:
                     nonlocal accepted, last_accepted
                     if await self._status(client_id) == 200:
                         accepted, last_accepted = True, time.perf_counter()
 
-                await spread(credentials, ask, at_once=CONNECTIONS, done=lambda _: None)
+                await for_each(credentials, request, concurrency=CONNECTIONS, done=lambda _: None)
                 if not accepted:
-                    return last_accepted - began
-        raise BenchmarkError(f"tokens were given {PATIENCE:.0f} s after the grant was deleted")
+                    return last_accepted - started
+        raise BenchmarkError(f"the issuer still gave tokens {TIMEOUT_SECONDS:.0f} s after the grant was deleted")
 
     async def _apply(self, manifest: Manifest) -> None:
         await create(self._api, manifest)
 
     async def _until_ready(self, n: int) -> float:
-        seconds, arrivals = PATIENCE + n / 10, self._arrivals
-        return await arrivals.until(
-            lambda: len(arrivals.credentials) == len(arrivals.ready) == n, seconds=seconds, what=f"{n} clients"
+        seconds, readiness = TIMEOUT_SECONDS + n / 10, self._readiness
+        return await readiness.until(
+            lambda: len(readiness.credentials) == len(readiness.ready) == n, seconds=seconds, what=f"{n} clients"
         )
 
-    async def _must_be_accepted(self, client_id: str) -> None:
-        status, answer = await self._asking.ask(self._arrivals.credentials[client_id], self._workload.audience)
+    async def _expect_token(self, client_id: str) -> None:
+        status, content = await self._issuer.request_token(
+            self._readiness.credentials[client_id], self._workload.audience
+        )
         if status != 200:
-            raise BenchmarkError(f"the issuer refused {client_id}: {status} {answer.decode()}")
+            raise BenchmarkError(f"the issuer refused {client_id}: {status} {content.decode()}")
 
     async def _status(self, client_id: str) -> int:
-        return (await self._asking.ask(self._arrivals.credentials[client_id], self._workload.audience))[0]
+        return (await self._issuer.request_token(self._readiness.credentials[client_id], self._workload.audience))[0]
 
 
 async def measure(
-    api: Api, kubeconfig: Path, workload: Workload, logs: Path, *, at_once: int, screen: Screen
-) -> RealFigures:
-    """In namespaces that are there."""
-    async with _running(api, kubeconfig, workload, logs, screen) as (run, installation):
+    api: Api, kubeconfig: Path, workload: Workload, logs: Path, *, concurrency: int, display: ProgressDisplay
+) -> OperatorFigures:
+    """Measure with the given workload, whose namespaces must exist."""
+    async with _running(api, kubeconfig, workload, logs, display) as (run, installation):
         before = cpu() | installation.cpu()
-        applied, ready, accepted = await run.all_of_them(at_once)
+        applied, ready, accepted = await run.apply_all(concurrency)
         after = cpu() | installation.cpu()
         one_more = await run.one_more()
         withdrawn = await run.withdrawal()
         installation.check()
         operator_peak_mb, issuer_peak_mb = installation.peaks()
-    return RealFigures(
+    return OperatorFigures(
         seconds=accepted,
         seconds_ready=ready,
         seconds_applied=applied,
-        cpu=used(before, after),
+        cpu=cpu_used(before, after),
         operator_peak_mb=operator_peak_mb,
         issuer_peak_mb=issuer_peak_mb,
         one_more=one_more,
@@ -155,11 +165,11 @@ async def measure(
 
 @asynccontextmanager
 async def _running(
-    api: Api, kubeconfig: Path, workload: Workload, logs: Path, screen: Screen
+    api: Api, kubeconfig: Path, workload: Workload, logs: Path, display: ProgressDisplay
 ) -> AsyncIterator[tuple[Run, Installation]]:
     async with AsyncExitStack() as leaving:
-        with screen.step("operator and issuer: until both are ready"):
-            installation = await leaving.enter_async_context(installed(api, kubeconfig, workload, logs))
-        arrivals = await leaving.enter_async_context(Arrivals(api, workload))
-        asking = await leaving.enter_async_context(Asking.at(HOST, installation.issuer_port))
-        yield Run(api, workload, installation, arrivals, asking, screen), installation
+        with display.step("operator and issuer: waiting until both are ready"):
+            installation = await leaving.enter_async_context(run_installation(api, kubeconfig, workload, logs))
+        readiness = await leaving.enter_async_context(ReadinessWatch(api, workload))
+        issuer = await leaving.enter_async_context(IssuerClient.open(HOST, installation.issuer_port))
+        yield Run(api, workload, installation, readiness, issuer, display), installation

@@ -1,4 +1,4 @@
-"""Seeing the operator's work arrive, by watching: Secrets that hold credentials, and clients that are Ready."""
+"""Watches for the results of reconciliation: Secrets that hold credentials, and OAuthClients that are Ready."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from bench.benchmark import BenchmarkError
-from bench.waiting import PATIENCE, within
+from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.workload import LABEL, Manifest, Workload
 from scopewright.core.failures import Unavailable
 from scopewright.stores import Entries, Selection, Snapshot
@@ -15,24 +15,24 @@ from scopewright.stores.kube_follow import follow
 from scopewright.stores.kubernetes import declared_path
 
 
-class Arrivals:
-    """Enter it before anything is applied."""
+class ReadinessWatch:
+    """Async context manager; enter it before anything is applied."""
 
     def __init__(self, api: Api, workload: Workload) -> None:
         self._api = api
         self._workload = workload
         self._path = declared_path("OAuthClient")
         self._tasks: list[asyncio.Task[None]] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
         self._listed = [asyncio.Event(), asyncio.Event()]
         self.credentials: dict[str, Entries] = {}
         """By client id."""
         self.ready: set[str] = set()
-        """Client ids of those that are Ready and have all that they ask for."""
+        """Ids of the clients whose conditions Ready and AccessGranted are True."""
 
-    async def __aenter__(self) -> "Arrivals":
+    async def __aenter__(self) -> "ReadinessWatch":
         self._tasks = [asyncio.create_task(self._secrets()), asyncio.create_task(self._clients())]
-        async with within(PATIENCE, "the first lists of Secrets and OAuthClients"):
+        async with time_limit(TIMEOUT_SECONDS, "the first lists of Secrets and OAuthClients"):
             for listed in self._listed:
                 await listed.wait()
         return self
@@ -43,15 +43,15 @@ class Arrivals:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def until(self, condition: Callable[[], bool], *, seconds: float, what: str) -> float:
-        """When it came true, on the clock of `time.perf_counter`."""
+        """Wait until the condition is true; return that instant of `time.perf_counter`. BenchmarkError on timeout."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
-                    self._news.clear()
-                    await self._news.wait()
+                    self._changed.clear()
+                    await self._changed.wait()
         except TimeoutError:
-            have = f"{len(self.credentials)} Secrets, {len(self.ready)} ready"
-            raise BenchmarkError(f"{what}: not within {seconds:.0f} s ({have})") from None
+            reached = f"{len(self.credentials)} Secrets, {len(self.ready)} ready"
+            raise BenchmarkError(f"{what}: not within {seconds:.0f} s ({reached})") from None
         return time.perf_counter()
 
     async def _secrets(self) -> None:
@@ -61,7 +61,7 @@ class Arrivals:
                 self._listed[0].set()
             elif not change.gone:
                 self.credentials[change.entries["client_id"].decode()] = change.entries
-            self._news.set()
+            self._changed.set()
 
     async def _clients(self) -> None:
         version = ""
@@ -70,22 +70,22 @@ class Arrivals:
                 if not version:
                     listed = await self._api.get(self._path)
                     for client in listed["items"]:
-                        self._see(client)
+                        self._record_ready(client)
                     version = listed["metadata"]["resourceVersion"]
                     self._listed[1].set()
                 async for event in self._api.watch(self._path, {"resourceVersion": version}):
                     version = event["object"]["metadata"]["resourceVersion"]
                     if event["type"] != "BOOKMARK":
-                        self._see(event["object"])
+                        self._record_ready(event["object"])
             except Gone:
                 version = ""
             except Unavailable:
                 await asyncio.sleep(0.2)
 
-    def _see(self, client: Manifest) -> None:
+    def _record_ready(self, client: Manifest) -> None:
         if client["spec"].get("issuer") != self._workload.run:
             return
         conditions: list[Any] = client.get("status", {}).get("conditions", [])
         if {c["type"] for c in conditions if c["status"] == "True"} >= {"Ready", "AccessGranted"}:
             self.ready.add(f"{client['metadata']['namespace']}.{client['metadata']['name']}")
-            self._news.set()
+            self._changed.set()

@@ -1,4 +1,4 @@
-"""Operators and issuers as real processes that are killed at random and started again."""
+"""Operators and issuers as processes that are killed at random and restarted."""
 
 import asyncio
 import json
@@ -22,11 +22,11 @@ from tests.controlplane.processes import Child
 from tests.ports import free_port
 
 HOST: Final = "127.0.0.1"
-START_PATIENCE: Final = 60.0
+START_TIMEOUT_SECONDS: Final = 60.0
 
 
 class Replica:
-    """A `scopewright …` process, and its successors at the same port."""
+    """A `scopewright …` process that can be restarted at the same port."""
 
     def __init__(self, name: str, arguments: Sequence[str], logs: Path) -> None:
         self.name = name
@@ -41,7 +41,7 @@ class Replica:
         self._child = await asyncio.to_thread(Child, self._command, log=log, cwd=self._logs)
 
     async def kill(self) -> None:
-        """SIGKILL."""
+        """Send SIGKILL."""
         if self._child is not None:
             await asyncio.to_thread(self._child.kill)
 
@@ -50,32 +50,32 @@ class Replica:
             await asyncio.to_thread(self._child.stop)
 
     async def freeze(self) -> None:
-        """SIGSTOP: it does nothing until it wakes, and knows nothing of the time between."""
+        """Send SIGSTOP: the process is suspended until `resume`."""
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGSTOP)
 
-    async def wake(self) -> None:
+    async def resume(self) -> None:
         assert self._child is not None
         os.kill(self._child.pid, signal.SIGCONT)
 
     async def leads(self, http: httpx.AsyncClient) -> bool:
-        """Of an operator: whether it says so."""
+        """Whether this operator reports itself as leader in its metrics."""
         metrics = await self._get(http, "/metrics")
         return metrics is not None and b"\nscopewright_leader 1.0" in metrics.content
 
-    async def until_it_answers(self, http: httpx.AsyncClient) -> None:
+    async def wait_until_alive(self, http: httpx.AsyncClient) -> None:
         await self._until(http, "/healthz")
 
-    async def until_ready(self, http: httpx.AsyncClient) -> None:
+    async def wait_until_ready(self, http: httpx.AsyncClient) -> None:
         await self._until(http, "/readyz")
 
     async def _until(self, http: httpx.AsyncClient, path: str) -> None:
         assert self._child is not None
-        deadline = time.monotonic() + START_PATIENCE
-        while (answer := await self._get(http, path)) is None or answer.status_code != 200:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
+        while (response := await self._get(http, path)) is None or response.status_code != 200:
             self._child.check()
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} did not say 200 at {path} within {START_PATIENCE:.0f} s")
+                raise BenchmarkError(f"{self.name} did not answer {path} with 200 within {START_TIMEOUT_SECONDS:.0f} s")
             await asyncio.sleep(0.05)
 
     async def _get(self, http: httpx.AsyncClient, path: str) -> httpx.Response | None:
@@ -93,7 +93,7 @@ class Replicas:
 
     @property
     def ports(self) -> list[int]:
-        """Of the issuers."""
+        """The issuers' ports."""
         return [replica.port for replica in self.issuers]
 
     @property
@@ -101,16 +101,19 @@ class Replicas:
         return f"http://{HOST}:{self.ports[0]}"
 
     async def kill_issuers(self, pauses: tuple[float, float], random: Random, counts: Counts) -> None:
-        """For ever, one at a time: the next only once all are ready, as at most one of two replicas may be gone."""
+        """Run forever: restart one issuer at a time, when all are ready, so that one of the two always runs."""
         while True:
             await asyncio.sleep(random.uniform(*pauses))
             for replica in self.issuers:
-                await replica.until_ready(self.http)
+                await replica.wait_until_ready(self.http)
             counts.issuer_kills += 1
             await _restart(random.choice(self.issuers), random, counts)
 
     async def kill_operators(self, pauses: tuple[float, float], random: Random, counts: Counts) -> None:
-        """For ever, whichever leads: none is ready before it has led, and the Lease of a dead one has to end first."""
+        """Run forever: restart one operator at a time, leader or not.
+
+        It does not wait for readiness: an operator is ready only as leader, after the Lease of a killed one expires.
+        """
         while True:
             await asyncio.sleep(random.uniform(*pauses))
             counts.operator_kills += 1
@@ -118,7 +121,7 @@ class Replicas:
 
 
 async def _restart(replica: Replica, random: Random, counts: Counts) -> None:
-    """To its end, even if the killing ends meanwhile: what is measured next finds every replica started."""
+    """Kill and start the replica. A cancellation is raised only after the start, so that every replica runs."""
 
     async def restart() -> None:
         counts.killed.append((time.time(), replica.name))
@@ -138,7 +141,7 @@ async def _restart(replica: Replica, random: Random, counts: Counts) -> None:
 async def replicas(
     kubeconfig: Path, workload: Workload, settings: dict[str, Any], logs: Path, *, operators: int
 ) -> AsyncIterator[Replicas]:
-    """Two issuers with snapshots, and the operators; all of them ready, or on their way."""
+    """Start two issuers with snapshots and the operators; yields once the issuers are ready."""
     cluster, namespace = f"--kubeconfig={kubeconfig}", f"--namespace={workload.system}"
     issuers = [
         Replica(
@@ -149,16 +152,18 @@ async def replicas(
         for name in ("issuer-a", "issuer-b")
     ]
     config = logs / "config.yaml"
-    both = [Replica(f"operator-{n}", ["operator", cluster, f"--config={config}"], logs) for n in range(operators)]
+    operator_replicas = [
+        Replica(f"operator-{n}", ["operator", cluster, f"--config={config}"], logs) for n in range(operators)
+    ]
     async with httpx.AsyncClient(trust_env=False, timeout=5) as http:
-        found = Replicas(issuers, both, http)
-        named = {"issuer": found.url, "name": workload.run, "namespace": workload.system}
+        running = Replicas(issuers, operator_replicas, http)
+        named = {"issuer": running.url, "name": workload.run, "namespace": workload.system}
         config.write_text(json.dumps({**named, **settings}))
         try:
-            for replica in (*both, *issuers):
+            for replica in (*operator_replicas, *issuers):
                 await replica.start()
             for replica in issuers:
-                await replica.until_ready(http)
-            yield found
+                await replica.wait_until_ready(http)
+            yield running
         finally:
-            await asyncio.gather(*(replica.stop() for replica in (*issuers, *both)))
+            await asyncio.gather(*(replica.stop() for replica in (*issuers, *operator_replicas)))

@@ -1,4 +1,4 @@
-"""What rotation and takeover are measured on: issuers, operators, clients with mounts, their load, and verifiers."""
+"""Setup of `rotation` and `takeover`: issuers, operators, clients with mounted Secrets, load, and verifiers."""
 
 import asyncio
 import time
@@ -10,111 +10,111 @@ from random import Random
 from typing import Any, Final
 
 from bench.benchmark import BenchmarkError
-from bench.callers import Callers, Verifiers
+from bench.concurrency import for_each
 from bench.counts import Counts
-from bench.crowd import spread
-from bench.mounts import Mounts
+from bench.jwks_lag import SecretWatcher, poll_jwks, sample_loop_delay
+from bench.key_rotation_run import RotationWorkload
+from bench.kubelet_mounts import KubeletMounts
+from bench.loopback_transport import LoopbackTransport
+from bench.progress_display import ProgressDisplay
 from bench.replicas import Replicas, replicas
-from bench.screen import Screen
-from bench.seeing import Secrets, look_at_keys, measure_lag
-from bench.turning import Turning
-from bench.wire import Wire
+from bench.token_load import TokenClients, VerifierPool
 from bench.workload import create
 from scopewright.stores.kube_api import Api
 
-SLOWEST_MOUNT: Final = 5.0
+MAX_MOUNT_DELAY_SECONDS: Final = 5.0
 ORDINARY_VERIFIERS: Final = 4
-PATIENCE: Final = 120.0
+TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
+class RotationSetup:
     running: Replicas
-    secrets: Secrets
-    verifiers: Verifiers
-    callers: Callers
+    secrets: SecretWatcher
+    verifiers: VerifierPool
+    callers: TokenClients
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """`seed` is of mounts and verifiers, and of whatever else happens by chance."""
+class RunSettings:
+    """`seed` determines every random choice; `token_rate` is in requests a second."""
 
-    workload: Turning
+    workload: RotationWorkload
     operators: int
     token_rate: float
     seed: int
 
-    def random(self, of: str) -> Random:
-        """One for each, so that what one does is not changed by how often another asks."""
-        return Random(f"{self.seed} {of}")
+    def random(self, purpose: str) -> Random:
+        """A generator for one purpose, independent of how often the others are used."""
+        return Random(f"{self.seed} {purpose}")
 
 
 @asynccontextmanager
-async def staged(
-    plan: Plan, api: Api, kubeconfig: Path, logs: Path, counts: Counts, screen: Screen
-) -> AsyncIterator[Stage]:
-    """Every client has its mount and a token, and nothing is counted yet."""
-    workload = plan.workload
+async def set_up(
+    settings: RunSettings, api: Api, kubeconfig: Path, logs: Path, counts: Counts, display: ProgressDisplay
+) -> AsyncIterator[RotationSetup]:
+    """Start everything; yields once every client has its mount and a token, with the counters reset."""
+    workload = settings.workload
     async with AsyncExitStack() as leaving:
-        with screen.step("operators and issuers: until they are ready"):
+        with display.step("waiting until operators and issuers are ready"):
             await create(api, workload.signing_key())
-            starting = replicas(kubeconfig, workload, workload.periods.settings, logs, operators=plan.operators)
+            starting = replicas(kubeconfig, workload, workload.periods.settings, logs, operators=settings.operators)
             running = await leaving.enter_async_context(starting)
-        mounts = Mounts(logs / "mounts", SLOWEST_MOUNT, plan.random("mounts"), counts)
-        secrets = Secrets(api, workload, running.ports, mounts, counts)
+        mounts = KubeletMounts(logs / "mounts", MAX_MOUNT_DELAY_SECONDS, settings.random("mounts"), counts)
+        secrets = SecretWatcher(api, workload, running.ports, mounts, counts)
         leaving.push_async_callback(secrets.finish)
         leaving.push_async_callback(mounts.close)
         await leaving.enter_async_context(
-            beside(secrets.run(), look_at_keys(running.ports, counts), measure_lag(counts))
+            in_background(secrets.run(), poll_jwks(running.ports, counts), sample_loop_delay(counts))
         )
-        await _apply(api, workload, mounts, screen)
-        connections = Wire()
-        verifiers = Verifiers(
+        await _apply(api, workload, mounts, display)
+        connections = LoopbackTransport()
+        verifiers = VerifierPool(
             running.url,
             workload.audience,
             connections,
             running.ports,
             counts,
-            plan.random("verifiers"),
+            settings.random("verifiers"),
             ordinary=ORDINARY_VERIFIERS,
             slow_max_age=workload.periods.publish_ahead,
         )
-        callers = Callers(mounts.there, connections, running.ports, verifiers, counts, plan.token_rate)
-        with screen.step("a token for each client"):
-            await callers.warm_up(PATIENCE)
-        counts.begin()
-        yield Stage(running, secrets, verifiers, callers)
+        callers = TokenClients(mounts.mounted, connections, running.ports, verifiers, counts, settings.token_rate)
+        with display.step("a token for each client"):
+            await callers.warm_up(TIMEOUT_SECONDS)
+        counts.reset()
+        yield RotationSetup(running, secrets, verifiers, callers)
 
 
-async def _apply(api: Api, workload: Turning, mounts: Mounts, screen: Screen) -> None:
+async def _apply(api: Api, workload: RotationWorkload, mounts: KubeletMounts, display: ProgressDisplay) -> None:
     n = workload.clients
 
     async def apply(manifest: dict[str, Any]) -> None:
         await create(api, manifest)
 
-    with screen.step(f"{n:,} clients: until each has its mount", n) as done:
-        await spread(workload.apis(), apply, at_once=1, done=lambda _: None)
-        await spread(workload.oauth_clients(), apply, at_once=16, done=lambda _: None)
-        deadline = time.monotonic() + PATIENCE
-        while len(mounts.there) < n:
-            done(len(mounts.there))
+    with display.step(f"{n:,} clients: waiting until each has its mount", n) as done:
+        await for_each(workload.apis(), apply, concurrency=1, done=lambda _: None)
+        await for_each(workload.oauth_clients(), apply, concurrency=16, done=lambda _: None)
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while len(mounts.mounted) < n:
+            done(len(mounts.mounted))
             await asyncio.sleep(0.1)
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"{len(mounts.there)} of {n} Secrets were there after {PATIENCE:.0f} s")
+                raise BenchmarkError(f"{len(mounts.mounted)} of {n} Secrets were mounted after {TIMEOUT_SECONDS:.0f} s")
 
 
 @asynccontextmanager
-async def beside(*things: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
-    """They run until the block is left; the future is done once one of them has failed."""
-    tasks = [asyncio.create_task(thing) for thing in things]
+async def in_background(*coroutines: Coroutine[Any, Any, None]) -> "AsyncIterator[asyncio.Future[None]]":
+    """Run the coroutines until the block ends. The future gets the exception of the first that fails."""
+    tasks = [asyncio.create_task(coroutine) for coroutine in coroutines]
     failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def look(task: "asyncio.Task[None]") -> None:
+    def record_failure(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()) is not None and not failed.done():
             failed.set_exception(error)
 
     for task in tasks:
-        task.add_done_callback(look)
+        task.add_done_callback(record_failure)
     try:
         yield failed
         if failed.done():

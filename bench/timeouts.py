@@ -1,4 +1,4 @@
-"""Waits that end: what does not happen within its time is an error that says what was waited for."""
+"""Time limits of waits. The error names what was waited for."""
 
 import asyncio
 import time
@@ -9,26 +9,26 @@ from typing import Final
 
 from bench.benchmark import BenchmarkError
 
-PATIENCE: Final = 60.0
-"""Seconds: far more than anything takes that goes on at all."""
+TIMEOUT_SECONDS: Final = 60.0
+"""Far more than any wait takes that succeeds."""
 
 
 @asynccontextmanager
-async def within(seconds: float, what: str) -> AsyncIterator[None]:
-    """`BenchmarkError` where the block takes longer; `what` completes "waited for"."""
+async def time_limit(seconds: float, purpose: str) -> AsyncIterator[None]:
+    """Raise `BenchmarkError` if the block takes longer; `purpose` completes "waited … for"."""
     try:
         async with asyncio.timeout(seconds) as limit:
             yield
     except TimeoutError:
         if not limit.expired():
             raise
-        raise BenchmarkError(f"waited {seconds:.0f} s for {what}, which did not come") from None
+        raise BenchmarkError(f"waited {seconds:.0f} s for {purpose}, without success") from None
 
 
-async def next_second() -> datetime:
-    """The next whole second, once it has come by the wall clock: a sleep may end a little early."""
+async def wait_for_next_second() -> datetime:
+    """Wait until the next whole second of the wall clock and return it. A sleep may end a little early."""
     second = int(time.time()) + 1
-    async with within(PATIENCE, "the next second of the wall clock"):
+    async with time_limit(TIMEOUT_SECONDS, "the next second of the wall clock"):
         while (left := second - time.time()) > 0:  # noqa: ASYNC110 (a clock)
             await asyncio.sleep(left)
     return datetime.fromtimestamp(second, UTC)

@@ -1,4 +1,4 @@
-"""What is asked of the issuer, a case each: the records that it has, and which requests it gets."""
+"""The cases of `tokens`: for each, the records of the issuer and the requests that it gets."""
 
 import hashlib
 from collections.abc import Iterator
@@ -49,10 +49,10 @@ MANY: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """`method` is what the clients' records say; `requests` must be answered with 200, each of them.
+    """`method` is that of the clients' records. Every request must be answered with 200 and audited with `result`.
 
-    With `once` a request is good once only: `requests` makes others for each run, and the issuer's processes share a
-    replay memory, as `scopewright issuer --workers 2 --replay redis://…` does. `result` is what the audit lines say.
+    With `once` a request can be sent only once: `requests` makes new ones for each run, and the issuer's processes
+    share a replay memory, as with `scopewright issuer --workers 2 --replay redis://…`. `lifetime` is in seconds.
     """
 
     name: str
@@ -66,15 +66,15 @@ class Case:
     lifetime: int = LIFETIME
 
     def records(self, cluster_jwk: dict[str, str] | None = None) -> Iterator[Change]:
-        """Everything that the issuer follows. The signing key is another one each time."""
+        """Every object that the issuer follows. Each call makes a new signing key."""
         now = datetime.now(UTC)
-        made = make_key(self.algorithm)
+        generated = make_key(self.algorithm)
         key = KeyRecord(
-            kid=made.jwk["kid"],
+            kid=generated.jwk["kid"],
             signing_key="default",
             algorithm=self.algorithm,
             config_map="scopewright-jwks",
-            jwk=made.jwk,
+            jwk=generated.jwk,
             creation_time=now,
             signing_start_time=now - timedelta(hours=1),
             signing_end_time=now + timedelta(days=30),
@@ -92,10 +92,10 @@ class Case:
         )
         issuer = IssuerRecord(ISSUER, clusters=(cluster(cluster_jwk),)) if cluster_jwk else IssuerRecord(ISSUER)
         yield _object("ConfigMap", ISSUER_NAME, {ENTRY: encode(issuer)}, label="issuer")
-        yield _object("ConfigMap", "scopewright-jwks", {"jwks.json": _jwks(made.jwk)})
+        yield _object("ConfigMap", "scopewright-jwks", {"jwks.json": _jwks(generated.jwk)})
         name = resource_server_record_name(server.namespace, server.name)
         yield _object("ConfigMap", name, {ENTRY: encode(server)}, label="resource-server")
-        entries = {ENTRY: encode(key), PRIVATE_KEY_ENTRY: made.pem}
+        entries = {ENTRY: encode(key), PRIVATE_KEY_ENTRY: generated.pem}
         yield _object("Secret", key_record_name(key.kid), entries, of_type=SIGNING_KEY_TYPE)
         for client in (_api(now), *(self._client(n, now) for n in range(self.clients))):
             name = client_record_name(client.namespace, client.name)
@@ -117,7 +117,7 @@ class Case:
 
 
 def _api(now: datetime) -> ClientRecord:
-    """The client that the API is itself: it may introspect the tokens that are for it."""
+    """The client of the API itself, which may introspect tokens for its audience."""
     namespace, name = SERVER
     return ClientRecord(namespace, name, "uid-api", credentials=(Credential(_sha256(secret(".".join(SERVER))), now),))
 
@@ -144,9 +144,23 @@ CASES: Final = {
         Case("es256-one-client", "ES256, Basic, 1 client", 1, token_requests.basic),
         Case("es256-post", "ES256, post", MANY, token_requests.post),
         Case("rs256", "RS256, Basic", MANY, token_requests.basic, algorithm="RS256"),
-        Case("private-key-jwt", "private_key_jwt", MANY, token_requests.assertions, method="PrivateKeyJWT", once=True),
+        Case(
+            "private-key-jwt",
+            "private_key_jwt",
+            MANY,
+            token_requests.assertions,
+            method="PrivateKeyJWT",
+            once=True,
+        ),
         Case("service-account", "ServiceAccount", MANY, token_requests.projected_tokens, method="ServiceAccount"),
-        Case("introspection", "introspection", MANY, token_requests.introspections, result="active", lifetime=3600),
+        Case(
+            "introspection",
+            "introspection",
+            MANY,
+            token_requests.introspections,
+            result="active",
+            lifetime=3600,
+        ),
     )
 }
-"""The first one is what the budgets are about, and what the peer is measured with."""
+"""The first case is the one of the performance budgets and of the comparison with the peer."""

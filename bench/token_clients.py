@@ -1,4 +1,4 @@
-"""Who asks for tokens, and with what they prove it: the same in each process, but for the key of their cluster."""
+"""The clients of `tokens` and their credentials: derived, so equal in every process, except the cluster's key."""
 
 import base64
 import hashlib
@@ -19,7 +19,7 @@ ISSUER: Final = "https://issuer.example.org"
 AUDIENCE: Final = "https://directory.staff.svc"
 SCOPE: Final = "directory.read"
 SERVER: Final = ("staff", "directory")
-"""Namespace and name: of the API, and of the client that it is itself."""
+"""Namespace and name of the API, and of its own client."""
 TEAMS: Final = 20
 _CLUSTER: Final = "https://kubernetes.default.svc.cluster.local"
 
@@ -33,18 +33,18 @@ def client_id(n: int) -> str:
 
 
 def secret(of: int | str) -> str:
-    """As long as a real one."""
+    """A client secret with the length of a generated one."""
     return base64.urlsafe_b64encode(_digest(f"bench {of}")).decode().rstrip("=")
 
 
 def public_jwk(n: int) -> dict[str, str]:
-    """The public half of a client's key pair, as the operator would have made it."""
+    """The public key of a client, as the operator would store it."""
     members = public_members(_private_key(n))
     return {**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}
 
 
 def assertion(n: int) -> str:
-    """As scopewright.client signs one, but good for longer: all of a run are there before it starts."""
+    """As scopewright.client signs one, with a longer lifetime: all are made before the run."""
     now, client = int(time.time()), client_id(n)
     claims = {"iss": client, "sub": client, "aud": ISSUER, "iat": now, "exp": now + int(ASSERTION_SECONDS)}
     return jwt.encode({**claims, "jti": token_urlsafe(16)}, _private_key(n), "ES256", {"kid": _kid(n)})
@@ -55,18 +55,18 @@ def service_account(n: int) -> ServiceAccount:
 
 
 def projected_token(n: int, key: rsa.RSAPrivateKey) -> str:
-    """What the kubelet would write into a Pod: an hour's token of the client's ServiceAccount."""
-    now, namespace, who = int(time.time()), client_name(n)[0], service_account(n)
+    """A token of the client's ServiceAccount as the kubelet projects it, valid for an hour."""
+    now, namespace, account = int(time.time()), client_name(n)[0], service_account(n)
     bound: dict[str, Any] = {
         "namespace": namespace,
         "node": {"name": "worker-3", "uid": "30000000-0000-4000-8000-000000000003"},
-        "pod": {"name": f"{who.name}-5d9c7b9f4-x2x7k", "uid": f"20000000-0000-4000-8000-{n:012}"},
-        "serviceaccount": {"name": who.name, "uid": who.uid},
+        "pod": {"name": f"{account.name}-5d9c7b9f4-x2x7k", "uid": f"20000000-0000-4000-8000-{n:012}"},
+        "serviceaccount": {"name": account.name, "uid": account.uid},
         "warnafter": now + 3607,
     }
     claims = {
         "iss": _CLUSTER,
-        "sub": f"system:serviceaccount:{namespace}:{who.name}",
+        "sub": f"system:serviceaccount:{namespace}:{account.name}",
         "aud": [ISSUER],
         "iat": now,
         "nbf": now,
@@ -79,7 +79,7 @@ def projected_token(n: int, key: rsa.RSAPrivateKey) -> str:
 
 @cache
 def cluster_key() -> rsa.RSAPrivateKey:
-    """As kubeadm makes it. Only this process has it; issuers are given the `cluster`."""
+    """An RSA key as kubeadm makes it. Only this process has it; issuers get the public key in `cluster`."""
     return rsa.generate_private_key(public_exponent=65537, key_size=2048)
 
 

@@ -1,7 +1,7 @@
-"""`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, its records in memory.
+"""`python -m bench.token_issuer CASE …`: the issuer as `scopewright issuer` runs it, with its records in memory.
 
-Nothing else is left out: authentication, audit lines into a file, metrics, the use of credentials, the memory of what
-was used once. A directory that is scanned, or an API server, would take its share of the two cores.
+Everything else is included: authentication, audit lines in a file, metrics, the use of credentials, the replay memory.
+The store is in memory because a scanned directory or an API server would use CPU time of the same cores.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from scopewright.issuer.audit import to_file
 from scopewright.stores import Change, Entries, Selection, Snapshot, Store
 
 
-class InMemory:
-    """What an issuer needs of a store, of objects that never change; nobody reports to it."""
+class InMemoryStore:
+    """The part of a store that an issuer reads, with objects that never change."""
 
     def __init__(self, objects: list[Change]) -> None:
         self._objects = {change.existing.ref: change for change in objects}
@@ -32,10 +32,10 @@ class InMemory:
         return (found.existing, found.entries) if found else None
 
     async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
-        mine = {ref: change for ref, change in self._objects.items() if ref.kind == selection.kind}
-        for change in mine.values():
+        selected = {ref: change for ref, change in self._objects.items() if ref.kind == selection.kind}
+        for change in selected.values():
             yield change
-        yield Snapshot(frozenset(mine))
+        yield Snapshot(frozenset(selected))
         await asyncio.Event().wait()
 
 
@@ -45,13 +45,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--audit", type=Path, required=True)
-    parser.add_argument("--replay", default="per-process", help="as of `scopewright issuer`")
-    parser.add_argument("--cluster-jwk", type=json.loads, help="the key of the cluster whose ServiceAccounts ask")
+    parser.add_argument("--replay", default="per-process", help="as in `scopewright issuer`")
+    parser.add_argument("--cluster-jwk", type=json.loads, help="JWK of the ServiceAccounts' cluster")
     options = parser.parse_args()
     set_up_logging("text", "info")
-    store: Any = InMemory(list(CASES[options.case].records(options.cluster_jwk)))
+    store: Any = InMemoryStore(list(CASES[options.case].records(options.cluster_jwk)))
     remember = replay_memory(options.replay, options.workers)
-    began = time.monotonic()
+    started = time.monotonic()
 
     @asynccontextmanager
     async def open_store() -> AsyncIterator[Store]:
@@ -62,7 +62,7 @@ def main() -> None:
             run(open_store, namespace=SYSTEM, worker=worker, sink=to_file(audit), replay=remember())
 
     def on_ready(url: str) -> None:
-        print(f"ready after {time.monotonic() - began:.3f} s", flush=True)
+        print(f"ready after {time.monotonic() - started:.3f} s", flush=True)
 
     address = f"127.0.0.1:{options.port}"
     if options.workers == 1:

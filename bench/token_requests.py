@@ -1,4 +1,4 @@
-"""What is asked of the issuer, as it goes over the wire."""
+"""The requests of `tokens`, as bytes."""
 
 import base64
 import http.client
@@ -31,57 +31,57 @@ HEADERS: Final = (
     b"X-Request-Id: 7c1f5c1a-5e0e-4f5c-9a55-0f7b6d3c9f11\r\n"
     b"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
 )
-"""What clients and the proxies before an issuer usually send."""
+"""Headers that clients and proxies in front of an issuer usually send."""
 
 _FORM: Final = f"grant_type=client_credentials&resource={quote(AUDIENCE, safe='')}&scope={SCOPE}"
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """`count` is how many requests the next run can send at most; the issuer that gets them is ready at `port`."""
+class RequestBatch:
+    """`count` is the most requests that the next run can send; the issuer that gets them is ready at `port`."""
 
     clients: int
     count: int
     port: int
 
 
-Requests = Callable[[Wanted], list[bytes]]
-"""Whole requests: `count` of them where each is good once, else one for each client, to be sent again and again."""
+Requests = Callable[[RequestBatch], list[bytes]]
+"""Complete requests: `count` if each can be sent only once, else one for each client, sent repeatedly."""
 
 
-def basic(wanted: Wanted) -> list[bytes]:
-    return [_post(_FORM, _basic(client_id(n), secret(n))) for n in range(wanted.clients)]
+def basic(batch: RequestBatch) -> list[bytes]:
+    return [_post(_FORM, _basic(client_id(n), secret(n))) for n in range(batch.clients)]
 
 
-def post(wanted: Wanted) -> list[bytes]:
-    return [_post(f"{_FORM}&client_id={client_id(n)}&client_secret={secret(n)}") for n in range(wanted.clients)]
+def post(batch: RequestBatch) -> list[bytes]:
+    return [_post(f"{_FORM}&client_id={client_id(n)}&client_secret={secret(n)}") for n in range(batch.clients)]
 
 
-def assertions(wanted: Wanted) -> list[bytes]:
-    """Each with a `jti` of its own."""
-    askers = (n % wanted.clients for n in range(wanted.count))
-    return [_by_assertion(n, assertion(n)) for n in askers]
+def assertions(batch: RequestBatch) -> list[bytes]:
+    """Each has a unique `jti`."""
+    clients = (n % batch.clients for n in range(batch.count))
+    return [_by_assertion(n, assertion(n)) for n in clients]
 
 
-def projected_tokens(wanted: Wanted) -> list[bytes]:
+def projected_tokens(batch: RequestBatch) -> list[bytes]:
     key = cluster_key()
-    return [_by_assertion(n, projected_token(n, key)) for n in range(wanted.clients)]
+    return [_by_assertion(n, projected_token(n, key)) for n in range(batch.clients)]
 
 
-def introspections(wanted: Wanted) -> list[bytes]:
-    """By the API itself, of a token of each client, which this issuer has just signed."""
+def introspections(batch: RequestBatch) -> list[bytes]:
+    """Introspections by the API itself, of a token of each client that this issuer has just issued."""
     api = ".".join(SERVER)
     return [
         _post(f"token={token}&token_type_hint=access_token", _basic(api, secret(api)), path="/introspect")
-        for token in _tokens(wanted)
+        for token in _tokens(batch)
     ]
 
 
-def _tokens(wanted: Wanted) -> Iterator[str]:
-    connection = http.client.HTTPConnection("127.0.0.1", wanted.port, timeout=10)
+def _tokens(batch: RequestBatch) -> Iterator[str]:
+    connection = http.client.HTTPConnection("127.0.0.1", batch.port, timeout=10)
     form = {"Content-Type": "application/x-www-form-urlencoded"}
     try:
-        for n in range(wanted.clients):
+        for n in range(batch.clients):
             connection.request("POST", "/token", _FORM, {**form, "Authorization": _basic(client_id(n), secret(n))})
             yield json.loads(connection.getresponse().read())["access_token"]
     finally:

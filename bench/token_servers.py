@@ -1,4 +1,4 @@
-"""Who is asked for tokens: the issuer, once for each case, and node oidc-provider; each as processes of its own."""
+"""The servers of `tokens`: the issuer, once for each case, and node oidc-provider, each in its own processes."""
 
 import asyncio
 import base64
@@ -19,24 +19,24 @@ from bench.benchmark import BenchmarkError
 from bench.machine import cpu_seconds, peak_mb
 from bench.token_cases import LIFETIME, Case
 from bench.token_clients import AUDIENCE, ISSUER, SCOPE, client_id, cluster_jwk, secret
-from bench.token_requests import Wanted
+from bench.token_requests import RequestBatch
 from tests.controlplane.processes import Child
 from tests.ports import free_port
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 _PEER: Final = Path(__file__).with_name("peers")
-_START_PATIENCE: Final = 60.0
-_INSTALL_PATIENCE: Final = 600.0
-_FIRST_GUESS: Final = 10_000
-"""For how many requests a second a process is given some that are good once; later on: twice what it took."""
+START_TIMEOUT_SECONDS: Final = 60.0
+_INSTALL_TIMEOUT_SECONDS: Final = 600.0
+_INITIAL_RATE: Final = 10_000
+"""Requests a second for which the first run of a process is prepared; later runs: twice the fastest so far."""
 OIDC_PROVIDER: Final = "node oidc-provider"
 
 
 @dataclass
-class Asked:
-    """One that is running. `runs` are what it did, a dictionary for each time it was asked.
+class TokenServer:
+    """A running server. `runs` has the figures of each run.
 
-    `case` and `audit` are the issuer's; the peer gets the requests that the first case has made.
+    Only the issuer has `case` and `audit`; the peer gets the requests of the first case.
     """
 
     name: str
@@ -47,43 +47,43 @@ class Asked:
     log: Path
     case: Case | None = None
     audit: Path | None = None
-    memory: Child | None = None
-    """The Redis that its processes share."""
+    replay_server: Child | None = None
+    """The Redis or Valkey that its processes share."""
     runs: list[dict[str, float]] = field(default_factory=list)
-    _given: int = 0
+    _prepared: int = 0
     _fastest: float = 0.0
 
-    async def ask(self, seconds: float) -> wrk.Load:
-        """BenchmarkError where anything was answered with something else than what the case is about."""
+    async def run_load(self, seconds: float) -> wrk.LoadResult:
+        """Send the requests with wrk. BenchmarkError if an audit line has another result than that of the case."""
         read = self.audit.stat().st_size if self.audit else 0
-        seen = await wrk.load(self.port, self.requests, seconds, once=self.case is not None and self.case.once)
-        self._fastest = max(self._fastest, self._given / seconds if seen.spent else seen.per_second)
+        load = await wrk.run_load(self.port, self.requests, seconds, once=self.case is not None and self.case.once)
+        self._fastest = max(self._fastest, self._prepared / seconds if load.exhausted else load.per_second)
         if self.audit and self.case:
             with self.audit.open("rb") as audit:
                 audit.seek(read)
                 found = audit.read().count(b'"result":"%b"' % self.case.result.encode())
-            if found < seen.requests:
-                raise BenchmarkError(f"{self.name}: of {seen.requests} answers {found} were {self.case.result}")
-        return seen
+            if found < load.requests:
+                raise BenchmarkError(f"{self.name}: only {found} of {load.requests} responses were {self.case.result}")
+        return load
 
     async def prepare(self, seconds: float) -> None:
-        """Before each run: what is sent in it. The issuer must be ready."""
-        if self.case is None or (self._given and not self.case.once):
+        """Write the requests of the next run. The issuer must be ready."""
+        if self.case is None or (self._prepared and not self.case.once):
             return
-        rate = 2 * self._fastest or _FIRST_GUESS * len(self.workers)
-        wanted = Wanted(self.case.clients, ceil(rate * seconds), self.port)
-        made = await asyncio.to_thread(self.case.requests, wanted)
+        rate = 2 * self._fastest or _INITIAL_RATE * len(self.workers)
+        batch = RequestBatch(self.case.clients, ceil(rate * seconds), self.port)
+        made = await asyncio.to_thread(self.case.requests, batch)
         await asyncio.to_thread(wrk.write_requests, self.requests, made)
-        self._given = len(made)
+        self._prepared = len(made)
 
     def stop(self) -> None:
         self.child.stop()
-        if self.memory:
-            self.memory.stop()
+        if self.replay_server:
+            self.replay_server.stop()
 
     @property
     def workers(self) -> list[int]:
-        """The processes that answer: children of the one that was started, or that one itself."""
+        """Ids of the serving processes: the children of the started process, or itself if it has none."""
         pid = self.child.pid
         found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         return [int(worker) for worker in found] or [pid]
@@ -92,43 +92,43 @@ class Asked:
         return sum(cpu_seconds(pid) for pid in self.workers)
 
     def peak_mb(self) -> float:
-        """Of the largest worker."""
+        """Peak memory of the largest worker, in MB."""
         return max(peak_mb(pid) for pid in self.workers)
 
-    async def until_ready(self) -> None:
-        deadline = time.monotonic() + _START_PATIENCE
+    async def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while "ready" not in self.log.read_text():
             self.child.check()
-            if self.memory:
-                self.memory.check()
+            if self.replay_server:
+                self.replay_server.check()
             if time.monotonic() > deadline:
-                raise BenchmarkError(f"{self.name} was not ready within {_START_PATIENCE:.0f} s")
+                raise BenchmarkError(f"{self.name} was not ready within {START_TIMEOUT_SECONDS:.0f} s")
             await asyncio.sleep(0.05)
 
     def seconds_until_ready(self) -> float:
-        """As the issuer has told: from the start of its workers until all of them serve."""
+        """From the start of the workers until all serve, as the issuer logs it."""
         line = next(line for line in self.log.read_text().splitlines() if line.startswith("ready after"))
         return float(line.split()[2])
 
 
-def start_issuer(case: Case, workers: int, folder: Path) -> Asked:
+def start_issuer(case: Case, workers: int, folder: Path) -> TokenServer:
     port, log = free_port(), folder / f"{case.name}.log"
     audit, requests = folder / f"{case.name}.audit", folder / f"{case.name}.requests"
     command = [sys.executable, "-m", "bench.token_issuer", case.name]
     command += [f"--port={port}", f"--workers={workers}", f"--audit={audit}"]
-    memory = None
+    replay_server = None
     if case.method == "ServiceAccount":
         command.append(f"--cluster-jwk={json.dumps(cluster_jwk())}")
     if case.once:
-        at = free_port()
-        memory = _start_memory(at, folder)
-        command.append(f"--replay=redis://127.0.0.1:{at}/0")
+        replay_port = free_port()
+        replay_server = _start_replay_server(replay_port, folder)
+        command.append(f"--replay=redis://127.0.0.1:{replay_port}/0")
     child = Child(command, log=log, cwd=ROOT)
-    return Asked(case.name, case.about, port, requests, child, log, case, audit, memory)
+    return TokenServer(case.name, case.about, port, requests, child, log, case, audit, replay_server)
 
 
-def _start_memory(port: int, folder: Path) -> Child:
-    """What several workers need where something may be used once only."""
+def _start_replay_server(port: int, folder: Path) -> Child:
+    """Start the replay memory that the workers share."""
     program = shutil.which("valkey-server") or shutil.which("redis-server")
     if program is None:
         raise BenchmarkError("neither Valkey nor Redis is installed: apt-get install redis-server, or choose --case")
@@ -136,8 +136,8 @@ def _start_memory(port: int, folder: Path) -> Child:
     return Child(command, log=folder / "redis.log", cwd=folder)
 
 
-def start_oidc_provider(like: Asked, case: Case, workers: int, folder: Path) -> Asked:
-    """Asked with the very requests that the issuer gets in this case."""
+def start_oidc_provider(like: TokenServer, case: Case, workers: int, folder: Path) -> TokenServer:
+    """Start the peer; it gets the requests that `like` gets for this case."""
     port, log, settings = free_port(), folder / "oidc-provider.log", folder / "oidc-provider.json"
     clients = [(client_id(n), secret(n)) for n in range(case.clients)]
     content = {"port": port, "workers": workers, "issuer": ISSUER, "audience": AUDIENCE, "scope": SCOPE}
@@ -145,21 +145,21 @@ def start_oidc_provider(like: Asked, case: Case, workers: int, folder: Path) -> 
     node = shutil.which("node")
     assert node is not None
     command = [node, str(folder / "peers" / "oidc-provider.mjs"), str(settings)]
-    return Asked("oidc-provider", OIDC_PROVIDER, port, like.requests, Child(command, log=log, cwd=folder), log)
+    return TokenServer("oidc-provider", OIDC_PROVIDER, port, like.requests, Child(command, log=log, cwd=folder), log)
 
 
 def install_oidc_provider(folder: Path) -> None:
-    """From npm, into the folder."""
+    """Install it from npm into the directory."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         raise BenchmarkError("node and npm are not installed: install them, or pass --no-peer")
     shutil.copytree(_PEER, folder / "peers")
     command = ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--silent"]
     try:
         done = subprocess.run(
-            command, cwd=folder / "peers", capture_output=True, text=True, check=False, timeout=_INSTALL_PATIENCE
+            command, cwd=folder / "peers", capture_output=True, text=True, check=False, timeout=_INSTALL_TIMEOUT_SECONDS
         )
     except subprocess.TimeoutExpired:
-        raise BenchmarkError(f"npm install: did not end within {_INSTALL_PATIENCE:.0f} s") from None
+        raise BenchmarkError(f"npm install did not complete within {_INSTALL_TIMEOUT_SECONDS:.0f} s") from None
     if done.returncode:
         raise BenchmarkError(f"npm install: {done.stderr.strip()}")
 

@@ -1,12 +1,12 @@
-"""What is applied: clients over twenty namespaces, an API in each, one API for all, and the grants between them."""
+"""The applied objects: clients in twenty namespaces, an API in each, one shared API, and the grants."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bench.crowd import spread
-from bench.screen import Screen
+from bench.concurrency import for_each
+from bench.progress_display import ProgressDisplay
 from scopewright.api import API_VERSION
 from scopewright.stores.kube_api import Api, NotFound
 from scopewright.stores.kube_objects import collection
@@ -16,15 +16,15 @@ Manifest = dict[str, Any]
 
 NAMESPACES: Final = 20
 LABEL: Final = "scopewright-bench"
-"""On the Secrets of the clients: what the benchmark follows."""
-EVERYBODYS: Final = "directory"
-"""The API that every client calls, thanks to one grant."""
+"""Label of the clients' Secrets, which the benchmark follows."""
+SHARED_API: Final = "directory"
+"""Name of the API that every client may call by one grant."""
 DECLARED: Final = ("OAuthClient", "ScopeGrant", "ResourceServer", "SigningKey")
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """`run` is unlike that of any other run, so that nothing is mistaken for ours. It names the installation too."""
+    """`run` is unique to the run, prefixes its namespaces and names its installation."""
 
     run: str
     clients: int
@@ -36,40 +36,40 @@ class Workload:
 
     @property
     def directory(self) -> str:
-        return f"{self.run}-{EVERYBODYS}"
+        return f"{self.run}-{SHARED_API}"
 
     @property
-    def callers(self) -> list[str]:
+    def client_namespaces(self) -> list[str]:
         return [f"{self.run}-{n:02}" for n in range(NAMESPACES)]
 
     @property
     def namespaces(self) -> list[str]:
-        return [self.system, self.directory, *self.callers]
+        return [self.system, self.directory, *self.client_namespaces]
 
     @property
     def audience(self) -> str:
-        return f"https://{EVERYBODYS}.{self.directory}.svc"
+        return f"https://{SHARED_API}.{self.directory}.svc"
 
     def apis(self) -> Iterator[Manifest]:
         """Every ResourceServer and ScopeGrant."""
-        callers = self.callers
-        for n, namespace in enumerate(callers):
+        namespaces = self.client_namespaces
+        for n, namespace in enumerate(namespaces):
             yield self._server(namespace, "api")
-            yield self._grant(namespace, "api", [callers[(n + 1) % NAMESPACES]])
-        yield self._server(self.directory, EVERYBODYS)
-        yield self.everybodys_grant()
+            yield self._grant(namespace, "api", [namespaces[(n + 1) % NAMESPACES]])
+        yield self._server(self.directory, SHARED_API)
+        yield self.shared_grant()
 
-    def everybodys_grant(self) -> Manifest:
-        return self._grant(self.directory, EVERYBODYS, self.callers)
+    def shared_grant(self) -> Manifest:
+        return self._grant(self.directory, SHARED_API, self.client_namespaces)
 
     def oauth_clients(self) -> Iterator[Manifest]:
         return (self.oauth_client(n) for n in range(self.clients))
 
     def oauth_client(self, n: int) -> Manifest:
-        namespace, neighbour = self.callers[n % NAMESPACES], self.callers[(n - 1) % NAMESPACES]
+        namespace, neighbour = self.client_namespaces[n % NAMESPACES], self.client_namespaces[(n - 1) % NAMESPACES]
         access = [
             {"resourceServer": "api", "namespace": neighbour, "scopes": ["api.read"]},
-            {"resourceServer": EVERYBODYS, "namespace": self.directory, "scopes": [f"{EVERYBODYS}.read"]},
+            {"resourceServer": SHARED_API, "namespace": self.directory, "scopes": [f"{SHARED_API}.read"]},
         ]
         spec = {"access": access, "credentials": {"secretTemplate": {"labels": {LABEL: self.run}}}}
         return self._manifest("OAuthClient", namespace, f"service-{n:05}", spec)
@@ -98,7 +98,7 @@ async def create(api: Api, manifest: Manifest) -> Manifest:
 
 @asynccontextmanager
 async def in_namespaces(api: Api, workload: Workload) -> AsyncIterator[None]:
-    """The namespaces of the workload; at the end they go, with all that they hold."""
+    """Create the namespaces of the workload, and delete them at the end."""
     try:
         for name in workload.namespaces:
             body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}
@@ -110,13 +110,13 @@ async def in_namespaces(api: Api, workload: Workload) -> AsyncIterator[None]:
                 await api.request("DELETE", f"/api/v1/namespaces/{name}")
 
 
-async def clear(api: Api, workload: Workload, screen: Screen) -> None:
-    """The namespaces as they were at first; dependents go first, so that the garbage collector has nothing to do."""
+async def clear(api: Api, workload: Workload, display: ProgressDisplay) -> None:
+    """Empty the namespaces. Dependents are deleted first, so that the garbage collector has nothing to do."""
 
     async def clear_one(namespace: str) -> None:
         paths = [collection("Secret", namespace), *(declared_path(kind, namespace) for kind in DECLARED)]
         for path in (*paths, collection("ConfigMap", namespace)):
             await api.request("DELETE", path, timeout=300)
 
-    with screen.step("clearing up", len(workload.namespaces)) as done:
-        await spread(workload.namespaces, clear_one, at_once=8, done=done)
+    with display.step("emptying the namespaces", len(workload.namespaces)) as done:
+        await for_each(workload.namespaces, clear_one, concurrency=8, done=done)

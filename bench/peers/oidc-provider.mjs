@@ -1,5 +1,5 @@
-// node oidc-provider set up for the same work: client_credentials with Basic, JWT access tokens signed with ES256,
-// resource indicators; clients from a file, so many processes.
+// node oidc-provider with the same configuration: client_credentials with Basic, JWT access tokens signed with ES256,
+// resource indicators; clients from a file, in `workers` processes.
 import cluster from 'node:cluster';
 import { readFileSync } from 'node:fs';
 import * as oidc from 'oidc-provider';

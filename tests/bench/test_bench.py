@@ -1,4 +1,4 @@
-"""The benchmarks run on the real control plane, and write what they promise."""
+"""The benchmarks run on the real control plane and write the documented figures."""
 
 import json
 import os
@@ -12,31 +12,31 @@ from tests.cluster.waiting import until
 from tests.debian import program
 
 ROOT = Path(__file__).resolve().parents[2]
-PROMISED = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
+REQUIRED_FIGURES = {"clients", "seconds", "bare_seconds", "ratio", "operator_peak_mb", "issuer_peak_mb"}
 
 
-def _as_in_the_foreground() -> None:
-    """Where a shell has put these tests into the background, Ctrl-C means nothing to whatever they start."""
+def _restore_sigint() -> None:
+    """Children of a background job ignore SIGINT by default."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _bench(*arguments: str, assets: Path | None = None) -> "subprocess.Popen[str]":
-    """`assets` is where etcd and kube-apiserver are; left out, as for every other test."""
+    """`assets` is the directory of etcd and kube-apiserver. Default: the one that every other test uses."""
     command = [sys.executable, "-m", "bench", *arguments]
     where = {"KUBEBUILDER_ASSETS": str(assets), "KUBECONFIG": ""} if assets else {}
     return subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, **where}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, preexec_fn=_as_in_the_foreground,
+        stderr=subprocess.PIPE, text=True, preexec_fn=_restore_sigint,
     )  # fmt: skip
 
 
 def _children(pid: int) -> set[int]:
-    """Of every thread of it: the control plane has one of its own for starting processes."""
+    """Children of every thread: the control plane starts its processes from a thread of its own."""
     tasks = Path(f"/proc/{pid}/task").glob("*/children")
     return {int(child) for task in tasks for child in task.read_text().split()}
 
 
-def test_reconcile_writes_the_promised_figures(tmp_path: Path) -> None:
+def test_reconcile_writes_its_figures(tmp_path: Path) -> None:
     running = _bench("reconcile", "--clients", "5", "--out", str(tmp_path))
     out, errors = running.communicate(timeout=300)
     assert running.returncode == 0, errors
@@ -45,7 +45,7 @@ def test_reconcile_writes_the_promised_figures(tmp_path: Path) -> None:
     assert figures["benchmark"] == "reconcile"
     assert figures["machine"]["cores"] == os.cpu_count()
     (run,) = figures["runs"]
-    assert run.keys() >= PROMISED
+    assert run.keys() >= REQUIRED_FIGURES
     assert run["clients"] == 5
     assert 0 < run["seconds_ready"] <= run["seconds"]
     assert run["bare_seconds"] > 0
@@ -55,27 +55,27 @@ def test_reconcile_writes_the_promised_figures(tmp_path: Path) -> None:
     assert run["grant_withdrawn_seconds"] > 0
 
 
-def test_ctrl_c_ends_all_that_was_started(tmp_path: Path) -> None:
+def test_ctrl_c_ends_every_child_process(tmp_path: Path) -> None:
     running = _bench("reconcile", "--clients", "2000", "--out", str(tmp_path))
     assert running.stdout is not None
-    assert any("2,000 clients" in line for line in running.stdout), "it ended before it had begun"
+    assert any("2,000 clients" in line for line in running.stdout), "it ended before the first step"
     started = _children(running.pid)
     assert len(started) >= 3
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=300)
     assert running.returncode == 130
-    assert errors == "bench: ended before it was done\n"
+    assert errors == "bench: interrupted before it was complete\n"
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c_ends_it_while_it_waits_for_a_control_plane(tmp_path: Path) -> None:
-    """One that never becomes ready: it would be waited for two minutes, and be an error then."""
+def test_ctrl_c_ends_the_wait_for_a_control_plane(tmp_path: Path) -> None:
+    """The control plane never becomes ready; without Ctrl-C the wait would fail after two minutes."""
     assets, begun = tmp_path / "assets", tmp_path / "begun"
     assets.mkdir()
     for name in ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl"):
-        said = f"mkdir {begun}" if name == "kube-apiserver" else ":"
-        (assets / name).write_text(f"#!/bin/sh\n{said}\nexec sleep 3600\n")
+        command = f"mkdir {begun}" if name == "kube-apiserver" else ":"
+        (assets / name).write_text(f"#!/bin/sh\n{command}\nexec sleep 3600\n")
         (assets / name).chmod(0o755)
     running = _bench("reconcile", "--out", str(tmp_path / "out"), assets=assets)
     until(lambda: begun.exists() or running.poll() is not None)
@@ -83,19 +83,19 @@ def test_ctrl_c_ends_it_while_it_waits_for_a_control_plane(tmp_path: Path) -> No
     assert len(started) == 2
     running.send_signal(signal.SIGINT)
     _, errors = running.communicate(timeout=300)
-    assert errors == "bench: ended before it was done\n"
+    assert errors == "bench: interrupted before it was complete\n"
     assert running.returncode == 130
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
 
 
-def test_an_unknown_name_says_which_there_are(tmp_path: Path) -> None:
+def test_an_unknown_name_lists_the_benchmarks(tmp_path: Path) -> None:
     running = _bench("reconcil", "--out", str(tmp_path))
     _, errors = running.communicate(timeout=60)
     assert running.returncode == 2
-    assert "there is no benchmark reconcil; choose from: reconcile, rotation, takeover, tokens" in errors
+    assert "unknown benchmark reconcil; choose from: reconcile, rotation, takeover, tokens" in errors
 
 
-def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
+def test_rotation_counts_failures_and_finds_none(tmp_path: Path) -> None:
     few = ("--clients", "8", "--key-rotations", "2", "--credential-rotations", "24", "--credential-rate", "2")
     running = _bench(
         "rotation", *few, "--token-rate", "20", "--token-lifetime", "5", "--seed", "1", "--out", str(tmp_path)
@@ -107,7 +107,7 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert figures["complete"]
     assert figures["key_rotations"] >= 2
     assert figures["credential_rotations"] >= 24
-    # The run ends while a few that have just got a token are on their way to both verifiers.
+    # The run ends while a few new tokens are still on their way to both verifiers.
     assert 0 < figures["verifications"] <= 2 * figures["token_requests"] < figures["verifications"] + 20
     assert figures["secrets_tried"] > 24
     assert figures["kills"] > 0
@@ -116,7 +116,7 @@ def test_rotation_counts_what_fails_and_nothing_does(tmp_path: Path) -> None:
     assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
 
 
-def test_takeover_loses_leaders_and_nothing_else(tmp_path: Path) -> None:
+def test_takeover_loses_leaders_without_a_failed_request(tmp_path: Path) -> None:
     few = ("--clients", "4", "--times", "1", "--token-lifetime", "5", "--out", str(tmp_path))
     running = _bench("takeover", *few)
     _, errors = running.communicate(timeout=300)
@@ -133,7 +133,7 @@ def test_takeover_loses_leaders_and_nothing_else(tmp_path: Path) -> None:
     assert {name: figures[name] for name in wrong} == dict.fromkeys(wrong, 0), figures["failures"]
 
 
-def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
+def test_tokens_writes_its_figures(tmp_path: Path) -> None:
     program("wrk", package="wrk")
     few = ("--rounds", "1", "--seconds", "1", "--case", "rs256", "--no-peer")
     running = _bench("tokens", *few, "--out", str(tmp_path), "--plot", str(tmp_path / "tokens.png"))
@@ -152,7 +152,7 @@ def test_tokens_writes_the_promised_figures(tmp_path: Path) -> None:
     assert (tmp_path / "tokens.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_tokens_by_assertions_and_their_introspection_are_all_answered_well(tmp_path: Path) -> None:
+def test_assertions_and_introspection_get_successful_answers_only(tmp_path: Path) -> None:
     program("wrk", package="wrk")
     program("valkey-server", "redis-server", package="redis-server")
     results = {"private-key-jwt": "issued", "service-account": "issued", "introspection": "active"}

@@ -1,4 +1,4 @@
-"""Every wait of a benchmark ends, and says what it waited for."""
+"""Every wait of a benchmark has a time limit, and its error says what was waited for."""
 
 import asyncio
 import re
@@ -9,39 +9,39 @@ from typing import Any
 import httpx
 import pytest
 
-from bench import emergency, turning, waiting
-from bench.arrivals import Arrivals
+from bench import key_revocation, key_rotation_run, readiness_watch, timeouts
 from bench.benchmark import BenchmarkError
 from bench.counts import Counts
-from bench.turning import Periods, Rotator, Turning
-from bench.waiting import next_second, within
+from bench.key_rotation_run import Periods, RotationWorkload, Rotator
+from bench.readiness_watch import ReadinessWatch
+from bench.timeouts import time_limit, wait_for_next_second
 from scopewright.core.failures import Unavailable
 
-WORKLOAD = Turning("bench-test", 2, Periods(3, 1, 10, 45, 20))
-BENCH = Path(waiting.__file__).parent
+WORKLOAD = RotationWorkload("bench-test", 2, Periods(3, 1, 10, 45, 20))
+BENCH = Path(timeouts.__file__).parent
 
 
 @pytest.fixture(autouse=True)
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module, name in ((emergency, "PATIENCE"), (turning, "PATIENCE"), (turning, "KEY_PATIENCE")):
-        monkeypatch.setattr(module, name, 0.05)
-    monkeypatch.setattr("bench.arrivals.PATIENCE", 0.05)
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (key_revocation, key_rotation_run, readiness_watch):
+        monkeypatch.setattr(module, "TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr(key_rotation_run, "KEY_TIMEOUT_SECONDS", 0.05)
 
 
-async def test_a_wait_that_takes_too_long_says_for_what() -> None:
+async def test_a_timeout_says_what_was_waited_for() -> None:
     with pytest.raises(BenchmarkError, match="waited 0 s for the moon"):
-        async with within(0.01, "the moon"):
+        async with time_limit(0.01, "the moon"):
             await asyncio.Event().wait()
 
 
-async def test_a_time_out_of_something_else_is_not_taken_for_it() -> None:
+async def test_a_timeout_of_the_block_itself_is_raised_as_it_is() -> None:
     with pytest.raises(TimeoutError):
-        async with within(60, "the moon"):
+        async with time_limit(60, "the moon"):
             raise TimeoutError
 
 
-async def test_the_next_second_has_come_although_sleeps_end_early(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`bench rotation` once took the second that was over: the newest key was not older than `revokedBefore`."""
+async def test_the_next_second_has_passed_even_if_a_sleep_ends_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`bench rotation` once returned the previous second: the newest key was not older than `revokedBefore`."""
     now, began = 1000.25, 1000.25
 
     async def sleep(seconds: float) -> None:
@@ -50,21 +50,21 @@ async def test_the_next_second_has_come_although_sleeps_end_early(monkeypatch: p
 
     monkeypatch.setattr(time, "time", lambda: now)
     monkeypatch.setattr(asyncio, "sleep", sleep)
-    second = await next_second()
+    second = await wait_for_next_second()
     assert began < second.timestamp() == 1001 <= now
 
 
-async def test_a_key_that_stays_served_ends_the_emergency() -> None:
+async def test_a_revoked_key_that_stays_served_is_an_error() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         return httpx.Response(200, json={"keys": [{"kid": "old"}]})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
         with pytest.raises(BenchmarkError, match="port 8080 to serve no key that was revoked"):
-            await emergency._until_gone(client, 8080, {"old"})
+            await key_revocation._wait_until_removed(client, 8080, {"old"})
 
 
-class _Away:
-    """An API server that does not answer, or says yes and does nothing."""
+class _BrokenApi:
+    """An API server that does not answer, or accepts every request and does nothing."""
 
     def __init__(self, *, answers: bool) -> None:
         self._answers = answers
@@ -81,28 +81,29 @@ class _Away:
         raise Unavailable("no answer in time")
 
 
-async def test_a_key_that_is_not_published_ends_the_rotations() -> None:
-    rotator = Rotator(_Away(answers=True), WORKLOAD, None, Counts())  # type: ignore[arg-type]
-    with pytest.raises(BenchmarkError, match="the key that was asked for to be published"):
+async def test_a_key_that_is_not_published_is_an_error() -> None:
+    rotator = Rotator(_BrokenApi(answers=True), WORKLOAD, None, Counts())  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="the requested key to be published"):
         await rotator.keys(0, 1)
 
 
-async def test_a_change_that_is_not_taken_ends_the_rotations() -> None:
-    rotator = Rotator(_Away(answers=False), WORKLOAD, None, Counts())  # type: ignore[arg-type]
-    with pytest.raises(BenchmarkError, match="to take a change of OAuthClient service-00000"):
-        await rotator.ask(next(iter(WORKLOAD.oauth_clients())))
+async def test_a_change_that_is_not_accepted_is_an_error() -> None:
+    rotator = Rotator(_BrokenApi(answers=False), WORKLOAD, None, Counts())  # type: ignore[arg-type]
+    with pytest.raises(BenchmarkError, match="to accept a change of OAuthClient service-00000"):
+        await rotator.request_rotation(next(iter(WORKLOAD.oauth_clients())))
 
 
-async def test_lists_that_do_not_come_end_the_beginning() -> None:
+async def test_initial_lists_that_do_not_arrive_are_an_error() -> None:
     with pytest.raises(BenchmarkError, match="first lists of Secrets and OAuthClients"):
-        await Arrivals(_Away(answers=False), WORKLOAD).__aenter__()  # type: ignore[arg-type]
+        await ReadinessWatch(_BrokenApi(answers=False), WORKLOAD).__aenter__()  # type: ignore[arg-type]
 
 
-def test_no_event_is_waited_for_outside_of_a_limit() -> None:
-    """`Event.wait` and `Queue.join` have no time-out of their own: each stands in a block that has one."""
+def test_every_wait_for_an_event_has_a_time_limit() -> None:
+    """`Event.wait` and `Queue.join` have no timeout of their own: each is inside a block that has one."""
     for module in sorted(BENCH.glob("*.py")):
         lines = module.read_text().splitlines()
         for n, line in enumerate(lines):
             if re.search(r"await [\w.]+\.(join|communicate)\(\)|await (?!asyncio)[\w.]+\.wait\(\)", line):
                 around = "\n".join(lines[max(n - 6, 0) : n])
-                assert "within(" in around or "asyncio.timeout(" in around or ".kill()" in around, f"{module}:{n + 1}"
+                bounded = "time_limit(" in around or "asyncio.timeout(" in around or ".kill()" in around
+                assert bounded, f"{module}:{n + 1}"
