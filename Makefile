@@ -61,6 +61,7 @@ check: $(VENV)/installed  ## check format, lint, types, layers and generated fil
 	@$(BIN)/python -m scopewright.api.crds --check crds
 	@diff --recursive crds $(CHART_CRDS)
 	@$(BIN)/python docs/timeline.py --check
+	@$(BIN)/python docs/flow.py --check
 	@$(BIN)/python docs/errors.py --check
 	@$(BIN)/python docs/metrics.py --check
 	@$(BIN)/python docs/licences.py --check
@@ -71,8 +72,9 @@ crds: $(VENV)/installed  ## generate crds/*.yaml from the models, and the chart'
 	@$(BIN)/python -m scopewright.api.crds crds
 	@rm -f $(CHART_CRDS)/*.yaml && cp crds/*.yaml $(CHART_CRDS)/
 
-docs: $(VENV)/installed  ## generate the pages from code and locks: rotation.svg, errors.md, metrics.md, …
+docs: $(VENV)/installed  ## generate the pages from code and locks: rotation.svg, flow.svg, errors.md, metrics.md, …
 	@$(BIN)/python docs/timeline.py
+	@$(BIN)/python docs/flow.py
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
 	@$(BIN)/python docs/licences.py

@@ -53,6 +53,7 @@ def test_links_to_headings_lead_to_one() -> None:
             page = (document.parent / target).resolve() if target else document
             headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
             anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+            anchors |= set(re.findall(r'<a id="([^"]+)"></a>', page.read_text()))
             assert anchor in anchors, f"{document.name}: {target}#{anchor}"
 
 
