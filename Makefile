@@ -3,6 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SITE := .site
 CHART_CRDS := charts/scopewright/files/crds
 FAST := tests/unit tests/golden tests/plan
 SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/conformance tests/examples tests/bench \
@@ -11,7 +12,7 @@ SLOW := tests/cluster tests/chart tests/replay tests/simulation tests/dev tests/
 # These tests run real processes on a shared machine: with CI=true a failed test is rerun once and listed in the summary.
 RERUNS := $(if $(filter true,$(CI)),--reruns 1 -r fER)
 
-.PHONY: help lock demo test node image simulate fuzz check crds docs cluster bench clean
+.PHONY: help lock demo test node image simulate fuzz check crds docs docs-site venv cluster bench clean
 
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -25,6 +26,8 @@ $(VENV)/installed: pyproject.toml requirements/dev.txt
 	@$(PIP) install --require-hashes --requirement requirements/dev.txt
 	@$(PIP) install --no-index --no-deps --no-build-isolation --editable .
 	@touch $@
+
+venv: $(VENV)/installed  ## install `scopewright` and the pinned development packages into .venv
 
 lock:  ## pin the dependencies of pyproject.toml in requirements/ (ARGS=--upgrade: newer versions)
 	@$(PYTHON) -m venv .lock && .lock/bin/pip install --quiet --disable-pip-version-check uv==0.13.9
@@ -80,6 +83,17 @@ docs: $(VENV)/installed  ## generate the pages from code and locks: rotation.svg
 	@$(BIN)/python docs/licences.py
 	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
 
+# The site has its own venv: neither the package nor its tests need these packages.
+$(SITE)/venv/installed: requirements/docs.txt
+	@echo "installing into $(SITE)/venv …"
+	@$(PYTHON) -m venv $(SITE)/venv
+	@$(SITE)/venv/bin/pip --quiet --disable-pip-version-check install --require-hashes --requirement requirements/docs.txt
+	@touch $@
+
+docs-site: $(SITE)/venv/installed  ## build the documentation site in .site/html; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet --strict
+	@echo "$(SITE)/html/index.html (with search: python3 -m http.server --bind 127.0.0.1 --directory $(SITE)/html)"
+
 cluster: $(VENV)/installed  ## start a real control plane on loopback; its kubeconfig is in .cluster/
 	@$(BIN)/python -m tests.controlplane $(ARGS)
 
@@ -87,4 +101,4 @@ bench: $(VENV)/installed  ## run the benchmarks; figures are written to .bench/ 
 	@$(BIN)/python -m bench $(ARGS)
 
 clean:  ## delete everything that these commands created in this directory
-	rm -rf $(VENV) .lock .cluster .bench .demo .image .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) $(SITE) .lock .cluster .bench .demo .image .mypy_cache .ruff_cache .pytest_cache

@@ -88,10 +88,11 @@ def draw(groups: dict[str, list[Bar]]) -> str:
     """The SVG: for each group its title, the states of its bars, and a row for each key or credential."""
     height = sum(ROW * (1 + len(_rows(bars))) + 14 for bars in groups.values()) + 34
     width = LEFT + WIDTH + RIGHT
+    size = f'width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+    about = f"{' and '.join(groups).capitalize()} over {SPAN.days} days, with the default periods"
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        'role="img" aria-labelledby="title">',
-        f'<title id="title">{" and ".join(groups).capitalize()} over {SPAN.days} days, with the default periods</title>',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-labelledby="title">',
+        f'<title id="title">{about}</title>',
         *_style(),
         '<rect class="paper" width="100%" height="100%"/>',
     ]
