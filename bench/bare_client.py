@@ -16,14 +16,14 @@ from bench.progress_display import ProgressDisplay
 from bench.workload import SHARED_API, Manifest, Workload, create
 from scopewright.api import OAuthClient
 from scopewright.controller.keymaking import client_pair, make_key, mint
-from scopewright.core.client_view import ClientView
-from scopewright.core.clients import plan_client
+from scopewright.core.client.plan import plan_client
+from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.objects import Desired, Existing
 from scopewright.core.records import ENTRY, ClientRecord, Granted, ResourceServerRecord, decode
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_objects import collection, compose
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.objects import collection, compose
+from scopewright.stores.kubernetes.store import KubernetesStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from bench.loopback_transport import LoopbackTransport
 from bench.replicas import HOST
 from bench.workload import LABEL, Workload
 from scopewright.stores import Change, Entries, Selection
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_follow import follow
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.follow import follow
 
 POLL_INTERVAL_SECONDS: Final = 0.1
 MAX_ATTEMPTS: Final = 6

@@ -14,8 +14,8 @@ from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.workload import LABEL, SHARED_API, Manifest, Workload
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.store import declared_path
 
 POLL_INTERVAL_SECONDS: Final = 0.05
 KEY_TIMEOUT_SECONDS: Final = 120.0

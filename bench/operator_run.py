@@ -15,8 +15,8 @@ from bench.machine import cpu, cpu_used
 from bench.progress_display import ProgressDisplay
 from bench.readiness_watch import ReadinessWatch
 from bench.workload import Manifest, Workload, create
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.store import declared_path
 
 EXTRA_CLIENTS: Final = 50
 """Number of clients that are applied one at a time after all others."""

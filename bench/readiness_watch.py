@@ -10,9 +10,9 @@ from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.workload import LABEL, Manifest, Workload
 from scopewright.core.failures import Unavailable
 from scopewright.stores import Entries, Selection, Snapshot
-from scopewright.stores.kube_api import Api, Gone
-from scopewright.stores.kube_follow import follow
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api, Gone
+from scopewright.stores.kubernetes.follow import follow
+from scopewright.stores.kubernetes.store import declared_path
 
 
 class ReadinessWatch:

@@ -17,8 +17,8 @@ from bench.operator_run import OperatorFigures
 from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.workload import Workload, clear, in_namespaces
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_connect import connect
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.connect import connect
 
 DEFAULT_CLIENTS: Final = (200, 2000)
 CONCURRENCY: Final = 24

@@ -19,8 +19,8 @@ from bench.options import count
 from bench.progress_display import ProgressDisplay
 from bench.rotation_setup import RotationSetup, RunSettings, in_background, set_up
 from bench.workload import in_namespaces
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_connect import connect
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.connect import connect
 
 CLIENTS: Final = 200
 ISSUER_KILLS: Final = (2.0, 6.0)

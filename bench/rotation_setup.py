@@ -20,7 +20,7 @@ from bench.progress_display import ProgressDisplay
 from bench.replicas import Replicas, replicas
 from bench.token_load import TokenClients, VerifierPool
 from bench.workload import create
-from scopewright.stores.kube_api import Api
+from scopewright.stores.kubernetes.api import Api
 
 MAX_MOUNT_DELAY_SECONDS: Final = 5.0
 ORDINARY_VERIFIERS: Final = 4

@@ -24,8 +24,8 @@ from bench.progress_display import ProgressDisplay
 from bench.replicas import Replica, Replicas
 from bench.rotation_setup import RotationSetup, RunSettings, in_background, set_up
 from bench.workload import in_namespaces
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_connect import connect
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.connect import connect
 
 CLIENTS: Final = 20
 TOKEN_RATE: Final = 100

@@ -17,7 +17,7 @@ from bench.token_cases import CASES, SYSTEM
 from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
 from scopewright.core.objects import Existing, Ref
 from scopewright.issuer import Worker, run, run_workers
-from scopewright.issuer.audit import to_file
+from scopewright.issuer.observability.audit import to_file
 from scopewright.stores import Change, Entries, Selection, Snapshot, Store
 
 

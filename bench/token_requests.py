@@ -18,7 +18,7 @@ from bench.token_clients import (
     projected_token,
     secret,
 )
-from scopewright.issuer.request import JWT_BEARER
+from scopewright.issuer.protocol.request import JWT_BEARER
 
 HEADERS: Final = (
     b"Host: issuer.example.org\r\n"

@@ -8,9 +8,9 @@ from typing import Any, Final
 from bench.concurrency import for_each
 from bench.progress_display import ProgressDisplay
 from scopewright.api import API_VERSION
-from scopewright.stores.kube_api import Api, NotFound
-from scopewright.stores.kube_objects import collection
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.objects import collection
+from scopewright.stores.kubernetes.store import declared_path
 
 Manifest = dict[str, Any]
 

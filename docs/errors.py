@@ -16,7 +16,7 @@ from typing import Final
 
 from made import keep
 
-from scopewright.issuer.server import transport_refusal
+from scopewright.issuer.serving.server import transport_refusal
 from scopewright.verifier import Unavailable
 from scopewright.verifier.refusals import REFUSALS
 

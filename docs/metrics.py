@@ -27,8 +27,8 @@ from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
-from scopewright.issuer.metrics import Metrics as IssuerMetrics
-from scopewright.issuer.registry import Registry
+from scopewright.issuer.observability.metrics import Metrics as IssuerMetrics
+from scopewright.issuer.state.registry import Registry
 
 PAGE: Final = Path(__file__).with_name("metrics.md")
 ALERTS: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files/alerts.yaml"

@@ -8,10 +8,10 @@ from made import keep
 
 from scopewright.api import SigningKey, format_duration
 from scopewright.api.rotation import Rotation
+from scopewright.core.client.overlap import overlapping
 from scopewright.core.config import Config
-from scopewright.core.keys import KeyState, Timing, published, state, successor_due
-from scopewright.core.overlap import overlapping
 from scopewright.core.records import Credential, KeyRecord
+from scopewright.core.signing.keys import KeyState, Timing, published, state, successor_due
 
 PICTURE = Path(__file__).with_name("rotation.svg")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)

@@ -1,6 +1,11 @@
 """Applies to every test."""
 
 import pytest
+from hypothesis import settings
+
+# No test asserts a time: machines are shared.
+settings.register_profile("scopewright", deadline=None)
+settings.load_profile("scopewright")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

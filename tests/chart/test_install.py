@@ -9,7 +9,7 @@ import jwt
 import pytest
 from kubernetes.aio.config import incluster_config
 
-from scopewright.stores.kube_connect import connect
+from scopewright.stores.kubernetes.connect import connect
 from tests.cluster.conftest import connected
 from tests.cluster.kube import Kube, Manifest, Refused
 from tests.cluster.manifests import oauth_client, resource_server, signing_key

@@ -12,10 +12,10 @@ from scopewright.cli.commands import app
 from scopewright.controller.preflight import claims_right, minting_right, rights
 from scopewright.core import records
 from scopewright.core.claims import LEASE_NAME
+from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.config import Config
-from scopewright.core.credentials import SECRET_TYPE
 from scopewright.core.records import WRITTEN_BY_ISSUERS
-from scopewright.issuer.proxies import trusted_proxies
+from scopewright.issuer.serving.proxies import trusted_proxies
 
 from .cases import EVERYTHING, MODES, MORE
 from .helm import NAMESPACE, Manifest, merged, one, render

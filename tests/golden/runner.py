@@ -26,9 +26,9 @@ from scopewright.controller.keymaking import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
 from scopewright.controller.world import World
+from scopewright.core.client.seal import seal
 from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
-from scopewright.core.jwks import JWKS_ENTRY
 from scopewright.core.objects import (
     CLIENT_LABEL,
     DELETION_POLICY_ANNOTATION,
@@ -70,8 +70,8 @@ from scopewright.core.records import (
     rfc3339,
     usage_key,
 )
-from scopewright.core.seal import seal
-from scopewright.core.signing import FreshKey
+from scopewright.core.signing.jwks import JWKS_ENTRY
+from scopewright.core.signing.plan import FreshKey
 from scopewright.stores import Store
 from scopewright.verifier.thumbprint import thumbprint
 

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
-from scopewright.core.changes import NOT_READ
+from scopewright.plan.changes import NOT_READ
 
 HERE = Path(__file__).parent
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)

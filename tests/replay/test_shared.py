@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.replay import CONNECTIONS, Shared
+from scopewright.issuer.authentication.replay import CONNECTIONS, Shared
 
 from .server import Server
 

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import jwt
 
-from scopewright.issuer.request import JWT_BEARER
+from scopewright.issuer.protocol.request import JWT_BEARER
 from tests.ports import free_port
 from tests.running import Running
 

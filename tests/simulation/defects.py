@@ -11,18 +11,27 @@ from unittest.mock import patch
 from scopewright.controller import departures
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.world import World
-from scopewright.core import client_record, client_secret, clients, issuing, signing
-from scopewright.core.client_view import Failing
-from scopewright.core.credentials import Standing
+from scopewright.core.client import issuing
+from scopewright.core.client import plan as clients
+from scopewright.core.client import record as client_record
+from scopewright.core.client import secret as client_secret
+from scopewright.core.client.credentials import Standing
+from scopewright.core.client.view import Failing
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
 from scopewright.core.records import RevocationRecord
-from scopewright.issuer import entries, introspection, keyring, losses, registry, service, sign
-from scopewright.issuer.fresh import FreshReads
-from scopewright.issuer.request import parse
-from scopewright.issuer.revocations import Revocations
-from scopewright.stores import kube_objects, kubernetes
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.core.signing import plan as signing
+from scopewright.issuer import service
+from scopewright.issuer.authentication.read_through import FreshReads
+from scopewright.issuer.endpoints import introspection
+from scopewright.issuer.protocol.request import parse
+from scopewright.issuer.revocation import access_removal as losses
+from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.state import entries, keyring, registry
+from scopewright.issuer.tokens import sign
+from scopewright.stores.kubernetes import objects as kube_objects
+from scopewright.stores.kubernetes import store as kubernetes
+from scopewright.stores.kubernetes.store import KubernetesStore
 from tests.simulation.dues import DUE
 
 NEVER = datetime.max.replace(tzinfo=UTC)

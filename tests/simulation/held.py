@@ -5,7 +5,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Any, Final, NamedTuple
 
-from scopewright.issuer.messages import Answer, HttpRequest
+from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.verifier.revoked import Revoked
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.ledger import SKEW, Ended, Fact, Issued, Ledger, Told, prefix_of

@@ -4,11 +4,11 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
-from scopewright.issuer import snapshot
-from scopewright.issuer.messages import Answer, HttpRequest
+from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.service import Issuer
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.issuer.state import snapshot
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.store import KubernetesStore
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
 from tests.simulation.process import Process

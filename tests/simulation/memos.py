@@ -12,9 +12,14 @@ from typing import Any
 
 from scopewright.client import authentication, key
 from scopewright.controller import caches, metrics, owned, reconcile, resync
-from scopewright.core import client_secret, credentials, jwks, records, seal
-from scopewright.issuer import keys
-from scopewright.stores import kube_follow, kube_objects, kubernetes
+from scopewright.core import records
+from scopewright.core.client import credentials, seal
+from scopewright.core.client import secret as client_secret
+from scopewright.core.signing import jwks
+from scopewright.issuer.state import keys
+from scopewright.stores.kubernetes import follow as kube_follow
+from scopewright.stores.kubernetes import objects as kube_objects
+from scopewright.stores.kubernetes import store as kubernetes
 from scopewright.verifier.keyset import Key
 
 _FORGETTABLE: list[dict[Any, Any]] = []

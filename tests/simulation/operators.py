@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from scopewright.controller.operator import Operator
 from scopewright.core.config import Config
-from scopewright.stores.kube_api import Api
+from scopewright.stores.kubernetes.api import Api
 from tests.simulation.feed import Feed
 from tests.simulation.network import Network
 from tests.simulation.process import Process

@@ -12,8 +12,10 @@ from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
 from scopewright.core.config import LeaseTimes
-from scopewright.issuer import follow, revocations, service, snapshot
-from scopewright.stores import kube_follow
+from scopewright.issuer import service
+from scopewright.issuer.revocation import ended as revocations
+from scopewright.issuer.state import follow, snapshot
+from scopewright.stores.kubernetes import follow as kube_follow
 from tests.simulation import memos
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
 from tests.simulation.loop import RUNNING

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
-from scopewright.issuer.messages import HttpRequest
+from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.issuer.service import PATIENCE
 from scopewright.verifier.check import Policy, check
 from scopewright.verifier.keyset import KeySet

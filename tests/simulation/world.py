@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.controller.keymaking import public_members
 from scopewright.core.config import Config
-from scopewright.core.signing import FreshKey
-from scopewright.issuer import audit
+from scopewright.core.signing.plan import FreshKey
+from scopewright.issuer.observability import audit
 from scopewright.verifier.thumbprint import thumbprint
 from tests.simulation import bookkeeping
 from tests.simulation.allowed import Allowed

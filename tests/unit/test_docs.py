@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from scopewright.issuer.errors import ErrorCode
+from scopewright.issuer.protocol.errors import ErrorCode
 from tests.of_docs import of_docs
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from scopewright.core.config import Config
-from scopewright.issuer.metadata import paths
+from scopewright.issuer.endpoints.metadata import paths
 from scopewright.verifier import Verifier
 from scopewright.verifier.discovery import Source, metadata_urls
 from tests.cases.issuer_urls import BAD, GOOD

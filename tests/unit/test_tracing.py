@@ -58,7 +58,8 @@ def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> 
 def test_where_they_are_off_nothing_that_would_send_them_is_imported() -> None:
     """redis-py imports a part of OpenTelemetry by itself, where it is installed."""
     code = (
-        "import sys; import scopewright.issuer.server, scopewright.controller.operator, scopewright.cli.commands\n"
+        "import sys\n"
+        "import scopewright.issuer.serving.server, scopewright.controller.operator, scopewright.cli.commands\n"
         "from scopewright.tracing import tracing\n"
         "with tracing('x') as traces: assert traces is None\n"
         "sys.exit(any(name.startswith(('opentelemetry.exporter', 'opentelemetry.sdk.trace')) for name in sys.modules))"

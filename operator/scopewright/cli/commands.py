@@ -18,18 +18,18 @@ from scopewright.cli.settings import (
     connections_per_address,
     listen,
     load_certificate,
-    load_config,
     replay_capacity,
     replay_memory,
     reserve,
     set_up_logging,
     worker_count,
 )
+from scopewright.config_file import load_config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores import Store
 
 if TYPE_CHECKING:
-    from scopewright.stores.kube_api import Api
+    from scopewright.stores.kubernetes.api import Api
 
 app = typer.Typer(
     name="scopewright",
@@ -272,8 +272,8 @@ def issuer(
     Standard output has one line of JSON for each decision about a token; everything else goes to standard error.
     """
     from scopewright.issuer import Worker, run, run_workers
-    from scopewright.issuer.audit import to_file
-    from scopewright.issuer.proxies import trusted_proxies
+    from scopewright.issuer.observability.audit import to_file
+    from scopewright.issuer.serving.proxies import trusted_proxies
     from scopewright.tracing import wanted
 
     set_up_logging(log_format.value, log_level.value)
@@ -315,12 +315,12 @@ def issuer(
 @asynccontextmanager
 async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
     if source == "kubernetes":
-        from scopewright.stores.kubernetes import KubernetesStore
+        from scopewright.stores.kubernetes.store import KubernetesStore
 
         async with _api(kubeconfig) as api, api.supervised():
             yield KubernetesStore(api)
     else:
-        from scopewright.stores.directory import DirectoryStore
+        from scopewright.stores.directory.store import DirectoryStore
 
         yield DirectoryStore.open_readonly(Path(source))
 
@@ -391,7 +391,7 @@ def plan(
 
 @asynccontextmanager
 async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
-    from scopewright.stores.kube_connect import connect
+    from scopewright.stores.kubernetes.connect import connect
 
     api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
     try:

@@ -9,14 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from scopewright.api import OAuthClient
-from scopewright.cli.settings import load_config, parse_address
+from scopewright.cli.settings import parse_address
+from scopewright.config_file import load_config
 from scopewright.controller.embedded import Embedded
 from scopewright.core.access import asked_by
 from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, serve_issuer
-from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.directory.store import DirectoryStore
 
 NOTHING = "–"
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with

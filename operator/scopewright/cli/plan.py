@@ -11,15 +11,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from scopewright.cli.plan_compare import Settings, plan_cluster, plan_directories
-from scopewright.cli.plan_json import as_json
-from scopewright.cli.plan_lines import clean, finding_line
-from scopewright.cli.plan_markdown import as_markdown
-from scopewright.cli.plan_sarif import as_sarif
-from scopewright.cli.plan_text import as_text
-from scopewright.core.changes import NOT_READ, Changes
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kube_api import Api
+from scopewright.plan.changes import NOT_READ, Changes
+from scopewright.plan.compare import Settings, plan_cluster, plan_directories
+from scopewright.plan.output.json import as_json
+from scopewright.plan.output.lines import clean, finding_line
+from scopewright.plan.output.markdown import as_markdown
+from scopewright.plan.output.sarif import as_sarif
+from scopewright.plan.output.text import as_text
+from scopewright.stores.kubernetes.api import Api
 
 FINE: Final = 0
 REFUSED: Final = 1

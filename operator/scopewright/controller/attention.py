@@ -9,7 +9,7 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from scopewright.controller.world import World
-from scopewright.core.credentials import Cause, CauseKind
+from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.objects import Ref
 from scopewright.core.plan import ROTATION_FAILING
 

@@ -25,9 +25,9 @@ from scopewright.core.claims import (
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Happening
-from scopewright.stores.kube_api import Api, NotFound
-from scopewright.stores.kube_list import NotServed, pages
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.pages import NotServed, pages
+from scopewright.stores.kubernetes.store import declared_path
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/leases"
 SELF_REVIEW: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"

@@ -19,8 +19,10 @@ from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
 from scopewright.core.objects import Ref
-from scopewright.stores.directory import DirectoryStore
-from scopewright.stores.manifests import ManifestChange, ManifestFollower, Problem
+from scopewright.manifests.validate import Problem
+from scopewright.stores.directory.declared import ManifestChange
+from scopewright.stores.directory.manifest_follower import ManifestFollower
+from scopewright.stores.directory.store import DirectoryStore
 
 SETTLED: Final = 0.05
 """Seconds of quiet after which everything counts as reconciled."""

@@ -12,7 +12,7 @@ from scopewright.controller.index import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Happening
 from scopewright.logs import about
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes.api import Api, NotFound
 
 LIMIT: Final = 5000
 PER_SECOND: Final = 20

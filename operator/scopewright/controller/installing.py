@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Callable
 from datetime import datetime
 
+from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable, changed_nothing
 from scopewright.core.installation import (
@@ -30,11 +31,10 @@ from scopewright.core.installation import (
 )
 from scopewright.core.objects import Desired, Existing, Ref
 from scopewright.core.records import SIGNING_KEY_TYPE
-from scopewright.core.seal import KEY_BYTES
 from scopewright.stores import Store
-from scopewright.stores.kube_api import Api, NotFound
-from scopewright.stores.kube_objects import collection
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.objects import collection
+from scopewright.stores.kubernetes.store import declared_path
 
 log = logging.getLogger(__name__)
 

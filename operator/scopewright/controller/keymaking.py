@@ -11,8 +11,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
-from scopewright.core.authentication import KeyPair
-from scopewright.core.signing import FreshKey
+from scopewright.core.client.authentication import KeyPair
+from scopewright.core.signing.plan import FreshKey
 from scopewright.verifier.thumbprint import thumbprint
 
 _ALPHABET: Final = string.ascii_letters + string.digits

@@ -14,14 +14,14 @@ from scopewright.controller import attention
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.overdue import overdue_clients
 from scopewright.controller.world import World
+from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.config import Config
-from scopewright.core.credentials import Cause, CauseKind
 from scopewright.core.installation import DEFAULT_SIGNING_KEY
-from scopewright.core.keys import KeyState
 from scopewright.core.objects import FollowedKind, Ref
-from scopewright.core.outlook import Outlook, outlook
 from scopewright.core.plan import ROTATION_FAILING
-from scopewright.core.signing import SigningView
+from scopewright.core.signing.keys import KeyState
+from scopewright.core.signing.outlook import Outlook, outlook
+from scopewright.core.signing.plan import SigningView
 
 FOLLOWED: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
 CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -39,9 +39,9 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Happening
 from scopewright.http import Handler
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_rate import RateLimit
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.rate_limit import RateLimit
+from scopewright.stores.kubernetes.store import KubernetesStore
 from scopewright.tracing import Tracing
 
 STOP_PATIENCE: Final = 10.0

@@ -6,12 +6,12 @@ from datetime import datetime
 from scopewright.api import OAuthClient
 from scopewright.controller.index import Keys, ref_of, secret_of
 from scopewright.controller.world import World
+from scopewright.core.client.credentials import Cause, overdue
+from scopewright.core.client.restrictions import refuse_by_profile
 from scopewright.core.config import Config
-from scopewright.core.credentials import Cause, overdue
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records import ClientRecord
-from scopewright.core.restrictions import refuse_by_profile
 
 
 def overdue_clients(world: World, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:

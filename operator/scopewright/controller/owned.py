@@ -8,9 +8,8 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from scopewright.api import OAuthClient
 from scopewright.controller.keymaking import matches
-from scopewright.core.abridged import abridged
+from scopewright.core.client.abridged import abridged
 from scopewright.core.failures import Rejected
-from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
@@ -30,6 +29,7 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.signing.jwks import HeldKey
 from scopewright.stores import Entries
 
 log = logging.getLogger(__name__)

@@ -18,10 +18,11 @@ from scopewright.controller.rechecks import Rechecks
 from scopewright.controller.retries import Retries, State
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.world import World
-from scopewright.core.client_view import NewCredential
-from scopewright.core.clients import plan_client
+from scopewright.core.client.credentials import landed, latest
+from scopewright.core.client.plan import plan_client
+from scopewright.core.client.restrictions import too_many_scopes
+from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
-from scopewright.core.credentials import landed, latest
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import MAX_FINALIZERS, is_halted
@@ -39,10 +40,9 @@ from scopewright.core.objects import (
     rotate_asked,
 )
 from scopewright.core.plan import NOTHING, Happening, Plan, soonest
-from scopewright.core.restrictions import too_many_scopes
 from scopewright.core.servers import plan_server
 from scopewright.core.setbacks import ref_of
-from scopewright.core.signing import plan_signing_key
+from scopewright.core.signing.plan import plan_signing_key
 from scopewright.logs import about
 from scopewright.stores import Objects
 

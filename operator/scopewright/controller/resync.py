@@ -17,9 +17,9 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, judge
 from scopewright.core.records import ISSUER_NAME
-from scopewright.stores.kube_api import Api
-from scopewright.stores.kube_list import NotServed, pages
-from scopewright.stores.kubernetes import declared_path, namespace_is_absent
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.pages import NotServed, pages
+from scopewright.stores.kubernetes.store import declared_path, namespace_is_absent
 
 WATCH_PATIENCE: Final = 30.0
 MAX_REPORTED: Final = 10

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes.api import Api, NotFound
 
 LIFE: Final = 3600
 """Seconds asked for; the API server may give another life."""

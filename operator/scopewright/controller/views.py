@@ -9,16 +9,16 @@ from scopewright.controller.index import Declared, ref_of, secret_of
 from scopewright.controller.keymaking import client_pair
 from scopewright.controller.world import World
 from scopewright.core.access import asked_by
-from scopewright.core.client_view import ClientView, NewCredential
+from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView
-from scopewright.core.keys import active
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Happening
 from scopewright.core.profile import allows
 from scopewright.core.servers import ServerView
 from scopewright.core.setbacks import Setback
-from scopewright.core.signing import FreshKey, NewKey, SigningView, config_map_of
+from scopewright.core.signing.keys import active
+from scopewright.core.signing.plan import FreshKey, NewKey, SigningView, config_map_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,9 +18,16 @@ import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kube_api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, NotFound, watch_seconds
-from scopewright.stores.kube_sockets import kept_alive
-from scopewright.stores.kubernetes import declared_path
+from scopewright.stores.kubernetes.api import (
+    CONNECT_TIMEOUT,
+    REQUEST_TIMEOUT,
+    WATCH_GRACE,
+    Api,
+    NotFound,
+    watch_seconds,
+)
+from scopewright.stores.kubernetes.sockets import kept_alive
+from scopewright.stores.kubernetes.store import declared_path
 
 Deliver = Callable[[str, Mapping[str, Any]], None]
 """Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""

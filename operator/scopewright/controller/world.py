@@ -14,7 +14,7 @@ from scopewright.controller.index import Declared, Index, Keys, ref_of, secret_o
 from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
 from scopewright.controller.shares import Shares
 from scopewright.core.access import asked_by
-from scopewright.core.client_status import shown_use
+from scopewright.core.client.status import shown_use
 from scopewright.core.config import Limits
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels

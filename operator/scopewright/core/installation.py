@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
+from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest, in_place
@@ -25,7 +26,6 @@ from scopewright.core.records import (
     UsageRecord,
     encode,
 )
-from scopewright.core.seal import KEY_BYTES
 
 DEFAULT_SIGNING_KEY: Final = "default"
 

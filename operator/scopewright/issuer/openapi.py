@@ -12,11 +12,12 @@ from typing import Any, Final, get_args
 
 import yaml
 
-from scopewright.issuer import metadata, service
-from scopewright.issuer.errors import ErrorCode
-from scopewright.issuer.exchange import ACCESS_TOKEN, JWT
-from scopewright.issuer.request import JWT_BEARER
-from scopewright.issuer.token import GRANT_TYPES
+from scopewright.issuer import service
+from scopewright.issuer.endpoints import metadata
+from scopewright.issuer.endpoints.token import GRANT_TYPES
+from scopewright.issuer.protocol.errors import ErrorCode
+from scopewright.issuer.protocol.request import JWT_BEARER
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT
 
 Schema = dict[str, Any]
 

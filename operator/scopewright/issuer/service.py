@@ -11,33 +11,34 @@ from pathlib import Path
 from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
-from scopewright.issuer import audit, metadata, usage
-from scopewright.issuer.authenticate import Authenticator
-from scopewright.issuer.clusters import Clusters
-from scopewright.issuer.dpop import Proofs
-from scopewright.issuer.endpoint import FLOOR, Endpoint, Handler
-from scopewright.issuer.errors import invalid_request, unavailable
-from scopewright.issuer.exchange import Exchange
-from scopewright.issuer.feed import Feed
-from scopewright.issuer.follow import Follower
-from scopewright.issuer.fresh import READS, RESERVE, Budget, Clock, FreshReads
-from scopewright.issuer.inspect import Inspector
-from scopewright.issuer.introspection import Introspection
-from scopewright.issuer.messages import Answer, HttpRequest, json_answer
-from scopewright.issuer.metrics import Metrics
-from scopewright.issuer.proxies import TrustedProxies
-from scopewright.issuer.registry import Registry
-from scopewright.issuer.replay import InMemory, Replay
-from scopewright.issuer.revocation import Revocation
-from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.sign import Randomness
-from scopewright.issuer.snapshot import Snapshots
-from scopewright.issuer.supervise import Supervised
-from scopewright.issuer.tally import Row
-from scopewright.issuer.throttle import FailureThrottle
-from scopewright.issuer.token import Tokens
-from scopewright.issuer.tracing import Traced
-from scopewright.issuer.tracing import sink as traced_sink
+from scopewright.issuer.authentication.authenticator import Authenticator
+from scopewright.issuer.authentication.clusters import Clusters
+from scopewright.issuer.authentication.dpop import Proofs
+from scopewright.issuer.authentication.read_through import READS, RESERVE, Budget, Clock, FreshReads
+from scopewright.issuer.authentication.replay import InMemory, Replay
+from scopewright.issuer.authentication.throttle import FailureThrottle
+from scopewright.issuer.endpoints import metadata
+from scopewright.issuer.endpoints.base import FLOOR, Endpoint, Handler
+from scopewright.issuer.endpoints.feed import Feed
+from scopewright.issuer.endpoints.introspection import Introspection
+from scopewright.issuer.endpoints.revocation import Revocation
+from scopewright.issuer.endpoints.token import Tokens
+from scopewright.issuer.observability import audit, usage
+from scopewright.issuer.observability.metrics import Metrics
+from scopewright.issuer.observability.tracing import Traced
+from scopewright.issuer.observability.tracing import sink as traced_sink
+from scopewright.issuer.protocol.errors import invalid_request, unavailable
+from scopewright.issuer.protocol.responses import Answer, HttpRequest, json_answer
+from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.serving.counters import Row
+from scopewright.issuer.serving.proxies import TrustedProxies
+from scopewright.issuer.serving.supervise import Supervised
+from scopewright.issuer.state.follow import Follower
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.tokens.exchange import Exchange
+from scopewright.issuer.tokens.inspect import Inspector
+from scopewright.issuer.tokens.sign import Randomness
 from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
 

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
-from scopewright.stores.kube_contact import Contact
+from scopewright.stores.kubernetes.contact import Contact
 
 __all__ = [
     "Absence",

@@ -8,7 +8,7 @@ from typing import Any
 from scopewright.api import KINDS
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes.api import Api, NotFound
 from tests.unit.controller.house import House
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

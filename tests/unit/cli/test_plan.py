@@ -12,11 +12,11 @@ import pytest
 
 from scopewright.cli import plan as command
 from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
-from scopewright.cli.plan_json import as_json
-from scopewright.cli.plan_markdown import LONGEST, as_markdown
-from scopewright.cli.plan_text import as_text
-from scopewright.core.changes import Change, Changes, Finding, Place
 from scopewright.core.objects import Ref
+from scopewright.plan.changes import Change, Changes, Finding, Place
+from scopewright.plan.output.json import as_json
+from scopewright.plan.output.markdown import LONGEST, as_markdown
+from scopewright.plan.output.text import as_text
 from tests.cases.crd_rules import CASES
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")

@@ -11,9 +11,9 @@ from typing import cast
 import pytest
 
 from scopewright.cli.plan import CANNOT_TELL, FINE, Connect, Request, plan_to_outputs
-from scopewright.stores.directory_state import MARKER
-from scopewright.stores.directory_values import MAX_REPEATED
-from scopewright.stores.directory_yaml import MAX_NODES
+from scopewright.manifests.nodes import MAX_REPEATED
+from scopewright.manifests.walk import MARKER
+from scopewright.manifests.yaml import MAX_NODES
 from tests.cases.hidden_manifests import GRANT, READ_BY_KUBECTL
 
 NO_CLUSTER = cast("Connect", nullcontext)

@@ -12,18 +12,18 @@ from scopewright.cli.settings import (
     connection_memory,
     listen,
     load_certificate,
-    load_config,
     parse_address,
     replay_capacity,
     replay_memory,
     reserve,
     worker_count,
 )
+from scopewright.config_file import load_config
+from scopewright.core.client.credentials import UNLANDED_GRACE
 from scopewright.core.config import LeaseTimes
-from scopewright.core.credentials import UNLANDED_GRACE
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.replay import InMemory, Shared
-from scopewright.stores.kube_api import REQUEST_TIMEOUT
+from scopewright.issuer.authentication.replay import InMemory, Shared
+from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 
 ISSUER = "https://issuer.example.org"
 

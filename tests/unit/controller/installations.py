@@ -12,7 +12,7 @@ from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.plan import Happening
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes.api import Api, NotFound
 from tests.unit.controller.house import ISSUER
 
 Raw = dict[str, Any]

@@ -11,8 +11,9 @@ from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 from scopewright.core.objects import Deletion, Desired, Existing, Ref, digest
-from scopewright.stores import Change, Entries, Selection, Snapshot, memory
-from scopewright.stores.memory import Held
+from scopewright.plan import memory_store as memory
+from scopewright.plan.memory_store import Held
+from scopewright.stores import Change, Entries, Selection, Snapshot
 
 T = TypeVar("T")
 Point = Literal["before", "after"]

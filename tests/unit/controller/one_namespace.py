@@ -21,8 +21,8 @@ from scopewright.controller.world import World
 from scopewright.core.access import asked_by
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
-from scopewright.issuer.registry import Registry
-from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.state.snapshot import Snapshots
 from scopewright.stores import Change
 
 SYSTEM: Final = "scopewright-system"

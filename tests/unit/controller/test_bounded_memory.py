@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from scopewright.controller.reconcile import parse_watched
-from scopewright.core.abridged import MAX_ENTRIES, MAX_OWNERS
+from scopewright.core.client.abridged import MAX_ENTRIES, MAX_OWNERS
 from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import ClientRecord, Credential, decode, encode
-from scopewright.stores.kube_objects import parse
+from scopewright.stores.kubernetes.objects import parse
 from tests.unit.controller.house import NAMESPACE, START, House
 
 WORKER = ("OAuthClient", "leave", "worker")

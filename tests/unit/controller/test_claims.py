@@ -8,7 +8,7 @@ import pytest
 from scopewright.controller.claims import TAKEOVER
 from scopewright.core.claims import NAME_ANNOTATION, STAGE_ANNOTATION
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kube_list import NotServed
+from scopewright.stores.kubernetes.pages import NotServed
 from tests.unit.controller.installations import Cluster, Replica
 
 

@@ -8,9 +8,9 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from scopewright.core.config import Config
-from scopewright.core.keys import KeyState, active, state
 from scopewright.core.objects import Ref
 from scopewright.core.records import KeyRecord
+from scopewright.core.signing.keys import KeyState, active, state
 from tests.unit.controller.house import ISSUER, NAMESPACE, House
 
 KEY = Ref("SigningKey", NAMESPACE, "default")

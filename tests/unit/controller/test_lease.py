@@ -12,7 +12,7 @@ from scopewright.controller.claims import Claims, Write
 from scopewright.controller.lease import JITTER, Lease
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.stores.kube_api import Api, NotFound
+from scopewright.stores.kubernetes.api import Api, NotFound
 
 DEADLINE = LeaseTimes().renew_deadline.total_seconds()
 DURATION = LeaseTimes().duration.total_seconds()

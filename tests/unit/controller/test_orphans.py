@@ -6,7 +6,7 @@ from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import MIN_ORPHANS, judge, limit
 from scopewright.core.records import ENTRY, client_record_name, resource_server_record_name
-from scopewright.issuer.entries import build_client, build_server
+from scopewright.issuer.state.entries import build_client, build_server
 from tests.unit.controller.house import NAMESPACE, House, drive
 
 WORKER = Ref("OAuthClient", "leave", "worker")

@@ -10,8 +10,8 @@ from scopewright.controller import levels
 from scopewright.controller.levels import Levels
 from scopewright.controller.overdue import overdue_clients, overdue_keys
 from scopewright.controller.world import World
+from scopewright.core.client.credentials import Cause
 from scopewright.core.config import Config
-from scopewright.core.credentials import Cause
 from scopewright.core.objects import Existing, Ref
 from tests.unit.controller.house import ISSUER, House
 from tests.unit.controller.test_metrics import NOTHING

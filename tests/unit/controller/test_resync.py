@@ -14,8 +14,8 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
 from scopewright.core.records import CLIENT_TYPE, ENTRY, RECORD_LABEL, ClientRecord, ResourceServerRecord, encode
-from scopewright.stores.kube_api import Gone, NotFound
-from scopewright.stores.kubernetes import CRDS, declared_path
+from scopewright.stores.kubernetes.api import Gone, NotFound
+from scopewright.stores.kubernetes.store import CRDS, declared_path
 from tests.unit.controller.house import ISSUER, NAMESPACE, START
 from tests.unit.core.builders import client
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page

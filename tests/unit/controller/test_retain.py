@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from scopewright.core.client.seal import seal
 from scopewright.core.objects import (
     DELETION_POLICY_ANNOTATION,
     ISSUE_TIME_ANNOTATION,
@@ -13,7 +14,6 @@ from scopewright.core.objects import (
     Ref,
     digest,
 )
-from scopewright.core.seal import seal
 from tests.unit.controller.house import ISSUER, SEAL_KEY, House
 
 RETAIN = {"credentials": {"deletionPolicy": "Retain"}}

@@ -13,7 +13,7 @@ from scopewright.controller import pauses
 from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.pauses import Pauses
 from scopewright.controller.retries import Retries
-from scopewright.core.credentials import CauseKind
+from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
 from scopewright.core.records import client_record_name

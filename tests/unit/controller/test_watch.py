@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from scopewright.controller.watch import REPORT_RETRIES_EVERY, RETRY_PAUSES, Retries, _session, _settings, watch
-from scopewright.stores.kube_api import Api, Identity
+from scopewright.stores.kubernetes.api import Api, Identity
 
 
 def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:

@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.core.authentication import KeyPair
-from scopewright.core.client_view import ClientView
+from scopewright.core.client.authentication import KeyPair
+from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
-from scopewright.core.jwks import HeldKey
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, KeyRecord, encode, key_record_name
-from scopewright.core.signing import FreshKey, SigningView
+from scopewright.core.signing.jwks import HeldKey
+from scopewright.core.signing.plan import FreshKey, SigningView
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAMESPACE = "scopewright-system"

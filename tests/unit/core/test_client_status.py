@@ -5,7 +5,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopewright.core.client_status import yaml_scalar
+from scopewright.core.client.status import yaml_scalar
 
 
 @pytest.mark.parametrize("name", ["payroll.read", "payroll:read", "a/b-c_d", "urn:x:y"])

@@ -5,16 +5,16 @@ from datetime import timedelta
 import pytest
 
 from scopewright.api.rotation import Rotation
-from scopewright.core.client_status import client_status
-from scopewright.core.client_view import Found
-from scopewright.core.clients import plan_client
-from scopewright.core.credentials import SECRET_TYPE, Standing, with_new
+from scopewright.core.client.credentials import SECRET_TYPE, Standing, with_new
+from scopewright.core.client.overlap import overlapping
+from scopewright.core.client.plan import plan_client
+from scopewright.core.client.seal import seal
+from scopewright.core.client.status import client_status
+from scopewright.core.client.view import Found
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
-from scopewright.core.overlap import overlapping
 from scopewright.core.plan import Plan, ready
 from scopewright.core.records import ENTRY, ClientRecord, ResourceServerRecord, decode
-from scopewright.core.seal import seal
 from tests.unit.core.builders import (
     CONFIG,
     NOW,

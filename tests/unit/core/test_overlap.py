@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from scopewright.api.rotation import Rotation
-from scopewright.core.overlap import lasts_longer, next_decision, overlapping
+from scopewright.core.client.overlap import lasts_longer, next_decision, overlapping
 from scopewright.core.records import Credential
 from tests.unit.core.builders import NOW
 

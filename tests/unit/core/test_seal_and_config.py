@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from scopewright.core.client.seal import seal, verifies
 from scopewright.core.config import API_SERVER_AUDIENCES, Config
 from scopewright.core.records import Cluster
-from scopewright.core.seal import seal, verifies
 
 KEY = b"k" * 32
 ENTRIES = st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3)

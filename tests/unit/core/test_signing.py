@@ -2,12 +2,12 @@
 
 from datetime import timedelta
 
-from scopewright.core.jwks import jwks
-from scopewright.core.keys import Timing, successor_due
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
 from scopewright.core.records import ENTRY, KeyRecord, decode
-from scopewright.core.signing import plan_signing_key
+from scopewright.core.signing.jwks import jwks
+from scopewright.core.signing.keys import Timing, successor_due
+from scopewright.core.signing.plan import plan_signing_key
 from tests.unit.core.builders import CONFIG, NAMESPACE, NOW, existing, held, key_record, signing_key, signing_view
 
 HOUR = timedelta(hours=1)

@@ -5,8 +5,8 @@ from datetime import datetime
 import pytest
 
 from scopewright.api.rotation import Window
+from scopewright.core.client.windows import first_opening, refuse_unknown_zone
 from scopewright.core.failures import Rejected
-from scopewright.core.windows import first_opening, refuse_unknown_zone
 
 
 def window(**given: object) -> Window:

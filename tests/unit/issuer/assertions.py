@@ -5,7 +5,7 @@ from typing import Any
 import jwt
 
 from scopewright.core.records import ClientRecord, Cluster, Credential, IssuerRecord, ServiceAccount
-from scopewright.issuer.request import JWT_BEARER
+from scopewright.issuer.protocol.request import JWT_BEARER
 from tests.unit.issuer.world import ISSUER, START, World, client_record, private_key, public_jwk, sha256
 
 WORKER = "leave.leave-worker"

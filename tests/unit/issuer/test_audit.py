@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scopewright.issuer import audit
+from scopewright.issuer.observability import audit
 from tests.unit.issuer.world import World
 
 
@@ -21,7 +21,7 @@ async def test_an_exception_is_an_answer_of_ours_and_is_logged(
     def fail(*args: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("scopewright.issuer.token.authorise", fail)
+    monkeypatch.setattr("scopewright.issuer.endpoints.token.authorise", fail)
     response = await world.token()
     assert (response.status_code, response.json()["error"]) == (500, "server_error")
     assert "a bug" not in response.text
@@ -65,7 +65,7 @@ def test_whatever_is_in_it(entry: dict[str, Any]) -> None:
 
 WRITER = """
 import sys
-from scopewright.issuer import audit
+from scopewright.issuer.observability import audit
 write = audit.to_file(sys.stdout.buffer)
 for number in range(300):
     entry = {"number": number, "scope": sys.argv[1] * (100 + 40 * number)}

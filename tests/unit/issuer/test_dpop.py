@@ -12,9 +12,9 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Asked, IssuerRecord
-from scopewright.issuer.authorise import TOKEN_EXCHANGE
-from scopewright.issuer.exchange import ACCESS_TOKEN
-from scopewright.issuer.replay import InMemory
+from scopewright.issuer.authentication.replay import InMemory
+from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
 from tests.unit.issuer.world import (

@@ -8,8 +8,8 @@ import jwt
 import pytest
 
 from scopewright.core.records import Asked, Granted
-from scopewright.issuer.authorise import TOKEN_EXCHANGE
-from scopewright.issuer.exchange import ACCESS_TOKEN, JWT, LONGEST
+from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, LONGEST
 from tests.unit.issuer.world import (
     BANK,
     BANK_SERVICE,

@@ -19,8 +19,8 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.authorise import TOKEN_EXCHANGE
-from scopewright.issuer.inspect import Inspector
+from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.tokens.inspect import Inspector
 from tests.unit.issuer.world import (
     BANK,
     BANK_SERVICE,

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from scopewright.core.records import Asked, Credential, IssuerRecord
-from scopewright.issuer.request import BODY_LIMIT, is_harmless
+from scopewright.issuer.protocol.request import BODY_LIMIT, is_harmless
 from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
     ISSUER,

@@ -6,9 +6,9 @@ import pytest
 
 from scopewright.core.failures import Rejected
 from scopewright.http import HttpRequest
-from scopewright.issuer.fresh import Budget
-from scopewright.issuer.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
-from scopewright.issuer.throttle import FailureThrottle
+from scopewright.issuer.authentication.read_through import Budget
+from scopewright.issuer.authentication.throttle import FailureThrottle
+from scopewright.issuer.serving.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
 from tests.unit.issuer.world import World
 
 PROXIES = TrustedProxies(["10.1.0.0/24", "2001:db8:1::/48"])

@@ -23,7 +23,7 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
-from scopewright.issuer.registry import Registry
+from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change
 from tests.cases.issuer_urls import BAD
 from tests.unit.issuer.world import (

@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.replay import CAPACITY, InMemory, Shared, _Shares
+from scopewright.issuer.authentication.replay import CAPACITY, InMemory, Shared, _Shares
 from tests.unit.issuer.assertions import assertion, present, with_pair
 from tests.unit.issuer.world import Clock, World, settle
 

@@ -24,10 +24,10 @@ from scopewright.core.records import (
     resource_server_record_name,
 )
 from scopewright.core.revocations import QUOTA, audience_key, has_ended, namespace_key, token_key
-from scopewright.issuer import revocations as revocations_module
-from scopewright.issuer.revocations import Revocations
+from scopewright.issuer.revocation import ended as revocations_module
+from scopewright.issuer.revocation.ended import Revocations
 from scopewright.stores import Change
-from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.directory.store import DirectoryStore
 from tests.unit.issuer.world import (
     BANK,
     ISSUER,
@@ -52,8 +52,8 @@ SERVED = server_record(served_by=(SERVICE,))
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.revocations.LONGEST_PAUSE", 0.0)
-    monkeypatch.setattr("scopewright.issuer.revocations._AGAIN", 0.01)
+    monkeypatch.setattr("scopewright.issuer.revocation.ended.LONGEST_PAUSE", 0.0)
+    monkeypatch.setattr("scopewright.issuer.revocation.ended._AGAIN", 0.01)
 
 
 async def of_payroll(world: World) -> str:

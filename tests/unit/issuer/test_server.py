@@ -14,7 +14,8 @@ import pytest
 
 from scopewright.cli.settings import listen
 from scopewright.http import Limits
-from scopewright.issuer import serve_issuer, server
+from scopewright.issuer import serve_issuer
+from scopewright.issuer.serving import server
 from tests.unit.issuer.world import SECRET, World
 
 BASIC = ("leave.leave-worker", SECRET)

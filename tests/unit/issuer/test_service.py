@@ -11,14 +11,14 @@ import pytest
 from scopewright.core.failures import Rejected
 from scopewright.core.records import IssuerRecord, RevocationRecord, key_record_name
 from scopewright.http import Answer, HttpRequest
-from scopewright.issuer.errors import refused_credential
-from scopewright.issuer.follow import Follower
-from scopewright.issuer.metrics import Metrics, tally
-from scopewright.issuer.registry import Registry
-from scopewright.issuer.revocations import Revocations
-from scopewright.issuer.snapshot import Snapshots
-from scopewright.issuer.usage import Usage
-from scopewright.stores.kube_contact import Contact
+from scopewright.issuer.observability.metrics import Metrics, tally
+from scopewright.issuer.observability.usage import Usage
+from scopewright.issuer.protocol.errors import refused_credential
+from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.state.follow import Follower
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.stores.kubernetes.contact import Contact
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
 
@@ -91,7 +91,7 @@ async def test_any_other_path_is_not_found(world: World) -> None:
 async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.follow._PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.state.follow._PAUSES", (0.0,))
     world = World()
 
     async def refuse(selection: object) -> object:
@@ -108,7 +108,7 @@ async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
 async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.follow._PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.state.follow._PAUSES", (0.0,))
     world = World()
     world.furnish()
     follow, calls = world.store.follow, 0
@@ -129,7 +129,7 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.supervise.PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.serving.supervise.PAUSES", (0.0,))
 
 
 async def until(condition: Callable[[], object]) -> None:

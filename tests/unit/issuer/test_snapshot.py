@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scopewright.core.records import Credential
-from scopewright.issuer.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import Snapshots
 from tests.unit.issuer.world import START, World, client_record, settle, sha256
 
 

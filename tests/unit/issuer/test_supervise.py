@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scopewright.issuer.supervise import LONG_ENOUGH, Supervised
+from scopewright.issuer.serving.supervise import LONG_ENOUGH, Supervised
 
 
 class Monotonic:
@@ -25,7 +25,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         made.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("scopewright.issuer.supervise.asyncio.sleep", note)
+    monkeypatch.setattr("scopewright.issuer.serving.supervise.asyncio.sleep", note)
     return made
 
 

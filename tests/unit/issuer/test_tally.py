@@ -2,7 +2,7 @@
 
 import os
 
-from scopewright.issuer.tally import Tally
+from scopewright.issuer.serving.counters import Tally
 
 
 def test_each_counts_in_a_row_of_its_own_and_all_see_the_totals() -> None:

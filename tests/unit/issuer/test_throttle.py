@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from scopewright.issuer.fresh import Budget
-from scopewright.issuer.throttle import PER_ADDRESS, FailureThrottle
+from scopewright.issuer.authentication.read_through import Budget
+from scopewright.issuer.authentication.throttle import PER_ADDRESS, FailureThrottle
 from tests.unit.issuer.world import World
 
 

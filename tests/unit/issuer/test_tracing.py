@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import StatusCode
 
-from scopewright.issuer.endpoint import Endpoint
+from scopewright.issuer.endpoints.base import Endpoint
 from scopewright.tracing import Tracing
 from tests.unit.issuer.world import PAYROLL, SECRET, World, key_record
 
@@ -113,7 +113,7 @@ async def test_a_bug_is_an_error_without_its_text(
     def fail(*args: object) -> None:
         raise RuntimeError("s3cr3t")
 
-    monkeypatch.setattr("scopewright.issuer.token.authorise", fail)
+    monkeypatch.setattr("scopewright.issuer.endpoints.token.authorise", fail)
     await traced.token()
     span = only(exported)
     assert span.status.status_code is StatusCode.ERROR

@@ -11,9 +11,9 @@ import pytest
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_usage, usage_ref
 from scopewright.core.records import ENTRY, UsageRecord, decode, usage_key
-from scopewright.issuer.usage import Usage
+from scopewright.issuer.observability.usage import Usage
 from scopewright.stores import Store
-from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.directory.store import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
 CONFIG = Config(issuer=ISSUER)
@@ -127,7 +127,7 @@ class Hanging:
 async def test_the_last_report_does_not_keep_the_issuer_from_ending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.usage.LAST", 0.05)
+    monkeypatch.setattr("scopewright.issuer.observability.usage.LAST", 0.05)
     noting = Usage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
     noting.note(ONE, NOW.timestamp())
     await asyncio.wait_for(noting.finish(), 20)

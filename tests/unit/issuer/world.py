@@ -45,13 +45,13 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer import audit
-from scopewright.issuer.authorise import TOKEN_EXCHANGE
-from scopewright.issuer.exchange import ACCESS_TOKEN
-from scopewright.issuer.fresh import READS, Budget
-from scopewright.issuer.proxies import TrustedProxies
-from scopewright.issuer.replay import Replay
+from scopewright.issuer.authentication.read_through import READS, Budget
+from scopewright.issuer.authentication.replay import Replay
+from scopewright.issuer.observability import audit
 from scopewright.issuer.service import Issuer
+from scopewright.issuer.serving.proxies import TrustedProxies
+from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
 from scopewright.stores import Store as StoreProtocol
 from scopewright.tracing import Tracing

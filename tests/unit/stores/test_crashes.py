@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from scopewright.core.objects import Deletion, Desired, Ref
-from scopewright.stores.directory import DirectoryStore
-from scopewright.stores.manifests import load
+from scopewright.manifests.load import load
+from scopewright.stores.directory.store import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
 REF = Ref("Secret", "leave", "worker-oauth")
@@ -150,7 +150,7 @@ WRITER = """
 import asyncio, sys
 from pathlib import Path
 from scopewright.core.objects import Desired, Ref
-from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.directory.store import DirectoryStore
 async def main():
     store = DirectoryStore.open(Path(sys.argv[1]), sys.argv[2])
     ref, number = Ref("Secret", "leave", "worker-oauth"), 0

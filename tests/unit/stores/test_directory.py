@@ -16,7 +16,7 @@ import pytest
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Kept, Owner, Ref, digest
 from scopewright.stores import Change, Selection, Snapshot, Store
-from scopewright.stores.directory import DirectoryStore
+from scopewright.stores.directory.store import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
@@ -367,7 +367,7 @@ def test_secrets_are_in_no_repr(store: DirectoryStore) -> None:
 
 def test_no_lock_survives_a_killed_writer(tmp_path: Path) -> None:
     code = (
-        "import os, signal; from pathlib import Path; from scopewright.stores.directory import DirectoryStore;"
+        "import os, signal; from pathlib import Path; from scopewright.stores.directory.store import DirectoryStore;"
         f"DirectoryStore.open(Path({str(tmp_path / 'state')!r}), {ISSUER!r}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == -9

@@ -11,8 +11,9 @@ import pytest
 
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Ref
-from scopewright.stores.directory import DirectoryStore
-from scopewright.stores.manifests import ManifestChange, ManifestFollower
+from scopewright.stores.directory.declared import ManifestChange
+from scopewright.stores.directory.manifest_follower import ManifestFollower
+from scopewright.stores.directory.store import DirectoryStore
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 ISSUER = "http://127.0.0.1:8080"

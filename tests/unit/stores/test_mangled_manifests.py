@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopewright.api import API_VERSION, KINDS
-from scopewright.stores.directory_declared import Content, content
-from scopewright.stores.directory_values import Budget
+from scopewright.manifests.nodes import Budget
+from scopewright.manifests.validate import Content, content
 from tests.unit.stores.test_manifests import CLIENT
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)

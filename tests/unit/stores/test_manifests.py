@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.objects import Ref
-from scopewright.stores.manifests import Manifests, Problem, load
+from scopewright.manifests.load import Manifests, Problem, load
 
 CLIENT = """\
 apiVersion: scopewright.dev/v1alpha1

@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Deletion, Desired, Existing, Kept, Ref, digest
-from scopewright.stores.memory import MemoryStore
+from scopewright.plan.memory_store import MemoryStore
 
 AT = Ref("Secret", "leave", "worker-oauth")
 READ = Existing(AT, "its uid", "70", entries={"client_secret": digest("s")})

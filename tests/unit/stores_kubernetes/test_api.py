@@ -9,9 +9,9 @@ import pytest
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Ref
-from scopewright.stores.kube_api import RESULTS, Api, Gone, NotFound, _failure
-from scopewright.stores.kube_objects import parse
-from scopewright.stores.kubernetes import CRDS, KubernetesStore
+from scopewright.stores.kubernetes.api import RESULTS, Api, Gone, NotFound, _failure
+from scopewright.stores.kubernetes.objects import parse
+from scopewright.stores.kubernetes.store import CRDS, KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, secret
 
 ONE = "/api/v1/namespaces/leave/secrets/one"

@@ -10,8 +10,8 @@ import pytest
 from kubernetes.aio.client import Configuration
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.kube_api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
-from scopewright.stores.kube_contact import (
+from scopewright.stores.kubernetes.api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
+from scopewright.stores.kubernetes.contact import (
     INTERVAL_SECONDS,
     LOST_AFTER_SECONDS,
     RETRY_SECONDS,
@@ -19,7 +19,7 @@ from scopewright.stores.kube_contact import (
     Contact,
     heartbeat,
 )
-from scopewright.stores.kube_sockets import DEAD_AFTER_SECONDS, Client, kept_alive
+from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, Client, kept_alive
 from tests.black_hole import BlackHole
 
 
@@ -211,7 +211,7 @@ def test_the_kernel_looks_after_each_connection_too() -> None:
 
 async def test_the_connections_that_are_made_have_these_options(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[socket.socket] = []
-    monkeypatch.setattr("scopewright.stores.kube_sockets.kept_alive", recorded(made))
+    monkeypatch.setattr("scopewright.stores.kubernetes.sockets.kept_alive", recorded(made))
     async with served() as port, through(port) as api:
         await api.get("/x")
         await api.ping(5)

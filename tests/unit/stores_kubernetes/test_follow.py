@@ -10,9 +10,9 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores import Change, Selection, Snapshot
-from scopewright.stores.kube_api import Gone, NotFound
-from scopewright.stores.kube_follow import follow
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.stores.kubernetes.api import Gone, NotFound
+from scopewright.stores.kubernetes.follow import follow
+from scopewright.stores.kubernetes.store import KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret
 
 PATH = "GET /api/v1/secrets"
@@ -80,7 +80,7 @@ async def test_a_watch_that_ends_goes_on_from_the_last_bookmark() -> None:
 
 async def test_a_bookmark_is_a_sign_of_life_and_silence_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 20.0, 30.0])
-    monkeypatch.setattr("scopewright.stores.kubernetes.time", SimpleNamespace(time=lambda: next(now)))
+    monkeypatch.setattr("scopewright.stores.kubernetes.store.time", SimpleNamespace(time=lambda: next(now)))
     api = FakeApi()
     api.answer(PATH, page("9"))
     api.watches.append([BOOKMARK, event("ADDED", secret("one", "18"))])

@@ -7,7 +7,7 @@ import pytest
 
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Desired, Existing, Kept, Owner, Ref, digest
-from scopewright.stores.kube_objects import collection, compose, parse
+from scopewright.stores.kubernetes.objects import collection, compose, parse
 from tests.unit.stores_kubernetes.fake_api import secret
 
 REF = Ref("Secret", "leave", "one")

@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 
 from scopewright.core.failures import NotLeading
-from scopewright.stores.kube_api import LEASES, Api
-from scopewright.stores.kube_rate import RateLimit
+from scopewright.stores.kubernetes.api import LEASES, Api
+from scopewright.stores.kubernetes.rate_limit import RateLimit
 
 
 class Time:

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Desired, Ref
-from scopewright.stores.kube_api import NotFound, _failure
-from scopewright.stores.kube_redact import redact, remove_values
-from scopewright.stores.kube_refusals import MAX_CHARACTERS, refusal
-from scopewright.stores.kubernetes import KubernetesStore
+from scopewright.stores.kubernetes.api import NotFound, _failure
+from scopewright.stores.kubernetes.redact import redact, remove_values
+from scopewright.stores.kubernetes.refusals import MAX_CHARACTERS, refusal
+from scopewright.stores.kubernetes.store import KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 
 POST = "POST /api/v1/namespaces/leave/secrets"

@@ -1,0 +1,51 @@
+"""The platform's configuration: a YAML file, overridden by flags and environment variables."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from scopewright.core.config import Config
+from scopewright.core.failures import Rejected
+
+
+def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:
+    """The configuration of a YAML file, with what flags and environment say in its place (None: they say nothing).
+
+    `otherwise` holds where neither says anything.
+    """
+    content: dict[str, Any] = {**(otherwise or {}), **(_read(file) if file else {})}
+    content = _over(content, given)
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        where = f"{file}" if file else "the configuration"
+        raise Rejected("BadConfig", f"{where} cannot be used:\n" + "\n".join(lines)) from None
+
+
+def _over(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """`given` before the content, entry by entry; None, and a mapping of nothing else, say nothing."""
+    result = dict(content)
+    for name, value in given.items():
+        if isinstance(value, Mapping):
+            inner = _over(below if isinstance(below := result.get(name), Mapping) else {}, value)
+            if inner:
+                result[name] = inner
+        elif value is not None:
+            result[name] = value
+    return result
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected("BadConfig", f"{file} cannot be read: {error}") from None
+    except yaml.YAMLError as error:
+        raise Rejected("BadConfig", f"{file} is not YAML: {error}") from None
+    if not isinstance(content, dict):
+        raise Rejected("BadConfig", f"{file} must hold a mapping such as `issuer: https://issuer.example.org`")
+    return content

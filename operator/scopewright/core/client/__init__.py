@@ -1,0 +1,1 @@
+"""The plan for an OAuthClient: its record, its Secret, its status."""

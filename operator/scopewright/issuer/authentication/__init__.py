@@ -1,0 +1,1 @@
+"""Client authentication: secrets, assertions, ServiceAccount tokens, DPoP, and the bounds on attempts."""

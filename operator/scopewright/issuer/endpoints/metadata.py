@@ -1,0 +1,109 @@
+"""What clients and verifiers discover: metadata (RFC 8414, OpenID Connect Discovery) and the key set (RFC 7517).
+
+- `response_types_supported` is `["none"]`: RFC 8414 requires it and forbids empty lists, and there is no authorization
+  endpoint from which anything could be had.
+- The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
+  the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
+  go-oidc verifies nothing but RS256. Those that the profile forbids are not listed, also while such a key is published.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+import orjson
+
+from scopewright.core.profile import allows
+from scopewright.core.records import IssuerRecord
+from scopewright.issuer.authentication.dpop import proof_algorithms
+from scopewright.issuer.endpoints.token import GRANT_TYPES
+from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, json_answer, not_modified
+from scopewright.issuer.state.keyring import Jwks
+from scopewright.verifier.check import ALGORITHMS
+
+AUTH_METHODS: Final = ("client_secret_basic", "client_secret_post", "private_key_jwt")
+FAPI2_AUTH_METHODS: Final = ("private_key_jwt",)
+OAUTH_METADATA: Final = "/.well-known/oauth-authorization-server"
+OPENID_METADATA: Final = "/.well-known/openid-configuration"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where an issuer's documents and endpoints are on its host, percent-decoded as a server sees them."""
+
+    token: str
+    introspection: str
+    revocation: str
+    feed: str
+    jwks: str
+    oauth_metadata: str
+    openid_metadata: str
+
+    @property
+    def of_what_is_known(self) -> tuple[str, ...]:
+        """What can be answered only once everything has been read."""
+        return self.token, self.introspection, self.revocation, self.feed, self.jwks
+
+
+def paths(issuer: str) -> Paths:
+    path = unquote(urlsplit(issuer).path)
+    return Paths(
+        token=f"{path}/token",
+        introspection=f"{path}/introspect",
+        revocation=f"{path}/revoke",
+        feed=f"{path}/revocations",
+        jwks=f"{path}/jwks.json",
+        oauth_metadata=f"{OAUTH_METADATA}{path}",
+        openid_metadata=f"{path}{OPENID_METADATA}",
+    )
+
+
+def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
+    """`revoking`: there is a store to write revocations to."""
+    issuer = record.issuer
+    document: dict[str, Any] = {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/token",
+        "introspection_endpoint": f"{issuer}/introspect",
+        "jwks_uri": f"{issuer}/jwks.json",
+        "scopewright_revocation_feed_uri": f"{issuer}/revocations",
+        "response_types_supported": ["none"],
+        "grant_types_supported": GRANT_TYPES,
+        "dpop_signing_alg_values_supported": proof_algorithms(record),
+    }
+    endpoints = ["token_endpoint", "introspection_endpoint"]
+    if revoking:
+        document["revocation_endpoint"] = f"{issuer}/revoke"
+        endpoints.append("revocation_endpoint")
+    methods = FAPI2_AUTH_METHODS if record.profile == "FAPI2" else AUTH_METHODS
+    algorithms = sorted(a for a in ALGORITHMS if allows(record.profile, a))
+    for endpoint in endpoints:
+        document[f"{endpoint}_auth_methods_supported"] = methods
+        document[f"{endpoint}_auth_signing_alg_values_supported"] = algorithms
+    return document
+
+
+def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool) -> dict[str, Any]:
+    document = oauth_metadata(record, revoking=revoking) | {"subject_types_supported": ["public"]}
+    if algorithms := sorted({key.alg for key in jwks.keys.values() if allows(record.profile, key.alg)}):
+        document["id_token_signing_alg_values_supported"] = algorithms
+    return document
+
+
+def document(content: dict[str, Any], record: IssuerRecord) -> Answer:
+    return Answer(200, (JSON, _max_age(record)), orjson.dumps(content))
+
+
+def key_set(jwks: Jwks, record: IssuerRecord, http: HttpRequest) -> Answer:
+    headers = (JSON, _max_age(record), (b"etag", jwks.etag))
+    if not_modified(http, jwks.etag):
+        return Answer(304, headers[1:], b"")
+    return Answer(200, headers, jwks.body)
+
+
+def _max_age(record: IssuerRecord) -> tuple[bytes, bytes]:
+    return b"cache-control", b"public, max-age=%d" % record.jwks_max_age
+
+
+def not_found() -> Answer:
+    return json_answer(404, {"error": "not_found", "error_description": "nothing is served here"})

@@ -1,0 +1,165 @@
+"""The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, from memory."""
+
+import logging
+import os
+from collections.abc import Awaitable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from scopewright.core.profile import allows
+from scopewright.issuer.authentication.authenticator import Authenticated
+from scopewright.issuer.authentication.dpop import Proofs, proof_needed
+from scopewright.issuer.endpoints.base import Outcome
+from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
+from scopewright.issuer.protocol.request import ClientRequest, Form, one
+from scopewright.issuer.protocol.responses import NO_STORE, Answer
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, Subject, read_subject
+from scopewright.issuer.tokens.sign import Randomness, Token, sign, tail
+
+log: Final = logging.getLogger(__name__)
+
+GRANT_TYPES: Final = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE)
+ISSUED: Final = "issued"
+_ISSUED: Final = b',"issued_token_type":"%s"' % ACCESS_TOKEN.encode()
+
+
+@dataclass(slots=True)
+class TokenRequest:
+    grant_type: str
+    scopes: tuple[str, ...]
+    resources: tuple[str, ...]
+    subject: Subject | None = None
+    proofs: tuple[bytes, ...] = field(default=(), repr=False)
+
+    def audited(self) -> Mapping[str, Any]:
+        return {"resource": self.resources, "scope": " ".join(self.scopes)}
+
+
+class Tokens:
+    """Gives an authenticated client the token that it asks for."""
+
+    name: str = "token"
+
+    def __init__(
+        self,
+        registry: Registry,
+        exchange: Exchange,
+        proofs: Proofs,
+        *,
+        random: Randomness = os.urandom,
+    ) -> None:
+        self._registry = registry
+        self._exchange = exchange
+        self._proofs = proofs
+        self._random = random
+        self._unsigned: set[str] = set()
+
+    def read(self, request: ClientRequest) -> TokenRequest:
+        form = request.form
+        grant_type = _grant_type(form)
+        exchanging = grant_type == TOKEN_EXCHANGE
+        resources = [*form.get("resource", ()), *(form.get("audience", ()) if exchanging else ())]
+        return TokenRequest(
+            grant_type=grant_type,
+            scopes=_scopes(form),
+            resources=tuple(dict.fromkeys(resources)),
+            subject=read_subject(form) if exchanging else None,
+            proofs=request.proofs,
+        )
+
+    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
+        if parameters.proofs:
+            return self._serve_bound(who, parameters, now)
+        grant = self._authorise(who, parameters, now)
+        if grant.server.record.dpop_required or self._binds_every_token:
+            raise proof_needed()
+        return self._issue(grant, now)
+
+    async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+        nonce = self._proofs.nonce(now)
+        try:
+            self._authorise(who, parameters, now)
+            jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
+            if self._registry.client(who.client.client_id) is not who.client:
+                raise unavailable("the client has changed meanwhile", reason="client_changed")
+            grant = self._authorise(who, parameters, now)
+            grant.jkt = jkt
+            outcome = self._issue(grant, now)
+        except OAuthError as refusal:
+            refusal.headers += nonce
+            raise
+        outcome.answer.headers += nonce
+        return outcome
+
+    def _issue(self, grant: Grant, now: float) -> Outcome:
+        token = self._sign(grant, now)
+        body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
+            token.value,
+            b"DPoP" if grant.jkt else b"Bearer",
+            token.expires_in,
+            orjson.dumps(grant.given.scope),
+            _ISSUED if grant.delegation else b"",
+        )
+        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audited(grant, token))
+
+    def _authorise(self, who: Authenticated, parameters: TokenRequest, now: float) -> Grant:
+        resources, scopes = parameters.resources, parameters.scopes
+        if parameters.subject is not None:
+            return self._exchange.authorise(who.client, parameters.subject, resources, scopes, now)
+        return authorise(who.client, parameters.grant_type, resources, scopes, self._registry, now)
+
+    @property
+    def _binds_every_token(self) -> bool:
+        """FAPI 2.0 §5.3.2.1. The operator writes it into each ResourceServer's record too, a moment later."""
+        return self._registry.issuer is not None and self._registry.issuer.profile == "FAPI2"
+
+    def _sign(self, grant: Grant, now: float) -> Token:
+        issuer = self._registry.issuer
+        if issuer is None:
+            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        name = grant.server.record.signing_key
+        key = self._registry.keys.signing(name, now, tail(issuer))
+        if key is None:
+            if name not in self._unsigned:
+                self._unsigned.add(name)
+                log.error("no key of SigningKey %s may sign now: is the operator running?", name)
+            raise unavailable("no signing key is in force", reason="no_signing_key", retry_after=5.0)
+        if not allows(issuer.profile, key.alg):
+            raise unavailable("no signing key is in force", reason="profile_algorithm", retry_after=30.0)
+        self._unsigned.discard(name)
+        return sign(grant, key, issuer, now, self._random)
+
+
+def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
+    entry: dict[str, Any] = {
+        "client": grant.client.client_id,
+        "audience": grant.server.audience,
+        "scope": grant.given.scope,
+        "kid": token.kid,
+        "jti": token.jti,
+        "expires_in": token.expires_in,
+    }
+    if grant.jkt:
+        entry["jkt"] = grant.jkt
+    if grant.delegation:
+        entry["subject"] = grant.delegation.subject
+        entry["exchanged_jti"] = grant.delegation.chain[-1]["jti"]
+    return entry
+
+
+def _grant_type(form: Form) -> str:
+    grant_type = one(form, "grant_type")
+    if not grant_type:
+        raise invalid_request("grant_type is missing", reason="grant_type_missing")
+    if grant_type not in GRANT_TYPES:
+        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
+    return grant_type
+
+
+def _scopes(form: Form) -> tuple[str, ...]:
+    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
+    return tuple(dict.fromkeys(s for s in one(form, "scope").split(" ") if s))

@@ -1,0 +1,1 @@
+"""Audit lines, metrics, traces and the use of credentials."""

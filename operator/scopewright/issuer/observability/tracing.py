@@ -1,0 +1,77 @@
+"""Each request of a client as a span, which says what its audit line says of it; only where traces are wanted."""
+
+from collections.abc import Awaitable, Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scopewright.issuer.observability import audit
+from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.tracing import Tracing, failed, ids
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+TOLD: Final = ("client", "audience", "result", "reason", "method", "kid")
+"""Of an audit line: what is ours or on record, and nothing that the caller made up."""
+
+_FAILED: Final = 500
+_current: Final[ContextVar["Span | None"]] = ContextVar("span", default=None)
+
+
+class Serving(Protocol):
+    def decide(self, http: HttpRequest) -> Answer | Coroutine[Any, Any, Answer]: ...
+
+
+class Traced:
+    """Stands before an endpoint whose audit lines go through `sink`."""
+
+    def __init__(self, endpoint: Serving, name: str, tracing: Tracing) -> None:
+        self._endpoint = endpoint
+        self._name = name
+        self._tracing = tracing
+
+    def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
+        span = self._tracing.begin(
+            self._name, {"http.request.method": http.method}, http.headers.get(b"traceparent", b"")
+        )
+        token = _current.set(span)
+        try:
+            decided = self._endpoint.decide(http)
+        finally:
+            _current.reset(token)
+        if isinstance(decided, Answer):
+            return _ended(span, decided)
+        return self._wait(decided, span)
+
+    async def _wait(self, decided: Awaitable[Answer], span: "Span") -> Answer:
+        token = _current.set(span)
+        try:
+            answer = await decided
+        except BaseException:
+            failed(span)
+            span.end()
+            raise
+        finally:
+            _current.reset(token)
+        return _ended(span, answer)
+
+
+def sink(told: audit.Sink) -> audit.Sink:
+    """Tells the span as well, and in the line which span that is."""
+
+    def write(entry: audit.Entry) -> None:
+        span = _current.get()
+        if span is not None and span.is_recording():
+            span.set_attributes({f"scopewright.{name}": entry[name] for name in TOLD if name in entry})
+            entry = {**entry, **ids(span.get_span_context())}
+        told(entry)
+
+    return write
+
+
+def _ended(span: "Span", answer: Answer) -> Answer:
+    span.set_attribute("http.response.status_code", answer.status)
+    if answer.status >= _FAILED:
+        failed(span)
+    span.end()
+    return answer

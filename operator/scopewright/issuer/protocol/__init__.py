@@ -1,0 +1,1 @@
+"""Requests, responses and errors as OAuth defines them (RFC 6749)."""

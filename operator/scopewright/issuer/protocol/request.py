@@ -1,0 +1,190 @@
+"""First step: an HTTP request becomes a ClientRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2)."""
+
+import binascii
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+from urllib.parse import unquote_to_bytes
+
+from scopewright.issuer.authentication.service_accounts import account
+from scopewright.issuer.protocol.errors import invalid_client, invalid_request, no_credential
+from scopewright.issuer.protocol.responses import HttpRequest
+from scopewright.verifier import jws
+from scopewright.verifier.jws import Signed
+from scopewright.verifier.refusals import Rejected as MalformedToken
+
+JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+BODY_LIMIT: Final = 16 * 1024
+AUTHORIZATION_LIMIT: Final = 4 * 1024
+ASSERTION_LIMIT: Final = 8 * 1024
+
+_ONCE: Final = frozenset((b"authorization", b"content-type"))
+_FORM: Final = b"application/x-www-form-urlencoded"
+_MAY_REPEAT: Final = frozenset(("resource", "audience"))
+_HARMLESS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
+_CREDENTIALS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
+
+Form = Mapping[str, Sequence[str]]
+
+
+@dataclass(slots=True)
+class Secret:
+    """A client id and its secret, not yet believed."""
+
+    client_id: str
+    secret: str = field(repr=False)
+    method: Literal["client_secret_basic", "client_secret_post"]
+
+    @property
+    def challenge(self) -> bool:
+        return self.method == "client_secret_basic"
+
+
+@dataclass(slots=True)
+class Assertion:
+    """A signed JWT that says who the client is, taken apart and not yet believed.
+
+    Without `client_id` it is the token of a ServiceAccount, and which client that is has to be found out.
+    """
+
+    client_id: str
+    jwt: str = field(repr=False)
+    signed: Signed = field(repr=False)
+    method: Literal["private_key_jwt"] = "private_key_jwt"
+    challenge: Literal[False] = False
+
+
+Presented = Secret | Assertion
+
+
+@dataclass(slots=True)
+class ClientRequest:
+    """A form, and who says to have sent it."""
+
+    form: Form
+    presented: Presented
+    proofs: tuple[bytes, ...] = field(default=(), repr=False)
+    """All values of the header DPoP."""
+
+
+def parse(http: HttpRequest, remembered: Form | None = None, *, takes_secrets: bool = True) -> ClientRequest:
+    """The request, or OAuthError. `remembered` is what its body was before."""
+    if http.method != "POST":
+        raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
+    headers = http.headers
+    if http.repeated and not _ONCE.isdisjoint(http.repeated):
+        raise invalid_request("a header is repeated", reason="repeated_header")
+    content_type = headers.get(b"content-type", b"")
+    if len(http.body) > BODY_LIMIT:
+        raise invalid_request("the body is too large", reason="body_size", status=413)
+    if content_type != _FORM and content_type.partition(b";")[0].strip().lower() != _FORM:
+        raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
+    if http.query:
+        _refuse_credentials_in(http.query)
+    form = remembered or parse_form(http.body)
+    proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
+    return ClientRequest(form, _presented(form, headers.get(b"authorization"), takes_secrets), proofs)
+
+
+def is_harmless(body: bytes) -> bool:
+    """Whether there is nothing secret in this form, and so little else that it may be remembered."""
+    return _HARMLESS.fullmatch(body) is not None
+
+
+def parse_form(body: bytes) -> Form:
+    """The parameters that have a value (RFC 6749 §3.1: without one they count as absent), by name."""
+    form: dict[str, list[str]] = {}
+    try:
+        for pair in body.split(b"&"):
+            name, _, value = pair.partition(b"=")
+            if value:
+                form.setdefault(_decode(name), []).append(_decode(value))
+    except UnicodeDecodeError:
+        raise invalid_request("the body is not UTF-8", reason="encoding") from None
+    for parameter, values in form.items():
+        if len(values) > 1 and parameter not in _MAY_REPEAT:
+            raise invalid_request("a parameter is repeated", reason="repeated_parameter")
+    return form
+
+
+def _decode(value: bytes) -> str:
+    if b"+" in value:
+        value = value.replace(b"+", b" ")
+    if b"%" in value:
+        value = unquote_to_bytes(value)
+    return value.decode()
+
+
+def _refuse_credentials_in(query: bytes) -> None:
+    try:
+        names = {_decode(pair.partition(b"=")[0]) for pair in query.split(b"&")}
+    except UnicodeDecodeError:
+        raise invalid_request("the query is not UTF-8", reason="encoding") from None
+    if not names.isdisjoint(_CREDENTIALS):
+        raise invalid_request(
+            "credentials must not be in the URL: send them in the body or the Authorization header, "
+            "and treat these as leaked",
+            reason="credentials_in_query",
+        )
+
+
+def one(form: Form, name: str) -> str:
+    """The value of a parameter that may not repeat; empty where it is absent."""
+    values = form.get(name)
+    return values[0] if values else ""
+
+
+def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> Presented:
+    client_id, secret = one(form, "client_id"), one(form, "client_secret")
+    assertion = "client_assertion" in form or "client_assertion_type" in form
+    if (authorization is not None) + bool(secret) + assertion > 1:
+        raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
+    if authorization is not None:
+        basic = _basic(authorization)
+        if client_id and client_id != basic.client_id:
+            raise invalid_request("client_id is not the client of the Authorization header", reason="two_clients")
+        return basic
+    if assertion:
+        return _assertion(form, client_id)
+    if not client_id or not secret:
+        raise no_credential(takes_secrets=takes_secrets)
+    return Secret(client_id, secret, "client_secret_post")
+
+
+def _assertion(form: Form, client_id: str) -> Assertion:
+    """RFC 7521 §4.2. The claims only say which client to look at."""
+    jwt = one(form, "client_assertion")
+    if one(form, "client_assertion_type") != JWT_BEARER or not jwt:
+        raise invalid_request(
+            f"send client_assertion together with client_assertion_type={JWT_BEARER}", reason="assertion_type"
+        )
+    try:
+        signed = jws.parse(jwt, ASSERTION_LIMIT)
+    except MalformedToken:
+        raise invalid_client(
+            "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
+        ) from None
+    if account(signed.claims):
+        return Assertion(client_id, jwt, signed)
+    subject = signed.claims.get("sub")
+    if not isinstance(subject, str) or not subject:
+        raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
+    if client_id and client_id != subject:
+        raise invalid_request("client_id is not the client of the assertion", reason="two_clients")
+    return Assertion(subject, jwt, signed)
+
+
+def _basic(authorization: bytes) -> Secret:
+    """Split at the first colon, then form-decode both halves (RFC 6749 §2.3.1)."""
+    scheme, _, encoded = authorization.partition(b" ")
+    if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
+        raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
+    try:
+        user, colon, password = binascii.a2b_base64(encoded.strip(), strict_mode=True).partition(b":")
+        presented = Secret(_decode(user), _decode(password), "client_secret_basic")
+    except (binascii.Error, UnicodeDecodeError):
+        colon, presented = b"", None
+    if not colon or presented is None:
+        raise invalid_client("the Basic credentials are malformed", reason="malformed_basic", challenge=True)
+    return presented

@@ -1,0 +1,1 @@
+"""What has ended before its expiry."""

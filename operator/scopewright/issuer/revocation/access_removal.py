@@ -1,0 +1,91 @@
+"""What a changed record takes away: the not-befores by which tokens issued until now end at services that validate
+locally. Introspection needs none of it: there a token is held against the records as they are.
+
+The instant of a loss is when an issuer saw it, so no token that relied on it is left out, and some issued in the same
+second may have to be asked for again.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Final
+
+from scopewright.core.access import resolve
+from scopewright.core.records import RevocationRecord
+from scopewright.core.revocations import audience_key, merge, namespace_key, owner_of_audience
+from scopewright.issuer.state.entries import Client, Server
+
+MANY: Final = 1000
+"""Clients that lose something at one API by one change; more, and every client there gets a new token."""
+
+
+def of_client(before: Client, after: Client | None, servers: Iterable[Server], now: float) -> RevocationRecord | None:
+    """`servers` are those that it asked for before. A client that is gone or disabled loses everything."""
+    if before.disabled:
+        return None
+    same = after is not None and not after.disabled and after.uid_hash == before.uid_hash
+    if after is None or not same or set(before.grant_types) - set(after.grant_types):
+        # Which of its tokens came by which grant, the feed does not say: it asks for new ones.
+        return _all_of([before], now)
+    if after.asked == before.asked:
+        return None
+    lost = [(before, s) for s in servers if _asked(before, s) - _asked(after, s)]
+    return RevocationRecord(access=_access(lost, now), owners=_owners([before])) if lost else None
+
+
+def of_server(before: Server, after: Server | None, clients: Iterable[Client], now: float) -> RevocationRecord | None:
+    """`clients` are all that there are."""
+    old, new = before.record, after.record if after else None
+    if new is None or new.audience != old.audience:
+        return _audience(old.audience, now) if old.audience else None
+    if new.dpop_required and not old.dpop_required:
+        # The feed does not say which tokens are bound; those that are can be had again.
+        return _audience(old.audience, now) if old.audience else None
+    retired = set(old.served_by) - set(new.served_by)
+    if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:
+        return None
+    concerned = [c for c in clients if c.client_id in retired or c.asked_at(before)]
+    losing = (c for c in concerned if _granted(c, before, now) - _granted(c, after, now))
+    lost = list(islice(losing, MANY + 1))
+    # What a client has exchanged as this API ends with its standing there.
+    ended = _all_of([c for c in concerned if c.client_id in retired], now)
+    if len(lost) > MANY:
+        ended = merge(ended, _audience(old.audience, now))
+    elif lost:
+        access = _access([(c, before) for c in lost], now)
+        ended = merge(ended, RevocationRecord(access=access, owners=_owners(lost)))
+    return ended if ended != RevocationRecord() else None
+
+
+def _all_of(clients: list[Client], now: float) -> RevocationRecord:
+    return RevocationRecord(clients={c.uid_hash: int(now) for c in clients}, owners=_owners(clients))
+
+
+def _audience(audience: str, now: float) -> RevocationRecord:
+    key, owner = audience_key(audience), owner_of_audience(audience)
+    return RevocationRecord(audiences={key: int(now)}, owners={key: owner} if owner else {})
+
+
+def _owners(clients: list[Client]) -> Mapping[str, str]:
+    return {c.uid_hash: namespace_key(c.namespace) for c in clients}
+
+
+def _access(lost: list[tuple[Client, Server]], now: float) -> Mapping[str, Mapping[str, int]]:
+    access: dict[str, dict[str, int]] = {}
+    for client, server in lost:
+        access.setdefault(client.uid_hash, {})[audience_key(server.audience)] = int(now)
+    return access
+
+
+def _asked(client: Client, server: Server) -> set[str]:
+    asked = client.asked_at(server)
+    return set(asked.scopes) if asked else set()
+
+
+def _granted(client: Client, server: Server | None, now: float) -> set[str]:
+    asked = client.asked_at(server) if server else None
+    if asked is None or server is None:
+        return set()
+    return set(
+        resolve(asked, client.namespace, client.client_id, server.record, datetime.fromtimestamp(now, UTC)).granted
+    )

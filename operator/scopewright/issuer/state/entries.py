@@ -1,0 +1,202 @@
+"""What is kept of each record: everything that can be computed once for a record and not for each request."""
+
+import base64
+import hashlib
+import sys
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+from typing import Final
+
+from scopewright.core.access import bounded, default_audience
+from scopewright.core.failures import Rejected
+from scopewright.core.profile import why_ignored
+from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
+from scopewright.issuer.state.keys import Key, seconds
+from scopewright.verifier.keyset import Key as PublicKey
+from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.thumbprint import thumbprint
+
+NEVER: Final = float("inf")
+UID_HASH_SIZE: Final = 12
+"""Characters of base64url: 72 bits of the SHA-256 of an OAuthClient's UID, which every `jti` of its begins with."""
+PARSED_KEYS: Final = 4096
+"""Public keys of clients that are kept parsed, those of the last to ask: each takes more than its record does."""
+_SHA256_BYTES: Final = 32
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """A resource server. `served` is false while another record holds its audience."""
+
+    name: str
+    record: ResourceServerRecord
+    creation_time: datetime | None
+    served: bool = False
+    key: str = field(init=False)
+    """`<namespace>/<name>`, as manifests name it."""
+    audience: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key, self.audience = self.record.key, self.record.audience
+
+    @property
+    def alias(self) -> str:
+        """What it is called beside an audience of its own choosing."""
+        return default_audience(self.record.namespace, self.record.name)
+
+
+@dataclass(slots=True, eq=False)
+class Template:
+    """The claims that do not change from one token to the next that are for the same and signed with the same key."""
+
+    key: Key
+    issuer: str
+    claims: bytes
+
+
+@dataclass(slots=True, eq=False)
+class Given:
+    """Scopes that a client gets together at one server, until the first of their grants ends.
+
+    It knows nothing of its client: a record that is replaced must be free at once, without the garbage collector, which
+    does not look at what was there when the issuer began.
+    """
+
+    scopes: tuple[str, ...]
+    not_after: float
+    scope: str = field(init=False)
+    template: Template | None = None
+
+    def __post_init__(self) -> None:
+        self.scope = " ".join(self.scopes)
+
+
+@dataclass(slots=True, eq=False)
+class Access:
+    """What a client gets at one server: each scope with the instant its grant ends, until `changes_at`."""
+
+    server: Server
+    granted: dict[str, float]
+    everything: tuple[str, ...]
+    changes_at: float
+    given: Given | None = None
+    """What was asked for last: a client asks for the same again and again."""
+
+
+@dataclass(slots=True, eq=False)
+class ClientKey:
+    """A public key of a client with the instant it ends."""
+
+    jwk: dict[str, str]
+    digest: bytes = field(repr=False)
+    end: float
+
+    @property
+    def kid(self) -> str:
+        return self.jwk["kid"]
+
+    @property
+    def public(self) -> PublicKey | None:
+        """None where it is no key that can verify: the record is as it is, and nobody gets in by it."""
+        return _parsed(self)
+
+
+@lru_cache(maxsize=PARSED_KEYS)
+def _parsed(key: ClientKey) -> PublicKey | None:
+    return KeySet.parse({"keys": [key.jwk]}).get(key.kid)
+
+
+@dataclass(slots=True, eq=False)
+class Client:
+    """A client record. Credentials are SHA-256 digests, each with the instant it ends."""
+
+    client_id: str
+    namespace: str
+    uid_hash: str
+    method: str
+    grant_types: tuple[str, ...]
+    disabled: bool
+    credentials: tuple[tuple[bytes, float], ...] = field(repr=False)
+    keys: tuple[ClientKey, ...]
+    service_account: ServiceAccount | None
+    identity: bytes = field(repr=False)
+    """In place of a credential's SHA-256 where the operator makes none."""
+    asked: tuple[Asked, ...]
+    version: int
+    """The resourceVersion, where it is a number; else -1."""
+    access: dict[str, Access] | None = None
+    """By resource server, made when first asked for."""
+
+    def asked_at(self, server: Server) -> Asked | None:
+        """What its manifest asks for there."""
+        for asked in self.asked:
+            if asked.resource_server == server.key:
+                return asked
+        return None
+
+
+def build_client(record: ClientRecord, resource_version: str) -> Client:
+    """The client, or `Rejected`."""
+    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_SIZE].decode()
+    return Client(
+        client_id=record.client_id,
+        namespace=sys.intern(record.namespace),
+        uid_hash=uid_hash,
+        method=record.method,
+        grant_types=tuple(map(sys.intern, record.grant_types)),
+        disabled=record.refused,
+        credentials=tuple((_digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk is None),
+        keys=_keys(record),
+        service_account=record.service_account,
+        identity=bytes.fromhex(record.identity),
+        asked=_merged(record.access),
+        version=version_number(resource_version),
+    )
+
+
+def build_server(name: str, record: ResourceServerRecord, creation_time: datetime | None) -> Server:
+    """The server, or `Rejected`."""
+    if record.lifetime < 1:
+        raise Rejected("MalformedRecord", "lifetime")
+    for grant in record.grants:
+        seconds(grant.not_after)
+    served = replace(record, audience="") if record.orphaned_time else record
+    return Server(name, served, creation_time)
+
+
+def version_number(resource_version: str) -> int:
+    return int(resource_version) if resource_version.isascii() and resource_version.isdigit() else -1
+
+
+def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
+    """Without the keys that are ignored: a record that an earlier version wrote may have some."""
+    made = [
+        ClientKey(_named(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
+    ]
+    identity = bytes.fromhex(record.identity)
+    given = [jwk for jwk in record.public_keys if why_ignored(jwk) is None]
+    return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in given))
+
+
+def _named(jwk: dict[str, str]) -> dict[str, str]:
+    return jwk if jwk.get("kid") else {**jwk, "kid": thumbprint(jwk)}
+
+
+def _digest(sha256: str) -> bytes:
+    try:
+        digest = bytes.fromhex(sha256)
+    except ValueError:
+        digest = b""
+    if len(digest) != _SHA256_BYTES:
+        raise Rejected("MalformedRecord", "not a SHA-256")
+    return digest
+
+
+def _merged(access: tuple[Asked, ...]) -> tuple[Asked, ...]:
+    """One entry for each server, with the scopes in the order asked."""
+    scopes: dict[str, dict[str, None]] = {}
+    for asked in bounded(access):
+        of_server = scopes.setdefault(sys.intern(asked.resource_server), {})
+        of_server.update((sys.intern(s), None) for s in asked.scopes)
+    return tuple(Asked(server, tuple(names)) for server, names in scopes.items())

@@ -1,0 +1,294 @@
+"""All that the issuer knows, in memory: records in, lookups out.
+
+An object is a record by its exact type, its exact name and content that decodes; its label only selected it. A
+malformed one is ignored and the last good one kept.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Final
+
+from scopewright.core.access import resolve
+from scopewright.core.config import issuer_url
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing, OwnedKind, Ref
+from scopewright.core.records import (
+    CLIENT_TYPE,
+    ENTRY,
+    ISSUER_NAME,
+    KEY_ENTRY,
+    NONCE_KEY_NAME,
+    NONCE_KEY_TYPE,
+    PRIVATE_KEY_ENTRY,
+    RECORD_LABEL,
+    SIGNING_KEY_TYPE,
+    Asked,
+    ClientRecord,
+    IssuerRecord,
+    KeyRecord,
+    ResourceServerRecord,
+    RevocationRecord,
+    client_record_name,
+    decode,
+    key_record_name,
+    resource_server_record_name,
+)
+from scopewright.core.signing.jwks import JWKS_ENTRY
+from scopewright.issuer.revocation import access_removal as losses
+from scopewright.issuer.state.entries import NEVER, Access, Client, Server, build_client, build_server, version_number
+from scopewright.issuer.state.keyring import Keyring, published_kids
+from scopewright.issuer.state.keys import build as build_key
+from scopewright.issuer.state.resource_servers import Servers
+from scopewright.stores import Change, Entries
+from scopewright.verifier.nonces import Nonces
+
+log: Final = logging.getLogger(__name__)
+
+_CLIENT_PREFIX: Final = client_record_name("", "")[:-1]
+_FRESH_FOR: Final = 60.0
+
+
+Ended = Callable[[RevocationRecord], None]
+"""Takes what a change has taken away from tokens that are about, and how long they may live."""
+
+
+class Registry:
+    def __init__(self, namespace: str, ended: Ended = lambda record: None) -> None:
+        self.namespace = namespace
+        self._ended = ended
+        self.issuer: IssuerRecord | None = None
+        self.nonces: Nonces | None = None
+        """DPoP nonces, the same for all who follow the same Secret. One that is gone stays in force."""
+        self.keys = Keyring()
+        self.servers = Servers()
+        self._clients: dict[str, Client] = {}
+        self._accounts: dict[tuple[str, str, str], set[str]] = {}
+        """The ids of the clients that name a ServiceAccount, by its cluster, namespace and name."""
+        self._fresh: dict[str, tuple[int, float]] = {}
+        self._malformed: dict[Ref, str] = {}
+
+    # What comes in
+
+    def apply(self, change: Change, now: float) -> bool:
+        """Take in one change; whether it counts, or is to be treated as if it had not come."""
+        ref = change.existing.ref
+        if ref.namespace != self.namespace:
+            return False
+        if self._is_overtaken(change.existing, now):
+            return False
+        if change.gone:
+            return self._remove(ref, now)
+        try:
+            counts = self._put(change.existing, change.entries, now)
+        except Rejected as rejected:
+            self._complain(ref, rejected.message)
+            return False
+        self._malformed.pop(ref, None)
+        return counts
+
+    def complete(self, kind: OwnedKind, refs: frozenset[Ref], now: float) -> list[Ref]:
+        """The list of `kind` is complete: forget, and return, what is not in it."""
+        gone = [ref for ref in self.refs(kind) if ref not in refs]
+        self._malformed = {r: m for r, m in self._malformed.items() if r.kind != kind or r in refs}
+        return [ref for ref in gone if self._remove(ref, now)]
+
+    def apply_fresh(self, existing: Existing, entries: Entries, now: float) -> bool:
+        """Take in a client record that was read beside the watch, unless the watch has brought this or a newer one.
+
+        An unchanged record stays the same object, by which its reader knows that nothing has changed.
+        """
+        version = version_number(existing.resource_version)
+        known = self._clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
+        if known is not None and 0 <= version <= known.version:
+            return False
+        counts = self.apply(Change(existing, entries), now)
+        if counts and version >= 0:
+            self._fresh = {n: f for n, f in self._fresh.items() if now < f[1]}
+            self._fresh[existing.ref.name] = (version, now + _FRESH_FOR)
+        return counts
+
+    def refs(self, kind: OwnedKind) -> Iterable[Ref]:
+        if kind == "Secret":
+            names = [*map(_CLIENT_PREFIX.__add__, self._clients), *self.keys.names()]
+        else:
+            names = [*self.servers.names(), *self.keys.config_maps(), *([ISSUER_NAME] if self.issuer else [])]
+        return [Ref(kind, self.namespace, name) for name in names]
+
+    def _is_overtaken(self, existing: Existing, now: float) -> bool:
+        """A fresh read has seen a later version, and the watch is catching up."""
+        version, until = self._fresh.get(existing.ref.name, (-1, 0.0))
+        return (
+            existing.ref.kind == "Secret" and now < until and 0 <= version_number(existing.resource_version) < version
+        )
+
+    def _complain(self, ref: Ref, message: str) -> None:
+        if self._malformed.get(ref) != message:
+            self._malformed[ref] = message
+            log.warning("%s is ignored, the last good one kept: %s", ref, message)
+
+    def _put(self, existing: Existing, entries: Entries, now: float) -> bool:
+        ref = existing.ref
+        if ref.kind == "Secret":
+            if existing.type == CLIENT_TYPE:
+                return self._put_client(existing, entries, now)
+            if existing.type == SIGNING_KEY_TYPE:
+                return self._put_key(existing, entries)
+            if existing.type == NONCE_KEY_TYPE:
+                return self._put_nonce_key(existing, entries)
+            self._remove(ref, now)
+            return False
+        what = existing.labels.get(RECORD_LABEL)
+        if what == "resource-server":
+            return self._put_server(existing, entries, now)
+        if what == "issuer":
+            return self._put_issuer(existing, entries)
+        if JWKS_ENTRY in entries:
+            self.keys.publish(ref.name, published_kids(entries[JWKS_ENTRY]))
+            return True
+        return False
+
+    def _put_client(self, existing: Existing, entries: Entries, now: float) -> bool:
+        record = decode(ClientRecord, _entry(entries))
+        _require_name(existing, client_record_name(record.namespace, record.name))
+        client = build_client(record, existing.resource_version)
+        before = self._forget(client.client_id)
+        self._clients[client.client_id] = client
+        if account := _account(client):
+            self._accounts.setdefault(account, set()).add(client.client_id)
+        self._client_changed(before, client, now)
+        return True
+
+    def _put_key(self, existing: Existing, entries: Entries) -> bool:
+        name = existing.ref.name
+        record = decode(KeyRecord, _entry(entries))
+        _require_name(existing, key_record_name(record.kid))
+        self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
+        return True
+
+    def _put_nonce_key(self, existing: Existing, entries: Entries) -> bool:
+        _require_name(existing, NONCE_KEY_NAME)
+        try:
+            self.nonces = Nonces(entries.get(KEY_ENTRY, b""), "token endpoint")
+        except ValueError as error:
+            raise Rejected("MalformedRecord", str(error)) from None
+        return True
+
+    def _put_server(self, existing: Existing, entries: Entries, now: float) -> bool:
+        record = decode(ResourceServerRecord, _entry(entries))
+        _require_name(existing, resource_server_record_name(record.namespace, record.name))
+        before = self.servers.by_name(existing.ref.name)
+        server = build_server(existing.ref.name, record, existing.creation_time)
+        self.servers.put(server)
+        self._server_changed(before, server, now)
+        return True
+
+    def _put_issuer(self, existing: Existing, entries: Entries) -> bool:
+        _require_name(existing, ISSUER_NAME)
+        record = decode(IssuerRecord, _entry(entries))
+        try:
+            issuer_url(record.issuer)
+        except ValueError:
+            raise Rejected("MalformedRecord", "the issuer is not a URL that may be one") from None
+        if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:
+            raise Rejected("MalformedRecord", "a duration is negative")
+        if self.issuer is None or record.max_token_lifetime > self.issuer.max_token_lifetime:
+            # However short it holds: tokens issued under it live as long.
+            self._ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
+        self.issuer = record
+        return True
+
+    def _remove(self, ref: Ref, now: float) -> bool:
+        self._malformed.pop(ref, None)
+        if ref.kind == "Secret":
+            self._fresh.pop(ref.name, None)
+            client_id = ref.name.removeprefix(_CLIENT_PREFIX)
+            client = self._forget(client_id) if client_id != ref.name else None
+            self._client_changed(client, None, now)
+            return client is not None or self.keys.remove(ref.name)
+        if ref.name == ISSUER_NAME:
+            log.warning("%s is gone; the last one stays in force", ref)
+            return False
+        before = self.servers.by_name(ref.name)
+        if self.servers.remove(ref.name):
+            self._server_changed(before, None, now)
+            return True
+        if ref.name in self.keys.config_maps() and not self.keys.withdraw(ref.name):
+            log.warning("%s is gone; its keys are still served, because their records vouch for them", ref)
+            return False
+        return True
+
+    def _forget(self, client_id: str) -> Client | None:
+        client = self._clients.pop(client_id, None)
+        if client and (account := _account(client)):
+            self._accounts[account].discard(client_id)
+            if not self._accounts[account]:
+                del self._accounts[account]
+        return client
+
+    def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
+        if before is not None:
+            asked = [server for a in before.asked if (server := self.server_of(a))]
+            if ended := losses.of_client(before, after, asked, now):
+                self._ended(ended)
+
+    def _server_changed(self, before: Server | None, after: Server | None, now: float) -> None:
+        if before is not None and (ended := losses.of_server(before, after, self._clients.values(), now)):
+            self._ended(ended)
+
+    # What is asked
+
+    def credentials(self) -> Iterator[bytes]:
+        """The SHA-256 of everything that some record lets in."""
+        for client in self._clients.values():
+            yield client.identity
+            yield from (digest for digest, _ in client.credentials)
+            yield from (key.digest for key in client.keys)
+
+    @property
+    def client_count(self) -> int:
+        return len(self._clients)
+
+    def client(self, client_id: str) -> Client | None:
+        return self._clients.get(client_id)
+
+    def clients_of_account(self, cluster: str, namespace: str, name: str) -> tuple[str, ...]:
+        """The ids of the clients that name this ServiceAccount."""
+        return tuple(self._accounts.get((cluster, namespace, name), ()))
+
+    def server_of(self, asked: Asked) -> Server | None:
+        namespace, _, name = asked.resource_server.partition("/")
+        return self.servers.by_name(resource_server_record_name(namespace, name))
+
+    def access(self, client: Client, asked: Asked, server: Server, now: float) -> Access:
+        """What the client gets at the server, worked out once until a record changes or a grant ends."""
+        cache = client.access
+        if cache is None:
+            cache = client.access = {}
+        access = cache.get(asked.resource_server)
+        if access is None or access.server is not server or now >= access.changes_at:
+            access = cache[asked.resource_server] = _resolve(client, asked, server, now)
+        return access
+
+
+def _account(client: Client) -> tuple[str, str, str] | None:
+    account = client.service_account
+    return (account.cluster, client.namespace, account.name) if account else None
+
+
+def _resolve(client: Client, asked: Asked, server: Server, now: float) -> Access:
+    instant = datetime.fromtimestamp(now, UTC)
+    resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
+    granted = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
+    return Access(server, granted, tuple(granted), changes_at=min(granted.values(), default=NEVER))
+
+
+def _entry(entries: Entries) -> bytes:
+    if ENTRY not in entries:
+        raise Rejected("MalformedRecord", f"no entry {ENTRY}")
+    return entries[ENTRY]
+
+
+def _require_name(existing: Existing, name: str) -> None:
+    if existing.ref.name != name:
+        raise Rejected("MalformedRecord", "its name is not the one its content asks for")

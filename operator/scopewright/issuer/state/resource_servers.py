@@ -1,0 +1,69 @@
+"""The resource servers, found by name, by audience and by alias."""
+
+import logging
+from datetime import UTC, datetime
+from typing import Final
+
+from scopewright.issuer.state.entries import Server
+
+log: Final = logging.getLogger(__name__)
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Servers:
+    """Where two records hold one audience, the older ConfigMap's is served and the other ignored."""
+
+    def __init__(self) -> None:
+        self._by_name: dict[str, Server] = {}
+        self._by_audience: dict[str, dict[str, Server]] = {}
+        self._aliases: dict[str, Server] = {}
+        self._served: dict[str, Server] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def names(self) -> list[str]:
+        return [*self._by_name]
+
+    def put(self, server: Server) -> None:
+        self.remove(server.name)
+        self._by_name[server.name] = server
+        if not server.audience:
+            return
+        self._by_audience.setdefault(server.audience, {})[server.name] = server
+        self._settle(server.audience, new=server)
+        if server.alias != server.audience:
+            self._aliases[server.alias] = server
+
+    def remove(self, name: str) -> bool:
+        server = self._by_name.pop(name, None)
+        if server is None:
+            return False
+        server.served = False
+        self._by_audience.get(server.audience, {}).pop(name, None)
+        self._settle(server.audience)
+        if self._aliases.get(server.alias) is server:
+            del self._aliases[server.alias]
+        return True
+
+    def _settle(self, audience: str, new: Server | None = None) -> None:
+        claims = self._by_audience.get(audience)
+        if not claims:
+            self._by_audience.pop(audience, None)
+            self._served.pop(audience, None)
+            return
+        winner = min(claims.values(), key=lambda s: (s.creation_time or _LATEST, s.name))
+        for server in claims.values():
+            if server is not winner and (server.served or server is new):
+                log.warning("ConfigMap %s is ignored: %s, which is older, has its audience", server.name, winner.name)
+            server.served = server is winner
+        self._served[audience] = winner
+
+    def by_name(self, name: str) -> Server | None:
+        server = self._by_name.get(name)
+        return server if server is not None and server.served else None
+
+    def by_resource(self, resource: str) -> Server | None:
+        """By audience, or else by the name that every server has beside an audience of its own choosing."""
+        server = self._served.get(resource) or self._aliases.get(resource)
+        return server if server is not None and server.served else None

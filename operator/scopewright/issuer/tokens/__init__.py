@@ -1,0 +1,1 @@
+"""Access tokens: authorised, signed, exchanged, inspected."""

@@ -1,0 +1,1 @@
+"""Directories of YAML: the files, their documents, and the objects declared in them."""

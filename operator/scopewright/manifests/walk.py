@@ -1,0 +1,185 @@
+"""The manifest files under a directory: which there are, and what a file that cannot be read tells."""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from scopewright.manifests.files import Signature, read_regular, signature
+from scopewright.manifests.nodes import Budget, Unreadable
+from scopewright.manifests.validate import Content, content
+
+MARKER: Final = ".scopewright-state"
+"""The file that makes a directory a STATE; a directory that holds it is never read for manifests."""
+ENDINGS: Final = (".yaml", ".yml", ".json")
+MAX_FILE: Final = 4 << 20
+MAX_FILES: Final = 20_000
+MAX_LEVELS: Final = 50
+TEMPLATES: Final = ("kustomization.yaml", "kustomization.yml", "kustomization", "chart.yaml")
+"""Names, in lower case, of what other programs make manifests from."""
+_TEMPLATE_ENDINGS: Final = (".jsonnet", ".libsonnet")
+_MOVE: Final = f"remove {MARKER}, or keep STATE elsewhere"
+
+
+@dataclass(frozen=True, slots=True)
+class Walk:
+    """Files by relative path, in sorted order, with what a stat tells of each (or why it cannot), and bad folders."""
+
+    files: dict[str, Signature | Unreadable]
+    folders: dict[str, Unreadable]
+    readable: bool = True
+    templates: tuple[str, ...] = ()
+
+
+def walk(root: Path, *, whole: bool = False, without: Path | None = None) -> Walk:
+    """Every manifest file. Links lead to files inside `root` only.
+
+    Hidden names and STATE directories are left out, as editors and `scopewright dev` put them there. With `whole`,
+    which is for what others apply, the first are read and the second told; of folders, `.git` and `without` are not
+    read.
+    """
+    try:
+        inside = os.path.realpath(root, strict=True)
+        with os.scandir(root):
+            pass
+    except OSError as error:
+        return Walk({}, {"": Unreadable(1, f"the directory cannot be read ({_why(error)})", _cure(error))}, False)
+    visit = _Visit(root, inside, whole, os.path.realpath(without) if without else None)
+    visit.folder("")
+    return visit.found()
+
+
+def examine(root: Path, file: str, budget: Budget) -> tuple[Content, Signature | None]:
+    """What a file declares. No signature: it changed while it was read, or is gone; this is not to be trusted."""
+    try:
+        data, seen, still = read_regular(root / file, MAX_FILE + 1)
+    except FileNotFoundError:
+        return Content(obscured=True), None
+    return decoded(data, budget), seen if still else None
+
+
+def unusable(problem: Unreadable) -> Content:
+    return Content(unread=(problem,), obscured=True)
+
+
+def unopened(error: Exception) -> Unreadable:
+    return Unreadable(1, f"cannot be read ({_why(error)})", _cure(error))
+
+
+class _Visit:
+    """One way through a directory."""
+
+    def __init__(self, root: Path, inside: str, whole: bool, without: str | None) -> None:
+        self._root = root
+        self._inside = inside
+        self._whole = whole
+        self._without = without
+        self._files: dict[str, Signature | Unreadable] = {}
+        self._folders: dict[str, Unreadable] = {}
+        self._templates: list[str] = []
+        self._links: dict[str, str] = {}
+
+    def found(self) -> Walk:
+        """A link to a file that is read anyway says nothing new."""
+        alone = (file for file in self._files if self._links and file not in self._links)
+        read = {os.path.realpath(self._root / file) for file in alone}
+        files = {file: seen for file, seen in sorted(self._files.items()) if self._links.get(file) not in read}
+        return Walk(files, self._folders, templates=tuple(sorted(self._templates)))
+
+    def folder(self, folder: str) -> None:
+        try:
+            with os.scandir(self._root / folder) as listing:
+                items = sorted(listing, key=lambda item: item.name)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            self._folders[folder] = Unreadable(1, f"the directory cannot be read ({_why(error)})", _cure(error))
+            return
+        if any(item.name == MARKER for item in items):
+            if self._whole:
+                self._folders[folder] = Unreadable(1, f"{MARKER} makes it a STATE, which is not read", _MOVE)
+            return
+        if folder.count("/") > MAX_LEVELS:
+            message = f"more than {MAX_LEVELS} levels of directories"
+            self._folders[folder] = Unreadable(1, message, "move it further up")
+            return
+        for item in items:
+            if len(self._files) >= MAX_FILES:
+                message = f"more than {MAX_FILES} files: the rest is not read"
+                self._folders[""] = Unreadable(1, message, "name a smaller directory")
+                return
+            self._item(folder, item)
+
+    def _item(self, folder: str, item: "os.DirEntry[str]") -> None:
+        name = item.name.lower()
+        if item.name.startswith(".") and not self._whole:
+            return
+        if _is_folder(item):
+            if item.name != ".git" and (not self._without or os.path.realpath(item.path) != self._without):
+                self.folder(f"{folder}{item.name}/")
+            return
+        if name in TEMPLATES or name.endswith(_TEMPLATE_ENDINGS):
+            self._templates.append(folder + item.name)
+        if name.endswith(ENDINGS):
+            self._files[folder + item.name] = _looked_at(item, self._inside)
+            if item.is_symlink():
+                self._links[folder + item.name] = os.path.realpath(item.path)
+
+
+def _is_folder(item: "os.DirEntry[str]") -> bool:
+    try:
+        return item.is_dir(follow_symlinks=False)
+    except OSError:
+        return False
+
+
+def _looked_at(item: "os.DirEntry[str]", inside: str) -> Signature | Unreadable:
+    try:
+        if item.is_symlink() and not _is_inside(item.path, inside):
+            return Unreadable(1, "a link that leads out of the directory is not followed", "copy the file here")
+        status = item.stat()
+    except (OSError, ValueError) as error:
+        return unopened(error)
+    if stat.S_ISDIR(status.st_mode):
+        return Unreadable(
+            1, "a link to a directory is not followed", "remove it: what is in this directory is read anyway"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        return Unreadable(1, "not a regular file", "remove it, or give it another ending")
+    return signature(status)
+
+
+def _is_inside(path: str, inside: str) -> bool:
+    target = os.path.realpath(path, strict=True)
+    return os.path.commonpath([target, inside]) == inside
+
+
+def decoded(data: bytes, budget: Budget) -> Content:
+    """What text in UTF-8 declares."""
+    if len(data) > MAX_FILE:
+        return unusable(
+            Unreadable(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move what is no manifest elsewhere")
+        )
+    if b"\0" in data:
+        return unusable(
+            Unreadable(1, "a binary file, or not UTF-8 text", "save it as UTF-8, or give it another ending")
+        )
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return unusable(Unreadable(line, "not UTF-8 text", "save it as UTF-8, or give it another ending"))
+    return content(text, budget)
+
+
+def _why(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error) or type(error).__name__).lower()
+
+
+def _cure(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "make it readable for this user (chmod u+r)"
+    if isinstance(error, FileNotFoundError):
+        return "a link to nothing, or a path that is not there: correct it or remove it"
+    return "make it a readable file or directory, or move it elsewhere"

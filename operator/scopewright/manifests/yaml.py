@@ -1,0 +1,113 @@
+"""Text to documents that know the line of each field: bounded, and never an exception but `Unreadable`.
+
+It reads what kubectl reads: YAML 1.1 with merge keys, JSON as a part of it, and instants as the text they are.
+"""
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any, Final
+
+import yaml
+
+from scopewright.manifests.list_items import Wanted, objects
+from scopewright.manifests.nodes import MAX_DEPTH, Budget, Document, Reading, Unreadable, line_of
+
+MAX_NODES: Final = 500_000
+"""Values written out in one document; each takes some hundred bytes and microseconds."""
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_SURROGATES: Final = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_SEPARATOR: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_BREAKS: Final = "\n\r\x85\u2028\u2029"
+"""What ends a line of YAML, and so a comment."""
+_PREAMBLE: Final = re.compile(rf"(?:[ \t]*(?:[#%][^{_BREAKS}]*)?(?:[{_BREAKS}]|$))*")
+
+
+def documents(text: str, wanted: Wanted, budget: Budget) -> Iterator[Document | Unreadable]:
+    """What may be wanted in a file, or in its place what is wrong with it: each document is parsed by itself.
+
+    Lists come item by item. What cannot be wanted is read no further; of a document that is no mapping, that is told.
+    """
+    if "\ufeff" in text:
+        line = text.count("\n", 0, text.index("\ufeff")) + 1
+        yield Unreadable(line, "a byte order mark in mid text", "remove it: it may stand at the beginning alone")
+        return
+    start = 0
+    for chunk in _chunks(_surrogates_joined(text)):
+        yield from _chunk(chunk, start, wanted, budget)
+        start += chunk.count("\n")
+
+
+def _chunks(text: str) -> Iterator[str]:
+    starts = [0, *(mark.start() for mark in _SEPARATOR.finditer(text) if mark.start()), len(text)]
+    for begin, end in pairwise(starts):
+        yield text[begin:end]
+
+
+def _chunk(text: str, start: int, wanted: Wanted, budget: Budget) -> Iterator[Document | Unreadable]:
+    if _PREAMBLE.fullmatch(text):
+        return
+    try:
+        _bounded(text)
+        reading = Reading(budget, start)
+        for root in yaml.compose_all(text, Loader=_Loader):
+            if isinstance(root, yaml.MappingNode):
+                yield from map(reading.document, objects(root, wanted, budget))
+            elif isinstance(root, yaml.SequenceNode):
+                yield Document([], line_of(root) + start)
+            elif root is not None:
+                yield reading.document(root)
+    except Unreadable as error:
+        yield Unreadable(error.line + start, error.message, error.fix)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        broken = _explained(error, text)
+        yield Unreadable(broken.line + start, broken.message, broken.fix)
+
+
+def _surrogates_joined(text: str) -> str:
+    """JSON writes 😀 as two escapes, which YAML does not know."""
+    return _SURROGATES.sub(_joined, text) if "\\u" in text else text
+
+
+def _joined(pair: re.Match[str]) -> str:
+    high, low = int(pair[1], 16), int(pair[2], 16)
+    return f"\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
+
+
+def _bounded(text: str) -> None:
+    """Nodes are made by recursion, so the depth is measured on the events first."""
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
+        if number > MAX_NODES:
+            raise Unreadable(1, f"a document of more than {MAX_NODES} values", "split it")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                line = event.start_mark.line + 1 if event.start_mark else 1
+                raise Unreadable(line, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _explained(error: Exception, text: str) -> Unreadable:
+    if isinstance(error, yaml.MarkedYAMLError):
+        return _marked(error)
+    if isinstance(error, yaml.reader.ReaderError):
+        line = text.count("\n", 0, error.position) + 1
+        return Unreadable(line, "a character that YAML does not allow", "remove the control character")
+    return Unreadable(1, f"not YAML: {type(error).__name__}", "write it as plain YAML")
+
+
+def _marked(error: yaml.MarkedYAMLError) -> Unreadable:
+    mark = error.problem_mark or error.context_mark
+    problem = error.problem or error.context or "cannot be parsed"
+    return Unreadable(mark.line + 1 if mark else 1, f"not YAML: {problem}", _cure(problem))
+
+
+def _cure(problem: str) -> str:
+    if "cannot start any token" in problem:
+        return "indent with spaces, never tabs, and quote values that begin with @, ` or %"
+    if "undefined alias" in problem:
+        return "define the anchor (&name) before its alias (*name)"
+    return "correct the indentation or the quotes at this line, or just above it"

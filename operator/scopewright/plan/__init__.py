@@ -1,0 +1,1 @@
+"""`scopewright plan`: what manifests would change, without a write."""

@@ -1,0 +1,107 @@
+"""One look at a cluster with nothing but lists and reads: what is declared, what is ours, and what both lean on."""
+
+import asyncio
+from collections.abc import Awaitable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, cast
+
+from scopewright.api import API_VERSION, KINDS
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
+from scopewright.stores import Entries
+from scopewright.stores.kubernetes.api import Api
+from scopewright.stores.kubernetes.objects import collection, parse
+from scopewright.stores.kubernetes.pages import pages
+from scopewright.stores.kubernetes.store import KubernetesStore, declared_path
+
+AT_ONCE: Final = 16
+"""Reads of single objects at a time."""
+
+Owned = tuple[Existing, Entries]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Objects as the API server has them, namespaces with their labels, and what is ours.
+
+    Of Secrets outside the issuer's namespace only digests are kept.
+    """
+
+    objects: Mapping[Ref, Mapping[str, Any]]
+    namespaces: Mapping[str, Mapping[str, str]]
+    owned: tuple[Owned, ...] = field(repr=False)
+    service_accounts: Mapping[Ref, str]
+    """By UID."""
+
+
+async def look(api: Api, namespace: str) -> Seen:
+    """`namespace` is the issuer's. `Rejected` names every right that is missing; else `Unavailable`."""
+    namespaces, accounts, secrets, config_maps, *declared = await _all(
+        _namespaces(api),
+        _service_accounts(api),
+        _ours(api, "Secret", None, namespace),
+        _ours(api, "ConfigMap", namespace, namespace),
+        *(_declared(api, kind) for kind in KINDS),
+    )
+    objects = {ref: raw for found in declared for ref, raw in found.items()}
+    return Seen(objects, namespaces, (*secrets, *config_maps), accounts)
+
+
+async def look_at(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned, ...]:
+    """Those of these Secrets and ConfigMaps that are there, whoever made them."""
+    store, turn = KubernetesStore(api), asyncio.Semaphore(AT_ONCE)
+
+    async def read(ref: Ref) -> Owned | None:
+        async with turn:
+            return await store.read(ref)
+
+    found: list[Owned | None] = await _all(*(read(ref) for ref in refs))
+    return tuple(_kept(existing, entries, namespace) for existing, entries in filter(None, found))
+
+
+async def _all(*work: Awaitable[Any]) -> list[Any]:
+    """All results; what is missing is told all at once."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    failures = [r for r in results if isinstance(r, BaseException)]
+    refused = [f.message for f in failures if isinstance(f, Rejected)]
+    for failure in failures:
+        if not isinstance(failure, Rejected):
+            raise failure
+    if refused:
+        raise Rejected("Forbidden", "\n".join(dict.fromkeys(refused)))
+    return results
+
+
+async def _declared(api: Api, kind: str) -> dict[Ref, Mapping[str, Any]]:
+    found: dict[Ref, Mapping[str, Any]] = {}
+    async for page, _ in pages(api, declared_path(kind)):
+        for raw in page:
+            meta = raw["metadata"]
+            found[Ref(kind, meta["namespace"], meta["name"])] = {**raw, "apiVersion": API_VERSION, "kind": kind}
+    return found
+
+
+async def _namespaces(api: Api) -> dict[str, Mapping[str, str]]:
+    found: dict[str, Mapping[str, str]] = {}
+    async for page, _ in pages(api, "/api/v1/namespaces"):
+        found.update({raw["metadata"]["name"]: raw["metadata"].get("labels") or {} for raw in page})
+    return found
+
+
+async def _service_accounts(api: Api) -> dict[Ref, str]:
+    found: dict[Ref, str] = {}
+    async for page, _ in pages(api, collection("ServiceAccount", None)):
+        for meta in (raw["metadata"] for raw in page):
+            found[Ref("ServiceAccount", meta["namespace"], meta["name"])] = meta["uid"]
+    return found
+
+
+async def _ours(api: Api, kind: str, where: str | None, namespace: str) -> list[Owned]:
+    found: list[Owned] = []
+    async for page, _ in pages(api, collection(kind, where), labelSelector=f"{MANAGED_BY}={MANAGER}"):
+        found += [_kept(*parse(cast("OwnedKind", kind), raw), namespace) for raw in page]
+    return found
+
+
+def _kept(existing: Existing, entries: Entries, namespace: str) -> Owned:
+    return existing, entries if existing.ref.namespace == namespace else {}

@@ -1,0 +1,223 @@
+"""Two levels compared: who gets which scope and who loses it, and what becomes of credentials, keys and Secrets."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from scopewright.api import Kind, ScopeGrant
+from scopewright.api.scopegrant import Grantee
+from scopewright.core.objects import Ref
+from scopewright.core.plan import Happening
+from scopewright.core.records import ClientRecord, Credential, KeyRecord, rfc3339
+from scopewright.plan.changes import Access, AccessChange, Change, Changes, Finding
+from scopewright.plan.findings import refusals, warnings, with_news
+from scopewright.plan.snapshot import Level
+
+Told = Mapping[Ref, Sequence[Happening]]
+"""What happened on the way from one level to the other, by whom it happened to."""
+
+_CREDENTIAL: Final = "Credential"
+_REVOKED: Final = ("CredentialRevoked", "KeysRevoked")
+
+
+def difference(before: Level, after: Level, told: Told, held_up: Sequence[Finding] = ()) -> Changes:
+    """`held_up` are warnings of what could not be reconciled on the way to the level after."""
+    return Changes(
+        refusals=with_news(refusals(after), refusals(before)),
+        warnings=(*with_news(warnings(after), warnings(before)), *held_up),
+        access=tuple(_access(before, after)),
+        credentials=tuple(_credentials(before, after, told)),
+        keys=tuple(_keys(before, after, told)),
+        secrets=tuple(_secrets(before, after)),
+        objects=tuple(_objects(before, after)),
+    )
+
+
+# Access
+
+
+def _access(before: Level, after: Level) -> Iterator[AccessChange]:
+    had, has = before.access(), after.access()
+    for holding in sorted(had.keys() | has.keys()):
+        old, new = had.get(holding), has.get(holding)
+        if new is None and old is not None:
+            yield AccessChange(old, None, _because(old, after))
+        elif old is None or (new is not None and old.until != new.until):
+            yield AccessChange(old, new)
+
+
+def _because(lost: Access, after: Level) -> str:
+    """Why it is had no more."""
+    ref = Ref("OAuthClient", *lost.client.split("/"))
+    client, server = after.clients.get(ref), after.servers.get(lost.server)
+    declared = after.declared.get(ref)
+    if client is None or declared is None:
+        return "the OAuthClient is gone"
+    if client.disabled:
+        return "the OAuthClient is disabled"
+    if not any(a.resource_server == lost.server and lost.scope in a.scopes for a in client.access):
+        return "the OAuthClient asks for it no more"
+    if server is None or not server.audience:
+        return "the ResourceServer is gone or refused"
+    if lost.scope not in server.scopes:
+        return "the ResourceServer declares it no more"
+    return f"no ScopeGrant gives it any more; {_named(lost.via)} did"
+
+
+def _named(via: tuple[str, ...]) -> str:
+    return f"ScopeGrant {', '.join(via)}"
+
+
+# Credentials
+
+
+def _credentials(before: Level, after: Level, told: Told) -> Iterator[Change]:
+    for ref in sorted(before.clients.keys() | after.clients.keys()):
+        old, new = before.clients.get(ref), after.clients.get(ref)
+        news = [h for h in told.get(ref, ()) if h.reason.startswith(_CREDENTIAL)]
+        if old is None and new is not None:
+            yield _first(ref, new, news)
+        elif new is None:
+            yield Change(ref, "deleted", "its credentials are refused from then on")
+        elif old is not None:
+            yield from _replaced(ref, old, new, news)
+            yield from _switched(ref, old, new)
+
+
+def _first(ref: Ref, new: ClientRecord, news: Sequence[Happening]) -> Change:
+    if any(h.reason == "CredentialAdopted" for h in news):
+        return Change(ref, "adopted", news[-1].message)
+    where = f"in Secret {ref.namespace}/{new.secret_name}"
+    return Change(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
+
+
+def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Happening]) -> Iterator[Change]:
+    known, left = {c.sha256 for c in old.credentials}, {c.sha256 for c in new.credentials}
+    why = news[-1] if news else None
+    if known <= left and left <= known:
+        return
+    dropped = [c for c in old.credentials if c.sha256 not in left and c.expiration_time is None]
+    if dropped or (why and why.reason in _REVOKED):
+        cost = "; Pods that hold the old one are refused until they read the new one"
+        yield Change(ref, "revoked", (why.message if why else "it is accepted no more") + cost)
+    elif why and why.reason == "CredentialMoved":
+        yield Change(ref, "moved", why.message + _overlap(new.credentials))
+    elif left - known:
+        yield Change(ref, "rotated", (why.message if why else "a new one is made") + _overlap(new.credentials))
+
+
+def _overlap(credentials: tuple[Credential, ...]) -> str:
+    ends = max((c.expiration_time for c in credentials if c.expiration_time), default=None)
+    return f"; the previous one works until {rfc3339(ends)}" if ends else ""
+
+
+def _switched(ref: Ref, old: ClientRecord, new: ClientRecord) -> Iterator[Change]:
+    if old.disabled != new.disabled:
+        what = "the issuer refuses it from then on" if new.disabled else "the issuer accepts it again"
+        yield Change(ref, "disabled" if new.disabled else "enabled", what)
+    if old.method != new.method:
+        yield Change(ref, "changed", f"it authenticates by {new.method} instead of {old.method}")
+    elif (old.public_keys, old.service_account) != (new.public_keys, new.service_account):
+        yield Change(ref, "changed", "other keys or another ServiceAccount prove who it is")
+
+
+# Keys
+
+
+def _keys(before: Level, after: Level, told: Told) -> Iterator[Change]:
+    declared = before.declared.keys() | after.declared.keys()
+    for ref in sorted(r for r in declared if (r.kind, r.namespace) == ("SigningKey", after.namespace)):
+        old, new = _of(before, ref.name), _of(after, ref.name)
+        if ref in before.declared and ref not in after.declared:
+            yield _retired(ref, new)
+            continue
+        revoked = next((h for h in told.get(ref, ()) if h.reason in _REVOKED), None)
+        if revoked:
+            yield Change(ref, "revoked", revoked.message)
+        made = [new[kid] for kid in sorted(new.keys() - old.keys())]
+        yield from (_made(ref, record, after, first=not old) for record in made)
+
+
+def _of(level: Level, signing_key: str) -> dict[str, KeyRecord]:
+    return {kid: record for kid, record in level.keys.items() if record.signing_key == signing_key}
+
+
+def _made(ref: Ref, record: KeyRecord, after: Level, *, first: bool) -> Change:
+    start = record.signing_start_time
+    when = "at once" if start and start <= after.now else f"from {rfc3339(start)} on" if start else "once published"
+    if first:
+        return Change(ref, "made", f"its first key ({record.algorithm}) signs {when}")
+    cost = "; verifiers that cached the JWKS refuse its tokens until they fetch it again" if record.at_once else ""
+    return Change(ref, "rotated", f"a new key ({record.algorithm}) signs {when}{cost}")
+
+
+def _retired(ref: Ref, keys: Mapping[str, KeyRecord]) -> Change:
+    ends = max((k.signing_end_time for k in keys.values() if k.signing_end_time), default=None)
+    until = f"; its keys sign until {rfc3339(ends)} at the latest" if ends else ""
+    return Change(ref, "retired", f"no key follows{until}")
+
+
+# Secrets and declared objects
+
+
+def _secrets(before: Level, after: Level) -> Iterator[Change]:
+    for ref in sorted(before.secrets.keys() | after.secrets.keys()):
+        old, new = before.secrets.get(ref), after.secrets.get(ref)
+        if old is None:
+            yield Change(ref, "made")
+        elif new is None:
+            yield Change(ref, "deleted")
+        elif differing := sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)):
+            yield Change(ref, "changed", ", ".join(differing))
+
+
+def _objects(before: Level, after: Level) -> Iterator[Change]:
+    for name in sorted(before.namespaces.keys() & after.namespaces.keys()):
+        if fields := _fields(before.namespaces[name], after.namespaces[name], "metadata.labels"):
+            yield Change(Ref("Namespace", "", name), "changed", ", ".join(fields))
+    for ref in sorted(before.declared.keys() | after.declared.keys()):
+        old, new = before.declared.get(ref), after.declared.get(ref)
+        if old is None and new is not None:
+            yield Change(ref, "made", _consent(new))
+        elif new is None:
+            yield Change(ref, "deleted")
+        elif old is not None and (fields := changed_fields(old, new)):
+            consent = f"; it is now {_consent(new)}" if isinstance(new, ScopeGrant) else ""
+            yield Change(ref, "changed", ", ".join(fields) + consent)
+
+
+def _consent(obj: Kind) -> str:
+    """What a ScopeGrant allows, to those as well who ask for nothing yet."""
+    if not isinstance(obj, ScopeGrant):
+        return ""
+    spec = obj.spec
+    until = f" until {rfc3339(spec.expiration_time)}" if spec.expiration_time else ""
+    return f"{', '.join(spec.scopes)} of {spec.resource_server} to {', '.join(map(_grantee, spec.to))}{until}"
+
+
+def _grantee(to: Grantee) -> str:
+    if to.namespace:
+        return f"{to.namespace}/{to.client}" if to.client else f"all of {to.namespace}"
+    if to.namespace_selector is None:
+        return "all namespaces"
+    labels = [f"{key}={value}" for key, value in (to.namespace_selector.match_labels or {}).items()]
+    labels += [" ".join((e.key, e.operator, *(e.values or ()))) for e in to.namespace_selector.match_expressions or ()]
+    return f"the namespaces with {' and '.join(labels)}"
+
+
+def changed_fields(old: Kind, new: Kind) -> list[str]:
+    """What differs of that which people write, as paths; with the defaults that both have, left out or not."""
+    return [
+        *_fields(old.spec.to_dict(), new.spec.to_dict(), "spec"),
+        *_fields(old.metadata.annotations, new.metadata.annotations, "metadata.annotations"),
+        *_fields(old.metadata.labels, new.metadata.labels, "metadata.labels"),
+    ]
+
+
+def _fields(old: Any, new: Any, path: str) -> list[str]:
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping):
+        return [] if old == new else [path]
+    fields: list[str] = []
+    for name in sorted(old.keys() | new.keys()):
+        step = f"{path}.{name}" if name.isidentifier() else f"{path}[{name}]"
+        fields += _fields(old.get(name), new.get(name), step)
+    return fields

@@ -1,0 +1,98 @@
+"""What a reviewer is to know of a level by itself: what is refused, and what is served but worth a second look."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Final
+
+from scopewright.api import Kind, OAuthClient, ScopeGrant
+from scopewright.api.scopegrant import Grantee, NamespaceSelector
+from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
+from scopewright.plan.changes import Finding
+from scopewright.plan.snapshot import Level
+
+MEANT: Final = ("Disabled",)
+"""Reasons for which an object is not ready because its owner wants it so."""
+
+HARMLESS: Final = ("Expired", "LifetimeTooLong")
+"""Reasons that withhold nothing from anybody which the manifest could have: time or the platform's maximum decides."""
+
+NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
+"""A label that the API server sets, and nobody else can."""
+
+FIELDS: Final[dict[str, tuple[str, ...]]] = {
+    "AudienceConflict": ("spec", "audience"),
+    "AudienceNotAllowed": ("spec", "audience"),
+    "AudienceUnchecked": ("spec", "audience"),
+    "ConfigMapConflict": ("spec", "jwks", "configMapName"),
+    "ConfigMapFixed": ("spec", "jwks", "configMapName"),
+    "Expired": ("spec", "expirationTime"),
+    "LifetimeTooLong": ("spec", "tokens", "lifetime"),
+    "NotGranted": ("spec", "access"),
+    "Paused": ("metadata", "annotations", PAUSED_ANNOTATION),
+    "ResourceServerNotFound": ("spec", "resourceServer"),
+    "ResourceServerNotReady": ("spec", "resourceServer"),
+    "SecretConflict": ("spec", "credentials", "secretName"),
+    "SigningKeyNotReady": ("spec", "tokens", "signingKey"),
+    "UnknownScope": ("spec", "scopes"),
+    "UnsupportedKey": ("spec", "authentication", "jwks"),
+    "UnknownTimeZone": ("spec", "rotation", "windows"),
+    "WrongNamespace": ("metadata", "namespace"),
+}
+"""Where in the manifest the cause of a condition stands."""
+
+
+def refusals(level: Level) -> tuple[Finding, ...]:
+    """What cannot be had until somebody acts."""
+    return tuple(
+        _finding(ref, condition.reason, condition.message)
+        for ref, obj in sorted(level.declared.items())
+        if (condition := obj.condition("Stalled")) and condition.reason not in (*MEANT, *HARMLESS)
+    )
+
+
+def warnings(level: Level) -> tuple[Finding, ...]:
+    return tuple(found for ref, obj in sorted(level.declared.items()) for found in _of(ref, obj))
+
+
+def with_news(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """Each finding of the level after, told whether it is one of the level before as well."""
+    known = {(f.subject, f.reason, f.message) for f in before}
+    return tuple(replace(f, new=(f.subject, f.reason, f.message) not in known) for f in after)
+
+
+def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
+    if is_paused(obj.metadata.annotations):
+        what = "it grants all the same" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
+        yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
+        return
+    ready, stalled, access = (obj.condition(kind) for kind in ("Ready", "Stalled", "AccessGranted"))
+    if stalled and stalled.reason in HARMLESS:
+        yield _finding(ref, stalled.reason, stalled.message)
+    elif ready and ready.status == "False" and not stalled and ref.kind != "SigningKey":
+        yield _finding(ref, ready.reason, ready.message)
+    if isinstance(obj, OAuthClient) and access and access.status != "True":
+        yield _finding(ref, "NotGranted", access.message)
+    if isinstance(obj, ScopeGrant):
+        for index, to in enumerate(obj.spec.to):
+            yield from _grantee(ref, obj, index, to)
+
+
+def _grantee(ref: Ref, grant: ScopeGrant, index: int, to: Grantee) -> Iterator[Finding]:
+    what = f"{', '.join(grant.spec.scopes)} of {grant.namespace}/{grant.spec.resource_server}"
+    where = ("spec", "to", index)
+    if to.all_namespaces:
+        message = f"every OAuthClient of every namespace that asks gets {what}: name namespaces, if not all are meant"
+        yield Finding(ref, "AllNamespaces", message, where)
+    elif to.namespace_selector and not _names_namespaces(to.namespace_selector):
+        message = f"whoever may label namespaces may join, and have {what}: name namespaces, if that is too many"
+        yield Finding(ref, "NamespaceSelector", message, where)
+
+
+def _names_namespaces(selector: NamespaceSelector) -> bool:
+    expressions = selector.match_expressions or ()
+    named = any(e.key == NAMESPACE_NAME and e.operator == "In" for e in expressions)
+    return named or NAMESPACE_NAME in (selector.match_labels or {})
+
+
+def _finding(ref: Ref, reason: str, message: str) -> Finding:
+    return Finding(ref, reason, message, FIELDS.get(reason, ()))

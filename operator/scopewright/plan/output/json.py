@@ -1,0 +1,61 @@
+"""A plan for programs. Fields are added, and never change their meaning, while `version` is 1."""
+
+from typing import Any
+
+from scopewright.core.objects import Ref
+from scopewright.core.records import rfc3339
+from scopewright.plan.changes import Access, AccessChange, Change, Changes, Finding
+from scopewright.plan.output.lines import json_text
+
+
+def as_json(changes: Changes) -> str:
+    return json_text(document(changes))
+
+
+def document(changes: Changes) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "refused": bool(changes.refusals),
+        "refusals": [_finding(f) for f in changes.refusals],
+        "access": {
+            "gained": [_access(c.after) for c in changes.access if c.after and not c.before],
+            "lost": [_access(c.before) | {"because": c.because} for c in changes.access if c.before and not c.after],
+            "changed": [_changed(c) for c in changes.access if c.before and c.after],
+        },
+        **{of: [_change(c) for c in getattr(changes, of)] for of in ("credentials", "keys", "secrets", "objects")},
+        "warnings": [_finding(f) for f in changes.warnings],
+        "ignored": changes.ignored,
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        **({"file": finding.place.file, "line": finding.place.line} if finding.place else {}),
+        **(_ref(finding.subject) if finding.subject else {}),
+        "reason": finding.reason,
+        "message": finding.message,
+        "new": finding.new,
+    }
+
+
+def _access(access: Access) -> dict[str, Any]:
+    return {
+        "client": access.client,
+        "resourceServer": access.server,
+        "scope": access.scope,
+        "grantedBy": list(access.via),
+        **({"until": rfc3339(access.until)} if access.until else {}),
+    }
+
+
+def _changed(change: AccessChange) -> dict[str, Any]:
+    before = change.before.until if change.before else None
+    return _access(change.access) | ({"untilBefore": rfc3339(before)} if before else {})
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {**_ref(change.subject), "action": change.action, "detail": change.detail}
+
+
+def _ref(ref: Ref) -> dict[str, str]:
+    return {"kind": ref.kind, **({"namespace": ref.namespace} if ref.namespace else {}), "name": ref.name}

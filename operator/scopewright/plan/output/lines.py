@@ -1,0 +1,106 @@
+"""What every output of a plan says in the same words: one line for each change, one for each finding, a summary."""
+
+import json
+import re
+from datetime import datetime
+from typing import Final
+
+from scopewright.core.objects import Ref
+from scopewright.core.records import rfc3339
+from scopewright.plan.changes import AccessChange, Change, Changes, Finding
+
+SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}
+"""As in a diff; everything else is `~`."""
+
+SECTIONS: Final = (("Credentials", "credentials"), ("Keys", "keys"), ("Secrets", "secrets"), ("Objects", "objects"))
+"""Headings, and the changes below them."""
+
+_COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
+
+
+def access_line(change: AccessChange) -> str:
+    """The line that a reviewer looks for; it begins with `+`, `-` or `~`."""
+    access = change.access
+    what = f"{access.scope} of {access.server}"
+    if change.after is None:
+        return f"- {access.client} loses {what} ({change.because})"
+    if change.before is None:
+        return f"+ {access.client} gets {what} ({_granted(change)})"
+    return f"~ {access.client} keeps {what} {_until(access.until)}, before {_until(change.before.until)}"
+
+
+def change_line(change: Change) -> str:
+    said = f": {change.detail}" if change.detail else ""
+    return f"{SIGNS.get(change.action, '~')} {name(change.subject)} {change.action}{said}"
+
+
+def finding_line(finding: Finding) -> str:
+    """`file:line: what is wrong: what to do about it`."""
+    where = f"{finding.place}: " if finding.place else ""
+    of = f"{name(finding.subject)}: " if finding.subject else ""
+    return clean(f"{where}{of}{finding.message}")
+
+
+def summary(changes: Changes) -> str:
+    gained = sum(1 for c in changes.access if c.before is None)
+    lost = sum(1 for c in changes.access if c.after is None)
+    counts = (
+        (len(changes.refusals), "refusal"),
+        (gained, "scope gained"),
+        (lost, "scope lost"),
+        (len(changes.credentials), "credential"),
+        (len(changes.keys), "key"),
+        (len(changes.objects), "object"),
+        (sum(1 for w in changes.warnings if w.new), "new warning"),
+    )
+    return ", ".join(_counted(number, what) for number, what in counts if number) or "nothing changes"
+
+
+def asides(changes: Changes) -> list[str]:
+    """What was left out, and why."""
+    old = sum(1 for w in changes.warnings if not w.new)
+    said = [f"{_counted(old, 'warning')} from before: the JSON output has them"] if old else []
+    other = f"{_counted(changes.ignored, 'object')} for other installations (spec.issuer): not planned"
+    return [*said, other] if changes.ignored else said
+
+
+def name(ref: Ref) -> str:
+    return str(ref) if ref.namespace else f"{ref.kind} {ref.name}"
+
+
+def clean(text: str) -> str:
+    """Without anything that a terminal or a runner of CI jobs would obey: manifests are written by anybody.
+
+    Runners take `##[command]` anywhere in a line, and `::command::` at its beginning.
+    """
+    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
+    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}", printable)
+
+
+def json_text(value: object) -> str:
+    """The same for JSON, whose own escapes leave every text as it is for programs."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    printable = "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
+    return printable.replace("##", "#\\u0023") + "\n"
+
+
+def _counted(number: int, what: str) -> str:
+    """The noun comes last, or before its participle."""
+    if number == 1:
+        return f"1 {what}"
+    noun, _, rest = what.partition(" ") if what.endswith(("gained", "lost")) else (what, "", "")
+    return f"{number} {noun}s {rest}".rstrip()
+
+
+def _granted(change: AccessChange) -> str:
+    access = change.access
+    if not access.via:
+        return "of its own namespace"
+    return f"granted by ScopeGrant {', '.join(access.via)}" + (f" {_until(access.until)}" if access.until else "")
+
+
+def _until(instant: datetime | None) -> str:
+    if instant is None:
+        return "without end"
+    text = rfc3339(instant)
+    return f"until {text[:10] if text.endswith('T00:00:00Z') else text}"

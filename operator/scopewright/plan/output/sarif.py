@@ -1,0 +1,74 @@
+"""A plan as SARIF 2.1.0, so that code hosts show refusals, warnings and new access beside the lines they come from."""
+
+import urllib.parse
+from collections.abc import Iterator, Mapping
+from pathlib import PurePath
+from typing import Any, Final
+
+from scopewright.core.objects import Ref
+from scopewright.plan.changes import AccessChange, Changes, Finding, Place
+from scopewright.plan.output.lines import access_line, clean, json_text, name
+
+SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+GAINED: Final = "AccessGained"
+LOST: Final = "AccessLost"
+
+Result = dict[str, Any]
+
+
+def as_sarif(changes: Changes, version: str) -> str:
+    return json_text(document(changes, version))
+
+
+def document(changes: Changes, version: str) -> dict[str, Any]:
+    results = list(_results(changes))
+    rules = sorted({result["ruleId"] for result in results})
+    for result in results:
+        result["ruleIndex"] = rules.index(result["ruleId"])
+    driver = {"name": "scopewright", "version": version, "rules": [{"id": r} for r in rules]}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [{"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}],
+    }
+
+
+def _results(changes: Changes) -> Iterator[Result]:
+    """Code hosts refuse a result without a place: what is elsewhere is shown at the first of the manifests."""
+    somewhere = min(changes.places.values(), default=None)
+    yield from (_finding(f, "error", f.place or somewhere) for f in changes.refusals)
+    yield from (_finding(f, "warning", f.place or somewhere) for f in changes.warnings)
+    yield from (_access(change, changes.places, somewhere) for change in changes.access)
+
+
+def _finding(finding: Finding, level: str, place: Place | None) -> Result:
+    of = f"{name(finding.subject)}: " if finding.subject else ""
+    state = "new" if finding.new else "unchanged"
+    return _result(finding.reason, level, of + finding.message, place) | {"baselineState": state}
+
+
+def _access(change: AccessChange, places: Mapping[Ref, Place], somewhere: Place | None) -> Result:
+    """At the ScopeGrant, if it is among the manifests, else at the client or at the API."""
+    access = change.access
+    client = Ref("OAuthClient", *access.client.split("/"))
+    server = Ref("ResourceServer", *access.server.split("/"))
+    refs = [*(Ref("ScopeGrant", *via.split("/")) for via in access.via), client, server]
+    place = next((places[ref] for ref in refs if ref in places), somewhere)
+    rule = GAINED if change.after else LOST
+    return _result(rule, "note", access_line(change)[2:], place) | {"baselineState": "new"}
+
+
+def _result(rule: str, level: str, message: str, place: Place | None) -> Result:
+    """The message without links, which SARIF (§3.11.6) would have in plain text."""
+    text = clean(message).replace("](", "] (")
+    result: Result = {"ruleId": rule, "level": level, "message": {"text": text}}
+    if place:
+        where = {"artifactLocation": {"uri": _uri(place.file)}, "region": {"startLine": place.line}}
+        result["locations"] = [{"physicalLocation": where}]
+    return result
+
+
+def _uri(file: str) -> str:
+    """Relative to where the command runs, which is the top of the repository in CI."""
+    path = PurePath(file)
+    return path.as_uri() if path.is_absolute() else urllib.parse.quote(path.as_posix())

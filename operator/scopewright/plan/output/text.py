@@ -1,0 +1,44 @@
+"""A plan for people at a terminal."""
+
+from collections.abc import Iterable, Iterator
+from io import StringIO
+from typing import Final
+
+from rich.console import Console
+from rich.text import Text
+
+from scopewright.plan.changes import Changes
+from scopewright.plan.output.lines import SECTIONS, access_line, asides, change_line, clean, finding_line, summary
+
+STYLES: Final = {"+": "green", "-": "red", "~": "yellow"}
+
+
+def as_text(changes: Changes, *, colour: bool = False) -> str:
+    """Refusals first, then who gets and loses which scope, then the rest."""
+    written = StringIO()
+    console = Console(file=written, force_terminal=colour, no_color=not colour, highlight=False, soft_wrap=True)
+    for line in _lines(changes):
+        console.print(line)
+    return written.getvalue()
+
+
+def _lines(changes: Changes) -> Iterator[Text]:
+    yield from _section("Refused", (Text(finding_line(f), "red") for f in changes.refusals))
+    yield from _section("Access", map(_signed, map(access_line, changes.access)))
+    for heading, of in SECTIONS:
+        yield from _section(heading, map(_signed, map(change_line, getattr(changes, of))))
+    yield from _section("Warnings", (Text(finding_line(f), "yellow") for f in changes.warnings if f.new))
+    yield Text(f"Plan: {summary(changes)}.", "bold")
+    for aside in asides(changes):
+        yield Text(aside, "dim")
+
+
+def _section(heading: str, lines: Iterable[Text]) -> Iterator[Text]:
+    if found := list(lines):
+        yield Text(heading, "bold")
+        yield from (Text("  ").append_text(line) for line in found)
+        yield Text()
+
+
+def _signed(line: str) -> Text:
+    return Text(clean(line), STYLES[line[0]])

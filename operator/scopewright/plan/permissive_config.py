@@ -1,0 +1,52 @@
+"""A plan without the platform's configuration: what only that could refuse is taken for allowed, and told."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from scopewright.api import OAuthClient, ResourceServer
+from scopewright.controller.reconcile import parse_declared
+from scopewright.core.clusters import ClusterConfig
+from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Ref
+from scopewright.core.records import LOCAL_CLUSTER
+from scopewright.plan.changes import Finding
+from scopewright.plan.dry_run import Raw
+
+UNKNOWN_ISSUER: Final = "https://issuer.invalid"
+"""Where nobody names one, and nothing depends on it (RFC 2606 §2)."""
+
+Asked = tuple[Ref, str, str]
+"""Who asks, for which field of the configuration, for which value."""
+
+
+def without_rules(config: Config, objects: Mapping[Ref, Raw]) -> Config:
+    """The configuration, with all the audiences and clusters that are asked for."""
+    asked = list(_asked(objects))
+    audiences = {AudiencePrefix(prefix=v, namespaces=(r.namespace,)) for r, what, v in asked if what == "audiences"}
+    clusters = {v: ClusterConfig(name=v, issuer=UNKNOWN_ISSUER) for _, what, v in asked if what == "clusters"}
+    known = {cluster.name: cluster for cluster in config.clusters}
+    return config.model_copy(update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values())})
+
+
+def unchecked(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
+    """What that leaves open."""
+    message = "whether the platform allows it cannot be told without its configuration: pass --config FILE"
+    of = {
+        "audiences": ("AudienceUnchecked", ("spec", "audience")),
+        "clusters": ("ClusterUnchecked", ("spec", "authentication", "serviceAccount", "cluster")),
+    }
+    return tuple(Finding(ref, of[what][0], f"{value}: {message}", of[what][1]) for ref, what, value in _asked(objects))
+
+
+def _asked(objects: Mapping[Ref, Raw]) -> Iterator[Asked]:
+    for ref, raw in sorted(objects.items()):
+        try:
+            obj = parse_declared(raw)
+        except Rejected:
+            continue
+        if isinstance(obj, ResourceServer) and obj.spec.audience:
+            yield ref, "audiences", obj.spec.audience
+        named = obj.spec.authentication.service_account if isinstance(obj, OAuthClient) else None
+        if named and named.cluster not in (None, LOCAL_CLUSTER):
+            yield ref, "clusters", str(named.cluster)

@@ -1,0 +1,62 @@
+"""The level at one instant, once nothing is to be written any more; and who has which scope then."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from scopewright.api import Kind, ScopeGrant
+from scopewright.core.access import reaches, resolve
+from scopewright.core.grants import Labels, granted_by, in_force
+from scopewright.core.objects import Ref
+from scopewright.core.records import Asked, ClientRecord, Granted, KeyRecord, ResourceServerRecord
+from scopewright.plan.changes import Access
+
+Holding = tuple[str, str, str]
+"""Client, resource server and scope, as in Access."""
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """What is declared, with its status, and what is recorded. `clients` are by their OAuthClient, `servers` by
+    `<namespace>/<name>`, `keys` by kid; `secrets` are those that clients mount, with the digests of their entries.
+    """
+
+    declared: Mapping[Ref, Kind]
+    namespaces: Mapping[str, Labels]
+    clients: Mapping[Ref, ClientRecord]
+    servers: Mapping[str, ResourceServerRecord]
+    keys: Mapping[str, KeyRecord]
+    namespace: str
+    """The issuer's."""
+    secrets: Mapping[Ref, Mapping[str, str]] = field(repr=False)
+    now: datetime
+
+    def access(self) -> dict[Holding, Access]:
+        """What tokens may carry: the same records, decided upon by the same `resolve`, as the issuer has."""
+        grants = self._grants()
+        return {
+            (found.client, found.server, found.scope): found
+            for record in self.clients.values()
+            if not record.refused
+            for asked in record.access
+            for found in self._of(record, asked, grants.get(asked.resource_server, ()))
+        }
+
+    def _of(self, client: ClientRecord, asked: Asked, grants: Iterable[tuple[str, Granted]]) -> Iterator[Access]:
+        server = self.servers.get(asked.resource_server)
+        granted = resolve(asked, client.namespace, client.client_id, server, self.now).granted
+        own = server is not None and server.namespace == client.namespace
+        reaching = [(name, g) for name, g in grants if not own and reaches(g, client.namespace, client.client_id)]
+        for scope, until in granted.items():
+            via = tuple(name for name, g in reaching if scope in g.scopes)
+            yield Access(f"{client.namespace}/{client.name}", asked.resource_server, scope, via, until)
+
+    def _grants(self) -> dict[str, list[tuple[str, Granted]]]:
+        """Those in force, resolved, with their names, by the resource server they are about."""
+        found: dict[str, list[tuple[str, Granted]]] = {}
+        for _, grant in sorted(self.declared.items()):
+            if isinstance(grant, ScopeGrant) and in_force(grant, self.now):
+                server = f"{grant.namespace}/{grant.spec.resource_server}"
+                resolved = granted_by(grant, grant.spec.scopes, self.namespaces)
+                found.setdefault(server, []).append((f"{grant.namespace}/{grant.name}", resolved))
+        return found

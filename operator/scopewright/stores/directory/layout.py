@@ -1,0 +1,274 @@
+"""A Secret or ConfigMap as a directory, laid out as kubelet mounts one, so that all entries change in one step.
+
+client_secret -> ..data/client_secret
+..data -> ..2026_11_22_10_00_00.4f1c
+..2026_11_22_10_00_00.4f1c/client_secret
+..2026_11_22_10_00_00.4f1c/..meta.json    what Kubernetes keeps beside the entries; no mount shows it
+"""
+
+import hashlib
+import json
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from scopewright.core.failures import Rejected
+from scopewright.core.objects import Existing, Owner, Ref, digest
+from scopewright.manifests.files import Signature, read_regular, signature
+from scopewright.stores.directory.atomic_files import (
+    PRIVATE_DIRECTORY,
+    checked_entry,
+    make_directory,
+    remove_tree,
+    sync_directory,
+    write_new,
+)
+
+DATA: Final = "..data"
+META: Final = "..meta.json"
+MAX_ENTRY: Final = 1 << 20
+_STEP: Final = "..step"
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """What an object has beside its entries. A directory that somebody else made has none of it."""
+
+    uid: str = ""
+    version: int = 0
+    """Greater than every one before, in nanoseconds since 1970."""
+    type: str = ""
+    created: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    owners: list[dict[str, str]] = field(default_factory=list)
+
+    def encode(self) -> bytes:
+        return json.dumps(asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def decode(cls, data: bytes) -> "Meta":
+        """Nothing, where it is damaged: then the object is nobody's."""
+        try:
+            value = json.loads(data)
+            meta = cls(**value)
+            texts = [meta.uid, meta.type, meta.created, *_texts(meta.labels), *_texts(meta.annotations)]
+            texts += [text for owner in meta.owners for text in _texts(owner)]
+        except (ValueError, TypeError, AttributeError, RecursionError):
+            return cls()
+        sound = all(isinstance(text, str) for text in texts) and type(meta.version) is int and meta.version >= 0
+        return meta if sound else cls()
+
+    def with_owner(self, owner: Owner | None, without: str) -> list[dict[str, str]]:
+        """The owners after a write that adds one and removes the one with the UID `without`."""
+        others = [o for o in self.owners if o.get("uid") != without]
+        if owner is None or any(o.get("uid") == owner.uid for o in others):
+            return others
+        return [*others, asdict(owner)]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """An object as read. `repr` shows no entry."""
+
+    existing: Existing
+    meta: Meta
+    entries: Mapping[str, bytes] = field(repr=False)
+
+
+def resource_version(instant: int) -> int:
+    """The least one of anything that changed at this instant, in nanoseconds since 1970."""
+    return instant << 32
+
+
+def instant_of(version: str) -> int:
+    return int(version) >> 32
+
+
+def read(place: Path, ref: Ref) -> Version | None:
+    """What a mount would show this moment, edits by hand included; None where there is no object."""
+    for _ in range(5):
+        current = _current(place)
+        try:
+            entries = _entries(place)
+            meta_bytes = read_regular(place / current / META, MAX_ENTRY)[0] if current else b""
+        except FileNotFoundError:
+            meta_bytes, entries = b"", {} if _is_object(place) else None
+        except NotADirectoryError:
+            return None
+        if entries is None:
+            return None
+        if _current(place) == current:
+            return _version(ref, _newest(place), Meta.decode(meta_bytes), meta_bytes, entries)
+    return None
+
+
+def trace(place: Path) -> tuple[tuple[str, Signature], ...]:
+    """What differs when anything of the object does, without reading content; empty where there is none."""
+    found: list[tuple[str, Signature]] = []
+    current = _current(place)
+    for folder in (place, place / current) if current else (place,):
+        try:
+            with os.scandir(folder) as items:
+                found += [(i.name, signature(i.stat(follow_symlinks=False))) for i in items]
+        except FileNotFoundError:
+            if folder == place:
+                return ()
+    return tuple(sorted(found))
+
+
+def install(place: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime, spare: Path) -> None:
+    """Put this version in place of whatever is there. `spare`: an unused name on the same file system."""
+    for entry in entries:
+        checked_entry(entry)
+    version = f"..{now.astimezone(UTC):%Y_%m_%d_%H_%M_%S}.{spare.name[:12]}"
+    if place.is_symlink() or (place.exists() and not place.is_dir()):
+        raise Rejected("StateBlocked", f"{place} is in the way and not a directory: remove it")
+    if place.is_dir():
+        _fill(spare, meta, entries)
+        spare.rename(place / version)
+        _link(place, entries)
+        sync_directory(place)
+        _put_link(version, place / DATA)
+        sync_directory(place)
+        _sweep(place, version)
+    else:
+        _whole(spare, version, meta, entries)
+        make_directory(place.parent)
+        spare.rename(place)
+        sync_directory(place.parent)
+
+
+def remove(place: Path, spare: Path) -> None:
+    """In one step; what is left of it goes at once, or at the next start."""
+    place.rename(spare)
+    sync_directory(place.parent)
+    remove_tree(spare)
+
+
+def repair(place: Path) -> None:
+    """Finish what a crash left: versions that never came into force or are over. Edits by hand stay to be noticed."""
+    current = _current(place)
+    if current and _is_object(place):
+        _sweep(place, current)
+
+
+def _texts(value: Any) -> list[Any]:
+    return [*value.keys(), *value.values()]
+
+
+def _newest(place: Path) -> int:
+    return max((seen[1] for _, seen in trace(place)), default=0)
+
+
+def _version(ref: Ref, changed: int, meta: Meta, raw: bytes, entries: dict[str, bytes]) -> Version:
+    """The resourceVersion is a number that grows, as Kubernetes' does, with edits by hand too; it ends in a hash, for
+    a file system's clock may be slower than an edit.
+    """
+    digests = {name: digest(entries[name]) for name in sorted(entries)}
+    seen = hashlib.sha256(json.dumps([digest(raw), digests]).encode()).digest()
+    existing = Existing(
+        ref=ref,
+        uid=meta.uid,
+        resource_version=str(resource_version(max(meta.version, changed)) + int.from_bytes(seen[:4], "big")),
+        type=meta.type or ("Opaque" if ref.kind == "Secret" else ""),
+        labels=meta.labels,
+        annotations=meta.annotations,
+        owner_uids=tuple(owner.get("uid", "") for owner in meta.owners),
+        entries=digests,
+        creation_time=_instant(meta.created),
+    )
+    return Version(existing, meta, entries)
+
+
+def _instant(text: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else None
+
+
+def _is_object(place: Path) -> bool:
+    return place.is_dir() and not place.is_symlink()
+
+
+def _current(place: Path) -> str:
+    """The name of the version in force; empty where there is none, or it is not a name of ours."""
+    try:
+        target = str((place / DATA).readlink())
+    except OSError:
+        return ""
+    return target if target.startswith("..") and "/" not in target and target not in ("..", DATA) else ""
+
+
+def _entries(place: Path) -> dict[str, bytes] | None:
+    """None where there is no object. A link may lead to our own version only; anything else there is no entry."""
+    if not _is_object(place):
+        return None
+    entries = {}
+    for path in place.iterdir():
+        name = path.name
+        if name.startswith("..") or (path.is_symlink() and not _leads_home(path)):
+            continue
+        try:
+            if stat.S_ISREG(path.stat().st_mode):
+                entries[name] = read_regular(path, MAX_ENTRY)[0]
+        except FileNotFoundError:
+            continue
+    return entries
+
+
+def _whole(folder: Path, version: str, meta: Meta, entries: Mapping[str, bytes]) -> None:
+    folder.mkdir(PRIVATE_DIRECTORY)
+    _fill(folder / version, meta, entries)
+    (folder / DATA).symlink_to(version)
+    for entry in entries:
+        (folder / entry).symlink_to(f"{DATA}/{entry}")
+    sync_directory(folder)
+
+
+def _fill(folder: Path, meta: Meta, entries: Mapping[str, bytes]) -> None:
+    folder.mkdir(PRIVATE_DIRECTORY)
+    write_new(folder / META, meta.encode())
+    for entry, value in entries.items():
+        write_new(folder / entry, value)
+    sync_directory(folder)
+
+
+def _link(place: Path, entries: Iterable[str]) -> None:
+    """Before the switch: links for the entries to come, and nothing that would hide them or stand beside them."""
+    names = set(entries)
+    for path in list(place.iterdir()):
+        if path.name.startswith("..") or path.is_symlink():
+            continue
+        if path.is_dir() or path.name not in names:
+            remove_tree(path)
+    for name in sorted(names):
+        path = place / name
+        if not _leads_home(path):
+            _put_link(f"{DATA}/{name}", path)
+
+
+def _leads_home(path: Path) -> bool:
+    return path.is_symlink() and str(path.readlink()) == f"{DATA}/{path.name}"
+
+
+def _put_link(target: str, path: Path) -> None:
+    step = path.parent / _STEP
+    step.unlink(missing_ok=True)
+    step.symlink_to(target)
+    step.replace(path)
+
+
+def _sweep(place: Path, version: str) -> None:
+    """After the switch: the version before, and links to what is no more."""
+    entries = {path.name for path in (place / version).iterdir()} if (place / version).is_dir() else set()
+    for path in list(place.iterdir()):
+        ours = path.name.startswith("..") or path.is_symlink()
+        if ours and path.name not in (DATA, version, *entries):
+            remove_tree(path)

@@ -1,0 +1,174 @@
+"""The STATE directory: whose it is, who writes it, and where things are in it."""
+
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.manifests.walk import MARKER
+from scopewright.stores.directory.atomic_files import (
+    PRIVATE_DIRECTORY,
+    checked,
+    make_directory,
+    remove_tree,
+    replace_file,
+)
+
+_LOCK: Final = ".lock"
+_SPARE: Final = ".tmp"
+_FOLDERS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
+
+
+class State:
+    """An opened STATE directory; the only writer of it, unless it was opened for reading."""
+
+    def __init__(self, root: Path, issuer: str, lock: int | None) -> None:
+        self.root = root
+        self.issuer = issuer
+        self._lock = lock
+
+    @classmethod
+    def open(cls, root: Path, issuer: str) -> "State":
+        """For writing, made if it is not there. `Rejected` where it is another's, in use, or not to be written."""
+        with _told(root):
+            _refuse_foreign(root)
+            make_directory(root)
+            lock = _locked(root)
+            state = cls(root, issuer, lock)
+            try:
+                state._claim()
+            except BaseException:
+                state.close()
+                raise
+        return state
+
+    @classmethod
+    def open_readonly(cls, root: Path) -> "State":
+        """For an issuer beside the writer: no lock, no change."""
+        with _told(root):
+            found = _issuer(root)
+        if found is None:
+            fix = "start `scopewright dev DIR --state STATE` first, or name the STATE that it writes"
+            raise Rejected("NoState", f"{root} is not a STATE directory: {fix}")
+        return cls(root, found, None)
+
+    @property
+    def writable(self) -> bool:
+        return self._lock is not None
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def folder(self, kind: str) -> Path:
+        return self.root / _FOLDERS[kind]
+
+    def place(self, ref: Ref) -> Path:
+        """The directory of a Secret or ConfigMap."""
+        checked(ref)
+        return self.folder(ref.kind) / ref.namespace / ref.name
+
+    def objects(self, kind: str, namespace: str | None = None) -> Iterator[Ref]:
+        """Where Secrets or ConfigMaps are, or seem to be; names that Kubernetes would not take are passed over."""
+        for folder in _folders(self.folder(kind) if namespace is None else self.folder(kind) / namespace):
+            found = [folder] if namespace is not None else _folders(folder)
+            for place in found:
+                ref = Ref(kind, place.parent.name, place.name)
+                with suppress(Rejected):
+                    yield checked(ref)
+
+    def spare(self) -> Path:
+        """A name that nobody else uses, on the same file system, which the next start clears away."""
+        with suppress(FileExistsError):
+            (self.root / _SPARE).mkdir(PRIVATE_DIRECTORY)
+        return self.root / _SPARE / uuid.uuid4().hex
+
+    def check(self) -> None:
+        """`Unavailable` if the directory is not what it was: then nothing in it proves anything."""
+        if not (self.root / MARKER).is_file():
+            raise Unavailable(f"the STATE directory {self.root} is gone: stop, and start again to make a new one")
+
+    def check_writable(self) -> None:
+        self.check()
+        if not self.writable:
+            raise Rejected("ReadOnly", f"{self.root} is open for reading only: `scopewright dev` writes it")
+
+    def _claim(self) -> None:
+        found = _issuer(self.root)
+        if found is not None and found != self.issuer:
+            fix = "choose another --state, or remove this one (its keys and credentials go with it)"
+            raise Rejected(
+                "StateOfAnotherIssuer", f"{self.root} belongs to the issuer {found}, not {self.issuer}: {fix}"
+            )
+        remove_tree(self.root / _SPARE)
+        if found is None:
+            data = json.dumps({"issuer": self.issuer, "version": 1}).encode() + b"\n"
+            replace_file(self.root / MARKER, data, self.spare())
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        with os.scandir(folder) as items:
+            return sorted(Path(item.path) for item in items if item.is_dir(follow_symlinks=False))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _refuse_foreign(root: Path) -> None:
+    """A directory with other things in it is not ours to fill."""
+    if root.exists() and not root.is_dir():
+        raise Rejected("NotAState", f"{root} is not a directory: choose another --state")
+    if not root.exists() or (root / MARKER).exists():
+        return
+    others = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _SPARE))
+    if others:
+        fix = "choose another --state, or an empty directory"
+        raise Rejected("NotAState", f"{root} holds other things ({', '.join(others[:3])}) and no STATE: {fix}")
+
+
+def _locked(root: Path) -> int:
+    handle = os.open(root / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, 0)
+        os.write(handle, f"{os.getpid()}\n".encode())
+    except BlockingIOError:
+        holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
+        os.close(handle)
+        fix = "stop it, or choose another --state"
+        raise Rejected("StateInUse", f"another `scopewright dev` (process {holder}) writes {root}: {fix}") from None
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _issuer(root: Path) -> str | None:
+    try:
+        text = (root / MARKER).read_text()
+    except FileNotFoundError:
+        return None
+    try:
+        issuer = json.loads(text)["issuer"]
+    except (ValueError, KeyError, TypeError):
+        issuer = None
+    if not isinstance(issuer, str):
+        raise Rejected("NotAState", f"{root / MARKER} is damaged: restore it, or remove {root}")
+    return issuer
+
+
+@contextmanager
+def _told(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = error.strerror or type(error).__name__
+        fix = "make it writable, or choose another --state"
+        raise Rejected("StateUnwritable", f"the STATE directory {root} cannot be used ({what}): {fix}") from error

@@ -1,0 +1,224 @@
+"""The store over a STATE directory: Secrets and ConfigMaps as files, laid out as a cluster would mount them.
+
+One process writes (`open`), any number read (`open_readonly`). Nothing is ever half there.
+"""
+
+import asyncio
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal, TypeVar
+
+from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.core.objects import Deletion, Desired, Existing, Kept, OwnedKind, Ref, digest
+from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores.directory import layout as versions
+from scopewright.stores.directory.declared import Ledger, Object
+from scopewright.stores.directory.follow import follow
+from scopewright.stores.directory.layout import Meta, Version
+from scopewright.stores.directory.state_dir import State
+
+KINDS: Final[tuple[OwnedKind, ...]] = ("Secret", "ConfigMap")
+T = TypeVar("T")
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+def _new_uid() -> str:
+    return str(uuid.uuid4())
+
+
+class DirectoryStore:
+    """Implements `Store`. `ledger` holds the declared objects; a store opened for reading has none."""
+
+    def __init__(self, state: State, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
+        self._state = state
+        self._now = now
+        self._new_uid = new_uid
+        self._mutex = threading.Lock()
+        self._instant = 0
+        self._followers: set[asyncio.Event] = set()
+        self._ledger = Ledger(state, now, new_uid) if state.writable else None
+
+    @classmethod
+    def open(
+        cls, state: Path, issuer: str, *, now: Callable[[], datetime] = _now, new_uid: Callable[[], str] = _new_uid
+    ) -> "DirectoryStore":
+        """For writing, by one process; `Rejected` says why it cannot be and what to do."""
+        opened = State.open(state, issuer)
+        try:
+            store = cls(opened, now, new_uid)
+            store._repair()
+        except BaseException:
+            opened.close()
+            raise
+        return store
+
+    @classmethod
+    def open_readonly(cls, state: Path, *, now: Callable[[], datetime] = _now) -> "DirectoryStore":
+        return cls(State.open_readonly(state), now, _new_uid)
+
+    @property
+    def issuer(self) -> str:
+        """The issuer URL that the STATE was made for."""
+        return self._state.issuer
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            raise Rejected("ReadOnly", "a STATE opened for reading declares nothing")
+        return self._ledger
+
+    def close(self) -> None:
+        """Let another process write."""
+        self._state.close()
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        version = await self._run(lambda: self._read(ref))
+        return (version.existing, version.entries) if version else None
+
+    def follow(self, selection: Selection, interval: float = 0.3) -> AsyncIterator[Change | Snapshot]:
+        """As `Reader.follow`; what this process writes is told at once, anything else within about `interval`."""
+        return follow(self._state, selection, (self._read, self._mark), self._followers, interval)
+
+    async def write(self, desired: Desired) -> Existing:
+        existing = await self._run(lambda: self._write(desired))
+        self._wake()
+        return existing
+
+    async def preview(self, desired: Desired) -> Existing | None:
+        return None
+
+    async def delete(self, deletion: Deletion) -> None:
+        await self._run(lambda: self._delete(deletion))
+        self._wake()
+
+    async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
+        return await self._run(lambda: self.ledger.write_status(manifest, status))
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        return self._ledger.absence(ref, uid) if self._ledger else "unknown"
+
+    def namespaces(self) -> Mapping[str, Mapping[str, str]]:
+        """Labels by name, of the namespaces declared and of those that objects are in."""
+        return self.ledger.namespaces()
+
+    async def collect(self, uid: str) -> tuple[Ref, ...]:
+        """Remove what nobody but the removed object `uid` owns: what a cluster's garbage collector would do."""
+        gone = await self._run(lambda: self._collect(lambda owner: owner == uid))
+        self._wake()
+        return gone
+
+    async def collect_orphans(self) -> tuple[Ref, ...]:
+        """The same for every owner that is declared no more: call it once, after the first look at the manifests."""
+        declared = self.ledger.uids
+        gone = await self._run(lambda: self._collect(lambda owner: owner not in declared))
+        self._wake()
+        return gone
+
+    def _read(self, ref: Ref) -> Version | None:
+        self._state.check()
+        place = self._state.place(ref)
+        with self._mutex:
+            return versions.read(place, ref)
+
+    def _write(self, desired: Desired) -> Existing:
+        self._state.check_writable()
+        place = self._state.place(desired.ref)
+        with self._mutex:
+            current = versions.read(place, desired.ref)
+            _precondition(desired.ref, current, desired.replaces)
+            entries = {name: _entry(desired.ref, value, current) for name, value in desired.entries.items()}
+            now = self._now()
+            meta = self._meta(desired, current, now)
+            versions.install(place, meta, entries, now, self._state.spare())
+            written = versions.read(place, desired.ref)
+        if written is None:
+            raise Conflict(f"{desired.ref} was removed while it was written")
+        return written.existing
+
+    def _meta(self, desired: Desired, current: Version | None, now: datetime) -> Meta:
+        before = current.meta if current else Meta()
+        after = versions.instant_of(current.existing.resource_version) if current else 0
+        return Meta(
+            uid=before.uid or self._new_uid(),
+            version=self._tick(after),
+            type=desired.type,
+            created=before.created or now.astimezone(UTC).isoformat(),
+            labels=desired.labels_onto(before.labels),
+            annotations=desired.annotations_onto(before.annotations),
+            owners=before.with_owner(desired.owner, desired.without_owner),
+        )
+
+    def _tick(self, after: int = 0) -> int:
+        """An instant later than all before it, whatever the clock does."""
+        self._instant = max(time.time_ns(), self._instant + 1, after + 1)
+        return self._instant
+
+    def _mark(self) -> str:
+        """The resourceVersion of now: what is written later has a greater one, what was written before is there."""
+        with self._mutex:
+            return str(versions.resource_version(self._tick()))
+
+    def _delete(self, deletion: Deletion) -> None:
+        self._state.check_writable()
+        ref = deletion.existing.ref
+        place = self._state.place(ref)
+        with self._mutex:
+            _precondition(ref, versions.read(place, ref), deletion.existing)
+            versions.remove(place, self._state.spare())
+
+    def _collect(self, over: Callable[[str], bool]) -> tuple[Ref, ...]:
+        self._state.check_writable()
+        gone = []
+        with self._mutex:
+            for ref in self._all():
+                version = versions.read(self._state.place(ref), ref)
+                if version and version.existing.owner_uids and all(map(over, version.existing.owner_uids)):
+                    versions.remove(self._state.place(ref), self._state.spare())
+                    gone.append(ref)
+        return tuple(gone)
+
+    def _all(self) -> Iterator[Ref]:
+        for kind in KINDS:
+            yield from self._state.objects(kind)
+
+    def _repair(self) -> None:
+        for ref in self._all():
+            versions.repair(self._state.place(ref))
+
+    def _wake(self) -> None:
+        for event in self._followers:
+            event.set()
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(work)
+        except OSError as error:
+            what = error.strerror or type(error).__name__
+            raise Unavailable(f"the STATE directory {self._state.root} cannot be used just now: {what}") from error
+
+
+def _precondition(ref: Ref, current: Version | None, expected: Existing | None) -> None:
+    if expected is None and current is not None:
+        raise Conflict(f"{ref} is there already")
+    if expected is not None and (current is None or _identity(current.existing) != _identity(expected)):
+        raise Conflict(f"{ref} is not what was read")
+
+
+def _identity(existing: Existing) -> tuple[Ref, str, str]:
+    return existing.ref, existing.uid, existing.resource_version
+
+
+def _entry(ref: Ref, value: bytes | Kept, current: Version | None) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    for content in current.entries.values() if current else ():
+        if digest(content) == value.sha256:
+            return content
+    raise Conflict(f"{ref} no longer holds what its entry {value.entry} is to keep")

@@ -1,0 +1,320 @@
+"""Requests to a Kubernetes API server: JSON in, JSON out, and every failure as `Rejected`, `Unavailable` or `Conflict`.
+
+`kubernetes.aio` brings configuration, TLS, authentication and connections; its generated models are left aside, which
+halves the cost of a request.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+from urllib.parse import urlencode
+
+import aiohttp
+import orjson
+
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
+from scopewright.stores.kubernetes.contact import Contact, beating, heartbeat
+from scopewright.stores.kubernetes.rate_limit import RateLimit
+from scopewright.stores.kubernetes.refusals import bounded, refusal
+from scopewright.stores.kubernetes.sockets import Client
+
+REQUEST_TIMEOUT: Final = 30.0
+"""Seconds. A write that has not been answered by then will not arrive any more."""
+WATCH_SECONDS: Final = 7
+"""How long a watch lasts: its end, and the bookmark two seconds before that, are signs of life of that very watch."""
+WATCH_GRACE: Final = 2.0
+"""Seconds of silence beyond that, after which a watch counts as broken."""
+WATCHES_PER_SECOND: Final = 10
+"""More watches than can be renewed at this rate within WATCH_SECONDS last longer."""
+CONNECT_TIMEOUT: Final = 5.0
+
+ACCEPT: Final = "application/json, application/jwk-set+json"
+"""The API server gives its own keys as nothing but the second."""
+
+PROXY_ERRORS: Final = (502, 503, 504)
+"""What a load balancer answers in the place of an API server that it does not reach."""
+
+USER_AGENT: Final = "scopewright"
+"""The API server takes it for the field manager of what we write."""
+LEASES: Final = "/apis/coordination.k8s.io/"
+
+METHODS: Final = ("GET", "POST", "PUT", "DELETE")
+RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
+"""What may become of a request; the first three are everyday life."""
+
+Answered = Callable[[str, str, bool], None]
+"""Takes one of `METHODS` or WATCH, the path, and whether the right was missing."""
+
+Observe = Callable[[str, str, float], None]
+"""Takes one of `METHODS`, one of `RESULTS`, and seconds."""
+
+
+class NotFound(Exception):
+    """404. `named` tells that the answer speaks of this very object, not of a kind that is not served."""
+
+    def __init__(self, message: str, *, named: bool) -> None:
+        super().__init__(message)
+        self.named = named
+
+
+class Gone(Exception):
+    """410: the version to go on from is too old; list again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """As whom we talk to which server, for others who connect by themselves."""
+
+    host: str
+    ca_file: str | None
+    insecure: bool
+    certificate_file: str | None
+    key_file: str | None
+    token: str | None = field(repr=False)
+
+
+class Api:
+    """One API server, as whoever the kubeconfig or the mounted ServiceAccount says."""
+
+    def __init__(self, client: Client, probing: Client | None = None) -> None:
+        """`probing` has the connection of the heartbeat, so that no other request keeps that one alive."""
+        self._client = client
+        self._probing = probing
+        self.host: str = client.configuration.host
+        self.contact = Contact()
+        self.observe: Observe = lambda method, result, seconds: None
+        """Told of every request but watches."""
+        self.answered: Answered = lambda method, path, forbidden: None
+        """Called for every answer."""
+        self.limit: RateLimit | None = None
+        """Of every request but watches, heartbeats and those for Leases: leadership must not wait behind a backlog."""
+        self.leads: Callable[[], bool] = lambda: True
+        """A write that was asked for while this held is not sent once it no longer does: it may have waited for
+        `limit`.
+        """
+        self._waits: set[asyncio.Timeout] = set()
+        """Of everything that waits for the API server now."""
+        self._watches = 0
+
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
+        return await self.request("GET", path, query=query)
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout: float = REQUEST_TIMEOUT,
+    ) -> dict[str, Any]:
+        if self.limit is not None and not path.startswith(LEASES):
+            led = self.leads()
+            await self.limit.wait()
+            if method != "GET" and led and not self.leads():
+                raise NotLeading
+        began = time.monotonic()
+        try:
+            content = await self._request(method, path, query, body, timeout)
+        except (NotFound, Conflict, Gone, Rejected, Unavailable) as failure:
+            self.observe(method, _result(failure), time.monotonic() - began)
+            self._answered(method, path, failure)
+            raise
+        self.observe(method, "ok", time.monotonic() - began)
+        self.answered(method, path, False)
+        return content
+
+    async def _request(
+        self, method: str, path: str, query: Mapping[str, str] | None, body: Any, timeout: float
+    ) -> dict[str, Any]:
+        async with self._response(method, path, query, body, timeout) as response:
+            data = await self._read(response)
+            content: dict[str, Any] = _json(data)
+            if response.status >= 400:
+                raise _failure(response, content, f"{method} {path}")
+            return content
+
+    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
+        """The watch's events until the server ends it, after `watch_seconds`. `Gone` where the version is too old."""
+        seconds = watch_seconds(self._watches)
+        query = {**query, "watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(seconds)}
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=seconds + WATCH_GRACE)
+        self._watches += 1
+        try:
+            async with self._response("GET", path, query, None, timeout) as response:
+                if response.status >= 400:
+                    failure = _failure(response, _json(await self._read(response)), f"WATCH {path}")
+                    self._answered("WATCH", path, failure)
+                    raise failure
+                self.answered("WATCH", path, False)
+                async for line in self._lines(response):
+                    event: dict[str, Any] = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        status = event["object"]
+                        if status.get("code") == 410:
+                            raise Gone(status.get("message", ""))
+                        raise Unavailable(f"watch of {path}: {status.get('message', 'error')}")
+                    yield event
+        finally:
+            self._watches -= 1
+
+    def _answered(self, method: str, path: str, failure: Exception) -> None:
+        """An answer that is no success; a request without one tells nothing about rights."""
+        if not isinstance(failure, Unavailable) or isinstance(failure, Conflict):
+            self.answered(method, path, isinstance(failure, Rejected) and failure.reason == "Forbidden")
+
+    @asynccontextmanager
+    async def supervised(self) -> AsyncIterator["Api"]:
+        """With a heartbeat: when it fails, every connection is closed, and whatever waits on one is `Unavailable`."""
+        async with beating(heartbeat(self.contact, self.ping, self.reconnect)):
+            yield self
+
+    async def ping(self, timeout: float) -> None:
+        """Any answer of the API server is one, be it a refusal; that of a proxy without one is not."""
+        async with self._response("GET", "/livez", None, None, timeout, self._probing) as response:
+            await self._read(response)
+            if response.status in PROXY_ERRORS:
+                raise Unavailable(f"a proxy before the API server at {self.host} answered {response.status}")
+
+    async def reconnect(self) -> None:
+        """Close every connection; a request under way fails as `Unavailable`, and the next one opens a new one."""
+        now = asyncio.get_running_loop().time()
+        for wait in list(self._waits):
+            wait.reschedule(now)
+        for client in (self._client, self._probing):
+            if client is not None:
+                await client.reset()
+
+    def identity(self) -> Identity:
+        """As it is now: a mounted token is read again by whoever loads it."""
+        c = self._client.configuration
+        bearer = c.api_key.get("BearerToken", "")
+        return Identity(
+            host=c.host,
+            ca_file=c.ssl_ca_cert,
+            insecure=not c.verify_ssl,
+            certificate_file=c.cert_file,
+            key_file=c.key_file,
+            token=bearer.removeprefix("Bearer ").removeprefix("bearer ") or None,
+        )
+
+    async def close(self) -> None:
+        await self._client.close()
+        if self._probing is not None:
+            await self._probing.close()
+
+    @asynccontextmanager
+    async def _waiting(self, host: str) -> AsyncIterator[None]:
+        """For the API server, until `reconnect` at most; that and every failure of the connection as `Unavailable`.
+
+        aiohttp does not end a read of a connection that is closed from here.
+        """
+        try:
+            async with asyncio.timeout(None) as limit:
+                self._waits.add(limit)
+                try:
+                    yield
+                finally:
+                    self._waits.discard(limit)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise _unreachable(host, error) from None
+
+    @asynccontextmanager
+    async def _response(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Any,
+        timeout: Any,
+        client: Client | None = None,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": USER_AGENT}
+        url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")
+        client = client or self._client
+        async with self._waiting(self.host):
+            await client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            answer = await client.call_api(method, url, header_params=headers, body=body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        if response.status not in PROXY_ERRORS:
+            self.contact.answered()
+        try:
+            yield response
+        finally:
+            response.release() if response.content.at_eof() else response.close()
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        async with self._waiting(response.url.host or ""):
+            return await response.read()
+
+    async def _lines(self, response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+        rest = b""
+        while True:
+            async with self._waiting(response.url.host or ""):
+                chunk = await response.content.readany()
+            if not chunk:
+                return
+            self.contact.answered()
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                if line:
+                    yield line
+
+
+def watch_seconds(watches: int) -> int:
+    """How long the next of so many watches lasts; not all the same, so that they do not end all at once."""
+    return int(max(WATCH_SECONDS, watches / WATCHES_PER_SECOND) - random.random() + 0.5)  # noqa: S311 (spreads load)
+
+
+def _json(data: bytes) -> Any:
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        content = {}
+    return content if isinstance(content, dict) else {}
+
+
+def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: str) -> Exception:
+    answer = {**status, "message": status.get("message") or response.reason or "no message"}
+    known = refusal(response.status, answer, what)
+    if known:
+        return known
+    message = bounded(str(answer["message"]))
+    match response.status:
+        case 404:
+            return NotFound(message, named=bool((status.get("details") or {}).get("name")))
+        case 409:
+            return Conflict(message)
+        case 410:
+            return Gone(message)
+    retry_after = response.headers.get("Retry-After", "")
+    return Unavailable(
+        f"the API server answered {response.status} to {what}: {message}",
+        retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
+        reason="TooManyRequests" if response.status == 429 else "ServerError",
+        refused=response.status == 429,
+    )
+
+
+def _result(failure: Exception) -> str:
+    match failure:
+        case NotFound():
+            return "not_found"
+        case Conflict() | Gone():
+            return "conflict"
+        case Rejected():
+            return "rejected"
+    return "unavailable"
+
+
+def _unreachable(host: str, error: BaseException) -> Unavailable:
+    why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else first_line(error)
+    return Unavailable(f"the API server at {host} cannot be reached: {why}", reason="Unreachable")
+
+
+def first_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]

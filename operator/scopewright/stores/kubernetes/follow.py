@@ -1,0 +1,86 @@
+"""List, then watch, for ever: one selection of Secrets, ConfigMaps or ServiceAccounts, as the API server has it."""
+
+import asyncio
+import logging
+import random
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Final
+
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores.kubernetes.api import Api, Gone, NotFound
+from scopewright.stores.kubernetes.objects import collection, parse
+
+CHUNK: Final = 500
+FIRST_PAUSE: Final = 0.2
+LONGEST_PAUSE: Final = 5.0
+
+log = logging.getLogger(__name__)
+
+
+async def follow(
+    api: Api, selection: Selection, heard: Callable[[], None] = lambda: None
+) -> AsyncIterator[Change | Snapshot]:
+    """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly.
+
+    `heard` is called whenever the API server has said anything, be it a bookmark: about once a minute at least.
+    """
+    path = collection(selection.kind, selection.namespace)
+    selector = _selector(selection)
+    pause = FIRST_PAUSE
+    version = ""
+    while True:
+        try:
+            if not version:
+                refs: set[Ref] = set()
+                listed = ""
+                async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last one counts)
+                    heard()
+                    if raw is not None:
+                        change = _change(selection, raw)
+                        refs.add(change.existing.ref)
+                        yield change
+                yield Snapshot(frozenset(refs), listed)
+                version = listed  # only now: a list that broke off begins anew
+            began = asyncio.get_running_loop().time()
+            async for event in api.watch(path, {**selector, "resourceVersion": version}):
+                pause = FIRST_PAUSE
+                heard()
+                version = event["object"]["metadata"]["resourceVersion"]
+                if event["type"] != "BOOKMARK":
+                    yield _change(selection, event["object"], gone=event["type"] == "DELETED")
+            if asyncio.get_running_loop().time() - began < FIRST_PAUSE:
+                await asyncio.sleep(FIRST_PAUSE)
+        except Gone:
+            version = ""
+            await asyncio.sleep(FIRST_PAUSE)
+        except (Unavailable, Rejected, NotFound) as error:
+            log.warning("following %s pauses for %.1f s: %s", path, pause, error)
+            await api.contact.pause(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+
+async def _list(api: Api, path: str, selector: dict[str, str]) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
+    """Every object with the list's version; at least one pair, so that an empty list has a version too."""
+    token = ""
+    while True:
+        query = {**selector, "limit": str(CHUNK), **({"continue": token} if token else {})}
+        page = await api.get(path, **query)
+        version = page["metadata"]["resourceVersion"]
+        for item in page.get("items") or ():
+            yield item, version
+        token = page["metadata"].get("continue") or ""
+        if not token:
+            yield None, version
+            return
+
+
+def _change(selection: Selection, raw: dict[str, Any], *, gone: bool = False) -> Change:
+    existing, entries = parse(selection.kind, raw)
+    return Change(existing, {} if gone else entries, gone)
+
+
+def _selector(selection: Selection) -> dict[str, str]:
+    labels = ",".join(f"{key}={value}" for key, value in (selection.labels or {}).items())
+    return {"labelSelector": labels} if labels else {}

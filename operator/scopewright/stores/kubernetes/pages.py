@@ -1,0 +1,29 @@
+"""A collection of the API server in chunks, for whoever wants the whole of it and no more."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final
+
+from scopewright.core.failures import Unavailable
+from scopewright.stores.kubernetes.api import Api, Gone, NotFound
+
+CHUNK: Final = 500
+
+
+class NotServed(Unavailable):
+    """The API server knows no such kind: its CRD may be missing, or not be served yet."""
+
+
+async def pages(api: Api, path: str, **query: str) -> AsyncIterator[tuple[Sequence[Mapping[str, Any]], str]]:
+    """Each chunk with the version of the list; one at least, so that an empty list has one too."""
+    token = ""
+    while True:
+        try:
+            page = await api.get(path, **query, limit=str(CHUNK), **({"continue": token} if token else {}))
+        except NotFound:
+            raise NotServed(f"{path} is not served: are the CRDs installed?") from None
+        except Gone:
+            raise Unavailable(f"the list of {path} took too long") from None
+        yield page.get("items") or (), page["metadata"]["resourceVersion"]
+        token = page["metadata"].get("continue") or ""
+        if not token:
+            return

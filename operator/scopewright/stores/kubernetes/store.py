@@ -1,0 +1,183 @@
+"""The store that is a Kubernetes API server.
+
+A write is a POST, or a PUT of the very object that was read, under its resourceVersion. Server-side apply would not
+do: it creates what is missing even under a resourceVersion, and merges into a foreign Secret without a word.
+"""
+
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import datetime
+from typing import Any, Literal, cast
+
+from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
+from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
+from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
+from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.contact import Contact
+from scopewright.stores.kubernetes.follow import follow
+from scopewright.stores.kubernetes.objects import collection, compose, parse
+from scopewright.stores.kubernetes.redact import remove_values
+
+CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+
+
+def declared_path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
+    """The path of objects of one of the four kinds."""
+    within = f"/namespaces/{namespace}" if namespace else ""
+    return f"/apis/{GROUP}/{VERSION}{within}/{KINDS[kind].PLURAL}" + (f"/{name}" if name else "")
+
+
+async def namespace_is_absent(api: Api, name: str) -> bool:
+    """Whether it is certain that there is no such namespace: a 404 that names it. Anything else proves nothing."""
+    try:
+        await api.get(f"/api/v1/namespaces/{name}")
+    except NotFound as error:
+        return error.named
+    except (Rejected, Unavailable):
+        return False
+    return False
+
+
+class KubernetesStore:
+    """See `stores.Store`."""
+
+    def __init__(self, api: Api, may_write: Callable[[], bool] = lambda: True) -> None:
+        """`may_write` is asked where a write follows a read: the leadership may have ended meanwhile."""
+        self.api = api
+        self._may_write = may_write
+        self._heard: dict[tuple[str, str | None], float] = {}
+
+    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
+        try:
+            raw = await self.api.get(_path(ref))
+        except NotFound:
+            return None
+        return parse(cast("OwnedKind", ref.kind), raw)
+
+    def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+        at = (selection.kind, selection.namespace)
+
+        def heard() -> None:
+            self._heard[at] = time.time()
+
+        return follow(self.api, selection, heard)
+
+    def heard(self, kind: str) -> float | None:
+        """See `stores.Listener`."""
+        return min((at for (of, _), at in list(self._heard.items()) if of == kind), default=None)
+
+    @property
+    def contact(self) -> Contact:
+        """See `stores.Listener`."""
+        return self.api.contact
+
+    async def write(self, desired: Desired) -> Existing:
+        return await self._write(desired, {})
+
+    async def preview(self, desired: Desired) -> Existing | None:
+        """A dry run. Webhooks with side effects cannot take part in one; then nothing can be known."""
+        try:
+            return await self._write(desired, {"dryRun": "All"})
+        except Rejected as refused:
+            if "dry run" in refused.message:
+                return None
+            raise
+
+    async def _write(self, desired: Desired, query: Mapping[str, str]) -> Existing:
+        kind = cast("OwnedKind", desired.ref.kind)
+        if desired.replaces is None:
+            return await self._create(kind, desired, query)
+        path = _path(desired.ref)
+        try:
+            live = await self.api.get(path)
+            _expect(desired.replaces, live["metadata"])
+            if not self._may_write():
+                raise NotLeading
+            return parse(kind, await self._send("PUT", path, compose(desired, live), query))[0]
+        except NotFound as error:
+            raise Conflict(str(error)) from None
+
+    async def _create(self, kind: OwnedKind, desired: Desired, query: Mapping[str, str]) -> Existing:
+        path = collection(kind, desired.ref.namespace)
+        try:
+            return parse(kind, await self._send("POST", path, compose(desired, None), query))[0]
+        except NotFound as error:
+            message = f"{desired.ref} cannot be created, because its namespace was deleted: {error}"
+            raise Unavailable(message, reason="NamespaceTerminating") from None
+
+    async def _send(
+        self, method: str, path: str, body: Mapping[str, Any], query: Mapping[str, str]
+    ) -> Mapping[str, Any]:
+        """A write whose refusal never repeats what was to be written."""
+        try:
+            return await self.api.request(method, path, query=query, body=body)
+        except Exception as failure:
+            remove_values(failure, body)
+            raise
+
+    async def delete(self, deletion: Deletion) -> None:
+        existing = deletion.existing
+        preconditions = {"uid": existing.uid, "resourceVersion": existing.resource_version}
+        body = {"apiVersion": "v1", "kind": "DeleteOptions", "preconditions": preconditions}
+        try:
+            await self.api.request("DELETE", _path(existing.ref), body=body)
+        except NotFound:
+            return
+
+    async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
+        meta = manifest["metadata"]
+        path = declared_path(manifest["kind"], meta["namespace"], meta["name"]) + "/status"
+        kept = {k: meta[k] for k in ("name", "namespace", "uid", "resourceVersion")}
+        body = {"apiVersion": API_VERSION, "kind": manifest["kind"], "metadata": kept, "status": status}
+        try:
+            return await self.api.request("PUT", path, body=body)
+        except NotFound as error:
+            raise Conflict(str(error)) from None
+
+    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        """`gone` needs a 404 that names the object, from a CRD that is there, is not being deleted, and is no younger
+        than `since`: a CRD that was deleted and applied again has taken its objects along without their owners' will.
+        """
+        try:
+            live = await self.api.get(declared_path(ref.kind, ref.namespace, ref.name))
+        except NotFound as error:
+            return await self._vouched(ref.kind, since) if error.named else "unknown"
+        except (Rejected, Unavailable):
+            return "unknown"
+        return "present" if live["metadata"]["uid"] == uid else "gone"
+
+    async def _vouched(self, kind: str, since: datetime) -> Literal["gone", "unknown"]:
+        try:
+            crd = (await self.api.get(f"{CRDS}/{KINDS[kind].PLURAL}.{GROUP}"))["metadata"]
+        except (NotFound, Rejected, Unavailable):
+            return "unknown"
+        made = datetime.fromisoformat(crd["creationTimestamp"])
+        return "unknown" if crd.get("deletionTimestamp") or made > since else "gone"
+
+    async def discover(self) -> tuple[str, Mapping[str, Any]]:
+        """Every ServiceAccount may read both (ClusterRole `system:service-account-issuer-discovery`)."""
+        try:
+            metadata = await self.api.get("/.well-known/openid-configuration")
+            return str(metadata.get("issuer")), await self.api.get("/openid/v1/jwks")
+        except NotFound as error:
+            raise Unavailable(f"the API server has no OIDC discovery: {error}") from None
+
+    async def review(self, token: str, audience: str) -> bool:
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token, "audiences": [audience]},
+        }
+        answer = await self.api.request("POST", "/apis/authentication.k8s.io/v1/tokenreviews", body=review)
+        status = answer.get("status") or {}
+        return status.get("authenticated") is True and audience in (status.get("audiences") or ())
+
+
+def _path(ref: Ref) -> str:
+    return f"{collection(ref.kind, ref.namespace)}/{ref.name}"
+
+
+def _expect(existing: Existing, meta: Mapping[str, Any]) -> None:
+    if (meta["uid"], meta["resourceVersion"]) != (existing.uid, existing.resource_version):
+        raise Conflict(f"{existing.ref} has changed since it was read")
