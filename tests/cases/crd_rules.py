@@ -1,7 +1,7 @@
-"""Every rule that one manifest can break, with manifests that keep it and manifests that break it.
+"""Cases for every CEL rule: valid manifests and manifests that break the rule.
 
-The unit tests put each case before `scopewright.api.validation`, the cluster tests before a real API server: what one
-refuses the other must refuse, at the same place and in the same words.
+The unit tests pass each case to `scopewright.api.validation`, the cluster tests to an API server. Both must report the
+same errors, at the same path and with the same message.
 """
 
 import copy
@@ -25,7 +25,7 @@ SPECS: dict[str, dict[str, Any]] = {
     },
     "SigningKey": {"algorithm": "ES256"},
 }
-"""A sound spec of each kind; a case replaces whole members of it."""
+"""A valid spec of each kind; a case replaces members of it."""
 
 
 def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-object") -> Manifest:
@@ -38,7 +38,7 @@ def manifest(kind: str, spec: dict[str, Any] | None = None, name: str = "an-obje
 
 
 def rules() -> dict[str, Rule]:
-    """Every rule that a model declares, by its id."""
+    """Return all rules of all models, by id."""
     return {rule.id: rule for model in _models(Model) for rule in model.RULES}
 
 
@@ -50,7 +50,7 @@ def _models(model: type[Model]) -> Iterator[type[Model]]:
 
 @dataclass(frozen=True)
 class Case:
-    """A spec that keeps (`path` is None) or breaks a rule; with `before`, an update of one that was so."""
+    """A spec that satisfies a rule (`path` is None) or breaks it at `path`. With `before`, an update from that spec."""
 
     rule: str
     kind: str
@@ -101,7 +101,7 @@ def _access(*entries: tuple[str, str | None]) -> dict[str, Any]:
 
 
 def _scopes(*counts: int) -> dict[str, Any]:
-    """An entry of access for each of these numbers of scopes."""
+    """One entry of access for each number of scopes."""
     return {
         "access": [
             {"resourceServer": f"api-{index}", "scopes": [f"s{n}" for n in range(count)]}
@@ -198,11 +198,11 @@ _AUTHENTICATION = [
 ]
 
 _JWKS = [
-    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256)),
-    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256, {**_P256, "kid": "b"}, {**_RSA, "kid": "c"})),
-    Case("jwks-kids-differ", "OAuthClient", _jwks(_P256, _RSA), "spec.authentication.jwks.keys"),
+    Case("jwks-kids-unique", "OAuthClient", _jwks(_P256)),
+    Case("jwks-kids-unique", "OAuthClient", _jwks(_P256, {**_P256, "kid": "b"}, {**_RSA, "kid": "c"})),
+    Case("jwks-kids-unique", "OAuthClient", _jwks(_P256, _RSA), "spec.authentication.jwks.keys"),
     Case(
-        "jwks-kids-differ",
+        "jwks-kids-unique",
         "OAuthClient",
         _jwks({**_P256, "kid": "a"}, {**_RSA, "kid": "a"}),
         "spec.authentication.jwks.keys",
@@ -256,17 +256,17 @@ _JWKS = [
 ]
 
 _CLIENT = [
-    Case("access-names-each-api-once", "OAuthClient", _access(("a", None), ("a", "x"), ("a", "y"), ("b", "x"))),
-    Case("access-names-each-api-once", "OAuthClient", {"access": []}),
-    Case("access-names-each-api-once", "OAuthClient", _access(("a", "x"), ("b", "x"), ("a", "x")), "spec.access"),
-    Case("access-names-each-api-once", "OAuthClient", _access(("a", None), ("a", None)), "spec.access"),
-    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(64, 64, 64, 64)),
-    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(*[4] * 64)),
-    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(64, 64, 64, 64, 1), "spec.access"),
-    Case("access-asks-for-a-bounded-number-of-scopes", "OAuthClient", _scopes(*[64] * 64), "spec.access"),
-    Case("rotation-not-hectic", "OAuthClient", {"rotation": {"every": "1m", "overlap": "0s"}}),
+    Case("access-resource-servers-unique", "OAuthClient", _access(("a", None), ("a", "x"), ("a", "y"), ("b", "x"))),
+    Case("access-resource-servers-unique", "OAuthClient", {"access": []}),
+    Case("access-resource-servers-unique", "OAuthClient", _access(("a", "x"), ("b", "x"), ("a", "x")), "spec.access"),
+    Case("access-resource-servers-unique", "OAuthClient", _access(("a", None), ("a", None)), "spec.access"),
+    Case("access-scopes-are-bounded", "OAuthClient", _scopes(64, 64, 64, 64)),
+    Case("access-scopes-are-bounded", "OAuthClient", _scopes(*[4] * 64)),
+    Case("access-scopes-are-bounded", "OAuthClient", _scopes(64, 64, 64, 64, 1), "spec.access"),
+    Case("access-scopes-are-bounded", "OAuthClient", _scopes(*[64] * 64), "spec.access"),
+    Case("rotation-every-at-least-a-minute", "OAuthClient", {"rotation": {"every": "1m", "overlap": "0s"}}),
     Case(
-        "rotation-not-hectic",
+        "rotation-every-at-least-a-minute",
         "OAuthClient",
         {"rotation": {"every": "59s999ms", "overlap": "0s"}},
         "spec.rotation.every",
@@ -275,9 +275,9 @@ _CLIENT = [
     Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "43200m"}}),
     Case("overlap-within-every", "OAuthClient", {"rotation": {"every": "12h"}}, "spec.rotation.overlap"),
     Case("overlap-within-every", "OAuthClient", {"rotation": {"overlap": "720h1ms"}}, "spec.rotation.overlap"),
-    Case("max-overlap-is-no-less", "OAuthClient", {"rotation": {"overlap": "24h", "maxOverlap": "24h"}}),
+    Case("max-overlap-at-least-overlap", "OAuthClient", {"rotation": {"overlap": "24h", "maxOverlap": "24h"}}),
     Case(
-        "max-overlap-is-no-less",
+        "max-overlap-at-least-overlap",
         "OAuthClient",
         {"rotation": {"overlap": "24h", "maxOverlap": "23h"}},
         "spec.rotation.maxOverlap",
@@ -295,10 +295,10 @@ _CLIENT = [
     ),
     Case("window-duration-has-no-days", "OAuthClient", _window(duration="24h")),
     Case("window-duration-has-no-days", "OAuthClient", _window(duration="1d"), "spec.rotation.windows[0].duration"),
-    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="10m", days=["Sat", "Sun"])),
-    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="24h", timeZone="America/Argentina/Ushuaia")),
-    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="9m"), "spec.rotation.windows[0].duration"),
-    Case("window-is-open-for-a-while", "OAuthClient", _window(duration="24h1s"), "spec.rotation.windows[0].duration"),
+    Case("window-duration-in-range", "OAuthClient", _window(duration="10m", days=["Sat", "Sun"])),
+    Case("window-duration-in-range", "OAuthClient", _window(duration="24h", timeZone="America/Argentina/Ushuaia")),
+    Case("window-duration-in-range", "OAuthClient", _window(duration="9m"), "spec.rotation.windows[0].duration"),
+    Case("window-duration-in-range", "OAuthClient", _window(duration="24h1s"), "spec.rotation.windows[0].duration"),
     *(
         case
         for kind in ("labels", "annotations")
@@ -337,14 +337,14 @@ _CLIENT = [
         )
     ),
     Case(
-        "secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"clientID": "CLIENT_ID", "scope": "client_id"}}}
+        "secret-keys-unique", "OAuthClient", {"credentials": {"keys": {"clientID": "CLIENT_ID", "scope": "client_id"}}}
     ),
     Case(
-        "secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"scope": "client_id"}}}, "spec.credentials.keys"
+        "secret-keys-unique", "OAuthClient", {"credentials": {"keys": {"scope": "client_id"}}}, "spec.credentials.keys"
     ),
-    Case("secret-keys-differ", "OAuthClient", {"credentials": {"keys": {"jwksURI": "type"}}}, "spec.credentials.keys"),
+    Case("secret-keys-unique", "OAuthClient", {"credentials": {"keys": {"jwksURI": "type"}}}, "spec.credentials.keys"),
     Case(
-        "secret-keys-differ",
+        "secret-keys-unique",
         "OAuthClient",
         {"credentials": {"keys": {"audience": "provider"}}},
         "spec.credentials.keys",
@@ -407,13 +407,13 @@ _SERVER = [
 ]
 
 _GRANT = [
-    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespace": "a"}, {"allNamespaces": True})),
-    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespaceSelector": {"matchLabels": {"team": "hr"}}})),
-    Case("grantee-is-one-thing", "ScopeGrant", _to({}), "spec.to[0]"),
-    Case("grantee-is-one-thing", "ScopeGrant", _to({"client": "a"}), "spec.to[0]"),
-    Case("grantee-is-one-thing", "ScopeGrant", _to({"namespace": "a", "allNamespaces": True}), "spec.to[0]"),
+    Case("grantee-has-exactly-one", "ScopeGrant", _to({"namespace": "a"}, {"allNamespaces": True})),
+    Case("grantee-has-exactly-one", "ScopeGrant", _to({"namespaceSelector": {"matchLabels": {"team": "hr"}}})),
+    Case("grantee-has-exactly-one", "ScopeGrant", _to({}), "spec.to[0]"),
+    Case("grantee-has-exactly-one", "ScopeGrant", _to({"client": "a"}), "spec.to[0]"),
+    Case("grantee-has-exactly-one", "ScopeGrant", _to({"namespace": "a", "allNamespaces": True}), "spec.to[0]"),
     Case(
-        "grantee-is-one-thing",
+        "grantee-has-exactly-one",
         "ScopeGrant",
         _to({"namespace": "b"}, {"namespace": "a", "namespaceSelector": {"matchLabels": {"team": "hr"}}}),
         "spec.to[1]",
@@ -460,11 +460,11 @@ _KEY_ROTATION = [
     Case(
         "key-publishAhead-has-no-days", "SigningKey", {"rotation": {"publishAhead": "1d"}}, "spec.rotation.publishAhead"
     ),
-    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h20m"}}),
-    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "20m", "publishAhead": "0s"}}),
-    Case("every-leaves-room-for-publishing", "SigningKey", {"rotation": {"every": "24h19m"}}, "spec.rotation.every"),
+    Case("every-longer-than-publish-ahead", "SigningKey", {"rotation": {"every": "24h20m"}}),
+    Case("every-longer-than-publish-ahead", "SigningKey", {"rotation": {"every": "20m", "publishAhead": "0s"}}),
+    Case("every-longer-than-publish-ahead", "SigningKey", {"rotation": {"every": "24h19m"}}, "spec.rotation.every"),
     Case(
-        "every-leaves-room-for-publishing", "SigningKey", {"rotation": {"publishAhead": "720h"}}, "spec.rotation.every"
+        "every-longer-than-publish-ahead", "SigningKey", {"rotation": {"publishAhead": "720h"}}, "spec.rotation.every"
     ),
 ]
 
@@ -476,11 +476,11 @@ _INSTANTS = [
         ("SigningKey", "revokedBefore", "spec.revokedBefore", lambda at: {"revokedBefore": at}),
     )
     for case in (
-        Case(f"{name}-is-an-instant", kind, {}),
-        Case(f"{name}-is-an-instant", kind, spec("2026-11-22T10:00:00Z")),
-        Case(f"{name}-is-an-instant", kind, spec("2026-11-22T10:00:00.123456789-23:59")),
-        Case(f"{name}-is-an-instant", kind, spec("1969-12-31T23:59:59Z"), path),
-        Case(f"{name}-is-an-instant", kind, spec("1970-01-01T00:00:00+01:00"), path),
+        Case(f"{name}-is-a-timestamp", kind, {}),
+        Case(f"{name}-is-a-timestamp", kind, spec("2026-11-22T10:00:00Z")),
+        Case(f"{name}-is-a-timestamp", kind, spec("2026-11-22T10:00:00.123456789-23:59")),
+        Case(f"{name}-is-a-timestamp", kind, spec("1969-12-31T23:59:59Z"), path),
+        Case(f"{name}-is-a-timestamp", kind, spec("1970-01-01T00:00:00+01:00"), path),
     )
 ]
 
@@ -504,12 +504,12 @@ UPDATES = [
     Case("algorithm-immutable", "SigningKey", {"algorithm": "RS256"}, "spec.algorithm", before={"algorithm": None}),
     Case("algorithm-immutable", "SigningKey", {"algorithm": None}, "spec.algorithm", before={"algorithm": "RS256"}),
 ]
-"""Updates, which an API server alone can judge: it knows what was there before."""
+"""Updates, for the transition rules."""
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A spec whose structure is wrong at `path`, before any rule is asked."""
+    """A spec whose structure is invalid at `path`, so that no rule is evaluated."""
 
     kind: str
     spec: dict[str, Any] = field(hash=False)

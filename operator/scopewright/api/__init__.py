@@ -1,7 +1,7 @@
-"""The four kinds as models, and the schemas made from them. No I/O, and nothing of what the operator does.
+"""The four kinds as pydantic models, and the schemas generated from them. No I/O and no operator logic.
 
-A newcomer starts at `oauthclient`, `resourceserver`, `scopegrant` and `signingkey`; `crds/` is generated from them by
-`python -m scopewright.api.crds crds`.
+Start at `oauthclient`, `resourceserver`, `scopegrant` and `signingkey`. `python -m scopewright.api.crds crds` generates
+`crds/` from them.
 """
 
 from scopewright.api.meta import (
@@ -28,7 +28,7 @@ from scopewright.api.scopegrant import ScopeGrant, ScopeGrantSpec, ScopeGrantSta
 from scopewright.api.signingkey import SigningKey, SigningKeySpec, SigningKeyStatus
 
 KINDS: dict[str, type[Kind]] = {kind.KIND: kind for kind in (OAuthClient, ResourceServer, ScopeGrant, SigningKey)}
-"""The four kinds by name."""
+"""The four kinds, by `kind`."""
 
 __all__ = [
     "API_VERSION",

@@ -1,6 +1,7 @@
 """Write the CustomResourceDefinitions: `python -m scopewright.api.crds [--check] DIR`.
 
-`--check` writes nothing; it prints how the files in DIR differ from the models, and exits 1 if they do.
+With `--check`, no file is written: differences between the files in DIR and the models are printed as a unified diff,
+and the exit status is 1 if there are any.
 """
 
 import argparse
@@ -16,11 +17,11 @@ from scopewright.api import CATEGORY, GROUP, KINDS, VERSION, Kind
 from scopewright.api.meta import Column
 from scopewright.api.schema import structural_schema
 
-HEADER = "# Made from operator/scopewright/api by `make crds`. Do not edit.\n"
+HEADER = "# Generated from operator/scopewright/api by `make crds`. Do not edit.\n"
 
 
 def definition(kind: type[Kind]) -> dict[str, Any]:
-    """The CustomResourceDefinition of one kind, as it is applied."""
+    """Return the CustomResourceDefinition (apiextensions.k8s.io/v1) of one kind, as it is applied."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -42,7 +43,7 @@ def definition(kind: type[Kind]) -> dict[str, Any]:
                     "served": True,
                     "storage": True,
                     "subresources": {"status": {}},
-                    "additionalPrinterColumns": [_printed(column) for column in kind.COLUMNS],
+                    "additionalPrinterColumns": [_printer_column(column) for column in kind.COLUMNS],
                     "selectableFields": [{"jsonPath": path} for path in kind.SELECTABLE],
                     "schema": {"openAPIV3Schema": structural_schema(kind)},
                 }
@@ -52,48 +53,48 @@ def definition(kind: type[Kind]) -> dict[str, Any]:
 
 
 def definitions() -> dict[str, dict[str, Any]]:
-    """All four, by the name of their file."""
+    """Return the CustomResourceDefinitions of all four kinds, by file name."""
     return {f"{kind.PLURAL}.yaml": definition(kind) for kind in KINDS.values()}
 
 
-def _printed(column: Column) -> dict[str, Any]:
-    printed = {
+def _printer_column(column: Column) -> dict[str, Any]:
+    written = {
         "name": column.name,
         "type": column.type,
         "jsonPath": column.json_path,
         "description": column.description,
     }
-    return {**printed, "priority": 1} if column.wide else printed
+    return {**written, "priority": 1} if column.wide else written
 
 
 class _Dumper(yaml.SafeDumper):
-    """Repeats what is repeated: an anchor in a generated file helps nobody who reads a diff."""
+    """Writes repeated values in full: anchors make the diff of a generated file hard to read."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-# Kubernetes reads YAML 1.1, where a bare y or n is a truth value; a JWK has members of these names.
+# Kubernetes reads YAML 1.1, where an unquoted y or n is a boolean; a JWK has members with these names.
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), list("yYnN"))
 
 
-def _files() -> dict[str, str]:
+def _render() -> dict[str, str]:
     return {
         name: HEADER + yaml.dump(crd, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
         for name, crd in definitions().items()
     }
 
 
-def _difference(folder: Path) -> str:
-    wanted = _files()
-    found = {path.name: path.read_text() for path in sorted(folder.glob("*.yaml"))}
+def _diff(folder: Path) -> str:
+    rendered = _render()
+    present = {path.name: path.read_text() for path in sorted(folder.glob("*.yaml"))}
     lines: list[str] = []
-    for name in sorted(wanted.keys() | found.keys()):
+    for name in sorted(rendered.keys() | present.keys()):
         lines += difflib.unified_diff(
-            found.get(name, "").splitlines(keepends=True),
-            wanted.get(name, "").splitlines(keepends=True),
+            present.get(name, "").splitlines(keepends=True),
+            rendered.get(name, "").splitlines(keepends=True),
             fromfile=str(folder / name),
-            tofile=f"{name} as the models have it",
+            tofile=f"{name} generated from the models",
         )
     return "".join(lines)
 
@@ -101,14 +102,16 @@ def _difference(folder: Path) -> str:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m scopewright.api.crds", description=__doc__)
     parser.add_argument("folder", metavar="DIR", type=Path)
-    parser.add_argument("--check", action="store_true", help="write nothing, show differences, exit 1 if there are any")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing, print differences, exit 1 if there are any"
+    )
     options = parser.parse_args(arguments)
     if options.check:
-        difference = _difference(options.folder)
-        sys.stdout.write(difference)
-        return 1 if difference else 0
+        differences = _diff(options.folder)
+        sys.stdout.write(differences)
+        return 1 if differences else 0
     options.folder.mkdir(parents=True, exist_ok=True)
-    for name, text in _files().items():
+    for name, text in _render().items():
         (options.folder / name).write_text(text)
     return 0
 

@@ -1,4 +1,4 @@
-"""The Secret that an OAuthClient asks for: its name, its metadata and the names of its entries."""
+"""`spec.credentials` of an OAuthClient: the Secret's name, metadata, entry names and deletion policy."""
 
 from typing import Annotated, Literal
 
@@ -13,7 +13,7 @@ EntryName = Annotated[str, StringConstraints(pattern="^[.]?[-_a-zA-Z0-9][-._a-zA
 
 
 class SecretTemplate(Model):
-    """What the Secret's metadata carries besides our own."""
+    """Labels and annotations of the Secret, in addition to those that the operator sets."""
 
     RULES = tuple(
         rule
@@ -25,24 +25,25 @@ class SecretTemplate(Model):
                 " && !k.startsWith('argocd.argoproj.io/') && (k.startsWith('app.kubernetes.io/')"
                 " ? k != 'app.kubernetes.io/managed-by' : !k.matches('^([^/]*[.])?kubernetes[.]io/')))",
                 f"{field} must not contain app.kubernetes.io/managed-by, nor keys under scopewright.dev/, "
-                "argocd.argoproj.io/, kubernetes.io/ or *.kubernetes.io/ (other app.kubernetes.io/ keys are allowed): "
+                "argocd.argoproj.io/, kubernetes.io/ or *.kubernetes.io/ (other app.kubernetes.io/ keys are allowed); "
                 "remove the key",
                 field,
             ),
             Rule(
                 f"secret-{field}-have-valid-keys",
                 f"!has(self.{field}) || self.{field}.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
-                f"{field} has a key that no Secret can carry: write it as 'team' or 'example.com/team'",
+                f"{field} has a key that is not valid in Kubernetes metadata; write it as 'team' or 'example.com/team'",
                 field,
             ),
         )
     )
 
     labels: Annotated[dict[str, LabelValue], Field(max_length=MAX_ITEMS)] = Field(default_factory=dict)
-    """Labels for the Secret. One that is removed here is removed from the Secret. Left out: none besides our own."""
+    """Labels of the Secret. Removing a label here removes it from the Secret. Defaults to none besides those that the
+    operator sets."""
     annotations: Annotated[dict[str, Annotation], Field(max_length=MAX_ITEMS)] = Field(default_factory=dict)
-    """Annotations for the Secret. One that is removed here is removed from the Secret. Left out: none besides our
-    own."""
+    """Annotations of the Secret. Removing an annotation here removes it from the Secret. Defaults to none besides those
+    that the operator sets."""
 
 
 _ENTRIES = (
@@ -52,45 +53,47 @@ _ENTRIES = (
 
 
 class SecretKeys(Model):
-    """What the Secret's entries are called."""
+    """Names of the entries in the Secret."""
 
     RULES = (
         Rule(
-            "secret-keys-differ",
+            "secret-keys-unique",
             f"{_ENTRIES}.all(a, {_ENTRIES}.exists_one(b, a == b))",
-            "keys gives two entries of the Secret the same name, or one of the fixed names type and provider: "
+            "keys gives two entries of the Secret the same name, or uses one of the reserved names type and provider; "
             "rename one of them",
         ),
     )
 
     client_id: EntryName = Field(default="client_id", alias="clientID")
-    """Entry for the client's id. Left out: client_id."""
+    """Name of the entry with the client id. Defaults to client_id."""
     client_secret: EntryName = "client_secret"  # noqa: S105 - the name of an entry
-    """Entry for the client's secret, with method ClientSecret. Left out: client_secret."""
+    """Name of the entry with the client secret, for method ClientSecret. Defaults to client_secret."""
     private_key: EntryName = "private_key.jwk"
-    """Entry for the private key, where the operator makes it. Left out: private_key.jwk."""
+    """Name of the entry with the private key, if the operator generates it. Defaults to private_key.jwk."""
     issuer: EntryName = "issuer"
-    """Entry for the issuer's URL. Left out: issuer."""
+    """Name of the entry with the issuer URL. Defaults to issuer."""
     token_endpoint: EntryName = "token_endpoint"  # noqa: S105 - the name of an entry
-    """Entry for the token endpoint's URL. Left out: token_endpoint."""
+    """Name of the entry with the URL of the token endpoint. Defaults to token_endpoint."""
     jwks_uri: EntryName = Field(default="jwks_uri", alias="jwksURI")
-    """Entry for the JWKS's URL. Left out: jwks_uri."""
+    """Name of the entry with the URL of the JWKS. Defaults to jwks_uri."""
     scope: EntryName = "scope"
-    """Entry for the scopes asked for, where spec.access has just one entry. Left out: scope."""
+    """Name of the entry with the requested scopes, present if spec.access has exactly one entry. Defaults to scope."""
     audience: EntryName = "audience"
-    """Entry for the API's audience, where spec.access has just one entry. Left out: audience."""
+    """Name of the entry with the audience of the API, present if spec.access has exactly one entry. Defaults to
+    audience."""
 
 
 class Credentials(Model):
-    """The Secret that the client mounts."""
+    """The Secret that holds the client's credential."""
 
     secret_name: Subdomain | None = None
-    """Name of the Secret. One that exists already and is not ours is never touched. Left out: <name>-oauth."""
+    """Name of the Secret. An existing Secret that Scopewright does not manage is never changed. Defaults to
+    <name>-oauth."""
     secret_template: SecretTemplate = Field(default_factory=SecretTemplate)
-    """What the Secret's metadata carries besides our own. Left out: nothing."""
+    """Labels and annotations of the Secret, in addition to those that the operator sets. Defaults to none."""
     deletion_policy: Literal["Delete", "Retain"] = "Delete"
-    """What becomes of the Secret when the OAuthClient is deleted. Delete: the Secret is deleted with it. Retain: the
-    Secret stays, the issuer refuses its credential, and an OAuthClient of the same name and namespace that also says
-    Retain adopts it, so that the credential stays the same. Left out: Delete."""
+    """What happens to the Secret when the OAuthClient is deleted. Delete: the Secret is deleted too. Retain: the Secret
+    stays and the issuer refuses its credential; a new OAuthClient with the same name, namespace and policy adopts the
+    Secret and keeps the credential. Defaults to Delete."""
     keys: SecretKeys = SecretKeys()
-    """What the Secret's entries are called. Left out: client_id, client_secret and so on."""
+    """Names of the entries in the Secret. Defaults to client_id, client_secret and so on."""

@@ -1,4 +1,4 @@
-"""What all four kinds share: the group's name, the base model, metadata, conditions."""
+"""Parts that all four kinds share: group and version, base model, metadata, conditions."""
 
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -21,13 +21,16 @@ CATEGORY = "oauth"
 
 MAX_HISTORY = 10
 MAX_HISTORY_MESSAGE = 1024
-"""Characters of a line of the history; the condition and the event have the whole message."""
+"""Length limit of the message in a history entry, in characters. The condition and the event have the full message."""
 MAX_MESSAGE = 32768
 
 
 @dataclass(frozen=True)
 class Column:
-    """One printer column. An instant in the future is a `string`: kubectl prints a future `date` as `<invalid>`."""
+    """One printer column (`additionalPrinterColumns`). A wide column is shown by `kubectl get -o wide` only.
+
+    A time in the future has type `string`: kubectl prints a future `date` as `<invalid>`.
+    """
 
     name: str
     json_path: str
@@ -37,9 +40,9 @@ class Column:
 
 
 class Model(BaseModel):
-    """Base of everything in a manifest: frozen, snake_case in Python, camelCase outside, deaf to unknown fields.
+    """Base model of every part of a manifest: frozen, snake_case in Python, camelCase in JSON, unknown fields ignored.
 
-    Errors never quote the input, which may be a private key that somebody put where a public one belongs.
+    Errors never quote the input: it may be a private key in the place of a public one.
     """
 
     model_config = ConfigDict(
@@ -55,12 +58,12 @@ class Model(BaseModel):
     RULES: ClassVar[tuple[Rule, ...]] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As it goes to the API server: JSON types, camelCase, nothing that is None."""
+        """Return the JSON form that is sent to the API server: camelCase names, without members that are None."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 class ObjectMeta(Model):
-    """The part of an object's metadata that we read."""
+    """The part of an object's metadata that Scopewright reads."""
 
     name: str
     namespace: str | None = None
@@ -71,16 +74,16 @@ class ObjectMeta(Model):
     deletion_timestamp: Timestamp | None = None
     finalizers: list[str] = Field(default_factory=list)
     more_finalizers: int = Field(default=0, exclude=True)
-    """How many there are besides `finalizers`, where not all of them are kept."""
+    """Number of finalizers that are not in `finalizers`, where the list was cut."""
     labels: dict[str, str] = Field(default_factory=dict)
     annotations: dict[str, str] = Field(default_factory=dict)
     applied_time: Timestamp | None = Field(default=None, exclude=True)
-    """When anything but the status was last changed, to the second."""
+    """Time of the last change to anything except the status, in whole seconds."""
 
     @model_validator(mode="before")
     @classmethod
     def _from_managed_fields(cls, data: Any) -> Any:
-        """The API server says so only by who manages which fields since when."""
+        """Set `applied_time` from `managedFields`, the only place where the API server records it."""
         if not isinstance(data, dict) or "managedFields" not in data:
             return data
         times = [m["time"] for m in data["managedFields"] or () if m.get("time") and not m.get("subresource")]
@@ -88,31 +91,31 @@ class ObjectMeta(Model):
 
 
 class Condition(Model):
-    """One aspect of the object's state, as it was last observed."""
+    """One aspect of the state of the object, as last observed."""
 
     type: Annotated[str, Field(max_length=316)]
-    """Name of the condition, such as Ready."""
+    """Type of the condition, such as Ready."""
     status: Literal["True", "False", "Unknown"]
-    """True, False or Unknown."""
+    """Status of the condition: True, False or Unknown."""
     reason: Annotated[str, Field(max_length=1024)]
-    """Why, in one CamelCase word for programs."""
+    """Machine-readable reason for the status, in CamelCase."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
-    """Why, and what to do about it, for people."""
+    """Human-readable reason for the status, and what to do about it."""
     observed_generation: int | None = None
-    """The metadata.generation that this was observed of. Left out: not yet observed."""
+    """metadata.generation for which the condition was set. Not set before the first observation."""
     last_transition_time: Timestamp | None = None
-    """When the status last changed."""
+    """Time at which the status last changed."""
 
 
 class HistoryEntry(Model):
-    """One thing that happened to the object; kept because events are gone after an hour."""
+    """One event in the life of the object. Kubernetes deletes Events after an hour by default; the history stays."""
 
     time: Timestamp
-    """When it happened."""
+    """Time of the event."""
     reason: Annotated[str, Field(max_length=1024)]
-    """What happened, in one CamelCase word for programs."""
+    """Machine-readable reason of the event, in CamelCase."""
     message: Annotated[str, Field(max_length=MAX_MESSAGE)] = ""
-    """What happened, for people."""
+    """Human-readable description of the event."""
 
 
 Conditions = Annotated[
@@ -126,23 +129,24 @@ History = Annotated[list[HistoryEntry], Field(max_length=MAX_HISTORY)]
 
 
 class Spec(Model):
-    """What every kind's spec holds."""
+    """Fields of every kind's spec."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (ISSUER_IMMUTABLE,)
 
     issuer: Label = "default"
-    """Which Scopewright installation serves this object; the others ignore it. Immutable. Left out: default."""
+    """Name of the Scopewright installation that manages this object; other installations ignore it. Immutable.
+    Defaults to "default"."""
 
 
 class Status(Model):
-    """What every kind's status holds."""
+    """Fields of every kind's status."""
 
     observed_generation: int | None = None
-    """The metadata.generation that this status describes. Left out: none has been looked at yet."""
+    """metadata.generation that this status describes. Not set before the first observation."""
     history: History = Field(default_factory=list)
-    """The last ten things that happened to this object, oldest first."""
+    """Last ten events of this object, oldest first."""
     conditions: Conditions = Field(default_factory=list)
-    """The state of this object: Ready first of all."""
+    """Conditions of this object, beginning with Ready."""
 
 
 PENDING_STATUS: dict[str, Any] = {
@@ -152,26 +156,26 @@ PENDING_STATUS: dict[str, Any] = {
             "status": "Unknown",
             "reason": "Pending",
             "message": "Waiting for the operator",
-            # A default cannot know the time; the epoch is what the Gateway API's kinds say too.
+            # A default cannot contain the current time; the Gateway API uses the epoch too.
             "lastTransitionTime": "1970-01-01T00:00:00Z",
         }
     ]
 }
-"""The status of an object nobody has looked at: without one, kstatus and Argo CD would count it as done."""
+"""Default status of a new object. Without a status, kstatus and Argo CD would report the object as healthy."""
 
 READY_COLUMNS = (
-    Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "Whether the object is in working order."),
-    Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Why it is, or is not."),
+    Column("Ready", '.status.conditions[?(@.type=="Ready")].status', "Status of the condition Ready."),
+    Column("Reason", '.status.conditions[?(@.type=="Ready")].reason', "Reason of the condition Ready."),
 )
 AGE_COLUMN = Column("Age", ".metadata.creationTimestamp", "Time since the object was created.", type="date")
 
-# Of these the root schema may say nothing but their type: the API server checks them by itself.
+# The root schema may give no more than the type of these fields: the API server validates them itself.
 ApiVersion = Annotated[Literal["scopewright.dev/v1alpha1"], WithJsonSchema({"type": "string"})]
 Metadata = Annotated[ObjectMeta, WithJsonSchema({"type": "object"})]
 
 
 class Kind(Model):
-    """Base of the four kinds."""
+    """Base model of the four kinds."""
 
     KIND: ClassVar[str]
     PLURAL: ClassVar[str]
@@ -180,27 +184,27 @@ class Kind(Model):
     COLUMNS: ClassVar[tuple[Column, ...]]
     """Printer columns; the first two of every kind are Ready and Reason."""
     SELECTABLE: ClassVar[tuple[str, ...]] = (".spec.issuer",)
-    """What `kubectl get --field-selector` can choose by."""
+    """Field paths that `kubectl get --field-selector` supports."""
 
     RULES = (
         Rule(
             "name-is-a-dns-label",
             f"size(self.metadata.name) <= 63 && self.metadata.name.matches('{DNS_LABEL}')",
             "metadata.name must be a DNS label: at most 63 lower-case letters, digits and '-', beginning and ending "
-            "with a letter or digit; rename the object, and write '-' for '.'",
+            "with a letter or digit; rename the object, with '-' in place of '.'",
         ),
     )
 
     api_version: ApiVersion = API_VERSION
-    """Version of the API that this manifest is written for: scopewright.dev/v1alpha1."""
+    """API group and version: scopewright.dev/v1alpha1."""
     kind: str
-    """Which of the four kinds this object is."""
+    """Kind of the object."""
     metadata: Metadata
     """Standard object metadata. The name must be a DNS label of at most 63 characters."""
     spec: Spec
-    """What is asked for."""
+    """Desired state."""
     status: Status | None = None
-    """What the operator found and did. Written by the operator alone."""
+    """Observed state. Written by the operator only."""
 
     @property
     def name(self) -> str:
@@ -208,14 +212,14 @@ class Kind(Model):
 
     @property
     def namespace(self) -> str:
-        """`default` where a manifest names none, as kubectl has it."""
+        """Namespace of the object; `default` if the manifest has none, as in kubectl."""
         return self.metadata.namespace or "default"
 
     @property
     def uid(self) -> str:
-        """Who the object is. Empty for a manifest that no store has accepted yet."""
+        """metadata.uid; empty for a manifest that is not stored yet."""
         return self.metadata.uid or ""
 
     def condition(self, type_: str) -> Condition | None:
-        """The condition of that type, if the status has one."""
+        """Return the condition of that type, or None if the status does not have it."""
         return next((c for c in (self.status.conditions if self.status else ()) if c.type == type_), None)

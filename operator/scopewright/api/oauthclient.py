@@ -1,4 +1,4 @@
-"""OAuthClient: a caller, how it authenticates, and what it asks for."""
+"""OAuthClient: a client, its authentication, and the access that it requests."""
 
 from typing import Annotated, Literal
 
@@ -24,7 +24,7 @@ from scopewright.api.rules import Rule
 Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"]
 GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]
 
-_ELSEWHERE = "(has(self.cluster) && self.cluster != 'in-cluster')"
+_IN_ANOTHER_CLUSTER = "(has(self.cluster) && self.cluster != 'in-cluster')"
 
 
 class ServiceAccountRef(Model):
@@ -33,163 +33,169 @@ class ServiceAccountRef(Model):
     RULES = (
         Rule(
             "service-account-uid-with-another-cluster",
-            f"!{_ELSEWHERE} || has(self.uid)",
-            "the UID of a ServiceAccount of another cluster cannot be looked up: set uid to what "
-            "`kubectl get serviceaccount NAME -o jsonpath='{.metadata.uid}'` says there",
+            f"!{_IN_ANOTHER_CLUSTER} || has(self.uid)",
+            "uid is required for a ServiceAccount of another cluster; set it to the output of "
+            "`kubectl get serviceaccount NAME -o jsonpath='{.metadata.uid}'` in that cluster",
             "uid",
         ),
         Rule(
             "service-account-uid-only-with-another-cluster",
-            f"{_ELSEWHERE} || !has(self.uid)",
-            "the UID of a ServiceAccount of this cluster is looked up: remove uid, or name the cluster that it is from",
+            f"{_IN_ANOTHER_CLUSTER} || !has(self.uid)",
+            "uid is not allowed for a ServiceAccount of this cluster; remove uid, or set cluster to the cluster of the "
+            "ServiceAccount",
             "uid",
         ),
     )
 
     name: Subdomain
-    """Name of the ServiceAccount, in the OAuthClient's namespace."""
+    """Name of the ServiceAccount, in the namespace of the OAuthClient."""
     cluster: Subdomain | None = None
-    """Name, in the platform's configuration, of the cluster that the ServiceAccount lives in. Left out: this one,
-    which is called in-cluster."""
+    """Name of the ServiceAccount's cluster in the platform's configuration. Defaults to in-cluster, the cluster of the
+    OAuthClient."""
     uid: Annotated[str, StringConstraints(pattern="^[!-~]+$", max_length=128)] | None = None
-    """With another cluster: the ServiceAccount's metadata.uid there; one that is made again under its name has a new
-    one. Left out: looked up in this cluster."""
+    """metadata.uid of the ServiceAccount. Required for a ServiceAccount of another cluster, not allowed otherwise. A
+    ServiceAccount that is deleted and created again has a new uid. Defaults to the uid that the operator reads from
+    this cluster."""
 
 
 class Authentication(Model):
-    """How the client proves who it is."""
+    """Method by which the client authenticates, and the parameters of the method."""
 
     RULES = (
         Rule(
             "service-account-named",
             "self.method != 'ServiceAccount' || has(self.serviceAccount)",
-            "method ServiceAccount needs serviceAccount: name the ServiceAccount that the client's Pods run as",
+            "serviceAccount is required with method ServiceAccount; set its name to the ServiceAccount of the client's "
+            "Pods",
             "serviceAccount",
         ),
         Rule(
             "service-account-only-with-its-method",
             "self.method == 'ServiceAccount' || !has(self.serviceAccount)",
-            "serviceAccount goes with method ServiceAccount alone: set that method, or remove serviceAccount",
+            "serviceAccount is allowed only with method ServiceAccount; set that method, or remove serviceAccount",
             "serviceAccount",
         ),
         Rule(
             "jwks-only-with-its-method",
             "self.method == 'PrivateKeyJWT' || !has(self.jwks)",
-            "jwks goes with method PrivateKeyJWT alone: set that method, or remove jwks",
+            "jwks is allowed only with method PrivateKeyJWT; set that method, or remove jwks",
             "jwks",
         ),
     )
 
     method: Method = "ClientSecret"
-    """ClientSecret: a shared secret that the operator makes. PrivateKeyJWT: assertions signed by the client's private
-    key. ServiceAccount: a Pod's projected token is the assertion, and no secret exists. Left out: ClientSecret."""
+    """Authentication method. ClientSecret: a shared secret that the operator generates. PrivateKeyJWT: assertions
+    signed with the client's private key. ServiceAccount: the projected token of a Pod is the assertion, and no secret
+    exists. Defaults to ClientSecret."""
     service_account: ServiceAccountRef | None = None
-    """With method ServiceAccount: whose projected tokens are accepted. Left out with the other methods."""
+    """ServiceAccount whose projected tokens are accepted. Required with method ServiceAccount, not allowed with other
+    methods. Defaults to none."""
     jwks: JWKSet | None = None
-    """With method PrivateKeyJWT: the client's public keys. Left out: the operator makes the pair and puts the private
-    key into the Secret."""
+    """Public keys of the client, allowed with method PrivateKeyJWT only. Defaults to a key pair that the operator
+    generates, with the private key in the Secret."""
 
 
 class AccessRequest(Model):
-    """What the client asks for at one API."""
+    """Access that the client requests to one API."""
 
     resource_server: Label
-    """Name of the ResourceServer."""
+    """Name of the ResourceServer of the API."""
     namespace: Label | None = None
-    """Namespace of the ResourceServer. Left out: the OAuthClient's own."""
+    """Namespace of the ResourceServer. Defaults to the namespace of the OAuthClient."""
     scopes: Annotated[ScopeNames, Field(min_length=1)]
-    """Scopes asked for. The client gets those that the ResourceServer declares and its owner grants."""
+    """Requested scopes. The client receives those that the ResourceServer declares and its owner grants."""
 
 
 class OAuthClientSpec(Spec):
-    """What the caller's team declares."""
+    """Desired state of the client, declared by the team that owns it."""
 
     RULES = (
         *Spec.RULES,
         Rule(
-            "access-names-each-api-once",
+            "access-resource-servers-unique",
             "!has(self.access) || self.access.all(a, self.access.exists_one(b, b.resourceServer == a.resourceServer"
             " && (has(b.__namespace__) ? b.__namespace__ : '') == (has(a.__namespace__) ? a.__namespace__ : '')))",
-            "access names the same resourceServer twice: put all its scopes into one entry",
+            "access has two entries for the same ResourceServer; list all its scopes in one entry",
             "access",
         ),
         Rule(
-            "access-asks-for-a-bounded-number-of-scopes",
+            "access-scopes-are-bounded",
             f"!has(self.access) || self.access.map(a, size(a.scopes)).sum() <= {MAX_SCOPES}",
-            f"access asks for more than {MAX_SCOPES} scopes in all: ask for fewer, or split the OAuthClient in two",
+            f"access requests more than {MAX_SCOPES} scopes in total; request fewer, or use two OAuthClients",
             "access",
         ),
     )
 
     authentication: Authentication = Authentication()
-    """How the client proves who it is. Left out: by a shared secret."""
+    """Method by which the client authenticates. Defaults to a shared secret."""
     grant_types: Annotated[
         list[GrantType], Field(min_length=1, max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})
     ] = Field(default=["client_credentials"])
-    """Grant types that the client may use at the token endpoint: client_credentials, and token exchange (RFC 8693).
-    Left out: client_credentials."""
+    """Grant types that the client may use at the token endpoint: client_credentials and token exchange (RFC 8693).
+    Defaults to client_credentials."""
     access: Annotated[list[AccessRequest], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """What the client asks for. Left out: nothing, as a service that is only called."""
+    """Access that the client requests, one entry for each API. Defaults to none."""
     credentials: Credentials = Credentials()
-    """The Secret that the client mounts. Left out: <name>-oauth, with the entries' usual names."""
+    """Secret that holds the credential. Defaults to <name>-oauth, with the default entry names."""
     rotation: Rotation = Rotation()
-    """When the credential that the operator makes gives way to the next; what the client brings itself (jwks, a
-    ServiceAccount) does not rotate here. Left out: every 720h, with an overlap of 24h."""
+    """Rotation of a credential that the operator generates; keys in jwks and ServiceAccounts are not rotated. Defaults
+    to every 720h, with an overlap of 24h."""
     disabled: bool = False
-    """True: the client is refused from now on, and kept as it is. Left out: false."""
+    """Whether the issuer refuses the client. The object and its credential stay unchanged. Defaults to false."""
 
 
 class Binding(Model):
-    """The Secret, where the Service Binding specification looks for it in a provisioned service."""
+    """Reference to the Secret, as the Service Binding specification requires of a provisioned service."""
 
     name: Annotated[str, Field(max_length=253)]
     """Name of the Secret."""
 
 
 class CredentialTimes(Model):
-    """The instants in the life of the credential."""
+    """Times of issue, rotation, expiry and last use of the credential."""
 
     issue_time: Timestamp | None = None
-    """When the current credential was issued. Left out: there is none that the operator makes."""
+    """Time at which the current credential was issued. Not set if the operator does not generate one."""
     next_rotation_time: Timestamp | None = None
-    """When the next one is due. Left out: never, as with `suspend`."""
+    """Time at which the next rotation is due. Not set if none is due, as with suspend."""
     previous_expiration_time: Timestamp | None = None
-    """Until when the previous one works. Left out: no previous one works."""
+    """Time until which previous credentials are accepted. Not set if none is accepted."""
     last_used_time: Timestamp | None = None
-    """When the issuer last accepted a credential of this client. Left out: never, as far as it has reported."""
+    """Time, in whole hours, at which the issuer last accepted a credential of this client. Not set before the first
+    report."""
 
 
 class AccessStatus(Model):
-    """What the client gets at one API."""
+    """Access that the client has to one API."""
 
     resource_server: Annotated[str, Field(max_length=63)]
     """Name of the ResourceServer."""
     namespace: Annotated[str, Field(max_length=63)]
     """Namespace of the ResourceServer."""
     audience: Annotated[str, Field(max_length=512)] | None = None
-    """The audience of the tokens. Left out: nothing is granted."""
+    """Audience of the tokens. Not set if no scope is granted."""
     granted: Annotated[list[ScopeName], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """Scopes asked for and granted."""
+    """Scopes that are requested and granted."""
     missing: Annotated[list[ScopeName], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """Scopes asked for and not granted; the condition AccessGranted says who can grant them."""
+    """Scopes that are requested and not granted. The condition AccessGranted states who can grant them."""
 
 
 class OAuthClientStatus(Status):
-    """What the operator found and did."""
+    """Observed state of the client. Written by the operator only."""
 
     client_id: Annotated[str, Field(max_length=127)] | None = Field(default=None, alias="clientID")
-    """The client's id: <namespace>.<name>."""
+    """Client id: <namespace>.<name>."""
     binding: Binding | None = None
-    """The Secret that the client mounts. Left out: there is none yet."""
+    """Secret that holds the credential. Not set before the Secret exists."""
     credentials: CredentialTimes | None = None
-    """The instants in the life of the credential. Left out: there is none that the operator makes."""
+    """Times of issue, rotation, expiry and last use of the credential. Not set before it is issued or used."""
     access: Annotated[list[AccessStatus], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """What the client gets, for each entry of spec.access."""
+    """Access that the client has, for each entry of spec.access."""
 
 
 class OAuthClient(Kind):
-    """An OAuthClient is a service that calls others: the operator makes its credential, keeps it in a Secret beside
-    it and rotates it; the issuer gives it tokens for the scopes that the owners of the called APIs grant."""
+    """OAuthClient is a service that calls APIs. The operator generates its credential, writes it to a Secret in the
+    same namespace and rotates it. The issuer gives it access tokens for scopes that the owners of the APIs grant."""
 
     KIND = "OAuthClient"
     PLURAL = "oauthclients"
@@ -200,26 +206,33 @@ class OAuthClient(Kind):
         Column(
             "Granted",
             '.status.conditions[?(@.type=="AccessGranted")].status',
-            "Whether every scope asked for is granted.",
+            "Whether all requested scopes are granted.",
         ),
-        Column("Next Rotation", ".status.credentials.nextRotationTime", "When the credential is renewed."),
-        Column("Client ID", ".status.clientID", "What the client calls itself at the issuer.", wide=True),
-        Column("Last Used", ".status.credentials.lastUsedTime", "When it last authenticated.", type="date", wide=True),
+        Column("Next Rotation", ".status.credentials.nextRotationTime", "Time at which the next rotation is due."),
+        Column("Client ID", ".status.clientID", "Client id at the issuer.", wide=True),
+        Column(
+            "Last Used",
+            ".status.credentials.lastUsedTime",
+            "Time since the client last authenticated.",
+            type="date",
+            wide=True,
+        ),
         AGE_COLUMN,
     )
 
     kind: Annotated[Literal["OAuthClient"], WithJsonSchema({"type": "string"})] = "OAuthClient"
     """Kind of the object: OAuthClient."""
     spec: OAuthClientSpec = OAuthClientSpec()
-    """What the caller's team declares. Left out: a client with a shared secret that asks for nothing yet."""
+    """Desired state of the client. Defaults to a client with a shared secret that requests no access."""
     status: Annotated[OAuthClientStatus | None, Field(json_schema_extra={"default": PENDING_STATUS})] = None
-    """What the operator found and did. Written by the operator alone."""
+    """Observed state of the client. Written by the operator only."""
 
     @property
     def client_id(self) -> str:
-        """Known before the object exists, and unambiguous: neither part may hold a dot."""
+        """`<namespace>.<name>`. Unambiguous, because neither part can contain a dot."""
         return f"{self.namespace}.{self.name}"
 
     @property
     def secret_name(self) -> str:
+        """Name of the Secret: `spec.credentials.secretName`, or `<name>-oauth`."""
         return self.spec.credentials.secret_name or f"{self.name}-oauth"

@@ -1,4 +1,4 @@
-"""CEL rules: what one is, and those that several kinds share."""
+"""CEL validation rules: their type, and the rules that several kinds share."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,15 @@ from scopewright.api.times import NO_DAYS
 
 @dataclass(frozen=True)
 class Rule:
-    """One CEL rule, declared beside the fields it is about.
+    """One CEL rule (`x-kubernetes-validations`), declared in the model that it validates.
 
-    The CRD carries it to the API server and `validation.validate` evaluates the same text, so the two cannot differ.
-    `field` is the property, below the model that declares the rule, at which the message is shown.
-    A rule that mentions `oldSelf` is a transition rule: only the API server, which knows the old object, evaluates it.
+    The API server evaluates the rule from the CRD; `validation.validate` evaluates the same expression.
+    A rule that contains `oldSelf` is a transition rule. It needs the old object: `validation.validate` skips it,
+    `validation.validate_update` evaluates it.
+
+    `id` names the rule in tests and comments. `message` reads `what is wrong; what to do`, or with a reason,
+    `what is wrong: why; what to do`. `field` is the property of the model at which the error is reported, or empty for
+    the model itself.
     """
 
     id: str
@@ -19,31 +23,27 @@ class Rule:
     message: str
     field: str = ""
 
-    @property
-    def transition(self) -> bool:
-        return "oldSelf" in self.rule
-
 
 ISSUER_IMMUTABLE = Rule(
     "issuer-immutable",
     "(has(self.issuer) ? self.issuer : 'default') == (has(oldSelf.issuer) ? oldSelf.issuer : 'default')",
-    "issuer cannot be changed: another installation would not know what this one has issued; "
-    "delete the object and create it again with the other issuer",
+    "issuer is immutable: another installation does not know the credentials and keys of this one; "
+    "delete the object and create it again with the new issuer",
     "issuer",
 )
 
 
-def without_days(what: str, field: str) -> Rule:
-    """The API server's schema takes days and weeks in a duration; a rule says how to write them.
+def no_days_rule(what: str, field: str) -> Rule:
+    """Return a rule that rejects the units d and w in a duration; the schema accepts them so that the rule can explain.
 
-    `what` is where the field belongs, in the message and in the rule's id.
+    `what` names the owner of the field, in the message and in the rule's id.
     """
-    message = f"{field} of a {what} has the units h, m, s and ms: {NO_DAYS}"
+    message = f"{field} of a {what} must use the units h, m, s and ms; {NO_DAYS}"
     return Rule(f"{what}-{field}-has-no-days", f"!has(self.{field}) || !{_has_days(field)}", message, field)
 
 
 def unless_days(*fields: str) -> str:
-    """The beginning of a rule about durations, which says nothing where `without_days` speaks already."""
+    """Return the CEL prefix of a rule on durations that accepts values which `no_days_rule` rejects already."""
     return "".join(f"{_has_days(field)} || " for field in fields)
 
 
@@ -51,11 +51,11 @@ def _has_days(field: str) -> str:
     return f"self.{field}.matches('[dw]')"
 
 
-def instant(field: str) -> Rule:
-    """The API server takes a list for a `format: date-time`; a rule that reads the instant refuses it."""
+def timestamp_rule(field: str) -> Rule:
+    """Return a rule that rejects lists and times before 1970; the API server accepts a list for `format: date-time`."""
     return Rule(
-        f"{field}-is-an-instant",
+        f"{field}-is-a-timestamp",
         f"!has(self.{field}) || timestamp(self.{field}) >= timestamp('1970-01-01T00:00:00Z')",
-        f"{field} must be an instant after 1970: write it as 2026-11-22T10:00:00Z",
+        f"{field} must be an RFC 3339 timestamp, 1970 or later; write it like 2026-11-22T10:00:00Z",
         field,
     )

@@ -1,4 +1,4 @@
-"""ScopeGrant: the owner of an API says who may have which of its scopes."""
+"""ScopeGrant: scopes of an API that its owner grants to clients of other namespaces."""
 
 from typing import Annotated, Literal
 
@@ -25,93 +25,93 @@ from scopewright.api.names import (
     LabelValues,
     ScopeNames,
 )
-from scopewright.api.rules import Rule, instant
+from scopewright.api.rules import Rule, timestamp_rule
 
 
 class MatchExpression(Model):
-    """One requirement on a namespace's labels."""
+    """One requirement on the labels of a namespace."""
 
     RULES = (
         Rule(
             "expression-needs-values",
             "!(self.operator in ['In', 'NotIn']) || (has(self.values) && size(self.values) > 0)",
-            "operator In and NotIn need values: list at least one, or use Exists or DoesNotExist",
+            "operators In and NotIn require values; list at least one, or use Exists or DoesNotExist",
             "values",
         ),
         Rule(
             "expression-takes-no-values",
             "self.operator in ['In', 'NotIn'] || !has(self.values) || size(self.values) == 0",
-            "operator Exists and DoesNotExist take no values: remove them, or use In or NotIn",
+            "operators Exists and DoesNotExist do not allow values; remove values, or use In or NotIn",
             "values",
         ),
     )
 
     key: LabelKey
-    """Key of the label."""
+    """Label key that the requirement applies to."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the label's value relates to `values`."""
+    """Relation of the label to `values`: In, NotIn, Exists or DoesNotExist."""
     values: LabelValues | None = None
-    """Values for In and NotIn. Left out with Exists and DoesNotExist."""
+    """Label values. Required for In and NotIn, not allowed for Exists and DoesNotExist. Defaults to none."""
 
 
 class NamespaceSelector(Model):
-    """Namespaces chosen by their labels; every requirement must hold."""
+    """Selection of namespaces by their labels. All requirements must be met."""
 
     RULES = (
         Rule(
             "selector-not-empty",
             "(has(self.matchLabels) && size(self.matchLabels) > 0)"
             " || (has(self.matchExpressions) && size(self.matchExpressions) > 0)",
-            "namespaceSelector selects nothing in particular: give matchLabels or matchExpressions, "
-            "or write allNamespaces: true if every namespace is meant",
+            "namespaceSelector is empty; set matchLabels or matchExpressions, or write allNamespaces: true to select "
+            "every namespace",
         ),
         Rule(
             "selector-keys-are-label-keys",
             f"!has(self.matchLabels) || self.matchLabels.all(k, size(k) <= 253 && k.matches('{LABEL_KEY}'))",
-            "matchLabels has a key that no label can have: write it as 'team' or 'example.com/team'",
+            "matchLabels has a key that is not a valid label key; write it as 'team' or 'example.com/team'",
             "matchLabels",
         ),
     )
 
     match_labels: Annotated[dict[str, LabelValue], Field(max_length=MAX_ITEMS)] | None = None
-    """Labels that the namespace must have, with exactly these values. Left out: no such requirement."""
+    """Labels that the namespace must have, with exactly these values. Defaults to none."""
     match_expressions: Annotated[list[MatchExpression], Field(max_length=MAX_ITEMS)] | None = None
-    """Further requirements on its labels. Left out: none."""
+    """Further requirements on the labels of the namespace. Defaults to none."""
 
 
 class Grantee(Model):
-    """Who gets the scopes: exactly one of namespace, namespaceSelector and allNamespaces."""
+    """Clients that the scopes are granted to, by exactly one of namespace, namespaceSelector and allNamespaces."""
 
     RULES = (
         Rule(
-            "grantee-is-one-thing",
+            "grantee-has-exactly-one",
             "[has(self.__namespace__), has(self.namespaceSelector), has(self.allNamespaces)].exists_one(x, x)",
-            "each entry of to must have exactly one of namespace, namespaceSelector and allNamespaces: "
-            "write one entry for each",
+            "each entry of `to` must have exactly one of namespace, namespaceSelector and allNamespaces; "
+            "write a separate entry for each",
         ),
         Rule(
             "grantee-client-needs-namespace",
             "!has(self.client) || has(self.__namespace__)",
-            "client needs namespace beside it: an OAuthClient is named by both; write namespace too, or remove client",
+            "client requires namespace: an OAuthClient is identified by both; set namespace too, or remove client",
             "client",
         ),
         Rule(
             "grantee-all-namespaces-is-true",
             "!has(self.allNamespaces) || self.allNamespaces",
-            "allNamespaces can only be true: remove this entry to grant nothing",
+            "allNamespaces must be true; to grant nothing, remove this entry",
             "allNamespaces",
         ),
     )
 
     namespace: Label | None = None
-    """The namespace whose OAuthClients get the scopes. Left out: one of the other two says."""
+    """Namespace whose OAuthClients are granted the scopes. Defaults to none."""
     client: Label | None = None
-    """Name of the one OAuthClient in `namespace` that gets them. Left out: all of that namespace do."""
+    """Name of the OAuthClient in `namespace` that is granted the scopes. Defaults to all in the namespace."""
     namespace_selector: NamespaceSelector | None = None
-    """Namespaces whose OAuthClients get the scopes, by their labels. Whoever may label namespaces may join.
-    Left out: one of the other two says."""
+    """Labels of the namespaces whose OAuthClients are granted the scopes. Every user who can label a namespace can add
+    it to the selection. Defaults to none."""
     all_namespaces: bool | None = None
-    """True: the OAuthClients of every namespace get the scopes. Left out: one of the other two says."""
+    """Whether the OAuthClients of all namespaces are granted the scopes; true is the only value. Defaults to none."""
 
 
 _SELECTOR = "t.namespaceSelector"
@@ -123,40 +123,41 @@ _REQUIREMENTS = (
 
 
 class ScopeGrantSpec(Spec):
-    """What the owner of the API grants."""
+    """Desired state of the grant, declared by the owner of the API."""
 
     RULES = (
         *Spec.RULES,
-        instant("expirationTime"),
+        timestamp_rule("expirationTime"),
         Rule(
             "selectors-are-bounded",
             f"self.to.map(t, has(t.namespaceSelector) ? {_REQUIREMENTS} : 0).sum() <= {MAX_REQUIREMENTS}",
-            f"the namespaceSelectors of to have more than {MAX_REQUIREMENTS} labels, expressions and values in all: "
-            "put a label of its own on the namespaces that are meant, or write several ScopeGrants",
+            f"the namespaceSelectors in `to` have more than {MAX_REQUIREMENTS} labels, expressions and values in all; "
+            "add one common label to the namespaces and select it, or use several ScopeGrants",
             "to",
         ),
     )
 
     resource_server: Label
-    """Name of the ResourceServer, of this namespace: nobody can grant what another namespace owns."""
+    """Name of the ResourceServer, in the namespace of the ScopeGrant. Scopes of other namespaces cannot be granted."""
     scopes: Annotated[ScopeNames, Field(min_length=1)]
-    """The scopes granted, among those that the ResourceServer declares."""
+    """Granted scopes, from those that the ResourceServer declares."""
     to: Annotated[list[Grantee], Field(min_length=1, max_length=MAX_ITEMS)]
-    """Who gets them. The clients of this namespace need no grant."""
+    """Clients that the scopes are granted to. Clients in the namespace of the ResourceServer do not need a grant."""
     expiration_time: Timestamp | None = None
-    """When the grant ends by itself, even while the operator is down. Left out: only with its deletion."""
+    """Time at which the grant expires, even if the operator is not running. Defaults to none: the grant ends when the
+    object is deleted."""
 
 
 class ScopeGrantStatus(Status):
-    """What the operator found and did."""
+    """Observed state of the grant. Written by the operator only."""
 
     granted_to: int | None = None
-    """How many OAuthClients hold scopes by this grant. Left out: not yet counted."""
+    """Number of OAuthClients that have scopes by this grant. Not set before the first count."""
 
 
 class ScopeGrant(Kind):
-    """A ScopeGrant gives scopes of a ResourceServer of its own namespace to OAuthClients of other namespaces.
-    Deleting it ends the access within seconds."""
+    """ScopeGrant grants scopes of a ResourceServer in the same namespace to OAuthClients in other namespaces. Deleting
+    it ends the access within seconds."""
 
     KIND = "ScopeGrant"
     PLURAL = "scopegrants"
@@ -164,9 +165,11 @@ class ScopeGrant(Kind):
     SHORT_NAMES = ("swg",)
     COLUMNS = (
         *READY_COLUMNS,
-        Column("Resource Server", ".spec.resourceServer", "The API whose scopes are granted."),
-        Column("Granted To", ".status.grantedTo", "How many OAuthClients hold scopes by it.", type="integer"),
-        Column("Expires", ".spec.expirationTime", "When the grant ends by itself."),
+        Column("Resource Server", ".spec.resourceServer", "ResourceServer whose scopes are granted."),
+        Column(
+            "Granted To", ".status.grantedTo", "Number of OAuthClients that have scopes by this grant.", type="integer"
+        ),
+        Column("Expires", ".spec.expirationTime", "Time at which the grant expires."),
         AGE_COLUMN,
     )
     SELECTABLE = (*Kind.SELECTABLE, ".spec.resourceServer")
@@ -174,6 +177,6 @@ class ScopeGrant(Kind):
     kind: Annotated[Literal["ScopeGrant"], WithJsonSchema({"type": "string"})] = "ScopeGrant"
     """Kind of the object: ScopeGrant."""
     spec: ScopeGrantSpec
-    """What the owner of the API grants."""
+    """Desired state of the grant."""
     status: Annotated[ScopeGrantStatus | None, Field(json_schema_extra={"default": PENDING_STATUS})] = None
-    """What the operator found and did. Written by the operator alone."""
+    """Observed state of the grant. Written by the operator only."""

@@ -1,4 +1,4 @@
-"""SigningKey: how the issuer's keys are made, published ahead of use, retired and removed."""
+"""SigningKey: generation, publication, rotation and removal of the issuer's signing keys."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -18,44 +18,45 @@ from scopewright.api.meta import (
     Timestamp,
 )
 from scopewright.api.names import MAX_ITEMS, Subdomain
-from scopewright.api.rules import Rule, instant, unless_days, without_days
+from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
 
 Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "Ed25519"]
-"""Named after the key, as RFC 9864 does; what tokens say is `SigningKeySpec.jose_algorithm`."""
+"""Fully specified algorithm names (RFC 9864). For the `alg` of tokens, see `SigningKeySpec.jose_algorithm`."""
 
 
 class KeyRotation(Model):
-    """When a key gives way to the next."""
+    """Schedule of key rotation."""
 
     RULES = (
         Rule(
-            "every-leaves-room-for-publishing",
+            "every-longer-than-publish-ahead",
             unless_days("every", "publishAhead")
             + "duration(self.every) >= duration(self.publishAhead) + duration('20m')",
             "rotation.every must be at least 20m longer than rotation.publishAhead: the next key is published "
-            "publishAhead, the JWKS max-age and ten minutes of replica lag before it signs; "
-            "raise every or lower publishAhead",
+            "before it signs, by publishAhead plus the JWKS max-age plus ten minutes for replica lag; raise every or "
+            "lower publishAhead",
             "every",
         ),
-        *(without_days("key", field) for field in ("every", "publishAhead")),
+        *(no_days_rule("key", field) for field in ("every", "publishAhead")),
     )
 
     every: Duration = timedelta(hours=720)
-    """How long a key signs before the next one does. Left out: 720h."""
+    """Duration for which a key signs before the next key replaces it. Defaults to 720h."""
     publish_ahead: Duration = timedelta(hours=24)
-    """How long a key stands in the JWKS before it signs: longer than any verifier caches the JWKS. Left out: 24h."""
+    """Duration for which a key is published in the JWKS before it signs. Must be longer than any verifier caches the
+    JWKS. Defaults to 24h."""
 
 
 class KeySet(Model):
-    """Where the public keys are published."""
+    """Location at which the public keys are published."""
 
     config_map_name: Subdomain = "scopewright-jwks"
-    """Name of the ConfigMap, of this namespace. SigningKeys that share it publish the union of their keys.
-    Left out: scopewright-jwks."""
+    """Name of the ConfigMap, in the namespace of the SigningKey. SigningKeys with the same ConfigMap publish the union
+    of their keys. Defaults to scopewright-jwks."""
 
 
 class SigningKeySpec(Spec):
-    """What the platform declares."""
+    """Desired state of the signing key, declared by the platform team."""
 
     RULES = (
         *Spec.RULES,
@@ -63,54 +64,56 @@ class SigningKeySpec(Spec):
             "algorithm-immutable",
             "(has(self.algorithm) ? self.algorithm : 'ES256')"
             " == (has(oldSelf.algorithm) ? oldSelf.algorithm : 'ES256')",
-            "algorithm cannot be changed: create another SigningKey with the new algorithm, "
-            "name it in the ResourceServers' tokens.signingKey, and delete this one",
+            "algorithm is immutable; create another SigningKey with the new algorithm, "
+            "set tokens.signingKey of the ResourceServers to its name, and delete this one",
             "algorithm",
         ),
-        instant("revokedBefore"),
+        timestamp_rule("revokedBefore"),
     )
 
     algorithm: Algorithm = "ES256"
-    """What the keys sign with. Immutable. Left out: ES256."""
+    """Signature algorithm of the keys. Immutable. Defaults to ES256."""
     rotation: KeyRotation = KeyRotation()
-    """When a key gives way to the next. Left out: every 720h, published 24h ahead."""
+    """Schedule of key rotation. Defaults to every 720h, with publication 24h ahead."""
     jwks: KeySet = KeySet()
-    """Where the public keys are published. Left out: in the ConfigMap scopewright-jwks."""
+    """Location at which the public keys are published. Defaults to the ConfigMap scopewright-jwks."""
     revoked_before: Timestamp | None = None
-    """An emergency: every key made earlier leaves the JWKS and stops signing now, and a fresh one signs at once, so
-    that tokens signed by the old ones are refused. Left out: none is revoked."""
+    """Time before which generated keys are revoked, for use in an emergency. They are removed from the JWKS and stop
+    signing at once, and a new key signs immediately; tokens signed by revoked keys are refused. Defaults to none."""
 
     @property
     def jose_algorithm(self) -> str:
-        """The `alg` of tokens and JWKs: EdDSA for Ed25519 keys, as PyJWT and many another verifier knows no other."""
+        """`alg` of tokens and JWKs: EdDSA for Ed25519 keys, the only name that PyJWT and many verifiers support."""
         return "EdDSA" if self.algorithm == "Ed25519" else self.algorithm
 
 
 class KeyStatus(Model):
-    """One key and the three instants that decide its state."""
+    """One key, its state, and the times that determine the state."""
 
     kid: Annotated[str, Field(max_length=128)]
-    """Key id: the RFC 7638 thumbprint."""
+    """Key id: the RFC 7638 thumbprint of the key."""
     state: Literal["Pending", "Active", "Retiring"]
-    """Pending: published, does not sign yet. Active: signs. Retiring: published for the tokens it has signed."""
+    """State of the key. Pending: published, does not sign yet. Active: signs. Retiring: published to verify tokens that
+    it signed earlier."""
     signing_start_time: Timestamp | None = None
-    """From when on it signs."""
+    """Time from which the key signs."""
     signing_end_time: Timestamp | None = None
-    """It signs nothing later. Left out: not settled yet."""
+    """Time after which the key no longer signs. Not set before it is determined."""
     verification_end_time: Timestamp | None = None
-    """When it leaves the JWKS; no token it signed lives longer. Left out: not settled yet."""
+    """Time at which the key is removed from the JWKS, after all its tokens have expired. Not set before it is
+    determined."""
 
 
 class SigningKeyStatus(Status):
-    """What the operator found and did."""
+    """Observed state of the signing key. Written by the operator only."""
 
     keys: Annotated[list[KeyStatus], Field(max_length=MAX_ITEMS)] = Field(default_factory=list)
-    """The keys that exist, and what each is for now."""
+    """Existing keys and their states."""
 
 
 class SigningKey(Kind):
-    """A SigningKey makes the keys that sign access tokens, publishes each ahead of use in a JWKS, puts it to use,
-    retires it and removes it, on schedule. It lives in the issuer's namespace."""
+    """SigningKey is a series of keys that sign access tokens. The operator generates each key, publishes it in a JWKS
+    before use, activates it, retires it and removes it on schedule. It is created in the issuer's namespace."""
 
     KIND = "SigningKey"
     PLURAL = "signingkeys"
@@ -118,17 +121,19 @@ class SigningKey(Kind):
     SHORT_NAMES = ("swk",)
     COLUMNS = (
         *READY_COLUMNS,
-        Column("Algorithm", ".spec.algorithm", "What its keys sign with."),
+        Column("Algorithm", ".spec.algorithm", "Signature algorithm of the keys."),
         Column(
-            "Signs Until", '.status.keys[?(@.state=="Active")].signingEndTime', "When the next key signs at the latest."
+            "Signs Until",
+            '.status.keys[?(@.state=="Active")].signingEndTime',
+            "Latest time at which the active key signs.",
         ),
-        Column("Key ID", '.status.keys[?(@.state=="Active")].kid', "The key that signs now.", wide=True),
+        Column("Key ID", '.status.keys[?(@.state=="Active")].kid', "Key id of the active key.", wide=True),
         AGE_COLUMN,
     )
 
     kind: Annotated[Literal["SigningKey"], WithJsonSchema({"type": "string"})] = "SigningKey"
     """Kind of the object: SigningKey."""
     spec: SigningKeySpec = SigningKeySpec()
-    """What the platform declares. Left out: an ES256 key, rotated every 720h."""
+    """Desired state of the signing key. Defaults to an ES256 key, rotated every 720h."""
     status: Annotated[SigningKeyStatus | None, Field(json_schema_extra={"default": PENDING_STATUS})] = None
-    """What the operator found and did. Written by the operator alone."""
+    """Observed state of the signing key. Written by the operator only."""

@@ -1,7 +1,7 @@
-"""Check a manifest as an API server would, without one: defaults, structure, and the same CEL rules.
+"""Validate a manifest as an API server does, without one: defaults, structure, and the CEL rules of the CRDs.
 
-It is stricter in one thing: a field that no kind has is refused, where a server may drop it in silence, because a
-mistyped field in Git should be told. Transition rules need the object as it was: `validate_update` has both.
+One check is stricter: unknown fields are rejected, where an API server may drop them without an error, so that a
+mistyped field in Git is reported. Transition rules need the old object too: see `validate_update`.
 """
 
 import json
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 Path = tuple[str | int, ...]
 
-# What an API server writes into metadata and `kubectl get -o yaml` shows: no mistake, and nothing to us.
-_SERVERS_METADATA = frozenset(
+# Fields of metadata that API servers set and `kubectl get -o yaml` prints. They are allowed and ignored.
+_SERVER_METADATA = frozenset(
     {"deletionGracePeriodSeconds", "finalizers", "generateName", "managedFields", "ownerReferences", "selfLink"}
 )
 
-# Names that CEL keeps for itself; Kubernetes has a rule write the property `namespace` as `__namespace__`.
+# Reserved words of CEL. Kubernetes escapes properties with these names in rules: `namespace` is `__namespace__`.
 _CEL_RESERVED = frozenset(
     {"true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import"}
     | {"let", "loop", "package", "namespace", "return"}
@@ -40,7 +40,11 @@ _CEL_RESERVED = frozenset(
 
 @dataclass(frozen=True)
 class Violation:
-    """What is wrong, where, and how to mend it. It never quotes the value, which may be a secret."""
+    """One error in a manifest: where it is, what is wrong, and how to fix it.
+
+    `path` has the names of fields and the indexes of list items. `message` reads `what is wrong; what to do`, and never
+    quotes the value: it may be secret.
+    """
 
     path: Path
     message: str
@@ -51,44 +55,47 @@ class Violation:
 
 
 def validate(manifest: object) -> list[Violation]:
-    """Everything that is wrong with one manifest, as a YAML or JSON parser returns it; nothing, if it is sound.
+    """Return all errors in one manifest, as a YAML or JSON parser returns it; an empty list if it is valid.
 
-    Rules are tried only on what has the right structure, as an API server does. The status is not looked at.
+    Rules are evaluated only if the structure is valid, as an API server does. The status is not validated.
     """
     if not isinstance(manifest, dict):
-        return [Violation((), "is not a manifest: expected a mapping with apiVersion, kind, metadata and spec")]
+        return [Violation((), "is not a manifest; write a mapping with apiVersion, kind, metadata and spec")]
     try:
-        given = json.loads(json.dumps(manifest, default=_as_json, allow_nan=False))
+        parsed = json.loads(json.dumps(manifest, default=_timestamp_text, allow_nan=False))
     except (TypeError, ValueError, RecursionError):
-        return [Violation((), "holds something that JSON cannot express, and so no manifest may: binary data, .nan, …")]
-    if given.get("apiVersion") != API_VERSION:
+        return [Violation((), "contains a value that JSON cannot express, such as binary data or .nan; remove it")]
+    if parsed.get("apiVersion") != API_VERSION:
         return [Violation(("apiVersion",), f"must be {API_VERSION}")]
-    if given.get("kind") not in list(KINDS):
+    if parsed.get("kind") not in list(KINDS):
         return [Violation(("kind",), f"must be one of {', '.join(KINDS)}")]
-    given.pop("status", None)
-    return _validate(KINDS[given["kind"]], given)
+    parsed.pop("status", None)
+    return _validate(KINDS[parsed["kind"]], parsed)
 
 
-def validate_part(model: type[Model], given: dict[str, Any]) -> list[Violation]:
-    """The same for what is a part of manifests and stands elsewhere: a JWKS in the platform's configuration."""
-    return _validate(model, given)
+def validate_part(model: type[Model], part: dict[str, Any]) -> list[Violation]:
+    """Return all errors in a part of a manifest that is used elsewhere, such as a JWKS in the platform's configuration.
+
+    `part` has JSON types. An empty list means that it is valid.
+    """
+    return _validate(model, part)
 
 
-def _validate(model: type[Model], given: dict[str, Any]) -> list[Violation]:
+def _validate(model: type[Model], value: dict[str, Any]) -> list[Violation]:
     schema = _schema(model)
-    complete = _with_defaults(schema, given)
+    complete = _with_defaults(schema, value)
     violations = [
-        *_wrong_structure(model, complete),
-        *_wrong_metadata(complete.get("metadata")),
-        *_repeated(schema, complete, ()),
+        *_structure_violations(model, complete),
+        *_metadata_violations(complete.get("metadata")),
+        *_duplicate_items(schema, complete, ()),
     ]
-    return violations or [*_broken_rules(schema, complete, ())]
+    return violations or [*_rule_violations(schema, complete, ())]
 
 
 def validate_update(old: dict[str, Any], new: dict[str, Any]) -> list[Violation]:
-    """What the transition rules say to a change of a sound manifest of one kind into another; they need both."""
+    """Return the transition rules that an update from `old` to `new` breaks. Both are valid manifests of one kind."""
     schema = _schema(KINDS[new["kind"]])
-    return [*_broken_transitions(schema, _with_defaults(schema, old), _with_defaults(schema, new), ())]
+    return [*_transition_violations(schema, _with_defaults(schema, old), _with_defaults(schema, new), ())]
 
 
 @cache
@@ -100,8 +107,8 @@ def _schema(model: type[Model]) -> Schema:
     return schema
 
 
-def _as_json(value: object) -> str:
-    """YAML reads an unquoted instant as a datetime; kubectl passes it on as the text it was."""
+def _timestamp_text(value: object) -> str:
+    """YAML parses an unquoted timestamp as a datetime; kubectl sends it as text."""
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -110,7 +117,7 @@ def _as_json(value: object) -> str:
 
 
 def _with_defaults(schema: Schema, value: Any) -> Any:
-    """Drop nulls, then fill in defaults, as the API server does before it validates."""
+    """Drop nulls, then fill in defaults, as the API server does before validation."""
     if isinstance(value, list):
         return [_with_defaults(schema.get("items", {}), item) for item in value]
     if not isinstance(value, dict):
@@ -128,8 +135,8 @@ def _with_defaults(schema: Schema, value: Any) -> Any:
 
 
 def _property(schema: Schema, name: str) -> Schema | None:
-    found: Schema | None = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
-    return found
+    child: Schema | None = schema.get("properties", {}).get(name, schema.get("additionalProperties"))
+    return child
 
 
 def _children(schema: Schema, value: Any, path: Path) -> Iterator[tuple[Schema, Any, Path]]:
@@ -141,30 +148,30 @@ def _children(schema: Schema, value: Any, path: Path) -> Iterator[tuple[Schema, 
             yield schema.get("items", {}), child, (*path, index)
 
 
-def _wrong_structure(model: type[Model], manifest: dict[str, Any]) -> Iterator[Violation]:
+def _structure_violations(model: type[Model], manifest: dict[str, Any]) -> Iterator[Violation]:
     metadata = manifest.get("metadata")
     if isinstance(metadata, dict):
-        ours = {name: value for name, value in metadata.items() if name not in _SERVERS_METADATA}
-        manifest = {**manifest, "metadata": ours}
+        validated = {name: value for name, value in metadata.items() if name not in _SERVER_METADATA}
+        manifest = {**manifest, "metadata": validated}
     try:
-        # JSON, because strict Python input would want datetimes where a manifest has text.
+        # As JSON: strict validation of Python input would require datetimes where a manifest has text.
         model.model_validate_json(json.dumps(manifest), strict=True, extra="forbid", by_name=False)
     except ValidationError as error:
         for detail in error.errors(include_url=False, include_input=False):
-            yield Violation(detail["loc"], _explained(model, detail))
+            yield Violation(detail["loc"], _message(model, detail))
 
 
-def _explained(model: type[Model], detail: ErrorDetails) -> str:
+def _message(model: type[Model], detail: ErrorDetails) -> str:
     context = detail.get("ctx", {})
     match detail["type"]:
         case "missing":
-            return "is required: add it"
+            return "is required; add it"
         case "extra_forbidden":
             name = detail["loc"][-1]
             similar = get_close_matches(str(name), _names_at(_schema(model), detail["loc"][:-1]), 1)
-            return f"unknown field: did you mean {similar[0]}?" if similar else "unknown field: remove it"
+            return f"unknown field; did you mean {similar[0]}?" if similar else "unknown field; remove it"
         case "string_type":
-            return "must be a string: in YAML, put numbers, true and false in quotes"
+            return "must be a string; in YAML, put numbers, true and false in quotes"
         case "string_too_long":
             return f"must be at most {context['max_length']} characters long"
         case "string_pattern_mismatch":
@@ -172,7 +179,7 @@ def _explained(model: type[Model], detail: ErrorDetails) -> str:
         case "literal_error":
             return f"must be {context['expected']}"
         case "model_type" | "dict_type":
-            return "must be a mapping: indent its fields below it"
+            return "must be a mapping; indent its fields below it"
         case "value_error":
             return str(context["error"])
         case _:
@@ -185,57 +192,59 @@ def _names_at(schema: Schema, path: Path) -> list[str]:
     return list(schema.get("properties", {}))
 
 
-def _wrong_metadata(metadata: object) -> Iterator[Violation]:
-    """What an API server asks of every object's metadata, whatever its kind; the name has a rule of its own."""
+def _metadata_violations(metadata: object) -> Iterator[Violation]:
+    """Errors that an API server reports for the metadata of any kind. `metadata.name` has its own CEL rule."""
     if not isinstance(metadata, dict):
         return
     namespace = metadata.get("namespace")
     if isinstance(namespace, str) and (len(namespace) > 63 or not re.fullmatch(DNS_LABEL, namespace)):
-        yield Violation(("metadata", "namespace"), "must be a DNS label: at most 63 of a to z, 0 to 9 and '-'")
+        yield Violation(("metadata", "namespace"), "must be a DNS label: at most 63 lower-case letters, digits and '-'")
     labels, annotations = metadata.get("labels"), metadata.get("annotations")
     for field, entries in (("labels", labels), ("annotations", annotations)):
         for key in entries if isinstance(entries, dict) else ():
             if not re.fullmatch(LABEL_KEY, key):
-                yield Violation(("metadata", field, key), "has no valid key: write it as 'team' or 'example.com/team'")
+                yield Violation(
+                    ("metadata", field, key), "is not a valid key; write it as 'team' or 'example.com/team'"
+                )
     for key, value in labels.items() if isinstance(labels, dict) else ():
         if isinstance(value, str) and (len(value) > 63 or not re.fullmatch(LABEL_VALUE, value)):
             yield Violation(("metadata", "labels", key), f"must be at most 63 characters and match {LABEL_VALUE}")
 
 
-def _repeated(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:
-    """Items that stand twice in a list that Kubernetes treats as a set or a map."""
+def _duplicate_items(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:
+    """Items that occur more than once in a list of type set or map (`x-kubernetes-list-type`)."""
     if isinstance(value, list) and schema.get("x-kubernetes-list-type") in ("set", "map"):
         keys = schema.get("x-kubernetes-list-map-keys")
         seen = set()
         for index, item in enumerate(value):
             identity = json.dumps([item.get(key) for key in keys] if keys and isinstance(item, dict) else item)
             if identity in seen:
-                yield Violation((*path, index), "stands in this list twice: remove one of the two")
+                yield Violation((*path, index), "is a duplicate of an earlier item; remove one of the two")
             seen.add(identity)
     for child, item, where in _children(schema, value, path):
-        yield from _repeated(child, item, where)
+        yield from _duplicate_items(child, item, where)
 
 
-def _broken_rules(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:
+def _rule_violations(schema: Schema, value: Any, path: Path) -> Iterator[Violation]:
     rules = [rule for rule in schema.get("x-kubernetes-validations", ()) if "oldSelf" not in rule["rule"]]
-    seen_by_cel = _escaped(schema, value) if rules else None
+    cel_value = _escape_names(schema, value) if rules else None
     for rule in rules:
-        if not _holds(rule["rule"], {"self": seen_by_cel}):
+        if not _holds(rule["rule"], {"self": cel_value}):
             yield _violation(rule, path)
     for child, item, where in _children(schema, value, path):
-        yield from _broken_rules(child, item, where)
+        yield from _rule_violations(child, item, where)
 
 
-def _broken_transitions(schema: Schema, old: Any, new: Any, path: Path) -> Iterator[Violation]:
-    """Of what is there before and after; items of lists are not correlated, as on the API server."""
+def _transition_violations(schema: Schema, old: Any, new: Any, path: Path) -> Iterator[Violation]:
+    """Compare only values present in both objects. Items of lists are not correlated, as on the API server."""
     if not isinstance(old, dict) or not isinstance(new, dict):
         return
     for rule in schema.get("x-kubernetes-validations", ()):
-        both = {"self": _escaped(schema, new), "oldSelf": _escaped(schema, old)}
+        both = {"self": _escape_names(schema, new), "oldSelf": _escape_names(schema, old)}
         if "oldSelf" in rule["rule"] and not _holds(rule["rule"], both):
             yield _violation(rule, path)
     for child, item, where in _children(schema, new, path):
-        yield from _broken_transitions(child, old.get(where[-1]), item, where)
+        yield from _transition_violations(child, old.get(where[-1]), item, where)
 
 
 def _violation(rule: Schema, path: Path) -> Violation:
@@ -243,15 +252,15 @@ def _violation(rule: Schema, path: Path) -> Violation:
     return Violation((*path, field) if field else path, rule["message"])
 
 
-def _escaped(schema: Schema, value: Any) -> Any:
-    """Properties under the names by which CEL knows them; the keys of a map stay as they are."""
+def _escape_names(schema: Schema, value: Any) -> Any:
+    """Rename properties to the names that CEL rules use (`__namespace__`). Keys of maps are not renamed."""
     if isinstance(value, list):
-        return [_escaped(schema.get("items", {}), item) for item in value]
+        return [_escape_names(schema.get("items", {}), item) for item in value]
     if not isinstance(value, dict):
         return value
     properties = schema.get("properties", {})
     return {
-        f"__{name}__" if name in properties and name in _CEL_RESERVED else name: _escaped(
+        f"__{name}__" if name in properties and name in _CEL_RESERVED else name: _escape_names(
             _property(schema, name) or {}, child
         )
         for name, child in value.items()
@@ -261,18 +270,18 @@ def _escaped(schema: Schema, value: Any) -> Any:
 def _holds(rule: str, variables: dict[str, Any]) -> bool:
     from cel import Context
 
-    # Kubernetes adds `sum` to CEL's lists, the library does not.
+    # Kubernetes adds `sum` to CEL lists; the library does not.
     context = Context(variables=variables, functions={"sum": sum})
     try:
-        return _program(rule).execute(context) is True
+        return _compile(rule).execute(context) is True
     except (KeyError, TypeError, ValueError, RuntimeError):
-        # A rule that cannot be evaluated refuses, on the API server too.
+        # A rule that cannot be evaluated rejects the object, as on the API server.
         return False
 
 
 @cache
-def _program(rule: str) -> "cel.Program":
-    # Imported late: the issuer reads these models too, and is installed without CEL.
-    from cel import compile as compiled
+def _compile(rule: str) -> "cel.Program":
+    # Imported here: the issuer imports these models and is installed without CEL.
+    from cel import compile as compile_cel
 
-    return compiled(rule)
+    return compile_cel(rule)

@@ -208,10 +208,10 @@ def _texts(document: Document, key: str, value: Any) -> Iterator[Unreadable]:
 
 
 def _violations(document: Document, ref: Ref) -> list[Unreadable]:
-    """What the kind's own rules say; their messages read `what is wrong: what to do`."""
+    """Errors by the rules of the kind; their messages read `what is wrong; what to do`."""
     problems = []
     for violation in validate(_normalised(document.value, ref)):
-        message, _, fix = violation.message.partition(": ")
+        message, _, fix = violation.message.partition("; ")
         where = f"{_dotted(violation.path)}: " if violation.path else ""
         problems.append(Unreadable(document.line_of(violation.path), where + message, fix or "correct the value"))
     return problems

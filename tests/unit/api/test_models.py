@@ -37,12 +37,12 @@ LIVE: dict[str, Any] = {
     "status": {
         "clientID": "leave.leave-worker",
         "conditions": [{"type": "Ready", "status": "True", "reason": "Ready", "message": "", "fromALaterVersion": 1}],
-        "kopf": {"progress": "none of ours"},
+        "kopf": {"progress": "foreign field"},
     },
 }
 
 
-def test_live_object_is_read_whatever_else_it_holds() -> None:
+def test_live_object_with_unknown_fields_is_parsed() -> None:
     client = OAuthClient.model_validate(LIVE)
     assert client.metadata.generation == 3
     assert client.metadata.creation_timestamp == datetime(2026, 11, 22, 12, 56, 54, tzinfo=UTC)
@@ -57,7 +57,7 @@ def test_live_object_is_read_whatever_else_it_holds() -> None:
 
 
 def test_item_of_a_list_needs_neither_version_nor_kind() -> None:
-    """An API server leaves them out there."""
+    """An API server omits both in lists."""
     item = {"metadata": LIVE["metadata"], "spec": LIVE["spec"]}
     assert OAuthClient.model_validate(item).kind == "OAuthClient"
 
@@ -68,18 +68,18 @@ def test_object_of_another_kind_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_object_survives_being_written_and_read(kind: str) -> None:
+def test_serialised_object_parses_to_the_same_object(kind: str) -> None:
     read = KINDS[kind].model_validate(manifest(kind))
     assert KINDS[kind].model_validate(read.to_dict()) == read
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.path is None], ids=str)
-def test_every_sound_spec_survives(case: Case) -> None:
+def test_every_valid_spec_survives_serialisation(case: Case) -> None:
     read = KINDS[case.kind].model_validate(case.manifest)
     assert KINDS[case.kind].model_validate_json(read.model_dump_json()).to_dict() == read.to_dict()
 
 
-def test_names_that_follow_from_the_name() -> None:
+def test_names_derived_from_the_name() -> None:
     client = OAuthClient.model_validate(LIVE)
     assert client.client_id == "leave.leave-worker"
     assert client.secret_name == "leave-worker-oauth"
@@ -87,14 +87,14 @@ def test_names_that_follow_from_the_name() -> None:
     assert named.secret_name == "mine"
 
 
-def test_audience_is_the_owners_by_construction_or_by_choice() -> None:
+def test_audience_is_the_default_or_the_one_of_the_spec() -> None:
     server = ResourceServer.model_validate(manifest("ResourceServer", name="payroll-api"))
     assert server.effective_audience == "https://payroll-api.default.svc"
     chosen = ResourceServer.model_validate(manifest("ResourceServer", {"audience": "https://payroll.hr.example"}))
     assert chosen.effective_audience == "https://payroll.hr.example"
 
 
-def test_defaults_are_those_that_the_documentation_states() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     client = OAuthClient.model_validate({"metadata": {"name": "a"}}).spec
     assert (client.issuer, client.authentication.method, client.grant_types) == (
         "default",
@@ -112,7 +112,7 @@ def test_defaults_are_those_that_the_documentation_states() -> None:
     assert (key.rotation.every, key.rotation.publish_ahead) == (timedelta(hours=720), timedelta(hours=24))
 
 
-def test_status_is_written_as_the_api_spells_it() -> None:
+def test_status_is_serialised_in_camel_case() -> None:
     then = datetime(2026, 11, 22, 10, tzinfo=UTC)
     status = OAuthClientStatus(
         observed_generation=1,
@@ -139,7 +139,7 @@ def test_status_is_written_as_the_api_spells_it() -> None:
     }
 
 
-def test_object_is_not_changed_by_mistake() -> None:
+def test_object_is_immutable() -> None:
     with pytest.raises(ValidationError):
         OAuthClient.model_validate(LIVE).spec.disabled = True  # type: ignore[misc]
 
@@ -155,7 +155,7 @@ def test_error_does_not_quote_the_input() -> None:
     assert "c2VjcmV0" not in str(error.value)
 
 
-def test_grant_reads_each_way_of_naming_who() -> None:
+def test_grant_parses_every_form_of_grantee() -> None:
     grant = ScopeGrant.model_validate(
         manifest(
             "ScopeGrant",
@@ -168,15 +168,15 @@ def test_grant_reads_each_way_of_naming_who() -> None:
             },
         )
     )
-    named, selected, everybody = grant.spec.to
+    named, selected, all_namespaces = grant.spec.to
     assert (named.namespace, named.client) == ("leave", "leave-worker")
     assert selected.namespace_selector is not None
     assert selected.namespace_selector.match_expressions is not None
-    assert everybody.all_namespaces is True
+    assert all_namespaces.all_namespaces is True
 
 
 @pytest.mark.parametrize("algorithm", get_args(Algorithm))
-def test_every_algorithm_is_one_that_verifiers_know(algorithm: str) -> None:
+def test_verifiers_support_every_algorithm(algorithm: str) -> None:
     key = SigningKey.model_validate(manifest("SigningKey", {"algorithm": algorithm}))
     assert key.spec.jose_algorithm in jwt.algorithms.get_default_algorithms()
 

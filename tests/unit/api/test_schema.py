@@ -1,4 +1,4 @@
-"""What a structural schema asks, and what we ask of ours."""
+"""Requirements on the generated schemas: those of structural schemas, and those of this project."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from scopewright.api import KINDS, Kind, OAuthClient
 from scopewright.api.schema import structural_schema
-from scopewright.api.times import NO_DAYS, WRITTEN_PATTERN
+from scopewright.api.times import DURATION_SCHEMA_PATTERN, NO_DAYS
 
 Schema = dict[str, Any]
 
@@ -46,7 +46,7 @@ def test_schema_is_structural(schema: Schema) -> None:
         assert not ({"properties", "additionalProperties"} <= node.keys()), path
 
 
-def test_every_field_says_what_it_is(schema: Schema) -> None:
+def test_every_field_has_a_description(schema: Schema) -> None:
     undescribed = [
         path
         for path, node in _nodes(schema)
@@ -56,15 +56,15 @@ def test_every_field_says_what_it_is(schema: Schema) -> None:
     assert undescribed == []
 
 
-def test_every_optional_field_of_the_spec_says_what_its_omission_means(schema: Schema) -> None:
+def test_every_optional_field_of_the_spec_states_its_default(schema: Schema) -> None:
     for path, node in _nodes(schema["properties"]["spec"]):
         for name, child in node.get("properties", {}).items():
             if name not in node.get("required", ()) and not child["description"].endswith("refused."):
-                assert "Left out" in child["description"] or "Empty:" in child["description"], f"{path}.{name}"
+                assert "Defaults to " in child["description"], f"{path}.{name}"
 
 
 def test_everything_is_bounded(schema: Schema) -> None:
-    """Without bounds, the API server's estimate of a rule's cost refuses the rule."""
+    """Without bounds, the API server rejects a rule by its estimated cost."""
     for path, node in _nodes(schema["properties"]["spec"]):
         match node["type"]:
             case "string":
@@ -79,18 +79,18 @@ def test_descriptions_are_not_wrapped(schema: Schema) -> None:
     assert all("\n" not in node.get("description", "") for _, node in _nodes(schema))
 
 
-def test_status_is_pending_until_somebody_looks(schema: Schema) -> None:
+def test_default_status_is_pending(schema: Schema) -> None:
     [condition] = schema["properties"]["status"]["default"]["conditions"]
     assert (condition["type"], condition["status"], condition["reason"]) == ("Ready", "Unknown", "Pending")
 
 
-def test_nothing_in_a_status_has_a_default_of_its_own(schema: Schema) -> None:
-    """What the operator writes is what it reads back, or it would write for ever."""
+def test_no_field_of_a_status_has_a_default(schema: Schema) -> None:
+    """With a default, the operator would read back something else than it wrote, and write again forever."""
     for _, node in _nodes(schema["properties"]["status"]):
         assert not [name for name, child in node.get("properties", {}).items() if "default" in child]
 
 
-def test_rule_stands_where_its_field_is() -> None:
+def test_rule_is_in_the_schema_of_its_model() -> None:
     spec = structural_schema(OAuthClient)["properties"]["spec"]
     overlap = spec["properties"]["rotation"]["x-kubernetes-validations"][1]
     assert overlap["fieldPath"] == ".overlap"
@@ -98,10 +98,10 @@ def test_rule_stands_where_its_field_is() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.KIND)
-def test_every_duration_says_how_days_are_written(kind: type[Kind]) -> None:
+def test_every_duration_has_a_rule_on_days(kind: type[Kind]) -> None:
     def durations(schema: Schema) -> Iterator[tuple[Schema, str]]:
         for name, child in schema.get("properties", {}).items():
-            if child.get("pattern") == WRITTEN_PATTERN:
+            if child.get("pattern") == DURATION_SCHEMA_PATTERN:
                 yield schema, name
             yield from durations(child)
             yield from durations(child.get("items", {}))
@@ -111,11 +111,11 @@ def test_every_duration_says_how_days_are_written(kind: type[Kind]) -> None:
         assert any(NO_DAYS in r["message"] for r in rules), name
         for rule in schema["x-kubernetes-validations"]:
             if f"duration(self.{name})" in rule["rule"]:
-                assert f"self.{name}.matches('[dw]') || " in rule["rule"], "it would say so twice"
+                assert f"self.{name}.matches('[dw]') || " in rule["rule"], "two rules would report the same error"
 
 
-def test_default_of_an_object_keeps_the_rules_of_that_object() -> None:
-    """The API server tries them on the default as it stands, before what lies deeper is filled in."""
+def test_default_of_an_object_satisfies_the_rules_of_the_object() -> None:
+    """The API server evaluates them on the default before it fills in nested defaults."""
     spec = structural_schema(OAuthClient)["properties"]["spec"]
     assert spec["properties"]["rotation"]["default"] == {"every": "720h", "overlap": "24h"}
     assert spec["properties"]["credentials"]["default"] == {"deletionPolicy": "Delete"}

@@ -1,4 +1,4 @@
-"""Durations and instants, between text and Python."""
+"""Durations and timestamps: parsing and formatting."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -22,30 +22,30 @@ from scopewright.api import Duration, Timestamp, format_duration, format_timesta
         ("0s", timedelta(0)),
     ],
 )
-def test_duration_is_read(text: str, value: timedelta) -> None:
+def test_duration_is_parsed(text: str, value: timedelta) -> None:
     assert parse_duration(text) == value
 
 
 @pytest.mark.parametrize(
     "text", ["", "h", "1", "1d", "2 weeks", "-1h", "1.5h", "1h ", "1h\n", "١h", "123456h", "1h1h1h1h1h", "P30D"]
 )
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_invalid_duration_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="720h"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["720h", "1h30m", "10m", "1s500ms", "0s"])
-def test_duration_is_written_as_it_was_read(text: str) -> None:
+def test_duration_is_formatted_as_it_was_parsed(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
 
 
 @given(st.integers(min_value=0, max_value=99_999 * 3_600_000))
-def test_duration_survives_being_written(milliseconds: int) -> None:
+def test_formatted_duration_parses_to_the_same_value(milliseconds: int) -> None:
     value = timedelta(milliseconds=milliseconds)
     assert parse_duration(format_duration(value)) == value
 
 
-def test_instant_is_written_in_utc_to_the_second() -> None:
+def test_timestamp_is_formatted_in_utc_and_whole_seconds() -> None:
     there = datetime(2026, 11, 22, 11, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=1)))
     assert format_timestamp(there) == "2026-11-22T10:00:00Z"
     assert TypeAdapter(Timestamp).dump_json(there) == b'"2026-11-22T10:00:00Z"'
@@ -54,7 +54,7 @@ def test_instant_is_written_in_utc_to_the_second() -> None:
 @pytest.mark.parametrize(
     "text", ["2026-11-22T10:00:00Z", "2026-11-22T11:00:00+01:00", "2026-11-22T10:00:00.000000000Z"]
 )
-def test_instant_is_read(text: str) -> None:
+def test_timestamp_is_parsed(text: str) -> None:
     assert TypeAdapter(Timestamp).validate_python(text) == datetime(2026, 11, 22, 10, tzinfo=UTC)
 
 
@@ -72,12 +72,12 @@ def test_instant_is_read(text: str) -> None:
         "1732269600",
     ],
 )
-def test_what_is_no_instant_is_refused(text: str) -> None:
+def test_invalid_timestamp_is_refused(text: str) -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Timestamp).validate_python(text)
 
 
-def test_instant_without_a_time_zone_is_refused() -> None:
+def test_timestamp_without_a_time_zone_is_refused() -> None:
     with pytest.raises(ValidationError):
         TypeAdapter(Timestamp).validate_python(datetime(2026, 11, 22))  # noqa: DTZ001
 

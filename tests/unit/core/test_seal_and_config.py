@@ -114,8 +114,8 @@ def test_without_a_word_it_is_this_cluster_and_the_usual_audiences_of_api_server
         ({"name": "eu-1", "issuer": "kubernetes/serviceaccount"}, "needs jwksURI or keys"),
         ({"name": "eu-1", "issuer": "https://[::1"}, "needs jwksURI or keys"),
         ({"name": "eu-1", "issuer": "https://a", "tokenReview": True}, "remove it from cluster eu-1"),
-        ({"name": "eu-1", "issuer": "https://a", "keys": [_RSA | {"d": "secret"}]}, "private or a secret key"),
-        ({"name": "eu-1", "issuer": "https://a", "keys": [{"kty": "RSA"}]}, "needs the modulus n"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": [_RSA | {"d": "secret"}]}, "private or secret key"),
+        ({"name": "eu-1", "issuer": "https://a", "keys": [{"kty": "RSA"}]}, "must have the modulus n"),
         ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a valid array"),
     ],
 )
