@@ -61,7 +61,7 @@ def _access(raw: Raw | None) -> tuple[object, ...]:
     """What a record says about who may have what."""
     text = ((raw or {}).get("data") or {}).get("record.json", "")
     record = (record_of(raw) if raw and "type" in raw else read(text)) if text else {}
-    names = ("uid", "audience", "disabled", "access", "scopes", "grants", "servedBy")
+    names = ("uid", "audience", "disabled", "orphanedTime", "access", "scopes", "grants", "servedBy")
     return tuple(record.get(name) for name in names)
 
 

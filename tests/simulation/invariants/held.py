@@ -48,7 +48,10 @@ def _withdrawn(token: Issued, ledger: Ledger) -> tuple[int, str]:
         return IDENTITY, f"its client is another one by now: {client['uid']}"
     if client.get("disabled"):
         return WITHDRAWN, "its client is disabled"
-    servers = [(at, record) for at, record in ledger.server_records().items() if record["audience"] == audience]
+    if client.get("orphanedTime"):
+        return WITHDRAWN, "its client was deleted, and its record is kept and refused"
+    served = ((at, record) for at, record in ledger.server_records().items() if not record.get("orphanedTime"))
+    servers = [(at, record) for at, record in served if record["audience"] == audience]
     if not servers:
         return WITHDRAWN, f"nobody serves {audience}"
     given = set[str]().union(*(_given(token, client, at, record, ledger.now - SKEW) for at, record in servers))
