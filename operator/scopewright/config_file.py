@@ -21,7 +21,8 @@ def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[
     try:
         return Config.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors()]
+        messages = [(e["loc"], e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+        lines = [f"  {'.'.join(map(str, loc)) or 'config'}: {message}" for loc, message in messages]
         where = f"{file}" if file else "the configuration"
         raise Rejected("BadConfig", f"{where} cannot be used:\n" + "\n".join(lines)) from None
 

@@ -384,6 +384,7 @@ def parse_declared(raw: Any) -> Declared:
     except ValidationError as error:
         first = error.errors(include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise Rejected("Invalid", f"{where}: {first['msg']} (is the CRD of this version installed?)") from None
+        message = first["msg"].removeprefix("Value error, ")
+        raise Rejected("Invalid", f"{where}: {message} (is the CRD of this version installed?)") from None
     assert isinstance(obj, Declared)  # noqa: S101 (KINDS holds these four)
     return obj

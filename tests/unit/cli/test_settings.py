@@ -73,7 +73,7 @@ def test_flags_for_one_entry_of_a_group_leave_the_others_as_the_file_has_them(tm
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"lease": {"duration": "5s"}}, "lease: Value error, renewDeadline must be at least 2s less than duration"),
+        ({"lease": {"duration": "5s"}}, "lease: renewDeadline must be at least 2s less than duration"),
         ({"lease": {"renewDeadline": "6001ms"}}, "renewDeadline must be at least 2s less than duration"),
         ({"lease": {"duration": "2s"}}, "duration must be a whole number of seconds between 3s and 30s"),
         ({"lease": {"duration": "60s"}}, "duration must be a whole number of seconds between 3s and 30s"),
