@@ -91,7 +91,7 @@ $(SITE)/venv/installed: requirements/docs.txt
 	@touch $@
 
 docs-site: $(SITE)/venv/installed  ## build the documentation site in .site/html; a broken link is an error
-	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --quiet --strict
+	@NO_MKDOCS_2_WARNING=1 $(SITE)/venv/bin/mkdocs build --strict
 	@echo "$(SITE)/html/index.html (with search: python3 -m http.server --bind 127.0.0.1 --directory $(SITE)/html)"
 
 cluster: $(VENV)/installed  ## start a real control plane on loopback; its kubeconfig is in .cluster/

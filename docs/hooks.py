@@ -1,7 +1,8 @@
 """What `mkdocs.yml` asks for beyond a theme: pages from outside docs/, GitHub's anchors, and no load from elsewhere.
 
 A page of docs/ links to the repository as GitHub shows it (`../SECURITY.md`, `../examples/…`). In the site the
-documents of PAGES are pages of their own, another file is a copy under `files/`, and a folder is text without a link.
+documents of PAGES are pages of their own, another file is a copy under `files/`, and a folder is text without a link;
+a folder of docs/ is its newest page, beside which the navigation lists the others.
 """
 
 import os
@@ -24,8 +25,10 @@ PAGES: Final = {
 }
 """Path in the repository → path in the site."""
 
-_FENCE: Final = re.compile(r"^ *(```+|~~~+)")
+_FENCED: Final = re.compile(r"^ *(```+|~~~+).*?^ *\1 *$", re.MULTILINE | re.DOTALL)
 _LINK: Final = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^)\s]+)\)")
+_FENCE: Final = re.compile(r" *(```+|~~~+)")
+_ITEM: Final = re.compile(r" *(?:[-*+]|\d+\.) +")
 _EXTERNAL: Final = re.compile(r"^[a-z]+:|^//|^#", re.IGNORECASE)
 _LOADS: Final = re.compile(
     r"""<(?:script|img|iframe|source|audio|video|embed|object)\b[^>]*?\b(?:src|srcset|data)=["']?((?:https?:)?//[^"'\s>]+)"""
@@ -79,17 +82,44 @@ def source(page: str) -> Path:
 
 def in_site(markdown: str, page: str, copied: Callable[[str], None]) -> str:
     """The text of `page` with links that hold in the site. Calls `copied` with each file that must be there as well."""
-    lines, fence = [], ""
+    parts, end = [], 0
+    for block in _FENCED.finditer(markdown):
+        parts += [_links(markdown[end : block.start()], page, copied), block[0]]
+        end = block.end()
+    return "".join([*parts, _links(markdown[end:], page, copied)])
+
+
+def four_spaces(markdown: str) -> str:
+    """What belongs to an item of a list, indented as Python-Markdown wants it: four spaces a level, not the item's own
+    two or three. Where an item has several paragraphs, an empty line before the next item too.
+    """
+    lines: list[str] = []
+    levels: list[int] = []
+    """Column at which the content of each open item begins."""
+    fence, paragraphs = "", False
     for line in markdown.splitlines(keepends=True):
-        if mark := _FENCE.match(line):
-            if not fence:
-                fence = mark[1]
-            elif mark[1].startswith(fence):
-                fence = ""
-        elif not fence:
-            line = _LINK.sub(lambda link: _link(link[1], link[2], page, copied), line)
-        lines.append(line)
+        indent = len(line) - len(line.lstrip(" "))
+        if not line.strip():
+            paragraphs = paragraphs or bool(levels)
+            lines.append(line)
+            continue
+        while levels and indent < levels[-1] and not fence:
+            levels.pop()
+        inside = levels[-1] if levels else 0
+        item = None if fence or indent - inside > 3 else _ITEM.match(line)
+        if item and paragraphs and lines[-1].strip():
+            lines.append("\n")
+        lines.append(" " * 4 * len(levels) + line[min(inside, indent) :])
+        if item:
+            levels.append(len(item[0]))
+            paragraphs = False
+        elif mark := _FENCE.match(line):
+            fence = "" if fence == mark[1] else fence or mark[1]
     return "".join(lines)
+
+
+def _links(text: str, page: str, copied: Callable[[str], None]) -> str:
+    return _LINK.sub(lambda link: _link(link[1], link[2], page, copied), text)
 
 
 def _link(text: str, target: str, page: str, copied: Callable[[str], None]) -> str:
@@ -106,7 +136,8 @@ def _link(text: str, target: str, page: str, copied: Callable[[str], None]) -> s
     if name in PAGES:
         place = PAGES[name]
     elif there.is_relative_to(DOCS):
-        place = there.relative_to(DOCS).as_posix()
+        page_there = max(there.glob("*.md"), default=there) if there.is_dir() else there
+        place = page_there.relative_to(DOCS).as_posix()
     elif there.is_file():
         place = f"files/{name}"
         copied(name)
@@ -114,8 +145,6 @@ def _link(text: str, target: str, page: str, copied: Callable[[str], None]) -> s
         return text.removeprefix("[").removesuffix("]")
     else:
         return f"{text}({target})"  # not there: mkdocs reports it
-    if there.is_dir():
-        return text.removeprefix("[").removesuffix("]")
     relative = os.path.relpath(place, Path(page).parent).replace(os.sep, "/")
     return f"{text}({relative}{'#' if anchor else ''}{anchor})"
 
@@ -143,7 +172,7 @@ def on_files(files: Any, config: Any) -> Any:
     for path, place in PAGES.items():
         if files.get_file_from_path(place) is None:
             text = in_site((ROOT / path).read_text(), place, copies.add)
-            files.append(File.generated(config, place, content=text))
+            files.append(File.generated(config, place, content=four_spaces(text)))
     for path in sorted(copies):
         files.append(File.generated(config, f"files/{path}", abs_src_path=str(ROOT / path)))
     return files
@@ -152,7 +181,7 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     if page.file.abs_src_path is None:  # made by on_files, with its links
         return markdown
-    return in_site(markdown, page.file.src_uri, lambda _path: None)
+    return four_spaces(in_site(markdown, page.file.src_uri, lambda _path: None))
 
 
 def on_post_build(config: Any) -> None:
