@@ -19,11 +19,11 @@ from prometheus_client.metrics_core import Metric
 
 from scopewright.api import KINDS
 from scopewright.controller.attention import Problem
+from scopewright.controller.cache import Cache
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics as OperatorMetrics
 from scopewright.controller.reconcile import parse_declared
-from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
@@ -310,7 +310,7 @@ def of_operator() -> Iterator[Metric]:
     """With one SigningKey and a key of it, as of any operator."""
     now = datetime.now(UTC)
     config = Config(issuer="https://issuer.example.org")
-    world = World(config.name, config.namespace)
+    world = Cache(config.name, config.namespace)
     meta = {"name": "default", "namespace": config.namespace, "uid": "1", "resourceVersion": "1"}
     world.put(parse_declared({"kind": "SigningKey", "metadata": meta, "spec": {}}))
     key = make_key("ES256")

@@ -21,11 +21,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.api import API_VERSION
+from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
-from scopewright.controller.world import World
 from scopewright.core.client.seal import seal
 from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
@@ -117,7 +117,7 @@ class Case:
         self._pems: dict[str, str] = {}
 
     def actual(self) -> Yaml:
-        world = World(self.config.name, self.config.namespace, in_cluster=self.service_accounts is not None)
+        world = Cache(self.config.name, self.config.namespace, in_cluster=self.service_accounts is not None)
         for name, labels in self.namespaces.items():
             world.put_namespace(name, labels)
         for name, uid in (self.service_accounts or {}).items():

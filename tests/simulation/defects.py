@@ -9,8 +9,8 @@ from typing import Any
 from unittest.mock import patch
 
 from scopewright.controller import departures
+from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
-from scopewright.controller.world import World
 from scopewright.core.client import issuing
 from scopewright.core.client import plan as clients
 from scopewright.core.client import record as client_record
@@ -97,7 +97,7 @@ def _always_writes(real: Any) -> Any:
 
 
 def _gone_forgotten(real: Any) -> Any:
-    def put_owned(self: World, existing: Any, entries: Any) -> Any:
+    def put_owned(self: Cache, existing: Any, entries: Any) -> Any:
         self._owned_gone.clear()
         return real(self, existing, entries)
 
@@ -261,7 +261,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
-    Defect("a late answer brings back what is gone", 4, World, "put_owned", _gone_forgotten, also=(1,), quick=False),
+    Defect("a late answer brings back what is gone", 4, Cache, "put_owned", _gone_forgotten, also=(1,), quick=False),
     Defect("a record is written again though it is in place", 4, client_record, "holds", _always_writes),
     Defect("what was revoked is adopted again", 5, clients, "adoptable", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),

@@ -8,7 +8,7 @@ from typing import Final
 
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
-from scopewright.controller.world import World
+from scopewright.controller.cache import Cache
 from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.objects import Ref
 from scopewright.core.plan import ROTATION_FAILING
@@ -38,7 +38,7 @@ class Attention:
 
 
 def needing_attention(
-    world: World, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
+    world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
 ) -> Iterator[Attention]:
     """All of them. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is what
     `overdue_clients` has found.
@@ -71,7 +71,7 @@ def named(found: Iterable[Attention], most: int = MOST_NAMED) -> tuple[Sequence[
     return [each for _, _, each in turns[:most]], max(0, len(turns) - most)
 
 
-def metrics(world: World, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
+def metrics(world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
     those, more = named(needing_attention(world, failing, overdue))
     problems = GaugeMetricFamily(
         "scopewright_object_problem",

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
 from scopewright.controller.reconcile import parse_watched
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
@@ -36,7 +36,7 @@ class Caches:
 
     def __init__(
         self,
-        world: World,
+        world: Cache,
         config: Config,
         monitor: WatchMonitor,
         enqueue: Enqueue,

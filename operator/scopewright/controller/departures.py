@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer
-from scopewright.controller.world import World
+from scopewright.controller.cache import Cache
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Ref
 from scopewright.core.orphans import marked
@@ -17,7 +17,7 @@ from scopewright.stores import Absence, Objects
 class Departures:
     """Plans for the record of an object that is not there, or that is paused."""
 
-    def __init__(self, store: Objects, world: World, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Objects, world: Cache, clock: Callable[[], datetime]) -> None:
         self._store = store
         self._world = world
         self._clock = clock

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from scopewright.controller.cache import Cache
 from scopewright.controller.caches import Caches
 from scopewright.controller.events import LogRecorder
 from scopewright.controller.installing import Installing
@@ -15,7 +16,6 @@ from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import WatchMonitor, orphaned
 from scopewright.controller.views import Sources
-from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
 from scopewright.core.objects import Ref
@@ -37,7 +37,7 @@ class Embedded:
         self._directory = directory
         self._store = store
         self._config = config
-        self.world = World(config.name, config.namespace, limits=config.limits)
+        self.world = Cache(config.name, config.namespace, limits=config.limits)
         sources = Sources(_now, mint, make_key, sign_at_once=True)
         self._reconciler = Reconciler(store, self.world, config, sources, LogRecorder(), enqueue=self._enqueue)
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
-from scopewright.http import PROBES, Answer, Handler, HttpRequest, Server
+from scopewright.http import PROBES, Answer, Handler, HttpRequest, HttpServer
 
 Problems = Callable[[], Sequence[str]]
 """What is wrong, a line each; nothing where all is well."""
@@ -29,7 +29,7 @@ def health(alive: Problems, ready: Problems, registry: CollectorRegistry) -> Han
 
 async def serve(answer: Handler, listening: socket.socket) -> None:
     """Until cancelled."""
-    await Server(answer, limits=PROBES).serve(listening)
+    await HttpServer(answer, limits=PROBES).serve(listening)
 
 
 def _text(status: int, text: str) -> Answer:

@@ -11,9 +11,9 @@ from prometheus_client.registry import Collector
 
 from scopewright.api import KINDS, SigningKey
 from scopewright.controller import attention
+from scopewright.controller.cache import Cache
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.overdue import overdue_clients
-from scopewright.controller.world import World
 from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.config import Config
 from scopewright.core.installation import DEFAULT_SIGNING_KEY
@@ -68,7 +68,7 @@ class Told:
 class Levels(Collector):
     """Of one replica. Every replica knows the same, but for what only the leader does."""
 
-    def __init__(self, world: World, config: Config, clock: Callable[[], datetime], told: Told) -> None:
+    def __init__(self, world: Cache, config: Config, clock: Callable[[], datetime], told: Told) -> None:
         self._world = world
         self._config = config
         self._clock = clock

@@ -10,6 +10,7 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
+from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.caches import Caches
 from scopewright.controller.claims import Claims
 from scopewright.controller.events import EventRecorder
@@ -32,7 +33,6 @@ from scopewright.controller.tracing import traced
 from scopewright.controller.unserved import Unserved
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
-from scopewright.controller.world import World, precedence
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
@@ -78,7 +78,7 @@ class Operator:
         self._tracing = tracing
         self._store = KubernetesStore(api, may_write=lambda: self._lease.leads)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._world = World(config.name, config.namespace, in_cluster=True, limits=config.limits)
+        self._world = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._monitor = WatchMonitor()
         self._metrics = Metrics()
         api.observe = self._metrics.api_answered

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from scopewright.api import OAuthClient
+from scopewright.controller.cache import Cache
 from scopewright.controller.index import Keys, ref_of, secret_of
-from scopewright.controller.world import World
 from scopewright.core.client.credentials import Cause, overdue
 from scopewright.core.client.restrictions import refuse_by_profile
 from scopewright.core.config import Config
@@ -14,7 +14,7 @@ from scopewright.core.objects import Ref
 from scopewright.core.records import ClientRecord
 
 
-def overdue_clients(world: World, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
+def overdue_clients(world: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
     """The OAuthClients whose next credential is due, each with the cause; none that gets no credential before a user
     has changed something.
     """
@@ -26,7 +26,7 @@ def overdue_clients(world: World, config: Config, now: datetime) -> Iterator[tup
             yield ref_of(client), cause
 
 
-def _waits_for_user(world: World, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
+def _waits_for_user(world: Cache, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
     """Whether the profile forbids the client, its namespace has too many, or its Secret's name is taken: its status
     says so, and a change of any of them is a reason to look at it.
     """
@@ -43,7 +43,7 @@ def _waits_for_user(world: World, config: Config, client: OAuthClient, record: C
     return False
 
 
-def overdue_keys(world: World, config: Config, now: datetime) -> Keys:
+def overdue_keys(world: Cache, config: Config, now: datetime) -> Keys:
     """The objects that time alone gives something to do: rotations, ends of overlaps and of grants. And all
     SigningKeys, of which there are few.
     """

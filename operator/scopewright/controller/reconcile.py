@@ -11,13 +11,13 @@ from pydantic import ValidationError
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.alterations import Alterations
+from scopewright.controller.cache import Cache
 from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared, secret_of, status_target
 from scopewright.controller.progress import Progress
 from scopewright.controller.rechecks import Rechecks
 from scopewright.controller.retries import Retries, State
 from scopewright.controller.views import SoFar, Sources, Views
-from scopewright.controller.world import World
 from scopewright.core.client.credentials import landed, latest
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.restrictions import too_many_scopes
@@ -64,7 +64,7 @@ class Reconciler:
     def __init__(
         self,
         store: Objects,
-        world: World,
+        world: Cache,
         config: Config,
         sources: Sources,
         recorder: Recorder,

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.api import KINDS
+from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
 from scopewright.controller.preflight import missing_crd
 from scopewright.controller.reconcile import parse_watched
-from scopewright.controller.world import World, newer
 from scopewright.core.claims import stated_issuer
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
@@ -72,7 +72,7 @@ class Resync:
     def __init__(
         self,
         api: Api,
-        world: World,
+        world: Cache,
         monitor: WatchMonitor,
         watched: Sequence[str | None] = (None,),
         saw_foreign: Callable[[Mapping[str, Any]], None] = lambda raw: None,
@@ -209,14 +209,14 @@ class Resync:
         return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
-def orphaned(world: World) -> Keys:
+def orphaned(world: Cache) -> Keys:
     """The objects that a good record speaks of and nobody declares."""
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}
     return {ref for ref in clients | servers if ref not in world.declared[ref.kind]}
 
 
-def _is_refused(world: World, ref: Ref) -> bool:
+def _is_refused(world: Cache, ref: Ref) -> bool:
     """Whether the record of this object is marked as orphaned already."""
     record = world.owned.record_of(ref)[1]
     return record is not None and record.orphaned_time is not None

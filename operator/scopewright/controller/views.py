@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared, ref_of, secret_of
 from scopewright.controller.keymaking import client_pair
-from scopewright.controller.world import World
 from scopewright.core.access import asked_by
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
@@ -50,7 +50,7 @@ class SoFar:
 class Views:
     """Of the world as it is known this moment."""
 
-    def __init__(self, world: World, config: Config, sources: Sources) -> None:
+    def __init__(self, world: Cache, config: Config, sources: Sources) -> None:
         self._world = world
         self._config = config
         self._sources = sources

@@ -3,7 +3,7 @@
 from scopewright.http.budget import State, network_of
 from scopewright.http.limits import BACKLOG, PROBES, Limits
 from scopewright.http.messages import Answer, Handler, Headers, HttpRequest, Refuse
-from scopewright.http.server import Server, Usage
+from scopewright.http.server import ConnectionUsage, HttpServer
 from scopewright.http.tls import Certificate
 
 __all__ = [
@@ -11,13 +11,13 @@ __all__ = [
     "PROBES",
     "Answer",
     "Certificate",
+    "ConnectionUsage",
     "Handler",
     "Headers",
     "HttpRequest",
+    "HttpServer",
     "Limits",
     "Refuse",
-    "Server",
     "State",
-    "Usage",
     "network_of",
 ]

@@ -12,7 +12,7 @@ from scopewright.http.messages import Answer
 from scopewright.http.parser import Parsed, Refused, RequestParser, size
 
 if TYPE_CHECKING:
-    from scopewright.http.server import Server
+    from scopewright.http.server import HttpServer
 
 _NEVER: Final = float("inf")
 _AT_ONCE: Final = 4
@@ -46,7 +46,7 @@ class Connection(asyncio.BufferedProtocol):
     `deadline`, on the loop's clock, is when the server is to call `expire`. `state` has lasted since `since`.
     """
 
-    def __init__(self, server: "Server") -> None:
+    def __init__(self, server: "HttpServer") -> None:
         self.deadline = _NEVER
         self.state = State.REQUEST
         self.since = server.now

@@ -32,7 +32,7 @@ the limit of the process) or `address_limit`, these with the connection's state.
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class ConnectionUsage:
     """Connections by state, and the bytes that they take of those that they may take."""
 
     connections: Counter[str]
@@ -44,7 +44,7 @@ def _plain(status: int, description: str) -> Answer:
     return Answer(status, ((b"content-type", b"text/plain; charset=utf-8"),), description.encode())
 
 
-class Server:
+class HttpServer:
     """`now` (the loop's clock) and `date` (a header line) are read for every request, and kept up by one timer.
 
     `buffer` is what all connections read into, and decrypt into, one after the other.
@@ -81,9 +81,9 @@ class Server:
     def connections(self) -> int:
         return len(self._connections)
 
-    def usage(self) -> Usage:
+    def usage(self) -> ConnectionUsage:
         states = Counter(connection.state.name.lower() for connection in self._connections)
-        return Usage(states, self._budget.used, self.limits.memory)
+        return ConnectionUsage(states, self._budget.used, self.limits.memory)
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
         """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""

@@ -18,7 +18,7 @@ from scopewright.http.connection import Connection
 from scopewright.http.limits import HANDSHAKE_COST, SESSION_COST
 
 if TYPE_CHECKING:
-    from scopewright.http.server import Server
+    from scopewright.http.server import HttpServer
 
 log: Final = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Certificate:
 class TlsConnection(asyncio.BufferedProtocol):
     """Between a socket and a Connection: a protocol for the one, a transport for the other."""
 
-    def __init__(self, server: "Server", context: ssl.SSLContext) -> None:
+    def __init__(self, server: "HttpServer", context: ssl.SSLContext) -> None:
         self._server = server
         self._context = context
         self._connection: Connection | None = Connection(server)

@@ -7,11 +7,11 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
+from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import make_key
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
-from scopewright.controller.world import World, precedence
 from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
@@ -80,7 +80,7 @@ class _Memory:
         self._as_of = dict(ground.as_of)
         self._now = instant
         self._store = MemoryStore(lambda: self._now)
-        self._world = World(config.name, config.namespace, in_cluster=True, limits=config.limits)
+        self._world = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._pending: set[Ref] = set()
         self._waiting: dict[Ref, str] = {}
         self.told: defaultdict[Ref, list[Happening]] = defaultdict(list)

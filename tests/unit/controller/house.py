@@ -15,11 +15,11 @@ from typing import Any, TypeVar, cast
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
 from scopewright.controller.keymaking import public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
-from scopewright.controller.world import World, precedence
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
@@ -103,7 +103,7 @@ class House:
     def restart(self) -> None:
         """A new process: the world is what the store holds."""
         self.store.trouble.clear()
-        self.world = World(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
+        self.world = Cache(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
         self._enqueued: set[Ref] = set()
         self.reconciler = Reconciler(
             self.store, self.world, self.config, Sources(self._tick, self._mint, self._make_key), self,

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from scopewright.api import OAuthClient
+from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import parse_watched
-from scopewright.controller.world import World
 from scopewright.core.access import asked_by
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
@@ -63,9 +63,9 @@ def record_of(client: OAuthClient) -> tuple[Existing, dict[str, bytes]]:
     return Existing(ref, f"uid {ref}", "1", CLIENT_TYPE, labels, creation_time=NOW), {ENTRY: encode(record)}
 
 
-def served(clients: int, scopes: int) -> tuple[World, list[OAuthClient]]:
+def served(clients: int, scopes: int) -> tuple[Cache, list[OAuthClient]]:
     """The operator's memory, and the clients that get a record."""
-    world = World("default", SYSTEM)
+    world = Cache("default", SYSTEM)
     for namespace, count, each in (("greedy", clients, scopes), ("modest", 1, 1)):
         for raw in manifests(namespace, count, each):
             world.put(parse_watched(raw))

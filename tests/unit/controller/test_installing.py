@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from scopewright.controller.cache import Cache
 from scopewright.controller.caches import Caches
 from scopewright.controller.installing import Installing
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
@@ -25,7 +25,7 @@ async def made() -> tuple[MemoryStore, Installing, Caches]:
     """An installation whose objects are all there, and known."""
     store = MemoryStore(lambda: START)
     installing = Installing(store, CONFIG, lambda: START)
-    world = World(CONFIG.name, NAMESPACE)
+    world = Cache(CONFIG.name, NAMESPACE)
     caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None, installing.saw)
     await installing.ensure()
     for held in store.objects.values():

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from scopewright.controller import levels
+from scopewright.controller.cache import Cache
 from scopewright.controller.levels import Levels
 from scopewright.controller.overdue import overdue_clients, overdue_keys
-from scopewright.controller.world import World
 from scopewright.core.client.credentials import Cause
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
@@ -85,7 +85,7 @@ def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(mon
     found.settle()
     looks: list[datetime] = []
 
-    def look(world: World, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
+    def look(world: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
         looks.append(now)
         return overdue_clients(world, config, now)
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from scopewright.api import KINDS
+from scopewright.controller.cache import Cache
 from scopewright.controller.preflight import preflight, rights
 from scopewright.controller.resync import Resync, WatchMonitor
-from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
@@ -41,8 +41,8 @@ def namespace(name: str) -> dict[str, Any]:
     return {"metadata": {"name": name, "resourceVersion": "9"}}
 
 
-def with_records(count: int, of: str = "leave", world: World | None = None) -> World:
-    world = world or World("default", NAMESPACE)
+def with_records(count: int, of: str = "leave", world: Cache | None = None) -> Cache:
+    world = world or Cache("default", NAMESPACE)
     for n in range(count):
         at = world.record_of_client(of, f"c{n}")
         record = ClientRecord(of, f"c{n}", f"uid of c{n}")
@@ -54,12 +54,12 @@ def clients(of: str, count: int) -> set[Ref]:
     return {Ref("OAuthClient", of, f"c{n}") for n in range(count)}
 
 
-def resync(api: FakeApi, world: World) -> Resync:
+def resync(api: FakeApi, world: Cache) -> Resync:
     return Resync(api.as_api(), world, WatchMonitor())
 
 
 async def test_what_the_watch_missed_is_found_in_chunks() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     api = listing(OAuthClient=[page("100", raw("a"), more="t"), page("100", raw("b"))])
     keys = await resync(api, world).run()
     assert keys == {Ref("OAuthClient", "leave", n) for n in "ab"}
@@ -67,7 +67,7 @@ async def test_what_the_watch_missed_is_found_in_chunks() -> None:
 
 
 async def test_a_missed_deletion_is_found_and_what_is_newer_than_the_list_is_none() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     for name, version in (("gone", "50"), ("new", "150")):
         obj = client("leave", name)
         world.put(obj.model_copy(update={"metadata": obj.metadata.model_copy(update={"resource_version": version})}))
@@ -93,7 +93,7 @@ async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None
 
 
 async def test_what_was_found_before_a_list_failed_is_not_lost() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     answers = [page("100", raw("a"), more="t"), Unavailable("down"), page("100", raw("a"))]
     comparing = resync(listing(OAuthClient=answers, ScopeGrant=[Unavailable("down"), page("100")]), world)
     for _ in range(2):
@@ -265,7 +265,7 @@ async def test_an_object_that_cannot_be_read_is_not_taken_for_gone() -> None:
 
 
 async def test_namespaces_come_and_go() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     world.put_namespace("old", {}, "5")
     api = listing()
     api.answers["GET /api/v1/namespaces"].clear()

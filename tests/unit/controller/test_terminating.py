@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from scopewright.controller.world import World
+from scopewright.controller.cache import Cache
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import House
@@ -73,7 +73,7 @@ def test_the_first_refusal_tells_where_namespaces_are_not_watched(
 
 
 def test_a_namespace_that_is_gone_is_no_longer_being_deleted() -> None:
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "1", terminating=True)
     assert world.terminating == {"leave"}
     world.put_namespace("leave", None, "2")
@@ -93,7 +93,7 @@ def test_a_late_refusal_does_not_mark_a_namespace_that_the_next_list_shows_alive
 
 
 def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "10", terminating=True)
     world.put_namespace("leave", {}, "10", terminating=True)
     world.put_namespace("leave", {}, "9")
@@ -102,7 +102,7 @@ def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
 
 def test_what_was_held_back_is_looked_at_when_the_namespace_is_there_again() -> None:
     """Also where nothing told of its end, and its labels are what they were."""
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put(client())
     world.put_namespace("leave", {}, "100", terminating=True)
     assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
@@ -110,7 +110,7 @@ def test_what_was_held_back_is_looked_at_when_the_namespace_is_there_again() -> 
 
 
 def test_objects_that_came_before_the_news_of_the_namespace_are_looked_at_with_it() -> None:
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "100", terminating=True)
     world.put(client())
     assert world.put_namespace("leave", None, "101") == set()
@@ -120,7 +120,7 @@ def test_objects_that_came_before_the_news_of_the_namespace_are_looked_at_with_i
 
 def test_a_refusal_that_is_older_than_the_namespace_says_nothing_of_it() -> None:
     """It was made again before the answer to a write into the one before came."""
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "100")
     asked = world.usable("leave")
     world.put_namespace("leave", None, "101")
@@ -132,7 +132,7 @@ def test_a_refusal_that_is_older_than_the_namespace_says_nothing_of_it() -> None
 
 
 def test_where_namespaces_are_not_watched_another_uid_shows_that_one_is_new() -> None:
-    world = World("default", "scopewright-system")
+    world = Cache("default", "scopewright-system")
     world.put(client())
     world.put(client(name="another"))
     asked = world.usable("leave")

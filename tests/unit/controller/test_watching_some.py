@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from scopewright.api import KINDS
+from scopewright.controller.cache import Cache
 from scopewright.controller.caches import Caches
 from scopewright.controller.preflight import rights
 from scopewright.controller.resync import Resync, WatchMonitor
-from scopewright.controller.world import World
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
@@ -36,11 +36,11 @@ def listing(**clients: Any) -> FakeApi:
     return api
 
 
-def resync(api: FakeApi, world: World) -> Resync:
+def resync(api: FakeApi, world: Cache) -> Resync:
     return Resync(api.as_api(), world, WatchMonitor(), CONFIG.watched)
 
 
-def recorded(world: World, *namespaces: str) -> None:
+def recorded(world: Cache, *namespaces: str) -> None:
     for namespace in namespaces:
         at = world.record_of_client(namespace, "worker")
         record = ClientRecord(namespace, "worker", "uid")
@@ -60,7 +60,7 @@ def test_it_asks_for_no_right_elsewhere_but_to_see_its_own_crds_and_which_instal
 
 
 async def test_what_the_watch_missed_is_found_in_each_of_them() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     found = await resync(
         listing(leave=page("100", raw("leave", "a")), payroll=page("101", raw("payroll", "b"))), world
     ).run()
@@ -71,7 +71,7 @@ async def test_what_the_watch_missed_is_found_in_each_of_them() -> None:
 
 async def test_the_record_of_a_client_elsewhere_is_no_orphan() -> None:
     """It was watched before, or will be: nobody has seen that it is gone."""
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     recorded(world, "leave", "elsewhere")
     comparing = resync(listing(), world)
     assert await comparing.run() == {Ref("OAuthClient", "leave", "worker")}
@@ -81,7 +81,7 @@ async def test_the_record_of_a_client_elsewhere_is_no_orphan() -> None:
 
 
 def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
-    world = World("default", NAMESPACE)
+    world = Cache("default", NAMESPACE)
     caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
     secrets = [Ref("Secret", namespace, "worker-oauth") for namespace in ("leave", "payroll")]
     for ref in secrets:

@@ -8,12 +8,12 @@ import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.controller import world as world_module
+from scopewright.controller.cache import Cache, newer
 from scopewright.controller.caches import SERVICE_ACCOUNTS, Caches
 from scopewright.controller.index import Declared
 from scopewright.controller.owned import Owned, client_of, server_of
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.world import World, newer
 from scopewright.core.config import Config
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import (
@@ -50,8 +50,8 @@ def versioned(obj: D, version: str, **meta: Any) -> D:
     return cast("D", obj.model_copy(update={"metadata": changed}))
 
 
-def world(*declared: Declared) -> World:
-    found = World("default", NAMESPACE)
+def world(*declared: Declared) -> Cache:
+    found = Cache("default", NAMESPACE)
     for obj in declared:
         found.put(obj)
     return found
@@ -317,7 +317,7 @@ def test_names_of_records_tell_whose_they_are() -> None:
 # Caches and the watch's monitor
 
 
-def caches(found: World) -> tuple[Caches, list[tuple[Ref, float]]]:
+def caches(found: Cache) -> tuple[Caches, list[tuple[Ref, float]]]:
     told: list[tuple[Ref, float]] = []
     enqueue = lambda key, delay: told.append((key, delay))  # noqa: E731
     return Caches(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), told
@@ -432,7 +432,7 @@ def change(version: str, uid: str, *, gone: bool = False) -> Change:
 
 
 def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_known() -> None:
-    found = World("default", NAMESPACE, in_cluster=True)
+    found = Cache("default", NAMESPACE, in_cluster=True)
     cache, told = caches(found)
     worker = parse_declared({**raw("5"), "spec": AS_ACCOUNT})
     assert isinstance(worker, OAuthClient)
@@ -447,7 +447,7 @@ def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_know
 
 
 def test_a_list_without_a_service_account_takes_it_away() -> None:
-    found = World("default", NAMESPACE, in_cluster=True)
+    found = Cache("default", NAMESPACE, in_cluster=True)
     cache, _ = caches(found)
     cache._changed(change("6", "one"))
     cache._snapshot(SERVICE_ACCOUNTS, Snapshot(frozenset(), "10"))
@@ -459,7 +459,7 @@ def test_one_of_another_cluster_is_not_looked_for_here_and_a_directory_has_none(
     elsewhere = {"authentication": {"method": "ServiceAccount", "serviceAccount": {
         "name": "worker", "cluster": "eu-1", "uid": "5c9a"}}}  # fmt: skip
     for spec, in_cluster in ((elsewhere, True), (AS_ACCOUNT, False)):
-        found = World("default", NAMESPACE, in_cluster=in_cluster)
+        found = Cache("default", NAMESPACE, in_cluster=in_cluster)
         cache, told = caches(found)
         worker = parse_declared({**raw("5"), "spec": spec})
         assert isinstance(worker, OAuthClient)

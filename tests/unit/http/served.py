@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from scopewright.http import Answer, Certificate, HttpRequest, Limits, Server
+from scopewright.http import Answer, Certificate, HttpRequest, HttpServer, Limits
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -57,7 +57,7 @@ class Wire:
 class Served:
     """`gate` holds back the answers below /slow."""
 
-    server: Server
+    server: HttpServer
     port: int
     gate: asyncio.Event
     seen: list[HttpRequest]
@@ -94,7 +94,7 @@ async def serving(limits: Limits, certificate: Certificate | None = None) -> Asy
 
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setblocking(False)
-    server = Server(handle, limits=limits, certificate=certificate)
+    server = HttpServer(handle, limits=limits, certificate=certificate)
     task = asyncio.create_task(server.serve(listener, stop))
     served = Served(server, listener.getsockname()[1], gate, seen, task, stop)
     try:

@@ -6,7 +6,7 @@ from typing import Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from scopewright.http import State, Usage
+from scopewright.http import ConnectionUsage, State
 from scopewright.issuer.serving.counters import Row
 
 _STATES: Final = tuple(state.name.lower() for state in State)
@@ -29,7 +29,7 @@ class ConnectionMetrics:
     def __init__(self, row: Row, first: int) -> None:
         self._row = row
         self._first = first
-        self.usage: Callable[[], Usage] = lambda: Usage(Counter(), 0, 0)
+        self.usage: Callable[[], ConnectionUsage] = lambda: ConnectionUsage(Counter(), 0, 0)
         """Of the server, once it is there."""
 
     def count(self, event: str, detail: str) -> None:

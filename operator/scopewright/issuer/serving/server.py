@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from scopewright.http import PROBES, Answer, Certificate, Limits, Server
+from scopewright.http import PROBES, Answer, Certificate, HttpServer, Limits
 from scopewright.issuer.authentication.replay import Replay
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.usage import EVERY
@@ -41,7 +41,7 @@ async def serve_issuer(
 ) -> None:
     """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
     metrics = issuer.metrics.connections
-    server = Server(
+    server = HttpServer(
         issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate, count=metrics.count
     )
     metrics.usage = server.usage
@@ -59,7 +59,7 @@ async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncItera
         yield
         return
     serving = asyncio.create_task(
-        Server(issuer.observe, refuse=transport_refusal, limits=PROBES).serve(listener), name="observe"
+        HttpServer(issuer.observe, refuse=transport_refusal, limits=PROBES).serve(listener), name="observe"
     )
     try:
         yield

@@ -47,7 +47,7 @@ def newer(version: str | None, known: str | None) -> bool:
     return version != known
 
 
-class World:
+class Cache:
     """Declared objects, namespaces, what is ours, and the UIDs of ServiceAccounts where there is a cluster to have any.
 
     What takes something in returns the keys that must look again.
