@@ -82,9 +82,9 @@ def boxes() -> list[Box]:
         "usage report, revocations",
     )
     return [
-        Box(292, 16, 240, 70, "Manifests", ("kubectl, Argo CD, Flux, a directory",)),
-        Box(704, 16, 240, 70, "Planned changes", ("scopewright plan",), "cli"),
-        Box(16, 134, 928, 154, "Store: the Kubernetes API server, or a directory", (), "stores", is_group=True),
+        Box(276, 16, 272, 70, "Manifests", ("kubectl, Argo CD, Flux, a directory",)),
+        Box(704, 16, 240, 70, "Planned changes", ("scopewright plan",), "plan"),
+        Box(16, 134, 928, 154, "Store: the Kubernetes API, or a directory", (), "stores", is_group=True),
         Box(36, 172, 220, 98, "Credential Secret", ("client id, secret or key pair,", "where to ask for tokens")),
         Box(292, 172, 240, 98, "Declared objects", (*kinds, "with spec and status")),
         Box(568, 172, 356, 98, "Issuer's namespace", records),
@@ -100,38 +100,38 @@ def steps() -> list[Step]:
         Step(292, 384, 90, "watch"),
         Step(402, 384, 80, "queue"),
         Step(140, 438, 372, "reconcile: plan, write, plan again"),
-        Step(290, 502, 222, "core: current state → plan"),
+        Step(318, 502, 194, "core: state → plan"),
         Step(588, 392, 336, "registry: all records, in memory"),
-        Step(584, 478, 70, "request"),
-        Step(670, 478, 98, "authenticate"),
-        Step(784, 478, 78, "authorise"),
-        Step(878, 478, 50, "sign"),
+        Step(580, 478, 74, "request"),
+        Step(668, 478, 106, "authenticate"),
+        Step(788, 478, 82, "authorise"),
+        Step(884, 478, 48, "sign"),
     ]
 
 
 def arrows() -> list[Arrow]:
     return [
-        Arrow(((480, 86), (480, 172)), (1, 5), "apply", (490, 114)),
-        Arrow(((532, 50), (704, 50)), (4,), "read", (594, 40)),
-        Arrow(((824, 134), (824, 86)), (4,), "current state", (834, 114)),
+        Arrow(((516, 86), (516, 172)), (1, 5), "apply", (526, 116)),
+        Arrow(((548, 50), (704, 50)), (4,), "read", (600, 40)),
+        Arrow(((800, 134), (800, 86)), (4,), "current state", (810, 116)),
         Arrow(((337, 270), (337, 384)), (1, 5), "watch", (347, 340)),
         Arrow(((160, 438), (160, 270)), (1,), "Secret", (170, 340)),
         Arrow(((272, 438), (272, 316), (312, 316), (312, 270)), (1,), "status", (196, 308)),
-        Arrow(((500, 438), (500, 322), (620, 322), (620, 270)), (1, 5), "records, keys, JWKS", (630, 318)),
-        Arrow(((832, 270), (832, 392)), (2, 5), "follow", (842, 330)),
+        Arrow(((500, 438), (500, 322), (620, 322), (620, 270)), (1, 5), "records, JWKS", (630, 318)),
+        Arrow(((824, 270), (824, 392)), (2, 5), "follow", (834, 330)),
         Arrow(((382, 400), (402, 400))),
         Arrow(((442, 416), (442, 438))),
-        Arrow(((401, 470), (401, 502)), both_ways=True),
-        Arrow(((719, 424), (719, 478))),
-        Arrow(((823, 424), (823, 478))),
-        Arrow(((903, 424), (903, 478))),
-        Arrow(((654, 494), (670, 494))),
-        Arrow(((768, 494), (784, 494))),
-        Arrow(((862, 494), (878, 494))),
+        Arrow(((415, 470), (415, 502)), both_ways=True),
+        Arrow(((721, 424), (721, 478))),
+        Arrow(((829, 424), (829, 478))),
+        Arrow(((908, 424), (908, 478))),
+        Arrow(((654, 494), (668, 494))),
+        Arrow(((774, 494), (788, 494))),
+        Arrow(((870, 494), (884, 494))),
         Arrow(((66, 270), (66, 604)), (1, 2), "mounted", (76, 582)),
-        Arrow(((256, 624), (619, 624), (619, 510)), (2,), "POST /token", (300, 614), both_ways=True),
+        Arrow(((256, 624), (617, 624), (617, 510)), (2,), "POST /token", (300, 614), both_ways=True),
         Arrow(((256, 656), (704, 656)), (3,), "request with the token as bearer", (300, 646)),
-        Arrow(((846, 544), (846, 604)), (3, 5), "JWKS, revocation feed", (640, 580)),
+        Arrow(((864, 544), (864, 604)), (3, 5), "JWKS, revocation feed", (634, 580)),
     ]
 
 
@@ -151,7 +151,7 @@ def draw() -> str:
 def _opening() -> Iterator[str]:
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
     about = 'role="img" aria-labelledby="title"'
-    yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} {about} font-family="sans-serif" font-size="14">'
+    yield f'<svg xmlns="http://www.w3.org/2000/svg" {size} {about} font-family="system-ui, sans-serif" font-size="14">'
     yield '<title id="title">From manifest to Secret, from request to token, from bearer to claims</title>'
     yield "<style>"
     yield from _rules(LIGHT)
