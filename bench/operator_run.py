@@ -94,10 +94,10 @@ class Run:
         credentials = self._readiness.credentials
         started = time.perf_counter()
         await self._apply(manifest)
-        there = await self._readiness.until(
+        written = await self._readiness.until(
             lambda: client_id in credentials, seconds=TIMEOUT_SECONDS, what="one more client"
         )
-        return there - started
+        return written - started
 
     async def withdrawal(self) -> float:
         """Seconds from deleting the shared grant to the last request that got a token."""

@@ -61,9 +61,9 @@ class TokenServer:
         if self.audit and self.case:
             with self.audit.open("rb") as audit:
                 audit.seek(read)
-                found = audit.read().count(b'"result":"%b"' % self.case.result.encode())
-            if found < load.requests:
-                raise BenchmarkError(f"{self.name}: only {found} of {load.requests} responses were {self.case.result}")
+                matching = audit.read().count(b'"result":"%b"' % self.case.result.encode())
+            if matching < load.requests:
+                raise BenchmarkError(f"{self.name}: only {matching} of {load.requests} responses were {self.case.result}")
         return load
 
     async def prepare(self, seconds: float) -> None:

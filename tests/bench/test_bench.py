@@ -52,7 +52,7 @@ def test_reconcile_writes_its_figures(tmp_path: Path) -> None:
     assert 20 < run["operator_peak_mb"] < 400
     assert 20 < run["issuer_peak_mb"] < 150
     assert 0 < run["one_more"]["p50_ms"] <= run["one_more"]["p99_ms"]
-    assert run["grant_withdrawn_seconds"] > 0
+    assert run["grant_withdrawn_seconds"] >= 0, "0: no request got a token after the deletion"
 
 
 def test_ctrl_c_ends_every_child_process(tmp_path: Path) -> None:
