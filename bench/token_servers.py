@@ -63,7 +63,7 @@ class TokenServer:
                 audit.seek(read)
                 matching = audit.read().count(b'"result":"%b"' % self.case.result.encode())
             if matching < load.requests:
-                raise BenchmarkError(f"{self.name}: only {matching} of {load.requests} responses were {self.case.result}")
+                raise BenchmarkError(f"{self.name}: only {matching} of {load.requests} were {self.case.result}")
         return load
 
     async def prepare(self, seconds: float) -> None:
