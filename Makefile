@@ -68,7 +68,7 @@ check: $(VENV)/installed  ## check format, lint, types, layers and generated fil
 	@$(BIN)/python docs/errors.py --check
 	@$(BIN)/python docs/metrics.py --check
 	@$(BIN)/python docs/licences.py --check
-	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml --check
+	@$(BIN)/python docs/openapi.py --check
 	@$(BIN)/python -m pytest --quiet --numprocesses 2 $(FAST)
 
 crds: $(VENV)/installed  ## generate crds/*.yaml from the models, and the chart's copy
@@ -81,7 +81,7 @@ docs: $(VENV)/installed  ## generate the pages from code and locks: rotation.svg
 	@$(BIN)/python docs/errors.py
 	@$(BIN)/python docs/metrics.py
 	@$(BIN)/python docs/licences.py
-	@$(BIN)/python -m scopewright.issuer.openapi docs/openapi.yaml
+	@$(BIN)/python docs/openapi.py
 
 # The site has its own venv: neither the package nor its tests need these packages.
 $(SITE)/venv/installed: requirements/docs.txt

@@ -1,16 +1,16 @@
-"""The endpoints as OpenAPI 3.1, from one table: `python -m scopewright.issuer.openapi FILE [--check]`.
+"""docs/openapi.yaml: the issuer's endpoints as OpenAPI 3.1, from one table. `[--check]`.
 
-Paths are those of an issuer whose URL has no path. Nothing of this is used while the issuer runs.
+The paths are those of an issuer whose URL has no path. The running issuer does not use this module, so it is not in the
+wheel: users get the YAML file.
 """
 
-import argparse
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
 
 import yaml
+from made import keep
 
 from scopewright.issuer import service
 from scopewright.issuer.endpoints import metadata
@@ -18,6 +18,8 @@ from scopewright.issuer.endpoints.token import GRANT_TYPES
 from scopewright.issuer.protocol.errors import ErrorCode
 from scopewright.issuer.protocol.request import JWT_BEARER
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT
+
+FILE: Final = Path(__file__).with_name("openapi.yaml")
 
 Schema = dict[str, Any]
 
@@ -30,10 +32,10 @@ _NESTED: Final[Schema] = {"type": "object", "additionalProperties": _INSTANTS}
 
 
 def _object(
-    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, *, more: bool = True
+    required: Mapping[str, Schema], optional: Mapping[str, Schema] | None = None, *, closed: bool = False
 ) -> Schema:
-    closed = {} if more else {"additionalProperties": False}
-    return {"type": "object", "required": [*required], "properties": {**required, **(optional or {})}, **closed}
+    extra = {"additionalProperties": False} if closed else {}
+    return {"type": "object", "required": [*required], "properties": {**required, **(optional or {})}, **extra}
 
 
 _AUTHENTICATION: Final[dict[str, Schema]] = {
@@ -62,31 +64,36 @@ _METADATA: Final = {
 _JWK: Final = _object(
     {"kid": _TEXT, "kty": {"enum": ["EC", "RSA", "OKP"]}, "alg": _TEXT, "use": {"const": "sig"}},
     dict.fromkeys(("crv", "x", "y", "n", "e"), _TEXT),
-    more=False,
+    closed=True,
 )
 
 SCHEMAS: Final[dict[str, Schema]] = {
     "TokenRequest": _object(
         {"grant_type": {"enum": [*GRANT_TYPES]}},
         {
-            "scope": _TEXT | {"description": "Space-delimited. Left out: all that is granted."},
+            "scope": _TEXT | {"description": "Space-delimited. Default: all granted scopes."},
             "resource": {
                 "type": "array",
                 "items": _URL,
                 "maxItems": 1,
-                "description": "The audience. May be left out by a client that asks for access to one API alone.",
+                "description": "The audience. Optional for a client that requests access to one API only.",
             },
             "subject_token": _TEXT | {"description": "With token exchange (RFC 8693): the caller's token."},
             "subject_token_type": {"enum": [ACCESS_TOKEN, JWT]},
             "requested_token_type": {"enum": [ACCESS_TOKEN, JWT]},
-            "audience": {"type": "array", "items": _TEXT, "maxItems": 1, "description": "With exchange: as resource."},
+            "audience": {
+                "type": "array",
+                "items": _TEXT,
+                "maxItems": 1,
+                "description": "With token exchange: same as resource.",
+            },
             **_AUTHENTICATION,
         },
     ),
     "TokenResponse": _object(
         {"access_token": _TEXT, "token_type": {"enum": ["Bearer", "DPoP"]}, "expires_in": _COUNT, "scope": _TEXT},
         {"issued_token_type": {"const": ACCESS_TOKEN}},
-        more=False,
+        closed=True,
     ),
     "TokenParameter": _object({"token": _TEXT}, {"token_type_hint": _TEXT, **_AUTHENTICATION}),
     "Introspection": _object(
@@ -98,9 +105,9 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "act": {"type": "object"},
             "cnf": {"type": "object"},
         },
-        more=False,
+        closed=True,
     ),
-    "Nothing": _object({}, more=False),
+    "Nothing": _object({}, closed=True),
     "RevocationFeed": _object(
         {
             "issuer": _URL,
@@ -112,34 +119,34 @@ SCHEMAS: Final[dict[str, Schema]] = {
             "everybody": {"type": "integer", "minimum": 0},
             "kids": {"type": "array", "items": _TEXT},
         },
-        more=False,
+        closed=True,
     ),
     "Error": _object(
         {
             "error": {"enum": [*get_args(ErrorCode), "not_found"]},
             "error_description": {"type": "string", "pattern": r"^[\x20-\x21\x23-\x5b\x5d-\x7e]*$"},
         },
-        more=False,
+        closed=True,
     ),
     "Metadata": _object(_METADATA),
     "OpenIDMetadata": _object(
         _METADATA | {"subject_types_supported": _TEXTS}, {"id_token_signing_alg_values_supported": _TEXTS}
     ),
-    "JWKS": _object({"keys": {"type": "array", "items": _JWK}}, more=False),
-    "Health": _object({"status": {"enum": ["ok", "not ready"]}}, {"missing": _TEXTS, "failing": _TEXTS}, more=False),
+    "JWKS": _object({"keys": {"type": "array", "items": _JWK}}, closed=True),
+    "Health": _object({"status": {"enum": ["ok", "not ready"]}}, {"missing": _TEXTS, "failing": _TEXTS}, closed=True),
 }
 
 
 @dataclass(frozen=True)
 class Response:
-    """`schema` is a name of SCHEMAS, or "" for a body that is not JSON or is not there."""
+    """`schema` is a name of SCHEMAS, or "" if the body is empty or not JSON."""
 
     description: str
     schema: str = "Error"
     headers: tuple[str, ...] = ()
     media_type: str = "application/json"
     public: bool = False
-    """Whether caches may keep it."""
+    """Whether shared caches may store it."""
 
 
 @dataclass(frozen=True)
@@ -149,30 +156,32 @@ class Endpoint:
     responses: Mapping[int, Response]
     methods: tuple[str, ...] = ("get", "head")
     form: str = ""
-    """The schema of the form that is sent."""
+    """The schema of the form in the request body; "" if there is none."""
     security: tuple[str, ...] = ()
 
 
 _NO_STORE: Final = ("Cache-Control",)
-_BUSY: Final = Response("The issuer is starting, or cannot decide now.", headers=(*_NO_STORE, "Retry-After"))
+_BUSY: Final = Response("The issuer is starting, or temporarily cannot decide.", headers=(*_NO_STORE, "Retry-After"))
 _FORM_ENDPOINT: Final = {
-    400: Response("The request cannot be granted: `error` says why, docs/errors.md what to change.", headers=_NO_STORE),
-    401: Response("The client did not prove who it is.", headers=(*_NO_STORE, "WWW-Authenticate")),
-    405: Response("Another method than POST.", headers=(*_NO_STORE, "Allow")),
-    408: Response("The body did not come in time.", headers=_NO_STORE),
+    400: Response(
+        "The request is refused. `error` is the reason; docs/errors.md lists the corrections.", headers=_NO_STORE
+    ),
+    401: Response("Client authentication failed.", headers=(*_NO_STORE, "WWW-Authenticate")),
+    405: Response("The method is not POST.", headers=(*_NO_STORE, "Allow")),
+    408: Response("The body was not received in time.", headers=_NO_STORE),
     413: Response("The body is too large.", headers=_NO_STORE),
     503: _BUSY,
 }
-"""What every endpoint answers that takes a form from an authenticated client."""
+"""Responses of every endpoint that takes a form from an authenticated client."""
 
-_DOCUMENT: Final = {405: Response("Another method than GET and HEAD.", headers=(*_NO_STORE, "Allow")), 503: _BUSY}
+_DOCUMENT: Final = {405: Response("The method is not GET or HEAD.", headers=(*_NO_STORE, "Allow")), 503: _BUSY}
 
 _PATHS: Final = metadata.paths("")
 
 ENDPOINTS: Final = (
     Endpoint(
         _PATHS.token,
-        "An access token (RFC 6749 §3.2, RFC 9068)",
+        "Issue an access token (RFC 6749 §3.2, RFC 9068)",
         {200: Response("The token.", "TokenResponse", _NO_STORE), **_FORM_ENDPOINT},
         methods=("post",),
         form="TokenRequest",
@@ -180,18 +189,18 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         _PATHS.introspection,
-        "What a token is, for its client and for the API that it is for (RFC 7662)",
-        {200: Response("The token, or that it is not active.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
+        "Introspect a token, as its client or as the API in its audience (RFC 7662)",
+        {200: Response("The token's claims, or `active: false`.", "Introspection", _NO_STORE), **_FORM_ENDPOINT},
         methods=("post",),
         form="TokenParameter",
         security=metadata.AUTH_METHODS,
     ),
     Endpoint(
         _PATHS.revocation,
-        "The end of a token (RFC 7009), where the issuer may write; else 404",
+        "Revoke a token (RFC 7009); 404 if the issuer has no write access",
         {
-            200: Response("It has ended, or was none of the client's.", "Nothing", _NO_STORE),
-            404: Response("This issuer cannot write.", headers=_NO_STORE),
+            200: Response("The token is revoked, or was not issued to this client.", "Nothing", _NO_STORE),
+            404: Response("This issuer has no write access.", headers=_NO_STORE),
             **_FORM_ENDPOINT,
         },
         methods=("post",),
@@ -200,10 +209,10 @@ ENDPOINTS: Final = (
     ),
     Endpoint(
         _PATHS.feed,
-        "What has ended before its time, for services that validate locally",
+        "Revocations, for services that validate tokens locally",
         {
-            200: Response("What has ended.", "RevocationFeed", ("Cache-Control", "ETag"), public=True),
-            304: Response("As If-None-Match has it.", "", ("Cache-Control", "ETag"), public=True),
+            200: Response("The revocations.", "RevocationFeed", ("Cache-Control", "ETag"), public=True),
+            304: Response("Not modified since the ETag in If-None-Match.", "", ("Cache-Control", "ETag"), public=True),
             **_DOCUMENT,
         },
     ),
@@ -212,7 +221,7 @@ ENDPOINTS: Final = (
         "The public keys (RFC 7517)",
         {
             200: Response("The keys.", "JWKS", ("Cache-Control", "ETag"), public=True),
-            304: Response("As If-None-Match has it.", "", ("Cache-Control", "ETag"), public=True),
+            304: Response("Not modified since the ETag in If-None-Match.", "", ("Cache-Control", "ETag"), public=True),
             **_DOCUMENT,
         },
     ),
@@ -226,14 +235,22 @@ ENDPOINTS: Final = (
         "Metadata (OpenID Connect Discovery)",
         {200: Response("The metadata.", "OpenIDMetadata", ("Cache-Control",), public=True), **_DOCUMENT},
     ),
-    Endpoint(service.HEALTHZ, "Whether the process serves", {200: Response("It does.", "Health"), 405: _DOCUMENT[405]}),
+    Endpoint(
+        service.HEALTHZ,
+        "Whether the process serves requests",
+        {200: Response("It serves requests.", "Health"), 405: _DOCUMENT[405]},
+    ),
     Endpoint(
         service.READYZ,
-        "Whether tokens can be had",
-        {200: Response("They can.", "Health"), 405: _DOCUMENT[405], 503: Response("What is waited for.", "Health")},
+        "Whether tokens can be issued",
+        {
+            200: Response("Tokens can be issued.", "Health"),
+            405: _DOCUMENT[405],
+            503: Response("Not ready; `missing` lists why.", "Health"),
+        },
     ),
 )
-"""Every endpoint that the issuer answers where tokens are served; anything else is 404."""
+"""Every path on the port that serves tokens; any other path returns 404."""
 
 _SECURITY: Final[dict[str, Schema]] = {
     "client_secret_basic": {
@@ -242,7 +259,7 @@ _SECURITY: Final[dict[str, Schema]] = {
         "description": "Client id and secret, both form-encoded (RFC 6749 §2.3.1).",
     },
 }
-"""How OpenAPI says it; what it has no word for (credentials among the parameters) is among the parameters."""
+"""OpenAPI has no scheme for credentials in the form, so those are listed as parameters."""
 
 
 def document() -> dict[str, Any]:
@@ -251,7 +268,7 @@ def document() -> dict[str, Any]:
         "info": {
             "title": "Scopewright issuer",
             "version": "v1",
-            "description": "Made by `make docs`, for an issuer whose URL has no path.",
+            "description": "Generated by `make docs`, for an issuer whose URL has no path.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "servers": [{"url": "/"}],
@@ -280,17 +297,17 @@ def _operations(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def _response(response: Response, *, body: bool) -> dict[str, Any]:
-    said: dict[str, Any] = {"description": response.description}
+    described: dict[str, Any] = {"description": response.description}
     if response.headers:
-        said["headers"] = {name: _header(name, response) for name in response.headers}
+        described["headers"] = {name: _header(name, response) for name in response.headers}
     if body and (response.schema or response.media_type != "application/json"):
         schema = _reference(response.schema) if response.schema else _TEXT
-        said["content"] = {response.media_type: {"schema": schema}}
-    return said
+        described["content"] = {response.media_type: {"schema": schema}}
+    return described
 
 
 def _header(name: str, response: Response) -> dict[str, Any]:
-    """Required, but for the challenge, which only answers one who used Basic or showed nothing."""
+    """Required, except the challenge: it is sent only if the client used Basic or sent no credentials."""
     schema = _TEXT
     if name == "Cache-Control":
         schema = {"pattern": "^public, max-age=[0-9]+$"} if response.public else {"const": "no-store"}
@@ -310,18 +327,5 @@ def text() -> str:
     return yaml.dump(document(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m scopewright.issuer.openapi", description=__doc__)
-    parser.add_argument("file", metavar="FILE", type=Path)
-    parser.add_argument("--check", action="store_true", help="write nothing, exit 1 where the file is not current")
-    options = parser.parse_args(arguments)
-    if not options.check:
-        options.file.write_text(text())
-    elif not options.file.exists() or options.file.read_text() != text():
-        sys.stderr.write(f"{options.file} is not as the code has it: run `make docs`\n")
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    keep(FILE, text())
