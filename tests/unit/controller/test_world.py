@@ -7,7 +7,7 @@ from typing import Any, TypeVar, cast
 import pytest
 
 from scopewright.api import OAuthClient
-from scopewright.controller import world as world_module
+from scopewright.controller import cache as cache_module
 from scopewright.controller.cache import Cache, newer
 from scopewright.controller.caches import SERVICE_ACCOUNTS, Caches
 from scopewright.controller.index import Declared
@@ -208,7 +208,7 @@ def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_ba
 
 
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(world_module, "GONE_REMEMBERED", 2)
+    monkeypatch.setattr(cache_module, "GONE_REMEMBERED", 2)
     found = world(client())
     found.drop_owned(SECRET, "12")
     for name in ("a", "b"):
