@@ -151,7 +151,7 @@ def transport_errors() -> list[tuple[int, str, str]]:
     """What the server refuses before anybody reads the request: status, error code, description."""
     found = set()
     for node in (node for tree in _trees(HTTP) for node in ast.walk(tree)):
-        if isinstance(node, ast.Call) and _name(node) in ("Refused", "refuse") and len(node.args) == 2:
+        if isinstance(node, ast.Call) and _name(node) in ("RequestRefused", "refuse") and len(node.args) == 2:
             status = node.args[0]
             if isinstance(status, ast.Attribute) and _name_of(status.value) == "HTTPStatus":
                 found |= {(int(HTTPStatus[status.attr]), text) for text in _text(node.args[1])}

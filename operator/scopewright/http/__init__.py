@@ -1,7 +1,7 @@
 """An HTTP/1.1 server (RFC 9110, RFC 9112) for answers that are made from memory, and that bounds whatever comes in."""
 
-from scopewright.http.budget import State, network_of
-from scopewright.http.limits import BACKLOG, PROBES, Limits
+from scopewright.http.budget import ConnectionState, network_of
+from scopewright.http.limits import BACKLOG, PROBES, HttpLimits
 from scopewright.http.messages import Answer, Handler, Headers, HttpRequest, Refuse
 from scopewright.http.server import ConnectionUsage, HttpServer
 from scopewright.http.tls import Certificate
@@ -11,13 +11,13 @@ __all__ = [
     "PROBES",
     "Answer",
     "Certificate",
+    "ConnectionState",
     "ConnectionUsage",
     "Handler",
     "Headers",
+    "HttpLimits",
     "HttpRequest",
     "HttpServer",
-    "Limits",
     "Refuse",
-    "State",
     "network_of",
 ]

@@ -13,7 +13,7 @@ from functools import lru_cache
 from heapq import nsmallest
 from typing import Final, Generic, Literal, Protocol, TypeVar
 
-from scopewright.http.limits import CONNECTION_COST, Limits
+from scopewright.http.limits import CONNECTION_COST, HttpLimits
 
 _IPV6_NETWORK: Final = 64
 _REPLACED: Final = 64
@@ -31,7 +31,7 @@ Scope = Literal["process", "address"]
 """Whose limit it is."""
 
 
-class State(IntEnum):
+class ConnectionState(IntEnum):
     """What a connection waits for."""
 
     CLOSING = 0
@@ -49,12 +49,12 @@ class State(IntEnum):
 
 
 _RANKS: Final = {
-    State.CLOSING: 0,
-    State.IDLE: 1,
-    State.HANDSHAKE: 2,
-    State.REQUEST: 2,
-    State.UNREAD: 2,
-    State.PENDING: 3,
+    ConnectionState.CLOSING: 0,
+    ConnectionState.IDLE: 1,
+    ConnectionState.HANDSHAKE: 2,
+    ConnectionState.REQUEST: 2,
+    ConnectionState.UNREAD: 2,
+    ConnectionState.PENDING: 3,
 }
 """Lower ones are closed first; within a rank, the one that has been in its state for longest."""
 _NEWCOMERS_MAY_END: Final = 2
@@ -64,7 +64,7 @@ _NEWCOMERS_MAY_END: Final = 2
 class Member(Protocol):
     """A connection. `since` is when its state began, on any clock that grows."""
 
-    state: State
+    state: ConnectionState
     since: float
 
 
@@ -90,8 +90,8 @@ class _Account(Generic[M]):
         self.used -= self.members.pop(member, 0)
 
 
-class Budget(Generic[M]):
-    def __init__(self, limits: Limits, newcomer: int = CONNECTION_COST) -> None:
+class ConnectionBudget(Generic[M]):
+    def __init__(self, limits: HttpLimits, newcomer: int = CONNECTION_COST) -> None:
         """`newcomer` is the bytes that a new connection is expected to take before its first request is complete."""
         self._newcomer = newcomer
         self._memory = limits.memory

@@ -6,10 +6,10 @@ from collections.abc import Awaitable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scopewright.http.budget import State
+from scopewright.http.budget import ConnectionState
 from scopewright.http.encode import CLOSE, CONTINUE, encode
 from scopewright.http.messages import Answer
-from scopewright.http.parser import Parsed, Refused, RequestParser, size
+from scopewright.http.parser import Parsed, RequestParser, RequestRefused, size
 
 if TYPE_CHECKING:
     from scopewright.http.server import HttpServer
@@ -48,14 +48,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, server: "HttpServer") -> None:
         self.deadline = _NEVER
-        self.state = State.REQUEST
+        self.state = ConnectionState.REQUEST
         self.since = server.now
         self._server = server
         self._buffer = server.buffer
         self._transport: Transport
         self._parser = RequestParser(server.limits)
         self._waiting: deque[Parsed] = deque()
-        self._refused: Refused | None = None
+        self._refused: RequestRefused | None = None
         self._task: asyncio.Task[None] | None = None
         self._task_size = 0
         self._deaf = False
@@ -87,7 +87,7 @@ class Connection(asyncio.BufferedProtocol):
         began = parser.partial
         try:
             parser.feed(self._buffer[:nbytes])
-        except Refused as refused:
+        except RequestRefused as refused:
             self._refused = refused
         if parser.requests or self._refused:
             self._taken = nbytes
@@ -95,7 +95,7 @@ class Connection(asyncio.BufferedProtocol):
             parser.requests.clear()
             self._advance()
         elif parser.partial and not began and self._task is None:
-            self._enter(State.REQUEST, self._server.now + self._server.limits.request_timeout)
+            self._enter(ConnectionState.REQUEST, self._server.now + self._server.limits.request_timeout)
         if parser.awaits_continue and self._task is None and not self._waiting:
             self._continue()
         if parser.partial or self._held:
@@ -114,12 +114,12 @@ class Connection(asyncio.BufferedProtocol):
 
     def pause_writing(self) -> None:
         self._unread = True
-        self._enter(State.UNREAD, self._server.now + self._server.limits.write_timeout)
+        self._enter(ConnectionState.UNREAD, self._server.now + self._server.limits.write_timeout)
         self._hold()
 
     def resume_writing(self) -> None:
         self._unread = False
-        self._enter(State.PENDING, _NEVER)
+        self._enter(ConnectionState.PENDING, _NEVER)
         self._advance()
         self._hold()
 
@@ -132,19 +132,19 @@ class Connection(asyncio.BufferedProtocol):
         peer = raw.get_extra_info("peername")
         self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
         self._half_close = not encrypted
-        self.state = State.HANDSHAKE if encrypted else State.REQUEST
+        self.state = ConnectionState.HANDSHAKE if encrypted else ConnectionState.REQUEST
         self.deadline = self._server.now + self._server.limits.request_timeout
         if not self._server.admit(self, self._parser.peer):
             if encrypted:
                 self._transport.abort()
             else:
-                self._refuse(Refused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
+                self._refuse(RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
 
     def encrypting(self, overhead: int, *, established: bool = False) -> None:
         """TLS takes so many bytes from now on. The time for the first request is that of the handshake, too."""
         self._overhead = overhead
-        if established and self.state is State.HANDSHAKE:
-            self.state = State.REQUEST
+        if established and self.state is ConnectionState.HANDSHAKE:
+            self.state = ConnectionState.REQUEST
         self._hold()
         self.settle()
 
@@ -152,10 +152,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def expire(self) -> None:
         self._server.count("timed_out", self.state.name.lower())
-        if self._unread or self.state is State.HANDSHAKE:
+        if self._unread or self.state is ConnectionState.HANDSHAKE:
             self._transport.abort()
         elif self._parser.partial and not self._deaf:
-            self._refuse(Refused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
         elif self._transport.is_closing():
             self._transport.abort()
         else:
@@ -224,9 +224,9 @@ class Connection(asyncio.BufferedProtocol):
             # On the way of every request, so without a call.
             self.since = server.now
             if self._parser.partial:
-                self.state, self.deadline = State.REQUEST, server.now + server.limits.request_timeout
+                self.state, self.deadline = ConnectionState.REQUEST, server.now + server.limits.request_timeout
             else:
-                self.state, self.deadline = State.IDLE, server.now + server.limits.keep_alive
+                self.state, self.deadline = ConnectionState.IDLE, server.now + server.limits.keep_alive
         if self._paused and not self._transport.is_closing():
             self._paused = False
             self._hold()
@@ -234,7 +234,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _close(self) -> None:
         """Once the client has read what it was sent; it is given as long as for any other answer."""
-        self._enter(State.CLOSING, self._server.now + self._server.limits.write_timeout)
+        self._enter(ConnectionState.CLOSING, self._server.now + self._server.limits.write_timeout)
         self._transport.close()
 
     def _hold(self) -> None:
@@ -252,7 +252,7 @@ class Connection(asyncio.BufferedProtocol):
             held += self._taken + _WAITING * len(self._waiting)
         return held
 
-    def _enter(self, state: State, deadline: float) -> None:
+    def _enter(self, state: ConnectionState, deadline: float) -> None:
         self.state, self.since, self.deadline = state, self._server.now, deadline
 
     def _continue(self) -> None:
@@ -260,7 +260,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(CONTINUE)
 
     def _wait_for(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
-        self._enter(State.PENDING, _NEVER)
+        self._enter(ConnectionState.PENDING, _NEVER)
         self._task_size = _WAITING + size(parsed.http) + len(parsed.http.body)
         self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
         self._hold()
@@ -286,11 +286,11 @@ class Connection(asyncio.BufferedProtocol):
             connection = b"" if parsed.version == "1.1" else _KEEP_ALIVE
         return encode(answer, server.date, connection, head_only=parsed.http.method == "HEAD")
 
-    def _refuse(self, refused: Refused) -> None:
+    def _refuse(self, refused: RequestRefused) -> None:
         """The last answer. What still comes is read for a while: closing at once would take the answer away."""
         self._deaf, self._refused = True, None
         self._server.count("refused", str(int(refused.status)))
         answer = self._server.refuse(refused.status, refused.description)
         self._transport.write(encode(answer, self._server.date, CLOSE, head_only=False))
         self._transport.write_eof()
-        self._enter(State.CLOSING, self._server.now + self._server.limits.linger)
+        self._enter(ConnectionState.CLOSING, self._server.now + self._server.limits.linger)

@@ -18,7 +18,7 @@ BACKLOG: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HttpLimits:
     """Sizes in bytes, times in seconds.
 
     A body over its limit reaches the handler cut off one byte above it: the refusal is the application's to word.
@@ -74,7 +74,7 @@ class Limits:
         return fits if self.connections is None else min(self.connections, fits)
 
 
-PROBES: Final = Limits(
+PROBES: Final = HttpLimits(
     memory=8 * 1024 * 1024, connections_per_peer=None, body=0, pipelined=4, request_timeout=5.0, grace=1.0
 )
 """For health and metrics: few callers, which the many connections of others must not shut out."""

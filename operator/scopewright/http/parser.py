@@ -9,7 +9,7 @@ from urllib.parse import unquote_to_bytes
 
 import httptools
 
-from scopewright.http.limits import Limits
+from scopewright.http.limits import HttpLimits
 from scopewright.http.messages import HttpRequest
 
 _VERSIONS: Final = ("1.1", "1.0")
@@ -33,7 +33,7 @@ class Parsed:
     version: str
 
 
-class Refused(Exception):
+class RequestRefused(Exception):
     """What came is no request that is served; nothing after it on the connection can be understood."""
 
     def __init__(self, status: HTTPStatus, description: str) -> None:
@@ -55,7 +55,7 @@ _NO_TRAILERS: Final = _Discarding()
 class RequestParser:
     """Of one connection. `requests` are complete and in order; `partial` is true between two bytes of a request."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: HttpLimits) -> None:
         self.requests: list[Parsed] = []
         self.peer = ""
         self.partial = False
@@ -65,7 +65,7 @@ class RequestParser:
         self._limits = limits
         self._digits = len(str(limits.message))
         """A length of fewer cannot be too large, and need not be read."""
-        self._refused: Refused | None = None
+        self._refused: RequestRefused | None = None
         self._host = b""
         """The last one that was valid: a client sends the same again and again."""
         self._request: HttpRequest | None = None
@@ -105,7 +105,7 @@ class RequestParser:
         return size(self._request) + len(self._body) + unseen
 
     def feed(self, data: Buffer) -> None:
-        """Take in what has come, or `Refused`; then `requests` still has those that were complete before it."""
+        """Take in what has come, or `RequestRefused`; then `requests` still has those that were complete before it."""
         if self.partial:
             self._fed += len(data)
             self._check_size()
@@ -140,9 +140,9 @@ class RequestParser:
                 raise
             raise self._refused from None
         except httptools.HttpParserInvalidMethodError:
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served") from None
+            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served") from None
         except httptools.HttpParserError:
-            raise Refused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)") from None
+            raise RequestRefused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)") from None
         return b""
 
     def _without_upgrade(self, rest: Buffer) -> Buffer:
@@ -153,7 +153,7 @@ class RequestParser:
         """
         request = self._request
         if request is None or request.method == "CONNECT":
-            raise Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
+            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
         options = [token for token in _tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
         lines = [b"%b / HTTP/%b" % (request.method.encode(), self._version.encode())]
         lines += [b"%b: %b" % (name, request.headers[name]) for name in _FRAMING if name in request.headers]
@@ -165,7 +165,7 @@ class RequestParser:
 
     # What llhttp calls
 
-    def _refuse(self, refused: Refused) -> NoReturn:
+    def _refuse(self, refused: RequestRefused) -> NoReturn:
         """Kept as well as raised: what llhttp raises in its place has the context that Python sees fit."""
         self._refused = refused
         raise refused
@@ -181,7 +181,7 @@ class RequestParser:
             return
         self._target += part
         if len(self._target) > self._limits.target:
-            self._refuse(Refused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"))
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Called most often of all, so whatever can be is checked when all are there."""
@@ -229,9 +229,11 @@ class RequestParser:
 
     def _check_version(self) -> None:
         if self._version not in _VERSIONS:
-            self._refuse(Refused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served"))
+            self._refuse(RequestRefused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served"))
         if b"transfer-encoding" in self._headers:
-            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no transfer codings (RFC 9112, section 6.1)"))
+            self._refuse(
+                RequestRefused(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no transfer codings (RFC 9112, section 6.1)")
+            )
 
     def _check_host(self, host: bytes | None) -> None:
         if host is None:
@@ -239,12 +241,12 @@ class RequestParser:
         else:
             valid = b"host" not in self._repeated and _HOST.fullmatch(host.strip(b" \t")) is not None
         if not valid:
-            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)"))
+            self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST, "send one Host header (RFC 9112, section 3.2)"))
         self._host = host or b""
 
     def _check_transfer_coding(self, value: bytes) -> None:
         if value.strip().lower() != b"chunked":
-            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
+            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
 
     def _other_form(self, method: str) -> tuple[bytes, bytes]:
         """Path and query of the absolute form, which a server has to understand too, or of `*` (RFC 9112 §3.2)."""
@@ -254,9 +256,9 @@ class RequestParser:
             path, _, query = target[authority.end() :].partition(b"?")
             return path or b"/", query
         if method == "CONNECT":
-            self._refuse(Refused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
+            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
         if (method, target) != ("OPTIONS", b"*"):
-            self._refuse(Refused(HTTPStatus.BAD_REQUEST, "send a path, or an http URL (RFC 9112, section 3.2)"))
+            self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST, "send a path, or an http URL (RFC 9112, section 3.2)"))
         return target, b""
 
     def on_body(self, part: bytes) -> None:
@@ -271,7 +273,7 @@ class RequestParser:
         request, self._request = self._request, None
         self.partial = self.awaits_continue = self._reads_body_only = False
         if len(self.requests) >= self._limits.pipelined:
-            self._refuse(Refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined"))
+            self._refuse(RequestRefused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests were pipelined"))
         request.body, self._body = self._body, b""
         persists = self._llhttp.should_keep_alive()
         if persists and self._version == "1.0":
@@ -296,12 +298,12 @@ def _number(value: bytes) -> int:
     return int(value[:20]) if value.isdigit() else 0
 
 
-def _too_many_headers() -> Refused:
-    return Refused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too many or too large")
+def _too_many_headers() -> RequestRefused:
+    return RequestRefused(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the headers are too many or too large")
 
 
-def _too_large() -> Refused:
-    return Refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
+def _too_large() -> RequestRefused:
+    return RequestRefused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "the request is too large")
 
 
 def _tokens(value: bytes) -> list[bytes]:

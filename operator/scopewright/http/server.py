@@ -13,13 +13,13 @@ from typing import Final
 
 from scopewright.http import memory
 from scopewright.http.accept import Acceptor
-from scopewright.http.budget import Budget, Scope
+from scopewright.http.budget import ConnectionBudget, Scope
 from scopewright.http.connection import Connection
 from scopewright.http.encode import CLOSE, encode
-from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST, READ_BUFFER, SOCKET_BUFFER, Limits
+from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST, READ_BUFFER, SOCKET_BUFFER, HttpLimits
 from scopewright.http.messages import Answer, Handler, HttpRequest, Refuse
 from scopewright.http.tls import Certificate, TlsConnection
-from scopewright.http.turns import Turns
+from scopewright.http.turns import AddressTurns
 
 log: Final = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ class HttpServer:
         handler: Handler,
         *,
         refuse: Refuse = _plain,
-        limits: Limits = Limits(),  # noqa: B008
+        limits: HttpLimits = HttpLimits(),  # noqa: B008
         certificate: Certificate | None = None,
         count: Count = lambda event, detail: None,
     ) -> None:
@@ -72,8 +72,8 @@ class HttpServer:
         self.unsettled: set[Connection] = set()
         """Those that take fewer bytes than they are charged for; the next tick looks at them."""
         newcomer = CONNECTION_COST + (HANDSHAKE_COST if certificate else 0)
-        self._budget = Budget[Connection](limits, newcomer)
-        self.handshakes = Turns()
+        self._budget = ConnectionBudget[Connection](limits, newcomer)
+        self.handshakes = AddressTurns()
         self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
 

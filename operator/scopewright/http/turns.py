@@ -9,16 +9,16 @@ import asyncio
 from typing import Protocol
 
 
-class Waiting(Protocol):
+class Waiter(Protocol):
     def turn(self) -> None:
         """Do the work. It waits no more then."""
 
 
-_Queue = dict[str, dict[Waiting, None]]
+_Queue = dict[str, dict[Waiter, None]]
 """By address: who waits, in the order in which they came."""
 
 
-class Turns:
+class AddressTurns:
     def __init__(self) -> None:
         self._new: _Queue = {}
         """Addresses that have had no turn since they began to wait."""
@@ -28,7 +28,7 @@ class Turns:
         self._taken = False
         """There was a turn in this round of the loop, or some wait."""
 
-    def ask(self, address: str, who: Waiting) -> None:
+    def ask(self, address: str, who: Waiter) -> None:
         """Call its `turn`: now, where this round of the loop has had none; else later, unless it leaves."""
         if self._taken:
             queue = self._old if address in self._old else self._new
@@ -38,7 +38,7 @@ class Turns:
         asyncio.get_running_loop().call_soon(self._next)
         who.turn()
 
-    def leave(self, address: str, who: Waiting) -> None:
+    def leave(self, address: str, who: Waiter) -> None:
         for queue in (self._new, self._old):
             waiting = queue.get(address)
             if waiting is not None:

@@ -6,7 +6,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from scopewright.http import Answer, Certificate, HttpRequest, HttpServer, Limits
+from scopewright.http import Answer, Certificate, HttpLimits, HttpRequest, HttpServer
 
 GET = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n"
 
@@ -72,7 +72,7 @@ class Served:
 
 
 @contextlib.asynccontextmanager
-async def serving(limits: Limits, certificate: Certificate | None = None) -> AsyncIterator[Served]:
+async def serving(limits: HttpLimits, certificate: Certificate | None = None) -> AsyncIterator[Served]:
     gate, stop = asyncio.Event(), asyncio.Event()
     seen: list[HttpRequest] = []
 

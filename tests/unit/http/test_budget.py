@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from scopewright.http import Limits, State
-from scopewright.http.budget import Budget, network_of
+from scopewright.http import ConnectionState, HttpLimits
+from scopewright.http.budget import ConnectionBudget, network_of
 from scopewright.http.limits import CONNECTION_COST
 from scopewright.http.memory import Trimmer
 
@@ -13,69 +13,69 @@ from scopewright.http.memory import Trimmer
 @dataclass(eq=False)
 class Line:
     name: str
-    state: State = State.IDLE
+    state: ConnectionState = ConnectionState.IDLE
     since: float = 0.0
 
 
-def filled(budget: Budget[Line], address: str, *lines: Line) -> None:
+def filled(budget: ConnectionBudget[Line], address: str, *lines: Line) -> None:
     for line in lines:
         assert budget.add(line, address) == ([], None)
 
 
-def limits(connections: int, **more: float | None) -> Limits:
-    return Limits(memory=connections * CONNECTION_COST, **{"connections_per_peer": None, **more})  # type: ignore[arg-type]
+def limits(connections: int, **more: float | None) -> HttpLimits:
+    return HttpLimits(memory=connections * CONNECTION_COST, **{"connections_per_peer": None, **more})  # type: ignore[arg-type]
 
 
 def test_the_memory_says_how_many_connections_there_may_be() -> None:
-    assert Limits().most_connections == 8192
-    assert Limits(connections=100).most_connections == 100
-    assert Limits(memory=1).most_connections == 1
+    assert HttpLimits().most_connections == 8192
+    assert HttpLimits(connections=100).most_connections == 100
+    assert HttpLimits(memory=1).most_connections == 1
 
 
 @pytest.mark.parametrize(
     ("states", "first"),
     [
-        ([(State.IDLE, 2), (State.IDLE, 1), (State.REQUEST, 0)], 1),
-        ([(State.IDLE, 2), (State.CLOSING, 3), (State.PENDING, 0)], 1),
-        ([(State.UNREAD, 2), (State.REQUEST, 1), (State.HANDSHAKE, 3)], 1),
-        ([(State.PENDING, 0), (State.HANDSHAKE, 1), (State.PENDING, 0)], 1),
+        ([(ConnectionState.IDLE, 2), (ConnectionState.IDLE, 1), (ConnectionState.REQUEST, 0)], 1),
+        ([(ConnectionState.IDLE, 2), (ConnectionState.CLOSING, 3), (ConnectionState.PENDING, 0)], 1),
+        ([(ConnectionState.UNREAD, 2), (ConnectionState.REQUEST, 1), (ConnectionState.HANDSHAKE, 3)], 1),
+        ([(ConnectionState.PENDING, 0), (ConnectionState.HANDSHAKE, 1), (ConnectionState.PENDING, 0)], 1),
     ],
 )
 def test_the_longest_idle_goes_first_and_what_is_being_answered_stays(
-    states: list[tuple[State, float]], first: int
+    states: list[tuple[ConnectionState, float]], first: int
 ) -> None:
-    budget = Budget[Line](limits(3))
+    budget = ConnectionBudget[Line](limits(3))
     lines = [Line(str(n), state, since) for n, (state, since) in enumerate(states)]
     filled(budget, "10.0.0.1", *lines)
-    assert budget.add(Line("new", State.REQUEST, 9), "10.0.0.2") == ([(lines[first], "process")], None)
+    assert budget.add(Line("new", ConnectionState.REQUEST, 9), "10.0.0.2") == ([(lines[first], "process")], None)
     assert budget.used == 3 * CONNECTION_COST
 
 
 def test_a_new_connection_is_refused_where_all_others_are_being_answered_and_goes_before_the_next() -> None:
-    budget = Budget[Line](limits(1))
-    filled(budget, "10.0.0.1", Line("busy", State.PENDING))
-    refused = Line("refused", State.REQUEST)
+    budget = ConnectionBudget[Line](limits(1))
+    filled(budget, "10.0.0.1", Line("busy", ConnectionState.PENDING))
+    refused = Line("refused", ConnectionState.REQUEST)
     assert budget.add(refused, "10.0.0.2") == ([], "process")
-    refused.state = State.CLOSING
-    assert budget.add(Line("next", State.REQUEST), "10.0.0.3") == ([(refused, "process")], "process")
+    refused.state = ConnectionState.CLOSING
+    assert budget.add(Line("next", ConnectionState.REQUEST), "10.0.0.3") == ([(refused, "process")], "process")
     assert budget.used == 2 * CONNECTION_COST
 
 
 def test_those_with_few_connections_keep_them() -> None:
-    budget = Budget[Line](limits(4))
-    few = Line("few", State.IDLE, since=0)
+    budget = ConnectionBudget[Line](limits(4))
+    few = Line("few", ConnectionState.IDLE, since=0)
     filled(budget, "10.0.0.1", few)
-    many = [Line(str(n), State.IDLE, since=1 + n) for n in range(3)]
+    many = [Line(str(n), ConnectionState.IDLE, since=1 + n) for n in range(3)]
     filled(budget, "10.0.0.2", *many)
-    assert budget.add(Line("new", State.REQUEST, 9), "10.0.0.3")[0] == [(many[0], "process")]
+    assert budget.add(Line("new", ConnectionState.REQUEST, 9), "10.0.0.3")[0] == [(many[0], "process")]
     assert few in budget
 
 
 def test_an_address_is_held_to_its_share_by_ending_its_own() -> None:
-    budget = Budget[Line](limits(8, connections_per_peer=8, share=0.25))
-    other = Line("other", State.IDLE, since=0)
+    budget = ConnectionBudget[Line](limits(8, connections_per_peer=8, share=0.25))
+    other = Line("other", ConnectionState.IDLE, since=0)
     filled(budget, "10.0.0.1", other)
-    own = [Line(str(n), State.REQUEST, since=n) for n in range(3)]
+    own = [Line(str(n), ConnectionState.REQUEST, since=n) for n in range(3)]
     filled(budget, "10.0.0.2", *own[:2])
     assert budget.add(own[2], "10.0.0.2") == ([(own[0], "address")], None)
     assert budget.charge(own[2], CONNECTION_COST) == [(own[1], "address")]
@@ -84,8 +84,8 @@ def test_an_address_is_held_to_its_share_by_ending_its_own() -> None:
 
 
 def test_a_request_that_is_being_answered_goes_last_where_bytes_are_too_many() -> None:
-    budget = Budget[Line](limits(4))
-    busy, reading = Line("busy", State.PENDING, 0), Line("reading", State.REQUEST, 5)
+    budget = ConnectionBudget[Line](limits(4))
+    busy, reading = Line("busy", ConnectionState.PENDING, 0), Line("reading", ConnectionState.REQUEST, 5)
     filled(budget, "10.0.0.1", busy, reading)
     assert budget.charge(busy, 3 * CONNECTION_COST) == [(reading, "process")]
     assert budget.charge(busy, 4 * CONNECTION_COST) == [(busy, "process")]
@@ -93,7 +93,7 @@ def test_a_request_that_is_being_answered_goes_last_where_bytes_are_too_many() -
 
 
 def test_what_was_ended_or_is_gone_counts_no_more() -> None:
-    budget = Budget[Line](limits(2))
+    budget = ConnectionBudget[Line](limits(2))
     line = Line("a")
     filled(budget, "10.0.0.1", line)
     budget.remove(line)
@@ -103,12 +103,12 @@ def test_what_was_ended_or_is_gone_counts_no_more() -> None:
 
 
 def test_a_flood_ends_as_many_as_it_brings() -> None:
-    budget = Budget[Line](limits(500, connections_per_peer=100))
-    kept = Line("kept", State.IDLE, since=-1)
+    budget = ConnectionBudget[Line](limits(500, connections_per_peer=100))
+    kept = Line("kept", ConnectionState.IDLE, since=-1)
     filled(budget, "192.0.2.1", kept)
     ended = []
     for n in range(5_000):
-        line = Line(str(n), State.IDLE if n % 2 else State.REQUEST, since=n)
+        line = Line(str(n), ConnectionState.IDLE if n % 2 else ConnectionState.REQUEST, since=n)
         ended += budget.add(line, f"10.0.0.{n % 9}")[0]
     assert len(ended) == 5_001 - 500
     assert kept in budget
@@ -116,10 +116,10 @@ def test_a_flood_ends_as_many_as_it_brings() -> None:
 
 
 def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() -> None:
-    budget = Budget[Line](limits(1_000, connections_per_peer=10))
+    budget = ConnectionBudget[Line](limits(1_000, connections_per_peer=10))
     for n in range(200):
         if budget.admits("10.0.0.1"):
-            budget.add(Line(str(n), State.REQUEST, n), "10.0.0.1")
+            budget.add(Line(str(n), ConnectionState.REQUEST, n), "10.0.0.1")
     assert budget.used == 10 * CONNECTION_COST
     assert not budget.admits("10.0.0.1")
     assert budget.admits("10.0.0.2")
@@ -129,10 +129,10 @@ def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() 
 
 def test_a_flood_of_handshakes_is_turned_away_at_the_door_by_what_they_will_take() -> None:
     handshake = 6 * CONNECTION_COST
-    budget = Budget[Line](limits(1_000), newcomer=CONNECTION_COST + handshake)
+    budget = ConnectionBudget[Line](limits(1_000), newcomer=CONNECTION_COST + handshake)
     ended = 0
     for n in range(9_000):
-        line, address = Line(str(n), State.HANDSHAKE, n), f"10.0.0.{n % 9}"
+        line, address = Line(str(n), ConnectionState.HANDSHAKE, n), f"10.0.0.{n % 9}"
         if budget.admits(address):
             ended += len(budget.add(line, address)[0]) + len(budget.charge(line, handshake))
     assert ended <= 200, "the flood closes connections at the rate of its newcomers, whatever each takes"
@@ -140,14 +140,14 @@ def test_a_flood_of_handshakes_is_turned_away_at_the_door_by_what_they_will_take
 
 
 def test_where_the_process_is_full_those_with_few_connections_are_always_admitted() -> None:
-    budget = Budget[Line](limits(100))
+    budget = ConnectionBudget[Line](limits(100))
     for n in range(1_000):
         if budget.admits("10.0.0.1"):
-            budget.add(Line(str(n), State.IDLE, n), "10.0.0.1")
+            budget.add(Line(str(n), ConnectionState.IDLE, n), "10.0.0.1")
     assert not budget.admits("10.0.0.1")
     for n in range(37):  # up to three quarters of the average of the two
         assert budget.admits("10.0.0.2")
-        assert budget.add(Line(f"few {n}", State.REQUEST, n), "10.0.0.2")[1] is None
+        assert budget.add(Line(f"few {n}", ConnectionState.REQUEST, n), "10.0.0.2")[1] is None
     assert budget.used == 100 * CONNECTION_COST
 
 

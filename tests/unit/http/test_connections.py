@@ -6,13 +6,13 @@ import socket
 
 import pytest
 
-from scopewright.http import Limits, connection
+from scopewright.http import HttpLimits, connection
 from scopewright.http.connection import Connection
 from tests.unit.http.served import GET, Wire, post, serving, until
 
 
 async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for() -> None:
-    async with serving(Limits(request_timeout=0.1)) as served:
+    async with serving(HttpLimits(request_timeout=0.1)) as served:
         for beginning in (b"GE", b"GET /a HTTP/1.1\r\nHost:", post(b"abc")[:-1]):
             wire = await served.connect()
             wire.send(beginning)
@@ -22,7 +22,7 @@ async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for() -> None:
 
 
 async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
-    async with serving(Limits(request_timeout=0.3, keep_alive=60)) as served:
+    async with serving(HttpLimits(request_timeout=0.3, keep_alive=60)) as served:
         wire = await served.connect()
         wire.send(GET)
         await wire.reply()
@@ -35,7 +35,7 @@ async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
 
 
 async def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None:
-    async with serving(Limits(request_timeout=0.1, keep_alive=0.2)) as served:
+    async with serving(HttpLimits(request_timeout=0.1, keep_alive=0.2)) as served:
         silent, used = await served.connect(), await served.connect()
         used.send(GET)
         await used.reply()
@@ -45,7 +45,7 @@ async def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None
 
 
 async def test_a_slow_answer_is_not_timed_out() -> None:
-    async with serving(Limits(request_timeout=0.1, keep_alive=0.1)) as served:
+    async with serving(HttpLimits(request_timeout=0.1, keep_alive=0.1)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
         await asyncio.sleep(0.6)
@@ -54,7 +54,7 @@ async def test_a_slow_answer_is_not_timed_out() -> None:
 
 
 async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog: pytest.LogCaptureFixture) -> None:
-    async with serving(Limits(request_timeout=0.1)) as served:
+    async with serving(HttpLimits(request_timeout=0.1)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
         await until(lambda: served.seen)
@@ -68,7 +68,7 @@ async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog
 
 
 async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> None:
-    async with serving(Limits(write_timeout=0.3)) as served:
+    async with serving(HttpLimits(write_timeout=0.3)) as served:
         with socket.create_connection(("127.0.0.1", served.port)) as deaf:
             deaf.setblocking(False)
             large = GET.replace(b"/a", b"/large")
@@ -88,7 +88,7 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
 async def test_a_client_that_does_not_read_its_last_answer_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though it is too little for the transport to tell: a transport that closes waits for its client for ever."""
     monkeypatch.setattr(connection, "_UNREAD", 10_000_000)
-    async with serving(Limits(write_timeout=0.3, linger=0.3)) as served:
+    async with serving(HttpLimits(write_timeout=0.3, linger=0.3)) as served:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", served.port))
@@ -98,7 +98,7 @@ async def test_a_client_that_does_not_read_its_last_answer_is_left_as_well(monke
 
 
 async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> None:
-    async with serving(Limits(write_timeout=60)) as served:
+    async with serving(HttpLimits(write_timeout=60)) as served:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             deaf.connect(("127.0.0.1", served.port))
@@ -111,7 +111,7 @@ async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> N
 async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -> None:
     """Each asks for a megabyte again and again; what the kernel takes of that is not the process's."""
     async with (
-        serving(Limits(memory=500_000, connections_per_peer=None, write_timeout=600)) as served,
+        serving(HttpLimits(memory=500_000, connections_per_peer=None, write_timeout=600)) as served,
         contextlib.AsyncExitStack() as stack,
     ):
         large = GET.replace(b"/a", b"/large") * 16
@@ -128,7 +128,7 @@ async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -
 
 
 async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_memory() -> None:
-    async with serving(Limits(memory=170_000, connections_per_peer=None)) as served:
+    async with serving(HttpLimits(memory=170_000, connections_per_peer=None)) as served:
         wires = [await served.connect() for _ in range(8)]
         for wire in wires:
             wire.send(post(b"1", b"/slow") + post(b"x" * 2_000) * 10)
@@ -140,7 +140,7 @@ async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_
 
 
 async def test_a_client_that_reads_slowly_gets_everything() -> None:
-    async with serving(Limits()) as served:
+    async with serving(HttpLimits()) as served:
         wire = await served.connect()
         wire.send(GET.replace(b"/a", b"/large") * 30 + GET)
         for _ in range(30):
@@ -149,7 +149,7 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
 
 
 async def test_when_the_room_is_full_a_new_connection_takes_the_place_of_the_longest_idle() -> None:
-    async with serving(Limits(connections=2)) as served:
+    async with serving(HttpLimits(connections=2)) as served:
         first, second = await served.connect(), await served.connect()
         for wire in (first, second):
             wire.send(GET)
@@ -163,7 +163,7 @@ async def test_when_the_room_is_full_a_new_connection_takes_the_place_of_the_lon
 
 
 async def test_a_new_connection_takes_the_place_of_no_request_that_is_being_answered() -> None:
-    async with serving(Limits(connections=2)) as served:
+    async with serving(HttpLimits(connections=2)) as served:
         busy = [await served.connect(), await served.connect()]
         for wire in busy:
             wire.send(post(b"1", b"/slow"))
@@ -178,7 +178,7 @@ async def test_a_new_connection_takes_the_place_of_no_request_that_is_being_answ
 
 
 async def test_one_address_does_not_take_the_room_of_the_others() -> None:
-    async with serving(Limits(connections=4, connections_per_peer=2)) as served:
+    async with serving(HttpLimits(connections=4, connections_per_peer=2)) as served:
         other = await served.connect(local_addr=("127.0.0.3", 0))
         other.send(GET)
         await other.reply()
@@ -191,7 +191,7 @@ async def test_one_address_does_not_take_the_room_of_the_others() -> None:
 
 
 async def test_a_caller_with_one_idle_connection_keeps_it_while_others_fill_the_room() -> None:
-    async with serving(Limits(connections=6)) as served:
+    async with serving(HttpLimits(connections=6)) as served:
         caller = await served.connect(local_addr=("127.0.0.9", 0))
         caller.send(GET)
         await caller.reply()
@@ -206,7 +206,7 @@ async def test_a_caller_with_one_idle_connection_keeps_it_while_others_fill_the_
 
 
 async def test_addresses_have_no_limit_where_none_is_set() -> None:
-    async with serving(Limits(connections=3, connections_per_peer=None)) as served:
+    async with serving(HttpLimits(connections=3, connections_per_peer=None)) as served:
         wires = [await served.connect() for _ in range(3)]
         for wire in wires:
             wire.send(GET)
@@ -214,7 +214,7 @@ async def test_addresses_have_no_limit_where_none_is_set() -> None:
 
 
 async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> None:
-    async with serving(Limits()) as served:
+    async with serving(HttpLimits()) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
         await asyncio.sleep(0.05)
@@ -228,7 +228,7 @@ async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> No
 
 
 async def test_what_has_begun_is_finished_and_told_to_close() -> None:
-    async with serving(Limits(closing=5)) as served:
+    async with serving(HttpLimits(closing=5)) as served:
         busy, idle, partial = [await served.connect() for _ in range(3)]
         busy.send(post(b"1", b"/slow") + post(b"2"))
         idle.send(GET)
@@ -252,7 +252,7 @@ async def test_what_has_begun_is_finished_and_told_to_close() -> None:
 
 
 async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
-    async with serving(Limits(closing=0.1)) as served:
+    async with serving(HttpLimits(closing=0.1)) as served:
         wire = await served.connect()
         wire.send(GET)
         await wire.reply()
@@ -262,7 +262,7 @@ async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
 
 
 async def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
-    async with serving(Limits(grace=0.2)) as served:
+    async with serving(HttpLimits(grace=0.2)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
         await asyncio.sleep(0.05)
@@ -286,7 +286,7 @@ async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
                 wire.writer.close()
                 return answered
 
-    async with serving(Limits()) as served:
+    async with serving(HttpLimits()) as served:
         clients = [asyncio.create_task(client()) for _ in range(50)]
         await asyncio.sleep(0.3)
         in_line = [socket.create_connection(("127.0.0.1", served.port)) for _ in range(20)]
@@ -314,7 +314,7 @@ async def test_one_connection_that_cannot_be_ended_keeps_no_other_from_it(
             raise RuntimeError("a bug")
         real(connection)
 
-    async with serving(Limits(request_timeout=0.1)) as served:
+    async with serving(HttpLimits(request_timeout=0.1)) as served:
         monkeypatch.setattr(Connection, "expire", expire)
         for _ in range(4):
             await served.connect()

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scopewright.http import Limits
+from scopewright.http import HttpLimits
 from scopewright.http.parser import RequestParser
 from tests.unit.http.served import GET, Served, post, serving, until
 
-LIMITS = Limits(target=200, headers=600, header_count=10, body=1000, pipelined=20)
+LIMITS = HttpLimits(target=200, headers=600, header_count=10, body=1000, pipelined=20)
 
 
 @pytest.fixture
@@ -258,14 +258,14 @@ async def test_options_may_ask_for_the_server_as_a_whole(served: Served) -> None
 
 async def test_a_length_with_many_zeros_before_it_is_a_length() -> None:
     """Python makes no number of more than 4,300 digits."""
-    async with serving(Limits()) as running:
+    async with serving(HttpLimits()) as running:
         wire = await running.connect()
         wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %b3\r\n\r\nabc" % (b"0" * 5_000))
         assert (await wire.reply()).body == b"abc"
 
 
 async def test_trailers_take_no_memory() -> None:
-    parser = RequestParser(Limits(body=64 * 1024))
+    parser = RequestParser(HttpLimits(body=64 * 1024))
     parser.feed(b"POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
     parser.feed(b"".join(b"%d:\r\n" % n for n in range(10_000)))
     assert parser.partial
@@ -277,7 +277,7 @@ async def test_trailers_take_no_memory() -> None:
     [b"GET /" + b"a" * 7_000, GET[:-2] + b"X: " + b"a" * 30_000, post(b"a" * 16_000)[:-1], GET[:-2] + b"X:\r\n" * 60],
 )
 async def test_what_a_request_holds_is_counted_whole(piece: bytes) -> None:
-    parser = RequestParser(Limits())
+    parser = RequestParser(HttpLimits())
     parser.feed(GET)
     assert parser.held == 0
     parser.requests.clear()

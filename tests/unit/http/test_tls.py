@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scopewright.core.failures import Rejected
-from scopewright.http import Certificate, Limits
+from scopewright.http import Certificate, HttpLimits
 from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST
 from tests.controlplane.certificates import Authority
 from tests.unit.http.served import GET, Served, Wire, post, serving, until
@@ -48,7 +48,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = install(authority, tmp_path)
-    async with serving(Limits(), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(), loaded(tmp_path)) as served:
         old = await connect(served, authority)
         assert shown(old) == first
         second = install(authority, tmp_path)
@@ -71,7 +71,7 @@ async def test_requests_over_tls_are_those_without_and_the_end_is_as_gentle(
     authority: Authority, tmp_path: Path
 ) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(linger=0.3), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(linger=0.3), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
         wire.send(post(b"1") + post(b"x" * 15_000) + post(b"2", b"/slow"))
         assert (await wire.reply()).body == b"1"
@@ -88,7 +88,7 @@ async def test_answers_of_any_size_come_through_to_a_client_that_reads_slowly(
     authority: Authority, tmp_path: Path
 ) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
         wire.send(GET.replace(b"/a", b"/large") * 20 + post(b"x" * 15_000) * 10 + GET)
         for _ in range(20):
@@ -100,7 +100,7 @@ async def test_answers_of_any_size_come_through_to_a_client_that_reads_slowly(
 
 async def test_requests_behind_a_slow_answer_wait_encrypted_as_well(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(pipelined=10), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(pipelined=10), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
         wire.send(post(b"1", b"/slow"))
         await until(lambda: served.seen)
@@ -121,7 +121,7 @@ async def test_each_version_is_served_and_a_client_may_take_its_leave(
     authority: Authority, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(), loaded(tmp_path)) as served:
         wire = await connect(served, authority, maximum_version=version)
         wire.send(GET)
         assert (await wire.reply()).status == 200
@@ -132,7 +132,7 @@ async def test_each_version_is_served_and_a_client_may_take_its_leave(
 
 async def test_what_is_no_record_of_tls_ends_the_connection_with_an_alert(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(), loaded(tmp_path)) as served:
         plain = await served.connect()
         plain.send(b"\x16\x03\x01\x00\x05hello")
         assert (await plain.ended())[:1] == b"\x15"
@@ -141,7 +141,7 @@ async def test_what_is_no_record_of_tls_ends_the_connection_with_an_alert(author
 
 async def test_a_refusal_is_read_before_the_end(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(linger=0.3), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(linger=0.3), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
         wire.send(b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\n" + b"x" * 300_000)
         assert (await wire.reply()).status == 413
@@ -150,7 +150,7 @@ async def test_a_refusal_is_read_before_the_end(authority: Authority, tmp_path: 
 
 async def test_a_handshake_counts_from_its_connection_on(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(connections=6, connections_per_peer=3), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(connections=6, connections_per_peer=3), loaded(tmp_path)) as served:
         silent = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
         for wire in silent[:2]:
             assert await wire.ended() == b""
@@ -166,7 +166,7 @@ async def test_a_handshake_counts_from_its_connection_on(authority: Authority, t
 
 async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(), loaded(tmp_path)) as served:
         with pytest.raises(ssl.SSLError), pytest.warns(DeprecationWarning, match="TLSv1_1"):
             await connect(served, authority, maximum_version=ssl.TLSVersion.TLSv1_1)
         plain = await served.connect()
@@ -176,7 +176,7 @@ async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authori
 
 async def test_a_handshake_that_does_not_come_is_not_waited_for(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
-    async with serving(Limits(request_timeout=0.2), loaded(tmp_path)) as served:
+    async with serving(HttpLimits(request_timeout=0.2), loaded(tmp_path)) as served:
         assert await (await served.connect()).ended() == b""
 
 

@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from scopewright.http import Certificate, Limits
+from scopewright.http import Certificate, HttpLimits
 from tests.controlplane.certificates import Authority
 from tests.unit.http.served import serving
 
@@ -118,7 +118,7 @@ def scan(port: int) -> set[tuple[str, str]]:
 @pytest.mark.parametrize("kind", SUITES)
 async def test_exactly_these_suites_of_tls_1_2_are_accepted_and_nothing_before_it(tmp_path: Path, kind: str) -> None:
     assert len(all_suites()) > 50
-    async with serving(Limits(), certificate(tmp_path, kind)) as served:
+    async with serving(HttpLimits(), certificate(tmp_path, kind)) as served:
         found = await asyncio.to_thread(scan, served.port)
     assert found == {("TLSv1_2", suite) for suite in SUITES[kind]}
 
@@ -137,7 +137,7 @@ async def test_exactly_these_suites_of_tls_1_3_are_accepted(tmp_path: Path) -> N
         agreed: list[str] | None = json.loads(done.stdout)
         return agreed[0] if agreed else None
 
-    async with serving(Limits(), certificate(tmp_path, "ecdsa")) as served:
+    async with serving(HttpLimits(), certificate(tmp_path, "ecdsa")) as served:
         for suite in SUITES_1_3:
             assert await asyncio.to_thread(ask, suite) == suite
         for suite in NOT_ACCEPTED_1_3:

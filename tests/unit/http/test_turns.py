@@ -3,7 +3,7 @@
 import asyncio
 from itertools import pairwise
 
-from scopewright.http.turns import Turns
+from scopewright.http.turns import AddressTurns
 
 
 class Job:
@@ -16,7 +16,7 @@ class Job:
 
 
 async def test_one_in_each_round_of_the_loop_and_addresses_take_turns() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = AddressTurns(), list[str]()
     for n in range(4):
         turns.ask("a", Job(f"a{n}", done))
     turns.ask("b", Job("b0", done))
@@ -34,7 +34,7 @@ async def test_one_in_each_round_of_the_loop_and_addresses_take_turns() -> None:
 
 
 async def test_an_address_that_begins_to_wait_is_second_at_most_however_many_others_wait() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = AddressTurns(), list[str]()
     for address in map(str, range(9)):
         for _ in range(50):
             turns.ask(address, Job(address, done))
@@ -50,7 +50,7 @@ async def test_an_address_that_begins_to_wait_is_second_at_most_however_many_oth
 
 
 async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = AddressTurns(), list[str]()
     for _ in range(60):
         turns.ask("old", Job("old", done))
     for n in range(60):
@@ -60,7 +60,7 @@ async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
 
 
 async def test_who_leaves_has_no_turn_and_is_forgotten() -> None:
-    turns, done = Turns(), list[str]()
+    turns, done = AddressTurns(), list[str]()
     jobs = [Job(str(n), done) for n in range(3)]
     for job in jobs:
         turns.ask("a", job)

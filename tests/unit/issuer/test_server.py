@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from scopewright.cli.settings import listen
-from scopewright.http import Limits
+from scopewright.http import HttpLimits
 from scopewright.issuer import serve_issuer
 from scopewright.issuer.serving import server
 from tests.unit.issuer.world import SECRET, World
@@ -60,7 +60,7 @@ async def test_connections_and_what_ends_them_are_in_the_metrics(world: World) -
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     stop = asyncio.Event()
-    limits = Limits(connections=2)
+    limits = HttpLimits(connections=2)
     serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, limits=limits, stop=stop))
     await asyncio.sleep(0)
     wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
@@ -87,7 +87,7 @@ def test_there_are_no_more_connections_than_files_may_be_open(
     allowed: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "getrlimit", lambda which: (300, hard))
     monkeypatch.setattr(resource, "setrlimit", lambda which, limits: allowed.append(limits))
-    assert server._within_open_files(Limits()).most_connections == (connections or 8192)
+    assert server._within_open_files(HttpLimits()).most_connections == (connections or 8192)
     assert allowed == [(400 if hard == 400 else 8192 + 256, hard)]
 
 

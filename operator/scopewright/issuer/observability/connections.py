@@ -6,10 +6,10 @@ from typing import Final
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
-from scopewright.http import ConnectionUsage, State
+from scopewright.http import ConnectionState, ConnectionUsage
 from scopewright.issuer.serving.counters import Row
 
-_STATES: Final = tuple(state.name.lower() for state in State)
+_STATES: Final = tuple(state.name.lower() for state in ConnectionState)
 _CAUSES: Final = ("evicted", "address_limit", "timed_out")
 _REFUSALS: Final = ("400", "408", "413", "414", "429", "431", "501", "503", "505", "tls")
 

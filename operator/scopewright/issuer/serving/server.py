@@ -12,7 +12,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
-from scopewright.http import PROBES, Answer, Certificate, HttpServer, Limits
+from scopewright.http import PROBES, Answer, Certificate, HttpLimits, HttpServer
 from scopewright.issuer.authentication.replay import Replay
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.usage import EVERY
@@ -24,7 +24,7 @@ from scopewright.issuer.serving.workers import BEAT_EVERY, OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
-LIMITS: Final = Limits(body=BODY_LIMIT)
+LIMITS: Final = HttpLimits(body=BODY_LIMIT)
 _OTHER_FILES: Final = 256
 _ALONE: Final = 5.0
 """Seconds after which one of several workers listens even though it is not ready, to say what it waits for."""
@@ -35,7 +35,7 @@ async def serve_issuer(
     *,
     listener: socket.socket,
     certificate: Certificate | None = None,
-    limits: Limits = LIMITS,
+    limits: HttpLimits = LIMITS,
     stop: asyncio.Event | None = None,
     on_ready: OnReady = lambda url: None,
 ) -> None:
@@ -148,7 +148,7 @@ async def _beat(beat: Callable[[], None]) -> None:
         await asyncio.sleep(BEAT_EVERY)
 
 
-def _within_open_files(limits: Limits) -> Limits:
+def _within_open_files(limits: HttpLimits) -> HttpLimits:
     """Each connection is an open file, and many systems allow a process no more than 1,024 unless it asks.
 
     Where they do not allow as many as the limits do, there are fewer connections: `accept` must never fail.
