@@ -62,7 +62,7 @@ def stale_readers_replace_nothing(fact: Fact, ledger: Ledger) -> Complaints:
 
 
 def _adoptable(credential: Raw, fact: Done, ledger: Ledger) -> bool:
-    """Whether nothing says any more that it was withdrawn, no record and no manifest (`api.md`, "What is ours")."""
+    """Whether nothing says any more that it was withdrawn, no record and no manifest."""
     client = ledger.client(client_of(fact))
     before = ledger.revoked_before(client) if client else None
     revoked = before is not None and seconds(credential["issueTime"]) < before
