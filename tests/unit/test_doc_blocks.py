@@ -6,7 +6,7 @@ from tests.doc_checks import python_problems, script_problems, yaml_problems
 from tests.documents import Block, documents
 
 BLOCKS = [block for document in documents() for block in document.blocks]
-LANGUAGES = frozenset({"", "yaml", "python", "sh", "console", "lua", "cel", "json"})
+LANGUAGES = frozenset({"", "yaml", "python", "sh", "console", "lua", "cel", "json", "md"})
 
 
 def of(language: str) -> list[Block]:
@@ -16,7 +16,7 @@ def of(language: str) -> list[Block]:
 
 
 def planted(text: str) -> Block:
-    return Block("planted.md", 1, "", text)
+    return Block("planted", 1, "", text)
 
 
 def test_the_language_of_a_block_is_one_that_is_checked_or_known() -> None:
@@ -75,7 +75,12 @@ def test_good_yaml_is_not_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "code",
-    ["async def f(:", "from scopewright.verifier import Verifyer", "from scopewright.client.auth import Nothing"],
+    [
+        "async def f(:",
+        "    a = (",
+        "from scopewright.verifier import Verifyer",
+        "from scopewright.client.auth import Nothing",
+    ],
 )
 def test_a_planted_error_in_python_is_found(code: str) -> None:
     assert python_problems(code)
