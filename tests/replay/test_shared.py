@@ -7,28 +7,28 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.replay import CONNECTIONS, Shared
+from scopewright.issuer.authentication.replay import CONNECTIONS, SharedReplay
 
 from .server import Server
 
 
 @pytest.fixture
-async def memories(server: Server) -> AsyncIterator[tuple[Shared, Shared]]:
+async def memories(server: Server) -> AsyncIterator[tuple[SharedReplay, SharedReplay]]:
     """As two processes would have them."""
-    both = Shared(f"redis://127.0.0.1:{server.port}/0"), Shared(f"valkey://127.0.0.1:{server.port}/0")
+    both = SharedReplay(f"redis://127.0.0.1:{server.port}/0"), SharedReplay(f"valkey://127.0.0.1:{server.port}/0")
     yield both
     for memory in both:
         await memory.close()
 
 
-async def test_of_many_at_once_one_is_the_first(memories: tuple[Shared, Shared]) -> None:
+async def test_of_many_at_once_one_is_the_first(memories: tuple[SharedReplay, SharedReplay]) -> None:
     until = time.time() + 60
     answers = await asyncio.gather(*(memory.first_use("a", "once", until) for memory in memories * 20))
     assert sorted(answers) == [False] * 39 + [True]
     assert await memories[0].first_use("b", "once", until), "another client's is another"
 
 
-async def test_it_is_remembered_until_its_end(memories: tuple[Shared, Shared]) -> None:
+async def test_it_is_remembered_until_its_end(memories: tuple[SharedReplay, SharedReplay]) -> None:
     until = time.time() + 0.3
     assert await memories[0].first_use("a", "short", until)
     assert not await memories[1].first_use("a", "short", until)
@@ -37,7 +37,7 @@ async def test_it_is_remembered_until_its_end(memories: tuple[Shared, Shared]) -
 
 
 async def test_while_it_is_away_nobody_is_believed_and_nobody_refused(
-    memories: tuple[Shared, Shared], server: Server
+    memories: tuple[SharedReplay, SharedReplay], server: Server
 ) -> None:
     server.stop()
     with pytest.raises(Unavailable, match="away"):
@@ -47,7 +47,7 @@ async def test_while_it_is_away_nobody_is_believed_and_nobody_refused(
 
 
 async def test_a_server_that_hangs_costs_few_connections_and_little_time(
-    memories: tuple[Shared, Shared], server: Server
+    memories: tuple[SharedReplay, SharedReplay], server: Server
 ) -> None:
     memory, until = memories[0], time.time() + 600
     assert await memory.first_use("a", "before", until)
@@ -66,7 +66,7 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
 async def test_how_long_it_is_remembered_is_no_question_of_two_clocks(server: Server) -> None:
     """An issuer whose clock is a day behind or ahead of the server's."""
     for name, days in (("behind", -1), ("ahead", 1)):
-        memory = Shared(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
+        memory = SharedReplay(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
         until = time.time() + days * 86400 + 600
         assert await memory.first_use("a", name, until)
         assert not await memory.first_use("a", name, until)
@@ -74,14 +74,14 @@ async def test_how_long_it_is_remembered_is_no_question_of_two_clocks(server: Se
         await memory.close()
 
 
-async def fill(memory: Shared, owner: str, entries: int, now: float) -> None:
+async def fill(memory: SharedReplay, owner: str, entries: int, now: float) -> None:
     for n in range(entries):
         assert await memory.first_use(owner, f"{now} {n}", now + 60)
 
 
 async def test_namespaces_that_take_all_they_can_leave_room_for_the_next(server: Server) -> None:
     now = time.time()
-    memory = Shared(server.url, clock=lambda: now, capacity=200)
+    memory = SharedReplay(server.url, clock=lambda: now, capacity=200)
     for namespace in range(10):
         with pytest.raises(Unavailable, match="of this namespace"):
             await fill(memory, f"greedy-{namespace}.client", 200, now)
@@ -93,4 +93,4 @@ async def test_namespaces_that_take_all_they_can_leave_room_for_the_next(server:
 
 def test_a_url_that_is_none_is_told() -> None:
     with pytest.raises(Rejected, match="redis://host:6379/0"):
-        Shared("memcached://host")
+        SharedReplay("memcached://host")

@@ -22,7 +22,7 @@ from scopewright.core.plan import Plan
 from scopewright.core.records import RevocationRecord
 from scopewright.core.signing import plan as signing
 from scopewright.issuer import service
-from scopewright.issuer.authentication.read_through import FreshReads
+from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.endpoints import introspection
 from scopewright.issuer.protocol.request import parse
 from scopewright.issuer.revocation import access_removal as losses
@@ -269,13 +269,20 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
     Defect("a record that is kept is not refused", 11, departures, "marked", _never_marked, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
-    Defect("no fresh read before a refusal", 8, FreshReads, "refresh", _never_fresh, also=(1,)),
+    Defect("no fresh read before a refusal", 8, ReadThrough, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
     Defect("an owner that waits", 10, kube_objects, "_owner_reference", _blocks_owner),
     Defect("only the newest key pair proves anything", 1, entries, "_keys", _newest_pair_only, also=(8,)),
-    Defect("introspection does not ask what is withdrawn", 3, introspection, "lapse", _nothing_lapses, also=(2, 5, 11)),
-    Defect("a rotation ends the tokens of a client", 8, introspection, "lapse", _lapses_with_a_rotation),
+    Defect(
+        "introspection does not ask what is withdrawn",
+        3,
+        introspection,
+        "invalid_reason",
+        _nothing_lapses,
+        also=(2, 5, 11),
+    ),
+    Defect("a rotation ends the tokens of a client", 8, introspection, "invalid_reason", _lapses_with_a_rotation),
     Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
     Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
     Defect("a withdrawal is not in the feed", 3, losses, "of_server", _no_losses),

@@ -19,7 +19,7 @@ from scopewright.logs import FIELDS
 from scopewright.tracing import current
 
 if TYPE_CHECKING:
-    from scopewright.issuer.authentication.replay import Replay
+    from scopewright.issuer.authentication.replay import ReplayStore
 
 LogFormat = Literal["text", "json"]
 
@@ -152,7 +152,7 @@ def replay_capacity(number: int) -> int | None:
     return number or None
 
 
-def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Callable[[], Replay]":
+def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Callable[[], ReplayStore]":
     """What remembers which assertions and proofs were used, made in each process. `capacity` is entries of one."""
     if text == "memory" and workers > 1:
         raise Rejected(
@@ -160,9 +160,9 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
             f"{workers} workers would each remember by themselves which assertions were used: give them one memory "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each of them takes one once",
         )
-    from scopewright.issuer.authentication.replay import CAPACITY, SHARED_CAPACITY, InMemory, Shared
+    from scopewright.issuer.authentication.replay import CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
 
     if text in ("memory", "per-process"):
-        return lambda: InMemory(time.time, capacity=capacity or CAPACITY)
-    Shared(text)
-    return lambda: Shared(text, capacity=capacity or SHARED_CAPACITY)
+        return lambda: LocalReplay(time.time, capacity=capacity or CAPACITY)
+    SharedReplay(text)
+    return lambda: SharedReplay(text, capacity=capacity or SHARED_CAPACITY)

@@ -13,16 +13,16 @@ from typing import Any, Final
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication.authenticator import Authenticator
 from scopewright.issuer.authentication.clusters import Clusters
-from scopewright.issuer.authentication.dpop import Proofs
-from scopewright.issuer.authentication.read_through import READS, RESERVE, Budget, Clock, FreshReads
-from scopewright.issuer.authentication.replay import InMemory, Replay
+from scopewright.issuer.authentication.dpop import DpopProofs
+from scopewright.issuer.authentication.read_through import READS, RESERVE, Clock, RateBudget, ReadThrough
+from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import FLOOR, Endpoint, Handler
-from scopewright.issuer.endpoints.feed import Feed
-from scopewright.issuer.endpoints.introspection import Introspection
-from scopewright.issuer.endpoints.revocation import Revocation
-from scopewright.issuer.endpoints.token import Tokens
+from scopewright.issuer.endpoints.feed import RevocationFeed
+from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
+from scopewright.issuer.endpoints.revocation import RevocationEndpoint
+from scopewright.issuer.endpoints.token import TokenEndpoint
 from scopewright.issuer.observability import audit, usage
 from scopewright.issuer.observability.metrics import Metrics
 from scopewright.issuer.observability.tracing import Traced
@@ -68,12 +68,12 @@ class Issuer:
         random: Randomness = os.urandom,
         sink: audit.Sink = audit.to_log,
         floor: float = FLOOR,
-        reads: Budget = READS,
-        reserved_reads: Budget = RESERVE,
+        reads: RateBudget = READS,
+        reserved_reads: RateBudget = RESERVE,
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
-        replay: Replay | None = None,
+        replay: ReplayStore | None = None,
         service_accounts: ServiceAccountIssuer | None = None,
         tracing: Tracing | None = None,
         proxies: TrustedProxies | None = None,
@@ -111,18 +111,20 @@ class Issuer:
         self._follower = Follower(
             reader, self.registry, self._revocations, self._snapshots, clock=clock, changed=self._look
         )
-        self._feed = Feed(self._revocations, self.registry.keys)
+        self._feed = RevocationFeed(self._revocations, self.registry.keys)
         self._revoking = reports is not None
         self._reports_every = reports_every
         self._patience = patience
         self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
-        fresh = FreshReads(reader, self.registry, clock=clock, monotonic=monotonic, reads=reads, reserve=reserved_reads)
-        self._replay = replay or InMemory(clock)
+        fresh = ReadThrough(
+            reader, self.registry, clock=clock, monotonic=monotonic, reads=reads, reserve=reserved_reads
+        )
+        self._replay = replay or LocalReplay(clock)
         told = (self.registry, Inspector(self.registry.keys), self._revocations)
-        tokens = Tokens(
+        tokens = TokenEndpoint(
             self.registry,
             Exchange(*told),
-            Proofs(self.registry, self._replay),
+            DpopProofs(self.registry, self._replay),
             random=random,
         )
         authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
@@ -137,8 +139,8 @@ class Issuer:
             return Traced(made, handler.name, tracing) if tracing else made
 
         self.tokens = endpoint(tokens)
-        self.introspection = endpoint(Introspection(*told))
-        self.revocation = endpoint(Revocation(*told))
+        self.introspection = endpoint(IntrospectionEndpoint(*told))
+        self.revocation = endpoint(RevocationEndpoint(*told))
         self._from_snapshot = False
         self._supervised = Supervised(monotonic)
         self._ready = asyncio.Event()

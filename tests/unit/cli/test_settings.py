@@ -22,7 +22,7 @@ from scopewright.config_file import load_config
 from scopewright.core.client.credentials import UNLANDED_GRACE
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.replay import InMemory, Shared
+from scopewright.issuer.authentication.replay import LocalReplay, SharedReplay
 from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 
 ISSUER = "https://issuer.example.org"
@@ -164,9 +164,9 @@ def test_several_workers_need_one_memory_of_what_was_used() -> None:
         replay_memory("memory", 2)
     with pytest.raises(Rejected, match="must be a URL"):
         replay_memory("memcached://host", 2)
-    assert isinstance(replay_memory("memory", 1)(), InMemory)
-    assert isinstance(replay_memory("per-process", 2)(), InMemory)
-    assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), Shared)
+    assert isinstance(replay_memory("memory", 1)(), LocalReplay)
+    assert isinstance(replay_memory("per-process", 2)(), LocalReplay)
+    assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), SharedReplay)
 
 
 async def test_its_capacity_is_a_setting() -> None:
@@ -180,7 +180,7 @@ async def test_its_capacity_is_a_setting() -> None:
     with pytest.raises(Unavailable):
         await memory.first_use("apps.a", "one more", until)
     shared = replay_memory("redis://127.0.0.1:1/0", 1, 5000)()
-    assert isinstance(shared, Shared)
+    assert isinstance(shared, SharedReplay)
     assert shared._shares._free == 5000
 
 

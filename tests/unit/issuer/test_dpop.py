@@ -12,7 +12,7 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Asked, IssuerRecord
-from scopewright.issuer.authentication.replay import InMemory
+from scopewright.issuer.authentication.replay import LocalReplay
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.verifier.nonces import LIFETIME, Nonces
@@ -326,7 +326,7 @@ async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(world: Wo
     async def away(*_: Any) -> bool:
         raise Unavailable("the replay memory is away", retry_after=1.0)
 
-    monkeypatch.setattr(InMemory, "first_use", away)
+    monkeypatch.setattr(LocalReplay, "first_use", away)
     assert refusal(await ask(world, made(world))) == (503, "temporarily_unavailable")
     assert (await ask(world)).status_code == 200
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.records import Credential
-from scopewright.issuer.authentication.read_through import Budget
+from scopewright.issuer.authentication.read_through import RateBudget
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
 from tests.unit.issuer.world import START, World, client_record, settle, sha256
 
@@ -142,7 +142,7 @@ async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flo
 
 async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
     """The time would show that there was something to read."""
-    world = World(reads=Budget(rate=0.0, burst=0))
+    world = World(reads=RateBudget(rate=0.0, burst=0))
     world.furnish()
     async with world.running():
         world.store.gate = asyncio.Event()
@@ -157,7 +157,7 @@ async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
 
 async def test_the_reserve_is_bounded_too() -> None:
     time = Seconds()
-    world = World(monotonic=time, reads=Budget(rate=0.0, burst=0))
+    world = World(monotonic=time, reads=RateBudget(rate=0.0, burst=0))
     world.furnish()
     async with world.running():
         for number in range(100):

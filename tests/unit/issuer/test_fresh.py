@@ -9,7 +9,7 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import Credential
-from scopewright.issuer.authentication.read_through import READS, Budget, FreshReads, TokenBucket
+from scopewright.issuer.authentication.read_through import READS, RateBudget, ReadThrough, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change, Entries
 from tests.unit.issuer.world import SECRET, START, Store, World, client_record, settle, sha256
@@ -76,7 +76,7 @@ async def test_a_flood_of_made_up_clients_makes_few_reads_and_a_rotated_secret_i
 
 async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
     """Else the status would tell which is which."""
-    world = World(reads=Budget(rate=0.001, burst=2))
+    world = World(reads=RateBudget(rate=0.001, burst=2))
     world.furnish()
     async with world.running():
         assert (await world.token(secret="wrong")).status_code == 401
@@ -178,14 +178,14 @@ async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
 
     store = Store()
     store.gate = asyncio.Event()
-    fresh = FreshReads(store, Registry("scopewright-system"), clock=time.time, monotonic=time.monotonic, timeout=0.01)
+    fresh = ReadThrough(store, Registry("scopewright-system"), clock=time.time, monotonic=time.monotonic, timeout=0.01)
     with pytest.raises(Unavailable):
         await fresh.refresh("leave.x")
 
 
 def test_a_budget_fills_up_again_but_never_beyond_its_burst() -> None:
     now = [0.0]
-    bucket = TokenBucket(Budget(rate=2.0, burst=3), lambda: now[0])
+    bucket = TokenBucket(RateBudget(rate=2.0, burst=3), lambda: now[0])
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
     now[0] = 0.5
     assert [bucket.take(), bucket.take()] == [True, False]

@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.core.failures import Rejected
 from scopewright.http import HttpRequest
-from scopewright.issuer.authentication.read_through import Budget
+from scopewright.issuer.authentication.read_through import RateBudget
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.serving.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
 from tests.unit.issuer.world import World
@@ -89,7 +89,7 @@ async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy
     world = World(proxies=TrustedProxies(["127.0.0.0/8"]))
     world.furnish()
     async with world.running():
-        world.issuer.tokens._throttle = FailureThrottle(lambda: 0.0, budget=Budget(rate=0.0, burst=1))  # type: ignore[union-attr]
+        world.issuer.tokens._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
         answers = [(await asked(world, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
         assert answers == [401, 503, 401]
         peers = [orjson.loads(line)["peer"] for line in world.lines]

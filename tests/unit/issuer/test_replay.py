@@ -6,14 +6,14 @@ import pytest
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.authentication.replay import CAPACITY, InMemory, Shared, _Shares
+from scopewright.issuer.authentication.replay import CAPACITY, LocalReplay, SharedReplay, _Shares
 from tests.unit.issuer.assertions import assertion, present, with_pair
 from tests.unit.issuer.world import Clock, World, settle
 
 UNTIL = Clock()() + 60
 
 
-async def fill(memory: InMemory, namespace: str, until: float = UNTIL) -> int:
+async def fill(memory: LocalReplay, namespace: str, until: float = UNTIL) -> int:
     """How many entries the clients of a namespace get when they take all that they can."""
     for count in range(CAPACITY + 1):
         try:
@@ -25,7 +25,7 @@ async def fill(memory: InMemory, namespace: str, until: float = UNTIL) -> int:
 
 async def test_ten_namespaces_that_take_all_they_can_leave_room_for_others() -> None:
     clock = Clock()
-    memory = InMemory(clock)
+    memory = LocalReplay(clock)
     taken = [await fill(memory, f"greedy-{number}") for number in range(10)]
     assert sum(taken) < 0.75 * CAPACITY
     assert await fill(memory, "modest") > 3000
@@ -35,7 +35,7 @@ async def test_ten_namespaces_that_take_all_they_can_leave_room_for_others() -> 
 
 async def test_a_full_share_refuses_nobody_for_good_and_nothing_twice() -> None:
     clock = Clock()
-    memory = InMemory(clock, capacity=20)
+    memory = LocalReplay(clock, capacity=20)
     assert [await memory.first_use(f"a.{n}", str(n), UNTIL) for n in range(3)] == [True] * 3
     with pytest.raises(Unavailable, match="too many"):
         await memory.first_use("a.3", "3", UNTIL)
@@ -62,7 +62,7 @@ def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() 
 
 async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
     clock = Clock()
-    world = World(clock=clock, replay=InMemory(clock, capacity=16))
+    world = World(clock=clock, replay=LocalReplay(clock, capacity=16))
     world.furnish()
     world.put(with_pair())
     world.put(with_pair(namespace="other", name="worker", uid="uid-9"))
@@ -93,8 +93,8 @@ class Server:
         return True
 
 
-def shared(clock: Clock, capacity: int) -> tuple[Shared, Server]:
-    memory, server = Shared("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), Server()
+def shared(clock: Clock, capacity: int) -> tuple[SharedReplay, Server]:
+    memory, server = SharedReplay("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), Server()
     memory._client = cast("Any", server)
     return memory, server
 
@@ -130,7 +130,7 @@ def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
 async def test_the_rate_that_is_documented_for_one_namespace(rate: int, holds: bool) -> None:
     """Of assertions that are remembered for 360 s (an `exp` of 300 s): capacity / 9 / 360 s."""
     clock = Clock()
-    memory = InMemory(clock, capacity=CAPACITY // 10)
+    memory = LocalReplay(clock, capacity=CAPACITY // 10)
     try:
         for number in range(450 * rate // 10):
             assert await memory.first_use("apps.a", str(number), clock() + 360)

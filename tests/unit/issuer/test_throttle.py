@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from scopewright.issuer.authentication.read_through import Budget
+from scopewright.issuer.authentication.read_through import RateBudget
 from scopewright.issuer.authentication.throttle import PER_ADDRESS, FailureThrottle
 from tests.unit.issuer.world import World
 
@@ -24,7 +24,7 @@ def throttled(throttle: FailureThrottle, peer: str) -> bool:
 
 def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
     clock = Seconds()
-    throttle = FailureThrottle(clock, budget=Budget(rate=1.0, burst=3))
+    throttle = FailureThrottle(clock, budget=RateBudget(rate=1.0, burst=3))
     for _ in range(3):
         assert not throttled(throttle, "192.0.2.1")
         throttle.failed("192.0.2.1")
@@ -45,13 +45,13 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
     ],
 )
 def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:
-    throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1))
+    throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1))
     throttle.failed(one)
     assert throttled(throttle, other) is same
 
 
 def test_only_so_many_addresses_are_remembered() -> None:
-    throttle = FailureThrottle(Seconds(), budget=Budget(rate=1.0, burst=1), capacity=2)
+    throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1), capacity=2)
     for peer in ("a", "b", "a", "c"):
         throttle.failed(peer)
     assert not throttled(throttle, "b")
@@ -81,7 +81,7 @@ def counted(world: World, result: str) -> float:
 @pytest.fixture
 async def flooded() -> AsyncIterator[World]:
     """Where refusals have used up the reads."""
-    world = World(reads=Budget(rate=0.0, burst=0))
+    world = World(reads=RateBudget(rate=0.0, burst=0))
     world.furnish()
     async with world.running():
         yield world

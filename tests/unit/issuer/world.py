@@ -45,8 +45,8 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.authentication.read_through import READS, Budget
-from scopewright.issuer.authentication.replay import Replay
+from scopewright.issuer.authentication.read_through import READS, RateBudget
+from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability import audit
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
@@ -256,7 +256,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     lines: list[str] = field(default_factory=list)
     floor: float = 0.0
-    reads: Budget = READS
+    reads: RateBudget = READS
     monotonic: Callable[[], float] = time.monotonic
     snapshot: Path | None = None
     patience: float = 0.0
@@ -264,7 +264,7 @@ class World:
     revoking: bool = False
     """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
-    replay: Replay | None = None
+    replay: ReplayStore | None = None
     tracing: Tracing | None = None
     issuer: Issuer = field(init=False)
     http: httpx.AsyncClient = field(init=False)

@@ -13,7 +13,7 @@ TYPES: Final = ("jwt", "client-authentication+jwt")
 _LATEST: Final = 2.0**53
 
 
-class Refused(Exception):
+class CredentialRefused(Exception):
     """`reason` is for the audit line; `advice` for a caller who has proved to hold the key, or whose words are no JWT
     at all: nobody else learns what was wrong.
     """
@@ -25,7 +25,7 @@ class Refused(Exception):
 
 
 @dataclass(slots=True)
-class Proof:
+class AuthenticationProof:
     """A good assertion: the SHA-256 of what proved it, and what may be used only once until when, if anything."""
 
     digest: bytes = field(repr=False)
@@ -33,39 +33,45 @@ class Proof:
     until: float = 0.0
 
 
-def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> Proof:
-    """The proof, or `Refused`. The key and its algorithm are the record's, never the assertion's own."""
+def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> AuthenticationProof:
+    """The proof, or `CredentialRefused`. The key and its algorithm are the record's, never the assertion's own."""
     key = _key(client, signed, issuer, now)
     claims = signed.claims
     if "crit" in signed.header or "b64" in signed.header:
-        raise Refused("assertion_extension", "the assertion's header has an extension that is not understood here")
+        raise CredentialRefused(
+            "assertion_extension", "the assertion's header has an extension that is not understood here"
+        )
     if str(signed.header.get("typ", TYPES[0])).lower() not in TYPES:
-        raise Refused("assertion_type", f"the typ of a client assertion is {TYPES[0].upper()} or {TYPES[1]}")
+        raise CredentialRefused("assertion_type", f"the typ of a client assertion is {TYPES[0].upper()} or {TYPES[1]}")
     if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
-        raise Refused("assertion_client", "iss and sub of the assertion must both be the client_id")
+        raise CredentialRefused("assertion_client", "iss and sub of the assertion must both be the client_id")
     if claims.get("aud") != issuer.issuer and (issuer.profile == "FAPI2" or claims.get("aud") != [issuer.issuer]):
-        raise Refused(
+        raise CredentialRefused(
             "assertion_audience", "aud of the assertion must be the issuer, as a string and nothing beside it"
         )
     skew = float(issuer.clock_skew)
     expires = check_times(claims, skew, now, assertion_seconds(issuer.profile))
     jti = claims.get("jti")
     if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_JTI:
-        raise Refused("assertion_jti", f"the assertion needs a jti of its own, at most {LONGEST_JTI} characters")
-    return Proof(key.digest, jti, expires + skew)
+        raise CredentialRefused(
+            "assertion_jti", f"the assertion needs a jti of its own, at most {LONGEST_JTI} characters"
+        )
+    return AuthenticationProof(key.digest, jti, expires + skew)
 
 
 def check_times(claims: dict[str, Any], skew: float, now: float, longest: float) -> float:
-    """`exp`; or `Refused`."""
+    """`exp`; or `CredentialRefused`."""
     expires = _instant(claims, "exp")
     if expires is None or now >= expires + skew:
-        raise Refused("assertion_expired", "the assertion has expired, or has no exp: make a new one for each request")
+        raise CredentialRefused(
+            "assertion_expired", "the assertion has expired, or has no exp: make a new one for each request"
+        )
     if expires > now + longest + skew:
-        raise Refused("assertion_life", f"exp of the assertion is too far away: at most {longest:.0f} s")
+        raise CredentialRefused("assertion_life", f"exp of the assertion is too far away: at most {longest:.0f} s")
     for name in ("iat", "nbf"):
         begins = _instant(claims, name)
         if begins is not None and begins > now + skew:
-            raise Refused("assertion_early", f"{name} of the assertion lies ahead: check the clock")
+            raise CredentialRefused("assertion_early", f"{name} of the assertion lies ahead: check the clock")
     return expires
 
 
@@ -75,7 +81,7 @@ def _instant(claims: dict[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise Refused("assertion_malformed", f"{name} of the assertion must be a number of seconds")
+        raise CredentialRefused("assertion_malformed", f"{name} of the assertion must be a number of seconds")
     return float(value)
 
 
@@ -86,14 +92,14 @@ def _key(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> Cl
     """
     header = signed.header
     if not allows(issuer.profile, header.get("alg")):
-        raise Refused("assertion_algorithm")
+        raise CredentialRefused("assertion_algorithm")
     fitting = [key for key in client.keys if now < key.end and _fits(key, header)]
     if len(fitting) > 1 and "kid" not in header:
-        raise Refused("assertion_without_kid")
+        raise CredentialRefused("assertion_without_kid")
     for key in fitting[:1]:
         if key.public is not None and key.public.verifies(signed.signing_input, signed.signature):
             return key
-    raise Refused("assertion_signature")
+    raise CredentialRefused("assertion_signature")
 
 
 def _fits(key: ClientKey, header: dict[str, Any]) -> bool:

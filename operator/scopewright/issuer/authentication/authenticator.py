@@ -12,10 +12,10 @@ from typing import Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication import assertions, service_accounts
-from scopewright.issuer.authentication.assertions import Proof, Refused
+from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
 from scopewright.issuer.authentication.clusters import Clusters, named_by
 from scopewright.issuer.authentication.read_through import Clock
-from scopewright.issuer.authentication.replay import Replay
+from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import secret_not_taken, unavailable
 from scopewright.issuer.protocol.request import Assertion, Presented, Secret
 from scopewright.issuer.state.entries import Client
@@ -61,7 +61,7 @@ def by_secret(client: Client | None, presented: Secret, now: float) -> Authentic
 
 
 class Authenticator:
-    def __init__(self, registry: Registry, replay: Replay, clusters: Clusters, clock: Clock) -> None:
+    def __init__(self, registry: Registry, replay: ReplayStore, clusters: Clusters, clock: Clock) -> None:
         self._registry = registry
         self._replay = replay
         self._clusters = clusters
@@ -74,7 +74,7 @@ class Authenticator:
         return None
 
     async def prove(self, presented: Presented) -> Authenticated:
-        """Or `Refused`. `Unavailable` where that cannot be told."""
+        """Or `CredentialRefused`. `Unavailable` where that cannot be told."""
         if isinstance(presented, Assertion):
             return await self._by_assertion(presented)
         if not self.takes_secrets:
@@ -82,7 +82,7 @@ class Authenticator:
         client = self._registry.client(presented.client_id)
         if who := by_secret(client, presented, self._clock()):
             return who
-        raise Refused("wrong_secret" if _of(client).credentials else "other_method")
+        raise CredentialRefused("wrong_secret" if _of(client).credentials else "other_method")
 
     async def identify(self, presented: Presented) -> None:
         """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
@@ -106,31 +106,33 @@ class Authenticator:
             if self._registry.client(client.client_id) is client:
                 return Authenticated(client, proof.digest)
 
-    async def _proof(self, client: Client, presented: Assertion) -> Proof:
+    async def _proof(self, client: Client, presented: Assertion) -> AuthenticationProof:
         if self._issuer().profile == "FAPI2" and client.method != "PrivateKeyJWT":
-            raise Refused("profile")
+            raise CredentialRefused("profile")
         own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if own or client.method == "PrivateKeyJWT":
             return self._private_key_jwt(client, presented)
         if client.method == "ServiceAccount":
             return await self._service_account(client, presented)
-        raise Refused("other_method")
+        raise CredentialRefused("other_method")
 
-    def _private_key_jwt(self, client: Client, presented: Assertion) -> Proof:
+    def _private_key_jwt(self, client: Client, presented: Assertion) -> AuthenticationProof:
         return assertions.check(client, presented.signed, self._issuer(), self._clock())
 
-    async def _service_account(self, client: Client, presented: Assertion) -> Proof:
+    async def _service_account(self, client: Client, presented: Assertion) -> AuthenticationProof:
         issuer, signed = self._issuer(), presented.signed
         trusted = self._clusters.of(issuer.clusters)
         if client.service_account is None:
-            raise Refused("no_service_account")
+            raise CredentialRefused("no_service_account")
         if (cluster := trusted.get(client.service_account.cluster)) is None:
-            raise Refused("unknown_cluster")
+            raise CredentialRefused("unknown_cluster")
         keys = await cluster.keys(signed.header.get("kid"))
         names = await cluster.issuer(), issuer.issuer, frozenset(issuer.reserved_audiences)
         proof = service_accounts.check(client, signed, keys, *names, issuer.clock_skew, self._clock())
         if not await cluster.reviewed(presented.jwt, issuer.issuer):
-            raise Refused("token_review", "the API server does not take the token any more: its Pod may be gone")
+            raise CredentialRefused(
+                "token_review", "the API server does not take the token any more: its Pod may be gone"
+            )
         return proof
 
     @property
@@ -144,13 +146,13 @@ class Authenticator:
         return self._registry.issuer
 
 
-def _replayed() -> Refused:
-    return Refused("assertion_replayed", "the assertion was used before: make a new one for each request")
+def _replayed() -> CredentialRefused:
+    return CredentialRefused("assertion_replayed", "the assertion was used before: make a new one for each request")
 
 
 def _of(client: Client | None) -> Client:
     if client is None:
-        raise Refused("unknown_client")
+        raise CredentialRefused("unknown_client")
     if client.disabled:
-        raise Refused("disabled")
+        raise CredentialRefused("disabled")
     return client

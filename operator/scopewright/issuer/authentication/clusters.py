@@ -19,13 +19,13 @@ from scopewright.verifier.remote import RemoteKeys
 log: Final = logging.getLogger(__name__)
 
 
-class Keys(Protocol):
+class ClusterKeys(Protocol):
     async def ready(self) -> KeySet: ...
 
     async def ready_for_unknown_kid(self) -> KeySet: ...
 
 
-class Given:
+class StaticKeys:
     """Keys out of the platform's configuration."""
 
     def __init__(self, keys: tuple[dict[str, str], ...]) -> None:
@@ -38,7 +38,7 @@ class Given:
         return self._keys
 
 
-class NextDoor:
+class ApiServerKeys:
     """The keys that our API server publishes about itself (OIDC discovery); fetched once for all that wait."""
 
     def __init__(self, api: ServiceAccountIssuer, clock: Clock) -> None:
@@ -85,10 +85,10 @@ class NextDoor:
             self._fetching = None
 
 
-class Trusted:
+class TrustedCluster:
     """A cluster whose tokens are taken."""
 
-    def __init__(self, cluster: Cluster, keys: Keys, reviewer: ServiceAccountIssuer | None) -> None:
+    def __init__(self, cluster: Cluster, keys: ClusterKeys, reviewer: ServiceAccountIssuer | None) -> None:
         self._cluster = cluster
         self._keys = keys
         self._reviewer = reviewer
@@ -96,11 +96,11 @@ class Trusted:
     @property
     def must_be_asked(self) -> bool:
         """For its `iss`."""
-        return not self._cluster.issuer and isinstance(self._keys, NextDoor)
+        return not self._cluster.issuer and isinstance(self._keys, ApiServerKeys)
 
     async def issuer(self) -> str:
         """The `iss` of its tokens. `Unavailable` while that is not known."""
-        if self._cluster.issuer or not isinstance(self._keys, NextDoor):
+        if self._cluster.issuer or not isinstance(self._keys, ApiServerKeys):
             return self._cluster.issuer
         await self._keys.ready()
         return self._keys.issuer
@@ -125,9 +125,9 @@ class Clusters:
         self._next_door = next_door
         self._clock = clock
         self._records: tuple[Cluster, ...] = ()
-        self._trusted: dict[str, Trusted] = {}
+        self._trusted: dict[str, TrustedCluster] = {}
 
-    def of(self, records: tuple[Cluster, ...]) -> Mapping[str, Trusted]:
+    def of(self, records: tuple[Cluster, ...]) -> Mapping[str, TrustedCluster]:
         if records is not self._records:
             before = dict(zip((c.name for c in self._records), self._records, strict=True))
             kept = {n: t for n, t in self._trusted.items() if n in before and before[n] in records}
@@ -136,15 +136,15 @@ class Clusters:
             self._records = records
         return self._trusted
 
-    def _trust(self, cluster: Cluster) -> Trusted | None:
+    def _trust(self, cluster: Cluster) -> TrustedCluster | None:
         keys = self._source(cluster)
-        return Trusted(cluster, keys, self._next_door if cluster.token_review else None) if keys else None
+        return TrustedCluster(cluster, keys, self._next_door if cluster.token_review else None) if keys else None
 
-    def _source(self, cluster: Cluster) -> Keys | None:
+    def _source(self, cluster: Cluster) -> ClusterKeys | None:
         if cluster.keys:
-            return Given(cluster.keys)
+            return StaticKeys(cluster.keys)
         if cluster.name == LOCAL_CLUSTER and not cluster.jwks_uri:
-            return NextDoor(self._next_door, self._clock) if self._next_door else None
+            return ApiServerKeys(self._next_door, self._clock) if self._next_door else None
         try:
             return RemoteKeys(Source(cluster.issuer, cluster.jwks_uri or None), None, self._clock, KeyCache())
         except ValueError as error:
@@ -152,7 +152,7 @@ class Clusters:
             return None
 
 
-async def named_by(claims: Mapping[str, Any], trusted: Mapping[str, Trusted]) -> str | None:
+async def named_by(claims: Mapping[str, Any], trusted: Mapping[str, TrustedCluster]) -> str | None:
     """The name of the cluster whose token it says to be. One that has to be asked first is asked last."""
     for name, cluster in sorted(trusted.items(), key=lambda item: item[1].must_be_asked):
         if claims.get("iss") == await cluster.issuer():

@@ -7,7 +7,7 @@ from typing import Final
 
 from scopewright.core.profile import allows
 from scopewright.core.records import IssuerRecord
-from scopewright.issuer.authentication.replay import Replay
+from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Headers
 from scopewright.issuer.state.registry import Registry
@@ -17,8 +17,8 @@ from scopewright.verifier.refusals import PROOF_ALGORITHMS
 NONCE: Final = b"dpop-nonce"
 
 
-class Proofs:
-    def __init__(self, registry: Registry, replay: Replay) -> None:
+class DpopProofs:
+    def __init__(self, registry: Registry, replay: ReplayStore) -> None:
         self._registry = registry
         self._replay = replay
 

@@ -26,22 +26,22 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Budget:
+class RateBudget:
     """Reads a second, and how many at once after a pause."""
 
     rate: float
     burst: int
 
 
-READS: Final = Budget(rate=50.0, burst=100)
-RESERVE: Final = Budget(rate=20.0, burst=40)
+READS: Final = RateBudget(rate=50.0, burst=100)
+RESERVE: Final = RateBudget(rate=20.0, burst=40)
 """For known ids, once READS is spent."""
 RESERVED_WAIT_SECONDS: Final = 0.05
 """How long a request waits for a read from the reserve: less than the floor of refusals, which hides the wait."""
 
 
 class TokenBucket:
-    def __init__(self, budget: Budget, monotonic: Clock) -> None:
+    def __init__(self, budget: RateBudget, monotonic: Clock) -> None:
         self._budget = budget
         self._monotonic = monotonic
         self._level = float(budget.burst)
@@ -61,7 +61,7 @@ class TokenBucket:
         return True
 
 
-class FreshReads:
+class ReadThrough:
     def __init__(
         self,
         reader: Reader,
@@ -69,8 +69,8 @@ class FreshReads:
         *,
         clock: Clock,
         monotonic: Clock,
-        reads: Budget = READS,
-        reserve: Budget = RESERVE,
+        reads: RateBudget = READS,
+        reserve: RateBudget = RESERVE,
         remember: float = 1.0,
         timeout: float = 2.0,
     ) -> None:

@@ -37,7 +37,7 @@ CONNECTIONS: Final = 32
 """To the server, of one process. While it hangs, more would only be more that hang."""
 
 
-class Replay(Protocol):
+class ReplayStore(Protocol):
     async def first_use(self, owner: str, value: str, until: float) -> bool:
         """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since the epoch).
 
@@ -47,7 +47,7 @@ class Replay(Protocol):
     async def close(self) -> None: ...
 
 
-class InMemory:
+class LocalReplay:
     """The memory of one process, bounded; a namespace, which may have many clients, fills no more than its share."""
 
     def __init__(self, clock: Clock, *, capacity: int = CAPACITY) -> None:
@@ -63,7 +63,7 @@ class InMemory:
         pass
 
 
-class Shared:
+class SharedReplay:
     """The memory of all processes and replicas: a Valkey or Redis."""
 
     def __init__(

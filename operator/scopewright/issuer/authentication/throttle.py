@@ -8,15 +8,15 @@ one budget for all client ids: a budget of its own for known ids would show whic
 from typing import Final
 
 from scopewright.http import network_of
-from scopewright.issuer.authentication.read_through import Budget, Clock, TokenBucket
+from scopewright.issuer.authentication.read_through import Clock, RateBudget, TokenBucket
 
-PER_ADDRESS: Final = Budget(rate=20.0, burst=200)
+PER_ADDRESS: Final = RateBudget(rate=20.0, burst=200)
 """Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""
 CAPACITY: Final = 10_000
 
 
 class FailureThrottle:
-    def __init__(self, monotonic: Clock, *, budget: Budget = PER_ADDRESS, capacity: int = CAPACITY) -> None:
+    def __init__(self, monotonic: Clock, *, budget: RateBudget = PER_ADDRESS, capacity: int = CAPACITY) -> None:
         self._monotonic = monotonic
         self._budget = budget
         self._capacity = capacity

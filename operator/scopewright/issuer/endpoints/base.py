@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.assertions import Refused
+from scopewright.issuer.authentication.assertions import CredentialRefused
 from scopewright.issuer.authentication.authenticator import Authenticated, Authenticator, can_exist, likely_client_id
-from scopewright.issuer.authentication.read_through import Clock, FreshReads
+from scopewright.issuer.authentication.read_through import Clock, ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import Metrics
@@ -82,7 +82,7 @@ class Endpoint(Generic[P]):
         handler: Handler[P],
         registry: Registry,
         authenticator: Authenticator,
-        fresh: FreshReads,
+        fresh: ReadThrough,
         throttle: FailureThrottle,
         metrics: Metrics,
         *,
@@ -146,7 +146,7 @@ class Endpoint(Generic[P]):
         presented = attempt.request.presented
         try:
             who = await self._prove(presented, attempt.peer)
-        except Refused as refused:
+        except CredentialRefused as refused:
             error = self._refusal(refused, presented, attempt.peer)
         except Exception as failure:
             error = self._explained(failure)
@@ -164,7 +164,7 @@ class Endpoint(Generic[P]):
         log.error("a %s request failed", self._handler.name, exc_info=failure)
         return unexpected()
 
-    def _refusal(self, refused: Refused, presented: Presented, peer: str) -> OAuthError:
+    def _refusal(self, refused: CredentialRefused, presented: Presented, peer: str) -> OAuthError:
         """401, or 503 where too many were refused; the same for every client id, known or made up."""
         spent = self._fresh.spent or self._throttle.spent(peer)
         self._throttle.failed(peer)
@@ -181,13 +181,13 @@ class Endpoint(Generic[P]):
         return self._registry.client(presented.client_id) is not None
 
     async def _prove(self, presented: Presented, peer: str) -> Authenticated:
-        """From memory, or else from the one record read afresh; or `Refused`."""
+        """From memory, or else from the one record read afresh; or `CredentialRefused`."""
         await self._authenticator.identify(presented)
         client_id = presented.client_id or likely_client_id(presented)
         before = self._registry.client(client_id)
         try:
             return await self._authenticator.prove(presented)
-        except Refused as refused:
+        except CredentialRefused as refused:
             first = refused
         slowed = Slowed("too many failed authentications") if self._throttle.spent(peer) else None
         if can_exist(client_id):
@@ -199,7 +199,7 @@ class Endpoint(Generic[P]):
             await self._authenticator.identify(presented)
             try:
                 return await self._authenticator.prove(presented)
-            except Refused as refused:
+            except CredentialRefused as refused:
                 first = refused
         raise slowed or first
 

@@ -16,8 +16,8 @@ from scopewright.issuer.protocol.request import ClientRequest, one
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.tokens.inspect import Inspected, Inspector
-from scopewright.issuer.tokens.validity import is_of, lapse, server_of, serves
+from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
+from scopewright.issuer.tokens.validity import invalid_reason, is_of, server_of, serves
 
 ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
@@ -43,7 +43,7 @@ class TokenParameter:
         return {}
 
 
-class AboutTokens:
+class TokenParameterEndpoint:
     """What the endpoints that are given a token have in common."""
 
     def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
@@ -54,13 +54,13 @@ class AboutTokens:
     def read(self, request: ClientRequest) -> TokenParameter:
         return TokenParameter.of(request)
 
-    def _inspected(self, parameters: TokenParameter, now: float) -> Inspected | None:
+    def _inspected(self, parameters: TokenParameter, now: float) -> InspectedToken | None:
         """The token, if it is one of ours that has not expired."""
         issuer = self._registry.issuer
         return self._inspector.inspect(parameters.token, issuer, now) if issuer else None
 
 
-class Introspection(AboutTokens):
+class IntrospectionEndpoint(TokenParameterEndpoint):
     name: str = "introspection"
 
     def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome:
@@ -74,17 +74,17 @@ class Introspection(AboutTokens):
             return Outcome(_INACTIVE, INACTIVE, told | {"reason": why})
         return Outcome(_active(inspected), ACTIVE, told)
 
-    def _concerns(self, who: Authenticated, inspected: Inspected) -> bool:
+    def _concerns(self, who: Authenticated, inspected: InspectedToken) -> bool:
         if is_of(inspected.link, who.client):
             return True
         server = server_of(inspected.link, self._registry)
         return server is not None and serves(who.client, server)
 
-    def _lapse(self, inspected: Inspected, now: float) -> str:
-        return lapse(inspected, self._registry, self._revocations, now)
+    def _lapse(self, inspected: InspectedToken, now: float) -> str:
+        return invalid_reason(inspected, self._registry, self._revocations, now)
 
 
-def _active(inspected: Inspected) -> Answer:
+def _active(inspected: InspectedToken) -> Answer:
     claims = inspected.claims
     content = {"active": True, "token_type": "DPoP" if inspected.bound else "Bearer"}
     return Answer(200, NO_STORE, orjson.dumps(content | {name: claims[name] for name in _TOLD if name in claims}))

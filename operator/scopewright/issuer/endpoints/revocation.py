@@ -9,9 +9,9 @@ from typing import Final
 
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
-from scopewright.issuer.endpoints.introspection import AboutTokens, TokenParameter
+from scopewright.issuer.endpoints.introspection import TokenParameter, TokenParameterEndpoint
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
-from scopewright.issuer.tokens.inspect import Inspected
+from scopewright.issuer.tokens.inspect import InspectedToken
 from scopewright.issuer.tokens.validity import is_of
 
 REVOKED: Final = "revoked"
@@ -20,7 +20,7 @@ NOTHING: Final = "nothing"
 _DONE: Final = Answer(200, NO_STORE, b"{}")
 
 
-class Revocation(AboutTokens):
+class RevocationEndpoint(TokenParameterEndpoint):
     name: str = "revocation"
 
     def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome | Awaitable[Outcome]:
@@ -32,7 +32,7 @@ class Revocation(AboutTokens):
             return Outcome(_DONE, NOTHING, told | {"reason": "not_theirs", "jti": inspected.link.jti})
         return self._revoke(who, inspected)
 
-    async def _revoke(self, who: Authenticated, inspected: Inspected) -> Outcome:
+    async def _revoke(self, who: Authenticated, inspected: InspectedToken) -> Outcome:
         link = inspected.link
         await self._revocations.revoke(link.client, who.client.namespace, link.jti, inspected.expires)
         return Outcome(_DONE, REVOKED, {"client": who.client.client_id, "jti": link.jti})

@@ -10,7 +10,7 @@ import orjson
 
 from scopewright.core.profile import allows
 from scopewright.issuer.authentication.authenticator import Authenticated
-from scopewright.issuer.authentication.dpop import Proofs, proof_needed
+from scopewright.issuer.authentication.dpop import DpopProofs, proof_needed
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import ClientRequest, Form, one
@@ -18,7 +18,7 @@ from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, Subject, read_subject
-from scopewright.issuer.tokens.sign import Randomness, Token, sign, tail
+from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, tail
 
 log: Final = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class TokenRequest:
         return {"resource": self.resources, "scope": " ".join(self.scopes)}
 
 
-class Tokens:
+class TokenEndpoint:
     """Gives an authenticated client the token that it asks for."""
 
     name: str = "token"
@@ -48,7 +48,7 @@ class Tokens:
         self,
         registry: Registry,
         exchange: Exchange,
-        proofs: Proofs,
+        proofs: DpopProofs,
         *,
         random: Randomness = os.urandom,
     ) -> None:
@@ -117,7 +117,7 @@ class Tokens:
         """FAPI 2.0 §5.3.2.1. The operator writes it into each ResourceServer's record too, a moment later."""
         return self._registry.issuer is not None and self._registry.issuer.profile == "FAPI2"
 
-    def _sign(self, grant: Grant, now: float) -> Token:
+    def _sign(self, grant: Grant, now: float) -> IssuedToken:
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
@@ -134,7 +134,7 @@ class Tokens:
         return sign(grant, key, issuer, now, self._random)
 
 
-def _audited(grant: Grant, token: Token) -> Mapping[str, Any]:
+def _audited(grant: Grant, token: IssuedToken) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
         "client": grant.client.client_id,
         "audience": grant.server.audience,

@@ -13,13 +13,15 @@ from typing import Final
 from scopewright.core.access import resolve
 from scopewright.core.records import RevocationRecord
 from scopewright.core.revocations import audience_key, merge, namespace_key, owner_of_audience
-from scopewright.issuer.state.entries import Client, Server
+from scopewright.issuer.state.entries import Client, ResourceServerEntry
 
 MANY: Final = 1000
 """Clients that lose something at one API by one change; more, and every client there gets a new token."""
 
 
-def of_client(before: Client, after: Client | None, servers: Iterable[Server], now: float) -> RevocationRecord | None:
+def of_client(
+    before: Client, after: Client | None, servers: Iterable[ResourceServerEntry], now: float
+) -> RevocationRecord | None:
     """`servers` are those that it asked for before. A client that is gone or disabled loses everything."""
     if before.disabled:
         return None
@@ -33,7 +35,9 @@ def of_client(before: Client, after: Client | None, servers: Iterable[Server], n
     return RevocationRecord(access=_access(lost, now), owners=_owners([before])) if lost else None
 
 
-def of_server(before: Server, after: Server | None, clients: Iterable[Client], now: float) -> RevocationRecord | None:
+def of_server(
+    before: ResourceServerEntry, after: ResourceServerEntry | None, clients: Iterable[Client], now: float
+) -> RevocationRecord | None:
     """`clients` are all that there are."""
     old, new = before.record, after.record if after else None
     if new is None or new.audience != old.audience:
@@ -70,19 +74,19 @@ def _owners(clients: list[Client]) -> Mapping[str, str]:
     return {c.uid_hash: namespace_key(c.namespace) for c in clients}
 
 
-def _access(lost: list[tuple[Client, Server]], now: float) -> Mapping[str, Mapping[str, int]]:
+def _access(lost: list[tuple[Client, ResourceServerEntry]], now: float) -> Mapping[str, Mapping[str, int]]:
     access: dict[str, dict[str, int]] = {}
     for client, server in lost:
         access.setdefault(client.uid_hash, {})[audience_key(server.audience)] = int(now)
     return access
 
 
-def _asked(client: Client, server: Server) -> set[str]:
+def _asked(client: Client, server: ResourceServerEntry) -> set[str]:
     asked = client.asked_at(server)
     return set(asked.scopes) if asked else set()
 
 
-def _granted(client: Client, server: Server | None, now: float) -> set[str]:
+def _granted(client: Client, server: ResourceServerEntry | None, now: float) -> set[str]:
     asked = client.asked_at(server) if server else None
     if asked is None or server is None:
         return set()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scopewright.http import PROBES, Answer, Certificate, HttpLimits, HttpServer
-from scopewright.issuer.authentication.replay import Replay
+from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.usage import EVERY
 from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailable
@@ -92,7 +92,7 @@ def run(
     sink: audit.Sink = audit.to_log,
     reports_every: float = EVERY,
     certificate: Certificate | None = None,
-    replay: Replay | None = None,
+    replay: ReplayStore | None = None,
     connections_per_address: int | None = LIMITS.connections_per_peer,
     connection_memory: int = LIMITS.memory,
     proxies: TrustedProxies | None = None,

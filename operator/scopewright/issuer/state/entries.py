@@ -12,7 +12,7 @@ from scopewright.core.access import bounded, default_audience
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import why_ignored
 from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
-from scopewright.issuer.state.keys import Key, seconds
+from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.thumbprint import thumbprint
@@ -26,7 +26,7 @@ _SHA256_BYTES: Final = 32
 
 
 @dataclass(slots=True, eq=False)
-class Server:
+class ResourceServerEntry:
     """A resource server. `served` is false while another record holds its audience."""
 
     name: str
@@ -47,16 +47,16 @@ class Server:
 
 
 @dataclass(slots=True, eq=False)
-class Template:
+class ClaimsTemplate:
     """The claims that do not change from one token to the next that are for the same and signed with the same key."""
 
-    key: Key
+    key: LoadedKey
     issuer: str
     claims: bytes
 
 
 @dataclass(slots=True, eq=False)
-class Given:
+class GrantedScopes:
     """Scopes that a client gets together at one server, until the first of their grants ends.
 
     It knows nothing of its client: a record that is replaced must be free at once, without the garbage collector, which
@@ -66,21 +66,21 @@ class Given:
     scopes: tuple[str, ...]
     not_after: float
     scope: str = field(init=False)
-    template: Template | None = None
+    template: ClaimsTemplate | None = None
 
     def __post_init__(self) -> None:
         self.scope = " ".join(self.scopes)
 
 
 @dataclass(slots=True, eq=False)
-class Access:
+class ServerAccess:
     """What a client gets at one server: each scope with the instant its grant ends, until `changes_at`."""
 
-    server: Server
+    server: ResourceServerEntry
     granted: dict[str, float]
     everything: tuple[str, ...]
     changes_at: float
-    given: Given | None = None
+    given: GrantedScopes | None = None
     """What was asked for last: a client asks for the same again and again."""
 
 
@@ -125,10 +125,10 @@ class Client:
     asked: tuple[Asked, ...]
     version: int
     """The resourceVersion, where it is a number; else -1."""
-    access: dict[str, Access] | None = None
+    access: dict[str, ServerAccess] | None = None
     """By resource server, made when first asked for."""
 
-    def asked_at(self, server: Server) -> Asked | None:
+    def asked_at(self, server: ResourceServerEntry) -> Asked | None:
         """What its manifest asks for there."""
         for asked in self.asked:
             if asked.resource_server == server.key:
@@ -155,14 +155,14 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
     )
 
 
-def build_server(name: str, record: ResourceServerRecord, creation_time: datetime | None) -> Server:
+def build_server(name: str, record: ResourceServerRecord, creation_time: datetime | None) -> ResourceServerEntry:
     """The server, or `Rejected`."""
     if record.lifetime < 1:
         raise Rejected("MalformedRecord", "lifetime")
     for grant in record.grants:
         seconds(grant.not_after)
     served = replace(record, audience="") if record.orphaned_time else record
-    return Server(name, served, creation_time)
+    return ResourceServerEntry(name, served, creation_time)
 
 
 def version_number(resource_version: str) -> int:

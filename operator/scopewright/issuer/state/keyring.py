@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from scopewright.core.failures import Rejected
-from scopewright.issuer.state.keys import Key
+from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.thumbprint import thumbprint
 
 
@@ -19,8 +19,8 @@ from scopewright.verifier.thumbprint import thumbprint
 class Jwks:
     """The key set as it is served. From `changes_at` on (seconds since the epoch) it must be made again."""
 
-    keys: dict[str, Key]
-    by_header: dict[bytes, Key]
+    keys: dict[str, LoadedKey]
+    by_header: dict[bytes, LoadedKey]
     """The same by the encoded JOSE header that every token of a key begins with."""
     body: bytes
     etag: bytes
@@ -28,10 +28,10 @@ class Jwks:
 
 
 @dataclass(slots=True)
-class Choice:
+class SigningChoice:
     """The key that signs for one SigningKey from `since` until `changes_at`."""
 
-    key: Key | None
+    key: LoadedKey | None
     since: float
     changes_at: float
 
@@ -48,15 +48,15 @@ def published_kids(data: bytes) -> frozenset[str]:
 
 class Keyring:
     def __init__(self) -> None:
-        self._keys: dict[str, Key] = {}
+        self._keys: dict[str, LoadedKey] = {}
         self._published: dict[str, frozenset[str]] = {}
         self._jwks: Jwks | None = None
-        self._choices: dict[str, Choice] = {}
+        self._choices: dict[str, SigningChoice] = {}
 
     def __len__(self) -> int:
         return len(self._keys)
 
-    def get(self, record_name: str) -> Key | None:
+    def get(self, record_name: str) -> LoadedKey | None:
         return self._keys.get(record_name)
 
     def names(self) -> list[str]:
@@ -66,7 +66,7 @@ class Keyring:
     def config_maps(self) -> list[str]:
         return [*self._published]
 
-    def put(self, record_name: str, key: Key) -> None:
+    def put(self, record_name: str, key: LoadedKey) -> None:
         self._keys[record_name] = key
         self._changed()
 
@@ -122,7 +122,7 @@ class Keyring:
             changes_at=min((k.verification_end for k in served), default=float("inf")),
         )
 
-    def signing(self, signing_key: str, now: float, tail: int) -> Key | None:
+    def signing(self, signing_key: str, now: float, tail: int) -> LoadedKey | None:
         """Of the served keys that sign now, the one that began last.
 
         `tail` is clock skew and JWKS max-age in seconds: a key with less than that left signs nothing.
@@ -138,14 +138,14 @@ class Keyring:
         return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
 
-def _choose(jwks: Jwks, signing_key: str, now: float, tail: int) -> Choice:
+def _choose(jwks: Jwks, signing_key: str, now: float, tail: int) -> SigningChoice:
     instant = datetime.fromtimestamp(now, UTC)
     mine = [k for k in jwks.keys.values() if k.signing_key == signing_key and k.sign]
     able = [k for k in mine if k.record.signs_at(instant) and now < _last_use(k, tail)]
     turns = (t for k in mine for t in (k.start, _last_use(k, tail)) if t > now)
     best = max(able, key=lambda k: (k.start, k.kid), default=None)
-    return Choice(best, now, min(turns, default=float("inf")))
+    return SigningChoice(best, now, min(turns, default=float("inf")))
 
 
-def _last_use(key: Key, tail: int) -> float:
+def _last_use(key: LoadedKey, tail: int) -> float:
     return min(key.signing_end, key.verification_end - tail - 1)

@@ -46,7 +46,7 @@ _PSS: Final = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256().digest_
 
 
 @dataclass(slots=True, eq=False)
-class Key:
+class LoadedKey:
     """A key record, checked. Instants are seconds since the epoch; `sign` is there where the private part is."""
 
     kid: str
@@ -72,7 +72,7 @@ def b64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
 
 
-def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key:
+def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) -> LoadedKey:
     """The key, or `Rejected`; `known` is what was built before, so that an unchanged PEM is not parsed again."""
     if thumbprint(record.jwk) != record.kid:
         raise Rejected("MalformedRecord", "the kid is not the thumbprint of the key")
@@ -84,7 +84,7 @@ def build(record: KeyRecord, pem: bytes | None, known: Key | None = None) -> Key
         public = _public_key(record.algorithm, record.jwk)
         sign = _signer(alg, pem, public) if digest and pem else None
         verifies = _verifier(alg, public)
-    return Key(
+    return LoadedKey(
         kid=record.kid,
         alg=alg,
         signing_key=record.signing_key,

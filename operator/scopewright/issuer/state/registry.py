@@ -36,10 +36,18 @@ from scopewright.core.records import (
 )
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from scopewright.issuer.revocation import access_removal as losses
-from scopewright.issuer.state.entries import NEVER, Access, Client, Server, build_client, build_server, version_number
+from scopewright.issuer.state.entries import (
+    NEVER,
+    Client,
+    ResourceServerEntry,
+    ServerAccess,
+    build_client,
+    build_server,
+    version_number,
+)
 from scopewright.issuer.state.keyring import Keyring, published_kids
 from scopewright.issuer.state.keys import build as build_key
-from scopewright.issuer.state.resource_servers import Servers
+from scopewright.issuer.state.resource_servers import ResourceServerIndex
 from scopewright.stores import Change, Entries
 from scopewright.verifier.nonces import Nonces
 
@@ -61,7 +69,7 @@ class Registry:
         self.nonces: Nonces | None = None
         """DPoP nonces, the same for all who follow the same Secret. One that is gone stays in force."""
         self.keys = Keyring()
-        self.servers = Servers()
+        self.servers = ResourceServerIndex()
         self._clients: dict[str, Client] = {}
         self._accounts: dict[tuple[str, str, str], set[str]] = {}
         """The ids of the clients that name a ServiceAccount, by its cluster, namespace and name."""
@@ -232,7 +240,9 @@ class Registry:
             if ended := losses.of_client(before, after, asked, now):
                 self._ended(ended)
 
-    def _server_changed(self, before: Server | None, after: Server | None, now: float) -> None:
+    def _server_changed(
+        self, before: ResourceServerEntry | None, after: ResourceServerEntry | None, now: float
+    ) -> None:
         if before is not None and (ended := losses.of_server(before, after, self._clients.values(), now)):
             self._ended(ended)
 
@@ -256,11 +266,11 @@ class Registry:
         """The ids of the clients that name this ServiceAccount."""
         return tuple(self._accounts.get((cluster, namespace, name), ()))
 
-    def server_of(self, asked: Asked) -> Server | None:
+    def server_of(self, asked: Asked) -> ResourceServerEntry | None:
         namespace, _, name = asked.resource_server.partition("/")
         return self.servers.by_name(resource_server_record_name(namespace, name))
 
-    def access(self, client: Client, asked: Asked, server: Server, now: float) -> Access:
+    def access(self, client: Client, asked: Asked, server: ResourceServerEntry, now: float) -> ServerAccess:
         """What the client gets at the server, worked out once until a record changes or a grant ends."""
         cache = client.access
         if cache is None:
@@ -276,11 +286,11 @@ def _account(client: Client) -> tuple[str, str, str] | None:
     return (account.cluster, client.namespace, account.name) if account else None
 
 
-def _resolve(client: Client, asked: Asked, server: Server, now: float) -> Access:
+def _resolve(client: Client, asked: Asked, server: ResourceServerEntry, now: float) -> ServerAccess:
     instant = datetime.fromtimestamp(now, UTC)
     resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
     granted = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
-    return Access(server, granted, tuple(granted), changes_at=min(granted.values(), default=NEVER))
+    return ServerAccess(server, granted, tuple(granted), changes_at=min(granted.values(), default=NEVER))
 
 
 def _entry(entries: Entries) -> bytes:

@@ -4,20 +4,20 @@ import logging
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.issuer.state.entries import Server
+from scopewright.issuer.state.entries import ResourceServerEntry
 
 log: Final = logging.getLogger(__name__)
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
-class Servers:
+class ResourceServerIndex:
     """Where two records hold one audience, the older ConfigMap's is served and the other ignored."""
 
     def __init__(self) -> None:
-        self._by_name: dict[str, Server] = {}
-        self._by_audience: dict[str, dict[str, Server]] = {}
-        self._aliases: dict[str, Server] = {}
-        self._served: dict[str, Server] = {}
+        self._by_name: dict[str, ResourceServerEntry] = {}
+        self._by_audience: dict[str, dict[str, ResourceServerEntry]] = {}
+        self._aliases: dict[str, ResourceServerEntry] = {}
+        self._served: dict[str, ResourceServerEntry] = {}
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -25,7 +25,7 @@ class Servers:
     def names(self) -> list[str]:
         return [*self._by_name]
 
-    def put(self, server: Server) -> None:
+    def put(self, server: ResourceServerEntry) -> None:
         self.remove(server.name)
         self._by_name[server.name] = server
         if not server.audience:
@@ -46,7 +46,7 @@ class Servers:
             del self._aliases[server.alias]
         return True
 
-    def _settle(self, audience: str, new: Server | None = None) -> None:
+    def _settle(self, audience: str, new: ResourceServerEntry | None = None) -> None:
         claims = self._by_audience.get(audience)
         if not claims:
             self._by_audience.pop(audience, None)
@@ -59,11 +59,11 @@ class Servers:
             server.served = server is winner
         self._served[audience] = winner
 
-    def by_name(self, name: str) -> Server | None:
+    def by_name(self, name: str) -> ResourceServerEntry | None:
         server = self._by_name.get(name)
         return server if server is not None and server.served else None
 
-    def by_resource(self, resource: str) -> Server | None:
+    def by_resource(self, resource: str) -> ResourceServerEntry | None:
         """By audience, or else by the name that every server has beside an audience of its own choosing."""
         server = self._served.get(resource) or self._aliases.get(resource)
         return server if server is not None and server.served else None

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from scopewright.core.records import Asked
 from scopewright.issuer.protocol.errors import OAuthError
-from scopewright.issuer.state.entries import Access, Client, Given, Server
+from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
@@ -31,8 +31,8 @@ class Grant:
     """All that a token needs: who, where, and what until when; and the thumbprint of the key it is bound to, if any."""
 
     client: Client
-    server: Server
-    given: Given
+    server: ResourceServerEntry
+    given: GrantedScopes
     delegation: Delegation | None = None
     jkt: str = ""
 
@@ -55,12 +55,12 @@ def authorise(
     return Grant(client, server, _given(access, scopes or access.everything))
 
 
-def _given(access: Access, scopes: tuple[str, ...]) -> Given:
+def _given(access: ServerAccess, scopes: tuple[str, ...]) -> GrantedScopes:
     given = access.given
     if given is None or given.scopes != scopes:
         if not access.granted.keys() >= set(scopes):
             raise invalid_scope()
-        given = access.given = Given(scopes, min(access.granted[s] for s in scopes))
+        given = access.given = GrantedScopes(scopes, min(access.granted[s] for s in scopes))
     return given
 
 
@@ -69,7 +69,7 @@ def require_grant_type(client: Client, grant_type: str) -> None:
         raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
 
 
-def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, Server]:
+def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, ResourceServerEntry]:
     if len(resources) > 1:
         raise only_one()
     if not resources:
@@ -82,7 +82,7 @@ def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> t
     raise invalid_target()
 
 
-def _only_target(client: Client, registry: Registry) -> tuple[Asked, Server]:
+def _only_target(client: Client, registry: Registry) -> tuple[Asked, ResourceServerEntry]:
     if len(client.asked) != 1:
         raise OAuthError(
             "invalid_target",

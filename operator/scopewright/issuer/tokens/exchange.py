@@ -14,7 +14,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import Form, one
 from scopewright.issuer.revocation.ended import Revocations
-from scopewright.issuer.state.entries import Access, Client, Given, Server
+from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import (
     TOKEN_EXCHANGE,
@@ -25,8 +25,8 @@ from scopewright.issuer.tokens.authorise import (
     only_one,
     require_grant_type,
 )
-from scopewright.issuer.tokens.inspect import Inspected, Inspector
-from scopewright.issuer.tokens.validity import client_of, lapse, server_of, serves
+from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
+from scopewright.issuer.tokens.validity import client_of, invalid_reason, server_of, serves
 
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
@@ -88,9 +88,9 @@ class Exchange:
             raise invalid_scope()
         given = scopes or tuple(both)
         not_after = min(inspected.expires, *(both[s] for s in given))
-        return Grant(exchanger, server, Given(given, not_after), _delegation(inspected, exchanger))
+        return Grant(exchanger, server, GrantedScopes(given, not_after), _delegation(inspected, exchanger))
 
-    def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> Inspected:
+    def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> InspectedToken:
         """One answer for every token that is not a good one, or not for this client."""
         inspected = self._inspector.inspect(subject.token, issuer, now)
         if inspected is None:
@@ -98,13 +98,13 @@ class Exchange:
         server = server_of(inspected.link, self._registry)
         if server is None or not serves(exchanger, server):
             raise _bad_subject("not_theirs")
-        if why := lapse(inspected, self._registry, self._revocations, now):
+        if why := invalid_reason(inspected, self._registry, self._revocations, now):
             raise _bad_subject(why)
         if len(inspected.chain) >= LONGEST:
             raise invalid_request(f"a token is exchanged {LONGEST} times at the most", reason="chain_too_long")
         return inspected
 
-    def _target(self, targets: tuple[str, ...]) -> Server:
+    def _target(self, targets: tuple[str, ...]) -> ResourceServerEntry:
         servers = [self._registry.servers.by_resource(target) for target in targets]
         if not servers:
             raise OAuthError("invalid_target", "name the resource that the token is to be for")
@@ -114,13 +114,13 @@ class Exchange:
             raise invalid_target()
         return servers[0]
 
-    def _access(self, client: Client | None, server: Server, now: float) -> Access | None:
+    def _access(self, client: Client | None, server: ResourceServerEntry, now: float) -> ServerAccess | None:
         asked = client.asked_at(server) if client is not None else None
         # As in `authorise`: a grant that ends within this second is over.
         return self._registry.access(client, asked, server, int(now) + 1) if client and asked else None
 
 
-def _delegation(inspected: Inspected, exchanger: Client) -> Delegation:
+def _delegation(inspected: InspectedToken, exchanger: Client) -> Delegation:
     act = {"sub": exchanger.client_id}
     before = inspected.claims.get("act")
     return Delegation(

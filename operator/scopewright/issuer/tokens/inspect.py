@@ -15,7 +15,7 @@ import orjson
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.state.entries import UID_HASH_SIZE
 from scopewright.issuer.state.keyring import Keyring
-from scopewright.issuer.state.keys import Key, b64url
+from scopewright.issuer.state.keys import LoadedKey, b64url
 from scopewright.verifier.revoked import CHAIN
 
 _REMEMBERED: Final = 5_000
@@ -24,7 +24,7 @@ _REMEMBERED_SIZE: Final = 8 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class TokenSummary:
     """As much of a token as its standing depends on. `issued` is its `iat`."""
 
     jti: str
@@ -55,12 +55,12 @@ class Link:
 
 
 @dataclass(frozen=True, slots=True)
-class Inspected:
+class InspectedToken:
     """A token that this issuer has signed. `chain` are the tokens that it came from, the first one first."""
 
     claims: Mapping[str, Any]
-    link: Link
-    chain: tuple[Link, ...]
+    link: TokenSummary
+    chain: tuple[TokenSummary, ...]
     expires: int
 
     @property
@@ -80,10 +80,10 @@ class Inspector:
         self._half = remembered // 2
         self._half_size = size // 2
         self._young_size = 0
-        self._young: dict[bytes, tuple[Key, Inspected]] = {}
-        self._old: dict[bytes, tuple[Key, Inspected]] = {}
+        self._young: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
+        self._old: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
 
-    def inspect(self, token: str, issuer: IssuerRecord, now: float) -> Inspected | None:
+    def inspect(self, token: str, issuer: IssuerRecord, now: float) -> InspectedToken | None:
         """None: no token of ours, signed by a key that is published now, whose `exp` is still to come."""
         keys = self._keys.jwks(now)
         digest = hashlib.sha256(token.encode()).digest()
@@ -98,14 +98,14 @@ class Inspector:
         good = inspected.claims["iss"] == issuer.issuer and inspected.link.issued <= now + issuer.clock_skew
         return inspected if good and now < inspected.expires else None
 
-    def _remember(self, digest: bytes, found: tuple[Key, Inspected], size: int) -> None:
+    def _remember(self, digest: bytes, found: tuple[LoadedKey, InspectedToken], size: int) -> None:
         if len(self._young) >= self._half or self._young_size + size > self._half_size:
             self._old, self._young, self._young_size = self._young, {}, 0
         self._young[digest] = found
         self._young_size += size
 
 
-def _verified(token: str, keys: Mapping[bytes, Key], issuer: str) -> tuple[Key, Inspected] | None:
+def _verified(token: str, keys: Mapping[bytes, LoadedKey], issuer: str) -> tuple[LoadedKey, InspectedToken] | None:
     try:
         signing_input, _, signature = token.encode("ascii").rpartition(b".")
         header, _, payload = signing_input.partition(b".")
@@ -125,14 +125,16 @@ def _decoded(part: bytes) -> bytes:
     return data
 
 
-def _read(claims: dict[str, Any], kid: str) -> Inspected:
+def _read(claims: dict[str, Any], kid: str) -> InspectedToken:
     """What this issuer, of this or another version, has signed; or one of the errors that say that it has not."""
-    return Inspected(claims, _link(claims | {"kid": kid}), tuple(map(_link, claims.get(CHAIN, ()))), int(claims["exp"]))
+    return InspectedToken(
+        claims, _link(claims | {"kid": kid}), tuple(map(_link, claims.get(CHAIN, ()))), int(claims["exp"])
+    )
 
 
-def _link(claims: Mapping[str, Any]) -> Link:
+def _link(claims: Mapping[str, Any]) -> TokenSummary:
     texts = [claims[name] for name in ("jti", "client_id", "aud", "scope", "kid")]
     if not all(isinstance(text, str) for text in texts):
         raise TypeError
     jti, client_id, audience, scope, kid = texts
-    return Link(jti, client_id, audience, scope, int(claims["iat"]), kid)
+    return TokenSummary(jti, client_id, audience, scope, int(claims["iat"]), kid)

@@ -8,8 +8,8 @@ from typing import Any, Final
 import orjson
 
 from scopewright.core.records import IssuerRecord
-from scopewright.issuer.state.entries import Template
-from scopewright.issuer.state.keys import Key, b64url
+from scopewright.issuer.state.entries import ClaimsTemplate
+from scopewright.issuer.state.keys import LoadedKey, b64url
 from scopewright.issuer.tokens.authorise import Grant
 from scopewright.verifier.revoked import CHAIN
 
@@ -20,14 +20,16 @@ _JTI_BYTES: Final = 16
 
 
 @dataclass(slots=True)
-class Token:
+class IssuedToken:
     value: bytes = field(repr=False)
     jti: str
     kid: str
     expires_in: int
 
 
-def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Randomness = os.urandom) -> Token:
+def sign(
+    grant: Grant, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness = os.urandom
+) -> IssuedToken:
     """The token; `key` is one that signs now, and has more than clock skew and JWKS max-age left."""
     issued = int(now)
     expires = _expiry(grant, key, issuer, issued)
@@ -43,10 +45,10 @@ def sign(grant: Grant, key: Key, issuer: IssuerRecord, now: float, random: Rando
     signing_input = key.header + b"." + b64url(payload)
     if key.sign is None:
         raise ValueError("the key cannot sign")
-    return Token(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued)
+    return IssuedToken(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued)
 
 
-def _expiry(grant: Grant, key: Key, issuer: IssuerRecord, issued: int) -> int:
+def _expiry(grant: Grant, key: LoadedKey, issuer: IssuerRecord, issued: int) -> int:
     """The first of: the lifetime, the grant's end, and as long as every verifier still knows the key. Whole seconds."""
     lifetime = min(grant.server.record.lifetime, issuer.max_token_lifetime)
     return int(min(issued + lifetime, grant.given.not_after, key.verification_end - tail(issuer)))
@@ -57,11 +59,11 @@ def tail(issuer: IssuerRecord) -> int:
     return issuer.clock_skew + issuer.jwks_max_age
 
 
-def _template(grant: Grant, key: Key, issuer: IssuerRecord) -> Template:
+def _template(grant: Grant, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
     given = grant.given
     template = given.template
     if template is None or template.key is not key or template.issuer != issuer.issuer:
-        template = given.template = Template(key, issuer.issuer, _claims(grant, issuer))
+        template = given.template = ClaimsTemplate(key, issuer.issuer, _claims(grant, issuer))
     return template
 
 

@@ -5,12 +5,12 @@ from typing import Literal
 
 from scopewright.core.revocations import audience_key, has_ended, namespaces_of
 from scopewright.issuer.revocation.ended import Revocations
-from scopewright.issuer.state.entries import Client, Server
+from scopewright.issuer.state.entries import Client, ResourceServerEntry
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE
-from scopewright.issuer.tokens.inspect import Inspected, Link
+from scopewright.issuer.tokens.inspect import InspectedToken, TokenSummary
 
-Lapse = Literal[
+InvalidReason = Literal[
     "",
     "client_gone",
     "client_disabled",
@@ -24,7 +24,9 @@ Lapse = Literal[
 """Why a token is not in force any more, for the audit line; empty where it is."""
 
 
-def lapse(inspected: Inspected, registry: Registry, revocations: Revocations, now: float) -> Lapse:
+def invalid_reason(
+    inspected: InspectedToken, registry: Registry, revocations: Revocations, now: float
+) -> InvalidReason:
     """Of the token, and of each token that it came from."""
     links = (*inspected.chain, inspected.link)
     server = server_of(inspected.link, registry)
@@ -42,29 +44,31 @@ def lapse(inspected: Inspected, registry: Registry, revocations: Revocations, no
     return _lapse(at_target, CLIENT_CREDENTIALS, registry, revocations, now)
 
 
-def client_of(link: Link, registry: Registry) -> Client | None:
+def client_of(link: TokenSummary, registry: Registry) -> Client | None:
     """The client that the token was issued to, and none that was made again under its name."""
     client = registry.client(link.client_id)
     return client if client is not None and is_of(link, client) else None
 
 
-def server_of(link: Link, registry: Registry) -> Server | None:
+def server_of(link: TokenSummary, registry: Registry) -> ResourceServerEntry | None:
     """The resource server that the token is for: it has that audience, not just a name for it."""
     server = registry.servers.by_resource(link.audience)
     return server if server is not None and server.audience == link.audience else None
 
 
-def is_of(link: Link, client: Client) -> bool:
+def is_of(link: TokenSummary, client: Client) -> bool:
     """Whether the token was issued to this very client."""
     return (client.client_id, client.uid_hash) == (link.client_id, link.client)
 
 
-def serves(client: Client, server: Server) -> bool:
+def serves(client: Client, server: ResourceServerEntry) -> bool:
     """Whether the client is the API itself: it may introspect its tokens and exchange them."""
     return client.client_id in server.record.served_by
 
 
-def _lapse(link: Link, grant_type: str, registry: Registry, revocations: Revocations, now: float) -> Lapse:
+def _lapse(
+    link: TokenSummary, grant_type: str, registry: Registry, revocations: Revocations, now: float
+) -> InvalidReason:
     client, server = client_of(link, registry), server_of(link, registry)
     if client is None:
         return "client_gone"
@@ -85,7 +89,7 @@ def _lapse(link: Link, grant_type: str, registry: Registry, revocations: Revocat
     return "revoked" if ended else ""
 
 
-def _lapse_of_exchange(parent: Link | None, link: Link, registry: Registry) -> Lapse:
+def _lapse_of_exchange(parent: TokenSummary | None, link: TokenSummary, registry: Registry) -> InvalidReason:
     """Whoever exchanged a token must still be the API that it was for."""
     if parent is None:
         return ""
