@@ -25,9 +25,8 @@ from scopewright.issuer import service
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.endpoints import introspection
 from scopewright.issuer.protocol.request import parse
-from scopewright.issuer.revocation import access_removal as losses
 from scopewright.issuer.revocation.ended import Revocations
-from scopewright.issuer.state import entries, keyring, registry
+from scopewright.issuer.state import access_removal, entries, keyring, registry
 from scopewright.issuer.tokens import sign
 from scopewright.stores.kubernetes import objects as kube_objects
 from scopewright.stores.kubernetes import store as kubernetes
@@ -285,7 +284,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a rotation ends the tokens of a client", 8, introspection, "invalid_reason", _lapses_with_a_rotation),
     Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
     Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
-    Defect("a withdrawal is not in the feed", 3, losses, "of_server", _no_losses),
+    Defect("a withdrawal is not in the feed", 3, access_removal, "of_server", _no_losses),
     Defect("a name instead of a UID", 11, client_secret, "own_record", _name_is_identity),
     Defect("retries use up the slots of a record", DUE, clients, "issue", _slots_used_up, quick=False),
     Defect("what was refused is not looked at again", DUE, Reconciler, "_finish", _no_other_look, quick=False),

@@ -14,7 +14,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication.authenticator import Authenticator
 from scopewright.issuer.authentication.clusters import Clusters
 from scopewright.issuer.authentication.dpop import DpopProofs
-from scopewright.issuer.authentication.read_through import READS, RESERVE, Clock, RateBudget, ReadThrough
+from scopewright.issuer.authentication.read_through import READS, RESERVE, ReadThrough
 from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.endpoints import metadata
@@ -29,6 +29,7 @@ from scopewright.issuer.observability.tracing import Traced
 from scopewright.issuer.observability.tracing import sink as traced_sink
 from scopewright.issuer.protocol.errors import invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Answer, HttpRequest, json_answer
+from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.serving.counters import Row
 from scopewright.issuer.serving.proxies import TrustedProxies

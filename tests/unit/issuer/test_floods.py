@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.records import Credential
-from scopewright.issuer.authentication.read_through import RateBudget
+from scopewright.issuer.rate_budget import RateBudget
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
 from tests.unit.issuer.world import START, World, client_record, settle, sha256
 

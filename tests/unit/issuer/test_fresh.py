@@ -9,7 +9,8 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import Credential
-from scopewright.issuer.authentication.read_through import READS, RateBudget, ReadThrough, TokenBucket
+from scopewright.issuer.authentication.read_through import READS, ReadThrough
+from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change, Entries
 from tests.unit.issuer.world import SECRET, START, Store, World, client_record, settle, sha256

@@ -6,8 +6,8 @@ import pytest
 
 from scopewright.core.failures import Rejected
 from scopewright.http import HttpRequest
-from scopewright.issuer.authentication.read_through import RateBudget
 from scopewright.issuer.authentication.throttle import FailureThrottle
+from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.serving.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
 from tests.unit.issuer.world import World
 

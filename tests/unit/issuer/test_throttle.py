@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from scopewright.issuer.authentication.read_through import RateBudget
 from scopewright.issuer.authentication.throttle import PER_ADDRESS, FailureThrottle
+from scopewright.issuer.rate_budget import RateBudget
 from tests.unit.issuer.world import World
 
 

@@ -45,9 +45,10 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.authentication.read_through import READS, RateBudget
+from scopewright.issuer.authentication.read_through import READS
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability import audit
+from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE

@@ -14,10 +14,10 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication import assertions, service_accounts
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
 from scopewright.issuer.authentication.clusters import Clusters, named_by
-from scopewright.issuer.authentication.read_through import Clock
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import secret_not_taken, unavailable
 from scopewright.issuer.protocol.request import Assertion, Presented, Secret
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 
@@ -43,7 +43,7 @@ def likely_client_id(presented: Presented) -> str:
     """Of a ServiceAccount's token that no known client is for: the client that is named after it. Its record is read
     afresh, as that of a known client would be, so that the budgets do not show which ServiceAccounts have clients.
     """
-    account = service_accounts.account(presented.signed.claims) if isinstance(presented, Assertion) else None
+    account = presented.service_account if isinstance(presented, Assertion) else None
     if account is None:
         return ""
     return f"{account.namespace}.{account.name.replace('.', '-')[:_LONGEST_LABEL].rstrip('-')}"
@@ -88,7 +88,7 @@ class Authenticator:
         """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
         if presented.client_id or not isinstance(presented, Assertion):
             return
-        if account := service_accounts.account(presented.signed.claims):
+        if account := presented.service_account:
             cluster = await named_by(presented.signed.claims, self._clusters.of(self._issuer().clusters))
             named = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
             presented.client_id = named[0] if len(named) == 1 else ""

@@ -7,7 +7,7 @@ from typing import Any, Final, Protocol
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.records import LOCAL_CLUSTER, Cluster
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 from scopewright.singleflight import Need
 from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, Source

@@ -8,8 +8,7 @@ answer after the same time whether the reserve was used or not.
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -17,48 +16,17 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.records import CLIENT_TYPE, client_record_name
 from scopewright.issuer.protocol.errors import Slowed
+from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Reader
 
 log: Final = logging.getLogger(__name__)
-
-Clock = Callable[[], float]
-
-
-@dataclass(frozen=True, slots=True)
-class RateBudget:
-    """Reads a second, and how many at once after a pause."""
-
-    rate: float
-    burst: int
-
 
 READS: Final = RateBudget(rate=50.0, burst=100)
 RESERVE: Final = RateBudget(rate=20.0, burst=40)
 """For known ids, once READS is spent."""
 RESERVED_WAIT_SECONDS: Final = 0.05
 """How long a request waits for a read from the reserve: less than the floor of refusals, which hides the wait."""
-
-
-class TokenBucket:
-    def __init__(self, budget: RateBudget, monotonic: Clock) -> None:
-        self._budget = budget
-        self._monotonic = monotonic
-        self._level = float(budget.burst)
-        self._since = monotonic()
-
-    @property
-    def level(self) -> float:
-        now = self._monotonic()
-        self._level = min(self._budget.burst, self._level + (now - self._since) * self._budget.rate)
-        self._since = now
-        return self._level
-
-    def take(self) -> bool:
-        if self.level < 1:
-            return False
-        self._level -= 1
-        return True
 
 
 class ReadThrough:

@@ -14,7 +14,7 @@ import redis.asyncio
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 from scopewright.verifier.refusals import Unavailable as Full
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 

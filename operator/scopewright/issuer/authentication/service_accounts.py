@@ -3,34 +3,16 @@
 It may be used as often as it is valid: the kubelet writes a new one when most of its life is over.
 """
 
-from dataclasses import dataclass
 from typing import Any, Final
 
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused, check_times
+from scopewright.issuer.protocol.request import SERVICE_ACCOUNT_PREFIX
 from scopewright.issuer.state.entries import Client
 from scopewright.verifier.jws import Signed
 from scopewright.verifier.keyset import KeySet
 
 LONGEST_LIFE: Final = 24 * 3600.0
 """Seconds from `iat` to `exp`. A token out of a Secret of old has no end at all and is refused."""
-SUBJECT: Final = "system:serviceaccount:"
-
-
-@dataclass(slots=True)
-class Account:
-    """Whose token it says to be."""
-
-    namespace: str
-    name: str
-
-
-def account(claims: dict[str, Any]) -> Account | None:
-    """The ServiceAccount that a token names, not yet believed; None where it names none."""
-    subject = claims.get("sub")
-    if not isinstance(subject, str) or not subject.startswith(SUBJECT):
-        return None
-    namespace, _, name = subject.removeprefix(SUBJECT).partition(":")
-    return Account(namespace, name)
 
 
 def check(
@@ -51,7 +33,7 @@ def check(
     if (
         not isinstance(bound, dict)
         or not isinstance(theirs, dict)
-        or claims.get("sub") != f"{SUBJECT}{client.namespace}:{who.name}"
+        or claims.get("sub") != f"{SERVICE_ACCOUNT_PREFIX}{client.namespace}:{who.name}"
         or (bound.get("namespace"), theirs.get("name"), theirs.get("uid")) != (client.namespace, who.name, who.uid)
     ):
         raise CredentialRefused("token_account")

@@ -8,7 +8,7 @@ one budget for all client ids: a budget of its own for known ids would show whic
 from typing import Final
 
 from scopewright.http import network_of
-from scopewright.issuer.authentication.read_through import Clock, RateBudget, TokenBucket
+from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 
 PER_ADDRESS: Final = RateBudget(rate=20.0, burst=200)
 """Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""

@@ -14,13 +14,14 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.assertions import CredentialRefused
 from scopewright.issuer.authentication.authenticator import Authenticated, Authenticator, can_exist, likely_client_id
-from scopewright.issuer.authentication.read_through import Clock, ReadThrough
+from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import Metrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.protocol.request import Assertion, ClientRequest, Form, Presented, is_harmless, parse
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 
 log: Final = logging.getLogger(__name__)

@@ -17,10 +17,10 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scopewright.issuer.authentication.read_through import Clock
 from scopewright.issuer.observability import connections
 from scopewright.issuer.protocol.errors import SLOWED, ErrorCode
 from scopewright.issuer.protocol.responses import Answer
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.serving.counters import Row, Tally
 from scopewright.issuer.state.follow import KINDS
 from scopewright.issuer.state.registry import Registry

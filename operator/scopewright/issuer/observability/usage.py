@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
 from scopewright.core.records import ENTRY, RECORD_LABEL, USAGE_NAME, UsageRecord, decode, encode, usage_key
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.stores import Store
 

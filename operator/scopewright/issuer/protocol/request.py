@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
-from scopewright.issuer.authentication.service_accounts import account
 from scopewright.issuer.protocol.errors import invalid_client, invalid_request, no_credential
 from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.verifier import jws
@@ -19,6 +18,8 @@ BODY_LIMIT: Final = 16 * 1024
 AUTHORIZATION_LIMIT: Final = 4 * 1024
 ASSERTION_LIMIT: Final = 8 * 1024
 
+SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
+
 _ONCE: Final = frozenset((b"authorization", b"content-type"))
 _FORM: Final = b"application/x-www-form-urlencoded"
 _MAY_REPEAT: Final = frozenset(("resource", "audience"))
@@ -26,6 +27,14 @@ _HARMLESS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:
 _CREDENTIALS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
+
+
+@dataclass(slots=True)
+class ServiceAccountSubject:
+    """The ServiceAccount that is the `sub` of a token, not yet verified."""
+
+    namespace: str
+    name: str
 
 
 @dataclass(slots=True)
@@ -43,14 +52,15 @@ class Secret:
 
 @dataclass(slots=True)
 class Assertion:
-    """A signed JWT that says who the client is, taken apart and not yet believed.
+    """A client assertion, parsed and not yet verified.
 
-    Without `client_id` it is the token of a ServiceAccount, and which client that is has to be found out.
+    `client_id` may be empty where `service_account` is set: the authenticator then looks the client up.
     """
 
     client_id: str
     jwt: str = field(repr=False)
     signed: Signed = field(repr=False)
+    service_account: ServiceAccountSubject | None = None
     method: Literal["private_key_jwt"] = "private_key_jwt"
     challenge: Literal[False] = False
 
@@ -165,9 +175,10 @@ def _assertion(form: Form, client_id: str) -> Assertion:
         raise invalid_client(
             "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
         ) from None
-    if account(signed.claims):
-        return Assertion(client_id, jwt, signed)
     subject = signed.claims.get("sub")
+    if isinstance(subject, str) and subject.startswith(SERVICE_ACCOUNT_PREFIX):
+        namespace, _, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
+        return Assertion(client_id, jwt, signed, ServiceAccountSubject(namespace, name))
     if not isinstance(subject, str) or not subject:
         raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
     if client_id and client_id != subject:

@@ -22,7 +22,7 @@ from scopewright.core.records import (
     encode,
 )
 from scopewright.core.revocations import MOST, fold, gather, merge, namespace_key, prune, token_key
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 from scopewright.stores import Change, Store
 
 log: Final = logging.getLogger(__name__)

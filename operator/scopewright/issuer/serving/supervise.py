@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 
 log: Final = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, OwnedKind
-from scopewright.issuer.authentication.read_through import Clock
+from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import Snapshots

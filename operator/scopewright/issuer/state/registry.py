@@ -35,7 +35,7 @@ from scopewright.core.records import (
     resource_server_record_name,
 )
 from scopewright.core.signing.jwks import JWKS_ENTRY
-from scopewright.issuer.revocation import access_removal as losses
+from scopewright.issuer.state import access_removal
 from scopewright.issuer.state.entries import (
     NEVER,
     Client,
@@ -237,13 +237,13 @@ class Registry:
     def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
         if before is not None:
             asked = [server for a in before.asked if (server := self.server_of(a))]
-            if ended := losses.of_client(before, after, asked, now):
+            if ended := access_removal.of_client(before, after, asked, now):
                 self._ended(ended)
 
     def _server_changed(
         self, before: ResourceServerEntry | None, after: ResourceServerEntry | None, now: float
     ) -> None:
-        if before is not None and (ended := losses.of_server(before, after, self._clients.values(), now)):
+        if before is not None and (ended := access_removal.of_server(before, after, self._clients.values(), now)):
             self._ended(ended)
 
     # What is asked
