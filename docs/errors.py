@@ -32,14 +32,14 @@ TO_DO: Final = {
     (
         "invalid_request",
         "invalid_request",
-    ): "Use the method that is told.",
+    ): "Use the method that the description names.",
     ("invalid_request", "body_size"): "Send less than 16 KiB: fewer scopes, or a smaller assertion.",
     ("invalid_request", "content_type"): "Set the Content-Type, and encode the parameters as a form.",
     ("invalid_request", "encoding"): "Percent-encode the parameters as UTF-8.",
     (
         "invalid_request",
         "repeated_header",
-    ): "Send Authorization and Content-Type once; look for a proxy that adds them.",
+    ): "Send Authorization and Content-Type once; check for a proxy that adds them.",
     ("invalid_request", "repeated_parameter"): "Send each parameter once; only resource and audience may repeat.",
     ("invalid_request", "credentials_in_query"): (
         "Move them into the body or the header, and rotate them: URLs end up in logs."
@@ -49,41 +49,44 @@ TO_DO: Final = {
         "invalid_request",
         "two_methods",
     ): "Set the library to one method, client_secret_basic or client_secret_post.",
-    ("invalid_request", "two_clients"): "Leave client_id out of the body, or send the same as in the header.",
+    ("invalid_request", "two_clients"): "Omit client_id from the body, or send the same as in the header.",
     ("invalid_request", "assertion_type"): "Send both parameters, with that type.",
     ("invalid_request", "token_missing"): "Send the token in the form parameter token.",
-    ("invalid_request", "subject_token_missing"): "Send both, with the token that the caller has sent to this API.",
+    ("invalid_request", "subject_token_missing"): "Send both, with the token that the caller sent to this API.",
     ("invalid_request", "subject_token_type"): "Send one of the two.",
-    ("invalid_request", "requested_token_type"): "Leave it out, or send one of the two.",
-    ("invalid_request", "actor"): "Leave both out.",
-    ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with a token of the client's own.",
-    ("invalid_request", ANY): "Exchange the token that a caller sent to this API, as long as it is valid.",
-    ("invalid_request", "proof_missing"): "Let the client make proofs: docs/dpop.md shows how.",
-    ("use_dpop_nonce", ANY): "Let the library follow DPoP-Nonce: most do so by themselves.",
-    ("invalid_dpop_proof", ANY): "Make a new proof for each request; what was wrong with this one is told.",
-    ("invalid_client", "assertion_malformed"): "Send the JWT as the library made it.",
+    ("invalid_request", "requested_token_type"): "Omit it, or send one of the two.",
+    ("invalid_request", "actor"): "Omit both.",
+    ("invalid_request", "chain_too_long"): "Call the API at the end of the chain with the client's own token.",
+    ("invalid_request", ANY): "Exchange the token that a caller sent to this API, while it is valid.",
+    ("invalid_request", "proof_missing"): "Enable DPoP in the client: see docs/dpop.md.",
+    ("use_dpop_nonce", ANY): "Send the nonce of DPoP-Nonce; most libraries do so by themselves.",
+    ("invalid_dpop_proof", ANY): "Create a new proof for each request; the description has the error in this one.",
+    ("invalid_client", "assertion_malformed"): "Send the JWT unchanged, as the library created it.",
     ("invalid_client", "assertion_client"): "Set iss and sub of the assertion to the client_id, <namespace>.<name>.",
-    ("invalid_client", "no_credential"): "Send what stands in the OAuthClient's Secret, by the method that it names.",
+    ("invalid_client", "no_credential"): "Send the credential in the OAuthClient's Secret, with the client's method.",
     ("invalid_client", "profile"): "Set spec.authentication.method of the OAuthClient to PrivateKeyJWT.",
-    ("invalid_client", "authorization_scheme"): "Send Basic; Bearer is for the called service, not for this endpoint.",
-    ("invalid_client", "malformed_basic"): "Form-encode both halves, join them by a colon, and encode that as base64.",
+    ("invalid_client", "authorization_scheme"): "Use Basic; Bearer is for the called service, not for this endpoint.",
+    (
+        "invalid_client",
+        "malformed_basic",
+    ): "Form-encode both halves, join them with a colon, and encode the result as base64.",
     ("invalid_client", ANY): (
-        "Read the mounted Secret again: it may have been rotated. The issuer's audit line says what it was."
+        "Read the mounted Secret again: it may have been rotated. The issuer's audit line has the reason."
     ),
     ("unauthorized_client", "unauthorized_client"): "Add the grant type to spec.grantTypes of the OAuthClient.",
-    ("unsupported_grant_type", "unsupported_grant_type"): "Ask for one of those that the metadata lists.",
+    ("unsupported_grant_type", "unsupported_grant_type"): "Use one that the metadata lists.",
     ("invalid_scope", "invalid_scope"): (
-        "Ask for what status.access of the OAuthClient shows; the API's owner grants more by a ScopeGrant."
+        "Request the scopes in status.access of the OAuthClient; the API's owner grants more with a ScopeGrant."
     ),
     ("invalid_target", "invalid_target"): (
         "Send one resource: the audience of a ResourceServer in spec.access, whose owner granted a scope."
     ),
-    ("temporarily_unavailable", "starting"): "Try again after Retry-After.",
-    ("temporarily_unavailable", "no_issuer_record"): "Try again after Retry-After; is the operator running?",
-    ("temporarily_unavailable", "client_changed"): "Try again after Retry-After.",
-    ("temporarily_unavailable", "no_nonce_key"): "Try again after Retry-After; the operator makes the key.",
+    ("temporarily_unavailable", "starting"): "Retry after Retry-After.",
+    ("temporarily_unavailable", "no_issuer_record"): "Retry after Retry-After; check that the operator runs.",
+    ("temporarily_unavailable", "client_changed"): "Retry after Retry-After.",
+    ("temporarily_unavailable", "no_nonce_key"): "Retry after Retry-After; the operator creates the key.",
     ("temporarily_unavailable", "no_signing_key"): (
-        "Try again after Retry-After; is there a SigningKey of that name, and does it sign yet? Its status says."
+        "Retry after Retry-After; check that the SigningKey exists, and that its status is Ready."
     ),
     ("temporarily_unavailable", "profile_algorithm"): (
         "Name a SigningKey of ES256, PS256 or Ed25519 in the ResourceServer: the profile FAPI2 allows no other."
@@ -91,21 +94,21 @@ TO_DO: Final = {
     (
         "temporarily_unavailable",
         "store_unavailable",
-    ): "Try again after Retry-After; the store of records, or of what was used once, is away.",
+    ): "Retry after Retry-After; the API server, or the replay store, is unavailable.",
     ("temporarily_unavailable", "too_many_refusals"): (
-        "Try again after Retry-After; many wrong credentials came in at once. Is it the right one? Then "
-        "the issuer lets it in as soon as it has followed, and never slows what it knows."
+        "Retry after Retry-After; there were many wrong credentials at once. The issuer accepts a new credential once "
+        "it has seen its record, and never delays known ones."
     ),
-    ("temporarily_unavailable", f"store_rejected_{ANY}"): "Look at the issuer's RBAC: the API server refused a read.",
+    ("temporarily_unavailable", f"store_rejected_{ANY}"): "Check the issuer's RBAC: the API server refused a read.",
     ("server_error", "exception"): "Report it, with the exception in the issuer's log.",
-    ("not_found", "not_found"): "Take the endpoints from the metadata.",
+    ("not_found", "not_found"): "Use the endpoints in the metadata.",
 }
 """By error code and audit reason."""
 
 VERIFIER_TO_DO: Final = {
     "algorithm": "Choose a SigningKey with an algorithm that the service accepts, or allow it there.",
-    "proof": "Make a new proof for each request; what was wrong with this one is told.",
-    "proof_nonce": "Make the proof again, with the nonce of the header DPoP-Nonce.",
+    "proof": "Create a new proof for each request; the description has the error in this one.",
+    "proof_nonce": "Create the proof again, with the nonce of the header DPoP-Nonce.",
 }
 """Where the text of the refusal itself does not say, after a semicolon."""
 
@@ -245,13 +248,15 @@ def page() -> str:
     lines = [
         "# Errors",
         "",
-        "Every refusal, made from the code by `make docs`. `…` stands for what only the running process knows.",
+        "All errors of issuer and verifier, with the fix for each. `make docs` generates this page from the code. `…`",
+        "stands for a value of the running process.",
         "",
         "## Issuer",
         "",
-        "JSON with `error` and `error_description`, never stored (RFC 6749 §5.2). The reason is in the audit line",
-        "alone: it may tell what the answer must not. 401 has `WWW-Authenticate: Basic` where Basic was tried or",
-        "nothing was shown (never with profile FAPI2); 503 has `Retry-After`.",
+        "Responses are JSON with `error` and `error_description`, and `Cache-Control: no-store` (RFC 6749 §5.2). The",
+        "audit reason is only in the audit line, because the response must not disclose it. 401 has",
+        "`WWW-Authenticate: Basic` if the request used Basic or no credentials (never with profile FAPI2). 503 has",
+        "`Retry-After`.",
         "",
         "| status | error | description | audit reason | what to change |",
         "| --- | --- | --- | --- | --- |",
@@ -263,13 +268,13 @@ def page() -> str:
         sys.exit(f"docs/errors.py: TO_DO lacks {sorted(untold)}, and says what is never raised: {sorted(unraised)}")
     for e in errors:
         reason = "" if e.reason == ANY else f"`{e.reason}`"
-        to_do = "As it says." if e.advises else TO_DO[e.error, e.reason]
+        to_do = "See the description." if e.advises else TO_DO[e.error, e.reason]
         lines.append(f"| {e.status} | `{e.error}` | {e.description} | {reason} | {to_do} |")
     hidden = ", ".join(f"`{reason}`" for reason in hidden_reasons())
-    lines += ["", f"Audit reasons of a failed client authentication that the caller is not told: {hidden}."]
+    lines += ["", f"Audit reasons of a failed client authentication that are not in the response: {hidden}."]
     lines += [
         "",
-        "Before a request is read, the server itself may refuse it, in the same form, and close the connection:",
+        "The server may refuse a request before it is read completely, in the same format, and close the connection:",
         "",
         "| status | error | description |",
         "| --- | --- | --- |",
@@ -279,7 +284,7 @@ def page() -> str:
         "",
         "## Verifier",
         "",
-        "What a service with `scopewright.verifier` answers, in JSON and in `WWW-Authenticate: Bearer` (RFC 6750 §3):",
+        "Responses of a service with `scopewright.verifier`, in JSON and in `WWW-Authenticate: Bearer` (RFC 6750 §3):",
         "the description, a semicolon, and what to change. The reason is `Rejected.reason`, for logs and metrics.",
         "",
         "| status | error | description | reason | what to change |",

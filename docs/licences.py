@@ -61,9 +61,9 @@ def refused(licence: str) -> set[str]:
 def page(of: dict[str, str]) -> str:
     head = f"""# Licences
 
-Scopewright is Apache-2.0. These Python packages run beside it in an image, as `requirements/image.txt` pins them for
-Linux. Made by `make docs` from what they say of themselves. `make check` refuses a package, also one that only tests
-need, under another licence than these: {", ".join(sorted(ALLOWED))}.
+Scopewright is licensed under Apache-2.0. The table lists the licences of the Python packages in its image, which
+`requirements/image.txt` pins for Linux. `make docs` generates it from the packages' metadata. `make check` refuses
+every other licence than these, also for packages that only tests use: {", ".join(sorted(ALLOWED))}.
 
 | package | version | licence |
 | --- | --- | --- |"""

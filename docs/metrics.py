@@ -33,14 +33,14 @@ from scopewright.issuer.state.registry import Registry
 PAGE: Final = Path(__file__).with_name("metrics.md")
 ALERTS: Final = Path(__file__).resolve().parents[1] / "charts/scopewright/files/alerts.yaml"
 OPEN: Final = {
-    "signing_key": "names of SigningKeys, which the platform alone makes",
+    "signing_key": "names of SigningKeys, which only the platform creates",
     "kid": "key ids of published keys, at most 64 for each SigningKey",
     "object_namespace": "namespaces of at most 100 objects",
     "object": "names of at most 100 objects",
     "problem": ", ".join(f"`{problem}`" for problem in Problem),
     "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
-    "owner_namespace": "namespaces of tenants, at most 20: those that have most",
+    "owner_namespace": "at most 20 namespaces of tenants: those with the highest values",
 }
 """Labels whose values the code does not list, and what bounds them."""
 
@@ -52,21 +52,21 @@ EITHER: Final = {
 }
 
 TO_DO: Final = {
-    "scopewright_build_info": "Two versions for longer than a rollout: look for a Pod that does not start.",
+    "scopewright_build_info": "Two versions for longer than a rollout: find the Pod that does not start.",
     "scopewright_reconcile_seconds": (
-        "Slow with `scopewright_api_request_seconds`: the API server. Else: give it CPU."
+        "If `scopewright_api_request_seconds` is slow too: check the API server. Otherwise raise the CPU request."
     ),
     "scopewright_reconcile_failures": "See [ScopewrightReconcileFailing](#scopewrightreconcilefailing).",
     "scopewright_apply_to_ready_seconds": (
-        "Look at the queue, the API server's time and the age of the watches. A SigningKey beside others takes "
+        "Check the queue, the latency of the API server and the age of the watches. A second SigningKey takes "
         "`publishAhead`, by design."
     ),
     "scopewright_api_requests": "See [ScopewrightApiErrors](#scopewrightapierrors).",
-    "scopewright_api_request_seconds": "Look at the API server and etcd; more than 5 s costs the operator its Lease.",
+    "scopewright_api_request_seconds": "Check the API server and etcd. Above 5 s the operator loses its Lease.",
     "scopewright_leader": "See [ScopewrightNoLeader](#scopewrightnoleader).",
     "scopewright_queue_depth": (
-        "It is as long as there are objects when a replica begins to lead, and empties at some hundred a second. "
-        "It stays long: look at the time and the failures of reconciliations."
+        "It contains every object when a replica becomes the leader, and empties at a few hundred per second. "
+        "If it stays long: check duration and failures of reconciliations."
     ),
     "scopewright_watch_overdue_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
     "scopewright_watch_heard_timestamp_seconds": "See [ScopewrightWatchSilent](#scopewrightwatchsilent).",
@@ -77,7 +77,8 @@ TO_DO: Final = {
         "See [ScopewrightApiServerUnreachable](#scopewrightapiserverunreachable)."
     ),
     "scopewright_watch_retries": (
-        "All the time: the log has the last error once a minute. A missing right, or an API server that refuses load."
+        "If it keeps growing: the log has the last error once a minute. Usual causes are a missing permission, or an "
+        "API server that refuses load."
     ),
     "scopewright_rights_missing": "See [ScopewrightRightsMissing](#scopewrightrightsmissing).",
     "scopewright_orphans_held": "See [ScopewrightOrphansHeld](#scopewrightorphansheld).",
@@ -87,23 +88,23 @@ TO_DO: Final = {
         "[ScopewrightObjectFailing](#scopewrightobjectfailing)."
     ),
     "scopewright_object_problems_truncated": (
-        "Not 0: the metric names some of each namespace; `kubectl get oauth -A` has all."
+        "Not 0: the metric has only some objects of each namespace; `kubectl get oauth -A` lists all."
     ),
     "scopewright_records": (
         "Far from the number of declared objects, or from `scopewright_issuer_records`: see "
         "[ScopewrightRecordsStale](#scopewrightrecordsstale), and the operator's log for malformed records."
     ),
-    "scopewright_conditions": "`kubectl get oauth -A` shows which; the message of the condition says what to do.",
+    "scopewright_conditions": "`kubectl get oauth -A` lists the objects; the message of the condition has the fix.",
     "scopewright_credential_rotations_overdue": (
         "See [ScopewrightCredentialRotationOverdue](#scopewrightcredentialrotationoverdue)."
     ),
     "scopewright_signing_keys": "See [ScopewrightNoSigningKey](#scopewrightnosigningkey).",
-    "scopewright_signing_key_activation_timestamp_seconds": "In the past with state Pending: is the clock right?",
+    "scopewright_signing_key_activation_timestamp_seconds": "In the past with state Pending: check the clock.",
     "scopewright_signing_key_retirement_timestamp_seconds": (
         "See [ScopewrightSigningKeyExpiring](#scopewrightsigningkeyexpiring)."
     ),
     "scopewright_signing_key_removal_timestamp_seconds": (
-        "In the past: the operator does not reconcile. Does it lead?"
+        "In the past: the operator does not reconcile. Check for a leader."
     ),
     "scopewright_signing_key_next_rotation_timestamp_seconds": (
         "See [ScopewrightRotationOverdue](#scopewrightrotationoverdue)."
@@ -113,8 +114,7 @@ TO_DO: Final = {
     ),
     "scopewright_signing_key_declared": "See [ScopewrightSigningKeyDeleted](#scopewrightsigningkeydeleted).",
     "scopewright_signing_key_resource_servers": (
-        "Not 0 for a SigningKey that is not declared: see "
-        "[ScopewrightSigningKeyDeleted](#scopewrightsigningkeydeleted)."
+        "Not 0 for a SigningKey that does not exist: see [ScopewrightSigningKeyDeleted](#scopewrightsigningkeydeleted)."
     ),
     "scopewright_issuer_requests": (
         "See [ScopewrightTokensFailing](#scopewrighttokensfailing); [errors.md](errors.md) has each error."
@@ -123,143 +123,150 @@ TO_DO: Final = {
     "scopewright_issuer_request_seconds": "See [ScopewrightTokensSlow](#scopewrighttokensslow).",
     "scopewright_issuer_connections": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
     "scopewright_issuer_connection_memory_bytes": (
-        "Near its limit for long: see [ScopewrightConnectionsFull](#scopewrightconnectionsfull)."
+        "Near its limit for a long time: see [ScopewrightConnectionsFull](#scopewrightconnectionsfull)."
     ),
     "scopewright_issuer_connection_memory_limit_bytes": "It is `issuer.connectionMemory`, once for each worker.",
     "scopewright_issuer_connections_closed": "See [ScopewrightConnectionsFull](#scopewrightconnectionsfull).",
     "scopewright_issuer_transport_refusals": (
-        "Many of one kind: a client or a proxy that does not speak HTTP/1.1 or TLS 1.2; [errors.md](errors.md) lists "
+        "Many of one kind: a client or a proxy does not support HTTP/1.1 or TLS 1.2; [errors.md](errors.md) lists "
         "the refusals. 503: see [ScopewrightConnectionsFull](#scopewrightconnectionsfull)."
     ),
     "scopewright_issuer_records": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
-    "scopewright_issuer_served_keys": "Not the same in all Pods for longer than a minute: one of them is stale.",
-    "scopewright_issuer_workers": "It is what `issuer.workers` says.",
+    "scopewright_issuer_served_keys": "Different between Pods for longer than a minute: one of them is stale.",
+    "scopewright_issuer_workers": "It is the value of `issuer.workers`.",
     "scopewright_issuer_ready_workers": "See [ScopewrightIssuerNotReady](#scopewrightissuernotready).",
     "scopewright_issuer_watch_heard_timestamp_seconds": "See [ScopewrightRecordsStale](#scopewrightrecordsstale).",
 }
-"""By metric: what to do when it looks bad."""
+"""By metric: the remedy for a bad value."""
 
 RUN_BOOKS: Final = {
     "ScopewrightRotationOverdue": (
-        "See why in `kubectl -n <namespace> describe signingkey <name>` and in the operator's log. Usual: the "
-        "annotation `scopewright.dev/paused`, nobody leads ([ScopewrightNoLeader](#scopewrightnoleader)), a quota "
-        "or policy that refuses Secrets, a ConfigMap in the way (`ConfigMapConflict`). The key that signs goes on "
-        "until `config.outageBudget` is used up."
+        "`kubectl -n <namespace> describe signingkey <name>` and the operator's log have the cause. Usual causes: "
+        "the annotation `scopewright.dev/paused`, no leader ([ScopewrightNoLeader](#scopewrightnoleader)), a "
+        "quota or policy that refuses Secrets, a ConfigMap of the same name (`ConfigMapConflict`). The active key "
+        "keeps signing until `config.outageBudget` is used up."
     ),
     "ScopewrightSigningKeyExpiring": (
-        "As above, and now. It fires when half of what `config.outageBudget` allows is gone, and for a SigningKey that "
-        "was deleted and is still used three days before its end. The date is in `kubectl get signingkey` as Signs "
-        "Until. Once the cause is gone the operator makes and publishes the next key within seconds. Where it is too "
-        "late for `publishAhead`, the new key signs at once; verifiers that cached the JWKS refuse its tokens until "
-        "they fetch it again."
+        "As above, but urgent. The alert fires when half of `config.outageBudget` is used up; for a deleted "
+        "SigningKey that is still used, three days before its end. `kubectl get signingkey` shows the date as "
+        "Signs Until. Once the cause is fixed, the operator creates and publishes the next key within seconds. If "
+        "it is too late for `publishAhead`, the new key signs at once; verifiers that cached the JWKS refuse its "
+        "tokens until they fetch it again."
     ),
     "ScopewrightSigningKeyDeleted": (
-        "Declare the SigningKey again: it adopts its keys, and their rotation goes on. If it was meant to go, have the "
-        "owners of the ResourceServers name another in `tokens.signingKey`: `kubectl get resourceservers -A -o "
+        "Create the SigningKey again: it adopts its keys, and their rotation continues. If the deletion was "
+        "intended, ask the owners of the ResourceServers to set another `tokens.signingKey`: `kubectl get "
+        "resourceservers -A -o "
         "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,KEY:.spec.tokens.signingKey`."
     ),
     "ScopewrightNoSigningKey": (
-        "No token of the ResourceServers that use this SigningKey is issued. Was the SigningKey deleted, or were "
-        "its records? Declare it again, or find in the operator's log why none is made."
+        "The issuer issues no tokens for the ResourceServers that use this SigningKey. Check if the SigningKey or "
+        "its records were deleted, and create it again. Otherwise the operator's log has the reason why it has no "
+        "key."
     ),
     "ScopewrightCredentialRotationOverdue": (
         "`kubectl get oauthclients -A -o "
         "custom-columns=NS:.metadata.namespace,NAME:.metadata.name,NEXT:.status.credentials.nextRotationTime` "
-        "shows which are due by age; those of another `cause` have the condition RotationFailing, or say in Ready why: "
-        "a Secret that is not ours, a quota, four credentials that all still overlap, healing that is limited. "
-        "With cause `rotate_annotation` or `revoked_before` a credential has perhaps leaked: set "
-        "`spec.rotation.revokedBefore`, which needs no write of the Secret to take effect. Where nothing says why, "
-        "does the operator lead ([ScopewrightNoLeader](#scopewrightnoleader))?"
+        "shows the rotations that are due by age. For another `cause`, the condition RotationFailing or Ready of "
+        "the client has the reason: a Secret of another owner, a quota, four credentials that all overlap, or "
+        "limited healing. With cause `rotate_annotation` or `revoked_before` a credential may have leaked: set "
+        "`spec.rotation.revokedBefore`, which takes effect without a write of the Secret. Without a reason in the "
+        "status, check for a leader ([ScopewrightNoLeader](#scopewrightnoleader))."
     ),
     "ScopewrightRotationFailing": (
         "`kubectl describe` of the object: the condition RotationFailing has the API server's reason and message, "
-        "which name the webhook, the policy or the quota ([reasons](configuration.md#status-conditions)). Once the "
-        "cause is gone, the rotation follows within 15 s. The earlier credential or key goes on meanwhile."
+        "which name the webhook, the policy or the quota ([reasons](configuration.md#status-conditions)). The "
+        "rotation succeeds within 15 s of the end of the cause. The earlier credential or key stays in use "
+        "meanwhile."
     ),
     "ScopewrightPreviousCredentialInUse": (
-        "`kubectl get oauthclients -A` and the condition PreviousInUse name the client. Have its Pods read the "
+        "`kubectl get oauthclients -A` and the condition PreviousInUse name the client. Make its Pods read the "
         "Secret again: mount it instead of passing it as environment variables, or restart them."
     ),
     "ScopewrightClientRefused": (
-        "The issuer's audit lines say who and why: `event` token, `result` as the alert says, `client`, `reason`. "
-        "`wrong_secret`: it holds an old or another Secret. `invalid_target` and `invalid_scope`: it asks for "
-        "what nobody grants; AccessGranted of the OAuthClient prints the ScopeGrant. From a `peer` that is none "
-        "of ours: somebody tries client ids, which do not need to be secret; credentials do, and are. A `peer` "
-        "that is a proxy of yours tells nothing until `issuer.trustedProxies` names it."
+        "The issuer's audit lines have the client and the cause: `event` token, `result` as in the alert, "
+        "`client`, `reason`. `wrong_secret`: the client has an old or wrong Secret. `invalid_target` and "
+        "`invalid_scope`: it requests access that is not granted; AccessGranted of the OAuthClient has the "
+        "missing ScopeGrant. An unknown `peer`: an outsider tries client ids, which are not secret, unlike "
+        "credentials. If the `peer` is your proxy, set `issuer.trustedProxies` to see the caller."
     ),
     "ScopewrightTokensFailing": (
         "The audit lines have the `reason`: `no_signing_key` "
-        "([ScopewrightNoSigningKey](#scopewrightnosigningkey)), `store_unavailable` (the API server is away while "
-        "unknown credentials are looked up, or Redis or Valkey is), `exception` (a bug: report it with the log). It "
-        "is compared with what was issued, so that refusals make it no smaller. `slowed` is none of it: many wrong "
-        "credentials came in, from the `peer` of those lines."
+        "([ScopewrightNoSigningKey](#scopewrightnosigningkey)), `store_unavailable` (the API server is "
+        "unavailable for lookups of unknown credentials, or Redis or Valkey is), `exception` (a bug: report it "
+        "with the log). The ratio is to issued tokens, so refusals do not lower it. Results `slowed` are not "
+        "included: they mean many wrong credentials from the `peer` of those lines."
     ),
     "ScopewrightTokensSlow": (
-        "Signing takes CPU: compare with the Pods' CPU and its throttling. More Pods (`issuer.mode: deployment` "
-        "scales), more `issuer.workers`. Slow assertions alone: look at Redis or Valkey."
+        "Signing is CPU-bound: check the CPU of the Pods and its throttling. Add Pods (`issuer.mode: deployment` "
+        "scales) or `issuer.workers`. If only assertions are slow, check Redis or Valkey."
     ),
     "ScopewrightConnectionsFull": (
-        "The closed connections were waiting for a handshake, for a request or for their client to read; new callers "
-        "get in all the same. `cause`: `address_limit` is one address beyond its share "
-        "(`issuer.connectionsPerAddress`, a quarter of `issuer.connectionMemory`), `evicted` all together beyond "
-        "`issuer.connectionMemory`. Is the address that of your Ingress or load balancer? Raise both, or set "
-        "`issuer.connectionsPerAddress` to 0. Are there more callers than before? Raise `issuer.connectionMemory` and "
-        "the memory limit, or add Pods. Otherwise a caller holds connections open: find the address in the "
-        "connections of the Pod's node, and keep it out with `networkPolicy.issuerFrom` or before the issuer."
+        "The closed connections were waiting for a handshake, for a request or for their client to read. New "
+        "callers are still served. `cause` `address_limit`: one address exceeds its share "
+        "(`issuer.connectionsPerAddress`, a quarter of `issuer.connectionMemory`). `cause` `evicted`: all "
+        "connections together exceed `issuer.connectionMemory`. If the address is your Ingress or load balancer, "
+        "raise both, or set `issuer.connectionsPerAddress` to 0. If there are more callers than before, raise "
+        "`issuer.connectionMemory` and the memory limit, or add Pods. Otherwise a caller holds connections open: "
+        "find its address in the connections of the Pod's node, and block it with `networkPolicy.issuerFrom` or "
+        "at the proxy."
     ),
     "ScopewrightIssuerNotReady": (
-        "Its `/readyz` says what it lacks: the issuer record or a signing key (does the operator run?), or the "
-        "lists (may the issuer's ServiceAccount read its namespace, is the API server there?). `No issuer is "
-        "there`: no Pod, or Prometheus does not reach it (`networkPolicy`)."
+        "Its `/readyz` names what is missing: the issuer record or a signing key (check that the operator runs), "
+        "or the lists (check the permissions of the issuer's ServiceAccount, and the API server). `No issuer is "
+        "running`: there is no Pod, or Prometheus cannot reach it (`networkPolicy`)."
     ),
     "ScopewrightRecordsStale": (
-        "The issuer's log says what following meets. Is the API server away, has the ServiceAccount its rights, "
-        "does a NetworkPolicy keep them apart? Restart the Pod if it alone is concerned: it starts from its "
-        "snapshot."
+        "The issuer's log has the errors of its watches. Check the API server, the permissions of the "
+        "ServiceAccount, and NetworkPolicies between them. If only one Pod is affected, restart it: it starts "
+        "from its snapshot."
     ),
     "ScopewrightNoLeader": (
-        "Are operator Pods there, and ready? Their log says why not: rights (`a right is missing`), CRDs, the API "
-        "server. `kubectl -n <namespace> get lease scopewright-operator -o yaml` shows who led last. Nothing that "
-        "is declared takes effect meanwhile; tokens go on as long as there is a signing key."
+        "Check that operator Pods exist and are ready. Their log has the reason if not: permissions (`a right is "
+        "missing`), CRDs, or the API server. `kubectl -n <namespace> get lease scopewright-operator -o yaml` "
+        "shows the last leader. Until an operator leads, changes of custom resources take no effect. Tokens are "
+        "issued as long as there is a signing key."
     ),
     "ScopewrightWatchSilent": (
-        "The process ends by itself where kopf's watch misses changes (liveness). Where it comes back: look at "
-        "the API server's load (`apiserver_terminated_watchers_total`), and at proxies that cut idle connections."
+        "The liveness probe restarts a process whose watches miss changes. If the alert returns, check the load "
+        "of the API server (`apiserver_terminated_watchers_total`), and proxies that cut idle connections."
     ),
     "ScopewrightObjectNotReady": (
-        "`kubectl -n <object_namespace> describe <kind> <object>` has the message; "
-        "[configuration.md](configuration.md#status-conditions) says who can help. Mostly it is the team that "
-        "declared it: route the alert by its label `object_namespace`."
+        "`kubectl -n <object_namespace> describe <kind> <object>` has the message, and "
+        "[configuration.md](configuration.md#status-conditions) the remedy. Usually the owner of the object must "
+        "act: route the alert by its label `object_namespace`."
     ),
     "ScopewrightObjectFailing": (
-        "`RotationOverdue`, `RotationFailing`: the condition RotationFailing has the reason that the API server gave "
-        "([rotations that cannot be written](rotation.md#failed-rotations)). `ReconcileFailing`: the "
-        "operator's log has `is tried again in` with this object's name."
+        "`RotationOverdue`, `RotationFailing`: the condition RotationFailing has the API server's reason ([failed "
+        "rotations](rotation.md#failed-rotations)). `ReconcileFailing`: search the operator's log for `is tried "
+        "again in` with this object's name."
     ),
     "ScopewrightApiServerUnreachable": (
-        "The log says when contact was lost and why. All Pods: is the API server there? One Pod: its node's network, "
-        "a NetworkPolicy, a load balancer that dropped the connections; every connection is opened anew until one "
-        "gets an answer, so a restart helps no more than waiting."
+        "The log has the time and the cause of the loss. All Pods: check the API server. One Pod: check its "
+        "node's network, NetworkPolicies, and a load balancer that dropped the connections. The process opens new "
+        "connections until one gets an answer, so a restart does not help."
     ),
     "ScopewrightApiErrors": (
-        "`rejected`: a right, a quota or an admission policy; the log and the events name it. Was the chart "
-        "upgraded, and its rights with it? `unavailable`: the API server does not answer, or asks to be left "
-        "alone (429)."
+        "`rejected`: a permission, a quota or an admission policy; the log and the events name it. Check that the "
+        "last upgrade of the chart included its roles. `unavailable`: the API server does not answer, or "
+        "throttles requests (429)."
     ),
     "ScopewrightRightsMissing": (
-        "`/readyz` and the log (`a right is missing`) name each right. Was the chart upgraded without its rights, or "
-        "or were the roles altered? [A right is lost](operations.md#missing-permission) has the commands."
+        "`/readyz` and the log (`a right is missing`) name each permission. Check if the chart was upgraded "
+        "without its roles, or if the roles were changed. [Missing permission](operations.md#missing-permission) "
+        "has the commands."
     ),
     "ScopewrightReconcileFailing": (
-        "The log says which object and why: `tried again in`. `unavailable`: the API server, or an object that "
-        "somebody else changes all the time (`does not settle`). `unexpected`: a bug; report it with the "
-        "traceback."
+        "The log has the object and the cause: search for `tried again in`. `unavailable`: the API server, or an "
+        "object that another writer changes all the time (`does not settle`). `unexpected`: a bug; report it with "
+        "the traceback."
     ),
     "ScopewrightOrphansHeld": (
-        "Was something deleted there by mistake, or a backup restored in part? Bring back what is missing: clients of "
-        "before are accepted again as they were. If they were all meant to go, allow just so many: `kubectl -n "
-        "<namespace> annotate configmap scopewright-issuer scopewright.dev/allow-orphans=<owner_namespace>=<number>`. "
-        "The run-book is in [operations.md](operations.md#many-orphaned-records)."
+        "Check for an accidental deletion in the namespace, or an incomplete restore. Restore what is missing: "
+        "the earlier clients are then accepted again. If the deletion was intended, allow that number: `kubectl "
+        "-n <namespace> annotate configmap scopewright-issuer "
+        "scopewright.dev/allow-orphans=<owner_namespace>=<number>`. The run-book is [many orphaned "
+        "records](operations.md#many-orphaned-records)."
     ),
 }
 """By alert."""
@@ -354,16 +361,16 @@ def page() -> str:
         "# Metrics",
         "",
         *_wrapped(
-            "Every metric, and every alert of the chart, made from the code by `make docs`. "
-            "[observability.md](observability.md) says how to have them scraped. A label has the values that stand "
-            "here and no others: none comes from a caller."
+            "All metrics of operator and issuer, and all alerts of the chart, with their remedies. `make docs` "
+            "generates this page from the code. [observability.md](observability.md) describes how to scrape the "
+            "metrics and enable the alerts. Labels have only the values listed here; no value comes from a caller."
         ),
         "",
         "## Operator",
         "",
         *_wrapped(
-            "On `/metrics` of port 8081, with `process_*` of this process. Every replica tells all of it; only the "
-            "leader reconciles, so take the `max` of what is a level and the `sum` of what is counted."
+            "At `/metrics` of port 8081, with `process_*` of this process. Every replica exports all metrics, but only "
+            "the leader reconciles: use the `max` of gauges and the `sum` of counters."
         ),
         "",
         *_table(operators),
@@ -371,8 +378,8 @@ def page() -> str:
         "## Issuer",
         "",
         *_wrapped(
-            "On `/metrics` of `--metrics-listen` (port 9402 in the chart). With several workers, what is counted is "
-            "that of all; records and served keys are those of the one that answers."
+            "At `/metrics` of `--metrics-listen` (port 9402 in the chart). With several workers, counters are those of "
+            "all workers; records and served keys are those of the worker that answers."
         ),
         "",
         *_table(issuers),
@@ -380,8 +387,8 @@ def page() -> str:
         "## Alerts",
         "",
         *_wrapped(
-            "Of the chart's PrometheusRule (`prometheusRule.enabled`); `tests/chart/alerts.yaml` has figures that fire "
-            "each of them, and others that do not."
+            "From the chart's PrometheusRule (`prometheusRule.enabled`). `tests/chart/alerts.yaml` tests each alert "
+            "with data that fires it and data that does not."
         ),
     ]
     for rule in alerts:
@@ -397,7 +404,7 @@ def _complete(name: str, said: set[str], needed: set[str]) -> None:
 
 
 def _table(metrics: list[Exported]) -> Iterator[str]:
-    yield "| metric | type | unit | labels | meaning | when it looks bad |"
+    yield "| metric | type | unit | labels | meaning | remedy |"
     yield "| --- | --- | --- | --- | --- | --- |"
     for m in metrics:
         labels = "; ".join(f"`{label}`: {_values(label, values)}" for label, values in m.labels.items())
@@ -408,12 +415,18 @@ def _values(label: str, values: set[str]) -> str:
     return OPEN.get(label) or ", ".join(f"`{value}`" for value in sorted(values))
 
 
+def _shown(template: str) -> str:
+    """An annotation, with … for the values that Prometheus puts in."""
+    alternatives = template.replace("{{ else }}", " Or: ")
+    return re.sub(r"\{\{.*?\}\}", "…", re.sub(r"\{\{ (if .*?|end) \}\}", "", alternatives))
+
+
 def _alert(rule: dict[str, Any]) -> Iterator[str]:
     lasting = f", after {rule['for']}" if "for" in rule else ""
-    described = re.sub(r"\{\{.*?\}\}", "…", rule["annotations"]["description"])
+    summary, described = (_shown(rule["annotations"][key]) for key in ("summary", "description"))
     yield f"### {rule['alert']}"
     yield ""
-    yield from _wrapped(f"{rule['labels']['severity'].capitalize()}{lasting}. {described}")
+    yield from _wrapped(f"{rule['labels']['severity'].capitalize()}{lasting}: {summary} {described}")
     yield ""
     yield from _wrapped(RUN_BOOKS[rule["alert"]])
 

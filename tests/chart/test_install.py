@@ -74,7 +74,7 @@ def notes_of(release: Release, values: dict[str, Any]) -> str:
 def test_the_notes_tell_what_speaks_tls_to_the_issuer(release: Release) -> None:
     tls, told = {"enabled": True, "secretName": "given"}, {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}
     said = notes_of(release, {"tls": tls, "ingress": {"enabled": True}})
-    assert "is told by\ningress.annotations" in said
+    assert "needs\ningress.annotations" in said
     assert "BackendTLSPolicy with the\nauthority of the certificate in Secret given" in said
     assert "speaks TLS" not in notes_of(release, {"tls": tls, "ingress": {"enabled": True, "annotations": told}})
     assert "speaks TLS" not in notes_of(release, {"ingress": {"enabled": True}})
