@@ -9,7 +9,7 @@ from bench.benchmark import BenchmarkError
 from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.workload import LABEL, Manifest, Workload
 from scopewright.core.failures import Unavailable
-from scopewright.stores import Entries, Selection, Snapshot
+from scopewright.stores import Entries, ListCompleted, Selection
 from scopewright.stores.kubernetes.api import Api, Gone
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.store import declared_path
@@ -57,7 +57,7 @@ class ReadinessWatch:
     async def _secrets(self) -> None:
         selection = Selection("Secret", None, {LABEL: self._workload.run})
         async for change in follow(self._api, selection):
-            if isinstance(change, Snapshot):
+            if isinstance(change, ListCompleted):
                 self._listed[0].set()
             elif not change.gone:
                 self.credentials[change.entries["client_id"].decode()] = change.entries

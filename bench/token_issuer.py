@@ -18,7 +18,7 @@ from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logg
 from scopewright.core.objects import Existing, Ref
 from scopewright.issuer import Worker, run, run_workers
 from scopewright.issuer.observability.audit import to_file
-from scopewright.stores import Change, Entries, Selection, Snapshot, Store
+from scopewright.stores import Change, Entries, ListCompleted, Selection, Store
 
 
 class InMemoryStore:
@@ -31,11 +31,11 @@ class InMemoryStore:
         found = self._objects.get(ref)
         return (found.existing, found.entries) if found else None
 
-    async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+    async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         selected = {ref: change for ref, change in self._objects.items() if ref.kind == selection.kind}
         for change in selected.values():
             yield change
-        yield Snapshot(frozenset(selected))
+        yield ListCompleted(frozenset(selected))
         await asyncio.Event().wait()
 
 

@@ -90,7 +90,7 @@ class Quiet:
 class _Gone:
     """Of a store, only what tells that a declared object is gone."""
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> str:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> str:
         return "gone"
 
 

@@ -132,10 +132,10 @@ def _anything_is_ours(real: Any) -> Any:
 
 
 def _unproven(real: Any) -> Any:
-    async def absence(*_: Any) -> str:
+    async def confirm_deleted(*_: Any) -> str:
         return "gone"
 
-    return absence
+    return confirm_deleted
 
 
 def _never_marked(real: Any) -> Any:

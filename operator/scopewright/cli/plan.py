@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.plan.changes import NOT_READ, Changes
-from scopewright.plan.compare import Settings, plan_cluster, plan_directories
+from scopewright.plan.changes import NOT_READ, PlanResult
+from scopewright.plan.compare import PlanSettings, plan_cluster, plan_directories
 from scopewright.plan.output.json import as_json
 from scopewright.plan.output.lines import clean, finding_line
 from scopewright.plan.output.markdown import as_markdown
@@ -25,7 +25,7 @@ FINE: Final = 0
 REFUSED: Final = 1
 CANNOT_TELL: Final = 2
 
-FORMATS: Final[dict[str, Callable[[Changes], str]]] = {
+FORMATS: Final[dict[str, Callable[[PlanResult], str]]] = {
     "text": as_text,
     "json": as_json,
     "markdown": as_markdown,
@@ -70,12 +70,12 @@ def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = N
     return REFUSED if changes.refusals else FINE
 
 
-async def _planned(request: Request, connect: Connect, now: datetime) -> Changes:
+async def _planned(request: Request, connect: Connect, now: datetime) -> PlanResult:
     if request.cluster and request.against:
         raise Rejected("BadFlags", "--cluster and --against are two things to compare with: choose one")
     if request.prune and not request.cluster:
         raise Rejected("BadFlags", "--prune goes with --cluster: what --against has and DIR has not is deleted anyway")
-    settings = Settings.read(request.config, request.issuer, request.namespace)
+    settings = PlanSettings.read(request.config, request.issuer, request.namespace)
     if not request.cluster:
         return await plan_directories(request.directory, request.against, settings, now)
     async with connect() as api:
@@ -89,7 +89,7 @@ def _output(text: str) -> tuple[str, str]:
     return form, file
 
 
-def _write(changes: Changes, form: str, file: str) -> None:
+def _write(changes: PlanResult, form: str, file: str) -> None:
     if file:
         try:
             Path(file).write_text(FORMATS[form](changes), encoding="utf-8")

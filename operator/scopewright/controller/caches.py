@@ -14,7 +14,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.stores import Change, Selection, Snapshot, Store
+from scopewright.stores import Change, ListCompleted, Selection, Store
 
 Enqueue = Callable[[Ref, float], None]
 """Takes a key and a delay in seconds."""
@@ -102,7 +102,7 @@ class Caches:
 
     async def follow(self, store: Store, selection: Selection) -> None:
         async for change in store.follow(selection):
-            if isinstance(change, Snapshot):
+            if isinstance(change, ListCompleted):
                 self._snapshot(selection, change)
             else:
                 self._changed(change)
@@ -111,7 +111,7 @@ class Caches:
         """All that is ours as it is now: while it waited to lead, a replica's watch may have fallen behind."""
         for selection in self._owned:
             async for change in store.follow(selection):
-                if isinstance(change, Snapshot):
+                if isinstance(change, ListCompleted):
                     self._snapshot(selection, change)
                     break
                 self._changed(change)
@@ -127,7 +127,7 @@ class Caches:
             self._tell(self._world.put_owned(existing, change.entries))
             self._saw(existing.ref, existing)
 
-    def _snapshot(self, selection: Selection, snapshot: Snapshot) -> None:
+    def _snapshot(self, selection: Selection, snapshot: ListCompleted) -> None:
         if selection.kind == "ServiceAccount":
             for ref in set(self._world.service_accounts or ()) - snapshot.refs:
                 if selection.namespace in (None, ref.namespace):

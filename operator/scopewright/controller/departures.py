@@ -11,7 +11,7 @@ from scopewright.core.orphans import marked
 from scopewright.core.plan import NOTHING, Plan
 from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.core.setbacks import Setback, setback_of
-from scopewright.stores import Absence, Objects
+from scopewright.stores import Existence, Objects
 
 
 class Departures:
@@ -51,12 +51,12 @@ class Departures:
         record = self._world.owned.record_of(key)[1]
         return record is None or record.uid != obj.uid
 
-    async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Absence:
+    async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
         """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""
         if key.namespace in self._world.absent_namespaces:
             return "gone"
         since = record.owner_creation_time or existing.creation_time or self._clock()
-        return await self._store.absence(key, record.uid, since)
+        return await self._store.confirm_deleted(key, record.uid, since)
 
 
 def _writing(write: Desired | None) -> Plan:

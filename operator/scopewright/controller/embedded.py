@@ -19,7 +19,7 @@ from scopewright.controller.views import Sources
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
 from scopewright.core.objects import Ref
-from scopewright.manifests.validate import Problem
+from scopewright.manifests.validate import Diagnostic
 from scopewright.stores.directory.declared import ManifestChange
 from scopewright.stores.directory.manifest_follower import ManifestFollower
 from scopewright.stores.directory.store import DirectoryStore
@@ -44,7 +44,7 @@ class Embedded:
         self._installing = Installing(store, config, _now)
         self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
         self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
-        self.problems: tuple[Problem, ...] = ()
+        self.problems: tuple[Diagnostic, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:
         """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""

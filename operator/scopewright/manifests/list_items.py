@@ -10,9 +10,9 @@ from typing import Final
 
 import yaml
 
-from scopewright.manifests.nodes import MERGE, TEXT, YAML_TAG, Budget, Unreadable, line_of
+from scopewright.manifests.nodes import MERGE, TEXT, YAML_TAG, ManifestError, ParseBudget, line_of
 
-Wanted = Callable[[str, str], bool]
+KindFilter = Callable[[str, str], bool]
 """Whether an apiVersion and a kind are."""
 
 _NULL: Final = YAML_TAG + "null"
@@ -29,7 +29,7 @@ class _Head:
     items: list[yaml.Node] = field(default_factory=list)
     clear: bool = True
 
-    def may_be(self, wanted: Wanted) -> bool:
+    def may_be(self, wanted: KindFilter) -> bool:
         if not self.clear:
             return True
         if len(self.api_versions) < 2 and len(self.kinds) < 2:
@@ -51,7 +51,7 @@ class _Head:
         return _Head(self.api_versions, {kind.removesuffix("List") for kind in self.kinds}, [], self.clear)
 
 
-def objects(root: yaml.MappingNode, wanted: Wanted, budget: Budget) -> Iterator[yaml.Node]:
+def objects(root: yaml.MappingNode, wanted: KindFilter, budget: ParseBudget) -> Iterator[yaml.Node]:
     """The nodes of what may be wanted, and of what stands in a List and is no object. Each node comes once."""
     seen: set[tuple[int, bool]] = set()
     waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
@@ -63,7 +63,7 @@ def objects(root: yaml.MappingNode, wanted: Wanted, budget: Budget) -> Iterator[
         head = _head(node, budget)
         if typed and not head.whole:
             fix = "write both: kubectl would take them from the List"
-            raise Unreadable(line_of(node), "an item of a List without apiVersion or kind", fix)
+            raise ManifestError(line_of(node), "an item of a List without apiVersion or kind", fix)
         if not isinstance(node, yaml.MappingNode) or (head.may_be(wanted) and not (head.listed and head.items)):
             yield node
         inherits = bool(head.items) and head.of_items().may_be(wanted)
@@ -75,10 +75,10 @@ def _items(head: _Head) -> Iterator[yaml.Node]:
         if isinstance(items, yaml.SequenceNode):
             yield from (item for item in items.value if head.listed or isinstance(item, yaml.MappingNode))
         elif head.listed:
-            raise Unreadable(line_of(items), "a List without a list of items", "put the objects under items")
+            raise ManifestError(line_of(items), "a List without a list of items", "put the objects under items")
 
 
-def _head(root: yaml.Node, budget: Budget) -> _Head:
+def _head(root: yaml.Node, budget: ParseBudget) -> _Head:
     head = _Head()
     seen: set[int] = set()
     waiting = [root] if isinstance(root, yaml.MappingNode) else []

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from scopewright.core.objects import Ref
 from scopewright.manifests.files import Signature
-from scopewright.manifests.nodes import Budget, Unreadable
-from scopewright.manifests.validate import Content, Manifests, Problem, Source, ref_of
+from scopewright.manifests.nodes import ManifestError, ParseBudget
+from scopewright.manifests.validate import Content, Diagnostic, Manifests, SourceLocation, ref_of
 from scopewright.manifests.walk import Walk, decoded, examine, unopened, unusable, walk
 
-__all__ = ["DirectoryReader", "Manifests", "Problem", "Source", "load", "load_text", "printable"]
+__all__ = ["Diagnostic", "DirectoryReader", "Manifests", "SourceLocation", "load", "load_text", "printable"]
 
 _FRESH: Final = 100_000_000
 """Nanoseconds; more than any file system's clock needs to tick."""
@@ -32,7 +32,7 @@ def load(directory: Path, without: Path | None = None) -> Manifests:
 
 def load_text(data: bytes, name: str) -> Manifests:
     """The same of what is no file, such as standard input, under the name that problems are to give it."""
-    return _merged(Path(), Walk({}, {}), {name: decoded(data, Budget())})
+    return _merged(Path(), Walk({}, {}), {name: decoded(data, ParseBudget())})
 
 
 @dataclass(slots=True)
@@ -61,10 +61,10 @@ class DirectoryReader:
     def take(self) -> Manifests:
         """What is declared; the same object as last time, if it is the same. What is being written counts as before."""
         found = self.walk(self.directory)
-        budget = Budget()
+        budget = ParseBudget()
         self.settled = True
         contents = {
-            file: unusable(status) if isinstance(status, Unreadable) else self._content(file, status, budget)
+            file: unusable(status) if isinstance(status, ManifestError) else self._content(file, status, budget)
             for file, status in found.files.items()
         }
         self._known = {file: self._known[file] for file in contents if file in self._known}
@@ -74,7 +74,7 @@ class DirectoryReader:
         self._last = (contents, set(found.folders), manifests)
         return manifests
 
-    def _content(self, file: str, status: Signature, budget: Budget) -> Content:
+    def _content(self, file: str, status: Signature, budget: ParseBudget) -> Content:
         known = self._known.get(file)
         if known and known.signature == status and not known.fresh:
             known.pending = None
@@ -85,7 +85,7 @@ class DirectoryReader:
             return known.content
         return self._read(file, known, budget)
 
-    def _read(self, file: str, known: _Known | None, budget: Budget) -> Content:
+    def _read(self, file: str, known: _Known | None, budget: ParseBudget) -> Content:
         try:
             content, seen = examine(self.directory, file, budget)
         except OSError as error:
@@ -104,14 +104,14 @@ def _obscured(content: Content) -> Content:
 
 def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manifests:
     objects: dict[Ref, dict[str, Any]] = {}
-    sources: dict[Ref, Source] = {}
+    sources: dict[Ref, SourceLocation] = {}
     broken: set[Ref] = set()
     problems = [_problem(directory, folder, problem, unread=True) for folder, problem in found.folders.items()]
     for file, content in contents.items():
         problems += [_problem(directory, file, problem) for problem in content.problems]
         problems += [_problem(directory, file, problem, unread=True) for problem in content.unread]
         for one in content.found:
-            source = Source(file, one.document.line, one.document)
+            source = SourceLocation(file, one.document.line, one.document)
             if one.ref in sources:
                 problems.append(_duplicate(directory, one.ref, source, sources[one.ref]))
                 continue
@@ -130,19 +130,19 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
 def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...]) -> Manifests:
     kinds = {ref.kind for ref in (*manifests.objects, *manifests.broken)}
     missing = {ref_of(m): m for m in fallbacks if m["kind"] not in kinds}
-    sources = dict.fromkeys(missing, Source("", 1))
+    sources = dict.fromkeys(missing, SourceLocation("", 1))
     return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 
 
-def _problem(directory: Path, file: str, problem: Unreadable, *, unread: bool = False) -> Problem:
-    return Problem(printable(directory / file), problem.line, problem.message, problem.fix, unread)
+def _problem(directory: Path, file: str, problem: ManifestError, *, unread: bool = False) -> Diagnostic:
+    return Diagnostic(printable(directory / file), problem.line, problem.message, problem.fix, unread)
 
 
-def _duplicate(directory: Path, ref: Ref, second: Source, first: Source) -> Problem:
+def _duplicate(directory: Path, ref: Ref, second: SourceLocation, first: SourceLocation) -> Diagnostic:
     where = f"{printable(directory / first.file)}:{first.line}"
     fix = "remove one of them, or rename it"
     message = f"{ref} is declared already at {where}, which counts"
-    return Problem(printable(directory / second.file), second.line, message, fix)
+    return Diagnostic(printable(directory / second.file), second.line, message, fix)
 
 
 def printable(path: Path) -> str:

@@ -29,7 +29,7 @@ _ELSEWHERE_NO_TEXT: Final = re.compile(r"[yYnN]|[-+]?\.?[0-9][-+.0-9_a-fA-FoOxX]
 Path = tuple[str | int, ...]
 
 
-class Unreadable(Exception):
+class ManifestError(Exception):
     """What cannot be read, at which line, and what to do."""
 
     def __init__(self, line: int, message: str, fix: str = "") -> None:
@@ -55,7 +55,7 @@ class Document:
         return self.line
 
 
-class Budget:
+class ParseBudget:
     """How much aliases may still repeat. One for everything that is read at once."""
 
     def __init__(self) -> None:
@@ -65,13 +65,13 @@ class Budget:
         self._left -= values
         if self._left < 0:
             message = f"aliases repeat more than {MAX_REPEATED} values, with those of the files read before"
-            raise Unreadable(line_of(node), message, "write the values out without aliases")
+            raise ManifestError(line_of(node), message, "write the values out without aliases")
 
 
-class Reading:
+class NodeReader:
     """The objects of one text on their way from nodes to values. `start` are the lines before it in its file."""
 
-    def __init__(self, budget: Budget, start: int) -> None:
+    def __init__(self, budget: ParseBudget, start: int) -> None:
         self._budget = budget
         self._start = start
         self._read: set[int] = set()
@@ -86,7 +86,7 @@ class Reading:
 
     def _value(self, node: yaml.Node, path: Path, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            raise Unreadable(line_of(node), f"nested deeper than {MAX_DEPTH} levels by aliases", "write it without")
+            raise ManifestError(line_of(node), f"nested deeper than {MAX_DEPTH} levels by aliases", "write it without")
         if id(node) in self._read:
             self._budget.spend(node, 1 + (len(node.value) // _CHARACTERS if isinstance(node, yaml.ScalarNode) else 0))
         self._read.add(id(node))
@@ -108,7 +108,7 @@ class Reading:
         for key_node, value_node in node.value:
             if key_node.tag == MERGE:
                 if merged is not None:
-                    raise Unreadable(
+                    raise ManifestError(
                         line_of(key_node), "`<<` stands twice in one mapping", "write it once, with a list"
                     )
                 merged = self._merged(value_node, path, depth)
@@ -116,7 +116,9 @@ class Reading:
                 continue
             key = self._key(key_node)
             if key in own:
-                raise Unreadable(line_of(key_node), f"the key {key!r} stands twice in one mapping", "keep one of them")
+                raise ManifestError(
+                    line_of(key_node), f"the key {key!r} stands twice in one mapping", "keep one of them"
+                )
             self._lines[(*path, key)] = line_of(key_node) + self._start
             own[key] = self._value(value_node, (*path, key), depth + 1)
         return {**(merged or {}), **own}
@@ -126,7 +128,7 @@ class Reading:
         parts = value if isinstance(value, list) else [value]
         if not all(isinstance(part, dict) for part in parts):
             message = "`<<` merges a mapping or a list of mappings"
-            raise Unreadable(line_of(node), message, "name an anchor of a mapping")
+            raise ManifestError(line_of(node), message, "name an anchor of a mapping")
         return {key: part[key] for part in reversed(parts) for key in part}
 
     def _first(self, node: yaml.Node, own: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
@@ -135,19 +137,19 @@ class Reading:
             message = (
                 f"`<<` gives the key {twice[0]!r}, which stands before it: programs differ in which of them counts"
             )
-            raise Unreadable(line_of(node), message, "put `<<` first in its mapping")
+            raise ManifestError(line_of(node), message, "put `<<` first in its mapping")
         if node.value != "<<":
-            raise Unreadable(line_of(node), "the YAML tag '!!merge' is not allowed", "write `<<` without a tag")
+            raise ManifestError(line_of(node), "the YAML tag '!!merge' is not allowed", "write `<<` without a tag")
 
     def _key(self, node: yaml.Node) -> str:
         plain = isinstance(node, yaml.ScalarNode) and not node.style
         if node.tag not in TEXT or (plain and _ELSEWHERE_NO_TEXT.fullmatch(node.value)):
             if plain:
-                raise Unreadable(
+                raise ManifestError(
                     line_of(node), f"the key {node.value[:40]} is not text to kubectl", f'quote it: "{node.value[:40]}"'
                 )
             fix = "quote it; a template such as {{ … }} is not a manifest"
-            raise Unreadable(line_of(node), "a key that is not text", fix)
+            raise ManifestError(line_of(node), "a key that is not text", fix)
         return str(node.value)
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
@@ -160,7 +162,7 @@ class Reading:
             return _plain(self._constructor.construct_object(node))
         except (yaml.YAMLError, ValueError, KeyError, OverflowError, IndexError) as error:
             detail = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-            raise Unreadable(
+            raise ManifestError(
                 line_of(node), f"a value that cannot be read: {detail}", "quote it if it is text"
             ) from None
 
@@ -170,7 +172,7 @@ class Reading:
     def _untagged(self, node: yaml.Node, implied: str) -> None:
         """Refuse a tag that makes of a value what it does not look like."""
         if node.tag not in (implied, YAML_TAG + implied):
-            raise Unreadable(line_of(node), f"the YAML tag {str(node.tag)[:80]!r} is not allowed", "remove the tag")
+            raise ManifestError(line_of(node), f"the YAML tag {str(node.tag)[:80]!r} is not allowed", "remove the tag")
 
 
 def _plain(value: Any) -> Any:

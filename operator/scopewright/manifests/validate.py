@@ -9,7 +9,7 @@ from typing import Any, Final
 from scopewright.api import API_VERSION, GROUP, KINDS
 from scopewright.api.validation import validate
 from scopewright.core.objects import Ref
-from scopewright.manifests.nodes import Budget, Document, Path, Unreadable
+from scopewright.manifests.nodes import Document, ManifestError, ParseBudget, Path
 from scopewright.manifests.yaml import documents
 
 NAMESPACE: Final = "Namespace"
@@ -24,7 +24,7 @@ _METADATA: Final = (
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Problem:
+class Diagnostic:
     """What is wrong, at which line (from 1) of which file, and what to do about it.
 
     `unread`: what is declared there is not known, and other programs may read it.
@@ -41,7 +41,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class SourceLocation:
     """Where an object is declared: the file, relative to the directory, and the line it begins at."""
 
     file: str
@@ -63,8 +63,8 @@ class Manifests:
     """
 
     objects: Mapping[Ref, dict[str, Any]]
-    problems: tuple[Problem, ...] = ()
-    sources: Mapping[Ref, Source] = field(default_factory=dict)
+    problems: tuple[Diagnostic, ...] = ()
+    sources: Mapping[Ref, SourceLocation] = field(default_factory=dict)
     broken: frozenset[Ref] = frozenset()
     obscured: frozenset[str] = frozenset()
     readable: bool = True
@@ -75,7 +75,7 @@ class Manifests:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class DeclaredObject:
     """One declaration in a file; without `manifest` it cannot be used."""
 
     ref: Ref
@@ -90,20 +90,20 @@ class Content:
     `obscured`: something in it could not be read far enough to say what it is.
     """
 
-    found: tuple[Found, ...] = ()
-    problems: tuple[Unreadable, ...] = ()
-    unread: tuple[Unreadable, ...] = ()
+    found: tuple[DeclaredObject, ...] = ()
+    problems: tuple[ManifestError, ...] = ()
+    unread: tuple[ManifestError, ...] = ()
     obscured: bool = False
 
 
-def content(text: str, budget: Budget) -> Content:
+def content(text: str, budget: ParseBudget) -> Content:
     """Everything that a file declares, and everything wrong with it."""
-    found: list[Found] = []
-    problems: list[Unreadable] = []
-    unread: list[Unreadable] = []
+    found: list[DeclaredObject] = []
+    problems: list[ManifestError] = []
+    unread: list[ManifestError] = []
     obscured = False
     for item in documents(text, _wanted, budget):
-        if isinstance(item, Unreadable):
+        if isinstance(item, ManifestError):
             unread.append(item)
             continue
         one, wrong = _declared(item)
@@ -122,11 +122,11 @@ def _wanted(api_version: str, kind: str) -> bool:
     return kind in KINDS and (not group or bool(difflib.get_close_matches(group[:100], [GROUP], cutoff=0.8)))
 
 
-def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
+def _declared(document: Document) -> tuple[DeclaredObject | None, list[ManifestError]]:
     value = document.value
     if not isinstance(value, dict):
         fix = "begin with apiVersion, kind and metadata; move what is no manifest elsewhere"
-        wrong = [Unreadable(document.line, f"not a manifest but a {_json_type(value)}", fix)]
+        wrong = [ManifestError(document.line, f"not a manifest but a {_json_type(value)}", fix)]
         return None, wrong if value is not None else []
     if not _wanted(*(str(value.get(key) or "") for key in ("apiVersion", "kind"))):
         return None, []
@@ -135,13 +135,13 @@ def _declared(document: Document) -> tuple[Found | None, list[Unreadable]]:
     if ref and not problems and ref.kind in KINDS:
         problems = _violations(document, ref)
     if ref is None:
-        return None, problems or [Unreadable(document.line, "not a manifest", "give it a kind and a metadata.name")]
+        return None, problems or [ManifestError(document.line, "not a manifest", "give it a kind and a metadata.name")]
     if problems:
-        return Found(ref, Document(None, document.line), None), problems
-    return Found(ref, document, _without_nulls(_normalised(document.value, ref))), []
+        return DeclaredObject(ref, Document(None, document.line), None), problems
+    return DeclaredObject(ref, document, _without_nulls(_normalised(document.value, ref))), []
 
 
-def _identity(document: Document) -> Iterator[Unreadable]:
+def _identity(document: Document) -> Iterator[ManifestError]:
     """What is wrong with apiVersion and kind."""
     api_version, kind = document.value.get("apiVersion"), document.value.get("kind")
     if kind == NAMESPACE and api_version == "v1":
@@ -150,20 +150,20 @@ def _identity(document: Document) -> Iterator[Unreadable]:
         close = difflib.get_close_matches(str(kind)[:100], KINDS, n=1)
         fix = f"did you mean {close[0]}?" if close else f"write one of {', '.join(KINDS)}"
         named = f"unknown kind {_short(kind)}" if kind is not None else "kind is missing"
-        yield Unreadable(document.line_of(("kind",)), named, fix)
+        yield ManifestError(document.line_of(("kind",)), named, fix)
     if api_version != API_VERSION:
         named = f"unknown apiVersion {_short(api_version)}" if api_version is not None else "apiVersion is missing"
-        yield Unreadable(document.line_of(("apiVersion",)), named, f"write apiVersion: {API_VERSION}")
+        yield ManifestError(document.line_of(("apiVersion",)), named, f"write apiVersion: {API_VERSION}")
 
 
-def _fields(document: Document) -> Iterator[Unreadable]:
+def _fields(document: Document) -> Iterator[ManifestError]:
     """What is wrong at the top and in the metadata."""
     value = document.value
     if value.get("kind") != NAMESPACE:
         yield from _unknown(document, (), value, _TOP)
     metadata = value.get("metadata")
     if not isinstance(metadata, dict):
-        yield Unreadable(document.line_of(("metadata",)), "metadata must be a mapping", "give it at least a name")
+        yield ManifestError(document.line_of(("metadata",)), "metadata must be a mapping", "give it at least a name")
         return
     yield from _unknown(document, ("metadata",), metadata, _METADATA)
     yield from _names(document, metadata)
@@ -171,49 +171,51 @@ def _fields(document: Document) -> Iterator[Unreadable]:
         yield from _texts(document, field_name, metadata.get(field_name))
 
 
-def _unknown(document: Document, path: Path, given: Iterable[str], known: Iterable[str]) -> Iterator[Unreadable]:
+def _unknown(document: Document, path: Path, given: Iterable[str], known: Iterable[str]) -> Iterator[ManifestError]:
     for key in given:
         if key not in known:
             where = (*path, key)
-            yield Unreadable(document.line_of(where), f"unknown field {_dotted(where)}", _did_you_mean(key, known))
+            yield ManifestError(document.line_of(where), f"unknown field {_dotted(where)}", _did_you_mean(key, known))
 
 
-def _names(document: Document, metadata: Mapping[str, Any]) -> Iterator[Unreadable]:
+def _names(document: Document, metadata: Mapping[str, Any]) -> Iterator[ManifestError]:
     for key in ("name", "namespace"):
         name = metadata.get(key)
         if name is None and key == "namespace":
             continue
         line = document.line_of(("metadata", key))
         if name is None:
-            yield Unreadable(line, "metadata.name is missing", "name the object")
+            yield ManifestError(line, "metadata.name is missing", "name the object")
         elif not isinstance(name, str):
-            yield Unreadable(line, f"metadata.{key} must be text, not {_json_type(name)}", "quote it")
+            yield ManifestError(line, f"metadata.{key} must be text, not {_json_type(name)}", "quote it")
         elif not _LABEL.fullmatch(name):
             rule = "at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
-            yield Unreadable(line, f"metadata.{key} {_short(name)} is not a DNS label", f"rename it: {rule}")
+            yield ManifestError(line, f"metadata.{key} {_short(name)} is not a DNS label", f"rename it: {rule}")
 
 
-def _texts(document: Document, key: str, value: Any) -> Iterator[Unreadable]:
+def _texts(document: Document, key: str, value: Any) -> Iterator[ManifestError]:
     if value is None:
         return
     if not isinstance(value, dict):
-        yield Unreadable(document.line_of(("metadata", key)), f"metadata.{key} must be a mapping", "write key: value")
+        yield ManifestError(
+            document.line_of(("metadata", key)), f"metadata.{key} must be a mapping", "write key: value"
+        )
         return
     for name, text in value.items():
         if not isinstance(text, str):
             path = ("metadata", key, name)
-            yield Unreadable(
+            yield ManifestError(
                 document.line_of(path), f"{_dotted(path)} must be text, not {_json_type(text)}", "quote it"
             )
 
 
-def _violations(document: Document, ref: Ref) -> list[Unreadable]:
+def _violations(document: Document, ref: Ref) -> list[ManifestError]:
     """Errors by the rules of the kind; their messages read `what is wrong; what to do`."""
     problems = []
     for violation in validate(_normalised(document.value, ref)):
         message, _, fix = violation.message.partition("; ")
         where = f"{_dotted(violation.path)}: " if violation.path else ""
-        problems.append(Unreadable(document.line_of(violation.path), where + message, fix or "correct the value"))
+        problems.append(ManifestError(document.line_of(violation.path), where + message, fix or "correct the value"))
     return problems
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from scopewright.manifests.files import Signature, read_regular, signature
-from scopewright.manifests.nodes import Budget, Unreadable
+from scopewright.manifests.nodes import ManifestError, ParseBudget
 from scopewright.manifests.validate import Content, content
 
 MARKER: Final = ".scopewright-state"
@@ -26,8 +26,8 @@ _MOVE: Final = f"remove {MARKER}, or keep STATE elsewhere"
 class Walk:
     """Files by relative path, in sorted order, with what a stat tells of each (or why it cannot), and bad folders."""
 
-    files: dict[str, Signature | Unreadable]
-    folders: dict[str, Unreadable]
+    files: dict[str, Signature | ManifestError]
+    folders: dict[str, ManifestError]
     readable: bool = True
     templates: tuple[str, ...] = ()
 
@@ -44,13 +44,13 @@ def walk(root: Path, *, whole: bool = False, without: Path | None = None) -> Wal
         with os.scandir(root):
             pass
     except OSError as error:
-        return Walk({}, {"": Unreadable(1, f"the directory cannot be read ({_why(error)})", _cure(error))}, False)
+        return Walk({}, {"": ManifestError(1, f"the directory cannot be read ({_why(error)})", _cure(error))}, False)
     visit = _Visit(root, inside, whole, os.path.realpath(without) if without else None)
     visit.folder("")
     return visit.found()
 
 
-def examine(root: Path, file: str, budget: Budget) -> tuple[Content, Signature | None]:
+def examine(root: Path, file: str, budget: ParseBudget) -> tuple[Content, Signature | None]:
     """What a file declares. No signature: it changed while it was read, or is gone; this is not to be trusted."""
     try:
         data, seen, still = read_regular(root / file, MAX_FILE + 1)
@@ -59,12 +59,12 @@ def examine(root: Path, file: str, budget: Budget) -> tuple[Content, Signature |
     return decoded(data, budget), seen if still else None
 
 
-def unusable(problem: Unreadable) -> Content:
+def unusable(problem: ManifestError) -> Content:
     return Content(unread=(problem,), obscured=True)
 
 
-def unopened(error: Exception) -> Unreadable:
-    return Unreadable(1, f"cannot be read ({_why(error)})", _cure(error))
+def unopened(error: Exception) -> ManifestError:
+    return ManifestError(1, f"cannot be read ({_why(error)})", _cure(error))
 
 
 class _Visit:
@@ -75,8 +75,8 @@ class _Visit:
         self._inside = inside
         self._whole = whole
         self._without = without
-        self._files: dict[str, Signature | Unreadable] = {}
-        self._folders: dict[str, Unreadable] = {}
+        self._files: dict[str, Signature | ManifestError] = {}
+        self._folders: dict[str, ManifestError] = {}
         self._templates: list[str] = []
         self._links: dict[str, str] = {}
 
@@ -94,20 +94,20 @@ class _Visit:
         except FileNotFoundError:
             return
         except OSError as error:
-            self._folders[folder] = Unreadable(1, f"the directory cannot be read ({_why(error)})", _cure(error))
+            self._folders[folder] = ManifestError(1, f"the directory cannot be read ({_why(error)})", _cure(error))
             return
         if any(item.name == MARKER for item in items):
             if self._whole:
-                self._folders[folder] = Unreadable(1, f"{MARKER} makes it a STATE, which is not read", _MOVE)
+                self._folders[folder] = ManifestError(1, f"{MARKER} makes it a STATE, which is not read", _MOVE)
             return
         if folder.count("/") > MAX_LEVELS:
             message = f"more than {MAX_LEVELS} levels of directories"
-            self._folders[folder] = Unreadable(1, message, "move it further up")
+            self._folders[folder] = ManifestError(1, message, "move it further up")
             return
         for item in items:
             if len(self._files) >= MAX_FILES:
                 message = f"more than {MAX_FILES} files: the rest is not read"
-                self._folders[""] = Unreadable(1, message, "name a smaller directory")
+                self._folders[""] = ManifestError(1, message, "name a smaller directory")
                 return
             self._item(folder, item)
 
@@ -134,19 +134,19 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _looked_at(item: "os.DirEntry[str]", inside: str) -> Signature | Unreadable:
+def _looked_at(item: "os.DirEntry[str]", inside: str) -> Signature | ManifestError:
     try:
         if item.is_symlink() and not _is_inside(item.path, inside):
-            return Unreadable(1, "a link that leads out of the directory is not followed", "copy the file here")
+            return ManifestError(1, "a link that leads out of the directory is not followed", "copy the file here")
         status = item.stat()
     except (OSError, ValueError) as error:
         return unopened(error)
     if stat.S_ISDIR(status.st_mode):
-        return Unreadable(
+        return ManifestError(
             1, "a link to a directory is not followed", "remove it: what is in this directory is read anyway"
         )
     if not stat.S_ISREG(status.st_mode):
-        return Unreadable(1, "not a regular file", "remove it, or give it another ending")
+        return ManifestError(1, "not a regular file", "remove it, or give it another ending")
     return signature(status)
 
 
@@ -155,21 +155,21 @@ def _is_inside(path: str, inside: str) -> bool:
     return os.path.commonpath([target, inside]) == inside
 
 
-def decoded(data: bytes, budget: Budget) -> Content:
+def decoded(data: bytes, budget: ParseBudget) -> Content:
     """What text in UTF-8 declares."""
     if len(data) > MAX_FILE:
         return unusable(
-            Unreadable(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move what is no manifest elsewhere")
+            ManifestError(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move what is no manifest elsewhere")
         )
     if b"\0" in data:
         return unusable(
-            Unreadable(1, "a binary file, or not UTF-8 text", "save it as UTF-8, or give it another ending")
+            ManifestError(1, "a binary file, or not UTF-8 text", "save it as UTF-8, or give it another ending")
         )
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return unusable(Unreadable(line, "not UTF-8 text", "save it as UTF-8, or give it another ending"))
+        return unusable(ManifestError(line, "not UTF-8 text", "save it as UTF-8, or give it another ending"))
     return content(text, budget)
 
 

@@ -1,4 +1,4 @@
-"""Text to documents that know the line of each field: bounded, and never an exception but `Unreadable`.
+"""Text to documents that know the line of each field: bounded, and never an exception but `ManifestError`.
 
 It reads what kubectl reads: YAML 1.1 with merge keys, JSON as a part of it, and instants as the text they are.
 """
@@ -10,8 +10,8 @@ from typing import Any, Final
 
 import yaml
 
-from scopewright.manifests.list_items import Wanted, objects
-from scopewright.manifests.nodes import MAX_DEPTH, Budget, Document, Reading, Unreadable, line_of
+from scopewright.manifests.list_items import KindFilter, objects
+from scopewright.manifests.nodes import MAX_DEPTH, Document, ManifestError, NodeReader, ParseBudget, line_of
 
 MAX_NODES: Final = 500_000
 """Values written out in one document; each takes some hundred bytes and microseconds."""
@@ -24,14 +24,14 @@ _BREAKS: Final = "\n\r\x85\u2028\u2029"
 _PREAMBLE: Final = re.compile(rf"(?:[ \t]*(?:[#%][^{_BREAKS}]*)?(?:[{_BREAKS}]|$))*")
 
 
-def documents(text: str, wanted: Wanted, budget: Budget) -> Iterator[Document | Unreadable]:
+def documents(text: str, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | ManifestError]:
     """What may be wanted in a file, or in its place what is wrong with it: each document is parsed by itself.
 
     Lists come item by item. What cannot be wanted is read no further; of a document that is no mapping, that is told.
     """
     if "\ufeff" in text:
         line = text.count("\n", 0, text.index("\ufeff")) + 1
-        yield Unreadable(line, "a byte order mark in mid text", "remove it: it may stand at the beginning alone")
+        yield ManifestError(line, "a byte order mark in mid text", "remove it: it may stand at the beginning alone")
         return
     start = 0
     for chunk in _chunks(_surrogates_joined(text)):
@@ -45,12 +45,12 @@ def _chunks(text: str) -> Iterator[str]:
         yield text[begin:end]
 
 
-def _chunk(text: str, start: int, wanted: Wanted, budget: Budget) -> Iterator[Document | Unreadable]:
+def _chunk(text: str, start: int, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | ManifestError]:
     if _PREAMBLE.fullmatch(text):
         return
     try:
         _bounded(text)
-        reading = Reading(budget, start)
+        reading = NodeReader(budget, start)
         for root in yaml.compose_all(text, Loader=_Loader):
             if isinstance(root, yaml.MappingNode):
                 yield from map(reading.document, objects(root, wanted, budget))
@@ -58,11 +58,11 @@ def _chunk(text: str, start: int, wanted: Wanted, budget: Budget) -> Iterator[Do
                 yield Document([], line_of(root) + start)
             elif root is not None:
                 yield reading.document(root)
-    except Unreadable as error:
-        yield Unreadable(error.line + start, error.message, error.fix)
+    except ManifestError as error:
+        yield ManifestError(error.line + start, error.message, error.fix)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         broken = _explained(error, text)
-        yield Unreadable(broken.line + start, broken.message, broken.fix)
+        yield ManifestError(broken.line + start, broken.message, broken.fix)
 
 
 def _surrogates_joined(text: str) -> str:
@@ -80,29 +80,29 @@ def _bounded(text: str) -> None:
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if number > MAX_NODES:
-            raise Unreadable(1, f"a document of more than {MAX_NODES} values", "split it")
+            raise ManifestError(1, f"a document of more than {MAX_NODES} values", "split it")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
                 line = event.start_mark.line + 1 if event.start_mark else 1
-                raise Unreadable(line, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
+                raise ManifestError(line, f"nested deeper than {MAX_DEPTH} levels", "flatten it")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 
 
-def _explained(error: Exception, text: str) -> Unreadable:
+def _explained(error: Exception, text: str) -> ManifestError:
     if isinstance(error, yaml.MarkedYAMLError):
         return _marked(error)
     if isinstance(error, yaml.reader.ReaderError):
         line = text.count("\n", 0, error.position) + 1
-        return Unreadable(line, "a character that YAML does not allow", "remove the control character")
-    return Unreadable(1, f"not YAML: {type(error).__name__}", "write it as plain YAML")
+        return ManifestError(line, "a character that YAML does not allow", "remove the control character")
+    return ManifestError(1, f"not YAML: {type(error).__name__}", "write it as plain YAML")
 
 
-def _marked(error: yaml.MarkedYAMLError) -> Unreadable:
+def _marked(error: yaml.MarkedYAMLError) -> ManifestError:
     mark = error.problem_mark or error.context_mark
     problem = error.problem or error.context or "cannot be parsed"
-    return Unreadable(mark.line + 1 if mark else 1, f"not YAML: {problem}", _cure(problem))
+    return ManifestError(mark.line + 1 if mark else 1, f"not YAML: {problem}", _cure(problem))
 
 
 def _cure(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""What a change of manifests would bring about, as data: nothing in it is secret, or made from what is."""
+"""The result of a plan, as data. It contains no secret and nothing derived from one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,11 +13,11 @@ Action = Literal[
 
 
 NOT_READ: Final = "NotRead"
-"""The reason of a refusal that leaves open what is declared there: nobody may take the rest for all there is."""
+"""Reason of a refusal of a file that could not be read: the plan may be incomplete."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Location:
     """A line (from 1) of a file."""
 
     file: str
@@ -29,25 +29,25 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something to refuse or to warn of. The message says what to do about it.
+    """A refusal or a warning. The message says what to do.
 
-    `field` leads to the part of the manifest that it is about. Without `place` the manifest is not among those that
-    were given. What is not `new` was so before.
+    `field` is the path within the manifest. `place` is None where the object is not among the manifests given.
+    A finding that is not `new` applied before the change too.
     """
 
     subject: Ref | None
     reason: str
     message: str
     field: tuple[str | int, ...] = ()
-    place: Place | None = None
+    place: Location | None = None
     new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
-    """That tokens of a client may carry a scope of a resource server; both are `<namespace>/<name>`.
+class HeldScope:
+    """A scope of a resource server that tokens of a client may carry; both are `<namespace>/<name>`.
 
-    `via` are the ScopeGrants (`<namespace>/<name>`) that say so, none within a namespace; it ends at `until`.
+    `via` are the ScopeGrants (`<namespace>/<name>`) that grant it, none within a namespace; it ends at `until`.
     """
 
     client: str
@@ -59,14 +59,14 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class AccessChange:
-    """Access that is had before or after; with both, it ends at another time. `because` says why it is lost."""
+    """A scope gained (no `before`), lost (no `after`, and `because` says why), or held until another time."""
 
-    before: Access | None
-    after: Access | None
+    before: HeldScope | None
+    after: HeldScope | None
     because: str = ""
 
     @property
-    def access(self) -> Access:
+    def access(self) -> HeldScope:
         found = self.after or self.before
         if found is None:
             raise AssertionError("a change of access has a before or an after")
@@ -74,8 +74,8 @@ class AccessChange:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
-    """What becomes of one object, credential, key or Secret; `detail` is a sentence or a list of fields."""
+class ObjectChange:
+    """A change of one object, credential, key or Secret; `detail` is a sentence or a list of fields."""
 
     subject: Ref
     action: Action
@@ -83,17 +83,17 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """Everything that differs, each in an order that does not depend on chance."""
+class PlanResult:
+    """All differences, each in a stable order."""
 
     refusals: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
     access: tuple[AccessChange, ...] = ()
-    credentials: tuple[Change, ...] = ()
-    keys: tuple[Change, ...] = ()
-    secrets: tuple[Change, ...] = ()
-    objects: tuple[Change, ...] = ()
+    credentials: tuple[ObjectChange, ...] = ()
+    keys: tuple[ObjectChange, ...] = ()
+    secrets: tuple[ObjectChange, ...] = ()
+    objects: tuple[ObjectChange, ...] = ()
     ignored: int = 0
     """Objects whose `spec.issuer` names another installation."""
-    places: Mapping[Ref, Place] = field(default_factory=dict)
-    """Where the objects are declared that were given."""
+    places: Mapping[Ref, Location] = field(default_factory=dict)
+    """File and line of each object that the manifests declare."""

@@ -1,4 +1,4 @@
-"""One look at a cluster with nothing but lists and reads: what is declared, what is ours, and what both lean on."""
+"""Reads a cluster once, with lists and gets only: declared objects, managed objects, and what both refer to."""
 
 import asyncio
 from collections.abc import Awaitable, Iterable, Mapping
@@ -14,15 +14,15 @@ from scopewright.stores.kubernetes.objects import collection, parse
 from scopewright.stores.kubernetes.pages import pages
 from scopewright.stores.kubernetes.store import KubernetesStore, declared_path
 
-AT_ONCE: Final = 16
+CONCURRENCY: Final = 16
 """Reads of single objects at a time."""
 
 Owned = tuple[Existing, Entries]
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """Objects as the API server has them, namespaces with their labels, and what is ours.
+class ClusterSnapshot:
+    """Objects as the API server has them, namespaces with their labels, and objects managed by Scopewright.
 
     Of Secrets outside the issuer's namespace only digests are kept.
     """
@@ -34,22 +34,22 @@ class Seen:
     """By UID."""
 
 
-async def look(api: Api, namespace: str) -> Seen:
+async def read_cluster(api: Api, namespace: str) -> ClusterSnapshot:
     """`namespace` is the issuer's. `Rejected` names every right that is missing; else `Unavailable`."""
     namespaces, accounts, secrets, config_maps, *declared = await _all(
         _namespaces(api),
         _service_accounts(api),
-        _ours(api, "Secret", None, namespace),
-        _ours(api, "ConfigMap", namespace, namespace),
+        _managed(api, "Secret", None, namespace),
+        _managed(api, "ConfigMap", namespace, namespace),
         *(_declared(api, kind) for kind in KINDS),
     )
     objects = {ref: raw for found in declared for ref, raw in found.items()}
-    return Seen(objects, namespaces, (*secrets, *config_maps), accounts)
+    return ClusterSnapshot(objects, namespaces, (*secrets, *config_maps), accounts)
 
 
-async def look_at(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned, ...]:
-    """Those of these Secrets and ConfigMaps that are there, whoever made them."""
-    store, turn = KubernetesStore(api), asyncio.Semaphore(AT_ONCE)
+async def read_objects(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned, ...]:
+    """The Secrets and ConfigMaps among `refs` that exist, of any owner."""
+    store, turn = KubernetesStore(api), asyncio.Semaphore(CONCURRENCY)
 
     async def read(ref: Ref) -> Owned | None:
         async with turn:
@@ -60,7 +60,7 @@ async def look_at(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned,
 
 
 async def _all(*work: Awaitable[Any]) -> list[Any]:
-    """All results; what is missing is told all at once."""
+    """All results; one `Rejected` names every missing right."""
     results = await asyncio.gather(*work, return_exceptions=True)
     failures = [r for r in results if isinstance(r, BaseException)]
     refused = [f.message for f in failures if isinstance(f, Rejected)]
@@ -96,7 +96,7 @@ async def _service_accounts(api: Api) -> dict[Ref, str]:
     return found
 
 
-async def _ours(api: Api, kind: str, where: str | None, namespace: str) -> list[Owned]:
+async def _managed(api: Api, kind: str, where: str | None, namespace: str) -> list[Owned]:
     found: list[Owned] = []
     async for page, _ in pages(api, collection(kind, where), labelSelector=f"{MANAGED_BY}={MANAGER}"):
         found += [_kept(*parse(cast("OwnedKind", kind), raw), namespace) for raw in page]

@@ -1,4 +1,4 @@
-"""Manifests read and compared with a directory or a cluster: what `scopewright plan` shows. Nothing is written."""
+"""Compares manifests with a directory or a cluster, for `scopewright plan`. Nothing is written."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -13,29 +13,37 @@ from scopewright.core.failures import Rejected
 from scopewright.core.installation import issuer_ref
 from scopewright.core.objects import Ref
 from scopewright.core.records import ENTRY, IssuerRecord, decode
-from scopewright.manifests.load import Manifests, Source, load, load_text, printable
-from scopewright.plan.changes import NOT_READ, Changes, Finding, Place
-from scopewright.plan.cluster_reader import Seen, look, look_at
-from scopewright.plan.dry_run import Raw, changes
-from scopewright.plan.inputs import NOTHING, Proposal, between, ignored, names, onto, ours
-from scopewright.plan.permissive_config import UNKNOWN_ISSUER, unchecked, without_rules
+from scopewright.manifests.load import Manifests, SourceLocation, load, load_text, printable
+from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult
+from scopewright.plan.cluster_reader import ClusterSnapshot, read_cluster, read_objects
+from scopewright.plan.dry_run import Raw, dry_run
+from scopewright.plan.inputs import (
+    NOTHING,
+    PlanInput,
+    count_other_installations,
+    diff_cluster,
+    diff_directories,
+    named_objects,
+    of_this_installation,
+)
+from scopewright.plan.permissive_config import UNKNOWN_ISSUER, permissive_config, unchecked_rules
 from scopewright.stores.kubernetes.api import Api
 
 STANDARD_INPUT: Final = "-"
 INVALID: Final = "Invalid"
-TEMPLATE: Final = "what is made from this is not seen: render it, and plan what that prints (`| scopewright plan -`)"
+TEMPLATE: Final = "templates are not rendered: render this, and pass the output to `scopewright plan -`"
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
-    """Manifests, and the directory that the names of their files begin with."""
+class ManifestSource:
+    """Manifests, and the directory that their file names are relative to."""
 
     manifests: Manifests
     root: Path
 
     @classmethod
-    def read(cls, directory: str, without: str | None = None) -> "Given":
-        """`Rejected` where nothing at all can be known. `without` is no part of it, though it be below it."""
+    def read(cls, directory: str, without: str | None = None) -> "ManifestSource":
+        """`Rejected` where the directory cannot be read. A subdirectory `without` is not read."""
         if directory == STANDARD_INPUT:
             return cls(load_text(sys.stdin.buffer.read(), "stdin"), Path())
         manifests = load(Path(directory), Path(without) if without else None)
@@ -44,96 +52,103 @@ class Given:
             raise Rejected("NoDirectory", f"{directory}: {why.message}: {why.fix}")
         return cls(manifests, Path(directory))
 
-    def place(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Place | None:
-        source: Source | None = self.manifests.sources.get(ref)
-        return Place(printable(self.root / source.file), source.line_of(field)) if source else None
+    def place(self, ref: Ref, field: tuple[str | int, ...] = ()) -> Location | None:
+        source: SourceLocation | None = self.manifests.sources.get(ref)
+        return Location(printable(self.root / source.file), source.line_of(field)) if source else None
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """The configuration, as far as it is known. `rules`: whether the platform's own file was given."""
+class PlanSettings:
+    """The configuration. `rules` is whether the platform's own file was given."""
 
     config: Config
     rules: bool
 
     @classmethod
-    def read(cls, file: Path | None, issuer: str | None, namespace: str | None) -> "Settings":
-        given = {"issuer": issuer, "namespace": namespace}
-        return cls(load_config(file, given, {"issuer": UNKNOWN_ISSUER}), file is not None)
+    def read(cls, file: Path | None, issuer: str | None, namespace: str | None) -> "PlanSettings":
+        source = {"issuer": issuer, "namespace": namespace}
+        return cls(load_config(file, source, {"issuer": UNKNOWN_ISSUER}), file is not None)
 
-    def recorded(self, seen: Seen) -> "Settings":
-        """With what the installation in the cluster says of itself, where nothing else was said."""
+    def with_record_of(self, cluster: ClusterSnapshot) -> "PlanSettings":
+        """With the values of the installation's issuer record, where neither flags nor a file gave them."""
         if self.config.issuer != UNKNOWN_ISSUER:
             return self
         at = issuer_ref(self.config)
-        entries = next((entries for existing, entries in seen.owned if existing.ref == at), None)
+        entries = next((entries for existing, entries in cluster.owned if existing.ref == at), None)
         if entries is None:
-            message = f"{at} is not there: name the installation's --namespace, or its --issuer-url if it is to be made"
+            message = f"{at} does not exist: pass the installation's --namespace, or --issuer-url for a new one"
             raise Rejected("NoInstallation", message)
         record = decode(IssuerRecord, entries.get(ENTRY, b""))
-        said: dict[str, object] = {"issuer": record.issuer}
+        values: dict[str, object] = {"issuer": record.issuer}
         if not self.rules:
-            said["max_token_lifetime"] = timedelta(seconds=record.max_token_lifetime)
-            said["clock_skew"] = timedelta(seconds=record.clock_skew)
-            said["jwks_max_age"] = timedelta(seconds=record.jwks_max_age)
-        return replace(self, config=self.config.model_copy(update=said))
+            values["max_token_lifetime"] = timedelta(seconds=record.max_token_lifetime)
+            values["clock_skew"] = timedelta(seconds=record.clock_skew)
+            values["jwks_max_age"] = timedelta(seconds=record.jwks_max_age)
+        return replace(self, config=self.config.model_copy(update=values))
 
     def allowing(self, objects: Mapping[Ref, Raw]) -> Config:
-        """The configuration; where its rules are not known, whatever these objects ask of them is allowed."""
-        return self.config if self.rules else without_rules(self.config, ours(objects, self.config))
+        """The configuration; where its rules are not known, one that allows what these objects need."""
+        return self.config if self.rules else permissive_config(self.config, of_this_installation(objects, self.config))
 
 
-async def plan_directories(directory: str, against: str | None, settings: Settings, now: datetime) -> Changes:
-    """From what `against` declares, or from nothing."""
-    given = Given.read(directory, against)
-    base = Given.read(against).manifests if against else None
-    before = base or NOTHING
-    config = settings.allowing({**before.objects, **given.manifests.objects})
-    proposal = between(base, given.manifests, config, now)
-    told = [_told(p.file, p.line, f"in --against: {p.message}: it counts as not there") for p in before.problems]
-    return await _planned(given, proposal, config, settings, now, told)
+async def plan_directories(directory: str, against: str | None, settings: PlanSettings, now: datetime) -> PlanResult:
+    """From the manifests of `against` (None: no objects) to those of `directory`."""
+    source = ManifestSource.read(directory, against)
+    declared_before = ManifestSource.read(against).manifests if against else None
+    before = declared_before or NOTHING
+    config = settings.allowing({**before.objects, **source.manifests.objects})
+    plan_input = diff_directories(declared_before, source.manifests, config, now)
+    warnings = [_at(p.file, p.line, f"in --against: {p.message}: the object is ignored") for p in before.problems]
+    return await _planned(source, plan_input, config, settings, now, warnings)
 
 
-async def plan_cluster(directory: str, api: Api, settings: Settings, now: datetime, *, prune: bool) -> Changes:
-    """From what the cluster declares and holds; it is asked with lists and reads alone."""
-    given = Given.read(directory)
-    seen = await look(api, settings.config.namespace)
-    settings = settings.recorded(seen)
-    every = {**seen.objects, **given.manifests.objects}
+async def plan_cluster(directory: str, api: Api, settings: PlanSettings, now: datetime, *, prune: bool) -> PlanResult:
+    """From the objects of the cluster, read with lists and gets only, to those of `directory`."""
+    source = ManifestSource.read(directory)
+    cluster = await read_cluster(api, settings.config.namespace)
+    settings = settings.with_record_of(cluster)
+    every = {**cluster.objects, **source.manifests.objects}
     config = settings.allowing(every)
-    unknown = names(every, config) - {existing.ref for existing, _ in seen.owned}
-    named = await look_at(api, sorted(unknown), config.namespace)
-    return await _planned(given, onto(seen, named, given.manifests, config, prune=prune), config, settings, now, [])
-
-
-async def _planned(
-    given: Given, proposal: Proposal, config: Config, settings: Settings, now: datetime, told: list[Finding]
-) -> Changes:
-    found = await changes(proposal.ground, proposal.intent, config, now)
-    broken = [
-        _told(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message, NOT_READ if p.unread else INVALID)
-        for p in given.manifests.problems
-    ]
-    told += [_told(printable(given.root / file), 1, TEMPLATE, "NotRendered") for file in given.manifests.templates]
-    refusals = _located(given, (*broken, *proposal.refusals, *found.refusals))
-    refused = {f.subject for f in refusals}
-    open_ = () if settings.rules else unchecked(ours(given.manifests.objects, config))
-    unknown = [f for f in open_ if f.subject not in refused]
-    return replace(
-        found,
-        refusals=refusals,
-        warnings=_located(given, (*told, *proposal.warnings, *unknown, *found.warnings)),
-        ignored=ignored(given.manifests, config),
-        places={ref: place for ref in given.manifests.sources if (place := given.place(ref))},
+    unknown = named_objects(every, config) - {existing.ref for existing, _ in cluster.owned}
+    named = await read_objects(api, sorted(unknown), config.namespace)
+    return await _planned(
+        source, diff_cluster(cluster, named, source.manifests, config, prune=prune), config, settings, now, []
     )
 
 
-def _told(file: str, line: int, message: str, reason: str = INVALID) -> Finding:
-    return Finding(None, reason, message, place=Place(file, line))
+async def _planned(
+    source: ManifestSource,
+    plan_input: PlanInput,
+    config: Config,
+    settings: PlanSettings,
+    now: datetime,
+    warnings: list[Finding],
+) -> PlanResult:
+    found = await dry_run(plan_input.base, plan_input.changes, config, now)
+    broken = [
+        _at(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message, NOT_READ if p.unread else INVALID)
+        for p in source.manifests.problems
+    ]
+    warnings += [_at(printable(source.root / file), 1, TEMPLATE, "NotRendered") for file in source.manifests.templates]
+    refusals = _located(source, (*broken, *plan_input.refusals, *found.refusals))
+    refused = {f.subject for f in refusals}
+    unchecked = () if settings.rules else unchecked_rules(of_this_installation(source.manifests.objects, config))
+    unknown = [f for f in unchecked if f.subject not in refused]
+    return replace(
+        found,
+        refusals=refusals,
+        warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *found.warnings)),
+        ignored=count_other_installations(source.manifests, config),
+        places={ref: place for ref in source.manifests.sources if (place := source.place(ref))},
+    )
 
 
-def _located(given: Given, findings: Iterable[Finding]) -> tuple[Finding, ...]:
-    """In the order of files. What was so before and is not in these manifests is nobody's business here."""
-    placed = [replace(f, place=given.place(f.subject, f.field)) if f.subject and not f.place else f for f in findings]
-    theirs = [f for f in placed if f.place or f.new]
-    return tuple(sorted(theirs, key=lambda f: (f.place is None, f.place or Place("", 0), f.reason, f.message)))
+def _at(file: str, line: int, message: str, reason: str = INVALID) -> Finding:
+    return Finding(None, reason, message, place=Location(file, line))
+
+
+def _located(source: ManifestSource, findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Sorted by file. Findings that are neither new nor about these manifests are dropped."""
+    placed = [replace(f, place=source.place(f.subject, f.field)) if f.subject and not f.place else f for f in findings]
+    relevant = [f for f in placed if f.place or f.new]
+    return tuple(sorted(relevant, key=lambda f: (f.place is None, f.place or Location("", 0), f.reason, f.message)))

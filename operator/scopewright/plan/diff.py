@@ -1,4 +1,4 @@
-"""Two levels compared: who gets which scope and who loses it, and what becomes of credentials, keys and Secrets."""
+"""Compares two snapshots: scopes gained and lost, and changes of credentials, keys, Secrets and objects."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -8,25 +8,27 @@ from scopewright.api.scopegrant import Grantee
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Happening
 from scopewright.core.records import ClientRecord, Credential, KeyRecord, rfc3339
-from scopewright.plan.changes import Access, AccessChange, Change, Changes, Finding
+from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
 from scopewright.plan.findings import refusals, warnings, with_news
-from scopewright.plan.snapshot import Level
+from scopewright.plan.snapshot import StateSnapshot
 
-Told = Mapping[Ref, Sequence[Happening]]
-"""What happened on the way from one level to the other, by whom it happened to."""
+EventsByObject = Mapping[Ref, Sequence[Happening]]
+"""Events between the two snapshots, by object."""
 
 _CREDENTIAL: Final = "Credential"
 _REVOKED: Final = ("CredentialRevoked", "KeysRevoked")
 
 
-def difference(before: Level, after: Level, told: Told, held_up: Sequence[Finding] = ()) -> Changes:
-    """`held_up` are warnings of what could not be reconciled on the way to the level after."""
-    return Changes(
+def difference(
+    before: StateSnapshot, after: StateSnapshot, events: EventsByObject, retried: Sequence[Finding] = ()
+) -> PlanResult:
+    """`retried` are warnings for objects that could not be reconciled."""
+    return PlanResult(
         refusals=with_news(refusals(after), refusals(before)),
-        warnings=(*with_news(warnings(after), warnings(before)), *held_up),
+        warnings=(*with_news(warnings(after), warnings(before)), *retried),
         access=tuple(_access(before, after)),
-        credentials=tuple(_credentials(before, after, told)),
-        keys=tuple(_keys(before, after, told)),
+        credentials=tuple(_credentials(before, after, events)),
+        keys=tuple(_keys(before, after, events)),
         secrets=tuple(_secrets(before, after)),
         objects=tuple(_objects(before, after)),
     )
@@ -35,7 +37,7 @@ def difference(before: Level, after: Level, told: Told, held_up: Sequence[Findin
 # Access
 
 
-def _access(before: Level, after: Level) -> Iterator[AccessChange]:
+def _access(before: StateSnapshot, after: StateSnapshot) -> Iterator[AccessChange]:
     had, has = before.access(), after.access()
     for holding in sorted(had.keys() | has.keys()):
         old, new = had.get(holding), has.get(holding)
@@ -45,22 +47,22 @@ def _access(before: Level, after: Level) -> Iterator[AccessChange]:
             yield AccessChange(old, new)
 
 
-def _because(lost: Access, after: Level) -> str:
-    """Why it is had no more."""
+def _because(lost: HeldScope, after: StateSnapshot) -> str:
+    """Why the client lost the scope."""
     ref = Ref("OAuthClient", *lost.client.split("/"))
     client, server = after.clients.get(ref), after.servers.get(lost.server)
     declared = after.declared.get(ref)
     if client is None or declared is None:
-        return "the OAuthClient is gone"
+        return "the OAuthClient is deleted"
     if client.disabled:
         return "the OAuthClient is disabled"
     if not any(a.resource_server == lost.server and lost.scope in a.scopes for a in client.access):
-        return "the OAuthClient asks for it no more"
+        return "the OAuthClient no longer asks for it"
     if server is None or not server.audience:
-        return "the ResourceServer is gone or refused"
+        return "the ResourceServer is deleted or refused"
     if lost.scope not in server.scopes:
-        return "the ResourceServer declares it no more"
-    return f"no ScopeGrant gives it any more; {_named(lost.via)} did"
+        return "the ResourceServer no longer declares it"
+    return f"no ScopeGrant grants it now; {_named(lost.via)} did"
 
 
 def _named(via: tuple[str, ...]) -> str:
@@ -70,27 +72,27 @@ def _named(via: tuple[str, ...]) -> str:
 # Credentials
 
 
-def _credentials(before: Level, after: Level, told: Told) -> Iterator[Change]:
+def _credentials(before: StateSnapshot, after: StateSnapshot, events: EventsByObject) -> Iterator[ObjectChange]:
     for ref in sorted(before.clients.keys() | after.clients.keys()):
         old, new = before.clients.get(ref), after.clients.get(ref)
-        news = [h for h in told.get(ref, ()) if h.reason.startswith(_CREDENTIAL)]
+        news = [h for h in events.get(ref, ()) if h.reason.startswith(_CREDENTIAL)]
         if old is None and new is not None:
             yield _first(ref, new, news)
         elif new is None:
-            yield Change(ref, "deleted", "its credentials are refused from then on")
+            yield ObjectChange(ref, "deleted", "its credentials are refused from then on")
         elif old is not None:
             yield from _replaced(ref, old, new, news)
             yield from _switched(ref, old, new)
 
 
-def _first(ref: Ref, new: ClientRecord, news: Sequence[Happening]) -> Change:
+def _first(ref: Ref, new: ClientRecord, news: Sequence[Happening]) -> ObjectChange:
     if any(h.reason == "CredentialAdopted" for h in news):
-        return Change(ref, "adopted", news[-1].message)
+        return ObjectChange(ref, "adopted", news[-1].message)
     where = f"in Secret {ref.namespace}/{new.secret_name}"
-    return Change(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
+    return ObjectChange(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
 
 
-def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Happening]) -> Iterator[Change]:
+def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Happening]) -> Iterator[ObjectChange]:
     known, left = {c.sha256 for c in old.credentials}, {c.sha256 for c in new.credentials}
     why = news[-1] if news else None
     if known <= left and left <= known:
@@ -98,11 +100,11 @@ def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Hap
     dropped = [c for c in old.credentials if c.sha256 not in left and c.expiration_time is None]
     if dropped or (why and why.reason in _REVOKED):
         cost = "; Pods that hold the old one are refused until they read the new one"
-        yield Change(ref, "revoked", (why.message if why else "it is accepted no more") + cost)
+        yield ObjectChange(ref, "revoked", (why.message if why else "it is no longer accepted") + cost)
     elif why and why.reason == "CredentialMoved":
-        yield Change(ref, "moved", why.message + _overlap(new.credentials))
+        yield ObjectChange(ref, "moved", why.message + _overlap(new.credentials))
     elif left - known:
-        yield Change(ref, "rotated", (why.message if why else "a new one is made") + _overlap(new.credentials))
+        yield ObjectChange(ref, "rotated", (why.message if why else "a new one is made") + _overlap(new.credentials))
 
 
 def _overlap(credentials: tuple[Credential, ...]) -> str:
@@ -110,83 +112,83 @@ def _overlap(credentials: tuple[Credential, ...]) -> str:
     return f"; the previous one works until {rfc3339(ends)}" if ends else ""
 
 
-def _switched(ref: Ref, old: ClientRecord, new: ClientRecord) -> Iterator[Change]:
+def _switched(ref: Ref, old: ClientRecord, new: ClientRecord) -> Iterator[ObjectChange]:
     if old.disabled != new.disabled:
         what = "the issuer refuses it from then on" if new.disabled else "the issuer accepts it again"
-        yield Change(ref, "disabled" if new.disabled else "enabled", what)
+        yield ObjectChange(ref, "disabled" if new.disabled else "enabled", what)
     if old.method != new.method:
-        yield Change(ref, "changed", f"it authenticates by {new.method} instead of {old.method}")
+        yield ObjectChange(ref, "changed", f"it authenticates by {new.method} instead of {old.method}")
     elif (old.public_keys, old.service_account) != (new.public_keys, new.service_account):
-        yield Change(ref, "changed", "other keys or another ServiceAccount prove who it is")
+        yield ObjectChange(ref, "changed", "it authenticates with other keys or another ServiceAccount")
 
 
 # Keys
 
 
-def _keys(before: Level, after: Level, told: Told) -> Iterator[Change]:
+def _keys(before: StateSnapshot, after: StateSnapshot, events: EventsByObject) -> Iterator[ObjectChange]:
     declared = before.declared.keys() | after.declared.keys()
     for ref in sorted(r for r in declared if (r.kind, r.namespace) == ("SigningKey", after.namespace)):
         old, new = _of(before, ref.name), _of(after, ref.name)
         if ref in before.declared and ref not in after.declared:
             yield _retired(ref, new)
             continue
-        revoked = next((h for h in told.get(ref, ()) if h.reason in _REVOKED), None)
+        revoked = next((h for h in events.get(ref, ()) if h.reason in _REVOKED), None)
         if revoked:
-            yield Change(ref, "revoked", revoked.message)
+            yield ObjectChange(ref, "revoked", revoked.message)
         made = [new[kid] for kid in sorted(new.keys() - old.keys())]
         yield from (_made(ref, record, after, first=not old) for record in made)
 
 
-def _of(level: Level, signing_key: str) -> dict[str, KeyRecord]:
-    return {kid: record for kid, record in level.keys.items() if record.signing_key == signing_key}
+def _of(snapshot: StateSnapshot, signing_key: str) -> dict[str, KeyRecord]:
+    return {kid: record for kid, record in snapshot.keys.items() if record.signing_key == signing_key}
 
 
-def _made(ref: Ref, record: KeyRecord, after: Level, *, first: bool) -> Change:
+def _made(ref: Ref, record: KeyRecord, after: StateSnapshot, *, first: bool) -> ObjectChange:
     start = record.signing_start_time
     when = "at once" if start and start <= after.now else f"from {rfc3339(start)} on" if start else "once published"
     if first:
-        return Change(ref, "made", f"its first key ({record.algorithm}) signs {when}")
+        return ObjectChange(ref, "made", f"its first key ({record.algorithm}) signs {when}")
     cost = "; verifiers that cached the JWKS refuse its tokens until they fetch it again" if record.at_once else ""
-    return Change(ref, "rotated", f"a new key ({record.algorithm}) signs {when}{cost}")
+    return ObjectChange(ref, "rotated", f"a new key ({record.algorithm}) signs {when}{cost}")
 
 
-def _retired(ref: Ref, keys: Mapping[str, KeyRecord]) -> Change:
+def _retired(ref: Ref, keys: Mapping[str, KeyRecord]) -> ObjectChange:
     ends = max((k.signing_end_time for k in keys.values() if k.signing_end_time), default=None)
     until = f"; its keys sign until {rfc3339(ends)} at the latest" if ends else ""
-    return Change(ref, "retired", f"no key follows{until}")
+    return ObjectChange(ref, "retired", f"no key follows{until}")
 
 
 # Secrets and declared objects
 
 
-def _secrets(before: Level, after: Level) -> Iterator[Change]:
+def _secrets(before: StateSnapshot, after: StateSnapshot) -> Iterator[ObjectChange]:
     for ref in sorted(before.secrets.keys() | after.secrets.keys()):
         old, new = before.secrets.get(ref), after.secrets.get(ref)
         if old is None:
-            yield Change(ref, "made")
+            yield ObjectChange(ref, "made")
         elif new is None:
-            yield Change(ref, "deleted")
+            yield ObjectChange(ref, "deleted")
         elif differing := sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name)):
-            yield Change(ref, "changed", ", ".join(differing))
+            yield ObjectChange(ref, "changed", ", ".join(differing))
 
 
-def _objects(before: Level, after: Level) -> Iterator[Change]:
+def _objects(before: StateSnapshot, after: StateSnapshot) -> Iterator[ObjectChange]:
     for name in sorted(before.namespaces.keys() & after.namespaces.keys()):
         if fields := _fields(before.namespaces[name], after.namespaces[name], "metadata.labels"):
-            yield Change(Ref("Namespace", "", name), "changed", ", ".join(fields))
+            yield ObjectChange(Ref("Namespace", "", name), "changed", ", ".join(fields))
     for ref in sorted(before.declared.keys() | after.declared.keys()):
         old, new = before.declared.get(ref), after.declared.get(ref)
         if old is None and new is not None:
-            yield Change(ref, "made", _consent(new))
+            yield ObjectChange(ref, "made", _consent(new))
         elif new is None:
-            yield Change(ref, "deleted")
+            yield ObjectChange(ref, "deleted")
         elif old is not None and (fields := changed_fields(old, new)):
             consent = f"; it is now {_consent(new)}" if isinstance(new, ScopeGrant) else ""
-            yield Change(ref, "changed", ", ".join(fields) + consent)
+            yield ObjectChange(ref, "changed", ", ".join(fields) + consent)
 
 
 def _consent(obj: Kind) -> str:
-    """What a ScopeGrant allows, to those as well who ask for nothing yet."""
+    """What a ScopeGrant allows, also to clients that do not ask for it yet."""
     if not isinstance(obj, ScopeGrant):
         return ""
     spec = obj.spec
@@ -205,7 +207,7 @@ def _grantee(to: Grantee) -> str:
 
 
 def changed_fields(old: Kind, new: Kind) -> list[str]:
-    """What differs of that which people write, as paths; with the defaults that both have, left out or not."""
+    """Paths of the fields that differ, defaults included; only fields that users write."""
     return [
         *_fields(old.spec.to_dict(), new.spec.to_dict(), "spec"),
         *_fields(old.metadata.annotations, new.metadata.annotations, "metadata.annotations"),

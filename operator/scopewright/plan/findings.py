@@ -1,4 +1,4 @@
-"""What a reviewer is to know of a level by itself: what is refused, and what is served but worth a second look."""
+"""Findings of one snapshot: objects that are refused, and objects that deserve a second look."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -8,16 +8,16 @@ from scopewright.api import Kind, OAuthClient, ScopeGrant
 from scopewright.api.scopegrant import Grantee, NamespaceSelector
 from scopewright.core.objects import PAUSED_ANNOTATION, Ref, is_paused
 from scopewright.plan.changes import Finding
-from scopewright.plan.snapshot import Level
+from scopewright.plan.snapshot import StateSnapshot
 
-MEANT: Final = ("Disabled",)
-"""Reasons for which an object is not ready because its owner wants it so."""
+INTENDED: Final = ("Disabled",)
+"""Reasons of objects that their owner has switched off."""
 
 HARMLESS: Final = ("Expired", "LifetimeTooLong")
-"""Reasons that withhold nothing from anybody which the manifest could have: time or the platform's maximum decides."""
+"""Reasons that only time or the platform's maximum decides; the manifest loses nothing else by them."""
 
 NAMESPACE_NAME: Final = "kubernetes.io/metadata.name"
-"""A label that the API server sets, and nobody else can."""
+"""Label that only the API server sets."""
 
 FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "AudienceConflict": ("spec", "audience"),
@@ -38,31 +38,31 @@ FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "UnknownTimeZone": ("spec", "rotation", "windows"),
     "WrongNamespace": ("metadata", "namespace"),
 }
-"""Where in the manifest the cause of a condition stands."""
+"""The field of the manifest that causes a condition."""
 
 
-def refusals(level: Level) -> tuple[Finding, ...]:
-    """What cannot be had until somebody acts."""
+def refusals(snapshot: StateSnapshot) -> tuple[Finding, ...]:
+    """Objects that stay refused until their owner acts."""
     return tuple(
         _finding(ref, condition.reason, condition.message)
-        for ref, obj in sorted(level.declared.items())
-        if (condition := obj.condition("Stalled")) and condition.reason not in (*MEANT, *HARMLESS)
+        for ref, obj in sorted(snapshot.declared.items())
+        if (condition := obj.condition("Stalled")) and condition.reason not in (*INTENDED, *HARMLESS)
     )
 
 
-def warnings(level: Level) -> tuple[Finding, ...]:
-    return tuple(found for ref, obj in sorted(level.declared.items()) for found in _of(ref, obj))
+def warnings(snapshot: StateSnapshot) -> tuple[Finding, ...]:
+    return tuple(found for ref, obj in sorted(snapshot.declared.items()) for found in _of(ref, obj))
 
 
 def with_news(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
-    """Each finding of the level after, told whether it is one of the level before as well."""
+    """The findings after the change; `new` where the state before did not have it."""
     known = {(f.subject, f.reason, f.message) for f in before}
     return tuple(replace(f, new=(f.subject, f.reason, f.message) not in known) for f in after)
 
 
 def _of(ref: Ref, obj: Kind) -> Iterator[Finding]:
     if is_paused(obj.metadata.annotations):
-        what = "it grants all the same" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
+        what = "it still grants" if isinstance(obj, ScopeGrant) else "no change of it takes effect"
         yield _finding(ref, "Paused", f"{PAUSED_ANNOTATION} is true: nothing is written for it, and {what}")
         return
     ready, stalled, access = (obj.condition(kind) for kind in ("Ready", "Stalled", "AccessGranted"))
@@ -81,10 +81,10 @@ def _grantee(ref: Ref, grant: ScopeGrant, index: int, to: Grantee) -> Iterator[F
     what = f"{', '.join(grant.spec.scopes)} of {grant.namespace}/{grant.spec.resource_server}"
     where = ("spec", "to", index)
     if to.all_namespaces:
-        message = f"every OAuthClient of every namespace that asks gets {what}: name namespaces, if not all are meant"
+        message = f"every OAuthClient of every namespace that asks gets {what}: name namespaces if not all are meant"
         yield Finding(ref, "AllNamespaces", message, where)
     elif to.namespace_selector and not _names_namespaces(to.namespace_selector):
-        message = f"whoever may label namespaces may join, and have {what}: name namespaces, if that is too many"
+        message = f"every user who may label namespaces can add one that gets {what}: name namespaces to avoid that"
         yield Finding(ref, "NamespaceSelector", message, where)
 
 

@@ -1,4 +1,4 @@
-"""Manifests held against what there is: the ground that a plan stands on, and what it is to change."""
+"""Inputs of a plan: the objects that exist (`PlanBase`) and what manifests change (`PlannedChanges`)."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,72 +18,78 @@ from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
 from scopewright.manifests.load import Manifests
 from scopewright.manifests.validate import NAMESPACE, namespaces_of, ref_of
 from scopewright.plan.changes import Finding
-from scopewright.plan.cluster_reader import Owned, Seen
+from scopewright.plan.cluster_reader import ClusterSnapshot, Owned
 from scopewright.plan.diff import changed_fields
-from scopewright.plan.dry_run import INSTANT, NO_SEAL_KEY, Ground, Intent, Raw
+from scopewright.plan.dry_run import INSTANT, NO_SEAL_KEY, PlanBase, PlannedChanges, Raw
 
 NOTHING: Final = Manifests({})
 
 NOT_YET: Final = "not there yet"
-"""The UID of a ServiceAccount that is to come: its manifest is none that is read here."""
+"""UID of a ServiceAccount that does not exist yet: manifests of ServiceAccounts are not read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Proposal:
-    """What `planning.changes` needs; what the API server would refuse before anything is reconciled, and warnings."""
+class PlanInput:
+    """Arguments of `dry_run`, refusals that the API server would return at admission, and warnings."""
 
-    ground: Ground
-    intent: Intent
+    base: PlanBase
+    changes: PlannedChanges
     refusals: tuple[Finding, ...] = ()
     warnings: tuple[Finding, ...] = ()
 
 
-def between(base: Manifests | None, wanted: Manifests, config: Config, now: datetime) -> Proposal:
-    """From what one directory declares (None: nothing at all) to what another does. What is broken stays as it was."""
-    before = base or NOTHING
-    present = {**ours(before.objects, config), **_first_key(base, before, wanted, config)}
+def diff_directories(against: Manifests | None, wanted: Manifests, config: Config, now: datetime) -> PlanInput:
+    """From one directory (None: no objects) to another. A broken manifest leaves its object unchanged."""
+    before = against or NOTHING
+    present = {**of_this_installation(before.objects, config), **_first_key(against, before, wanted, config)}
     stays = {ref: raw for ref, raw in present.items() if ref not in wanted.objects and _stays(ref, before, wanted)}
     names_before = namespaces_of(before.objects)
     names_after = namespaces_of({**stays, **wanted.objects})
     applied, refusals = _applied(present, wanted, config)
     accounts = dict.fromkeys(
-        (account for account, _ in _accounts_named({**present, **ours(wanted.objects, config)})), NOT_YET
+        (account for account, _ in _accounts_named({**present, **of_this_installation(wanted.objects, config)})),
+        NOT_YET,
     )
-    ground = Ground(present, names_before, service_accounts=accounts, as_of=_as_of(present, applied, now))
+    base = PlanBase(present, names_before, service_accounts=accounts, as_of=_as_of(present, applied, now))
     deleted = present.keys() - wanted.objects.keys() - stays.keys()
-    return Proposal(ground, Intent(applied, frozenset(deleted), names_after), tuple(refusals))
+    return PlanInput(base, PlannedChanges(applied, frozenset(deleted), names_after), tuple(refusals))
 
 
-def onto(seen: Seen, named: Iterable[Owned], wanted: Manifests, config: Config, *, prune: bool) -> Proposal:
-    """From what a cluster declares to what a directory adds and, with `prune`, leaves out in the namespaces it names.
-
-    `named` are Secrets and ConfigMaps that the manifests name, whosever they are.
+def diff_cluster(
+    cluster: ClusterSnapshot, named: Iterable[Owned], wanted: Manifests, config: Config, *, prune: bool
+) -> PlanInput:
+    """From a cluster to a directory applied to it. With `prune`, objects of the namespaces that the directory names are
+    deleted where it lacks them. `named` are Secrets and ConfigMaps that the manifests name, of any owner.
     """
-    present, unreadable = _readable(ours(seen.objects, config))
+    present, unreadable = _readable(of_this_installation(cluster.objects, config))
     if not any(ref.kind == "SigningKey" for ref in (*present, *wanted.objects)):
         present |= _default_key(config)
     applied, refusals = _applied(present, wanted, config)
-    namespaces = _labelled(seen.namespaces, wanted)
+    namespaces = _labelled(cluster.namespaces, wanted)
     for ref in [r for r in applied if r.namespace not in namespaces]:
         del applied[ref]
-        message = f"namespace {ref.namespace} is not there: create it, or put its manifest beside this one"
+        message = f"namespace {ref.namespace} does not exist: create it, or add its manifest to the directory"
         refusals.append(Finding(ref, "NamespaceNotFound", message, ("metadata", "namespace")))
-    deleted = frozenset(_left_out(present, wanted) if prune and not wanted.obscured else ())
-    owned = {existing.ref: (existing, entries) for existing, entries in (*seen.owned, *named)}
+    deleted = frozenset(_pruned(present, wanted) if prune and not wanted.obscured else ())
+    owned = {existing.ref: (existing, entries) for existing, entries in (*cluster.owned, *named)}
     sealed = owned.get(seal_key_ref(config))
-    missing = {ref: by for ref, by in _accounts_named(ours(wanted.objects, config)) if ref not in seen.service_accounts}
-    ground = Ground(
-        present, seen.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
-        {**seen.service_accounts, **dict.fromkeys(missing, NOT_YET)},
+    missing = {
+        ref: by
+        for ref, by in _accounts_named(of_this_installation(wanted.objects, config))
+        if ref not in cluster.service_accounts
+    }
+    base = PlanBase(
+        present, cluster.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
+        {**cluster.service_accounts, **dict.fromkeys(missing, NOT_YET)},
     )  # fmt: skip
     told = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
-    return Proposal(ground, Intent(applied, deleted, namespaces), tuple(refusals), told)
+    return PlanInput(base, PlannedChanges(applied, deleted, namespaces), tuple(refusals), told)
 
 
-def names(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
-    """The Secrets and ConfigMaps that the objects name, and which may be somebody else's."""
+def named_objects(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
+    """Secrets and ConfigMaps that the objects name. They may belong to another owner."""
     found = set()
-    for raw in _readable(ours(objects, config))[0].values():
+    for raw in _readable(of_this_installation(objects, config))[0].values():
         obj = parse_declared(raw)
         if isinstance(obj, OAuthClient):
             found.add(secret_of(obj))
@@ -92,18 +98,18 @@ def names(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
     return found
 
 
-def ignored(wanted: Manifests, config: Config) -> int:
-    """How many of the manifests are for other installations."""
-    return sum(1 for ref in wanted.objects if ref.kind in KINDS) - len(ours(wanted.objects, config))
+def count_other_installations(wanted: Manifests, config: Config) -> int:
+    """Number of manifests whose `spec.issuer` names another installation."""
+    return sum(1 for ref in wanted.objects if ref.kind in KINDS) - len(of_this_installation(wanted.objects, config))
 
 
-def ours(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
-    """Of the four kinds, and for this installation."""
+def of_this_installation(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
+    """Objects of the four kinds whose `spec.issuer` names this installation."""
     return {ref: raw for ref, raw in objects.items() if ref.kind in KINDS and stated_issuer(raw) == config.name}
 
 
 def _accounts_named(objects: Mapping[Ref, Raw]) -> Iterator[tuple[Ref, Ref]]:
-    """ServiceAccounts of this cluster, and the OAuthClients that name them."""
+    """Pairs of a ServiceAccount of this cluster and an OAuthClient that names it."""
     for ref, raw in sorted(objects.items()):
         obj = parse_declared(raw)
         if isinstance(obj, OAuthClient) and (account := service_account_of(obj)):
@@ -111,7 +117,7 @@ def _accounts_named(objects: Mapping[Ref, Raw]) -> Iterator[tuple[Ref, Ref]]:
 
 
 def _no_account(client: Ref, account: Ref) -> Finding:
-    message = f"there is no ServiceAccount {account.name} in namespace {account.namespace} yet: apply it as well"
+    message = f"ServiceAccount {account.name} does not exist in namespace {account.namespace}: apply it too"
     return Finding(client, "ServiceAccountNotFound", message, ("spec", "authentication", "serviceAccount"))
 
 
@@ -122,15 +128,15 @@ def _readable(objects: Mapping[Ref, Raw]) -> tuple[dict[Ref, Raw], list[Finding]
             parse_declared(raw)
             present[ref] = raw
         except Rejected as error:
-            findings.append(Finding(ref, "Unreadable", f"it counts as not there: {error.message}"))
+            findings.append(Finding(ref, "Unreadable", f"the object is ignored: {error.message}"))
     return present, findings
 
 
 def _applied(present: Mapping[Ref, Raw], wanted: Manifests, config: Config) -> tuple[dict[Ref, Raw], list[Finding]]:
-    """The manifests that change something, as they would then be, and what transition rules refuse."""
+    """Manifests that change an object, as the object would be then, and refusals of transition rules."""
     applied: dict[Ref, Raw] = {}
     refusals: list[Finding] = []
-    own = ours(wanted.objects, config)
+    own = of_this_installation(wanted.objects, config)
     for ref, manifest in wanted.objects.items():
         was = present.get(ref)
         if was is None:
@@ -146,7 +152,7 @@ def _applied(present: Mapping[Ref, Raw], wanted: Manifests, config: Config) -> t
 
 
 def _merged(was: Raw, manifest: Raw) -> Raw:
-    """As an apply leaves it where somebody else may have added labels and annotations."""
+    """The object after an apply: labels and annotations of other field managers stay."""
     old, new = was["metadata"], manifest["metadata"]
     texts = {k: {**(old.get(k) or {}), **(new.get(k) or {})} for k in ("labels", "annotations")}
     if "resourceVersion" not in old:
@@ -159,10 +165,10 @@ def _stays(ref: Ref, before: Manifests, wanted: Manifests) -> bool:
     return source is None or ref in wanted.broken or wanted.obscures(source.file)
 
 
-def _first_key(base: Manifests | None, before: Manifests, wanted: Manifests, config: Config) -> dict[Ref, Raw]:
-    """The SigningKey that the operator makes where nobody declares one; it is there before and after."""
+def _first_key(against: Manifests | None, before: Manifests, wanted: Manifests, config: Config) -> dict[Ref, Raw]:
+    """The SigningKey that the operator creates where none is declared; it exists before and after."""
     declared = [ref for ref in before.objects if ref.kind == "SigningKey"]
-    if base is None:
+    if against is None:
         declared += [ref for ref in wanted.objects if ref.kind == "SigningKey"]
     return {} if declared else _default_key(config)
 
@@ -172,12 +178,12 @@ def _default_key(config: Config) -> dict[Ref, Raw]:
     return {ref_of(raw): raw}
 
 
-def _left_out(present: Mapping[Ref, Raw], wanted: Manifests) -> Iterable[Ref]:
-    """What the namespaces hold that the manifests name, but for what the operator has made by itself."""
+def _pruned(present: Mapping[Ref, Raw], wanted: Manifests) -> Iterable[Ref]:
+    """Objects that the manifests lack, in namespaces that they name; not those that the operator created."""
     named = {ref.name if ref.kind == NAMESPACE else ref.namespace for ref in (*wanted.objects, *wanted.broken)}
     for ref, raw in present.items():
-        by_itself = (raw["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
-        if ref.namespace in named and ref not in wanted.objects and ref not in wanted.broken and not by_itself:
+        by_operator = (raw["metadata"].get("labels") or {}).get(MANAGED_BY) == MANAGER
+        if ref.namespace in named and ref not in wanted.objects and ref not in wanted.broken and not by_operator:
             yield ref
 
 
@@ -187,7 +193,7 @@ def _labelled(namespaces: Mapping[str, Labels], wanted: Manifests) -> dict[str, 
 
 
 def _as_of(present: Mapping[Ref, Raw], applied: Mapping[Ref, Raw], now: datetime) -> dict[Ref, datetime]:
-    """No directory says how old a credential or a key is: with a new `revokedBefore`, just too old."""
+    """Manifests do not tell the age of a credential or key: a new `revokedBefore` counts it as just too old."""
     found = {}
     for ref, raw in applied.items():
         before = _revoked_before(raw)

@@ -1,6 +1,6 @@
-"""A store in memory: what is kept of Secrets, ConfigMaps and declared objects, under preconditions as everywhere.
+"""A store in memory: Secrets, ConfigMaps and declared objects, with the preconditions of every store.
 
-What was read elsewhere may be put in as digests alone; an entry that a write keeps (`Kept`) is then kept as its digest.
+An object read from a cluster may be loaded as digests only; an entry that a write keeps (`Kept`) stays a digest.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,8 +17,8 @@ Raw = dict[str, Any]
 
 
 @dataclass
-class Held:
-    """An object; of its entries the content, as far as it was given."""
+class StoredObject:
+    """An object, and the content of its entries as far as it is known."""
 
     existing: Existing
     entries: dict[str, bytes] = field(repr=False)
@@ -29,24 +29,24 @@ class MemoryStore:
     """See `stores.Objects`. `clock` dates what is created. UIDs and versions are made here."""
 
     clock: Callable[[], datetime]
-    objects: dict[Ref, Held] = field(default_factory=dict)
+    objects: dict[Ref, StoredObject] = field(default_factory=dict)
     declared: dict[Ref, Raw] = field(default_factory=dict)
     _version: int = 0
 
-    # What users and others do
+    # What users and other controllers do
 
     def load(self, existing: Existing, entries: Entries) -> None:
-        """An object as it was read elsewhere, with the UID and the version that it has there."""
-        self._outrun(existing.resource_version)
-        self.objects[existing.ref] = Held(existing, dict(entries))
+        """Add an object read from a cluster, with its UID and version."""
+        self._advance_version(existing.resource_version)
+        self.objects[existing.ref] = StoredObject(existing, dict(entries))
 
     def load_declared(self, raw: Mapping[str, Any]) -> None:
         meta = raw["metadata"]
-        self._outrun(meta["resourceVersion"])
+        self._advance_version(meta["resourceVersion"])
         self.declared[Ref(raw["kind"], meta["namespace"], meta["name"])] = dict(raw)
 
     def apply(self, manifest: Mapping[str, Any]) -> Raw:
-        """As a user does: the object with a UID, a version and a generation; its status stays."""
+        """Apply a manifest as a user does. Returns the object with UID, version and generation; its status stays."""
         meta = manifest["metadata"]
         ref = Ref(manifest["kind"], meta["namespace"], meta["name"])
         known = self.declared.get(ref)
@@ -67,7 +67,7 @@ class MemoryStore:
         return raw
 
     def remove(self, ref: Ref, *, collect: bool = True) -> tuple[Ref, ...]:
-        """As a user deletes a declared object, and the garbage collector what it owns: which is told."""
+        """Delete a declared object as a user does, and its dependents as the garbage collector does; returns these."""
         uid = self.declared.pop(ref)["metadata"]["uid"]
         owned = tuple(at for at, held in self.objects.items() if collect and held.existing.owner_uids == (uid,))
         for at in owned:
@@ -92,7 +92,7 @@ class MemoryStore:
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._write_status(manifest, status)
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
         raw = self.declared.get(ref)
         return "present" if raw and raw["metadata"]["uid"] == uid else "gone"
 
@@ -133,7 +133,7 @@ class MemoryStore:
     # Within
 
     def _put(self, existing: Existing, entries: Mapping[str, bytes]) -> Existing:
-        """The object with a new version, whatever was there. Its digests are the caller's."""
+        """Store the object with a new version, without a precondition. Its digests are the caller's."""
         known = self.objects.get(existing.ref)
         stored = replace(
             existing,
@@ -141,7 +141,7 @@ class MemoryStore:
             resource_version=self._next(),
             creation_time=known.existing.creation_time if known else self.clock(),
         )
-        self.objects[existing.ref] = Held(stored, dict(entries))
+        self.objects[existing.ref] = StoredObject(stored, dict(entries))
         return stored
 
     def _drop(self, ref: Ref) -> None:
@@ -151,8 +151,8 @@ class MemoryStore:
         self._version += 1
         return str(self._version)
 
-    def _outrun(self, version: str) -> None:
-        """Versions made here are later than this one."""
+    def _advance_version(self, version: str) -> None:
+        """Later versions of this store are greater than `version`."""
         self._version = max(self._version, int(version) if version.isdecimal() else 0)
 
 
@@ -168,6 +168,6 @@ def _digest(desired: Desired, name: str, known: Existing | None) -> str:
 
 
 def _contents(desired: Desired, was: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Of what is kept, the content that is known."""
+    """Content of the entries, as far as it is known."""
     found = {n: was.get(v.entry) if isinstance(v, Kept) else v for n, v in desired.entries.items()}
     return {name: value for name, value in found.items() if value is not None}

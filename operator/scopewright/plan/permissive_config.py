@@ -1,4 +1,4 @@
-"""A plan without the platform's configuration: what only that could refuse is taken for allowed, and told."""
+"""A plan without the platform's configuration allows what only the configuration could refuse, and warns of it."""
 
 from collections.abc import Iterator, Mapping
 from typing import Final
@@ -14,14 +14,14 @@ from scopewright.plan.changes import Finding
 from scopewright.plan.dry_run import Raw
 
 UNKNOWN_ISSUER: Final = "https://issuer.invalid"
-"""Where nobody names one, and nothing depends on it (RFC 2606 §2)."""
+"""Issuer where none is given (RFC 2606 §2). No result depends on it."""
 
 Asked = tuple[Ref, str, str]
-"""Who asks, for which field of the configuration, for which value."""
+"""An object, the field of the configuration that it needs, and the value."""
 
 
-def without_rules(config: Config, objects: Mapping[Ref, Raw]) -> Config:
-    """The configuration, with all the audiences and clusters that are asked for."""
+def permissive_config(config: Config, objects: Mapping[Ref, Raw]) -> Config:
+    """The configuration, with every audience and cluster that the objects name."""
     asked = list(_asked(objects))
     audiences = {AudiencePrefix(prefix=v, namespaces=(r.namespace,)) for r, what, v in asked if what == "audiences"}
     clusters = {v: ClusterConfig(name=v, issuer=UNKNOWN_ISSUER) for _, what, v in asked if what == "clusters"}
@@ -29,8 +29,8 @@ def without_rules(config: Config, objects: Mapping[Ref, Raw]) -> Config:
     return config.model_copy(update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values())})
 
 
-def unchecked(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
-    """What that leaves open."""
+def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
+    """Warnings for each value that the configuration may refuse."""
     message = "whether the platform allows it cannot be told without its configuration: pass --config FILE"
     of = {
         "audiences": ("AudienceUnchecked", ("spec", "audience")),

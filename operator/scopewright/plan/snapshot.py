@@ -1,4 +1,4 @@
-"""The level at one instant, once nothing is to be written any more; and who has which scope then."""
+"""The state of an installation once reconciliation has nothing to write, and the scopes that clients hold then."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -9,15 +9,15 @@ from scopewright.core.access import reaches, resolve
 from scopewright.core.grants import Labels, granted_by, in_force
 from scopewright.core.objects import Ref
 from scopewright.core.records import Asked, ClientRecord, Granted, KeyRecord, ResourceServerRecord
-from scopewright.plan.changes import Access
+from scopewright.plan.changes import HeldScope
 
 Holding = tuple[str, str, str]
-"""Client, resource server and scope, as in Access."""
+"""Client, resource server and scope, as in HeldScope."""
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
-    """What is declared, with its status, and what is recorded. `clients` are by their OAuthClient, `servers` by
+class StateSnapshot:
+    """Declared objects with their status, and records. `clients` are keyed by OAuthClient, `servers` by
     `<namespace>/<name>`, `keys` by kid; `secrets` are those that clients mount, with the digests of their entries.
     """
 
@@ -31,8 +31,8 @@ class Level:
     secrets: Mapping[Ref, Mapping[str, str]] = field(repr=False)
     now: datetime
 
-    def access(self) -> dict[Holding, Access]:
-        """What tokens may carry: the same records, decided upon by the same `resolve`, as the issuer has."""
+    def access(self) -> dict[Holding, HeldScope]:
+        """Scopes that tokens may carry, by the issuer's own `resolve` on the same records."""
         grants = self._grants()
         return {
             (found.client, found.server, found.scope): found
@@ -42,17 +42,17 @@ class Level:
             for found in self._of(record, asked, grants.get(asked.resource_server, ()))
         }
 
-    def _of(self, client: ClientRecord, asked: Asked, grants: Iterable[tuple[str, Granted]]) -> Iterator[Access]:
+    def _of(self, client: ClientRecord, asked: Asked, grants: Iterable[tuple[str, Granted]]) -> Iterator[HeldScope]:
         server = self.servers.get(asked.resource_server)
         granted = resolve(asked, client.namespace, client.client_id, server, self.now).granted
         own = server is not None and server.namespace == client.namespace
         reaching = [(name, g) for name, g in grants if not own and reaches(g, client.namespace, client.client_id)]
         for scope, until in granted.items():
             via = tuple(name for name, g in reaching if scope in g.scopes)
-            yield Access(f"{client.namespace}/{client.name}", asked.resource_server, scope, via, until)
+            yield HeldScope(f"{client.namespace}/{client.name}", asked.resource_server, scope, via, until)
 
     def _grants(self) -> dict[str, list[tuple[str, Granted]]]:
-        """Those in force, resolved, with their names, by the resource server they are about."""
+        """Grants in force with their names, by resource server."""
         found: dict[str, list[tuple[str, Granted]]] = {}
         for _, grant in sorted(self.declared.items()):
             if isinstance(grant, ScopeGrant) and in_force(grant, self.now):

@@ -9,19 +9,19 @@ from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, 
 from scopewright.stores.kubernetes.contact import Contact
 
 __all__ = [
-    "Absence",
     "Change",
     "Entries",
+    "Existence",
+    "ListCompleted",
     "Listener",
     "Objects",
     "Reader",
     "Selection",
     "ServiceAccountIssuer",
-    "Snapshot",
     "Store",
 ]
 
-Absence = Literal["present", "gone", "unknown"]
+Existence = Literal["present", "gone", "unknown"]
 """Of a declared object: `unknown` where neither is proven."""
 
 Entries = Mapping[str, bytes]
@@ -47,7 +47,7 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class ListCompleted:
     """The list is complete: what was followed before and is not among `refs` is gone. Sent after each (re-)list.
 
     With `version`, the resourceVersion of the list, that is not so for what is newer than the list.
@@ -64,7 +64,7 @@ class Reader(Protocol):
         """The object as it is this moment, or None. `Rejected` names a right that is missing; else `Unavailable`."""
         ...
 
-    def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+    def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         """Everything selected, then every change, for ever: errors are met with patience, silence with a new list."""
         ...
 
@@ -90,7 +90,7 @@ class Objects(Protocol):
         """Replace the status under the manifest's resourceVersion; the object as it is then."""
         ...
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Absence:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Existence:
         """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
         ...
 

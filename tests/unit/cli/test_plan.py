@@ -13,7 +13,7 @@ import pytest
 from scopewright.cli import plan as command
 from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
 from scopewright.core.objects import Ref
-from scopewright.plan.changes import Change, Changes, Finding, Place
+from scopewright.plan.changes import Finding, Location, ObjectChange, PlanResult
 from scopewright.plan.output.json import as_json
 from scopewright.plan.output.markdown import LONGEST, as_markdown
 from scopewright.plan.output.text import as_text
@@ -149,14 +149,14 @@ def test_a_manifest_commands_no_runner_of_jobs(
 
 
 def test_json_says_what_the_manifests_say() -> None:
-    given = Changes(refusals=(Finding(None, "Invalid", ODD, place=Place("a.yaml", 1)),))
+    given = PlanResult(refusals=(Finding(None, "Invalid", ODD, place=Location("a.yaml", 1)),))
     (refusal,) = json.loads(as_json(given))["refusals"]
     assert refusal["message"] == ODD
 
 
 def test_a_comment_is_never_too_long() -> None:
-    findings = tuple(Finding(None, "Invalid", "x" * 500, place=Place("a.yaml", n)) for n in range(1, 1000))
-    text = as_markdown(Changes(refusals=findings))
+    findings = tuple(Finding(None, "Invalid", "x" * 500, place=Location("a.yaml", n)) for n in range(1, 1000))
+    text = as_markdown(PlanResult(refusals=findings))
     assert len(text) < LONGEST + 200
     assert text.count("\n````") % 2 == 0
     assert text.endswith("the other outputs have it.\n")
@@ -164,12 +164,12 @@ def test_a_comment_is_never_too_long() -> None:
 
 @pytest.mark.parametrize("name", ["vault[/read]", "[red]", "a:smile:b"])
 def test_names_are_no_markup_of_a_terminal(name: str) -> None:
-    changes = Changes(refusals=(Finding(None, "Invalid", name, place=Place(f"{name}.yaml", 1)),))
+    changes = PlanResult(refusals=(Finding(None, "Invalid", name, place=Location(f"{name}.yaml", 1)),))
     assert as_text(changes).count(name) == 2
     assert as_text(changes, colour=True).count(name) == 2
 
 
 def test_colours_are_for_terminals() -> None:
-    changes = Changes(objects=(Change(Ref("OAuthClient", "leave", "worker"), "made"),))
+    changes = PlanResult(objects=(ObjectChange(Ref("OAuthClient", "leave", "worker"), "made"),))
     assert "\x1b" in as_text(changes, colour=True)
     assert "\x1b" not in as_text(changes)

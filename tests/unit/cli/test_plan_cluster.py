@@ -196,7 +196,7 @@ def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository)
 def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, house: House) -> None:
     house.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
     whole(repository)
-    assert "counts as not there" in repository.plan()["warnings"][0]["message"]
+    assert "is ignored" in repository.plan()["warnings"][0]["message"]
 
 
 def test_a_malformed_record_is_made_anew_and_stops_nobody(repository: Repository, house: House) -> None:

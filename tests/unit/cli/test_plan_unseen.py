@@ -168,7 +168,7 @@ def test_what_other_programs_make_manifests_from_is_told(name: str, review: Revi
     review.put(name, "resources: [sneak.txt]\n")
     code, out, _ = review.plan()
     assert code == FINE
-    assert f"  {review.dir / name}:1: what is made from this is not seen: render it" in out
+    assert f"  {review.dir / name}:1: templates are not rendered: render this" in out
 
 
 @pytest.mark.parametrize("key", ["yes", "on", "y", "1", "0x10", "1e3", "1.5", "~"])

@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeVar
 
 from scopewright.core.objects import Deletion, Desired, Existing, Ref, digest
 from scopewright.plan import memory_store as memory
-from scopewright.plan.memory_store import Held
-from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.plan.memory_store import StoredObject
+from scopewright.stores import Change, Entries, ListCompleted, Selection
 
 T = TypeVar("T")
 Point = Literal["before", "after"]
@@ -50,7 +50,7 @@ class MemoryStore(memory.MemoryStore):
     taken: set[Ref] = field(default_factory=set)
     """What somebody deleted by hand and nobody has made again: until then its promises are broken by others."""
     reads: int = 0
-    _followers: list[tuple[Selection, "asyncio.Queue[Change | Snapshot]"]] = field(default_factory=list)
+    _followers: list[tuple[Selection, "asyncio.Queue[Change | ListCompleted]"]] = field(default_factory=list)
 
     # What a test does to the store
 
@@ -73,7 +73,7 @@ class MemoryStore(memory.MemoryStore):
     def entry(self, ref: Ref, name: str) -> bytes:
         return self.objects[ref].entries[name]
 
-    def selected(self, selection: Selection) -> list[Held]:
+    def selected(self, selection: Selection) -> list[StoredObject]:
         return [h for h in self.objects.values() if _selects(selection, h.existing)]
 
     # Store
@@ -82,13 +82,13 @@ class MemoryStore(memory.MemoryStore):
         self.reads += 1
         return await super().read(ref)
 
-    async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
-        queue: asyncio.Queue[Change | Snapshot] = asyncio.Queue()
+    async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
+        queue: asyncio.Queue[Change | ListCompleted] = asyncio.Queue()
         listed = self.selected(selection)
         self._followers.append((selection, queue))
         for held in listed:
             yield Change(held.existing, dict(held.entries))
-        yield Snapshot(frozenset(h.existing.ref for h in listed), str(self._version))
+        yield ListCompleted(frozenset(h.existing.ref for h in listed), str(self._version))
         while True:
             yield await queue.get()
 
@@ -104,8 +104,8 @@ class MemoryStore(memory.MemoryStore):
         ref = Ref(manifest["kind"], meta["namespace"], meta["name"])
         return self._do(f"status of {ref}", lambda: self._write_status(manifest, status))
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
-        return "unknown" if ref in self.unknown else await super().absence(ref, uid, since)
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        return "unknown" if ref in self.unknown else await super().confirm_deleted(ref, uid, since)
 
     # Within
 

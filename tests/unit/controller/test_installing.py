@@ -12,7 +12,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
 from scopewright.core.objects import Existing, Ref
-from scopewright.stores import Change, Snapshot
+from scopewright.stores import Change, ListCompleted
 from tests.unit.controller.house import ISSUER, NAMESPACE, START
 from tests.unit.controller.memory import Crash, MemoryStore, Point
 
@@ -52,7 +52,7 @@ async def test_one_that_is_deleted_is_made_again(ref: Ref) -> None:
 
 async def test_one_that_a_new_list_lacks_is_made_again() -> None:
     store, installing, caches = await made()
-    caches._snapshot(caches.selections[1], Snapshot(frozenset({r for r in store.objects if r != OURS[0]}), "1000"))
+    caches._snapshot(caches.selections[1], ListCompleted(frozenset({r for r in store.objects if r != OURS[0]}), "1000"))
     assert installing.lacking.is_set()
 
 

@@ -13,7 +13,7 @@ from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Granted, ResourceServerRecord, encode
-from scopewright.stores import Snapshot
+from scopewright.stores import ListCompleted
 from scopewright.stores.kubernetes.store import declared_path
 from tests.unit.controller.house import ISSUER, NAMESPACE
 from tests.unit.core.builders import NOW, client, grant, server
@@ -87,7 +87,7 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
     for ref in secrets:
         world.put_owned(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
     [leave] = [s for s in caches.selections if s.namespace == "leave"]
-    caches._snapshot(leave, Snapshot(frozenset(), "100"))
+    caches._snapshot(leave, ListCompleted(frozenset(), "100"))
     assert set(world.owned.objects) == {Ref("Secret", "payroll", "worker-oauth")}
     assert caches.missing, "one list of several is not all of them"
 

@@ -31,7 +31,7 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
-from scopewright.stores import Change, Snapshot
+from scopewright.stores import Change, ListCompleted
 from tests.unit.controller.house import ISSUER, NAMESPACE, made
 from tests.unit.core.builders import NOW, client, grant, server, signing_key
 
@@ -174,7 +174,7 @@ def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_b
     """The watch was broken when somebody deleted it: the new list is all the news there is of that."""
     found = world(client())
     cache, _ = caches(found)
-    cache._snapshot(cache.selections[0], Snapshot(frozenset(), "12"))
+    cache._snapshot(cache.selections[0], ListCompleted(frozenset(), "12"))
     assert found.wrote(secret("11"), {}) == set(), "the answer to the write before the deletion"
     assert found.put_owned(secret("11"), {}) == {WORKER}, "what has no label of ours is in no list, and can be read"
     assert found.wrote(secret("13"), {}) == {WORKER}
@@ -329,7 +329,7 @@ def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
     for name, version in (("old", "5"), ("listed", "6"), ("new", "20")):
         found.put_owned(Existing(Ref("Secret", "leave", name), "u", version), {})
     found.put_owned(Existing(Ref("ConfigMap", NAMESPACE, "another-kind"), "u", "5"), {})
-    cache._snapshot(cache.selections[0], Snapshot(frozenset({Ref("Secret", "leave", "listed")}), "10"))
+    cache._snapshot(cache.selections[0], ListCompleted(frozenset({Ref("Secret", "leave", "listed")}), "10"))
     assert {ref.name for ref in found.owned.objects} == {"listed", "new", "another-kind"}
     assert cache.missing == ("ConfigMaps are not listed yet",)
 
@@ -450,7 +450,7 @@ def test_a_list_without_a_service_account_takes_it_away() -> None:
     found = Cache("default", NAMESPACE, in_cluster=True)
     cache, _ = caches(found)
     cache._changed(change("6", "one"))
-    cache._snapshot(SERVICE_ACCOUNTS, Snapshot(frozenset(), "10"))
+    cache._snapshot(SERVICE_ACCOUNTS, ListCompleted(frozenset(), "10"))
     assert found.service_accounts == {}
     assert "ServiceAccounts are not listed yet" not in cache.missing
 

@@ -53,7 +53,7 @@ from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
-from scopewright.stores import Change, Entries, Selection, ServiceAccountIssuer, Snapshot
+from scopewright.stores import Change, Entries, ListCompleted, Selection, ServiceAccountIssuer
 from scopewright.stores import Store as StoreProtocol
 from scopewright.tracing import Tracing
 from scopewright.verifier.thumbprint import thumbprint
@@ -92,7 +92,7 @@ class Store:
         self.reading = asyncio.Event()
         self.down = False
         self.gate: asyncio.Event | None = None
-        self._followers: list[tuple[FollowedKind, asyncio.Queue[Change | Snapshot]]] = []
+        self._followers: list[tuple[FollowedKind, asyncio.Queue[Change | ListCompleted]]] = []
         self._version = 100
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
@@ -115,19 +115,19 @@ class Store:
         entries = {name: value for name, value in desired.entries.items() if isinstance(value, bytes)}
         return self.put("ConfigMap", desired.ref.name, entries, label=desired.labels[RECORD_LABEL]).existing
 
-    async def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+    async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         if self.down:
             raise Unavailable("no connection")
-        queue: asyncio.Queue[Change | Snapshot] = asyncio.Queue()
+        queue: asyncio.Queue[Change | ListCompleted] = asyncio.Queue()
         for event in self._list(selection.kind):
             queue.put_nowait(event)
         self._followers.append((selection.kind, queue))
         while True:
             yield await queue.get()
 
-    def _list(self, kind: FollowedKind) -> list[Change | Snapshot]:
+    def _list(self, kind: FollowedKind) -> list[Change | ListCompleted]:
         mine = {ref: found for ref, found in self.objects.items() if ref.kind == kind}
-        return [*(Change(*found) for found in mine.values()), Snapshot(frozenset(mine))]
+        return [*(Change(*found) for found in mine.values()), ListCompleted(frozenset(mine))]
 
     def relist(self) -> None:
         for kind, queue in self._followers:

@@ -15,7 +15,7 @@ import pytest
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Kept, Owner, Ref, digest
-from scopewright.stores import Change, Selection, Snapshot, Store
+from scopewright.stores import Change, ListCompleted, Selection, Store
 from scopewright.stores.directory.store import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
@@ -215,14 +215,14 @@ async def test_what_a_removed_object_owned_goes_and_nothing_else(store: Director
     assert await store.read(unowned)
 
 
-async def refs(stream: AsyncIterator[Change | Snapshot]) -> set[Ref]:
+async def refs(stream: AsyncIterator[Change | ListCompleted]) -> set[Ref]:
     """What the next message, a Snapshot, holds."""
     (snapshot,) = await take(stream, 1)
-    assert isinstance(snapshot, Snapshot)
+    assert isinstance(snapshot, ListCompleted)
     return set(snapshot.refs)
 
 
-async def take(stream: AsyncIterator[Change | Snapshot], count: int) -> list[Change | Snapshot]:
+async def take(stream: AsyncIterator[Change | ListCompleted], count: int) -> list[Change | ListCompleted]:
     return [await asyncio.wait_for(anext(stream), 5) for _ in range(count)]
 
 
@@ -271,7 +271,7 @@ async def test_versions_are_numbers_that_grow(store: DirectoryStore, place: Path
         written.append(await store.write(desired(entries={"a": b"%d" % number}, replaces=written[-1])))
     stream = store.follow(Selection("Secret"), 0.05)
     (_, snapshot) = await take(stream, 2)
-    assert isinstance(snapshot, Snapshot)
+    assert isinstance(snapshot, ListCompleted)
     await asyncio.sleep(0.02)
     (place / "..data/a").write_bytes(b"edited")
     edited = (await found(store))[0]
@@ -302,7 +302,7 @@ async def test_a_reader_beside_the_writer_sees_and_changes_nothing(store: Direct
     for attempt in (reader.write(desired()), reader.delete(Deletion(written)), reader.write_status({}, {})):
         with pytest.raises(Rejected):
             await attempt
-    assert await reader.absence(REF, "x", NOW) == "unknown"
+    assert await reader.confirm_deleted(REF, "x", NOW) == "unknown"
 
 
 async def test_one_writer_only(store: DirectoryStore, tmp_path: Path) -> None:

@@ -232,7 +232,7 @@ async def test_a_directory_that_is_away_removes_nothing(following: Following) ->
     following.dir.rename(following.root / "away")
     away = await following.next()
     assert (away.removed, len(away.problems)) == ({}, 1)
-    assert await following.store.absence(WORKER, uid, NOW) == "unknown"
+    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "unknown"
     (following.root / "away").rename(following.dir)
     back = await following.next()
     assert (back.added_or_changed, back.removed, back.problems) == ({}, {}, ())
@@ -240,18 +240,18 @@ async def test_a_directory_that_is_away_removes_nothing(following: Following) ->
 
 async def test_absence_is_certain_or_unknown(following: Following) -> None:
     following.put("a.yaml", manifest())
-    assert await following.store.absence(WORKER, "anything", NOW) == "unknown"
+    assert await following.store.confirm_deleted(WORKER, "anything", NOW) == "unknown"
     uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
-    assert await following.store.absence(WORKER, uid, NOW) == "present"
-    assert await following.store.absence(WORKER, "another", NOW) == "gone"
-    assert await following.store.absence(OTHER, uid, NOW) == "gone"
+    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "present"
+    assert await following.store.confirm_deleted(WORKER, "another", NOW) == "gone"
+    assert await following.store.confirm_deleted(OTHER, uid, NOW) == "gone"
     following.put("a.yaml", "spec: {")
     await following.next()
-    assert await following.store.absence(WORKER, uid, NOW) == "unknown"
+    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "unknown"
     (following.dir / "a.yaml").unlink()
     while not (await following.next()).removed:
         pass
-    assert await following.store.absence(WORKER, uid, NOW) == "gone"
+    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "gone"
 
 
 async def test_a_status_is_kept_over_restarts_and_goes_with_its_object(following: Following) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scopewright.api import API_VERSION, KINDS
-from scopewright.manifests.nodes import Budget
+from scopewright.manifests.nodes import ParseBudget
 from scopewright.manifests.validate import Content, content
 from tests.unit.stores.test_manifests import CLIENT
 
@@ -85,22 +85,22 @@ def sound(seen: Content) -> None:
 @settings(deadline=None)
 @given(st.text())
 def test_any_text(text: str) -> None:
-    sound(content(text, Budget()))
+    sound(content(text, ParseBudget()))
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(CLIENT)), st.integers(0, 30), st.lists(SPICE | st.text(max_size=3), max_size=4).map("".join))
 def test_a_manifest_with_a_part_mangled(at: int, length: int, spice: str) -> None:
-    sound(content(CLIENT[:at] + spice + CLIENT[at + length :], Budget()))
+    sound(content(CLIENT[:at] + spice + CLIENT[at + length :], ParseBudget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
 def test_any_manifest_as_yaml(value: dict[str, Any]) -> None:
-    sound(content(yaml.safe_dump(value, allow_unicode=True), Budget()))
+    sound(content(yaml.safe_dump(value, allow_unicode=True), ParseBudget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
 def test_any_manifest_as_json(value: dict[str, Any]) -> None:
-    sound(content(json.dumps(value, indent="\t"), Budget()))
+    sound(content(json.dumps(value, indent="\t"), ParseBudget()))

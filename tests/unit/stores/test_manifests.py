@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.objects import Ref
-from scopewright.manifests.load import Manifests, Problem, load
+from scopewright.manifests.load import Diagnostic, Manifests, load
 
 CLIENT = """\
 apiVersion: scopewright.dev/v1alpha1
@@ -31,7 +31,7 @@ def put(directory: Path, name: str, text: str | bytes) -> Path:
     return path
 
 
-def only(seen: Manifests) -> Problem:
+def only(seen: Manifests) -> Diagnostic:
     assert len(seen.problems) == 1, [str(p) for p in seen.problems]
     return seen.problems[0]
 
@@ -111,7 +111,7 @@ def test_what_is_not_ours_is_left_alone(tmp_path: Path, text: str) -> None:
     assert load_both(tmp_path, text) == ((), 1)
 
 
-def load_both(directory: Path, text: str) -> tuple[tuple[Problem, ...], int]:
+def load_both(directory: Path, text: str) -> tuple[tuple[Diagnostic, ...], int]:
     put(directory, "good.yaml", CLIENT)
     seen = read(directory, text, "other.yaml")
     return seen.problems, len(seen.objects)

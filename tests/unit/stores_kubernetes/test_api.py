@@ -170,7 +170,7 @@ async def test_gone_is_only_what_is_proven_to_be(live: Any, definition: Any, ver
     api = FakeApi()
     api.answer(f"GET {CLIENT}", live)
     api.answer(f"GET {CRD}", definition)
-    assert await KubernetesStore(api.as_api()).absence(WORKER, "uid-1", SINCE) == verdict
+    assert await KubernetesStore(api.as_api()).confirm_deleted(WORKER, "uid-1", SINCE) == verdict
 
 
 async def test_a_status_is_written_under_its_version_and_alone() -> None:

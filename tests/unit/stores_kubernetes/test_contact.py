@@ -19,7 +19,7 @@ from scopewright.stores.kubernetes.contact import (
     Contact,
     heartbeat,
 )
-from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, Client, kept_alive
+from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, KubeClient, kept_alive
 from tests.black_hole import BlackHole
 
 
@@ -48,7 +48,7 @@ async def through(port: int) -> AsyncIterator[Api]:
     configuration = Configuration(host=f"http://127.0.0.1:{port}")
     configuration.retries = None
     configuration.client_session_kwargs = {"trust_env": False}
-    api = Api(Client(configuration), Client(configuration))
+    api = Api(KubeClient(configuration), KubeClient(configuration))
     try:
         yield api
     finally:

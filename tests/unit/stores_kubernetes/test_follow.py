@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores import Change, ListCompleted, Selection
 from scopewright.stores.kubernetes.api import Gone, NotFound
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.store import KubernetesStore
@@ -42,7 +42,7 @@ async def followed(api: FakeApi) -> list[Any]:
                 told.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
                 assert bool(change.entries) is not change.gone
             else:
-                assert isinstance(change, Snapshot)
+                assert isinstance(change, ListCompleted)
                 told.append({ref.name for ref in change.refs} | {change.version})
     return told
 

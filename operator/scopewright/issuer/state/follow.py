@@ -12,7 +12,7 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import Snapshots
-from scopewright.stores import Change, Reader, Selection, Snapshot
+from scopewright.stores import Change, ListCompleted, Reader, Selection
 
 log: Final = logging.getLogger(__name__)
 
@@ -78,8 +78,8 @@ class Follower:
         if self._taken % _AT_ONCE == 0:
             await asyncio.sleep(0)
 
-    def _take(self, kind: OwnedKind, event: Change | Snapshot) -> None:
-        if isinstance(event, Snapshot):
+    def _take(self, kind: OwnedKind, event: Change | ListCompleted) -> None:
+        if isinstance(event, ListCompleted):
             for ref in self._registry.complete(kind, event.refs, self._clock()):
                 if self._snapshots is not None:
                     self._snapshots.forget(ref)

@@ -4,15 +4,15 @@ from typing import Any
 
 from scopewright.core.objects import Ref
 from scopewright.core.records import rfc3339
-from scopewright.plan.changes import Access, AccessChange, Change, Changes, Finding
+from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
 from scopewright.plan.output.lines import json_text
 
 
-def as_json(changes: Changes) -> str:
+def as_json(changes: PlanResult) -> str:
     return json_text(document(changes))
 
 
-def document(changes: Changes) -> dict[str, Any]:
+def document(changes: PlanResult) -> dict[str, Any]:
     return {
         "version": 1,
         "refused": bool(changes.refusals),
@@ -38,7 +38,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _access(access: Access) -> dict[str, Any]:
+def _access(access: HeldScope) -> dict[str, Any]:
     return {
         "client": access.client,
         "resourceServer": access.server,
@@ -53,7 +53,7 @@ def _changed(change: AccessChange) -> dict[str, Any]:
     return _access(change.access) | ({"untilBefore": rfc3339(before)} if before else {})
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(change: ObjectChange) -> dict[str, Any]:
     return {**_ref(change.subject), "action": change.action, "detail": change.detail}
 
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from scopewright.core.objects import Ref
 from scopewright.core.records import rfc3339
-from scopewright.plan.changes import AccessChange, Change, Changes, Finding
+from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanResult
 
 SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}
 """As in a diff; everything else is `~`."""
@@ -29,7 +29,7 @@ def access_line(change: AccessChange) -> str:
     return f"~ {access.client} keeps {what} {_until(access.until)}, before {_until(change.before.until)}"
 
 
-def change_line(change: Change) -> str:
+def change_line(change: ObjectChange) -> str:
     said = f": {change.detail}" if change.detail else ""
     return f"{SIGNS.get(change.action, '~')} {name(change.subject)} {change.action}{said}"
 
@@ -41,7 +41,7 @@ def finding_line(finding: Finding) -> str:
     return clean(f"{where}{of}{finding.message}")
 
 
-def summary(changes: Changes) -> str:
+def summary(changes: PlanResult) -> str:
     gained = sum(1 for c in changes.access if c.before is None)
     lost = sum(1 for c in changes.access if c.after is None)
     counts = (
@@ -56,7 +56,7 @@ def summary(changes: Changes) -> str:
     return ", ".join(_counted(number, what) for number, what in counts if number) or "nothing changes"
 
 
-def asides(changes: Changes) -> list[str]:
+def asides(changes: PlanResult) -> list[str]:
     """What was left out, and why."""
     old = sum(1 for w in changes.warnings if not w.new)
     said = [f"{_counted(old, 'warning')} from before: the JSON output has them"] if old else []

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from scopewright.plan.changes import Changes
+from scopewright.plan.changes import PlanResult
 from scopewright.plan.output.lines import SECTIONS, access_line, asides, change_line, clean, finding_line, summary
 
 LONGEST: Final = 60_000
@@ -12,7 +12,7 @@ LONGEST: Final = 60_000
 _FOLDED: Final = ("Secrets", "Objects")
 
 
-def as_markdown(changes: Changes) -> str:
+def as_markdown(changes: PlanResult) -> str:
     text = "\n".join(_lines(changes))
     if len(text) <= LONGEST:
         return text
@@ -21,7 +21,7 @@ def as_markdown(changes: Changes) -> str:
     return f"{cut}{closing}\n\nThe rest is left out here: the other outputs have it.\n"
 
 
-def _lines(changes: Changes) -> Iterator[str]:
+def _lines(changes: PlanResult) -> Iterator[str]:
     yield f"### Scopewright plan: {summary(changes)}\n"
     yield from _block("Refused", "text", map(finding_line, changes.refusals))
     yield from _block("Access", "diff", map(_signed, map(access_line, changes.access)))

@@ -6,7 +6,7 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from scopewright.core.objects import Ref
-from scopewright.plan.changes import AccessChange, Changes, Finding, Place
+from scopewright.plan.changes import AccessChange, Finding, Location, PlanResult
 from scopewright.plan.output.lines import access_line, clean, json_text, name
 
 SCHEMA: Final = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -16,11 +16,11 @@ LOST: Final = "AccessLost"
 Result = dict[str, Any]
 
 
-def as_sarif(changes: Changes, version: str) -> str:
+def as_sarif(changes: PlanResult, version: str) -> str:
     return json_text(document(changes, version))
 
 
-def document(changes: Changes, version: str) -> dict[str, Any]:
+def document(changes: PlanResult, version: str) -> dict[str, Any]:
     results = list(_results(changes))
     rules = sorted({result["ruleId"] for result in results})
     for result in results:
@@ -33,7 +33,7 @@ def document(changes: Changes, version: str) -> dict[str, Any]:
     }
 
 
-def _results(changes: Changes) -> Iterator[Result]:
+def _results(changes: PlanResult) -> Iterator[Result]:
     """Code hosts refuse a result without a place: what is elsewhere is shown at the first of the manifests."""
     somewhere = min(changes.places.values(), default=None)
     yield from (_finding(f, "error", f.place or somewhere) for f in changes.refusals)
@@ -41,13 +41,13 @@ def _results(changes: Changes) -> Iterator[Result]:
     yield from (_access(change, changes.places, somewhere) for change in changes.access)
 
 
-def _finding(finding: Finding, level: str, place: Place | None) -> Result:
+def _finding(finding: Finding, level: str, place: Location | None) -> Result:
     of = f"{name(finding.subject)}: " if finding.subject else ""
     state = "new" if finding.new else "unchanged"
     return _result(finding.reason, level, of + finding.message, place) | {"baselineState": state}
 
 
-def _access(change: AccessChange, places: Mapping[Ref, Place], somewhere: Place | None) -> Result:
+def _access(change: AccessChange, places: Mapping[Ref, Location], somewhere: Location | None) -> Result:
     """At the ScopeGrant, if it is among the manifests, else at the client or at the API."""
     access = change.access
     client = Ref("OAuthClient", *access.client.split("/"))
@@ -58,7 +58,7 @@ def _access(change: AccessChange, places: Mapping[Ref, Place], somewhere: Place 
     return _result(rule, "note", access_line(change)[2:], place) | {"baselineState": "new"}
 
 
-def _result(rule: str, level: str, message: str, place: Place | None) -> Result:
+def _result(rule: str, level: str, message: str, place: Location | None) -> Result:
     """The message without links, which SARIF (§3.11.6) would have in plain text."""
     text = clean(message).replace("](", "] (")
     result: Result = {"ruleId": rule, "level": level, "message": {"text": text}}

@@ -7,13 +7,13 @@ from typing import Final
 from rich.console import Console
 from rich.text import Text
 
-from scopewright.plan.changes import Changes
+from scopewright.plan.changes import PlanResult
 from scopewright.plan.output.lines import SECTIONS, access_line, asides, change_line, clean, finding_line, summary
 
 STYLES: Final = {"+": "green", "-": "red", "~": "yellow"}
 
 
-def as_text(changes: Changes, *, colour: bool = False) -> str:
+def as_text(changes: PlanResult, *, colour: bool = False) -> str:
     """Refusals first, then who gets and loses which scope, then the rest."""
     written = StringIO()
     console = Console(file=written, force_terminal=colour, no_color=not colour, highlight=False, soft_wrap=True)
@@ -22,7 +22,7 @@ def as_text(changes: Changes, *, colour: bool = False) -> str:
     return written.getvalue()
 
 
-def _lines(changes: Changes) -> Iterator[Text]:
+def _lines(changes: PlanResult) -> Iterator[Text]:
     yield from _section("Refused", (Text(finding_line(f), "red") for f in changes.refusals))
     yield from _section("Access", map(_signed, map(access_line, changes.access)))
     for heading, of in SECTIONS:

@@ -15,9 +15,9 @@ import yaml
 
 from scopewright.core.failures import Conflict, Rejected
 from scopewright.core.objects import Ref
-from scopewright.manifests.validate import Manifests, Problem, namespaces_of, ref_of
+from scopewright.manifests.validate import Diagnostic, Manifests, namespaces_of, ref_of
 from scopewright.stores.directory.atomic_files import make_directory, replace_file
-from scopewright.stores.directory.state_dir import State
+from scopewright.stores.directory.state_dir import StateDirectory
 
 Object = Mapping[str, Any]
 _DECLARED: Final = "declared"
@@ -30,7 +30,7 @@ class ManifestChange:
 
     added_or_changed: Mapping[Ref, Object]
     removed: Mapping[Ref, Object]
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class _Entry:
     file: str
 
 
-class Ledger:
+class DeclaredObjects:
     """Which objects are declared. Thread-safe; what it hands out is never changed afterwards."""
 
-    def __init__(self, state: State, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
+    def __init__(self, state: StateDirectory, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
         self._state = state
         self._now = now
         self._new_uid = new_uid
@@ -89,7 +89,7 @@ class Ledger:
         with self._mutex:
             return frozenset(ref for ref, entry in self._entries.items() if not self._stays(ref, entry, seen))
 
-    def absence(self, ref: Ref, uid: str) -> Literal["present", "gone", "unknown"]:
+    def confirm_deleted(self, ref: Ref, uid: str) -> Literal["present", "gone", "unknown"]:
         """Unknown before the first look, and while the manifest cannot be read; removal itself is always certain."""
         with self._mutex:
             entry, seen = self._entries.get(ref), self._looked

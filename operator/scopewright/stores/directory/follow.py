@@ -8,10 +8,10 @@ from typing import Final
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Existing, Ref
-from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores import Change, ListCompleted, Selection
 from scopewright.stores.directory import layout as versions
 from scopewright.stores.directory.layout import Version
-from scopewright.stores.directory.state_dir import State
+from scopewright.stores.directory.state_dir import StateDirectory
 
 Trace = tuple[object, ...]
 Source = tuple[Callable[[Ref], Version | None], Callable[[], str]]
@@ -22,8 +22,8 @@ _SHARE: Final = 10
 
 
 async def follow(
-    state: State, selection: Selection, source: Source, followers: set[asyncio.Event], interval: float
-) -> AsyncIterator[Change | Snapshot]:
+    state: StateDirectory, selection: Selection, source: Source, followers: set[asyncio.Event], interval: float
+) -> AsyncIterator[Change | ListCompleted]:
     woken = asyncio.Event()
     followers.add(woken)
     scan = _Scan(state, selection, source)
@@ -42,7 +42,7 @@ async def follow(
 
 
 class _Scan:
-    def __init__(self, state: State, selection: Selection, source: Source) -> None:
+    def __init__(self, state: StateDirectory, selection: Selection, source: Source) -> None:
         self._state = state
         self._selection = selection
         self._read, self._mark = source
@@ -50,12 +50,12 @@ class _Scan:
         self._known: dict[Ref, Existing] = {}
         self._listed = False
 
-    def run(self) -> list[Change | Snapshot]:
+    def run(self) -> list[Change | ListCompleted]:
         """What to tell: changes, what is gone, and the complete list where it is the first or something is gone."""
         self._state.check()
         version = self._mark()
         traces = {ref: self._trace(ref) for ref in self._state.objects(self._selection.kind, self._selection.namespace)}
-        told: list[Change | Snapshot] = []
+        told: list[Change | ListCompleted] = []
         known = dict(self._known)
         for ref, trace in traces.items():
             if self._traces.get(ref) != trace:
@@ -67,7 +67,7 @@ class _Scan:
             told.append(Change(known.pop(ref), {}, gone=True))
         self._state.check()
         if not self._listed or any(isinstance(t, Change) and t.gone for t in told):
-            told.append(Snapshot(frozenset(known), version))
+            told.append(ListCompleted(frozenset(known), version))
         self._traces, self._known, self._listed = traces, known, True
         return told
 
@@ -78,7 +78,7 @@ class _Scan:
         except OSError:
             return self._traces.get(ref, ())
 
-    def _changed(self, ref: Ref, known: dict[Ref, Existing]) -> list[Change | Snapshot]:
+    def _changed(self, ref: Ref, known: dict[Ref, Existing]) -> list[Change | ListCompleted]:
         version = self._read(ref)
         before = known.get(ref)
         if version is None or not _selected(version.existing.labels, self._selection.labels):

@@ -8,8 +8,8 @@ from typing import Any, Final
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Ref
 from scopewright.manifests.load import DirectoryReader
-from scopewright.manifests.validate import Manifests, Problem
-from scopewright.stores.directory.declared import Ledger, ManifestChange
+from scopewright.manifests.validate import Diagnostic, Manifests
+from scopewright.stores.directory.declared import DeclaredObjects, ManifestChange
 
 SETTLE: Final = 0.2
 """Seconds that a file must stand still, or be gone, before it is believed: editors write in several steps."""
@@ -18,7 +18,7 @@ SETTLE: Final = 0.2
 class ManifestFollower:
     """Looks at a directory again and again, and says what changed in force."""
 
-    def __init__(self, ledger: Ledger, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
+    def __init__(self, ledger: DeclaredObjects, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
         """`fallbacks` are manifests that count where the directory declares none of their kind."""
         self._ledger = ledger
         self._fallbacks = fallbacks
@@ -27,7 +27,7 @@ class ManifestFollower:
         """First everything in force, even if that is nothing; then each change of objects or problems, for ever."""
         look = DirectoryReader(directory, self._fallbacks)
         last: Manifests | None = None
-        told: tuple[Problem, ...] | None = None
+        told: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()
         while True:
             seen = await asyncio.to_thread(look.take)
@@ -46,5 +46,5 @@ class ManifestFollower:
             return await asyncio.to_thread(self._ledger.apply, seen, spared)
         except (OSError, Unavailable) as error:
             fix = "make room and make it writable; what changed comes into force then"
-            problem = Problem(str(self._ledger.state), 1, f"the STATE cannot be written: {error}", fix)
+            problem = Diagnostic(str(self._ledger.state), 1, f"the STATE cannot be written: {error}", fix)
             return ManifestChange({}, {}, (*seen.problems, problem))

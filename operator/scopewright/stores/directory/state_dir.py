@@ -25,7 +25,7 @@ _SPARE: Final = ".tmp"
 _FOLDERS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
-class State:
+class StateDirectory:
     """An opened STATE directory; the only writer of it, unless it was opened for reading."""
 
     def __init__(self, root: Path, issuer: str, lock: int | None) -> None:
@@ -34,7 +34,7 @@ class State:
         self._lock = lock
 
     @classmethod
-    def open(cls, root: Path, issuer: str) -> "State":
+    def open(cls, root: Path, issuer: str) -> "StateDirectory":
         """For writing, made if it is not there. `Rejected` where it is another's, in use, or not to be written."""
         with _told(root):
             _refuse_foreign(root)
@@ -49,7 +49,7 @@ class State:
         return state
 
     @classmethod
-    def open_readonly(cls, root: Path) -> "State":
+    def open_readonly(cls, root: Path) -> "StateDirectory":
         """For an issuer beside the writer: no lock, no change."""
         with _told(root):
             found = _issuer(root)

@@ -14,12 +14,12 @@ from typing import Any, Final, Literal, TypeVar
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Kept, OwnedKind, Ref, digest
-from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.directory import layout as versions
-from scopewright.stores.directory.declared import Ledger, Object
+from scopewright.stores.directory.declared import DeclaredObjects, Object
 from scopewright.stores.directory.follow import follow
 from scopewright.stores.directory.layout import Meta, Version
-from scopewright.stores.directory.state_dir import State
+from scopewright.stores.directory.state_dir import StateDirectory
 
 KINDS: Final[tuple[OwnedKind, ...]] = ("Secret", "ConfigMap")
 T = TypeVar("T")
@@ -36,21 +36,21 @@ def _new_uid() -> str:
 class DirectoryStore:
     """Implements `Store`. `ledger` holds the declared objects; a store opened for reading has none."""
 
-    def __init__(self, state: State, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
+    def __init__(self, state: StateDirectory, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
         self._state = state
         self._now = now
         self._new_uid = new_uid
         self._mutex = threading.Lock()
         self._instant = 0
         self._followers: set[asyncio.Event] = set()
-        self._ledger = Ledger(state, now, new_uid) if state.writable else None
+        self._ledger = DeclaredObjects(state, now, new_uid) if state.writable else None
 
     @classmethod
     def open(
         cls, state: Path, issuer: str, *, now: Callable[[], datetime] = _now, new_uid: Callable[[], str] = _new_uid
     ) -> "DirectoryStore":
         """For writing, by one process; `Rejected` says why it cannot be and what to do."""
-        opened = State.open(state, issuer)
+        opened = StateDirectory.open(state, issuer)
         try:
             store = cls(opened, now, new_uid)
             store._repair()
@@ -61,7 +61,7 @@ class DirectoryStore:
 
     @classmethod
     def open_readonly(cls, state: Path, *, now: Callable[[], datetime] = _now) -> "DirectoryStore":
-        return cls(State.open_readonly(state), now, _new_uid)
+        return cls(StateDirectory.open_readonly(state), now, _new_uid)
 
     @property
     def issuer(self) -> str:
@@ -69,7 +69,7 @@ class DirectoryStore:
         return self._state.issuer
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> DeclaredObjects:
         if self._ledger is None:
             raise Rejected("ReadOnly", "a STATE opened for reading declares nothing")
         return self._ledger
@@ -82,7 +82,7 @@ class DirectoryStore:
         version = await self._run(lambda: self._read(ref))
         return (version.existing, version.entries) if version else None
 
-    def follow(self, selection: Selection, interval: float = 0.3) -> AsyncIterator[Change | Snapshot]:
+    def follow(self, selection: Selection, interval: float = 0.3) -> AsyncIterator[Change | ListCompleted]:
         """As `Reader.follow`; what this process writes is told at once, anything else within about `interval`."""
         return follow(self._state, selection, (self._read, self._mark), self._followers, interval)
 
@@ -101,8 +101,8 @@ class DirectoryStore:
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         return await self._run(lambda: self.ledger.write_status(manifest, status))
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
-        return self._ledger.absence(ref, uid) if self._ledger else "unknown"
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+        return self._ledger.confirm_deleted(ref, uid) if self._ledger else "unknown"
 
     def namespaces(self) -> Mapping[str, Mapping[str, str]]:
         """Labels by name, of the namespaces declared and of those that objects are in."""

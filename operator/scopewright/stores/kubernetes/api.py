@@ -20,7 +20,7 @@ from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailabl
 from scopewright.stores.kubernetes.contact import Contact, beating, heartbeat
 from scopewright.stores.kubernetes.rate_limit import RateLimit
 from scopewright.stores.kubernetes.refusals import bounded, refusal
-from scopewright.stores.kubernetes.sockets import Client
+from scopewright.stores.kubernetes.sockets import KubeClient
 
 REQUEST_TIMEOUT: Final = 30.0
 """Seconds. A write that has not been answered by then will not arrive any more."""
@@ -80,7 +80,7 @@ class Identity:
 class Api:
     """One API server, as whoever the kubeconfig or the mounted ServiceAccount says."""
 
-    def __init__(self, client: Client, probing: Client | None = None) -> None:
+    def __init__(self, client: KubeClient, probing: KubeClient | None = None) -> None:
         """`probing` has the connection of the heartbeat, so that no other request keeps that one alive."""
         self._client = client
         self._probing = probing
@@ -231,7 +231,7 @@ class Api:
         query: Mapping[str, str] | None,
         body: Any,
         timeout: Any,
-        client: Client | None = None,
+        client: KubeClient | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         headers = {"Accept": ACCEPT, "Content-Type": "application/json", "User-Agent": USER_AGENT}
         url = f"{self.host}{path}" + (f"?{urlencode(query)}" if query else "")

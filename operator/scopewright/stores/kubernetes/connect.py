@@ -13,7 +13,7 @@ from kubernetes.aio.client import Configuration
 
 from scopewright.core.failures import Rejected
 from scopewright.stores.kubernetes.api import Api, first_line
-from scopewright.stores.kubernetes.sockets import Client
+from scopewright.stores.kubernetes.sockets import KubeClient
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 """Where a Pod finds who it is."""
@@ -45,7 +45,7 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
     # Left to itself, aiohttp asks the environment for proxies and reads ~/.netrc in a thread for each single request.
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
-    return Api(Client(configuration), Client(configuration))
+    return Api(KubeClient(configuration), KubeClient(configuration))
 
 
 async def _mounted(folder: Path, patience: float = MINTING_PATIENCE) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.stores import Change, Selection, Snapshot
+from scopewright.stores import Change, ListCompleted, Selection
 from scopewright.stores.kubernetes.api import Api, Gone, NotFound
 from scopewright.stores.kubernetes.objects import collection, parse
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 async def follow(
     api: Api, selection: Selection, heard: Callable[[], None] = lambda: None
-) -> AsyncIterator[Change | Snapshot]:
+) -> AsyncIterator[Change | ListCompleted]:
     """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly.
 
     `heard` is called whenever the API server has said anything, be it a bookmark: about once a minute at least.
@@ -41,7 +41,7 @@ async def follow(
                         change = _change(selection, raw)
                         refs.add(change.existing.ref)
                         yield change
-                yield Snapshot(frozenset(refs), listed)
+                yield ListCompleted(frozenset(refs), listed)
                 version = listed  # only now: a list that broke off begins anew
             began = asyncio.get_running_loop().time()
             async for event in api.watch(path, {**selector, "resourceVersion": version}):

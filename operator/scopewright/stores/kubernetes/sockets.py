@@ -45,7 +45,7 @@ class _Pool(RESTClientObject):
         return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=kept_alive)
 
 
-class Client(ApiClient):
+class KubeClient(ApiClient):
     """The Kubernetes client, whose connections can be closed without closing it."""
 
     def __init__(self, configuration: Configuration) -> None:

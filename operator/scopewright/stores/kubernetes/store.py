@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
-from scopewright.stores import Change, Entries, Selection, Snapshot
+from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.kubernetes.api import Api, NotFound
 from scopewright.stores.kubernetes.contact import Contact
 from scopewright.stores.kubernetes.follow import follow
@@ -55,7 +55,7 @@ class KubernetesStore:
             return None
         return parse(cast("OwnedKind", ref.kind), raw)
 
-    def follow(self, selection: Selection) -> AsyncIterator[Change | Snapshot]:
+    def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         at = (selection.kind, selection.namespace)
 
         def heard() -> None:
@@ -135,7 +135,7 @@ class KubernetesStore:
         except NotFound as error:
             raise Conflict(str(error)) from None
 
-    async def absence(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
         """`gone` needs a 404 that names the object, from a CRD that is there, is not being deleted, and is no younger
         than `since`: a CRD that was deleted and applied again has taken its objects along without their owners' will.
         """
