@@ -1,4 +1,4 @@
-"""An HTTP/1.1 server (RFC 9110, RFC 9112) for answers that are made from memory, and that bounds whatever comes in."""
+"""An HTTP/1.1 server (RFC 9110, RFC 9112) for answers made from memory, with limits on connections."""
 
 from scopewright.http.budget import ConnectionState, network_of
 from scopewright.http.limits import BACKLOG, PROBES, HttpLimits

@@ -1,4 +1,4 @@
-"""Connections are accepted a few at a time, so that a flood of new ones leaves time for those that are there."""
+"""Accept connections a few at a time, so that a flood of new ones leaves time for the open ones."""
 
 import asyncio
 import logging
@@ -10,16 +10,16 @@ from scopewright.http.limits import BACKLOG
 
 log: Final = logging.getLogger(__name__)
 
-_TAKEN_AT_ONCE: Final = 16
-"""Connections that are taken in one round of the event loop. Event loops accept all there are, and a flood goes on
-while they do."""
-_ACCEPTED_AT_ONCE: Final = 64
-"""With those that are turned away, which cost little: others wait behind them in the kernel's queue."""
-_PAUSE: Final = 0.25
-"""Seconds without accepting where the system has no more to give, such as open files."""
+_MAX_TAKEN_PER_ROUND: Final = 16
+"""Connections that are served from one round of the event loop. asyncio itself accepts without a limit, and a flood may
+not end."""
+_MAX_ACCEPTED_PER_ROUND: Final = 64
+"""Including refused ones, which cost little: others wait behind them in the kernel's queue."""
+_PAUSE_SECONDS: Final = 0.25
+"""Pause after `accept` fails, for example because no more files can be opened."""
 
 Welcome = Callable[[socket.socket, str], bool]
-"""Whether a connection of this address is to be taken. Else it is closed, and has been answered without waiting."""
+"""Whether to serve a connection of this address. If not, it has been answered already, and is closed."""
 Take = Callable[[socket.socket], Awaitable[None]]
 
 
@@ -37,7 +37,7 @@ class Acceptor:
         self._resume()
 
     async def stop(self) -> None:
-        """Accept no more, and close the listener; those that are being taken are waited for."""
+        """Close the listener, and wait for the connections that are being taken."""
         if self._resuming is not None:
             self._resuming.cancel()
         asyncio.get_running_loop().remove_reader(self._listener)
@@ -50,16 +50,16 @@ class Acceptor:
 
     def _accept(self) -> None:
         taken = 0
-        for _ in range(_ACCEPTED_AT_ONCE):
+        for _ in range(_MAX_ACCEPTED_PER_ROUND):
             try:
                 connected, address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                log.warning("no connection can be accepted for the moment: %s", error.strerror)
+                log.warning("cannot accept connections, retrying in %.2f s: %s", _PAUSE_SECONDS, error.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(self._listener)
-                self._resuming = loop.call_later(_PAUSE, self._resume)
+                self._resuming = loop.call_later(_PAUSE_SECONDS, self._resume)
                 return
             if self._welcome(connected, address[0] if isinstance(address, tuple) else ""):
                 connected.setblocking(False)
@@ -67,7 +67,7 @@ class Acceptor:
                 self._taking.add(taking)
                 taking.add_done_callback(self._taking.discard)
                 taken += 1
-                if taken == _TAKEN_AT_ONCE:
+                if taken == _MAX_TAKEN_PER_ROUND:
                     return
             else:
                 connected.close()

@@ -1,8 +1,8 @@
-"""What all connections of a process take together, and which of them goes first. No I/O, no clock.
+"""Limits on connections and their memory, and which connections are closed first. No I/O, no clock.
 
-Each address has a share. Where an address goes beyond its own, its own connections are closed; where all together go
-beyond the total, those of the addresses that have at least the average. So a caller that has few connections keeps
-them, and new callers get in.
+Each address has a share. If an address exceeds its share, its own connections are closed. If the process exceeds its
+total, connections of addresses at or above the average are closed. So a caller with few connections keeps them, and new
+callers get in.
 """
 
 import ipaddress
@@ -15,27 +15,27 @@ from typing import Final, Generic, Literal, Protocol, TypeVar
 
 from scopewright.http.limits import CONNECTION_COST, HttpLimits
 
-_IPV6_NETWORK: Final = 64
-_REPLACED: Final = 64
-"""Times that an address beyond its share may have its own connections closed between two ticks, for a new one or for
-what one takes. Then its new connections are not even accepted: a flood that closes and opens connections would keep
-the process busy with nothing else."""
-_REPLACED_TOGETHER: Final = 128
-"""The same of all addresses that use more than `_LIGHT` of the average, where the process has no more room."""
+_IPV6_PREFIX_LENGTH: Final = 64
+_MAX_REPLACED: Final = 64
+"""How often between two ticks an address at its limit may have its own connections closed for new ones or for more
+memory. After that its new connections are refused at accept: otherwise a flood that closes and opens connections would
+keep the process busy."""
+_MAX_REPLACED_TOGETHER: Final = 128
+"""The same, for all addresses together that use more than `_LIGHT` of the average, if the process is at its limit."""
 _LIGHT: Final = 0.75
-"""Of the average. The addresses of a flood are all near the average, half of them below it."""
-_AT_ONCE: Final = 256
-"""Connections that are chosen for closing at one look at all of them."""
+"""Fraction of the average. The addresses of a flood are all near the average, half of them below it."""
+_MAX_CANDIDATES: Final = 256
+"""Connections that one scan of all of them selects for closing."""
 
 Scope = Literal["process", "address"]
-"""Whose limit it is."""
+"""Which limit was exceeded."""
 
 
 class ConnectionState(IntEnum):
     """What a connection waits for."""
 
     CLOSING = 0
-    """Its last answer is sent; what still comes is thrown away."""
+    """Its last answer was sent. Further bytes are discarded."""
     IDLE = 1
     """For the next request."""
     HANDSHAKE = 2
@@ -45,7 +45,7 @@ class ConnectionState(IntEnum):
     UNREAD = 4
     """For the client to read."""
     PENDING = 5
-    """For an answer that is being made."""
+    """For an answer that is not ready yet."""
 
 
 _RANKS: Final = {
@@ -57,12 +57,12 @@ _RANKS: Final = {
     ConnectionState.PENDING: 3,
 }
 """Lower ones are closed first; within a rank, the one that has been in its state for longest."""
-_NEWCOMERS_MAY_END: Final = 2
-"""A new connection takes the place of none that is beyond this rank."""
+_NEW_CONNECTION_MAX_RANK: Final = 2
+"""A new connection replaces only connections of at most this rank."""
 
 
 class Member(Protocol):
-    """A connection. `since` is when its state began, on any clock that grows."""
+    """A connection. `since` is when its state began, on any monotonic clock."""
 
     state: ConnectionState
     since: float
@@ -72,14 +72,14 @@ M = TypeVar("M", bound=Member)
 
 
 class _Account(Generic[M]):
-    """Of one address, or of all. `candidates` are those that go first, as they were when they were last looked at."""
+    """Of one address, or of all. `candidates` are the next to close, with rank and time of the last scan."""
 
     def __init__(self) -> None:
         self.members: dict[M, int] = {}
-        """With what each takes, in bytes."""
+        """Bytes that each takes."""
         self.used = 0
         self.replaced = 0
-        """Times since the last tick that connections were closed for others."""
+        """How often connections were closed for others since the last tick."""
         self.candidates: deque[tuple[int, float, M]] = deque()
 
     def set(self, member: M, size: int) -> None:
@@ -91,14 +91,16 @@ class _Account(Generic[M]):
 
 
 class ConnectionBudget(Generic[M]):
-    def __init__(self, limits: HttpLimits, newcomer: int = CONNECTION_COST) -> None:
-        """`newcomer` is the bytes that a new connection is expected to take before its first request is complete."""
-        self._newcomer = newcomer
+    def __init__(self, limits: HttpLimits, new_connection_cost: int = CONNECTION_COST) -> None:
+        """`new_connection_cost`: bytes that a new connection likely takes before its first request is complete."""
+        self._new_connection_cost = new_connection_cost
         self._memory = limits.memory
-        self._most = limits.most_connections
+        self._max_connections = limits.most_connections
         per_peer = limits.connections_per_peer
-        self._most_each = per_peer
-        self._memory_each = None if per_peer is None else max(CONNECTION_COST, int(limits.memory * limits.share))
+        self._max_connections_per_address = per_peer
+        self._max_memory_per_address = (
+            None if per_peer is None else max(CONNECTION_COST, int(limits.memory * limits.share))
+        )
         self._all = _Account[M]()
         self._accounts: dict[str, _Account[M]] = {}
         self._addresses: dict[M, str] = {}
@@ -112,35 +114,35 @@ class ConnectionBudget(Generic[M]):
         return member in self._addresses
 
     def admits(self, address: str) -> bool:
-        """Whether a connection of this address may be added now. It always may where the address uses little."""
+        """Whether a connection of this address may be added now. Always true for an address that uses little."""
         account = self._accounts.get(network_of(address))
         if account is None:
             return True
-        if self._is_full(account, self._most_each, self._memory_each):
-            return account.replaced < _REPLACED
-        if self._is_full(self._all, self._most, self._memory) and not self._is_light(account):
-            return self._all.replaced < _REPLACED_TOGETHER
+        if self._is_full(account, self._max_connections_per_address, self._max_memory_per_address):
+            return account.replaced < _MAX_REPLACED
+        if self._is_full(self._all, self._max_connections, self._memory) and not self._is_light(account):
+            return self._all.replaced < _MAX_REPLACED_TOGETHER
         return True
 
     def tick(self) -> None:
-        """Some time has passed: those beyond their share may open connections again."""
+        """Allow addresses beyond their share to open connections again. Call it at regular intervals."""
         self._all.replaced = 0
         for account in self._accounts.values():
             account.replaced = 0
 
     def add(self, member: M, address: str) -> tuple[list[tuple[M, Scope]], Scope | None]:
-        """Those to be closed for it; and whose limit it is that leaves no room for it all the same."""
+        """The connections to close for it, and the limit that it exceeds nevertheless, if any."""
         network = network_of(address)
         self._addresses[member] = network
         account = self._accounts.setdefault(network, _Account[M]())
         for each in (account, self._all):
             each.set(member, CONNECTION_COST)
-        ended, full = self._shrink(account, {member}, _NEWCOMERS_MAY_END)
+        ended, full = self._shrink(account, {member}, _NEW_CONNECTION_MAX_RANK)
         self._count_replaced(account, ended)
         return ended, full
 
     def charge(self, member: M, size: int) -> list[tuple[M, Scope]]:
-        """Record what a member takes beside its connection, in bytes; those to be closed for it, be it itself."""
+        """Record the bytes that a member takes beyond its connection. Returns those to close, possibly itself."""
         network = self._addresses.get(member)
         if network is None:
             return []
@@ -165,13 +167,13 @@ class ConnectionBudget(Generic[M]):
         self, account: _Account[M], sparing: Collection[M], rank: int
     ) -> tuple[list[tuple[M, Scope]], Scope | None]:
         ended: list[tuple[M, Scope]] = []
-        while self._is_beyond(account, self._most_each, self._memory_each):
+        while self._is_beyond(account, self._max_connections_per_address, self._max_memory_per_address):
             victim = self._next(account, account.members, sparing, rank)
             if victim is None:
                 return ended, "address"
             self.remove(victim)
             ended.append((victim, "address"))
-        while self._is_beyond(self._all, self._most, self._memory):
+        while self._is_beyond(self._all, self._max_connections, self._memory):
             victim = self._next(self._all, None, sparing, rank)
             if victim is None:
                 return ended, "process"
@@ -185,9 +187,9 @@ class ConnectionBudget(Generic[M]):
             self._all.replaced += not self._is_light(account)
 
     def _is_full(self, account: _Account[M], most: int | None, memory: int | None) -> bool:
-        """Whether one connection more is too much."""
+        """Whether one more connection would exceed the limits."""
         return (most is not None and len(account.members) >= most) or (
-            memory is not None and account.used + self._newcomer > memory
+            memory is not None and account.used + self._new_connection_cost > memory
         )
 
     @staticmethod
@@ -195,17 +197,17 @@ class ConnectionBudget(Generic[M]):
         return (most is not None and len(account.members) > most) or (memory is not None and account.used > memory)
 
     def _next(self, account: _Account[M], members: Iterable[M] | None, sparing: Collection[M], rank: int) -> M | None:
-        """Who goes first; all are looked at once for some of them, so that a flood does not cost a look for each."""
-        for look in range(2):
+        """The next to close. One scan selects several, so that a flood does not cost a scan for each."""
+        for scan in range(2):
             while account.candidates:
                 was, since, member = account.candidates.popleft()
                 unchanged = member in self._addresses and (_RANKS[member.state], member.since) == (was, since)
                 if unchanged and was <= rank and member not in sparing:
                     return member
-            if not look:
+            if not scan:
                 among = self._of_heavy_accounts() if members is None else members
                 ranked = ((_RANKS[m.state], m.since, m) for m in among if m not in sparing)
-                count = max(1, min(_AT_ONCE, len(account.members) // 16))
+                count = max(1, min(_MAX_CANDIDATES, len(account.members) // 16))
                 account.candidates.extend(nsmallest(count, ranked, key=lambda entry: entry[:2]))
         return None
 
@@ -222,7 +224,7 @@ class ConnectionBudget(Generic[M]):
 
 @lru_cache(maxsize=1024)
 def network_of(address: str) -> str:
-    """What one caller can have many addresses of counts as one: an IPv6 /64, unless it is IPv4 that is mapped there."""
+    """The address, or the /64 of an IPv6 address, because one caller has many of those. IPv4-mapped ones are IPv4."""
     if ":" not in address:
         return address
     try:
@@ -231,4 +233,4 @@ def network_of(address: str) -> str:
         return address
     if found.ipv4_mapped is not None:
         return str(found.ipv4_mapped)
-    return str(ipaddress.IPv6Network((found, _IPV6_NETWORK), strict=False))
+    return str(ipaddress.IPv6Network((found, _IPV6_PREFIX_LENGTH), strict=False))

@@ -1,33 +1,31 @@
-"""One connection: requests are answered in their order, most of them in the very call that brought them."""
+"""One connection: requests are answered in order, most of them in the call that delivers their bytes."""
 
 import asyncio
 from collections import deque
 from collections.abc import Awaitable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Final, Protocol
 
 from scopewright.http.budget import ConnectionState
 from scopewright.http.encode import CLOSE, CONTINUE, encode
+from scopewright.http.host import ConnectionHost
 from scopewright.http.messages import Answer
 from scopewright.http.parser import Parsed, RequestParser, RequestRefused, size
 
-if TYPE_CHECKING:
-    from scopewright.http.server import HttpServer
-
 _NEVER: Final = float("inf")
-_AT_ONCE: Final = 4
+_MAX_ANSWERS_PER_WRITE: Final = 4
 """Pipelined requests that are answered before other connections have their turn."""
-_AT_ONCE_BYTES: Final = 64 * 1024
-"""After these the transport is asked first whether the client reads: only what is written makes it call a pause."""
-_UNREAD: Final = 16 * 1024
-"""Bytes that a transport keeps without telling: of thousands of connections, each of which may do it."""
-_WAITING: Final = 2048
-"""Bytes that a request takes, as long as it waits, beside those that it came in."""
+_MAX_BYTES_PER_WRITE: Final = 64 * 1024
+"""After these the answers are written first: the transport calls `pause_writing` only in a write."""
+_WRITE_BUFFER: Final = 16 * 1024
+"""Bytes that the transport buffers before it calls `pause_writing`. Small: there are thousands of connections."""
+_WAITING_REQUEST_COST: Final = 2048
+"""Bytes that a waiting request takes in addition to those that were received."""
 _KEEP_ALIVE: Final = b"connection: keep-alive\r\n"
 
 
 class Transport(Protocol):
-    """What a connection needs of asyncio.Transport."""
+    """The part of asyncio.Transport that a connection uses."""
 
     def write(self, data: bytes) -> None: ...
     def write_eof(self) -> None: ...
@@ -41,12 +39,12 @@ class Transport(Protocol):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Reading stops while anything waits to be answered or to be read by the client, so nothing piles up here.
+    """Reading is paused while a request waits for its answer or an answer waits for the client, so no queue grows.
 
-    `deadline`, on the loop's clock, is when the server is to call `expire`. `state` has lasted since `since`.
+    `deadline`, on the loop's clock, is when the server calls `expire`. `state` began at `since`.
     """
 
-    def __init__(self, server: "HttpServer") -> None:
+    def __init__(self, server: ConnectionHost) -> None:
         self.deadline = _NEVER
         self.state = ConnectionState.REQUEST
         self.since = server.now
@@ -58,21 +56,21 @@ class Connection(asyncio.BufferedProtocol):
         self._refused: RequestRefused | None = None
         self._task: asyncio.Task[None] | None = None
         self._task_size = 0
-        self._deaf = False
-        """Whatever else comes is thrown away."""
+        self._discarding = False
+        """Further bytes are discarded."""
         self._unread = False
-        """The client does not read what it was sent; nothing more is made until it does."""
+        """The client does not read its answers. No further answer is made until it does."""
         self._paused = False
         self._half_close = True
-        """The client may end its side and still read, which TLS does not allow."""
-        self._taken = 0
-        """Bytes of what came last, which may wait here."""
+        """The client may end its side and still read. Not with TLS."""
+        self._last_read = 0
+        """Bytes of the last read, which waiting requests may refer to."""
         self._overhead = 0
         """Bytes that TLS takes."""
         self._held = 0
-        """Bytes that the server knows this connection to take: never fewer than it takes."""
+        """Bytes that were reported to the server; at least those that this connection takes."""
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.accepted(transport, transport)  # type: ignore[arg-type]
@@ -81,7 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
-        if self._deaf:
+        if self._discarding:
             return
         parser = self._parser
         began = parser.partial
@@ -90,7 +88,7 @@ class Connection(asyncio.BufferedProtocol):
         except RequestRefused as refused:
             self._refused = refused
         if parser.requests or self._refused:
-            self._taken = nbytes
+            self._last_read = nbytes
             self._waiting.extend(parser.requests)
             parser.requests.clear()
             self._advance()
@@ -102,14 +100,14 @@ class Connection(asyncio.BufferedProtocol):
             self._hold()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._deaf = True
+        self._discarding = True
         self._waiting.clear()
         self._parser.close()
         self._server.forget(self)
 
     def eof_received(self) -> bool:
-        """The client sends no more; what it has asked for it still gets, where the transport can do that."""
-        self._deaf = True
+        """The client sends no more. Requests that were received are still answered, if the transport allows it."""
+        self._discarding = True
         return bool(self._waiting or self._task) and self._half_close
 
     def pause_writing(self) -> None:
@@ -123,12 +121,12 @@ class Connection(asyncio.BufferedProtocol):
         self._advance()
         self._hold()
 
-    # What TLS calls, beside these
+    # Called by TLS in addition
 
     def accepted(self, raw: asyncio.BaseTransport, transport: Transport, *, encrypted: bool = False) -> None:
-        """`raw` is the socket's; answers are written to `transport`."""
+        """`raw` is the transport of the socket. Answers are written to `transport`."""
         self._transport = transport
-        transport.set_write_buffer_limits(_UNREAD)
+        transport.set_write_buffer_limits(_WRITE_BUFFER)
         peer = raw.get_extra_info("peername")
         self._parser.peer = peer[0] if isinstance(peer, tuple) else ""
         self._half_close = not encrypted
@@ -141,21 +139,21 @@ class Connection(asyncio.BufferedProtocol):
                 self._refuse(RequestRefused(HTTPStatus.SERVICE_UNAVAILABLE, "there are too many connections"))
 
     def encrypting(self, overhead: int, *, established: bool = False) -> None:
-        """TLS takes so many bytes from now on. The time for the first request is that of the handshake, too."""
+        """Set the bytes that TLS takes. The deadline of the first request covers the handshake too."""
         self._overhead = overhead
         if established and self.state is ConnectionState.HANDSHAKE:
             self.state = ConnectionState.REQUEST
         self._hold()
         self.settle()
 
-    # What the server calls
+    # Called by the server
 
     def expire(self) -> None:
         self._server.count("timed_out", self.state.name.lower())
         if self._unread or self.state is ConnectionState.HANDSHAKE:
             self._transport.abort()
-        elif self._parser.partial and not self._deaf:
-            self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "the request did not come in time"))
+        elif self._parser.partial and not self._discarding:
+            self._refuse(RequestRefused(HTTPStatus.REQUEST_TIMEOUT, "the request was not received in time"))
         elif self._transport.is_closing():
             self._transport.abort()
         else:
@@ -167,13 +165,13 @@ class Connection(asyncio.BufferedProtocol):
         self._server.charge(self, self._held)
 
     def finish(self) -> None:
-        """Answer what has been begun and then close; where nothing has, allow for a request that is on its way."""
+        """Answer requests that have begun, then close. If there are none, wait shortly for one that is on its way."""
         if self._task is None and not self._unread and not self._parser.partial:
             self.deadline = min(self.deadline, self._server.now + self._server.limits.closing)
 
     def evict(self) -> None:
-        """Make room for others: nothing more is begun, and what was begun in this very turn may still start."""
-        self._deaf = True
+        """Close, to make room for others. A task of this round of the event loop starts before it is cancelled."""
+        self._discarding = True
         self._waiting.clear()
         asyncio.get_running_loop().call_soon(self.abort)
 
@@ -185,11 +183,15 @@ class Connection(asyncio.BufferedProtocol):
     # Answers
 
     def _advance(self) -> None:
-        """Answer what waits, as far as that goes now."""
+        """Answer waiting requests until one needs I/O, the client does not read, or others have their turn."""
         out: list[bytes] = []
         size = 0
         while (
-            self._waiting and self._task is None and not self._unread and len(out) < _AT_ONCE and size <= _AT_ONCE_BYTES
+            self._waiting
+            and self._task is None
+            and not self._unread
+            and len(out) < _MAX_ANSWERS_PER_WRITE
+            and size <= _MAX_BYTES_PER_WRITE
         ):
             parsed = self._waiting.popleft()
             answer = self._server.answer(parsed.http)
@@ -214,14 +216,14 @@ class Connection(asyncio.BufferedProtocol):
             asyncio.get_running_loop().call_soon(self._advance)
 
     def _rest(self) -> None:
-        """Nothing is left to answer."""
+        """No request is left to answer."""
         if self._refused is not None:
             self._refuse(self._refused)
-        elif self._deaf or self._server.stopping:
+        elif self._discarding or self._server.stopping:
             self._close()
         else:
             server = self._server
-            # On the way of every request, so without a call.
+            # For every request, so without a call.
             self.since = server.now
             if self._parser.partial:
                 self.state, self.deadline = ConnectionState.REQUEST, server.now + server.limits.request_timeout
@@ -233,12 +235,12 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.resume_reading()
 
     def _close(self) -> None:
-        """Once the client has read what it was sent; it is given as long as for any other answer."""
+        """Close once the client has read its answers. The time for that is the same as for any answer."""
         self._enter(ConnectionState.CLOSING, self._server.now + self._server.limits.write_timeout)
         self._transport.close()
 
     def _hold(self) -> None:
-        """Report more bytes at once, and fewer at the next tick: most requests take what the last one took."""
+        """Report more bytes at once, fewer at the next tick: most requests take as many as the last one."""
         held = self._takes()
         if held > self._held:
             self._held = held
@@ -249,7 +251,7 @@ class Connection(asyncio.BufferedProtocol):
     def _takes(self) -> int:
         held = self._overhead + self._parser.held + self._task_size + self._transport.get_write_buffer_size()
         if self._waiting:
-            held += self._taken + _WAITING * len(self._waiting)
+            held += self._last_read + _WAITING_REQUEST_COST * len(self._waiting)
         return held
 
     def _enter(self, state: ConnectionState, deadline: float) -> None:
@@ -261,7 +263,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _wait_for(self, parsed: Parsed, answer: Awaitable[Answer]) -> None:
         self._enter(ConnectionState.PENDING, _NEVER)
-        self._task_size = _WAITING + size(parsed.http) + len(parsed.http.body)
+        self._task_size = _WAITING_REQUEST_COST + size(parsed.http) + len(parsed.http.body)
         self._task = asyncio.create_task(self._wait(parsed, answer), name="request")
         self._hold()
 
@@ -278,17 +280,17 @@ class Connection(asyncio.BufferedProtocol):
     def _encoded(self, parsed: Parsed, answer: Answer) -> bytes:
         server = self._server
         if not parsed.persists:
-            self._deaf, self._refused = True, None
+            self._discarding, self._refused = True, None
             self._waiting.clear()
-        if (self._deaf or server.stopping) and not self._waiting and self._refused is None:
+        if (self._discarding or server.stopping) and not self._waiting and self._refused is None:
             connection = CLOSE
         else:
             connection = b"" if parsed.version == "1.1" else _KEEP_ALIVE
         return encode(answer, server.date, connection, head_only=parsed.http.method == "HEAD")
 
     def _refuse(self, refused: RequestRefused) -> None:
-        """The last answer. What still comes is read for a while: closing at once would take the answer away."""
-        self._deaf, self._refused = True, None
+        """Send the last answer. Further bytes are read for a while: closing at once could discard the answer."""
+        self._discarding, self._refused = True, None
         self._server.count("refused", str(int(refused.status)))
         answer = self._server.refuse(refused.status, refused.description)
         self._transport.write(encode(answer, self._server.date, CLOSE, head_only=False))

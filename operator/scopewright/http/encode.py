@@ -1,4 +1,4 @@
-"""An Answer as it goes over the wire (RFC 9112 §4)."""
+"""Encode an Answer as an HTTP/1.1 response (RFC 9112 §4)."""
 
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +21,7 @@ def _head(status: int, headers: Headers) -> bytes:
 
 
 def encode(answer: Answer, date: bytes, connection: bytes, *, head_only: bool) -> bytes:
-    """`date` and `connection` are header lines, or empty; `head_only` after HEAD (RFC 9110 §9.3.2)."""
+    """`date` and `connection` are header lines, or empty. `head_only` omits the body: for HEAD (RFC 9110 §9.3.2)."""
     head = _head(answer.status, answer.headers)
     if answer.status in _BODILESS:
         return b"%b%b%b\r\n" % (head, date, connection)

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: bytes, and nothing of a connection."""
+"""A request and its answer, independent of the connection."""
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass, field
@@ -8,10 +8,10 @@ Headers = tuple[tuple[bytes, bytes], ...]
 
 @dataclass(slots=True)
 class HttpRequest:
-    """`path` is percent-decoded, header names are lower-case, `body` is complete (or cut off above the limit).
+    """`path` is percent-decoded, header names are lower-case, `body` is complete (or truncated above the limit).
 
-    `target` is the request-target as it was sent (RFC 9112 §3.2): a gateway has to pass on exactly that.
-    The values of a header that is `repeated` are one, with commas between them (RFC 9110 §5.3).
+    `target` is the request-target as it was sent (RFC 9112 §3.2); a gateway must forward exactly that.
+    The values of a `repeated` header are joined with commas (RFC 9110 §5.3).
     """
 
     method: str
@@ -32,7 +32,7 @@ class Answer:
 
 
 Handler = Callable[[HttpRequest], Answer | Awaitable[Answer]]
-"""An Answer at once wherever memory is enough; an awaitable only where something has to be waited for."""
+"""Returns an Answer if no I/O is needed, else an awaitable."""
 
 Refuse = Callable[[int, str], Answer]
-"""How the application words what the server refuses by itself: a status and a sentence for developers."""
+"""Builds the answer to a request that the server itself refuses, from a status and a description for developers."""

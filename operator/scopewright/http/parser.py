@@ -1,4 +1,4 @@
-"""Bytes in, requests out: llhttp reads the grammar (RFC 9112), this counts, and refuses what it leaves open."""
+"""Parse requests: llhttp reads the grammar (RFC 9112), this module enforces limits and the rules that it omits."""
 
 import re
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ _HOST: Final = re.compile(rb"(?:\[[0-9A-Za-z:.~_-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-
 _AUTHORITY: Final = re.compile(rb"https?://([^/?]+)(?=[/?]|$)", re.IGNORECASE)
 _FRAMING: Final = (b"content-length", b"transfer-encoding")
 _HEADER_COST: Final = 192
-"""Bytes that a header takes in memory beside its own."""
+"""Bytes that a header takes in memory in addition to its name and value."""
 
 
 Buffer = bytes | memoryview
@@ -26,7 +26,7 @@ Buffer = bytes | memoryview
 
 @dataclass(slots=True)
 class Parsed:
-    """A complete request. `persists`: the client wants to send another one on this connection."""
+    """A complete request. `persists`: the client keeps the connection open for another one."""
 
     http: HttpRequest
     persists: bool
@@ -34,7 +34,7 @@ class Parsed:
 
 
 class RequestRefused(Exception):
-    """What came is no request that is served; nothing after it on the connection can be understood."""
+    """The bytes are not a request that this server accepts. Later bytes of the connection cannot be parsed."""
 
     def __init__(self, status: HTTPStatus, description: str) -> None:
         super().__init__(description)
@@ -43,7 +43,7 @@ class RequestRefused(Exception):
 
 
 class _Discarding(dict[bytes, bytes]):
-    """Keeps nothing: as many trailers may come as fit into a message."""
+    """Stores nothing: trailers are ignored, up to the limit of the message."""
 
     def __setitem__(self, name: bytes, value: bytes) -> None:
         return
@@ -53,7 +53,7 @@ _NO_TRAILERS: Final = _Discarding()
 
 
 class RequestParser:
-    """Of one connection. `requests` are complete and in order; `partial` is true between two bytes of a request."""
+    """Parses one connection. `requests` are complete, in order. `partial`: a request has begun and is not complete."""
 
     def __init__(self, limits: HttpLimits) -> None:
         self.requests: list[Parsed] = []
@@ -61,15 +61,15 @@ class RequestParser:
         self.partial = False
         self._chunk = 0
         self.awaits_continue = False
-        """The client sends its body once it hears that it may (RFC 9110 §10.1.1)."""
+        """The client waits for `100 Continue` before it sends the body (RFC 9110 §10.1.1)."""
         self._limits = limits
         self._digits = len(str(limits.message))
-        """A length of fewer cannot be too large, and need not be read."""
+        """A Content-Length with fewer digits is within the limit, and is not converted."""
         self._refused: RequestRefused | None = None
         self._host = b""
-        """The last one that was valid: a client sends the same again and again."""
+        """The last valid one: a client usually sends the same Host with every request."""
         self._request: HttpRequest | None = None
-        """Without its body, once the head is complete."""
+        """Set without its body once the head is complete."""
         self._body = b""
         self._version = ""
         self._upgrade = False
@@ -78,34 +78,34 @@ class RequestParser:
         self._begin()
 
     def close(self) -> None:
-        """Free what is kept: llhttp and this object refer to each other."""
+        """Free memory: llhttp and this object refer to each other."""
         del self._llhttp
         self._begin()
         self._request, self._body, self.partial = None, b"", False
 
     def _begin(self) -> None:
-        """What a request leaves as it was found is not set again: this is on the way of each."""
+        """Reset the state of a request. Only attributes that a request changes: this runs for every request."""
         self._target = b""
         self._headers: dict[bytes, bytes] = {}
         self._repeated: list[bytes] = []
         self._fed = 0
-        """Bytes that are known to belong to this request."""
-        self._beside = 0
-        """Bytes that came together with other requests: the most of them that may belong to this one."""
+        """Bytes that belong to this request for certain."""
+        self._shared = 0
+        """Bytes that were received together with other requests: an upper bound for this one."""
 
     @property
     def held(self) -> int:
-        """The most bytes that an incomplete request takes in memory."""
+        """Upper bound of the bytes that an incomplete request takes in memory."""
         if not self.partial:
             return 0
         if self._request is None:
-            return self._fed + self._beside + _HEADER_COST * (len(self._headers) + len(self._repeated))
-        # A trailer that is not complete is kept by llhttp's wrapper, out of sight.
-        unseen = self._fed + self._beside if b"transfer-encoding" in self._request.headers else 0
+            return self._fed + self._shared + _HEADER_COST * (len(self._headers) + len(self._repeated))
+        # llhttp's wrapper keeps an incomplete trailer, and does not report it.
+        unseen = self._fed + self._shared if b"transfer-encoding" in self._request.headers else 0
         return size(self._request) + len(self._body) + unseen
 
     def feed(self, data: Buffer) -> None:
-        """Take in what has come, or `RequestRefused`; then `requests` still has those that were complete before it."""
+        """Parse bytes. Raises `RequestRefused`; then `requests` still has those that were complete before it."""
         if self.partial:
             self._fed += len(data)
             self._check_size()
@@ -117,7 +117,7 @@ class RequestParser:
             data = self._read(data)
         if self.partial:
             if self.requests:
-                self._beside = length
+                self._shared = length
             else:
                 self._fed = length
                 self._check_size()
@@ -129,7 +129,7 @@ class RequestParser:
             raise _too_large()
 
     def _read(self, data: Buffer) -> Buffer:
-        """What is to be read next: nothing, unless llhttp stopped at an upgrade."""
+        """The bytes to parse next: none, unless llhttp stopped at an upgrade."""
         self._chunk = len(data)
         try:
             self._llhttp.feed_data(data)
@@ -140,20 +140,20 @@ class RequestParser:
                 raise
             raise self._refused from None
         except httptools.HttpParserInvalidMethodError:
-            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served") from None
+            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not supported") from None
         except httptools.HttpParserError:
             raise RequestRefused(HTTPStatus.BAD_REQUEST, "this is not HTTP/1.1 (RFC 9112)") from None
         return b""
 
     def _without_upgrade(self, rest: Buffer) -> Buffer:
-        """Nothing is upgraded (RFC 9110 §7.8), so the body is read as if the request had not asked for it.
+        """Ignore the upgrade (RFC 9110 §7.8): parse the body as if the request did not ask for one.
 
-        Java's HttpClient wishes for HTTP/2 with every first request without TLS, and llhttp then sees no body. Its
-        framing alone is given to a new parser; the request stays as it was read: version, target and every header.
+        Java's HttpClient asks for HTTP/2 with every first request without TLS, and llhttp then skips the body. A new
+        parser gets the framing headers only. The request keeps the version, target and headers that were parsed.
         """
         request = self._request
         if request is None or request.method == "CONNECT":
-            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served")
+            raise RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not supported")
         options = [token for token in _tokens(request.headers.get(b"connection", b"")) if token != b"upgrade"]
         lines = [b"%b / HTTP/%b" % (request.method.encode(), self._version.encode())]
         lines += [b"%b: %b" % (name, request.headers[name]) for name in _FRAMING if name in request.headers]
@@ -163,10 +163,10 @@ class RequestParser:
         self._llhttp = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", bytes(rest)])
 
-    # What llhttp calls
+    # Called by llhttp
 
     def _refuse(self, refused: RequestRefused) -> NoReturn:
-        """Kept as well as raised: what llhttp raises in its place has the context that Python sees fit."""
+        """Store the exception, and raise it: llhttp raises one of its own, which may have another context."""
         self._refused = refused
         raise refused
 
@@ -184,7 +184,7 @@ class RequestParser:
             self._refuse(RequestRefused(HTTPStatus.REQUEST_URI_TOO_LONG, "the URL is too long"))
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Called most often of all, so whatever can be is checked when all are there."""
+        """Called most often, so most checks are in `on_headers_complete`."""
         name = name.lower()
         headers = self._headers
         if name in headers:
@@ -196,7 +196,7 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         if self._reads_body_only:
-            # The request is there already; what was read now is its framing once more, and what comes are trailers.
+            # The request exists already. These headers are its framing again, and further ones are trailers.
             self._headers, self._repeated, self._upgrade = _NO_TRAILERS, [], False
             return
         headers, limits = self._headers, self._limits
@@ -224,12 +224,12 @@ class RequestParser:
         if not path.startswith(b"/") or b"#" in target:
             path, query = self._other_form(method)
         self._request = HttpRequest(method, _decoded(path), query, headers, b"", self.peer, self._repeated, target)
-        # What comes from now on are trailers, and those are nobody's headers.
+        # Further headers are trailers, which are ignored.
         self._headers, self._repeated = _NO_TRAILERS, []
 
     def _check_version(self) -> None:
         if self._version not in _VERSIONS:
-            self._refuse(RequestRefused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "HTTP/1.1 is served"))
+            self._refuse(RequestRefused(HTTPStatus.HTTP_VERSION_NOT_SUPPORTED, "send HTTP/1.1 or HTTP/1.0"))
         if b"transfer-encoding" in self._headers:
             self._refuse(
                 RequestRefused(HTTPStatus.BAD_REQUEST, "HTTP/1.0 has no transfer codings (RFC 9112, section 6.1)")
@@ -246,17 +246,17 @@ class RequestParser:
 
     def _check_transfer_coding(self, value: bytes) -> None:
         if value.strip().lower() != b"chunked":
-            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "no transfer coding but chunked is understood"))
+            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "the only supported transfer coding is chunked"))
 
     def _other_form(self, method: str) -> tuple[bytes, bytes]:
-        """Path and query of the absolute form, which a server has to understand too, or of `*` (RFC 9112 §3.2)."""
+        """Path and query of the absolute form, which a server must accept, or of `*` (RFC 9112 §3.2)."""
         target = self._target
         authority = _AUTHORITY.match(target)
         if b"#" not in target and authority and _HOST.fullmatch(authority[1]):
             path, _, query = target[authority.end() :].partition(b"?")
             return path or b"/", query
         if method == "CONNECT":
-            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not served"))
+            self._refuse(RequestRefused(HTTPStatus.NOT_IMPLEMENTED, "this method is not supported"))
         if (method, target) != ("OPTIONS", b"*"):
             self._refuse(RequestRefused(HTTPStatus.BAD_REQUEST, "send a path, or an http URL (RFC 9112, section 3.2)"))
         return target, b""
@@ -277,7 +277,7 @@ class RequestParser:
         request.body, self._body = self._body, b""
         persists = self._llhttp.should_keep_alive()
         if persists and self._version == "1.0":
-            # llhttp heeds keep-alive alone there; close goes before it (RFC 9112 §9.3).
+            # llhttp only checks keep-alive here, but close takes precedence (RFC 9112 §9.3).
             persists = b"close" not in _tokens(request.headers.get(b"connection", b""))
         self.requests.append(Parsed(request, persists, self._version))
 
@@ -293,7 +293,7 @@ def _size(headers: Mapping[bytes, bytes]) -> int:
 
 
 def _number(value: bytes) -> int:
-    """Zero for what is none: llhttp has refused it, or will."""
+    """Zero if it is not a number: llhttp refuses that."""
     value = value.strip().lstrip(b"0")
     return int(value[:20]) if value.isdigit() else 0
 
@@ -307,7 +307,7 @@ def _too_large() -> RequestRefused:
 
 
 def _tokens(value: bytes) -> list[bytes]:
-    """Of a list such as Connection, in lower case (RFC 9110 §5.6.1)."""
+    """Members of a list such as Connection, in lower case (RFC 9110 §5.6.1)."""
     return [token for part in value.split(b",") if (token := part.strip(b" \t").lower())]
 
 

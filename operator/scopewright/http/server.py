@@ -1,11 +1,11 @@
-"""A listening socket and its connections, from the first to an end that finishes what has begun."""
+"""Serve HTTP on a listening socket, and finish requests in progress when it stops."""
 
 import asyncio
 import contextlib
 import logging
 import socket
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Iterable
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -16,6 +16,7 @@ from scopewright.http.accept import Acceptor
 from scopewright.http.budget import ConnectionBudget, Scope
 from scopewright.http.connection import Connection
 from scopewright.http.encode import CLOSE, encode
+from scopewright.http.host import Count, HostedConnection
 from scopewright.http.limits import CONNECTION_COST, HANDSHAKE_COST, READ_BUFFER, SOCKET_BUFFER, HttpLimits
 from scopewright.http.messages import Answer, Handler, HttpRequest, Refuse
 from scopewright.http.tls import Certificate, TlsConnection
@@ -23,17 +24,13 @@ from scopewright.http.turns import AddressTurns
 
 log: Final = logging.getLogger(__name__)
 
-_TICK: Final = 0.25
-"""Seconds between two looks at the clock: deadlines and the Date header are no more exact than that."""
-
-Count = Callable[[str, str], None]
-"""Called for each connection that the server ends: `refused` with the status (or `tls`), `timed_out`, `evicted` (for
-the limit of the process) or `address_limit`, these with the connection's state."""
+_TICK_SECONDS: Final = 0.25
+"""Interval at which the clock is read. It bounds the precision of deadlines and of the Date header."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionUsage:
-    """Connections by state, and the bytes that they take of those that they may take."""
+    """Connections by state, the bytes that they use, and the limit of those."""
 
     connections: Counter[str]
     used: int
@@ -45,10 +42,7 @@ def _plain(status: int, description: str) -> Answer:
 
 
 class HttpServer:
-    """`now` (the loop's clock) and `date` (a header line) are read for every request, and kept up by one timer.
-
-    `buffer` is what all connections read into, and decrypt into, one after the other.
-    """
+    """Implements `ConnectionHost`. One timer updates `now` and `date`."""
 
     def __init__(
         self,
@@ -68,11 +62,10 @@ class HttpServer:
         self.buffer = memoryview(bytearray(READ_BUFFER))
         self._handler = handler
         self._certificate = certificate
-        self._connections: set[Connection] = set()
-        self.unsettled: set[Connection] = set()
-        """Those that take fewer bytes than they are charged for; the next tick looks at them."""
-        newcomer = CONNECTION_COST + (HANDSHAKE_COST if certificate else 0)
-        self._budget = ConnectionBudget[Connection](limits, newcomer)
+        self._connections: set[HostedConnection] = set()
+        self.unsettled: set[HostedConnection] = set()
+        cost = CONNECTION_COST + (HANDSHAKE_COST if certificate else 0)
+        self._budget = ConnectionBudget[HostedConnection](limits, new_connection_cost=cost)
         self.handshakes = AddressTurns()
         self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
@@ -86,18 +79,18 @@ class HttpServer:
         return ConnectionUsage(states, self._budget.used, self.limits.memory)
 
     async def serve(self, listener: socket.socket, stop: asyncio.Event | None = None) -> None:
-        """Until `stop` is set or the task is cancelled; the listener is closed on the way out."""
-        self._look_at_the_clock()
+        """Serve until `stop` is set or the task is cancelled, then close the listener."""
+        self._read_clock()
         ticking = asyncio.create_task(self._tick(), name="http clock")
         with listener.dup() as queue:
-            acceptor = Acceptor(listener, self._is_welcome, self._take)
+            acceptor = Acceptor(listener, self._is_admitted, self._take)
             acceptor.start()
             try:
                 await (stop or asyncio.Event()).wait()
             finally:
                 self.stopping = True
                 await acceptor.stop()
-                await self._take_those_in_line(queue)
+                await self._take_queued(queue)
                 queue.close()
                 await self._finish()
                 ticking.cancel()
@@ -107,8 +100,8 @@ class HttpServer:
             return Connection(self)
         return TlsConnection(self, self._certificate.context)
 
-    def _is_welcome(self, connected: socket.socket, peer: str) -> bool:
-        """Whether there is room for a connection of this address; one that is refused has been answered."""
+    def _is_admitted(self, connected: socket.socket, peer: str) -> bool:
+        """Whether there is room for a connection of this address. If not, it is answered here."""
         if self._budget.admits(peer):
             return True
         self.count("refused", str(int(HTTPStatus.SERVICE_UNAVAILABLE)))
@@ -119,16 +112,16 @@ class HttpServer:
         return False
 
     async def _take(self, connected: socket.socket) -> None:
-        """What is not read yet, by us or by the client, is in the kernel, and bounded there."""
+        """Bytes that were not read yet, in either direction, stay in the kernel, within these limits."""
         try:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 connected.setsockopt(socket.SOL_SOCKET, option, SOCKET_BUFFER)
             await asyncio.get_running_loop().connect_accepted_socket(self._protocol, connected)
-        except OSError:  # it has been reset already
+        except OSError:  # the client has reset it
             connected.close()
 
-    async def _take_those_in_line(self, queue: socket.socket) -> None:
-        """Connections that the kernel has accepted already: closing the socket would reset them."""
+    async def _take_queued(self, queue: socket.socket) -> None:
+        """Take connections from the kernel's queue: closing the socket would reset them."""
         while True:
             try:
                 connected, _ = queue.accept()
@@ -149,53 +142,51 @@ class HttpServer:
 
     async def _tick(self) -> None:
         while True:
-            await asyncio.sleep(_TICK)
+            await asyncio.sleep(_TICK_SECONDS)
             try:
-                self._look_at_the_clock()
+                self._read_clock()
                 self._settle()
                 self._budget.tick()
                 self._trimmer.look(self._budget.used, self.now)
             except Exception:
-                log.exception("the clock and the certificate are not looked at")
+                log.exception("the server's tick failed, retrying in %.2f s", _TICK_SECONDS)
             for connection in [c for c in self._connections if c.deadline <= self.now]:
                 try:
                     connection.expire()
                 except Exception:
-                    # One that cannot be ended must not keep all others from it.
-                    log.exception("a connection's time is up, and it cannot be ended")
+                    # It must not keep the others from their timeouts.
+                    log.exception("closing a connection after its timeout failed")
 
     def _settle(self) -> None:
         unsettled, self.unsettled = self.unsettled & self._connections, set()
         for connection in unsettled:
             connection.settle()
 
-    def _look_at_the_clock(self) -> None:
+    def _read_clock(self) -> None:
         self.now = asyncio.get_running_loop().time()
         self.date = b"date: %b\r\n" % formatdate(usegmt=True).encode()
         if self._certificate is not None:
             self._certificate.refresh()
 
-    # What connections call
+    # Called by connections
 
-    def admit(self, connection: Connection, peer: str) -> bool:
-        """Whether there is room for it, be it in place of others. It is looked after either way, until forgotten."""
+    def admit(self, connection: HostedConnection, peer: str) -> bool:
         self._connections.add(connection)
         if self.stopping:
             connection.finish()
-        ended, full = self._budget.add(connection, peer)
-        self._end(ended)
+        evicted, full = self._budget.add(connection, peer)
+        self._evict(evicted)
         return full is None
 
-    def charge(self, connection: Connection, size: int) -> None:
-        """Record the bytes that the connection takes beside itself. Where that is too much, connections are ended."""
-        self._end(self._budget.charge(connection, size))
+    def charge(self, connection: HostedConnection, size: int) -> None:
+        self._evict(self._budget.charge(connection, size))
 
-    def _end(self, ended: Iterable[tuple[Connection, Scope]]) -> None:
-        for connection, scope in ended:
+    def _evict(self, evicted: Iterable[tuple[HostedConnection, Scope]]) -> None:
+        for connection, scope in evicted:
             self.count("evicted" if scope == "process" else "address_limit", connection.state.name.lower())
             connection.evict()
 
-    def forget(self, connection: Connection) -> None:
+    def forget(self, connection: HostedConnection) -> None:
         self._connections.discard(connection)
         self.unsettled.discard(connection)
         self._budget.remove(connection)
@@ -216,4 +207,4 @@ class HttpServer:
 
     def _failed(self, error: Exception) -> Answer:
         log.error("a request failed", exc_info=error)
-        return self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; it has logged why")
+        return self.refuse(HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed; its log has the error")

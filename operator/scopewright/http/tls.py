@@ -1,8 +1,7 @@
-"""TLS of a connection, and its certificate and key from two files, read again when they change.
+"""TLS of a connection; certificate and key from two files, reloaded when they change.
 
-OpenSSL reads and writes memory here, not the socket. So a connection is counted from `accept` on, costs what the
-handshake costs only once its first byte has come, and shares one buffer with the others (asyncio's own TLS reserves
-256 KiB for each).
+OpenSSL reads and writes memory BIOs here, not the socket. So a connection is counted from `accept` on, pays for the
+handshake only from its first byte on, and shares one buffer with the others (asyncio's TLS reserves 256 KiB for each).
 """
 
 import asyncio
@@ -10,22 +9,20 @@ import contextlib
 import logging
 import ssl
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from scopewright.core.failures import Rejected
 from scopewright.http.budget import network_of
 from scopewright.http.connection import Connection
+from scopewright.http.host import ConnectionHost
 from scopewright.http.limits import HANDSHAKE_COST, SESSION_COST
-
-if TYPE_CHECKING:
-    from scopewright.http.server import HttpServer
 
 log: Final = logging.getLogger(__name__)
 
 Version = tuple[tuple[int, int, int], ...]
 
-_AT_ONCE: Final = 16 * 1024
-"""Bytes that are decrypted or encrypted at once: a record of TLS has no more (RFC 8446 §5.1)."""
+_MAX_RECORD: Final = 16 * 1024
+"""Bytes that are decrypted or encrypted at once: the maximum of a TLS record (RFC 8446 §5.1)."""
 
 CIPHERS: Final = (
     "ECDHE-ECDSA-AES256-GCM-SHA384",
@@ -35,14 +32,14 @@ CIPHERS: Final = (
     "ECDHE-ECDSA-CHACHA20-POLY1305",
     "ECDHE-RSA-CHACHA20-POLY1305",
 )
-"""Of TLS 1.2: forward secrecy and authenticated encryption (RFC 9325 §4.2). Those of TLS 1.3 all have both."""
+"""TLS 1.2: forward secrecy and authenticated encryption (RFC 9325 §4.2). All of TLS 1.3 have both."""
 
 
 class Certificate:
-    """`context` is one for the life of the server: each handshake is given the certificate that is in force then."""
+    """`context` stays the same for the life of the server. Each handshake uses the current certificate."""
 
     def __init__(self, cert: Path, key: Path) -> None:
-        """`Rejected` where the two cannot be used together."""
+        """Raises `Rejected` if the two files are not a usable pair."""
         self._files = (cert, key)
         try:
             self._version = self._on_disk()
@@ -53,7 +50,7 @@ class Certificate:
         self.context.sni_callback = self._choose
 
     def refresh(self) -> None:
-        """Look whether the files have changed. One that cannot be used is told, and the last good one kept."""
+        """Reload the files if they have changed. If they are not usable, log that and keep the last certificate."""
         try:
             version = self._on_disk()
             if version == self._version:
@@ -61,9 +58,9 @@ class Certificate:
             self._version = version
             self._current = self._loaded()
         except (OSError, ssl.SSLError) as error:
-            log.warning("the certificate %s is not read again: %s", self._files[0], _why(error))
+            log.warning("cannot reload certificate %s, keeping the last one: %s", self._files[0], _why(error))
         else:
-            log.info("the certificate %s was read again", self._files[0])
+            log.info("reloaded certificate %s", self._files[0])
 
     def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
         handshake.context = self._current
@@ -83,9 +80,9 @@ class Certificate:
 
 
 class TlsConnection(asyncio.BufferedProtocol):
-    """Between a socket and a Connection: a protocol for the one, a transport for the other."""
+    """Between a socket and a Connection: the protocol of the one, the transport of the other."""
 
-    def __init__(self, server: "HttpServer", context: ssl.SSLContext) -> None:
+    def __init__(self, server: ConnectionHost, context: ssl.SSLContext) -> None:
         self._server = server
         self._context = context
         self._connection: Connection | None = Connection(server)
@@ -93,16 +90,16 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls: ssl.SSLObject | None = None
-        """From the first byte on."""
+        """Created with the first byte."""
         self._largest = 0
-        """Bytes that were the most to be read or written at once: OpenSSL keeps room for as many."""
+        """Maximum of bytes that were read or written at once: OpenSSL keeps buffers of that size."""
         self._address = ""
         self._established = False
         self._reading = True
         self._ended = False
-        """Nothing more is encrypted, and what still comes is thrown away."""
+        """Nothing more is encrypted, and further bytes are discarded."""
 
-    # What the event loop calls
+    # Called by the event loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._raw = transport  # type: ignore[assignment]
@@ -112,7 +109,7 @@ class TlsConnection(asyncio.BufferedProtocol):
             self._connection.accepted(transport, self, encrypted=True)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._server.buffer[:_AT_ONCE]
+        return self._server.buffer[:_MAX_RECORD]
 
     def buffer_updated(self, nbytes: int) -> None:
         connection = self._connection
@@ -123,12 +120,12 @@ class TlsConnection(asyncio.BufferedProtocol):
         if self._established:
             self._step()
         else:
-            # What comes in the meantime waits in the kernel.
+            # Meanwhile, further bytes wait in the kernel.
             self._raw.pause_reading()
             self._server.handshakes.ask(self._address, self)
 
     def turn(self) -> None:
-        """The next step of the handshake."""
+        """Do the next step of the handshake."""
         if self._connection is None or self._raw.is_closing():
             return
         if self._tls is None:
@@ -158,22 +155,22 @@ class TlsConnection(asyncio.BufferedProtocol):
         if connection is not None:
             connection.connection_lost(exc)
 
-    # What the connection calls
+    # Called by the connection
 
     def write(self, data: bytes) -> None:
         if self._tls is None or not self._established or self._ended:
             return
-        if len(data) <= _AT_ONCE:
+        if len(data) <= _MAX_RECORD:
             self._encrypt(data)
             return
         whole = memoryview(data)
-        for start in range(0, len(data), _AT_ONCE):
-            self._encrypt(whole[start : start + _AT_ONCE])
+        for start in range(0, len(data), _MAX_RECORD):
+            self._encrypt(whole[start : start + _MAX_RECORD])
 
     def write_eof(self) -> None:
-        """Send close_notify; what the client still sends is read."""
+        """Send close_notify. Bytes of the client are still read."""
         if self._tls is not None and self._established and not self._ended:
-            with contextlib.suppress(ssl.SSLError):  # the client's own close_notify is not waited for
+            with contextlib.suppress(ssl.SSLError):  # do not wait for the client's close_notify
                 self._tls.unwrap()
             self._flush()
         self._ended = True
@@ -193,7 +190,7 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._raw.pause_reading()
 
     def resume_reading(self) -> None:
-        """What has come already is read first, and not in the very call that asks for it."""
+        """Bytes that were received already are read first, in a later round of the event loop."""
         self._reading = True
         asyncio.get_running_loop().call_soon(self._resume)
 
@@ -201,27 +198,27 @@ class TlsConnection(asyncio.BufferedProtocol):
         self._raw.set_write_buffer_limits(high, low)
 
     def get_write_buffer_size(self) -> int:
-        """With what has come and has not been decrypted."""
+        """Including received bytes that are not decrypted yet."""
         return self._raw.get_write_buffer_size() + self._incoming.pending
 
     # TLS
 
     def _step(self) -> None:
-        """Read as far as that goes now; what cannot be read ends the connection with an alert (RFC 8446 §6.2)."""
+        """Decrypt what was received. On an error, send an alert and close the connection (RFC 8446 §6.2)."""
         try:
             if self._established or self._shake_hands():
                 self._read()
         except ssl.SSLWantReadError:
             self._flush()
         except ssl.SSLError as error:
-            log.debug("the TLS of a client cannot be read: %s", _why(error))
+            log.debug("TLS error of a client: %s", _why(error))
             self._server.count("refused", "tls")
             self._flush()
             self._ended = True
             self._raw.close()
 
     def _shake_hands(self) -> bool:
-        """Whether that is done."""
+        """Whether the handshake is complete."""
         if self._tls is None or self._connection is None:
             return False
         self._tls.do_handshake()
@@ -231,8 +228,8 @@ class TlsConnection(asyncio.BufferedProtocol):
         return True
 
     def _read(self) -> None:
-        """Until there is no more, or the connection wants no more for now."""
-        # What came into the buffer is in OpenSSL's memory by now, so it is free for what is decrypted.
+        """Read until there is no more, or the connection pauses reading."""
+        # The received bytes are in OpenSSL's memory, so the buffer is free for the decrypted ones.
         plain = self._server.buffer
         while self._reading and not self._ended and self._tls is not None and self._connection is not None:
             count: int = self._tls.read(len(plain), plain)  # type: ignore[assignment]

@@ -1,6 +1,6 @@
-"""Work that takes long, such as a step of a TLS handshake: one piece in each round of the event loop.
+"""Schedule long steps, such as those of a TLS handshake: one step in each round of the event loop.
 
-Events of other connections are handled between two pieces. Addresses take turns, and every second turn is for an
+Events of other connections are handled between two steps. Addresses take turns, and every second turn goes to an
 address that has had none since it began to wait: a caller with few handshakes does not wait behind each address of a
 flood (the new and old flows of FQ-CoDel, RFC 8290 §4.1).
 """
@@ -11,38 +11,38 @@ from typing import Protocol
 
 class Waiter(Protocol):
     def turn(self) -> None:
-        """Do the work. It waits no more then."""
+        """Do one step. The object is no longer queued."""
 
 
 _Queue = dict[str, dict[Waiter, None]]
-"""By address: who waits, in the order in which they came."""
+"""Waiters by address, in the order of their requests."""
 
 
 class AddressTurns:
     def __init__(self) -> None:
         self._new: _Queue = {}
-        """Addresses that have had no turn since they began to wait."""
+        """Addresses that had no turn since they began to wait."""
         self._old: _Queue = {}
-        """Addresses that have had one, the latest last."""
+        """Addresses that had one, the latest last."""
         self._old_is_next = False
         self._taken = False
-        """There was a turn in this round of the loop, or some wait."""
+        """There was a turn in this round of the loop, or some are queued."""
 
-    def ask(self, address: str, who: Waiter) -> None:
-        """Call its `turn`: now, where this round of the loop has had none; else later, unless it leaves."""
+    def ask(self, address: str, waiter: Waiter) -> None:
+        """Call `waiter.turn` now, if this round of the loop had no turn; else later, unless it leaves."""
         if self._taken:
             queue = self._old if address in self._old else self._new
-            queue.setdefault(address, {})[who] = None
+            queue.setdefault(address, {})[waiter] = None
             return
         self._taken = True
         asyncio.get_running_loop().call_soon(self._next)
-        who.turn()
+        waiter.turn()
 
-    def leave(self, address: str, who: Waiter) -> None:
+    def leave(self, address: str, waiter: Waiter) -> None:
         for queue in (self._new, self._old):
             waiting = queue.get(address)
             if waiting is not None:
-                waiting.pop(who, None)
+                waiting.pop(waiter, None)
                 if not waiting:
                     del queue[address]
 
@@ -55,8 +55,8 @@ class AddressTurns:
         self._old_is_next = queue is self._new
         address = next(iter(queue))
         waiting = queue.pop(address)
-        who = next(iter(waiting))
-        del waiting[who]
+        waiter = next(iter(waiting))
+        del waiting[waiter]
         if waiting:
             self._old[address] = waiting
-        who.turn()
+        waiter.turn()

@@ -76,6 +76,6 @@ async def test_accepting_goes_on_once_files_can_be_opened_again(
     monkeypatch.setattr(socket.socket, "accept", accept)
     with door.connect():
         await until(lambda: door.taken)
-    assert caplog.text.count("no connection can be accepted for the moment: Too many open files") == 2
+    assert caplog.text.count("cannot accept connections, retrying in 0.25 s: Too many open files") == 2
     await door.acceptor.stop()
     door.taken[0].close()

@@ -129,7 +129,7 @@ def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() 
 
 def test_a_flood_of_handshakes_is_turned_away_at_the_door_by_what_they_will_take() -> None:
     handshake = 6 * CONNECTION_COST
-    budget = ConnectionBudget[Line](limits(1_000), newcomer=CONNECTION_COST + handshake)
+    budget = ConnectionBudget[Line](limits(1_000), new_connection_cost=CONNECTION_COST + handshake)
     ended = 0
     for n in range(9_000):
         line, address = Line(str(n), ConnectionState.HANDSHAKE, n), f"10.0.0.{n % 9}"

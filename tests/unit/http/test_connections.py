@@ -87,7 +87,7 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
 
 async def test_a_client_that_does_not_read_its_last_answer_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """Though it is too little for the transport to tell: a transport that closes waits for its client for ever."""
-    monkeypatch.setattr(connection, "_UNREAD", 10_000_000)
+    monkeypatch.setattr(connection, "_WRITE_BUFFER", 10_000_000)
     async with serving(HttpLimits(write_timeout=0.3, linger=0.3)) as served:
         with socket.socket() as deaf:
             deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -63,7 +63,7 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
             wire.send(GET)
             assert (await wire.reply()).status == 200
         (tmp_path / "tls.key").write_bytes(b"half a ke")
-        await until(lambda: "is not read again" in caplog.text)
+        await until(lambda: "cannot reload certificate" in caplog.text)
         assert shown(await connect(served, authority)) == second, "the last good one stays"
 
 

@@ -1,0 +1,58 @@
+"""What a connection and its server need of each other. So neither module imports the other."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from scopewright.http.budget import Member
+from scopewright.http.limits import HttpLimits
+from scopewright.http.messages import Answer, HttpRequest, Refuse
+from scopewright.http.turns import AddressTurns
+
+Count = Callable[[str, str], None]
+"""Called with an event and its detail for each connection that the server closes: `refused` with the status (or `tls`);
+`timed_out`, `evicted` (limit of the process) or `address_limit` with the connection's state.
+"""
+
+
+class HostedConnection(Member, Protocol):
+    """A connection, as its server sees it. `deadline`, on the loop's clock, is when the server calls `expire`."""
+
+    deadline: float
+
+    def expire(self) -> None: ...
+    def settle(self) -> None: ...
+    def finish(self) -> None: ...
+    def evict(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+class ConnectionHost(Protocol):
+    """A server, as its connections see it. The attributes are read for every request, so they are not properties."""
+
+    now: float
+    """On the loop's clock, as of the last tick."""
+    date: bytes
+    """The Date header line."""
+    stopping: bool
+    limits: HttpLimits
+    buffer: memoryview
+    """All connections read into it, and decrypt into it, one after the other."""
+    unsettled: set[HostedConnection]
+    """Connections that take fewer bytes than they are charged for. The next tick calls their `settle`."""
+    handshakes: AddressTurns
+    count: Count
+    refuse: Refuse
+
+    def admit(self, connection: HostedConnection, peer: str) -> bool:
+        """Whether there is room for it, possibly in place of others. It counts as open until `forget`."""
+        ...
+
+    def charge(self, connection: HostedConnection, size: int) -> None:
+        """Record the bytes that the connection takes in addition to itself. Beyond a limit, connections are closed."""
+        ...
+
+    def forget(self, connection: HostedConnection) -> None: ...
+
+    def answer(self, http: HttpRequest) -> Answer | Awaitable[Answer]: ...
+
+    async def awaited(self, answer: Awaitable[Answer]) -> Answer: ...
