@@ -15,7 +15,7 @@ from bench.machine import cpu, cpu_used
 from bench.progress_display import ProgressDisplay
 from bench.workload import SHARED_API, Manifest, Workload, create
 from scopewright.api import OAuthClient
-from scopewright.controller.keymaking import client_pair, make_key, mint
+from scopewright.controller.key_generation import client_pair, make_key, mint
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config

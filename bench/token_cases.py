@@ -19,7 +19,7 @@ from bench.token_clients import (
     secret,
     service_account,
 )
-from scopewright.controller.keymaking import make_key
+from scopewright.controller.key_generation import make_key
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,

@@ -10,7 +10,7 @@ from typing import Any, Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from scopewright.controller.keymaking import public_members
+from scopewright.controller.key_generation import public_members
 from scopewright.core.profile import ASSERTION_SECONDS
 from scopewright.core.records import LOCAL_CLUSTER, Cluster, ServiceAccount
 from scopewright.verifier.thumbprint import thumbprint

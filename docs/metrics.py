@@ -18,12 +18,12 @@ from made import keep
 from prometheus_client.metrics_core import Metric
 
 from scopewright.api import KINDS
-from scopewright.controller.attention import Problem
 from scopewright.controller.cache import Cache
-from scopewright.controller.keymaking import make_key
-from scopewright.controller.levels import Levels, Told
+from scopewright.controller.key_generation import make_key
 from scopewright.controller.metrics import Metrics as OperatorMetrics
+from scopewright.controller.object_problems import Problem
 from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.state_metrics import Levels, Told
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from scopewright.api import API_VERSION
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared
-from scopewright.controller.keymaking import client_pair, public_members
+from scopewright.controller.key_generation import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import SoFar, Sources
 from scopewright.core.client.seal import seal

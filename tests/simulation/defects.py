@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import patch
 
-from scopewright.controller import departures
+from scopewright.controller import orphan_records
 from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
 from scopewright.core.client import issuing
@@ -266,7 +266,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret counts as ours", 6, client_secret, "standing", _anything_is_ours),
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
-    Defect("a record that is kept is not refused", 11, departures, "marked", _never_marked, quick=False),
+    Defect("a record that is kept is not refused", 11, orphan_records, "marked", _never_marked, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
     Defect("no fresh read before a refusal", 8, ReadThrough, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),

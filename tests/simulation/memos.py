@@ -11,7 +11,7 @@ from importlib.metadata import version
 from typing import Any
 
 from scopewright.client import authentication, key
-from scopewright.controller import caches, metrics, owned, reconcile, resync
+from scopewright.controller import managed_objects, metrics, reconcile, resync, watch_handlers
 from scopewright.core import records
 from scopewright.core.client import credentials, seal
 from scopewright.core.client import secret as client_secret
@@ -32,14 +32,14 @@ def forget() -> None:
 
 def install() -> None:
     declared = _by_version(reconcile.parse_declared, lambda raw: (raw["kind"], *_version(raw)))
-    for module in (caches, reconcile, resync):
+    for module in (watch_handlers, reconcile, resync):
         module.parse_declared = declared  # type: ignore[attr-defined]
     parse = _by_version(kube_objects.parse, lambda kind, raw: (kind, *_version(raw)))
     for store in (kube_follow, kubernetes):
         store.parse = parse  # type: ignore[attr-defined]
     for kind, adapter in records._ADAPTERS.items():
         records._ADAPTERS[kind] = _Adapter(adapter)  # type: ignore[assignment]
-    _matches(owned)
+    _matches(managed_objects)
     for sealing in (client_secret, credentials):
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
     jwks.jwks = _published(jwks.jwks)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Final
 
-from scopewright.controller import installing, lease, operator, pauses, queue, rechecks
+from scopewright.controller import bootstrap, lease, object_backoff, operator, periodic_rechecks, queue
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
@@ -81,13 +81,13 @@ def install() -> None:
             "random": _Random(),
             "secrets": SimpleNamespace(token_hex=lambda _: running().name),
         },
-        installing: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
+        bootstrap: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
         lease: {"asyncio": LeaseAsyncio(), "random": _Random()},
         follow: {"random": _Random()},
         kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
         queue: {"LONGEST_PAUSE": LONGEST_PAUSE},
-        rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
-        pauses: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},
+        periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
+        object_backoff: {"random": _Random(), "USUAL_LIMIT": LONGEST_PAUSE, "LONGEST": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
         service: {"Snapshots": MemorySnapshots},
         orphans: {"MIN_ORPHANS": 1},

@@ -10,7 +10,7 @@ from random import Random
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from scopewright.controller.keymaking import public_members
+from scopewright.controller.key_generation import public_members
 from scopewright.core.config import Config
 from scopewright.core.signing.plan import FreshKey
 from scopewright.issuer.observability import audit

@@ -11,7 +11,7 @@ from rich.text import Text
 from scopewright.api import OAuthClient
 from scopewright.cli.settings import parse_address
 from scopewright.config_file import load_config
-from scopewright.controller.embedded import Embedded
+from scopewright.controller.local_operator import Embedded
 from scopewright.core.access import asked_by
 from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config

@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.index import Declared, Index, Keys, ref_of, secret_of, service_account_of
-from scopewright.controller.owned import Owned, client_of, client_ref, server_of, server_ref
-from scopewright.controller.shares import Shares
+from scopewright.controller.managed_objects import Owned, client_of, client_ref, server_of, server_ref
+from scopewright.controller.namespace_limits import Shares
 from scopewright.core.access import asked_by
 from scopewright.core.client.status import shown_use
 from scopewright.core.config import Limits

@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
-from scopewright.controller.installing import ensure_signing_key
+from scopewright.controller.bootstrap import ensure_signing_key
 from scopewright.core.claims import (
     LEASE_NAME,
     Claim,

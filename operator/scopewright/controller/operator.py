@@ -10,29 +10,29 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
+from scopewright.controller.bootstrap import Installing, ensure_signing_key
 from scopewright.controller.cache import Cache, precedence
-from scopewright.controller.caches import Caches
 from scopewright.controller.claims import Claims
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health, serve
 from scopewright.controller.index import Keys
-from scopewright.controller.installing import Installing, ensure_signing_key
-from scopewright.controller.keymaking import make_key, mint
+from scopewright.controller.key_generation import make_key, mint
 from scopewright.controller.lease import Lease
-from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics
 from scopewright.controller.missing_rights import MissingRights
 from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.preflight import preflight
-from scopewright.controller.progress import Progress
 from scopewright.controller.queue import Queue
+from scopewright.controller.ready_latency import Progress
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.sidecar import Minting, Sidecar
+from scopewright.controller.state_metrics import Levels, Told
 from scopewright.controller.tracing import traced
-from scopewright.controller.unserved import Unserved
+from scopewright.controller.unserved_issuers import Unserved
 from scopewright.controller.views import Sources
 from scopewright.controller.watch import watch
+from scopewright.controller.watch_handlers import Caches
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable

@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from scopewright.controller.pauses import Pauses
-from scopewright.controller.turns import Turns
+from scopewright.controller.namespace_turns import Turns
+from scopewright.controller.object_backoff import Pauses
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import about

@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.names import MAX_SCOPES
-from scopewright.controller.alterations import Alterations
+from scopewright.controller.altered_writes import Alterations
 from scopewright.controller.cache import Cache
-from scopewright.controller.departures import Departures
 from scopewright.controller.index import Declared, secret_of, status_target
-from scopewright.controller.progress import Progress
-from scopewright.controller.rechecks import Rechecks
-from scopewright.controller.retries import Retries, State
+from scopewright.controller.orphan_records import Departures
+from scopewright.controller.periodic_rechecks import Rechecks
+from scopewright.controller.ready_latency import Progress
 from scopewright.controller.views import SoFar, Sources, Views
+from scopewright.controller.write_retries import Retries, State
 from scopewright.core.client.credentials import landed, latest
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.restrictions import too_many_scopes

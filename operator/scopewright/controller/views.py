@@ -7,7 +7,7 @@ from datetime import datetime
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared, ref_of, secret_of
-from scopewright.controller.keymaking import client_pair
+from scopewright.controller.key_generation import client_pair
 from scopewright.core.access import asked_by
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config

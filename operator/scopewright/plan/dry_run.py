@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
-from scopewright.controller.keymaking import make_key
+from scopewright.controller.key_generation import make_key
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
 from scopewright.core.client.credentials import SECRET_TYPE

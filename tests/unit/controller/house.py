@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
-from scopewright.controller.keymaking import public_members
+from scopewright.controller.key_generation import public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
 from scopewright.controller.views import Sources
 from scopewright.core.config import Config

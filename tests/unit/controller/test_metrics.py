@@ -7,10 +7,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from scopewright.api.meta import ObjectMeta
-from scopewright.controller.levels import Levels, Told
 from scopewright.controller.metrics import Metrics
-from scopewright.controller.progress import Progress
+from scopewright.controller.ready_latency import Progress
 from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.state_metrics import Levels, Told
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records import key_record_name

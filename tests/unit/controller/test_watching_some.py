@@ -6,9 +6,9 @@ import pytest
 
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
-from scopewright.controller.caches import Caches
 from scopewright.controller.preflight import rights
 from scopewright.controller.resync import Resync, WatchMonitor
+from scopewright.controller.watch_handlers import Caches
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref

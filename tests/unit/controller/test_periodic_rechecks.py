@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from scopewright.controller.rechecks import READS_PER_SECOND, Rechecks
+from scopewright.controller.periodic_rechecks import READS_PER_SECOND, Rechecks
 from scopewright.core.objects import Existing, Ref
 from tests.unit.controller.house import House, drive
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from scopewright.controller import pauses
+from scopewright.controller import object_backoff
+from scopewright.controller.object_backoff import Pauses
 from scopewright.controller.overdue import overdue_keys
-from scopewright.controller.pauses import Pauses
-from scopewright.controller.retries import Retries
+from scopewright.controller.write_retries import Retries
 from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
@@ -441,8 +441,8 @@ def test_thousands_that_fail_are_tried_ten_a_second_in_all() -> None:
     for _ in range(16):
         for ref in refs:
             pause = its.failed(ref)
-    assert pause == pytest.approx(len(refs) / pauses.PER_SECOND, rel=0.01)
-    assert its.limit("n1") <= pauses.LONGEST
+    assert pause == pytest.approx(len(refs) / object_backoff.PER_SECOND, rel=0.01)
+    assert its.limit("n1") <= object_backoff.LONGEST
 
 
 def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
@@ -451,10 +451,10 @@ def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
         its.failed(Ref("OAuthClient", "crowd", f"c{n}"))
     waits = [its.failed(WORKER) for _ in range(12)]
     assert max(waits) <= RECOVERY.total_seconds()
-    assert its.limit("crowd") == pauses.LONGEST
+    assert its.limit("crowd") == object_backoff.LONGEST
     for n in range(5000):
         its.succeeded(Ref("OAuthClient", "crowd", f"c{n}"))
-    assert its.limit("crowd") == pauses.USUAL_LIMIT
+    assert its.limit("crowd") == object_backoff.USUAL_LIMIT
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up(house: House) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
+from scopewright.controller.namespace_limits import Shares
 from scopewright.controller.reconcile import parse_declared, parse_watched
-from scopewright.controller.shares import Shares
 from scopewright.core.config import Config, Limits
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import ISSUER, START, House

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.controller.unserved import MOST, Unserved
+from scopewright.controller.unserved_issuers import MOST, Unserved
 from scopewright.core.claims import Claim, Stage
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Ref

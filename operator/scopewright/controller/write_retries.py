@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
-from scopewright.controller import pauses
-from scopewright.controller.pauses import Pauses
-from scopewright.controller.waiting import Waiting, causes
+from scopewright.controller import object_backoff
+from scopewright.controller.object_backoff import Pauses
+from scopewright.controller.waiting_objects import Waiting, causes
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
 from scopewright.core.setbacks import Setback, ref_of
@@ -58,7 +58,7 @@ class Retries:
         if failing is None or failing.state != state:
             return ()
         # Further ahead than any pause is long: the clock was set back meanwhile.
-        latest = now + timedelta(seconds=2 * pauses.LONGEST)
+        latest = now + timedelta(seconds=2 * object_backoff.LONGEST)
         return tuple(s for s in failing.setbacks.values() if now < s.retry_time < latest)
 
     def fails(self, key: Ref) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from cryptography.exceptions import UnsupportedAlgorithm
 
 from scopewright.api import OAuthClient
-from scopewright.controller.keymaking import matches
+from scopewright.controller.key_generation import matches
 from scopewright.core.client.abridged import abridged
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from scopewright.controller.keymaking import client_pair, make_key, matches, mint
+from scopewright.controller.key_generation import client_pair, make_key, matches, mint
 from scopewright.verifier.thumbprint import thumbprint
 
 RFC_7638_N = (

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scopewright.controller import alterations
-from scopewright.controller.alterations import MAX_REPEATS, WINDOW, Alterations
+from scopewright.controller import altered_writes
+from scopewright.controller.altered_writes import MAX_REPEATS, WINDOW, Alterations
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import MANAGED_BY, Desired, Existing, Kept, Ref, digest
 from tests.unit.controller.house import NAMESPACE, House
@@ -265,7 +265,7 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
 
 
 def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alterations, "REMEMBERED", 3)
+    monkeypatch.setattr(altered_writes, "REMEMBERED", 3)
     known = Alterations(lambda: House().now)
     refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
     for ref in refs:

@@ -10,9 +10,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from scopewright.api import KINDS, SigningKey
-from scopewright.controller import attention
+from scopewright.controller import object_problems
 from scopewright.controller.cache import Cache
-from scopewright.controller.keymaking import make_key
+from scopewright.controller.key_generation import make_key
 from scopewright.controller.overdue import overdue_clients
 from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.config import Config
@@ -105,7 +105,7 @@ class Levels(Collector):
             told.rights_missing(),
         )
         overdue = self._overdue()
-        yield from attention.metrics(self._world, told.failing(), overdue)
+        yield from object_problems.metrics(self._world, told.failing(), overdue)
         yield from self._orphans()
         yield self._records()
         yield self._conditions()

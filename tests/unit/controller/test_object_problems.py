@@ -4,9 +4,9 @@ from datetime import timedelta
 
 import pytest
 
-from scopewright.controller.attention import MOST_NAMED, Attention, Problem, metrics, named, needing_attention
+from scopewright.controller.object_backoff import Pauses
+from scopewright.controller.object_problems import MOST_NAMED, Attention, Problem, metrics, named, needing_attention
 from scopewright.controller.overdue import overdue_clients
-from scopewright.controller.pauses import Pauses
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import House
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from scopewright.controller.bootstrap import Installing
 from scopewright.controller.cache import Cache
-from scopewright.controller.caches import Caches
-from scopewright.controller.installing import Installing
 from scopewright.controller.resync import WatchMonitor
+from scopewright.controller.watch_handlers import Caches
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref

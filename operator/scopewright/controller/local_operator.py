@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from scopewright.controller.bootstrap import Installing
 from scopewright.controller.cache import Cache
-from scopewright.controller.caches import Caches
 from scopewright.controller.events import LogRecorder
-from scopewright.controller.installing import Installing
-from scopewright.controller.keymaking import make_key, mint
+from scopewright.controller.key_generation import make_key, mint
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import WatchMonitor, orphaned
 from scopewright.controller.views import Sources
+from scopewright.controller.watch_handlers import Caches
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
 from scopewright.core.objects import Ref
