@@ -27,7 +27,7 @@ from scopewright.controller.state_metrics import Levels, Told
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
-from scopewright.issuer.observability.metrics import Metrics as IssuerMetrics
+from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.state.registry import Registry
 
 PAGE: Final = Path(__file__).with_name("metrics.md")

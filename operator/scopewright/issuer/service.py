@@ -24,16 +24,16 @@ from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint
 from scopewright.issuer.observability import audit, usage
-from scopewright.issuer.observability.metrics import Metrics
+from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.tracing import Traced
 from scopewright.issuer.observability.tracing import sink as traced_sink
 from scopewright.issuer.protocol.errors import invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Answer, HttpRequest, json_answer
 from scopewright.issuer.rate_budget import Clock, RateBudget
 from scopewright.issuer.revocation.ended import Revocations
-from scopewright.issuer.serving.counters import Row
+from scopewright.issuer.serving.counters import WorkerCounters
 from scopewright.issuer.serving.proxies import TrustedProxies
-from scopewright.issuer.serving.supervise import Supervised
+from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import Snapshots
@@ -63,7 +63,7 @@ class Issuer:
         namespace: str,
         snapshot: Path | None = None,
         keeps_snapshot: bool = True,
-        row: Row | None = None,
+        row: WorkerCounters | None = None,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
@@ -91,7 +91,7 @@ class Issuer:
         listener = reader if isinstance(reader, Listener) else None
         self._contact = contact = listener.contact if listener else None
         self.registry = Registry(namespace, lambda ended: self._revocations.end(ended))
-        self.metrics = Metrics(
+        self.metrics = IssuerMetrics(
             self.registry,
             clock,
             row,
@@ -116,7 +116,9 @@ class Issuer:
         self._revoking = reports is not None
         self._reports_every = reports_every
         self._patience = patience
-        self._usage = usage.Usage(reports, namespace, self.registry.credentials, clock, random) if reports else None
+        self._usage = (
+            usage.CredentialUsage(reports, namespace, self.registry.credentials, clock, random) if reports else None
+        )
         fresh = ReadThrough(
             reader, self.registry, clock=clock, monotonic=monotonic, reads=reads, reserve=reserved_reads
         )
@@ -143,7 +145,7 @@ class Issuer:
         self.introspection = endpoint(IntrospectionEndpoint(*told))
         self.revocation = endpoint(RevocationEndpoint(*told))
         self._from_snapshot = False
-        self._supervised = Supervised(monotonic)
+        self._supervised = SupervisedTasks(monotonic)
         self._ready = asyncio.Event()
         self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
 

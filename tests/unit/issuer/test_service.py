@@ -11,8 +11,8 @@ import pytest
 from scopewright.core.failures import Rejected
 from scopewright.core.records import IssuerRecord, RevocationRecord, key_record_name
 from scopewright.http import Answer, HttpRequest
-from scopewright.issuer.observability.metrics import Metrics, tally
-from scopewright.issuer.observability.usage import Usage
+from scopewright.issuer.observability.metrics import IssuerMetrics, shared_counters
+from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.issuer.protocol.errors import refused_credential
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.follow import Follower
@@ -157,7 +157,7 @@ async def test_a_task_that_dies_is_begun_again(
 
         monkeypatch.setattr(kind, method, dying)
 
-    for kind in (Follower, Revocations, Usage):
+    for kind in (Follower, Revocations, CredentialUsage):
         dies_once(kind, "run")
     world = World(revoking=True)
     world.furnish()
@@ -168,7 +168,7 @@ async def test_a_task_that_dies_is_begun_again(
         await world.revoke(token)
         assert world.store.revocations().tokens
         assert (await world.http.get("/readyz")).json() == {"status": "ok"}
-    assert died == {Follower, Revocations, Usage}
+    assert died == {Follower, Revocations, CredentialUsage}
     assert "a bug" in caplog.text
     assert "the task follow is begun again" in caplog.text
 
@@ -236,11 +236,11 @@ async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be
 
 
 def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_of() -> None:
-    shared, heard = tally(3), {"Secret": 1000.0}
+    shared, heard = shared_counters(3), {"Secret": 1000.0}
     registry = Registry("scopewright-system", lambda ended: None)
     metrics = [
-        Metrics(registry, lambda: 500.0, shared.row(0), heard=heard.get),
-        Metrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, heard=lambda kind: None),
+        IssuerMetrics(registry, lambda: 500.0, shared.row(0), heard=heard.get),
+        IssuerMetrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, heard=lambda kind: None),
     ]
 
     def told() -> dict[str, float]:

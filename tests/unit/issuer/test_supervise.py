@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from scopewright.issuer.serving.supervise import LONG_ENOUGH, Supervised
+from scopewright.issuer.serving.supervise import LONG_ENOUGH, SupervisedTasks
 
 
 class Monotonic:
@@ -41,7 +41,7 @@ async def test_it_waits_longer_each_time_and_begins_anew_after_a_long_life(pause
         clock.now += life or 0.0
         raise ValueError("a bug")
 
-    supervised = Supervised(clock)
+    supervised = SupervisedTasks(clock)
     supervised.start("work", work)
     await asyncio.wait_for(over.wait(), 20)
     assert pauses == [0.1, 1.0, 5.0, 30.0, 30.0, 0.1, 1.0]
@@ -59,7 +59,7 @@ async def test_it_is_down_after_three_failures_until_it_has_run_long_enough(paus
         running.set()
         await asyncio.Event().wait()
 
-    supervised = Supervised(clock)
+    supervised = SupervisedTasks(clock)
     supervised.start("work", work, needed=True)
     await asyncio.wait_for(running.wait(), 20)
     assert (supervised.down(needed=True), supervised.down(needed=False)) == (["work"], [])
@@ -80,7 +80,7 @@ async def test_one_that_ends_or_is_cancelled_from_within_is_begun_again_as_well(
             await asyncio.Event().wait()
         left.pop(0)()
 
-    supervised = Supervised()
+    supervised = SupervisedTasks()
     supervised.start("work", work)
     await asyncio.wait_for(over.wait(), 20)
     await asyncio.wait_for(supervised.stop(), 20)
@@ -98,7 +98,7 @@ async def test_one_that_fails_while_it_is_told_to_end_ends(caplog: pytest.LogCap
         finally:
             raise OSError("the disk is full")
 
-    supervised = Supervised()
+    supervised = SupervisedTasks()
     supervised.start("work", work)
     await asyncio.wait_for(begun.wait(), 20)
     await asyncio.wait_for(supervised.stop(), 20)

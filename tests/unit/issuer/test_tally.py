@@ -2,11 +2,11 @@
 
 import os
 
-from scopewright.issuer.serving.counters import Tally
+from scopewright.issuer.serving.counters import SharedCounters
 
 
 def test_each_counts_in_a_row_of_its_own_and_all_see_the_totals() -> None:
-    tally = Tally(columns=3, rows=2)
+    tally = SharedCounters(columns=3, rows=2)
     first, second = tally.row(0), tally.row(1)
     first.cells[0] += 1
     second.cells[0] += 2
@@ -15,7 +15,7 @@ def test_each_counts_in_a_row_of_its_own_and_all_see_the_totals() -> None:
 
 
 def test_another_process_counts_in_the_same_memory() -> None:
-    tally = Tally(columns=2, rows=2)
+    tally = SharedCounters(columns=2, rows=2)
     pid = os.fork()
     if not pid:
         tally.row(1).cells[1] += 7

@@ -11,7 +11,7 @@ import pytest
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_usage, usage_ref
 from scopewright.core.records import ENTRY, UsageRecord, decode, usage_key
-from scopewright.issuer.observability.usage import Usage
+from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.stores import Store
 from scopewright.stores.directory.store import DirectoryStore
 
@@ -28,8 +28,8 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
     opened.close()
 
 
-def usage(store: DirectoryStore) -> Usage:
-    return Usage(store, CONFIG.namespace, lambda: [ONE, TWO], NOW.timestamp)
+def usage(store: DirectoryStore) -> CredentialUsage:
+    return CredentialUsage(store, CONFIG.namespace, lambda: [ONE, TWO], NOW.timestamp)
 
 
 async def reported(store: DirectoryStore) -> dict[str, int]:
@@ -65,7 +65,7 @@ async def test_workers_that_report_at_once_lose_nothing(store: DirectoryStore) -
     """As at the end of a process with many."""
     await store.write(plan_usage(CONFIG, NOW))
     digests = [bytes([n]) * 32 for n in range(8)]
-    workers = [Usage(store, CONFIG.namespace, lambda: digests, NOW.timestamp) for _ in digests]
+    workers = [CredentialUsage(store, CONFIG.namespace, lambda: digests, NOW.timestamp) for _ in digests]
     for worker, digest in zip(workers, digests, strict=True):
         worker.note(digest, NOW.timestamp())
     await asyncio.gather(*(worker.report() for worker in workers))
@@ -103,7 +103,9 @@ async def test_a_store_that_must_not_be_written_is_said_once_and_loses_nothing(
     store: DirectoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.write(plan_usage(CONFIG, NOW))
-    reading = Usage(DirectoryStore.open_readonly(tmp_path / "state"), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
+    reading = CredentialUsage(
+        DirectoryStore.open_readonly(tmp_path / "state"), CONFIG.namespace, lambda: [ONE], NOW.timestamp
+    )
     reading.note(ONE, NOW.timestamp())
     await reading.report()
     await reading.report()
@@ -128,7 +130,7 @@ async def test_the_last_report_does_not_keep_the_issuer_from_ending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.observability.usage.LAST", 0.05)
-    noting = Usage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
+    noting = CredentialUsage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
     noting.note(ONE, NOW.timestamp())
     await asyncio.wait_for(noting.finish(), 20)
     assert "the last use of credentials is not reported" in caplog.text

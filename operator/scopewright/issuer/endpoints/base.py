@@ -17,7 +17,7 @@ from scopewright.issuer.authentication.authenticator import Authenticated, Authe
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability import audit
-from scopewright.issuer.observability.metrics import Metrics
+from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
 from scopewright.issuer.protocol.request import Assertion, ClientRequest, Form, Presented, is_harmless, parse
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
@@ -85,7 +85,7 @@ class Endpoint(Generic[P]):
         authenticator: Authenticator,
         fresh: ReadThrough,
         throttle: FailureThrottle,
-        metrics: Metrics,
+        metrics: IssuerMetrics,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,

@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from scopewright.http import ConnectionState, ConnectionUsage
-from scopewright.issuer.serving.counters import Row
+from scopewright.issuer.serving.counters import WorkerCounters
 
 _STATES: Final = tuple(state.name.lower() for state in ConnectionState)
 _CAUSES: Final = ("evicted", "address_limit", "timed_out")
@@ -26,7 +26,7 @@ WIDTH: Final = _LIMIT + 1
 class ConnectionMetrics:
     """Of one process, in the cells of its row from `first` on; what it exports is the sum of all processes."""
 
-    def __init__(self, row: Row, first: int) -> None:
+    def __init__(self, row: WorkerCounters, first: int) -> None:
         self._row = row
         self._first = first
         self.usage: Callable[[], ConnectionUsage] = lambda: ConnectionUsage(Counter(), 0, 0)

@@ -21,7 +21,7 @@ from scopewright.issuer.observability import connections
 from scopewright.issuer.protocol.errors import SLOWED, ErrorCode
 from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.rate_budget import Clock
-from scopewright.issuer.serving.counters import Row, Tally
+from scopewright.issuer.serving.counters import SharedCounters, WorkerCounters
 from scopewright.issuer.state.follow import KINDS
 from scopewright.issuer.state.registry import Registry
 
@@ -72,15 +72,15 @@ EVERY: Final = 5.0
 """Seconds after which each process tells again how it is."""
 
 
-def tally(workers: int) -> Tally:
+def shared_counters(workers: int) -> SharedCounters:
     """For the metrics of so many processes."""
-    return Tally(_WIDTH, workers)
+    return SharedCounters(_WIDTH, workers)
 
 
 class EndpointMetrics:
     """What one process counts of one endpoint."""
 
-    def __init__(self, row: Row, columns: _Columns) -> None:
+    def __init__(self, row: WorkerCounters, columns: _Columns) -> None:
         self._cells = row.cells
         self._results = columns.results
         self._buckets = columns.buckets
@@ -98,7 +98,7 @@ class EndpointMetrics:
         self._cells[self._known[result]] += 1
 
 
-class Metrics(Collector):
+class IssuerMetrics(Collector):
     """Of one issuer; of what it counts, the totals of all that share its tally.
 
     `heard` gives when the store last answered, by kind, where it is one that can be away (`stores.Listener`);
@@ -109,7 +109,7 @@ class Metrics(Collector):
         self,
         registry: Registry,
         clock: Clock,
-        row: Row | None = None,
+        row: WorkerCounters | None = None,
         *,
         ready: Callable[[], bool] = lambda: True,
         heard: Heard | None = None,
@@ -117,7 +117,7 @@ class Metrics(Collector):
     ) -> None:
         self._registry = registry
         self._clock = clock
-        self._row = row or tally(1).row()
+        self._row = row or shared_counters(1).row()
         self.connections = connections.ConnectionMetrics(self._row, _CONNECTIONS)
         self._is_ready = ready
         self._heard = heard

@@ -29,7 +29,7 @@ _KEPT: Final = 24 * 60
 """Minutes that a report of a credential stays which this issuer does not know: another replica may be ahead of it."""
 
 
-class Usage:
+class CredentialUsage:
     """Notes uses; `run` reports them into the issuer's namespace. `known` are the digests of all live credentials."""
 
     def __init__(

@@ -25,7 +25,7 @@ class _State:
     failures: int = 0
 
 
-class Supervised:
+class SupervisedTasks:
     def __init__(self, monotonic: Clock = time.monotonic) -> None:
         self._monotonic = monotonic
         self._tasks: list[asyncio.Task[None]] = []

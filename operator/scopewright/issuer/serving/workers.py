@@ -19,8 +19,8 @@ from typing import Final, NoReturn
 
 from scopewright.core.failures import Rejected
 from scopewright.http import BACKLOG
-from scopewright.issuer.observability.metrics import tally
-from scopewright.issuer.serving.counters import Row, Tally
+from scopewright.issuer.observability.metrics import shared_counters
+from scopewright.issuer.serving.counters import SharedCounters, WorkerCounters
 
 log: Final = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Worker:
     on_ready: OnReady
     observe: Callable[[], socket.socket] | None = None
     beat: Callable[[], None] | None = None
-    row: Row | None = None
+    row: WorkerCounters | None = None
     alone: bool = True
     keeps_snapshot: bool = True
     tether: int | None = None
@@ -103,8 +103,8 @@ class _Supervisor:
         self._observed = observed
         self._hung_after = hung_after
         self._looked = time.monotonic()
-        self._tally = tally(count)
-        self._beats = Tally(1, count)
+        self._tally = shared_counters(count)
+        self._beats = SharedCounters(1, count)
         self._children = [_Child(index) for index in range(count)]
         self._tether = os.pipe()
         self._ready = os.pipe()
@@ -265,7 +265,7 @@ def _listen_beside(reserved: socket.socket) -> socket.socket:
     return listening
 
 
-def _add_one(row: Row) -> None:
+def _add_one(row: WorkerCounters) -> None:
     row.cells[0] += 1
 
 
