@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.issuer.authentication.replay import CONNECTIONS, SharedReplay
+from scopewright.issuer.authentication.replay import MAX_CONNECTIONS, SharedReplay
 
 from .server import Server
 
@@ -53,12 +53,12 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
     assert await memory.first_use("a", "before", until)
     server.hang()
     try:
-        many = [memory.first_use("a", f"{n}", until) for n in range(10 * CONNECTIONS)]
+        many = [memory.first_use("a", f"{n}", until) for n in range(10 * MAX_CONNECTIONS)]
         answers = await asyncio.wait_for(asyncio.gather(*many, return_exceptions=True), 60)
     finally:
         server.go_on()
     assert {type(answer) for answer in answers} == {Unavailable}
-    assert server.connections() <= CONNECTIONS
+    assert server.connections() <= MAX_CONNECTIONS
     assert await memory.first_use("a", "afterwards", until)
     assert not await memory.first_use("a", "before", until), "nothing was forgotten"
 

@@ -37,7 +37,7 @@ class Disk:
         return self.content
 
 
-class MemorySnapshots(snapshot.Snapshots):
+class MemorySnapshots(snapshot.SnapshotFile):
     """Writes to a Disk, and nothing once the process is dead."""
 
     def __init__(self, path: Path, **_: Any) -> None:

@@ -160,9 +160,9 @@ def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Call
             f"{workers} workers would each remember by themselves which assertions were used: give them one memory "
             "with --replay redis://host:6379/0, or accept with --replay per-process that each of them takes one once",
         )
-    from scopewright.issuer.authentication.replay import CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
+    from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
 
     if text in ("memory", "per-process"):
-        return lambda: LocalReplay(time.time, capacity=capacity or CAPACITY)
+        return lambda: LocalReplay(time.time, capacity=capacity or LOCAL_CAPACITY)
     SharedReplay(text)
     return lambda: SharedReplay(text, capacity=capacity or SHARED_CAPACITY)

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication.authenticator import Authenticator
-from scopewright.issuer.authentication.clusters import Clusters
+from scopewright.issuer.authentication.clusters import TrustedClusters
 from scopewright.issuer.authentication.dpop import DpopProofs
-from scopewright.issuer.authentication.read_through import READS, RESERVE, ReadThrough
+from scopewright.issuer.authentication.read_through import READ_BUDGET, RESERVE_BUDGET, ReadThrough
 from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.endpoints import metadata
-from scopewright.issuer.endpoints.base import FLOOR, Endpoint, Handler
+from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
 from scopewright.issuer.endpoints.feed import RevocationFeed
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
@@ -36,7 +36,7 @@ from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.serving.supervise import SupervisedTasks
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.issuer.tokens.exchange import Exchange
 from scopewright.issuer.tokens.inspect import Inspector
 from scopewright.issuer.tokens.sign import Randomness
@@ -68,9 +68,9 @@ class Issuer:
         monotonic: Clock = time.monotonic,
         random: Randomness = os.urandom,
         sink: audit.Sink = audit.to_log,
-        floor: float = FLOOR,
-        reads: RateBudget = READS,
-        reserved_reads: RateBudget = RESERVE,
+        floor: float = MIN_REFUSAL_SECONDS,
+        reads: RateBudget = READ_BUDGET,
+        reserved_reads: RateBudget = RESERVE_BUDGET,
         reports: Store | None = None,
         reports_every: float = usage.EVERY,
         patience: float = PATIENCE,
@@ -101,7 +101,7 @@ class Issuer:
         )
         self._clock = clock
         self._proxies = proxies
-        self._snapshots = Snapshots(snapshot, keeps=keeps_snapshot) if snapshot else None
+        self._snapshots = SnapshotFile(snapshot, keeps=keeps_snapshot) if snapshot else None
         self._revocations = Revocations(
             reports,
             namespace,
@@ -130,7 +130,7 @@ class Issuer:
             DpopProofs(self.registry, self._replay),
             random=random,
         )
-        authenticator = Authenticator(self.registry, self._replay, Clusters(service_accounts, clock), clock)
+        authenticator = Authenticator(self.registry, self._replay, TrustedClusters(service_accounts, clock), clock)
         shared = (self.registry, authenticator, fresh, FailureThrottle(monotonic), self.metrics)
         options: dict[str, Any] = {"clock": clock, "monotonic": monotonic, "floor": floor}
         options["sink"] = traced_sink(sink) if tracing else sink

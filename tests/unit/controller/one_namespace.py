@@ -22,7 +22,7 @@ from scopewright.core.access import asked_by
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores import Change
 
 SYSTEM: Final = "scopewright-system"
@@ -92,7 +92,7 @@ async def issuer(clients: int, scopes: int) -> dict[str, Any]:
     registry = Registry(SYSTEM)
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "snapshot")
-        snapshots = Snapshots(file, debounce=0.0)
+        snapshots = SnapshotFile(file, debounce=0.0)
         async for line in asking.stdout:
             name, data = json.loads(line)
             existing = Existing(

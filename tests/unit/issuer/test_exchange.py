@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.records import Asked, Granted
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
-from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, LONGEST
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, MAX_EXCHANGES
 from tests.unit.issuer.world import (
     BANK,
     BANK_SERVICE,
@@ -187,7 +187,7 @@ async def test_20_the_chain_is_bounded(returning: World) -> None:
     await settle()
     returning.clock.advance(seconds=1)
     token = await for_the_bank(returning)
-    for _ in range(LONGEST - 1):
+    for _ in range(MAX_EXCHANGES - 1):
         token = await exchanged(returning, token, BANK_SERVICE, BANK)
     assert refusal(await returning.exchange(token, BANK_SERVICE, BANK)) == (400, "invalid_request")
     assert len(token) < 4096

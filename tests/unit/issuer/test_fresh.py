@@ -9,7 +9,7 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import Credential
-from scopewright.issuer.authentication.read_through import READS, ReadThrough
+from scopewright.issuer.authentication.read_through import READ_BUDGET, ReadThrough
 from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change, Entries
@@ -66,7 +66,7 @@ async def test_a_flood_of_made_up_clients_makes_few_reads_and_a_rotated_secret_i
     begun = time.monotonic()
     answers = await asyncio.gather(*(world.token(f"leave.made-up-{i}") for i in range(500)))
     assert 503 in {a.status_code for a in answers} <= {401, 503}
-    assert len(world.store.reads) <= READS.burst + READS.rate * (time.monotonic() - begun) + 1
+    assert len(world.store.reads) <= READ_BUDGET.burst + READ_BUDGET.rate * (time.monotonic() - begun) + 1
     throttled = next(a for a in answers if a.status_code == 503)
     assert throttled.json()["error"] == "temporarily_unavailable"
     assert int(throttled.headers["retry-after"]) >= 1

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from scopewright.core.records import Asked, Credential, IssuerRecord
-from scopewright.issuer.protocol.request import BODY_LIMIT, is_harmless
+from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
     ISSUER,
@@ -58,7 +58,7 @@ async def test_1_a_charset_beside_the_type_of_the_form_is_accepted(world: World)
 
 
 async def test_1_a_large_body_is_refused(world: World) -> None:
-    response = await world.http.post("/token", content=b"a" * (BODY_LIMIT + 1), headers=FORM, auth=BASIC)
+    response = await world.http.post("/token", content=b"a" * (MAX_BODY_BYTES + 1), headers=FORM, auth=BASIC)
     assert refusal(response) == (413, "invalid_request")
 
 
@@ -424,4 +424,4 @@ async def test_12_an_unchanged_key_set_is_not_sent_again(world: World) -> None:
 )
 def test_a_form_with_anything_but_what_is_asked_for_is_not_remembered(body: bytes, harmless: bool) -> None:
     """It might be a secret."""
-    assert is_harmless(body) is harmless
+    assert may_be_cached(body) is harmless

@@ -6,7 +6,7 @@ import pytest
 from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
-from scopewright.issuer.authentication.replay import CAPACITY, LocalReplay, SharedReplay, _Shares
+from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
 from tests.unit.issuer.assertions import assertion, present, with_pair
 from tests.unit.issuer.world import Clock, World, settle
 
@@ -15,7 +15,7 @@ UNTIL = Clock()() + 60
 
 async def fill(memory: LocalReplay, namespace: str, until: float = UNTIL) -> int:
     """How many entries the clients of a namespace get when they take all that they can."""
-    for count in range(CAPACITY + 1):
+    for count in range(LOCAL_CAPACITY + 1):
         try:
             assert await memory.first_use(f"{namespace}.client-{count % 7}", str(count), until)
         except Unavailable:
@@ -27,7 +27,7 @@ async def test_ten_namespaces_that_take_all_they_can_leave_room_for_others() -> 
     clock = Clock()
     memory = LocalReplay(clock)
     taken = [await fill(memory, f"greedy-{number}") for number in range(10)]
-    assert sum(taken) < 0.75 * CAPACITY
+    assert sum(taken) < 0.75 * LOCAL_CAPACITY
     assert await fill(memory, "modest") > 3000
     clock.advance(seconds=60)
     assert await fill(memory, "greedy-0", UNTIL + 60) == taken[0], "what has ended makes room"
@@ -130,7 +130,7 @@ def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
 async def test_the_rate_that_is_documented_for_one_namespace(rate: int, holds: bool) -> None:
     """Of assertions that are remembered for 360 s (an `exp` of 300 s): capacity / 9 / 360 s."""
     clock = Clock()
-    memory = LocalReplay(clock, capacity=CAPACITY // 10)
+    memory = LocalReplay(clock, capacity=LOCAL_CAPACITY // 10)
     try:
         for number in range(450 * rate // 10):
             assert await memory.first_use("apps.a", str(number), clock() + 360)

@@ -17,7 +17,7 @@ from scopewright.issuer.protocol.errors import refused_credential
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores.kubernetes.contact import Contact
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
@@ -184,7 +184,7 @@ async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_wi
     async def dies(self: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(Snapshots, "run", dies)
+    monkeypatch.setattr(SnapshotFile, "run", dies)
     async with world.running():
         await asyncio.wait_for(world.issuer.ready(), 20)
         await until(lambda: b"failing" in observe(world, "/readyz").body)

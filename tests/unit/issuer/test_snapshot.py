@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scopewright.core.records import Credential
-from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import SnapshotFile
 from tests.unit.issuer.world import START, World, client_record, settle, sha256
 
 
@@ -117,7 +117,7 @@ async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, cap
 
 async def test_changes_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World()
-    snapshots = Snapshots(tmp_path / "snapshot", debounce=0.05)
+    snapshots = SnapshotFile(tmp_path / "snapshot", debounce=0.05)
     writes: list[bytes] = []
     monkeypatch.setattr(snapshots, "_write", writes.append)
     running = asyncio.create_task(snapshots.run())
@@ -134,7 +134,7 @@ async def test_only_one_of_several_processes_writes_what_all_start_from(tmp_path
     path = tmp_path / "snapshot"
     await first_life(path)
     before = written(path)
-    reading = Snapshots(path, keeps=False, debounce=0.0)
+    reading = SnapshotFile(path, keeps=False, debounce=0.0)
     changes = list(reading.load())
     assert changes
     writing = asyncio.create_task(reading.run())

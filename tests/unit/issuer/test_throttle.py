@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
-from scopewright.issuer.authentication.throttle import PER_ADDRESS, FailureThrottle
+from scopewright.issuer.authentication.throttle import FAILURE_BUDGET, FailureThrottle
 from scopewright.issuer.rate_budget import RateBudget
 from tests.unit.issuer.world import World
 
@@ -59,8 +59,8 @@ def test_only_so_many_addresses_are_remembered() -> None:
 
 
 async def test_a_flood_is_told_to_wait_and_the_right_secret_is_let_in(world: World) -> None:
-    answers = [await world.token(secret="wrong") for _ in range(2 * PER_ADDRESS.burst)]
-    assert {answer.status_code for answer in answers[: PER_ADDRESS.burst]} == {401}
+    answers = [await world.token(secret="wrong") for _ in range(2 * FAILURE_BUDGET.burst)]
+    assert {answer.status_code for answer in answers[: FAILURE_BUDGET.burst]} == {401}
     flooded = [answer for answer in answers if answer.status_code == 503]
     assert flooded
     assert flooded[-1].headers["retry-after"] == "1"

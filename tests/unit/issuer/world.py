@@ -45,7 +45,7 @@ from scopewright.core.records import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.issuer.authentication.read_through import READS
+from scopewright.issuer.authentication.read_through import READ_BUDGET
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import RateBudget
@@ -257,7 +257,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     lines: list[str] = field(default_factory=list)
     floor: float = 0.0
-    reads: RateBudget = READS
+    reads: RateBudget = READ_BUDGET
     monotonic: Callable[[], float] = time.monotonic
     snapshot: Path | None = None
     patience: float = 0.0

@@ -8,8 +8,8 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.state.entries import Client, ClientKey
 from scopewright.verifier.jws import Signed
 
-LONGEST_JTI: Final = 256
-TYPES: Final = ("jwt", "client-authentication+jwt")
+MAX_JTI_LENGTH: Final = 256
+ASSERTION_TYPES: Final = ("jwt", "client-authentication+jwt")
 _LATEST: Final = 2.0**53
 
 
@@ -41,8 +41,10 @@ def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> A
         raise CredentialRefused(
             "assertion_extension", "the assertion's header has an extension that is not understood here"
         )
-    if str(signed.header.get("typ", TYPES[0])).lower() not in TYPES:
-        raise CredentialRefused("assertion_type", f"the typ of a client assertion is {TYPES[0].upper()} or {TYPES[1]}")
+    if str(signed.header.get("typ", ASSERTION_TYPES[0])).lower() not in ASSERTION_TYPES:
+        raise CredentialRefused(
+            "assertion_type", "typ of the assertion must be JWT or client-authentication+jwt"
+        )
     if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
         raise CredentialRefused("assertion_client", "iss and sub of the assertion must both be the client_id")
     if claims.get("aud") != issuer.issuer and (issuer.profile == "FAPI2" or claims.get("aud") != [issuer.issuer]):
@@ -52,9 +54,9 @@ def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> A
     skew = float(issuer.clock_skew)
     expires = check_times(claims, skew, now, assertion_seconds(issuer.profile))
     jti = claims.get("jti")
-    if not isinstance(jti, str) or not 0 < len(jti) <= LONGEST_JTI:
+    if not isinstance(jti, str) or not 0 < len(jti) <= MAX_JTI_LENGTH:
         raise CredentialRefused(
-            "assertion_jti", f"the assertion needs a jti of its own, at most {LONGEST_JTI} characters"
+            "assertion_jti", f"the assertion needs a jti of its own, at most {MAX_JTI_LENGTH} characters"
         )
     return AuthenticationProof(key.digest, jti, expires + skew)
 

@@ -13,10 +13,10 @@ from typing import Final
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.authentication import assertions, service_accounts
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
-from scopewright.issuer.authentication.clusters import Clusters, named_by
+from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import secret_not_taken, unavailable
-from scopewright.issuer.protocol.request import Assertion, Presented, Secret
+from scopewright.issuer.protocol.request import PresentedAssertion, PresentedCredential, PresentedSecret
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
@@ -34,22 +34,22 @@ class Authenticated:
     digest: bytes = field(repr=False)
 
 
-def can_exist(client_id: str) -> bool:
+def is_client_id(client_id: str) -> bool:
     """Whether it is `<namespace>.<name>` at all, and so worth a read."""
     return _CLIENT_ID.fullmatch(client_id) is not None
 
 
-def likely_client_id(presented: Presented) -> str:
+def expected_client_id(presented: PresentedCredential) -> str:
     """Of a ServiceAccount's token that no known client is for: the client that is named after it. Its record is read
     afresh, as that of a known client would be, so that the budgets do not show which ServiceAccounts have clients.
     """
-    account = presented.service_account if isinstance(presented, Assertion) else None
+    account = presented.service_account if isinstance(presented, PresentedAssertion) else None
     if account is None:
         return ""
     return f"{account.namespace}.{account.name.replace('.', '-')[:_LONGEST_LABEL].rstrip('-')}"
 
 
-def by_secret(client: Client | None, presented: Secret, now: float) -> Authenticated | None:
+def verify_secret(client: Client | None, presented: PresentedSecret, now: float) -> Authenticated | None:
     """Every credential is compared, in constant time, whatever the ones before gave."""
     if client is None or client.disabled:
         return None
@@ -61,39 +61,39 @@ def by_secret(client: Client | None, presented: Secret, now: float) -> Authentic
 
 
 class Authenticator:
-    def __init__(self, registry: Registry, replay: ReplayStore, clusters: Clusters, clock: Clock) -> None:
+    def __init__(self, registry: Registry, replay: ReplayStore, clusters: TrustedClusters, clock: Clock) -> None:
         self._registry = registry
         self._replay = replay
         self._clusters = clusters
         self._clock = clock
 
-    def from_memory(self, presented: Presented) -> Authenticated | None:
+    def from_memory(self, presented: PresentedCredential) -> Authenticated | None:
         """Where a look at the record is enough."""
-        if isinstance(presented, Secret) and self.takes_secrets:
-            return by_secret(self._registry.client(presented.client_id), presented, self._clock())
+        if isinstance(presented, PresentedSecret) and self.takes_secrets:
+            return verify_secret(self._registry.client(presented.client_id), presented, self._clock())
         return None
 
-    async def prove(self, presented: Presented) -> Authenticated:
+    async def prove(self, presented: PresentedCredential) -> Authenticated:
         """Or `CredentialRefused`. `Unavailable` where that cannot be told."""
-        if isinstance(presented, Assertion):
+        if isinstance(presented, PresentedAssertion):
             return await self._by_assertion(presented)
         if not self.takes_secrets:
             raise secret_not_taken()
         client = self._registry.client(presented.client_id)
-        if who := by_secret(client, presented, self._clock()):
+        if who := verify_secret(client, presented, self._clock()):
             return who
         raise CredentialRefused("wrong_secret" if _of(client).credentials else "other_method")
 
-    async def identify(self, presented: Presented) -> None:
+    async def identify(self, presented: PresentedCredential) -> None:
         """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
-        if presented.client_id or not isinstance(presented, Assertion):
+        if presented.client_id or not isinstance(presented, PresentedAssertion):
             return
         if account := presented.service_account:
-            cluster = await named_by(presented.signed.claims, self._clusters.of(self._issuer().clusters))
+            cluster = await cluster_of(presented.signed.claims, self._clusters.of(self._issuer().clusters))
             named = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
             presented.client_id = named[0] if len(named) == 1 else ""
 
-    async def _by_assertion(self, presented: Assertion) -> Authenticated:
+    async def _by_assertion(self, presented: PresentedAssertion) -> Authenticated:
         """What was waited for may have taken seconds: the record must be the one that was looked at."""
         used = False
         while True:
@@ -106,7 +106,7 @@ class Authenticator:
             if self._registry.client(client.client_id) is client:
                 return Authenticated(client, proof.digest)
 
-    async def _proof(self, client: Client, presented: Assertion) -> AuthenticationProof:
+    async def _proof(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
         if self._issuer().profile == "FAPI2" and client.method != "PrivateKeyJWT":
             raise CredentialRefused("profile")
         own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
@@ -116,10 +116,10 @@ class Authenticator:
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
 
-    def _private_key_jwt(self, client: Client, presented: Assertion) -> AuthenticationProof:
+    def _private_key_jwt(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
         return assertions.check(client, presented.signed, self._issuer(), self._clock())
 
-    async def _service_account(self, client: Client, presented: Assertion) -> AuthenticationProof:
+    async def _service_account(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
         issuer, signed = self._issuer(), presented.signed
         trusted = self._clusters.of(issuer.clusters)
         if client.service_account is None:

@@ -118,7 +118,7 @@ class TrustedCluster:
         return self._reviewer is None or await self._reviewer.review(token, audience)
 
 
-class Clusters:
+class TrustedClusters:
     """By name, as the issuer record says; what has not changed in it keeps its keys."""
 
     def __init__(self, next_door: ServiceAccountIssuer | None, clock: Clock) -> None:
@@ -152,7 +152,7 @@ class Clusters:
             return None
 
 
-async def named_by(claims: Mapping[str, Any], trusted: Mapping[str, TrustedCluster]) -> str | None:
+async def cluster_of(claims: Mapping[str, Any], trusted: Mapping[str, TrustedCluster]) -> str | None:
     """The name of the cluster whose token it says to be. One that has to be asked first is asked last."""
     for name, cluster in sorted(trusted.items(), key=lambda item: item[1].must_be_asked):
         if claims.get("iss") == await cluster.issuer():

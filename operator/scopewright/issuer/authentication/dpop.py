@@ -14,7 +14,7 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.verifier.proof import BadProof, Proof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
-NONCE: Final = b"dpop-nonce"
+NONCE_HEADER: Final = b"dpop-nonce"
 
 
 class DpopProofs:
@@ -25,7 +25,7 @@ class DpopProofs:
     def nonce(self, now: float) -> Headers:
         """What every answer to a request with a proof says, so that the next proof has a nonce that is good."""
         nonces = self._registry.nonces
-        return ((NONCE, nonces.current(now).encode()),) if nonces is not None else ()
+        return ((NONCE_HEADER, nonces.current(now).encode()),) if nonces is not None else ()
 
     async def prove(self, sent: tuple[bytes, ...], client_id: str, now: float) -> str:
         """The thumbprint of the key that these values of the header DPoP prove (RFC 7638), or OAuthError.
@@ -72,7 +72,7 @@ def proof_algorithms(issuer: IssuerRecord) -> tuple[str, ...]:
     return tuple(a for a in PROOF_ALGORITHMS if a in wanted and allows(issuer.profile, a))
 
 
-def proof_needed() -> OAuthError:
+def proof_required() -> OAuthError:
     """The resource server takes no other tokens than bound ones, and a part of the request is missing for that."""
     return invalid_request(
         "tokens for this resource are bound to a key: send a DPoP proof (RFC 9449)", reason="proof_missing"

@@ -22,8 +22,8 @@ from scopewright.stores import Reader
 
 log: Final = logging.getLogger(__name__)
 
-READS: Final = RateBudget(rate=50.0, burst=100)
-RESERVE: Final = RateBudget(rate=20.0, burst=40)
+READ_BUDGET: Final = RateBudget(rate=50.0, burst=100)
+RESERVE_BUDGET: Final = RateBudget(rate=20.0, burst=40)
 """For known ids, once READS is spent."""
 RESERVED_WAIT_SECONDS: Final = 0.05
 """How long a request waits for a read from the reserve: less than the floor of refusals, which hides the wait."""
@@ -37,8 +37,8 @@ class ReadThrough:
         *,
         clock: Clock,
         monotonic: Clock,
-        reads: RateBudget = READS,
-        reserve: RateBudget = RESERVE,
+        reads: RateBudget = READ_BUDGET,
+        reserve: RateBudget = RESERVE_BUDGET,
         remember: float = 1.0,
         timeout: float = 2.0,
     ) -> None:

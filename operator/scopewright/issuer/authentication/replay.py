@@ -20,7 +20,7 @@ from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
 log: Final = logging.getLogger(__name__)
 
-CAPACITY: Final = 100_000
+LOCAL_CAPACITY: Final = 100_000
 """Entries in the memory of one process: about 25 MB."""
 SHARED_CAPACITY: Final = 1_000_000
 """Entries in the server's memory by one process: about 100 MB there."""
@@ -29,11 +29,11 @@ NAMESPACE_SHARE: Final = 1 / 8
 namespace has any, which of 100,000 holds 30 assertions a second that are remembered for 360 s. Ten namespaces that take
 all they can leave 30 % free, of which the next one may have its eighth.
 """
-TIMEOUT: Final = 1.0
+CONNECTION_TIMEOUT_SECONDS: Final = 1.0
 """Seconds for each: to get a connection, to open it, and to wait for an answer."""
-LIMIT: Final = 2.0
+OPERATION_TIMEOUT_SECONDS: Final = 2.0
 """Seconds for all of that together."""
-CONNECTIONS: Final = 32
+MAX_CONNECTIONS: Final = 32
 """To the server, of one process. While it hangs, more would only be more that hang."""
 
 
@@ -50,7 +50,7 @@ class ReplayStore(Protocol):
 class LocalReplay:
     """The memory of one process, bounded; a namespace, which may have many clients, fills no more than its share."""
 
-    def __init__(self, clock: Clock, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, clock: Clock, *, capacity: int = LOCAL_CAPACITY) -> None:
         self._memory = ReplayMemory(capacity, share=NAMESPACE_SHARE, clock=clock)
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
@@ -78,10 +78,10 @@ class SharedReplay:
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
-                max_connections=CONNECTIONS,
-                timeout=TIMEOUT,
-                socket_timeout=TIMEOUT,
-                socket_connect_timeout=TIMEOUT,
+                max_connections=MAX_CONNECTIONS,
+                timeout=CONNECTION_TIMEOUT_SECONDS,
+                socket_timeout=CONNECTION_TIMEOUT_SECONDS,
+                socket_connect_timeout=CONNECTION_TIMEOUT_SECONDS,
             )
         except ValueError:
             raise Rejected(
@@ -99,7 +99,7 @@ class SharedReplay:
         namespace, now = owner.partition(".")[0], self._clock()
         self._shares.take(namespace, until, now)
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
         except (RedisError, OSError) as error:
             if not self._failing:
@@ -114,7 +114,7 @@ class SharedReplay:
 
     async def close(self) -> None:
         try:
-            async with asyncio.timeout(LIMIT):
+            async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 await self._client.aclose()
         except (RedisError, OSError) as error:
             log.warning("the replay memory is not left in order: %s", type(error).__name__)

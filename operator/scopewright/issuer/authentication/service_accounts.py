@@ -11,7 +11,7 @@ from scopewright.issuer.state.entries import Client
 from scopewright.verifier.jws import Signed
 from scopewright.verifier.keyset import KeySet
 
-LONGEST_LIFE: Final = 24 * 3600.0
+MAX_LIFETIME_SECONDS: Final = 24 * 3600.0
 """Seconds from `iat` to `exp`. A token out of a Secret of old has no end at all and is refused."""
 
 
@@ -38,9 +38,9 @@ def check(
     ):
         raise CredentialRefused("token_account")
     _check_audience(claims.get("aud"), issuer, reserved | {cluster})
-    expires = check_times(claims, skew, now, LONGEST_LIFE)
+    expires = check_times(claims, skew, now, MAX_LIFETIME_SECONDS)
     issued = claims.get("iat")
-    if not isinstance(issued, int | float) or expires - issued > LONGEST_LIFE:
+    if not isinstance(issued, int | float) or expires - issued > MAX_LIFETIME_SECONDS:
         raise CredentialRefused("token_life", "the token lives longer than 24 h: project one, with expirationSeconds")
     return AuthenticationProof(client.identity)
 

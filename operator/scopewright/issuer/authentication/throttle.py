@@ -10,13 +10,13 @@ from typing import Final
 from scopewright.http import network_of
 from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 
-PER_ADDRESS: Final = RateBudget(rate=20.0, burst=200)
+FAILURE_BUDGET: Final = RateBudget(rate=20.0, burst=200)
 """Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""
-CAPACITY: Final = 10_000
+MAX_ADDRESSES: Final = 10_000
 
 
 class FailureThrottle:
-    def __init__(self, monotonic: Clock, *, budget: RateBudget = PER_ADDRESS, capacity: int = CAPACITY) -> None:
+    def __init__(self, monotonic: Clock, *, budget: RateBudget = FAILURE_BUDGET, capacity: int = MAX_ADDRESSES) -> None:
         self._monotonic = monotonic
         self._budget = budget
         self._capacity = capacity

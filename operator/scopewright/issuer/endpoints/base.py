@@ -13,20 +13,32 @@ from typing import Any, Final, Generic, Protocol, TypeVar
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.assertions import CredentialRefused
-from scopewright.issuer.authentication.authenticator import Authenticated, Authenticator, can_exist, likely_client_id
+from scopewright.issuer.authentication.authenticator import (
+    Authenticated,
+    Authenticator,
+    expected_client_id,
+    is_client_id,
+)
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.protocol.errors import OAuthError, Slowed, from_failure, refused_credential, unexpected
-from scopewright.issuer.protocol.request import Assertion, ClientRequest, Form, Presented, is_harmless, parse
+from scopewright.issuer.protocol.request import (
+    ClientRequest,
+    Form,
+    PresentedAssertion,
+    PresentedCredential,
+    may_be_cached,
+    parse,
+)
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.registry import Registry
 
 log: Final = logging.getLogger(__name__)
 
-FLOOR: Final = 0.1
+MIN_REFUSAL_SECONDS: Final = 0.1
 """Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
 
 
@@ -90,7 +102,7 @@ class Endpoint(Generic[P]):
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         sink: audit.Sink = audit.to_log,
-        floor: float = FLOOR,
+        floor: float = MIN_REFUSAL_SECONDS,
         note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._handler = handler
@@ -136,7 +148,7 @@ class Endpoint(Generic[P]):
 
     def _read(self, request: ClientRequest, body: bytes) -> P:
         parameters = self._handler.read(request)
-        if not request.proofs and is_harmless(body):
+        if not request.proofs and may_be_cached(body):
             if len(self._remembered) >= _REMEMBERED:
                 self._remembered.clear()
             self._remembered[body] = request.form, parameters
@@ -165,7 +177,7 @@ class Endpoint(Generic[P]):
         log.error("a %s request failed", self._handler.name, exc_info=failure)
         return unexpected()
 
-    def _refusal(self, refused: CredentialRefused, presented: Presented, peer: str) -> OAuthError:
+    def _refusal(self, refused: CredentialRefused, presented: PresentedCredential, peer: str) -> OAuthError:
         """401, or 503 where too many were refused; the same for every client id, known or made up."""
         spent = self._fresh.spent or self._throttle.spent(peer)
         self._throttle.failed(peer)
@@ -175,23 +187,23 @@ class Endpoint(Generic[P]):
             reason=refused.reason,
             challenge=presented.challenge,
             advice=refused.advice,
-            has_kid=not isinstance(presented, Assertion) or "kid" in presented.signed.header,
+            has_kid=not isinstance(presented, PresentedAssertion) or "kid" in presented.signed.header,
         )
 
-    def _is_known(self, presented: Presented) -> bool:
+    def _is_known(self, presented: PresentedCredential) -> bool:
         return self._registry.client(presented.client_id) is not None
 
-    async def _prove(self, presented: Presented, peer: str) -> Authenticated:
+    async def _prove(self, presented: PresentedCredential, peer: str) -> Authenticated:
         """From memory, or else from the one record read afresh; or `CredentialRefused`."""
         await self._authenticator.identify(presented)
-        client_id = presented.client_id or likely_client_id(presented)
+        client_id = presented.client_id or expected_client_id(presented)
         before = self._registry.client(client_id)
         try:
             return await self._authenticator.prove(presented)
         except CredentialRefused as refused:
             first = refused
         slowed = Slowed("too many failed authentications") if self._throttle.spent(peer) else None
-        if can_exist(client_id):
+        if is_client_id(client_id):
             try:
                 await self._fresh.refresh(client_id, slowed=slowed is not None)
             except Slowed as spent:

@@ -13,7 +13,7 @@ from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, not
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.keyring import Keyring
 
-MAX_AGE: Final = 1
+MAX_AGE_SECONDS: Final = 1
 """Seconds that a cache in between may keep it."""
 
 
@@ -33,7 +33,7 @@ class RevocationFeed:
             self._made_of = made_of
             self._body = _body(issuer, record, kids)
             self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
-        headers = (JSON, (b"cache-control", b"public, max-age=%d" % MAX_AGE), (b"etag", self._etag))
+        headers = (JSON, (b"cache-control", b"public, max-age=%d" % MAX_AGE_SECONDS), (b"etag", self._etag))
         if not_modified(http, self._etag):
             return Answer(304, headers[1:], b"")
         return Answer(200, headers, self._body)

@@ -12,7 +12,7 @@ import orjson
 from scopewright.issuer.authentication.authenticator import Authenticated
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import invalid_request
-from scopewright.issuer.protocol.request import ClientRequest, one
+from scopewright.issuer.protocol.request import ClientRequest, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
@@ -34,7 +34,7 @@ class TokenParameter:
 
     @classmethod
     def of(cls, request: ClientRequest) -> "TokenParameter":
-        token = one(request.form, "token")
+        token = parameter(request.form, "token")
         if not token:
             raise invalid_request("token is missing", reason="token_missing")
         return cls(token)

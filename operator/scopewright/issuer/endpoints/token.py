@@ -10,10 +10,10 @@ import orjson
 
 from scopewright.core.profile import allows
 from scopewright.issuer.authentication.authenticator import Authenticated
-from scopewright.issuer.authentication.dpop import DpopProofs, proof_needed
+from scopewright.issuer.authentication.dpop import DpopProofs, proof_required
 from scopewright.issuer.endpoints.base import Outcome
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
-from scopewright.issuer.protocol.request import ClientRequest, Form, one
+from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
@@ -76,7 +76,7 @@ class TokenEndpoint:
             return self._serve_bound(who, parameters, now)
         grant = self._authorise(who, parameters, now)
         if grant.server.record.dpop_required or self._binds_every_token:
-            raise proof_needed()
+            raise proof_required()
         return self._issue(grant, now)
 
     async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
@@ -152,7 +152,7 @@ def _audited(grant: Grant, token: IssuedToken) -> Mapping[str, Any]:
 
 
 def _grant_type(form: Form) -> str:
-    grant_type = one(form, "grant_type")
+    grant_type = parameter(form, "grant_type")
     if not grant_type:
         raise invalid_request("grant_type is missing", reason="grant_type_missing")
     if grant_type not in GRANT_TYPES:
@@ -162,4 +162,4 @@ def _grant_type(form: Form) -> str:
 
 def _scopes(form: Form) -> tuple[str, ...]:
     """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
-    return tuple(dict.fromkeys(s for s in one(form, "scope").split(" ") if s))
+    return tuple(dict.fromkeys(s for s in parameter(form, "scope").split(" ") if s))

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Final
 
 import orjson
 
-from scopewright.issuer.protocol.request import Presented
+from scopewright.issuer.protocol.request import PresentedCredential
 
 Entry = dict[str, Any]
 Sink = Callable[[Entry], None]
@@ -53,7 +53,7 @@ def to_file(file: BinaryIO) -> Sink:
     return write
 
 
-def refusal(reason: str, presented: Presented | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
+def refusal(reason: str, presented: PresentedCredential | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
     """What an entry says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
     said: Entry = {"reason": reason}
     if presented is not None:

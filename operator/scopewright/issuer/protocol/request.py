@@ -14,9 +14,9 @@ from scopewright.verifier.jws import Signed
 from scopewright.verifier.refusals import Rejected as MalformedToken
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-BODY_LIMIT: Final = 16 * 1024
-AUTHORIZATION_LIMIT: Final = 4 * 1024
-ASSERTION_LIMIT: Final = 8 * 1024
+MAX_BODY_BYTES: Final = 16 * 1024
+MAX_AUTHORIZATION_BYTES: Final = 4 * 1024
+MAX_ASSERTION_BYTES: Final = 8 * 1024
 
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 
@@ -38,7 +38,7 @@ class ServiceAccountSubject:
 
 
 @dataclass(slots=True)
-class Secret:
+class PresentedSecret:
     """A client id and its secret, not yet believed."""
 
     client_id: str
@@ -51,7 +51,7 @@ class Secret:
 
 
 @dataclass(slots=True)
-class Assertion:
+class PresentedAssertion:
     """A client assertion, parsed and not yet verified.
 
     `client_id` may be empty where `service_account` is set: the authenticator then looks the client up.
@@ -65,7 +65,7 @@ class Assertion:
     challenge: Literal[False] = False
 
 
-Presented = Secret | Assertion
+PresentedCredential = PresentedSecret | PresentedAssertion
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class ClientRequest:
     """A form, and who says to have sent it."""
 
     form: Form
-    presented: Presented
+    presented: PresentedCredential
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
     """All values of the header DPoP."""
 
@@ -86,7 +86,7 @@ def parse(http: HttpRequest, remembered: Form | None = None, *, takes_secrets: b
     if http.repeated and not _ONCE.isdisjoint(http.repeated):
         raise invalid_request("a header is repeated", reason="repeated_header")
     content_type = headers.get(b"content-type", b"")
-    if len(http.body) > BODY_LIMIT:
+    if len(http.body) > MAX_BODY_BYTES:
         raise invalid_request("the body is too large", reason="body_size", status=413)
     if content_type != _FORM and content_type.partition(b";")[0].strip().lower() != _FORM:
         raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
@@ -97,7 +97,7 @@ def parse(http: HttpRequest, remembered: Form | None = None, *, takes_secrets: b
     return ClientRequest(form, _presented(form, headers.get(b"authorization"), takes_secrets), proofs)
 
 
-def is_harmless(body: bytes) -> bool:
+def may_be_cached(body: bytes) -> bool:
     """Whether there is nothing secret in this form, and so little else that it may be remembered."""
     return _HARMLESS.fullmatch(body) is not None
 
@@ -139,14 +139,14 @@ def _refuse_credentials_in(query: bytes) -> None:
         )
 
 
-def one(form: Form, name: str) -> str:
+def parameter(form: Form, name: str) -> str:
     """The value of a parameter that may not repeat; empty where it is absent."""
     values = form.get(name)
     return values[0] if values else ""
 
 
-def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> Presented:
-    client_id, secret = one(form, "client_id"), one(form, "client_secret")
+def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> PresentedCredential:
+    client_id, secret = parameter(form, "client_id"), parameter(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
         raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
@@ -159,18 +159,18 @@ def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> 
         return _assertion(form, client_id)
     if not client_id or not secret:
         raise no_credential(takes_secrets=takes_secrets)
-    return Secret(client_id, secret, "client_secret_post")
+    return PresentedSecret(client_id, secret, "client_secret_post")
 
 
-def _assertion(form: Form, client_id: str) -> Assertion:
+def _assertion(form: Form, client_id: str) -> PresentedAssertion:
     """RFC 7521 §4.2. The claims only say which client to look at."""
-    jwt = one(form, "client_assertion")
-    if one(form, "client_assertion_type") != JWT_BEARER or not jwt:
+    jwt = parameter(form, "client_assertion")
+    if parameter(form, "client_assertion_type") != JWT_BEARER or not jwt:
         raise invalid_request(
             f"send client_assertion together with client_assertion_type={JWT_BEARER}", reason="assertion_type"
         )
     try:
-        signed = jws.parse(jwt, ASSERTION_LIMIT)
+        signed = jws.parse(jwt, MAX_ASSERTION_BYTES)
     except MalformedToken:
         raise invalid_client(
             "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
@@ -178,22 +178,22 @@ def _assertion(form: Form, client_id: str) -> Assertion:
     subject = signed.claims.get("sub")
     if isinstance(subject, str) and subject.startswith(SERVICE_ACCOUNT_PREFIX):
         namespace, _, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
-        return Assertion(client_id, jwt, signed, ServiceAccountSubject(namespace, name))
+        return PresentedAssertion(client_id, jwt, signed, ServiceAccountSubject(namespace, name))
     if not isinstance(subject, str) or not subject:
         raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
     if client_id and client_id != subject:
         raise invalid_request("client_id is not the client of the assertion", reason="two_clients")
-    return Assertion(subject, jwt, signed)
+    return PresentedAssertion(subject, jwt, signed)
 
 
-def _basic(authorization: bytes) -> Secret:
+def _basic(authorization: bytes) -> PresentedSecret:
     """Split at the first colon, then form-decode both halves (RFC 6749 §2.3.1)."""
     scheme, _, encoded = authorization.partition(b" ")
-    if scheme.lower() != b"basic" or len(encoded) > AUTHORIZATION_LIMIT:
+    if scheme.lower() != b"basic" or len(encoded) > MAX_AUTHORIZATION_BYTES:
         raise invalid_client("authenticate with HTTP Basic", reason="authorization_scheme", challenge=True)
     try:
         user, colon, password = binascii.a2b_base64(encoded.strip(), strict_mode=True).partition(b":")
-        presented = Secret(_decode(user), _decode(password), "client_secret_basic")
+        presented = PresentedSecret(_decode(user), _decode(password), "client_secret_basic")
     except (binascii.Error, UnicodeDecodeError):
         colon, presented = b"", None
     if not colon or presented is None:

@@ -17,14 +17,14 @@ from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.observability import audit
 from scopewright.issuer.observability.usage import EVERY
 from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailable
-from scopewright.issuer.protocol.request import BODY_LIMIT
+from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.serving.workers import BEAT_EVERY, OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
-LIMITS: Final = HttpLimits(body=BODY_LIMIT)
+LIMITS: Final = HttpLimits(body=MAX_BODY_BYTES)
 _OTHER_FILES: Final = 256
 _ALONE: Final = 5.0
 """Seconds after which one of several workers listens even though it is not ready, to say what it waits for."""

@@ -18,9 +18,9 @@ from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
-UID_HASH_SIZE: Final = 12
+UID_HASH_LENGTH: Final = 12
 """Characters of base64url: 72 bits of the SHA-256 of an OAuthClient's UID, which every `jti` of its begins with."""
-PARSED_KEYS: Final = 4096
+MAX_PARSED_KEYS: Final = 4096
 """Public keys of clients that are kept parsed, those of the last to ask: each takes more than its record does."""
 _SHA256_BYTES: Final = 32
 
@@ -102,7 +102,7 @@ class ClientKey:
         return _parsed(self)
 
 
-@lru_cache(maxsize=PARSED_KEYS)
+@lru_cache(maxsize=MAX_PARSED_KEYS)
 def _parsed(key: ClientKey) -> PublicKey | None:
     return KeySet.parse({"keys": [key.jwk]}).get(key.kid)
 
@@ -138,7 +138,7 @@ class Client:
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
     """The client, or `Rejected`."""
-    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_SIZE].decode()
+    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_LENGTH].decode()
     return Client(
         client_id=record.client_id,
         namespace=sys.intern(record.namespace),

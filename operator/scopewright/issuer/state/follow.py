@@ -11,7 +11,7 @@ from scopewright.core.objects import MANAGED_BY, MANAGER, OwnedKind
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.state.snapshot import Snapshots
+from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores import Change, ListCompleted, Reader, Selection
 
 log: Final = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class Follower:
         reader: Reader,
         registry: Registry,
         revocations: Revocations,
-        snapshots: Snapshots | None,
+        snapshots: SnapshotFile | None,
         *,
         clock: Clock,
         changed: Callable[[], None],

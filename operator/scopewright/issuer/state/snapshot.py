@@ -27,7 +27,7 @@ _REST: Final = 20
 """Writing takes at most a twentieth of the time."""
 
 
-class Snapshots:
+class SnapshotFile:
     def __init__(self, path: Path, *, keeps: bool = True, debounce: float = 1.0) -> None:
         """`keeps` is false in all but one of the processes that start from the same file."""
         self._path = path

@@ -12,7 +12,7 @@ from typing import Final
 
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
-from scopewright.issuer.protocol.request import Form, one
+from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry
@@ -31,7 +31,7 @@ from scopewright.issuer.tokens.validity import client_of, invalid_reason, server
 ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S105  # a token type
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 
-LONGEST: Final = 4
+MAX_EXCHANGES: Final = 4
 """Exchanges that one token may have behind it."""
 
 
@@ -43,12 +43,12 @@ class Subject:
 
 
 def read_subject(form: Form) -> Subject:
-    token, kind = one(form, "subject_token"), one(form, "subject_token_type")
+    token, kind = parameter(form, "subject_token"), parameter(form, "subject_token_type")
     if not token or not kind:
         raise invalid_request("send subject_token and subject_token_type", reason="subject_token_missing")
     if kind not in (ACCESS_TOKEN, JWT):
         raise invalid_request(f"subject_token_type must be {ACCESS_TOKEN} or {JWT}", reason="subject_token_type")
-    if one(form, "requested_token_type") not in ("", ACCESS_TOKEN, JWT):
+    if parameter(form, "requested_token_type") not in ("", ACCESS_TOKEN, JWT):
         raise invalid_request(f"requested_token_type must be {ACCESS_TOKEN} or {JWT}", reason="requested_token_type")
     if "actor_token" in form:
         raise invalid_request("actor_token is not taken: the client that authenticates is the actor", reason="actor")
@@ -100,8 +100,8 @@ class Exchange:
             raise _bad_subject("not_theirs")
         if why := invalid_reason(inspected, self._registry, self._revocations, now):
             raise _bad_subject(why)
-        if len(inspected.chain) >= LONGEST:
-            raise invalid_request(f"a token is exchanged {LONGEST} times at the most", reason="chain_too_long")
+        if len(inspected.chain) >= MAX_EXCHANGES:
+            raise invalid_request(f"a token is exchanged {MAX_EXCHANGES} times at the most", reason="chain_too_long")
         return inspected
 
     def _target(self, targets: tuple[str, ...]) -> ResourceServerEntry:

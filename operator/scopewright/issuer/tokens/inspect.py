@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from scopewright.core.records import IssuerRecord
-from scopewright.issuer.state.entries import UID_HASH_SIZE
+from scopewright.issuer.state.entries import UID_HASH_LENGTH
 from scopewright.issuer.state.keyring import Keyring
 from scopewright.issuer.state.keys import LoadedKey, b64url
 from scopewright.verifier.revoked import CHAIN
@@ -37,7 +37,7 @@ class TokenSummary:
     @property
     def client(self) -> str:
         """The hash of the UID of the OAuthClient that it was issued to."""
-        return self.jti[:UID_HASH_SIZE]
+        return self.jti[:UID_HASH_LENGTH]
 
     @property
     def scopes(self) -> tuple[str, ...]:
