@@ -77,7 +77,7 @@ def test_what_is_installed_here_is_what_is_pinned() -> None:
     assert {name: distribution(name).version for name in pins("dev")} == pins("dev")
 
 
-@pytest.mark.parametrize("name", LOCKS)
+@pytest.mark.parametrize("name", [*LOCKS, "docs"])
 def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
     lines = [line for line in lock(name).splitlines() if not line.startswith("#")]
     pin, digest = re.compile(r"[\w.-]+==[\w.]+( ; .+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
@@ -89,6 +89,14 @@ def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["image", "build"])
 def test_what_is_shipped_and_what_builds_it_is_what_is_tested(name: str) -> None:
     assert pins(name).items() <= pins("dev").items()
+
+
+def test_the_lock_of_the_site_pins_what_is_declared_at_the_versions_of_the_tests() -> None:
+    """What else is in it, pip compares: `make docs-site` installs with --require-hashes."""
+    docs, dev = pins("docs"), pins("dev")
+    for requirement in map(Requirement, PYPROJECT["dependency-groups"]["docs"]):
+        assert requirement.specifier.contains(docs[canonicalize_name(requirement.name)]), "run `make lock`"
+    assert {name: version for name, version in docs.items() if name in dev and dev[name] != version} == {}
 
 
 def test_whatever_dockerfile_installs_is_pinned_by_hash_and_it_builds_no_wheel_by_itself() -> None:
