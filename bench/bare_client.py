@@ -20,7 +20,7 @@ from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.objects import Desired, Existing
-from scopewright.core.records import ENTRY, ClientRecord, Granted, ResourceServerRecord, decode
+from scopewright.core.records import ENTRY, ClientRecord, ResolvedGrant, ResourceServerRecord, decode
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection, compose
 from scopewright.stores.kubernetes.store import KubernetesStore
@@ -103,7 +103,7 @@ def _plan(workload: Workload, config: Config, manifest: Manifest) -> Writes:
             record=decode(ClientRecord, content),
             record_object=_written(record),
             secret=_written(secret),
-            happened=first.happenings,
+            events=first.events,
         )
     )
     assert second.status is not None
@@ -125,7 +125,7 @@ def _servers(workload: Workload, manifest: Manifest) -> dict[str, ResourceServer
 
 def _server(workload: Workload, namespace: str, name: str) -> ResourceServerRecord:
     audience = workload.audience if name == SHARED_API else f"https://{name}.{namespace}.svc"
-    grant = Granted(scopes=(f"{name}.read",), everybody=True)
+    grant = ResolvedGrant(scopes=(f"{name}.read",), everybody=True)
     return ResourceServerRecord(
         namespace, name, "uid", audience, scopes=(f"{name}.read", f"{name}.write"), grants=(grant,)
     )

@@ -28,12 +28,12 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
-    Asked,
     ClientRecord,
     Credential,
-    Granted,
     IssuerRecord,
     KeyRecord,
+    RequestedAccess,
+    ResolvedGrant,
     ResourceServerRecord,
     client_record_name,
     encode,
@@ -88,7 +88,7 @@ class Case:
             scopes=(SCOPE,),
             served_by=(".".join(SERVER),),
             lifetime=self.lifetime,
-            grants=(Granted((SCOPE,), namespaces=tuple(f"team-{n:02}" for n in range(TEAMS))),),
+            grants=(ResolvedGrant((SCOPE,), namespaces=tuple(f"team-{n:02}" for n in range(TEAMS))),),
         )
         issuer = IssuerRecord(ISSUER, clusters=(cluster(cluster_jwk),)) if cluster_jwk else IssuerRecord(ISSUER)
         yield _object("ConfigMap", ISSUER_NAME, {ENTRY: encode(issuer)}, label="issuer")
@@ -112,7 +112,7 @@ class Case:
             method=self.method,
             credentials=() if account else (credential,),
             service_account=service_account(n) if account else None,
-            access=(Asked("/".join(SERVER), (SCOPE,)),),
+            access=(RequestedAccess("/".join(SERVER), (SCOPE,)),),
         )
 
 

@@ -8,10 +8,10 @@ from made import keep
 
 from scopewright.api import SigningKey, format_duration
 from scopewright.api.rotation import Rotation
-from scopewright.core.client.overlap import overlapping
+from scopewright.core.client.overlap import apply_overlap
 from scopewright.core.config import Config
 from scopewright.core.records import Credential, KeyRecord
-from scopewright.core.signing.keys import KeyState, Timing, published, state, successor_due
+from scopewright.core.signing.keys import KeyState, Timing, key_state, successor_due, with_times
 
 PICTURE = Path(__file__).with_name("rotation.svg")
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
@@ -50,7 +50,7 @@ def keys() -> list[Bar]:
     due: datetime | None = BEGIN
     while due is not None and len(records) < 3:
         record = KeyRecord(f"key {len(records) + 1}", "default", "ES256", "jwks", {}, due, at_once=not records)
-        records.append(published(record, timing, due))
+        records.append(with_times(record, timing, due))
         due = successor_due(tuple(records), timing)
     return [bar for record in records for bar in _states(record, tuple(records))]
 
@@ -61,7 +61,9 @@ def _states(record: KeyRecord, among: tuple[KeyRecord, ...]) -> list[Bar]:
     now = max(record.creation_time, BEGIN)
     while now < BEGIN + SPAN and record.published_at(now):
         there = tuple(r for r in among if r.creation_time <= now)
-        is_now = KeyState.PENDING if now == record.creation_time and not record.at_once else state(record, there, now)
+        is_now = (
+            KeyState.PENDING if now == record.creation_time and not record.at_once else key_state(record, there, now)
+        )
         if bars and bars[-1].what == is_now.value:
             bars[-1] = Bar(record.kid, is_now.value, bars[-1].begin, now + timedelta(hours=1))
         else:
@@ -78,7 +80,7 @@ def credentials() -> list[Bar]:
         made = BEGIN + number * rotation.every
         following = made + rotation.every
         old, new = Credential("old", made), Credential("new", following)
-        ends = overlapping((old, new), new, None, rotation, {}, following)[0].expiration_time or following
+        ends = apply_overlap((old, new), new, None, rotation, {}, following)[0].expiration_time or following
         bars.append(Bar(f"credential {number + 1}", "in the Secret", made, following))
         bars.append(Bar(f"credential {number + 1}", "overlap", following, ends))
     return bars
@@ -130,8 +132,8 @@ def _rows(bars: list[Bar]) -> list[str]:
     return list(dict.fromkeys(bar.row for bar in bars))
 
 
-def _class(state: str) -> str:
-    return state.lower().replace(" ", "-")
+def _class(key_state: str) -> str:
+    return key_state.lower().replace(" ", "-")
 
 
 def _style() -> list[str]:

@@ -20,7 +20,7 @@ MAX_WAIT_SECONDS: Final = 30.0
 """For one fetch. One that takes longer is abandoned, and the next caller starts another."""
 
 
-class Need(Enum):
+class RefreshDecision(Enum):
     NOTHING = "use the current value"
     SOON = "use the current value, and fetch in the background"
     NOW = "fetch first"
@@ -78,20 +78,20 @@ class SingleFlight(Generic[T]):
                 f"process that forked: make the {self._owner} in the child process, or leave out http="
             )
 
-    def begin(self, decide: Callable[[], Need]) -> Future[None] | None:
+    def begin(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
         """The fetch to wait for, if any. `decide` runs under the lock: another thread may have fetched just now."""
         with self.lock:
             need = decide()
-            if need in (Need.NOTHING, Need.WAIT):
+            if need in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
                 return None
             flight = self._flight or self._start()
-            return flight if need is Need.NOW else None
+            return flight if need is RefreshDecision.NOW else None
 
-    def join(self, decide: Callable[[], Need]) -> Future[None] | None:
+    def join(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
         """The same, and a fetch that is under way is waited for whatever is decided."""
         with self.lock:
             need = decide()
-            return self._flight or (self._start() if need is Need.NOW else None)
+            return self._flight or (self._start() if need is RefreshDecision.NOW else None)
 
     async def wait(self, flight: Future[None], seconds: float = MAX_WAIT_SECONDS) -> bool:
         """Whether the fetch ended within `seconds`."""

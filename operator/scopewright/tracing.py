@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 Attributes = Mapping[str, str | int]
 
-LAST: Final = 5.0
+FLUSH_TIMEOUT_SECONDS: Final = 5.0
 """Seconds that the last spans may take to be sent when the process ends."""
-_LONGEST: Final = 128
+MAX_TRACEPARENT_LENGTH: Final = 128
 """Of a `traceparent`, which has 55 characters today; OpenTelemetry logs those that are far too long."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
@@ -41,7 +41,7 @@ class Tracing:
 
     def begin(self, name: str, attributes: Attributes, traceparent: bytes = b"") -> "Span":
         """A request that is served, as part of the trace that its `traceparent` names. Whoever begins it ends it."""
-        named = traceparent.decode("latin-1") if len(traceparent) <= _LONGEST else ""
+        named = traceparent.decode("latin-1") if len(traceparent) <= MAX_TRACEPARENT_LENGTH else ""
         parent = self._propagator.extract({"traceparent": named})
         return self._tracer.start_span(name, parent, self._serving, attributes)
 
@@ -57,7 +57,7 @@ class Tracing:
         """Send what is left. A collector that does not answer keeps no process from ending."""
         sending = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         sending.start()
-        sending.join(LAST)
+        sending.join(FLUSH_TIMEOUT_SECONDS)
 
 
 @contextlib.contextmanager
@@ -74,13 +74,13 @@ def tracing(service: str) -> Iterator[Tracing | None]:
         made.close()
 
 
-def failed(span: "Span") -> None:
+def mark_failed(span: "Span") -> None:
     from opentelemetry.trace import StatusCode
 
     span.set_status(StatusCode.ERROR)
 
 
-def wanted(environment: Mapping[str, str] = os.environ) -> bool:
+def is_enabled(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether traces are to be sent; `Rejected` where the variables ask for what is not here."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
@@ -98,7 +98,7 @@ def wanted(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def _provider(service: str) -> "TracerProvider | None":
-    if not wanted():
+    if not is_enabled():
         return None
     try:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -117,13 +117,13 @@ def _provider(service: str) -> "TracerProvider | None":
     return provider
 
 
-def current() -> dict[str, str]:
+def current_ids() -> dict[str, str]:
     """The trace and the span that this belongs to, for a log's line; nothing where there is none."""
     trace = sys.modules.get("opentelemetry.trace")
     context = trace.get_current_span().get_span_context() if trace else None
-    return ids(context) if context and context.is_valid else {}
+    return span_ids(context) if context and context.is_valid else {}
 
 
-def ids(context: "SpanContext") -> dict[str, str]:
+def span_ids(context: "SpanContext") -> dict[str, str]:
     """As logs have them."""
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -178,7 +178,7 @@ def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> N
         for container in containers(render(mode)).values():
             given = {e["name"]: e.get("value") for e in container["env"] if e["name"].startswith("OTEL_")}
             assert given.keys() == wanted
-            assert not given or tracing.wanted(given)
+            assert not given or tracing.is_enabled(given)
             collector = [{"secretRef": {"name": "collector"}}, *MORE["extraEnvFrom"]]
             assert container.get("envFrom") == (collector if wanted else None)
 

@@ -41,13 +41,13 @@ from scopewright.core.objects import (
     Deletion,
     Desired,
     Existing,
-    Kept,
     OwnedKind,
+    PreservedEntry,
     Ref,
     Write,
     digest,
 )
-from scopewright.core.plan import Happening, Plan
+from scopewright.core.plan import Event, Plan
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -71,7 +71,7 @@ from scopewright.core.records import (
     usage_key,
 )
 from scopewright.core.signing.jwks import JWKS_ENTRY
-from scopewright.core.signing.plan import FreshKey
+from scopewright.core.signing.plan import GeneratedKey
 from scopewright.stores import Store
 from scopewright.verifier.thumbprint import thumbprint
 
@@ -83,7 +83,7 @@ Yaml = dict[str, Any]
 class Quiet:
     """Events are part of the plan already."""
 
-    def record(self, obj: Declared, happening: Happening) -> None:
+    def record(self, obj: Declared, happening: Event) -> None:
         return None
 
 
@@ -303,15 +303,15 @@ class Case:
         return jwk
 
     def _private_jwk(self, name: str) -> bytes:
-        private = client_pair(FreshKey(self._jwk(name), _pem(name))).private
+        private = client_pair(GeneratedKey(self._jwk(name), _pem(name))).private
         self._pems[private.decode()] = name
         self._secrets[digest(private)] = f"private key {name}"
         return private
 
-    def _make_key(self, algorithm: str) -> FreshKey:
+    def _make_key(self, algorithm: str) -> GeneratedKey:
         name = next(self._made)
         self._private_jwk(name)
-        return FreshKey({**self._jwk(name), "alg": algorithm}, _pem(name))
+        return GeneratedKey({**self._jwk(name), "alg": algorithm}, _pem(name))
 
     # A plan, to be read
 
@@ -319,10 +319,10 @@ class Case:
         shown: Yaml = {}
         if plan.writes:
             shown["writes"] = [self._write(w) for w in plan.writes]
-        if plan.happenings:
-            shown["happenings"] = [
+        if plan.events:
+            shown["events"] = [
                 {"reason": h.reason, "message": h.message} | ({"warning": True} if h.warning else {})
-                for h in plan.happenings
+                for h in plan.events
             ]
         if plan.status is not None:
             shown["status"] = plan.status
@@ -363,8 +363,8 @@ class Case:
         fits = write.annotations[SEAL_ANNOTATION] == sealed
         return "verifies" if fits else "DOES NOT VERIFY"
 
-    def _value(self, name: str, value: bytes | Kept) -> Any:
-        if isinstance(value, Kept):
+    def _value(self, name: str, value: bytes | PreservedEntry) -> Any:
+        if isinstance(value, PreservedEntry):
             return f"kept {value.entry}"
         if name == ENTRY:
             return json.loads(value)

@@ -15,8 +15,8 @@ from scopewright.core.client import issuing
 from scopewright.core.client import plan as clients
 from scopewright.core.client import record as client_record
 from scopewright.core.client import secret as client_secret
-from scopewright.core.client.credentials import Standing
-from scopewright.core.client.view import Failing
+from scopewright.core.client.credentials import SecretOwnership
+from scopewright.core.client.view import IssueFailure
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
 from scopewright.core.records import RevocationRecord
@@ -126,7 +126,7 @@ def _no_version(real: Any) -> Any:
 def _anything_is_ours(real: Any) -> Any:
     def standing(*args: Any) -> Any:
         found = real(*args)
-        return Standing.EDITED if found is Standing.FOREIGN else found
+        return SecretOwnership.EDITED if found is SecretOwnership.FOREIGN else found
 
     return standing
 
@@ -238,8 +238,8 @@ def _slots_used_up(real: Any) -> Any:
     """Each attempt makes another credential, and where there is no room for one, nobody asks for another look."""
 
     def issue(view: Any, found: Any, cause: Any, kind: Any) -> Any:
-        made = real(replace(view, attempt=None, attempt_refused=False, setbacks=()), found, cause, kind)
-        return replace(made, retry_time=NEVER) if isinstance(made, Failing) and found.current else made
+        made = real(replace(view, attempt=None, attempt_refused=False, failed_writes=()), found, cause, kind)
+        return replace(made, retry_time=NEVER) if isinstance(made, IssueFailure) and found.current else made
 
     return issue
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.controller.key_generation import public_members
 from scopewright.core.config import Config
-from scopewright.core.signing.plan import FreshKey
+from scopewright.core.signing.plan import GeneratedKey
 from scopewright.issuer.observability import audit
 from scopewright.verifier.thumbprint import thumbprint
 from tests.simulation import bookkeeping
@@ -38,7 +38,7 @@ class Broken(Exception):
 
 
 @cache
-def made(serial: int) -> FreshKey:
+def made(serial: int) -> GeneratedKey:
     """The same keys for every seed, so that they are computed once."""
     seed = hashlib.sha256(f"key {serial}".encode()).digest()
     private = ec.derive_private_key(int.from_bytes(seed), ec.SECP256R1())
@@ -46,7 +46,7 @@ def made(serial: int) -> FreshKey:
     pem = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return FreshKey({**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}, pem)
+    return GeneratedKey({**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}, pem)
 
 
 class _Operator(OperatorProcess):
@@ -56,7 +56,7 @@ class _Operator(OperatorProcess):
         self.world.minted += 1
         return f"sEcReT{self.world.minted:037d}"
 
-    def make_key(self, algorithm: str) -> FreshKey:
+    def make_key(self, algorithm: str) -> GeneratedKey:
         self.world.keys_made += 1
         return made(self.world.keys_made)
 

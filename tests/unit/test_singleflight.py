@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from scopewright import singleflight
-from scopewright.singleflight import Fetch, Need, SingleFlight
+from scopewright.singleflight import Fetch, RefreshDecision, SingleFlight
 
 
 def never(client: httpx.Client) -> str:
@@ -20,8 +20,8 @@ async def never_async(client: httpx.AsyncClient) -> str:
     return "late"
 
 
-def now() -> Need:
-    return Need.NOW
+def now() -> RefreshDecision:
+    return RefreshDecision.NOW
 
 
 def test_a_fetch_that_does_not_end_is_given_up_and_the_next_caller_starts_another(

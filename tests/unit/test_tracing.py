@@ -17,7 +17,7 @@ from scopewright.controller.tracing import traced
 from scopewright.core.failures import Conflict, NotLeading, Rejected
 from scopewright.core.objects import Ref
 from scopewright.logs import about
-from scopewright.tracing import Tracing, current, tracing, wanted
+from scopewright.tracing import Tracing, current_ids, is_enabled, tracing
 from tests.otlp import Collector
 
 KEY = Ref("OAuthClient", "leave", "worker")
@@ -39,13 +39,13 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     ids=str,
 )
 def test_they_are_on_where_an_endpoint_is_named(environment: dict[str, str], on: bool) -> None:
-    assert wanted(environment) is on
+    assert is_enabled(environment) is on
 
 
 @pytest.mark.parametrize("more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=str)
 def test_what_is_not_here_is_refused_with_what_is(more: dict[str, str]) -> None:
     with pytest.raises(Rejected, match="only otlp over http/protobuf is here"):
-        wanted({**ENDPOINT, **more})
+        is_enabled({**ENDPOINT, **more})
 
 
 def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +151,7 @@ def test_a_line_of_the_log_names_its_object_and_the_span_that_it_belongs_to(
     try:
         set_up_logging("json", "info")
         with traces.span("reconcile", {}):
-            within = current()
+            within = current_ids()
             ours.info("done\nand more", extra=about(KEY, reason="CredentialRotated"))
         ours.info("beside")
     finally:

@@ -274,10 +274,10 @@ def issuer(
     from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.observability.audit import to_file
     from scopewright.issuer.serving.proxies import trusted_proxies
-    from scopewright.tracing import wanted
+    from scopewright.tracing import is_enabled
 
     set_up_logging(log_format.value, log_level.value)
-    wanted()  # what is wrong is told once, not by every worker
+    is_enabled()  # what is wrong is told once, not by every worker
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count, replay_capacity(entries))

@@ -12,7 +12,7 @@ from scopewright.api import OAuthClient
 from scopewright.cli.settings import parse_address
 from scopewright.config_file import load_config
 from scopewright.controller.local_operator import Embedded
-from scopewright.core.access import asked_by
+from scopewright.core.access import requested_access
 from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -121,7 +121,7 @@ class Report:
             entries = {(f"{a.namespace}/{a.resource_server}"): a for a in (status.access if status else ())}
             ready = next((c for c in (status.conditions if status else ()) if c.type == "Ready"), None)
             state = "ready" if ready and ready.status == "True" else ready.reason if ready else "Pending"
-            for asked in asked_by(client):
+            for asked in requested_access(client):
                 entry = entries.get(asked.resource_server)
                 granted = " ".join(entry.granted) if entry else ""
                 missing = " ".join(entry.missing) if entry else ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from scopewright.core.failures import Rejected
 from scopewright.http import BACKLOG, Certificate
 from scopewright.logs import FIELDS
-from scopewright.tracing import current
+from scopewright.tracing import current_ids
 
 if TYPE_CHECKING:
     from scopewright.issuer.authentication.replay import ReplayStore
@@ -120,7 +120,7 @@ class _Json(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= getattr(record, FIELDS, {}) | current()
+        line |= getattr(record, FIELDS, {}) | current_ids()
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)

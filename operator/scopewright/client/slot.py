@@ -3,7 +3,7 @@
 from scopewright.client.errors import TokenError
 from scopewright.client.mounted import Credentials
 from scopewright.client.token import AccessToken
-from scopewright.singleflight import Need
+from scopewright.singleflight import RefreshDecision
 
 _AHEAD = 0.75  # of its life; spread by a tenth, so that a thousand Pods do not ask in the same second
 _SPREAD = 0.1
@@ -25,16 +25,16 @@ class Slot:
         self._refused_until = 0.0
         self._failures = 0
 
-    def need(self, now: float, credentials: Credentials) -> Need:
+    def need(self, now: float, credentials: Credentials) -> RefreshDecision:
         if credentials != self._credentials:
             self._changed(credentials)
         if self.token is None or now >= self.token.expires_at - min(_MARGIN, self._life() / 4):
-            return Need.WAIT if now < self._retry_at else Need.NOW
+            return RefreshDecision.WAIT if now < self._retry_at else RefreshDecision.NOW
         if now < self._retry_at:
-            return Need.NOTHING
+            return RefreshDecision.NOTHING
         if self._is_refused:
-            return Need.NOW
-        return Need.NOTHING if now < self._refresh_at else Need.SOON
+            return RefreshDecision.NOW
+        return RefreshDecision.NOTHING if now < self._refresh_at else RefreshDecision.SOON
 
     def refuse(self, now: float, refused: AccessToken) -> None:
         """The API says that this token is invalid: the next caller fetches another one. Not one for each such answer:

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from scopewright.core.failed_writes import ALTERED
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Desired, Existing, Ref, differences
-from scopewright.core.setbacks import ALTERED
 
 MAX_REPEATS: Final = 5
 """Writes of the same content within `WINDOW` after which something is taken to work against them."""

@@ -13,7 +13,7 @@ from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, Sign
 from scopewright.controller.index import Declared, Index, Keys, ref_of, secret_of, service_account_of
 from scopewright.controller.managed_objects import Owned, client_of, client_ref, server_of, server_ref
 from scopewright.controller.namespace_limits import Shares
-from scopewright.core.access import asked_by
+from scopewright.core.access import requested_access
 from scopewright.core.client.status import shown_use
 from scopewright.core.config import Limits
 from scopewright.core.failures import Rejected
@@ -320,7 +320,7 @@ class Cache:
         keys = {ref_of(obj)}
         if isinstance(obj, OAuthClient):
             keys |= self._holders(secret_of(obj))
-            return keys.union(*(self._index.grants_on(a.resource_server) for a in asked_by(obj)))
+            return keys.union(*(self._index.grants_on(a.resource_server) for a in requested_access(obj)))
         if isinstance(obj, ResourceServer):
             return keys | self._index.grants_on(f"{obj.namespace}/{obj.name}")
         if isinstance(obj, ScopeGrant):

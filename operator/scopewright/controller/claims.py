@@ -18,13 +18,13 @@ from scopewright.core.claims import (
     annotations,
     claim_of,
     claims_of,
+    conflicting_claims,
     is_held,
     older_holders,
-    rivals,
 )
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.stores.kubernetes.api import Api, NotFound
 from scopewright.stores.kubernetes.pages import NotServed, pages
 from scopewright.stores.kubernetes.store import declared_path
@@ -50,7 +50,7 @@ class Claims:
         self,
         api: Api,
         config: Config,
-        report: Callable[[Happening], None],
+        report: Callable[[Event], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
@@ -109,7 +109,7 @@ class Claims:
                 return False
             await write(lease, annotations(self._config, Stage.HELD), True)
             return True
-        if self._meet(rivals(mine, self.known)) or self._too_early():
+        if self._meet(conflicting_claims(mine, self.known)) or self._too_early():
             return False
         return await self._claim(lease, write)
 
@@ -119,7 +119,7 @@ class Claims:
             lease = await write(lease, annotations(self._config, stage), True)
             await self.look()
             mine = claim_of(self._config, lease, stage)
-            others = rivals(mine, self.known)
+            others = conflicting_claims(mine, self.known)
             held_before = stage is Stage.CLAIMED
             if self._meet(r for r in others if r.order < mine.order or (held_before and r.stage is Stage.HELD)):
                 await write(lease, annotations(self._config, Stage.WITHDRAWN), False)
@@ -144,14 +144,14 @@ class Claims:
         before, self.rival = self.rival, next(iter(others), None)
         if self.rival and (before is None or before.namespace != self.rival.namespace):
             log.error("%s", self.collision)
-            self._report(Happening("NameCollision", self.collision, warning=True))
+            self._report(Event("NameCollision", self.collision, warning=True))
         elif before and self.rival is None:
             self._free_since = self._monotonic()
             message = (
                 f"the installation in namespace {before.namespace} has no claim to the name {before.name!r} any more"
             )
             log.warning("%s: this one takes over in %.0f s", message, self._takeover)
-            self._report(Happening("NameCollisionEnded", message))
+            self._report(Event("NameCollisionEnded", message))
         return self.rival is not None
 
     def _too_early(self) -> bool:

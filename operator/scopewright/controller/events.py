@@ -10,7 +10,7 @@ from typing import Any, Final
 from scopewright.api import API_VERSION
 from scopewright.controller.index import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.logs import about
 from scopewright.stores.kubernetes.api import Api, NotFound
 
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 class LogRecorder:
     """See `reconcile.Recorder`. Where there is no API server, the log is all there is."""
 
-    def record(self, obj: Declared, happening: Happening) -> None:
+    def record(self, obj: Declared, happening: Event) -> None:
         level = logging.WARNING if happening.warning else logging.INFO
         ref = ref_of(obj)
         log.log(
@@ -40,12 +40,12 @@ class EventRecorder:
         self._instance = instance
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LIMIT)
 
-    def record(self, obj: Declared, happening: Happening) -> None:
+    def record(self, obj: Declared, happening: Event) -> None:
         LogRecorder().record(obj, happening)
         regarding = {"kind": obj.KIND, "name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
         self.record_about({"apiVersion": API_VERSION, **regarding}, happening)
 
-    def record_about(self, regarding: Mapping[str, Any], happening: Happening) -> None:
+    def record_about(self, regarding: Mapping[str, Any], happening: Event) -> None:
         """`regarding` is an ObjectReference, with a namespace."""
         try:
             self._waiting.put_nowait(self._event(regarding, happening))
@@ -64,7 +64,7 @@ class EventRecorder:
         except (Conflict, NotFound, Rejected, Unavailable) as error:
             log.debug("an event was not posted: %s", error)
 
-    def _event(self, regarding: Mapping[str, Any], happening: Happening) -> dict[str, Any]:
+    def _event(self, regarding: Mapping[str, Any], happening: Event) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {
             "apiVersion": "events.k8s.io/v1",

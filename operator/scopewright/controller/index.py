@@ -4,7 +4,7 @@ from collections import defaultdict
 from typing import Any
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.core.access import asked_by
+from scopewright.core.access import requested_access
 from scopewright.core.objects import Ref
 from scopewright.core.records import LOCAL_CLUSTER
 
@@ -80,7 +80,7 @@ class Index:
 
     def _places(self, obj: Declared) -> list[tuple[defaultdict[Any, Keys], Any]]:
         if isinstance(obj, OAuthClient):
-            asked = {a.resource_server for a in asked_by(obj)}
+            asked = {a.resource_server for a in requested_access(obj)}
             places: list[tuple[defaultdict[Any, Keys], Any]] = [(self._clients_asking, server) for server in asked]
             if account := service_account_of(obj):
                 places.append((self._clients_as, account))

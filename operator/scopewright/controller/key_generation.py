@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from scopewright.core.client.authentication import KeyPair
-from scopewright.core.signing.plan import FreshKey
+from scopewright.core.signing.plan import GeneratedKey
 from scopewright.verifier.thumbprint import thumbprint
 
 _ALPHABET: Final = string.ascii_letters + string.digits
@@ -35,7 +35,7 @@ def mint() -> str:
     return letters[:_SECRET_LENGTH]
 
 
-def make_key(algorithm: str) -> FreshKey:
+def make_key(algorithm: str) -> GeneratedKey:
     """A key pair for a JWS algorithm. An RSA key of 3072 bits takes some hundred milliseconds to find."""
     key: PrivateKey
     if algorithm in _CURVES:
@@ -46,10 +46,10 @@ def make_key(algorithm: str) -> FreshKey:
         key = rsa.generate_private_key(public_exponent=65537, key_size=3072)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     members = public_members(key)
-    return FreshKey({**members, "kid": thumbprint(members), "alg": algorithm, "use": "sig"}, pem)
+    return GeneratedKey({**members, "kid": thumbprint(members), "alg": algorithm, "use": "sig"}, pem)
 
 
-def client_pair(fresh: FreshKey) -> KeyPair:
+def client_pair(fresh: GeneratedKey) -> KeyPair:
     """An EC key as a client gets it: the private JWK of RFC 7518 §6.2.2."""
     key = serialization.load_pem_private_key(fresh.pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):

@@ -8,7 +8,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 
 from scopewright.api import OAuthClient
 from scopewright.controller.key_generation import matches
-from scopewright.core.client.abridged import abridged
+from scopewright.core.client.truncate import truncate_secret
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import (
@@ -57,7 +57,7 @@ class Owned:
     def put(self, existing: Existing, entries: Entries) -> None:
         self.drop(existing.ref)
         if existing.ref.kind == "Secret" and existing.ref.namespace != self.namespace:
-            existing = abridged(existing)
+            existing = truncate_secret(existing)
         self.objects[existing.ref] = existing
         for owner in _owners(existing):
             self._secrets_by_owner[owner].add(existing.ref)

@@ -37,7 +37,7 @@ from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.http import Handler
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.rate_limit import RateLimit
@@ -312,7 +312,7 @@ class Operator:
         problems = filter(None, (self._api.contact.problem, self._claims.collision))
         return [*self._unhealthy(), *problems, *self._rights.problems, *self._caches.missing]
 
-    def _claim_changed(self, happening: Happening) -> None:
+    def _claim_changed(self, happening: Event) -> None:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": LEASE_NAME}
         self._events.record_about({**lease, "namespace": self._config.namespace}, happening)
 

@@ -5,12 +5,12 @@ from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer
 from scopewright.controller.cache import Cache
+from scopewright.core.failed_writes import FailedWrite, failed_write_of
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Ref
-from scopewright.core.orphans import marked
+from scopewright.core.orphans import mark_write
 from scopewright.core.plan import NOTHING, Plan
 from scopewright.core.records import ClientRecord, ResourceServerRecord
-from scopewright.core.setbacks import Setback, setback_of
 from scopewright.stores import Existence, Objects
 
 
@@ -22,26 +22,28 @@ class Departures:
         self._world = world
         self._clock = clock
 
-    async def plan(self, key: Ref, successor: OAuthClient | ResourceServer | None, setbacks: Iterable[Setback]) -> Plan:
+    async def plan(
+        self, key: Ref, successor: OAuthClient | ResourceServer | None, failed_writes: Iterable[FailedWrite]
+    ) -> Plan:
         """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
         and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
         """
         existing, record = self._world.owned.record_of(key)
-        if existing is None or record is None or setback_of(setbacks, existing.ref):
+        if existing is None or record is None or failed_write_of(failed_writes, existing.ref):
             return NOTHING
         if successor and record.uid == successor.uid:
-            return _writing(marked(record, existing, None))
+            return _writing(mark_write(record, existing, None))
         withheld = key in self._world.withheld
         if successor is None and key not in self._world.departed and not withheld:
             return NOTHING
         match await self._absence(key, record, existing):
             case "present":
                 self._world.is_back(key)
-                return _writing(marked(record, existing, None))
+                return _writing(mark_write(record, existing, None))
             case "unknown":
                 raise Unavailable(f"{key} is not proven to be gone: its record stays")
         if withheld:
-            return _writing(marked(record, existing, self._clock()))
+            return _writing(mark_write(record, existing, self._clock()))
         return Plan((Deletion(existing),))
 
     def is_unproven(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:

@@ -6,7 +6,7 @@ from datetime import datetime
 from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Keys, ref_of, secret_of
-from scopewright.core.client.credentials import Cause, overdue
+from scopewright.core.client.credentials import Cause, overdue_cause
 from scopewright.core.client.restrictions import refuse_by_profile
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -22,7 +22,7 @@ def overdue_clients(world: Cache, config: Config, now: datetime) -> Iterator[tup
     for client in world.all(OAuthClient):
         record = owned.clients.get(world.record_of_client(client.namespace, client.name))
         secret = owned.objects.get(secret_of(client))
-        if (cause := overdue(client, record, secret, now)) and not _waits_for_user(world, config, client, record):
+        if (cause := overdue_cause(client, record, secret, now)) and not _waits_for_user(world, config, client, record):
             yield ref_of(client), cause
 
 

@@ -18,11 +18,12 @@ from scopewright.controller.periodic_rechecks import Rechecks
 from scopewright.controller.ready_latency import Progress
 from scopewright.controller.views import SoFar, Sources, Views
 from scopewright.controller.write_retries import Retries, State
-from scopewright.core.client.credentials import landed, latest
+from scopewright.core.client.credentials import current_credential, latest
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
+from scopewright.core.failed_writes import ref_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import MAX_FINALIZERS, is_halted
@@ -35,13 +36,12 @@ from scopewright.core.objects import (
     Existing,
     Ref,
     Write,
-    brings,
     is_paused,
-    rotate_asked,
+    is_progress,
+    requested_rotation,
 )
-from scopewright.core.plan import NOTHING, Happening, Plan, soonest
+from scopewright.core.plan import NOTHING, Event, Plan, soonest
 from scopewright.core.servers import plan_server
-from scopewright.core.setbacks import ref_of
 from scopewright.core.signing.plan import plan_signing_key
 from scopewright.logs import about
 from scopewright.stores import Objects
@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 class Recorder(Protocol):
     """Where events go. It must not block, and may drop."""
 
-    def record(self, obj: Declared, happening: Happening) -> None: ...
+    def record(self, obj: Declared, happening: Event) -> None: ...
 
 
 class Reconciler:
@@ -93,7 +93,7 @@ class Reconciler:
         self._term_start: datetime | None = None
         self._views = Views(world, config, sources)
         self._departures = Departures(store, world, sources.clock)
-        self._untold: dict[Ref, tuple[Happening, ...]] = {}
+        self._untold: dict[Ref, tuple[Event, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
 
     def ends_leading(self) -> None:
@@ -143,14 +143,14 @@ class Reconciler:
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
             return ()
-        return obj.uid, obj.metadata.generation, rotate_asked(obj.metadata.annotations)
+        return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
     async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
         obj = self._world.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient | ResourceServer) and self._departures.is_unproven(key, obj):
             return NOTHING
         if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
-            departed = await self._departures.plan(key, obj, so_far.setbacks)
+            departed = await self._departures.plan(key, obj, so_far.failed_writes)
             if departed.writes:
                 return departed
         if isinstance(obj, OAuthClient):
@@ -161,7 +161,7 @@ class Reconciler:
             return plan_grant(self._views.of_grant(obj, so_far))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
-        return await self._departures.plan(key, None, so_far.setbacks)
+        return await self._departures.plan(key, None, so_far.failed_writes)
 
     def sealing_with(self, key: bytes) -> bool:
         """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
@@ -181,7 +181,7 @@ class Reconciler:
         record = self._world.owned.clients.get(self._world.record_of_client(client.namespace, client.name))
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
         watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
-        if (known and not watched) or (had_one and landed(record, known) is None):
+        if (known and not watched) or (had_one and current_credential(record, known) is None):
             await self._refresh(key, secret)
 
     # Writes
@@ -213,7 +213,7 @@ class Reconciler:
         if plan.attempt is not None:
             self._retries.handed_out(key)
             so_far = replace(so_far, attempt=None)
-        return replace(so_far, happened=(*so_far.happened, *plan.happenings))
+        return replace(so_far, happened=(*so_far.happened, *plan.events))
 
     def _handed_out(self, key: Ref, plan: Plan, write: Write, stored: Existing | None, so_far: SoFar) -> SoFar:
         """After a write that others have altered: whether its object holds all the same what was handed out, whatever
@@ -228,7 +228,7 @@ class Reconciler:
         if not arrived:
             return so_far
         self._retries.handed_out(key)
-        return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.happenings))
+        return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.events))
 
     def _without_stored(self, key: Ref, so_far: SoFar) -> SoFar:
         """Without an attempt whose value the client's Secret holds: it was handed out, whatever the answer said."""
@@ -260,13 +260,13 @@ class Reconciler:
 
     def _failed(self, key: Ref, write: Write, error: Rejected | Unavailable, so_far: SoFar) -> SoFar:
         now = self._sources.clock()
-        setback = self._retries.failed(key, write, error, self._state(key), now)
+        failed_write = self._retries.failed(key, write, error, self._state(key), now)
         if isinstance(error, Unavailable):
             self._on_failure(key.kind, error)
-        others = tuple(s for s in so_far.setbacks if s.ref != setback.ref)
+        others = tuple(s for s in so_far.failed_writes if s.ref != failed_write.ref)
         unsure = self._retries.unsure_time(key)
         quiet_since = latest(unsure, so_far.quiet_since)
-        return replace(so_far, setbacks=(*others, setback), refused=unsure is None, quiet_since=quiet_since)
+        return replace(so_far, failed_writes=(*others, failed_write), refused=unsure is None, quiet_since=quiet_since)
 
     async def _write(self, key: Ref, write: Write) -> tuple[Rejected, Existing | None] | None:
         """What others make of the write, where it does not stay as it is, and what is stored if it was written.
@@ -281,7 +281,7 @@ class Reconciler:
             return None
         preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
         altered = self._alterations.at_write(write, preview) if preview else None
-        if altered and preview and not brings(write, preview):
+        if altered and preview and not is_progress(write, preview):
             return altered, None
         existing = await self._store.write(write)
         if altered := self._alterations.at_write(write, existing):
@@ -307,7 +307,7 @@ class Reconciler:
     # Status
 
     async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
-        self._retries.settled(key, so_far.setbacks)
+        self._retries.settled(key, so_far.failed_writes)
         retry_time = self._retries.retry_time(key)
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
@@ -315,7 +315,7 @@ class Reconciler:
             if self._progress:
                 self._progress.finished(key, None, None)
             return soonest(plan.due, retry_time)
-        if so_far.setbacks and not any(s.is_reported for s in so_far.setbacks):
+        if so_far.failed_writes and not any(s.is_reported for s in so_far.failed_writes):
             self._untold |= {key: so_far.happened} if so_far.happened else {}
             return soonest(plan.due, retry_time)
         if key.namespace in self._world.terminating and not obj.metadata.deletion_timestamp:
@@ -325,7 +325,7 @@ class Reconciler:
         if self._progress:
             self._progress.finished(key, obj, plan.status)
         if key.namespace not in self._world.terminating:
-            for happening in (*so_far.happened, *plan.happenings):
+            for happening in (*so_far.happened, *plan.events):
                 self._recorder.record(obj, happening)
         return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))
 
@@ -370,7 +370,7 @@ def parse_watched(raw: Any) -> Declared:
 def _annotations(given: Mapping[str, str]) -> dict[str, str]:
     """Those that are read, each in a form of few bytes that reads the same."""
     paused = {PAUSED_ANNOTATION: given[PAUSED_ANNOTATION]} if is_paused(given) else {}
-    rotate = {ROTATE_ANNOTATION: asked} if (asked := rotate_asked(given)) else {}
+    rotate = {ROTATE_ANNOTATION: asked} if (asked := requested_rotation(given)) else {}
     return paused | rotate
 
 

@@ -12,10 +12,10 @@ from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
 from scopewright.controller.preflight import missing_crd
 from scopewright.controller.reconcile import parse_watched
-from scopewright.core.claims import stated_issuer
+from scopewright.core.claims import issuer_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.core.orphans import ALLOW_ANNOTATION, judge
+from scopewright.core.orphans import ALLOW_ANNOTATION, decide_orphans
 from scopewright.core.records import ISSUER_NAME
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.pages import NotServed, pages
@@ -138,7 +138,7 @@ class Resync:
                 ref = Ref(kind, meta["namespace"], meta["name"])
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
-                if stated_issuer(raw) != self._world.issuer_name:
+                if issuer_of(raw) != self._world.issuer_name:
                     self._saw_foreign({**raw, "kind": kind})
                 if not self._world.has_seen(ref, meta["resourceVersion"]):
                     self._found |= self._put({**raw, "kind": kind})
@@ -180,7 +180,7 @@ class Resync:
         records = Counter(record.namespace for record in world.owned.clients.values())
         records.update(record.namespace for record in world.owned.servers.values())
         known = orphans & world.departed
-        verdict = judge(orphans - known, records, world.absent_namespaces, self._allowed())
+        verdict = decide_orphans(orphans - known, records, world.absent_namespaces, self._allowed())
         if verdict.counts != self.orphans_held:
             self._report(verdict.counts, records)
         self.orphans_held = verdict.counts

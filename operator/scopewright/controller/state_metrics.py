@@ -20,8 +20,8 @@ from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.objects import FollowedKind, Ref
 from scopewright.core.plan import ROTATION_FAILING
 from scopewright.core.signing.keys import KeyState
-from scopewright.core.signing.outlook import Outlook, outlook
 from scopewright.core.signing.plan import SigningView
+from scopewright.core.signing.schedule import KeySchedule, key_schedule
 
 FOLLOWED: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
 CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -229,9 +229,9 @@ class Levels(Collector):
                 until.add_metric([name], ahead.signs_until.timestamp())
         return states, start, end, gone, due, until, declared, users
 
-    def _outlooks(self) -> Iterator[tuple[str, Outlook]]:
+    def _outlooks(self) -> Iterator[tuple[str, KeySchedule]]:
         """Of every SigningKey that is declared where it works, or has left keys behind; and of `default`."""
         declared = {k.name: k for k in self._world.all(SigningKey) if k.namespace == self._config.namespace}
         keys, now = tuple(self._world.owned.keys.values()), self._clock()
         for name in sorted({DEFAULT_SIGNING_KEY, *declared, *(k.record.signing_key for k in keys)}):
-            yield name, outlook(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))
+            yield name, key_schedule(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))

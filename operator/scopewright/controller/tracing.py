@@ -7,7 +7,7 @@ from typing import Final
 from scopewright.controller.metrics import failure
 from scopewright.core.failures import NotLeading
 from scopewright.core.objects import Ref
-from scopewright.tracing import Tracing, failed
+from scopewright.tracing import Tracing, mark_failed
 
 OUTCOME: Final = "scopewright.outcome"
 """`ok`, `not_leading`, or one of `metrics.FAILURES`."""
@@ -31,6 +31,6 @@ def traced(tracing: Tracing | None, key: Ref) -> Iterator[None]:
             raise
         except Exception as error:
             span.set_attribute(OUTCOME, failure(error))
-            failed(span)
+            mark_failed(span)
             raise
         span.set_attribute(OUTCOME, "ok")

@@ -11,7 +11,7 @@ from scopewright.core.claims import Claim
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.core.unserved import REASON, status_of
+from scopewright.core.unserved_issuer import REASON, unserved_status
 from scopewright.stores import Objects
 
 MOST: Final = 500
@@ -50,7 +50,7 @@ class Unserved:
             obj = parse_declared(raw)
         except Rejected:
             return
-        if status := status_of(obj, self._claims(), self._config, self._clock()):
+        if status := unserved_status(obj, self._claims(), self._config, self._clock()):
             self._found[ref_of(obj)] = (obj, status)
 
     def forget(self) -> None:

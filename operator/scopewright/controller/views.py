@@ -8,17 +8,17 @@ from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared, ref_of, secret_of
 from scopewright.controller.key_generation import client_pair
-from scopewright.core.access import asked_by
+from scopewright.core.access import requested_access
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
+from scopewright.core.failed_writes import FailedWrite
 from scopewright.core.grants import GrantView
 from scopewright.core.objects import Ref
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.core.profile import allows
 from scopewright.core.servers import ServerView
-from scopewright.core.setbacks import Setback
-from scopewright.core.signing.keys import active
-from scopewright.core.signing.plan import FreshKey, NewKey, SigningView, config_map_of
+from scopewright.core.signing.keys import active_key
+from scopewright.core.signing.plan import GeneratedKey, KeyAttempt, SigningView, config_map_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Sources:
 
     clock: Callable[[], datetime]
     mint: Callable[[], str]
-    make_key: Callable[[str], FreshKey]
+    make_key: Callable[[str], GeneratedKey]
     sign_at_once: bool = False
     """See `SigningView`."""
 
@@ -40,8 +40,8 @@ class SoFar:
     nobody. `quiet_since` is when a write with an unknown outcome was last sent.
     """
 
-    happened: tuple[Happening, ...] = ()
-    setbacks: tuple[Setback, ...] = ()
+    happened: tuple[Event, ...] = ()
+    failed_writes: tuple[FailedWrite, ...] = ()
     attempt: object = field(default=None, repr=False)
     refused: bool = False
     quiet_since: datetime | None = None
@@ -60,7 +60,7 @@ class Views:
         world, owned = self._world, self._world.owned
         at = world.record_of_client(client.namespace, client.name)
         secret = secret_of(client)
-        asked = {a.resource_server for a in asked_by(client)}
+        asked = {a.resource_server for a in requested_access(client)}
         record, usage = owned.clients.get(at), owned.usage
         former = tuple(s for s in owned.of_client(client) if s.ref != secret)
         return ClientView(
@@ -82,8 +82,8 @@ class Views:
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             beyond_limits=world.beyond_limits(ref_of(client)),
-            happened=so_far.happened,
-            setbacks=so_far.setbacks,
+            events=so_far.happened,
+            failed_writes=so_far.failed_writes,
             attempt=so_far.attempt if isinstance(so_far.attempt, NewCredential) else None,
             attempt_refused=so_far.refused,
             quiet_since=so_far.quiet_since,
@@ -101,15 +101,15 @@ class Views:
             grants=self._world.grants_on(key),
             namespaces=self._world.namespaces,
             claims=owned.claims,
-            signing=frozenset(n for n in names if active(tuple(r for r in records if r.signing_key == n), now)),
+            signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
             forbidden_keys=frozenset(
                 k.name for k in self._world.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
             ),
             config=self._config,
             now=now,
             beyond_limits=self._world.beyond_limits(ref_of(server)),
-            happened=so_far.happened,
-            setbacks=so_far.setbacks,
+            events=so_far.happened,
+            failed_writes=so_far.failed_writes,
         )
 
     def of_grant(self, grant: ScopeGrant, so_far: SoFar) -> GrantView:
@@ -123,7 +123,7 @@ class Views:
             follows_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
             beyond_limits=self._world.beyond_limits(ref_of(grant)),
-            happened=so_far.happened,
+            events=so_far.happened,
         )
 
     def of_signing_key(self, key: Ref, obj: Declared | None, so_far: SoFar) -> SigningView:
@@ -136,9 +136,9 @@ class Views:
             config=self._config,
             now=self._sources.clock(),
             make_key=self._sources.make_key,
-            happened=so_far.happened,
-            setbacks=so_far.setbacks,
-            attempt=so_far.attempt if isinstance(so_far.attempt, NewKey) else None,
+            events=so_far.happened,
+            failed_writes=so_far.failed_writes,
+            attempt=so_far.attempt if isinstance(so_far.attempt, KeyAttempt) else None,
             sign_at_once=self._sources.sign_at_once,
         )
         name = config_map_of(view)

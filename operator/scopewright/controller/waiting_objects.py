@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Final
 
+from scopewright.core.failed_writes import FailedWrite
 from scopewright.core.objects import Ref
-from scopewright.core.setbacks import Setback
 
 SHARED: Final = frozenset({"WebhookUnavailable", "Unreachable", "ServerError", "TooManyRequests", "Unavailable"})
 """Reasons of failures whose cause namespaces have in common; that of a refusal is one namespace's own."""
@@ -15,10 +15,10 @@ Cause = tuple[str, str]
 """A namespace in which writes fail, or a shared reason."""
 
 
-def causes(setbacks: Iterable[Setback]) -> frozenset[Cause]:
-    setbacks = tuple(setbacks)
-    where = {("namespace", s.ref.namespace) for s in setbacks}
-    return frozenset(where | {("reason", s.reason) for s in setbacks if s.reason in SHARED})
+def causes(failed_writes: Iterable[FailedWrite]) -> frozenset[Cause]:
+    failed_writes = tuple(failed_writes)
+    where = {("namespace", s.ref.namespace) for s in failed_writes}
+    return frozenset(where | {("reason", s.reason) for s in failed_writes if s.reason in SHARED})
 
 
 class Waiting:

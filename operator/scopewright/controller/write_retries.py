@@ -9,9 +9,9 @@ from typing import Final
 from scopewright.controller import object_backoff
 from scopewright.controller.object_backoff import Pauses
 from scopewright.controller.waiting_objects import Waiting, causes
+from scopewright.core.failed_writes import FailedWrite, ref_of
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
-from scopewright.core.setbacks import Setback, ref_of
 from scopewright.logs import about
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
@@ -29,7 +29,7 @@ class _Failing:
     """What fails of one object."""
 
     state: State
-    setbacks: dict[Ref, Setback] = field(default_factory=dict)
+    failed_writes: dict[Ref, FailedWrite] = field(default_factory=dict)
     attempt: object = field(default=None, repr=False)
     unsure_time: datetime | None = None
     """When a write last ended without an answer: it may have been carried out, or still be."""
@@ -52,24 +52,24 @@ class Retries:
         self._waiting.clear()
         self._pauses.clear()
 
-    def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[Setback, ...]:
+    def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[FailedWrite, ...]:
         """What is not to be tried again yet; nothing where the user has changed the object meanwhile."""
         failing = self._failing.get(key)
         if failing is None or failing.state != state:
             return ()
         # Further ahead than any pause is long: the clock was set back meanwhile.
         latest = now + timedelta(seconds=2 * object_backoff.LONGEST)
-        return tuple(s for s in failing.setbacks.values() if now < s.retry_time < latest)
+        return tuple(s for s in failing.failed_writes.values() if now < s.retry_time < latest)
 
     def fails(self, key: Ref) -> bool:
         """Whether a write of this object failed and has not succeeded since."""
         failing = self._failing.get(key)
-        return failing is not None and bool(failing.setbacks)
+        return failing is not None and bool(failing.failed_writes)
 
     def retry_time(self, key: Ref) -> datetime | None:
         """When what failed of this object is tried again; None where nothing did."""
         failing = self._failing.get(key)
-        return min((s.retry_time for s in failing.setbacks.values()), default=None) if failing else None
+        return min((s.retry_time for s in failing.failed_writes.values()), default=None) if failing else None
 
     def attempt(self, key: Ref) -> object:
         """The credential or key that the last attempt was to hand out; None where there is none."""
@@ -91,27 +91,29 @@ class Retries:
             failing.attempt = None
             self._tidy(key, failing)
 
-    def failed(self, key: Ref, write: Write, error: Rejected | Unavailable, state: State, now: datetime) -> Setback:
+    def failed(self, key: Ref, write: Write, error: Rejected | Unavailable, state: State, now: datetime) -> FailedWrite:
         failing = self._failing.setdefault(key, _Failing(state))
         failing.state = state
         failing.unsure_time = failing.unsure_time if changed_nothing(error) else now
         ref = ref_of(write)
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
         failing.pause = timedelta(seconds=pause)
-        known = failing.setbacks.get(ref)
-        setback = Setback(
+        known = failing.failed_writes.get(ref)
+        failed_write = FailedWrite(
             ref, error.reason, f"{ref}: {error.message}", now + failing.pause,
             needs_user=isinstance(error, Rejected), attempts=known.attempts + 1 if known else 1,
         )  # fmt: skip
-        if known and known.reason == setback.reason and _gist(known.message) == _gist(setback.message):
+        if known and known.reason == failed_write.reason and _gist(known.message) == _gist(failed_write.message):
             # What the server says may differ a little each time; a status that follows it is a write for each attempt.
-            setback = replace(setback, message=known.message)
-        failing.setbacks[ref] = setback
+            failed_write = replace(failed_write, message=known.message)
+        failing.failed_writes[ref] = failed_write
         # What fails of one object is tried again together.
-        failing.setbacks = {at: replace(s, retry_time=setback.retry_time) for at, s in failing.setbacks.items()}
-        self._waiting.put(key, causes(failing.setbacks.values()))
-        _tell(key, setback, pause)
-        return setback
+        failing.failed_writes = {
+            at: replace(s, retry_time=failed_write.retry_time) for at, s in failing.failed_writes.items()
+        }
+        self._waiting.put(key, causes(failing.failed_writes.values()))
+        _tell(key, failed_write, pause)
+        return failed_write
 
     def succeeded(self, key: Ref, ref: Ref, now: datetime) -> set[Ref]:
         """The objects to try at once, because what they wait for may have gone as well: the longest waiting ones of
@@ -119,11 +121,11 @@ class Retries:
         length of one.
         """
         failing = self._failing.get(key)
-        setback = failing.setbacks.pop(ref, None) if failing else None
-        if failing is None or setback is None:
+        failed_write = failing.failed_writes.pop(ref, None) if failing else None
+        if failing is None or failed_write is None:
             return set()
         self._tidy(key, failing)
-        alike = self._waiting.longest(causes((setback,)), WOKEN)
+        alike = self._waiting.longest(causes((failed_write,)), WOKEN)
         return set(islice((other for other in alike if self._wakes(other, now)), WOKEN))
 
     def _wakes(self, key: Ref, now: datetime) -> bool:
@@ -132,24 +134,24 @@ class Retries:
         if failing.woken_time <= now < failing.woken_time + failing.pause:
             return False
         failing.woken_time = now
-        failing.setbacks = {at: replace(s, retry_time=EARLIEST) for at, s in failing.setbacks.items()}
+        failing.failed_writes = {at: replace(s, retry_time=EARLIEST) for at, s in failing.failed_writes.items()}
         self._waiting.woken(key)
         return True
 
-    def settled(self, key: Ref, held: tuple[Setback, ...]) -> None:
-        """Nothing is left to be written but what is on hold: other setbacks were of writes that nobody needs now."""
+    def settled(self, key: Ref, held: tuple[FailedWrite, ...]) -> None:
+        """Keep only the failed writes of these objects: nothing needs the others any more."""
         failing = self._failing.get(key)
         if failing is None:
             return
         refs = {s.ref for s in held}
-        failing.setbacks = {ref: s for ref, s in failing.setbacks.items() if ref in refs}
-        if not failing.setbacks:
+        failing.failed_writes = {ref: s for ref, s in failing.failed_writes.items() if ref in refs}
+        if not failing.failed_writes:
             failing.attempt = None
         self._tidy(key, failing)
 
     def _tidy(self, key: Ref, failing: _Failing) -> None:
-        self._waiting.put(key, causes(failing.setbacks.values()))
-        if not failing.setbacks:
+        self._waiting.put(key, causes(failing.failed_writes.values()))
+        if not failing.failed_writes:
             self._pauses.succeeded(key)
             if failing.attempt is None:
                 self._failing.pop(key, None)
@@ -160,11 +162,13 @@ def _gist(message: str) -> str:
     return message.partition(": ")[2].partition(": ")[0]
 
 
-def _tell(key: Ref, setback: Setback, pause: float) -> None:
+def _tell(key: Ref, failed_write: FailedWrite, pause: float) -> None:
     """One log line for the first failures, then fewer and fewer; none for a namespace that is being deleted."""
-    worth_it = setback.attempts & (setback.attempts - 1) == 0 and setback.reason != "NamespaceTerminating"
+    worth_it = (
+        failed_write.attempts & (failed_write.attempts - 1) == 0 and failed_write.reason != "NamespaceTerminating"
+    )
     level = logging.WARNING if worth_it else logging.DEBUG
     log.log(
-        level, "%s: %s; attempt %d, tried again in %.1f s", key, setback.message, setback.attempts, pause,
-        extra=about(key, object=str(setback.ref), reason=setback.reason, again_in=round(pause, 1)),
+        level, "%s: %s; attempt %d, tried again in %.1f s", key, failed_write.message, failed_write.attempts, pause,
+        extra=about(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
     )  # fmt: skip

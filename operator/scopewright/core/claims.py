@@ -56,12 +56,12 @@ def claims_of(leases: Iterable[Raw], signing_keys: Iterable[Raw]) -> tuple[Claim
     """
     names: defaultdict[str, set[str]] = defaultdict(set)
     for key in signing_keys:
-        names[key["metadata"]["namespace"]].add(stated_issuer(key))
+        names[key["metadata"]["namespace"]].add(issuer_of(key))
     found = (claim for lease in leases for claim in _claims_of(lease, names[lease["metadata"]["namespace"]]))
     return tuple(sorted(found, key=lambda claim: claim.order))
 
 
-def stated_issuer(raw: Raw) -> str:
+def issuer_of(raw: Raw) -> str:
     """`spec.issuer` of an object as the API server has it."""
     return (raw.get("spec") or {}).get("issuer") or "default"
 
@@ -87,13 +87,13 @@ def is_held(config: Config, lease: Raw | None, claims: Iterable[Claim]) -> bool:
     return annotations(config, Stage.HELD).items() <= stated.items()
 
 
-def rivals(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+def conflicting_claims(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
     return tuple(claim for claim in claims if claim.collides_with(mine))
 
 
 def older_holders(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
     """The rivals before which ours gives way although it is held."""
-    return tuple(r for r in rivals(mine, claims) if r.stage is Stage.HELD and r.order < mine.order)
+    return tuple(r for r in conflicting_claims(mine, claims) if r.stage is Stage.HELD and r.order < mine.order)
 
 
 def served_names(claims: Iterable[Claim], namespace: str) -> tuple[str, ...]:

@@ -7,20 +7,20 @@ from datetime import datetime
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
 from scopewright.core.failures import Rejected
-from scopewright.core.lifecycle import PAUSED, deleting
+from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import is_paused
 from scopewright.core.plan import (
-    Happening,
+    ConditionUpdate,
+    Event,
     Plan,
-    Said,
+    append_history,
     as_json,
+    merge_conditions,
     ready,
-    settle,
     stalled,
     waiting,
-    with_history,
 )
-from scopewright.core.records import Granted, ResourceServerRecord
+from scopewright.core.records import ResolvedGrant, ResourceServerRecord
 
 Labels = Mapping[str, str]
 
@@ -47,7 +47,7 @@ def selects(selector: NamespaceSelector, labels: Labels) -> bool:
     return bool(selector.match_labels or selector.match_expressions)
 
 
-def granted_by(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[str, Labels]) -> Granted:
+def resolve_grant(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[str, Labels]) -> ResolvedGrant:
     """The grant as the issuer obeys it: selectors resolved to namespaces, unknown scopes left out."""
     known = frozenset(declared)
     clients: set[str] = set()
@@ -59,7 +59,7 @@ def granted_by(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[s
             named.add(to.namespace)
         elif to.namespace_selector:
             named.update(name for name, labels in namespaces.items() if selects(to.namespace_selector, labels))
-    return Granted(
+    return ResolvedGrant(
         scopes=tuple(s for s in grant.spec.scopes if s in known),
         clients=tuple(sorted(clients)),
         namespaces=tuple(sorted(named)),
@@ -68,7 +68,7 @@ def granted_by(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[s
     )
 
 
-def gives_anything(granted: Granted) -> bool:
+def has_effect(granted: ResolvedGrant) -> bool:
     """Whether there is a scope that anybody has by it: nothing else is put into a record."""
     return bool(granted.scopes) and (granted.everybody or bool(granted.clients or granted.namespaces))
 
@@ -87,7 +87,7 @@ class GrantView:
     now: datetime
     beyond_limits: Rejected | None = None
     """Why it is not in force, where its namespace has too many or too large objects."""
-    happened: tuple[Happening, ...] = ()
+    events: tuple[Event, ...] = ()
     follows_labels: bool = True
     """Whether the operator knows Namespaces and their labels: not where it watches some namespaces only."""
 
@@ -99,21 +99,21 @@ def plan_grant(view: GrantView) -> Plan:
     paused = (PAUSED,) if is_paused(grant.metadata.annotations) else ()
     said = (*_said(view, count), *paused)
     generation = grant.metadata.generation
-    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    conditions, changes = merge_conditions(said, previous.conditions if previous else (), generation, view.now)
     status = ScopeGrantStatus(
         observed_generation=generation,
         granted_to=count,
-        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
         conditions=conditions,
     )
     end = grant.spec.expiration_time
-    return Plan(status=as_json(status), happenings=changes, due=end if end and view.now < end else None)
+    return Plan(status=as_json(status), events=changes, due=end if end and view.now < end else None)
 
 
-def _said(view: GrantView, count: int) -> tuple[Said, ...]:
+def _said(view: GrantView, count: int) -> tuple[ConditionUpdate, ...]:
     spec = view.grant.spec
     if view.grant.metadata.deletion_timestamp:
-        return deleting(view.grant.metadata, "it grants nothing")
+        return deleting_conditions(view.grant.metadata, "it grants nothing")
     if not in_force(view.grant, view.now):
         return stalled(
             Rejected("Expired", f"ended at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
@@ -147,15 +147,15 @@ def _is_obeyed(view: GrantView, server: ResourceServer) -> bool:
     record = view.record
     if record is None or record.uid != server.uid or not record.audience:
         return False
-    granted = granted_by(view.grant, (s.name for s in server.spec.scopes), view.namespaces)
-    return granted in record.grants or not gives_anything(granted)
+    granted = resolve_grant(view.grant, (s.name for s in server.spec.scopes), view.namespaces)
+    return granted in record.grants or not has_effect(granted)
 
 
 def _granted_to(view: GrantView) -> int:
     """How many clients of other namespaces ask for something that this grant gives them."""
     if view.server is None or not in_force(view.grant, view.now):
         return 0
-    granted = granted_by(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
+    granted = resolve_grant(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
     namespaces, clients, scopes = map(frozenset, (granted.namespaces, granted.clients, granted.scopes))
     owner, name = view.grant.namespace, view.grant.spec.resource_server
 

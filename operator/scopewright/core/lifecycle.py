@@ -4,12 +4,12 @@ from typing import Final
 
 from scopewright.api.meta import ObjectMeta
 from scopewright.core.objects import PAUSED_ANNOTATION, is_paused
-from scopewright.core.plan import Said
+from scopewright.core.plan import ConditionUpdate
 
 MAX_FINALIZERS: Final = 5
 """As many are named in a message."""
 
-PAUSED: Final = Said(
+PAUSED: Final = ConditionUpdate(
     "Paused",
     "True",
     "Paused",
@@ -22,10 +22,12 @@ def is_halted(meta: ObjectMeta) -> bool:
     return is_paused(meta.annotations) or meta.deletion_timestamp is not None
 
 
-def deleting(meta: ObjectMeta, effect: str) -> tuple[Said, ...]:
+def deleting_conditions(meta: ObjectMeta, effect: str) -> tuple[ConditionUpdate, ...]:
     """The condition of an object that is deleted and that finalizers keep. Kubernetes cannot take a deletion back."""
     named = ", ".join(meta.finalizers[:MAX_FINALIZERS])
     count = len(meta.finalizers[MAX_FINALIZERS:]) + meta.more_finalizers
     more = f" and {count} more" if count else ""
     held = f"; it is kept by the finalizers {named}{more}, which their owners must remove" if named else ""
-    return (Said("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{held}"),)
+    return (
+        ConditionUpdate("Ready", "False", "Deleting", f"deleted at {meta.deletion_timestamp:%FT%TZ}: {effect}{held}"),
+    )

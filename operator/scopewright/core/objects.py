@@ -44,7 +44,7 @@ def bounded_rotate(value: str) -> str:
     return value if len(value) <= MAX_ROTATE else digest(value)
 
 
-def rotate_asked(annotations: Mapping[str, str]) -> str:
+def requested_rotation(annotations: Mapping[str, str]) -> str:
     """What `scopewright.dev/rotate` asks for, as `bounded_rotate`; empty where it is not set."""
     return bounded_rotate(annotations.get(ROTATE_ANNOTATION, ""))
 
@@ -100,7 +100,7 @@ class Existing:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class PreservedEntry:
     """An entry that stays as it is, under whatever name it had: the writer copies it, if its digest is still this."""
 
     entry: str
@@ -116,7 +116,7 @@ class Desired:
     """
 
     ref: Ref
-    entries: Mapping[str, bytes | Kept] = field(repr=False)
+    entries: Mapping[str, bytes | PreservedEntry] = field(repr=False)
     type: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -140,7 +140,7 @@ class Desired:
         return others if self.owner is None or self.owner.uid in others else (*others, self.owner.uid)
 
     def digests(self) -> dict[str, str]:
-        return {name: v.sha256 if isinstance(v, Kept) else digest(v) for name, v in self.entries.items()}
+        return {name: v.sha256 if isinstance(v, PreservedEntry) else digest(v) for name, v in self.entries.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def holds(existing: Existing | None, desired: Desired) -> bool:
     )
 
 
-def brings(desired: Desired, stored: Existing) -> bool:
+def is_progress(desired: Desired, stored: Existing) -> bool:
     """Whether a write that others alter, so that it ends as `stored`, is worth making: some entry is new and arrives
     as it was written or, where no entry is new, less of the object differs from what it should be than before.
     """

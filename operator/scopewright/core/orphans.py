@@ -21,7 +21,7 @@ ALLOW_ANNOTATION: Final = "scopewright.dev/allow-orphans"
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class OrphanDecision:
     """`departed` may be deleted, once each is proven to be gone. `held` is kept; `counts` has it by namespace."""
 
     departed: frozenset[Ref] = frozenset()
@@ -29,9 +29,9 @@ class Verdict:
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
-def judge(
+def decide_orphans(
     orphans: Collection[Ref], records: Mapping[str, int], gone: Collection[str] = (), allowed: str = ""
-) -> Verdict:
+) -> OrphanDecision:
     """`records` counts all records by namespace. Namespaces that are proven to be `gone` have no limit.
 
     `allowed` is the value of the annotation `scopewright.dev/allow-orphans`.
@@ -40,7 +40,7 @@ def judge(
     many = {ns: count for ns, count in counts.items() if count > limit(records.get(ns, count))}
     held = {ns: count for ns, count in many.items() if not _allows(allowed, ns, many)}
     kept = frozenset(ref for ref in orphans if ref.namespace in held)
-    return Verdict(frozenset(orphans) - kept, kept, held)
+    return OrphanDecision(frozenset(orphans) - kept, kept, held)
 
 
 def limit(records: int) -> int:
@@ -54,7 +54,7 @@ def _allows(stated: str, namespace: str, many: Mapping[str, int]) -> bool:
     return f"{namespace}={many[namespace]}" in parts or stated.strip() == str(sum(many.values()))
 
 
-def marked(
+def mark_write(
     record: ClientRecord | ResourceServerRecord, existing: Existing, orphaned_time: datetime | None
 ) -> Desired | None:
     """The write that marks the record, or (None) takes the mark away, and changes nothing else; None where it is so."""

@@ -11,7 +11,7 @@ from scopewright.core.objects import Write
 
 
 @dataclass(frozen=True, slots=True)
-class Happening:
+class Event:
     """Something that happened once: an event, and a line of the object's history."""
 
     reason: str
@@ -30,7 +30,7 @@ class Plan:
 
     writes: tuple[Write, ...] = ()
     status: dict[str, Any] | None = None
-    happenings: tuple[Happening, ...] = ()
+    events: tuple[Event, ...] = ()
     due: datetime | None = None
     attempt: object = field(default=None, repr=False)
 
@@ -39,7 +39,7 @@ NOTHING: Final = Plan()
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class ConditionUpdate:
     """What a condition says now. What is `passing` is no news, unless all was well before."""
 
     type: str
@@ -49,27 +49,30 @@ class Said:
     passing: bool = False
 
 
-def ready(reason: str, message: str) -> tuple[Said, ...]:
-    return (Said("Ready", "True", reason, message),)
+def ready(reason: str, message: str) -> tuple[ConditionUpdate, ...]:
+    return (ConditionUpdate("Ready", "True", reason, message),)
 
 
-def waiting(reason: str, message: str) -> tuple[Said, ...]:
+def waiting(reason: str, message: str) -> tuple[ConditionUpdate, ...]:
     """Not ready, and time or another object will help."""
-    return (Said("Ready", "False", reason, message, passing=True),)
+    return (ConditionUpdate("Ready", "False", reason, message, passing=True),)
 
 
-def stalled(why: Rejected) -> tuple[Said, ...]:
+def stalled(why: Rejected) -> tuple[ConditionUpdate, ...]:
     """Not ready, and only the user can help: kstatus and Argo CD then say failed instead of waiting for ever."""
-    return (Said("Ready", "False", why.reason, why.message), Said("Stalled", "True", why.reason, why.message))
+    return (
+        ConditionUpdate("Ready", "False", why.reason, why.message),
+        ConditionUpdate("Stalled", "True", why.reason, why.message),
+    )
 
 
-def settle(
-    said: Iterable[Said], previous: Sequence[Condition], generation: int | None, now: datetime
-) -> tuple[list[Condition], tuple[Happening, ...]]:
+def merge_conditions(
+    said: Iterable[ConditionUpdate], previous: Sequence[Condition], generation: int | None, now: datetime
+) -> tuple[list[Condition], tuple[Event, ...]]:
     """The conditions, each with the time of its last change of status, and the changes that are worth an event."""
     before = {c.type: c for c in previous}
     conditions: list[Condition] = []
-    changes: list[Happening] = []
+    changes: list[Event] = []
     for s in said:
         old = before.get(s.type)
         same = old is not None and old.status == s.status
@@ -84,11 +87,11 @@ def settle(
             )
         )
         if _worth_telling(s, old):
-            changes.append(Happening(s.reason, s.message, warning=s.status == "False" or s.type == "SecretAltered"))
+            changes.append(Event(s.reason, s.message, warning=s.status == "False" or s.type == "SecretAltered"))
     return conditions, tuple(changes)
 
 
-def _worth_telling(said: Said, old: Condition | None) -> bool:
+def _worth_telling(said: ConditionUpdate, old: Condition | None) -> bool:
     if said.type == "Stalled":
         return False
     if said.type in ("Paused", "SecretAltered"):
@@ -101,12 +104,10 @@ def _worth_telling(said: Said, old: Condition | None) -> bool:
     return old is None or (was, old.reason) != (said.status, said.reason)
 
 
-def with_history(
-    previous: Sequence[HistoryEntry], happenings: Iterable[Happening], now: datetime
-) -> list[HistoryEntry]:
+def append_history(previous: Sequence[HistoryEntry], events: Iterable[Event], now: datetime) -> list[HistoryEntry]:
     """The last ten things that happened, oldest first."""
     time = now.replace(microsecond=0)
-    new = [HistoryEntry(time=time, reason=h.reason, message=h.message[:MAX_HISTORY_MESSAGE]) for h in happenings]
+    new = [HistoryEntry(time=time, reason=h.reason, message=h.message[:MAX_HISTORY_MESSAGE]) for h in events]
     return [*previous, *new][-MAX_HISTORY:]
 
 
@@ -121,18 +122,18 @@ def soonest(*instants: datetime | None) -> datetime | None:
 ROTATION_FAILING: Final = "RotationFailing"
 
 
-def rotation_failing(reason: str, message: str) -> Said:
+def rotation_failing(reason: str, message: str) -> ConditionUpdate:
     """The condition while a rotation that is due cannot be written; otherwise an object does not have it."""
-    return Said(ROTATION_FAILING, "True", reason, message, passing=True)
+    return ConditionUpdate(ROTATION_FAILING, "True", reason, message, passing=True)
 
 
-def rotation_events(said: Iterable[Said], previous: Sequence[Condition]) -> tuple[Happening, ...]:
+def rotation_events(said: Iterable[ConditionUpdate], previous: Sequence[Condition]) -> tuple[Event, ...]:
     """One event when rotations begin to fail, or fail for another reason, and one when they no longer do."""
     now = next((s for s in said if s.type == ROTATION_FAILING), None)
     before = next((c for c in previous if c.type == ROTATION_FAILING and c.status == "True"), None)
     if now and (before is None or before.reason != now.reason):
-        return (Happening(ROTATION_FAILING, f"{now.reason}: {now.message}", warning=True),)
+        return (Event(ROTATION_FAILING, f"{now.reason}: {now.message}", warning=True),)
     if before and not now:
         since = f"{before.last_transition_time:%FT%TZ}" if before.last_transition_time else "some time ago"
-        return (Happening("RotationRecovered", f"no rotation fails any more; the first failure was at {since}"),)
+        return (Event("RotationRecovered", f"no rotation fails any more; the first failure was at {since}"),)
     return ()

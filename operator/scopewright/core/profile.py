@@ -36,7 +36,7 @@ def assertion_seconds(profile: Profile) -> float:
     return FAPI2_ASSERTION_SECONDS if profile == "FAPI2" else ASSERTION_SECONDS
 
 
-def why_ignored(jwk: Mapping[str, str], profile: Profile = "Default") -> str | None:
+def ignored_reason(jwk: Mapping[str, str], profile: Profile = "Default") -> str | None:
     """Why the issuer ignores this public key of a client, and what to do; None where it accepts the key's signatures.
 
     RSA keys are bounded, because anybody can make the issuer verify a signature with them.

@@ -98,7 +98,7 @@ class Credential:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestedAccess:
     """The scopes that a client asks for at one resource server, which `resource_server` names `<namespace>/<name>`."""
 
     __pydantic_config__ = _CONFIG
@@ -136,7 +136,7 @@ class ClientRecord:
     """With method PrivateKeyJWT: the keys that its owner has given; empty where the operator makes the pair."""
     service_account: ServiceAccount | None = None
     """With method ServiceAccount; None while there is no such ServiceAccount."""
-    access: tuple[Asked, ...] = ()
+    access: tuple[RequestedAccess, ...] = ()
     secret_name: str = ""
     revoked_before: Instant | None = None
     """What was issued earlier was revoked, whatever `spec.rotation.revokedBefore` says by now."""
@@ -164,7 +164,7 @@ class ClientRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class ResolvedGrant:
     """One ScopeGrant, resolved: these scopes to these clients (`<namespace>.<name>`), namespaces, or everybody."""
 
     __pydantic_config__ = _CONFIG
@@ -196,7 +196,7 @@ class ResourceServerRecord:
     scopes_list_claim: bool = False
     dpop_required: bool = False
     """Its tokens are bound to a key of the client's, or there are none (RFC 9449)."""
-    grants: tuple[Granted, ...] = ()
+    grants: tuple[ResolvedGrant, ...] = ()
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
     orphaned_time: Instant | None = None

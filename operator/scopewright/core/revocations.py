@@ -14,11 +14,11 @@ from typing import Final
 
 from scopewright.core.records import RevocationRecord
 
-QUOTA: Final = 256
+MAX_ENTRIES_PER_CLIENT: Final = 256
 """Revoked tokens of one client at a time, and audiences that it has lost. One more, and its own not-before moves."""
-MOST: Final = 13_000
+MAX_ENTRIES: Final = 13_000
 """Entries of a record. They are at most 72 bytes each with their owner, and a ConfigMap has room for 1 MiB."""
-LARGEST_LEEWAY: Final = 600
+MAX_LEEWAY_SECONDS: Final = 600
 """Seconds after `exp` for which `scopewright.verifier` can be told to take a token: so long an entry is needed."""
 
 _KEY_BYTES: Final = 8
@@ -87,7 +87,7 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
     )
 
 
-def gather(records: Iterable[RevocationRecord]) -> RevocationRecord:
+def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
     """All of them merged, at what they cost together: many small ones merged one by one cost the square of that."""
     tokens: dict[str, dict[str, int]] = {}
     access: dict[str, dict[str, int]] = {}
@@ -110,12 +110,12 @@ def gather(records: Iterable[RevocationRecord]) -> RevocationRecord:
 
 
 def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> RevocationRecord:
-    """Without what no token can need any more: `lifetime` is the longest of a token, both in seconds.
+    """Remove the entries that no valid token needs. `lifetime` (the longest of a token) and `skew` are seconds.
 
-    A token is needed until its `exp`, and by verifiers until LARGEST_LEEWAY later, by a clock that differs by `skew`.
-    Where the record knows a longer one, that holds: tokens are about that were issued under it.
+    An entry is needed until the token's `exp`, plus MAX_LEEWAY_SECONDS for verifiers and `skew` for their clocks. A
+    longer lifetime in the record takes precedence: tokens that were issued under it may still be valid.
     """
-    latest = now - LARGEST_LEEWAY - skew
+    latest = now - MAX_LEEWAY_SECONDS - skew
     since = latest - max(lifetime, record.longest_lifetime)
     return _with_its_owners(
         replace(
@@ -138,10 +138,15 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
     weights = Counter((*record.clients, *record.audiences))
     for nested in (record.tokens, record.access):
         weights.update({client: len(marks) for client, marks in nested.items()})
-    of_clients = {c for nested in (record.tokens, record.access) for c, marks in nested.items() if len(marks) > QUOTA}
+    of_clients = {
+        c
+        for nested in (record.tokens, record.access)
+        for c, marks in nested.items()
+        if len(marks) > MAX_ENTRIES_PER_CLIENT
+    }
     weights.update({client: 1 - weights[client] for client in of_clients})
     of_namespaces: set[str] = set()
-    excess = weights.total() + len(record.namespaces) - MOST
+    excess = weights.total() + len(record.namespaces) - MAX_ENTRIES
     for namespace, names in _heaviest_first(record.owners, weights) if excess > 0 else ():
         for client in sorted(names, key=lambda c: (-weights[c], c)):
             if excess <= 0 or weights[client] == 1:

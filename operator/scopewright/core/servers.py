@@ -10,33 +10,33 @@ from scopewright.api.resourceserver import ResourceServerStatus
 from scopewright.core.access import default_audience
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
+from scopewright.core.failed_writes import FailedWrite, failed_write_of, not_ready, split_deferred
 from scopewright.core.failures import Rejected
-from scopewright.core.grants import Labels, gives_anything, granted_by, in_force
-from scopewright.core.lifecycle import PAUSED, deleting
+from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
+from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, holds, is_paused
 from scopewright.core.plan import (
-    Happening,
+    ConditionUpdate,
+    Event,
     Plan,
-    Said,
+    append_history,
     as_json,
+    merge_conditions,
     ready,
-    settle,
     soonest,
     stalled,
     waiting,
-    with_history,
 )
 from scopewright.core.records import (
     ENTRY,
     RECORD_LABEL,
     AudienceClaim,
-    Granted,
+    ResolvedGrant,
     ResourceServerRecord,
     audience_claim_name,
     encode,
     resource_server_record_name,
 )
-from scopewright.core.setbacks import Setback, not_ready, setback_of, split
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may ever claim, before the platform releases some."""
@@ -63,8 +63,8 @@ class ServerView:
     """SigningKeys whose algorithm the profile does not allow."""
     beyond_limits: Rejected | None = None
     """Why it is not served, where its namespace has too many or too large objects."""
-    happened: tuple[Happening, ...] = ()
-    setbacks: tuple[Setback, ...] = ()
+    events: tuple[Event, ...] = ()
+    failed_writes: tuple[FailedWrite, ...] = ()
     """Writes that failed and are not to be tried again yet."""
 
     @property
@@ -83,7 +83,7 @@ def plan_server(view: ServerView) -> Plan:
     if (audience or view.record) and not holds(view.record_object, record):
         writes = (*_claim(view, audience), record)
         # The claim comes first: where one of them is on hold, so is the other.
-        _, blocked = split(writes, view.setbacks)
+        _, blocked = split_deferred(writes, view.failed_writes)
         return _status(view, audience, not_ready(blocked)) if blocked else Plan(writes)
     return _status(view, audience, _said(view, refusal))
 
@@ -92,9 +92,9 @@ def _departing(view: ServerView) -> Plan:
     """The record goes at once: whatever keeps the object, its deletion is final. The claim on its audience stays."""
     existing = view.record_object
     if existing is None or (view.record and view.record.uid != view.server.uid):
-        return _status(view, "", deleting(view.server.metadata, "the issuer serves no tokens for it"))
-    if setback := setback_of(view.setbacks, existing.ref):
-        return _status(view, "", not_ready(setback))
+        return _status(view, "", deleting_conditions(view.server.metadata, "the issuer serves no tokens for it"))
+    if failed_write := failed_write_of(view.failed_writes, existing.ref):
+        return _status(view, "", not_ready(failed_write))
     return Plan((Deletion(existing),))
 
 
@@ -107,7 +107,7 @@ def _paused(view: ServerView) -> Plan:
     return _status(view, record.audience, (*said, PAUSED))
 
 
-def _signing_key_missing(view: ServerView, name: str) -> tuple[Said, ...]:
+def _signing_key_missing(view: ServerView, name: str) -> tuple[ConditionUpdate, ...]:
     if name in view.signing:
         return ()
     message = f"SigningKey {name} has no key that signs yet: no token can be had for this API"
@@ -168,7 +168,7 @@ def _still_allowed(view: ServerView) -> str:
 def _record(view: ServerView, audience: str) -> ResourceServerRecord:
     spec = view.server.spec
     declared = tuple(s.name for s in spec.scopes)
-    grants = [granted_by(g, declared, view.namespaces) for g in view.grants if in_force(g, view.now)]
+    grants = [resolve_grant(g, declared, view.namespaces) for g in view.grants if in_force(g, view.now)]
     lifetime = min(spec.tokens.lifetime, view.config.max_token_lifetime)
     return ResourceServerRecord(
         namespace=view.server.namespace,
@@ -182,11 +182,11 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
         signing_key=spec.tokens.signing_key,
         scopes_list_claim=spec.tokens.scopes_list_claim,
         dpop_required=spec.tokens.dpop_bound_access_tokens_required or view.config.profile == "FAPI2",
-        grants=tuple(sorted((g for g in grants if gives_anything(g)), key=encode_granted)),
+        grants=tuple(sorted((g for g in grants if has_effect(g)), key=grant_sort_key)),
     )
 
 
-def encode_granted(granted: Granted) -> tuple[object, ...]:
+def grant_sort_key(granted: ResolvedGrant) -> tuple[object, ...]:
     """An order that does not depend on the order in which grants are listed."""
     ends = granted.not_after.isoformat() if granted.not_after else ""
     return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
@@ -202,7 +202,7 @@ def _record_write(view: ServerView, audience: str) -> Desired:
     )
 
 
-def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
+def _said(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUpdate, ...]:
     spec, config = view.server.spec, view.config
     if refusal:
         return stalled(refusal)
@@ -222,16 +222,16 @@ def _said(view: ServerView, refusal: Rejected | None) -> tuple[Said, ...]:
     return missing or ready("Served", _serves(view.server.effective_audience))
 
 
-def _status(view: ServerView, audience: str, said: tuple[Said, ...]) -> Plan:
+def _status(view: ServerView, audience: str, said: tuple[ConditionUpdate, ...]) -> Plan:
     server, previous = view.server, view.server.status
     generation = server.metadata.generation
-    conditions, changes = settle(said, previous.conditions if previous else (), generation, view.now)
+    conditions, changes = merge_conditions(said, previous.conditions if previous else (), generation, view.now)
     current = [g for g in view.grants if in_force(g, view.now)] if not server.metadata.deletion_timestamp else []
     status = ResourceServerStatus(
         observed_generation=generation,
         audience=audience or None,
         grants=len(current),
-        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
         conditions=conditions,
     )
-    return Plan(status=as_json(status), happenings=changes, due=soonest(*(g.spec.expiration_time for g in current)))
+    return Plan(status=as_json(status), events=changes, due=soonest(*(g.spec.expiration_time for g in current)))

@@ -6,13 +6,13 @@ from typing import Any, Final
 from scopewright.api import Kind, ScopeGrant
 from scopewright.api.scopegrant import Grantee
 from scopewright.core.objects import Ref
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.core.records import ClientRecord, Credential, KeyRecord, rfc3339
 from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
 from scopewright.plan.findings import refusals, warnings, with_news
 from scopewright.plan.snapshot import StateSnapshot
 
-EventsByObject = Mapping[Ref, Sequence[Happening]]
+EventsByObject = Mapping[Ref, Sequence[Event]]
 """Events between the two snapshots, by object."""
 
 _CREDENTIAL: Final = "Credential"
@@ -85,14 +85,14 @@ def _credentials(before: StateSnapshot, after: StateSnapshot, events: EventsByOb
             yield from _switched(ref, old, new)
 
 
-def _first(ref: Ref, new: ClientRecord, news: Sequence[Happening]) -> ObjectChange:
+def _first(ref: Ref, new: ClientRecord, news: Sequence[Event]) -> ObjectChange:
     if any(h.reason == "CredentialAdopted" for h in news):
         return ObjectChange(ref, "adopted", news[-1].message)
     where = f"in Secret {ref.namespace}/{new.secret_name}"
     return ObjectChange(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
 
 
-def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Happening]) -> Iterator[ObjectChange]:
+def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Event]) -> Iterator[ObjectChange]:
     known, left = {c.sha256 for c in old.credentials}, {c.sha256 for c in new.credentials}
     why = news[-1] if news else None
     if known <= left and left <= known:

@@ -18,7 +18,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
 from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.plan.changes import Finding, PlanResult
 from scopewright.plan.diff import difference
 from scopewright.plan.memory_store import MemoryStore
@@ -83,7 +83,7 @@ class _Memory:
         self._cache = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._pending: set[Ref] = set()
         self._waiting: dict[Ref, str] = {}
-        self.events: defaultdict[Ref, list[Happening]] = defaultdict(list)
+        self.events: defaultdict[Ref, list[Event]] = defaultdict(list)
         placeholders = count(1)
         sources = Sources(lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key)
         self._reconciler = Reconciler(
@@ -92,7 +92,7 @@ class _Memory:
         self._reconciler.sealing_with(base.seal_key)
         self._load(base)
 
-    def record(self, obj: Declared, happening: Happening) -> None:
+    def record(self, obj: Declared, happening: Event) -> None:
         self.events[Ref(obj.KIND, obj.namespace, obj.name)].append(happening)
 
     def _load(self, base: PlanBase) -> None:

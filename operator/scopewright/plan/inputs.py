@@ -9,7 +9,7 @@ from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
 from scopewright.controller.index import secret_of, service_account_of
 from scopewright.controller.reconcile import parse_declared
-from scopewright.core.claims import stated_issuer
+from scopewright.core.claims import issuer_of
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
@@ -105,7 +105,7 @@ def count_other_installations(wanted: Manifests, config: Config) -> int:
 
 def of_this_installation(objects: Mapping[Ref, Raw], config: Config) -> dict[Ref, Raw]:
     """Objects of the four kinds whose `spec.issuer` names this installation."""
-    return {ref: raw for ref, raw in objects.items() if ref.kind in KINDS and stated_issuer(raw) == config.name}
+    return {ref: raw for ref, raw in objects.items() if ref.kind in KINDS and issuer_of(raw) == config.name}
 
 
 def _accounts_named(objects: Mapping[Ref, Raw]) -> Iterator[tuple[Ref, Ref]]:

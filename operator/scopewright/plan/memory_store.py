@@ -1,6 +1,6 @@
 """A store in memory: Secrets, ConfigMaps and declared objects, with the preconditions of every store.
 
-An object read from a cluster may be loaded as digests only; an entry that a write keeps (`Kept`) stays a digest.
+An object read from a cluster may be loaded as digests only; a `PreservedEntry` of a write stays a digest.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Deletion, Desired, Existing, Kept, Ref
+from scopewright.core.objects import Deletion, Desired, Existing, PreservedEntry, Ref
 from scopewright.stores import Entries
 
 Raw = dict[str, Any]
@@ -162,12 +162,12 @@ def _identity(existing: Existing | None) -> tuple[str, str] | None:
 
 def _digest(desired: Desired, name: str, known: Existing | None) -> str:
     value = desired.entries[name]
-    if isinstance(value, Kept) and (known is None or known.entries.get(value.entry) != value.sha256):
+    if isinstance(value, PreservedEntry) and (known is None or known.entries.get(value.entry) != value.sha256):
         raise Conflict(f"{desired.ref} no longer holds what was to be kept")
     return desired.digests()[name]
 
 
 def _contents(desired: Desired, was: Mapping[str, bytes]) -> dict[str, bytes]:
     """Content of the entries, as far as it is known."""
-    found = {n: was.get(v.entry) if isinstance(v, Kept) else v for n, v in desired.entries.items()}
+    found = {n: was.get(v.entry) if isinstance(v, PreservedEntry) else v for n, v in desired.entries.items()}
     return {name: value for name, value in found.items() if value is not None}

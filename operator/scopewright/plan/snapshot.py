@@ -6,9 +6,9 @@ from datetime import datetime
 
 from scopewright.api import Kind, ScopeGrant
 from scopewright.core.access import reaches, resolve
-from scopewright.core.grants import Labels, granted_by, in_force
+from scopewright.core.grants import Labels, in_force, resolve_grant
 from scopewright.core.objects import Ref
-from scopewright.core.records import Asked, ClientRecord, Granted, KeyRecord, ResourceServerRecord
+from scopewright.core.records import ClientRecord, KeyRecord, RequestedAccess, ResolvedGrant, ResourceServerRecord
 from scopewright.plan.changes import HeldScope
 
 Holding = tuple[str, str, str]
@@ -42,7 +42,9 @@ class StateSnapshot:
             for found in self._of(record, asked, grants.get(asked.resource_server, ()))
         }
 
-    def _of(self, client: ClientRecord, asked: Asked, grants: Iterable[tuple[str, Granted]]) -> Iterator[HeldScope]:
+    def _of(
+        self, client: ClientRecord, asked: RequestedAccess, grants: Iterable[tuple[str, ResolvedGrant]]
+    ) -> Iterator[HeldScope]:
         server = self.servers.get(asked.resource_server)
         granted = resolve(asked, client.namespace, client.client_id, server, self.now).granted
         own = server is not None and server.namespace == client.namespace
@@ -51,12 +53,12 @@ class StateSnapshot:
             via = tuple(name for name, g in reaching if scope in g.scopes)
             yield HeldScope(f"{client.namespace}/{client.name}", asked.resource_server, scope, via, until)
 
-    def _grants(self) -> dict[str, list[tuple[str, Granted]]]:
+    def _grants(self) -> dict[str, list[tuple[str, ResolvedGrant]]]:
         """Grants in force with their names, by resource server."""
-        found: dict[str, list[tuple[str, Granted]]] = {}
+        found: dict[str, list[tuple[str, ResolvedGrant]]] = {}
         for _, grant in sorted(self.declared.items()):
             if isinstance(grant, ScopeGrant) and in_force(grant, self.now):
                 server = f"{grant.namespace}/{grant.spec.resource_server}"
-                resolved = granted_by(grant, grant.spec.scopes, self.namespaces)
+                resolved = resolve_grant(grant, grant.spec.scopes, self.namespaces)
                 found.setdefault(server, []).append((f"{grant.namespace}/{grant.name}", resolved))
         return found

@@ -5,7 +5,7 @@ All times are seconds on one clock. `remote` acts on what is decided here.
 
 from dataclasses import dataclass
 
-from scopewright.singleflight import Need
+from scopewright.singleflight import RefreshDecision
 from scopewright.verifier.discovery import FetchedFeed
 from scopewright.verifier.revoked import Revoked
 
@@ -42,14 +42,14 @@ class FeedCache:
         self._received_at = float("-inf")
         self._reachable = True
 
-    def need(self, now: float) -> Need:
+    def need(self, now: float) -> RefreshDecision:
         if now < self.due:
-            return Need.NOTHING
+            return RefreshDecision.NOTHING
         if not self.usable(now):
-            return Need.WAIT if now < self.retry_at else Need.NOW
+            return RefreshDecision.WAIT if now < self.retry_at else RefreshDecision.NOW
         # After an idle night much may have been revoked: ask first. While the issuer is away: go on.
         idle = now >= self._received_at + _IDLE * self._feed.every
-        return Need.NOW if self._reachable and idle else Need.SOON
+        return RefreshDecision.NOW if self._reachable and idle else RefreshDecision.SOON
 
     def usable(self, now: float) -> bool:
         return self.revoked is not None and now < self._received_at + self._feed.outage

@@ -3,7 +3,7 @@
 All times are seconds on one clock. `remote` acts on what is decided here.
 """
 
-from scopewright.singleflight import Need
+from scopewright.singleflight import RefreshDecision
 from scopewright.verifier.discovery import Fetched
 from scopewright.verifier.keyset import KeySet
 
@@ -30,20 +30,20 @@ class KeyCache:
         """Whether the last attempt succeeded: what is not in the key set, the issuer does not publish."""
         return self._failures == 0
 
-    def need(self, now: float) -> Need:
+    def need(self, now: float) -> RefreshDecision:
         if now < self.due:
-            return Need.NOTHING
+            return RefreshDecision.NOTHING
         if self.keys is None:
-            return Need.WAIT if now < self.retry_at else Need.NOW
+            return RefreshDecision.WAIT if now < self.retry_at else RefreshDecision.NOW
         # After an idle night the keys may be long withdrawn: ask first. While the issuer is away: go on with them.
-        return Need.NOW if self.reachable and now >= self._stale_at else Need.SOON
+        return RefreshDecision.NOW if self.reachable and now >= self._stale_at else RefreshDecision.SOON
 
-    def need_for_unknown_kid(self, now: float) -> Need:
+    def need_for_unknown_kid(self, now: float) -> RefreshDecision:
         """A kid that is not in the set: one fetch, then a pause, so that made-up kids cause no flood."""
         if now < max(self._unknown_kid_at, self.retry_at):
-            return Need.NOTHING
+            return RefreshDecision.NOTHING
         self._unknown_kid_at = now + self._cooldown
-        return Need.NOW
+        return RefreshDecision.NOW
 
     def received(self, fetched: Fetched, now: float) -> None:
         if fetched.keys is not None:

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import httpx
 
-from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, Need, SingleFlight
+from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, RefreshDecision, SingleFlight
 from scopewright.verifier.discovery import (
     Fetched,
     FetchedFeed,
@@ -75,7 +75,7 @@ class RemoteKeys:
 
     def _begin(self) -> Future[None] | None:
         self._fetching.check_process()
-        if self.cache.need(self._clock()) in (Need.NOTHING, Need.WAIT):
+        if self.cache.need(self._clock()) in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
             return None
         return self._fetching.begin(lambda: self.cache.need(self._clock()))
 
@@ -125,7 +125,7 @@ class RemoteFeed:
         self._require_usable()
 
     def _begin(self) -> Future[None] | None:
-        if self.cache.need(self._clock()) in (Need.NOTHING, Need.WAIT):
+        if self.cache.need(self._clock()) in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
             return None
         return self._fetching.begin(lambda: self.cache.need(self._clock()))
 

@@ -19,7 +19,7 @@ from scopewright.cli.settings import (
     worker_count,
 )
 from scopewright.config_file import load_config
-from scopewright.core.client.credentials import UNLANDED_GRACE
+from scopewright.core.client.credentials import UNCONFIRMED_GRACE
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.replay import LocalReplay, SharedReplay
@@ -93,7 +93,7 @@ def test_how_busy_the_operator_may_be_is_checked(given: dict[str, Any], message:
 
 def test_a_write_under_the_longest_lease_arrives_before_its_hash_is_dropped() -> None:
     longest = LeaseTimes.model_validate({"duration": "30s"}).duration
-    assert longest + timedelta(seconds=REQUEST_TIMEOUT) <= UNLANDED_GRACE
+    assert longest + timedelta(seconds=REQUEST_TIMEOUT) <= UNCONFIRMED_GRACE
 
 
 @pytest.mark.parametrize(

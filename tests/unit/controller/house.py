@@ -23,7 +23,7 @@ from scopewright.controller.views import Sources
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -36,7 +36,7 @@ from scopewright.core.records import (
     decode,
     resource_server_record_name,
 )
-from scopewright.core.signing.plan import FreshKey
+from scopewright.core.signing.plan import GeneratedKey
 from scopewright.stores import Selection
 from scopewright.verifier.thumbprint import thumbprint
 from tests.unit.controller.memory import MemoryStore
@@ -60,12 +60,12 @@ def private_key(serial: int) -> ec.EllipticCurvePrivateKey:
 
 
 @cache
-def made(serial: int) -> FreshKey:
+def made(serial: int) -> GeneratedKey:
     members = public_members(private_key(serial))
     pem = private_key(serial).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return FreshKey({**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}, pem)
+    return GeneratedKey({**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}, pem)
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -87,7 +87,7 @@ class House:
         self.namespaces: dict[str, Mapping[str, str]] = {}
         self.service_accounts: dict[str, str] = {}
         """The cluster's, by `<namespace>/<name>`, with their UIDs."""
-        self.happened: list[Happening] = []
+        self.happened: list[Event] = []
         self.due: dict[Ref, datetime] = {}
         self.minted = itertools.count(1)
         self.keys_made = itertools.count(1)
@@ -180,7 +180,7 @@ class House:
 
     # Reconciler's sources
 
-    def record(self, obj: Declared, happening: Happening) -> None:
+    def record(self, obj: Declared, happening: Event) -> None:
         self.happened.append(happening)
 
     def _tick(self) -> datetime:
@@ -190,7 +190,7 @@ class House:
     def _mint(self) -> str:
         return f"secret{next(self.minted)}"
 
-    def _make_key(self, algorithm: str) -> FreshKey:
+    def _make_key(self, algorithm: str) -> GeneratedKey:
         return made(next(self.keys_made))
 
     # What it holds

@@ -11,7 +11,7 @@ from scopewright.controller.lease import Lease
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Unavailable
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.stores.kubernetes.api import Api, NotFound
 from tests.unit.controller.house import ISSUER
 
@@ -112,7 +112,7 @@ class Replica:
 
     def __init__(self, cluster: Cluster, namespace: str, identity: str = "", **settings: Any) -> None:
         self.config = Config(issuer=ISSUER, namespace=namespace, **settings)
-        self.reported: list[Happening] = []
+        self.reported: list[Event] = []
         self.cluster = cluster
         self.link = Link(cluster, f"system:serviceaccount:{namespace}:scopewright-operator", f"uid of {namespace}")
         api, name = cast("Api", self.link), identity or f"operator of {namespace}"

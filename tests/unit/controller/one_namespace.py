@@ -18,7 +18,7 @@ from typing import Any, Final
 from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import parse_watched
-from scopewright.core.access import asked_by
+from scopewright.core.access import requested_access
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
 from scopewright.issuer.state.registry import Registry
@@ -56,7 +56,11 @@ def manifests(namespace: str, clients: int, scopes: int) -> Iterator[dict[str, A
 
 def record_of(client: OAuthClient) -> tuple[Existing, dict[str, bytes]]:
     record = ClientRecord(
-        client.namespace, client.name, client.uid, credentials=(Credential("0" * 64, NOW),), access=asked_by(client)
+        client.namespace,
+        client.name,
+        client.uid,
+        credentials=(Credential("0" * 64, NOW),),
+        access=requested_access(client),
     )
     ref = Ref("Secret", SYSTEM, client_record_name(client.namespace, client.name))
     labels = {MANAGED_BY: MANAGER}

@@ -10,7 +10,7 @@ import pytest
 from scopewright.controller import altered_writes
 from scopewright.controller.altered_writes import MAX_REPEATS, WINDOW, Alterations
 from scopewright.core.failures import Unavailable
-from scopewright.core.objects import MANAGED_BY, Desired, Existing, Kept, Ref, digest
+from scopewright.core.objects import MANAGED_BY, Desired, Existing, PreservedEntry, Ref, digest
 from tests.unit.controller.house import NAMESPACE, House
 from tests.unit.controller.memory import MemoryStore
 
@@ -261,7 +261,7 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
     assert "changed by replicator after each write: entry a was changed" in told.message
     now += WINDOW
     assert alterations.after_write(write) is None
-    assert alterations.after_write(replace(write, entries={"a": Kept("a", digest("new"))})) is None
+    assert alterations.after_write(replace(write, entries={"a": PreservedEntry("a", digest("new"))})) is None
 
 
 def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scopewright.core.config import Config
 from scopewright.core.objects import Ref
 from scopewright.core.records import KeyRecord
-from scopewright.core.signing.keys import KeyState, active, state
+from scopewright.core.signing.keys import KeyState, active_key, key_state
 from tests.unit.controller.house import ISSUER, NAMESPACE, House
 
 KEY = Ref("SigningKey", NAMESPACE, "default")
@@ -32,11 +32,11 @@ class Watcher:
             self.published.setdefault(kid, now)
         assert not {r.kid for r in records if r.kid in self.kids and r.creation_time == now}, "a kid came back"
         self.kids |= {r.kid for r in records}
-        assert sum(state(r, records, now) is KeyState.ACTIVE for r in records) <= 1
+        assert sum(key_state(r, records, now) is KeyState.ACTIVE for r in records) <= 1
         self.tokens = [(kid, exp) for kid, exp in self.tokens if exp > now]
         for kid, exp in self.tokens:
             assert kid in jwks, f"a token that is valid until {exp} cannot be verified at {now}"
-        signing = active(records, now)
+        signing = active_key(records, now)
         if signing:
             lead = house.config.key_lead + self.ahead()
             # Publication is noticed at the next look, some milliseconds after it happened.
@@ -90,7 +90,7 @@ def test_an_emergency_signs_at_once_and_the_old_kids_never_come_back() -> None:
     house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-25T00:00:00Z"})
     house.settle()
     assert not old & house.jwks()
-    fresh = active(tuple(house.key_records()), house.now)
+    fresh = active_key(tuple(house.key_records()), house.now)
     assert fresh
     assert fresh.at_once
     for _ in range(60):

@@ -12,7 +12,7 @@ from scopewright.controller.watch_handlers import Caches
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Granted, ResourceServerRecord, encode
+from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, ResolvedGrant, ResourceServerRecord, encode
 from scopewright.stores import ListCompleted
 from scopewright.stores.kubernetes.store import declared_path
 from tests.unit.controller.house import ISSUER, NAMESPACE
@@ -96,7 +96,7 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
 def test_a_grant_by_labels_that_nobody_follows_says_so(follows: bool, reason: str) -> None:
     asked = {"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}
     selecting = [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}, {"namespace": "leave"}]
-    held = Granted(("read",), namespaces=("leave",))
+    held = ResolvedGrant(("read",), namespaces=("leave",))
     view = GrantView(
         grant=grant(resourceServer="payroll-api", scopes=["read"], to=selecting),
         server=server(scopes=[{"name": "read"}]),

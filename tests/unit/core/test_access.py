@@ -6,14 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.core.access import resolve
-from scopewright.core.grants import granted_by, in_force
-from scopewright.core.records import Asked, Granted, ResourceServerRecord
+from scopewright.core.grants import in_force, resolve_grant
+from scopewright.core.records import RequestedAccess, ResolvedGrant, ResourceServerRecord
 from tests.unit.core.builders import NOW, client, grant
 
 SCOPES = st.lists(st.sampled_from("abcdef"), unique=True, max_size=6).map(tuple)
 INSTANTS = st.one_of(st.none(), st.integers(-3, 3).map(lambda hours: NOW + timedelta(hours=hours)))
 GRANTS = st.builds(
-    Granted,
+    ResolvedGrant,
     scopes=SCOPES,
     clients=st.lists(st.sampled_from(["leave.worker", "leave.other", "payroll.worker"]), max_size=2).map(tuple),
     namespaces=st.lists(st.sampled_from(["leave", "staff", "payroll"]), max_size=2).map(tuple),
@@ -35,7 +35,7 @@ SERVERS = st.builds(
 def test_granted_lies_within_asked_and_declared_and_granted_by_a_live_grant(
     asked: tuple[str, ...], server: ResourceServerRecord
 ) -> None:
-    access = resolve(Asked("x/api", asked), "leave", "leave.worker", server, NOW)
+    access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", server, NOW)
     live = [g for g in server.grants if g.not_after is None or g.not_after > NOW]
     reaching = [g for g in live if g.everybody or "leave" in g.namespaces or "leave.worker" in g.clients]
     given = {s for g in reaching for s in g.scopes}
@@ -50,18 +50,20 @@ def test_granted_lies_within_asked_and_declared_and_granted_by_a_live_grant(
 def test_every_scope_lasts_until_the_latest_of_its_grants_ends_and_no_longer(
     asked: tuple[str, ...], server: ResourceServerRecord
 ) -> None:
-    access = resolve(Asked("x/api", asked), "leave", "leave.worker", server, NOW)
+    access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", server, NOW)
     for scope, end in access.granted.items():
         if end is None:
             continue
-        just_before = resolve(Asked("x/api", asked), "leave", "leave.worker", server, end - timedelta(microseconds=1))
+        just_before = resolve(
+            RequestedAccess("x/api", asked), "leave", "leave.worker", server, end - timedelta(microseconds=1)
+        )
         assert scope in just_before.granted
-        assert scope not in resolve(Asked("x/api", asked), "leave", "leave.worker", server, end).granted
+        assert scope not in resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", server, end).granted
 
 
 @given(SCOPES)
 def test_what_is_not_there_grants_nothing(asked: tuple[str, ...]) -> None:
-    access = resolve(Asked("x/api", asked), "leave", "leave.worker", None, NOW)
+    access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", None, NOW)
     assert (access.granted, access.missing) == ({}, asked)
 
 
@@ -80,7 +82,7 @@ def test_selectors_mean_what_they_mean_in_kubernetes(
     operator: str, values: list[str], namespaces: dict[str, dict[str, str]]
 ) -> None:
     expression = {"key": "team", "operator": operator, **({"values": values} if operator.endswith("In") else {})}
-    chosen = granted_by(
+    chosen = resolve_grant(
         grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": {"matchExpressions": [expression]}}]),
         ["a"],
         namespaces,
@@ -98,7 +100,7 @@ def test_selectors_mean_what_they_mean_in_kubernetes(
 def test_an_empty_selector_selects_nothing() -> None:
     empty: list[dict[str, object]] = [{}, {"matchLabels": {}}, {"matchExpressions": []}]
     for selector in empty:
-        found = granted_by(
+        found = resolve_grant(
             grant(resourceServer="api", scopes=["a"], to=[{"namespaceSelector": selector}]),
             ["a"],
             {"leave": {"a": "b"}},
@@ -115,17 +117,17 @@ def test_a_grant_that_is_being_deleted_is_not_in_force() -> None:
 
 def test_a_client_of_a_namespace_with_the_grants_name_prefix_gets_nothing() -> None:
     """`leave.worker` is one client, not namespace `leave.wor` or client `worker` of another namespace."""
-    granted = Granted(("a",), clients=("leave.worker",), namespaces=("leave",))
+    granted = ResolvedGrant(("a",), clients=("leave.worker",), namespaces=("leave",))
     record = ResourceServerRecord("payroll", "api", "uid", "https://api", scopes=("a",), grants=(granted,))
     other = client("leave-2", "worker")
-    assert not resolve(Asked("payroll/api", ("a",)), other.namespace, other.client_id, record, NOW).granted
+    assert not resolve(RequestedAccess("payroll/api", ("a",)), other.namespace, other.client_id, record, NOW).granted
 
 
-def _ends(end: datetime | None) -> Granted:
-    return Granted(("a",), everybody=True, not_after=end)
+def _ends(end: datetime | None) -> ResolvedGrant:
+    return ResolvedGrant(("a",), everybody=True, not_after=end)
 
 
 def test_one_grant_without_an_end_outlasts_all_others() -> None:
     grants = (_ends(NOW + timedelta(hours=1)), _ends(None), _ends(NOW + timedelta(hours=2)))
     record = ResourceServerRecord("payroll", "api", "uid", "https://api", scopes=("a",), grants=grants)
-    assert resolve(Asked("payroll/api", ("a",)), "leave", "leave.worker", record, NOW).granted == {"a": None}
+    assert resolve(RequestedAccess("payroll/api", ("a",)), "leave", "leave.worker", record, NOW).granted == {"a": None}

@@ -5,12 +5,12 @@ from datetime import timedelta
 import pytest
 
 from scopewright.api.rotation import Rotation
-from scopewright.core.client.credentials import SECRET_TYPE, Standing, with_new
-from scopewright.core.client.overlap import overlapping
+from scopewright.core.client.credentials import SECRET_TYPE, SecretOwnership, add_credential
+from scopewright.core.client.overlap import apply_overlap
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.seal import seal
 from scopewright.core.client.status import client_status
-from scopewright.core.client.view import Found
+from scopewright.core.client.view import ClientState
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
 from scopewright.core.plan import Plan, ready
@@ -156,7 +156,7 @@ def test_a_moved_secret_does_not_end_a_credential_while_nothing_can_take_its_pla
 def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
     """The Secret is gone and its writes failed three times: of the four hashes, the first is the one that is in use."""
     hashes = [credential(s, NOW - timedelta(hours=5 - n)) for n, s in enumerate("abcd")]
-    kept = with_new(tuple(hashes), credential("e", NOW), None, NOW)
+    kept = add_credential(tuple(hashes), credential("e", NOW), None, NOW)
     assert hashes[0] in kept
     assert len(kept) == 4
 
@@ -165,25 +165,25 @@ def test_nor_does_it_make_room_when_the_writes_fail_within_seconds() -> None:
     """The others may still arrive, and so a new one waits."""
     hashes = (credential("a", NOW - timedelta(hours=5)), *(credential(s, NOW) for s in "bcd"))
     with pytest.raises(Unavailable):
-        with_new(hashes, credential("e", NOW), None, NOW)
+        add_credential(hashes, credential("e", NOW), None, NOW)
 
 
 def test_a_hash_whose_write_may_still_arrive_is_not_dropped() -> None:
     hashes = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
     with pytest.raises(Unavailable):
-        with_new(hashes, credential("e", NOW), hashes[0], NOW)
+        add_credential(hashes, credential("e", NOW), hashes[0], NOW)
 
 
 def test_the_overlap_counts_from_when_the_secret_was_seen_to_have_changed() -> None:
     old, new = credential("a", at("10:00")), credential("b", at("11:00"))
-    first, second = overlapping((old, new), new, None, Rotation(overlap=timedelta(hours=1)), {}, NOW)
+    first, second = apply_overlap((old, new), new, None, Rotation(overlap=timedelta(hours=1)), {}, NOW)
     assert first.expiration_time == NOW + timedelta(hours=1)
     assert second == new
 
 
 def test_an_end_once_given_never_moves() -> None:
     old, new = credential("a", at("10:00"), at("13:00")), credential("b", at("11:00"))
-    assert overlapping((old, new), new, None, Rotation(overlap=timedelta(hours=9)), {}, NOW) == (old, new)
+    assert apply_overlap((old, new), new, None, Rotation(overlap=timedelta(hours=9)), {}, NOW) == (old, new)
 
 
 def test_status_texts_read_the_same_across_namespaces() -> None:
@@ -198,5 +198,7 @@ def test_status_texts_read_the_same_across_namespaces() -> None:
         {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "", scopes=("read",))},
     ):
         view = client_view(asks, client_record(), None, servers=servers)
-        seen.append(client_status(view, Found(None, Standing.ABSENT, None), ready("Provisioned", "")).status)
+        seen.append(
+            client_status(view, ClientState(None, SecretOwnership.ABSENT, None), ready("Provisioned", "")).status
+        )
     assert all(status == seen[0] for status in seen)

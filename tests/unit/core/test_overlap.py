@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from scopewright.api.rotation import Rotation
-from scopewright.core.client.overlap import lasts_longer, next_decision, overlapping
+from scopewright.core.client.overlap import apply_overlap, next_decision, was_extended
 from scopewright.core.records import Credential
 from tests.unit.core.builders import NOW
 
@@ -22,7 +22,7 @@ def through(hours: float, used_until: float, old: Credential = OLD, current: Cre
     for quarter in range(int(hours * 4)):
         now = NOW + quarter * HOUR / 4
         used = {"old": min(now, NOW + used_until * HOUR)}
-        credentials = overlapping(credentials, current, None, ROTATION, used, now)
+        credentials = apply_overlap(credentials, current, None, ROTATION, used, now)
         if credentials[0].sha256 != "old":
             break
         assert credentials[0].expiration_time is not None
@@ -53,17 +53,17 @@ def test_a_later_scheduled_rotation_does_not_spare_what_a_request_replaced() -> 
     asked, scheduled = Credential("b", NOW - HOUR, rotate="leak"), Credential("c", NOW, rotate="leak")
     old = Credential("old", OLD.issue_time, replaced_time=NOW - HOUR, expiration_time=NOW + HOUR)
     used = {"old": NOW, "b": NOW}
-    kept = overlapping((old, asked, scheduled), scheduled, None, ROTATION, used, NOW)
+    kept = apply_overlap((old, asked, scheduled), scheduled, None, ROTATION, used, NOW)
     assert [c.expiration_time for c in kept] == [NOW + HOUR, NOW + 24 * HOUR, None]
 
 
 def test_what_is_revoked_goes_at_once_however_it_is_used() -> None:
-    assert overlapping((OLD, CURRENT), CURRENT, NOW, ROTATION, {"old": NOW}, NOW) == (CURRENT,)
+    assert apply_overlap((OLD, CURRENT), CURRENT, NOW, ROTATION, {"old": NOW}, NOW) == (CURRENT,)
 
 
 def test_a_use_of_long_ago_is_no_evidence() -> None:
     old = Credential("old", OLD.issue_time, replaced_time=NOW - 23 * HOUR, expiration_time=NOW + HOUR)
-    kept = overlapping((old, CURRENT), CURRENT, None, ROTATION, {"old": NOW - 7 * HOUR}, NOW)
+    kept = apply_overlap((old, CURRENT), CURRENT, None, ROTATION, {"old": NOW - 7 * HOUR}, NOW)
     assert kept[0] == old
 
 
@@ -71,7 +71,7 @@ def test_a_use_of_long_ago_is_no_evidence() -> None:
 def test_it_is_looked_at_again_before_it_ends(minutes: int) -> None:
     left = timedelta(minutes=minutes)
     old = Credential("old", OLD.issue_time, replaced_time=NOW + left - 24 * HOUR, expiration_time=NOW + left)
-    assert not lasts_longer(old, ROTATION)
+    assert not was_extended(old, ROTATION)
     again = next_decision(old, ROTATION, NOW)
     assert again is not None
     assert NOW < again < NOW + left

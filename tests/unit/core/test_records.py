@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
 from scopewright.core.records import (
-    Asked,
     AudienceClaim,
     ClientRecord,
     Credential,
-    Granted,
     IssuerRecord,
     KeyRecord,
     Record,
+    RequestedAccess,
+    ResolvedGrant,
     ResourceServerRecord,
     audience_claim_name,
     client_record_name,
@@ -41,7 +41,7 @@ CLIENTS = st.builds(
     grant_types=TEXTS,
     disabled=st.booleans(),
     credentials=st.lists(st.builds(Credential, TEXT, INSTANTS, MAYBE), max_size=4).map(tuple),
-    access=st.lists(st.builds(Asked, TEXT, TEXTS), max_size=3).map(tuple),
+    access=st.lists(st.builds(RequestedAccess, TEXT, TEXTS), max_size=3).map(tuple),
     secret_name=TEXT,
     heals=st.lists(INSTANTS, max_size=3).map(tuple),
 )
@@ -49,7 +49,7 @@ SERVERS = st.builds(
     ResourceServerRecord,
     namespace=TEXT, name=TEXT, uid=WORDS, audience=TEXT, scopes=TEXTS, served_by=TEXTS,
     lifetime=st.integers(1, 3600), signing_key=TEXT, scopes_list_claim=st.booleans(),
-    grants=st.lists(st.builds(Granted, TEXTS, TEXTS, TEXTS, st.booleans(), MAYBE), max_size=3).map(tuple),
+    grants=st.lists(st.builds(ResolvedGrant, TEXTS, TEXTS, TEXTS, st.booleans(), MAYBE), max_size=3).map(tuple),
 )  # fmt: skip
 KEYS = st.builds(
     KeyRecord,

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from scopewright.core.failures import Rejected
 from scopewright.core.records import RevocationRecord, decode, encode
 from scopewright.core.revocations import (
-    LARGEST_LEEWAY,
-    MOST,
-    QUOTA,
+    MAX_ENTRIES,
+    MAX_ENTRIES_PER_CLIENT,
+    MAX_LEEWAY_SECONDS,
     audience_key,
     fold,
-    gather,
     has_ended,
     merge,
+    merge_all,
     namespace_key,
     namespaces_of,
     owner_of_audience,
@@ -67,7 +67,7 @@ def test_in_whatever_order_records_are_merged_the_result_is_one(
 
 @given(st.lists(records, max_size=4))
 def test_many_gathered_are_all_of_them_merged(several: list[RevocationRecord]) -> None:
-    assert gather(several) == reduce(merge, several, RevocationRecord())
+    assert merge_all(several) == reduce(merge, several, RevocationRecord())
 
 
 @given(records, records, clients, st.sampled_from("abcdef"), keys, instants)
@@ -87,7 +87,7 @@ def test_time_takes_out_only_what_no_token_needs(
     if token_key(jti) in record.tokens.get(client, {}):
         tokens = {**record.tokens[client], token_key(jti): expires}
         record = replace(record, tokens={**record.tokens, client: tokens})
-    if expires + LARGEST_LEEWAY + SKEW > NOW:
+    if expires + MAX_LEEWAY_SECONDS + SKEW > NOW:
         before = has_ended(record, client, jti, audience, issued)
         assert has_ended(prune(record, NOW, LIFETIME, SKEW), client, jti, audience, issued) == before
 
@@ -97,7 +97,7 @@ def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
     record: RevocationRecord, other: RevocationRecord, client: str, audience: str, issued: int, lifetime: int
 ) -> None:
     known = merge(replace(record, tokens={}), RevocationRecord(longest_lifetime=lifetime))
-    if issued + lifetime + LARGEST_LEEWAY + SKEW > NOW:
+    if issued + lifetime + MAX_LEEWAY_SECONDS + SKEW > NOW:
         before = has_ended(known, client, "any", audience, issued)
         for pruned in (prune(known, NOW, 1, SKEW), prune(prune(known, NOW, 1, SKEW), NOW, 1, SKEW)):
             assert has_ended(pruned, client, "any", audience, issued) == before
@@ -105,10 +105,10 @@ def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
 
 
 def test_no_verifier_takes_a_token_longer_than_its_entry_is_kept() -> None:
-    assert Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY).leeway == LARGEST_LEEWAY
+    assert Policy(issuer="i", audience="a", leeway=MAX_LEEWAY_SECONDS).leeway == MAX_LEEWAY_SECONDS
     with pytest.raises(ValueError, match="leeway"):
-        Policy(issuer="i", audience="a", leeway=LARGEST_LEEWAY + 1)
-    last = NOW - LARGEST_LEEWAY - SKEW
+        Policy(issuer="i", audience="a", leeway=MAX_LEEWAY_SECONDS + 1)
+    last = NOW - MAX_LEEWAY_SECONDS - SKEW
     record = RevocationRecord(tokens={"client": {"over": last, "needed": last + 1}})
     assert prune(record, NOW, LIFETIME, SKEW).tokens == {"client": {"needed": last + 1}}
 
@@ -131,7 +131,7 @@ def crowd(clients: int, tokens: int) -> RevocationRecord:
 
 
 def test_a_client_over_its_quota_ends_alone() -> None:
-    record = crowd(2, QUOTA)
+    record = crowd(2, MAX_ENTRIES_PER_CLIENT)
     assert fold(record, NOW) is record
     folded = fold(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
     assert folded.clients == {"client-00001": NOW}
@@ -141,16 +141,16 @@ def test_a_client_over_its_quota_ends_alone() -> None:
 
 
 def test_of_too_many_the_clients_with_the_most_end_first() -> None:
-    record = merge(crowd(100, QUOTA), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
+    record = merge(crowd(100, MAX_ENTRIES_PER_CLIENT), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
     folded = fold(record, NOW)
     assert "modest" in folded.tokens
     assert len(folded.clients) < 60
 
 
 def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
-    folded = fold(crowd(MOST + 1, 1), NOW)
+    folded = fold(crowd(MAX_ENTRIES + 1, 1), NOW)
     assert folded == RevocationRecord(everybody=NOW)
-    assert fold(replace(crowd(MOST + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
+    assert fold(replace(crowd(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
     assert has_ended(folded, "any", "any", "any", NOW)
 
 
@@ -169,7 +169,7 @@ def test_whatever_one_namespace_removes_ends_no_token_of_another() -> None:
         clients={"gone": NOW},
         owners={"modest": namespace_key("payroll"), "gone": namespace_key("payroll")},
     )
-    folded = fold(merge(modest, removed("greedy", MOST)), NOW)
+    folded = fold(merge(modest, removed("greedy", MAX_ENTRIES)), NOW)
     assert (folded.everybody, folded.namespaces) == (0, {namespace_key("greedy"): NOW})
     assert (folded.tokens, folded.clients, folded.owners) == (modest.tokens, modest.clients, modest.owners)
     of_greedy = namespaces_of("greedy.client", "https://api.payroll.svc")
@@ -181,7 +181,7 @@ def test_whatever_one_namespace_removes_ends_no_token_of_another() -> None:
 
 
 def test_so_it_is_with_apis_that_are_removed_by_the_thousand() -> None:
-    audiences = [f"https://api-{n}.greedy.svc" for n in range(MOST + 1)]
+    audiences = [f"https://api-{n}.greedy.svc" for n in range(MAX_ENTRIES + 1)]
     owners = {audience_key(a): owner_of_audience(a) or "" for a in audiences}
     folded = fold(RevocationRecord(audiences={audience_key(a): NOW for a in audiences}, owners=owners), NOW)
     assert folded == RevocationRecord(namespaces={namespace_key("greedy"): NOW})
@@ -198,7 +198,8 @@ def test_an_audience_of_ones_own_choosing_is_of_no_namespace(audience: str) -> N
 
 def test_where_it_is_enough_those_clients_end_that_have_most_in_the_namespace_that_has_most() -> None:
     revoking = {
-        f"client-{c:02}": {token_key(f"{c} {t}"): NOW + 600 for t in range(QUOTA)} for c in range(MOST // QUOTA)
+        f"client-{c:02}": {token_key(f"{c} {t}"): NOW + 600 for t in range(MAX_ENTRIES_PER_CLIENT)}
+        for c in range(MAX_ENTRIES // MAX_ENTRIES_PER_CLIENT)
     }
     greedy = RevocationRecord(tokens=revoking, owners=dict.fromkeys(revoking, namespace_key("greedy")))
     folded = fold(merge(greedy, removed("payroll", 300)), NOW)
@@ -208,7 +209,7 @@ def test_where_it_is_enough_those_clients_end_that_have_most_in_the_namespace_th
 
 
 def test_a_replica_that_has_not_folded_yet_does_not_end_the_namespace_again() -> None:
-    known = removed("greedy", MOST + 1)
+    known = removed("greedy", MAX_ENTRIES + 1)
     folded = fold(known, NOW)
     assert fold(merge(folded, known), NOW + 100) == folded
     later = removed("greedy", 1, NOW + 50)
@@ -228,7 +229,7 @@ def test_however_much_is_folded_nothing_ended_comes_back(
 ) -> None:
     namespaces = [OWNERS[client]] if client in record.owners else []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("scopewright.core.revocations.MOST", most)
+        patch.setattr("scopewright.core.revocations.MAX_ENTRIES", most)
         folded = fold(record, NOW + 6000)
     if has_ended(record, client, "any", audience, issued, namespaces):
         assert has_ended(folded, client, "any", audience, issued, namespaces)
@@ -237,7 +238,7 @@ def test_however_much_is_folded_nothing_ended_comes_back(
 
 
 def test_the_largest_record_fits_into_a_config_map() -> None:
-    hashed = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MOST)}
+    hashed = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MAX_ENTRIES)}
     record = RevocationRecord(access=hashed, owners={client: namespace_key(client) for client in hashed})
     assert fold(record, NOW) is record
     assert len(encode(record)) < 1024 * 1024 - 64 * 1024

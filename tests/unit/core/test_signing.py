@@ -68,7 +68,7 @@ def test_the_private_key_of_the_active_key_is_lost_while_its_successor_waits() -
     published = existing("ConfigMap", NAMESPACE, "scopewright-jwks", {"jwks.json": content})
     plan = plan_signing_key(signing_view(signing_key(), lost, pending, jwks=published))
     assert [r.at_once for r in written(plan)] == [True]
-    assert [h.reason for h in plan.happenings] == ["EmergencyKey"]
+    assert [h.reason for h in plan.events] == ["EmergencyKey"]
 
 
 def test_a_key_signs_only_after_the_config_map_that_its_record_names_has_it() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from scopewright.core.claims import Claim, Stage
 from scopewright.core.config import Config
-from scopewright.core.unserved import MAX_NAMES, REASON, status_of
+from scopewright.core.unserved_issuer import MAX_NAMES, REASON, unserved_status
 from tests.unit.core.builders import NOW, client
 
 CONFIG = Config(issuer="https://issuer.example.org", namespace="scopewright-system")
@@ -28,7 +28,7 @@ def ready(status: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def test_it_says_which_names_are_served() -> None:
-    status = status_of(asking(), [OURS, LATER], CONFIG, NOW)
+    status = unserved_status(asking(), [OURS, LATER], CONFIG, NOW)
     said = ready(status)
     assert (said["status"], said["reason"]) == ("False", REASON)
     assert "no installation serves spec.issuer 'prod'" in said["message"]
@@ -38,40 +38,40 @@ def test_it_says_which_names_are_served() -> None:
 
 
 def test_what_somebody_serves_is_for_them_to_say() -> None:
-    assert status_of(asking("eu"), [OURS, LATER], CONFIG, NOW) is None
-    assert status_of(asking("default"), [], CONFIG, NOW) is None
+    assert unserved_status(asking("eu"), [OURS, LATER], CONFIG, NOW) is None
+    assert unserved_status(asking("default"), [], CONFIG, NOW) is None
 
 
 def test_a_name_that_is_served_elsewhere_is_not_served_here() -> None:
     some = Claim("prod", "scopewright-prod", Stage.HELD, ("", ""), frozenset({"payroll"}))
-    assert ready(status_of(asking(), [OURS, some], CONFIG, NOW))["reason"] == REASON
+    assert ready(unserved_status(asking(), [OURS, some], CONFIG, NOW))["reason"] == REASON
     here = Claim("prod", "scopewright-prod", Stage.HELD, ("", ""), frozenset({"leave"}))
-    assert status_of(asking(), [OURS, here], CONFIG, NOW) is None
+    assert unserved_status(asking(), [OURS, here], CONFIG, NOW) is None
 
 
 @pytest.mark.parametrize(("first", "writes"), [(OURS, True), (EARLIER, False)])
 def test_only_the_oldest_installation_brings_it_up_to_date(first: Claim, *, writes: bool) -> None:
     """Whoever sees it first may write the first status; two versions never write by turns."""
     claims = sorted({first, OURS, LATER}, key=lambda claim: claim.order)
-    before = status_of(asking(), [OURS], CONFIG, NOW)
+    before = unserved_status(asking(), [OURS], CONFIG, NOW)
     assert before
-    again = status_of(asking(**before), claims, CONFIG, NOW + timedelta(hours=1))
+    again = unserved_status(asking(**before), claims, CONFIG, NOW + timedelta(hours=1))
     assert (again is not None) == writes
-    assert status_of(asking(), claims, CONFIG, NOW) is not None
+    assert unserved_status(asking(), claims, CONFIG, NOW) is not None
 
 
 def test_nothing_is_written_twice() -> None:
-    before = status_of(asking(), [OURS], CONFIG, NOW)
+    before = unserved_status(asking(), [OURS], CONFIG, NOW)
     assert before
-    assert status_of(asking(**before), [OURS], CONFIG, NOW + timedelta(hours=1)) is None
+    assert unserved_status(asking(**before), [OURS], CONFIG, NOW + timedelta(hours=1)) is None
 
 
 def test_what_is_paused_is_left_alone() -> None:
     obj = asking()
     meta = obj.metadata.model_copy(update={"annotations": {"scopewright.dev/paused": "true"}})
-    assert status_of(obj.model_copy(update={"metadata": meta}), [OURS], CONFIG, NOW) is None
+    assert unserved_status(obj.model_copy(update={"metadata": meta}), [OURS], CONFIG, NOW) is None
 
 
 def test_the_message_has_a_bound() -> None:
     many = [Claim(f"team-{n}", f"of-{n}", Stage.HELD) for n in range(100)]
-    assert f"and {101 - MAX_NAMES} more" in ready(status_of(asking(), many, CONFIG, NOW))["message"]
+    assert f"and {101 - MAX_NAMES} more" in ready(unserved_status(asking(), many, CONFIG, NOW))["message"]

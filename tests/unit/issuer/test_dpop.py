@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from scopewright.core.failures import Unavailable
-from scopewright.core.records import Asked, IssuerRecord
+from scopewright.core.records import IssuerRecord, RequestedAccess
 from scopewright.issuer.authentication.replay import LocalReplay
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
@@ -96,7 +96,10 @@ async def test_21_a_resource_server_that_requires_it_gives_no_other_tokens(world
 
 async def test_21_only_the_server_that_requires_it_does(world: World) -> None:
     world.put(server_record(name="other", audience="https://other", dpop_required=True))
-    asked = (Asked("payroll/payroll-api", ("payroll.read",)), Asked("payroll/other", ("payroll.read",)))
+    asked = (
+        RequestedAccess("payroll/payroll-api", ("payroll.read",)),
+        RequestedAccess("payroll/other", ("payroll.read",)),
+    )
     world.put(client_record(access=asked))
     await settle()
     assert (await ask(world, resource="https://payroll-api.payroll.svc")).status_code == 200

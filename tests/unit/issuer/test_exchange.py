@@ -7,7 +7,7 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.core.records import Asked, Granted
+from scopewright.core.records import RequestedAccess, ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, MAX_EXCHANGES
 from tests.unit.issuer.world import (
@@ -84,13 +84,13 @@ async def test_20_the_scopes_are_those_that_both_have_there(returning: World) ->
     for asked in ("bank.look", "bank.close", "bank.pay bank.look", "nonsense"):
         assert refusal(await returning.exchange(token, SERVICE, BANK, scope=asked)) == (400, "invalid_scope")
     assert (await returning.exchange(token, SERVICE, BANK, scope="bank.pay")).json()["scope"] == "bank.pay"
-    returning.put(client_record(access=(Asked("payroll/payroll-api", ("payroll.read",)),)))
+    returning.put(client_record(access=(RequestedAccess("payroll/payroll-api", ("payroll.read",)),)))
     await settle()
     assert refusal(await returning.exchange(token, SERVICE, BANK)) == (400, "invalid_target")
 
 
 async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(returning: World) -> None:
-    both = Asked("bank/bank-api", ("bank.pay", "bank.look"))
+    both = RequestedAccess("bank/bank-api", ("bank.pay", "bank.look"))
     returning.put(client_record(access=(both,)))
     returning.put(service_record("bank", both))
     await settle()
@@ -101,12 +101,12 @@ async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(retur
 
 
 async def test_20_nor_by_a_detour(returning: World) -> None:
-    both = Asked("payroll/payroll-api", ("payroll.read", "payroll.write"))
-    there = Asked("bank/bank-api", ("bank.pay",))
+    both = RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write"))
+    there = RequestedAccess("bank/bank-api", ("bank.pay",))
     returning.put(client_record(access=(both, there)))
     returning.put(service_record("payroll", both, there))
     returning.put(service_record("bank", both, there))
-    returning.put(server_record(grants=(Granted(both.scopes, everybody=True),), served_by=(SERVICE,)))
+    returning.put(server_record(grants=(ResolvedGrant(both.scopes, everybody=True),), served_by=(SERVICE,)))
     await settle()
     returning.clock.advance(seconds=1)
     token = await returning.access_token(resource=PAYROLL, scope="payroll.read")
@@ -182,7 +182,7 @@ async def test_20_an_actor_token_is_not_taken(returning: World, actor: dict[str,
 
 async def test_20_the_chain_is_bounded(returning: World) -> None:
     """A token that is exchanged for itself, again and again."""
-    everything = Asked("bank/bank-api", ("bank.pay",))
+    everything = RequestedAccess("bank/bank-api", ("bank.pay",))
     returning.put(service_record("bank", everything))
     await settle()
     returning.clock.advance(seconds=1)
@@ -199,8 +199,8 @@ async def test_20_withdrawing_any_party_ends_it(returning: World) -> None:
         service_record("payroll", disabled=True),
         replace(service_record("payroll"), uid="made again"),
         service_record("bank", disabled=True),
-        api_record("vault", "vault.open", grants=(Granted(("vault.open",), clients=(BANK_SERVICE,)),)),
-        api_record("vault", "vault.open", grants=(Granted(("vault.open",), clients=(LEAVE,)),)),
+        api_record("vault", "vault.open", grants=(ResolvedGrant(("vault.open",), clients=(BANK_SERVICE,)),)),
+        api_record("vault", "vault.open", grants=(ResolvedGrant(("vault.open",), clients=(LEAVE,)),)),
         api_record("bank", "bank.pay", "bank.look", grants=()),
         api_record("bank", "bank.pay", "bank.look", served_by=()),
     )

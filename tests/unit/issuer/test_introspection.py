@@ -10,10 +10,10 @@ import pytest
 from scopewright.core.objects import Ref
 from scopewright.core.records import (
     ENTRY,
-    Asked,
     ClientRecord,
-    Granted,
     IssuerRecord,
+    RequestedAccess,
+    ResolvedGrant,
     client_record_name,
     decode,
     key_record_name,
@@ -177,14 +177,14 @@ def reason(world: World) -> str:
 async def test_19_a_token_ends_with_one_scope_of_several(returning: World) -> None:
     token = await returning.access_token("payroll.payroll-service", resource="https://bank-api.bank.svc")
     assert (await returning.introspect(token, SERVICE))["scope"] == "bank.pay bank.look"
-    returning.put(service_record("payroll", Asked("bank/bank-api", ("bank.pay",))))
+    returning.put(service_record("payroll", RequestedAccess("bank/bank-api", ("bank.pay",))))
     await settle()
     assert await returning.introspect(token, SERVICE) == INACTIVE
 
 
 async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: World) -> None:
     ends = START + timedelta(seconds=30)
-    returning.put(replace(SERVED, grants=(Granted(("payroll.read",), namespaces=("leave",), not_after=ends),)))
+    returning.put(replace(SERVED, grants=(ResolvedGrant(("payroll.read",), namespaces=("leave",), not_after=ends),)))
     await settle()
     token = await of_payroll(returning)
     returning.clock.advance(seconds=29)

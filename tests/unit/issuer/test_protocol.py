@@ -8,7 +8,7 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.core.records import Asked, Credential, IssuerRecord
+from scopewright.core.records import Credential, IssuerRecord, RequestedAccess
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
 from tests.unit.issuer.world import (
@@ -241,7 +241,9 @@ async def test_8_without_a_scope_all_that_is_granted_is_given_and_said(world: Wo
 
 async def test_8_scopes_come_in_the_order_asked(world: World) -> None:
     world.put(
-        client_record(namespace="payroll", access=(Asked("payroll/payroll-api", ("payroll.read", "payroll.write")),))
+        client_record(
+            namespace="payroll", access=(RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
+        )
     )
     await settle()
     response = await world.token("payroll.leave-worker", scope="payroll.write payroll.read payroll.write")
@@ -251,7 +253,10 @@ async def test_8_scopes_come_in_the_order_asked(world: World) -> None:
 async def test_8_an_unknown_and_an_ungranted_resource_are_the_same_invalid_target(world: World) -> None:
     world.put(server_record(name="secret-api", audience="https://secret-api.payroll.svc"))
     world.put(server_record(name="bare-api", audience="https://bare-api.payroll.svc", grants=()))
-    asked = (Asked("payroll/payroll-api", ("payroll.read",)), Asked("payroll/bare-api", ("payroll.read",)))
+    asked = (
+        RequestedAccess("payroll/payroll-api", ("payroll.read",)),
+        RequestedAccess("payroll/bare-api", ("payroll.read",)),
+    )
     world.put(client_record(access=asked))
     await settle()
     answers = [
@@ -270,7 +275,7 @@ async def test_8_two_resources_are_an_invalid_target(world: World) -> None:
 
 
 async def test_8_a_client_with_several_audiences_must_name_one(world: World) -> None:
-    asked = (Asked("payroll/payroll-api", ("payroll.read",)), Asked("hr/hr-api", ("hr.read",)))
+    asked = (RequestedAccess("payroll/payroll-api", ("payroll.read",)), RequestedAccess("hr/hr-api", ("hr.read",)))
     world.put(client_record(access=asked))
     await settle()
     response = await world.token()

@@ -18,8 +18,8 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     SIGNING_KEY_TYPE,
     Credential,
-    Granted,
     IssuerRecord,
+    ResolvedGrant,
     encode,
     key_record_name,
 )
@@ -135,7 +135,7 @@ async def test_of_two_records_with_one_audience_the_older_is_served_whichever_ca
         audience = "https://shared.example"
         for number, age in enumerate(ages):
             name = f"api-{number}"
-            grants = (Granted((f"scope-{age}",), everybody=True),)
+            grants = (ResolvedGrant((f"scope-{age}",), everybody=True),)
             record = server_record(name=name, audience=audience, scopes=(f"scope-{age}",), grants=grants)
             world.put(record, created=START + timedelta(hours=age))
         asked = client_record().access[0]
@@ -227,7 +227,7 @@ async def test_an_instant_without_a_time_zone_is_malformed(world: World) -> None
     for content, name, label in (
         (encode(client_record()), "client.leave.leave-worker", ""),
         (
-            encode(server_record(grants=(Granted(("payroll.read",), everybody=True, not_after=START),))),
+            encode(server_record(grants=(ResolvedGrant(("payroll.read",), everybody=True, not_after=START),))),
             "resourceserver.payroll.payroll-api",
             "resource-server",
         ),

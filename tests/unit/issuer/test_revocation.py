@@ -15,15 +15,15 @@ from scopewright.core.objects import Ref
 from scopewright.core.records import (
     ENTRY,
     REVOCATIONS_NAME,
-    Granted,
     IssuerRecord,
+    ResolvedGrant,
     RevocationRecord,
     client_record_name,
     decode,
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.revocations import QUOTA, audience_key, has_ended, namespace_key, token_key
+from scopewright.core.revocations import MAX_ENTRIES_PER_CLIENT, audience_key, has_ended, namespace_key, token_key
 from scopewright.issuer.revocation import ended as revocations_module
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.stores import Change
@@ -148,7 +148,7 @@ async def test_many_revocations_at_once_are_few_writes(returning: World) -> None
 
 async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: World) -> None:
     kept = await returning.access_token(SERVICE, resource=BANK)
-    tokens = [await of_payroll(returning) for _ in range(QUOTA + 2)]
+    tokens = [await of_payroll(returning) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
     returning.clock.advance(seconds=5)
     await asyncio.gather(*map(returning.revoke, tokens[:-1]))
     assert await returning.introspect(tokens[-1]) == INACTIVE
@@ -411,7 +411,7 @@ async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
     returning: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one turn of the event loop, as with a namespace; by its clients and by its APIs."""
-    monkeypatch.setattr("scopewright.core.revocations.MOST", 40)
+    monkeypatch.setattr("scopewright.core.revocations.MAX_ENTRIES", 40)
     token = await of_payroll(returning)
     clients = [client_record(namespace="greedy", name=f"c{n}", uid=f"uid-greedy-{n}") for n in range(60)]
     names = [f"api-{n}" for n in range(60)]
@@ -436,8 +436,8 @@ async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
 
 
 async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: World) -> None:
-    granted = Granted(("payroll.read",), clients=("leave.leave-worker",))
-    more = Granted(("payroll.write",), everybody=True)
+    granted = ResolvedGrant(("payroll.read",), clients=("leave.leave-worker",))
+    more = ResolvedGrant(("payroll.write",), everybody=True)
     returning.put(replace(SERVED, grants=(granted, more)))
     await settle()
     before = (await feed(returning))["access"]
@@ -466,7 +466,9 @@ async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returni
 
 async def test_a_change_that_takes_nothing_ends_nothing(returning: World) -> None:
     empty = await feed(returning)
-    returning.put(replace(SERVED, lifetime=300, grants=(*SERVED.grants, Granted(("payroll.write",), everybody=True))))
+    returning.put(
+        replace(SERVED, lifetime=300, grants=(*SERVED.grants, ResolvedGrant(("payroll.write",), everybody=True)))
+    )
     returning.put(service_record("payroll"))
     await settle()
     assert await feed(returning) == empty

@@ -5,14 +5,14 @@ from datetime import timedelta
 import jwt
 import pytest
 
-from scopewright.core.records import Asked, Granted, IssuerRecord
+from scopewright.core.records import IssuerRecord, RequestedAccess, ResolvedGrant
 from tests.unit.issuer.world import ISSUER, START, World, client_record, key_record, private_key, server_record, settle
 
-BOTH = (Asked("payroll/payroll-api", ("payroll.read", "payroll.write")),)
+BOTH = (RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
 
 
-def granted(scope: str, **ends_in: float) -> Granted:
-    return Granted((scope,), namespaces=("leave",), not_after=START + timedelta(**ends_in) if ends_in else None)
+def granted(scope: str, **ends_in: float) -> ResolvedGrant:
+    return ResolvedGrant((scope,), namespaces=("leave",), not_after=START + timedelta(**ends_in) if ends_in else None)
 
 
 async def expires_in(world: World, **parameters: str) -> int:
@@ -76,7 +76,7 @@ async def test_a_client_of_the_servers_own_namespace_needs_no_grant(world: World
 
 
 async def test_a_scope_granted_and_not_asked_for_in_the_manifest_is_not_given(world: World) -> None:
-    world.put(server_record(grants=(Granted(("payroll.read", "payroll.write"), everybody=True),)))
+    world.put(server_record(grants=(ResolvedGrant(("payroll.read", "payroll.write"), everybody=True),)))
     await settle()
     assert (await world.token()).json()["scope"] == "payroll.read"
     assert (await world.token(scope="payroll.write")).json()["error"] == "invalid_scope"

@@ -31,12 +31,12 @@ from scopewright.core.records import (
     RECORD_LABEL,
     REVOCATIONS_NAME,
     SIGNING_KEY_TYPE,
-    Asked,
     ClientRecord,
     Credential,
-    Granted,
     IssuerRecord,
     KeyRecord,
+    RequestedAccess,
+    ResolvedGrant,
     ResourceServerRecord,
     RevocationRecord,
     client_record_name,
@@ -234,7 +234,7 @@ def client_record(**changes: Any) -> ClientRecord:
         name="leave-worker",
         uid="uid-1",
         credentials=(Credential(sha256(SECRET), START),),
-        access=(Asked("payroll/payroll-api", ("payroll.read",)),),
+        access=(RequestedAccess("payroll/payroll-api", ("payroll.read",)),),
     )
     return replace(record, **changes)
 
@@ -246,7 +246,7 @@ def server_record(**changes: Any) -> ResourceServerRecord:
         uid="uid-2",
         audience=PAYROLL,
         scopes=("payroll.read", "payroll.write"),
-        grants=(Granted(("payroll.read",), namespaces=("leave",)),),
+        grants=(ResolvedGrant(("payroll.read",), namespaces=("leave",)),),
     )
     return replace(record, **changes)
 
@@ -383,14 +383,18 @@ BANK, VAULT = "https://bank-api.bank.svc", "https://vault-api.vault.svc"
 _EXCHANGING = ("client_credentials", TOKEN_EXCHANGE)
 
 
-def service_record(name: str = "payroll", *asked: Asked, **changes: Any) -> ClientRecord:
+def service_record(name: str = "payroll", *asked: RequestedAccess, **changes: Any) -> ClientRecord:
     """The client that is an API, and asks for access to the next ones."""
     return client_record(
         namespace=name,
         name=f"{name}-service",
         uid=f"uid-{name}",
         grant_types=_EXCHANGING,
-        access=asked or (Asked("bank/bank-api", ("bank.pay", "bank.look")), Asked("vault/vault-api", ("vault.open",))),
+        access=asked
+        or (
+            RequestedAccess("bank/bank-api", ("bank.pay", "bank.look")),
+            RequestedAccess("vault/vault-api", ("vault.open",)),
+        ),
         **changes,
     )
 
@@ -404,7 +408,7 @@ def api_record(name: str, *scopes: str, **changes: Any) -> ResourceServerRecord:
         audience=f"https://{name}-api.{name}.svc",
         scopes=scopes,
         served_by=(f"{name}.{name}-service",),
-        grants=(Granted(scopes, everybody=True),),
+        grants=(ResolvedGrant(scopes, everybody=True),),
     )
     return replace(record, **changes)
 
@@ -417,9 +421,9 @@ def put_services(world: "World") -> None:
     for name in ("payroll", "bank", "vault"):
         world.put(service_record(name))
     asked = (
-        Asked("payroll/payroll-api", ("payroll.read",)),
-        Asked("bank/bank-api", ("bank.pay", "bank.close")),
-        Asked("vault/vault-api", ("vault.open",)),
+        RequestedAccess("payroll/payroll-api", ("payroll.read",)),
+        RequestedAccess("bank/bank-api", ("bank.pay", "bank.close")),
+        RequestedAccess("vault/vault-api", ("vault.open",)),
     )
     world.put(client_record(access=asked))
 

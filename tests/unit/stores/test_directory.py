@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, Kept, Owner, Ref, digest
+from scopewright.core.objects import Deletion, Desired, Existing, Owner, PreservedEntry, Ref, digest
 from scopewright.stores import Change, ListCompleted, Selection, Store
 from scopewright.stores.directory.store import DirectoryStore
 
 ISSUER = "http://127.0.0.1:8080"
 NOW = datetime(2026, 11, 22, 10, tzinfo=UTC)
 REF = Ref("Secret", "leave", "worker-oauth")
-ENTRIES: dict[str, bytes | Kept] = {"client_id": b"leave.worker", "client_secret": b"s3cret"}
+ENTRIES: dict[str, bytes | PreservedEntry] = {"client_id": b"leave.worker", "client_secret": b"s3cret"}
 OWNER = Owner("OAuthClient", "worker", "uid-1")
 
 
@@ -137,11 +137,11 @@ async def test_made_again_it_is_another(store: DirectoryStore) -> None:
 
 async def test_a_kept_entry_is_copied_if_it_is_still_the_same(store: DirectoryStore, place: Path) -> None:
     first = await store.write(desired())
-    kept = {"renamed": Kept("client_secret", digest("s3cret"))}
+    kept = {"renamed": PreservedEntry("client_secret", digest("s3cret"))}
     second = await store.write(desired(entries=kept, replaces=first))
     assert (await found(store))[1] == {"renamed": b"s3cret"}
     with pytest.raises(Conflict):
-        await store.write(desired(entries={"x": Kept("renamed", digest("else"))}, replaces=second))
+        await store.write(desired(entries={"x": PreservedEntry("renamed", digest("else"))}, replaces=second))
 
 
 async def test_an_entry_edited_by_hand_changes_the_version(store: DirectoryStore, place: Path) -> None:

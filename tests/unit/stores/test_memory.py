@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Deletion, Desired, Existing, Kept, Ref, digest
+from scopewright.core.objects import Deletion, Desired, Existing, PreservedEntry, Ref, digest
 from scopewright.plan.memory_store import MemoryStore
 
 AT = Ref("Secret", "leave", "worker-oauth")
@@ -20,8 +20,8 @@ def store() -> MemoryStore:
 
 
 async def test_what_is_kept_stays_a_digest_under_its_new_name(store: MemoryStore) -> None:
-    entries: dict[str, bytes | Kept] = {
-        "renamed": Kept("client_secret", digest("s")),
+    entries: dict[str, bytes | PreservedEntry] = {
+        "renamed": PreservedEntry("client_secret", digest("s")),
         "issuer": b"https://issuer.example",
     }
     written = await store.write(Desired(AT, entries, replaces=READ))
@@ -34,7 +34,7 @@ async def test_what_is_kept_stays_a_digest_under_its_new_name(store: MemoryStore
 
 async def test_what_is_no_longer_there_cannot_be_kept(store: MemoryStore) -> None:
     with pytest.raises(Conflict, match="no longer holds"):
-        await store.write(Desired(AT, {"a": Kept("client_secret", digest("other"))}, replaces=READ))
+        await store.write(Desired(AT, {"a": PreservedEntry("client_secret", digest("other"))}, replaces=READ))
 
 
 async def test_what_was_not_read_is_not_replaced_or_deleted(store: MemoryStore) -> None:

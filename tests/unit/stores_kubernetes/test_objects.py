@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Desired, Existing, Kept, Owner, Ref, digest
+from scopewright.core.objects import Desired, Existing, Owner, PreservedEntry, Ref, digest
 from scopewright.stores.kubernetes.objects import collection, compose, parse
 from tests.unit.stores_kubernetes.fake_api import secret
 
@@ -63,12 +63,14 @@ def test_owner_references_stay_where_none_is_desired() -> None:
 
 def test_a_kept_entry_is_copied_even_under_another_name() -> None:
     live = secret("one", "7", b64("old"))
-    body = compose(desired(entries={"password": Kept("client_secret", digest("old"))}), live)
+    body = compose(desired(entries={"password": PreservedEntry("client_secret", digest("old"))}), live)
     assert body["data"] == {"password": b64("old")}
 
 
-@pytest.mark.parametrize("kept", [Kept("client_secret", digest("another")), Kept("gone", digest("s3cret"))])
-def test_what_is_to_be_kept_and_is_not_what_was_read_is_a_conflict(kept: Kept) -> None:
+@pytest.mark.parametrize(
+    "kept", [PreservedEntry("client_secret", digest("another")), PreservedEntry("gone", digest("s3cret"))]
+)
+def test_what_is_to_be_kept_and_is_not_what_was_read_is_a_conflict(kept: PreservedEntry) -> None:
     with pytest.raises(Conflict) as conflict:
         compose(desired(entries={"client_secret": kept}), secret("one", "7", b64("s3cret")))
     assert "s3cret" not in conflict.value.message

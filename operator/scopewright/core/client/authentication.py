@@ -8,7 +8,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.records import LOCAL_CLUSTER, ClientRecord, Credential, ServiceAccount
 
-Made = Literal["secret", "key pair"]
+CredentialKind = Literal["secret", "key pair"]
 """What the operator makes and rotates."""
 
 
@@ -20,28 +20,28 @@ class KeyPair:
     private: bytes = field(repr=False)
 
 
-def made_for(client: OAuthClient) -> Made | None:
+def managed_kind(client: OAuthClient) -> CredentialKind | None:
     """None where the client brings its own proof: keys that its owner has given, or a ServiceAccount."""
     match client.spec.authentication.method:
         case "ClientSecret":
             return "secret"
         case "PrivateKeyJWT":
-            return None if given_keys(client) else "key pair"
+            return None if declared_keys(client) else "key pair"
         case "ServiceAccount":
             return None
 
 
-def made(credential: Credential) -> Made:
+def kind_of(credential: Credential) -> CredentialKind:
     """Which of the two a credential is."""
     return "key pair" if credential.jwk else "secret"
 
 
-def brought(record: ClientRecord) -> bool:
+def brings_own_credential(record: ClientRecord) -> bool:
     """Whether the client that the record is about brings its own proof."""
     return record.method == "ServiceAccount" or bool(record.public_keys)
 
 
-def given_keys(client: OAuthClient) -> tuple[dict[str, str], ...]:
+def declared_keys(client: OAuthClient) -> tuple[dict[str, str], ...]:
     """The public JWKs of `spec.authentication.jwks`."""
     authentication = client.spec.authentication
     given = authentication.jwks.keys if authentication.method == "PrivateKeyJWT" and authentication.jwks else []

@@ -11,7 +11,7 @@ from typing import Final
 
 from scopewright.api import OAuthClient, format_duration
 from scopewright.api.rotation import Rotation
-from scopewright.core.client.authentication import brought, made, made_for
+from scopewright.core.client.authentication import brings_own_credential, kind_of, managed_kind
 from scopewright.core.client.seal import seal, verifies
 from scopewright.core.client.windows import first_opening
 from scopewright.core.failures import Unavailable
@@ -23,18 +23,18 @@ from scopewright.core.objects import (
     SEAL_ANNOTATION,
     Existing,
     is_paused,
-    rotate_asked,
+    requested_rotation,
 )
 from scopewright.core.records import ClientRecord, Credential
 
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4
-UNLANDED_GRACE: Final = timedelta(seconds=60)
+UNCONFIRMED_GRACE: Final = timedelta(seconds=60)
 """A write of a process that has died or lost its Lease cannot arrive later than this: a Lease of 30 s at most, and 30 s
 for a request."""
 
 
-class Standing(Enum):
+class SecretOwnership(Enum):
     """What a Secret of the client's secret name is to us."""
 
     ABSENT = "absent"
@@ -43,9 +43,9 @@ class Standing(Enum):
     EDITED = "ours, and edited since"
 
 
-def standing(
+def secret_ownership(
     existing: Existing | None, client: OAuthClient, record: ClientRecord | None, seal_key: bytes, issuer: str
-) -> Standing:
+) -> SecretOwnership:
     """A Secret is the client's if its seal verifies, and if the OAuthClient's UID owns it, it has no owner, or it says
     that it outlives this client, whatever other owners it has.
 
@@ -53,9 +53,9 @@ def standing(
     of is the client's: everyone who may create Secrets can write both.
     """
     if existing is None:
-        return Standing.ABSENT
+        return SecretOwnership.ABSENT
     if _is_taken(existing, client):
-        return Standing.FOREIGN
+        return SecretOwnership.FOREIGN
     stated, retained = existing.annotations, existing.is_retained
     issue_time, public_key = stated.get(ISSUE_TIME_ANNOTATION, ""), stated.get(PUBLIC_KEY_ANNOTATION, "")
     expected = seal(
@@ -63,11 +63,11 @@ def standing(
         retained=retained, rotate=stated.get(ROTATE_DIGEST_ANNOTATION, "") if retained else "",
     )  # fmt: skip
     if verifies(stated.get(SEAL_ANNOTATION, ""), expected):
-        return Standing.SEALED
-    spoken_of = record is not None and (bool(record.credentials) or brought(record))
+        return SecretOwnership.SEALED
+    spoken_of = record is not None and (bool(record.credentials) or brings_own_credential(record))
     owned = client.metadata.uid in existing.owner_uids
     outlives = retained and existing.labels.get(CLIENT_LABEL) == client.name
-    return Standing.EDITED if (owned or outlives) and spoken_of else Standing.FOREIGN
+    return SecretOwnership.EDITED if (owned or outlives) and spoken_of else SecretOwnership.FOREIGN
 
 
 def _is_taken(existing: Existing, client: OAuthClient) -> bool:
@@ -76,7 +76,7 @@ def _is_taken(existing: Existing, client: OAuthClient) -> bool:
     return existing.type != SECRET_TYPE or (bool(of_others) and not existing.is_retained)
 
 
-def landed(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
+def current_credential(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
     """The credential that the Secret holds and the record accepts without an end: the current one."""
     if record is None or existing is None:
         return None
@@ -84,7 +84,7 @@ def landed(record: ClientRecord | None, existing: Existing | None) -> Credential
     return next((c for c in record.credentials if c.sha256 in held and c.expiration_time is None), None)
 
 
-def with_new(
+def add_credential(
     credentials: tuple[Credential, ...],
     new: Credential,
     current: Credential | None,
@@ -115,13 +115,13 @@ def with_new(
 
 def _cannot_arrive(unlanded: Credential, quiet_since: datetime | None, now: datetime) -> bool:
     sent = max(unlanded.issue_time, quiet_since) if quiet_since else unlanded.issue_time
-    return sent + UNLANDED_GRACE < now
+    return sent + UNCONFIRMED_GRACE < now
 
 
-def room_time(credentials: tuple[Credential, ...], current: Credential | None, now: datetime) -> datetime:
+def next_free_time(credentials: tuple[Credential, ...], current: Credential | None, now: datetime) -> datetime:
     """When, at the latest, one of four credentials makes room for another: later than `now`."""
-    ends = (c.expiration_time or c.issue_time + UNLANDED_GRACE for c in credentials if c != current)
-    return min((end for end in ends if end > now), default=now + UNLANDED_GRACE)
+    ends = (c.expiration_time or c.issue_time + UNCONFIRMED_GRACE for c in credentials if c != current)
+    return min((end for end in ends if end > now), default=now + UNCONFIRMED_GRACE)
 
 
 class CauseKind(StrEnum):
@@ -150,11 +150,11 @@ class Cause:
 
 
 def cause_for_new(
-    client: OAuthClient, record: ClientRecord | None, current: Credential | None, found: Standing, now: datetime
+    client: OAuthClient, record: ClientRecord | None, current: Credential | None, found: SecretOwnership, now: datetime
 ) -> Cause | None:
     """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
     before = revoked_before(client, now)
-    if record is None or not record.credentials or (current is None and brought(record)):
+    if record is None or not record.credentials or (current is None and brings_own_credential(record)):
         return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}", CauseKind.FIRST)
     known = (current,) if current else record.credentials
     if before and all(c.issue_time < before for c in known):
@@ -166,14 +166,16 @@ def cause_for_new(
     if current is None and rotate_value(client) not in ("", record.credentials[-1].rotate):
         return _asked_for()
     if current is None:
-        what = "was gone" if found is Standing.ABSENT else "no longer held the credential"
+        what = "was gone" if found is SecretOwnership.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", CauseKind.HEAL)
-    if not client.spec.disabled and made(current) != (wanted := made_for(client)):
+    if not client.spec.disabled and kind_of(current) != (wanted := managed_kind(client)):
         return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}", CauseKind.METHOD)
     return cause_to_rotate(client, current, now)
 
 
-def overdue(client: OAuthClient, record: ClientRecord | None, existing: Existing | None, now: datetime) -> Cause | None:
+def overdue_cause(
+    client: OAuthClient, record: ClientRecord | None, existing: Existing | None, now: datetime
+) -> Cause | None:
     """The reason why another credential is due, as far as the record and the Secret's digests show it.
 
     Seals are not checked, so that it costs little to ask for every client. None where the client is paused or its
@@ -183,12 +185,12 @@ def overdue(client: OAuthClient, record: ClientRecord | None, existing: Existing
     if is_paused(meta.annotations) or meta.deletion_timestamp:
         return None
     own = record if record and record.uid == client.uid else None
-    current = landed(own, existing)
-    if made_for(client) is None:
+    current = current_credential(own, existing)
+    if managed_kind(client) is None:
         return cause_to_rotate(client, current, now) if current else None
     if current is None and existing is not None and _is_taken(existing, client):
         return None
-    return cause_for_new(client, own, current, Standing.EDITED if existing else Standing.ABSENT, now)
+    return cause_for_new(client, own, current, SecretOwnership.EDITED if existing else SecretOwnership.ABSENT, now)
 
 
 def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> Cause | None:
@@ -228,4 +230,4 @@ def latest(*instants: datetime | None) -> datetime | None:
 
 
 def rotate_value(client: OAuthClient) -> str:
-    return rotate_asked(client.metadata.annotations)
+    return requested_rotation(client.metadata.annotations)

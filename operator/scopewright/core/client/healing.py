@@ -7,7 +7,7 @@ for the first four times within an hour and then after pauses that grow to five 
 from datetime import datetime, timedelta
 from typing import Final
 
-from scopewright.core.client.credentials import Cause, Standing
+from scopewright.core.client.credentials import Cause, SecretOwnership
 from scopewright.core.failures import Rejected
 from scopewright.core.records import ClientRecord, Credential
 
@@ -24,23 +24,23 @@ def heals(record: ClientRecord, current: Credential | None, now: datetime) -> tu
     return (*recent, current.issue_time) if current and healed and current.issue_time not in recent else recent
 
 
-def next_heal_time(record: ClientRecord, standing: Standing, now: datetime) -> datetime:
+def next_heal_time(record: ClientRecord, standing: SecretOwnership, now: datetime) -> datetime:
     """From when on the Secret may be healed."""
     recent = heals(record, None, now)
     if len(recent) < MAX_HEALS:
         return now
-    if standing is not Standing.ABSENT:
+    if standing is not SecretOwnership.ABSENT:
         return sorted(recent)[-MAX_HEALS] + HEAL_WINDOW
     more = len(recent) - MAX_HEALS
     return max(recent) + min(FIRST_PAUSE * 2 ** (more - 1), LONGEST_PAUSE) if more else now
 
 
-def may_heal(record: ClientRecord | None, cause: Cause, standing: Standing, now: datetime) -> None:
+def check_healing_limit(record: ClientRecord | None, cause: Cause, standing: SecretOwnership, now: datetime) -> None:
     """`Rejected` where the cause is a heal that is to wait, with what heals the Secret now."""
     when = next_heal_time(record, standing, now) if record and cause.heal else now
     if when <= now:
         return
     often = f"{cause.message}, after {MAX_HEALS} heals or more within an hour: find out what edits or deletes it. "
-    absent = standing is Standing.ABSENT
+    absent = standing is SecretOwnership.ABSENT
     now_by = "set another value of the annotation scopewright.dev/rotate" + ("" if absent else ", or delete the Secret")
     raise Rejected("HealingLimited", f"{often}To heal it now, {now_by}; otherwise it is healed at {when:%FT%TZ}")

@@ -4,22 +4,22 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
-from scopewright.core.client.authentication import Made, made
+from scopewright.core.client.authentication import CredentialKind, kind_of
 from scopewright.core.client.credentials import (
     Cause,
-    Standing,
+    SecretOwnership,
+    add_credential,
+    next_free_time,
     revoked_before,
-    room_time,
     rotate_value,
-    with_new,
 )
-from scopewright.core.client.healing import may_heal
+from scopewright.core.client.healing import check_healing_limit
 from scopewright.core.client.record import live_credentials, record_with, record_write
 from scopewright.core.client.secret import secret_write, stated_issue_time
-from scopewright.core.client.view import ClientView, Failing, Found, NewCredential
+from scopewright.core.client.view import ClientState, ClientView, IssueFailure, NewCredential
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import digest, holds
-from scopewright.core.plan import Happening, Plan
+from scopewright.core.plan import Event, Plan
 from scopewright.core.records import Credential
 
 LONGEST_WAIT: Final = timedelta(minutes=10)
@@ -27,14 +27,18 @@ LONGEST_WAIT: Final = timedelta(minutes=10)
 would soon rotate again."""
 
 
-def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Plan | Failing:
+def issue_credential(
+    view: ClientView, found: ClientState, cause: Cause, kind: CredentialKind | None
+) -> Plan | IssueFailure:
     """The writes that bring another credential into use. A retry hands out what the last attempt was to hand out: it
     needs no other hash in the record. `Rejected` where healing is limited.
     """
     if not _replaces_revoked(view, found):
-        may_heal(found.record, cause, found.standing, view.now)
-    if setback := view.setback_of(view.record_ref, view.secret_ref):
-        return Failing(cause, setback.reason, setback.message, setback.retry_time, setback.needs_user)
+        check_healing_limit(found.record, cause, found.standing, view.now)
+    if failed_write := view.failed_write_of(view.record_ref, view.secret_ref):
+        return IssueFailure(
+            cause, failed_write.reason, failed_write.message, failed_write.retry_time, failed_write.needs_user
+        )
     live = live_credentials(view, found)
     again = _last_attempt(view, live, cause, kind)
     if again:
@@ -42,37 +46,42 @@ def issue(view: ClientView, found: Found, cause: Cause, kind: Made | None) -> Pl
         return _plan(view, found, credentials, again)
     new = _fresh(view, kind, cause)
     try:
-        credentials = with_new(
+        credentials = add_credential(
             _without_refused(view, found, live), new.credential, found.current, view.now, view.quiet_since
         )
     except Unavailable as full:
-        when = room_time(live, found.current, view.now)
+        when = next_free_time(live, found.current, view.now)
         message = f"{full.message}; to end all of them at once, set spec.rotation.revokedBefore"
-        return Failing(cause, "CredentialsInUse", message, when, needs_user=False)
+        return IssueFailure(cause, "CredentialsInUse", message, when, needs_user=False)
     return _plan(view, found, credentials, new)
 
 
-def _replaces_revoked(view: ClientView, found: Found) -> bool:
+def _replaces_revoked(view: ClientView, found: ClientState) -> bool:
     """Whether the Secret still holds, as it was sealed, what `revokedBefore` has ended, and no heal has followed: its
     successor was lost with the process that made it. The next one counts as a heal, and only that one is not limited.
     """
     record = found.record
-    if record is None or record.revoked_before is None or found.standing is not Standing.SEALED or view.secret is None:
+    if (
+        record is None
+        or record.revoked_before is None
+        or found.standing is not SecretOwnership.SEALED
+        or view.secret is None
+    ):
         return False
     issued = stated_issue_time(view.secret)
     return issued is not None and issued < record.revoked_before and not any(c.heal for c in record.credentials[-1:])
 
 
-def _plan(view: ClientView, found: Found, credentials: tuple[Credential, ...], new: NewCredential) -> Plan:
+def _plan(view: ClientView, found: ClientState, credentials: tuple[Credential, ...], new: NewCredential) -> Plan:
     record = record_write(view, record_with(view, found, credentials))
     first = () if holds(view.record_object, record) else (record,)
-    told = Happening(new.cause.reason, new.cause.message, warning=new.cause.heal)
+    told = Event(new.cause.reason, new.cause.message, warning=new.cause.heal)
     writes = (*first, secret_write(view, new.credential, new.value))
-    return Plan(writes, happenings=(told,), attempt=new)
+    return Plan(writes, events=(told,), attempt=new)
 
 
 def _last_attempt(
-    view: ClientView, live: tuple[Credential, ...], cause: Cause, kind: Made | None
+    view: ClientView, live: tuple[Credential, ...], cause: Cause, kind: CredentialKind | None
 ) -> NewCredential | None:
     """What was to be handed out last, if it reached no Secret, the record accepts it and it is still what `cause` asks
     for. It is dated anew only where it certainly reached no Secret: what may have leaked must keep its age.
@@ -81,7 +90,7 @@ def _last_attempt(
     if last and view.secret and last.credential.sha256 in view.secret.entries.values():
         return None
     recorded = next((c for c in live if last and c.sha256 == last.credential.sha256), None)
-    if last is None or recorded is None or recorded.expiration_time is not None or made(recorded) != kind:
+    if last is None or recorded is None or recorded.expiration_time is not None or kind_of(recorded) != kind:
         return None
     if recorded.rotate != rotate_value(view.client) or recorded.heal != (cause.heal and last.cause.heal):
         return None
@@ -92,7 +101,7 @@ def _last_attempt(
     return replace(last, cause=cause, credential=replace(recorded, issue_time=view.now) if late else recorded)
 
 
-def _without_refused(view: ClientView, found: Found, live: tuple[Credential, ...]) -> tuple[Credential, ...]:
+def _without_refused(view: ClientView, found: ClientState, live: tuple[Credential, ...]) -> tuple[Credential, ...]:
     """Without the hash of the last attempt, where it certainly reached no Secret and never will."""
     last = view.attempt
     if last is None or not view.attempt_refused:
@@ -100,7 +109,7 @@ def _without_refused(view: ClientView, found: Found, live: tuple[Credential, ...
     return tuple(c for c in live if c.sha256 != last.credential.sha256 or c == found.current or c.expiration_time)
 
 
-def _fresh(view: ClientView, kind: Made | None, cause: Cause) -> NewCredential:
+def _fresh(view: ClientView, kind: CredentialKind | None, cause: Cause) -> NewCredential:
     if kind == "key pair":
         pair = view.make_pair()
         value, credential = pair.private, Credential(digest(pair.private), view.now, jwk=pair.jwk)

@@ -8,13 +8,13 @@ from typing import Final
 from scopewright.api.rotation import Rotation
 from scopewright.core.records import Credential
 
-LAST_LOOK: Final = timedelta(seconds=5)
+LAST_CHECK: Final = timedelta(seconds=5)
 
 LastUse = Mapping[str, datetime]
 """When credentials were last used, by their SHA-256; what nobody has reported is left out. A hint, never more."""
 
 
-def overlapping(
+def apply_overlap(
     credentials: tuple[Credential, ...],
     current: Credential | None,
     before: datetime | None,
@@ -32,15 +32,15 @@ def overlapping(
     replaced = credentials[: credentials.index(current)] if current else credentials if unneeded else ()
     latest = current or (credentials[-1] if credentials else None)
     kept = [c for c in credentials if c.accepted_at(now) and not (before and c.issue_time < before)]
-    return tuple(_ending(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in kept)
+    return tuple(_extend_overlap(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in kept)
 
 
-def _ending(
+def _extend_overlap(
     credential: Credential, latest: Credential, rotation: Rotation, last_use: LastUse, now: datetime
 ) -> Credential:
     if credential.expiration_time is None:
         return replace(credential, replaced_time=now, expiration_time=now + rotation.overlap)
-    if now < decision_time(credential, rotation) or not may_last(credential, latest, rotation):
+    if now < decision_time(credential, rotation) or not can_extend(credential, latest, rotation):
         return credential
     used = last_use.get(credential.sha256)
     if used is None or used < now - step(rotation):
@@ -50,7 +50,7 @@ def _ending(
     )
 
 
-def may_last(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
+def can_extend(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
     """Whether use can lengthen its overlap: not after `scopewright.dev/rotate`, for the use may be an attacker's."""
     ends = credential.expiration_time
     return ends is not None and credential.rotate == latest.rotate and ends < _limit(credential, rotation)
@@ -62,7 +62,7 @@ def _limit(credential: Credential, rotation: Rotation) -> datetime:
     return replaced + rotation.longest_overlap
 
 
-def lasts_longer(credential: Credential, rotation: Rotation) -> bool:
+def was_extended(credential: Credential, rotation: Rotation) -> bool:
     """Whether its overlap was lengthened."""
     ends, replaced = credential.expiration_time, credential.replaced_time
     return ends is not None and replaced is not None and ends > replaced + rotation.overlap
@@ -90,4 +90,4 @@ def next_decision(credential: Credential, rotation: Rotation, now: datetime) -> 
     if now < first:
         return first
     left = (credential.expiration_time - now) / 4
-    return credential.expiration_time - left if left > LAST_LOOK else None
+    return credential.expiration_time - left if left > LAST_CHECK else None

@@ -2,11 +2,11 @@
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
-from scopewright.core.client.authentication import given_keys
+from scopewright.core.client.authentication import declared_keys
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.plan import Said
-from scopewright.core.profile import why_ignored
+from scopewright.core.plan import ConditionUpdate
+from scopewright.core.profile import ignored_reason
 
 
 def refuse_by_profile(client: OAuthClient, config: Config) -> None:
@@ -18,15 +18,15 @@ def refuse_by_profile(client: OAuthClient, config: Config) -> None:
             f"the platform's profile FAPI2 allows no method {authentication.method}, and the issuer refuses this "
             "client: set spec.authentication.method to PrivateKeyJWT",
         )
-    keys, ignored = given_keys(client), _ignored(client, config)
+    keys, ignored = declared_keys(client), _ignored(client, config)
     if keys and len(ignored) == len(keys):
         raise Rejected("UnsupportedKey", _message(ignored))
 
 
-def ignored_keys(client: OAuthClient, config: Config) -> tuple[Said, ...]:
+def ignored_keys(client: OAuthClient, config: Config) -> tuple[ConditionUpdate, ...]:
     """The condition of a client some of whose keys are ignored."""
     ignored = _ignored(client, config)
-    return (Said("KeysIgnored", "True", "UnsupportedKey", _message(ignored)),) if ignored else ()
+    return (ConditionUpdate("KeysIgnored", "True", "UnsupportedKey", _message(ignored)),) if ignored else ()
 
 
 def too_many_scopes(client: OAuthClient) -> Rejected | None:
@@ -43,8 +43,8 @@ def too_many_scopes(client: OAuthClient) -> Rejected | None:
 def _ignored(client: OAuthClient, config: Config) -> list[tuple[str, str]]:
     """Each key by what names it, with the reason."""
     found = []
-    for index, jwk in enumerate(given_keys(client)):
-        if why := why_ignored(jwk, config.profile):
+    for index, jwk in enumerate(declared_keys(client)):
+        if why := ignored_reason(jwk, config.profile):
             found.append((jwk.get("kid") or f"number {index + 1}", why))
     return found
 

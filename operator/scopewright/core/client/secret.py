@@ -4,12 +4,19 @@ import json
 from dataclasses import replace
 from datetime import datetime
 
-from scopewright.core.access import asked_by, default_audience
-from scopewright.core.client.authentication import made
-from scopewright.core.client.credentials import SECRET_TYPE, Standing, landed, latest, rotate_value, standing
+from scopewright.core.access import default_audience, requested_access
+from scopewright.core.client.authentication import kind_of
+from scopewright.core.client.credentials import (
+    SECRET_TYPE,
+    SecretOwnership,
+    current_credential,
+    latest,
+    rotate_value,
+    secret_ownership,
+)
 from scopewright.core.client.seal import seal
 from scopewright.core.client.template import with_template
-from scopewright.core.client.view import ClientView, Found, is_bound, own_record
+from scopewright.core.client.view import ClientState, ClientView, is_bound, own_record
 from scopewright.core.client.windows import first_opening
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import (
@@ -25,8 +32,8 @@ from scopewright.core.objects import (
     Deletion,
     Desired,
     Existing,
-    Kept,
     Owner,
+    PreservedEntry,
     Write,
     digest,
     in_place,
@@ -42,19 +49,19 @@ from scopewright.core.records import (
 )
 
 
-def look(view: ClientView) -> Found:
+def inspect_secret(view: ClientView) -> ClientState:
     record = own_record(view)
     stands = _standing(view, view.secret, record)
-    ours = stands in (Standing.SEALED, Standing.EDITED)
-    return Found(record, stands, landed(record, view.secret) if ours else None)
+    ours = stands in (SecretOwnership.SEALED, SecretOwnership.EDITED)
+    return ClientState(record, stands, current_credential(record, view.secret) if ours else None)
 
 
-def refuse_conflict(view: ClientView, found: Found) -> None:
+def refuse_conflict(view: ClientView, found: ClientState) -> None:
     """`Rejected` where the Secret's name is taken: by somebody else's Secret, or by a record's name."""
     if _is_reserved(view):
         message = f"Secret {view.client.secret_name} is ours by name: choose another spec.credentials.secretName"
         raise Rejected("SecretConflict", message)
-    if found.standing is Standing.FOREIGN and view.secret:
+    if found.standing is SecretOwnership.FOREIGN and view.secret:
         raise Rejected("SecretConflict", _conflict(view, view.secret))
 
 
@@ -72,7 +79,7 @@ def _named(view: ClientView, secret: Existing) -> str:
     return f", {label}" if label and label != view.client.name else ""
 
 
-def claimed_secrets(view: ClientView, found: Found) -> tuple[Write, ...]:
+def claimed_secrets(view: ClientView, found: ClientState) -> tuple[Write, ...]:
     """Deletions of Secrets that this client no longer names and another one does. Their credentials are accepted
     through the overlap all the same. They go once this client's new Secret is in place: its Pods start with the earlier
     one until then. Before that go only those in a ring, such as of two clients that swap their secretName: they would
@@ -84,7 +91,7 @@ def claimed_secrets(view: ClientView, found: Found) -> tuple[Write, ...]:
     return tuple(
         Deletion(s)
         for s in view.former_secrets
-        if s.ref in free and _standing(view, s, found.record) in (Standing.SEALED, Standing.EDITED)
+        if s.ref in free and _standing(view, s, found.record) in (SecretOwnership.SEALED, SecretOwnership.EDITED)
     )
 
 
@@ -95,7 +102,7 @@ def _is_reserved(view: ClientView) -> bool:
     return prefixed and view.client.namespace == view.config.namespace
 
 
-def secret_write(view: ClientView, credential: Credential | None, value: bytes | Kept = b"") -> Desired:
+def secret_write(view: ClientView, credential: Credential | None, value: bytes | PreservedEntry = b"") -> Desired:
     """The Secret with `value` as its credential, or with none, for a client that brings its own proof."""
     client = view.client
     template = client.spec.credentials.secret_template
@@ -141,22 +148,24 @@ def _stated(credential: Credential | None) -> dict[str, str]:
     }
 
 
-def _entries(view: ClientView, credential: Credential | None, value: bytes | Kept) -> dict[str, bytes | Kept]:
+def _entries(
+    view: ClientView, credential: Credential | None, value: bytes | PreservedEntry
+) -> dict[str, bytes | PreservedEntry]:
     """What a service needs to start with nothing else. Grants never change it: no Pod restarts because of one."""
     names, issuer = view.client.spec.credentials.keys, view.config.issuer
-    entries: dict[str, bytes | Kept] = {
+    entries: dict[str, bytes | PreservedEntry] = {
         "type": b"oauth2",
         "provider": b"scopewright",
         names.client_id: view.client.client_id.encode(),
     }
     if credential:
-        entries[names.private_key if made(credential) == "key pair" else names.client_secret] = value
+        entries[names.private_key if kind_of(credential) == "key pair" else names.client_secret] = value
     entries |= {
         names.issuer: issuer.encode(),
         names.token_endpoint: f"{issuer}/token".encode(),
         names.jwks_uri: f"{issuer}/jwks.json".encode(),
     }
-    if len(asked := asked_by(view.client)) == 1:
+    if len(asked := requested_access(view.client)) == 1:
         namespace, name = asked[0].resource_server.split("/")
         entries[names.scope] = " ".join(asked[0].scopes).encode()
         entries[names.audience] = default_audience(namespace, name).encode()
@@ -183,7 +192,7 @@ def _as_it_should_be(view: ClientView, current: Credential | None) -> Desired:
 def _with_what_it_holds(view: ClientView, credential: Credential) -> Desired:
     held = view.secret.entries if view.secret else {}
     where = next(name for name, sha256 in held.items() if sha256 == credential.sha256)
-    return secret_write(view, credential, Kept(where, credential.sha256))
+    return secret_write(view, credential, PreservedEntry(where, credential.sha256))
 
 
 def former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
@@ -194,16 +203,18 @@ def former_secrets(view: ClientView, record: ClientRecord) -> tuple[Write, ...]:
     writes: list[Write] = []
     for secret in view.former_secrets:
         stands, held = _standing(view, secret, record), set(secret.entries.values())
-        if stands is Standing.SEALED and not accepted & held:
+        if stands is SecretOwnership.SEALED and not accepted & held:
             writes.append(Deletion(secret))
-        elif stands is Standing.EDITED and (known := next((c for c in record.credentials if c.sha256 in held), None)):
+        elif stands is SecretOwnership.EDITED and (
+            known := next((c for c in record.credentials if c.sha256 in held), None)
+        ):
             desired = replace(_with_what_it_holds(replace(view, secret=secret), known), ref=secret.ref)
             # Nothing but what we would write is ever sealed: whoever may edit it could have put a secret in.
             writes += [desired] if desired.digests() == dict(secret.entries) else []
     return tuple(writes)
 
 
-def adoptable(view: ClientView) -> Credential | None:
+def adoptable_credential(view: ClientView) -> Credential | None:
     """The credential of a restored Secret, unless it was revoked meanwhile; never what stands there for all to know.
 
     Only of a Secret whose seal verifies: that vouches for the annotations too.
@@ -242,8 +253,8 @@ def _was_asked_for(view: ClientView) -> bool:
     return bool(asked) and digest(asked) != done
 
 
-def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> Standing:
-    return standing(secret, view.client, record, view.seal_key, view.config.issuer)
+def _standing(view: ClientView, secret: Existing | None, record: ClientRecord | None) -> SecretOwnership:
+    return secret_ownership(secret, view.client, record, view.seal_key, view.config.issuer)
 
 
 def stated_issue_time(secret: Existing) -> datetime | None:

@@ -7,30 +7,30 @@ from typing import Final
 
 from scopewright.api import OAuthClient
 from scopewright.api.oauthclient import AccessStatus, Binding, CredentialTimes, OAuthClientStatus
-from scopewright.core.access import Access, asked_by, resolve
-from scopewright.core.client.authentication import brought, made_for
-from scopewright.core.client.credentials import Standing, rotation_time
+from scopewright.core.access import AccessDecision, requested_access, resolve
+from scopewright.core.client.authentication import brings_own_credential, managed_kind
+from scopewright.core.client.credentials import SecretOwnership, rotation_time
 from scopewright.core.client.healing import next_heal_time
-from scopewright.core.client.overlap import lasts_longer, may_last, next_decision
+from scopewright.core.client.overlap import can_extend, next_decision, was_extended
 from scopewright.core.client.restrictions import ignored_keys, too_many_scopes
-from scopewright.core.client.view import ClientView, Failing, Found, is_bound
+from scopewright.core.client.view import ClientState, ClientView, IssueFailure, is_bound
 from scopewright.core.client.windows import refuse_unknown_zone
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import is_paused
 from scopewright.core.plan import (
+    ConditionUpdate,
     Plan,
-    Said,
+    append_history,
     as_json,
+    merge_conditions,
     ready,
     rotation_events,
     rotation_failing,
-    settle,
     soonest,
     stalled,
     waiting,
-    with_history,
 )
-from scopewright.core.records import Asked, ClientRecord, Credential
+from scopewright.core.records import ClientRecord, Credential, RequestedAccess
 
 GRACE: Final = timedelta(seconds=3)
 _PLAIN_SCALAR: Final = re.compile(
@@ -39,11 +39,11 @@ _PLAIN_SCALAR: Final = re.compile(
 MAX_TEXT: Final = 8000
 
 
-def readiness(view: ClientView) -> tuple[Said, ...]:
+def readiness(view: ClientView) -> tuple[ConditionUpdate, ...]:
     client, revoked_before = view.client, view.client.spec.rotation.revoked_before
     if client.spec.disabled:
         return stalled(Rejected("Disabled", "spec.disabled is true: the issuer refuses this client"))
-    if made_for(client) and not client.spec.rotation.suspend:
+    if managed_kind(client) and not client.spec.rotation.suspend:
         try:
             refuse_unknown_zone(client.spec.rotation.windows)
         except Rejected as why:
@@ -58,7 +58,7 @@ def readiness(view: ClientView) -> tuple[Said, ...]:
     return ready("Provisioned", message)
 
 
-def readiness_while_paused(view: ClientView, found: Found) -> tuple[Said, ...]:
+def readiness_while_paused(view: ClientView, found: ClientState) -> tuple[ConditionUpdate, ...]:
     """What the issuer and the Secret have, whatever the spec says by now."""
     client, record, name = view.client, found.record, view.client.secret_name
     if record is None:
@@ -67,31 +67,31 @@ def readiness_while_paused(view: ClientView, found: Found) -> tuple[Said, ...]:
         )
     if record.disabled:
         return stalled(Rejected("Disabled", "the issuer refuses this client: it was disabled before it was paused"))
-    if found.standing is Standing.ABSENT:
+    if found.standing is SecretOwnership.ABSENT:
         return waiting("SecretMissing", f"Secret {name} does not exist, and is not made while the client is paused")
     if not found.secret_is_ours:
         return waiting("SecretConflict", f"Secret {name} is not this client's")
-    if found.current is None and not brought(record):
+    if found.current is None and not brings_own_credential(record):
         return waiting("SecretOutdated", f"Secret {name} holds no credential that the issuer goes on accepting")
     return ready("Provisioned", _what_the_issuer_accepts(client))
 
 
-def departing_status(view: ClientView, said: tuple[Said, ...]) -> Plan:
+def departing_status(view: ClientView, said: tuple[ConditionUpdate, ...]) -> Plan:
     """The status of a client that is being deleted: it has no credential and no access any more."""
     client, previous = view.client, view.client.status
     generation, before = client.metadata.generation, previous.conditions if previous else ()
-    conditions, changes = settle(said, before, generation, view.now)
+    conditions, changes = merge_conditions(said, before, generation, view.now)
     status = OAuthClientStatus(
         observed_generation=generation,
         client_id=client.client_id,
-        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
         conditions=conditions,
     )
-    return Plan(status=as_json(status), happenings=changes)
+    return Plan(status=as_json(status), events=changes)
 
 
 def _what_the_issuer_accepts(client: OAuthClient) -> str:
-    if made_for(client):
+    if managed_kind(client):
         return f"Secret {client.secret_name} holds a credential that the issuer accepts"
     named = client.spec.authentication.service_account
     if named:
@@ -102,10 +102,12 @@ def _what_the_issuer_accepts(client: OAuthClient) -> str:
     return f"the issuer accepts what the keys of jwks have signed; Secret {client.secret_name} says where"
 
 
-def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], failing: Failing | None = None) -> Plan:
+def client_status(
+    view: ClientView, found: ClientState, readiness: tuple[ConditionUpdate, ...], failing: IssueFailure | None = None
+) -> Plan:
     client, previous = view.client, view.client.status
     paused = is_paused(client.metadata.annotations)
-    asked = found.record.access if paused and found.record else asked_by(client)
+    asked = found.record.access if paused and found.record else requested_access(client)
     resolved = [(a, _resolve(view, a)) for a in asked]
     said = (
         *readiness, *_rotation_failing(failing), *_access_granted(view, resolved),
@@ -113,7 +115,7 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], f
         *ignored_keys(client, view.config),
     )  # fmt: skip
     generation, before = client.metadata.generation, previous.conditions if previous else ()
-    conditions, changes = settle(said, before, generation, view.now)
+    conditions, changes = merge_conditions(said, before, generation, view.now)
     changes = (*changes, *rotation_events(said, before))
     status = OAuthClientStatus(
         observed_generation=generation,
@@ -121,30 +123,30 @@ def client_status(view: ClientView, found: Found, readiness: tuple[Said, ...], f
         binding=Binding(name=client.secret_name) if is_bound(view, found) else None,
         credentials=_credentials_status(view, found),
         access=[_access_status(view, a, access) for a, access in resolved],
-        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
         conditions=conditions,
     )
     retry_time = failing.retry_time if failing else None
-    return Plan(status=as_json(status), happenings=changes, due=soonest(_due(view, found, resolved), retry_time))
+    return Plan(status=as_json(status), events=changes, due=soonest(_due(view, found, resolved), retry_time))
 
 
-def _rotation_failing(failing: Failing | None) -> tuple[Said, ...]:
+def _rotation_failing(failing: IssueFailure | None) -> tuple[ConditionUpdate, ...]:
     if failing is None or not failing.is_rotation:
         return ()
     what = f"a new credential is due ({failing.cause.message}) and cannot be written: {failing.message}"
     return (rotation_failing(failing.reason, what[:MAX_TEXT]),)
 
 
-def _resolve(view: ClientView, asked: Asked) -> Access:
+def _resolve(view: ClientView, asked: RequestedAccess) -> AccessDecision:
     client = view.client
     server = view.servers.get(asked.resource_server)
     return resolve(asked, client.namespace, client.client_id, server, view.now)
 
 
-def _credentials_status(view: ClientView, found: Found) -> CredentialTimes | None:
+def _credentials_status(view: ClientView, found: ClientState) -> CredentialTimes | None:
     record, current, last = found.record, found.current, _last_use(view)
-    brought = record is not None and made_for(view.client) is None and (record.credentials or last)
-    if record is None or not (current or brought):
+    brings_own_credential = record is not None and managed_kind(view.client) is None and (record.credentials or last)
+    if record is None or not (current or brings_own_credential):
         return None
     return CredentialTimes(
         issue_time=current.issue_time if current else None,
@@ -171,10 +173,12 @@ def _next_rotation(view: ClientView, current: Credential) -> datetime | None:
     return None if spec.disabled else rotation_time(spec.rotation, current, view.now)
 
 
-def _previous_in_use(view: ClientView, record: ClientRecord | None) -> tuple[Said, ...]:
+def _previous_in_use(view: ClientView, record: ClientRecord | None) -> tuple[ConditionUpdate, ...]:
     rotation = view.client.spec.rotation
-    longer = [c for c in (record.credentials if record else ()) if lasts_longer(c, rotation)]
-    return tuple(Said("PreviousInUse", "True", "StillInUse", in_use(view, c), passing=True) for c in longer[-1:])
+    longer = [c for c in (record.credentials if record else ()) if was_extended(c, rotation)]
+    return tuple(
+        ConditionUpdate("PreviousInUse", "True", "StillInUse", in_use(view, c), passing=True) for c in longer[-1:]
+    )
 
 
 def in_use(view: ClientView, credential: Credential) -> str:
@@ -186,15 +190,15 @@ def in_use(view: ClientView, credential: Credential) -> str:
     )
 
 
-def _unused(view: ClientView, found: Found) -> tuple[Said, ...]:
+def _unused(view: ClientView, found: ClientState) -> tuple[ConditionUpdate, ...]:
     end = _unused_at(view, found)
     if end is None or view.now < end:
         return ()
     what = f"no token was asked for since {end - view.config.unused_after:%FT%TZ}: is the client still needed?"
-    return (Said("Unused", "True", "NotUsed", what),)
+    return (ConditionUpdate("Unused", "True", "NotUsed", what),)
 
 
-def _unused_at(view: ClientView, found: Found) -> datetime | None:
+def _unused_at(view: ClientView, found: ClientState) -> datetime | None:
     """When it counts as unused, if nothing is reported until then."""
     created = view.client.metadata.creation_timestamp if is_bound(view, found) else None
     usable = found.current.issue_time if found.current else created
@@ -203,7 +207,7 @@ def _unused_at(view: ClientView, found: Found) -> datetime | None:
     return max(_last_use(view) or usable, view.reporting_since) + view.config.unused_after
 
 
-def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStatus:
+def _access_status(view: ClientView, asked: RequestedAccess, access: AccessDecision) -> AccessStatus:
     namespace, name = asked.resource_server.split("/")
     server = view.servers.get(asked.resource_server)
     return AccessStatus(
@@ -215,14 +219,16 @@ def _access_status(view: ClientView, asked: Asked, access: Access) -> AccessStat
     )
 
 
-def _access_granted(view: ClientView, resolved: list[tuple[Asked, Access]]) -> tuple[Said, ...]:
+def _access_granted(
+    view: ClientView, resolved: list[tuple[RequestedAccess, AccessDecision]]
+) -> tuple[ConditionUpdate, ...]:
     lacking = [_lack(view, asked, access) for asked, access in resolved if access.missing]
     if lacking and _grace_end(view):
-        return (Said("AccessGranted", "Unknown", "Pending", " ".join(lacking)[:MAX_TEXT], passing=True),)
+        return (ConditionUpdate("AccessGranted", "Unknown", "Pending", " ".join(lacking)[:MAX_TEXT], passing=True),)
     if lacking:
-        return (Said("AccessGranted", "False", "NotGranted", " ".join(lacking)[:MAX_TEXT]),)
+        return (ConditionUpdate("AccessGranted", "False", "NotGranted", " ".join(lacking)[:MAX_TEXT]),)
     what = "every scope asked for is granted" if resolved else "spec.access asks for nothing"
-    return (Said("AccessGranted", "True", "Granted", what),)
+    return (ConditionUpdate("AccessGranted", "True", "Granted", what),)
 
 
 def _grace_end(view: ClientView) -> datetime | None:
@@ -231,7 +237,7 @@ def _grace_end(view: ClientView) -> datetime | None:
     return created + GRACE if created and view.now < created + GRACE else None
 
 
-def _lack(view: ClientView, asked: Asked, access: Access) -> str:
+def _lack(view: ClientView, asked: RequestedAccess, access: AccessDecision) -> str:
     """Which manifest would help. Across namespaces 'no such API', 'no such scope' and 'not granted' read the same."""
     client = view.client
     namespace, name = asked.resource_server.split("/")
@@ -253,7 +259,9 @@ def yaml_scalar(name: str) -> str:
     return name if _PLAIN_SCALAR.fullmatch(name) else json.dumps(name)
 
 
-def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -> datetime | None:
+def _due(
+    view: ClientView, found: ClientState, resolved: list[tuple[RequestedAccess, AccessDecision]]
+) -> datetime | None:
     rotation, record, current = view.client.spec.rotation, found.record, found.current
     instants = (
         _next_rotation(view, current) if current else None,
@@ -268,8 +276,8 @@ def _due(view: ClientView, found: Found, resolved: list[tuple[Asked, Access]]) -
     return soonest(*(t for t in instants if t and view.now < t))
 
 
-def _decisions(view: ClientView, found: Found) -> list[datetime | None]:
+def _decisions(view: ClientView, found: ClientState) -> list[datetime | None]:
     rotation = view.client.spec.rotation
     credentials = found.record.credentials if found.record else ()
-    latest = found.current or (credentials[-1] if credentials and made_for(view.client) is None else None)
-    return [next_decision(c, rotation, view.now) for c in credentials if latest and may_last(c, latest, rotation)]
+    latest = found.current or (credentials[-1] if credentials and managed_kind(view.client) is None else None)
+    return [next_decision(c, rotation, view.now) for c in credentials if latest and can_extend(c, latest, rotation)]

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from scopewright.api import OAuthClient
-from scopewright.core.client.authentication import KeyPair, made_for
-from scopewright.core.client.credentials import Cause, CauseKind, Standing
+from scopewright.core.client.authentication import KeyPair, managed_kind
+from scopewright.core.client.credentials import Cause, CauseKind, SecretOwnership
 from scopewright.core.client.overlap import LastUse
 from scopewright.core.config import Config
+from scopewright.core.failed_writes import FailedWrite, failed_write_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.plan import Happening
+from scopewright.core.plan import Event
 from scopewright.core.records import ClientRecord, Credential, ResourceServerRecord, client_record_name
-from scopewright.core.setbacks import Setback, setback_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class NewCredential:
 
 
 @dataclass(frozen=True, slots=True)
-class Failing:
+class IssueFailure:
     """A new credential is due for `cause`, and cannot be written before `retry_time`."""
 
     cause: Cause
@@ -74,8 +74,8 @@ class ClientView:
     """Since when issuers report use; without it, nothing is known of what is not used."""
     beyond_limits: Rejected | None = None
     """Why it is not served, where its namespace has too many or too large objects."""
-    happened: tuple[Happening, ...] = ()
-    setbacks: tuple[Setback, ...] = ()
+    events: tuple[Event, ...] = ()
+    failed_writes: tuple[FailedWrite, ...] = ()
     """Writes that failed and are not to be tried again yet."""
     attempt: NewCredential | None = None
     """What the last attempt was to hand out, to be tried again."""
@@ -92,21 +92,21 @@ class ClientView:
     def secret_ref(self) -> Ref:
         return Ref("Secret", self.client.namespace, self.client.secret_name)
 
-    def setback_of(self, *refs: Ref) -> Setback | None:
-        return setback_of(self.setbacks, *refs)
+    def failed_write_of(self, *refs: Ref) -> FailedWrite | None:
+        return failed_write_of(self.failed_writes, *refs)
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ClientState:
     """What there is of a client: its own record, what its Secret is to us, and the credential that both agree on."""
 
     record: ClientRecord | None
-    standing: Standing
+    standing: SecretOwnership
     current: Credential | None
 
     @property
     def secret_is_ours(self) -> bool:
-        return self.standing in (Standing.SEALED, Standing.EDITED)
+        return self.standing in (SecretOwnership.SEALED, SecretOwnership.EDITED)
 
 
 def own_record(view: ClientView) -> ClientRecord | None:
@@ -114,6 +114,6 @@ def own_record(view: ClientView) -> ClientRecord | None:
     return view.record if view.record and view.record.uid == view.client.uid else None
 
 
-def is_bound(view: ClientView, found: Found) -> bool:
+def is_bound(view: ClientView, found: ClientState) -> bool:
     """Whether there is a Secret that a service can start with."""
-    return found.current is not None or (made_for(view.client) is None and found.secret_is_ours)
+    return found.current is not None or (managed_kind(view.client) is None and found.secret_is_ours)

@@ -40,28 +40,28 @@ class Timing:
         )
 
 
-def published(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
+def with_times(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
     """The record with its instants; `now` is after the write of the JWKS was seen."""
     start = now if record.at_once else now + timing.lead
     end = start + timing.every + timing.outage
     return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.tail)
 
 
-def revoked(record: KeyRecord, now: datetime) -> KeyRecord:
+def with_revocation(record: KeyRecord, now: datetime) -> KeyRecord:
     """The kid is remembered, so that it never comes back; the private part leaves with the write of this record."""
     return replace(record, revoked_time=now)
 
 
-def active(records: tuple[KeyRecord, ...], now: datetime) -> KeyRecord | None:
+def active_key(records: tuple[KeyRecord, ...], now: datetime) -> KeyRecord | None:
     """The key that signs: of those that may, the one that began last."""
     signing = [r for r in records if r.signs_at(now)]
     return max(signing, key=lambda r: (r.signing_start_time or now, r.kid), default=None)
 
 
-def state(record: KeyRecord, among: tuple[KeyRecord, ...], now: datetime) -> KeyState:
+def key_state(record: KeyRecord, among: tuple[KeyRecord, ...], now: datetime) -> KeyState:
     if record.signing_start_time is None or now < record.signing_start_time:
         return KeyState.PENDING
-    signing = active(among, now)
+    signing = active_key(among, now)
     return KeyState.ACTIVE if signing and signing.kid == record.kid else KeyState.RETIRING
 
 

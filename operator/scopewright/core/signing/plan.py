@@ -8,34 +8,42 @@ from typing import Final
 from scopewright.api import SigningKey
 from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
 from scopewright.core.config import Config
+from scopewright.core.failed_writes import (
+    FailedWrite,
+    WriteDeferred,
+    allowed_writes,
+    failed_write_of,
+    not_ready,
+    split_deferred,
+)
 from scopewright.core.failures import Rejected
-from scopewright.core.lifecycle import PAUSED, deleting
+from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
     Deletion,
     Desired,
     Existing,
-    Kept,
+    PreservedEntry,
     Ref,
     Write,
     is_paused,
-    rotate_asked,
+    requested_rotation,
 )
 from scopewright.core.plan import (
     NOTHING,
-    Happening,
+    ConditionUpdate,
+    Event,
     Plan,
-    Said,
+    append_history,
     as_json,
+    merge_conditions,
     ready,
     rotation_events,
     rotation_failing,
-    settle,
     soonest,
     stalled,
     waiting,
-    with_history,
 )
 from scopewright.core.profile import allows
 from scopewright.core.records import (
@@ -46,16 +54,15 @@ from scopewright.core.records import (
     encode,
     key_record_name,
 )
-from scopewright.core.setbacks import OnHold, Setback, not_ready, setback_of, split, unless_on_hold
 from scopewright.core.signing.jwks import HeldKey, publication
-from scopewright.core.signing.keys import Timing, active, published, revoked, state, successor_due
+from scopewright.core.signing.keys import Timing, active_key, key_state, successor_due, with_revocation, with_times
 
 MAX_KEYS: Final = 64
 """Published at once, before `scopewright.dev/rotate` has to wait: verifiers bound what they read."""
 
 
 @dataclass(frozen=True, slots=True)
-class FreshKey:
+class GeneratedKey:
     """A new key pair: the public JWK with `kid`, `alg` and `use`, and the private key as PKCS#8 PEM."""
 
     jwk: dict[str, str]
@@ -63,10 +70,10 @@ class FreshKey:
 
 
 @dataclass(frozen=True, slots=True)
-class NewKey:
+class KeyAttempt:
     """A key whose record could not be written, and what it is a key for."""
 
-    fresh: FreshKey
+    fresh: GeneratedKey
     algorithm: str
 
 
@@ -80,11 +87,11 @@ class SigningView:
     jwks: Existing | None
     config: Config
     now: datetime
-    make_key: Callable[[str], FreshKey]
-    happened: tuple[Happening, ...] = ()
-    setbacks: tuple[Setback, ...] = ()
+    make_key: Callable[[str], GeneratedKey]
+    events: tuple[Event, ...] = ()
+    failed_writes: tuple[FailedWrite, ...] = ()
     """Writes that failed and are not to be tried again yet."""
-    attempt: NewKey | None = None
+    attempt: KeyAttempt | None = None
     """The key that the last attempt was to write, to be tried again."""
     sign_at_once: bool = False
     """Whether a first key, or one that is asked for, waits for no cache of the JWKS (`scopewright dev`)."""
@@ -115,10 +122,10 @@ def plan_signing_key(view: SigningView) -> Plan:
         step = _step(view)
     except Rejected as why:
         return _status(view, stalled(why))
-    except OnHold as held:
+    except WriteDeferred as held:
         # One request without an answer is no reason to be without any key: a moment later it is tried again.
-        revocation = _revocation(view) if held.setback.is_reported else None
-        return revocation or _failing(view, held.setback)
+        revocation = _revocation(view) if held.failed_write.is_reported else None
+        return revocation or _failing(view, held.failed_write)
     if step.writes:
         return step
     if key is None:
@@ -128,21 +135,21 @@ def plan_signing_key(view: SigningView) -> Plan:
 
 def _departing(view: SigningView, key: SigningKey) -> Plan:
     """As if it were gone already: its keys go on to the end of their schedule, and have no successor."""
-    said = deleting(key.metadata, "its keys go on to the end of their schedule, and have no successor")
+    said = deleting_conditions(key.metadata, "its keys go on to the end of their schedule, and have no successor")
     if key.namespace != view.config.namespace:
         return _status(view, said)
     step = plan_signing_key(replace(view, key=None))
     return step if step.writes else replace(_status(view, said), due=step.due)
 
 
-def _failing(view: SigningView, setback: Setback) -> Plan:
+def _failing(view: SigningView, failed_write: FailedWrite) -> Plan:
     """Ready is what signs, and nothing that is revoked; that the next key cannot be written is said beside it."""
     if view.key is None:
         return Plan(due=_due(view))
-    what = f"keys cannot be rotated: {setback.message}"
-    well = active(view.usable, view.now) is not None and not any(_is_to_be_revoked(view, k) for k in view.own)
-    said = _said(view) if well else not_ready(setback)
-    return _status(view, (*said, rotation_failing(setback.reason, what)))
+    what = f"keys cannot be rotated: {failed_write.message}"
+    well = active_key(view.usable, view.now) is not None and not any(_is_to_be_revoked(view, k) for k in view.own)
+    said = _said(view) if well else not_ready(failed_write)
+    return _status(view, (*said, rotation_failing(failed_write.reason, what)))
 
 
 def config_map_of(view: SigningView) -> str | None:
@@ -163,21 +170,23 @@ def _step(view: SigningView) -> Plan:
     try:
         if view.key and not _is_forbidden(view) and (fresh := _fresh(view, view.key)):
             return fresh
-    except OnHold as held:
+    except WriteDeferred as held:
         on_hold = held
-    if on_hold and not on_hold.setback.is_reported:
+    if on_hold and not on_hold.failed_write.is_reported:
         raise on_hold
-    writes = unless_on_hold(_publication(view), view.setbacks) or unless_on_hold(_instants(view), view.setbacks)
+    writes = allowed_writes(_publication(view), view.failed_writes) or allowed_writes(
+        _instants(view), view.failed_writes
+    )
     if writes:
         return Plan(writes)
     if revocation := _revocation(view):
         return revocation
     doomed = [k.existing.ref for k in view.own if _is_to_be_revoked(view, k)]
-    if setback := setback_of(view.setbacks, *doomed):
-        raise OnHold(setback)
+    if failed_write := failed_write_of(view.failed_writes, *doomed):
+        raise WriteDeferred(failed_write)
     if on_hold:
         raise on_hold
-    return Plan(unless_on_hold(_removals(view), view.setbacks))
+    return Plan(allowed_writes(_removals(view), view.failed_writes))
 
 
 def _is_to_be_revoked(view: SigningView, key: HeldKey) -> bool:
@@ -192,16 +201,16 @@ def _wrong_namespace(view: SigningView) -> Rejected:
 def _revocation(view: SigningView) -> Plan | None:
     """The revocations that may be written now, if there are any."""
     doomed = [k for k in view.own if _is_to_be_revoked(view, k)]
-    rewritten = (_rewrite(k, revoked(k.record, view.now), private=False) for k in doomed)
-    writes, _ = split(rewritten, view.setbacks)
+    rewritten = (_rewrite(k, with_revocation(k.record, view.now), private=False) for k in doomed)
+    writes, _ = split_deferred(rewritten, view.failed_writes)
     if not writes:
         return None
     message = (
         f"{len(writes)} keys left the JWKS and sign no more; tokens that they signed are refused as verifiers fetch "
         "the JWKS again, and a fresh key signs at once"
     )
-    told = Happening("KeysRevoked", message, warning=True)
-    return Plan(writes, happenings=(told,))
+    told = Event("KeysRevoked", message, warning=True)
+    return Plan(writes, events=(told,))
 
 
 def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
@@ -214,9 +223,9 @@ def _fresh(view: SigningView, key: SigningKey) -> Plan | None:
         return _creation(view, key, at_once=at_once, emergency=emergency)
     newest = max(usable, key=lambda r: r.creation_time)
     due = successor_due(usable, Timing.of(key, view.config))
-    published = sum(1 for k in view.own if k.record.published_at(view.now))
-    wanted = rotate_asked(key.metadata.annotations)
-    asked = wanted not in ("", newest.rotate) and newest.signing_start_time is not None and published < MAX_KEYS
+    with_times = sum(1 for k in view.own if k.record.published_at(view.now))
+    wanted = requested_rotation(key.metadata.annotations)
+    asked = wanted not in ("", newest.rotate) and newest.signing_start_time is not None and with_times < MAX_KEYS
     if not asked and (due is None or view.now < due):
         return None
     return _creation(view, key, at_once=asked and view.sign_at_once, emergency=False)
@@ -226,7 +235,7 @@ def _is_interrupted(view: SigningView) -> bool:
     """What signed is lost or revoked, the next key is not due: no token for a day is worse than an early one."""
     begun = any(k.record.signing_start_time and k.record.signing_start_time <= view.now for k in view.own)
     on_its_way = any(record.at_once and record.signing_start_time is None for record in view.usable)
-    return begun and not on_its_way and active(view.usable, view.now) is None
+    return begun and not on_its_way and active_key(view.usable, view.now) is None
 
 
 def _first_of_all(view: SigningView) -> bool:
@@ -236,7 +245,7 @@ def _first_of_all(view: SigningView) -> bool:
 
 def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: bool) -> Plan:
     algorithm = key.spec.jose_algorithm
-    attempt = _last_attempt(view, algorithm) or NewKey(view.make_key(algorithm), algorithm)
+    attempt = _last_attempt(view, algorithm) or KeyAttempt(view.make_key(algorithm), algorithm)
     fresh = attempt.fresh
     record = KeyRecord(
         kid=fresh.jwk["kid"],
@@ -245,7 +254,7 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         config_map=config_map_of(view) or key.spec.jwks.config_map_name,
         jwk=fresh.jwk,
         creation_time=view.now,
-        rotate=rotate_asked(key.metadata.annotations),
+        rotate=requested_rotation(key.metadata.annotations),
         at_once=at_once,
     )
     write = Desired(
@@ -255,29 +264,29 @@ def _creation(view: SigningView, key: SigningKey, *, at_once: bool, emergency: b
         labels={MANAGED_BY: MANAGER},
     )
     told = (
-        Happening(
+        Event(
             "EmergencyKey",
             f"key {record.kid} signs at once, because no other can: verifiers that cached the JWKS refuse its tokens "
             "until they fetch it again",
             warning=True,
         )
         if emergency
-        else Happening("KeyCreated", f"key {record.kid} is made and will be published ahead of its use")
+        else Event("KeyCreated", f"key {record.kid} is made and will be published ahead of its use")
     )
-    return Plan((write,), happenings=(told,), attempt=attempt)
+    return Plan((write,), events=(told,), attempt=attempt)
 
 
-def _last_attempt(view: SigningView, algorithm: str) -> NewKey | None:
-    """The key that could not be written, if it is still to be; `OnHold` while no other one is to be tried either."""
+def _last_attempt(view: SigningView, algorithm: str) -> KeyAttempt | None:
+    """The key of the last attempt, if it is still to be written; `WriteDeferred` before the time of its retry."""
     last = view.attempt
     if last is None or _key_ref(view, last) in {k.existing.ref for k in view.keys}:
         return None
-    if setback := setback_of(view.setbacks, _key_ref(view, last)):
-        raise OnHold(setback)
+    if failed_write := failed_write_of(view.failed_writes, _key_ref(view, last)):
+        raise WriteDeferred(failed_write)
     return last if last.algorithm == algorithm else None
 
 
-def _key_ref(view: SigningView, key: NewKey) -> Ref:
+def _key_ref(view: SigningView, key: KeyAttempt) -> Ref:
     return Ref("Secret", view.config.namespace, key_record_name(key.fresh.jwk["kid"]))
 
 
@@ -292,13 +301,13 @@ def _instants(view: SigningView) -> tuple[Write, ...]:
         return ()
     timing = Timing.of(view.key, view.config)
     new = [k for k in view.own if k.record in view.usable and k.record.signing_start_time is None]
-    return tuple(_rewrite(k, published(k.record, timing, view.now), private=True) for k in new)
+    return tuple(_rewrite(k, with_times(k.record, timing, view.now), private=True) for k in new)
 
 
 def _rewrite(key: HeldKey, record: KeyRecord, *, private: bool) -> Desired:
-    entries: dict[str, bytes | Kept] = {ENTRY: encode(record)}
+    entries: dict[str, bytes | PreservedEntry] = {ENTRY: encode(record)}
     if private and (pem := key.existing.entries.get(PRIVATE_KEY_ENTRY)):
-        entries[PRIVATE_KEY_ENTRY] = Kept(PRIVATE_KEY_ENTRY, pem)
+        entries[PRIVATE_KEY_ENTRY] = PreservedEntry(PRIVATE_KEY_ENTRY, pem)
     return Desired(
         ref=key.existing.ref,
         type=SIGNING_KEY_TYPE,
@@ -329,7 +338,7 @@ def _is_forbidden(view: SigningView) -> bool:
     return view.key is not None and not allows(view.config.profile, view.key.spec.jose_algorithm)
 
 
-def _said(view: SigningView) -> tuple[Said, ...]:
+def _said(view: SigningView) -> tuple[ConditionUpdate, ...]:
     if view.key and view.key.namespace != view.config.namespace:
         return stalled(_wrong_namespace(view))
     if view.key and _is_forbidden(view):
@@ -342,7 +351,7 @@ def _said(view: SigningView) -> tuple[Said, ...]:
     if view.key and (name := config_map_of(view)) != view.key.spec.jwks.config_map_name:
         message = f"its keys are published in ConfigMap {name}: set spec.jwks.configMapName back to that"
         return stalled(Rejected("ConfigMapFixed", message))
-    signing = active(view.usable, view.now)
+    signing = active_key(view.usable, view.now)
     if signing:
         return ready("Signing", f"key {signing.kid} signs")
     start = min((r.signing_start_time for r in view.usable if r.signing_start_time), default=None)
@@ -351,27 +360,27 @@ def _said(view: SigningView) -> tuple[Said, ...]:
     return waiting("Publishing", f"the first key signs at {start:%FT%TZ}, when every verifier can know it")
 
 
-def _status(view: SigningView, said: tuple[Said, ...]) -> Plan:
+def _status(view: SigningView, said: tuple[ConditionUpdate, ...]) -> Plan:
     if view.key is None:
         return NOTHING
     previous, generation = view.key.status, view.key.metadata.generation
     before = previous.conditions if previous else ()
-    conditions, changes = settle(said, before, generation, view.now)
+    conditions, changes = merge_conditions(said, before, generation, view.now)
     changes = (*changes, *rotation_events(said, before))
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
     status = SigningKeyStatus(
         observed_generation=generation,
         keys=[_key_status(r, view) for r in sorted(shown, key=lambda r: r.creation_time)],
-        history=with_history(previous.history if previous else (), (*view.happened, *changes), view.now),
+        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
         conditions=conditions,
     )
-    return Plan(status=as_json(status), happenings=changes, due=_due(view))
+    return Plan(status=as_json(status), events=changes, due=_due(view))
 
 
 def _key_status(record: KeyRecord, view: SigningView) -> KeyStatus:
     return KeyStatus(
         kid=record.kid,
-        state=state(record, view.usable, view.now).value,
+        key_state=key_state(record, view.usable, view.now).value,
         signing_start_time=record.signing_start_time,
         signing_end_time=record.signing_end_time,
         verification_end_time=record.verification_end_time,

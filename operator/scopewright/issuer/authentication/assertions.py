@@ -42,9 +42,7 @@ def check(client: Client, signed: Signed, issuer: IssuerRecord, now: float) -> A
             "assertion_extension", "the assertion's header has an extension that is not understood here"
         )
     if str(signed.header.get("typ", ASSERTION_TYPES[0])).lower() not in ASSERTION_TYPES:
-        raise CredentialRefused(
-            "assertion_type", "typ of the assertion must be JWT or client-authentication+jwt"
-        )
+        raise CredentialRefused("assertion_type", "typ of the assertion must be JWT or client-authentication+jwt")
     if claims.get("iss") != client.client_id or claims.get("sub") != client.client_id:
         raise CredentialRefused("assertion_client", "iss and sub of the assertion must both be the client_id")
     if claims.get("aud") != issuer.issuer and (issuer.profile == "FAPI2" or claims.get("aud") != [issuer.issuer]):

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.records import LOCAL_CLUSTER, Cluster
 from scopewright.issuer.rate_budget import Clock
-from scopewright.singleflight import Need
+from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, Source
 from scopewright.verifier.keycache import KeyCache
@@ -50,14 +50,14 @@ class ApiServerKeys:
 
     async def ready(self) -> KeySet:
         need = self._cache.need(self._clock())
-        if need in (Need.NOW, Need.SOON):
+        if need in (RefreshDecision.NOW, RefreshDecision.SOON):
             fetching = self._fetch()
-            if need is Need.NOW:
+            if need is RefreshDecision.NOW:
                 await asyncio.shield(fetching)
         return self._keys()
 
     async def ready_for_unknown_kid(self) -> KeySet:
-        if self._cache.need_for_unknown_kid(self._clock()) is Need.NOW:
+        if self._cache.need_for_unknown_kid(self._clock()) is RefreshDecision.NOW:
             await asyncio.shield(self._fetch())
         elif self._fetching is not None:
             await asyncio.shield(self._fetching)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scopewright.issuer.observability import audit
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
-from scopewright.tracing import Tracing, failed, ids
+from scopewright.tracing import Tracing, mark_failed, span_ids
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
@@ -48,7 +48,7 @@ class Traced:
         try:
             answer = await decided
         except BaseException:
-            failed(span)
+            mark_failed(span)
             span.end()
             raise
         finally:
@@ -63,7 +63,7 @@ def sink(told: audit.Sink) -> audit.Sink:
         span = _current.get()
         if span is not None and span.is_recording():
             span.set_attributes({f"scopewright.{name}": entry[name] for name in TOLD if name in entry})
-            entry = {**entry, **ids(span.get_span_context())}
+            entry = {**entry, **span_ids(span.get_span_context())}
         told(entry)
 
     return write
@@ -72,6 +72,6 @@ def sink(told: audit.Sink) -> audit.Sink:
 def _ended(span: "Span", answer: Answer) -> Answer:
     span.set_attribute("http.response.status_code", answer.status)
     if answer.status >= _FAILED:
-        failed(span)
+        mark_failed(span)
     span.end()
     return answer

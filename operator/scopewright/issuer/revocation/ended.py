@@ -21,7 +21,7 @@ from scopewright.core.records import (
     decode,
     encode,
 )
-from scopewright.core.revocations import MOST, fold, gather, merge, namespace_key, prune, token_key
+from scopewright.core.revocations import MAX_ENTRIES, fold, merge, merge_all, namespace_key, prune, token_key
 from scopewright.issuer.rate_budget import Clock
 from scopewright.stores import Change, Store
 
@@ -102,7 +102,7 @@ class Revocations:
     def end(self, ended: RevocationRecord) -> None:
         """This has ended, and is in force here from now on; writing it may take a while."""
         self._pending.append(ended)
-        if len(self._pending) > MOST:
+        if len(self._pending) > MAX_ENTRIES:
             self._settle()
         self._due.set()
         self._keep(self.ref, self._kept)
@@ -219,7 +219,7 @@ class Revocations:
 
     def _settle(self) -> None:
         pending, self._pending = self._pending, []
-        self._become(merge(self._record, gather(pending)))
+        self._become(merge(self._record, merge_all(pending)))
 
     def _become(self, known: RevocationRecord) -> None:
         known = fold(known, self._clock())

@@ -8,10 +8,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
-from scopewright.core.access import bounded, default_audience
+from scopewright.core.access import default_audience, limit_scopes
 from scopewright.core.failures import Rejected
-from scopewright.core.profile import why_ignored
-from scopewright.core.records import Asked, ClientRecord, ResourceServerRecord, ServiceAccount
+from scopewright.core.profile import ignored_reason
+from scopewright.core.records import ClientRecord, RequestedAccess, ResourceServerRecord, ServiceAccount
 from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet
@@ -122,13 +122,13 @@ class Client:
     service_account: ServiceAccount | None
     identity: bytes = field(repr=False)
     """In place of a credential's SHA-256 where the operator makes none."""
-    asked: tuple[Asked, ...]
+    asked: tuple[RequestedAccess, ...]
     version: int
     """The resourceVersion, where it is a number; else -1."""
     access: dict[str, ServerAccess] | None = None
     """By resource server, made when first asked for."""
 
-    def asked_at(self, server: ResourceServerEntry) -> Asked | None:
+    def asked_at(self, server: ResourceServerEntry) -> RequestedAccess | None:
         """What its manifest asks for there."""
         for asked in self.asked:
             if asked.resource_server == server.key:
@@ -175,7 +175,7 @@ def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
         ClientKey(_named(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
     ]
     identity = bytes.fromhex(record.identity)
-    given = [jwk for jwk in record.public_keys if why_ignored(jwk) is None]
+    given = [jwk for jwk in record.public_keys if ignored_reason(jwk) is None]
     return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in given))
 
 
@@ -193,10 +193,10 @@ def _digest(sha256: str) -> bytes:
     return digest
 
 
-def _merged(access: tuple[Asked, ...]) -> tuple[Asked, ...]:
+def _merged(access: tuple[RequestedAccess, ...]) -> tuple[RequestedAccess, ...]:
     """One entry for each server, with the scopes in the order asked."""
     scopes: dict[str, dict[str, None]] = {}
-    for asked in bounded(access):
+    for asked in limit_scopes(access):
         of_server = scopes.setdefault(sys.intern(asked.resource_server), {})
         of_server.update((sys.intern(s), None) for s in asked.scopes)
-    return tuple(Asked(server, tuple(names)) for server, names in scopes.items())
+    return tuple(RequestedAccess(server, tuple(names)) for server, names in scopes.items())

@@ -23,10 +23,10 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
-    Asked,
     ClientRecord,
     IssuerRecord,
     KeyRecord,
+    RequestedAccess,
     ResourceServerRecord,
     RevocationRecord,
     client_record_name,
@@ -266,11 +266,11 @@ class Registry:
         """The ids of the clients that name this ServiceAccount."""
         return tuple(self._accounts.get((cluster, namespace, name), ()))
 
-    def server_of(self, asked: Asked) -> ResourceServerEntry | None:
+    def server_of(self, asked: RequestedAccess) -> ResourceServerEntry | None:
         namespace, _, name = asked.resource_server.partition("/")
         return self.servers.by_name(resource_server_record_name(namespace, name))
 
-    def access(self, client: Client, asked: Asked, server: ResourceServerEntry, now: float) -> ServerAccess:
+    def access(self, client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
         """What the client gets at the server, worked out once until a record changes or a grant ends."""
         cache = client.access
         if cache is None:
@@ -286,7 +286,7 @@ def _account(client: Client) -> tuple[str, str, str] | None:
     return (account.cluster, client.namespace, account.name) if account else None
 
 
-def _resolve(client: Client, asked: Asked, server: ResourceServerEntry, now: float) -> ServerAccess:
+def _resolve(client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
     instant = datetime.fromtimestamp(now, UTC)
     resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
     granted = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scopewright.core.records import Asked
+from scopewright.core.records import RequestedAccess
 from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry
@@ -69,7 +69,9 @@ def require_grant_type(client: Client, grant_type: str) -> None:
         raise OAuthError("unauthorized_client", "spec.grantTypes of the OAuthClient does not allow this grant type")
 
 
-def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> tuple[Asked, ResourceServerEntry]:
+def _target(
+    client: Client, resources: tuple[str, ...], registry: Registry
+) -> tuple[RequestedAccess, ResourceServerEntry]:
     if len(resources) > 1:
         raise only_one()
     if not resources:
@@ -82,7 +84,7 @@ def _target(client: Client, resources: tuple[str, ...], registry: Registry) -> t
     raise invalid_target()
 
 
-def _only_target(client: Client, registry: Registry) -> tuple[Asked, ResourceServerEntry]:
+def _only_target(client: Client, registry: Registry) -> tuple[RequestedAccess, ResourceServerEntry]:
     if len(client.asked) != 1:
         raise OAuthError(
             "invalid_target",

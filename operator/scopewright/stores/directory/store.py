@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, Kept, OwnedKind, Ref, digest
+from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, PreservedEntry, Ref, digest
 from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.directory import layout as versions
 from scopewright.stores.directory.declared import DeclaredObjects, Object
@@ -215,7 +215,7 @@ def _identity(existing: Existing) -> tuple[Ref, str, str]:
     return existing.ref, existing.uid, existing.resource_version
 
 
-def _entry(ref: Ref, value: bytes | Kept, current: Version | None) -> bytes:
+def _entry(ref: Ref, value: bytes | PreservedEntry, current: Version | None) -> bytes:
     if isinstance(value, bytes):
         return value
     for content in current.entries.values() if current else ():

@@ -9,7 +9,7 @@ from typing import Any
 
 from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Desired, Existing, FollowedKind, Kept, Owner, Ref, digest
+from scopewright.core.objects import Desired, Existing, FollowedKind, Owner, PreservedEntry, Ref, digest
 from scopewright.stores import Entries
 from scopewright.stores.kubernetes.api import USER_AGENT
 
@@ -70,7 +70,7 @@ def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:
     return body
 
 
-def _value(value: bytes | Kept, desired: Desired, live: Mapping[str, Any] | None) -> bytes:
+def _value(value: bytes | PreservedEntry, desired: Desired, live: Mapping[str, Any] | None) -> bytes:
     if isinstance(value, bytes):
         return value
     held = _entries("Secret", live or {}).get(value.entry)

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from scopewright.core.records import KeyRecord
-from scopewright.core.signing.keys import KeyState, Timing, state, successor_due
+from scopewright.core.signing.keys import KeyState, Timing, key_state, successor_due
 from scopewright.core.signing.plan import SigningView
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class KeySchedule:
     declared: bool
     """Whether the SigningKey is there; else its keys alone, which no other will follow."""
     keys: tuple[tuple[KeyRecord, KeyState], ...]
@@ -20,13 +20,13 @@ class Outlook:
     """When the last of the published keys ends: then no token can be signed."""
 
 
-def outlook(view: SigningView) -> Outlook:
+def key_schedule(view: SigningView) -> KeySchedule:
     """A key that is made and cannot be published counts for nothing: that it is there helps nobody."""
     usable = tuple(r for r in view.usable if r.signing_start_time and r.signing_end_time)
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
-    return Outlook(
+    return KeySchedule(
         declared=view.key is not None,
-        keys=tuple((record, state(record, view.usable, view.now)) for record in shown),
+        keys=tuple((record, key_state(record, view.usable, view.now)) for record in shown),
         next_rotation=successor_due(usable, Timing.of(view.key, view.config)) if view.key and usable else None,
         signs_until=max((r.signing_end_time for r in usable if r.signing_end_time), default=None),
     )

@@ -9,13 +9,13 @@ from scopewright.core.claims import Claim, served_names
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import is_paused
-from scopewright.core.plan import settle, stalled
+from scopewright.core.plan import merge_conditions, stalled
 
 REASON: Final = "IssuerNotServed"
 MAX_NAMES: Final = 10
 
 
-def status_of(
+def unserved_status(
     obj: OAuthClient | ResourceServer | ScopeGrant | SigningKey,
     claims: Iterable[Claim],
     config: Config,
@@ -35,7 +35,7 @@ def status_of(
         return None
     why = Rejected(REASON, _message(obj.spec.issuer, sorted(names)))
     previous = obj.status.conditions if obj.status else []
-    conditions, _ = settle(stalled(why), previous, obj.metadata.generation, now)
+    conditions, _ = merge_conditions(stalled(why), previous, obj.metadata.generation, now)
     before = obj.status.to_dict() if obj.status else {}
     status = {**before, "observedGeneration": obj.metadata.generation, "conditions": [c.to_dict() for c in conditions]}
     return None if status == before else status

@@ -41,7 +41,7 @@ MAX_OTHERS: Final = 8192
 _ENTRIES: Final = tuple(str(name) for name in SecretKeys().model_dump().values())
 
 
-def abridged(existing: Existing) -> Existing:
+def truncate_secret(existing: Existing) -> Existing:
     """Type, owners and version; of a credential Secret also entries, the labels and annotations that are ours or its
     template's, and some others. What is cut short differs from anything that would be written.
     """
