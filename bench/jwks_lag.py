@@ -37,7 +37,7 @@ class SecretWatcher:
 
     async def run(self) -> None:
         async for change in follow(self._api, Selection("Secret", None, {LABEL: self._workload.run})):
-            if isinstance(change, Change) and not change.gone:
+            if isinstance(change, Change) and not change.deleted:
                 self._on_change(change.entries)
 
     def _on_change(self, entries: Entries) -> None:

@@ -59,7 +59,7 @@ class ReadinessWatch:
         async for change in follow(self._api, selection):
             if isinstance(change, ListCompleted):
                 self._listed[0].set()
-            elif not change.gone:
+            elif not change.deleted:
                 self.credentials[change.entries["client_id"].decode()] = change.entries
             self._changed.set()
 

@@ -91,7 +91,7 @@ class _Gone:
     """Of a store, only what tells that a declared object is gone."""
 
     async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> str:
-        return "gone"
+        return "deleted"
 
 
 class Case:

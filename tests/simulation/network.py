@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
+from scopewright.stores.contact import Contact
 from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT, Gone, NotFound
-from scopewright.stores.kubernetes.contact import Contact
 from tests.simulation.loop import RUNNING
 from tests.simulation.process import Process
 from tests.simulation.server import Event, Raw, Server, labels_of, locate, selected

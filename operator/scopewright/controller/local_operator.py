@@ -43,7 +43,7 @@ class Embedded:
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
         self._installing = Installing(store, config, _now)
         self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
-        self._manifests = ManifestFollower(store.ledger, (default_signing_key(config),))
+        self._manifests = ManifestFollower(store.declared, (default_signing_key(config),))
         self.problems: tuple[Diagnostic, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:

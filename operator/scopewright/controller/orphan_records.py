@@ -56,7 +56,7 @@ class Departures:
     async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
         """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""
         if key.namespace in self._world.absent_namespaces:
-            return "gone"
+            return "deleted"
         since = record.owner_creation_time or existing.creation_time or self._clock()
         return await self._store.confirm_deleted(key, record.uid, since)
 

@@ -119,8 +119,8 @@ class Caches:
     def _changed(self, change: Change) -> None:
         existing = change.existing
         if existing.ref.kind == "ServiceAccount":
-            self._tell(self._world.put_service_account(existing.ref, None if change.gone else existing.uid))
-        elif change.gone:
+            self._tell(self._world.put_service_account(existing.ref, None if change.deleted else existing.uid))
+        elif change.deleted:
             self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
             self._saw(existing.ref, self._world.owned.objects.get(existing.ref))
         else:

@@ -92,9 +92,9 @@ class MemoryStore:
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._write_status(manifest, status)
 
-    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "deleted", "unknown"]:
         raw = self.declared.get(ref)
-        return "present" if raw and raw["metadata"]["uid"] == uid else "gone"
+        return "present" if raw and raw["metadata"]["uid"] == uid else "deleted"
 
     def _write(self, desired: Desired) -> Existing:
         held = self.objects.get(desired.ref)

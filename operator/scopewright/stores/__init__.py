@@ -1,4 +1,4 @@
-"""Where objects live: a Kubernetes API server, or a directory, behind one small interface."""
+"""Interface of the stores of objects: a Kubernetes API server, or a directory."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
-from scopewright.stores.kubernetes.contact import Contact
+from scopewright.stores.contact import Contact
 
 __all__ = [
     "Change",
@@ -21,8 +21,8 @@ __all__ = [
     "Store",
 ]
 
-Existence = Literal["present", "gone", "unknown"]
-"""Of a declared object: `unknown` where neither is proven."""
+Existence = Literal["present", "deleted", "unknown"]
+"""Whether a declared object exists; `unknown` where neither is proven."""
 
 Entries = Mapping[str, bytes]
 """The content of a Secret or ConfigMap, by entry."""
@@ -39,18 +39,18 @@ class Selection:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """An object of the selection is there (or `gone`). `entries` are handed over once and kept by nobody here."""
+    """An object of the selection was created or changed, or is `deleted`. The store keeps no `entries`."""
 
     existing: Existing
     entries: Entries = field(repr=False)
-    gone: bool = False
+    deleted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ListCompleted:
-    """The list is complete: what was followed before and is not among `refs` is gone. Sent after each (re-)list.
+    """Sent after each list. Objects followed before that are not among `refs` are deleted.
 
-    With `version`, the resourceVersion of the list, that is not so for what is newer than the list.
+    `version` is the resourceVersion of the list: objects newer than it are not affected.
     """
 
     refs: frozenset[Ref]
@@ -58,50 +58,50 @@ class ListCompleted:
 
 
 class Reader(Protocol):
-    """What an issuer needs of a store."""
+    """The store as an issuer uses it."""
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
-        """The object as it is this moment, or None. `Rejected` names a right that is missing; else `Unavailable`."""
+        """The current object, or None. `Rejected` names a missing right; other failures are `Unavailable`."""
         ...
 
     def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
-        """Everything selected, then every change, for ever: errors are met with patience, silence with a new list."""
+        """All selected objects, then every change, without end: errors are retried, and a silent watch is replaced."""
         ...
 
 
 class Objects(Protocol):
-    """What a reconciliation needs of a store. A write that meets another's raises `Conflict`."""
+    """The store as a reconciliation uses it. A write raises `Conflict` where the object has changed."""
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
         """As `Reader.read`."""
         ...
 
     async def write(self, desired: Desired) -> Existing:
-        """Create, or replace exactly `desired.replaces`, keeping labels and annotations that are not ours."""
+        """Create, or replace exactly `desired.replaces`; labels and annotations of other owners stay."""
         ...
 
     async def preview(self, desired: Desired) -> Existing | None:
-        """What `write` would store now, without storing it; None where that cannot be known."""
+        """The object that `write` would store (dry run); None where the store has no dry run."""
         ...
 
     async def delete(self, deletion: Deletion) -> None: ...
 
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Replace the status under the manifest's resourceVersion; the object as it is then."""
+        """Replace the status under the manifest's resourceVersion; returns the stored object."""
         ...
 
     async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Existence:
-        """Whether the declared object with this UID, known `since` then, is gone for certain; or `unknown`."""
+        """Whether the declared object with this UID, last seen at `since`, is deleted for certain."""
         ...
 
 
 class Store(Reader, Objects, Protocol):
-    """What the controller needs of one."""
+    """The store as the controller uses it."""
 
 
 @runtime_checkable
 class Listener(Protocol):
-    """A store that is far away, and tells when it was last heard."""
+    """A remote store, which reports when it last answered."""
 
     def heard(self, kind: str) -> float | None:
         """Seconds since the epoch when what is followed of this kind last brought anything, were it only a sign of
@@ -111,7 +111,7 @@ class Listener(Protocol):
 
     @property
     def contact(self) -> Contact:
-        """Whether it answers."""
+        """The connection to it."""
         ...
 
 
@@ -124,5 +124,5 @@ class ServiceAccountIssuer(Protocol):
         ...
 
     async def review(self, token: str, audience: str) -> bool:
-        """Whether it takes the token for this audience (TokenReview): its Pod and ServiceAccount are still there."""
+        """Whether it accepts the token for this audience (TokenReview): its Pod and ServiceAccount exist."""
         ...

@@ -104,7 +104,7 @@ class MemoryStore(memory.MemoryStore):
         ref = Ref(manifest["kind"], meta["namespace"], meta["name"])
         return self._do(f"status of {ref}", lambda: self._write_status(manifest, status))
 
-    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "deleted", "unknown"]:
         return "unknown" if ref in self.unknown else await super().confirm_deleted(ref, uid, since)
 
     # Within
@@ -135,7 +135,7 @@ class MemoryStore(memory.MemoryStore):
     def _drop(self, ref: Ref) -> None:
         held = self.objects[ref]
         super()._drop(ref)
-        self._tell(Change(replace(held.existing, resource_version=self._next()), {}, gone=True), held.existing)
+        self._tell(Change(replace(held.existing, resource_version=self._next()), {}, deleted=True), held.existing)
 
     def _tell(self, change: Change, before: Existing | None) -> None:
         """Whoever follows: what leaves a selection by a change of labels is gone from it, as in a watch."""
@@ -144,7 +144,7 @@ class MemoryStore(memory.MemoryStore):
             if now:
                 queue.put_nowait(change)
             elif then:
-                queue.put_nowait(Change(change.existing, {}, gone=True))
+                queue.put_nowait(Change(change.existing, {}, deleted=True))
 
 
 def _selects(selection: Selection, existing: Existing) -> bool:

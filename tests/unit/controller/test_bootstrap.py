@@ -35,7 +35,7 @@ async def made() -> tuple[MemoryStore, Installing, Caches]:
 
 
 def gone(existing: Existing) -> Change:
-    return Change(existing, {}, gone=True)
+    return Change(existing, {}, deleted=True)
 
 
 @pytest.mark.parametrize("ref", OURS, ids=str)

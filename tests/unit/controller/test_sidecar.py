@@ -125,7 +125,7 @@ async def test_the_right_to_mint_is_asked_for_that_one_service_account() -> None
 
 
 async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: Path) -> None:
-    waiting = asyncio.create_task(kube_connect._mounted(folder, patience=30))
+    waiting = asyncio.create_task(kube_connect._mounted(folder, timeout=30))
     await asyncio.sleep(0.15)
     assert not waiting.done()
     (folder / "token").write_text("a-token")
@@ -133,7 +133,7 @@ async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: 
 
 
 async def test_where_no_service_account_is_mounted_nothing_is_waited_for(tmp_path: Path) -> None:
-    await asyncio.wait_for(kube_connect._mounted(tmp_path / "none", patience=30), 1)
+    await asyncio.wait_for(kube_connect._mounted(tmp_path / "none", timeout=30), 1)
 
 
 def about(pauses: list[float], expected: list[float]) -> bool:

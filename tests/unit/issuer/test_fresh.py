@@ -94,7 +94,7 @@ async def test_late_news_of_a_predecessors_end_does_not_end_a_client(world: Worl
     world.put(client_record(name="again", uid="uid-9", credentials=(Credential(sha256("new"), START),)), seen=False)
     assert (await world.token("leave.again", "new")).status_code == 200
     former = Existing(Ref("Secret", "scopewright-system", "client.leave.again"), "u", "101")
-    world.issuer.registry.apply(Change(former, {}, gone=True), world.clock())
+    world.issuer.registry.apply(Change(former, {}, deleted=True), world.clock())
     assert (await world.token("leave.again", "new")).status_code == 200
 
 

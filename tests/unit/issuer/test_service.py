@@ -18,7 +18,7 @@ from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
-from scopewright.stores.kubernetes.contact import Contact
+from scopewright.stores.contact import Contact
 from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
 
 

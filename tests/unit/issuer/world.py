@@ -158,7 +158,7 @@ class Store:
 
     def delete(self, kind: FollowedKind, name: str, *, seen: bool = True) -> Change:
         existing, _ = self.objects.pop(Ref(kind, NAMESPACE, name))
-        return self._tell(Change(existing, {}, gone=True), seen)
+        return self._tell(Change(existing, {}, deleted=True), seen)
 
     def _tell(self, change: Change, seen: bool) -> Change:
         for kind, queue in self._followers:

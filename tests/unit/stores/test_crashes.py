@@ -123,11 +123,11 @@ def test_what_is_declared_and_its_status_are_whole(tmp_path: Path) -> None:
     declared = load(manifests)
 
     def work(store: DirectoryStore) -> None:
-        (manifest,) = store.ledger.apply(declared).added_or_changed.values()
-        store.ledger.write_status(manifest, {"clientID": "leave.worker"})
+        (manifest,) = store.declared.apply(declared).added_or_changed.values()
+        store.declared.write_status(manifest, {"clientID": "leave.worker"})
 
     def check(store: DirectoryStore) -> None:
-        for manifest in store.ledger.objects.values():
+        for manifest in store.declared.objects.values():
             assert manifest["spec"] == {"disabled": True}
             assert manifest.get("status") in (None, {"clientID": "leave.worker"})
 

@@ -238,7 +238,7 @@ async def test_following_tells_what_is_there_then_each_change(store: DirectorySt
     assert isinstance(change, Change)
     assert change.entries["client_secret"] == b"edited"
     await store.delete(Deletion(change.existing))
-    assert await take(stream, 1) == [Change(change.existing, {}, gone=True)]
+    assert await take(stream, 1) == [Change(change.existing, {}, deleted=True)]
     assert await refs(stream) == set()
 
 
@@ -261,7 +261,7 @@ async def test_a_directory_deleted_by_hand_is_told_as_gone(store: DirectoryStore
     shutil.rmtree(place)
     (gone,) = await take(stream, 1)
     assert isinstance(gone, Change)
-    assert gone.gone
+    assert gone.deleted
     assert await refs(stream) == set()
 
 

@@ -39,7 +39,7 @@ class Following:
         self.dir = root / "manifests"
         self.dir.mkdir(exist_ok=True)
         self.store = DirectoryStore.open(root / "state", ISSUER)
-        self._changes: AsyncIterator[ManifestChange] = ManifestFollower(self.store.ledger).follow(self.dir, interval)
+        self._changes: AsyncIterator[ManifestChange] = ManifestFollower(self.store.declared).follow(self.dir, interval)
 
     def put(self, name: str, text: str) -> None:
         spare = self.root / "spare"
@@ -140,7 +140,7 @@ async def test_what_was_good_stays_in_force_while_it_is_broken_even_over_a_resta
     following.put("a.yaml", "spec: {")
     broken = await following.next()
     assert (broken.added_or_changed, broken.removed, len(broken.problems)) == ({}, {}, 1)
-    assert WORKER in following.store.ledger.objects
+    assert WORKER in following.store.declared.objects
     following.put("b.yaml", manifest("other", disabled="perhaps"))
     assert len((await following.next()).problems) == 2
     following = following.again()
@@ -170,7 +170,7 @@ async def test_the_first_file_counts_even_while_it_is_broken(following: Followin
     assert len((await following.next()).problems) == 1
     following.put("a.yaml", "spec: {")
     assert not (await following.next()).added_or_changed
-    assert following.store.ledger.objects[WORKER]["spec"] == {"disabled": True}
+    assert following.store.declared.objects[WORKER]["spec"] == {"disabled": True}
 
 
 async def test_a_file_that_is_away_for_a_moment_loses_nothing(following: Following) -> None:
@@ -243,15 +243,15 @@ async def test_absence_is_certain_or_unknown(following: Following) -> None:
     assert await following.store.confirm_deleted(WORKER, "anything", NOW) == "unknown"
     uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
     assert await following.store.confirm_deleted(WORKER, uid, NOW) == "present"
-    assert await following.store.confirm_deleted(WORKER, "another", NOW) == "gone"
-    assert await following.store.confirm_deleted(OTHER, uid, NOW) == "gone"
+    assert await following.store.confirm_deleted(WORKER, "another", NOW) == "deleted"
+    assert await following.store.confirm_deleted(OTHER, uid, NOW) == "deleted"
     following.put("a.yaml", "spec: {")
     await following.next()
     assert await following.store.confirm_deleted(WORKER, uid, NOW) == "unknown"
     (following.dir / "a.yaml").unlink()
     while not (await following.next()).removed:
         pass
-    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "gone"
+    assert await following.store.confirm_deleted(WORKER, uid, NOW) == "deleted"
 
 
 async def test_a_status_is_kept_over_restarts_and_goes_with_its_object(following: Following) -> None:

@@ -5,8 +5,8 @@ from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, cast
 
+from scopewright.stores.contact import Contact
 from scopewright.stores.kubernetes.api import Api
-from scopewright.stores.kubernetes.contact import Contact
 
 Answer = dict[str, Any] | BaseException
 

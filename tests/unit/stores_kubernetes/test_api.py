@@ -155,8 +155,8 @@ def crd(made: str = "2026-11-01T00:00:00Z", **meta: Any) -> dict[str, Any]:
     ("live", "definition", "verdict"),
     [
         ({"metadata": {"uid": "uid-1"}}, crd(), "present"),
-        ({"metadata": {"uid": "uid-2"}}, crd(), "gone"),
-        (NotFound("", named=True), crd(), "gone"),
+        ({"metadata": {"uid": "uid-2"}}, crd(), "deleted"),
+        (NotFound("", named=True), crd(), "deleted"),
         (NotFound("", named=False), crd(), "unknown"),
         (NotFound("", named=True), crd("2026-11-22T12:00:01Z"), "unknown"),
         (NotFound("", named=True), crd(deletionTimestamp="2026-11-22T12:00:00Z"), "unknown"),

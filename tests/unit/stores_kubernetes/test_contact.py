@@ -10,8 +10,7 @@ import pytest
 from kubernetes.aio.client import Configuration
 
 from scopewright.core.failures import Unavailable
-from scopewright.stores.kubernetes.api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
-from scopewright.stores.kubernetes.contact import (
+from scopewright.stores.contact import (
     INTERVAL_SECONDS,
     LOST_AFTER_SECONDS,
     RETRY_SECONDS,
@@ -19,6 +18,7 @@ from scopewright.stores.kubernetes.contact import (
     Contact,
     heartbeat,
 )
+from scopewright.stores.kubernetes.api import WATCH_GRACE, WATCH_SECONDS, WATCHES_PER_SECOND, Api, watch_seconds
 from scopewright.stores.kubernetes.sockets import DEAD_AFTER_SECONDS, KubeClient, kept_alive
 from tests.black_hole import BlackHole
 

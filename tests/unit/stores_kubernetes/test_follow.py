@@ -38,9 +38,9 @@ async def followed(api: FakeApi) -> list[Any]:
     with contextlib.suppress(Over):
         async for change in follow(api.as_api(), SELECTION):
             if isinstance(change, Change):
-                sign = "-" if change.gone else "+"
+                sign = "-" if change.deleted else "+"
                 told.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
-                assert bool(change.entries) is not change.gone
+                assert bool(change.entries) is not change.deleted
             else:
                 assert isinstance(change, ListCompleted)
                 told.append({ref.name for ref in change.refs} | {change.version})

@@ -83,7 +83,7 @@ class Revocations:
 
     def take(self, change: Change) -> None:
         """The object as it was followed, or kept in a snapshot. What it lacks, it gets."""
-        if change.gone:
+        if change.deleted:
             log.warning("%s is gone; what it held stays in force and will be written again", self.ref)
             return
         self._existing = change.existing

@@ -85,7 +85,7 @@ class Registry:
             return False
         if self._is_overtaken(change.existing, now):
             return False
-        if change.gone:
+        if change.deleted:
             return self._remove(ref, now)
         try:
             counts = self._put(change.existing, change.entries, now)

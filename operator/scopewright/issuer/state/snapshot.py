@@ -59,7 +59,7 @@ class SnapshotFile:
     def keep(self, change: Change) -> None:
         if not self._keeps:
             return
-        if change.gone:
+        if change.deleted:
             self.forget(change.existing.ref)
             return
         line = _encode(change)

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written beside, synced, renamed. Paths that cannot leave their directory."""
+"""Atomic files: written under another name, synced, renamed. Names that cannot leave their directory."""
 
 import os
 import re
@@ -19,10 +19,10 @@ _ENTRY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 def checked(ref: Ref) -> Ref:
-    """The reference, if its names are ones that Kubernetes takes: no such name leaves its directory."""
+    """The reference, if Kubernetes accepts its names: no such name leaves its directory."""
     if not _NAMESPACE.fullmatch(ref.namespace) or not _NAME.fullmatch(ref.name) or ".." in ref.name:
         raise Rejected(
-            "InvalidName", f"{ref.namespace[:80]!r}/{ref.name[:80]!r} is not a name that Kubernetes takes: rename it"
+            "InvalidName", f"{ref.namespace[:80]!r}/{ref.name[:80]!r} is not a name that Kubernetes accepts: rename it"
         )
     return ref
 
@@ -36,7 +36,7 @@ def checked_entry(entry: str) -> str:
 
 
 def make_directory(path: Path) -> None:
-    """With its parents, open to nobody else."""
+    """With its parents, private to this user."""
     for missing in reversed([p for p in (path, *path.parents) if not p.exists()]):
         try:
             missing.mkdir(PRIVATE_DIRECTORY)
@@ -47,7 +47,7 @@ def make_directory(path: Path) -> None:
 
 
 def write_new(path: Path, data: bytes) -> None:
-    """A file that was not there, synced; it may be half there after a crash."""
+    """Create a file, synced; after a crash it may be incomplete."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, PRIVATE_FILE)
     try:
         view = memoryview(data)
@@ -59,7 +59,7 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def replace_file(path: Path, data: bytes, spare: Path) -> None:
-    """In one step, old content or new. `spare` is a name on the same file system that nobody else uses."""
+    """Replace the content in one step. `spare` is an unused name on the same file system."""
     write_new(spare, data)
     spare.replace(path)
     sync_directory(path.parent)
@@ -74,7 +74,7 @@ def sync_directory(path: Path) -> None:
 
 
 def remove_tree(path: Path) -> None:
-    """What is there, whatever it is; a link is removed, not followed."""
+    """Remove a file, a link (not its target) or a directory."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:

@@ -1,6 +1,6 @@
-"""The declared objects in force, with the metadata an API server would give them; kept in STATE over restarts.
+"""Declared objects in force, with the metadata an API server would set; stored in STATE across restarts.
 
-What once was good stays in force while its manifest is broken or cannot be read: nothing that worked stops by a typo.
+An object stays in force as it last was while its manifest is broken or cannot be read: a typo stops nothing.
 """
 
 import json
@@ -26,7 +26,7 @@ _STATUS: Final = "status"
 
 @dataclass(frozen=True, slots=True)
 class ManifestChange:
-    """What differs from before, and all problems there are now. Removed objects are as they last were."""
+    """Differences from before, and all current problems. Removed objects are as they last were."""
 
     added_or_changed: Mapping[Ref, Object]
     removed: Mapping[Ref, Object]
@@ -40,7 +40,7 @@ class _Entry:
 
 
 class DeclaredObjects:
-    """Which objects are declared. Thread-safe; what it hands out is never changed afterwards."""
+    """The declared objects. Thread-safe; returned values are never changed."""
 
     def __init__(self, state: StateDirectory, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
         self._state = state
@@ -89,14 +89,14 @@ class DeclaredObjects:
         with self._mutex:
             return frozenset(ref for ref, entry in self._entries.items() if not self._stays(ref, entry, seen))
 
-    def confirm_deleted(self, ref: Ref, uid: str) -> Literal["present", "gone", "unknown"]:
+    def confirm_deleted(self, ref: Ref, uid: str) -> Literal["present", "deleted", "unknown"]:
         """Unknown before the first look, and while the manifest cannot be read; removal itself is always certain."""
         with self._mutex:
             entry, seen = self._entries.get(ref), self._looked
             if seen is None or not seen.readable:
                 return "unknown"
             if entry is None or entry.object["metadata"]["uid"] != uid:
-                return "gone"
+                return "deleted"
             return "present" if ref in seen.objects and ref not in seen.broken else "unknown"
 
     def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
@@ -172,7 +172,7 @@ class DeclaredObjects:
             entry = _remembered(path)
             if entry is None:
                 raise Rejected(
-                    "DamagedState", f"{path} is damaged: restore it, or remove it to have the object made anew"
+                    "DamagedState", f"{path} is damaged: restore it, or remove it so that the object is created again"
                 )
             ref = ref_of(entry.object)
             status = _status(self._path(_STATUS, ref, "yaml"))
@@ -188,7 +188,7 @@ def _declared(value: Object) -> dict[str, Any]:
 
 
 def _differs(told: Object | None, current: Object) -> bool:
-    """A status is no news: whoever wrote it knows it."""
+    """Whether the object without its status differs."""
     return (
         told is None or told["metadata"]["uid"] != current["metadata"]["uid"] or _declared(told) != _declared(current)
     )
@@ -208,7 +208,7 @@ def _remembered(path: Path) -> _Entry | None:
 
 
 def _status(path: Path) -> dict[str, Any] | None:
-    """As last written; a damaged one is as good as none, for a status is never an input."""
+    """The status as last written; None where it is damaged, for a status is never an input."""
     try:
         value = yaml.safe_load(path.read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Following Secrets and ConfigMaps in a directory: rescans that read only what differs, woken by one's own writes."""
+"""Follows Secrets and ConfigMaps in a directory by rescans, which read changed objects only."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ Source = tuple[Callable[[Ref], Version | None], Callable[[], str]]
 """How to read an object, and the resourceVersion of now."""
 
 _SHARE: Final = 10
-"""A rescan may take a tenth of the time: with very many objects they become rarer."""
+"""A rescan may take one part in so many of the time: with many objects, rescans are rarer."""
 
 
 async def follow(
@@ -32,8 +32,8 @@ async def follow(
             woken.clear()
             began = time.monotonic()
             with suppress(OSError, Unavailable):
-                for told in await asyncio.to_thread(scan.run):
-                    yield told
+                for changes in await asyncio.to_thread(scan.run):
+                    yield changes
             pause = max(interval, _SHARE * (time.monotonic() - began))
             with suppress(TimeoutError):
                 await asyncio.wait_for(woken.wait(), pause)
@@ -51,28 +51,28 @@ class _Scan:
         self._listed = False
 
     def run(self) -> list[Change | ListCompleted]:
-        """What to tell: changes, what is gone, and the complete list where it is the first or something is gone."""
+        """Changes, deletions, and `ListCompleted` after the first scan and after deletions."""
         self._state.check()
         version = self._mark()
         traces = {ref: self._trace(ref) for ref in self._state.objects(self._selection.kind, self._selection.namespace)}
-        told: list[Change | ListCompleted] = []
+        changes: list[Change | ListCompleted] = []
         known = dict(self._known)
         for ref, trace in traces.items():
             if self._traces.get(ref) != trace:
                 try:
-                    told += self._changed(ref, known)
+                    changes += self._changed(ref, known)
                 except OSError:
                     traces[ref] = self._traces.get(ref, ())
         for ref in [ref for ref in known if ref not in traces]:
-            told.append(Change(known.pop(ref), {}, gone=True))
+            changes.append(Change(known.pop(ref), {}, deleted=True))
         self._state.check()
-        if not self._listed or any(isinstance(t, Change) and t.gone for t in told):
-            told.append(ListCompleted(frozenset(known), version))
+        if not self._listed or any(isinstance(t, Change) and t.deleted for t in changes):
+            changes.append(ListCompleted(frozenset(known), version))
         self._traces, self._known, self._listed = traces, known, True
-        return told
+        return changes
 
     def _trace(self, ref: Ref) -> Trace:
-        """One object that cannot be read just now stays as it was, and holds up no other."""
+        """An object that cannot be read stays as it was, and does not delay others."""
         try:
             return versions.trace(self._state.place(ref))
         except OSError:
@@ -82,7 +82,7 @@ class _Scan:
         version = self._read(ref)
         before = known.get(ref)
         if version is None or not _selected(version.existing.labels, self._selection.labels):
-            return [Change(known.pop(ref), {}, gone=True)] if before else []
+            return [Change(known.pop(ref), {}, deleted=True)] if before else []
         if before == version.existing:
             return []
         known[ref] = version.existing

@@ -1,9 +1,9 @@
-"""A Secret or ConfigMap as a directory, laid out as kubelet mounts one, so that all entries change in one step.
+"""A Secret or ConfigMap as a directory, laid out as kubelet mounts one: all entries change in one step.
 
 client_secret -> ..data/client_secret
 ..data -> ..2026_11_22_10_00_00.4f1c
 ..2026_11_22_10_00_00.4f1c/client_secret
-..2026_11_22_10_00_00.4f1c/..meta.json    what Kubernetes keeps beside the entries; no mount shows it
+..2026_11_22_10_00_00.4f1c/..meta.json    metadata of the object; no mount shows it
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _STEP: Final = "..step"
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """What an object has beside its entries. A directory that somebody else made has none of it."""
+    """Metadata of an object; empty where the directory was made by hand."""
 
     uid: str = ""
     version: int = 0
@@ -52,7 +52,7 @@ class Meta:
 
     @classmethod
     def decode(cls, data: bytes) -> "Meta":
-        """Nothing, where it is damaged: then the object is nobody's."""
+        """Empty where the file is damaged: the object then has no owner."""
         try:
             value = json.loads(data)
             meta = cls(**value)
@@ -81,7 +81,7 @@ class Version:
 
 
 def resource_version(instant: int) -> int:
-    """The least one of anything that changed at this instant, in nanoseconds since 1970."""
+    """The smallest resourceVersion of a change at this instant, in nanoseconds since 1970."""
     return instant << 32
 
 
@@ -90,7 +90,7 @@ def instant_of(version: str) -> int:
 
 
 def read(place: Path, ref: Ref) -> Version | None:
-    """What a mount would show this moment, edits by hand included; None where there is no object."""
+    """The object as a mount shows it now, edits by hand included; None where there is none."""
     for _ in range(5):
         current = _current(place)
         try:
@@ -108,7 +108,7 @@ def read(place: Path, ref: Ref) -> Version | None:
 
 
 def trace(place: Path) -> tuple[tuple[str, Signature], ...]:
-    """What differs when anything of the object does, without reading content; empty where there is none."""
+    """A value that changes with the object, without reading content; empty where there is no object."""
     found: list[tuple[str, Signature]] = []
     current = _current(place)
     for folder in (place, place / current) if current else (place,):
@@ -122,7 +122,7 @@ def trace(place: Path) -> tuple[tuple[str, Signature], ...]:
 
 
 def install(place: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime, spare: Path) -> None:
-    """Put this version in place of whatever is there. `spare`: an unused name on the same file system."""
+    """Replace the object with this version. `spare` is an unused name on the same file system."""
     for entry in entries:
         checked_entry(entry)
     version = f"..{now.astimezone(UTC):%Y_%m_%d_%H_%M_%S}.{spare.name[:12]}"
@@ -144,14 +144,14 @@ def install(place: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime
 
 
 def remove(place: Path, spare: Path) -> None:
-    """In one step; what is left of it goes at once, or at the next start."""
+    """Delete in one step; leftovers are removed at once, or at the next start."""
     place.rename(spare)
     sync_directory(place.parent)
     remove_tree(spare)
 
 
 def repair(place: Path) -> None:
-    """Finish what a crash left: versions that never came into force or are over. Edits by hand stay to be noticed."""
+    """Remove versions that a crash left behind. Edits by hand stay, so that they are noticed."""
     current = _current(place)
     if current and _is_object(place):
         _sweep(place, current)
@@ -198,7 +198,7 @@ def _is_object(place: Path) -> bool:
 
 
 def _current(place: Path) -> str:
-    """The name of the version in force; empty where there is none, or it is not a name of ours."""
+    """The name of the version in force; empty where there is none, or the link leads elsewhere."""
     try:
         target = str((place / DATA).readlink())
     except OSError:
@@ -207,13 +207,13 @@ def _current(place: Path) -> str:
 
 
 def _entries(place: Path) -> dict[str, bytes] | None:
-    """None where there is no object. A link may lead to our own version only; anything else there is no entry."""
+    """Entries by name; None where there is no object. Links that do not lead to the version are not entries."""
     if not _is_object(place):
         return None
     entries = {}
     for path in place.iterdir():
         name = path.name
-        if name.startswith("..") or (path.is_symlink() and not _leads_home(path)):
+        if name.startswith("..") or (path.is_symlink() and not _links_to_version(path)):
             continue
         try:
             if stat.S_ISREG(path.stat().st_mode):
@@ -241,7 +241,7 @@ def _fill(folder: Path, meta: Meta, entries: Mapping[str, bytes]) -> None:
 
 
 def _link(place: Path, entries: Iterable[str]) -> None:
-    """Before the switch: links for the entries to come, and nothing that would hide them or stand beside them."""
+    """Before the switch: link the new entries, and remove files that would hide them or stand beside them."""
     names = set(entries)
     for path in list(place.iterdir()):
         if path.name.startswith("..") or path.is_symlink():
@@ -250,11 +250,11 @@ def _link(place: Path, entries: Iterable[str]) -> None:
             remove_tree(path)
     for name in sorted(names):
         path = place / name
-        if not _leads_home(path):
+        if not _links_to_version(path):
             _put_link(f"{DATA}/{name}", path)
 
 
-def _leads_home(path: Path) -> bool:
+def _links_to_version(path: Path) -> bool:
     return path.is_symlink() and str(path.readlink()) == f"{DATA}/{path.name}"
 
 
@@ -266,9 +266,9 @@ def _put_link(target: str, path: Path) -> None:
 
 
 def _sweep(place: Path, version: str) -> None:
-    """After the switch: the version before, and links to what is no more."""
+    """After the switch: remove the previous version, and links to entries that no longer exist."""
     entries = {path.name for path in (place / version).iterdir()} if (place / version).is_dir() else set()
     for path in list(place.iterdir()):
-        ours = path.name.startswith("..") or path.is_symlink()
-        if ours and path.name not in (DATA, version, *entries):
+        managed = path.name.startswith("..") or path.is_symlink()
+        if managed and path.name not in (DATA, version, *entries):
             remove_tree(path)

@@ -1,4 +1,4 @@
-"""Follows a directory of manifests: `scopewright dev` keeps in force what was declared correctly before."""
+"""Follows a directory of manifests for `scopewright dev`; a broken manifest leaves its object as it was."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -11,40 +11,40 @@ from scopewright.manifests.load import DirectoryReader
 from scopewright.manifests.validate import Diagnostic, Manifests
 from scopewright.stores.directory.declared import DeclaredObjects, ManifestChange
 
-SETTLE: Final = 0.2
-"""Seconds that a file must stand still, or be gone, before it is believed: editors write in several steps."""
+SETTLE_SECONDS: Final = 0.2
+"""Time without a change before a change or deletion of a file counts: editors write in several steps."""
 
 
 class ManifestFollower:
-    """Looks at a directory again and again, and says what changed in force."""
+    """Rescans a directory, and reports changes of the objects in force."""
 
-    def __init__(self, ledger: DeclaredObjects, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
-        """`fallbacks` are manifests that count where the directory declares none of their kind."""
-        self._ledger = ledger
+    def __init__(self, declared: DeclaredObjects, fallbacks: tuple[dict[str, Any], ...] = ()) -> None:
+        """`fallbacks` are manifests used where the directory declares none of their kind."""
+        self._declared = declared
         self._fallbacks = fallbacks
 
     async def follow(self, directory: Path, interval: float = 0.3) -> AsyncIterator[ManifestChange]:
-        """First everything in force, even if that is nothing; then each change of objects or problems, for ever."""
+        """All objects in force first, then each change of objects or problems, without end."""
         look = DirectoryReader(directory, self._fallbacks)
         last: Manifests | None = None
-        told: tuple[Diagnostic, ...] | None = None
+        reported: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()
         while True:
             seen = await asyncio.to_thread(look.take)
-            missing = self._ledger.missing(seen) - absent
+            missing = self._declared.missing(seen) - absent
             if seen is not last or absent:
                 change = await self._applied(seen, missing)
-                if told is None or change.added_or_changed or change.removed or change.problems != told:
+                if reported is None or change.added_or_changed or change.removed or change.problems != reported:
                     yield change
-                last, told = (seen if change.problems == seen.problems else None), change.problems
+                last, reported = (seen if change.problems == seen.problems else None), change.problems
             absent = missing
-            await asyncio.sleep(min(interval, SETTLE) if absent or not look.settled else interval)
+            await asyncio.sleep(min(interval, SETTLE_SECONDS) if absent or not look.settled else interval)
 
     async def _applied(self, seen: Manifests, spared: frozenset[Ref]) -> ManifestChange:
-        """A STATE that cannot be written is a problem beside the others, until it can."""
+        """A STATE that cannot be written is reported as a problem until it can be."""
         try:
-            return await asyncio.to_thread(self._ledger.apply, seen, spared)
+            return await asyncio.to_thread(self._declared.apply, seen, spared)
         except (OSError, Unavailable) as error:
-            fix = "make room and make it writable; what changed comes into force then"
-            problem = Diagnostic(str(self._ledger.state), 1, f"the STATE cannot be written: {error}", fix)
+            fix = "free space or make it writable; the changes take effect then"
+            problem = Diagnostic(str(self._declared.state), 1, f"the STATE cannot be written: {error}", fix)
             return ManifestChange({}, {}, (*seen.problems, problem))

@@ -1,4 +1,4 @@
-"""The STATE directory: whose it is, who writes it, and where things are in it."""
+"""The STATE directory: its issuer, its writer, and the places of objects in it."""
 
 import fcntl
 import json
@@ -26,7 +26,7 @@ _FOLDERS: Final = {"Secret": "secrets", "ConfigMap": "configmaps"}
 
 
 class StateDirectory:
-    """An opened STATE directory; the only writer of it, unless it was opened for reading."""
+    """An open STATE directory. This process is its only writer, unless it was opened for reading."""
 
     def __init__(self, root: Path, issuer: str, lock: int | None) -> None:
         self.root = root
@@ -35,8 +35,8 @@ class StateDirectory:
 
     @classmethod
     def open(cls, root: Path, issuer: str) -> "StateDirectory":
-        """For writing, made if it is not there. `Rejected` where it is another's, in use, or not to be written."""
-        with _told(root):
+        """Open for writing; created where missing. `Rejected` where it is another issuer's, in use, or not writable."""
+        with _rejecting_os_errors(root):
             _refuse_foreign(root)
             make_directory(root)
             lock = _locked(root)
@@ -50,8 +50,8 @@ class StateDirectory:
 
     @classmethod
     def open_readonly(cls, root: Path) -> "StateDirectory":
-        """For an issuer beside the writer: no lock, no change."""
-        with _told(root):
+        """Open for an issuer beside the writer: no lock, no change."""
+        with _rejecting_os_errors(root):
             found = _issuer(root)
         if found is None:
             fix = "start `scopewright dev DIR --state STATE` first, or name the STATE that it writes"
@@ -76,7 +76,7 @@ class StateDirectory:
         return self.folder(ref.kind) / ref.namespace / ref.name
 
     def objects(self, kind: str, namespace: str | None = None) -> Iterator[Ref]:
-        """Where Secrets or ConfigMaps are, or seem to be; names that Kubernetes would not take are passed over."""
+        """Secrets or ConfigMaps by their directories; names that Kubernetes does not accept are skipped."""
         for folder in _folders(self.folder(kind) if namespace is None else self.folder(kind) / namespace):
             found = [folder] if namespace is not None else _folders(folder)
             for place in found:
@@ -85,15 +85,15 @@ class StateDirectory:
                     yield checked(ref)
 
     def spare(self) -> Path:
-        """A name that nobody else uses, on the same file system, which the next start clears away."""
+        """An unused name on the same file system; the next start removes leftovers."""
         with suppress(FileExistsError):
             (self.root / _SPARE).mkdir(PRIVATE_DIRECTORY)
         return self.root / _SPARE / uuid.uuid4().hex
 
     def check(self) -> None:
-        """`Unavailable` if the directory is not what it was: then nothing in it proves anything."""
+        """`Unavailable` where the directory is no longer a STATE: then a missing file proves nothing."""
         if not (self.root / MARKER).is_file():
-            raise Unavailable(f"the STATE directory {self.root} is gone: stop, and start again to make a new one")
+            raise Unavailable(f"the STATE directory {self.root} was deleted: restart to create a new one")
 
     def check_writable(self) -> None:
         self.check()
@@ -122,7 +122,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _refuse_foreign(root: Path) -> None:
-    """A directory with other things in it is not ours to fill."""
+    """Refuse a directory that holds other files."""
     if root.exists() and not root.is_dir():
         raise Rejected("NotAState", f"{root} is not a directory: choose another --state")
     if not root.exists() or (root / MARKER).exists():
@@ -130,7 +130,7 @@ def _refuse_foreign(root: Path) -> None:
     others = sorted(p.name for p in root.iterdir() if p.name not in (_LOCK, _SPARE))
     if others:
         fix = "choose another --state, or an empty directory"
-        raise Rejected("NotAState", f"{root} holds other things ({', '.join(others[:3])}) and no STATE: {fix}")
+        raise Rejected("NotAState", f"{root} holds other files ({', '.join(others[:3])}) and no STATE: {fix}")
 
 
 def _locked(root: Path) -> int:
@@ -165,7 +165,7 @@ def _issuer(root: Path) -> str | None:
 
 
 @contextmanager
-def _told(root: Path) -> Iterator[None]:
+def _rejecting_os_errors(root: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The store over a STATE directory: Secrets and ConfigMaps as files, laid out as a cluster would mount them.
+"""The store in a STATE directory: Secrets and ConfigMaps as files, laid out as kubelet mounts them.
 
-One process writes (`open`), any number read (`open_readonly`). Nothing is ever half there.
+One process writes (`open`), any number read (`open_readonly`). Every write is atomic.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ def _new_uid() -> str:
 
 
 class DirectoryStore:
-    """Implements `Store`. `ledger` holds the declared objects; a store opened for reading has none."""
+    """Implements `Store`. `declared` holds the declared objects; a store opened for reading has none."""
 
     def __init__(self, state: StateDirectory, now: Callable[[], datetime], new_uid: Callable[[], str]) -> None:
         self._state = state
@@ -43,13 +43,13 @@ class DirectoryStore:
         self._mutex = threading.Lock()
         self._instant = 0
         self._followers: set[asyncio.Event] = set()
-        self._ledger = DeclaredObjects(state, now, new_uid) if state.writable else None
+        self._declared = DeclaredObjects(state, now, new_uid) if state.writable else None
 
     @classmethod
     def open(
         cls, state: Path, issuer: str, *, now: Callable[[], datetime] = _now, new_uid: Callable[[], str] = _new_uid
     ) -> "DirectoryStore":
-        """For writing, by one process; `Rejected` says why it cannot be and what to do."""
+        """Open for writing, by one process; `Rejected` says why that fails and what to do."""
         opened = StateDirectory.open(state, issuer)
         try:
             store = cls(opened, now, new_uid)
@@ -65,17 +65,17 @@ class DirectoryStore:
 
     @property
     def issuer(self) -> str:
-        """The issuer URL that the STATE was made for."""
+        """The issuer URL of this STATE."""
         return self._state.issuer
 
     @property
-    def ledger(self) -> DeclaredObjects:
-        if self._ledger is None:
-            raise Rejected("ReadOnly", "a STATE opened for reading declares nothing")
-        return self._ledger
+    def declared(self) -> DeclaredObjects:
+        if self._declared is None:
+            raise Rejected("ReadOnly", "a STATE that is opened for reading has no declared objects")
+        return self._declared
 
     def close(self) -> None:
-        """Let another process write."""
+        """Release the lock, so that another process can write."""
         self._state.close()
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
@@ -83,7 +83,7 @@ class DirectoryStore:
         return (version.existing, version.entries) if version else None
 
     def follow(self, selection: Selection, interval: float = 0.3) -> AsyncIterator[Change | ListCompleted]:
-        """As `Reader.follow`; what this process writes is told at once, anything else within about `interval`."""
+        """As `Reader.follow`; writes of this process are reported at once, others within about `interval` seconds."""
         return follow(self._state, selection, (self._read, self._mark), self._followers, interval)
 
     async def write(self, desired: Desired) -> Existing:
@@ -99,24 +99,24 @@ class DirectoryStore:
         self._wake()
 
     async def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
-        return await self._run(lambda: self.ledger.write_status(manifest, status))
+        return await self._run(lambda: self.declared.write_status(manifest, status))
 
-    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
-        return self._ledger.confirm_deleted(ref, uid) if self._ledger else "unknown"
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "deleted", "unknown"]:
+        return self._declared.confirm_deleted(ref, uid) if self._declared else "unknown"
 
     def namespaces(self) -> Mapping[str, Mapping[str, str]]:
-        """Labels by name, of the namespaces declared and of those that objects are in."""
-        return self.ledger.namespaces()
+        """Labels by name, of declared namespaces and of those that objects are in."""
+        return self.declared.namespaces()
 
     async def collect(self, uid: str) -> tuple[Ref, ...]:
-        """Remove what nobody but the removed object `uid` owns: what a cluster's garbage collector would do."""
+        """Delete objects whose only owner is the deleted object `uid`, as a cluster's garbage collector does."""
         gone = await self._run(lambda: self._collect(lambda owner: owner == uid))
         self._wake()
         return gone
 
     async def collect_orphans(self) -> tuple[Ref, ...]:
-        """The same for every owner that is declared no more: call it once, after the first look at the manifests."""
-        declared = self.ledger.uids
+        """The same for every owner that is no longer declared: call it once, after the manifests are read."""
+        declared = self.declared.uids
         gone = await self._run(lambda: self._collect(lambda owner: owner not in declared))
         self._wake()
         return gone
@@ -139,7 +139,7 @@ class DirectoryStore:
             versions.install(place, meta, entries, now, self._state.spare())
             written = versions.read(place, desired.ref)
         if written is None:
-            raise Conflict(f"{desired.ref} was removed while it was written")
+            raise Conflict(f"{desired.ref} was deleted while it was written")
         return written.existing
 
     def _meta(self, desired: Desired, current: Version | None, now: datetime) -> Meta:
@@ -156,12 +156,12 @@ class DirectoryStore:
         )
 
     def _tick(self, after: int = 0) -> int:
-        """An instant later than all before it, whatever the clock does."""
+        """A later instant than any before, also where the clock steps back."""
         self._instant = max(time.time_ns(), self._instant + 1, after + 1)
         return self._instant
 
     def _mark(self) -> str:
-        """The resourceVersion of now: what is written later has a greater one, what was written before is there."""
+        """A resourceVersion: greater than those of earlier writes, smaller than those of later ones."""
         with self._mutex:
             return str(versions.resource_version(self._tick()))
 
@@ -201,14 +201,14 @@ class DirectoryStore:
             return await asyncio.to_thread(work)
         except OSError as error:
             what = error.strerror or type(error).__name__
-            raise Unavailable(f"the STATE directory {self._state.root} cannot be used just now: {what}") from error
+            raise Unavailable(f"the STATE directory {self._state.root} cannot be used: {what}") from error
 
 
 def _precondition(ref: Ref, current: Version | None, expected: Existing | None) -> None:
     if expected is None and current is not None:
-        raise Conflict(f"{ref} is there already")
+        raise Conflict(f"{ref} exists already")
     if expected is not None and (current is None or _identity(current.existing) != _identity(expected)):
-        raise Conflict(f"{ref} is not what was read")
+        raise Conflict(f"{ref} has changed since it was read")
 
 
 def _identity(existing: Existing) -> tuple[Ref, str, str]:

@@ -1,6 +1,6 @@
 """Requests to a Kubernetes API server: JSON in, JSON out, and every failure as `Rejected`, `Unavailable` or `Conflict`.
 
-`kubernetes.aio` brings configuration, TLS, authentication and connections; its generated models are left aside, which
+`kubernetes.aio` provides configuration, TLS, authentication and connections. Its generated models are not used, which
 halves the cost of a request.
 """
 
@@ -17,34 +17,34 @@ import aiohttp
 import orjson
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
-from scopewright.stores.kubernetes.contact import Contact, beating, heartbeat
+from scopewright.stores.contact import Contact, beating, heartbeat
 from scopewright.stores.kubernetes.rate_limit import RateLimit
 from scopewright.stores.kubernetes.refusals import bounded, refusal
 from scopewright.stores.kubernetes.sockets import KubeClient
 
 REQUEST_TIMEOUT: Final = 30.0
-"""Seconds. A write that has not been answered by then will not arrive any more."""
+"""Seconds. An unanswered write does not arrive after that."""
 WATCH_SECONDS: Final = 7
-"""How long a watch lasts: its end, and the bookmark two seconds before that, are signs of life of that very watch."""
+"""Duration of a watch. Its end, and the bookmark two seconds before, show that this very watch works."""
 WATCH_GRACE: Final = 2.0
-"""Seconds of silence beyond that, after which a watch counts as broken."""
+"""Seconds of silence beyond its duration after which a watch is broken."""
 WATCHES_PER_SECOND: Final = 10
-"""More watches than can be renewed at this rate within WATCH_SECONDS last longer."""
+"""Rate of renewal. Where there are too many watches for it, each lasts longer than WATCH_SECONDS."""
 CONNECT_TIMEOUT: Final = 5.0
 
 ACCEPT: Final = "application/json, application/jwk-set+json"
-"""The API server gives its own keys as nothing but the second."""
+"""The API server serves its own keys only as the second."""
 
 PROXY_ERRORS: Final = (502, 503, 504)
-"""What a load balancer answers in the place of an API server that it does not reach."""
+"""Statuses of a load balancer that does not reach the API server."""
 
 USER_AGENT: Final = "scopewright"
-"""The API server takes it for the field manager of what we write."""
+"""The API server records it as the field manager."""
 LEASES: Final = "/apis/coordination.k8s.io/"
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
 RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
-"""What may become of a request; the first three are everyday life."""
+"""Outcomes of a request; the first three are normal."""
 
 Answered = Callable[[str, str, bool], None]
 """Takes one of `METHODS` or WATCH, the path, and whether the right was missing."""
@@ -54,7 +54,7 @@ Observe = Callable[[str, str, float], None]
 
 
 class NotFound(Exception):
-    """404. `named` tells that the answer speaks of this very object, not of a kind that is not served."""
+    """404. `named`: the answer names this object, so it is not an unserved kind."""
 
     def __init__(self, message: str, *, named: bool) -> None:
         super().__init__(message)
@@ -62,12 +62,12 @@ class NotFound(Exception):
 
 
 class Gone(Exception):
-    """410: the version to go on from is too old; list again."""
+    """410: the resourceVersion is too old; list again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """As whom we talk to which server, for others who connect by themselves."""
+    """Server and credentials, for clients that open their own connections."""
 
     host: str
     ca_file: str | None
@@ -78,26 +78,24 @@ class Identity:
 
 
 class Api:
-    """One API server, as whoever the kubeconfig or the mounted ServiceAccount says."""
+    """One API server, with the identity of the kubeconfig or the mounted ServiceAccount."""
 
     def __init__(self, client: KubeClient, probing: KubeClient | None = None) -> None:
-        """`probing` has the connection of the heartbeat, so that no other request keeps that one alive."""
+        """`probing` holds the heartbeat's connection, so that other requests do not keep it alive."""
         self._client = client
         self._probing = probing
         self.host: str = client.configuration.host
         self.contact = Contact()
         self.observe: Observe = lambda method, result, seconds: None
-        """Told of every request but watches."""
+        """Called for every request except watches."""
         self.answered: Answered = lambda method, path, forbidden: None
         """Called for every answer."""
         self.limit: RateLimit | None = None
-        """Of every request but watches, heartbeats and those for Leases: leadership must not wait behind a backlog."""
+        """For every request except watches, heartbeats and Leases: leadership must not wait behind a backlog."""
         self.leads: Callable[[], bool] = lambda: True
-        """A write that was asked for while this held is not sent once it no longer does: it may have waited for
-        `limit`.
-        """
+        """A write requested while this is true is not sent once it is false: it may have waited for `limit`."""
         self._waits: set[asyncio.Timeout] = set()
-        """Of everything that waits for the API server now."""
+        """Timeouts of all calls that wait for the API server."""
         self._watches = 0
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
@@ -163,25 +161,25 @@ class Api:
             self._watches -= 1
 
     def _answered(self, method: str, path: str, failure: Exception) -> None:
-        """An answer that is no success; a request without one tells nothing about rights."""
+        """Report a failed request that was answered; without an answer nothing is known about rights."""
         if not isinstance(failure, Unavailable) or isinstance(failure, Conflict):
             self.answered(method, path, isinstance(failure, Rejected) and failure.reason == "Forbidden")
 
     @asynccontextmanager
     async def supervised(self) -> AsyncIterator["Api"]:
-        """With a heartbeat: when it fails, every connection is closed, and whatever waits on one is `Unavailable`."""
+        """Run the heartbeat. Where it fails, every connection is closed, and calls that wait raise `Unavailable`."""
         async with beating(heartbeat(self.contact, self.ping, self.reconnect)):
             yield self
 
     async def ping(self, timeout: float) -> None:
-        """Any answer of the API server is one, be it a refusal; that of a proxy without one is not."""
+        """Any answer of the API server counts, also a refusal; a proxy's answer for an unreachable one does not."""
         async with self._response("GET", "/livez", None, None, timeout, self._probing) as response:
             await self._read(response)
             if response.status in PROXY_ERRORS:
                 raise Unavailable(f"a proxy before the API server at {self.host} answered {response.status}")
 
     async def reconnect(self) -> None:
-        """Close every connection; a request under way fails as `Unavailable`, and the next one opens a new one."""
+        """Close every connection. Requests in flight raise `Unavailable`; the next one opens a new connection."""
         now = asyncio.get_running_loop().time()
         for wait in list(self._waits):
             wait.reschedule(now)
@@ -190,7 +188,7 @@ class Api:
                 await client.reset()
 
     def identity(self) -> Identity:
-        """As it is now: a mounted token is read again by whoever loads it."""
+        """The current identity: a mounted token may have been renewed."""
         c = self._client.configuration
         bearer = c.api_key.get("BearerToken", "")
         return Identity(
@@ -209,9 +207,9 @@ class Api:
 
     @asynccontextmanager
     async def _waiting(self, host: str) -> AsyncIterator[None]:
-        """For the API server, until `reconnect` at most; that and every failure of the connection as `Unavailable`.
+        """Raise `Unavailable` for every failure of the connection, and when `reconnect` is called.
 
-        aiohttp does not end a read of a connection that is closed from here.
+        aiohttp does not end a read of a connection that is closed on this side.
         """
         try:
             async with asyncio.timeout(None) as limit:
@@ -266,7 +264,7 @@ class Api:
 
 
 def watch_seconds(watches: int) -> int:
-    """How long the next of so many watches lasts; not all the same, so that they do not end all at once."""
+    """Duration of the next of so many watches, with jitter, so that they do not end together."""
     return int(max(WATCH_SECONDS, watches / WATCHES_PER_SECOND) - random.random() + 0.5)  # noqa: S311 (spreads load)
 
 

@@ -1,4 +1,4 @@
-"""Which API server, as whom, and by what kind of connections: a kubeconfig file, or the Pod this runs in."""
+"""Connects to the API server of a kubeconfig file, or of the Pod that this process runs in."""
 
 import asyncio
 import time
@@ -16,15 +16,15 @@ from scopewright.stores.kubernetes.api import Api, first_line
 from scopewright.stores.kubernetes.sockets import KubeClient
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
-"""Where a Pod finds who it is."""
-MINTING_PATIENCE: Final = 60.0
-"""Seconds that a mounted folder may be without a token."""
+"""Where kubelet mounts a Pod's token."""
+TOKEN_WAIT_SECONDS: Final = 60.0
+"""How long a mounted folder may lack a token."""
 _NO_KUBECONFIG: Final = (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError)
-"""What the loader raises, by accident, where a file is something else altogether; its words might quote the file."""
+"""Raised by the loader where the file is not a kubeconfig; their texts may quote the file."""
 
 
 async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -> Api:
-    """The API server of a kubeconfig file (default: `KUBECONFIG`, `~/.kube/config`) or of the Pod we run in."""
+    """The API server of a kubeconfig file (default: `KUBECONFIG`, `~/.kube/config`) or of this Pod."""
     configuration = Configuration()
     try:
         if in_cluster:
@@ -34,7 +34,7 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
             file = str(kubeconfig) if kubeconfig else None
             await kube_config.load_kube_config(config_file=file, client_configuration=configuration)
     except (kube_config.ConfigException, OSError, *_NO_KUBECONFIG) as error:
-        why = "the file is no kubeconfig" if isinstance(error, _NO_KUBECONFIG) else first_line(error)
+        why = "the file is not a kubeconfig" if isinstance(error, _NO_KUBECONFIG) else first_line(error)
         raise Rejected(
             "NoKubeconfig",
             f"no cluster to talk to ({why}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
@@ -42,15 +42,15 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
         ) from None
     configuration.connection_pool_maxsize = 64
     configuration.retries = None
-    # Left to itself, aiohttp asks the environment for proxies and reads ~/.netrc in a thread for each single request.
+    # By default aiohttp reads proxies from the environment and ~/.netrc, in a thread, for each request.
     configuration.client_session_kwargs = {"trust_env": False}
     configuration.proxy = configuration.proxy or _proxy_for(configuration.host)
     return Api(KubeClient(configuration), KubeClient(configuration))
 
 
-async def _mounted(folder: Path, patience: float = MINTING_PATIENCE) -> None:
-    """A sidecar's token is there a moment after the volume that it comes to."""
-    deadline = time.monotonic() + patience
+async def _mounted(folder: Path, timeout: float = TOKEN_WAIT_SECONDS) -> None:
+    """Wait for a sidecar's token, which appears a moment after its volume."""
+    deadline = time.monotonic() + timeout
     while _awaits_token(folder) and time.monotonic() < deadline:  # noqa: ASYNC110 (another process makes it)
         await asyncio.sleep(0.1)
 

@@ -49,7 +49,7 @@ async def follow(
                 heard()
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
-                    yield _change(selection, event["object"], gone=event["type"] == "DELETED")
+                    yield _change(selection, event["object"], deleted=event["type"] == "DELETED")
             if asyncio.get_running_loop().time() - began < FIRST_PAUSE:
                 await asyncio.sleep(FIRST_PAUSE)
         except Gone:
@@ -76,9 +76,9 @@ async def _list(api: Api, path: str, selector: dict[str, str]) -> AsyncIterator[
             return
 
 
-def _change(selection: Selection, raw: dict[str, Any], *, gone: bool = False) -> Change:
+def _change(selection: Selection, raw: dict[str, Any], *, deleted: bool = False) -> Change:
     existing, entries = parse(selection.kind, raw)
-    return Change(existing, {} if gone else entries, gone)
+    return Change(existing, {} if deleted else entries, deleted)
 
 
 def _selector(selection: Selection) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""A collection of the API server in chunks, for whoever wants the whole of it and no more."""
+"""Lists a collection of the API server in chunks."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final
@@ -10,11 +10,11 @@ CHUNK: Final = 500
 
 
 class NotServed(Unavailable):
-    """The API server knows no such kind: its CRD may be missing, or not be served yet."""
+    """The API server does not serve the kind: its CRD may be missing, or not served yet."""
 
 
 async def pages(api: Api, path: str, **query: str) -> AsyncIterator[tuple[Sequence[Mapping[str, Any]], str]]:
-    """Each chunk with the version of the list; one at least, so that an empty list has one too."""
+    """Each chunk, and the resourceVersion of the list; an empty list has one chunk."""
     token = ""
     while True:
         try:

@@ -5,12 +5,12 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-_NOTHING: Final = 1e-6
-"""Seconds that rounding makes of none."""
+_NEGLIGIBLE_SECONDS: Final = 1e-6
+"""Rounding errors are smaller."""
 
 
 class RateLimit:
-    """So many requests a second, and so many at once after a pause; who comes first goes first."""
+    """At most `qps` requests a second, and `burst` at once after a pause; first come, first served."""
 
     def __init__(
         self,
@@ -24,11 +24,11 @@ class RateLimit:
         self._monotonic = monotonic
         self._sleep = sleep
         self._last = float("-inf")
-        """When the request that came last may go."""
+        """When the last request in the queue may be sent."""
 
     async def wait(self) -> None:
-        """Until the request that asks may go."""
+        """Wait until the caller's request may be sent."""
         now = self._monotonic()
         self._last = max(self._last, now - self._window) + self._every
-        if (pause := self._last - now) > _NOTHING:
+        if (pause := self._last - now) > _NEGLIGIBLE_SECONDS:
             await self._sleep(pause)

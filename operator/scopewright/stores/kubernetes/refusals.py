@@ -1,7 +1,7 @@
-"""What a refusal of the API server means: who refused, by name, and whether trying again can help.
+"""Interprets a refusal of the API server: who refused, by name, and whether a retry can help.
 
 The API server reports every cause (RBAC, quota, admission webhook, policy, validation) as a status code and a text.
-Webhooks and policies choose code and text themselves, so their names are looked for before the code is believed.
+Webhooks and policies choose code and text themselves, so their names are looked for before the code.
 """
 
 import re
@@ -11,10 +11,10 @@ from typing import Any, Final
 from scopewright.core.failures import Rejected, Unavailable
 
 MAX_CHARACTERS: Final = 600
-"""Of the API server's own text that a message repeats."""
+"""Longest part of the API server's text in a message."""
 _READS: Final = ("GET ", "WATCH ")
-"""Admission control looks at writes alone."""
-IMMUTABLE: Final = "the object is immutable: delete it, and it is made again"
+"""Admission control checks only writes."""
+IMMUTABLE: Final = "the object is immutable: delete it, and it is created again"
 
 _WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
 _WEBHOOK_FAILED: Final = re.compile(r'failed calling webhook "([^"]{1,253})"')

@@ -1,4 +1,4 @@
-"""Connections to the API server that notice by themselves when the other end no longer answers.
+"""TCP connections to the API server with keep-alive probes and a user timeout.
 
 Without these options Linux keeps an idle connection whose packets are dropped for two hours, and one with unanswered
 data for about a quarter of an hour.
@@ -39,14 +39,14 @@ def kept_alive(address: Any) -> socket.socket:
 
 
 class _Pool(RESTClientObject):
-    """The Kubernetes client's pool, of such connections."""
+    """The Kubernetes client's connection pool, with these sockets."""
 
     def _create_connector(self) -> aiohttp.TCPConnector:
         return aiohttp.TCPConnector(limit=self.maxsize, ssl=self.ssl_context, socket_factory=kept_alive)
 
 
 class KubeClient(ApiClient):
-    """The Kubernetes client, whose connections can be closed without closing it."""
+    """The Kubernetes client; `reset` closes its connections and keeps the client."""
 
     def __init__(self, configuration: Configuration) -> None:
         super().__init__(configuration)

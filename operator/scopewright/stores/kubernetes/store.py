@@ -13,8 +13,8 @@ from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
 from scopewright.stores import Change, Entries, ListCompleted, Selection
+from scopewright.stores.contact import Contact
 from scopewright.stores.kubernetes.api import Api, NotFound
-from scopewright.stores.kubernetes.contact import Contact
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.objects import collection, compose, parse
 from scopewright.stores.kubernetes.redact import remove_values
@@ -135,7 +135,7 @@ class KubernetesStore:
         except NotFound as error:
             raise Conflict(str(error)) from None
 
-    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "gone", "unknown"]:
+    async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "deleted", "unknown"]:
         """`gone` needs a 404 that names the object, from a CRD that is there, is not being deleted, and is no younger
         than `since`: a CRD that was deleted and applied again has taken its objects along without their owners' will.
         """
@@ -145,15 +145,15 @@ class KubernetesStore:
             return await self._vouched(ref.kind, since) if error.named else "unknown"
         except (Rejected, Unavailable):
             return "unknown"
-        return "present" if live["metadata"]["uid"] == uid else "gone"
+        return "present" if live["metadata"]["uid"] == uid else "deleted"
 
-    async def _vouched(self, kind: str, since: datetime) -> Literal["gone", "unknown"]:
+    async def _vouched(self, kind: str, since: datetime) -> Literal["deleted", "unknown"]:
         try:
             crd = (await self.api.get(f"{CRDS}/{KINDS[kind].PLURAL}.{GROUP}"))["metadata"]
         except (NotFound, Rejected, Unavailable):
             return "unknown"
         made = datetime.fromisoformat(crd["creationTimestamp"])
-        return "unknown" if crd.get("deletionTimestamp") or made > since else "gone"
+        return "unknown" if crd.get("deletionTimestamp") or made > since else "deleted"
 
     async def discover(self) -> tuple[str, Mapping[str, Any]]:
         """Every ServiceAccount may read both (ClusterRole `system:service-account-issuer-discovery`)."""

@@ -1,7 +1,7 @@
-"""Whether the API server still answers: a cheap read every few seconds, on a connection of its own.
+"""Heartbeat of the API server: a cheap read every few seconds, on a connection of its own.
 
-A watch that nothing happens on and a watch whose packets are dropped look alike, and a request that waits for 30 s
-looks like a slow one. The heartbeat's connection is as old as those of the watches, so it fails as they do.
+A quiet watch and one whose packets are dropped look alike, and a request that waits for 30 s looks like a slow one.
+The heartbeat's connection is as old as those of the watches, so it fails as they do.
 """
 
 import asyncio
@@ -20,13 +20,13 @@ TIMEOUT_SECONDS: Final = 4.0
 RETRY_SECONDS: Final = 1.0
 """Pause between heartbeats while there is no answer."""
 LOST_AFTER_SECONDS: Final = 10.0
-"""Without any answer for so long, `/readyz` reports it."""
+"""Time without any answer after which `/readyz` reports it."""
 
 log = logging.getLogger(__name__)
 
 
 class Contact:
-    """When the API server last answered, whatever the answer was."""
+    """When the API server last answered, whatever its answer."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic, clock: Callable[[], float] = time.time) -> None:
         self._monotonic = monotonic
@@ -35,14 +35,14 @@ class Contact:
         self._regained = asyncio.Event()
         self._waiting = 0
         self.last: float = clock()
-        """Seconds since the epoch; at first, when the process began to ask."""
+        """Seconds since the epoch; at first, the start of the process."""
 
     def answered(self) -> None:
         self._at = self._monotonic()
         self.last = self._clock()
 
     def regained(self) -> None:
-        """Wake those that pause between tries."""
+        """Wake retries that wait in `pause`."""
         self._regained.set()
         self._regained = asyncio.Event()
 
@@ -58,7 +58,7 @@ class Contact:
         return f"the API server has not answered for {silent:.0f} s" if silent > LOST_AFTER_SECONDS else ""
 
     async def pause(self, seconds: float) -> None:
-        """Sleep, and no longer once the API server answers again."""
+        """Sleep, but only until the API server answers again."""
         waiting = asyncio.ensure_future(self._regained.wait())
         try:
             await asyncio.wait([waiting], timeout=seconds)
@@ -90,10 +90,10 @@ async def heartbeat(
             else:
                 if lost_at is None:
                     lost_at = began
-                    log.warning("the API server does not answer, every connection to it is opened anew: %s", error)
+                    log.warning("the API server does not answer; reconnecting: %s", error)
                 await reconnect()
         except Exception:
-            log.exception("the heartbeat failed, and is repeated")
+            log.exception("the heartbeat failed; it is retried")
         await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
 
 
@@ -106,9 +106,9 @@ async def _unanswered(ping: Callable[[float], Awaitable[None]]) -> Unavailable |
 
 
 @asynccontextmanager
-async def beating(beat: Awaitable[None]) -> AsyncIterator[None]:
+async def beating(heart: Awaitable[None]) -> AsyncIterator[None]:
     """Run a heartbeat until the block is left."""
-    task = asyncio.ensure_future(beat)
+    task = asyncio.ensure_future(heart)
     try:
         yield
     finally:
