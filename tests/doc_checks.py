@@ -2,6 +2,7 @@
 
 import ast
 import itertools
+import json
 import re
 import subprocess
 import textwrap
@@ -11,12 +12,16 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
+import jsonschema_rs
 import typer
 import yaml
+from pydantic import ValidationError
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.api.validation import validate
 from scopewright.cli.commands import app
+from scopewright.core.config import Config
+from tests.chart.helm import merged
 from tests.documents import ROOT, Block, Document, commands, document, documents, heredocs
 
 PACKAGE: Final = ROOT / "operator/scopewright"
@@ -51,8 +56,10 @@ def _broken(page: Document, path: str, anchor: str) -> bool:
 
 
 def missing_citations(page: Document) -> list[str]:
-    """Files and tests that code within the text names."""
-    return [f"line {line}: {code}" for line, code in page.code if _is_missing(code, page.path.parent)]
+    """Files and tests that code within the text names, and documents that a block names."""
+    found = [f"line {line}: {code}" for line, code in page.code if _is_missing(code, page.path.parent)]
+    cited = [(block.line, cited) for block in page.blocks for cited in cited_in_code(block.text, page.path.parent)]
+    return [*found, *(f"block at line {line}: {name}" for line, name in cited)]
 
 
 def _is_missing(code: str, folder: Path) -> bool:
@@ -100,8 +107,8 @@ def sources() -> list[Path]:
 
 
 def yaml_problems(block: Block) -> list[str]:
-    """Manifests of the four kinds must be valid; a marked part must be valid as far as it goes. `run:` and `script:` of
-    pipelines are commands.
+    """Manifests of the four kinds, the platform's configuration and values of the chart must be valid; a marked part of
+    a manifest as far as it goes. `run:` and `script:` of pipelines are commands.
     """
     try:
         found = list(yaml.safe_load_all(block.text))
@@ -117,6 +124,7 @@ def yaml_problems(block: Block) -> list[str]:
             problems += _of_a_part(part[1], each)
         elif ours and each.keys() <= {"apiVersion", "kind", "metadata", "spec"}:
             problems += [f"{violation} (a part of a manifest? `# part of a …`)" for violation in validate(each)]
+        problems += _wrong_settings(each)
         problems += [problem for script in _scripts(each) for problem in command_problems(script)]
     return problems
 
@@ -126,6 +134,31 @@ def _of_a_part(kind: str, part: dict[str, Any]) -> list[str]:
         return [f"{kind} is not one of {', '.join(KINDS)}"]
     whole = {"apiVersion": API_VERSION, "kind": kind, "metadata": {"name": "x", "namespace": "y"}, **part}
     return [str(violation) for violation in validate(whole) if "is required" not in violation.message]
+
+
+def _wrong_settings(given: dict[str, Any]) -> list[str]:
+    if "kind" in given:
+        return []
+    if isinstance(given.get("issuer"), str):
+        try:
+            Config.model_validate(given)
+        except ValidationError as error:
+            return [f"{each['loc']}: {each['msg']}" for each in error.errors()]
+    values, schema = given.get("scopewright", given), _values_schema()
+    if isinstance(values.get("issuer"), str) or not values.keys() & schema["properties"].keys():
+        return []
+    complete = merged(_values(), values)
+    return [f"{each.instance_path}: {each.message}" for each in jsonschema_rs.iter_errors(schema, complete)]
+
+
+@cache
+def _values() -> dict[str, Any]:
+    return dict(yaml.safe_load((ROOT / "charts/scopewright/values.yaml").read_text()))
+
+
+@cache
+def _values_schema() -> dict[str, Any]:
+    return dict(json.loads((ROOT / "charts/scopewright/values.schema.json").read_text()))
 
 
 def _scripts(value: object) -> Iterator[str]:
@@ -201,7 +234,7 @@ def make_targets() -> frozenset[str]:
 
 
 def _is_a_value(path: str) -> bool:
-    values = yaml.safe_load((ROOT / "charts/scopewright/values.yaml").read_text())
+    values: Any = _values()
     for name in path.split("."):
         if not isinstance(values, dict) or (values and name not in values):
             return False

@@ -52,6 +52,9 @@ CLIENT = "apiVersion: scopewright.dev/v1alpha1\nkind: OAuthClient\nmetadata: {na
         "spec: {authentication: {method: PrivateKeyJWT}}",
         "# part of an OAuthClient\nspec: {authentication: {method: Password}}",
         "# part of a Client\nspec: {}",
+        "issuer: https://issuer.example.org\nclockSkw: 60s",
+        "issuer: {url: https://issuer.example.org, mod: both}",
+        "dependencies: []\nscopewright: {enabled: maybe}",
         "jobs: {a: {steps: [{run: scopewright plan DIR --agains BASE}]}}",
         "plan: {script: [pip install x, scopewright plam DIR]}",
     ],
@@ -67,6 +70,8 @@ def test_a_planted_error_in_yaml_is_found(text: str) -> None:
         "# part of an OAuthClient\nspec: {authentication: {method: PrivateKeyJWT}}",
         "# part of a ResourceServer\nspec: {servedBy: [a]}",
         "apiVersion: v1\nkind: Pod\nspec: {}",
+        "issuer: https://issuer.example.org\nclockSkew: 60s",
+        "serviceMonitor: {enabled: true}",
     ],
 )
 def test_good_yaml_is_not_refused(text: str) -> None:

@@ -30,13 +30,17 @@ PLANTED = """# Planted
 `docs/nowhere.md` `nowhere.md` `tests/unit/test_nowhere.py` `tests/unit/test_docs.py::test_nowhere` `issuer/nowhere.py`
 `scopewright plan DIR --nowhere` `scopewright nowhere` `make nowhere`
 `docs/plan.md` `plan.md` `scopewright plan --cluster` `make docs`
+
+```yaml
+a: b  # plan.md, nowhere.md, plan.md#nowhere
+```
 """
 
 
 def test_planted_errors_are_found(planted: Document) -> None:
     assert len(broken_links(planted)) == 7
     assert planted.undefined_references == ["[text][undefined]"]
-    assert len(missing_citations(planted)) == 5
+    assert len(missing_citations(planted)) == 7
     assert len(inline_problems(planted)) == 3
     code = "docs/nowhere.md nowhere.md plan.md#nowhere docs/plan.md plan.md docs/plan.md#rights-nowhere"
     assert len(list(cited_in_code(code, ROOT))) == 4
