@@ -1,4 +1,4 @@
-"""The commands; each only reads its flags, and leaves the rest to its room."""
+"""The commands. Each reads its flags and calls the package that does the work."""
 
 import asyncio
 import io
@@ -7,12 +7,43 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scopewright.cli.options import (
+    ConfigFile,
+    ConnectionMemory,
+    ConnectionsPerAddress,
+    Format,
+    IssuerIdentity,
+    IssuerServiceAccount,
+    IssuerUrl,
+    IssuerWorkers,
+    KubeApiBurst,
+    KubeApiQps,
+    Kubeconfig,
+    LeaseDuration,
+    LeaseRenewDeadline,
+    LeaseRetryPeriod,
+    Level,
+    Listen,
+    ListenIssuer,
+    LogFormat,
+    LogLevel,
+    MetricsListen,
+    Namespace,
+    Replay,
+    ReplayCapacity,
+    Snapshot,
+    Source,
+    TlsCert,
+    TlsKey,
+    TrustedProxies,
+    UsageEvery,
+    Workers,
+)
 from scopewright.cli.settings import (
     connection_memory,
     connections_per_address,
@@ -40,39 +71,8 @@ app = typer.Typer(
 )
 
 
-class LogFormat(StrEnum):
-    text = "text"
-    json = "json"
-
-
-class LogLevel(StrEnum):
-    debug = "debug"
-    info = "info"
-    warning = "warning"
-    error = "error"
-
-
-ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", envvar="SCOPEWRIGHT_CONFIG", help="YAML file with the platform's configuration."),
-]
-IssuerUrl = Annotated[
-    str | None,
-    typer.Option("--issuer-url", envvar="SCOPEWRIGHT_ISSUER_URL", help="The issuer's URL, as tokens name it."),
-]
-Namespace = Annotated[
-    str | None,
-    typer.Option("--namespace", envvar="SCOPEWRIGHT_NAMESPACE", help="The issuer's namespace. [scopewright-system]"),
-]
-Kubeconfig = Annotated[
-    Path | None, typer.Option("--kubeconfig", help="Cluster to talk to. [KUBECONFIG, ~/.kube/config, or the Pod's own]")
-]
-Format = Annotated[LogFormat, typer.Option("--log-format", envvar="SCOPEWRIGHT_LOG_FORMAT")]
-Level = Annotated[LogLevel, typer.Option("--log-level", envvar="SCOPEWRIGHT_LOG_LEVEL")]
-
-
 def run() -> None:
-    """Entry point: failures become a line on standard error and an exit code."""
+    """Entry point: a failure is printed as one line on standard error, with an exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -90,55 +90,15 @@ def operator(
     issuer_url: IssuerUrl = None,
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
-    listen_on: Annotated[
-        str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="For /healthz, /readyz and /metrics.")
-    ] = "127.0.0.1:8081",
-    issuer_service_account: Annotated[
-        str | None,
-        typer.Option(
-            "--issuer-service-account",
-            envvar="SCOPEWRIGHT_ISSUER_SERVICE_ACCOUNT",
-            help="Of an issuer that is our sidecar: mint tokens for it, into --issuer-identity.",
-        ),
-    ] = None,
-    issuer_identity: Annotated[
-        Path | None,
-        typer.Option(
-            "--issuer-identity",
-            envvar="SCOPEWRIGHT_ISSUER_IDENTITY",
-            help="Folder that the sidecar mounts as its own ServiceAccount.",
-        ),
-    ] = None,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers", envvar="SCOPEWRIGHT_OPERATOR_WORKERS", help="Objects reconciled at the same time. [24]"
-        ),
-    ] = None,
-    kube_api_qps: Annotated[
-        float | None,
-        typer.Option("--kube-api-qps", envvar="SCOPEWRIGHT_KUBE_API_QPS", help="Requests a second. [0: no limit]"),
-    ] = None,
-    kube_api_burst: Annotated[
-        int | None,
-        typer.Option("--kube-api-burst", envvar="SCOPEWRIGHT_KUBE_API_BURST", help="Requests at once. [0: no limit]"),
-    ] = None,
-    lease_duration: Annotated[
-        str | None,
-        typer.Option("--lease-duration", envvar="SCOPEWRIGHT_LEASE_DURATION", help="Until a standby takes over. [8s]"),
-    ] = None,
-    lease_renew_deadline: Annotated[
-        str | None,
-        typer.Option(
-            "--lease-renew-deadline",
-            envvar="SCOPEWRIGHT_LEASE_RENEW_DEADLINE",
-            help="Until a leader that cannot renew stops writing. [5s]",
-        ),
-    ] = None,
-    lease_retry_period: Annotated[
-        str | None,
-        typer.Option("--lease-retry-period", envvar="SCOPEWRIGHT_LEASE_RETRY_PERIOD", help="Between renewals. [1s]"),
-    ] = None,
+    listen_on: Listen = "127.0.0.1:8081",
+    issuer_service_account: IssuerServiceAccount = None,
+    issuer_identity: IssuerIdentity = None,
+    workers: Workers = None,
+    kube_api_qps: KubeApiQps = None,
+    kube_api_burst: KubeApiBurst = None,
+    lease_duration: LeaseDuration = None,
+    lease_renew_deadline: LeaseRenewDeadline = None,
+    lease_retry_period: LeaseRetryPeriod = None,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
@@ -185,91 +145,27 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 @app.command()
 def issuer(
-    source: Annotated[
-        str,
-        typer.Option("--source", envvar="SCOPEWRIGHT_SOURCE", help="`kubernetes`, or the STATE directory of `dev`."),
-    ] = "kubernetes",
+    source: Source = "kubernetes",
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
-    listen_on: Annotated[
-        str, typer.Option("--listen", envvar="SCOPEWRIGHT_LISTEN", help="Where tokens are served.")
-    ] = "127.0.0.1:8080",
-    metrics_listen: Annotated[
-        str | None,
-        typer.Option(
-            "--metrics-listen",
-            envvar="SCOPEWRIGHT_METRICS_LISTEN",
-            help="For /metrics, /healthz and /readyz, without TLS. Left out: no metrics.",
-        ),
-    ] = None,
-    snapshot: Annotated[
-        Path | None,
-        typer.Option("--snapshot", envvar="SCOPEWRIGHT_SNAPSHOT", help="File to start from while the source is away."),
-    ] = None,
-    workers: Annotated[
-        str,
-        typer.Option(
-            "--workers", envvar="SCOPEWRIGHT_WORKERS", help="Processes that share the port: a number, or `auto` (CPUs)."
-        ),
-    ] = "1",
-    tls_cert: Annotated[
-        Path | None,
-        typer.Option(
-            "--tls-cert", envvar="SCOPEWRIGHT_TLS_CERT", help="Certificate chain (PEM); read when it changes."
-        ),
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", envvar="SCOPEWRIGHT_TLS_KEY", help="Its private key (PEM).")
-    ] = None,
-    replay: Annotated[
-        str,
-        typer.Option(
-            "--replay",
-            envvar="SCOPEWRIGHT_REPLAY",
-            help="What remembers assertions and proofs: `memory`, a Valkey's or Redis' URL, or `per-process`.",
-        ),
-    ] = "memory",
-    entries: Annotated[
-        int,
-        typer.Option(
-            "--replay-capacity",
-            envvar="SCOPEWRIGHT_REPLAY_CAPACITY",
-            help="Assertions and proofs that one process remembers. 0: 100,000 itself, 1,000,000 in a Valkey or Redis.",
-        ),
-    ] = 0,
-    per_address: Annotated[
-        int,
-        typer.Option(
-            "--connections-per-address",
-            envvar="SCOPEWRIGHT_CONNECTIONS_PER_ADDRESS",
-            help="Of one peer, in one process; a proxy is one. 0: no limit.",
-        ),
-    ] = 1024,
-    memory: Annotated[
-        str,
-        typer.Option(
-            "--connection-memory",
-            envvar="SCOPEWRIGHT_CONNECTION_MEMORY",
-            help="Memory for all connections of one process; one address may use a quarter of it.",
-        ),
-    ] = "64Mi",
-    proxies: Annotated[
-        str,
-        typer.Option(
-            "--trusted-proxies",
-            envvar="SCOPEWRIGHT_TRUSTED_PROXIES",
-            help="Networks (CIDR, with commas) whose X-Forwarded-For says who asks. Left out: nobody's does.",
-        ),
-    ] = "",
-    reports_every: Annotated[
-        float, typer.Option("--usage-every", envvar="SCOPEWRIGHT_USAGE_EVERY", help="Seconds between reports of use.")
-    ] = 300.0,
+    listen_on: ListenIssuer = "127.0.0.1:8080",
+    metrics_listen: MetricsListen = None,
+    snapshot: Snapshot = None,
+    workers: IssuerWorkers = "1",
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
+    replay: Replay = "memory",
+    entries: ReplayCapacity = 0,
+    per_address: ConnectionsPerAddress = 1024,
+    memory: ConnectionMemory = "64Mi",
+    proxies: TrustedProxies = "",
+    reports_every: UsageEvery = 300.0,
     log_format: Format = LogFormat.text,
     log_level: Level = LogLevel.info,
 ) -> None:
-    """Serve tokens, keys and metadata from the records that the operator keeps.
+    """Serve tokens, keys and metadata from the records that the operator writes.
 
-    Standard output has one line of JSON for each decision about a token; everything else goes to standard error.
+    Audit lines (JSON, one for each decision about a token) go to standard output, everything else to standard error.
     """
     from scopewright.issuer import Worker, run, run_workers
     from scopewright.issuer.observability.audit import to_file
@@ -277,7 +173,7 @@ def issuer(
     from scopewright.tracing import is_enabled
 
     set_up_logging(log_format.value, log_level.value)
-    is_enabled()  # what is wrong is told once, not by every worker
+    is_enabled()  # report a wrong setting once, not in every worker
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count, replay_capacity(entries))
@@ -328,8 +224,8 @@ async def _store(source: str, kubeconfig: Path | None) -> AsyncIterator[Store]:
 @app.command()
 def dev(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory with the manifests.")],
-    listen_on: Annotated[str, typer.Option("--listen", help="Where tokens are served.")] = "127.0.0.1:8080",
-    state: Annotated[Path, typer.Option("--state", help="Where Secrets, keys and status are kept.")] = Path(
+    listen_on: Annotated[str, typer.Option("--listen", help="Address of the issuer.")] = "127.0.0.1:8080",
+    state: Annotated[Path, typer.Option("--state", help="Directory for Secrets, keys and status.")] = Path(
         ".scopewright"
     ),
     config: ConfigFile = None,
@@ -363,11 +259,11 @@ def dev(
 def plan(
     directory: Annotated[str, typer.Argument(metavar="DIR", help="Directory with the manifests; `-`: standard input.")],
     against: Annotated[
-        str | None, typer.Option("--against", metavar="DIR", help="What to compare with, such as the base branch.")
+        str | None, typer.Option("--against", metavar="DIR", help="Directory to compare with, such as the base branch.")
     ] = None,
-    cluster: Annotated[bool, typer.Option("--cluster", help="Compare with what is in a cluster, by reading.")] = False,
+    cluster: Annotated[bool, typer.Option("--cluster", help="Compare with a cluster (read only).")] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="With --cluster: what the named namespaces hold beside DIR is deleted.")
+        bool, typer.Option("--prune", help="With --cluster: delete objects that DIR lacks, in the namespaces it names.")
     ] = False,
     outputs: Annotated[
         list[str] | None,
@@ -378,9 +274,9 @@ def plan(
     namespace: Namespace = None,
     kubeconfig: Kubeconfig = None,
 ) -> None:
-    """Say what manifests would change, and who would get which scope. Nothing is written.
+    """Show what manifests would change, and which client would gain or lose which scope. Nothing is written.
 
-    Exit code 0: all would be served. 1: something would be refused. 2: that cannot be told.
+    Exit codes: 0: every object would be accepted. 1: an object would be refused. 2: the result is incomplete.
     """
     from scopewright.cli.plan import Request, plan_to_outputs
 
