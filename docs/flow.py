@@ -83,7 +83,7 @@ def boxes() -> list[Box]:
     )
     return [
         Box(276, 16, 272, 70, "Manifests", ("kubectl, Argo CD, Flux, a directory",)),
-        Box(704, 16, 240, 70, "Planned changes", ("scopewright plan",), "plan"),
+        Box(704, 16, 240, 70, "Plan result", ("scopewright plan",), "plan"),
         Box(16, 134, 928, 154, "Store: the Kubernetes API, or a directory", (), "stores", is_group=True),
         Box(36, 172, 220, 98, "Credential Secret", ("client id, secret or key pair,", "where to ask for tokens")),
         Box(292, 172, 240, 98, "Declared objects", (*kinds, "with spec and status")),
