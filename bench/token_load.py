@@ -16,7 +16,7 @@ from bench.counts import Counts
 from bench.failover import STATUSES, Failover, http
 from bench.timeouts import time_limit
 from scopewright.client import AccessToken, ClientCredentials, MountedSecret, TokenError
-from scopewright.verifier import Rejected, Unavailable, Verifier, discovery
+from scopewright.verifier import TokenRejected, KeysUnavailable, Verifier, discovery
 
 CONCURRENCY: Final = 32
 SECONDS_BEFORE_EXPIRY: Final = 2.0
@@ -83,13 +83,13 @@ class VerifierPool:
         while True:
             try:
                 await self._all[n].verify(token.value)
-            except Unavailable as wait:
+            except KeysUnavailable as wait:
                 self._counts.verifier_waits += 1
                 if time.monotonic() > deadline:
                     self._record_refusal(token, n, when, "no keys were available")
                     return
                 await asyncio.sleep(wait.retry_after)
-            except Rejected as refusal:
+            except TokenRejected as refusal:
                 if time.time() >= token.expires_at:  # the verification was late: not a failure of the issuer
                     self._counts.verified_too_late += 1
                     return

@@ -17,7 +17,7 @@ from typing import Final
 from made import keep
 
 from scopewright.issuer.serving.server import transport_refusal
-from scopewright.verifier import Unavailable
+from scopewright.verifier import KeysUnavailable
 from scopewright.verifier.refusals import REFUSALS
 
 ROOT: Final = Path(__file__).resolve().parents[1]
@@ -292,7 +292,7 @@ def page() -> str:
     ]
     for why, (status, error, text) in REFUSALS.items():
         lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
-    lines.append(_verifier_line(str(Unavailable.status), "temporarily_unavailable", Unavailable().description, ""))
+    lines.append(_verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", KeysUnavailable().description, ""))
     return "\n".join([*lines, ""])
 
 

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from scopewright.client import ClientCredentials
-from scopewright.verifier import Reason, Rejected, Token, Verifier
+from scopewright.verifier import Reason, TokenRejected, Token, Verifier
 
 from .installation import Installation, decoded
 from .kube import Manifest
@@ -43,10 +43,10 @@ async def test_manifests_in_and_a_verified_token_out(installation: Installation,
     header = jwt.get_unverified_header(token)
     assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
     assert header["kid"] in installation.jwks()
-    with pytest.raises(Rejected) as refusal:
+    with pytest.raises(TokenRejected) as refusal:
         await verified(installation, payroll.audience, token, "payroll.write")
     assert refusal.value.reason is Reason.SCOPE
-    with pytest.raises(Rejected) as refusal:
+    with pytest.raises(TokenRejected) as refusal:
         await verified(installation, "https://other.example", token)
     assert refusal.value.reason is Reason.AUDIENCE
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from scopewright.core.records import REVOCATIONS_NAME
-from scopewright.verifier import Reason, Rejected, RevocationFeed, Verifier
+from scopewright.verifier import Reason, TokenRejected, RevocationFeed, Verifier
 from tests.ports import free_port
 
 from .installation import Install, Installation, Process
@@ -106,7 +106,7 @@ def post(url: str, token: str, who: tuple[str, str]) -> httpx.Response:
 def refused(verifier: Verifier, token: str) -> bool:
     try:
         verifier.verify_sync(token)
-    except Rejected as refusal:
+    except TokenRejected as refusal:
         return refusal.reason in (Reason.REVOKED, Reason.UNKNOWN_KEY)
     return False
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.verifier import Reason, Rejected, Verifier
+from scopewright.verifier import Reason, TokenRejected, Verifier
 from tests.interop.foreign import ALGORITHMS, AUDIENCE, Order, job, orders
 from tests.interop.libraries import SIGNERS
 from tests.interop.toolchains import run
@@ -89,6 +89,6 @@ def test_signatures_of_other_libraries_cannot_be_changed(program: str, issuers: 
 def _verdict(verifier: Verifier, token: str) -> Reason | None:
     try:
         verifier.verify_sync(token)
-    except Rejected as refusal:
+    except TokenRejected as refusal:
         return refusal.reason
     return None

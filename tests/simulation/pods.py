@@ -10,7 +10,7 @@ from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.issuer.service import PATIENCE
 from scopewright.verifier.check import Policy, check
 from scopewright.verifier.keyset import KeySet
-from scopewright.verifier.refusals import Rejected
+from scopewright.verifier.refusals import TokenRejected
 from tests.simulation.held import Held
 from tests.simulation.issuers import IssuerProcess
 from tests.simulation.ledger import CREDENTIALS, Fact, Issued, Ledger, Refused, Verified, digest_in, owners
@@ -161,7 +161,7 @@ class Pods:
         assert verifier.keys is not None
         try:
             check(value, verifier.keys, Policy(ISSUER, token.claims["aud"], leeway=61.0), EPOCH + self._server.loop.now)
-        except Rejected as why:
+        except TokenRejected as why:
             self._see(Verified(token, False, verifier.fetched, 0.0, str(why)))
 
     async def _fetch(self, verifier: Verifier) -> None:

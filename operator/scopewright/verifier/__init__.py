@@ -10,7 +10,7 @@ from scopewright.verifier.discovery import IssuerMismatch
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
-from scopewright.verifier.refusals import Reason, Rejected, Unavailable
+from scopewright.verifier.refusals import Reason, TokenRejected, KeysUnavailable
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
@@ -23,13 +23,13 @@ __all__ = [
     "Nonces",
     "Policy",
     "Reason",
-    "Rejected",
+    "TokenRejected",
     "Replay",
     "ReplayMemory",
     "RequireToken",
     "RevocationFeed",
     "Token",
-    "Unavailable",
+    "KeysUnavailable",
     "Verifier",
     "bearer_token",
     "check",

@@ -9,7 +9,7 @@ from scopewright.verifier.check import require_scopes, required_scopes
 from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.paths import Scope, path_below_root, url_of
-from scopewright.verifier.refusals import Reason, Rejected, Unavailable, challenge
+from scopewright.verifier.refusals import Reason, TokenRejected, KeysUnavailable, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 
@@ -27,7 +27,7 @@ _GATE = "scopewright.gate"
 def require(request: Any, *scopes: str) -> Token:
     """The token of this request, if it has these scopes. `request` is an ASGI scope, or has one as `.scope`.
 
-    Raises `Rejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path). To Starlette,
+    Raises `TokenRejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path). To Starlette,
     FastAPI, Litestar and Django it is an HTTP exception of theirs, and no error.
     """
     scope: Scope = getattr(request, "scope", request)
@@ -38,13 +38,13 @@ def require(request: Any, *scopes: str) -> Token:
         )
     try:
         return _with_scopes(scope.get(_TOKEN), scopes)
-    except Rejected as refusal:
+    except TokenRejected as refusal:
         raise gate.refused(refusal, frameworks_of(request), scope) from None
 
 
 def _with_scopes(token: Token | None, scopes: Iterable[str]) -> Token:
     if token is None:
-        raise Rejected(Reason.MISSING)
+        raise TokenRejected(Reason.MISSING)
     require_scopes(token, required_scopes(scopes))
     return token
 
@@ -109,7 +109,7 @@ class RequireToken:
         gate = _Gate(scope, send, self.realm, self.offered, self.verifier.dpop_algorithms, nonce)
         try:
             token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
-        except (Rejected, Unavailable) as refusal:
+        except (TokenRejected, KeysUnavailable) as refusal:
             await gate.refuse(refusal)
             return
         await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
@@ -144,7 +144,7 @@ class _Gate:
         proof_algorithms: tuple[str, ...],
         nonce: str | None,
     ) -> None:
-        self.refusal: Rejected | None = None
+        self.refusal: TokenRejected | None = None
         self._frameworks: tuple[str, ...] = ()
         self._scope = scope
         self._send = send
@@ -155,7 +155,7 @@ class _Gate:
         self._held: list[Message] = []
         self._begun = False
 
-    def refused(self, refusal: Rejected, frameworks: tuple[str, ...], scope: Scope) -> Rejected:
+    def refused(self, refusal: TokenRejected, frameworks: tuple[str, ...], scope: Scope) -> TokenRejected:
         """What `require` raises. A websocket has no HTTP exceptions."""
         self._frameworks = frameworks if self._scope["type"] == "http" else ()
         refusal.proof_algorithms = self._proof_algorithms
@@ -165,7 +165,7 @@ class _Gate:
             answer_in_litestar(scope, self.refusal)
         return self.refusal
 
-    def _challenge(self, refusal: Rejected) -> str:
+    def _challenge(self, refusal: TokenRejected) -> str:
         return ", ".join(_challenges(refusal, self._realm, self._offered))
 
     async def run(self, app: App, scope: Scope, receive: Receive) -> None:
@@ -218,8 +218,8 @@ class _Gate:
         for message in self._held:
             await self._forward(message)
 
-    async def refuse(self, refusal: Rejected | Unavailable) -> None:
-        if isinstance(refusal, Rejected):
+    async def refuse(self, refusal: TokenRejected | KeysUnavailable) -> None:
+        if isinstance(refusal, TokenRejected):
             refusal.proof_algorithms = self._proof_algorithms
         if self._scope["type"] == "http":
             await self._answer("http.response", refusal)
@@ -229,18 +229,18 @@ class _Gate:
             reason = refusal.description[:120]
             await self._send({"type": "websocket.close", "code": 1008, "reason": reason})
 
-    async def _answer(self, kind: str, refusal: Rejected | Unavailable) -> None:
+    async def _answer(self, kind: str, refusal: TokenRejected | KeysUnavailable) -> None:
         status, headers, body = response(refusal, self._realm, self._offered)
         await self._send({"type": f"{kind}.start", "status": status, "headers": headers + self._nonce})
         await self._send({"type": f"{kind}.body", "body": body})
 
 
 def response(
-    refusal: Rejected | Unavailable, realm: str | None = None, offered: Sequence[str] = ("Bearer",)
+    refusal: TokenRejected | KeysUnavailable, realm: str | None = None, offered: Sequence[str] = ("Bearer",)
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
     """Status, headers and JSON body of a refusal, by a service that takes tokens by the schemes `offered`."""
     said: dict[str, str | None] = {"error_description": refusal.description}
-    if isinstance(refusal, Rejected):
+    if isinstance(refusal, TokenRejected):
         said |= {"error": refusal.error, "scope": refusal.scope}
         first = [(b"www-authenticate", value.encode("ascii")) for value in _challenges(refusal, realm, offered)]
     else:
@@ -252,7 +252,7 @@ def response(
     return refusal.status, [*first, *fixed], body
 
 
-def _challenges(refusal: Rejected, realm: str | None, offered: Sequence[str]) -> list[str]:
+def _challenges(refusal: TokenRejected, realm: str | None, offered: Sequence[str]) -> list[str]:
     """What was wrong in the scheme that was used, or else in the first; and, with 401, what else is taken."""
     used = refusal.scheme if refusal.scheme in offered else offered[0]
     told = offered if refusal.status == 401 else (used,)

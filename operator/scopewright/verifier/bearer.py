@@ -4,20 +4,20 @@ import re
 from collections.abc import Container, Sequence
 from urllib.parse import parse_qsl
 
-from scopewright.verifier.refusals import Reason, Rejected
+from scopewright.verifier.refusals import Reason, TokenRejected
 
 _B64TOKEN = re.compile(r"[A-Za-z0-9\-._~+/]+=*")
 
 
 def bearer_token(authorization: str | Sequence[str] | None, query_string: str = "") -> str:
-    """The token, from all values of the Authorization header. Raises `Rejected`."""
+    """The token, from all values of the Authorization header. Raises `TokenRejected`."""
     return sent_token(authorization, query_string, ("bearer",))[1]
 
 
 def sent_token(
     authorization: str | Sequence[str] | None, query_string: str = "", schemes: Container[str] = ("bearer", "dpop")
 ) -> tuple[str, str]:
-    """The scheme in lower case, which is one of `schemes`, and the token. Raises `Rejected`.
+    """The scheme in lower case, which is one of `schemes`, and the token. Raises `TokenRejected`.
 
     A token in the query ends up in logs (RFC 6750 §2.3) and is not taken: alone it counts as none, beside the header
     as a second way of sending.
@@ -29,9 +29,9 @@ def sent_token(
     split = ((scheme.lower(), rest.strip(" ")) for scheme, _, rest in (v.partition(" ") for v in values))
     found = [(scheme, token) for scheme, token in split if scheme in schemes]
     if len(values) > 1 or (found and in_query):
-        raise Rejected(Reason.TWO_WAYS)
+        raise TokenRejected(Reason.TWO_WAYS)
     if not found or not found[0][1]:
-        raise Rejected(Reason.MISSING)
+        raise TokenRejected(Reason.MISSING)
     if not _B64TOKEN.fullmatch(found[0][1]):
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return found[0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from scopewright.verifier.jws import Signed, parse
 from scopewright.verifier.keyset import Key, KeySet
-from scopewright.verifier.refusals import Reason, Rejected, quotable
+from scopewright.verifier.refusals import Reason, TokenRejected, quotable
 from scopewright.verifier.token import Token
 
 ALGORITHMS = frozenset(
@@ -71,13 +71,13 @@ def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:
-    """Raises `Rejected`, for a token too that is bound to a key: no proof is looked at here.
+    """Raises `TokenRejected`, for a token too that is bound to a key: no proof is looked at here.
 
     `now` is in seconds since 1970.
     """
     verified, _ = check_with_key(token, keys, policy, now)
     if verified.jkt is not None:
-        raise Rejected(Reason.SENDER_CONSTRAINED)
+        raise TokenRejected(Reason.SENDER_CONSTRAINED)
     require_scopes(verified, policy.scopes)
     return verified
 
@@ -88,33 +88,33 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
     algorithm, kid = _check_header(signed.header, policy)
     # Before the signature, and yet safe: it can only refuse. A stranger's token is named as such and costs no fetch.
     if signed.claims.get("iss") != policy.issuer:
-        raise Rejected(Reason.ISSUER, expected=policy.issuer)
+        raise TokenRejected(Reason.ISSUER, expected=policy.issuer)
     key = keys.get(kid, algorithm)
     if key is None:
-        raise Rejected(Reason.UNKNOWN_KEY)
+        raise TokenRejected(Reason.UNKNOWN_KEY)
     if algorithm not in key.algorithms:
-        raise Rejected(Reason.ALGORITHM)
+        raise TokenRejected(Reason.ALGORITHM)
     if not key.verifies(signed.signing_input, signed.signature):
-        raise Rejected(Reason.SIGNATURE)
+        raise TokenRejected(Reason.SIGNATURE)
     return _check_claims(signed, policy, now, token), key
 
 
 def require_scopes(token: Token, scopes: Iterable[str]) -> None:
-    """Raises `Rejected` with status 403, naming all that is needed (RFC 6750 §3)."""
+    """Raises `TokenRejected` with status 403, naming all that is needed (RFC 6750 §3)."""
     if not token.scopes.issuperset(scopes):
-        raise Rejected(Reason.SCOPE, scopes=sorted(scopes), scheme="Bearer" if token.jkt is None else "DPoP")
+        raise TokenRejected(Reason.SCOPE, scopes=sorted(scopes), scheme="Bearer" if token.jkt is None else "DPoP")
 
 
 def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
     """`jku`, `x5u`, `jwk` and `x5c` are not read: a token cannot bring its own key (RFC 8725 §3.10)."""
     kind, algorithm, kid = header.get("typ"), header.get("alg"), header.get("kid")
     if not isinstance(algorithm, str) or algorithm not in policy.algorithms:
-        raise Rejected(Reason.ALGORITHM)
+        raise TokenRejected(Reason.ALGORITHM)
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
-        raise Rejected(Reason.TYPE)
+        raise TokenRejected(Reason.TYPE)
     # No extension is understood here, and one marked critical must be (RFC 7515 §4.1.11; b64: RFC 7797 §6).
     if "crit" in header or "b64" in header or not isinstance(kid, str) or not kid:
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return algorithm, kid
 
 
@@ -122,16 +122,16 @@ def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Tok
     claims = signed.claims
     audience = _strings(claims.get("aud"))
     if not any(name in audience for name in policy.audiences):
-        raise Rejected(Reason.AUDIENCE, expected=" or ".join(policy.audiences))
+        raise TokenRejected(Reason.AUDIENCE, expected=" or ".join(policy.audiences))
     expires_at = _instant(claims, "exp")
     if expires_at is None:
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     if now >= expires_at + policy.leeway:
-        raise Rejected(Reason.EXPIRED)
+        raise TokenRejected(Reason.EXPIRED)
     for name in ("nbf", "iat"):
         starts = _instant(claims, name)
         if starts is not None and starts > now + policy.leeway:
-            raise Rejected(Reason.NOT_YET_VALID)
+            raise TokenRejected(Reason.NOT_YET_VALID)
     return Token(
         subject=_name(claims, "sub"),
         client_id=_name(claims, "client_id"),
@@ -150,7 +150,7 @@ def _confirmation(claims: Mapping[str, Any]) -> str:
     cnf = claims["cnf"]
     jkt = cnf.get("jkt") if isinstance(cnf, dict) and len(cnf) == 1 else None
     if not isinstance(jkt, str) or not jkt:
-        raise Rejected(Reason.SENDER_CONSTRAINED)
+        raise TokenRejected(Reason.SENDER_CONSTRAINED)
     return jkt
 
 
@@ -160,21 +160,21 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     value = claims[name]
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return float(value)
 
 
 def _name(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
     if not isinstance(value, str) or not value:
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return value
 
 
 def _strings(value: Any) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(item, str) for item in values):
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return tuple(values)
 
 
@@ -188,5 +188,5 @@ def _scopes(claims: Mapping[str, Any]) -> frozenset[str]:
         names = claims.get("scopes", [])
         wrong = not isinstance(names, list)
     if wrong or not all(isinstance(name, str) and _SCOPE.fullmatch(name) for name in names):
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     return frozenset(names)

@@ -1,6 +1,6 @@
 """A refusal as the HTTP exception of the framework that it is raised in. No framework is imported here.
 
-To a framework, `Rejected` alone is an error of the application: it logs it, and calls the handlers for `Exception`. Its
+To a framework, `TokenRejected` alone is an error of the application: it logs it, and calls the handlers for `Exception`. Its
 own HTTP exceptions are answers.
 """
 
@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Final
 
-from scopewright.verifier.refusals import Rejected
+from scopewright.verifier.refusals import TokenRejected
 
 DJANGO: Final = "django"
 LITESTAR: Final = "litestar"
@@ -27,18 +27,18 @@ def frameworks_of(request: Any) -> tuple[str, ...]:
     return tuple(name for name in imported if name in packages) or tuple(imported)
 
 
-def as_http_exception(refusal: Rejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> Rejected:
+def as_http_exception(refusal: TokenRejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> TokenRejected:
     """The same refusal, of a class that is also each framework's own."""
     if not frameworks:
         return refusal
-    raised: Rejected = _class_for(frameworks)(refusal.description)
+    raised: TokenRejected = _class_for(frameworks)(refusal.description)
     raised.__dict__.update(
         refusal.__dict__, status_code=refusal.status, detail=refusal.description, headers=dict(headers), extra=None
     )
     return raised
 
 
-def answer_in_litestar(scope: Any, refusal: Rejected) -> None:
+def answer_in_litestar(scope: Any, refusal: TokenRejected) -> None:
     """Litestar passes its own HTTP exceptions too to an application's handler for `Exception` or for status 500. Where
     only such a handler would be called, the refusal gets one of its own, for this connection.
     """
@@ -58,11 +58,11 @@ def answer_in_litestar(scope: Any, refusal: Rejected) -> None:
         def answer(_: Any, raised: Any) -> Any:
             return responses.Response(raised.detail, status_code=raised.status_code, headers=raised.headers)
 
-        state.exception_handlers = {**handlers, Rejected: answer}
+        state.exception_handlers = {**handlers, TokenRejected: answer}
 
 
 @functools.cache
 def _class_for(frameworks: tuple[str, ...]) -> type[Any]:
     bases = [getattr(sys.modules[module], name) for module, name in (_EXCEPTIONS[each] for each in frameworks)]
     own = {"__init__": Exception.__init__, "__str__": Exception.__str__, "__repr__": Exception.__repr__}
-    return type(Rejected.__name__, (Rejected, *bases), {**own, "__module__": Rejected.__module__})
+    return type(TokenRejected.__name__, (TokenRejected, *bases), {**own, "__module__": TokenRejected.__module__})

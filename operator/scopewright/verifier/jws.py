@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from scopewright.verifier.refusals import Reason, Rejected
+from scopewright.verifier.refusals import Reason, TokenRejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,10 @@ class Signed:
 
 def parse(token: str, max_bytes: int) -> Signed:
     if len(token) > max_bytes:
-        raise Rejected(Reason.TOO_LARGE)
+        raise TokenRejected(Reason.TOO_LARGE)
     parts = token.split(".")
     if len(parts) != 3:
-        raise Rejected(Reason.MALFORMED)
+        raise TokenRejected(Reason.MALFORMED)
     try:
         header, claims, signature = (_base64url(part) for part in parts)
         return Signed(
@@ -34,7 +34,7 @@ def parse(token: str, max_bytes: int) -> Signed:
             signature=signature,
         )
     except ValueError:
-        raise Rejected(Reason.MALFORMED) from None
+        raise TokenRejected(Reason.MALFORMED) from None
 
 
 def json_object(data: bytes) -> dict[str, Any]:

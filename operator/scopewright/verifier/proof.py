@@ -12,7 +12,7 @@ from typing import Any, Final
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.jws import parse
 from scopewright.verifier.keyset import KeySet
-from scopewright.verifier.refusals import PROOF_ALGORITHMS, Rejected
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, TokenRejected
 from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 MAX_BYTES: Final = 8 * 1024
@@ -44,7 +44,7 @@ class BadProof(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class DpopProof:
     """A proof that is good for this request, and from `stale_at` on (seconds since 1970) for none.
 
     `jkt` is the thumbprint of its key (RFC 7638).
@@ -65,7 +65,7 @@ def check_proof(
     leeway: float,
     token: str | None = None,
     algorithms: Sequence[str] = PROOF_ALGORITHMS,
-) -> Proof:
+) -> DpopProof:
     """Raises `BadProof`. `sent` are all values of the header DPoP; `url` is the request's as its caller knows it;
     `token` is the access token that comes with it, if any; `leeway` is the tolerated difference of clocks in seconds;
     `algorithms` are those that are accepted, among PROOF_ALGORITHMS.
@@ -76,7 +76,7 @@ def check_proof(
         raise BadProof("proof_size", "it is too large")
     try:
         signed = parse(sent[0], MAX_BYTES)
-    except Rejected:
+    except TokenRejected:
         raise BadProof("proof_malformed", "it is not a signed JWT in its compact form") from None
     alg, jwk = _check_header(signed.header, algorithms)
     jti, nonce, stale_at = _check_claims(signed.claims, method, url, now, leeway, token)
@@ -86,7 +86,7 @@ def check_proof(
         raise BadProof("proof_jwk", "its jwk is no public key of its kind, or an RSA key under 2048 bits")
     if not key.verifies(signed.signing_input, signed.signature):
         raise BadProof("proof_signature", "its signature does not verify")
-    return Proof(jkt, jti, nonce, stale_at)
+    return DpopProof(jkt, jti, nonce, stale_at)
 
 
 def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple[str, dict[str, str]]:

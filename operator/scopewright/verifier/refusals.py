@@ -101,7 +101,7 @@ def quotable(text: str) -> str:
     return _UNQUOTABLE.sub("?", text)
 
 
-class Rejected(Exception):
+class TokenRejected(Exception):
     """The caller must act: the request carries no token that is good for it.
 
     `status` is the HTTP status (400, 401 or 403), `error` the code of RFC 6750 §3.1 or RFC 9449 §7.1 (None where no
@@ -144,7 +144,7 @@ def challenge(
     return f"{scheme} {parameters}" if parameters else scheme
 
 
-class Unavailable(Exception):
+class KeysUnavailable(Exception):
     """Try again: the issuer's keys or revocations cannot be had, say, so nothing can be said about the token. HTTP 503.
 
     `retry_after` is in whole seconds, at least 1. `description` is for the caller; `reason`, which the text of the

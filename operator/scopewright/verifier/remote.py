@@ -28,7 +28,7 @@ from scopewright.verifier.discovery import (
 from scopewright.verifier.feedcache import FeedCache
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
-from scopewright.verifier.refusals import Unavailable
+from scopewright.verifier.refusals import KeysUnavailable
 
 logger = logging.getLogger("scopewright.verifier")
 
@@ -46,7 +46,7 @@ class RemoteKeys:
         self._fetching = SingleFlight("jwks", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
     async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> KeySet:
-        """Keys to check with, fetched where there are none. Raises `Unavailable`, after `seconds` at the latest."""
+        """Keys to check with, fetched where there are none. Raises `KeysUnavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
             await self._fetching.wait(flight, seconds)
         return self._keys()
@@ -57,7 +57,7 @@ class RemoteKeys:
         return self._keys()
 
     async def ready_for_unknown_kid(self) -> KeySet:
-        """Raises `Unavailable` where the issuer could not be asked: a key that nobody looked for is not unknown."""
+        """Raises `KeysUnavailable` where the issuer could not be asked: a key that nobody looked for is not unknown."""
         flight = self._begin_for_unknown_kid()
         in_time = flight is None or await self._fetching.wait(flight)
         return self._keys(asked=True, in_time=in_time)
@@ -114,7 +114,7 @@ class RemoteFeed:
         self._fetching = SingleFlight("revocations", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
     async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
-        """Afterwards the cache has what is revoked. Raises `Unavailable`, after `seconds` at the latest."""
+        """Afterwards the cache has what is revoked. Raises `KeysUnavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
             await self._fetching.wait(flight, seconds)
         self._require_usable()
@@ -149,10 +149,10 @@ class RemoteFeed:
             logger.warning("revocations of %s not fetched: %s", self._source.issuer, _described(outcome))
 
 
-def unavailable(retry_after: float, error: BaseException | None, issuer: str) -> Unavailable:
+def unavailable(retry_after: float, error: BaseException | None, issuer: str) -> KeysUnavailable:
     """With the reason, and `error` as its cause."""
     reason = _described(error) if error is not None else f"no answer yet from {issuer}"
-    raised = Unavailable(max(retry_after, 1.0), reason=reason)  # minus infinity before the first fetch has ended
+    raised = KeysUnavailable(max(retry_after, 1.0), reason=reason)  # minus infinity before the first fetch has ended
     raised.__cause__ = error
     return raised
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from scopewright.forks import restart_in_children
-from scopewright.verifier.refusals import Unavailable
+from scopewright.verifier.refusals import KeysUnavailable
 
 
 class Replay(Protocol):
@@ -18,7 +18,7 @@ class Replay(Protocol):
     def first_use(self, owner: str, value: str, until: float) -> bool | Awaitable[bool]:
         """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since 1970).
 
-        Raises `Unavailable` where that cannot be told. `verify_sync` needs an answer that need not be awaited.
+        Raises `KeysUnavailable` where that cannot be told. `verify_sync` needs an answer that need not be awaited.
         """
 
 
@@ -39,7 +39,7 @@ def has_room(held: int, free: int, share: float) -> bool:
 class ReplayMemory:
     """The memory of one process, for threads and tasks alike: about 250 bytes a proof, for some two minutes.
 
-    An owner may fill `share` of what is free (`has_room`); beyond that the next one is `Unavailable`: nothing is
+    An owner may fill `share` of what is free (`has_room`); beyond that the next one is `KeysUnavailable`: nothing is
     accepted twice because a memory is full.
     """
 
@@ -67,7 +67,7 @@ class ReplayMemory:
             if key in self._owners:
                 return False
             if not has_room(self._held[owner], self._capacity - len(self._owners), self._share):
-                raise Unavailable(5.0, "Too many requests with a proof within two minutes; try again")
+                raise KeysUnavailable(5.0, "Too many requests with a proof within two minutes; try again")
             self._owners[key] = owner
             self._held[owner] += 1
             heapq.heappush(self._ends, (until, key))

@@ -16,7 +16,7 @@ class Verified:
     revoked: Revoked | None = None
 
 
-class Seen:
+class VerifiedTokens:
     """At most `size` tokens, the least used forgotten first: a young generation and an old one.
 
     A hit in the old one moves to the young one; a full young one becomes the old one. That costs a hit nothing, and

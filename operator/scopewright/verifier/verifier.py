@@ -14,10 +14,10 @@ from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
-from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, Rejected, Unavailable
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, TokenRejected, KeysUnavailable
 from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
-from scopewright.verifier.seen import Seen, Verified
+from scopewright.verifier.seen import VerifiedTokens, Verified
 from scopewright.verifier.token import Token
 
 
@@ -62,7 +62,7 @@ class Verifier:
         self._keys = KeyCache()
         source = Source(issuer, jwks_uri, host_names("allow_http=", allow_http))
         self._remote = RemoteKeys(source, http, clock, self._keys)
-        self._seen = Seen(cache_size)
+        self._seen = VerifiedTokens(cache_size)
         feed = RevocationFeed() if revocations is True else revocations or None
         self._feed = FeedCache(feed)
         self._polled = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
@@ -75,7 +75,7 @@ class Verifier:
         """Fetches keys, and revocations where they are asked for, unless they are there: for the start of a service.
 
         Raises `IssuerMismatch` (a ValueError) where the issuer's metadata names another issuer: correct the argument.
-        Raises `Unavailable`, after `timeout` seconds at the latest, where the issuer cannot be reached: a service may
+        Raises `KeysUnavailable`, after `timeout` seconds at the latest, where the issuer cannot be reached: a service may
         start all the same, and `verify` fetches what it needs. With `jwks_uri` no metadata is read.
         """
         with _mismatch_first():
@@ -97,7 +97,7 @@ class Verifier:
         method: str = "",
         url: str = "",
     ) -> Token:
-        """Raises `Rejected`, or `Unavailable` where keys or revocations cannot be had.
+        """Raises `TokenRejected`, or `KeysUnavailable` where keys or revocations cannot be had.
 
         Costs a few microseconds for a token seen.
 
@@ -145,7 +145,7 @@ class Verifier:
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
         """The Bearer token if it was verified before and is still good, else None: `verify` then knows more.
 
-        Never blocks. Raises `Rejected` where it lacks a scope.
+        Never blocks. Raises `TokenRejected` where it lacks a scope.
         """
         known = self._known(token)
         if known is None or known.jkt is not None or self.dpop_required:
@@ -167,7 +167,7 @@ class Verifier:
         await self._polled.ready()
         try:
             return self._check(token, keys)
-        except Rejected as refusal:
+        except TokenRejected as refusal:
             if refusal.reason is not Reason.UNKNOWN_KEY:
                 raise
             return self._check(token, await self._remote.ready_for_unknown_kid())
@@ -177,19 +177,19 @@ class Verifier:
         self._polled.ready_sync()
         try:
             return self._check(token, keys)
-        except Rejected as refusal:
+        except TokenRejected as refusal:
             if refusal.reason is not Reason.UNKNOWN_KEY:
                 raise
             return self._check(token, self._remote.ready_for_unknown_kid_sync())
 
     def _proven(self, token: Token, sent: str | Sequence[str] | None, method: str, url: str) -> bool | Awaitable[bool]:
-        """Whether the proof is not used already; or `Rejected` (RFC 9449 §7.1). Looked at anew for each request."""
+        """Whether the proof is not used already; or `TokenRejected` (RFC 9449 §7.1). Looked at anew for each request."""
         if token.jkt is None:
             if sent is None and not self.dpop_required:
                 return True
-            raise Rejected(Reason.PROOF_NEEDED if self.dpop_required else Reason.NOT_BOUND)
+            raise TokenRejected(Reason.PROOF_NEEDED if self.dpop_required else Reason.NOT_BOUND)
         if sent is None:
-            raise Rejected(Reason.SENDER_CONSTRAINED)
+            raise TokenRejected(Reason.SENDER_CONSTRAINED)
         if not method or not url:
             raise ValueError("a proof is good for one method and one URL: pass those of the request")
         now, leeway = self._clock(), self.policy.leeway
@@ -199,11 +199,11 @@ class Verifier:
                 method=method, url=url, now=now, leeway=leeway, token=token.value, algorithms=self.dpop_algorithms,
             )  # fmt: skip
         except BadProof as bad:
-            raise Rejected(Reason.PROOF, expected=str(bad)) from None
+            raise TokenRejected(Reason.PROOF, expected=str(bad)) from None
         if proof.jkt != token.jkt:
-            raise Rejected(Reason.PROOF_KEY)
+            raise TokenRejected(Reason.PROOF_KEY)
         if self._nonces is not None and not self._nonces.accepts(proof.nonce or "", now, leeway):
-            raise Rejected(Reason.PROOF_NONCE)
+            raise TokenRejected(Reason.PROOF_NONCE)
         return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.stale_at)
 
     def _still_good(self, found: Verified, now: float) -> bool:
@@ -222,7 +222,7 @@ class Verifier:
         revoked = self._feed.revoked
         if revoked is not None and revoked.has_ended(found.token.claims, found.key.kid):
             self._seen.forget(token)
-            raise Rejected(Reason.REVOKED)
+            raise TokenRejected(Reason.REVOKED)
         self._seen.add(token, Verified(found.token, found.key, revoked))
         return found.token
 
@@ -242,15 +242,15 @@ def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in PROOF_ALGORITHMS if name in names)
 
 
-def _replayed() -> Rejected:
-    return Rejected(Reason.PROOF, expected="it was used before: make a new one for each request")
+def _replayed() -> TokenRejected:
+    return TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
 
 
 @contextlib.contextmanager
 def _mismatch_first() -> Iterator[None]:
     try:
         yield
-    except Unavailable as unavailable:
+    except KeysUnavailable as unavailable:
         if isinstance(unavailable.__cause__, IssuerMismatch):
             raise IssuerMismatch(str(unavailable.__cause__)) from None
         raise
@@ -261,7 +261,7 @@ def _answering(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]
     """The challenge of a refusal is for the scheme that was used, and names the algorithms that are accepted."""
     try:
         yield
-    except Rejected as refusal:
+    except TokenRejected as refusal:
         refusal.proof_algorithms = proof_algorithms
         if proof is not None:
             refusal.scheme = "DPoP"

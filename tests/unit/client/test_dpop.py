@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.client import ClientCredentials, TokenError
 from scopewright.client.dpop import Prover
-from scopewright.verifier.proof import Proof, check_proof
+from scopewright.verifier.proof import DpopProof, check_proof
 from tests.unit.client.support import TOKEN_ENDPOINT, Api, Endpoint, FakeClock, Mount, busy, call, call_async, refused
 
 ORIGIN = "https://payroll.example"
 
 
-def proven(request: httpx.Request, clock: FakeClock, token: str | None = None) -> Proof:
+def proven(request: httpx.Request, clock: FakeClock, token: str | None = None) -> DpopProof:
     """What the proof of a request holds, checked as a service checks it."""
     return check_proof(
         request.headers.get_list("dpop"),
@@ -33,7 +33,7 @@ class Issuer(Endpoint):
         self.clock = clock
         self.nonce: str | None = None
         self.type = "DPoP"
-        self.proofs: list[Proof] = []
+        self.proofs: list[DpopProof] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
         proof = proven(request, self.clock)
@@ -56,7 +56,7 @@ class BoundApi(Api):
         super().__init__(good)
         self.clock = clock
         self.nonce: str | None = None
-        self.proofs: list[Proof] = []
+        self.proofs: list[DpopProof] = []
         self.silent = False
 
     def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from scopewright.verifier import Key, KeySet, Policy, Reason, Rejected, Verifier, check
+from scopewright.verifier import Key, KeySet, Policy, Reason, TokenRejected, Verifier, check
 
 ISSUER = "https://issuer.example/tenant"
 AUDIENCE = "https://payroll.hr.example"
@@ -113,7 +113,7 @@ def refusal(sent: str, *, keys: KeySet = KEYS, policy: Policy = POLICY, now: flo
     """Why the token is refused; None where it is accepted."""
     try:
         check(sent, keys, policy, now)
-    except Rejected as rejected:
+    except TokenRejected as rejected:
         return rejected.reason
     return None
 
@@ -202,6 +202,6 @@ def verifier_of(web: Web, clock: Clock) -> Verifier:
 async def reason_of(verifier: Verifier, sent: str) -> Reason | None:
     try:
         await verifier.verify(sent)
-    except Rejected as rejected:
+    except TokenRejected as rejected:
         return rejected.reason
     return None

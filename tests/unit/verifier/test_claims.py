@@ -8,7 +8,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from scopewright.verifier import KeySet, Policy, Reason, Rejected, check
+from scopewright.verifier import KeySet, Policy, Reason, TokenRejected, check
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEYS, NOW, POLICY, claims, refusal, token
 
 
@@ -104,7 +104,7 @@ def test_scopes_that_are_none_are_malformed(said: dict[str, Any]) -> None:
 
 def test_a_missing_scope_is_refused_with_all_that_is_needed() -> None:
     policy = Policy(ISSUER, AUDIENCE, scopes=frozenset({"payroll.read", "payroll.write"}))
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(TokenRejected) as caught:
         check(token(), KEYS, policy, NOW)
     assert (caught.value.status, caught.value.error) == (403, "insufficient_scope")
     assert caught.value.scope == "payroll.read payroll.write"
@@ -114,7 +114,7 @@ def test_expired_malformed_and_under_scoped_read_differently() -> None:
     policy = Policy(ISSUER, AUDIENCE, scopes=frozenset({"payroll.write"}))
     said = set()
     for sent in (token(exp=1), "x", token()):
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(TokenRejected) as caught:
             check(sent, KEYS, policy, NOW)
         said.add(caught.value.description)
     assert len(said) == 3

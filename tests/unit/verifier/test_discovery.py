@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from scopewright.verifier import Unavailable, Verifier
+from scopewright.verifier import KeysUnavailable, Verifier
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, reason_of, token, verifier_of
 
 JWKS = "https://issuer.example/tenant/jwks.json"
@@ -47,7 +47,7 @@ async def test_a_given_jwks_uri_needs_no_discovery() -> None:
 async def test_metadata_that_is_not_this_issuers_is_not_believed(metadata: dict[str, str]) -> None:
     web = Web(KEY)
     web.metadata = metadata
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         await verifier_of(web, Clock()).verify(token())
     assert web.fetches() == 0
 
@@ -78,6 +78,6 @@ def test_loopback_needs_no_https(url: str) -> None:
 async def test_what_is_no_jwks_makes_no_keys(page: httpx.Response) -> None:
     web = Web(KEY)
     web.pages["/tenant/jwks.json"] = page
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         await verifier_of(web, Clock()).verify(token())
     assert all(request.url.host == "issuer.example" for request in web.asked)

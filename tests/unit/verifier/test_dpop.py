@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from scopewright.verifier import Nonces, Reason, Rejected, ReplayMemory, Token, Unavailable, Verifier
+from scopewright.verifier import Nonces, Reason, TokenRejected, ReplayMemory, Token, KeysUnavailable, Verifier
 from scopewright.verifier.proof import LIFETIME, MAX_BYTES, BadProof, check_proof
 from tests.unit.verifier.support import (
     AUDIENCE,
@@ -49,8 +49,8 @@ class Service:
     async def take(self, sent: str, proofs: str | Sequence[str] | None, method: str = "GET", url: str = URL) -> Token:
         return await self.verifier.verify(sent, proof=proofs, method=method, url=url)
 
-    async def refusal(self, sent: str, proofs: str | Sequence[str] | None, **request: str) -> Rejected:
-        with pytest.raises(Rejected) as caught:
+    async def refusal(self, sent: str, proofs: str | Sequence[str] | None, **request: str) -> TokenRejected:
+        with pytest.raises(TokenRejected) as caught:
             await self.take(sent, proofs, **request)
         return caught.value
 
@@ -274,7 +274,7 @@ async def test_the_algorithms_of_proofs_can_be_narrowed(bound: str) -> None:
     narrow = Verifier(
         ISSUER, AUDIENCE, http=web.async_client(), clock=Clock(), dpop_algorithms=("PS256", "EdDSA"), dpop_required=True
     )
-    with pytest.raises(Rejected) as refused:
+    with pytest.raises(TokenRejected) as refused:
         await narrow.verify(bound, proof=proof(bound), method="GET", url=URL)
     assert refused.value.reason is Reason.PROOF
     assert "PS256, EdDSA" in refused.value.description
@@ -390,7 +390,7 @@ def test_a_full_memory_refuses_rather_than_forgets() -> None:
     memory = ReplayMemory(4, share=0.5, clock=clock)
     assert memory.first_use("a", "1", NOW + 10)
     assert memory.first_use("a", "2", NOW + 20)
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         memory.first_use("a", "3", NOW + 10)
     assert memory.first_use("b", "1", NOW + 10)
     assert not memory.first_use("a", "1", NOW + 99)
@@ -445,9 +445,9 @@ def test_threads_verify_too_but_cannot_wait_for_a_memory(bound: str) -> None:
     verifier = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock())
     sent = proof(bound)
     assert verifier.verify_sync(bound, proof=sent, method="GET", url=URL).jkt
-    with pytest.raises(Rejected, match="used before"):
+    with pytest.raises(TokenRejected, match="used before"):
         verifier.verify_sync(bound, proof=sent, method="GET", url=URL)
-    with pytest.raises(Rejected, match="bound to a key"):
+    with pytest.raises(TokenRejected, match="bound to a key"):
         verifier.verify_sync(bound)
     waiting = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock(), replay=SharedMemory())
     with pytest.raises(TypeError, match="no coroutine"):

@@ -25,7 +25,7 @@ from litestar.logging import LoggingConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from scopewright.verifier import Rejected, Token, Verifier, protect, require
+from scopewright.verifier import TokenRejected, Token, Verifier, protect, require
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 errors: list[str] = []
@@ -80,7 +80,7 @@ async def fastapi_broken() -> str:
 async def fastapi_tolerant(request: Request) -> str:
     try:
         require(request, "payroll.write")
-    except Rejected:
+    except TokenRejected:
         return "without"
     return "with"
 
@@ -122,7 +122,7 @@ async def litestar_broken() -> str:
 def litestar_tolerant(request: LitestarRequest[Any, Any, Any]) -> str:
     try:
         require(request.scope, "payroll.write")
-    except Rejected:
+    except TokenRejected:
         return "without"
     return "with"
 
@@ -165,7 +165,7 @@ def django_broken(request: HttpRequest) -> HttpResponse:
 def django_tolerant(request: HttpRequest) -> HttpResponse:
     try:
         require(request, "payroll.write")
-    except Rejected:
+    except TokenRejected:
         return HttpResponse("without")
     return HttpResponse("with")
 
@@ -251,7 +251,7 @@ async def test_a_handler_of_the_application_for_refusals_of_litestar_comes_first
         return Response({"title": error.detail}, status_code=403, media_type="application/problem+json")
 
     verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
-    keys: tuple[Any, ...] = (403, Rejected, LitestarHTTPException)
+    keys: tuple[Any, ...] = (403, TokenRejected, LitestarHTTPException)
     for key in keys:
         own = Litestar(
             [litestar_write], exception_handlers={key: refused, Exception: litestar_error}, logging_config=None
@@ -272,8 +272,8 @@ async def test_a_format_of_the_application_s_own_is_kept() -> None:
     async def write(request: Request) -> None:
         require(request, "payroll.write")
 
-    @own.exception_handler(Rejected)
-    async def refused(request: Request, error: Rejected) -> JSONResponse:
+    @own.exception_handler(TokenRejected)
+    async def refused(request: Request, error: TokenRejected) -> JSONResponse:
         return JSONResponse({"title": error.description}, error.status, media_type="application/problem+json")
 
     verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
@@ -297,7 +297,7 @@ async def test_what_is_raised_is_known_to_the_framework_and_to_us(request_of: Ca
     async def write(request: Request) -> None:
         try:
             require(request_of(request), "payroll.write")
-        except Rejected as refusal:
+        except TokenRejected as refusal:
             caught.append(refusal)
             raise
 
@@ -305,8 +305,8 @@ async def test_what_is_raised_is_known_to_the_framework_and_to_us(request_of: Ca
     await get(protect(own, verifier), "/write", token())
     (refusal,) = caught
     assert isinstance(refusal, HTTPException)
-    assert isinstance(refusal, Rejected)
-    assert type(refusal).__name__ == "Rejected"
+    assert isinstance(refusal, TokenRejected)
+    assert type(refusal).__name__ == "TokenRejected"
     assert str(refusal) == refusal.description == refusal.detail
     assert (refusal.status_code, refusal.status, refusal.scope) == (403, 403, "payroll.write")
 

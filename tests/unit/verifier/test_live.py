@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from scopewright.verifier import Reason, Rejected, Verifier, protect
+from scopewright.verifier import Reason, TokenRejected, Verifier, protect
 from tests.unit.verifier.support import AUDIENCE, NOW, Clock, SigningKey, token
 
 
@@ -61,7 +61,7 @@ async def test_tokens_go_on_through_a_rotation_and_through_the_absence_of_the_is
 
     issuer.keys.append(second)
     assert await verifier.verify(token(second, iss=issuer.url))
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(TokenRejected) as caught:
         await verifier.verify(token(SigningKey("made-up"), iss=issuer.url))
     assert caught.value.reason is Reason.UNKNOWN_KEY
     assert issuer.fetches == 2

@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scopewright.verifier import Rejected, bearer_token
+from scopewright.verifier import TokenRejected, bearer_token
 from tests.unit.verifier.support import KEY, claims, raw_token, refusal, token
 
 GOOD = token()
@@ -51,5 +51,5 @@ def test_any_header_is_accepted_or_refused(header: dict[str, Any]) -> None:
 
 @given(st.lists(st.text(), max_size=3), st.text())
 def test_any_authorization_header_is_a_token_or_a_refusal(values: list[str], query: str) -> None:
-    with suppress(Rejected):
+    with suppress(TokenRejected):
         assert bearer_token(values, query)

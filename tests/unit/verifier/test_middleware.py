@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from scopewright.verifier import Rejected, RequireToken, Verifier, protect, require
+from scopewright.verifier import TokenRejected, RequireToken, Verifier, protect, require
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 WEB = Web(KEY)
@@ -49,7 +49,7 @@ async def broken(request: Request) -> Response:
 async def tolerant(request: Request) -> Response:
     try:
         require(request, "payroll.write")
-    except Rejected:
+    except TokenRejected:
         return PlainTextResponse("without")
     return PlainTextResponse("with")
 

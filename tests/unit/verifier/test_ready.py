@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scopewright.verifier import IssuerMismatch, Rejected, Unavailable, Verifier, protect
+from scopewright.verifier import IssuerMismatch, TokenRejected, KeysUnavailable, Verifier, protect
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 Ready = Callable[[Verifier], None]
@@ -56,7 +56,7 @@ def test_a_wrong_issuer_is_told_with_the_right_one(ready: Ready, configured: str
             ready(verifier)
         assert isinstance(caught.value, ValueError)
         assert str(caught.value).endswith(f"is configured here: pass issuer={published!r}")
-    with pytest.raises(Unavailable, match="is configured here"):
+    with pytest.raises(KeysUnavailable, match="is configured here"):
         verifier.verify_sync(token(iss=configured))
 
 
@@ -72,7 +72,7 @@ def test_what_is_no_issuer_s_metadata_is_no_better(ready: Ready, found: Any) -> 
 def test_what_an_issuer_sends_does_not_fill_a_log(ready: Ready, changes: dict[str, str]) -> None:
     web = Web(KEY)
     web.metadata |= changes
-    with pytest.raises((IssuerMismatch, Unavailable)) as caught:
+    with pytest.raises((IssuerMismatch, KeysUnavailable)) as caught:
         ready(verifier_of(web))
     assert len(str(caught.value)) < 2000
 
@@ -111,7 +111,7 @@ def test_an_issuer_that_cannot_be_reached_is_unavailable_with_the_reason(
     verifier = verifier_of(web)
     calls: tuple[Callable[[Verifier], object], ...] = (ready, lambda v: v.verify_sync(token()))
     for call in calls:
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(KeysUnavailable) as caught:
             call(verifier)
         assert reason in caught.value.reason
         assert reason in str(caught.value)
@@ -121,7 +121,7 @@ def test_an_issuer_that_cannot_be_reached_is_unavailable_with_the_reason(
 def test_revocations_that_cannot_be_had_are_unavailable_too(ready: Ready) -> None:
     web = Web(KEY)
     web.pages["/tenant/revocations"] = httpx.Response(500)
-    with pytest.raises(Unavailable, match="revocations answered 500"):
+    with pytest.raises(KeysUnavailable, match="revocations answered 500"):
         ready(verifier_of(web, revocations=True))
 
 
@@ -132,7 +132,7 @@ async def test_no_longer_than_the_timeout() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(never)) as http:
         verifier = Verifier(ISSUER, AUDIENCE, http=http)
-        with pytest.raises(Unavailable, match=r"no answer yet from https://issuer\.example/tenant"):
+        with pytest.raises(KeysUnavailable, match=r"no answer yet from https://issuer\.example/tenant"):
             await asyncio.wait_for(verifier.ready(timeout=0.05), 20)
 
 
@@ -154,7 +154,7 @@ def test_an_error_without_a_known_text_is_named_and_not_repeated() -> None:
         raise ZeroDivisionError("something secret")
 
     verifier = Verifier(ISSUER, AUDIENCE, http=httpx.Client(transport=httpx.MockTransport(broken)))
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(KeysUnavailable) as caught:
         verifier.ready_sync()
     assert caught.value.reason == "ZeroDivisionError"
 
@@ -175,7 +175,7 @@ def test_several_audiences_may_be_given_and_a_token_needs_one() -> None:
     verifier = Verifier(ISSUER, [AUDIENCE, other], http=Web(KEY).client(), clock=Clock())
     for audience in (AUDIENCE, other, [other, "https://else.example"]):
         assert verifier.verify_sync(token(aud=audience)).client_id
-    with pytest.raises(Rejected, match=f"resource={AUDIENCE} or {other}"):
+    with pytest.raises(TokenRejected, match=f"resource={AUDIENCE} or {other}"):
         verifier.verify_sync(token(aud="https://else.example"))
 
 

@@ -4,24 +4,24 @@ import re
 
 import pytest
 
-from scopewright.verifier import Reason, Rejected, Unavailable, bearer_token
+from scopewright.verifier import Reason, TokenRejected, KeysUnavailable, bearer_token
 from tests.unit.verifier.support import AUDIENCE, ISSUER
 
 
 def test_no_token_is_answered_without_an_error_code() -> None:
-    assert Rejected(Reason.MISSING).www_authenticate == "Bearer"
-    assert Rejected(Reason.MISSING).challenge("payroll") == 'Bearer realm="payroll"'
-    assert Rejected(Reason.MISSING).status == 401
+    assert TokenRejected(Reason.MISSING).www_authenticate == "Bearer"
+    assert TokenRejected(Reason.MISSING).challenge("payroll") == 'Bearer realm="payroll"'
+    assert TokenRejected(Reason.MISSING).status == 401
 
 
 def test_a_bad_token_is_answered_with_invalid_token() -> None:
-    assert Rejected(Reason.EXPIRED).www_authenticate == (
+    assert TokenRejected(Reason.EXPIRED).www_authenticate == (
         'Bearer error="invalid_token", error_description="The access token has expired; ask the issuer for a new one"'
     )
 
 
 def test_too_little_scope_is_answered_with_the_scope() -> None:
-    rejected = Rejected(Reason.SCOPE, scopes=["payroll.read", "payroll.write"])
+    rejected = TokenRejected(Reason.SCOPE, scopes=["payroll.read", "payroll.write"])
     assert rejected.status == 403
     assert rejected.www_authenticate.endswith(', scope="payroll.read payroll.write"')
     assert 'error="insufficient_scope"' in rejected.www_authenticate
@@ -30,20 +30,20 @@ def test_too_little_scope_is_answered_with_the_scope() -> None:
 @pytest.mark.parametrize("reason", list(Reason))
 def test_every_description_fits_into_the_header_and_is_its_own(reason: Reason) -> None:
     expected = {Reason.ISSUER: ISSUER, Reason.AUDIENCE: AUDIENCE}.get(reason, "")
-    rejected = Rejected(reason, expected=expected, scopes=["a"] if reason is Reason.SCOPE else ())
+    rejected = TokenRejected(reason, expected=expected, scopes=["a"] if reason is Reason.SCOPE else ())
     assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", rejected.description)
     assert str(rejected) == rejected.description
-    assert [r for r in Reason if Rejected(r, expected=expected).description == rejected.description] in ([reason], [])
+    assert [r for r in Reason if TokenRejected(r, expected=expected).description == rejected.description] in ([reason], [])
     assert rejected.www_authenticate.isascii()
 
 
 def test_a_realm_cannot_break_out_of_its_quotes() -> None:
-    assert Rejected(Reason.MISSING).challenge('a", error="x\r\n') == 'Bearer realm="a?, error=?x??"'
+    assert TokenRejected(Reason.MISSING).challenge('a", error="x\r\n') == 'Bearer realm="a?, error=?x??"'
 
 
 def test_unavailable_says_when_to_try_again_in_whole_seconds() -> None:
-    assert [Unavailable(seconds).retry_after for seconds in (-5, 0, 0.2, 1.2, 30)] == [1, 1, 1, 2, 30]
-    assert Unavailable().status == 503
+    assert [KeysUnavailable(seconds).retry_after for seconds in (-5, 0, 0.2, 1.2, 30)] == [1, 1, 1, 2, 30]
+    assert KeysUnavailable().status == 503
 
 
 @pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER  abc ", ["Bearer abc"]])
@@ -79,7 +79,7 @@ def test_a_token_is_taken_from_one_header_and_nowhere_else(
     if reason is None:
         assert bearer_token(header, query) == "abc"
         return
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(TokenRejected) as caught:
         bearer_token(header, query)
     assert caught.value.reason is reason
     assert (caught.value.status == 400) is (reason is Reason.TWO_WAYS)

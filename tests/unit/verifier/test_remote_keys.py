@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from scopewright.verifier import Reason, Rejected, Unavailable, Verifier
+from scopewright.verifier import Reason, TokenRejected, KeysUnavailable, Verifier
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -42,7 +42,7 @@ async def test_no_keys_at_all_is_unavailable_and_not_asked_for_at_every_request(
     web.away = True
     verifier = verifier_of(web, clock)
     for _ in range(100):
-        with pytest.raises(Unavailable) as caught:
+        with pytest.raises(KeysUnavailable) as caught:
             await verifier.verify(token())
         assert caught.value.retry_after == 1
     assert len(web.asked) == 1
@@ -107,7 +107,7 @@ async def test_an_unknown_kid_while_the_issuer_is_away_is_not_refused_from_ignor
     await verifier.verify(token())
     web.away = True
     for _ in range(20):
-        with pytest.raises(Unavailable):
+        with pytest.raises(KeysUnavailable):
             await verifier.verify(token(OTHER))
     assert len(web.asked) == 3
     assert await reason_of(verifier, token(jti="1")) is None
@@ -229,14 +229,14 @@ def test_threads_share_one_fetch_and_see_a_withdrawal() -> None:
     clock.now += 241
     verifier.verify_sync(token(jti="0"))
     eventually(lambda: web.fetches() == 2)
-    with pytest.raises(Rejected):
+    with pytest.raises(TokenRejected):
         eventually(lambda: verifier.verify_sync(token(jti="0")) is None)
 
 
 def test_a_sync_service_is_told_unavailable_too() -> None:
     web = Web(KEY)
     web.away = True
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock()).verify_sync(token())
 
 
@@ -249,7 +249,7 @@ async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting() -
         httpx.Client(transport=httpx.MockTransport(broken)),
     ):
         verifier = Verifier(ISSUER, AUDIENCE, http=http, clock=Clock())
-        with pytest.raises(Unavailable):
+        with pytest.raises(KeysUnavailable):
             await asyncio.wait_for(verifier.verify(token()), 5)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.records import RevocationRecord
 from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
-from scopewright.verifier import Reason, Rejected, RevocationFeed, Unavailable, Verifier
+from scopewright.verifier import Reason, TokenRejected, RevocationFeed, KeysUnavailable, Verifier
 from scopewright.verifier.revoked import Revoked
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, Clock, Web, feed, reason_of, token, verifier_of
 
@@ -161,7 +161,7 @@ async def test_it_goes_on_for_a_while_without_the_feed_and_then_no_more() -> Non
         assert await later(5, clock, verifier, sent) is None
         assert await reason_of(verifier, revoked) is Reason.REVOKED
     clock.now += 5
-    with pytest.raises(Unavailable) as caught:
+    with pytest.raises(KeysUnavailable) as caught:
         await verifier.verify(sent)
     assert 1 <= caught.value.retry_after <= 5
     assert verifier.cached(sent) is None
@@ -193,7 +193,7 @@ async def test_it_can_be_told_to_go_on_for_ever() -> None:
 async def test_without_any_feed_nothing_is_said_of_a_token(content: dict[str, Any]) -> None:
     web = Web(KEY)
     web.feed = feed(**content)
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         await polling(web, Clock()).verify(token(jti=JTI))
 
 
@@ -209,7 +209,7 @@ async def test_a_feed_that_breaks_later_leaves_the_last_good_one() -> None:
 async def test_an_issuer_without_a_feed_is_told_from_one_that_revokes_nothing() -> None:
     web = Web(KEY)
     del web.metadata["scopewright_revocation_feed_uri"]
-    with pytest.raises(Unavailable):
+    with pytest.raises(KeysUnavailable):
         await polling(web, Clock()).verify(token(jti=JTI))
     given = RevocationFeed("https://issuer.example/tenant/revocations")
     assert await polling(web, Clock(), given).verify(token(jti=JTI))
@@ -226,7 +226,7 @@ def test_threads_poll_too() -> None:
     def reason() -> Reason | None:
         try:
             verifier.verify_sync(sent)
-        except Rejected as refusal:
+        except TokenRejected as refusal:
             return refusal.reason
         return None
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from scopewright.verifier import Reason, Rejected, Verifier
-from scopewright.verifier.seen import Seen, Verified
+from scopewright.verifier import Reason, TokenRejected, Verifier
+from scopewright.verifier.seen import VerifiedTokens, Verified
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -33,10 +33,10 @@ async def test_the_scope_is_checked_at_every_use() -> None:
     verifier = verifier_of(Web(KEY), Clock())
     sent = token(scope="payroll.read")
     await verifier.verify(sent, scopes=("payroll.read",))
-    with pytest.raises(Rejected) as caught:
+    with pytest.raises(TokenRejected) as caught:
         verifier.cached(sent, scopes=("payroll.write",))
     assert caught.value.reason is Reason.SCOPE
-    with pytest.raises(Rejected):
+    with pytest.raises(TokenRejected):
         await verifier.verify(sent, scopes="payroll.read payroll.write")
     assert await verifier.verify(sent, scopes="payroll.read")
 
@@ -45,7 +45,7 @@ async def test_scopes_of_the_service_are_needed_besides_those_of_the_call() -> N
     verifier = Verifier(ISSUER, AUDIENCE, scopes=["a"], http=Web(KEY).async_client(), clock=Clock())
     assert await verifier.verify(token(scope="a b"), scopes=["b"])
     for scope in ("a", "b"):
-        with pytest.raises(Rejected) as caught:
+        with pytest.raises(TokenRejected) as caught:
             await verifier.verify(token(scope=scope), scopes=["b"])
         assert caught.value.scope == "a b"
 
@@ -71,7 +71,7 @@ async def test_a_refused_token_is_not_remembered() -> None:
 def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
     from scopewright.verifier import check
 
-    seen = Seen(100)
+    seen = VerifiedTokens(100)
     verified = Verified(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
     seen.add("often", verified)
     for number in range(10_000):

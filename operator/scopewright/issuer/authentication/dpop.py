@@ -11,7 +11,7 @@ from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Headers
 from scopewright.issuer.state.registry import Registry
-from scopewright.verifier.proof import BadProof, Proof, check_proof
+from scopewright.verifier.proof import BadProof, DpopProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS
 
 NONCE_HEADER: Final = b"dpop-nonce"
@@ -51,7 +51,7 @@ class DpopProofs:
             raise _refused("it was used before: make a new one for each request", "proof_replayed")
         return proof.jkt
 
-    def _check_nonce(self, proof: Proof, issuer: IssuerRecord, now: float) -> None:
+    def _check_nonce(self, proof: DpopProof, issuer: IssuerRecord, now: float) -> None:
         required = issuer.dpop_nonce == "Required"
         nonces = self._registry.nonces
         if nonces is None:

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.rate_budget import Clock
-from scopewright.verifier.refusals import Unavailable as Full
+from scopewright.verifier.refusals import KeysUnavailable as Full
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
 log: Final = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from scopewright.issuer.protocol.errors import invalid_client, invalid_request, 
 from scopewright.issuer.protocol.responses import HttpRequest
 from scopewright.verifier import jws
 from scopewright.verifier.jws import Signed
-from scopewright.verifier.refusals import Rejected as MalformedToken
+from scopewright.verifier.refusals import TokenRejected as MalformedToken
 
 JWT_BEARER: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 MAX_BODY_BYTES: Final = 16 * 1024
