@@ -28,7 +28,7 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ({"issuer": {"url": ""}}, "issuer.url is required: the URL that tokens name"),
+        ({"issuer": {"url": ""}}, "issuer.url is required: the issuer identifier"),
         ({"image": {"repository": ""}}, "image.repository is required"),
         ({"issuer": {"url": "http://issuer.example.org"}}, "'/issuer/url'"),
         ({"issuer": {"url": "https://issuer.example.org/"}}, "'/issuer/url'"),
@@ -56,11 +56,11 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
         ({"tracing": {"env": {"PATH": "/tmp"}}}, "additional properties 'PATH' not allowed"),
         ({"tracing": {"envFrom": [{"secretRef": {"name": "x"}}]}}, "'/tracing/envFrom'"),
         ({"prometheusRule": {"runbooks": "docs/metrics.md#alerts"}}, "'/prometheusRule/runbooks'"),
-        ({"enabled": False}, "enabled=false is the condition of a chart that has this one as a dependency"),
+        ({"enabled": False}, "enabled=false is only for a parent chart that has this chart as a dependency"),
         ({"image": {"pullSecrets": [{"secret": "x"}]}}, "'/image/pullSecrets/0'"),
         ({"operator": {"extraArgs": ["verbose"]}}, "'/operator/extraArgs/0'"),
         ({"issuer": {"extraVolumes": [{"emptyDir": {}}]}}, "'/issuer/extraVolumes/0'"),
-        ({"issuer": {"extraVolumes": [{"name": "snapshot"}]}}, "the volume snapshot is the chart's own"),
+        ({"issuer": {"extraVolumes": [{"name": "snapshot"}]}}, "the volume name snapshot is reserved by the chart"),
         (
             {
                 "operator": {"extraVolumes": [{"name": "a", "emptyDir": {}}]},

@@ -2,16 +2,16 @@
 {{- define "scopewright.check" -}}
 {{- $v := .Values -}}
 {{- if not $v.enabled -}}
-{{- fail "enabled=false is the condition of a chart that has this one as a dependency (condition: scopewright.enabled in its Chart.yaml). To take Scopewright away, uninstall the release" -}}
+{{- fail "enabled=false is only for a parent chart that has this chart as a dependency (condition: scopewright.enabled in its Chart.yaml). To remove Scopewright, uninstall the release" -}}
 {{- end -}}
 {{- if not $v.issuer.url -}}
-{{- fail "issuer.url is required: the URL that tokens name as their issuer, such as --set issuer.url=https://issuer.example.org" -}}
+{{- fail "issuer.url is required: the issuer identifier of the tokens, such as --set issuer.url=https://issuer.example.org" -}}
 {{- end -}}
 {{- if not $v.image.repository -}}
-{{- fail "image.repository is required: where your copy of the image is, such as --set image.repository=registry.example.org/scopewright" -}}
+{{- fail "image.repository is required: the repository of your copy of the image, such as --set image.repository=registry.example.org/scopewright" -}}
 {{- end -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.enabled) -}}
-{{- fail "tls.certManager.enabled asks for a certificate that nobody would use: set tls.enabled=true as well" -}}
+{{- fail "tls.certManager.enabled creates a certificate that is not used without tls.enabled: set tls.enabled=true as well" -}}
 {{- end -}}
 {{- if and $v.tls.certManager.enabled (not $v.tls.certManager.issuerRef.name) -}}
 {{- fail "tls.certManager.issuerRef.name is required: the cert-manager issuer that signs the certificate" -}}
@@ -20,10 +20,10 @@
 {{- fail "tls.enabled needs a certificate: set tls.secretName, or tls.certManager.enabled=true" -}}
 {{- end -}}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parentRefs) -}}
-{{- fail "httpRoute.parentRefs is required: the Gateway that leads to the issuer" -}}
+{{- fail "httpRoute.parentRefs is required: the Gateway for the HTTPRoute of the issuer" -}}
 {{- end -}}
 {{- if and (or $v.serviceMonitor.enabled $v.prometheusRule.enabled) $v.networkPolicy.enabled (not $v.networkPolicy.metricsFrom) -}}
-{{- fail "networkPolicy.metricsFrom is required with serviceMonitor.enabled or prometheusRule.enabled: nobody may read the metrics otherwise, and alerts would fire for that. Name your Prometheus, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
+{{- fail "networkPolicy.metricsFrom is required with serviceMonitor.enabled or prometheusRule.enabled: otherwise Prometheus cannot scrape, and alerts fire because of that. Set the peers of your Prometheus, such as [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]" -}}
 {{- end -}}
 {{- if and (ne $v.issuer.mode "sidecar") $v.issuer.autoscaling.enabled (gt (int $v.issuer.autoscaling.minReplicas) (int $v.issuer.autoscaling.maxReplicas)) -}}
 {{- fail "issuer.autoscaling.minReplicas is more than maxReplicas" -}}
@@ -37,7 +37,7 @@
 {{- $volumes := dict -}}
 {{- range concat $v.operator.extraVolumes $v.issuer.extraVolumes -}}
 {{- if has .name (list "identity" "config" "issuer-identity" "snapshot" "tls") -}}
-{{- fail (printf "extraVolumes: the volume %s is the chart's own: choose another name" .name) -}}
+{{- fail (printf "extraVolumes: the volume name %s is reserved by the chart: choose another name" .name) -}}
 {{- end -}}
 {{- if and (hasKey $volumes .name) (ne (toJson (index $volumes .name)) (toJson .)) -}}
 {{- fail (printf "extraVolumes: operator and issuer each have a volume %s, and the two differ: choose another name for one" .name) -}}
@@ -58,10 +58,10 @@
 {{- end -}}
 {{- $wait := "Upgrade with issuer.mode=both and wait until its Pods are ready (helm upgrade --wait), then once more with issuer.mode=%s: see docs/operations.md" -}}
 {{- if and (eq .Values.issuer.mode "deployment") $sidecar (not (include "scopewright.rolledOut" $issuer)) -}}
-{{- fail (printf (print "issuer.mode=deployment would take away the sidecars before the issuers of the Deployment are ready. " $wait) "deployment") -}}
+{{- fail (printf (print "issuer.mode=deployment would remove the sidecars before the issuers of the Deployment are ready. " $wait) "deployment") -}}
 {{- end -}}
 {{- if and (eq .Values.issuer.mode "sidecar") $issuer (not (and $sidecar (include "scopewright.rolledOut" $operator))) -}}
-{{- fail (printf (print "issuer.mode=sidecar would take away the Deployment before the sidecars are ready. " $wait) "sidecar") -}}
+{{- fail (printf (print "issuer.mode=sidecar would remove the Deployment before the sidecars are ready. " $wait) "sidecar") -}}
 {{- end -}}
 {{- end }}
 
