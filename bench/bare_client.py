@@ -15,7 +15,7 @@ from bench.machine import cpu, cpu_used
 from bench.progress_display import ProgressDisplay
 from bench.workload import SHARED_API, Manifest, Workload, create
 from scopewright.api import OAuthClient
-from scopewright.controller.key_generation import client_pair, make_key, mint
+from scopewright.controller.key_generation import client_pair, generate_secret, make_key
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
@@ -90,7 +90,7 @@ def _plan(workload: Workload, config: Config, manifest: Manifest) -> Writes:
         seal_key=bytes(32),
         config=config,
         now=datetime.now(UTC),
-        mint=mint,
+        mint=generate_secret,
         make_pair=lambda: client_pair(make_key("ES256")),
     )
     first = plan_client(view)

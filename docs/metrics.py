@@ -20,10 +20,10 @@ from prometheus_client.metrics_core import Metric
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
 from scopewright.controller.key_generation import make_key
-from scopewright.controller.metrics import Metrics as OperatorMetrics
-from scopewright.controller.object_problems import Problem
+from scopewright.controller.metrics import OperatorMetrics
+from scopewright.controller.object_problems import ObjectProblem
 from scopewright.controller.reconcile import parse_declared
-from scopewright.controller.state_metrics import Levels, Told
+from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
@@ -37,7 +37,7 @@ OPEN: Final = {
     "kid": "key ids of published keys, at most 64 for each SigningKey",
     "object_namespace": "namespaces of at most 100 objects",
     "object": "names of at most 100 objects",
-    "problem": ", ".join(f"`{problem}`" for problem in Problem),
+    "problem": ", ".join(f"`{problem}`" for problem in ObjectProblem),
     "condition_reason": "[reasons of a status](configuration.md#status-conditions), causes of a rotation, or empty",
     "version": "the version of this package",
     "owner_namespace": "at most 20 namespaces of tenants: those with the highest values",
@@ -328,12 +328,12 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = Told(
+    told = GaugeSources(
         lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0,
         lambda: [Ref(kind, "leave", "example") for kind in KINDS],
     )  # fmt: skip
     yield from OperatorMetrics().registry.collect()
-    yield from Levels(world, config, lambda: datetime.now(UTC), told).collect()
+    yield from StateMetrics(world, config, lambda: datetime.now(UTC), told).collect()
 
 
 def _exported(families: Iterator[Metric]) -> list[Exported]:

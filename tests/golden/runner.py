@@ -25,7 +25,7 @@ from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import client_pair, public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
-from scopewright.controller.views import SoFar, Sources
+from scopewright.controller.views import Dependencies, ReconcileResult
 from scopewright.core.client.seal import seal
 from scopewright.core.config import Config
 from scopewright.core.failures import Unavailable
@@ -127,13 +127,14 @@ class Case:
         for manifest in self.declared:
             world.put(parse_declared(manifest))
         reconciler = Reconciler(
-            cast("Store", _Gone()), world, self.config, Sources(lambda: self.now, self._mint, self._make_key), Quiet(),
+            cast("Store", _Gone()), world, self.config, Dependencies(lambda: self.now, self._mint, self._make_key),
+            Quiet(),
             enqueue=lambda _: None,
         )  # fmt: skip
         reconciler.sealing_with(SEAL_KEY)
         world.departed.add(self.key)
         try:
-            plan = asyncio.run(reconciler._plan(self.key, SoFar()))
+            plan = asyncio.run(reconciler._plan(self.key, ReconcileResult()))
         except Unavailable as error:
             return {"unavailable": error.message}
         return self._shown(plan)

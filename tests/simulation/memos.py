@@ -44,7 +44,7 @@ def install() -> None:
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
     jwks.jwks = _published(jwks.jwks)
     vars(metrics)["version"] = cache(version)  # each operator that starts would search the disk for it
-    metrics.Metrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
+    metrics.OperatorMetrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     parse_key = lru_cache(maxsize=4096)(key.parse_private_key)
     vars(authentication)["parse_private_key"] = parse_key
     keys._verifier = _verifier(keys._verifier)

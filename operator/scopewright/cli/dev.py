@@ -11,7 +11,7 @@ from rich.text import Text
 from scopewright.api import OAuthClient
 from scopewright.cli.settings import parse_address
 from scopewright.config_file import load_config
-from scopewright.controller.local_operator import Embedded
+from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.access import requested_access
 from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
@@ -63,7 +63,7 @@ async def develop(
     """Until `stop` is set."""
     store = DirectoryStore.open(state, config.issuer)
     try:
-        embedded = Embedded(directory, store, config)
+        embedded = LocalOperator(directory, store, config)
         await embedded.install()
         report = Report(embedded, console)
         async with Issuer(store, namespace=config.namespace, reports=store).running() as issuer:
@@ -95,7 +95,7 @@ async def _announce(issuer: Issuer, report: "Report") -> None:
 class Report:
     """What is printed: the broken manifests, and who may call what; each only when it has changed."""
 
-    def __init__(self, embedded: Embedded, console: Console) -> None:
+    def __init__(self, embedded: LocalOperator, console: Console) -> None:
         self._embedded = embedded
         self.console = console
         self.first = asyncio.Event()

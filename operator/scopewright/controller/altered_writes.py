@@ -9,15 +9,15 @@ from scopewright.core.failures import Rejected
 from scopewright.core.objects import Desired, Existing, Ref, differences
 
 MAX_REPEATS: Final = 5
-"""Writes of the same content within `WINDOW` after which something is taken to work against them."""
-WINDOW: Final = timedelta(seconds=60)
+"""Writes of the same content within `REPEAT_WINDOW` after which something is taken to work against them."""
+REPEAT_WINDOW: Final = timedelta(seconds=60)
 MAX_NAMED: Final = 5
 """Differences and field managers that a message names."""
-REMEMBERED: Final = 10_000
+MAX_REMEMBERED: Final = 10_000
 """Objects whose last writes are remembered, and as many whose last write was altered."""
 
 
-class Alterations:
+class AlteredWrites:
     """Of one term of leadership. What it remembers may be lost."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
@@ -40,7 +40,7 @@ class Alterations:
         if not found:
             return None
         self._altered[write.ref] = None
-        if len(self._altered) > REMEMBERED:
+        if len(self._altered) > MAX_REMEMBERED:
             del self._altered[next(iter(self._altered))]
         return Rejected(
             ALTERED,
@@ -55,9 +55,9 @@ class Alterations:
             return None
         now, content = self._clock(), _content(write)
         known, times = self._written.pop(write.ref, (content, ()))
-        times = (*(t for t in times if known == content and now - t < WINDOW), now)[-MAX_REPEATS:]
+        times = (*(t for t in times if known == content and now - t < REPEAT_WINDOW), now)[-MAX_REPEATS:]
         self._written[write.ref] = (content, times)
-        if len(self._written) > REMEMBERED:
+        if len(self._written) > MAX_REMEMBERED:
             del self._written[next(iter(self._written))]
         if len(times) < MAX_REPEATS:
             return None

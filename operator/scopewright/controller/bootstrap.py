@@ -39,7 +39,7 @@ from scopewright.stores.kubernetes.store import declared_path
 log = logging.getLogger(__name__)
 
 
-class Installing:
+class Bootstrap:
     """Keeps the seal key in memory, so that one that is deleted comes back as it was, until `forget`."""
 
     def __init__(

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.controller.index import Declared, Index, Keys, ref_of, secret_of, service_account_of
-from scopewright.controller.managed_objects import Owned, client_of, client_ref, server_of, server_ref
-from scopewright.controller.namespace_limits import Shares
+from scopewright.controller.index import Declared, Keys, ReferenceIndex, ref_of, secret_of, service_account_of
+from scopewright.controller.managed_objects import ManagedObjects, client_of, client_ref, server_of, server_ref
+from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.access import requested_access
 from scopewright.core.client.status import shown_use
 from scopewright.core.config import Limits
@@ -23,7 +23,7 @@ from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
 from scopewright.core.records import USAGE_NAME
 from scopewright.stores import Entries
 
-GONE_REMEMBERED: Final = 10_000
+MAX_DELETIONS_REMEMBERED: Final = 10_000
 """Deletions of what is ours that are remembered: far more than can happen while one answer is on its way."""
 
 _ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
@@ -69,10 +69,10 @@ class Cache:
         self.namespaces: dict[str, Labels] = {}
         self.terminating: set[str] = set()
         """Namespaces that are being deleted."""
-        self.owned = Owned(namespace)
+        self.owned = ManagedObjects(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
-        self._index = Index()
-        self._shares = Shares(limits or Limits())
+        self._index = ReferenceIndex()
+        self._shares = NamespaceLimits(limits or Limits())
         self._gone: dict[Ref, str] = {}
         """The version at which an object went: a list that began before would bring it back."""
         self._listed: dict[str, str] = {}
@@ -249,7 +249,7 @@ class Cache:
         if version and newer(version, self._owned_gone.get(ref)):
             self._owned_gone.pop(ref, None)
             self._owned_gone[ref] = version
-            if len(self._owned_gone) > GONE_REMEMBERED:
+            if len(self._owned_gone) > MAX_DELETIONS_REMEMBERED:
                 del self._owned_gone[next(iter(self._owned_gone))]
         if known is None or (version and newer(known.resource_version, version)):
             return set()

@@ -31,7 +31,7 @@ from scopewright.stores.kubernetes.store import declared_path
 
 LEASES: Final = "/apis/coordination.k8s.io/v1/leases"
 SELF_REVIEW: Final = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-TAKEOVER: Final = 12.0
+TAKEOVER_SECONDS: Final = 12.0
 """Seconds that a claim must have been gone before another takes its place, or four more than a Lease lasts: a leader
 whose Lease was deleted by mistake makes it again at its next renewal, and the token of a ServiceAccount that is gone
 may be accepted for ten seconds."""
@@ -57,7 +57,7 @@ class Claims:
         self._config = config
         self._report = report
         self._monotonic = monotonic
-        self._takeover = max(TAKEOVER, config.lease.duration.total_seconds() + 4.0)
+        self._takeover = max(TAKEOVER_SECONDS, config.lease.duration.total_seconds() + 4.0)
         self._free_since: float | None = None
         """When the last rival was found to be gone; None before there was one."""
         self.rival: Claim | None = None

@@ -14,9 +14,9 @@ from scopewright.core.plan import Event
 from scopewright.logs import about
 from scopewright.stores.kubernetes.api import Api, NotFound
 
-LIMIT: Final = 5000
-PER_SECOND: Final = 20
-MAX_NOTE: Final = 1024
+MAX_PENDING_EVENTS: Final = 5000
+EVENTS_PER_SECOND: Final = 20
+MAX_NOTE_LENGTH: Final = 1024
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class EventRecorder:
     def __init__(self, api: Api, instance: str) -> None:
         self._api = api
         self._instance = instance
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(LIMIT)
+        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_PENDING_EVENTS)
 
     def record(self, obj: Declared, happening: Event) -> None:
         LogRecorder().record(obj, happening)
@@ -55,7 +55,7 @@ class EventRecorder:
     async def run(self) -> None:
         while True:
             await self._post(await self._waiting.get())
-            await asyncio.sleep(1 / PER_SECOND)
+            await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     async def _post(self, event: dict[str, Any]) -> None:
         path = f"/apis/events.k8s.io/v1/namespaces/{event['metadata']['namespace']}/events"
@@ -78,7 +78,7 @@ class EventRecorder:
             "reportingInstance": self._instance[:128],
             "action": "Reconcile",
             "reason": happening.reason,
-            "note": happening.message[:MAX_NOTE],
+            "note": happening.message[:MAX_NOTE_LENGTH],
             "type": "Warning" if happening.warning else "Normal",
             "regarding": dict(regarding),
         }

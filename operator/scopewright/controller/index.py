@@ -34,7 +34,7 @@ def service_account_of(client: OAuthClient) -> Ref | None:
     return Ref("ServiceAccount", client.namespace, named.name) if named and here else None
 
 
-class Index:
+class ReferenceIndex:
     """Kept by `add` and `remove` of each object; looked up without making anything."""
 
     def __init__(self) -> None:

@@ -26,7 +26,7 @@ _CURVES: Final[dict[str, tuple[type[ec.EllipticCurve], str]]] = {
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | rsa.RSAPrivateKey
 
 
-def mint() -> str:
+def generate_secret() -> str:
     """A client secret: 256 bits of `[A-Za-z0-9]`, because some clients do not form-encode Basic credentials."""
     letters = ""
     while len(letters) < _SECRET_LENGTH:

@@ -17,12 +17,12 @@ from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kubernetes.api import Api, NotFound
 
-JITTER: Final = 0.2
+PAUSE_JITTER: Final = 0.2
 """The share by which a pause may be longer, at random: replicas and installations do not ask all at once."""
-SLOW: Final = 0.4
+SLOW_RENEWAL_SHARE: Final = 0.4
 """The share of the renew deadline after which a renewal that takes longer is logged."""
 
-COLLISION_PERIOD: Final = 5.0
+COLLISION_RETRY_SECONDS: Final = 5.0
 """Seconds between attempts while another installation has our name."""
 
 _NOBODY: Final = {"holderIdentity": "", "leaseDurationSeconds": 1}
@@ -74,7 +74,7 @@ class Lease:
         while True:
             if await self._try():
                 break
-            await asyncio.sleep(self._pause(COLLISION_PERIOD if self._claims.rival else self._period))
+            await asyncio.sleep(self._pause(COLLISION_RETRY_SECONDS if self._claims.rival else self._period))
         log.info("%s leads", self._identity)
 
     async def keep(self) -> None:
@@ -86,7 +86,7 @@ class Lease:
             await asyncio.sleep(self._pause(self._period))
             term, until, began = self._term, self._until, self._monotonic()
             await self._try()
-            if (took := self._monotonic() - began) > SLOW * self._deadline:
+            if (took := self._monotonic() - began) > SLOW_RENEWAL_SHARE * self._deadline:
                 log.warning("renewing the Lease took %.1f s", took)
             if not self.leads or self._monotonic() >= until or self._term != term:
                 break
@@ -94,7 +94,7 @@ class Lease:
 
     @staticmethod
     def _pause(period: float) -> float:
-        return period * (1 + JITTER * random.random())  # noqa: S311 (spreads load, hides nothing)
+        return period * (1 + PAUSE_JITTER * random.random())  # noqa: S311 (spreads load, hides nothing)
 
     async def release(self) -> None:
         """Let the next one lead at once; whoever waits need not wait for the Lease to end."""

@@ -7,15 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from scopewright.controller.bootstrap import Installing
+from scopewright.controller.bootstrap import Bootstrap
 from scopewright.controller.cache import Cache
 from scopewright.controller.events import LogRecorder
-from scopewright.controller.key_generation import make_key, mint
+from scopewright.controller.key_generation import generate_secret, make_key
 from scopewright.controller.queue import Queue
 from scopewright.controller.reconcile import Reconciler
-from scopewright.controller.resync import WatchMonitor, orphaned
-from scopewright.controller.views import Sources
-from scopewright.controller.watch_handlers import Caches
+from scopewright.controller.resync import WatchMonitor, orphaned_keys
+from scopewright.controller.views import Dependencies
+from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.installation import default_signing_key
 from scopewright.core.objects import Ref
@@ -24,13 +24,13 @@ from scopewright.stores.directory.declared import ManifestChange
 from scopewright.stores.directory.manifest_follower import ManifestFollower
 from scopewright.stores.directory.store import DirectoryStore
 
-SETTLED: Final = 0.05
+SETTLE_SECONDS: Final = 0.05
 """Seconds of quiet after which everything counts as reconciled."""
 
 log = logging.getLogger(__name__)
 
 
-class Embedded:
+class LocalOperator:
     """One directory of manifests, reconciled for as long as `run` does. Nobody else writes the STATE, so all may be."""
 
     def __init__(self, directory: Path, store: DirectoryStore, config: Config) -> None:
@@ -38,11 +38,11 @@ class Embedded:
         self._store = store
         self._config = config
         self.world = Cache(config.name, config.namespace, limits=config.limits)
-        sources = Sources(_now, mint, make_key, sign_at_once=True)
+        sources = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
         self._reconciler = Reconciler(store, self.world, config, sources, LogRecorder(), enqueue=self._enqueue)
         self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
-        self._installing = Installing(store, config, _now)
-        self._caches = Caches(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
+        self._installing = Bootstrap(store, config, _now)
+        self._caches = WatchHandlers(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
         self._manifests = ManifestFollower(store.declared, (default_signing_key(config),))
         self.problems: tuple[Diagnostic, ...] = ()
 
@@ -91,7 +91,7 @@ class Embedded:
 
     def _collect_records(self) -> None:
         """Of what was removed while nobody looked."""
-        orphans = orphaned(self.world)
+        orphans = orphaned_keys(self.world)
         self.world.departed |= orphans
         for key in orphans:
             self._enqueue(key)
@@ -99,7 +99,7 @@ class Embedded:
     async def _settle(self) -> None:
         quiet = 0
         while quiet < 2:
-            await asyncio.sleep(SETTLED)
+            await asyncio.sleep(SETTLE_SECONDS)
             quiet = quiet + 1 if self._queue.idle else 0
 
     def _enqueue(self, key: Ref, delay: float = 0.0) -> None:

@@ -35,7 +35,7 @@ from scopewright.stores import Entries
 log = logging.getLogger(__name__)
 
 
-class Owned:
+class ManagedObjects:
     """Secrets and ConfigMaps by where they are, and the records among them by whom they are about."""
 
     def __init__(self, namespace: str) -> None:

@@ -14,12 +14,12 @@ from scopewright.api import KINDS
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.stores.kubernetes.api import METHODS, RESULTS
 
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-LAGS: Final = (1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400, 172800)
+LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+READY_LATENCY_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400, 172800)
 FAILURES: Final = ("conflict", "unavailable", "rejected", "unexpected")
 
 
-class Metrics:
+class OperatorMetrics:
     """One registry a process, so that tests can have several."""
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class Metrics:
         ).labels(version("scopewright")).set(1)  # fmt: skip
         self.reconciled = Histogram(
             "scopewright_reconcile_seconds", "How long it took to reconcile one object.", ("kind",),
-            registry=self.registry, buckets=BUCKETS,
+            registry=self.registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
         self.failed = Counter(
             "scopewright_reconcile_failures", "Reconciliations that failed and are tried again.", ("kind", "reason"),
@@ -39,7 +39,7 @@ class Metrics:
         self.lag = Histogram(
             "scopewright_apply_to_ready_seconds",
             "From the last change of a declared object to its being Ready, but for what waited for its user.",
-            ("kind",), registry=self.registry, buckets=LAGS,
+            ("kind",), registry=self.registry, buckets=READY_LATENCY_BUCKETS,
         )  # fmt: skip
         self.asked = Counter(
             "scopewright_api_requests", "Requests to the API server, without watches.", ("method", "result"),
@@ -47,7 +47,7 @@ class Metrics:
         )  # fmt: skip
         self.answered = Histogram(
             "scopewright_api_request_seconds", "How long the API server took to answer.", ("method",),
-            registry=self.registry, buckets=BUCKETS,
+            registry=self.registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
         self.retried = Counter(
             "scopewright_watch_retries", "Requests of the watches of declared objects that failed and were repeated.",

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-PATIENCE: Final = 60.0
+MIN_MISSING_SECONDS: Final = 60.0
 """Seconds that a right may be missing before it is reported."""
-FORGOTTEN: Final = 180.0
+MEMORY_SECONDS: Final = 180.0
 """Seconds after the last refusal: nobody has asked since, so nothing is known any more."""
 MAX_RIGHTS: Final = 500
 """Missing rights that are remembered; in a cluster of many namespaces one right may be missing in each."""
@@ -52,10 +52,10 @@ class MissingRights:
             self._missing[right] = (self._missing.get(right, (now, now))[0], now)
 
     def _lasting(self) -> dict[Right, float]:
-        """Seconds that each is missing, if longer than `PATIENCE`."""
+        """Seconds that each is missing, if longer than `MIN_MISSING_SECONDS`."""
         now = self._monotonic()
-        self._missing = {right: times for right, times in self._missing.items() if now - times[1] < FORGOTTEN}
-        return {right: now - since for right, (since, _) in self._missing.items() if now - since >= PATIENCE}
+        self._missing = {right: times for right, times in self._missing.items() if now - times[1] < MEMORY_SECONDS}
+        return {right: now - since for right, (since, _) in self._missing.items() if now - since >= MIN_MISSING_SECONDS}
 
     @property
     def count(self) -> int:

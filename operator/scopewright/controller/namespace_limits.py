@@ -28,7 +28,7 @@ class _Share:
     """The oldest object that is beyond the limits; younger ones are beyond them too."""
 
 
-class Shares:
+class NamespaceLimits:
     """Kept by `put` and `drop` of each object. Both return the objects that come within the limits or leave them."""
 
     def __init__(self, limits: Limits) -> None:

@@ -6,7 +6,7 @@ from collections import Counter, deque
 from scopewright.core.objects import Ref
 
 
-class Turns:
+class NamespaceTurns:
     """First in, first out within a namespace, and one namespace after the other.
 
     A namespace may have as many workers as are free: the half of them where it is alone, and then the half of the rest.

@@ -7,13 +7,13 @@ from typing import Final
 
 from scopewright.core.objects import Ref
 
-FIRST: Final = 0.2
+FIRST_PAUSE_SECONDS: Final = 0.2
 """Seconds before the second attempt; the pause doubles with each failure."""
-USUAL_LIMIT: Final = 10.0
+USUAL_LIMIT_SECONDS: Final = 10.0
 """Seconds: the longest pause while few objects fail, so that they recover within 15 seconds of the cause's end."""
-LONGEST: Final = 300.0
+MAX_PAUSE_SECONDS: Final = 300.0
 """Seconds: the longest pause, however many fail."""
-PER_SECOND: Final = 10.0
+ATTEMPTS_PER_SECOND: Final = 10.0
 """Attempts a second at most, over all objects that fail for long."""
 JITTER: Final = 0.25
 """The share of a pause by which it is longer or shorter at random."""
@@ -22,13 +22,13 @@ Random = Callable[[], float]
 """Takes nothing; a number between 0 and 1."""
 
 
-class Pauses:
+class ObjectBackoff:
     """Of each object that fails. The pause before the next attempt; success forgets it."""
 
     def __init__(self, source: Random | None = None, longest: float | None = None) -> None:
         """`source` is `random.random` where none is given; `longest` is in seconds."""
         self._random = source or random.random
-        self._longest = LONGEST if longest is None else longest
+        self._longest = MAX_PAUSE_SECONDS if longest is None else longest
         self._failures: dict[Ref, int] = {}
         self._failing_in: Counter[str] = Counter()
         """How many objects fail, by namespace."""
@@ -38,7 +38,7 @@ class Pauses:
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._failing_in[key.namespace] += not failures
-        pause = min(FIRST * 2.0 ** min(failures, 20), self.limit(key.namespace))
+        pause = min(FIRST_PAUSE_SECONDS * 2.0 ** min(failures, 20), self.limit(key.namespace))
         jitter = 1 + JITTER * (2 * self._random() - 1)
         return max(pause * jitter, min(at_least, self._longest))
 
@@ -61,5 +61,5 @@ class Pauses:
         """The longest pause of an object there, while so many fail as do now. Namespaces have equal shares of the
         attempts: one in which thousands fail makes no other wait.
         """
-        share = PER_SECOND / max(len(self._failing_in), 1)
-        return min(max(USUAL_LIMIT, self._failing_in[namespace] / share), self._longest)
+        share = ATTEMPTS_PER_SECOND / max(len(self._failing_in), 1)
+        return min(max(USUAL_LIMIT_SECONDS, self._failing_in[namespace] / share), self._longest)

@@ -13,13 +13,13 @@ from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.objects import Ref
 from scopewright.core.plan import ROTATION_FAILING
 
-MOST_NAMED: Final = 100
+MAX_NAMED: Final = 100
 """Objects that the metric names; the others are counted."""
 NO_STATUS: Final = "Pending"
 """The reason of an object that has no condition Ready yet."""
 
 
-class Problem(StrEnum):
+class ObjectProblem(StrEnum):
     """The worst first: those are named first."""
 
     RECONCILE_FAILING = "ReconcileFailing"
@@ -29,39 +29,39 @@ class Problem(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Attention:
+class AffectedObject:
     """`reason` is that of a condition, the cause of a rotation, or empty."""
 
     ref: Ref
-    problem: Problem
+    problem: ObjectProblem
     reason: str = ""
 
 
-def needing_attention(
+def find_problems(
     world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
-) -> Iterator[Attention]:
+) -> Iterator[AffectedObject]:
     """All of them. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is what
     `overdue_clients` has found.
     """
     for ref in failing:
-        yield Attention(ref, Problem.RECONCILE_FAILING)
+        yield AffectedObject(ref, ObjectProblem.RECONCILE_FAILING)
     for ref, cause in overdue:
         if cause.kind is not CauseKind.FIRST:  # it is not Ready either
-            yield Attention(ref, Problem.ROTATION_OVERDUE, cause.kind.value)
+            yield AffectedObject(ref, ObjectProblem.ROTATION_OVERDUE, cause.kind.value)
     for objects in world.declared.values():
         for ref, obj in objects.items():
             conditions = {c.type: c for c in obj.status.conditions} if obj.status else {}
             ready, rotation = conditions.get("Ready"), conditions.get(ROTATION_FAILING)
             if rotation is not None and rotation.status == "True":
-                yield Attention(ref, Problem.ROTATION_FAILING, rotation.reason)
+                yield AffectedObject(ref, ObjectProblem.ROTATION_FAILING, rotation.reason)
             if ready is None or ready.status != "True":
-                yield Attention(ref, Problem.NOT_READY, ready.reason if ready else NO_STATUS)
+                yield AffectedObject(ref, ObjectProblem.NOT_READY, ready.reason if ready else NO_STATUS)
 
 
-def named(found: Iterable[Attention], most: int = MOST_NAMED) -> tuple[Sequence[Attention], int]:
+def select_named(found: Iterable[AffectedObject], most: int = MAX_NAMED) -> tuple[Sequence[AffectedObject], int]:
     """Those to name, and how many are not. Namespaces take turns, so that no tenant's many hide another's one."""
-    worst = list(Problem)
-    by_namespace: defaultdict[str, list[Attention]] = defaultdict(list)
+    worst = list(ObjectProblem)
+    by_namespace: defaultdict[str, list[AffectedObject]] = defaultdict(list)
     for each in sorted(found, key=lambda a: (worst.index(a.problem), a.ref.kind, a.ref.name, a.reason)):
         by_namespace[each.ref.namespace].append(each)
     turns = sorted(
@@ -72,11 +72,11 @@ def named(found: Iterable[Attention], most: int = MOST_NAMED) -> tuple[Sequence[
 
 
 def metrics(world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
-    those, more = named(needing_attention(world, failing, overdue))
+    those, more = select_named(find_problems(world, failing, overdue))
     problems = GaugeMetricFamily(
         "scopewright_object_problem",
         "1 for an object that is not Ready, whose rotation is overdue or fails, or that cannot be reconciled; "
-        f"at most {MOST_NAMED}, with namespaces taking turns.",
+        f"at most {MAX_NAMED}, with namespaces taking turns.",
         labels=["kind", "object_namespace", "object", "problem", "condition_reason"],
     )
     for each in those:

@@ -10,29 +10,29 @@ from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.controller.bootstrap import Installing, ensure_signing_key
+from scopewright.controller.bootstrap import Bootstrap, ensure_signing_key
 from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.claims import Claims
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health, serve
 from scopewright.controller.index import Keys
-from scopewright.controller.key_generation import make_key, mint
+from scopewright.controller.key_generation import generate_secret, make_key
 from scopewright.controller.lease import Lease
-from scopewright.controller.metrics import Metrics
+from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.missing_rights import MissingRights
 from scopewright.controller.overdue import overdue_keys
 from scopewright.controller.preflight import preflight
 from scopewright.controller.queue import Queue
-from scopewright.controller.ready_latency import Progress
+from scopewright.controller.ready_latency import ReadyLatency
 from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.resync import Resync, WatchMonitor
-from scopewright.controller.sidecar import Minting, Sidecar
-from scopewright.controller.state_metrics import Levels, Told
+from scopewright.controller.sidecar import Sidecar, TokenMinter
+from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.controller.tracing import traced
-from scopewright.controller.unserved_issuers import Unserved
-from scopewright.controller.views import Sources
+from scopewright.controller.unserved_issuers import UnservedIssuers
+from scopewright.controller.views import Dependencies
 from scopewright.controller.watch import watch
-from scopewright.controller.watch_handlers import Caches
+from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
@@ -44,13 +44,13 @@ from scopewright.stores.kubernetes.rate_limit import RateLimit
 from scopewright.stores.kubernetes.store import KubernetesStore
 from scopewright.tracing import Tracing
 
-STOP_PATIENCE: Final = 10.0
+STOP_TIMEOUT_SECONDS: Final = 10.0
 """Seconds that what has begun may take to end when leadership or the process ends."""
 
-JUST_BACK: Final = 15
+MAX_STARTUP_RETRIES: Final = 15
 """How many times an API server that was away is asked again about what it lacks, a second apart."""
 
-RETRY: Final = 2.0
+RETRY_SECONDS: Final = 2.0
 """Seconds until a comparison that failed is tried again."""
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Operator:
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self._world = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._monitor = WatchMonitor()
-        self._metrics = Metrics()
+        self._metrics = OperatorMetrics()
         api.observe = self._metrics.api_answered
         self._rights = MissingRights()
         api.answered = self._rights.answered
@@ -89,7 +89,9 @@ class Operator:
         self._lease = Lease(api, config.namespace, LEASE_NAME, self._identity, self._claims, times=config.lease)
         self._claims_known = True
         """As of the last look, so that a failure is logged once."""
-        self._unserved = Unserved(self._store, config, now, lambda: self._claims.known, lambda: self._lease.leads)
+        self._unserved = UnservedIssuers(
+            self._store, config, now, lambda: self._claims.known, lambda: self._lease.leads
+        )
         api.leads = lambda: self._lease.leads
         if config.kube_api.qps:
             api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
@@ -97,20 +99,20 @@ class Operator:
             self._store,
             self._world,
             config,
-            Sources(now, mint, make_key),
+            Dependencies(now, generate_secret, make_key),
             self._events,
             enqueue=lambda key: self._enqueue(key, 0.0),
             may_write=lambda: self._lease.leads,
-            progress=Progress(now, self._metrics.became_ready),
+            progress=ReadyLatency(now, self._metrics.became_ready),
             on_failure=self._metrics.write_failed,
         )
-        self._installing = Installing(self._store, config, now, may_write=lambda: self._lease.leads)
-        self._caches = Caches(self._world, config, self._monitor, self._enqueue, self._installing.saw)
+        self._installing = Bootstrap(self._store, config, now, may_write=lambda: self._lease.leads)
+        self._caches = WatchHandlers(self._world, config, self._monitor, self._enqueue, self._installing.saw)
         self._resync = Resync(api, self._world, self._monitor, config.watched, self._unserved.saw)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
-        self._metrics.registry.register(Levels(self._world, config, now, self._told()))
+        self._metrics.registry.register(StateMetrics(self._world, config, now, self._told()))
 
     def stop(self) -> None:
         self._stop.set()
@@ -119,7 +121,7 @@ class Operator:
         """Health is told, and the issuer beside us has its token, while the API server is still waited for."""
         beside = [asyncio.create_task(serve(self._health(), self._listening))]
         if self._sidecar:
-            minting = Minting(self._api, self._config.namespace, self._sidecar)
+            minting = TokenMinter(self._api, self._config.namespace, self._sidecar)
             beside.append(asyncio.create_task(minting.run()))
         try:
             await self._until_one_ends(self._ready_to_begin(), *map(asyncio.shield, beside))
@@ -142,7 +144,7 @@ class Operator:
         try:
             done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
             if stopping in done:
-                await asyncio.wait([leading], timeout=STOP_PATIENCE)
+                await asyncio.wait([leading], timeout=STOP_TIMEOUT_SECONDS)
             for task in done - {stopping}:
                 task.result()
         finally:
@@ -164,7 +166,7 @@ class Operator:
                 return await preflight(self._api, self._config, self._sidecar.service_account if self._sidecar else "")
             except Unavailable as error:
                 log.warning("%s: trying again", error)
-                doubts, pause = JUST_BACK, error.retry_after
+                doubts, pause = MAX_STARTUP_RETRIES, error.retry_after
             except Rejected as error:
                 if not doubts:
                     raise
@@ -194,7 +196,7 @@ class Operator:
         finally:
             self._queue = None
             queue.stop()
-            await asyncio.wait([working], timeout=STOP_PATIENCE)
+            await asyncio.wait([working], timeout=STOP_TIMEOUT_SECONDS)
             working.cancel()
             keeping.cancel()
             await asyncio.gather(working, keeping, return_exceptions=True)
@@ -230,10 +232,10 @@ class Operator:
                 pause = self._config.resync.total_seconds() * random.uniform(0.9, 1.0)  # noqa: S311 (spreads load)
             except (Unavailable, Rejected) as error:
                 log.warning("the comparison failed and changes nothing: %s", error)
-                pause = RETRY * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
+                pause = RETRY_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
             except Exception:
                 log.exception("the comparison failed and changes nothing")
-                pause = RETRY * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
+                pause = RETRY_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._until_something_is_missing(is_whole)
@@ -241,7 +243,7 @@ class Operator:
     async def _until_something_is_missing(self, is_whole: bool) -> None:
         """Of the installation's own. What could not be written is tried again meanwhile."""
         while not is_whole:
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_SECONDS)
             try:
                 is_whole = await self._install()
             except (Unavailable, Rejected) as error:
@@ -316,8 +318,8 @@ class Operator:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": LEASE_NAME}
         self._events.record_about({**lease, "namespace": self._config.namespace}, happening)
 
-    def _told(self) -> Told:
-        return Told(
+    def _told(self) -> GaugeSources:
+        return GaugeSources(
             leads=lambda: self._lease.leads,
             queued=lambda: self._queue.depth if self._queue else 0,
             watch_overdue=lambda: self._monitor.silent_for,

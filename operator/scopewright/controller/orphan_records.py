@@ -14,7 +14,7 @@ from scopewright.core.records import ClientRecord, ResourceServerRecord
 from scopewright.stores import Existence, Objects
 
 
-class Departures:
+class OrphanRecords:
     """Plans for the record of an object that is not there, or that is paused."""
 
     def __init__(self, store: Objects, world: Cache, clock: Callable[[], datetime]) -> None:

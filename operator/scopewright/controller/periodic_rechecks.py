@@ -12,7 +12,7 @@ READS_PER_SECOND: Final = 10
 """Reads of such Secrets, over all objects that have a conflict."""
 
 
-class Rechecks:
+class PeriodicRechecks:
     """`interval` is the pause for objects whose cause is watched, in case that an event was lost."""
 
     def __init__(self, interval: timedelta, clock: Callable[[], datetime]) -> None:

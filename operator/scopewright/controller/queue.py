@@ -8,15 +8,15 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
-from scopewright.controller.namespace_turns import Turns
-from scopewright.controller.object_backoff import Pauses
+from scopewright.controller.namespace_turns import NamespaceTurns
+from scopewright.controller.object_backoff import ObjectBackoff
 from scopewright.core.failures import NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.logs import about
 
-LONGEST_PAUSE: Final = 60.0
+MAX_PAUSE_SECONDS: Final = 60.0
 """Seconds: what is tried again here has read or reported something, and nothing wakes it once the cause has gone."""
-SLACK: Final = 1000
+MAX_STALE_TIMERS: Final = 1000
 """Timers that count no more are swept out beyond so many."""
 
 log = logging.getLogger(__name__)
@@ -37,19 +37,19 @@ class Queue:
         *,
         after: Callable[[Ref], Ref | None] = lambda key: None,
         workers: int = 24,
-        pauses: Pauses | None = None,
+        pauses: ObjectBackoff | None = None,
     ) -> None:
         self._reconcile = reconcile
         self._clock = clock
         self._after = after
         self._workers = workers
-        self._ready = Turns(workers)
+        self._ready = NamespaceTurns(workers)
         self._waiting: set[Ref] = set()
         self._running: set[Ref] = set()
         self._again: set[Ref] = set()
         self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Keys that wait, by the one that they wait for."""
-        self._pauses = pauses or Pauses(longest=LONGEST_PAUSE)
+        self._pauses = pauses or ObjectBackoff(longest=MAX_PAUSE_SECONDS)
         self._due: dict[Ref, float] = {}
         self._timers: list[tuple[float, Ref]] = []
         self._timer_set = asyncio.Event()
@@ -147,7 +147,7 @@ class Queue:
             self._due[key] = when
             heapq.heappush(self._timers, (when, key))
             self._timer_set.set()
-            if len(self._timers) > 2 * len(self._due) + SLACK:
+            if len(self._timers) > 2 * len(self._due) + MAX_STALE_TIMERS:
                 self._timers = [(at, due) for due, at in self._due.items()]
                 heapq.heapify(self._timers)
 

@@ -11,7 +11,7 @@ BecameReady = Callable[[str, float], None]
 """Takes a kind and seconds."""
 
 
-class Progress:
+class ReadyLatency:
     """Told of every status; an object counts once for each generation.
 
     What only its user could help (Stalled) does not count until it is changed: it says nothing about the operator.

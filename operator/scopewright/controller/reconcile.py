@@ -10,14 +10,14 @@ from pydantic import ValidationError
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
 from scopewright.api.names import MAX_SCOPES
-from scopewright.controller.altered_writes import Alterations
+from scopewright.controller.altered_writes import AlteredWrites
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import Declared, secret_of, status_target
-from scopewright.controller.orphan_records import Departures
-from scopewright.controller.periodic_rechecks import Rechecks
-from scopewright.controller.ready_latency import Progress
-from scopewright.controller.views import SoFar, Sources, Views
-from scopewright.controller.write_retries import Retries, State
+from scopewright.controller.orphan_records import OrphanRecords
+from scopewright.controller.periodic_rechecks import PeriodicRechecks
+from scopewright.controller.ready_latency import ReadyLatency
+from scopewright.controller.views import Dependencies, ReconcileResult, ViewBuilder
+from scopewright.controller.write_retries import State, WriteRetries
 from scopewright.core.client.credentials import current_credential, latest
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.restrictions import too_many_scopes
@@ -66,13 +66,13 @@ class Reconciler:
         store: Objects,
         world: Cache,
         config: Config,
-        sources: Sources,
+        sources: Dependencies,
         recorder: Recorder,
         *,
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
-        progress: Progress | None = None,
-        retries: Retries | None = None,
+        progress: ReadyLatency | None = None,
+        retries: WriteRetries | None = None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
         """`on_failure` is called for each write that fails although nobody refuses it, with the kind of the object that
@@ -86,13 +86,13 @@ class Reconciler:
         self._enqueue = enqueue
         self._may_write = may_write
         self._progress = progress
-        self._rechecks = Rechecks(config.resync, sources.clock)
-        self._retries = retries or Retries()
-        self._alterations = Alterations(sources.clock)
+        self._rechecks = PeriodicRechecks(config.resync, sources.clock)
+        self._retries = retries or WriteRetries()
+        self._alterations = AlteredWrites(sources.clock)
         self._on_failure = on_failure
         self._term_start: datetime | None = None
-        self._views = Views(world, config, sources)
-        self._departures = Departures(store, world, sources.clock)
+        self._views = ViewBuilder(world, config, sources)
+        self._departures = OrphanRecords(store, world, sources.clock)
         self._untold: dict[Ref, tuple[Event, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
 
@@ -113,24 +113,24 @@ class Reconciler:
 
     async def reconcile(self, key: Ref) -> datetime | None:
         """When time alone makes another look worth while. `Unavailable` means: try again later."""
-        so_far = self._begin(key)
+        result = self._begin(key)
         try:
             await self._look_where_the_watch_does_not(key)
-            so_far = self._without_stored(key, so_far)
+            result = self._without_stored(key, result)
             for _ in range(MAX_STEPS):
-                plan = await self._plan(key, so_far)
+                plan = await self._plan(key, result)
                 if not plan.writes:
-                    return await self._finish(key, plan, so_far)
-                so_far = await self._apply(key, plan, so_far)
+                    return await self._finish(key, plan, result)
+                result = await self._apply(key, plan, result)
         except (Conflict, Rejected, Unavailable):
-            if so_far.happened:
-                self._untold[key] = so_far.happened
+            if result.happened:
+                self._untold[key] = result.happened
             raise
         raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
 
-    def _begin(self, key: Ref) -> SoFar:
+    def _begin(self, key: Ref) -> ReconcileResult:
         retries, unsure = self._retries, self._retries.unsure_time(key)
-        return SoFar(
+        return ReconcileResult(
             self._untold.pop(key, ()),
             retries.on_hold(key, self._state(key), self._sources.clock()),
             retries.attempt(key),
@@ -145,23 +145,23 @@ class Reconciler:
             return ()
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
-    async def _plan(self, key: Ref, so_far: SoFar) -> Plan:
+    async def _plan(self, key: Ref, result: ReconcileResult) -> Plan:
         obj = self._world.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient | ResourceServer) and self._departures.is_unproven(key, obj):
             return NOTHING
         if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
-            departed = await self._departures.plan(key, obj, so_far.failed_writes)
+            departed = await self._departures.plan(key, obj, result.failed_writes)
             if departed.writes:
                 return departed
         if isinstance(obj, OAuthClient):
-            return plan_client(self._views.of_client(obj, so_far))
+            return plan_client(self._views.of_client(obj, result))
         if isinstance(obj, ResourceServer):
-            return plan_server(self._views.of_server(obj, so_far))
+            return plan_server(self._views.of_server(obj, result))
         if isinstance(obj, ScopeGrant):
-            return plan_grant(self._views.of_grant(obj, so_far))
+            return plan_grant(self._views.of_grant(obj, result))
         if key.kind == "SigningKey":
-            return plan_signing_key(self._views.of_signing_key(key, obj, so_far))
-        return await self._departures.plan(key, None, so_far.failed_writes)
+            return plan_signing_key(self._views.of_signing_key(key, obj, result))
+        return await self._departures.plan(key, None, result.failed_writes)
 
     def sealing_with(self, key: bytes) -> bool:
         """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
@@ -186,11 +186,11 @@ class Reconciler:
 
     # Writes
 
-    async def _apply(self, key: Ref, plan: Plan, so_far: SoFar) -> SoFar:
+    async def _apply(self, key: Ref, plan: Plan, result: ReconcileResult) -> ReconcileResult:
         """Write in order. After a conflict what exists has been read anew; what failed is on hold for a while."""
         if plan.attempt is not None:
             self._retries.begins(key, plan.attempt, self._state(key))
-        so_far = replace(so_far, attempt=plan.attempt or so_far.attempt)
+        result = replace(result, attempt=plan.attempt or result.attempt)
         for write in plan.writes:
             if not self._may_write():
                 raise NotLeading
@@ -201,72 +201,76 @@ class Reconciler:
             except NotLeading:
                 raise
             except Conflict as conflict:
-                return await self._conflicted(key, write, conflict, so_far)
+                return await self._conflicted(key, write, conflict, result)
             except (Rejected, Unavailable) as error:
                 if error.reason == "NamespaceTerminating":
                     self._world.namespace_terminates(namespace, usable)
-                return self._failed(key, write, error, so_far)
+                return self._failed(key, write, error, result)
             if altered:
                 why, stored = altered
-                return self._failed(key, write, why, self._handed_out(key, plan, write, stored, so_far))
+                return self._failed(key, write, why, self._handed_out(key, plan, write, stored, result))
             self._wrote(key, write)
         if plan.attempt is not None:
             self._retries.handed_out(key)
-            so_far = replace(so_far, attempt=None)
-        return replace(so_far, happened=(*so_far.happened, *plan.events))
+            result = replace(result, attempt=None)
+        return replace(result, happened=(*result.happened, *plan.events))
 
-    def _handed_out(self, key: Ref, plan: Plan, write: Write, stored: Existing | None, so_far: SoFar) -> SoFar:
+    def _handed_out(
+        self, key: Ref, plan: Plan, write: Write, stored: Existing | None, result: ReconcileResult
+    ) -> ReconcileResult:
         """After a write that others have altered: whether its object holds all the same what was handed out, whatever
         became of labels, annotations and other entries.
         """
         if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
-            return so_far
+            return result
         if isinstance(plan.attempt, NewCredential):
             arrived = plan.attempt.credential.sha256 in stored.entries.values()
         else:
             arrived = write.digests().items() <= stored.entries.items()
         if not arrived:
-            return so_far
+            return result
         self._retries.handed_out(key)
-        return replace(so_far, attempt=None, happened=(*so_far.happened, *plan.events))
+        return replace(result, attempt=None, happened=(*result.happened, *plan.events))
 
-    def _without_stored(self, key: Ref, so_far: SoFar) -> SoFar:
+    def _without_stored(self, key: Ref, result: ReconcileResult) -> ReconcileResult:
         """Without an attempt whose value the client's Secret holds: it was handed out, whatever the answer said."""
-        client, attempt = self._world.declared[key.kind].get(key), so_far.attempt
+        client, attempt = self._world.declared[key.kind].get(key), result.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
-            return so_far
+            return result
         stored = self._world.owned.objects.get(secret_of(client))
         if stored is None or attempt.credential.sha256 not in stored.entries.values():
-            return so_far
+            return result
         self._retries.handed_out(key)
-        return replace(so_far, attempt=None)
+        return replace(result, attempt=None)
 
     def _wrote(self, key: Ref, write: Write) -> None:
         did, ref = _did(write), ref_of(write)
         log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
         self._tell(key, self._retries.succeeded(key, ref, self._sources.clock()))
 
-    async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, so_far: SoFar) -> SoFar:
+    async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
         """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""
         ref = ref_of(write)
         log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
         known = self._version(ref)
         await self._refresh(key, ref)
-        return self._failed(key, write, conflict, so_far) if self._version(ref) == known else so_far
+        return self._failed(key, write, conflict, result) if self._version(ref) == known else result
 
     def _version(self, ref: Ref) -> str | None:
         existing = self._world.owned.objects.get(ref)
         return existing.resource_version if existing else None
 
-    def _failed(self, key: Ref, write: Write, error: Rejected | Unavailable, so_far: SoFar) -> SoFar:
+    def _failed(
+        self, key: Ref, write: Write, error: Rejected | Unavailable, result: ReconcileResult
+    ) -> ReconcileResult:
         now = self._sources.clock()
         failed_write = self._retries.failed(key, write, error, self._state(key), now)
         if isinstance(error, Unavailable):
             self._on_failure(key.kind, error)
-        others = tuple(s for s in so_far.failed_writes if s.ref != failed_write.ref)
+        others = tuple(s for s in result.failed_writes if s.ref != failed_write.ref)
         unsure = self._retries.unsure_time(key)
-        quiet_since = latest(unsure, so_far.quiet_since)
-        return replace(so_far, failed_writes=(*others, failed_write), refused=unsure is None, quiet_since=quiet_since)
+        quiet_since = latest(unsure, result.quiet_since)
+        return replace(result, failed_writes=(*others, failed_write), refused=unsure is None, quiet_since=quiet_since)
 
     async def _write(self, key: Ref, write: Write) -> tuple[Rejected, Existing | None] | None:
         """What others make of the write, where it does not stay as it is, and what is stored if it was written.
@@ -306,8 +310,8 @@ class Reconciler:
 
     # Status
 
-    async def _finish(self, key: Ref, plan: Plan, so_far: SoFar) -> datetime | None:
-        self._retries.settled(key, so_far.failed_writes)
+    async def _finish(self, key: Ref, plan: Plan, result: ReconcileResult) -> datetime | None:
+        self._retries.settled(key, result.failed_writes)
         retry_time = self._retries.retry_time(key)
         obj = self._world.declared[key.kind].get(key)
         if obj is None:
@@ -315,8 +319,8 @@ class Reconciler:
             if self._progress:
                 self._progress.finished(key, None, None)
             return soonest(plan.due, retry_time)
-        if so_far.failed_writes and not any(s.is_reported for s in so_far.failed_writes):
-            self._untold |= {key: so_far.happened} if so_far.happened else {}
+        if result.failed_writes and not any(s.is_reported for s in result.failed_writes):
+            self._untold |= {key: result.happened} if result.happened else {}
             return soonest(plan.due, retry_time)
         if key.namespace in self._world.terminating and not obj.metadata.deletion_timestamp:
             return soonest(plan.due, retry_time)
@@ -325,7 +329,7 @@ class Reconciler:
         if self._progress:
             self._progress.finished(key, obj, plan.status)
         if key.namespace not in self._world.terminating:
-            for happening in (*so_far.happened, *plan.events):
+            for happening in (*result.happened, *plan.events):
                 self._recorder.record(obj, happening)
         return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))
 

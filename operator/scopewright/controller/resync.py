@@ -1,4 +1,4 @@
-"""The full comparison, once in a while: what the watch missed, what is orphaned, whether the watch is silent."""
+"""The full comparison, once in a while: lists what is declared, finds orphaned records, and notices a silent watch."""
 
 import logging
 import time
@@ -21,7 +21,7 @@ from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.pages import NotServed, pages
 from scopewright.stores.kubernetes.store import declared_path, namespace_is_absent
 
-WATCH_PATIENCE: Final = 30.0
+WATCH_TIMEOUT_SECONDS: Final = 30.0
 MAX_REPORTED: Final = 10
 """Namespaces that one comparison names in the log."""
 
@@ -60,7 +60,7 @@ class WatchMonitor:
         """Seconds that a delivery is overdue while its kind has had none at all; 0 while none is."""
         now = self.monotonic()
         waits = [
-            now - max(since, self._latest.get(ref.kind, since)) - WATCH_PATIENCE
+            now - max(since, self._latest.get(ref.kind, since)) - WATCH_TIMEOUT_SECONDS
             for ref, (_, since) in self._expected.items()
         ]
         return max(0.0, *waits) if waits else 0.0
@@ -174,7 +174,7 @@ class Resync:
     async def _orphans(self) -> Keys:
         """Objects whose record is to be deleted, or to be refused and kept because too many of a namespace went."""
         world = self._world
-        named = {ref for ref in orphaned(world) if self._watches_all or ref.namespace in self._watched}
+        named = {ref for ref in orphaned_keys(world) if self._watches_all or ref.namespace in self._watched}
         orphans = {ref for ref in named if ref.kind not in self._missing}
         world.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
         records = Counter(record.namespace for record in world.owned.clients.values())
@@ -209,7 +209,7 @@ class Resync:
         return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
-def orphaned(world: Cache) -> Keys:
+def orphaned_keys(world: Cache) -> Keys:
     """The objects that a good record speaks of and nobody declares."""
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}

@@ -16,14 +16,14 @@ from typing import Any, Final
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.api import Api, NotFound
 
-LIFE: Final = 3600
+TOKEN_LIFETIME_SECONDS: Final = 3600
 """Seconds asked for; the API server may give another life."""
 
-RENEWED_AT: Final = 0.5
+RENEWAL_SHARE: Final = 0.5
 """Of the life: whoever reads the file once a minute, and an API server that is away for a while, are then in time."""
 
-FIRST_PAUSE: Final = 1.0
-LONGEST_PAUSE: Final = 10.0
+FIRST_RETRY_SECONDS: Final = 1.0
+MAX_RETRY_SECONDS: Final = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ class Sidecar:
     folder: Path
 
 
-class Minting:
+class TokenMinter:
     """Every replica does this for the issuer beside it, whoever leads."""
 
     def __init__(
@@ -54,24 +54,24 @@ class Minting:
 
     async def run(self) -> None:
         """For ever. While there is no new token the one before goes on, as long as it lives."""
-        pause = FIRST_PAUSE
+        pause = FIRST_RETRY_SECONDS
         while True:
             try:
                 life = await self.mint()
             except (Rejected, Unavailable, NotFound, OSError) as error:
                 log.warning("no new token for %s: %s", self._sidecar.service_account, error)
                 await self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
-                pause = min(pause * 2, LONGEST_PAUSE)
+                pause = min(pause * 2, MAX_RETRY_SECONDS)
             else:
-                pause = FIRST_PAUSE
-                await self._sleep(life * RENEWED_AT * random.uniform(0.9, 1.0))  # noqa: S311 (spreads load)
+                pause = FIRST_RETRY_SECONDS
+                await self._sleep(life * RENEWAL_SHARE * random.uniform(0.9, 1.0))  # noqa: S311 (spreads load)
 
     async def mint(self) -> float:
         """Put a new token in its place. How many seconds it lives."""
         asked = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
-            "spec": {"expirationSeconds": LIFE},
+            "spec": {"expirationSeconds": TOKEN_LIFETIME_SECONDS},
         }
         answer = await self._api.request("POST", self._path, body=asked)
         self._put(answer["status"]["token"])

@@ -23,7 +23,7 @@ from scopewright.core.signing.keys import KeyState
 from scopewright.core.signing.plan import SigningView
 from scopewright.core.signing.schedule import KeySchedule, key_schedule
 
-FOLLOWED: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
+WATCHED_KINDS: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
 CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
     kind: (
         "Ready",
@@ -38,7 +38,7 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
 
 OVERDUE_AGE: Final = timedelta(seconds=10)
 """Scrapes that follow each other sooner share one look at all clients."""
-MOST_NAMED: Final = 20
+MAX_NAMESPACES: Final = 20
 """Values of a label that tenants choose: a metric has no more of them."""
 
 STATUSES: Final = ("True", "False", "Unknown")
@@ -47,7 +47,7 @@ _Gauge = GaugeMetricFamily
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class GaugeSources:
     """Figures that somebody else has."""
 
     leads: Callable[[], bool]
@@ -65,10 +65,10 @@ class Told:
     """The objects whose reconciliation has failed several times in a row."""
 
 
-class Levels(Collector):
+class StateMetrics(Collector):
     """Of one replica. Every replica knows the same, but for what only the leader does."""
 
-    def __init__(self, world: Cache, config: Config, clock: Callable[[], datetime], told: Told) -> None:
+    def __init__(self, world: Cache, config: Config, clock: Callable[[], datetime], told: GaugeSources) -> None:
         self._world = world
         self._config = config
         self._clock = clock
@@ -90,7 +90,7 @@ class Levels(Collector):
             "When the watch of what is ours last brought anything, be it a bookmark.",
             labels=["kind"],
         )
-        for kind in FOLLOWED:
+        for kind in WATCHED_KINDS:
             if (at := told.heard(kind)) is not None:
                 heard.add_metric([kind], at)
         yield heard
@@ -124,7 +124,7 @@ class Levels(Collector):
             "The same by namespace: the twenty that have most.",
             labels=["owner_namespace"],
         )
-        for namespace, count in sorted(held.items(), key=lambda item: (-item[1], item[0]))[:MOST_NAMED]:
+        for namespace, count in sorted(held.items(), key=lambda item: (-item[1], item[0]))[:MAX_NAMESPACES]:
             of.add_metric([namespace], count)
         yield of
 

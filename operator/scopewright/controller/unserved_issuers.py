@@ -14,13 +14,13 @@ from scopewright.core.objects import Ref
 from scopewright.core.unserved_issuer import REASON, unserved_status
 from scopewright.stores import Objects
 
-MOST: Final = 500
+MAX_WRITES: Final = 500
 """Objects that one comparison writes to; the others' turn comes with the next."""
 
 log = logging.getLogger(__name__)
 
 
-class Unserved:
+class UnservedIssuers:
     """`saw` is called with each object of another issuer in the course of a comparison, and `report` called after it.
 
     `claims` are those that there are when the comparison begins.
@@ -44,7 +44,7 @@ class Unserved:
 
     def saw(self, raw: Mapping[str, Any]) -> None:
         """Nothing is said of an object that some installation has reconciled, as its status shows."""
-        if len(self._found) >= MOST or not _is_open(raw):
+        if len(self._found) >= MAX_WRITES or not _is_open(raw):
             return
         try:
             obj = parse_declared(raw)

@@ -22,7 +22,7 @@ from scopewright.core.signing.plan import GeneratedKey, KeyAttempt, SigningView,
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class Dependencies:
     """What the core is not allowed to have by itself: time, and randomness."""
 
     clock: Callable[[], datetime]
@@ -33,7 +33,7 @@ class Sources:
 
 
 @dataclass(frozen=True, slots=True)
-class SoFar:
+class ReconcileResult:
     """What became of a reconciliation until now: what its writes brought about, and which writes failed.
 
     `attempt` is the credential or key that a failed attempt was to hand out; `refused` tells that it certainly reached
@@ -47,16 +47,16 @@ class SoFar:
     quiet_since: datetime | None = None
 
 
-class Views:
+class ViewBuilder:
     """Of the world as it is known this moment."""
 
-    def __init__(self, world: Cache, config: Config, sources: Sources) -> None:
+    def __init__(self, world: Cache, config: Config, sources: Dependencies) -> None:
         self._world = world
         self._config = config
         self._sources = sources
         self.seal_key = b""
 
-    def of_client(self, client: OAuthClient, so_far: SoFar) -> ClientView:
+    def of_client(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
         world, owned = self._world, self._world.owned
         at = world.record_of_client(client.namespace, client.name)
         secret = secret_of(client)
@@ -82,14 +82,14 @@ class Views:
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
             beyond_limits=world.beyond_limits(ref_of(client)),
-            events=so_far.happened,
-            failed_writes=so_far.failed_writes,
-            attempt=so_far.attempt if isinstance(so_far.attempt, NewCredential) else None,
-            attempt_refused=so_far.refused,
-            quiet_since=so_far.quiet_since,
+            events=result.happened,
+            failed_writes=result.failed_writes,
+            attempt=result.attempt if isinstance(result.attempt, NewCredential) else None,
+            attempt_refused=result.refused,
+            quiet_since=result.quiet_since,
         )
 
-    def of_server(self, server: ResourceServer, so_far: SoFar) -> ServerView:
+    def of_server(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
         owned, key, now = self._world.owned, f"{server.namespace}/{server.name}", self._sources.clock()
         at = self._world.record_of_server(server.namespace, server.name)
         records = tuple(held.record for held in owned.keys.values() if held.intact)
@@ -108,11 +108,11 @@ class Views:
             config=self._config,
             now=now,
             beyond_limits=self._world.beyond_limits(ref_of(server)),
-            events=so_far.happened,
-            failed_writes=so_far.failed_writes,
+            events=result.happened,
+            failed_writes=result.failed_writes,
         )
 
-    def of_grant(self, grant: ScopeGrant, so_far: SoFar) -> GrantView:
+    def of_grant(self, grant: ScopeGrant, result: ReconcileResult) -> GrantView:
         key = f"{grant.namespace}/{grant.spec.resource_server}"
         return GrantView(
             grant=grant,
@@ -123,10 +123,10 @@ class Views:
             follows_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
             beyond_limits=self._world.beyond_limits(ref_of(grant)),
-            events=so_far.happened,
+            events=result.happened,
         )
 
-    def of_signing_key(self, key: Ref, obj: Declared | None, so_far: SoFar) -> SigningView:
+    def of_signing_key(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
         owned = self._world.owned
         view = SigningView(
             name=key.name,
@@ -136,9 +136,9 @@ class Views:
             config=self._config,
             now=self._sources.clock(),
             make_key=self._sources.make_key,
-            events=so_far.happened,
-            failed_writes=so_far.failed_writes,
-            attempt=so_far.attempt if isinstance(so_far.attempt, KeyAttempt) else None,
+            events=result.happened,
+            failed_writes=result.failed_writes,
+            attempt=result.attempt if isinstance(result.attempt, KeyAttempt) else None,
             sign_at_once=self._sources.sign_at_once,
         )
         name = config_map_of(view)

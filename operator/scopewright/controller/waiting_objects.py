@@ -21,7 +21,7 @@ def causes(failed_writes: Iterable[FailedWrite]) -> frozenset[Cause]:
     return frozenset(where | {("reason", s.reason) for s in failed_writes if s.reason in SHARED})
 
 
-class Waiting:
+class WaitingObjects:
     """Failing objects by cause, those that have waited longest since they were last woken first."""
 
     def __init__(self) -> None:

@@ -33,16 +33,16 @@ Deliver = Callable[[str, Mapping[str, Any]], None]
 """Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""
 
 CHUNK: Final = 500
-LOOK_AGAIN: Final = 5.0
+SERVED_CHECK_INTERVAL_SECONDS: Final = 5.0
 """Seconds until a kind that is not served is looked for again."""
 
 log = logging.getLogger(__name__)
 
-RETRY_PAUSES: Final = (1, 1, 2, 3, *[5] * 10)
+RETRY_PAUSES_SECONDS: Final = (1, 1, 2, 3, *[5] * 10)
 """Seconds between kopf's attempts at one request, before jitter; then a list that still fails ends kopf."""
-CLOSED_LOOKS: Final = 8
+CLOSE_TIMEOUT_SECONDS: Final = 8
 """Seconds after kopf closed its session within which it should have ended: it gives its tasks five."""
-REPORT_RETRIES_EVERY: Final = 60.0
+RETRY_REPORT_INTERVAL_SECONDS: Final = 60.0
 
 _RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
 """Loggers on which kopf logs the failed attempts of its requests, each as an error."""
@@ -54,7 +54,7 @@ _QUIET: Final = {
 }
 
 
-class Forgetful(kopf.DiffBaseStorage):
+class NoDiffStorage(kopf.DiffBaseStorage):
     """Nobody here reads diffs, so that none is stored, nor an object copied for one."""
 
     def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
@@ -67,7 +67,7 @@ class Forgetful(kopf.DiffBaseStorage):
         return None
 
 
-class Retries(logging.Filter):
+class RetryLogFilter(logging.Filter):
     """kopf logs each attempt that it repeats as an error: they are counted, and a warning a minute reports them."""
 
     def __init__(self, count: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -85,17 +85,17 @@ class Retries(logging.Filter):
             return False
         self._count()
         self._since_report += 1
-        if self._monotonic() - self._reported_at >= REPORT_RETRIES_EVERY:
+        if self._monotonic() - self._reported_at >= RETRY_REPORT_INTERVAL_SECONDS:
             log.warning("watching: %d requests failed and are repeated, the last one: %s", self._since_report, message)
             self._since_report, self._reported_at = 0, self._monotonic()
         return False
 
 
 class _Pauses:
-    """RETRY_PAUSES with jitter, so that many watches do not return all at once."""
+    """RETRY_PAUSES_SECONDS with jitter, so that many watches do not return all at once."""
 
     def __iter__(self) -> Iterator[float]:
-        return (seconds * random.uniform(0.8, 1.2) for seconds in RETRY_PAUSES)  # noqa: S311 (spreads load)
+        return (seconds * random.uniform(0.8, 1.2) for seconds in RETRY_PAUSES_SECONDS)  # noqa: S311 (spreads load)
 
 
 async def watch(
@@ -109,7 +109,7 @@ async def watch(
     It does so at the 404 of a kind whose CRD is deleted. The others are watched on, and that one as soon as it is back.
     `retried` is called, in kopf's thread, for every attempt of a request that failed and is repeated.
     """
-    quiet = Retries(retried)
+    quiet = RetryLogFilter(retried)
     for name in _RETRYING:
         logging.getLogger(name).addFilter(quiet)
     try:
@@ -171,7 +171,7 @@ async def _until_kopf_ends(
 async def _until_served(api: Api, watched: Sequence[str | None], lacking: frozenset[str]) -> None:
     """Until one of them is; for ever, where nothing is lacking."""
     while True:
-        await asyncio.sleep(LOOK_AGAIN)
+        await asyncio.sleep(SERVED_CHECK_INTERVAL_SECONDS)
         if lacking and await _not_served(api, watched, lacking) != lacking:
             return
 
@@ -238,7 +238,7 @@ async def _until_closed(sessions: Sequence[aiohttp.ClientSession]) -> None:
     A watch that is between two requests then takes its cancellation for a pause, and asks for ever for a new session.
     """
     looks = 0
-    while looks < CLOSED_LOOKS:
+    while looks < CLOSE_TIMEOUT_SECONDS:
         await asyncio.sleep(1.0)
         looks = looks + 1 if sessions and sessions[-1].closed else 0
 
@@ -259,7 +259,7 @@ def _settings(watches: int) -> kopf.OperatorSettings:
     settings.networking.error_backoffs = _Pauses()
     settings.posting.enabled = False
     settings.scanning.disabled = True
-    settings.persistence.diffbase_storage = Forgetful()
+    settings.persistence.diffbase_storage = NoDiffStorage()
     settings.process.ultimate_exiting_timeout = None
     return settings
 

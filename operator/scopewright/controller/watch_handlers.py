@@ -19,19 +19,19 @@ from scopewright.stores import Change, ListCompleted, Selection, Store
 Enqueue = Callable[[Ref, float], None]
 """Takes a key and a delay in seconds."""
 
-RECORDED: Final = ("OAuthClient", "ResourceServer")
+KINDS_WITH_RECORD: Final = ("OAuthClient", "ResourceServer")
 """Kinds with a record, which goes when they do."""
 
 SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
 """All of them, for whichever a client may name; there is next to nothing in one but its metadata."""
 
-INDIRECT_DELAY: Final = 1.0
+INDIRECT_DELAY_SECONDS: Final = 1.0
 """A grant's count of clients is brought up to date this much later: a thousand clients are then one status."""
 
 log = logging.getLogger(__name__)
 
 
-class Caches:
+class WatchHandlers:
     """Puts what arrives into the world, and what must look again into the queue."""
 
     def __init__(
@@ -96,7 +96,7 @@ class Caches:
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)
         if keys := self._world.drop(ref, meta["resourceVersion"]):
-            if ref.kind in RECORDED:
+            if ref.kind in KINDS_WITH_RECORD:
                 self._world.departed.add(ref)
             self._tell(keys, directly=ref)
 
@@ -144,4 +144,4 @@ class Caches:
     def _tell(self, keys: Keys, directly: Ref | None = None) -> None:
         for key in keys:
             indirect = key.kind == "ScopeGrant" and key != directly
-            self._enqueue(key, INDIRECT_DELAY if indirect else 0.0)
+            self._enqueue(key, INDIRECT_DELAY_SECONDS if indirect else 0.0)

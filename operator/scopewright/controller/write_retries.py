@@ -7,15 +7,15 @@ from itertools import islice
 from typing import Final
 
 from scopewright.controller import object_backoff
-from scopewright.controller.object_backoff import Pauses
-from scopewright.controller.waiting_objects import Waiting, causes
+from scopewright.controller.object_backoff import ObjectBackoff
+from scopewright.controller.waiting_objects import WaitingObjects, causes
 from scopewright.core.failed_writes import FailedWrite, ref_of
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
 from scopewright.logs import about
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
-WOKEN: Final = 100
+MAX_WOKEN: Final = 100
 """Objects that are tried at once because another one has just recovered."""
 
 log = logging.getLogger(__name__)
@@ -39,13 +39,13 @@ class _Failing:
     """When a pause of it was last cut short, because another object had recovered."""
 
 
-class Retries:
+class WriteRetries:
     """By the object whose plan the writes belong to. It is memory of one term of leadership, and may be lost."""
 
-    def __init__(self, its: Pauses | None = None) -> None:
-        self._pauses = its or Pauses()
+    def __init__(self, its: ObjectBackoff | None = None) -> None:
+        self._pauses = its or ObjectBackoff()
         self._failing: dict[Ref, _Failing] = {}
-        self._waiting = Waiting()
+        self._waiting = WaitingObjects()
 
     def clear(self) -> None:
         self._failing.clear()
@@ -58,7 +58,7 @@ class Retries:
         if failing is None or failing.state != state:
             return ()
         # Further ahead than any pause is long: the clock was set back meanwhile.
-        latest = now + timedelta(seconds=2 * object_backoff.LONGEST)
+        latest = now + timedelta(seconds=2 * object_backoff.MAX_PAUSE_SECONDS)
         return tuple(s for s in failing.failed_writes.values() if now < s.retry_time < latest)
 
     def fails(self, key: Ref) -> bool:
@@ -125,8 +125,8 @@ class Retries:
         if failing is None or failed_write is None:
             return set()
         self._tidy(key, failing)
-        alike = self._waiting.longest(causes((failed_write,)), WOKEN)
-        return set(islice((other for other in alike if self._wakes(other, now)), WOKEN))
+        alike = self._waiting.longest(causes((failed_write,)), MAX_WOKEN)
+        return set(islice((other for other in alike if self._wakes(other, now)), MAX_WOKEN))
 
     def _wakes(self, key: Ref, now: datetime) -> bool:
         """Whether the object is to be tried at once."""

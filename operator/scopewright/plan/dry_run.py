@@ -11,7 +11,7 @@ from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import make_key
 from scopewright.controller.reconcile import Reconciler, parse_declared
-from scopewright.controller.views import Sources
+from scopewright.controller.views import Dependencies
 from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
@@ -85,7 +85,7 @@ class _Memory:
         self._waiting: dict[Ref, str] = {}
         self.events: defaultdict[Ref, list[Event]] = defaultdict(list)
         placeholders = count(1)
-        sources = Sources(lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key)
+        sources = Dependencies(lambda: self._now, lambda: f"placeholder {next(placeholders)}", make_key)
         self._reconciler = Reconciler(
             self._store, self._cache, config, sources, recorder=self, enqueue=lambda key: self._pending.add(key)
         )

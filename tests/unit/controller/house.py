@@ -19,7 +19,7 @@ from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import public_members
 from scopewright.controller.reconcile import Reconciler, parse_declared
-from scopewright.controller.views import Sources
+from scopewright.controller.views import Dependencies
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
@@ -106,7 +106,7 @@ class House:
         self.world = Cache(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
         self._enqueued: set[Ref] = set()
         self.reconciler = Reconciler(
-            self.store, self.world, self.config, Sources(self._tick, self._mint, self._make_key), self,
+            self.store, self.world, self.config, Dependencies(self._tick, self._mint, self._make_key), self,
             enqueue=self._enqueued.add,
         )  # fmt: skip
         self.reconciler.sealing_with(self.seal_key)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scopewright.controller import altered_writes
-from scopewright.controller.altered_writes import MAX_REPEATS, WINDOW, Alterations
+from scopewright.controller.altered_writes import MAX_REPEATS, REPEAT_WINDOW, AlteredWrites
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import MANAGED_BY, Desired, Existing, PreservedEntry, Ref, digest
 from tests.unit.controller.house import NAMESPACE, House
@@ -253,20 +253,20 @@ def existing(**more: Any) -> Existing:
 
 def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
     now = House().now
-    alterations = Alterations(lambda: now)
+    alterations = AlteredWrites(lambda: now)
     write = Desired(House().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
     assert [alterations.after_write(write) for _ in range(MAX_REPEATS - 1)] == [None] * (MAX_REPEATS - 1)
     told = alterations.after_write(write)
     assert told is not None
     assert "changed by replicator after each write: entry a was changed" in told.message
-    now += WINDOW
+    now += REPEAT_WINDOW
     assert alterations.after_write(write) is None
     assert alterations.after_write(replace(write, entries={"a": PreservedEntry("a", digest("new"))})) is None
 
 
 def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(altered_writes, "REMEMBERED", 3)
-    known = Alterations(lambda: House().now)
+    monkeypatch.setattr(altered_writes, "MAX_REMEMBERED", 3)
+    known = AlteredWrites(lambda: House().now)
     refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
     for ref in refs:
         known.at_write(Desired(ref, {"a": b"ours"}, type="t"), replace(existing(), ref=ref))
@@ -274,7 +274,7 @@ def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pyte
 
 
 def test_a_first_write_and_another_content_are_no_fight() -> None:
-    alterations = Alterations(lambda: House().now)
+    alterations = AlteredWrites(lambda: House().now)
     for n in range(20):
         assert alterations.after_write(Desired(House().secret(), {"a": b"ours"}, type="t")) is None
         assert alterations.after_write(Desired(House().secret(), {"a": b"%d" % n}, replaces=existing())) is None

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from scopewright.controller.bootstrap import Installing
+from scopewright.controller.bootstrap import Bootstrap
 from scopewright.controller.cache import Cache
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.watch_handlers import Caches
+from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
@@ -21,12 +21,12 @@ SEAL = seal_key_ref(CONFIG)
 OURS = tuple(of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref))
 
 
-async def made() -> tuple[MemoryStore, Installing, Caches]:
+async def made() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
     """An installation whose objects are all there, and known."""
     store = MemoryStore(lambda: START)
-    installing = Installing(store, CONFIG, lambda: START)
+    installing = Bootstrap(store, CONFIG, lambda: START)
     world = Cache(CONFIG.name, NAMESPACE)
-    caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None, installing.saw)
+    caches = WatchHandlers(world, CONFIG, WatchMonitor(), lambda key, delay: None, installing.saw)
     await installing.ensure()
     for held in store.objects.values():
         caches._changed(Change(held.existing, held.entries))
@@ -70,11 +70,11 @@ async def test_another_seal_key_is_made_when_it_is_asked_for_and_once() -> None:
     assert other != before
     assert await installing.ensure() == other
     assert not installing.lacking.is_set()
-    assert await Installing(store, CONFIG, lambda: START).ensure() == other, "a restart has done it again"
+    assert await Bootstrap(store, CONFIG, lambda: START).ensure() == other, "a restart has done it again"
     assert await asked(store, caches, installing, "another leak") not in (before, other)
 
 
-async def asked(store: MemoryStore, caches: Caches, installing: Installing, why: str) -> bytes:
+async def asked(store: MemoryStore, caches: WatchHandlers, installing: Bootstrap, why: str) -> bytes:
     """Somebody annotates the seal key; the one that there is then."""
     held = store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": why}), held.entries)
@@ -106,7 +106,7 @@ async def test_whatever_becomes_of_the_write_there_is_one_seal_key_and_it_is_ano
     with pytest.raises(type(error)):
         await installing.ensure()
     written = [what for what in store.writes if str(SEAL) in what]
-    successor = Installing(store, CONFIG, lambda: START)
+    successor = Bootstrap(store, CONFIG, lambda: START)
     after = await successor.ensure()
     assert after != before
     assert len([what for what in store.writes if str(SEAL) in what]) == len(written) + (point == "before")
@@ -120,7 +120,7 @@ async def test_what_cannot_be_written_keeps_no_client_waiting(ref: Ref, error: E
     store, _, _ = await made()
     store.objects.pop(ref)
     store.refused[str(ref)] = error
-    successor = Installing(store, CONFIG, lambda: START)
+    successor = Bootstrap(store, CONFIG, lambda: START)
     assert await successor.ensure()
     assert successor.failure is error
     store.refused.clear()
@@ -144,7 +144,7 @@ async def test_a_first_seal_key_that_is_refused_is_waited_for() -> None:
     store = MemoryStore(lambda: START)
     store.refused[str(SEAL)] = Rejected("AdmissionDenied", "denied")
     with pytest.raises(Rejected):
-        await Installing(store, CONFIG, lambda: START).ensure()
+        await Bootstrap(store, CONFIG, lambda: START).ensure()
 
 
 async def test_a_seal_key_that_others_have_changed_does_not_come_back() -> None:

@@ -10,10 +10,10 @@ from scopewright.api import OAuthClient
 from scopewright.controller import cache as cache_module
 from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Declared
-from scopewright.controller.managed_objects import Owned, client_of, server_of
+from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
 from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
-from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, Caches
+from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import (
@@ -208,7 +208,7 @@ def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_ba
 
 
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache_module, "GONE_REMEMBERED", 2)
+    monkeypatch.setattr(cache_module, "MAX_DELETIONS_REMEMBERED", 2)
     found = world(client())
     found.drop_owned(SECRET, "12")
     for name in ("a", "b"):
@@ -254,8 +254,8 @@ def key(serial: int, **more: Any) -> tuple[Existing, dict[str, bytes]]:
 # Owned
 
 
-def owned(ref: Ref, entries: dict[str, bytes], **more: Any) -> Owned:
-    found = Owned(NAMESPACE)
+def owned(ref: Ref, entries: dict[str, bytes], **more: Any) -> ManagedObjects:
+    found = ManagedObjects(NAMESPACE)
     found.put(Existing(ref, "u", "5", **more), entries)
     return found
 
@@ -277,7 +277,7 @@ def test_a_malformed_record_is_none_and_is_told_without_its_content(
 
 def test_a_record_that_becomes_malformed_is_there_no_more() -> None:
     existing, entries = key(1)
-    found = Owned(NAMESPACE)
+    found = ManagedObjects(NAMESPACE)
     found.put(existing, entries)
     assert found.key_records()
     found.put(replace(existing, resource_version="6"), {ENTRY: b"{"})
@@ -285,7 +285,7 @@ def test_a_record_that_becomes_malformed_is_there_no_more() -> None:
 
 
 def test_a_key_is_intact_only_with_its_own_private_key() -> None:
-    found = Owned(NAMESPACE)
+    found = ManagedObjects(NAMESPACE)
     for entries, intact in (({}, True), ({PRIVATE_KEY_ENTRY: made(2).pem}, False), ({PRIVATE_KEY_ENTRY: b"x"}, False)):
         existing, content = key(1)
         found.put(existing, {**content, **entries})
@@ -317,10 +317,10 @@ def test_names_of_records_tell_whose_they_are() -> None:
 # Caches and the watch's monitor
 
 
-def caches(found: Cache) -> tuple[Caches, list[tuple[Ref, float]]]:
+def caches(found: Cache) -> tuple[WatchHandlers, list[tuple[Ref, float]]]:
     told: list[tuple[Ref, float]] = []
     enqueue = lambda key, delay: told.append((key, delay))  # noqa: E731
-    return Caches(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), told
+    return WatchHandlers(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), told
 
 
 def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:

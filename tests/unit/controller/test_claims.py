@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from scopewright.controller.claims import TAKEOVER
+from scopewright.controller.claims import TAKEOVER_SECONDS
 from scopewright.core.claims import NAME_ANNOTATION, STAGE_ANNOTATION
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.pages import NotServed
@@ -63,7 +63,7 @@ async def test_it_takes_over_once_the_claim_has_been_gone_for_a_while(cluster: C
     for plural in gone:
         cluster.delete(plural, "one")
     assert not await second.tries()
-    cluster.now += TAKEOVER - 1
+    cluster.now += TAKEOVER_SECONDS - 1
     assert not await second.tries()
     cluster.now += 1
     assert await second.tries()
@@ -78,7 +78,7 @@ async def test_a_lease_deleted_by_mistake_is_back_before_anybody_takes_over(clus
     cluster.delete("leases", "one")
     assert not await second.tries()
     assert await first.tries()
-    cluster.now += TAKEOVER + 1
+    cluster.now += TAKEOVER_SECONDS + 1
     assert not await second.tries()
     assert (stage(cluster, "one"), second.reported[-1].reason) == ("Held", "NameCollision")
 
@@ -245,7 +245,7 @@ async def test_never_do_two_lead_whatever_overtakes_what(seed: int, skew: float)
     await asyncio.gather(*(runs(space) for space in spaces))
     assert len(led) <= 1, "who has the name keeps it"
     for _ in range(60):
-        cluster.now += TAKEOVER
+        cluster.now += TAKEOVER_SECONDS
         for space in spaces:
             if replicas[space].link.dead:
                 replicas[space] = Replica(cluster, space, f"{space} at last {cluster.now}")

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, x25519
 
-from scopewright.controller.key_generation import client_pair, make_key, matches, mint
+from scopewright.controller.key_generation import client_pair, generate_secret, make_key, matches
 from scopewright.verifier.thumbprint import thumbprint
 
 RFC_7638_N = (
@@ -63,7 +63,7 @@ def test_coordinates_keep_their_leading_zeros() -> None:
 
 
 def test_secrets_are_long_enough_and_need_no_encoding() -> None:
-    secrets = {mint() for _ in range(500)}
+    secrets = {generate_secret() for _ in range(500)}
     assert len(secrets) == 500
     assert all(re.fullmatch("[A-Za-z0-9]+", s) and len(s) * math.log2(62) >= 256 for s in secrets)
     assert len(set("".join(secrets))) == 62

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from scopewright.controller.claims import Claims, Write
-from scopewright.controller.lease import JITTER, Lease
+from scopewright.controller.lease import PAUSE_JITTER, Lease
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kubernetes.api import Api, NotFound
@@ -231,7 +231,7 @@ async def test_its_times_are_those_of_the_configuration_and_pauses_have_jitter()
     assert not a.leads
     pauses = {a._pause(3) for _ in range(100)}
     assert len(pauses) > 50
-    assert all(3 <= pause <= 3 * (1 + JITTER) for pause in pauses)
+    assert all(3 <= pause <= 3 * (1 + PAUSE_JITTER) for pause in pauses)
 
 
 async def test_a_lease_that_was_deleted_ends_the_term(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,25 +7,25 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from scopewright.api.meta import ObjectMeta
-from scopewright.controller.metrics import Metrics
-from scopewright.controller.ready_latency import Progress
+from scopewright.controller.metrics import OperatorMetrics
+from scopewright.controller.ready_latency import ReadyLatency
 from scopewright.controller.reconcile import parse_declared
-from scopewright.controller.state_metrics import Levels, Told
+from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records import key_record_name
 from tests.unit.controller.house import NAMESPACE, START, House
 
-NOTHING = Told(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
+NOTHING = GaugeSources(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
 class Scraped:
     """What a scrape of this house says now."""
 
-    def __init__(self, house: House, told: Told = NOTHING) -> None:
+    def __init__(self, house: House, told: GaugeSources = NOTHING) -> None:
         registry = CollectorRegistry()
-        registry.register(Levels(house.world, house.config, lambda: house.now, told))
+        registry.register(StateMetrics(house.world, house.config, lambda: house.now, told))
         self.samples = [s for family in registry.collect() for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
@@ -160,7 +160,9 @@ def test_what_others_know_is_told_as_it_is(house: House) -> None:
     heard = {"Secret": 12.5}
     scraped = Scraped(
         house,
-        Told(lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0, lambda: 2),
+        GaugeSources(
+            lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0, lambda: 2
+        ),
     )
     assert [scraped(n) for n in ("leader", "queue_depth", "watch_overdue_seconds", "orphans_held")] == [1, 3, 4, 5]
     assert scraped("orphans_held_by_namespace", owner_namespace="leave") == 3
@@ -171,7 +173,8 @@ def test_what_others_know_is_told_as_it_is(house: House) -> None:
 def test_of_namespaces_with_held_records_twenty_are_named(house: House) -> None:
     held = {f"team-{n:02}": 21 + n for n in range(30)}
     scraped = Scraped(
-        house, Told(lambda: True, lambda: 0, lambda: 0.0, lambda: held, lambda kind: None, lambda: 1.0, lambda: 2)
+        house,
+        GaugeSources(lambda: True, lambda: 0, lambda: 0.0, lambda: held, lambda kind: None, lambda: 1.0, lambda: 2),
     )
     named = {s.labels["owner_namespace"] for s in scraped.samples if s.name.endswith("_held_by_namespace")}
     assert named == {f"team-{n:02}" for n in range(10, 30)}
@@ -191,7 +194,7 @@ def test_of_namespaces_with_held_records_twenty_are_named(house: House) -> None:
 def test_a_failed_reconciliation_is_counted_by_its_reason_and_not_leading_is_none(
     error: Exception, counted: str | None
 ) -> None:
-    metrics = Metrics()
+    metrics = OperatorMetrics()
     with pytest.raises(type(error)), metrics.reconciling("OAuthClient"):
         raise error
     [family] = metrics.failed.collect()
@@ -210,7 +213,7 @@ def applied(house: House, name: str, spec: dict[str, Any], at: str) -> None:
 
 def told(house: House) -> list[tuple[str, float]]:
     seen: list[tuple[str, float]] = []
-    progress = Progress(lambda: house.now, lambda kind, seconds: seen.append((kind, round(seconds))))
+    progress = ReadyLatency(lambda: house.now, lambda kind, seconds: seen.append((kind, round(seconds))))
     house.reconciler._progress = progress
     return seen
 

@@ -2,7 +2,14 @@
 
 import pytest
 
-from scopewright.controller.missing_rights import FORGOTTEN, MAX_NAMED, MAX_RIGHTS, PATIENCE, MissingRights, right_of
+from scopewright.controller.missing_rights import (
+    MAX_NAMED,
+    MAX_RIGHTS,
+    MEMORY_SECONDS,
+    MIN_MISSING_SECONDS,
+    MissingRights,
+    right_of,
+)
 
 SECRETS = "/api/v1/namespaces/leave/secrets"
 
@@ -54,7 +61,7 @@ def test_what_is_about_no_resource_takes_none(path: str) -> None:
 
 def test_it_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += PATIENCE - 1
+    clock.now += MIN_MISSING_SECONDS - 1
     rights.answered("POST", SECRETS, True)
     assert (rights.problems, rights.count) == ([], 0)
     clock.now += 1
@@ -64,7 +71,7 @@ def test_it_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> N
 
 def test_and_no_longer_once_it_is_there(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += PATIENCE
+    clock.now += MIN_MISSING_SECONDS
     rights.answered("PUT", f"{SECRETS}/one", False)
     rights.answered("POST", "/api/v1/namespaces/other/secrets", False)
     assert rights.count == 1
@@ -74,13 +81,13 @@ def test_and_no_longer_once_it_is_there(rights: MissingRights, clock: Clock) -> 
 
 def test_what_nobody_asks_for_any_more_is_forgotten(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += FORGOTTEN
+    clock.now += MEMORY_SECONDS
     assert rights.count == 0
 
 
 def test_what_is_remembered_and_what_is_named_is_bounded(rights: MissingRights, clock: Clock) -> None:
     for n in range(2 * MAX_RIGHTS):
         rights.answered("POST", f"/api/v1/namespaces/n{n}/secrets", True)
-    clock.now += PATIENCE
+    clock.now += MIN_MISSING_SECONDS
     assert rights.count == MAX_RIGHTS
     assert len(rights.problems) == MAX_NAMED + 1

@@ -7,7 +7,7 @@ import pytest
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
-from scopewright.controller.namespace_limits import Shares
+from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.controller.reconcile import parse_declared, parse_watched
 from scopewright.core.config import Config, Limits
 from scopewright.core.objects import Ref
@@ -149,7 +149,7 @@ def created(number: int) -> OAuthClient:
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first", "mixed"])
 def test_the_order_of_arrival_does_not_matter(order: str) -> None:
-    shares = Shares(Limits(objects_per_namespace=4))
+    shares = NamespaceLimits(Limits(objects_per_namespace=4))
     clients = [created(n) for n in range(9)]
     arriving = {"oldest first": clients, "newest first": clients[::-1], "mixed": clients[::2] + clients[1::2]}[order]
     for obj in arriving:

@@ -4,8 +4,15 @@ from datetime import timedelta
 
 import pytest
 
-from scopewright.controller.object_backoff import Pauses
-from scopewright.controller.object_problems import MOST_NAMED, Attention, Problem, metrics, named, needing_attention
+from scopewright.controller.object_backoff import ObjectBackoff
+from scopewright.controller.object_problems import (
+    MAX_NAMED,
+    AffectedObject,
+    ObjectProblem,
+    find_problems,
+    metrics,
+    select_named,
+)
 from scopewright.controller.overdue import overdue_clients
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import House
@@ -13,15 +20,15 @@ from tests.unit.controller.house import House
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
-def found(house: House, *failing: Ref) -> list[Attention]:
-    return list(needing_attention(house.world, failing, overdue_clients(house.world, house.config, house.now)))
+def found(house: House, *failing: Ref) -> list[AffectedObject]:
+    return list(find_problems(house.world, failing, overdue_clients(house.world, house.config, house.now)))
 
 
 def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> None:
     house = House()
     house.apply("OAuthClient", "leave", "worker")
     house.look()
-    assert found(house) == [Attention(WORKER, Problem.NOT_READY, "Pending")]
+    assert found(house) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
     house.settle()
     house.look()
     assert found(house) == []
@@ -32,7 +39,7 @@ def test_an_object_that_is_not_ready_is_named_with_the_reason_of_its_status() ->
     house.apply("OAuthClient", "leave", "worker", {"disabled": True})
     house.settle()
     house.look()
-    assert found(house) == [Attention(WORKER, Problem.NOT_READY, "Disabled")]
+    assert found(house) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
 
 
 def test_an_overdue_rotation_is_named_with_its_cause_and_a_failing_reconciliation_too() -> None:
@@ -42,36 +49,36 @@ def test_an_overdue_rotation_is_named_with_its_cause_and_a_failing_reconciliatio
     house.look()
     house.pass_time(timedelta(hours=24, seconds=1))
     assert found(house, WORKER) == [
-        Attention(WORKER, Problem.RECONCILE_FAILING),
-        Attention(WORKER, Problem.ROTATION_OVERDUE, "age"),
+        AffectedObject(WORKER, ObjectProblem.RECONCILE_FAILING),
+        AffectedObject(WORKER, ObjectProblem.ROTATION_OVERDUE, "age"),
     ]
     house.settle()
     house.look()
     assert found(house) == []
 
 
-def many(namespace: str, count: int, problem: Problem = Problem.NOT_READY) -> list[Attention]:
-    return [Attention(Ref("OAuthClient", namespace, f"c-{n:04}"), problem, "Pending") for n in range(count)]
+def many(namespace: str, count: int, problem: ObjectProblem = ObjectProblem.NOT_READY) -> list[AffectedObject]:
+    return [AffectedObject(Ref("OAuthClient", namespace, f"c-{n:04}"), problem, "Pending") for n in range(count)]
 
 
 def test_a_hundred_are_named_the_rest_is_counted_and_namespaces_take_turns() -> None:
-    those, more = named([*many("busy", 5000), *many("leave", 2), *many("payroll", 1)])
-    assert len(those) == MOST_NAMED
-    assert more == 5003 - MOST_NAMED
+    those, more = select_named([*many("busy", 5000), *many("leave", 2), *many("payroll", 1)])
+    assert len(those) == MAX_NAMED
+    assert more == 5003 - MAX_NAMED
     assert sum(each.ref.namespace == "leave" for each in those) == 2
     assert sum(each.ref.namespace == "payroll" for each in those) == 1
 
 
 def test_the_worst_of_a_namespace_is_named_first_and_the_choice_is_the_same_each_time() -> None:
-    worst = Attention(Ref("OAuthClient", "busy", "zzz"), Problem.RECONCILE_FAILING)
-    those, more = named([*many("busy", 500), worst])
+    worst = AffectedObject(Ref("OAuthClient", "busy", "zzz"), ObjectProblem.RECONCILE_FAILING)
+    those, more = select_named([*many("busy", 500), worst])
     assert those[0] == worst
-    assert named(reversed([*many("busy", 500), worst])) == (those, more)
+    assert select_named(reversed([*many("busy", 500), worst])) == (those, more)
 
 
 def test_of_few_all_are_named() -> None:
-    assert named(many("leave", 3)) == (many("leave", 3), 0)
-    assert named([]) == ([], 0)
+    assert select_named(many("leave", 3)) == (many("leave", 3), 0)
+    assert select_named([]) == ([], 0)
 
 
 @pytest.mark.parametrize("count", [0, 5000])
@@ -79,12 +86,12 @@ def test_the_metric_has_a_bound_whatever_there_is(count: int) -> None:
     house = House()
     failing = [each.ref for each in many("busy", count)]
     problems, truncated = metrics(house.world, failing, ())
-    assert len(problems.samples) == min(count, MOST_NAMED)
-    assert [s.value for s in truncated.samples] == [max(0, count - MOST_NAMED)]
+    assert len(problems.samples) == min(count, MAX_NAMED)
+    assert [s.value for s in truncated.samples] == [max(0, count - MAX_NAMED)]
 
 
 def test_what_failed_once_is_not_failing_yet() -> None:
-    pauses = Pauses()
+    pauses = ObjectBackoff()
     for _ in range(2):
         pauses.failed(WORKER)
     assert not pauses.failing()

@@ -9,7 +9,7 @@ import pytest
 from scopewright.controller import state_metrics
 from scopewright.controller.cache import Cache
 from scopewright.controller.overdue import overdue_clients, overdue_keys
-from scopewright.controller.state_metrics import Levels
+from scopewright.controller.state_metrics import StateMetrics
 from scopewright.core.client.credentials import Cause
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
@@ -90,7 +90,7 @@ def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(mon
         return overdue_clients(world, config, now)
 
     monkeypatch.setattr(state_metrics, "overdue_clients", look)
-    scraped = Levels(found.world, found.config, lambda: found.now, NOTHING)
+    scraped = StateMetrics(found.world, found.config, lambda: found.now, NOTHING)
     list(scraped.collect())
     list(scraped.collect())
     assert len(looks) == 1

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from scopewright.controller.periodic_rechecks import READS_PER_SECOND, Rechecks
+from scopewright.controller.periodic_rechecks import READS_PER_SECOND, PeriodicRechecks
 from scopewright.core.objects import Existing, Ref
 from tests.unit.controller.house import House, drive
 
@@ -28,14 +28,14 @@ def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted(
 
 
 def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:
-    rechecks = Rechecks(timedelta(minutes=10), lambda: NOW)
+    rechecks = PeriodicRechecks(timedelta(minutes=10), lambda: NOW)
     for number in range(3000):
         due = rechecks.due(Ref("OAuthClient", "leave", f"c{number}"), CONFLICT)
     assert due == NOW + timedelta(seconds=3000 / READS_PER_SECOND)
 
 
 def test_what_is_solved_or_deleted_no_longer_slows_the_others() -> None:
-    rechecks = Rechecks(timedelta(minutes=10), lambda: NOW)
+    rechecks = PeriodicRechecks(timedelta(minutes=10), lambda: NOW)
     refs = [Ref("OAuthClient", "leave", f"c{number}") for number in range(3000)]
     for ref in refs:
         rechecks.due(ref, CONFLICT)
@@ -45,6 +45,6 @@ def test_what_is_solved_or_deleted_no_longer_slows_the_others() -> None:
 
 
 def test_what_a_watch_reports_is_looked_at_as_often_as_everything_is_compared() -> None:
-    assert Rechecks(timedelta(minutes=1), lambda: NOW).due(Ref("OAuthClient", "leave", "a"), OTHER) == NOW + timedelta(
-        minutes=1
-    )
+    assert PeriodicRechecks(timedelta(minutes=1), lambda: NOW).due(
+        Ref("OAuthClient", "leave", "a"), OTHER
+    ) == NOW + timedelta(minutes=1)

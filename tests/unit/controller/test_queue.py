@@ -82,7 +82,7 @@ async def test_what_comes_up_meanwhile_is_looked_at_once_more() -> None:
 async def test_never_two_workers_at_one_key_and_every_request_is_met_after_it_was_made(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_backoff, "FIRST", 0.001)
+    monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.001)
     chance = random.Random(seed)
     busy: Counter[Ref] = Counter()
     asked: dict[Ref, int] = dict.fromkeys(KEYS, 0)
@@ -113,7 +113,7 @@ async def test_never_two_workers_at_one_key_and_every_request_is_met_after_it_wa
 async def test_what_fails_is_tried_again_after_growing_pauses(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(object_backoff, "FIRST", 0.01)
+    monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.01)
     loop, times = asyncio.get_running_loop(), []
 
     async def work(key: Ref) -> None:
@@ -131,7 +131,7 @@ async def test_what_fails_is_tried_again_after_growing_pauses(
 
 
 async def test_success_forgets_the_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_backoff, "FIRST", 0.001)
+    monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.001)
     runs = 0
 
     async def work(key: Ref) -> None:
@@ -147,7 +147,7 @@ async def test_success_forgets_the_pauses(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_the_pause_that_the_server_asks_for_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(object_backoff, "FIRST", 0.001)
+    monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.001)
     loop, times = asyncio.get_running_loop(), []
 
     async def work(key: Ref) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scopewright.controller.preflight import preflight
-from scopewright.controller.sidecar import LIFE, Minting, Sidecar
+from scopewright.controller.sidecar import TOKEN_LIFETIME_SECONDS, Sidecar, TokenMinter
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes import connect as kube_connect
@@ -38,7 +38,7 @@ class Sleeping:
             raise Enough
 
 
-def minted(token: str, life: int = LIFE) -> dict[str, Any]:
+def minted(token: str, life: int = TOKEN_LIFETIME_SECONDS) -> dict[str, Any]:
     return {"spec": {"expirationSeconds": life}, "status": {"token": token}}
 
 
@@ -63,21 +63,21 @@ def modes(folder: Path) -> set[int]:
 
 
 @pytest.fixture
-def minting(tmp_path: Path, folder: Path) -> Callable[..., Minting]:
+def minting(tmp_path: Path, folder: Path) -> Callable[..., TokenMinter]:
     authority = tmp_path / "authority.crt"
     authority.write_text("the authority")
 
-    def make(*answers: Any, sleep: Sleeping) -> Minting:
+    def make(*answers: Any, sleep: Sleeping) -> TokenMinter:
         api = FakeApi()
         api.answer(f"POST {PATH}", *answers)
         api.identity = lambda: Identity("https://fake", str(authority), False, None, None, None)  # type: ignore[attr-defined]
-        return Minting(api.as_api(), NAMESPACE, Sidecar("the-issuer", folder), sleep)
+        return TokenMinter(api.as_api(), NAMESPACE, Sidecar("the-issuer", folder), sleep)
 
     return make
 
 
 async def test_the_folder_looks_as_a_mounted_service_account_does(
-    minting: Callable[..., Minting], folder: Path
+    minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     with pytest.raises(Enough):
         await minting(minted("a-token"), sleep=Sleeping(1)).run()
@@ -86,7 +86,7 @@ async def test_the_folder_looks_as_a_mounted_service_account_does(
 
 
 async def test_a_token_is_replaced_well_before_two_thirds_of_the_life_that_it_got(
-    minting: Callable[..., Minting], folder: Path
+    minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     sleep = Sleeping(2)
     with pytest.raises(Enough):
@@ -96,19 +96,19 @@ async def test_a_token_is_replaced_well_before_two_thirds_of_the_life_that_it_go
 
 
 async def test_what_fails_is_tried_again_soon_and_the_token_before_stays(
-    minting: Callable[..., Minting], folder: Path
+    minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     down, forbidden = Unavailable("down"), Rejected("Forbidden", "a right is missing")
     sleep = Sleeping(7)
     with pytest.raises(Enough):
         await minting(minted("first"), down, forbidden, down, down, down, minted("second"), sleep=sleep).run()
-    assert about(sleep.slept, [LIFE / 2, 1, 2, 4, 8, 10, LIFE / 2])
+    assert about(sleep.slept, [TOKEN_LIFETIME_SECONDS / 2, 1, 2, 4, 8, 10, TOKEN_LIFETIME_SECONDS / 2])
     assert (folder / "token").read_text() == "second"
 
 
 @pytest.mark.usefixtures("no_folder")
 async def test_a_folder_that_takes_no_file_is_told_and_ends_nothing(
-    minting: Callable[..., Minting], caplog: pytest.LogCaptureFixture
+    minting: Callable[..., TokenMinter], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(Enough):
         await minting(minted("a-token"), sleep=Sleeping(1)).run()

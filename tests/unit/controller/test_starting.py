@@ -50,7 +50,7 @@ async def test_a_server_that_has_just_come_back_is_asked_again(
 
 
 async def test_and_is_believed_in_the_end(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
-    monkeypatch.setattr(operator, "JUST_BACK", 1)
+    monkeypatch.setattr(operator, "MAX_STARTUP_RETRIES", 1)
     with pytest.raises(Rejected):
         await beginning(monkeypatch, listening, AWAY, LACKING, LACKING).run()
 

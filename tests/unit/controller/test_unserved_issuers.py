@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.controller.unserved_issuers import MOST, Unserved
+from scopewright.controller.unserved_issuers import MAX_WRITES, UnservedIssuers
 from scopewright.core.claims import Claim, Stage
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Ref
@@ -22,8 +22,8 @@ def house() -> House:
     return house
 
 
-def unserved(house: House, *, leads: bool = True) -> Unserved:
-    return Unserved(house.store, house.config, lambda: house.now, lambda: [OURS], may_write=lambda: leads)
+def unserved(house: House, *, leads: bool = True) -> UnservedIssuers:
+    return UnservedIssuers(house.store, house.config, lambda: house.now, lambda: [OURS], may_write=lambda: leads)
 
 
 def raw(house: House) -> dict[str, Any]:
@@ -71,12 +71,12 @@ def test_another_write_in_between_is_left_to_the_next_comparison(
 
 def test_a_comparison_looks_at_a_bounded_number(house: House) -> None:
     found = unserved(house)
-    for n in range(MOST + 50):
+    for n in range(MAX_WRITES + 50):
         house.apply("OAuthClient", "flood", f"c{n}", {"issuer": "prod"})
         found.saw(house.store.declared[Ref("OAuthClient", "flood", f"c{n}")])
     drive(found.report())
-    assert len(house.store.writes) == MOST
+    assert len(house.store.writes) == MAX_WRITES
     for declared in list(house.store.declared.values()):
         found.saw(declared)
     drive(found.report())
-    assert len(house.store.writes) == MOST + 51, "what is said already takes nobody's turn"
+    assert len(house.store.writes) == MAX_WRITES + 51, "what is said already takes nobody's turn"

@@ -9,7 +9,14 @@ from typing import Any, cast
 
 import pytest
 
-from scopewright.controller.watch import REPORT_RETRIES_EVERY, RETRY_PAUSES, Retries, _session, _settings, watch
+from scopewright.controller.watch import (
+    RETRY_PAUSES_SECONDS,
+    RETRY_REPORT_INTERVAL_SECONDS,
+    RetryLogFilter,
+    _session,
+    _settings,
+    watch,
+)
 from scopewright.stores.kubernetes.api import Api, Identity
 
 
@@ -19,13 +26,13 @@ def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:
 
 def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     now, counted = [0.0], []
-    quiet = Retries(lambda: counted.append(1), lambda: now[0])
+    quiet = RetryLogFilter(lambda: counted.append(1), lambda: now[0])
     caplog.set_level("DEBUG", "scopewright")
     for attempt in range(5):
         failed = f"Request attempt #{attempt}/14 failed; will retry: GET https://api/x -> ConnectionTimeoutError()"
         assert not quiet.filter(record(failed))
     assert not quiet.filter(record("Request attempt #5/14: GET https://api/x", logging.DEBUG))
-    now[0] += REPORT_RETRIES_EVERY
+    now[0] += RETRY_REPORT_INTERVAL_SECONDS
     assert not quiet.filter(record("Request attempt #14/14 failed; escalating: GET https://api/x -> APIForbiddenError"))
     assert len(counted) == 6
     assert [(r.levelname, r.getMessage().partition(",")[0]) for r in caplog.records] == [
@@ -35,7 +42,7 @@ def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplo
 
 
 def test_whatever_else_kopf_logs_is_passed_on() -> None:
-    quiet = Retries(lambda: None)
+    quiet = RetryLogFilter(lambda: None)
     assert quiet.filter(record("Ignoring an unsupported event type"))
 
 
@@ -46,9 +53,9 @@ def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
     pauses = settings.networking.error_backoffs
     assert not isinstance(pauses, (int, float))
     one, other = list(pauses), list(pauses)
-    assert len(one) == len(RETRY_PAUSES)
+    assert len(one) == len(RETRY_PAUSES_SECONDS)
     assert one != other
-    assert all(0.8 * base <= pause <= 1.2 * base for base, pause in zip(RETRY_PAUSES, one, strict=True))
+    assert all(0.8 * base <= pause <= 1.2 * base for base, pause in zip(RETRY_PAUSES_SECONDS, one, strict=True))
 
 
 async def test_kopfs_connections_are_looked_after_by_the_kernel_and_have_our_identity() -> None:

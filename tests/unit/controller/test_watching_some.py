@@ -8,7 +8,7 @@ from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
 from scopewright.controller.preflight import rights
 from scopewright.controller.resync import Resync, WatchMonitor
-from scopewright.controller.watch_handlers import Caches
+from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
@@ -82,7 +82,7 @@ async def test_the_record_of_a_client_elsewhere_is_no_orphan() -> None:
 
 def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
     world = Cache("default", NAMESPACE)
-    caches = Caches(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
+    caches = WatchHandlers(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
     secrets = [Ref("Secret", namespace, "worker-oauth") for namespace in ("leave", "payroll")]
     for ref in secrets:
         world.put_owned(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from scopewright.controller import object_backoff
-from scopewright.controller.object_backoff import Pauses
+from scopewright.controller.object_backoff import ObjectBackoff
 from scopewright.controller.overdue import overdue_keys
-from scopewright.controller.write_retries import Retries
+from scopewright.controller.write_retries import WriteRetries
 from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
@@ -426,7 +426,7 @@ def test_a_status_that_is_refused_loses_no_event(house: House) -> None:
 
 def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> None:
     chances = iter([0.0, 1.0] * 20)
-    its = Pauses(lambda: next(chances))
+    its = ObjectBackoff(lambda: next(chances))
     waits = [its.failed(WORKER) for _ in range(12)]
     assert waits[0] == pytest.approx(0.15)
     assert waits[1] == pytest.approx(0.5)
@@ -436,25 +436,25 @@ def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> Non
 
 
 def test_thousands_that_fail_are_tried_ten_a_second_in_all() -> None:
-    its = Pauses(lambda: 0.5)
+    its = ObjectBackoff(lambda: 0.5)
     refs = [Ref("OAuthClient", f"n{n % 7}", f"c{n}") for n in range(2000)]
     for _ in range(16):
         for ref in refs:
             pause = its.failed(ref)
-    assert pause == pytest.approx(len(refs) / object_backoff.PER_SECOND, rel=0.01)
-    assert its.limit("n1") <= object_backoff.LONGEST
+    assert pause == pytest.approx(len(refs) / object_backoff.ATTEMPTS_PER_SECOND, rel=0.01)
+    assert its.limit("n1") <= object_backoff.MAX_PAUSE_SECONDS
 
 
 def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
-    its = Pauses(lambda: 1.0)
+    its = ObjectBackoff(lambda: 1.0)
     for n in range(5000):
         its.failed(Ref("OAuthClient", "crowd", f"c{n}"))
     waits = [its.failed(WORKER) for _ in range(12)]
     assert max(waits) <= RECOVERY.total_seconds()
-    assert its.limit("crowd") == object_backoff.LONGEST
+    assert its.limit("crowd") == object_backoff.MAX_PAUSE_SECONDS
     for n in range(5000):
         its.succeeded(Ref("OAuthClient", "crowd", f"c{n}"))
-    assert its.limit("crowd") == object_backoff.USUAL_LIMIT
+    assert its.limit("crowd") == object_backoff.USUAL_LIMIT_SECONDS
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up(house: House) -> None:
@@ -483,7 +483,7 @@ def test_the_status_follows_who_refuses_and_not_each_word_of_it(house: House) ->
 
 def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
     house = House()
-    its = Retries(Pauses(lambda: 0.5))
+    its = WriteRetries(ObjectBackoff(lambda: 0.5))
     house.apply("OAuthClient", "leave", "worker", SPEC)
     keys = {name: Ref("OAuthClient", *name) for name in (("leave", "a"), ("leave", "b"), ("travel", "c"), ("it", "d"))}
     for (namespace, name), key in keys.items():
@@ -498,7 +498,7 @@ def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
 
 
 def crowd(
-    its: Retries, count: int, error: Rejected | Unavailable, now: datetime, namespace: str = "leave"
+    its: WriteRetries, count: int, error: Rejected | Unavailable, now: datetime, namespace: str = "leave"
 ) -> list[Ref]:
     keys = [Ref("OAuthClient", namespace, f"c{n}") for n in range(count)]
     for key in keys:
@@ -511,7 +511,7 @@ def secret_of(key: Ref) -> Ref:
 
 
 def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first() -> None:
-    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
     keys = crowd(its, 500, Unavailable("down", reason="WebhookUnavailable", refused=True), now)
     woken = [its.succeeded(key, secret_of(key), now) for key in keys]
     assert woken[0] == set(keys[1:101])
@@ -521,7 +521,7 @@ def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first(
 
 
 def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> None:
-    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
     error = Unavailable("down", reason="WebhookUnavailable", refused=True)
     for _ in range(6):
         others = crowd(its, 3, error, now)
@@ -536,7 +536,7 @@ def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> 
 
 @pytest.mark.parametrize("reason", ["QuotaExceeded", "AdmissionDenied", "Refused", "Forbidden"])
 def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
-    its, now = Retries(Pauses(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
     crowd(its, 3, Rejected(reason, "no"), now)
     other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
     assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
