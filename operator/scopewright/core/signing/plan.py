@@ -380,7 +380,7 @@ def _status(view: SigningView, said: tuple[ConditionUpdate, ...]) -> Plan:
 def _key_status(record: KeyRecord, view: SigningView) -> KeyStatus:
     return KeyStatus(
         kid=record.kid,
-        key_state=key_state(record, view.usable, view.now).value,
+        state=key_state(record, view.usable, view.now).value,
         signing_start_time=record.signing_start_time,
         signing_end_time=record.signing_end_time,
         verification_end_time=record.verification_end_time,
