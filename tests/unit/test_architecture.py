@@ -60,7 +60,7 @@ def test_the_invariants_are_those_that_the_simulation_checks() -> None:
 
 
 def test_every_invariant_that_is_cited_is_defined() -> None:
-    cited = {}
+    cited: dict[int, Path] = {}
     for folder in ("tests", "docs", "operator"):
         for file in sorted((ROOT / folder).rglob("*")):
             if file.suffix in (".py", ".md", ".yaml") and "node_modules" not in file.parts:
