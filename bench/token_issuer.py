@@ -16,7 +16,7 @@ from typing import Any, cast
 from bench.token_cases import CASES, SYSTEM
 from scopewright.cli.settings import listen, replay_memory, reserve, set_up_logging
 from scopewright.core.objects import Existing, Ref
-from scopewright.issuer import Worker, run, run_workers
+from scopewright.issuer import IssuerSettings, Worker, run, run_workers
 from scopewright.issuer.observability.audit import to_file
 from scopewright.stores import Change, Entries, ListCompleted, Selection, Store
 
@@ -59,7 +59,7 @@ def main() -> None:
 
     def work(worker: Worker) -> None:
         with options.audit.open("ab") as audit:
-            run(open_store, namespace=SYSTEM, worker=worker, sink=to_file(audit), replay=remember())
+            run(open_store, IssuerSettings(namespace=SYSTEM), worker, sink=to_file(audit), replay=remember())
 
     def on_ready(url: str) -> None:
         print(f"ready after {time.monotonic() - started:.3f} s", flush=True)

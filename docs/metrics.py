@@ -300,7 +300,7 @@ def issuer() -> list[Exported]:
 
 def of_issuer() -> Iterator[Metric]:
     registry = Registry("scopewright-system", lambda ended: None)
-    return IssuerMetrics(registry, lambda: 1.0, heard=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
+    return IssuerMetrics(registry, lambda: 1.0, last_activity=lambda kind: 1.0, last_contact=lambda: 1.0).collect()
 
 
 def names() -> set[str]:

@@ -1,5 +1,6 @@
-"""What a line of the log says to machines, beside its message: `log.info(…, extra=about(key, reason="…"))`."""
+"""Structured fields of a log line: `log.info(…, extra=about(key, reason="…"))`. Warnings that are not repeated."""
 
+import logging
 from typing import Any, Final
 
 from scopewright.core.objects import Ref
@@ -11,3 +12,20 @@ FIELDS: Final = "scopewright"
 def about(ref: Ref, **more: Any) -> dict[str, Any]:
     """Of a declared object: which, and what else. Never a secret, whatever its name."""
     return {FIELDS: {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, **more}}
+
+
+class OncePerProblem:
+    """Logs a warning when a problem begins or changes, not each time it is reported. `message` has one `%s` for it."""
+
+    def __init__(self, log: logging.Logger, message: str) -> None:
+        self._log = log
+        self._message = message
+        self._problem = ""
+
+    def report(self, problem: str) -> None:
+        if problem != self._problem:
+            self._log.warning(self._message, problem)
+        self._problem = problem
+
+    def clear(self) -> None:
+        self._problem = ""

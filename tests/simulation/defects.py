@@ -25,6 +25,7 @@ from scopewright.issuer import service
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.endpoints import introspection
 from scopewright.issuer.protocol.request import parse
+from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state import access_removal, entries, keyring, registry
 from scopewright.issuer.tokens import sign
@@ -145,8 +146,9 @@ def _never_marked(real: Any) -> Any:
 def _reads_for_each(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
         with suppress(Exception):
-            await self.tokens._fresh._read(parse(http).presented.client_id)
-        return await real(self, http)
+            await self.endpoints.token._fresh._read(parse(http).presented.client_id)
+        decided = real(self, http)
+        return decided if isinstance(decided, Answer) else await decided
 
     return answer
 
@@ -267,7 +269,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("a foreign Secret counts as ours", 6, client_secret, "secret_ownership", _anything_is_ours),
     Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
     Defect("a record that is kept is not refused", 11, orphan_records, "mark_write", _never_marked, quick=False),
-    Defect("every token reads its record", 7, service.Issuer, "answer", _reads_for_each),
+    Defect("every token reads its record", 7, service.Issuer, "decide", _reads_for_each),
     Defect("no fresh read before a refusal", 8, ReadThrough, "refresh", _never_fresh, also=(1,)),
     Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 from typing import Any, cast
 
+from scopewright.issuer.build import IssuerSettings, Runtime, build_issuer
 from scopewright.issuer.protocol.responses import Answer, HttpRequest
 from scopewright.issuer.service import Issuer
 from scopewright.issuer.state import snapshot
@@ -61,6 +62,11 @@ class SnapshotAsyncio:
         return function(*args)
 
 
+async def _answer(issuer: Issuer, http: HttpRequest) -> Answer:
+    decided = issuer.decide(http)
+    return decided if isinstance(decided, Answer) else await decided
+
+
 class IssuerProcess(Process):
     def __init__(self, server: Server, namespace: str, sink: Any, *args: Any) -> None:
         super().__init__(*args)
@@ -77,17 +83,13 @@ class IssuerProcess(Process):
     async def main(self) -> None:
         self.network = Network(self.server, self)
         store = KubernetesStore(cast("Api", self.network))
-        self.issuer = Issuer(
-            store,
-            reports=store,
-            reports_every=REPORTS_EVERY if self.reports else NEVER,
-            namespace=self.namespace,
+        settings = IssuerSettings(
+            self.namespace,
             snapshot=cast("Path", self.disk),
-            clock=self.time,
-            monotonic=self.monotonic,
-            random=self.chance.randbytes,
-            sink=self.sink,
+            usage_interval=REPORTS_EVERY if self.reports else NEVER,
         )
+        runtime = Runtime(self.time, self.monotonic, self.chance.randbytes)
+        self.issuer = build_issuer(settings, store, writer=store, sink=self.sink, runtime=runtime)
         async with self.issuer.running():
             await self.loop.create_future()
 
@@ -113,4 +115,4 @@ class IssuerProcess(Process):
         """None where nobody listens."""
         if not self.alive or self.paused or self.issuer is None:
             return None
-        return cast("Answer", await self.spawn(self.issuer.answer(http)))
+        return cast("Answer", await self.spawn(_answer(self.issuer, http)))

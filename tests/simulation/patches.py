@@ -12,7 +12,7 @@ from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
 from scopewright.core.config import LeaseTimes
-from scopewright.issuer import service
+from scopewright.issuer import build
 from scopewright.issuer.revocation import ended as revocations
 from scopewright.issuer.state import follow, snapshot
 from scopewright.stores.kubernetes import follow as kube_follow
@@ -89,11 +89,11 @@ def install() -> None:
         periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
         object_backoff: {"random": _Random(), "USUAL_LIMIT_SECONDS": LONGEST_PAUSE, "MAX_PAUSE_SECONDS": LONGEST_PAUSE},
         snapshot: {"asyncio": SnapshotAsyncio(), "time": clock},
-        service: {"Snapshots": MemorySnapshots},
+        build: {"SnapshotFile": MemorySnapshots},
         orphans: {"MIN_ORPHANS": 1},
         revocations: {
-            "_TIDY": RESYNC,
-            "_AGAIN": SLOWEST,
+            "_PRUNE_INTERVAL_SECONDS": RESYNC,
+            "_RETRY_SECONDS": SLOWEST,
             "time": clock,
         },
     }

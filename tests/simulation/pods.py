@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from scopewright.issuer.build import STORE_TIMEOUT_SECONDS
 from scopewright.issuer.protocol.responses import HttpRequest
-from scopewright.issuer.service import PATIENCE
 from scopewright.verifier.check import Policy, check
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import TokenRejected
@@ -115,7 +115,7 @@ class Pods:
         to be asked at all.
         """
         assert issuer.issuer
-        if not issuer.issuer._ready.is_set() and issuer.loop.now - issuer.began < PATIENCE + 1.0:
+        if not issuer.issuer.readiness.started and issuer.loop.now - issuer.began < STORE_TIMEOUT_SECONDS + 1.0:
             return False
         registry, now = issuer.issuer.registry, issuer.time()
         client = registry.client(".".join(pod.client))
@@ -166,7 +166,7 @@ class Pods:
 
     async def _fetch(self, verifier: Verifier) -> None:
         issuer = self._chance.choice(self._issuers)
-        if issuer.issuer is None or not issuer.alive or issuer.issuer.missing():
+        if issuer.issuer is None or not issuer.alive or issuer.issuer.readiness.missing():
             return
         answer = await issuer.answer(HttpRequest("GET", "/jwks.json"))
         if answer is None or answer.status != 200:

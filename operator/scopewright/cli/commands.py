@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -167,9 +168,10 @@ def issuer(
 
     Audit lines (JSON, one for each decision about a token) go to standard output, everything else to standard error.
     """
-    from scopewright.issuer import Worker, run, run_workers
+    from scopewright.issuer import IssuerSettings, Worker, run, run_workers
     from scopewright.issuer.observability.audit import to_file
     from scopewright.issuer.serving.proxies import trusted_proxies
+    from scopewright.issuer.serving.server import LIMITS
     from scopewright.tracing import is_enabled
 
     set_up_logging(log_format.value, log_level.value)
@@ -177,23 +179,25 @@ def issuer(
     certificate = load_certificate(tls_cert, tls_key)
     count = worker_count(workers)
     remember = replay_memory(replay, count, replay_capacity(entries))
-    most = connections_per_address(per_address)
-    for_connections = connection_memory(memory)
-    trusted = trusted_proxies(proxies)
+    limits = replace(
+        LIMITS, connections_per_peer=connections_per_address(per_address), memory=connection_memory(memory)
+    )
+    settings = IssuerSettings(
+        namespace=namespace or "scopewright-system",
+        snapshot=snapshot,
+        usage_interval=reports_every,
+        proxies=trusted_proxies(proxies),
+    )
 
     def work(worker: Worker) -> None:
         run(
             lambda: _store(source, kubeconfig),
-            namespace=namespace or "scopewright-system",
-            worker=worker,
-            snapshot=snapshot,
-            sink=to_file(sys.stdout.buffer),
-            reports_every=reports_every,
+            settings,
+            worker,
+            limits=limits,
             certificate=certificate,
             replay=remember(),
-            connections_per_address=most,
-            connection_memory=for_connections,
-            proxies=trusted,
+            sink=to_file(sys.stdout.buffer),
         )
 
     def on_ready(url: str) -> None:

@@ -16,7 +16,7 @@ from scopewright.core.access import requested_access
 from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.issuer import Issuer, serve_issuer
+from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
 from scopewright.stores.directory.store import DirectoryStore
 
 NOTHING = "–"
@@ -66,7 +66,8 @@ async def develop(
         embedded = LocalOperator(directory, store, config)
         await embedded.install()
         report = Report(embedded, console)
-        async with Issuer(store, namespace=config.namespace, reports=store).running() as issuer:
+        settings = IssuerSettings(namespace=config.namespace)
+        async with build_issuer(settings, store, writer=store).running() as issuer:
             tasks = [
                 asyncio.create_task(embedded.run(report.settled)),
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),

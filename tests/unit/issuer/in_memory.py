@@ -5,7 +5,7 @@ from urllib.parse import unquote_to_bytes
 
 import httpx
 
-from scopewright.http import HttpRequest
+from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.service import Issuer
 
 
@@ -20,6 +20,11 @@ def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes]
     return values, repeated
 
 
+async def answer(issuer: Issuer, http: HttpRequest) -> Answer:
+    decided = issuer.decide(http)
+    return decided if isinstance(decided, Answer) else await decided
+
+
 class InMemory(httpx.AsyncBaseTransport):
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
@@ -27,7 +32,8 @@ class InMemory(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path, _, query = request.url.raw_path.partition(b"?")
         headers, repeated = combined((name.lower(), value) for name, value in request.headers.raw)
-        answer = await self._issuer.answer(
+        answered = await answer(
+            self._issuer,
             HttpRequest(
                 method=request.method,
                 path=unquote_to_bytes(path).decode(),
@@ -36,6 +42,6 @@ class InMemory(httpx.AsyncBaseTransport):
                 body=await request.aread(),
                 peer="127.0.0.1",
                 repeated=repeated,
-            )
+            ),
         )
-        return httpx.Response(answer.status, headers=list(answer.headers), content=answer.body)
+        return httpx.Response(answered.status, headers=list(answered.headers), content=answered.body)

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.http import Answer, HttpRequest
-from tests.unit.issuer.in_memory import combined
+from tests.unit.issuer.in_memory import answer, combined
 from tests.unit.issuer.world import PAYROLL, SECRET, World, settle
 
 NAMES = st.sampled_from(
@@ -80,4 +80,4 @@ async def _ask(http: HttpRequest) -> Answer:
     world.furnish()
     async with world.make_issuer().running() as issuer:
         await settle()
-        return await issuer.answer(http)
+        return await answer(issuer, http)

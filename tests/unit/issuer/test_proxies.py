@@ -8,7 +8,7 @@ from scopewright.core.failures import Rejected
 from scopewright.http import HttpRequest
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.rate_budget import RateBudget
-from scopewright.issuer.serving.proxies import HEADER, MOST, TrustedProxies, trusted_proxies
+from scopewright.issuer.serving.proxies import HEADER, MAX_PROXIES, TrustedProxies, trusted_proxies
 from tests.unit.issuer.world import World
 
 PROXIES = TrustedProxies(["10.1.0.0/24", "2001:db8:1::/48"])
@@ -52,7 +52,7 @@ def test_what_cannot_be_read_leaves_it_with_the_proxy_that_passed_it_on(forwarde
 
 
 def test_only_so_many_proxies_are_looked_through() -> None:
-    behind = ", ".join(["192.0.2.1", *["10.1.0.8"] * (MOST - 1)])
+    behind = ", ".join(["192.0.2.1", *["10.1.0.8"] * (MAX_PROXIES - 1)])
     assert caller("10.1.0.7", behind) == "192.0.2.1"
     assert caller("10.1.0.7", f"{behind}, 10.1.0.9") == "10.1.0.8"
 
@@ -60,11 +60,11 @@ def test_only_so_many_proxies_are_looked_through() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("proxies.example", "give networks such as"),
-        ("10.1.0.7/24", "has host bits set.*give networks such as"),
-        ("10.0.0.0/33", "give networks such as"),
-        ("10.1.0.0/24,0.0.0.0/0", "would believe everybody"),
-        ("::/0", "would believe everybody"),
+        ("proxies.example", "pass networks such as"),
+        ("10.1.0.7/24", "has host bits set.*pass networks such as"),
+        ("10.0.0.0/33", "pass networks such as"),
+        ("10.1.0.0/24,0.0.0.0/0", "would trust every address"),
+        ("::/0", "would trust every address"),
     ],
 )
 def test_what_is_no_network_or_everybody_is_refused(text: str, told: str) -> None:
@@ -89,7 +89,7 @@ async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy
     world = World(proxies=TrustedProxies(["127.0.0.0/8"]))
     world.furnish()
     async with world.running():
-        world.issuer.tokens._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
+        world.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
         answers = [(await asked(world, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
         assert answers == [401, 503, 401]
         peers = [orjson.loads(line)["peer"] for line in world.lines]

@@ -52,8 +52,8 @@ SERVED = server_record(served_by=(SERVICE,))
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.revocation.ended.LONGEST_PAUSE", 0.0)
-    monkeypatch.setattr("scopewright.issuer.revocation.ended._AGAIN", 0.01)
+    monkeypatch.setattr("scopewright.issuer.revocation.ended.MAX_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("scopewright.issuer.revocation.ended._RETRY_SECONDS", 0.01)
 
 
 async def of_payroll(world: World) -> str:
@@ -315,7 +315,7 @@ def leaving() -> World:
 
 
 async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    for pause in ("PAUSE", "LONGEST_PAUSE"):
+    for pause in ("MIN_PAUSE_SECONDS", "MAX_PAUSE_SECONDS"):
         monkeypatch.setattr(revocations_module, pause, 2.5)
     world = leaving()
     async with world.running():
@@ -339,14 +339,14 @@ async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> N
 
 
 async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(revocations_module, "LAST", 0.05)
+    monkeypatch.setattr(revocations_module, "LAST_WRITE_TIMEOUT_SECONDS", 0.05)
     world = leaving()
     async with asyncio.timeout(30), world.running():
         world.store.gate = asyncio.Event()
         world.put(client_record(disabled=True))
         await settle()
         # What the last report of use reads is another matter.
-        monkeypatch.setattr(world.issuer, "_usage", None)
+        monkeypatch.setattr(world.issuer._background._usage, "_used", {})
     assert "the issuer stops" in caplog.text
     assert world.store.writes == []
 

@@ -111,7 +111,7 @@ async def test_a_request_in_progress_is_answered_before_the_end(world: World) ->
 PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
-from scopewright.issuer import Worker, run
+from scopewright.issuer import IssuerSettings, Worker, run
 from tests.unit.issuer.world import NAMESPACE, World
 
 @contextlib.asynccontextmanager
@@ -121,7 +121,7 @@ async def open_store():
     yield world.store
 
 listener = listen("127.0.0.1:0")
-run(open_store, namespace=NAMESPACE, worker=Worker(lambda: listener, lambda url: print(url, flush=True)))
+run(open_store, IssuerSettings(NAMESPACE), Worker(lambda: listener, lambda url: print(url, flush=True)))
 print("ended", flush=True)
 """
 

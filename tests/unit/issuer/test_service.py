@@ -53,7 +53,7 @@ async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
 async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since_when(world: World) -> None:
     """A refusal would take all issuers out of their Service at once: tokens need no API server."""
     now = [0.0]
-    world.issuer._contact = Contact(lambda: now[0])
+    world.issuer.readiness._contact = Contact(lambda: now[0])
     now[0] = 99.0
     answer = await world.http.get("/readyz")
     assert answer.status_code == 200
@@ -129,7 +129,7 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scopewright.issuer.serving.supervise.PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.serving.supervise.RESTART_PAUSES_SECONDS", (0.0,))
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -170,7 +170,7 @@ async def test_a_task_that_dies_is_begun_again(
         assert (await world.http.get("/readyz")).json() == {"status": "ok"}
     assert died == {Follower, Revocations, CredentialUsage}
     assert "a bug" in caplog.text
-    assert "the task follow is begun again" in caplog.text
+    assert "restarting task follow in 0.0 s" in caplog.text
 
 
 async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_without_following(
@@ -195,7 +195,7 @@ async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_wi
         await asyncio.wait_for(world.issuer.ready(), 20)
         await until(lambda: observe(world, "/readyz").status == 503)
         missing = (await world.http.get("/readyz")).json()["missing"]
-        assert missing == ["the task follow, which fails again and again"]
+        assert missing == ["the task follow, which fails repeatedly"]
         assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(world, "/metrics").body.decode()
         assert (await world.token()).status_code == 200, "what is known is still served"
 
@@ -239,8 +239,8 @@ def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_o
     shared, heard = shared_counters(3), {"Secret": 1000.0}
     registry = Registry("scopewright-system", lambda ended: None)
     metrics = [
-        IssuerMetrics(registry, lambda: 500.0, shared.row(0), heard=heard.get),
-        IssuerMetrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, heard=lambda kind: None),
+        IssuerMetrics(registry, lambda: 500.0, shared.row(0), last_activity=heard.get),
+        IssuerMetrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, last_activity=lambda kind: None),
     ]
 
     def told() -> dict[str, float]:

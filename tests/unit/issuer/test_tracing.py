@@ -136,4 +136,4 @@ async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written
 
 
 async def test_without_traces_nothing_stands_before_the_endpoint(world: World) -> None:
-    assert type(world.issuer.tokens) is Endpoint
+    assert type(world.issuer.endpoints.token) is Endpoint

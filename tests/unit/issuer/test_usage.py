@@ -129,8 +129,8 @@ class Hanging:
 async def test_the_last_report_does_not_keep_the_issuer_from_ending(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.observability.usage.LAST", 0.05)
+    monkeypatch.setattr("scopewright.issuer.observability.usage.LAST_REPORT_TIMEOUT_SECONDS", 0.05)
     noting = CredentialUsage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
     noting.note(ONE, NOW.timestamp())
     await asyncio.wait_for(noting.finish(), 20)
-    assert "the last use of credentials is not reported" in caplog.text
+    assert "the last credential usage is not reported" in caplog.text

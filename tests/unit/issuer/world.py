@@ -47,6 +47,7 @@ from scopewright.core.records import (
 )
 from scopewright.issuer.authentication.read_through import READ_BUDGET
 from scopewright.issuer.authentication.replay import ReplayStore
+from scopewright.issuer.build import IssuerSettings, Runtime, build_issuer
 from scopewright.issuer.observability import audit
 from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.service import Issuer
@@ -308,21 +309,23 @@ class World:
         self.put(client_record())
 
     def make_issuer(self) -> Issuer:
-        self.issuer = Issuer(
-            self.store,
-            namespace=NAMESPACE,
+        settings = IssuerSettings(
+            NAMESPACE,
             snapshot=self.snapshot,
-            clock=self.clock,
-            sink=lambda entry: self.lines.append(audit.line(entry).decode()),
-            floor=self.floor,
-            reads=self.reads,
-            monotonic=self.monotonic,
-            patience=self.patience,
-            reports=cast("StoreProtocol", self.store) if self.revoking else None,
+            store_timeout=self.patience,
+            min_refusal=self.floor,
+            read_budget=self.reads,
+            proxies=self.proxies,
+        )
+        self.issuer = build_issuer(
+            settings,
+            self.store,
+            writer=cast("StoreProtocol", self.store) if self.revoking else None,
             service_accounts=self.service_accounts,
             replay=self.replay,
+            sink=lambda entry: self.lines.append(audit.line(entry).decode()),
             tracing=self.tracing,
-            proxies=self.proxies,
+            runtime=Runtime(self.clock, self.monotonic),
         )
         return self.issuer
 

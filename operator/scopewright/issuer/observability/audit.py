@@ -1,7 +1,7 @@
-"""One line of JSON for each decision: who, where, what, and why not. No token and no secret in it.
+"""One line of JSON for each decision: client, peer, result and reason. It never contains a token or a secret.
 
-What the caller made up is there only escaped and cut short, and an id that is no client's only as a hash: a secret
-pasted into the wrong field must not end up in a log.
+Text that the caller chose is escaped and truncated. An unknown client id is logged only as a hash: it may be a secret
+in the wrong field.
 """
 
 import hashlib
@@ -17,13 +17,13 @@ from scopewright.issuer.protocol.request import PresentedCredential
 
 Entry = dict[str, Any]
 Sink = Callable[[Entry], None]
-"""Takes what one line says."""
+"""Writes one audit line."""
 
 LOGGER: Final = "scopewright.audit"
-LONGEST_LINE: Final = 4096
-"""Bytes, with its end: what a pipe takes as a whole (PIPE_BUF of Linux), however many processes write into it."""
-_LONGEST: Final = 200
-_MOST: Final = 16
+MAX_LINE_BYTES: Final = 4096
+"""With the newline. Writes to a pipe of at most PIPE_BUF bytes (4096 on Linux) are atomic."""
+_MAX_TEXT_LENGTH: Final = 200
+_MAX_ITEMS: Final = 16
 _log: Final = logging.getLogger(LOGGER)
 _lost: Final = logging.getLogger(__name__)
 
@@ -33,9 +33,9 @@ def to_log(entry: Entry) -> None:
 
 
 def to_file(file: BinaryIO) -> Sink:
-    """Each line in one write of an unbuffered file: a tenth of what the logging module costs.
+    """Each line in one write: a tenth of the time that the logging module takes.
 
-    A file that takes no more is said once, until it does again; nobody goes without a token for it.
+    A failed write is logged once, until a write succeeds. The token is issued nevertheless.
     """
     failing = False
 
@@ -54,31 +54,31 @@ def to_file(file: BinaryIO) -> Sink:
 
 
 def refusal(reason: str, presented: PresentedCredential | None, parameters: Mapping[str, Any], *, known: bool) -> Entry:
-    """What an entry says of a refusal. `known`: the client's id is that of a record, whoever sent it."""
-    said: Entry = {"reason": reason}
+    """The members of a refusal. `known`: the client id is that of a record; the caller may be another."""
+    more: Entry = {"reason": reason}
     if presented is not None:
         client_id = presented.client_id
-        said["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
-        said["method"] = presented.method
-    return said | {name: _short(value) for name, value in parameters.items()}
+        more["client" if known else "client_sha256"] = client_id if known else _hash(client_id)
+        more["method"] = presented.method
+    return more | {name: _short(value) for name, value in parameters.items()}
 
 
 def entry(event: str, now: float, peer: str, result: str, more: Mapping[str, Any]) -> Entry:
     seconds, milliseconds = divmod(int(now * 1000), 1000)
-    time = f"{_to_the_second(seconds)}.{milliseconds:03}Z"
+    time = f"{_format_seconds(seconds)}.{milliseconds:03}Z"
     return {"time": time, "event": event, "peer": peer, "result": result, **more}
 
 
 def line(entry: Entry) -> bytes:
-    """JSON, without the line's end."""
+    """JSON, without the newline."""
     encoded = orjson.dumps(entry)
-    return encoded if len(encoded) < LONGEST_LINE else _cut(entry)
+    return encoded if len(encoded) < MAX_LINE_BYTES else _cut(entry)
 
 
 def _cut(entry: Entry) -> bytes:
-    """The longest member made shorter until the line is no longer than it may be; `cut` names what was."""
+    """Halve the longest member until the line is short enough. `cut` lists the members that were halved."""
     cut: dict[str, None] = {}
-    while len(encoded := orjson.dumps(entry | {"cut": [*cut]})) >= LONGEST_LINE:
+    while len(encoded := orjson.dumps(entry | {"cut": [*cut]})) >= MAX_LINE_BYTES:
         name = max(entry, key=lambda name: len(orjson.dumps(entry[name])))
         entry = entry | {name: _halved(entry[name])}
         cut[name] = None
@@ -92,15 +92,15 @@ def _halved(value: Any) -> Any:
 
 
 @lru_cache(maxsize=8)
-def _to_the_second(seconds: int) -> str:
+def _format_seconds(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _short(value: Any) -> Any:
-    """What a caller has made up, cut short."""
+    """Text that the caller chose, truncated."""
     if isinstance(value, str):
-        return value if len(value) <= _LONGEST else value[:_LONGEST] + "…"
-    return [_short(item) for item in value[:_MOST]] if isinstance(value, list | tuple) else value
+        return value if len(value) <= _MAX_TEXT_LENGTH else value[:_MAX_TEXT_LENGTH] + "…"
+    return [_short(item) for item in value[:_MAX_ITEMS]] if isinstance(value, list | tuple) else value
 
 
 def _hash(text: str) -> str:

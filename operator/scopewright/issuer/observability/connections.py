@@ -1,4 +1,4 @@
-"""Metrics of the issuer's connections: how many there are, what they take, and which of them the server ended."""
+"""Metrics of the issuer's connections: count, memory, and those that the server closed."""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,35 +19,35 @@ _OPEN: Final = {state: len(_CLOSED) + len(_REFUSED) + n for n, state in enumerat
 _USED: Final = len(_CLOSED) + len(_REFUSED) + len(_OPEN)
 _LIMIT: Final = _USED + 1
 
-WIDTH: Final = _LIMIT + 1
-"""Cells that this takes in a row."""
+COLUMNS: Final = _LIMIT + 1
+"""Number of columns in the counters."""
 
 
 class ConnectionMetrics:
-    """Of one process, in the cells of its row from `first` on; what it exports is the sum of all processes."""
+    """Counts for one process, in its counters from column `first` on. Exports the sums of all processes."""
 
-    def __init__(self, row: WorkerCounters, first: int) -> None:
-        self._row = row
+    def __init__(self, counters: WorkerCounters, first: int) -> None:
+        self._counters = counters
         self._first = first
         self.usage: Callable[[], ConnectionUsage] = lambda: ConnectionUsage(Counter(), 0, 0)
-        """Of the server, once it is there."""
+        """Set once there is a server."""
 
     def count(self, event: str, detail: str) -> None:
-        """As a Server reports what it ends."""
+        """`http.host.Count`."""
         column = _REFUSED.get(detail) if event == "refused" else _CLOSED.get((event, detail))
         if column is not None:
-            self._row.cells[self._first + column] += 1
+            self._counters.cells[self._first + column] += 1
 
-    def look(self) -> None:
-        """Record how it is now."""
+    def update(self) -> None:
+        """Record the current usage."""
         usage = self.usage()
         for state, column in _OPEN.items():
-            self._row.cells[self._first + column] = usage.connections[state]
-        self._row.cells[self._first + _USED] = usage.used
-        self._row.cells[self._first + _LIMIT] = usage.limit
+            self._counters.cells[self._first + column] = usage.connections[state]
+        self._counters.cells[self._first + _USED] = usage.used
+        self._counters.cells[self._first + _LIMIT] = usage.limit
 
     def collect(self) -> Iterator[Metric]:
-        totals = self._row.tally.totals()[self._first : self._first + WIDTH]
+        totals = self._counters.shared.totals()[self._first : self._first + COLUMNS]
         connections = GaugeMetricFamily(
             "scopewright_issuer_connections", "Open connections, by what they wait for.", labels=["state"]
         )
@@ -56,18 +56,18 @@ class ConnectionMetrics:
         yield connections
         yield GaugeMetricFamily(
             "scopewright_issuer_connection_memory_bytes",
-            "Memory that open connections take, with what they have sent and not read.",
+            "Memory of open connections, including requests and answers that wait.",
             totals[_USED],
         )
         yield GaugeMetricFamily(
             "scopewright_issuer_connection_memory_limit_bytes",
-            "Memory that connections may take, of all processes; beyond it, the longest idle ones are closed.",
+            "Memory limit of connections, of all processes. Beyond it, the longest idle connections are closed.",
             totals[_LIMIT],
         )
         closed = CounterMetricFamily(
             "scopewright_issuer_connections_closed",
-            "Connections that were closed for want of room, for the limit of their address, or because their time was "
-            "up, by what they waited for.",
+            "Connections closed by the server, by cause (memory limit, limit of the address, timeout) and by what they "
+            "waited for.",
             labels=["cause", "state"],
         )
         for (cause, state), column in _CLOSED.items():
@@ -75,7 +75,7 @@ class ConnectionMetrics:
         yield closed
         refused = CounterMetricFamily(
             "scopewright_issuer_transport_refusals",
-            "Requests that were refused before an endpoint saw them, by HTTP status; tls: a handshake that failed.",
+            "Requests refused before they reached an endpoint, by HTTP status; tls: failed handshakes.",
             labels=["reason"],
         )
         for reason, column in _REFUSED.items():

@@ -1,7 +1,7 @@
-"""What Prometheus is told. Labels come from fixed lists, never from a caller.
+"""Prometheus metrics. Label values come from fixed lists, never from a caller.
 
-A request adds to three numbers of the process's row; whichever worker is scraped sums up the rows of all. Records and
-served keys are those of the worker that is scraped.
+A request increments three of the process's counters. The worker that is scraped sums those of all workers; records and
+served keys are its own.
 """
 
 import asyncio
@@ -30,9 +30,9 @@ RESULTS: Final[Mapping[str, tuple[str, ...]]] = {
     "introspection": ("active", "inactive"),
     "revocation": ("revoked", "nothing"),
 }
-"""What may become of a request that is not refused, by endpoint."""
+"""Results of requests that are not refused, by endpoint."""
 
-Heard = Callable[[str], float | None]
+LastActivity = Callable[[str], float | None]
 
 _REFUSALS: Final = (*get_args(ErrorCode), SLOWED)
 _BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
@@ -41,16 +41,16 @@ _BOUNDS: Final = [*map(str, _BUCKETS), "+Inf"]
 
 @dataclass(frozen=True, slots=True)
 class _Columns:
-    """Where in a row an endpoint counts: a cell for each result, one for each bucket, and the sum of the seconds."""
+    """Columns of an endpoint: one for each result and bucket, and the sum of the seconds."""
 
     results: Mapping[str, int]
     buckets: int
     sum: int
     known: Mapping[str, int]
-    """Of the refusals, those of clients that are on record."""
+    """For refusals of known clients."""
 
 
-def _laid_out() -> tuple[Mapping[str, _Columns], int]:
+def _layout() -> tuple[Mapping[str, _Columns], int]:
     columns, end = {}, _FIRST
     for endpoint, results in RESULTS.items():
         named = {result: end + n for n, result in enumerate((*results, *_REFUSALS))}
@@ -62,26 +62,26 @@ def _laid_out() -> tuple[Mapping[str, _Columns], int]:
 
 
 _READY: Final = 0
-_HEARD: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
+_ACTIVITY: Final[Mapping[str, int]] = {kind: 1 + n for n, kind in enumerate(KINDS)}
 _CONTACT: Final = 1 + len(KINDS)
 _CONNECTIONS: Final = _CONTACT + 1
-_FIRST: Final = _CONNECTIONS + connections.WIDTH
-_COLUMNS, _WIDTH = _laid_out()
+_FIRST: Final = _CONNECTIONS + connections.COLUMNS
+_COLUMNS, _COLUMN_COUNT = _layout()
 
-EVERY: Final = 5.0
-"""Seconds after which each process tells again how it is."""
+UPDATE_INTERVAL_SECONDS: Final = 5.0
+"""At which each process records its gauges."""
 
 
 def shared_counters(workers: int) -> SharedCounters:
-    """For the metrics of so many processes."""
-    return SharedCounters(_WIDTH, workers)
+    """Counters for this number of processes."""
+    return SharedCounters(_COLUMN_COUNT, workers)
 
 
 class EndpointMetrics:
-    """What one process counts of one endpoint."""
+    """Counts the requests of one endpoint in one process."""
 
-    def __init__(self, row: WorkerCounters, columns: _Columns) -> None:
-        self._cells = row.cells
+    def __init__(self, counters: WorkerCounters, columns: _Columns) -> None:
+        self._cells = counters.cells
         self._results = columns.results
         self._buckets = columns.buckets
         self._sum = columns.sum
@@ -94,62 +94,63 @@ class EndpointMetrics:
         cells[self._sum] += seconds
 
     def refused_known(self, result: str) -> None:
-        """A refusal, counted already, was of a client that is on record."""
+        """Count a refusal of a known client, in addition to `count`."""
         self._cells[self._known[result]] += 1
 
 
 class IssuerMetrics(Collector):
-    """Of one issuer; of what it counts, the totals of all that share its tally.
+    """Of one worker; its counters are exported as the sums of all workers.
 
-    `heard` gives when the store last answered, by kind, where it is one that can be away (`stores.Listener`);
-    `last_contact` when the API server behind it last answered, in seconds since the epoch.
+    `last_activity` returns when the watch of a kind last received something; `last_contact`, when the API server last
+    answered. Both in seconds since the epoch, and only for a remote store.
     """
 
     def __init__(
         self,
         registry: Registry,
         clock: Clock,
-        row: WorkerCounters | None = None,
+        counters: WorkerCounters | None = None,
         *,
         ready: Callable[[], bool] = lambda: True,
-        heard: Heard | None = None,
+        last_activity: LastActivity | None = None,
         last_contact: Callable[[], float] | None = None,
     ) -> None:
         self._registry = registry
         self._clock = clock
-        self._row = row or shared_counters(1).row()
-        self.connections = connections.ConnectionMetrics(self._row, _CONNECTIONS)
+        self._counters = counters or shared_counters(1).row()
+        self.connections = connections.ConnectionMetrics(self._counters, _CONNECTIONS)
         self._is_ready = ready
-        self._heard = heard
+        self._last_activity = last_activity
         self._last_contact = last_contact
-        if heard:
-            for column in _HEARD.values():
-                self._row.cells[column] = clock()
-        self._row.cells[_READY] = 0
+        if last_activity:
+            for column in _ACTIVITY.values():
+                self._counters.cells[column] = clock()
+        self._counters.cells[_READY] = 0
 
     @property
     def shared(self) -> bool:
-        """Whether there are other processes to `run` for."""
-        return self._row.tally.rows > 1
+        """Whether other processes read these counters, so that `run` is needed."""
+        return self._counters.shared.rows > 1
 
     async def run(self) -> None:
-        """Tell the other processes how this one is, for ever: one that hangs is then seen by what it told last."""
+        """Record the gauges at intervals. Those of a process that hangs stay as they were."""
         while True:
-            self._tell()
-            await asyncio.sleep(EVERY)
+            self._update()
+            await asyncio.sleep(UPDATE_INTERVAL_SECONDS)
 
-    def _tell(self) -> None:
-        cells = self._row.cells
+    def _update(self) -> None:
+        cells = self._counters.cells
         cells[_READY] = self._is_ready()
-        self.connections.look()
-        for kind, column in _HEARD.items() if self._heard else ():
-            cells[column] = (self._heard and self._heard(kind)) or cells[column]
+        self.connections.update()
+        if self._last_activity is not None:
+            for kind, column in _ACTIVITY.items():
+                cells[column] = self._last_activity(kind) or cells[column]
         if self._last_contact is not None:
             cells[_CONTACT] = self._last_contact()
 
     def endpoint(self, name: str) -> EndpointMetrics:
-        """Of one of `RESULTS`, whose requests end in one of its results, in an error of OAuth, or `slowed`."""
-        return EndpointMetrics(self._row, _COLUMNS[name])
+        """`name` is a key of `RESULTS`. A request ends with one of its results, an OAuth error, or `slowed`."""
+        return EndpointMetrics(self._counters, _COLUMNS[name])
 
     def answer(self) -> Answer:
         collectors = CollectorRegistry()
@@ -158,21 +159,21 @@ class IssuerMetrics(Collector):
         return Answer(200, headers, generate_latest(collectors))
 
     def collect(self) -> Iterator[Metric]:
-        self._tell()
-        totals = self._row.tally.totals()
+        self._update()
+        totals = self._counters.shared.totals()
         requests = CounterMetricFamily(
             "scopewright_issuer_requests",
-            "Requests of clients, by endpoint and by what became of them.",
+            "Requests of clients, by endpoint and result.",
             labels=["handler", "result"],
         )
         seconds = HistogramMetricFamily(
             "scopewright_issuer_request_seconds",
-            "How long the answer to a client's request took.",
+            "Duration of client requests.",
             labels=["handler"],
         )
         known = CounterMetricFamily(
             "scopewright_issuer_refusals_of_known_clients",
-            "Of those requests, the refused ones that named a client on record, whoever sent them.",
+            "Refused requests that named a known client; another caller may have sent them.",
             labels=["handler", "result"],
         )
         for endpoint, columns in _COLUMNS.items():
@@ -195,35 +196,37 @@ class IssuerMetrics(Collector):
         records.add_metric(["resource_server"], len(registry.servers))
         records.add_metric(["signing_key"], len(registry.keys))
         yield records
-        served = GaugeMetricFamily("scopewright_issuer_served_keys", "Keys in the JWKS that is served.")
+        served = GaugeMetricFamily("scopewright_issuer_served_keys", "Keys in the served JWKS.")
         served.add_metric([], len(registry.keys.jwks(self._clock()).keys))
         yield served
         yield from self._processes()
 
     def _processes(self) -> Iterator[Metric]:
-        """How all that share the tally are."""
-        ready = self._row.tally.column(_READY)
-        yield GaugeMetricFamily("scopewright_issuer_workers", "Processes that are meant to serve.", len(ready))
+        """Gauges of all workers."""
+        ready = self._counters.shared.column(_READY)
+        yield GaugeMetricFamily("scopewright_issuer_workers", "Configured worker processes.", len(ready))
         yield GaugeMetricFamily(
-            "scopewright_issuer_ready_workers", "Those of them that have all that tokens need.", sum(ready)
+            "scopewright_issuer_ready_workers", "Worker processes that can issue tokens.", sum(ready)
         )
-        heard = GaugeMetricFamily(
+        activity = GaugeMetricFamily(
             "scopewright_issuer_watch_heard_timestamp_seconds",
-            "When the watch of the records last brought anything, be it a bookmark, to the process that waits longest.",
+            "When the watch of the records last received anything, also a bookmark: the earliest of all workers.",
             labels=["kind"],
         )
-        for kind, column in _HEARD.items():
-            instants = [at for at in self._row.tally.column(column) if at]
+        for kind, column in _ACTIVITY.items():
+            instants = [at for at in self._counters.shared.column(column) if at]
             if instants:
-                heard.add_metric([kind], min(instants))
-        yield heard
+                activity.add_metric([kind], min(instants))
+        yield activity
         contact = GaugeMetricFamily(
             "scopewright_issuer_api_server_last_contact_timestamp_seconds",
-            "When the API server last answered, whatever the answer was, to the process that waits longest.",
+            "When the API server last answered, with any status: the earliest of all workers.",
         )
-        if instants := [at for at in self._row.tally.column(_CONTACT) if at]:
+        if instants := [at for at in self._counters.shared.column(_CONTACT) if at]:
             contact.add_metric([], min(instants))
         yield contact
-        build = GaugeMetricFamily("scopewright_build_info", "1, with the version that runs.", labels=["version"])
+        build = GaugeMetricFamily(
+            "scopewright_build_info", "Always 1, with the running version as a label.", labels=["version"]
+        )
         build.add_metric([version("scopewright")], 1)
         yield build

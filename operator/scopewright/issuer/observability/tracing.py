@@ -1,4 +1,4 @@
-"""Each request of a client as a span, which says what its audit line says of it; only where traces are wanted."""
+"""One span per client request, with attributes from its audit line. Used only if tracing is enabled."""
 
 from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
@@ -11,21 +11,21 @@ from scopewright.tracing import Tracing, mark_failed, span_ids
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-TOLD: Final = ("client", "audience", "result", "reason", "method", "kid")
-"""Of an audit line: what is ours or on record, and nothing that the caller made up."""
+ATTRIBUTES: Final = ("client", "audience", "result", "reason", "method", "kid")
+"""Members of an audit line that are set on the span: never text that the caller chose."""
 
 _FAILED: Final = 500
 _current: Final[ContextVar["Span | None"]] = ContextVar("span", default=None)
 
 
-class Serving(Protocol):
+class Decides(Protocol):
     def decide(self, http: HttpRequest) -> Answer | Coroutine[Any, Any, Answer]: ...
 
 
 class Traced:
-    """Stands before an endpoint whose audit lines go through `sink`."""
+    """Wraps an endpoint whose audit lines go through `traced_sink`."""
 
-    def __init__(self, endpoint: Serving, name: str, tracing: Tracing) -> None:
+    def __init__(self, endpoint: Decides, name: str, tracing: Tracing) -> None:
         self._endpoint = endpoint
         self._name = name
         self._tracing = tracing
@@ -56,15 +56,15 @@ class Traced:
         return _ended(span, answer)
 
 
-def sink(told: audit.Sink) -> audit.Sink:
-    """Tells the span as well, and in the line which span that is."""
+def traced_sink(sink: audit.Sink) -> audit.Sink:
+    """Also sets attributes of the current span, and adds trace id and span id to the line."""
 
     def write(entry: audit.Entry) -> None:
         span = _current.get()
         if span is not None and span.is_recording():
-            span.set_attributes({f"scopewright.{name}": entry[name] for name in TOLD if name in entry})
+            span.set_attributes({f"scopewright.{name}": entry[name] for name in ATTRIBUTES if name in entry})
             entry = {**entry, **span_ids(span.get_span_context())}
-        told(entry)
+        sink(entry)
 
     return write
 

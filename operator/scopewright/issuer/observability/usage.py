@@ -1,6 +1,6 @@
-"""When credentials were last used, reported in batches: a dictionary entry a token, one write every few minutes.
+"""When credentials were last used, reported in batches: a dict entry per token, one write every few minutes.
 
-The report is a hint. Losing it, or never being allowed to write it, costs nobody a token.
+The report is informational. No token is refused because it is lost or cannot be written.
 """
 
 import asyncio
@@ -9,28 +9,31 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
-from scopewright.core.records import ENTRY, RECORD_LABEL, USAGE_NAME, UsageRecord, decode, encode, usage_key
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import Ref
+from scopewright.core.records import USAGE_NAME, UsageRecord, decode, encode, usage_key
+from scopewright.issuer.merge_write import merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness
+from scopewright.logs import OncePerProblem
 from scopewright.stores import Store
 
 log: Final = logging.getLogger(__name__)
 
-EVERY: Final = 300.0
-"""Seconds between reports."""
-LAST: Final = 2.0
-"""Seconds that the last report may take when the issuer stops."""
-_TRIES: Final = 8
-_PAUSE: Final = 0.05
-"""Seconds, at most, after the first conflict; after each other one twice as long."""
-_KEPT: Final = 24 * 60
-"""Minutes that a report of a credential stays which this issuer does not know: another replica may be ahead of it."""
+REPORT_INTERVAL_SECONDS: Final = 300.0
+LAST_REPORT_TIMEOUT_SECONDS: Final = 2.0
+"""Of the report when the issuer stops."""
+_MAX_FIRST_PAUSE_SECONDS: Final = 0.05
+"""Maximum pause after the first conflict. It doubles with each further conflict."""
+_KEPT_MINUTES: Final = 24 * 60
+"""How long the use of a credential unknown to this issuer is kept: another replica may know it already."""
 
 
 class CredentialUsage:
-    """Notes uses; `run` reports them into the issuer's namespace. `known` are the digests of all live credentials."""
+    """Notes uses. `run` reports them into the issuer's namespace, every `interval` seconds.
+
+    `known` returns the digests of all live credentials.
+    """
 
     def __init__(
         self,
@@ -38,82 +41,73 @@ class CredentialUsage:
         namespace: str,
         known: Callable[[], Iterable[bytes]],
         clock: Clock,
+        interval: float = REPORT_INTERVAL_SECONDS,
         random: Randomness = os.urandom,
     ) -> None:
         self._store = store
         self._ref = Ref("ConfigMap", namespace, USAGE_NAME)
         self._known = known
         self._clock = clock
+        self._interval = interval
         self._random = random
         self._used: dict[bytes, float] = {}
-        self._said = ""
+        self._warning = OncePerProblem(log, "credential usage is not reported, retrying with the next report: %s")
 
     def note(self, digest: bytes, now: float) -> None:
         """The credential with this SHA-256 was accepted; `now` in seconds since the epoch."""
         self._used[digest] = now
 
-    async def run(self, every: float = EVERY) -> None:
-        """At an instant of its own within each period: workers that began together do not write together."""
-        await asyncio.sleep(every * self._fraction())
+    async def run(self) -> None:
+        """Starts after a random part of the interval, so that workers do not write at the same time."""
+        await asyncio.sleep(self._interval * self._fraction())
         while True:
             await self.report()
-            await asyncio.sleep(every)
+            await asyncio.sleep(self._interval)
 
     async def report(self) -> None:
-        """Write what was noted. What cannot be written now is written with the next report."""
+        """Write the noted uses. After a failure they are part of the next report."""
         if not self._used:
             return
         noted, self._used = self._used, {}
         try:
-            for tried in range(_TRIES):
-                if await self._written(noted):
-                    self._said = ""
-                    return
-                await asyncio.sleep(_PAUSE * 2**tried * self._fraction())
+            # Without the record, the operator is older than this issuer: there is nothing to report to.
+            await merge_and_write(
+                self._store, self._ref, "usage", lambda stored: self._merge(stored, noted), self._pause
+            )
         except (Rejected, Unavailable) as failure:
-            if failure.message != self._said:
-                log.warning("the use of credentials is not reported: %s", failure.message)
-            self._said = failure.message
-        self._used = noted | self._used
+            self._warning.report(failure.message)
+            self._used = noted | self._used
+        else:
+            self._warning.clear()
 
     async def finish(self) -> None:
-        """The last report, as far as the store takes it in time: nothing else waits for it."""
+        """Write the last report, if the store answers in time."""
         try:
-            async with asyncio.timeout(LAST):
+            async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
                 await self.report()
         except TimeoutError:
-            log.warning("the last use of credentials is not reported: the store takes longer than %s s", LAST)
+            log.warning(
+                "the last credential usage is not reported: the store took longer than %s s",
+                LAST_REPORT_TIMEOUT_SECONDS,
+            )
         except Exception:
-            log.exception("the last use of credentials is not reported")
+            log.exception("the last credential usage is not reported")
 
-    async def _written(self, noted: dict[bytes, float]) -> bool:
-        """False after a conflict. Where there is no report to write to, the operator is older than this issuer."""
-        found = await self._store.read(self._ref)
-        if found is None:
-            return True
-        existing, entries = found
-        before = decode(UsageRecord, entries.get(ENTRY, b""))
-        used = self._merged(before.used, noted)
-        if used == before.used:
-            return True
-        content = encode(UsageRecord(since=before.since, used=used))
-        labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
-        try:
-            await self._store.write(Desired(self._ref, entries={ENTRY: content}, labels=labels, replaces=existing))
-        except Conflict:
-            return False
-        return True
+    def _pause(self, attempt: int) -> float:
+        return _MAX_FIRST_PAUSE_SECONDS * (1 << attempt) * self._fraction()
 
     def _fraction(self) -> float:
-        """From 0 to 1."""
+        """A random number from 0 to 1."""
         return int.from_bytes(self._random(2)) / 0xFFFF
 
-    def _merged(self, before: dict[str, int], noted: dict[bytes, float]) -> dict[str, int]:
-        """The later of each, without what is over; sorted, so that the same uses are the same bytes."""
-        used = dict(before)
+    def _merge(self, stored: bytes, noted: dict[bytes, float]) -> bytes | None:
+        """The later instant of each, without expired ones. Sorted, so that equal uses are equal bytes."""
+        before = decode(UsageRecord, stored)
+        used = dict(before.used)
         for digest, instant in noted.items():
             key = usage_key(digest.hex())
             used[key] = max(used.get(key, 0), int(instant // 60))
         known = {usage_key(digest.hex()) for digest in self._known()}
-        recent = int(self._clock() // 60) - _KEPT
-        return {key: used[key] for key in sorted(used) if key in known or used[key] >= recent}
+        recent = int(self._clock() // 60) - _KEPT_MINUTES
+        used = {key: used[key] for key in sorted(used) if key in known or used[key] >= recent}
+        return None if used == before.used else encode(UsageRecord(since=before.since, used=used))

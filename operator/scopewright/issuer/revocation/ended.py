@@ -1,6 +1,6 @@
-"""What has ended before its time: kept in memory, followed, and written for every replica and for the next start.
+"""Revocations: kept in memory, followed, and written for other replicas and for the next start.
 
-Memory only grows, but for what time takes out: whoever empties or deletes the object finds it filled again.
+Entries leave memory only when they expire. So a record that was emptied or deleted is filled again.
 """
 
 import asyncio
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref
+from scopewright.core.failures import Rejected, Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import (
     ENTRY,
     RECORD_LABEL,
@@ -22,34 +22,35 @@ from scopewright.core.records import (
     encode,
 )
 from scopewright.core.revocations import MAX_ENTRIES, fold, merge, merge_all, namespace_key, prune, token_key
+from scopewright.issuer.merge_write import merge_and_write
 from scopewright.issuer.rate_budget import Clock
+from scopewright.logs import OncePerProblem
 from scopewright.stores import Change, Store
 
 log: Final = logging.getLogger(__name__)
 
-PAUSE: Final = 0.1
-"""Seconds between two writes at least: whatever comes meanwhile is in the second one."""
-LONGEST_PAUSE: Final = 1.0
-_REST: Final = 10
-"""Between them there are ten times as many seconds as the write took: a large record must not keep everybody busy."""
-TIMEOUT: Final = 5.0
-"""Seconds that a revocation waits until it is written."""
-LAST: Final = 2.0
-"""Seconds that the last write may take when the issuer stops."""
-_AGAIN: Final = 1.0
-_TIDY: Final = 60.0
-_TRIES: Final = 5
-_LABELS: Final = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
+MIN_PAUSE_SECONDS: Final = 0.1
+"""Between two writes. The second one has everything that was revoked meanwhile."""
+MAX_PAUSE_SECONDS: Final = 1.0
+_PAUSE_PER_WRITE: Final = 10
+"""The pause is this many times as long as the last write, so that a large record does not load the API server."""
+REVOKE_TIMEOUT_SECONDS: Final = 5.0
+"""How long a revocation request waits for the write."""
+LAST_WRITE_TIMEOUT_SECONDS: Final = 2.0
+"""Of the write when the issuer stops."""
+_RETRY_SECONDS: Final = 1.0
+_PRUNE_INTERVAL_SECONDS: Final = 60.0
+_KIND: Final = "revocations"
 
 Keep = Callable[[Ref, Callable[[], Change]], None]
-"""Takes what makes the content of the snapshot, once it is written."""
+"""Keeps an object in the snapshot. The function is called when the snapshot is written."""
 
 
 class Revocations:
-    """`record` is all that is known; each change makes a new one. `issuer` gives lifetimes, once they are known.
+    """`record` has everything that is known; each change makes a new one. `issuer` returns the lifetimes, once known.
 
-    A change costs what it holds. What comes between two readings of the record is merged into it by the second one, and
-    is encoded when it is written: thousands of clients may be removed in one turn of the event loop.
+    A change is merged when the record is read next, and encoded when it is written: thousands of clients may be removed
+    in one round of the event loop.
     """
 
     def __init__(
@@ -63,93 +64,96 @@ class Revocations:
         self.ref = Ref("ConfigMap", namespace, REVOCATIONS_NAME)
         self._record = RevocationRecord()
         self._pending: list[RevocationRecord] = []
-        """What has ended and is not in `_record` yet."""
+        """Revocations that are not merged into `_record` yet."""
         self._store = store
         self._clock = clock
         self._issuer = issuer
         self._keep = keep
-        self._existing = Existing(self.ref, "", "", labels=_LABELS)
-        self._own: bytes | None = None
-        """What was written last: coming back, it is no news."""
+        self._existing = Existing(self.ref, "", "", labels={MANAGED_BY: MANAGER, RECORD_LABEL: _KIND})
+        self._last_written: bytes | None = None
+        """The content of the last write, to ignore it when it is followed."""
         self._due = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
-        self._said = ""
+        self._warning = OncePerProblem(log, "revocations are not written, retrying: %s")
 
     @property
     def record(self) -> RevocationRecord:
         if self._pending:
-            self._settle()
+            self._merge_pending()
         return self._record
 
     def take(self, change: Change) -> None:
-        """The object as it was followed, or kept in a snapshot. What it lacks, it gets."""
+        """The object as the store or a snapshot has it. If it lacks entries, they are written."""
         if change.deleted:
-            log.warning("%s is gone; what it held stays in force and will be written again", self.ref)
+            log.warning("%s was deleted; its revocations stay in force and will be written again", self.ref)
             return
         self._existing = change.existing
         content = change.entries.get(ENTRY, b"")
-        if content == self._own:
+        if content == self._last_written:
             return
-        self._own = None
+        self._last_written = None
         try:
-            theirs = decode(RevocationRecord, content)
+            stored = decode(RevocationRecord, content)
         except Rejected as rejected:
-            log.warning("%s is malformed and will be made anew from memory: %s", self.ref, rejected.message)
-            theirs = RevocationRecord()
-        if self._merge(theirs):
+            log.warning("%s is malformed and will be replaced from memory: %s", self.ref, rejected.message)
+            stored = RevocationRecord()
+        if self._merge(stored):
             self._due.set()
 
     def end(self, ended: RevocationRecord) -> None:
-        """This has ended, and is in force here from now on; writing it may take a while."""
+        """Put revocations in force here at once, and write them later."""
         self._pending.append(ended)
         if len(self._pending) > MAX_ENTRIES:
-            self._settle()
+            self._merge_pending()
         self._due.set()
-        self._keep(self.ref, self._kept)
+        self._keep(self.ref, self._snapshot)
 
     async def revoke(self, client: str, namespace: str, jti: str, expires: int) -> None:
-        """The token of the client with this UID hash has ended, here and, once this returns, everywhere.
+        """Revoke a token of the client with this UID hash, here at once. Returns when it is written for all replicas.
 
-        `Unavailable` where that could not be written: it is tried again, and may still come into force.
+        Raises `Unavailable` if it is not written in time. The write is retried, so it may still come into force.
         """
         written = asyncio.get_running_loop().create_future()
         self._waiting.append(written)
         owners = {client: namespace_key(namespace)}
         self.end(RevocationRecord(tokens={client: {token_key(jti): expires}}, owners=owners))
         try:
-            async with asyncio.timeout(TIMEOUT):
+            async with asyncio.timeout(REVOKE_TIMEOUT_SECONDS):
                 await written
         except TimeoutError:
-            raise Unavailable("the revocation is not written yet", retry_after=TIMEOUT) from None
+            raise Unavailable("the revocation is not written yet", retry_after=REVOKE_TIMEOUT_SECONDS) from None
 
     async def run(self) -> None:
-        """Write what is not written yet, for ever; and now and then take out what is over."""
+        """Write revocations as they come, and prune expired ones at intervals."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_TIDY):
+                async with asyncio.timeout(_PRUNE_INTERVAL_SECONDS):
                     await self._due.wait()
             begun = time.monotonic()
-            failure = await self._round()
-            took = time.monotonic() - begun
-            await asyncio.sleep(_AGAIN if failure else min(max(PAUSE, _REST * took), LONGEST_PAUSE))
+            failure = await self._write_and_notify()
+            pause = max(MIN_PAUSE_SECONDS, _PAUSE_PER_WRITE * (time.monotonic() - begun))
+            await asyncio.sleep(_RETRY_SECONDS if failure else min(pause, MAX_PAUSE_SECONDS))
 
     async def finish(self) -> None:
-        """Write what `run` has not written, once: without a snapshot, the next start could not know it."""
+        """Write once more what `run` has not written: without a snapshot, the next start would not know it."""
         if not self._due.is_set():
             return
         try:
-            async with asyncio.timeout(LAST):
-                await self._round()
+            async with asyncio.timeout(LAST_WRITE_TIMEOUT_SECONDS):
+                await self._write_and_notify()
         except TimeoutError:
-            log.warning("revocations are not written: the issuer stops, and the store takes longer than %s s", LAST)
+            log.warning(
+                "revocations are not written: the issuer stops, and the store took longer than %s s",
+                LAST_WRITE_TIMEOUT_SECONDS,
+            )
 
-    async def _round(self) -> str | None:
-        """Write, and tell those who wait for it. None, or why not; then it stays due."""
+    async def _write_and_notify(self) -> str | None:
+        """Write, and resolve the futures of `revoke`. Returns None, or why it failed; then the write stays due."""
         self._due.clear()
         waiting, self._waiting = self._waiting, []
         failure: str | None = "the issuer stops"
         try:
-            failure = await self._written()
+            failure = await self._failure_of_write()
         finally:
             if failure is not None:
                 self._due.set()
@@ -159,72 +163,63 @@ class Revocations:
                 if failure is None:
                     future.set_result(None)
                 else:
-                    future.set_exception(Unavailable(failure, retry_after=_AGAIN))
+                    future.set_exception(Unavailable(failure, retry_after=_RETRY_SECONDS))
         return failure
 
-    async def _written(self) -> str | None:
-        """None, or why not."""
+    async def _failure_of_write(self) -> str | None:
         try:
-            for _ in range(_TRIES):
-                if await self._write():
-                    self._said = ""
-                    return None
-            trouble = "others write all the time"
-        except (Rejected, Unavailable) as failure:
-            trouble = failure.message
+            await self._write()
+        except (Rejected, Unavailable) as error:
+            failure = error.message
         except Exception:
             log.exception("writing revocations failed")
-            trouble = "an unexpected error"
-        if trouble != self._said:
-            log.warning("revocations are not written: %s", trouble)
-        self._said = trouble
-        return trouble
+            failure = "an unexpected error"
+        else:
+            self._warning.clear()
+            return None
+        self._warning.report(failure)
+        return failure
 
-    async def _write(self) -> bool:
-        """False after a conflict."""
+    async def _write(self) -> None:
         if self._store is None:
             raise Unavailable("there is no store to write to")
-        found = await self._store.read(self.ref)
-        if found is None:
-            raise Unavailable(f"{self.ref} is not there: the operator makes it")
-        existing, entries = found
-        try:
-            theirs: RevocationRecord | None = decode(RevocationRecord, entries.get(ENTRY, b""))
-        except Rejected:
-            theirs = None
-        self._merge(theirs or RevocationRecord())
-        if self.record == theirs:
-            return True
-        content = encode(self.record)
-        try:
-            await self._store.write(Desired(self.ref, entries={ENTRY: content}, labels=_LABELS, replaces=existing))
-        except Conflict:
-            return False
-        self._own = content
-        return True
+        if not await merge_and_write(self._store, self.ref, _KIND, self._merged_content):
+            raise Unavailable(f"{self.ref} does not exist yet: the operator creates it")
 
-    def _merge(self, theirs: RevocationRecord) -> bool:
-        """Know this too, and forget what is over, once lifetimes are known; whether more is known than this."""
+    def _merged_content(self, stored_content: bytes) -> bytes | None:
+        """None if the stored record is current."""
+        try:
+            stored: RevocationRecord | None = decode(RevocationRecord, stored_content)
+        except Rejected:
+            stored = None
+        self._merge(stored or RevocationRecord())
+        if self.record == stored:
+            return None
+        self._last_written = encode(self.record)
+        return self._last_written
+
+    def _merge(self, stored: RevocationRecord) -> bool:
+        """Merge a record, and prune expired entries if the lifetimes are known. Returns whether it lacked entries."""
         issuer = self._issuer()
         before = self.record
-        known = merge(before, theirs)
+        known = merge(before, stored)
         if issuer is not None:
             known = merge(known, RevocationRecord(longest_lifetime=issuer.max_token_lifetime))
             now, lifetime, skew = self._clock(), known.longest_lifetime, issuer.clock_skew
-            known, theirs = prune(known, now, lifetime, skew), prune(theirs, now, lifetime, skew)
-        self._become(known)
+            known, stored = prune(known, now, lifetime, skew), prune(stored, now, lifetime, skew)
+        self._replace_record(known)
         if self._record is not before:
-            self._keep(self.ref, self._kept)
-        return self._record != theirs
+            self._keep(self.ref, self._snapshot)
+        return self._record != stored
 
-    def _settle(self) -> None:
+    def _merge_pending(self) -> None:
         pending, self._pending = self._pending, []
-        self._become(merge(self._record, merge_all(pending)))
+        self._replace_record(merge(self._record, merge_all(pending)))
 
-    def _become(self, known: RevocationRecord) -> None:
+    def _replace_record(self, known: RevocationRecord) -> None:
         known = fold(known, self._clock())
         if known != self._record:
             self._record = known
 
-    def _kept(self) -> Change:
+    def _snapshot(self) -> Change:
         return Change(self._existing, {ENTRY: encode(self.record)})

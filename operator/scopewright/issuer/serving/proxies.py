@@ -1,6 +1,6 @@
-"""Whose request it is where proxies stand before the issuer: those that are trusted say so, and nobody else.
+"""The address of the caller behind proxies: X-Forwarded-For is used only if a trusted proxy sent it.
 
-An address that was made up would blame another in the audit lines, and be a fresh budget of refusals each time.
+A forged address would put the wrong caller into audit lines, and get a new budget of refusals each time.
 """
 
 import ipaddress
@@ -14,29 +14,29 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 HEADER: Final = b"x-forwarded-for"
-MOST: Final = 16
-"""Proxies in a row that are looked through."""
-_LONGEST: Final = 45
-"""Characters of an address, an IPv4-mapped one in full."""
+MAX_PROXIES: Final = 16
+"""Maximum of addresses that are read, from the right."""
+_MAX_ADDRESS_LENGTH: Final = 45
+"""Characters of an IPv4-mapped address in full."""
 
 
 class TrustedProxies:
-    """What `X-Forwarded-For` says, as far as each that has added to it is trusted."""
+    """Reads X-Forwarded-For from the right, as long as each address is a trusted proxy."""
 
     def __init__(self, networks: Iterable[str]) -> None:
-        """In CIDR notation; `Rejected` for what is no network, or everybody."""
+        """`networks` in CIDR notation. Raises `Rejected` if one is not a network, or includes every address."""
         self._networks = [_network(text) for text in networks]
 
     def caller(self, http: HttpRequest) -> str:
-        """The rightmost address that is no trusted proxy's; the peer's where that is not trusted itself.
+        """The rightmost address that is not a trusted proxy; the peer if that is not trusted itself.
 
-        What cannot be read ends the search: then it is the proxy that has passed it on.
+        At an invalid address the search ends: the result is the proxy that forwarded it.
         """
         found = read(http.peer)
         if found is None or not self._trusts(found):
             return http.peer
-        told = http.headers.get(HEADER, b"").rsplit(b",", MOST)[-MOST:]
-        for text in reversed(told):
+        forwarded = http.headers.get(HEADER, b"").rsplit(b",", MAX_PROXIES)[-MAX_PROXIES:]
+        for text in reversed(forwarded):
             address = read(text.strip(b" \t").decode("latin-1"))
             if address is None:
                 break
@@ -50,8 +50,8 @@ class TrustedProxies:
 
 
 def read(text: str) -> Address | None:
-    """An address as it is written without brackets, port or zone; of one that is IPv4-mapped, the IPv4 address."""
-    if len(text) > _LONGEST or "%" in text:
+    """An address without brackets, port or zone. An IPv4-mapped one is returned as IPv4. None if it is invalid."""
+    if len(text) > _MAX_ADDRESS_LENGTH or "%" in text:
         return None
     try:
         address = ipaddress.ip_address(text)
@@ -61,7 +61,7 @@ def read(text: str) -> Address | None:
 
 
 def trusted_proxies(text: str) -> TrustedProxies | None:
-    """Of `--trusted-proxies`: networks with commas between them; None where there is none."""
+    """Parse `--trusted-proxies`: networks, separated by commas. None if there are none."""
     networks = [network.strip() for network in text.split(",") if network.strip()]
     return TrustedProxies(networks) if networks else None
 
@@ -71,8 +71,8 @@ def _network(text: str) -> Network:
         network = ipaddress.ip_network(text)
     except ValueError as error:
         raise Rejected(
-            "BadProxies", f"--trusted-proxies: {error}: give networks such as 10.1.0.0/24,2001:db8::/64"
+            "BadProxies", f"--trusted-proxies: {error}: pass networks such as 10.1.0.0/24,2001:db8::/64"
         ) from None
     if not network.prefixlen:
-        raise Rejected("BadProxies", f"--trusted-proxies {text} would believe everybody: name your proxies alone")
+        raise Rejected("BadProxies", f"--trusted-proxies {text} would trust every address: pass your proxies' networks")
     return network

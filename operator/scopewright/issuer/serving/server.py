@@ -1,4 +1,4 @@
-"""Serving the issuer over HTTP, and an end that finishes what it has begun."""
+"""Serve the issuer over HTTP, and finish requests in progress when it stops."""
 
 import asyncio
 import gc
@@ -9,25 +9,24 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import Final
 
 from scopewright.http import PROBES, Answer, Certificate, HttpLimits, HttpServer
 from scopewright.issuer.authentication.replay import ReplayStore
+from scopewright.issuer.build import IssuerSettings, build_issuer
 from scopewright.issuer.observability import audit
-from scopewright.issuer.observability.usage import EVERY
 from scopewright.issuer.protocol.errors import ErrorCode, OAuthError, unavailable
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES
 from scopewright.issuer.service import Issuer
-from scopewright.issuer.serving.proxies import TrustedProxies
-from scopewright.issuer.serving.workers import BEAT_EVERY, OnReady, Worker
+from scopewright.issuer.serving.workers import HEARTBEAT_INTERVAL_SECONDS, OnReady, Worker
 from scopewright.stores import ServiceAccountIssuer, Store
 from scopewright.tracing import tracing
 
 LIMITS: Final = HttpLimits(body=MAX_BODY_BYTES)
 _OTHER_FILES: Final = 256
-_ALONE: Final = 5.0
-"""Seconds after which one of several workers listens even though it is not ready, to say what it waits for."""
+"""Open files beside connections."""
+_READY_TIMEOUT_SECONDS: Final = 5.0
+"""After this, one of several workers listens although it is not ready: its answers say what it waits for."""
 
 
 async def serve_issuer(
@@ -39,7 +38,7 @@ async def serve_issuer(
     stop: asyncio.Event | None = None,
     on_ready: OnReady = lambda url: None,
 ) -> None:
-    """Serve an issuer that is running until `stop` is set or the task is cancelled, and close the listener."""
+    """Serve a running issuer until `stop` is set or the task is cancelled, then close the listener."""
     metrics = issuer.metrics.connections
     server = HttpServer(
         issuer.decide, refuse=transport_refusal, limits=limits, certificate=certificate, count=metrics.count
@@ -54,7 +53,7 @@ async def serve_issuer(
 
 @asynccontextmanager
 async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncIterator[None]:
-    """Serve health and metrics beside it, from before the first token until after the last one."""
+    """Serve health and metrics on a listener of their own while the block runs."""
     if listener is None:
         yield
         return
@@ -70,13 +69,13 @@ async def observed(issuer: Issuer, listener: socket.socket | None) -> AsyncItera
 
 async def _announce(issuer: Issuer, on_ready: OnReady) -> None:
     on_ready(await issuer.ready())
-    # The records stay: a full collection has nothing to find in them, and would stop the tokens to look.
+    # The records are not garbage: exclude them from full collections, which would delay requests.
     gc.collect()
     gc.freeze()
 
 
 def transport_refusal(status: int, description: str) -> Answer:
-    """In the words of the issuer's other refusals."""
+    """A refusal of the HTTP server, in the form of the issuer's own."""
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         return unavailable(description, reason="transport").answer()
     error: ErrorCode = "server_error" if status >= HTTPStatus.INTERNAL_SERVER_ERROR else "invalid_request"
@@ -85,73 +84,66 @@ def transport_refusal(status: int, description: str) -> Answer:
 
 def run(
     open_store: Callable[[], AbstractAsyncContextManager[Store]],
-    *,
-    namespace: str,
+    settings: IssuerSettings,
     worker: Worker,
-    snapshot: Path | None = None,
-    sink: audit.Sink = audit.to_log,
-    reports_every: float = EVERY,
+    *,
+    limits: HttpLimits = LIMITS,
     certificate: Certificate | None = None,
     replay: ReplayStore | None = None,
-    connections_per_address: int | None = LIMITS.connections_per_peer,
-    connection_memory: int = LIMITS.memory,
-    proxies: TrustedProxies | None = None,
+    sink: audit.Sink = audit.to_log,
 ) -> None:
-    """A process of its own: serve until SIGTERM or SIGINT, on uvloop where it is installed."""
+    """Serve in this process until SIGTERM or SIGINT, on uvloop if it is installed."""
 
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        if worker.tether is not None:
-            loop.add_reader(worker.tether, stop.set)
-        beating = asyncio.create_task(_beat(worker.beat), name="heartbeat") if worker.beat else None
+        if worker.parent_pipe is not None:
+            loop.add_reader(worker.parent_pipe, stop.set)
+        heartbeats = _send_heartbeats(worker.heartbeat) if worker.heartbeat else None
+        beating = asyncio.create_task(heartbeats, name="heartbeat") if heartbeats else None
         async with open_store() as store:
-            issuing = Issuer(
+            built = build_issuer(
+                replace(settings, writes_snapshot=worker.writes_snapshot),
                 store,
-                namespace=namespace,
-                snapshot=snapshot,
-                keeps_snapshot=worker.keeps_snapshot,
-                row=worker.row,
-                sink=sink,
-                reports=store,
-                reports_every=reports_every,
-                replay=replay,
+                writer=store,
                 service_accounts=store if isinstance(store, ServiceAccountIssuer) else None,
+                replay=replay,
+                counters=worker.counters,
+                sink=sink,
                 tracing=traces,
-                proxies=proxies,
             )
             listener = worker.observe() if worker.observe else None
-            async with issuing.running() as issuer, observed(issuer, listener):
-                if not worker.alone:
+            async with built.running() as issuer, observed(issuer, listener):
+                if not worker.is_only_worker:
                     await _until_ready(issuer, stop)
                 await serve_issuer(
                     issuer,
                     listener=worker.listen(),
                     certificate=certificate,
-                    limits=limits,
+                    limits=allowed,
                     stop=stop,
                     on_ready=worker.on_ready,
                 )
         if beating is not None:
             beating.cancel()
 
-    limits = _within_open_files(replace(LIMITS, connections_per_peer=connections_per_address, memory=connection_memory))
+    allowed = _within_open_files(limits)
     with tracing("scopewright-issuer") as traces, asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(main())
 
 
-async def _beat(beat: Callable[[], None]) -> None:
+async def _send_heartbeats(heartbeat: Callable[[], None]) -> None:
     while True:
-        beat()
-        await asyncio.sleep(BEAT_EVERY)
+        heartbeat()
+        await asyncio.sleep(HEARTBEAT_INTERVAL_SECONDS)
 
 
 def _within_open_files(limits: HttpLimits) -> HttpLimits:
-    """Each connection is an open file, and many systems allow a process no more than 1,024 unless it asks.
+    """Raise the limit of open files; if that is not enough, lower the number of connections: `accept` must not fail.
 
-    Where they do not allow as many as the limits do, there are fewer connections: `accept` must never fail.
+    Each connection is an open file. The default limit of many systems is 1,024.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = limits.most_connections + _OTHER_FILES
@@ -163,9 +155,9 @@ def _within_open_files(limits: HttpLimits) -> HttpLimits:
 
 
 async def _until_ready(issuer: Issuer, stop: asyncio.Event) -> None:
-    """What the other workers can serve must not meet one that cannot yet."""
+    """Requests that other workers can serve must not reach a worker that cannot serve them yet."""
     waiting = [asyncio.create_task(issuer.ready()), asyncio.create_task(stop.wait())]
-    await asyncio.wait(waiting, timeout=_ALONE, return_when=asyncio.FIRST_COMPLETED)
+    await asyncio.wait(waiting, timeout=_READY_TIMEOUT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
     for task in waiting:
         task.cancel()
 

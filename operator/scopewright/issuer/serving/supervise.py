@@ -1,4 +1,4 @@
-"""Tasks that are to run for as long as the issuer does: one that ends is told, and begun again, later each time."""
+"""Background tasks of the issuer. A task that ends is logged and restarted, after a longer pause each time."""
 
 import asyncio
 import logging
@@ -11,17 +11,18 @@ from scopewright.issuer.rate_budget import Clock
 
 log: Final = logging.getLogger(__name__)
 
-PAUSES: Final = (0.1, 1.0, 5.0, 30.0)
-"""Seconds after the first, second, … failure in a row; one that ran long enough begins anew."""
-LONG_ENOUGH: Final = 60.0
-_DOWN: Final = 3
-"""Failures in a row after which it counts as down, until it has run long enough."""
+RESTART_PAUSES_SECONDS: Final = (0.1, 1.0, 5.0, 30.0)
+"""After the first, second, … failure in a row."""
+STABLE_AFTER_SECONDS: Final = 60.0
+"""A task that ran this long has no failures in a row."""
+_DOWN_AFTER_FAILURES: Final = 3
+"""Failures in a row after which a task is reported as down, until it is stable again."""
 
 
 @dataclass(slots=True)
-class _State:
+class _TaskState:
     needed: bool
-    begun: float
+    started: float
     failures: int = 0
 
 
@@ -29,51 +30,53 @@ class SupervisedTasks:
     def __init__(self, monotonic: Clock = time.monotonic) -> None:
         self._monotonic = monotonic
         self._tasks: list[asyncio.Task[None]] = []
-        self._states: dict[str, _State] = {}
+        self._states: dict[str, _TaskState] = {}
 
     def start(self, name: str, work: Callable[[], Awaitable[None]], *, needed: bool = False) -> None:
-        """`needed`: while it is down, what is served may be wrong."""
-        state = self._states[name] = _State(needed, self._monotonic())
-        self._tasks.append(asyncio.create_task(self._keep(name, work, state), name=name))
+        """`needed`: while the task is down, answers may be wrong, and the issuer is not ready."""
+        state = self._states[name] = _TaskState(needed, self._monotonic())
+        self._tasks.append(asyncio.create_task(self._keep_running(name, work, state), name=name))
 
     async def stop(self) -> None:
-        """Until all have ended."""
+        """Cancel all tasks, and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def down(self, *, needed: bool) -> list[str]:
-        """The names of those that fail again and again."""
+        """The names of tasks that fail repeatedly."""
         now = self._monotonic()
         return [
             name
             for name, state in self._states.items()
-            if state.needed is needed and state.failures >= _DOWN and now < state.begun + LONG_ENOUGH
+            if state.needed is needed
+            and state.failures >= _DOWN_AFTER_FAILURES
+            and now < state.started + STABLE_AFTER_SECONDS
         ]
 
-    async def _keep(self, name: str, work: Callable[[], Awaitable[None]], state: _State) -> None:
-        while await self._once(name, work):
-            if self._monotonic() >= state.begun + LONG_ENOUGH:
+    async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]], state: _TaskState) -> None:
+        while await self._run_once(name, work):
+            if self._monotonic() >= state.started + STABLE_AFTER_SECONDS:
                 state.failures = 0
-            pause = PAUSES[min(state.failures, len(PAUSES) - 1)]
+            pause = RESTART_PAUSES_SECONDS[min(state.failures, len(RESTART_PAUSES_SECONDS) - 1)]
             state.failures += 1
-            state.begun = self._monotonic() + pause
-            log.error("the task %s is begun again in %.1f s", name, pause)
+            state.started = self._monotonic() + pause
+            log.error("restarting task %s in %.1f s", name, pause)
             await asyncio.sleep(pause)
 
-    async def _once(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
-        """Whether to do it again: it was not told to end, however it has ended."""
+    async def _run_once(self, name: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Returns whether to restart it: always, unless `stop` cancelled it."""
         try:
             await work()
-            log.error("the task %s has ended, which it never should", name)
+            log.error("task %s ended unexpectedly", name)
         except asyncio.CancelledError:
-            if not _is_told_to_end():
-                log.exception("the task %s was cancelled by something in it", name)
+            if not _is_stopping():
+                log.exception("task %s was cancelled by its own code", name)
         except Exception:
-            log.exception("the task %s failed", name)
-        return not _is_told_to_end()
+            log.exception("task %s failed", name)
+        return not _is_stopping()
 
 
-def _is_told_to_end() -> bool:
+def _is_stopping() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

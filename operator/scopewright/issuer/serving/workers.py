@@ -1,9 +1,8 @@
-"""Several processes that serve one port: a parent that starts them, starts them again, and ends them.
+"""Several worker processes that serve one port. A parent starts, restarts and stops them.
 
-Each listens on a socket of its own (SO_REUSEPORT): the kernel spreads the connections, and one that is gone gets none.
-Nothing is shared but the counters of `/metrics` and a heartbeat: a worker that lives and does nothing any more is ended
-like one that has died. What must be shared, such as which `jti` has been seen, needs a place
-outside: `run_workers` is where a memory that is each worker's own has to be refused.
+Each worker has its own listening socket (SO_REUSEPORT): the kernel distributes the connections, and an exited worker
+gets none. Workers share only the counters of `/metrics` and a heartbeat. A worker without a heartbeat is killed and
+restarted. Other shared state, such as each `jti` that was used, needs an external store; the CLI requires one.
 """
 
 import logging
@@ -25,36 +24,38 @@ from scopewright.issuer.serving.counters import SharedCounters, WorkerCounters
 log: Final = logging.getLogger(__name__)
 
 OnReady = Callable[[str], None]
-"""Called once with the issuer's URL, when tokens can be had."""
+"""Called once with the issuer's URL, when tokens can be issued."""
 
-PAUSES: Final = (0.1, 0.5, 2.0, 10.0)
-"""Seconds before a dead worker is started again: the first, second, … time; one that lived long enough begins anew."""
-_LONG_ENOUGH: Final = 60.0
-HUNG_AFTER: Final = 30.0
-"""Seconds without a heartbeat after which a worker is ended: a kubelet's liveness probe waits as long."""
-BEAT_EVERY: Final = 1.0
-_PATIENCE: Final = 25.0
-"""Seconds that workers get to end, which is more than they give their requests."""
-_REJECTED: Final = 78
-"""EX_CONFIG: only the user can help."""
+RESTART_PAUSES_SECONDS: Final = (0.1, 0.5, 2.0, 10.0)
+"""Before a worker is restarted for the first, second, … time in a row."""
+_STABLE_AFTER_SECONDS: Final = 60.0
+"""A worker that ran this long has no restarts in a row."""
+HUNG_AFTER_SECONDS: Final = 30.0
+"""Without a heartbeat. A kubelet's liveness probe takes as long."""
+HEARTBEAT_INTERVAL_SECONDS: Final = 1.0
+_STOP_TIMEOUT_SECONDS: Final = 25.0
+"""After SIGTERM, before SIGKILL. More than the grace of requests."""
+_EX_CONFIG: Final = 78
+"""Exit code of a worker that was rejected: only the user can correct that."""
 _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a process is to serve, and for whom. `tether` can be read once the parent is dead.
+    """What a process needs to serve.
 
-    `observe` listens for who reads the metrics. `beat` is to be called by the event loop every BEAT_EVERY seconds.
+    `observe` opens the listener for metrics and health. The event loop calls `heartbeat` every
+    HEARTBEAT_INTERVAL_SECONDS. `parent_pipe` becomes readable when the parent has exited.
     """
 
     listen: Callable[[], socket.socket]
     on_ready: OnReady
     observe: Callable[[], socket.socket] | None = None
-    beat: Callable[[], None] | None = None
-    row: WorkerCounters | None = None
-    alone: bool = True
-    keeps_snapshot: bool = True
-    tether: int | None = None
+    heartbeat: Callable[[], None] | None = None
+    counters: WorkerCounters | None = None
+    is_only_worker: bool = True
+    writes_snapshot: bool = True
+    parent_pipe: int | None = None
 
 
 @dataclass(slots=True)
@@ -62,12 +63,13 @@ class _Child:
     index: int
     pid: int = 0
     started: float = 0.0
-    deaths: int = 0
+    exits: int = 0
+    """In a row."""
     start_at: float | None = field(default=0.0)
-    """None while it lives."""
-    beats: float = 0.0
-    seen: float = 0.0
-    """When it was seen to beat, or was begun."""
+    """None while it runs."""
+    heartbeats: float = 0.0
+    last_heartbeat: float = 0.0
+    """When the last heartbeat was seen, or the process was started."""
 
 
 def run_workers(
@@ -77,12 +79,12 @@ def run_workers(
     on_ready: OnReady,
     *,
     observed: socket.socket | None = None,
-    hung_after: float = HUNG_AFTER,
+    hung_after: float = HUNG_AFTER_SECONDS,
 ) -> None:
-    """Until SIGTERM or SIGINT, and then until every worker has ended.
+    """Run until SIGTERM or SIGINT, then until every worker has exited.
 
-    `work` is run in each process. `reserved` is bound to the port with SO_REUSEPORT, and does not listen; `observed` is
-    the same for who reads the metrics. Call it while the process has no thread and no event loop: it forks.
+    `work` runs in each process. `reserved` is bound to the port with SO_REUSEPORT, and does not listen; `observed` is
+    the same for metrics and health. This function forks: call it without other threads and without an event loop.
     """
     _Supervisor(count, work, reserved, on_ready, observed, hung_after).run()
 
@@ -102,14 +104,14 @@ class _Supervisor:
         self._on_ready = on_ready
         self._observed = observed
         self._hung_after = hung_after
-        self._looked = time.monotonic()
-        self._tally = shared_counters(count)
-        self._beats = SharedCounters(1, count)
+        self._last_check = time.monotonic()
+        self._counters = shared_counters(count)
+        self._heartbeats = SharedCounters(1, count)
         self._children = [_Child(index) for index in range(count)]
-        self._tether = os.pipe()
+        self._parent_pipe = os.pipe()
         self._ready = os.pipe()
         self._signals = os.pipe()
-        self._announced = b""
+        self._ready_lines = b""
         self._kill_at: float | None = None
         self._failed = False
 
@@ -120,14 +122,14 @@ class _Supervisor:
         for number in _SIGNALS:
             signal.signal(number, lambda *_: None)
         while self._kill_at is None or any(child.start_at is None for child in self._children):
-            self._start_those_due()
+            self._start_due()
             self._wait()
         if self._failed:
             sys.exit(1)
 
     # Starting
 
-    def _start_those_due(self) -> None:
+    def _start_due(self) -> None:
         if self._kill_at is not None:
             return
         for child in self._children:
@@ -140,38 +142,38 @@ class _Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         pid = os.fork()
         if not pid:
-            self._be(child)
+            self._run_child(child)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
         child.pid, child.started, child.start_at = pid, time.monotonic(), None
-        child.seen = child.started
+        child.last_heartbeat = child.started
 
-    def _be(self, child: _Child) -> NoReturn:
-        """In the new process."""
+    def _run_child(self, child: _Child) -> NoReturn:
+        """Run the worker in the new process."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
             for number in _SIGNALS:
                 signal.signal(number, signal.SIG_DFL)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
-            for end in (self._tether[1], self._ready[0], *self._signals):
+            for end in (self._parent_pipe[1], self._ready[0], *self._signals):
                 os.close(end)
             observed = self._observed
             self._work(
                 Worker(
-                    listen=lambda: _listen_beside(self._reserved),
-                    on_ready=lambda url: _tell(self._ready[1], url),
-                    observe=(lambda: _listen_beside(observed)) if observed is not None else None,
-                    beat=lambda: _add_one(self._beats.row(child.index)),
-                    row=self._tally.row(child.index),
-                    alone=False,
-                    keeps_snapshot=child.index == 0,
-                    tether=self._tether[0],
+                    listen=lambda: _listen_on_port_of(self._reserved),
+                    on_ready=lambda url: _write_ready(self._ready[1], url),
+                    observe=(lambda: _listen_on_port_of(observed)) if observed is not None else None,
+                    heartbeat=lambda: _increment(self._heartbeats.row(child.index)),
+                    counters=self._counters.row(child.index),
+                    is_only_worker=False,
+                    writes_snapshot=child.index == 0,
+                    parent_pipe=self._parent_pipe[0],
                 )
             )
             code = 0
         except Rejected as rejected:
             log.error("worker %d: %s", child.index, rejected.message)  # noqa: TRY400
-            code = _REJECTED
+            code = _EX_CONFIG
         except BaseException:
             log.exception("worker %d failed", child.index)
         finally:
@@ -186,7 +188,7 @@ class _Supervisor:
         if self._kill_at is not None:
             due.append(self._kill_at)
         else:
-            due.append(self._looked + self._hung_after / 4)
+            due.append(self._last_check + self._hung_after / 4)
         pause = max(0.0, min(due) - time.monotonic()) if due else None
         readable, _, _ = select.select([self._signals[0], self._ready[0]], [], [], pause)
         if self._ready[0] in readable:
@@ -195,37 +197,38 @@ class _Supervisor:
             os.read(self._signals[0], 4096)
         ):
             self._stop()
-        self._reap()
+        self._reap_exited()
         if self._kill_at is None:
-            self._end_those_that_hang()
+            self._kill_hung()
         elif time.monotonic() > self._kill_at:
             self._signal(signal.SIGKILL)
 
-    def _end_those_that_hang(self) -> None:
+    def _kill_hung(self) -> None:
         now = time.monotonic()
-        # Where this process could not run itself, as on a machine that was asleep, the others could not either.
-        asleep = now - self._looked > self._hung_after / 2
-        self._looked = now
+        # If this process did not run, for example on a suspended machine, the workers did not either.
+        was_suspended = now - self._last_check > self._hung_after / 2
+        self._last_check = now
         for child in self._children:
-            beats = self._beats.row(child.index).cells[0]
-            if beats != child.beats or asleep:
-                child.beats, child.seen = beats, now
-            elif child.start_at is None and now - child.seen > self._hung_after:
-                log.error("worker %d (process %d) has not moved for %.0f s", child.index, child.pid, now - child.seen)
+            heartbeats = self._heartbeats.row(child.index).cells[0]
+            if heartbeats != child.heartbeats or was_suspended:
+                child.heartbeats, child.last_heartbeat = heartbeats, now
+            elif child.start_at is None and now - child.last_heartbeat > self._hung_after:
+                silence = now - child.last_heartbeat
+                log.error("killing worker %d (process %d): no heartbeat for %.0f s", child.index, child.pid, silence)
                 os.kill(child.pid, signal.SIGKILL)
-                child.seen = now
+                child.last_heartbeat = now
 
     def _announce(self) -> None:
-        """Once, when as many have told that they are ready as there are."""
-        before = self._announced.count(b"\n")
-        self._announced += os.read(self._ready[0], 4096)
-        *urls, _ = self._announced.split(b"\n")
+        """Call `on_ready` once, when the number of ready messages reaches the number of workers."""
+        before = self._ready_lines.count(b"\n")
+        self._ready_lines += os.read(self._ready[0], 4096)
+        *urls, _ = self._ready_lines.split(b"\n")
         if before < len(self._children) <= len(urls):
             self._on_ready(urls[-1].decode())
 
     def _stop(self) -> None:
         if self._kill_at is None:
-            self._kill_at = time.monotonic() + _PATIENCE
+            self._kill_at = time.monotonic() + _STOP_TIMEOUT_SECONDS
             self._signal(signal.SIGTERM)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -233,29 +236,29 @@ class _Supervisor:
             if child.start_at is None:
                 os.kill(child.pid, number)
 
-    def _reap(self) -> None:
+    def _reap_exited(self) -> None:
         for child in self._children:
             if child.start_at is None:
                 pid, status = os.waitpid(child.pid, os.WNOHANG)
                 if pid:
-                    self._bury(child, os.waitstatus_to_exitcode(status))
+                    self._schedule_restart(child, os.waitstatus_to_exitcode(status))
 
-    def _bury(self, child: _Child, code: int) -> None:
+    def _schedule_restart(self, child: _Child, code: int) -> None:
         now = time.monotonic()
-        child.deaths = child.deaths + 1 if now - child.started < _LONG_ENOUGH else 1
-        pause = PAUSES[min(child.deaths, len(PAUSES)) - 1]
+        child.exits = child.exits + 1 if now - child.started < _STABLE_AFTER_SECONDS else 1
+        pause = RESTART_PAUSES_SECONDS[min(child.exits, len(RESTART_PAUSES_SECONDS)) - 1]
         child.start_at = now + pause
         if self._kill_at is not None:
             return
-        if code == _REJECTED and not self._announced:
+        if code == _EX_CONFIG and not self._ready_lines:
             self._failed = True
             self._stop()
             return
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        log.warning("worker %d (process %d) %s; it is started again in %.1f s", child.index, child.pid, how, pause)
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        log.warning("worker %d (process %d) %s, restarting in %.1f s", child.index, child.pid, how, pause)
 
 
-def _listen_beside(reserved: socket.socket) -> socket.socket:
+def _listen_on_port_of(reserved: socket.socket) -> socket.socket:
     listening = socket.socket(reserved.family, reserved.type)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -265,12 +268,12 @@ def _listen_beside(reserved: socket.socket) -> socket.socket:
     return listening
 
 
-def _add_one(row: WorkerCounters) -> None:
-    row.cells[0] += 1
+def _increment(counters: WorkerCounters) -> None:
+    counters.cells[0] += 1
 
 
-def _tell(pipe: int, url: str) -> None:
-    """That this worker is ready; a pipe that is full has heard it often enough."""
+def _write_ready(pipe: int, url: str) -> None:
+    """Report to the parent that this worker is ready. A full pipe has enough such messages already."""
     try:
         os.write(pipe, url.encode() + b"\n")
     except BlockingIOError:

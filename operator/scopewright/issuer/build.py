@@ -1,0 +1,167 @@
+"""Put the issuer together from its settings, a store and what else the process provides."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from scopewright.issuer.authentication.authenticator import Authenticator
+from scopewright.issuer.authentication.clusters import TrustedClusters
+from scopewright.issuer.authentication.dpop import DpopProofs
+from scopewright.issuer.authentication.read_through import READ_BUDGET, RESERVE_BUDGET, ReadThrough
+from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
+from scopewright.issuer.authentication.throttle import FailureThrottle
+from scopewright.issuer.background import Background
+from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
+from scopewright.issuer.endpoints.feed import RevocationFeed
+from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
+from scopewright.issuer.endpoints.revocation import RevocationEndpoint
+from scopewright.issuer.endpoints.token import TokenEndpoint
+from scopewright.issuer.observability import audit
+from scopewright.issuer.observability.metrics import IssuerMetrics
+from scopewright.issuer.observability.tracing import Traced, traced_sink
+from scopewright.issuer.observability.usage import REPORT_INTERVAL_SECONDS, CredentialUsage
+from scopewright.issuer.rate_budget import Clock, RateBudget
+from scopewright.issuer.readiness import Readiness
+from scopewright.issuer.revocation.ended import Revocations
+from scopewright.issuer.service import ClientEndpoints, Issuer
+from scopewright.issuer.serving.counters import WorkerCounters
+from scopewright.issuer.serving.proxies import TrustedProxies
+from scopewright.issuer.serving.supervise import SupervisedTasks
+from scopewright.issuer.state.follow import Follower
+from scopewright.issuer.state.registry import Registry
+from scopewright.issuer.state.snapshot import SnapshotFile
+from scopewright.issuer.tokens.exchange import Exchange
+from scopewright.issuer.tokens.inspect import Inspector
+from scopewright.issuer.tokens.sign import Randomness
+from scopewright.stores import Listener, Reader, ServiceAccountIssuer, Store
+from scopewright.tracing import Tracing
+
+STORE_TIMEOUT_SECONDS: Final = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """Times in seconds."""
+
+    namespace: str
+    """Of the records."""
+    snapshot: Path | None = None
+    """The file to start from if the store does not answer."""
+    writes_snapshot: bool = True
+    """False in all but one of the processes with the same file."""
+    store_timeout: float = STORE_TIMEOUT_SECONDS
+    """How long an issuer with a snapshot waits for the store's lists before it serves from the snapshot."""
+    usage_interval: float = REPORT_INTERVAL_SECONDS
+    """Between two reports of credential usage."""
+    min_refusal: float = MIN_REFUSAL_SECONDS
+    """Minimum duration of a response to a wrong credential."""
+    read_budget: RateBudget = READ_BUDGET
+    reserve_budget: RateBudget = RESERVE_BUDGET
+    proxies: TrustedProxies | None = None
+    """Proxies whose X-Forwarded-For names the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """Time and randomness: `clock` in seconds since the epoch, `monotonic` in seconds."""
+
+    clock: Clock = time.time
+    monotonic: Clock = time.monotonic
+    random: Randomness = os.urandom
+
+
+def build_issuer(
+    settings: IssuerSettings,
+    reader: Reader,
+    *,
+    writer: Store | None = None,
+    service_accounts: ServiceAccountIssuer | None = None,
+    replay: ReplayStore | None = None,
+    counters: WorkerCounters | None = None,
+    sink: audit.Sink = audit.to_log,
+    tracing: Tracing | None = None,
+    runtime: Runtime = Runtime(),
+) -> Issuer:
+    """An issuer that is not running yet.
+
+    `writer` stores revocations and credential usage. None: there is no revocation endpoint.
+    `service_accounts` is the cluster that issues tokens accepted for `in-cluster`.
+    `replay` stores what may be used only once. None: in the memory of this process.
+    `counters` are this worker's, if several processes serve.
+    """
+    clock, monotonic, namespace = runtime.clock, runtime.monotonic, settings.namespace
+    snapshots = SnapshotFile(settings.snapshot, keeps=settings.writes_snapshot) if settings.snapshot else None
+    # Registry and revocations need each other, as do readiness and follower.
+    registry = Registry(namespace, lambda ended: revocations.end(ended))
+    keep = snapshots.keep_later if snapshots else lambda ref, make: None
+    revocations = Revocations(writer, namespace, clock, lambda: registry.issuer, keep)
+    tasks = SupervisedTasks(monotonic)
+    listener = reader if isinstance(reader, Listener) else None
+    contact = listener.contact if listener else None
+    readiness = Readiness(registry, tasks, clock, lambda: follower.incomplete, contact)
+    follower = Follower(reader, registry, revocations, snapshots, clock=clock, changed=readiness.update)
+    metrics = IssuerMetrics(
+        registry,
+        clock,
+        counters,
+        ready=lambda: not readiness.obstacles(),
+        last_activity=listener.heard if listener else None,
+        last_contact=(lambda: contact.last) if contact else None,
+    )
+    usage = None
+    if writer is not None:
+        interval = settings.usage_interval
+        usage = CredentialUsage(writer, namespace, registry.credentials, clock, interval, runtime.random)
+
+    replay = replay or LocalReplay(clock)
+    authenticator = Authenticator(registry, replay, TrustedClusters(service_accounts, clock), clock)
+    read_through = ReadThrough(
+        reader,
+        registry,
+        clock=clock,
+        monotonic=monotonic,
+        reads=settings.read_budget,
+        reserve=settings.reserve_budget,
+    )
+    throttle = FailureThrottle(monotonic)
+    validation = (registry, Inspector(registry.keys), revocations)
+
+    def endpoint(handler: Handler[Any]) -> Endpoint[Any] | Traced:
+        made: Endpoint[Any] = Endpoint(
+            handler,
+            registry,
+            authenticator,
+            read_through,
+            throttle,
+            metrics,
+            clock=clock,
+            monotonic=monotonic,
+            sink=traced_sink(sink) if tracing else sink,
+            floor=settings.min_refusal,
+            note_use=usage.note if usage else lambda digest, now: None,
+        )
+        return Traced(made, handler.name, tracing) if tracing else made
+
+    proofs = DpopProofs(registry, replay)
+    endpoints = ClientEndpoints(
+        token=endpoint(TokenEndpoint(registry, Exchange(*validation), proofs, random=runtime.random)),
+        introspection=endpoint(IntrospectionEndpoint(*validation)),
+        revocation=endpoint(RevocationEndpoint(*validation)) if writer else None,
+    )
+    background = Background(
+        registry,
+        follower,
+        revocations,
+        readiness,
+        metrics,
+        tasks,
+        replay,
+        clock,
+        snapshots=snapshots,
+        usage=usage,
+        store_timeout=settings.store_timeout,
+    )
+    feed = RevocationFeed(revocations, registry.keys)
+    return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies)

@@ -1,0 +1,43 @@
+"""Write to a record that several replicas write: each merges what it knows into what is stored."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from scopewright.core.failures import Conflict, Unavailable
+from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
+from scopewright.core.records import ENTRY, RECORD_LABEL
+from scopewright.stores import Store
+
+_MAX_ATTEMPTS: Final = 8
+
+
+async def merge_and_write(
+    store: Store,
+    ref: Ref,
+    kind: str,
+    merge: Callable[[bytes], bytes | None],
+    pause: Callable[[int], float] = lambda attempt: 0.0,
+) -> bool:
+    """False if the record does not exist: the operator creates it.
+
+    `merge` takes the stored content and returns the new one, or None if nothing changes. After a conflict it is called
+    again, `pause(0, 1, …)` seconds later. `kind` is the value of the record's label.
+    Raises `Unavailable` after too many conflicts; else what the store and `merge` raise.
+    """
+    for attempt in range(_MAX_ATTEMPTS):
+        found = await store.read(ref)
+        if found is None:
+            return False
+        existing, entries = found
+        content = merge(entries.get(ENTRY, b""))
+        if content is None:
+            return True
+        labels = {MANAGED_BY: MANAGER, RECORD_LABEL: kind}
+        try:
+            await store.write(Desired(ref, entries={ENTRY: content}, labels=labels, replaces=existing))
+        except Conflict:
+            await asyncio.sleep(pause(attempt))
+        else:
+            return True
+    raise Unavailable("other replicas write at the same time")
