@@ -16,7 +16,7 @@ from bench.counts import Counts
 from bench.failover import STATUSES, Failover, http
 from bench.timeouts import time_limit
 from scopewright.client import AccessToken, ClientCredentials, MountedSecret, TokenError
-from scopewright.verifier import TokenRejected, KeysUnavailable, Verifier, discovery
+from scopewright.verifier import KeysUnavailable, TokenRejected, Verifier, discovery
 
 CONCURRENCY: Final = 32
 SECONDS_BEFORE_EXPIRY: Final = 2.0

@@ -292,7 +292,9 @@ def page() -> str:
     ]
     for why, (status, error, text) in REFUSALS.items():
         lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
-    lines.append(_verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", KeysUnavailable().description, ""))
+    lines.append(
+        _verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", KeysUnavailable().description, "")
+    )
     return "\n".join([*lines, ""])
 
 

@@ -9,7 +9,7 @@ import jwt
 import pytest
 
 from scopewright.client import ClientCredentials
-from scopewright.verifier import Reason, TokenRejected, Token, Verifier
+from scopewright.verifier import Reason, Token, TokenRejected, Verifier
 
 from .installation import Installation, decoded
 from .kube import Manifest

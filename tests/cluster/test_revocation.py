@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from scopewright.core.records import REVOCATIONS_NAME
-from scopewright.verifier import Reason, TokenRejected, RevocationFeed, Verifier
+from scopewright.verifier import Reason, RevocationFeed, TokenRejected, Verifier
 from tests.ports import free_port
 
 from .installation import Install, Installation, Process

@@ -5,7 +5,7 @@ from typing import Final
 from urllib.parse import urlencode
 
 from scopewright.client.authentication import authenticate
-from scopewright.client.mounted import Credentials
+from scopewright.client.mounted import MountedCredentials
 from tests.simulation.process import EPOCH
 from tests.simulation.server import At
 from tests.simulation.settings import ISSUER
@@ -29,6 +29,6 @@ def presented(pod: Pod, now: float) -> str:
         # Nothing in it needs an escape. Basic would say the same in a header.
         return f"client_id={client_id}&client_secret={secret}"
     if key := pod.entries.get("private_key.jwk"):
-        credentials = Credentials(client_id, ISSUER, f"{ISSUER}/token", f"{ISSUER}/jwks.json", private_key=key)
+        credentials = MountedCredentials(client_id, ISSUER, f"{ISSUER}/token", f"{ISSUER}/jwks.json", private_key=key)
         return urlencode(authenticate(credentials, EPOCH + now).form)
     return ""

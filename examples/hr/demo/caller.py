@@ -11,7 +11,7 @@ import httpx
 
 from examples.hr.demo.report import Answer, Expected
 from examples.hr.demo.system import System, audience
-from scopewright.client import ClientCredentials, Credentials, MountedSecret, SecretError
+from scopewright.client import ClientCredentials, MountedCredentials, MountedSecret, SecretError
 
 Attempt = Callable[[], Awaitable[httpx.Response]]
 AT_ONCE = 8.0  # seconds within which a change of the manifests must have come into force
@@ -23,7 +23,7 @@ class Caller:
         self.secret = system.secret(client_id)
         self._system = system
 
-    def credentials(self) -> Credentials:
+    def credentials(self) -> MountedCredentials:
         return MountedSecret(self.secret).read()
 
     async def token_answer(self, api: str, scope: str = "", client_secret: str = "") -> httpx.Response:

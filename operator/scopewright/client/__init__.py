@@ -6,14 +6,14 @@ This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
 from scopewright.client.auth import ClientCredentials
 from scopewright.client.clock import Clock
 from scopewright.client.errors import SecretError, TokenError
-from scopewright.client.mounted import Credentials, MountedSecret
+from scopewright.client.mounted import MountedCredentials, MountedSecret
 from scopewright.client.token import AccessToken
 
 __all__ = [
     "AccessToken",
     "ClientCredentials",
     "Clock",
-    "Credentials",
+    "MountedCredentials",
     "MountedSecret",
     "SecretError",
     "TokenError",

@@ -16,9 +16,9 @@ from scopewright.client.clock import Clock
 from scopewright.client.destination import Destinations, stay_with_origin
 from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError
-from scopewright.client.grant import Ask, Flow, Granted, fetch_token
+from scopewright.client.grant import Flow, Granted, TokenRequest, fetch_token
 from scopewright.client.mounted import MountedSecret
-from scopewright.client.slot import Slot
+from scopewright.client.slot import TokenSlot
 from scopewright.client.token import AccessToken
 from scopewright.client.transport import run, run_sync
 from scopewright.forks import restart_in_children
@@ -69,12 +69,12 @@ class ClientCredentials(httpx.Auth):
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = Ask.from_arguments(resource, scope, subject_token)
+        self._ask = TokenRequest.from_arguments(resource, scope, subject_token)
         self._destinations = Destinations(hosts, allow_http)
         self._http = http
         self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
         self._jitter = jitter
-        self._slot = Slot()
+        self._slot = TokenSlot()
         fetch = Fetch(
             lambda client: run_sync(self._flow(), client, self._clock),
             lambda client: run(self._flow(), client, self._clock),

@@ -10,14 +10,14 @@ from urllib.parse import quote_plus
 import jwt
 
 from scopewright.client.key import parse_private_key
-from scopewright.client.mounted import Credentials
+from scopewright.client.mounted import MountedCredentials
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 _LIFETIME: Final = 60  # seconds; each request gets an assertion of its own
 
 
 @dataclass(frozen=True, slots=True)
-class Authentication:
+class ClientAuthentication:
     """Headers and form fields of one request, and what of them nobody may see in a log."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -25,7 +25,7 @@ class Authentication:
     hidden: tuple[str, ...] = field(default=(), repr=False)
 
 
-def authenticate(credentials: Credentials, now: float) -> Authentication:
+def authenticate(credentials: MountedCredentials, now: float) -> ClientAuthentication:
     """A new one for each request: an assertion works once."""
     if credentials.client_secret is not None:
         return _basic(credentials.client_id, credentials.client_secret)
@@ -34,20 +34,20 @@ def authenticate(credentials: Credentials, now: float) -> Authentication:
     return _assertion(credentials.client_id, credentials.service_account_token or "")
 
 
-def _basic(client_id: str, secret: str) -> Authentication:
+def _basic(client_id: str, secret: str) -> ClientAuthentication:
     """`client_secret_basic` with both halves form-encoded (RFC 6749 §2.3.1)."""
     pair = f"{quote_plus(client_id)}:{quote_plus(secret)}"
     encoded = base64.b64encode(pair.encode("ascii")).decode("ascii")
-    return Authentication(headers={"Authorization": f"Basic {encoded}"}, hidden=(secret, encoded))
+    return ClientAuthentication(headers={"Authorization": f"Basic {encoded}"}, hidden=(secret, encoded))
 
 
-def _assertion(client_id: str, token: str) -> Authentication:
+def _assertion(client_id: str, token: str) -> ClientAuthentication:
     """RFC 7523 §2.2."""
     form = {"client_id": client_id, "client_assertion_type": ASSERTION_TYPE, "client_assertion": token}
-    return Authentication(form=form, hidden=(token,))
+    return ClientAuthentication(form=form, hidden=(token,))
 
 
-def _signed(credentials: Credentials, private_key: str, now: float) -> str:
+def _signed(credentials: MountedCredentials, private_key: str, now: float) -> str:
     """`private_key_jwt`: an assertion of the client about itself, for the issuer (RFC 7523 §3)."""
     key = parse_private_key(private_key)
     claims = {

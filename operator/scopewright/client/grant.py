@@ -12,10 +12,10 @@ from urllib.parse import urlencode
 
 import httpx
 
-from scopewright.client.authentication import Authentication, authenticate
+from scopewright.client.authentication import ClientAuthentication, authenticate
 from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError, printable
-from scopewright.client.mounted import Credentials
+from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken, invalid, token_from
 from scopewright.origins import Hosts, advice, is_secure, origin
 
@@ -31,7 +31,7 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class TokenRequest:
     """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
 
     resource: str | None = None
@@ -55,10 +55,10 @@ class Ask:
     def grant_type(self) -> str:
         return TOKEN_EXCHANGE if self.subject_token else CLIENT_CREDENTIALS
 
-    def of(self, credentials: Credentials) -> "Ask":
+    def of(self, credentials: MountedCredentials) -> "TokenRequest":
         resource = self.resource or credentials.audience
         same_api = self.resource in (None, credentials.audience)
-        return Ask(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
+        return TokenRequest(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Wait:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HttpResponse:
     """An HTTP response as far as it matters here; `status` is None where there was none, `body` then says why."""
 
     status: int | None
@@ -77,14 +77,14 @@ class Page:
     body: bytes
 
 
-Granted = tuple[AccessToken, Credentials]  # the credentials are those that got it
-Flow = Generator[httpx.Request | Wait, Page | None, Granted]
-Read = Callable[[bool], Credentials]
+Granted = tuple[AccessToken, MountedCredentials]  # the credentials are those that got it
+Flow = Generator[httpx.Request | Wait, HttpResponse | None, Granted]
+Read = Callable[[bool], MountedCredentials]
 
 
 def fetch_token(
     read: Read,
-    ask: Ask,
+    ask: TokenRequest,
     now: Callable[[], float],
     jitter: Callable[[], float],
     prover: Prover | None = None,
@@ -130,7 +130,7 @@ def fetch_token(
 
 
 def token_request(
-    credentials: Credentials, ask: Ask, who: Authentication, allow_http: Hosts = frozenset()
+    credentials: MountedCredentials, ask: TokenRequest, who: ClientAuthentication, allow_http: Hosts = frozenset()
 ) -> httpx.Request:
     """With `resource` of RFC 8707."""
     url = _endpoint(credentials, allow_http)
@@ -151,7 +151,7 @@ def token_request(
     )
 
 
-def _endpoint(credentials: Credentials, allow_http: Hosts) -> httpx.URL:
+def _endpoint(credentials: MountedCredentials, allow_http: Hosts) -> httpx.URL:
     """What proves who asks goes to the issuer, over HTTPS, or HTTP on loopback and to hosts of `allow_http`."""
     endpoint, issuer = _url("token_endpoint", credentials.token_endpoint), _url("issuer", credentials.issuer)
     if not is_secure(endpoint, allow_http):
@@ -180,7 +180,9 @@ def _url(entry: str, text: str) -> httpx.URL:
     return url
 
 
-def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication, now: float) -> TokenError:
+def _refusal(
+    page: HttpResponse, credentials: MountedCredentials, ask: TokenRequest, who: ClientAuthentication, now: float
+) -> TokenError:
     endpoint = credentials.token_endpoint
     if page.status is None:
         why = printable(page.body.decode("utf-8", "replace"), *who.hidden)
@@ -198,7 +200,7 @@ def _refusal(page: Page, credentials: Credentials, ask: Ask, who: Authentication
     return TokenError(printable(error, *hidden), advice + theirs, page.status)
 
 
-def _advice_on(error: str, said: str, credentials: Credentials, ask: Ask) -> str:
+def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: TokenRequest) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
         case "invalid_client" if credentials.service_account_token:

@@ -28,7 +28,7 @@ Version = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class MountedCredentials:
     """The entries of one version of the Secret. `scope` and `audience` are there where the client asks for one API.
 
     It holds a secret, a private JWK, or, for a client that brings its own proof, neither; then there is the token of
@@ -74,14 +74,14 @@ class MountedSecret:
         self._lock = threading.Lock()
         self._looked_at: float | None = None
         self._version: Version | None = None
-        self._credentials: Credentials | None = None
+        self._credentials: MountedCredentials | None = None
         restart_in_children(self)
 
     def after_fork(self) -> None:
         """Called in a forked child: the lock may have been held by another thread of the parent."""
         self._lock = threading.Lock()
 
-    def read(self, *, now: bool = False) -> Credentials:
+    def read(self, *, now: bool = False) -> MountedCredentials:
         """The current entries; `now=True` looks at the directory even if it has done so a moment ago.
 
         Raises `SecretError` where there never were usable ones: an unusable version does not displace a good one.
@@ -131,7 +131,7 @@ class MountedSecret:
             pass
         return (*(_identity(self.path / file) for file in self._files.values()), token)
 
-    def _load(self, version: Version) -> Credentials:
+    def _load(self, version: Version) -> MountedCredentials:
         folder = self.path / str(version[1]) if version[0] == "..data" else self.path
         values = {entry: _entry(folder / file) for entry, file in self._files.items()}
         missing = [self._files[entry] for entry in _REQUIRED if values[entry] is None]
@@ -145,7 +145,7 @@ class MountedSecret:
             raise SecretError(self._advice_on_credentials())
         if token is not None:
             require_audience(token, str(values["issuer"]), self._token_file)
-        return Credentials(
+        return MountedCredentials(
             **{entry: value for entry, value in values.items() if value is not None},
             private_key=key,
             service_account_token=token,

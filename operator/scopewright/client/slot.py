@@ -1,7 +1,7 @@
 """When to fetch a token again, and what to do meanwhile. Pure decisions: no I/O, no clock. Times are in seconds."""
 
 from scopewright.client.errors import TokenError
-from scopewright.client.mounted import Credentials
+from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken
 from scopewright.singleflight import RefreshDecision
 
@@ -12,20 +12,20 @@ _BACK_OFF = (1.0, 2.0, 5.0)
 _AFTER_REFUSAL = 10.0
 
 
-class Slot:
+class TokenSlot:
     """The token for one client, resource and scope, and what went wrong last."""
 
     def __init__(self) -> None:
         self.token: AccessToken | None = None
         self.error: TokenError | None = None
-        self._credentials: Credentials | None = None
+        self._credentials: MountedCredentials | None = None
         self._refresh_at = 0.0
         self._retry_at = 0.0
         self._is_refused = False
         self._refused_until = 0.0
         self._failures = 0
 
-    def need(self, now: float, credentials: Credentials) -> RefreshDecision:
+    def need(self, now: float, credentials: MountedCredentials) -> RefreshDecision:
         if credentials != self._credentials:
             self._changed(credentials)
         if self.token is None or now >= self.token.expires_at - min(_MARGIN, self._life() / 4):
@@ -44,7 +44,7 @@ class Slot:
             self._refused_until = now + _AFTER_REFUSAL
             self._is_refused = True
 
-    def received(self, token: AccessToken, credentials: Credentials, jitter: float) -> None:
+    def received(self, token: AccessToken, credentials: MountedCredentials, jitter: float) -> None:
         self.token = token
         self.error = None
         self._credentials = credentials
@@ -58,7 +58,7 @@ class Slot:
         self._retry_at = now + max(_BACK_OFF[min(self._failures, 2)], min(error.retry_after or 0.0, 30.0))
         self._failures += 1
 
-    def _changed(self, credentials: Credentials) -> None:
+    def _changed(self, credentials: MountedCredentials) -> None:
         """A new secret ends the back-off; another client or issuer ends the token too."""
         old = self._credentials
         if old is None or (old.client_id, old.issuer) != (credentials.client_id, credentials.issuer):

@@ -6,14 +6,14 @@ import httpx
 
 from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError
-from scopewright.client.grant import MAX_BYTES, Flow, Granted, Page, Wait
+from scopewright.client.grant import MAX_BYTES, Flow, Granted, HttpResponse, Wait
 from scopewright.client.token import invalid
 
 _DEADLINE = 15.0  # seconds for one answer, however slowly bytes trickle in
 
 
 def run_sync(flow: Flow, client: httpx.Client, clock: Clock) -> Granted:
-    answer: Page | None = None
+    answer: HttpResponse | None = None
     while True:
         try:
             step = flow.send(answer)
@@ -28,7 +28,7 @@ def run_sync(flow: Flow, client: httpx.Client, clock: Clock) -> Granted:
 
 
 async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
-    answer: Page | None = None
+    answer: HttpResponse | None = None
     while True:
         try:
             step = flow.send(answer)
@@ -46,7 +46,7 @@ async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
 # goes to the endpoint that the Secret names.
 
 
-def _page_sync(client: httpx.Client, request: httpx.Request) -> Page:
+def _page_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
     deadline = time.monotonic() + _DEADLINE
     body = bytearray()
     try:
@@ -58,10 +58,10 @@ def _page_sync(client: httpx.Client, request: httpx.Request) -> Page:
             response.close()
     except (httpx.HTTPError, OSError) as error:
         return _no_answer(error)
-    return Page(response.status_code, response.headers, bytes(body))
+    return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
-async def _page(client: httpx.AsyncClient, request: httpx.Request) -> Page:
+async def _page(client: httpx.AsyncClient, request: httpx.Request) -> HttpResponse:
     deadline = time.monotonic() + _DEADLINE
     body = bytearray()
     try:
@@ -73,7 +73,7 @@ async def _page(client: httpx.AsyncClient, request: httpx.Request) -> Page:
             await response.aclose()
     except (httpx.HTTPError, OSError) as error:
         return _no_answer(error)
-    return Page(response.status_code, response.headers, bytes(body))
+    return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
 def _take(body: bytearray, chunk: bytes, deadline: float) -> None:
@@ -84,5 +84,5 @@ def _take(body: bytearray, chunk: bytes, deadline: float) -> None:
         raise TokenError("temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE:.0f} s to answer")
 
 
-def _no_answer(error: Exception) -> Page:
-    return Page(None, httpx.Headers(), f"{type(error).__name__} {error}".strip().encode())
+def _no_answer(error: Exception) -> HttpResponse:
+    return HttpResponse(None, httpx.Headers(), f"{type(error).__name__} {error}".strip().encode())

@@ -1,7 +1,10 @@
-"""For the services that are called: a token in, its claims or a reasoned refusal out.
+"""For services that are called: verifies a token, and returns its claims or a refusal with a reason.
 
-This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
+It needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
 """
+
+import warnings
+from typing import Any
 
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
@@ -10,7 +13,7 @@ from scopewright.verifier.discovery import IssuerMismatch
 from scopewright.verifier.feedcache import RevocationFeed
 from scopewright.verifier.keyset import Key, KeySet
 from scopewright.verifier.nonces import Nonces
-from scopewright.verifier.refusals import Reason, TokenRejected, KeysUnavailable
+from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.replay import Replay, ReplayMemory, replay_key
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
@@ -20,16 +23,16 @@ __all__ = [
     "IssuerMismatch",
     "Key",
     "KeySet",
+    "KeysUnavailable",
     "Nonces",
     "Policy",
     "Reason",
-    "TokenRejected",
     "Replay",
     "ReplayMemory",
     "RequireToken",
     "RevocationFeed",
     "Token",
-    "KeysUnavailable",
+    "TokenRejected",
     "Verifier",
     "bearer_token",
     "check",
@@ -37,3 +40,13 @@ __all__ = [
     "replay_key",
     "require",
 ]
+
+_RENAMED = {"Rejected": TokenRejected, "Unavailable": KeysUnavailable}
+
+
+def __getattr__(name: str) -> Any:
+    """The exceptions' names before 0.2, with a DeprecationWarning."""
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"{name} is called {_RENAMED[name].__name__} now", DeprecationWarning, stacklevel=2)
+    return _RENAMED[name]

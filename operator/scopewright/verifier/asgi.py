@@ -9,7 +9,7 @@ from scopewright.verifier.check import require_scopes, required_scopes
 from scopewright.verifier.frameworks import DJANGO, LITESTAR, answer_in_litestar, as_http_exception, frameworks_of
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.paths import Scope, path_below_root, url_of
-from scopewright.verifier.refusals import Reason, TokenRejected, KeysUnavailable, challenge
+from scopewright.verifier.refusals import KeysUnavailable, Reason, TokenRejected, challenge
 from scopewright.verifier.token import Token
 from scopewright.verifier.verifier import Verifier
 

@@ -35,7 +35,7 @@ class IssuerMismatch(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class HttpResponse:
     """An HTTP response as far as it matters here."""
 
     status: int
@@ -44,7 +44,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class KeySource:
     """Where the keys come from. `jwks_uri` is None until discovery has found it; `allow_http` are hosts without TLS."""
 
     issuer: str
@@ -81,7 +81,7 @@ class FetchedFeed:
 
 
 T = TypeVar("T")
-Flow = Generator[httpx.Request, Page, T]
+Flow = Generator[httpx.Request, HttpResponse, T]
 
 
 def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
@@ -97,7 +97,7 @@ def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
     return parsed
 
 
-def metadata_urls(source: Source) -> tuple[str, str]:
+def metadata_urls(source: KeySource) -> tuple[str, str]:
     """RFC 8414 §3.1 (inserted before the path), then OpenID Connect Discovery §4 (after it)."""
     url = httpx.URL(source.issuer)
     path = url.path.rstrip("/")
@@ -107,7 +107,7 @@ def metadata_urls(source: Source) -> tuple[str, str]:
     )
 
 
-def fetch_keys(source: Source, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
+def fetch_keys(source: KeySource, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
     """The whole way to a key set. Raises `FetchError`, or lets pass what the driver throws in."""
     jwks_uri = source.jwks_uri
     if jwks_uri is None:
@@ -136,7 +136,7 @@ def _jwks(body: bytes) -> dict[str, Any]:
     return document
 
 
-def fetch_feed(source: Source, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
+def fetch_feed(source: KeySource, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
     """The same for what is revoked."""
     if uri is None:
         uri = yield from _discover(source, "scopewright_revocation_feed_uri")
@@ -152,7 +152,7 @@ def fetch_feed(source: Source, uri: str | None, previous: Revoked | None, etag: 
     return FetchedFeed(uri, revoked, page.headers.get("etag"))
 
 
-def _discover(source: Source, what: str) -> Flow[str]:
+def _discover(source: KeySource, what: str) -> Flow[str]:
     answers = []
     for url in metadata_urls(source):
         page = yield _get(url)
@@ -162,7 +162,7 @@ def _discover(source: Source, what: str) -> Flow[str]:
     raise FetchError("no metadata: " + ", ".join(answers))
 
 
-def _named(what: str, url: str, body: bytes, source: Source) -> str:
+def _named(what: str, url: str, body: bytes, source: KeySource) -> str:
     try:
         metadata = json_object(body)
     except ValueError as error:

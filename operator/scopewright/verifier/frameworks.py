@@ -1,7 +1,7 @@
 """A refusal as the HTTP exception of the framework that it is raised in. No framework is imported here.
 
-To a framework, `TokenRejected` alone is an error of the application: it logs it, and calls the handlers for `Exception`. Its
-own HTTP exceptions are answers.
+A framework treats `TokenRejected` alone as an error of the application: it logs it, and calls the handlers for
+`Exception`. The framework's own HTTP exceptions are answers.
 """
 
 import functools

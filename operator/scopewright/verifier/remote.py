@@ -18,9 +18,9 @@ from scopewright.verifier.discovery import (
     FetchedFeed,
     FetchError,
     Flow,
+    HttpResponse,
     IssuerMismatch,
-    Page,
-    Source,
+    KeySource,
     fetch_feed,
     fetch_keys,
     secure_url,
@@ -37,7 +37,7 @@ _DEADLINE = 15.0  # seconds for a whole fetch, however slowly bytes trickle in
 
 
 class RemoteKeys:
-    def __init__(self, source: Source, http: Http | None, clock: Callable[[], float], cache: KeyCache) -> None:
+    def __init__(self, source: KeySource, http: Http | None, clock: Callable[[], float], cache: KeyCache) -> None:
         self.cache = cache
         self._source = source
         self._discovered = source
@@ -101,7 +101,7 @@ class RemoteFeed:
     """Polls while the service is used, and asks first when it was not; nothing runs in an idle service."""
 
     def __init__(
-        self, source: Source, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
+        self, source: KeySource, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
     ) -> None:
         if uri is not None:
             secure_url(uri, source.allow_http)
@@ -185,7 +185,7 @@ async def _run_steps(flow: Flow[T], client: httpx.AsyncClient) -> T:
         finally:
             await response.aclose()
         try:
-            request = flow.send(Page(response.status_code, response.headers, bytes(body)))
+            request = flow.send(HttpResponse(response.status_code, response.headers, bytes(body)))
         except StopIteration as done:
             fetched: T = done.value
             return fetched
@@ -205,7 +205,7 @@ def _run_sync(flow: Flow[T], client: httpx.Client) -> T:
         finally:
             response.close()
         try:
-            request = flow.send(Page(response.status_code, response.headers, bytes(body)))
+            request = flow.send(HttpResponse(response.status_code, response.headers, bytes(body)))
         except StopIteration as done:
             fetched: T = done.value
             return fetched

@@ -8,16 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator,
 from scopewright.origins import host_names
 from scopewright.singleflight import Http
 from scopewright.verifier.check import ALGORITHMS, Policy, check_with_key, require_scopes, required_scopes
-from scopewright.verifier.discovery import IssuerMismatch, Source
+from scopewright.verifier.discovery import IssuerMismatch, KeySource
 from scopewright.verifier.feedcache import FeedCache, RevocationFeed
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.nonces import Nonces
 from scopewright.verifier.proof import BadProof, check_proof
-from scopewright.verifier.refusals import PROOF_ALGORITHMS, Reason, TokenRejected, KeysUnavailable
+from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
-from scopewright.verifier.seen import VerifiedTokens, Verified
+from scopewright.verifier.seen import Verified, VerifiedTokens
 from scopewright.verifier.token import Token
 
 
@@ -60,7 +60,7 @@ class Verifier:
         self.policy = Policy(issuer, audience, required_scopes(scopes), leeway, frozenset(algorithms), max_token_bytes)
         self._clock = clock
         self._keys = KeyCache()
-        source = Source(issuer, jwks_uri, host_names("allow_http=", allow_http))
+        source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         self._remote = RemoteKeys(source, http, clock, self._keys)
         self._seen = VerifiedTokens(cache_size)
         feed = RevocationFeed() if revocations is True else revocations or None
@@ -75,8 +75,8 @@ class Verifier:
         """Fetches keys, and revocations where they are asked for, unless they are there: for the start of a service.
 
         Raises `IssuerMismatch` (a ValueError) where the issuer's metadata names another issuer: correct the argument.
-        Raises `KeysUnavailable`, after `timeout` seconds at the latest, where the issuer cannot be reached: a service may
-        start all the same, and `verify` fetches what it needs. With `jwks_uri` no metadata is read.
+        Raises `KeysUnavailable`, within `timeout` seconds, where the issuer cannot be reached: a service may still
+        start, and `verify` fetches what it needs. With `jwks_uri` no metadata is read.
         """
         with _mismatch_first():
             await self._remote.ready(timeout)
@@ -183,7 +183,7 @@ class Verifier:
             return self._check(token, self._remote.ready_for_unknown_kid_sync())
 
     def _proven(self, token: Token, sent: str | Sequence[str] | None, method: str, url: str) -> bool | Awaitable[bool]:
-        """Whether the proof is not used already; or `TokenRejected` (RFC 9449 §7.1). Looked at anew for each request."""
+        """Whether the proof is new; raises `TokenRejected` (RFC 9449 §7.1). Checked for each request."""
         if token.jkt is None:
             if sent is None and not self.dpop_required:
                 return True

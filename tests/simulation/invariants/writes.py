@@ -89,7 +89,8 @@ def only_ours_is_touched(fact: Fact, ledger: Ledger) -> Complaints:
     owner = ledger.server.get(plural, *client_of(fact))
     if owner and owner["metadata"]["uid"] == uid:
         yield f"{fact.actor} deleted the record of {plural} {client_of(fact)}, which is there"
-    if uid in ledger.crd_lost and owner is None:
+    # A namespace that its owner has deleted is proof for everything that was in it.
+    if uid in ledger.crd_lost and owner is None and ledger.server.get("namespaces", "", client_of(fact)[0]):
         yield f"{fact.actor} deleted the record of {plural} {client_of(fact)}, which went with its CRD"
 
 

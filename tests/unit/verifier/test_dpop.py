@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from scopewright.verifier import Nonces, Reason, TokenRejected, ReplayMemory, Token, KeysUnavailable, Verifier
+from scopewright.verifier import KeysUnavailable, Nonces, Reason, ReplayMemory, Token, TokenRejected, Verifier
 from scopewright.verifier.proof import LIFETIME, MAX_BYTES, BadProof, check_proof
 from tests.unit.verifier.support import (
     AUDIENCE,

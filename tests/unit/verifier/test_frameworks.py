@@ -25,7 +25,7 @@ from litestar.logging import LoggingConfig
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
-from scopewright.verifier import TokenRejected, Token, Verifier, protect, require
+from scopewright.verifier import Token, TokenRejected, Verifier, protect, require
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 errors: list[str] = []

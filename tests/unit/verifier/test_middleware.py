@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from scopewright.verifier import TokenRejected, RequireToken, Verifier, protect, require
+from scopewright.verifier import RequireToken, TokenRejected, Verifier, protect, require
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 WEB = Web(KEY)

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scopewright.verifier import IssuerMismatch, TokenRejected, KeysUnavailable, Verifier, protect
+from scopewright.verifier import IssuerMismatch, KeysUnavailable, TokenRejected, Verifier, protect
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
 
 Ready = Callable[[Verifier], None]

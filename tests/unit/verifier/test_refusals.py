@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from scopewright.verifier import Reason, TokenRejected, KeysUnavailable, bearer_token
+from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, bearer_token
 from tests.unit.verifier.support import AUDIENCE, ISSUER
 
 
@@ -33,7 +33,10 @@ def test_every_description_fits_into_the_header_and_is_its_own(reason: Reason) -
     rejected = TokenRejected(reason, expected=expected, scopes=["a"] if reason is Reason.SCOPE else ())
     assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", rejected.description)
     assert str(rejected) == rejected.description
-    assert [r for r in Reason if TokenRejected(r, expected=expected).description == rejected.description] in ([reason], [])
+    assert [r for r in Reason if TokenRejected(r, expected=expected).description == rejected.description] in (
+        [reason],
+        [],
+    )
     assert rejected.www_authenticate.isascii()
 
 

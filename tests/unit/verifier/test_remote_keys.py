@@ -9,7 +9,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from scopewright.verifier import Reason, TokenRejected, KeysUnavailable, Verifier
+from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,

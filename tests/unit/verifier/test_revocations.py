@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.records import RevocationRecord
 from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
-from scopewright.verifier import Reason, TokenRejected, RevocationFeed, KeysUnavailable, Verifier
+from scopewright.verifier import KeysUnavailable, Reason, RevocationFeed, TokenRejected, Verifier
 from scopewright.verifier.revoked import Revoked
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, Clock, Web, feed, reason_of, token, verifier_of
 

@@ -3,7 +3,7 @@
 import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
-from scopewright.verifier.seen import VerifiedTokens, Verified
+from scopewright.verifier.seen import Verified, VerifiedTokens
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,

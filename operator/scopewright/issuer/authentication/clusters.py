@@ -10,7 +10,7 @@ from scopewright.core.records import LOCAL_CLUSTER, Cluster
 from scopewright.issuer.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
-from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, Source
+from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, KeySource
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import KeysUnavailable as KeysUnavailable
@@ -146,7 +146,7 @@ class TrustedClusters:
         if cluster.name == LOCAL_CLUSTER and not cluster.jwks_uri:
             return ApiServerKeys(self._next_door, self._clock) if self._next_door else None
         try:
-            return RemoteKeys(Source(cluster.issuer, cluster.jwks_uri or None), None, self._clock, KeyCache())
+            return RemoteKeys(KeySource(cluster.issuer, cluster.jwks_uri or None), None, self._clock, KeyCache())
         except ValueError as error:
             log.warning("cluster %s is not taken: %s", cluster.name, error)
             return None
