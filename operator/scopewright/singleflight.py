@@ -28,6 +28,15 @@ class RefreshDecision(Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """Status, headers and body. Without a response `status` is None, and `body` says why."""
+
+    status: int | None
+    headers: httpx.Headers
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Fetch(Generic[T]):
     """One fetch with either kind of HTTP client. What it raises is its outcome."""
 

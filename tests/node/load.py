@@ -19,7 +19,7 @@ import jwt
 
 from scopewright.client import MountedSecret
 from scopewright.client.authentication import authenticate
-from scopewright.client.grant import TokenRequest, token_request
+from scopewright.client.grant import TokenParameters, token_request
 
 _PAUSE = 0.15
 _PATIENCE = 60.0
@@ -73,7 +73,7 @@ class Load:
         credentials = self._secret.read(now=True)
         self._seen.add(credentials.client_secret or credentials.private_key or credentials.service_account_token or "")
         self.totals.secrets = len(self._seen)
-        wanted = TokenRequest(audience).of(credentials)
+        wanted = TokenParameters(audience).of(credentials)
         who = authenticate(credentials, time.time())
         answer = await self._send(token_request(credentials, wanted, who))
         if answer is None:

@@ -47,7 +47,7 @@ class KeyRotation(Model):
     JWKS. Defaults to 24h."""
 
 
-class KeySet(Model):
+class JwksTarget(Model):
     """Location at which the public keys are published."""
 
     config_map_name: Subdomain = "scopewright-jwks"
@@ -75,7 +75,7 @@ class SigningKeySpec(Spec):
     """Signature algorithm of the keys. Immutable. Defaults to ES256."""
     rotation: KeyRotation = KeyRotation()
     """Schedule of key rotation. Defaults to every 720h, with publication 24h ahead."""
-    jwks: KeySet = KeySet()
+    jwks: JwksTarget = JwksTarget()
     """Location at which the public keys are published. Defaults to the ConfigMap scopewright-jwks."""
     revoked_before: Timestamp | None = None
     """Time before which generated keys are revoked, for use in an emergency. They are removed from the JWKS and stop

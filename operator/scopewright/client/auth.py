@@ -16,7 +16,7 @@ from scopewright.client.clock import Clock
 from scopewright.client.destination import Destinations, stay_with_origin
 from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError
-from scopewright.client.grant import Flow, Granted, TokenRequest, fetch_token
+from scopewright.client.grant import Flow, Granted, TokenParameters, fetch_token
 from scopewright.client.mounted import MountedSecret
 from scopewright.client.slot import TokenSlot
 from scopewright.client.token import AccessToken
@@ -69,7 +69,7 @@ class ClientCredentials(httpx.Auth):
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = TokenRequest.from_arguments(resource, scope, subject_token)
+        self._ask = TokenParameters.from_arguments(resource, scope, subject_token)
         self._destinations = Destinations(hosts, allow_http)
         self._http = http
         self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)

@@ -18,6 +18,7 @@ from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken, invalid, token_from
 from scopewright.origins import Hosts, advice, is_secure, origin
+from scopewright.singleflight import HttpResponse
 
 TIMEOUT = 5.0  # seconds, for one step of one request
 MAX_BYTES = 256 * 1024
@@ -31,7 +32,7 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 
 
 @dataclass(frozen=True, slots=True)
-class TokenRequest:
+class TokenParameters:
     """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
 
     resource: str | None = None
@@ -55,10 +56,10 @@ class TokenRequest:
     def grant_type(self) -> str:
         return TOKEN_EXCHANGE if self.subject_token else CLIENT_CREDENTIALS
 
-    def of(self, credentials: MountedCredentials) -> "TokenRequest":
+    def of(self, credentials: MountedCredentials) -> "TokenParameters":
         resource = self.resource or credentials.audience
         same_api = self.resource in (None, credentials.audience)
-        return TokenRequest(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
+        return TokenParameters(resource, self.scope or (credentials.scope if same_api else None), self.subject_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +69,6 @@ class Wait:
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """An HTTP response as far as it matters here; `status` is None where there was none, `body` then says why."""
-
-    status: int | None
-    headers: httpx.Headers
-    body: bytes
-
-
 Granted = tuple[AccessToken, MountedCredentials]  # the credentials are those that got it
 Flow = Generator[httpx.Request | Wait, HttpResponse | None, Granted]
 Read = Callable[[bool], MountedCredentials]
@@ -84,7 +76,7 @@ Read = Callable[[bool], MountedCredentials]
 
 def fetch_token(
     read: Read,
-    ask: TokenRequest,
+    ask: TokenParameters,
     now: Callable[[], float],
     jitter: Callable[[], float],
     prover: Prover | None = None,
@@ -130,7 +122,7 @@ def fetch_token(
 
 
 def token_request(
-    credentials: MountedCredentials, ask: TokenRequest, who: ClientAuthentication, allow_http: Hosts = frozenset()
+    credentials: MountedCredentials, ask: TokenParameters, who: ClientAuthentication, allow_http: Hosts = frozenset()
 ) -> httpx.Request:
     """With `resource` of RFC 8707."""
     url = _endpoint(credentials, allow_http)
@@ -181,7 +173,7 @@ def _url(entry: str, text: str) -> httpx.URL:
 
 
 def _refusal(
-    page: HttpResponse, credentials: MountedCredentials, ask: TokenRequest, who: ClientAuthentication, now: float
+    page: HttpResponse, credentials: MountedCredentials, ask: TokenParameters, who: ClientAuthentication, now: float
 ) -> TokenError:
     endpoint = credentials.token_endpoint
     if page.status is None:
@@ -200,7 +192,7 @@ def _refusal(
     return TokenError(printable(error, *hidden), advice + theirs, page.status)
 
 
-def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: TokenRequest) -> str:
+def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: TokenParameters) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
         case "invalid_client" if credentials.service_account_token:

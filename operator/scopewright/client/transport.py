@@ -6,8 +6,9 @@ import httpx
 
 from scopewright.client.clock import Clock
 from scopewright.client.errors import TokenError
-from scopewright.client.grant import MAX_BYTES, Flow, Granted, HttpResponse, Wait
+from scopewright.client.grant import MAX_BYTES, Flow, Granted, Wait
 from scopewright.client.token import invalid
+from scopewright.singleflight import HttpResponse
 
 _DEADLINE = 15.0  # seconds for one answer, however slowly bytes trickle in
 

@@ -14,7 +14,7 @@ from scopewright.issuer.authentication.replay import LocalReplay, ReplayStore
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints.base import MIN_REFUSAL_SECONDS, Endpoint, Handler
-from scopewright.issuer.endpoints.feed import RevocationFeed
+from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.endpoints.introspection import IntrospectionEndpoint
 from scopewright.issuer.endpoints.revocation import RevocationEndpoint
 from scopewright.issuer.endpoints.token import TokenEndpoint
@@ -163,5 +163,5 @@ def build_issuer(
         usage=usage,
         store_timeout=settings.store_timeout,
     )
-    feed = RevocationFeed(revocations, registry.keys)
+    feed = FeedEndpoint(revocations, registry.keys)
     return Issuer(registry, endpoints, feed, metrics, readiness, background, clock, settings.proxies)

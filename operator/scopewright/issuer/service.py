@@ -9,7 +9,7 @@ from scopewright.core.records import IssuerRecord
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import Endpoint
-from scopewright.issuer.endpoints.feed import RevocationFeed
+from scopewright.issuer.endpoints.feed import FeedEndpoint
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.observability.tracing import Traced
 from scopewright.issuer.protocol.errors import invalid_request, unavailable
@@ -45,7 +45,7 @@ class Issuer:
         self,
         registry: Registry,
         endpoints: ClientEndpoints,
-        feed: RevocationFeed,
+        feed: FeedEndpoint,
         metrics: IssuerMetrics,
         readiness: Readiness,
         background: Background,

@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import httpx
 
 from scopewright.origins import Hosts, advice, is_secure
+from scopewright.singleflight import HttpResponse
 from scopewright.verifier.issuer_url import check_issuer_url
 from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
@@ -32,15 +33,6 @@ class FetchError(Exception):
 
 class IssuerMismatch(ValueError):
     """The issuer that was found calls itself otherwise than the one that is configured (RFC 8414 §3.3)."""
-
-
-@dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """An HTTP response as far as it matters here."""
-
-    status: int
-    headers: httpx.Headers
-    body: bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,12 @@ from typing import TypeVar
 
 import httpx
 
-from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, RefreshDecision, SingleFlight
+from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, HttpResponse, RefreshDecision, SingleFlight
 from scopewright.verifier.discovery import (
     Fetched,
     FetchedFeed,
     FetchError,
     Flow,
-    HttpResponse,
     IssuerMismatch,
     KeySource,
     fetch_feed,

@@ -17,7 +17,7 @@ MAX_AGE_SECONDS: Final = 1
 """Seconds that a cache in between may keep it."""
 
 
-class RevocationFeed:
+class FeedEndpoint:
     """Made again when something has changed, not for each of those who ask."""
 
     def __init__(self, revocations: Revocations, keys: Keyring) -> None:
