@@ -1,4 +1,4 @@
-"""Tasks that are to run for ever are begun again, later each time, and told while they stay down."""
+"""Background tasks are restarted after longer pauses, and reported while they are down."""
 
 import asyncio
 
@@ -29,7 +29,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return made
 
 
-async def test_it_waits_longer_each_time_and_begins_anew_after_a_long_life(pauses: list[float]) -> None:
+async def test_pauses_grow_until_a_task_is_stable(pauses: list[float]) -> None:
     clock, lives = Monotonic(), iter([0.0, 0.0, 0.0, 0.0, 0.0, STABLE_AFTER_SECONDS + 31, 0.0])
     over = asyncio.Event()
 
@@ -49,7 +49,7 @@ async def test_it_waits_longer_each_time_and_begins_anew_after_a_long_life(pause
     await supervised.stop()
 
 
-async def test_it_is_down_after_three_failures_until_it_has_run_long_enough(pauses: list[float]) -> None:
+async def test_a_task_is_down_after_three_failures_until_it_is_stable(pauses: list[float]) -> None:
     clock, failures = Monotonic(), iter(range(3))
     running = asyncio.Event()
 
@@ -68,7 +68,7 @@ async def test_it_is_down_after_three_failures_until_it_has_run_long_enough(paus
     await supervised.stop()
 
 
-async def test_one_that_ends_or_is_cancelled_from_within_is_begun_again_as_well(
+async def test_a_task_that_ends_or_cancels_itself_is_restarted(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     over = asyncio.Event()
@@ -88,7 +88,7 @@ async def test_one_that_ends_or_is_cancelled_from_within_is_begun_again_as_well(
     assert "task work was cancelled by its own code" in caplog.text
 
 
-async def test_one_that_fails_while_it_is_told_to_end_ends(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_task_that_fails_while_it_is_stopped_is_not_restarted(caplog: pytest.LogCaptureFixture) -> None:
     begun = asyncio.Event()
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""The use of credentials is reported in batches, merged with what others report, and never at the cost of a token."""
+"""Credential usage is reported in batches, and merged with the reports of other replicas."""
 
 import asyncio
 from collections.abc import Iterator
@@ -99,7 +99,7 @@ async def test_the_same_uses_again_write_nothing(store: DirectoryStore) -> None:
     assert found[0].resource_version == version
 
 
-async def test_a_store_that_must_not_be_written_is_said_once_and_loses_nothing(
+async def test_a_read_only_store_is_logged_once_and_no_use_is_lost(
     store: DirectoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.write(plan_usage(CONFIG, NOW))
