@@ -351,6 +351,10 @@ class IssuerRecord:
     """Of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
     version: Literal[1] = 1
 
+    @property
+    def is_fapi2(self) -> bool:
+        return self.profile == "FAPI2"
+
 
 Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | RevocationRecord | IssuerRecord
 R = TypeVar(

@@ -327,7 +327,7 @@ async def test_21_a_proof_is_looked_at_only_for_a_client_that_is_who_it_says(wor
 
 async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(world: World, monkeypatch: Any) -> None:
     async def away(*_: Any) -> bool:
-        raise Unavailable("the replay memory is away", retry_after=1.0)
+        raise Unavailable("the replay memory is unavailable", retry_after=1.0)
 
     monkeypatch.setattr(LocalReplay, "first_use", away)
     assert refusal(await ask(world, made(world))) == (503, "temporarily_unavailable")

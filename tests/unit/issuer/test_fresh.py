@@ -150,7 +150,7 @@ async def test_a_slow_read_does_not_undo_what_the_watch_has_brought_meanwhile(wo
     existing, entries = world.store.objects[ref]
     world.put(client_record(credentials=(Credential(sha256("new"), START),)))
     await settle()
-    assert not world.issuer.registry.apply_fresh(existing, entries, world.clock())
+    assert not world.issuer.registry.apply_read(existing, entries, world.clock())
     assert (await world.token(secret="new")).status_code == 200
 
 

@@ -239,7 +239,7 @@ async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: 
     tokens = [await of_payroll(returning) for _ in range(20)]
     registry = returning.issuer.registry
     assert registry.issuer is not None
-    inspector = Inspector(registry.keys, size=6 * len(tokens[0]))
+    inspector = Inspector(registry.keys, max_characters=6 * len(tokens[0]))
     for token in tokens:
         assert inspector.inspect(token, registry.issuer, returning.clock()) is not None
         assert len(inspector._young) + len(inspector._old) <= 6

@@ -57,7 +57,7 @@ def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() 
             take(shares, f"greedy-{namespace}", 10_000)
     take(shares, "modest", 300)
     shares.take("greedy-0", 1200.0, 661.0)
-    assert (shares._held, shares._free) == ({"greedy-0": 1}, 9_999)
+    assert (shares._used, shares._free) == ({"greedy-0": 1}, 9_999)
 
 
 async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
@@ -115,7 +115,7 @@ async def test_an_outage_takes_no_share_of_a_shared_memory() -> None:
             await memory.first_use("pay.a", str(number), UNTIL)
     server.is_up = True
     assert await memory.first_use("pay.b", "new", UNTIL)
-    assert (memory._shares._free, memory._shares._held) == (89, {"pay": 1})
+    assert (memory._shares._free, memory._shares._used) == (89, {"pay": 1})
 
 
 def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
@@ -123,7 +123,7 @@ def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
     shares.take("a", 600.0, 0.0)
     shares.take("b", 1200.0, 661.0)
     shares.give_back("a", 600.0)
-    assert (shares._held, shares._free) == ({"b": 1}, 99)
+    assert (shares._used, shares._free) == ({"b": 1}, 99)
 
 
 @pytest.mark.parametrize(("rate", "holds"), [(30, True), (40, False)])

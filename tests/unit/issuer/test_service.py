@@ -91,7 +91,7 @@ async def test_any_other_path_is_not_found(world: World) -> None:
 async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.state.follow._PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
     world = World()
 
     async def refuse(selection: object) -> object:
@@ -108,7 +108,7 @@ async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
 async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.state.follow._PAUSES", (0.0,))
+    monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
     world = World()
     world.furnish()
     follow, calls = world.store.follow, 0

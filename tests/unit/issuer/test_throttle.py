@@ -19,7 +19,7 @@ class Seconds:
 
 
 def throttled(throttle: FailureThrottle, peer: str) -> bool:
-    return throttle.spent(peer)
+    return throttle.is_exhausted(peer)
 
 
 def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
@@ -27,7 +27,7 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
     throttle = FailureThrottle(clock, budget=RateBudget(rate=1.0, burst=3))
     for _ in range(3):
         assert not throttled(throttle, "192.0.2.1")
-        throttle.failed("192.0.2.1")
+        throttle.record_failure("192.0.2.1")
     assert throttled(throttle, "192.0.2.1")
     assert not throttled(throttle, "192.0.2.2")
     clock.now = 1.0
@@ -46,14 +46,14 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
 )
 def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:
     throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1))
-    throttle.failed(one)
+    throttle.record_failure(one)
     assert throttled(throttle, other) is same
 
 
 def test_only_so_many_addresses_are_remembered() -> None:
     throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1), capacity=2)
     for peer in ("a", "b", "a", "c"):
-        throttle.failed(peer)
+        throttle.record_failure(peer)
     assert not throttled(throttle, "b")
     assert throttled(throttle, "a")
 

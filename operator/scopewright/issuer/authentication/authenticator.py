@@ -1,7 +1,7 @@
-"""Second step: what a client presents proves who it is, or does not.
+"""Client authentication: verifies the credential that a client presents.
 
-What the record holds is accepted, and nothing because it was sent; for a while after a change of method, that is also a
-credential of the one before. Why not is for the audit; the caller learns it only where it has proved to hold the key.
+Only credentials in the client's record are accepted. For a while after a change of method, they include one of the
+previous method. The reason for a refusal is for the audit line; callers that hold the client's key get advice too.
 """
 
 import hashlib
@@ -21,36 +21,37 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
 from scopewright.issuer.state.registry import Registry
 
-_LONGEST_LABEL: Final = 63
+_MAX_LABEL_LENGTH: Final = 63
 _LABEL: Final = "[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?"
 _CLIENT_ID: Final = re.compile(rf"{_LABEL}\.{_LABEL}", re.ASCII)
 
 
 @dataclass(slots=True)
 class Authenticated:
-    """A client that has proved who it is, with what has this SHA-256."""
+    """An authenticated client, and the SHA-256 of the credential that it used."""
 
     client: Client
     digest: bytes = field(repr=False)
 
 
 def is_client_id(client_id: str) -> bool:
-    """Whether it is `<namespace>.<name>` at all, and so worth a read."""
+    """Whether it has the form `<namespace>.<name>`. There is no record to read for other ids."""
     return _CLIENT_ID.fullmatch(client_id) is not None
 
 
 def expected_client_id(presented: PresentedCredential) -> str:
-    """Of a ServiceAccount's token that no known client is for: the client that is named after it. Its record is read
-    afresh, as that of a known client would be, so that the budgets do not show which ServiceAccounts have clients.
+    """The id of the client that is named after the ServiceAccount, for a token that names no known client.
+
+    Its record is read as a known client's would be, so that the budgets do not show which ServiceAccounts have clients.
     """
     account = presented.service_account if isinstance(presented, PresentedAssertion) else None
     if account is None:
         return ""
-    return f"{account.namespace}.{account.name.replace('.', '-')[:_LONGEST_LABEL].rstrip('-')}"
+    return f"{account.namespace}.{account.name.replace('.', '-')[:_MAX_LABEL_LENGTH].rstrip('-')}"
 
 
 def verify_secret(client: Client | None, presented: PresentedSecret, now: float) -> Authenticated | None:
-    """Every credential is compared, in constant time, whatever the ones before gave."""
+    """Compares with every credential in constant time, whether an earlier one matched or not."""
     if client is None or client.disabled:
         return None
     digest = hashlib.sha256(presented.secret.encode()).digest()
@@ -67,78 +68,76 @@ class Authenticator:
         self._clusters = clusters
         self._clock = clock
 
-    def from_memory(self, presented: PresentedCredential) -> Authenticated | None:
-        """Where a look at the record is enough."""
+    def authenticate_from_memory(self, presented: PresentedCredential) -> Authenticated | None:
+        """A client with a valid secret; None for other credentials."""
         if isinstance(presented, PresentedSecret) and self.takes_secrets:
             return verify_secret(self._registry.client(presented.client_id), presented, self._clock())
         return None
 
-    async def prove(self, presented: PresentedCredential) -> Authenticated:
-        """Or `CredentialRefused`. `Unavailable` where that cannot be told."""
+    async def authenticate(self, presented: PresentedCredential) -> Authenticated:
+        """Raises `CredentialRefused`; `Unavailable` while the credential cannot be checked."""
         if isinstance(presented, PresentedAssertion):
-            return await self._by_assertion(presented)
+            return await self._verify_assertion(presented)
         if not self.takes_secrets:
             raise secret_not_taken()
         client = self._registry.client(presented.client_id)
-        if who := verify_secret(client, presented, self._clock()):
-            return who
-        raise CredentialRefused("wrong_secret" if _of(client).credentials else "other_method")
+        if authenticated := verify_secret(client, presented, self._clock()):
+            return authenticated
+        raise CredentialRefused("wrong_secret" if _require_enabled(client).credentials else "other_method")
 
-    async def identify(self, presented: PresentedCredential) -> None:
-        """Find out which client a token of a ServiceAccount means without `client_id`: the only one that names it."""
+    async def resolve_client_id(self, presented: PresentedCredential) -> None:
+        """For a ServiceAccount token without `client_id`: sets the client that names it, if there is exactly one."""
         if presented.client_id or not isinstance(presented, PresentedAssertion):
             return
         if account := presented.service_account:
             cluster = await cluster_of(presented.signed.claims, self._clusters.of(self._issuer().clusters))
-            named = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
-            presented.client_id = named[0] if len(named) == 1 else ""
+            clients = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
+            presented.client_id = clients[0] if len(clients) == 1 else ""
 
-    async def _by_assertion(self, presented: PresentedAssertion) -> Authenticated:
-        """What was waited for may have taken seconds: the record must be the one that was looked at."""
-        used = False
+    async def _verify_assertion(self, presented: PresentedAssertion) -> Authenticated:
+        """Verifies again if the record changed in the meantime: the checks may wait for seconds."""
+        is_marked_used = False
         while True:
-            client = _of(self._registry.client(presented.client_id))
+            client = _require_enabled(self._registry.client(presented.client_id))
             proof = await self._proof(client, presented)
-            if proof.once and not used:
-                if not await self._replay.first_use(client.client_id, proof.once, proof.until):
-                    raise _replayed()
-                used = True
+            if proof.jti and not is_marked_used:
+                if not await self._replay.first_use(client.client_id, proof.jti, proof.expires_at):
+                    raise CredentialRefused(
+                        "assertion_replayed", "the assertion was used before; make a new one for each request"
+                    )
+                is_marked_used = True
             if self._registry.client(client.client_id) is client:
                 return Authenticated(client, proof.digest)
 
     async def _proof(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
-        if self._issuer().profile == "FAPI2" and client.method != "PrivateKeyJWT":
+        if self._issuer().is_fapi2 and client.method != "PrivateKeyJWT":
             raise CredentialRefused("profile")
-        own = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
-        if own or client.method == "PrivateKeyJWT":
-            return self._private_key_jwt(client, presented)
+        is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
+        if is_by_own_key or client.method == "PrivateKeyJWT":
+            return assertions.check(client, presented.signed, self._issuer(), self._clock())
         if client.method == "ServiceAccount":
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
 
-    def _private_key_jwt(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
-        return assertions.check(client, presented.signed, self._issuer(), self._clock())
-
     async def _service_account(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
         issuer, signed = self._issuer(), presented.signed
-        trusted = self._clusters.of(issuer.clusters)
+        clusters = self._clusters.of(issuer.clusters)
         if client.service_account is None:
             raise CredentialRefused("no_service_account")
-        if (cluster := trusted.get(client.service_account.cluster)) is None:
+        if (cluster := clusters.get(client.service_account.cluster)) is None:
             raise CredentialRefused("unknown_cluster")
         keys = await cluster.keys(signed.header.get("kid"))
-        names = await cluster.issuer(), issuer.issuer, frozenset(issuer.reserved_audiences)
-        proof = service_accounts.check(client, signed, keys, *names, issuer.clock_skew, self._clock())
-        if not await cluster.reviewed(presented.jwt, issuer.issuer):
-            raise CredentialRefused(
-                "token_review", "the API server does not take the token any more: its Pod may be gone"
-            )
+        issuers = await cluster.issuer(), issuer.issuer
+        reserved = frozenset(issuer.reserved_audiences)
+        proof = service_accounts.check(client, signed, keys, *issuers, reserved, issuer.clock_skew, self._clock())
+        if not await cluster.review(presented.jwt, issuer.issuer):
+            raise CredentialRefused("token_review", "the API server rejects the token; its Pod may have been deleted")
         return proof
 
     @property
     def takes_secrets(self) -> bool:
-        """FAPI 2.0 §5.3.2.1 knows no shared secrets: the same refusal for every client id, before anything is read."""
-        return self._registry.issuer is None or self._registry.issuer.profile != "FAPI2"
+        """FAPI 2.0 §5.3.2.1 allows no client secrets: they are refused for every client id, before any lookup."""
+        return not self._registry.is_fapi2
 
     def _issuer(self) -> IssuerRecord:
         if self._registry.issuer is None:
@@ -146,11 +145,7 @@ class Authenticator:
         return self._registry.issuer
 
 
-def _replayed() -> CredentialRefused:
-    return CredentialRefused("assertion_replayed", "the assertion was used before: make a new one for each request")
-
-
-def _of(client: Client | None) -> Client:
+def _require_enabled(client: Client | None) -> Client:
     if client is None:
         raise CredentialRefused("unknown_client")
     if client.disabled:

@@ -1,4 +1,4 @@
-"""The keys of the clusters whose ServiceAccount tokens are taken: given, at a URL, or at the API server next door."""
+"""Clusters whose ServiceAccount tokens are accepted. Their keys are static, at a URL, or at the API server."""
 
 import asyncio
 import logging
@@ -18,6 +18,8 @@ from scopewright.verifier.remote import RemoteKeys
 
 log: Final = logging.getLogger(__name__)
 
+_NO_KEYS: Final = "cannot fetch the keys of the cluster"
+
 
 class ClusterKeys(Protocol):
     async def ready(self) -> KeySet: ...
@@ -26,7 +28,7 @@ class ClusterKeys(Protocol):
 
 
 class StaticKeys:
-    """Keys out of the platform's configuration."""
+    """Keys in the platform's configuration."""
 
     def __init__(self, keys: tuple[dict[str, str], ...]) -> None:
         self._keys = KeySet.parse({"keys": list(keys)})
@@ -39,7 +41,7 @@ class StaticKeys:
 
 
 class ApiServerKeys:
-    """The keys that our API server publishes about itself (OIDC discovery); fetched once for all that wait."""
+    """The keys that the issuer's own API server publishes (OIDC discovery). All callers wait for one fetch."""
 
     def __init__(self, api: ServiceAccountIssuer, clock: Clock) -> None:
         self.issuer = ""
@@ -61,11 +63,11 @@ class ApiServerKeys:
             await asyncio.shield(self._fetch())
         elif self._fetching is not None:
             await asyncio.shield(self._fetching)
-        return self._keys(asked=True)
+        return self._keys(must_be_reachable=True)
 
-    def _keys(self, *, asked: bool = False) -> KeySet:
-        if self._cache.keys is None or (asked and not self._cache.reachable):
-            raise Unavailable("the keys of the cluster cannot be had", retry_after=1.0)
+    def _keys(self, *, must_be_reachable: bool = False) -> KeySet:
+        if self._cache.keys is None or (must_be_reachable and not self._cache.reachable):
+            raise Unavailable(_NO_KEYS, retry_after=1.0)
         return self._cache.keys
 
     def _fetch(self) -> asyncio.Task[None]:
@@ -80,13 +82,13 @@ class ApiServerKeys:
             self._cache.received(Fetched("", keys, None, DEFAULT_MAX_AGE), self._clock())
         except (Rejected, Unavailable, ValueError) as failure:
             self._cache.failed(self._clock())
-            log.warning("the keys of the cluster's ServiceAccount tokens: %s", failure)
+            log.warning("cannot fetch the keys of the cluster's ServiceAccount tokens: %s", failure)
         finally:
             self._fetching = None
 
 
 class TrustedCluster:
-    """A cluster whose tokens are taken."""
+    """A cluster whose ServiceAccount tokens are accepted."""
 
     def __init__(self, cluster: Cluster, keys: ClusterKeys, reviewer: ServiceAccountIssuer | None) -> None:
         self._cluster = cluster
@@ -94,67 +96,67 @@ class TrustedCluster:
         self._reviewer = reviewer
 
     @property
-    def must_be_asked(self) -> bool:
-        """For its `iss`."""
+    def needs_discovery(self) -> bool:
+        """Whether its `iss` is known only from the API server."""
         return not self._cluster.issuer and isinstance(self._keys, ApiServerKeys)
 
     async def issuer(self) -> str:
-        """The `iss` of its tokens. `Unavailable` while that is not known."""
+        """The `iss` of its tokens; raises `Unavailable` while it is not known."""
         if self._cluster.issuer or not isinstance(self._keys, ApiServerKeys):
             return self._cluster.issuer
         await self._keys.ready()
         return self._keys.issuer
 
     async def keys(self, kid: object) -> KeySet:
-        """A set with the key of this id, if there is one. `Unavailable` where the cluster cannot be asked."""
+        """The key set, with the key `kid` if the cluster has it; raises `Unavailable`."""
         try:
             keys = await self._keys.ready()
             return keys if keys.get(str(kid)) else await self._keys.ready_for_unknown_kid()
-        except KeysUnavailable as away:
-            raise Unavailable("the keys of the cluster cannot be had", retry_after=away.retry_after) from None
+        except KeysUnavailable as failure:
+            raise Unavailable(_NO_KEYS, retry_after=failure.retry_after) from None
 
-    async def reviewed(self, token: str, audience: str) -> bool:
-        """Whether the API server takes it still, where it is to be asked."""
+    async def review(self, token: str, audience: str) -> bool:
+        """Whether the API server accepts the token (TokenReview); true where no review is configured."""
         return self._reviewer is None or await self._reviewer.review(token, audience)
 
 
 class TrustedClusters:
-    """By name, as the issuer record says; what has not changed in it keeps its keys."""
+    """The clusters of the issuer record, by name. A cluster whose entry has not changed keeps its keys."""
 
-    def __init__(self, next_door: ServiceAccountIssuer | None, clock: Clock) -> None:
-        self._next_door = next_door
+    def __init__(self, api_server: ServiceAccountIssuer | None, clock: Clock) -> None:
+        self._api_server = api_server
         self._clock = clock
         self._records: tuple[Cluster, ...] = ()
         self._trusted: dict[str, TrustedCluster] = {}
 
     def of(self, records: tuple[Cluster, ...]) -> Mapping[str, TrustedCluster]:
         if records is not self._records:
-            before = dict(zip((c.name for c in self._records), self._records, strict=True))
+            before = {record.name: record for record in self._records}
             kept = {n: t for n, t in self._trusted.items() if n in before and before[n] in records}
-            made = {c.name: self._trust(c) for c in records if c.name not in kept}
-            self._trusted = kept | {name: cluster for name, cluster in made.items() if cluster}
+            new = {record.name: self._trust(record) for record in records if record.name not in kept}
+            self._trusted = kept | {name: cluster for name, cluster in new.items() if cluster}
             self._records = records
         return self._trusted
 
     def _trust(self, cluster: Cluster) -> TrustedCluster | None:
         keys = self._source(cluster)
-        return TrustedCluster(cluster, keys, self._next_door if cluster.token_review else None) if keys else None
+        return TrustedCluster(cluster, keys, self._api_server if cluster.token_review else None) if keys else None
 
     def _source(self, cluster: Cluster) -> ClusterKeys | None:
         if cluster.keys:
             return StaticKeys(cluster.keys)
         if cluster.name == LOCAL_CLUSTER and not cluster.jwks_uri:
-            return ApiServerKeys(self._next_door, self._clock) if self._next_door else None
+            return ApiServerKeys(self._api_server, self._clock) if self._api_server else None
         try:
             return RemoteKeys(KeySource(cluster.issuer, cluster.jwks_uri or None), None, self._clock, KeyCache())
         except ValueError as error:
-            log.warning("cluster %s is not taken: %s", cluster.name, error)
+            log.warning("ignoring cluster %s: %s", cluster.name, error)
             return None
 
 
-async def cluster_of(claims: Mapping[str, Any], trusted: Mapping[str, TrustedCluster]) -> str | None:
-    """The name of the cluster whose token it says to be. One that has to be asked first is asked last."""
-    for name, cluster in sorted(trusted.items(), key=lambda item: item[1].must_be_asked):
+async def cluster_of(claims: Mapping[str, Any], clusters: Mapping[str, TrustedCluster]) -> str | None:
+    """The name of the cluster whose `iss` these claims have. A cluster that needs discovery is tried last."""
+    for name, cluster in sorted(clusters.items(), key=lambda item: item[1].needs_discovery):
         if claims.get("iss") == await cluster.issuer():
             return name
     return None

@@ -1,6 +1,6 @@
-"""DPoP at the token endpoint (RFC 9449 §4.3, §5, §8): a token is bound to the key that its proof was made with.
+"""DPoP at the token endpoint (RFC 9449 §4.3, §5, §8): a token is bound to the key that signed the proof.
 
-What binds refresh tokens (§5) and authorization codes (§10) has nothing to bind here: neither is issued.
+The issuer has neither refresh tokens (§5) nor authorization codes (§10) to bind.
 """
 
 from typing import Final
@@ -22,22 +22,23 @@ class DpopProofs:
         self._registry = registry
         self._replay = replay
 
-    def nonce(self, now: float) -> Headers:
-        """What every answer to a request with a proof says, so that the next proof has a nonce that is good."""
+    def nonce_header(self, now: float) -> Headers:
+        """The header of every answer to a request with a proof: a valid nonce for the next proof."""
         nonces = self._registry.nonces
         return ((NONCE_HEADER, nonces.current(now).encode()),) if nonces is not None else ()
 
-    async def prove(self, sent: tuple[bytes, ...], client_id: str, now: float) -> str:
-        """The thumbprint of the key that these values of the header DPoP prove (RFC 7638), or OAuthError.
+    async def verify(self, proofs: tuple[bytes, ...], client_id: str, now: float) -> str:
+        """The thumbprint (RFC 7638) of the key that signed the proof; raises OAuthError.
 
-        Asked only for a client that is authenticated. `now` in seconds since the epoch.
+        `proofs` are the values of the header DPoP, `client_id` that of the authenticated client; `now` is in seconds
+        since the epoch.
         """
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
         try:
             proof = check_proof(
-                [value.decode("latin-1") for value in sent],
+                [value.decode("latin-1") for value in proofs],
                 method="POST",
                 url=f"{issuer.issuer}/token",
                 now=now,
@@ -48,7 +49,7 @@ class DpopProofs:
             raise _refused(str(bad), bad.reason) from None
         self._check_nonce(proof, issuer, now)
         if not await self._replay.first_use(client_id, f"dpop {proof.jkt} {proof.jti}", proof.stale_at):
-            raise _refused("it was used before: make a new one for each request", "proof_replayed")
+            raise _refused("it was used before; make a new one for each request", "proof_replayed")
         return proof.jkt
 
     def _check_nonce(self, proof: DpopProof, issuer: IssuerRecord, now: float) -> None:
@@ -56,28 +57,27 @@ class DpopProofs:
         nonces = self._registry.nonces
         if nonces is None:
             if required:
-                raise unavailable("the key of the DPoP nonces is not there yet", reason="no_nonce_key", retry_after=5.0)
+                raise unavailable("there is no key for DPoP nonces yet", reason="no_nonce_key", retry_after=5.0)
         elif (required or proof.nonce is not None) and not nonces.accepts(proof.nonce or "", now, issuer.clock_skew):
-            why = "proof_without_nonce" if proof.nonce is None else "proof_nonce"
             raise OAuthError(
                 "use_dpop_nonce",
-                "make the DPoP proof again, with the nonce that the header DPoP-Nonce of this answer gives",
-                reason=why,
+                "make a new DPoP proof with the nonce in the header DPoP-Nonce",
+                reason="proof_without_nonce" if proof.nonce is None else "proof_nonce",
             )
 
 
 def proof_algorithms(issuer: IssuerRecord) -> tuple[str, ...]:
-    """Of the proofs that are accepted here."""
-    wanted = issuer.dpop_algorithms or PROOF_ALGORITHMS
-    return tuple(a for a in PROOF_ALGORITHMS if a in wanted and allows(issuer.profile, a))
+    """The algorithms of the proofs that this issuer accepts."""
+    configured = issuer.dpop_algorithms or PROOF_ALGORITHMS
+    return tuple(a for a in PROOF_ALGORITHMS if a in configured and allows(issuer.profile, a))
 
 
 def proof_required() -> OAuthError:
-    """The resource server takes no other tokens than bound ones, and a part of the request is missing for that."""
+    """The resource server accepts only bound tokens, and the request has no proof."""
     return invalid_request(
-        "tokens for this resource are bound to a key: send a DPoP proof (RFC 9449)", reason="proof_missing"
+        "tokens for this resource are bound to a key; send a DPoP proof (RFC 9449)", reason="proof_missing"
     )
 
 
-def _refused(what: str, reason: str) -> OAuthError:
-    return OAuthError("invalid_dpop_proof", f"the DPoP proof is refused: {what}", reason=reason)
+def _refused(error: str, reason: str) -> OAuthError:
+    return OAuthError("invalid_dpop_proof", f"the DPoP proof is invalid: {error}", reason=reason)

@@ -1,9 +1,9 @@
-"""Before a refusal: read the one record afresh, so that nobody is refused from ignorance.
+"""Before a refusal, the client's record is read from the store: the watch may lag behind a new credential.
 
-Reads are few whatever comes in: one in flight for an id, none again within a second, and one budget for all ids, known
-or made up: two budgets would show by their ends which ids exist. Once the budget is spent, a small reserve reads for
-known ids in the background. It serves clients whose credential has just rotated; a wrong credential gets the same
-answer after the same time whether the reserve was used or not.
+The number of reads is bounded: one in flight for each id, none again within a second, and one budget for all ids.
+Separate budgets for known and unknown ids would show which ids exist. Once the budget is exhausted, a small reserve
+reads for known ids in the background: it serves clients whose credential has just rotated. A wrong credential gets the
+same answer after the same time whether the reserve was used or not.
 """
 
 import asyncio
@@ -24,9 +24,9 @@ log: Final = logging.getLogger(__name__)
 
 READ_BUDGET: Final = RateBudget(rate=50.0, burst=100)
 RESERVE_BUDGET: Final = RateBudget(rate=20.0, burst=40)
-"""For known ids, once READS is spent."""
+"""For known ids, once READ_BUDGET is exhausted."""
 RESERVED_WAIT_SECONDS: Final = 0.05
-"""How long a request waits for a read from the reserve: less than the floor of refusals, which hides the wait."""
+"""A request waits this long for a read from the reserve: less than MIN_REFUSAL_SECONDS, which hides the wait."""
 
 
 class ReadThrough:
@@ -39,7 +39,7 @@ class ReadThrough:
         monotonic: Clock,
         reads: RateBudget = READ_BUDGET,
         reserve: RateBudget = RESERVE_BUDGET,
-        remember: float = 1.0,
+        max_age: float = 1.0,
         timeout: float = 2.0,
     ) -> None:
         self._reader = reader
@@ -49,20 +49,20 @@ class ReadThrough:
         self._budget = TokenBucket(reads, monotonic)
         self._reserve = TokenBucket(reserve, monotonic)
         self._timeout = timeout
-        self._reads = _Reads(remember, monotonic)
-        self._reserved = _Reads(remember, monotonic)
-        """Kept apart, so that a read from the reserve saves no read from the budget: that would show too."""
+        self._reads = _Reads(max_age, monotonic)
+        self._reserved = _Reads(max_age, monotonic)
+        """Separate, so that a read from the reserve never saves a read from the budget: that would show known ids."""
 
     @property
-    def spent(self) -> bool:
-        """Whether the next refusal, whatever its client id, could not be read for."""
+    def budget_exhausted(self) -> bool:
+        """Whether there is no read left for the next refusal, whatever its client id."""
         return self._budget.level < 1
 
     async def refresh(self, client_id: str, *, slowed: bool = False) -> None:
-        """Afterwards the registry knows this client's record as it is, or was within the last second.
+        """Update the registry with this client's record, unless it was read within the last second.
 
-        `Unavailable` or `Rejected` where it could not be read. `Slowed` where the budget is spent or the caller has
-        used up its own (`slowed`); the registry may have been refreshed from the reserve nevertheless.
+        Raises `Unavailable` or `Rejected` if the read fails. Raises `Slowed` if the budget or that of the caller
+        (`slowed`) is exhausted; the registry may have been updated from the reserve nevertheless.
         """
         if not slowed and self._reads.recent(client_id):
             return
@@ -75,7 +75,7 @@ class ReadThrough:
             raise Slowed("too many refusals to check")
 
     async def _refresh_from_reserve(self, client_id: str) -> None:
-        """Unknown ids are not read for, and a read that takes longer goes on in the background."""
+        """There are no reads for unknown ids. A slow read continues in the background."""
         if self._registry.client(client_id) is None or self._reserved.recent(client_id):
             return
         running = self._reserved.running.get(client_id)
@@ -85,8 +85,8 @@ class ReadThrough:
             running = self._reserved.start(client_id, self._read(client_id))
         await asyncio.wait([running], timeout=RESERVED_WAIT_SECONDS)
         if running.done() and not running.cancelled() and running.exception() is not None:
-            # The answer is that of `Slowed`; the outcome is counted as a failure of the store.
-            raise Unavailable("the store failed")
+            # The answer is the same as for `Slowed`; the metrics count a failure of the store.
+            raise Unavailable("the read failed")
 
     async def _read(self, client_id: str) -> None:
         namespace, _, name = client_id.partition(".")
@@ -97,41 +97,41 @@ class ReadThrough:
         except (Rejected, Unavailable):
             raise
         except TimeoutError:
-            raise Unavailable("the store does not answer") from None
+            raise Unavailable("the read timed out") from None
         except Exception as error:
-            log.exception("a fresh read failed")
-            raise Unavailable("the store failed") from error
+            log.exception("reading %s failed", ref)
+            raise Unavailable("the read failed") from error
         if found is not None and found[0].type == CLIENT_TYPE:
-            self._registry.apply_fresh(*found, self._clock())
+            self._registry.apply_read(*found, self._clock())
 
 
 class _Reads:
-    """Reads under way, and ids that were read within the last `remember` seconds."""
+    """Reads in flight, and the ids that were read within the last `max_age` seconds."""
 
-    def __init__(self, remember: float, monotonic: Clock) -> None:
+    def __init__(self, max_age: float, monotonic: Clock) -> None:
         self.running: dict[str, asyncio.Task[None]] = {}
-        self._remember = remember
+        self._max_age = max_age
         self._monotonic = monotonic
-        self._done: dict[str, float] = {}
-        """When each is to be forgotten, in that order."""
+        self._read_until: dict[str, float] = {}
+        """The time at which each id is dropped, in ascending order."""
 
     def recent(self, client_id: str) -> bool:
         now = self._monotonic()
-        while self._done:
-            first = next(iter(self._done))
-            if now < self._done[first]:
+        while self._read_until:
+            first = next(iter(self._read_until))
+            if now < self._read_until[first]:
                 break
-            del self._done[first]
-        return client_id in self._done
+            del self._read_until[first]
+        return client_id in self._read_until
 
     def start(self, client_id: str, read: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(read, name="fresh read")
+        task = asyncio.create_task(read, name="read through")
         self.running[client_id] = task
         task.add_done_callback(partial(self._finished, client_id))
         return task
 
     def _finished(self, client_id: str, task: asyncio.Task[None]) -> None:
-        """An exception is retrieved here: the request that waited for it may have ended."""
+        """Retrieves the exception: the request that waited for it may have been cancelled."""
         self.running.pop(client_id, None)
         if not task.cancelled() and task.exception() is None:
-            self._done[client_id] = self._monotonic() + self._remember
+            self._read_until[client_id] = self._monotonic() + self._max_age

@@ -1,6 +1,6 @@
-"""What may be used only once: the `jti` of client assertions and DPoP proofs (RFC 7523 §3, RFC 9449 §11.1).
+"""Replay protection: each `jti` of client assertions and DPoP proofs is accepted once (RFC 7523 §3, RFC 9449 §11.1).
 
-One process can remember that by itself. Several need one memory: Valkey or Redis.
+One process keeps them in its own memory. Several processes share a store: Valkey or Redis.
 """
 
 import asyncio
@@ -15,40 +15,40 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.rate_budget import Clock
-from scopewright.verifier.refusals import KeysUnavailable as Full
+from scopewright.verifier.refusals import KeysUnavailable as MemoryFull
 from scopewright.verifier.replay import ReplayMemory, has_room, replay_key
 
 log: Final = logging.getLogger(__name__)
 
 LOCAL_CAPACITY: Final = 100_000
-"""Entries in the memory of one process: about 25 MB."""
+"""Entries of one process in its own memory: about 25 MB."""
 SHARED_CAPACITY: Final = 1_000_000
-"""Entries in the server's memory by one process: about 100 MB there."""
+"""Entries of one process in the shared store: about 100 MB there."""
 NAMESPACE_SHARE: Final = 1 / 8
-"""What the clients of one namespace may fill of the entries that are free (`has_room`): a ninth of all where no other
-namespace has any, which of 100,000 holds 30 assertions a second that are remembered for 360 s. Ten namespaces that take
-all they can leave 30 % free, of which the next one may have its eighth.
+"""Of the free entries, the clients of one namespace may use this share (`has_room`): a ninth of all while no other
+namespace has entries. A ninth of 100,000 holds 30 assertions a second that are kept for 360 s. Ten namespaces at their
+limit leave 30 % free, and the next one may use an eighth of that.
 """
 CONNECTION_TIMEOUT_SECONDS: Final = 1.0
-"""Seconds for each: to get a connection, to open it, and to wait for an answer."""
+"""For each step: to get a connection from the pool, to open it, and to receive a reply."""
 OPERATION_TIMEOUT_SECONDS: Final = 2.0
-"""Seconds for all of that together."""
+"""For all steps together."""
 MAX_CONNECTIONS: Final = 32
-"""To the server, of one process. While it hangs, more would only be more that hang."""
+"""Of one process to the shared store. More would not help while the store hangs."""
 
 
 class ReplayStore(Protocol):
     async def first_use(self, owner: str, value: str, until: float) -> bool:
-        """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since the epoch).
+        """Whether `owner` (a client id) uses `value` for the first time. Kept until `until` (seconds since the epoch).
 
-        `Unavailable` where that cannot be told: nothing is accepted twice because a memory is full or away.
+        Raises `Unavailable` if the store is full or cannot be reached: no value is accepted unchecked.
         """
 
     async def close(self) -> None: ...
 
 
 class LocalReplay:
-    """The memory of one process, bounded; a namespace, which may have many clients, fills no more than its share."""
+    """The memory of one process, bounded in total and for each namespace."""
 
     def __init__(self, clock: Clock, *, capacity: int = LOCAL_CAPACITY) -> None:
         self._memory = ReplayMemory(capacity, share=NAMESPACE_SHARE, clock=clock)
@@ -56,15 +56,15 @@ class LocalReplay:
     async def first_use(self, owner: str, value: str, until: float) -> bool:
         try:
             return self._memory.first_use(owner.partition(".")[0], f"{owner} {value}", until)
-        except Full as full:
-            raise Unavailable("too many assertions and proofs are remembered", retry_after=full.retry_after) from None
+        except MemoryFull as full:
+            raise Unavailable("too many assertions and proofs are stored", retry_after=full.retry_after) from None
 
     async def close(self) -> None:
         pass
 
 
 class SharedReplay:
-    """The memory of all processes and replicas: a Valkey or Redis."""
+    """A Valkey or Redis that all processes and replicas share."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class SharedReplay:
         clock: Clock = time.time,
         capacity: int = SHARED_CAPACITY,
     ) -> None:
-        """`capacity` is of what this process puts there."""
+        """`capacity` counts the entries of this process."""
         try:
             pool = redis.asyncio.BlockingConnectionPool.from_url(
                 url.replace("valkey", "redis", 1) if url.startswith("valkey") else url,
@@ -85,7 +85,7 @@ class SharedReplay:
             )
         except ValueError:
             raise Rejected(
-                "BadReplay", "the replay memory must be a URL such as redis://host:6379/0 or rediss://… for TLS"
+                "BadReplay", "the replay memory must be a URL such as redis://host:6379/0, or rediss://… for TLS"
             ) from None
         self._client = redis.asyncio.Redis.from_pool(pool)
         self._prefix = prefix
@@ -94,7 +94,7 @@ class SharedReplay:
         self._failing = False
 
     async def first_use(self, owner: str, value: str, until: float) -> bool:
-        """The server is told how long, not until when: its clock may be another."""
+        """The entry gets a time to live, not an end: the clock of the store may differ."""
         name = self._prefix + replay_key(owner, value).hex()
         namespace, now = owner.partition(".")[0], self._clock()
         self._shares.take(namespace, until, now)
@@ -103,10 +103,10 @@ class SharedReplay:
                 first = await self._client.set(name, b"", nx=True, px=max(1, math.ceil((until - now) * 1000)))
         except (RedisError, OSError) as error:
             if not self._failing:
-                log.warning("the replay memory fails: %s", type(error).__name__)
+                log.warning("the replay memory failed: %s", type(error).__name__)
             self._failing = True
             self._shares.give_back(namespace, until)
-            raise Unavailable("the replay memory is away", retry_after=1.0) from None
+            raise Unavailable("the replay memory is unavailable", retry_after=1.0) from None
         self._failing = False
         if not first:
             self._shares.give_back(namespace, until)
@@ -117,37 +117,37 @@ class SharedReplay:
             async with asyncio.timeout(OPERATION_TIMEOUT_SECONDS):
                 await self._client.aclose()
         except (RedisError, OSError) as error:
-            log.warning("the replay memory is not left in order: %s", type(error).__name__)
+            log.warning("closing the connections to the replay memory is unavailable: %s", type(error).__name__)
 
 
 class _Shares:
-    """How much each namespace has in the server's memory by this process, to the minute in which it ends."""
+    """The entries of this process in the shared store, by namespace and by the minute in which they expire."""
 
     def __init__(self, capacity: int) -> None:
         self._free = capacity
-        self._held: Counter[str] = Counter()
-        self._ends: dict[int, Counter[str]] = {}
-        """By the minute after which the entries are forgotten."""
+        self._used: Counter[str] = Counter()
+        self._expiring: dict[int, Counter[str]] = {}
+        """By minute since the epoch."""
 
     def take(self, namespace: str, until: float, now: float) -> None:
-        """One more, or `Unavailable`: a namespace that takes too much must not be everybody's loss."""
-        self._forget(int(now // 60))
-        if not has_room(self._held[namespace], self._free, NAMESPACE_SHARE):
-            raise Unavailable("too many assertions and proofs of this namespace are remembered", retry_after=5.0)
+        """Count one more; raises `Unavailable` if the namespace has no room left."""
+        self._drop_expired(int(now // 60))
+        if not has_room(self._used[namespace], self._free, NAMESPACE_SHARE):
+            raise Unavailable("too many assertions and proofs of this namespace are stored", retry_after=5.0)
         self._free -= 1
-        self._held[namespace] += 1
-        self._ends.setdefault(int(until // 60), Counter())[namespace] += 1
+        self._used[namespace] += 1
+        self._expiring.setdefault(int(until // 60), Counter())[namespace] += 1
 
     def give_back(self, namespace: str, until: float) -> None:
-        """What was taken: it was there already, or was not stored (as far as is known: the answer may be lost)."""
-        ends = self._ends.get(int(until // 60), Counter())
-        if ends[namespace]:
-            ends[namespace] -= 1
+        """Undo `take`: the value was stored before, or storing it failed."""
+        expiring = self._expiring.get(int(until // 60), Counter())
+        if expiring[namespace]:
+            expiring[namespace] -= 1
             self._free += 1
-            self._held -= Counter({namespace: 1})
+            self._used -= Counter({namespace: 1})
 
-    def _forget(self, minute: int) -> None:
-        for end in [end for end in self._ends if end < minute]:
-            ended = self._ends.pop(end)
-            self._free += ended.total()
-            self._held -= ended
+    def _drop_expired(self, minute: int) -> None:
+        for end in [end for end in self._expiring if end < minute]:
+            expired = self._expiring.pop(end)
+            self._free += expired.total()
+            self._used -= expired

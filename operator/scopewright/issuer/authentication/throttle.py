@@ -1,8 +1,8 @@
-"""Who fails too often waits: failures are counted by address, and what is right is never counted.
+"""Limits failed authentications by address. Successful ones are not counted.
 
-A victim cannot be shut out by it: a right credential is compared before anything is counted, nothing is counted by
-client, and the answer to an address that has failed too often is "try again later" (503), not "wrong". An address has
-one budget for all client ids: a budget of its own for known ids would show which ids exist.
+An attacker cannot lock a client out: credentials are checked before failures are counted, nothing is counted by client,
+and an address over its budget gets "try again shortly" (503). An address has one budget for all client ids: a separate
+budget for known ids would show which ids exist.
 """
 
 from typing import Final
@@ -11,7 +11,7 @@ from scopewright.http import network_of
 from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 
 FAILURE_BUDGET: Final = RateBudget(rate=20.0, burst=200)
-"""Failed authentications; those behind a proxy that is not trusted to tell them apart share one budget."""
+"""Failed authentications. All callers behind a proxy that is not trusted share one budget."""
 MAX_ADDRESSES: Final = 10_000
 
 
@@ -22,13 +22,13 @@ class FailureThrottle:
         self._capacity = capacity
         self._buckets: dict[str, TokenBucket] = {}
 
-    def spent(self, peer: str) -> bool:
-        """Whether this address has used up its failures."""
+    def is_exhausted(self, peer: str) -> bool:
+        """Whether this address has exhausted its budget."""
         bucket = self._buckets.get(network_of(peer))
         return bucket is not None and bucket.level < 1
 
-    def failed(self, peer: str) -> None:
-        """One more; the address that failed longest ago is forgotten where there are too many."""
+    def record_failure(self, peer: str) -> None:
+        """Beyond `capacity` addresses, the one with the oldest failure is dropped."""
         network = network_of(peer)
         bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
         bucket.take()

@@ -1,7 +1,7 @@
-"""What every endpoint for clients has in common: request → authenticate → what the endpoint is for → answer.
+"""What the endpoints for clients share: parse the request → authenticate the client → serve → answer.
 
-`decide` is all of it wherever memory is enough; what is left over is a credential that memory does not know, and work
-that has to wait for something.
+`decide` does all of it without I/O wherever memory is enough. The rest is a credential that memory does not know, and
+work that waits for something.
 """
 
 import asyncio
@@ -39,21 +39,20 @@ from scopewright.issuer.state.registry import Registry
 log: Final = logging.getLogger(__name__)
 
 MIN_REFUSAL_SECONDS: Final = 0.1
-"""Seconds that every refusal of a credential takes at least, whether there was something to read or not."""
+"""Every refusal of a credential takes at least this long, whether a record was read or not."""
 
-
-_REMEMBERED: Final = 1024
-_NOTHING: Final = (None, None)
+_MAX_CACHED_FORMS: Final = 1024
+_NOT_CACHED: Final = (None, None)
 
 NoteUse = Callable[[bytes, float], None]
-"""Takes the SHA-256 of a credential that was accepted, and when, in seconds since the epoch."""
+"""Takes the SHA-256 of an accepted credential, and the time in seconds since the epoch."""
 
 
 class Parameters(Protocol):
-    """An endpoint's own part of a request."""
+    """The parameters of a request that are the endpoint's own."""
 
-    def audited(self) -> Mapping[str, Any]:
-        """What the audit line of a refusal says of it: nothing secret, and not escaped or cut short yet."""
+    def audit_fields(self) -> Mapping[str, Any]:
+        """For the audit line of a refusal: no secrets; neither escaped nor truncated yet."""
 
 
 P = TypeVar("P", bound=Parameters)
@@ -61,24 +60,24 @@ P = TypeVar("P", bound=Parameters)
 
 @dataclass(slots=True)
 class Outcome:
-    """An answer, which of the endpoint's results it is, and what the audit line says of it."""
+    """An answer, the endpoint's result (`metrics.RESULTS`), and the fields of the audit line."""
 
     answer: Answer
     result: str
-    audited: Mapping[str, Any]
+    audit_fields: Mapping[str, Any]
 
 
 class Handler(Protocol[P]):
-    """What an endpoint is for."""
+    """An endpoint's own part of a request."""
 
     name: str
-    """One of `metrics.RESULTS`; in audit lines too."""
+    """One of `metrics.RESULTS`; also in audit lines."""
 
     def read(self, request: ClientRequest) -> P:
-        """The parameters, before anybody is believed; or OAuthError."""
+        """The parameters; raises OAuthError. The client is not authenticated yet."""
 
-    def serve(self, who: Authenticated, parameters: P, now: float) -> Outcome | Awaitable[Outcome]:
-        """The outcome, or OAuthError; `now` in seconds since the epoch."""
+    def serve(self, authenticated: Authenticated, parameters: P, now: float) -> Outcome | Awaitable[Outcome]:
+        """The outcome; raises OAuthError. `now` is in seconds since the epoch."""
 
 
 @dataclass(slots=True)
@@ -86,7 +85,7 @@ class _Attempt(Generic[P]):
     request: ClientRequest
     parameters: P
     peer: str
-    begun: float
+    started: float
 
 
 class Endpoint(Generic[P]):
@@ -95,81 +94,77 @@ class Endpoint(Generic[P]):
         handler: Handler[P],
         registry: Registry,
         authenticator: Authenticator,
-        fresh: ReadThrough,
+        read_through: ReadThrough,
         throttle: FailureThrottle,
         metrics: IssuerMetrics,
         *,
         clock: Clock = time.time,
         monotonic: Clock = time.monotonic,
         sink: audit.Sink = audit.to_log,
-        floor: float = MIN_REFUSAL_SECONDS,
+        min_refusal_seconds: float = MIN_REFUSAL_SECONDS,
         note_use: NoteUse = lambda digest, now: None,
     ) -> None:
         self._handler = handler
         self._registry = registry
         self._authenticator = authenticator
-        self._fresh = fresh
+        self._read_through = read_through
         self._throttle = throttle
         self._metrics = metrics.endpoint(handler.name)
         self._clock = clock
         self._monotonic = monotonic
         self._sink = sink
-        self._floor = floor
+        self._min_refusal_seconds = min_refusal_seconds
         self._note_use = note_use
-        self._remembered: dict[bytes, tuple[Form, P]] = {}
-        """What bodies say in which nothing is secret: a client asks for the same again and again."""
-
-    async def answer(self, http: HttpRequest) -> Answer:
-        decided = self.decide(http)
-        return decided if isinstance(decided, Answer) else await decided
+        self._forms: dict[bytes, tuple[Form, P]] = {}
+        """Parsed bodies without secrets: most clients repeat their requests."""
 
     def decide(self, http: HttpRequest) -> Answer | Coroutine[None, None, Answer]:
-        """The answer, without any I/O; or what has to be waited for."""
-        begun = self._monotonic()
+        """The answer where no I/O is needed; otherwise a coroutine that returns it."""
+        started = self._monotonic()
         attempt: _Attempt[P] | None = None
-        form, parameters = self._remembered.get(http.body, _NOTHING)
+        form, parameters = self._forms.get(http.body, _NOT_CACHED)
         try:
             request = parse(http, form, takes_secrets=self._authenticator.takes_secrets)
             if parameters is None or request.proofs:
                 parameters = self._read(request, http.body)
-            attempt = _Attempt(request, parameters, http.peer, begun)
-            who = self._authenticator.from_memory(request.presented)
-            if who is None:
-                return self._settle(attempt)
-            outcome = self._handler.serve(who, parameters, self._clock())
+            attempt = _Attempt(request, parameters, http.peer, started)
+            authenticated = self._authenticator.authenticate_from_memory(request.presented)
+            if authenticated is None:
+                return self._authenticate_slow(attempt)
+            outcome = self._handler.serve(authenticated, parameters, self._clock())
             if isinstance(outcome, Outcome):
-                return self._told(outcome, who, attempt)
-            return self._wait(outcome, who, attempt)
+                return self._finish(outcome, authenticated, attempt)
+            return self._finish_async(outcome, authenticated, attempt)
         except OAuthError as error:
-            return self._refuse(error, attempt, http.peer, begun, known=attempt is not None)
+            return self._refuse(error, attempt, http.peer, started, known=attempt is not None)
         except Exception:
             log.exception("a %s request failed", self._handler.name)
-            return self._refuse(unexpected(), None, http.peer, begun, known=False)
+            return self._refuse(unexpected(), None, http.peer, started, known=False)
 
     def _read(self, request: ClientRequest, body: bytes) -> P:
         parameters = self._handler.read(request)
         if not request.proofs and may_be_cached(body):
-            if len(self._remembered) >= _REMEMBERED:
-                self._remembered.clear()
-            self._remembered[body] = request.form, parameters
+            if len(self._forms) >= _MAX_CACHED_FORMS:
+                self._forms.clear()
+            self._forms[body] = request.form, parameters
         return parameters
 
-    async def _settle(self, attempt: _Attempt[P]) -> Answer:
-        """One path for unknown and wrong: a refusal takes no less time than the floor."""
+    async def _authenticate_slow(self, attempt: _Attempt[P]) -> Answer:
+        """The same path for unknown clients and wrong credentials: no refusal is faster than the minimum."""
         presented = attempt.request.presented
         try:
-            who = await self._prove(presented, attempt.peer)
+            authenticated = await self._authenticate(presented, attempt.peer)
         except CredentialRefused as refused:
             error = self._refusal(refused, presented, attempt.peer)
         except Exception as failure:
-            error = self._explained(failure)
+            error = self._as_oauth_error(failure)
         else:
-            return await self._serve(who, attempt)
-        await asyncio.sleep(self._floor - (self._monotonic() - attempt.begun))
-        return self._refuse(error, attempt, attempt.peer, attempt.begun, known=self._is_known(presented))
+            return await self._serve(authenticated, attempt)
+        await asyncio.sleep(self._min_refusal_seconds - (self._monotonic() - attempt.started))
+        return self._refuse(error, attempt, attempt.peer, attempt.started, known=self._is_known(presented))
 
-    def _explained(self, failure: Exception) -> OAuthError:
-        """What the caller is told; what nobody has expected is logged."""
+    def _as_oauth_error(self, failure: Exception) -> OAuthError:
+        """The error for the caller; an unexpected exception is logged."""
         if isinstance(failure, OAuthError):
             return failure
         if isinstance(failure, Rejected | Unavailable):
@@ -178,10 +173,10 @@ class Endpoint(Generic[P]):
         return unexpected()
 
     def _refusal(self, refused: CredentialRefused, presented: PresentedCredential, peer: str) -> OAuthError:
-        """401, or 503 where too many were refused; the same for every client id, known or made up."""
-        spent = self._fresh.spent or self._throttle.spent(peer)
-        self._throttle.failed(peer)
-        if spent:
+        """401, or 503 after too many refusals; the same for every client id, known or not."""
+        exhausted = self._read_through.budget_exhausted or self._throttle.is_exhausted(peer)
+        self._throttle.record_failure(peer)
+        if exhausted:
             return from_failure(Slowed("too many refusals"))
         return refused_credential(
             reason=refused.reason,
@@ -193,63 +188,68 @@ class Endpoint(Generic[P]):
     def _is_known(self, presented: PresentedCredential) -> bool:
         return self._registry.client(presented.client_id) is not None
 
-    async def _prove(self, presented: PresentedCredential, peer: str) -> Authenticated:
-        """From memory, or else from the one record read afresh; or `CredentialRefused`."""
-        await self._authenticator.identify(presented)
+    async def _authenticate(self, presented: PresentedCredential, peer: str) -> Authenticated:
+        """From memory, otherwise from a new read of the client's record; raises `CredentialRefused`."""
+        await self._authenticator.resolve_client_id(presented)
         client_id = presented.client_id or expected_client_id(presented)
         before = self._registry.client(client_id)
         try:
-            return await self._authenticator.prove(presented)
+            return await self._authenticator.authenticate(presented)
         except CredentialRefused as refused:
-            first = refused
-        slowed = Slowed("too many failed authentications") if self._throttle.spent(peer) else None
+            refusal = refused
+        slowed = Slowed("too many failed authentications") if self._throttle.is_exhausted(peer) else None
         if is_client_id(client_id):
             try:
-                await self._fresh.refresh(client_id, slowed=slowed is not None)
-            except Slowed as spent:
-                slowed = spent
+                await self._read_through.refresh(client_id, slowed=slowed is not None)
+            except Slowed as exhausted:
+                slowed = exhausted
         if self._registry.client(client_id) is not before:
-            await self._authenticator.identify(presented)
+            await self._authenticator.resolve_client_id(presented)
             try:
-                return await self._authenticator.prove(presented)
+                return await self._authenticator.authenticate(presented)
             except CredentialRefused as refused:
-                first = refused
-        raise slowed or first
+                refusal = refused
+        raise slowed or refusal
 
-    async def _serve(self, who: Authenticated, attempt: _Attempt[P]) -> Answer:
+    async def _serve(self, authenticated: Authenticated, attempt: _Attempt[P]) -> Answer:
         try:
-            outcome = self._handler.serve(who, attempt.parameters, self._clock())
+            outcome = self._handler.serve(authenticated, attempt.parameters, self._clock())
         except Exception as failure:
-            return self._refuse(self._explained(failure), attempt, attempt.peer, attempt.begun, known=True)
+            return self._refuse_known(failure, attempt)
         if isinstance(outcome, Outcome):
-            return self._told(outcome, who, attempt)
-        return await self._wait(outcome, who, attempt)
+            return self._finish(outcome, authenticated, attempt)
+        return await self._finish_async(outcome, authenticated, attempt)
 
-    async def _wait(self, outcome: Awaitable[Outcome], who: Authenticated, attempt: _Attempt[P]) -> Answer:
+    async def _finish_async(
+        self, outcome: Awaitable[Outcome], authenticated: Authenticated, attempt: _Attempt[P]
+    ) -> Answer:
         try:
-            return self._told(await outcome, who, attempt)
+            return self._finish(await outcome, authenticated, attempt)
         except Exception as failure:
-            return self._refuse(self._explained(failure), attempt, attempt.peer, attempt.begun, known=True)
+            return self._refuse_known(failure, attempt)
 
-    def _told(self, outcome: Outcome, who: Authenticated, attempt: _Attempt[P]) -> Answer:
+    def _finish(self, outcome: Outcome, authenticated: Authenticated, attempt: _Attempt[P]) -> Answer:
         now = self._clock()
-        self._note_use(who.digest, now)
-        self._sink(audit.entry(self._handler.name, now, attempt.peer, outcome.result, outcome.audited))
-        self._metrics.count(outcome.result, self._monotonic() - attempt.begun)
+        self._note_use(authenticated.digest, now)
+        self._sink(audit.entry(self._handler.name, now, attempt.peer, outcome.result, outcome.audit_fields))
+        self._metrics.count(outcome.result, self._monotonic() - attempt.started)
         return outcome.answer
 
+    def _refuse_known(self, failure: Exception, attempt: _Attempt[P]) -> Answer:
+        return self._refuse(self._as_oauth_error(failure), attempt, attempt.peer, attempt.started, known=True)
+
     def _refuse(
-        self, error: OAuthError, attempt: _Attempt[P] | None, peer: str, begun: float, *, known: bool
+        self, error: OAuthError, attempt: _Attempt[P] | None, peer: str, started: float, *, known: bool
     ) -> Answer:
-        """`known`: the client's id is that of a record, whoever sent it."""
+        """`known`: there is a record with the client id of the request, authenticated or not."""
         entry = audit.refusal(
             error.reason,
             attempt.request.presented if attempt else None,
-            attempt.parameters.audited() if attempt and known else {},
+            attempt.parameters.audit_fields() if attempt and known else {},
             known=known,
         )
         self._sink(audit.entry(self._handler.name, self._clock(), peer, error.result, entry))
-        self._metrics.count(error.result, self._monotonic() - begun)
+        self._metrics.count(error.result, self._monotonic() - started)
         if known:
             self._metrics.refused_known(error.result)
         return error.answer()

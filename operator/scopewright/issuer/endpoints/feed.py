@@ -1,6 +1,6 @@
-"""The revocation feed: what services that validate locally must refuse besides what has expired.
+"""The revocation feed: revoked tokens, for services that validate locally.
 
-It is public: it holds hashes, instants and key ids, which say how much was revoked, and not whose or what.
+The feed is public: its hashes, times and key ids show how much was revoked, but not whose or what.
 """
 
 import hashlib
@@ -14,23 +14,23 @@ from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.keyring import Keyring
 
 MAX_AGE_SECONDS: Final = 1
-"""Seconds that a cache in between may keep it."""
+"""For HTTP caches."""
 
 
 class FeedEndpoint:
-    """Made again when something has changed, not for each of those who ask."""
+    """Encoded after a change, not for each request."""
 
     def __init__(self, revocations: Revocations, keys: Keyring) -> None:
         self._revocations = revocations
         self._keys = keys
-        self._made_of: tuple[str, RevocationRecord, list[str]] | None = None
+        self._source: tuple[str, RevocationRecord, list[str]] | None = None
         self._body = b""
         self._etag = b""
 
     def answer(self, issuer: str, http: HttpRequest) -> Answer:
         record, kids = self._revocations.record, self._keys.revoked()
-        if self._made_of != (made_of := (issuer, record, kids)):
-            self._made_of = made_of
+        if self._source != (source := (issuer, record, kids)):
+            self._source = source
             self._body = _body(issuer, record, kids)
             self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
         headers = (JSON, (b"cache-control", b"public, max-age=%d" % MAX_AGE_SECONDS), (b"etag", self._etag))

@@ -1,6 +1,6 @@
-"""The introspection endpoint (RFC 7662): what a token is, for its own client and for the API that it is for.
+"""The introspection endpoint (RFC 7662), for the client of a token and for the API that the token is for.
 
-Whatever the reason, and whoever asks without being one of these, the answer is the same: it is not active.
+For other callers and for every invalid token, the answer is the same: not active.
 """
 
 from collections.abc import Mapping
@@ -23,12 +23,12 @@ ACTIVE: Final = "active"
 INACTIVE: Final = "inactive"
 
 _INACTIVE: Final = Answer(200, NO_STORE, b'{"active":false}')
-_TOLD: Final = ("scope", "client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "act", "cnf")
+_CLAIMS: Final = ("scope", "client_id", "exp", "iat", "nbf", "sub", "aud", "iss", "jti", "act", "cnf")
 
 
 @dataclass(slots=True)
 class TokenParameter:
-    """`token`, for introspection and revocation alike. There is one kind of token: a hint has nothing to hint at."""
+    """The parameter `token` of introspection and revocation. token_type_hint is ignored: there is one token type."""
 
     token: str = field(repr=False)
 
@@ -39,12 +39,12 @@ class TokenParameter:
             raise invalid_request("token is missing", reason="token_missing")
         return cls(token)
 
-    def audited(self) -> Mapping[str, Any]:
+    def audit_fields(self) -> Mapping[str, Any]:
         return {}
 
 
 class TokenParameterEndpoint:
-    """What the endpoints that are given a token have in common."""
+    """Shared by the endpoints with the parameter `token`."""
 
     def __init__(self, registry: Registry, inspector: Inspector, revocations: Revocations) -> None:
         self._registry = registry
@@ -55,7 +55,7 @@ class TokenParameterEndpoint:
         return TokenParameter.of(request)
 
     def _inspected(self, parameters: TokenParameter, now: float) -> InspectedToken | None:
-        """The token, if it is one of ours that has not expired."""
+        """The token, if this issuer signed it and it has not expired."""
         issuer = self._registry.issuer
         return self._inspector.inspect(parameters.token, issuer, now) if issuer else None
 
@@ -63,28 +63,28 @@ class TokenParameterEndpoint:
 class IntrospectionEndpoint(TokenParameterEndpoint):
     name: str = "introspection"
 
-    def serve(self, who: Authenticated, parameters: TokenParameter, now: float) -> Outcome:
-        told = {"client": who.client.client_id}
+    def serve(self, authenticated: Authenticated, parameters: TokenParameter, now: float) -> Outcome:
+        audit_fields = {"client": authenticated.client.client_id}
         inspected = self._inspected(parameters, now)
         if inspected is None:
-            return Outcome(_INACTIVE, INACTIVE, told | {"reason": "unknown_or_expired"})
-        told["jti"] = inspected.link.jti
-        why = "not_theirs" if not self._concerns(who, inspected) else self._lapse(inspected, now)
-        if why:
-            return Outcome(_INACTIVE, INACTIVE, told | {"reason": why})
-        return Outcome(_active(inspected), ACTIVE, told)
+            return Outcome(_INACTIVE, INACTIVE, audit_fields | {"reason": "unknown_or_expired"})
+        audit_fields["jti"] = inspected.summary.jti
+        if not self._may_introspect(authenticated, inspected):
+            reason = "not_theirs"
+        else:
+            reason = invalid_reason(inspected, self._registry, self._revocations, now)
+        if reason:
+            return Outcome(_INACTIVE, INACTIVE, audit_fields | {"reason": reason})
+        return Outcome(_active(inspected), ACTIVE, audit_fields)
 
-    def _concerns(self, who: Authenticated, inspected: InspectedToken) -> bool:
-        if is_of(inspected.link, who.client):
+    def _may_introspect(self, authenticated: Authenticated, inspected: InspectedToken) -> bool:
+        if is_of(inspected.summary, authenticated.client):
             return True
-        server = server_of(inspected.link, self._registry)
-        return server is not None and serves(who.client, server)
-
-    def _lapse(self, inspected: InspectedToken, now: float) -> str:
-        return invalid_reason(inspected, self._registry, self._revocations, now)
+        server = server_of(inspected.summary, self._registry)
+        return server is not None and serves(authenticated.client, server)
 
 
 def _active(inspected: InspectedToken) -> Answer:
     claims = inspected.claims
-    content = {"active": True, "token_type": "DPoP" if inspected.bound else "Bearer"}
-    return Answer(200, NO_STORE, orjson.dumps(content | {name: claims[name] for name in _TOLD if name in claims}))
+    content = {"active": True, "token_type": "DPoP" if inspected.is_bound else "Bearer"}
+    return Answer(200, NO_STORE, orjson.dumps(content | {name: claims[name] for name in _CLAIMS if name in claims}))

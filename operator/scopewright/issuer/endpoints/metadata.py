@@ -1,10 +1,10 @@
-"""What clients and verifiers discover: metadata (RFC 8414, OpenID Connect Discovery) and the key set (RFC 7517).
+"""Metadata (RFC 8414, OpenID Connect Discovery) and the JWKS (RFC 7517).
 
-- `response_types_supported` is `["none"]`: RFC 8414 requires it and forbids empty lists, and there is no authorization
-  endpoint from which anything could be had.
-- The OpenID document has `subject_types_supported`, without which Nimbus and Spring refuse it, and the algorithms of
-  the served keys as `id_token_signing_alg_values_supported`, as Kubernetes' own issuer does: where it is absent,
-  go-oidc verifies nothing but RS256. Those that the profile forbids are not listed, also while such a key is published.
+- `response_types_supported` is `["none"]`: RFC 8414 requires the member and forbids empty lists, and there is no
+  authorization endpoint.
+- The OpenID document has `subject_types_supported`, which Nimbus and Spring require. Its
+  `id_token_signing_alg_values_supported` has the algorithms of the JWKS, as that of a Kubernetes API server does:
+  without the member, go-oidc accepts RS256 only. Algorithms that the profile forbids are not listed.
 """
 
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ OPENID_METADATA: Final = "/.well-known/openid-configuration"
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """Where an issuer's documents and endpoints are on its host, percent-decoded as a server sees them."""
+    """The paths of an issuer's documents and endpoints, percent-decoded."""
 
     token: str
     introspection: str
@@ -40,8 +40,8 @@ class Paths:
     openid_metadata: str
 
     @property
-    def of_what_is_known(self) -> tuple[str, ...]:
-        """What can be answered only once everything has been read."""
+    def need_records(self) -> tuple[str, ...]:
+        """The paths that are served only after all records have been read."""
         return self.token, self.introspection, self.revocation, self.feed, self.jwks
 
 
@@ -59,7 +59,7 @@ def paths(issuer: str) -> Paths:
 
 
 def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
-    """`revoking`: there is a store to write revocations to."""
+    """`revoking`: whether there is a revocation endpoint."""
     issuer = record.issuer
     document: dict[str, Any] = {
         "issuer": issuer,
@@ -75,7 +75,7 @@ def oauth_metadata(record: IssuerRecord, *, revoking: bool) -> dict[str, Any]:
     if revoking:
         document["revocation_endpoint"] = f"{issuer}/revoke"
         endpoints.append("revocation_endpoint")
-    methods = FAPI2_AUTH_METHODS if record.profile == "FAPI2" else AUTH_METHODS
+    methods = FAPI2_AUTH_METHODS if record.is_fapi2 else AUTH_METHODS
     algorithms = sorted(a for a in ALGORITHMS if allows(record.profile, a))
     for endpoint in endpoints:
         document[f"{endpoint}_auth_methods_supported"] = methods

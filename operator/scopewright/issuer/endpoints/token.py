@@ -1,4 +1,4 @@
-"""The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, from memory."""
+"""The token endpoint (RFC 6749 §3.2, §4.4, RFC 8693): authorise → sign, without I/O."""
 
 import logging
 import os
@@ -35,12 +35,12 @@ class TokenRequest:
     subject: Subject | None = None
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
 
-    def audited(self) -> Mapping[str, Any]:
+    def audit_fields(self) -> Mapping[str, Any]:
         return {"resource": self.resources, "scope": " ".join(self.scopes)}
 
 
 class TokenEndpoint:
-    """Gives an authenticated client the token that it asks for."""
+    """Issues a token to an authenticated client."""
 
     name: str = "token"
 
@@ -48,49 +48,51 @@ class TokenEndpoint:
         self,
         registry: Registry,
         exchange: Exchange,
-        proofs: DpopProofs,
+        dpop: DpopProofs,
         *,
         random: Randomness = os.urandom,
     ) -> None:
         self._registry = registry
         self._exchange = exchange
-        self._proofs = proofs
+        self._dpop = dpop
         self._random = random
-        self._unsigned: set[str] = set()
+        self._without_key: set[str] = set()
+        """Names of SigningKeys without a key that signs now; logged once."""
 
     def read(self, request: ClientRequest) -> TokenRequest:
         form = request.form
         grant_type = _grant_type(form)
-        exchanging = grant_type == TOKEN_EXCHANGE
-        resources = [*form.get("resource", ()), *(form.get("audience", ()) if exchanging else ())]
+        is_exchange = grant_type == TOKEN_EXCHANGE
+        resources = [*form.get("resource", ()), *(form.get("audience", ()) if is_exchange else ())]
         return TokenRequest(
             grant_type=grant_type,
             scopes=_scopes(form),
             resources=tuple(dict.fromkeys(resources)),
-            subject=read_subject(form) if exchanging else None,
+            subject=read_subject(form) if is_exchange else None,
             proofs=request.proofs,
         )
 
-    def serve(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
+    def serve(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome | Awaitable[Outcome]:
         if parameters.proofs:
-            return self._serve_bound(who, parameters, now)
-        grant = self._authorise(who, parameters, now)
-        if grant.server.record.dpop_required or self._binds_every_token:
+            return self._serve_bound(authenticated, parameters, now)
+        grant = self._authorise(authenticated, parameters, now)
+        if grant.server.record.dpop_required or self._registry.is_fapi2:
+            # FAPI 2.0 §5.3.2.1: all tokens are bound, also before the operator has updated the record of the server.
             raise proof_required()
         return self._issue(grant, now)
 
-    async def _serve_bound(self, who: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
-        nonce = self._proofs.nonce(now)
+    async def _serve_bound(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Outcome:
+        nonce = self._dpop.nonce_header(now)
         try:
-            self._authorise(who, parameters, now)
-            jkt = await self._proofs.prove(parameters.proofs, who.client.client_id, now)
-            if self._registry.client(who.client.client_id) is not who.client:
-                raise unavailable("the client has changed meanwhile", reason="client_changed")
-            grant = self._authorise(who, parameters, now)
+            self._authorise(authenticated, parameters, now)
+            jkt = await self._dpop.verify(parameters.proofs, authenticated.client.client_id, now)
+            if self._registry.client(authenticated.client.client_id) is not authenticated.client:
+                raise unavailable("the client has changed; try again", reason="client_changed")
+            grant = self._authorise(authenticated, parameters, now)
             grant.jkt = jkt
             outcome = self._issue(grant, now)
-        except OAuthError as refusal:
-            refusal.headers += nonce
+        except OAuthError as error:
+            error.headers += nonce
             raise
         outcome.answer.headers += nonce
         return outcome
@@ -101,44 +103,39 @@ class TokenEndpoint:
             token.value,
             b"DPoP" if grant.jkt else b"Bearer",
             token.expires_in,
-            orjson.dumps(grant.given.scope),
+            orjson.dumps(grant.granted.scope),
             _ISSUED if grant.delegation else b"",
         )
-        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audited(grant, token))
+        return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(grant, token))
 
-    def _authorise(self, who: Authenticated, parameters: TokenRequest, now: float) -> Grant:
+    def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Grant:
         resources, scopes = parameters.resources, parameters.scopes
         if parameters.subject is not None:
-            return self._exchange.authorise(who.client, parameters.subject, resources, scopes, now)
-        return authorise(who.client, parameters.grant_type, resources, scopes, self._registry, now)
-
-    @property
-    def _binds_every_token(self) -> bool:
-        """FAPI 2.0 §5.3.2.1. The operator writes it into each ResourceServer's record too, a moment later."""
-        return self._registry.issuer is not None and self._registry.issuer.profile == "FAPI2"
+            return self._exchange.authorise(authenticated.client, parameters.subject, resources, scopes, now)
+        return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
     def _sign(self, grant: Grant, now: float) -> IssuedToken:
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
         name = grant.server.record.signing_key
-        key = self._registry.keys.signing(name, now, tail(issuer))
+        key = self._registry.keys.signing_key(name, now, tail(issuer))
         if key is None:
-            if name not in self._unsigned:
-                self._unsigned.add(name)
-                log.error("no key of SigningKey %s may sign now: is the operator running?", name)
-            raise unavailable("no signing key is in force", reason="no_signing_key", retry_after=5.0)
+            if name not in self._without_key:
+                self._without_key.add(name)
+                log.error("SigningKey %s has no key that signs now; check that the operator is running", name)
+            raise unavailable("no signing key is active", reason="no_signing_key", retry_after=5.0)
         if not allows(issuer.profile, key.alg):
-            raise unavailable("no signing key is in force", reason="profile_algorithm", retry_after=30.0)
-        self._unsigned.discard(name)
+            raise unavailable("no signing key is active", reason="profile_algorithm", retry_after=30.0)
+        self._without_key.discard(name)
         return sign(grant, key, issuer, now, self._random)
 
 
-def _audited(grant: Grant, token: IssuedToken) -> Mapping[str, Any]:
+def _audit_fields(grant: Grant, token: IssuedToken) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
         "client": grant.client.client_id,
         "audience": grant.server.audience,
-        "scope": grant.given.scope,
+        "scope": grant.granted.scope,
         "kid": token.kid,
         "jti": token.jti,
         "expires_in": token.expires_in,
@@ -156,10 +153,10 @@ def _grant_type(form: Form) -> str:
     if not grant_type:
         raise invalid_request("grant_type is missing", reason="grant_type_missing")
     if grant_type not in GRANT_TYPES:
-        raise OAuthError("unsupported_grant_type", f"grant types served here: {', '.join(GRANT_TYPES)}")
+        raise OAuthError("unsupported_grant_type", f"grant_type must be one of: {', '.join(GRANT_TYPES)}")
     return grant_type
 
 
 def _scopes(form: Form) -> tuple[str, ...]:
-    """In the order asked; whether a scope exists is not decided here, so a malformed one is just not granted."""
+    """In the order of the request. Malformed scopes are not granted, as unknown ones are not."""
     return tuple(dict.fromkeys(s for s in parameter(form, "scope").split(" ") if s))

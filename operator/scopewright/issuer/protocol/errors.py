@@ -1,4 +1,4 @@
-"""Every refusal of the issuer, and how it becomes an answer (RFC 6749 §5.2)."""
+"""The OAuth errors of the issuer (RFC 6749 §5.2)."""
 
 import math
 import re
@@ -21,21 +21,21 @@ ErrorCode = Literal[
 ]
 
 SLOWED: Final = "slowed"
-"""The result, told to nobody outside, of a 503 that too many refusals have brought about: anybody can cause it."""
+"""The result, in metrics and audit lines only, of a 503 after too many refusals: any caller can cause it."""
 
 CHALLENGE: Final = (b"www-authenticate", b'Basic realm="scopewright", charset="UTF-8"')
-_UNSPEAKABLE: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+_NOT_ALLOWED: Final = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
 class Slowed(Unavailable):
-    """So many credentials were refused that this one is not looked at; nothing has failed."""
+    """Too many credentials were refused, so this one is not checked. It is not a failure of the store."""
 
 
 class OAuthError(Exception):
-    """A refusal. `description` is for the developer at the other end and repeats nothing that was sent.
+    """A refusal. `description` is for the developer of the client, and repeats no part of the request.
 
-    `reason` is a word for the audit line alone: it may tell what the answer must not. So may `result`, which is what
-    the line and the metrics call the outcome.
+    `reason` is for the audit line and `result` for the audit line and the metrics: both may reveal what the answer must
+    not.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class OAuthError(Exception):
     ) -> None:
         super().__init__(error)
         self.error: ErrorCode = error
-        self.description = _UNSPEAKABLE.sub("?", description)
+        self.description = _NOT_ALLOWED.sub("?", description)
         self.reason = reason or error
         self.result: str = error
         self.status = status
@@ -65,26 +65,26 @@ def invalid_request(description: str, *, reason: str = "", status: int = 400, he
 
 
 def invalid_client(description: str, *, reason: str, challenge: bool) -> OAuthError:
-    """`challenge` where the client used the Authorization header or showed no credential at all (RFC 9110 §11.6.1).
+    """`challenge` if the client used the Authorization header or no credential at all (RFC 9110 §11.6.1).
 
-    Not after client_secret_post: some clients stop reading at a challenge and never see the error.
+    Not after client_secret_post: some clients do not read the error after a challenge.
     """
     headers = (CHALLENGE,) if challenge else ()
     return OAuthError("invalid_client", description, reason=reason, status=401, headers=headers)
 
 
 def no_credential(*, takes_secrets: bool) -> OAuthError:
-    """The request has no client authentication. The methods named are those of the issuer, whatever `client_id` says:
-    naming the one that a client is registered with would show that the client exists.
+    """There is no client authentication. The description names all methods of the issuer, whatever the `client_id`:
+    the method of one client would show that the client exists.
     """
     if not takes_secrets:
         return invalid_client(
-            "no client authentication: send client_assertion with client_assertion_type (private_key_jwt)",
+            "no client authentication; send client_assertion with client_assertion_type (private_key_jwt)",
             reason="no_credential",
             challenge=False,
         )
     return invalid_client(
-        "no client authentication: use the method that the OAuthClient names: ClientSecret (client_id and "
+        "no client authentication; use the method of the OAuthClient: ClientSecret (client_id and "
         "client_secret in the body, or HTTP Basic), or PrivateKeyJWT or ServiceAccount (client_assertion with "
         "client_assertion_type)",
         reason="no_credential",
@@ -93,23 +93,24 @@ def no_credential(*, takes_secrets: bool) -> OAuthError:
 
 
 def secret_not_taken() -> OAuthError:
-    """The profile FAPI2 takes no shared secrets. There is no scheme that a challenge could name."""
+    """The profile FAPI2 allows no client secrets, so there is no scheme for a challenge."""
     return invalid_client(
-        "this issuer takes no client secrets (profile FAPI2): send client_assertion (private_key_jwt)",
+        "this issuer accepts no client secrets (profile FAPI2); send client_assertion (private_key_jwt)",
         reason="profile",
         challenge=False,
     )
 
 
 def refused_credential(*, reason: str, challenge: bool, advice: str = "", has_kid: bool = True) -> OAuthError:
-    """One text for an unknown client, a wrong or expired credential, another method and a disabled client; `advice` is
-    for a caller who has proved to hold the client's key. The hint about `kid` depends on the assertion alone.
+    """The text is the same for an unknown client, a wrong or expired credential, another method and a disabled client.
+
+    `advice` is for callers that hold the client's key. The hint about `kid` depends on the assertion only.
     """
     return invalid_client(
         advice
         or (
-            "client authentication failed: no such client, or its credential is wrong, expired or disabled"
-            + ("" if has_kid else "; the assertion has no kid, which a client with several keys needs")
+            "client authentication failed: unknown client, or its credential is wrong, expired or disabled"
+            + ("" if has_kid else "; the assertion has no kid, which is required for a client with several keys")
         ),
         reason=reason,
         challenge=challenge,
@@ -123,9 +124,9 @@ def unavailable(description: str, *, reason: str, retry_after: float = 1.0) -> O
 
 
 def from_failure(failure: Rejected | Unavailable) -> OAuthError:
-    """A failure of the store: nothing that the caller did, and no word of it in the answer.
+    """503 after a failure of the store. The answer has no details.
 
-    Who is slowed gets the very same answer: that it is another matter is for those who run the issuer.
+    `Slowed` gets the same answer; its own `result` is for the operators of the issuer.
     """
     if isinstance(failure, Slowed):
         error = unavailable("try again shortly", reason="too_many_refusals", retry_after=failure.retry_after)
@@ -137,4 +138,4 @@ def from_failure(failure: Rejected | Unavailable) -> OAuthError:
 
 
 def unexpected() -> OAuthError:
-    return OAuthError("server_error", "the issuer failed; it has logged why", reason="exception", status=500)
+    return OAuthError("server_error", "the issuer failed; the error is in its log", reason="exception", status=500)

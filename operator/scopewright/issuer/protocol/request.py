@@ -1,4 +1,4 @@
-"""First step: an HTTP request becomes a ClientRequest, or is refused as malformed (RFC 6749 §2.3.1, §3.2)."""
+"""Parses an HTTP request into a ClientRequest, or refuses it as malformed (RFC 6749 §2.3.1, §3.2)."""
 
 import binascii
 import re
@@ -20,11 +20,11 @@ MAX_ASSERTION_BYTES: Final = 8 * 1024
 
 SERVICE_ACCOUNT_PREFIX: Final = "system:serviceaccount:"
 
-_ONCE: Final = frozenset((b"authorization", b"content-type"))
-_FORM: Final = b"application/x-www-form-urlencoded"
-_MAY_REPEAT: Final = frozenset(("resource", "audience"))
-_HARMLESS: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
-_CREDENTIALS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
+_NOT_REPEATABLE: Final = frozenset((b"authorization", b"content-type"))
+_FORM_TYPE: Final = b"application/x-www-form-urlencoded"
+_REPEATABLE: Final = frozenset(("resource", "audience"))
+_CACHEABLE: Final = re.compile(rb"(?:(?:grant_type|resource|scope)=[^&]{0,200}(?:&|$)){1,8}")
+_CREDENTIAL_PARAMETERS: Final = ("client_id", "client_secret", "client_assertion", "client_assertion_type")
 
 Form = Mapping[str, Sequence[str]]
 
@@ -39,7 +39,7 @@ class ServiceAccountSubject:
 
 @dataclass(slots=True)
 class PresentedSecret:
-    """A client id and its secret, not yet believed."""
+    """A client id and its secret, not yet verified."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -70,7 +70,7 @@ PresentedCredential = PresentedSecret | PresentedAssertion
 
 @dataclass(slots=True)
 class ClientRequest:
-    """A form, and who says to have sent it."""
+    """A form, and the credential that came with it."""
 
     form: Form
     presented: PresentedCredential
@@ -78,42 +78,42 @@ class ClientRequest:
     """All values of the header DPoP."""
 
 
-def parse(http: HttpRequest, remembered: Form | None = None, *, takes_secrets: bool = True) -> ClientRequest:
-    """The request, or OAuthError. `remembered` is what its body was before."""
+def parse(http: HttpRequest, cached: Form | None = None, *, takes_secrets: bool = True) -> ClientRequest:
+    """Raises OAuthError. `cached` is the form of the same body in an earlier request."""
     if http.method != "POST":
         raise invalid_request("use POST", reason="method", status=405, headers=((b"allow", b"POST"),))
     headers = http.headers
-    if http.repeated and not _ONCE.isdisjoint(http.repeated):
+    if http.repeated and not _NOT_REPEATABLE.isdisjoint(http.repeated):
         raise invalid_request("a header is repeated", reason="repeated_header")
     content_type = headers.get(b"content-type", b"")
     if len(http.body) > MAX_BODY_BYTES:
         raise invalid_request("the body is too large", reason="body_size", status=413)
-    if content_type != _FORM and content_type.partition(b";")[0].strip().lower() != _FORM:
+    if content_type != _FORM_TYPE and content_type.partition(b";")[0].strip().lower() != _FORM_TYPE:
         raise invalid_request("send the parameters as application/x-www-form-urlencoded", reason="content_type")
     if http.query:
         _refuse_credentials_in(http.query)
-    form = remembered or parse_form(http.body)
+    form = cached or parse_form(http.body)
     proofs = tuple(headers[b"dpop"].split(b",")) if b"dpop" in headers else ()
     return ClientRequest(form, _presented(form, headers.get(b"authorization"), takes_secrets), proofs)
 
 
 def may_be_cached(body: bytes) -> bool:
-    """Whether there is nothing secret in this form, and so little else that it may be remembered."""
-    return _HARMLESS.fullmatch(body) is not None
+    """Whether the form has no secrets and is small."""
+    return _CACHEABLE.fullmatch(body) is not None
 
 
 def parse_form(body: bytes) -> Form:
-    """The parameters that have a value (RFC 6749 §3.1: without one they count as absent), by name."""
+    """The parameters by name, without the empty ones (RFC 6749 §3.1)."""
     form: dict[str, list[str]] = {}
     try:
         for pair in body.split(b"&"):
-            name, _, value = pair.partition(b"=")
+            key, _, value = pair.partition(b"=")
             if value:
-                form.setdefault(_decode(name), []).append(_decode(value))
+                form.setdefault(_decode(key), []).append(_decode(value))
     except UnicodeDecodeError:
         raise invalid_request("the body is not UTF-8", reason="encoding") from None
-    for parameter, values in form.items():
-        if len(values) > 1 and parameter not in _MAY_REPEAT:
+    for name, values in form.items():
+        if len(values) > 1 and name not in _REPEATABLE:
             raise invalid_request("a parameter is repeated", reason="repeated_parameter")
     return form
 
@@ -131,16 +131,16 @@ def _refuse_credentials_in(query: bytes) -> None:
         names = {_decode(pair.partition(b"=")[0]) for pair in query.split(b"&")}
     except UnicodeDecodeError:
         raise invalid_request("the query is not UTF-8", reason="encoding") from None
-    if not names.isdisjoint(_CREDENTIALS):
+    if not names.isdisjoint(_CREDENTIAL_PARAMETERS):
         raise invalid_request(
-            "credentials must not be in the URL: send them in the body or the Authorization header, "
-            "and treat these as leaked",
+            "credentials must not be in the URL; send them in the body or the Authorization header, "
+            "and rotate the ones in the URL",
             reason="credentials_in_query",
         )
 
 
 def parameter(form: Form, name: str) -> str:
-    """The value of a parameter that may not repeat; empty where it is absent."""
+    """The value of a parameter that must not repeat; empty if it is absent."""
     values = form.get(name)
     return values[0] if values else ""
 
@@ -149,11 +149,11 @@ def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> 
     client_id, secret = parameter(form, "client_id"), parameter(form, "client_secret")
     assertion = "client_assertion" in form or "client_assertion_type" in form
     if (authorization is not None) + bool(secret) + assertion > 1:
-        raise invalid_request("authenticate in one way, not in several at once", reason="two_methods")
+        raise invalid_request("use one client authentication method, not several", reason="two_methods")
     if authorization is not None:
         basic = _basic(authorization)
         if client_id and client_id != basic.client_id:
-            raise invalid_request("client_id is not the client of the Authorization header", reason="two_clients")
+            raise invalid_request("client_id must be the client of the Authorization header", reason="two_clients")
         return basic
     if assertion:
         return _assertion(form, client_id)
@@ -163,7 +163,7 @@ def _presented(form: Form, authorization: bytes | None, takes_secrets: bool) -> 
 
 
 def _assertion(form: Form, client_id: str) -> PresentedAssertion:
-    """RFC 7521 §4.2. The claims only say which client to look at."""
+    """RFC 7521 §4.2. The claims only select the client; they are verified later."""
     jwt = parameter(form, "client_assertion")
     if parameter(form, "client_assertion_type") != JWT_BEARER or not jwt:
         raise invalid_request(
@@ -173,16 +173,16 @@ def _assertion(form: Form, client_id: str) -> PresentedAssertion:
         signed = jws.parse(jwt, MAX_ASSERTION_BYTES)
     except MalformedToken:
         raise invalid_client(
-            "client_assertion is not a signed JWT in compact form", reason="assertion_malformed", challenge=False
+            "client_assertion must be a signed JWT in compact form", reason="assertion_malformed", challenge=False
         ) from None
     subject = signed.claims.get("sub")
     if isinstance(subject, str) and subject.startswith(SERVICE_ACCOUNT_PREFIX):
         namespace, _, name = subject.removeprefix(SERVICE_ACCOUNT_PREFIX).partition(":")
         return PresentedAssertion(client_id, jwt, signed, ServiceAccountSubject(namespace, name))
     if not isinstance(subject, str) or not subject:
-        raise invalid_client("sub of client_assertion is not a client_id", reason="assertion_client", challenge=False)
+        raise invalid_client("sub of client_assertion must be a client_id", reason="assertion_client", challenge=False)
     if client_id and client_id != subject:
-        raise invalid_request("client_id is not the client of the assertion", reason="two_clients")
+        raise invalid_request("client_id must be the client of the assertion", reason="two_clients")
     return PresentedAssertion(subject, jwt, signed)
 
 

@@ -1,4 +1,4 @@
-"""What goes in and what comes out, whatever the transport: bytes and nothing of a web framework."""
+"""Requests and responses as bytes, independent of a web framework."""
 
 from typing import Final
 
@@ -10,7 +10,7 @@ __all__ = ["JSON", "NO_STORE", "Answer", "Headers", "HttpRequest", "json_answer"
 
 JSON: Final = (b"content-type", b"application/json")
 NO_STORE: Final[Headers] = (JSON, (b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
-"""Of every answer to a client (RFC 6749 §5.1)."""
+"""The headers of every answer to a client (RFC 6749 §5.1)."""
 
 
 def json_answer(status: int, content: object, headers: Headers = NO_STORE) -> Answer:
@@ -18,6 +18,6 @@ def json_answer(status: int, content: object, headers: Headers = NO_STORE) -> An
 
 
 def not_modified(http: HttpRequest, etag: bytes) -> bool:
-    """Whether the caller has it already: weak comparison (RFC 9110 §13.1.2)."""
+    """Whether the caller has this version: weak comparison (RFC 9110 §13.1.2)."""
     sent = http.headers.get(b"if-none-match", b"").split(b",")
     return any(tag.strip().removeprefix(b"W/") in (etag, b"*") for tag in sent)

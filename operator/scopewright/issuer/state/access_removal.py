@@ -1,8 +1,8 @@
-"""What a changed record takes away: the not-befores by which tokens issued until now end at services that validate
-locally. Introspection needs none of it: there a token is held against the records as they are.
+"""Removed access: after a change of a record, tokens that relied on it end at services that validate locally.
 
-The instant of a loss is when an issuer saw it, so no token that relied on it is left out, and some issued in the same
-second may have to be asked for again.
+The result is a revocation record with a not-before time for each of them. Introspection does not use it: it checks each
+token against the current records. The time is that at which an issuer saw the change, so that all affected tokens end;
+some that were issued in the same second end too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,19 +15,19 @@ from scopewright.core.records import RevocationRecord
 from scopewright.core.revocations import audience_key, merge, namespace_key, owner_of_audience
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 
-MANY: Final = 1000
-"""Clients that lose something at one API by one change; more, and every client there gets a new token."""
+MAX_CLIENTS: Final = 1000
+"""Clients that lose access to one API by one change. Above this, all tokens of the API end."""
 
 
 def of_client(
     before: Client, after: Client | None, servers: Iterable[ResourceServerEntry], now: float
 ) -> RevocationRecord | None:
-    """`servers` are those that it asked for before. A client that is gone or disabled loses everything."""
+    """`servers` are those that the client asked for before. All tokens of a deleted or disabled client end."""
     if before.disabled:
         return None
     same = after is not None and not after.disabled and after.uid_hash == before.uid_hash
     if after is None or not same or set(before.grant_types) - set(after.grant_types):
-        # Which of its tokens came by which grant, the feed does not say: it asks for new ones.
+        # The feed cannot tell tokens of one grant type from others: all tokens of the client end.
         return _all_of([before], now)
     if after.asked == before.asked:
         return None
@@ -38,22 +38,22 @@ def of_client(
 def of_server(
     before: ResourceServerEntry, after: ResourceServerEntry | None, clients: Iterable[Client], now: float
 ) -> RevocationRecord | None:
-    """`clients` are all that there are."""
+    """`clients` are all clients."""
     old, new = before.record, after.record if after else None
     if new is None or new.audience != old.audience:
         return _audience(old.audience, now) if old.audience else None
     if new.dpop_required and not old.dpop_required:
-        # The feed does not say which tokens are bound; those that are can be had again.
+        # The feed cannot tell bound tokens from others: all tokens of the API end.
         return _audience(old.audience, now) if old.audience else None
     retired = set(old.served_by) - set(new.served_by)
     if (new.grants, new.scopes) == (old.grants, old.scopes) and not retired:
         return None
-    concerned = [c for c in clients if c.client_id in retired or c.asked_at(before)]
-    losing = (c for c in concerned if _granted(c, before, now) - _granted(c, after, now))
-    lost = list(islice(losing, MANY + 1))
-    # What a client has exchanged as this API ends with its standing there.
-    ended = _all_of([c for c in concerned if c.client_id in retired], now)
-    if len(lost) > MANY:
+    affected = [c for c in clients if c.client_id in retired or c.asked_at(before)]
+    affected_now = (c for c in affected if _granted(c, before, now) - _granted(c, after, now))
+    lost = list(islice(affected_now, MAX_CLIENTS + 1))
+    # A client that no longer serves the API loses the tokens that it got by exchange.
+    ended = _all_of([c for c in affected if c.client_id in retired], now)
+    if len(lost) > MAX_CLIENTS:
         ended = merge(ended, _audience(old.audience, now))
     elif lost:
         access = _access([(c, before) for c in lost], now)

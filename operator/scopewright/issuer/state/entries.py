@@ -1,4 +1,4 @@
-"""What is kept of each record: everything that can be computed once for a record and not for each request."""
+"""The entry of each record in memory, with everything that is computed once for a record, not for each request."""
 
 import base64
 import hashlib
@@ -19,22 +19,22 @@ from scopewright.verifier.thumbprint import thumbprint
 
 NEVER: Final = float("inf")
 UID_HASH_LENGTH: Final = 12
-"""Characters of base64url: 72 bits of the SHA-256 of an OAuthClient's UID, which every `jti` of its begins with."""
+"""Characters of base64url: 72 bits of the SHA-256 of the OAuthClient's UID, the prefix of each `jti`."""
 MAX_PARSED_KEYS: Final = 4096
-"""Public keys of clients that are kept parsed, those of the last to ask: each takes more than its record does."""
+"""Parsed public keys of clients in the cache: each takes more memory than its record."""
 _SHA256_BYTES: Final = 32
 
 
 @dataclass(slots=True, eq=False)
 class ResourceServerEntry:
-    """A resource server. `served` is false while another record holds its audience."""
+    """A resource server. `served` is false while another record has its audience."""
 
     name: str
     record: ResourceServerRecord
     creation_time: datetime | None
     served: bool = False
     key: str = field(init=False)
-    """`<namespace>/<name>`, as manifests name it."""
+    """`<namespace>/<name>`, as in manifests."""
     audience: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -42,13 +42,13 @@ class ResourceServerEntry:
 
     @property
     def alias(self) -> str:
-        """What it is called beside an audience of its own choosing."""
+        """The default audience, which is accepted beside a custom one."""
         return default_audience(self.record.namespace, self.record.name)
 
 
 @dataclass(slots=True, eq=False)
 class ClaimsTemplate:
-    """The claims that do not change from one token to the next that are for the same and signed with the same key."""
+    """The encoded claims that all tokens for the same scopes and the same key share."""
 
     key: LoadedKey
     issuer: str
@@ -57,10 +57,10 @@ class ClaimsTemplate:
 
 @dataclass(slots=True, eq=False)
 class GrantedScopes:
-    """Scopes that a client gets together at one server, until the first of their grants ends.
+    """Scopes of a token at one server, granted until `not_after` (seconds since the epoch).
 
-    It knows nothing of its client: a record that is replaced must be free at once, without the garbage collector, which
-    does not look at what was there when the issuer began.
+    There is no reference to the client: a replaced record must be freed without the garbage collector, which ignores
+    objects that existed at the start of the issuer.
     """
 
     scopes: tuple[str, ...]
@@ -74,19 +74,19 @@ class GrantedScopes:
 
 @dataclass(slots=True, eq=False)
 class ServerAccess:
-    """What a client gets at one server: each scope with the instant its grant ends, until `changes_at`."""
+    """The scopes of a client at one server, each with the end of its grant. Valid until `changes_at`."""
 
     server: ResourceServerEntry
-    granted: dict[str, float]
-    everything: tuple[str, ...]
+    scope_ends: dict[str, float]
+    all_scopes: tuple[str, ...]
     changes_at: float
-    given: GrantedScopes | None = None
-    """What was asked for last: a client asks for the same again and again."""
+    last_granted: GrantedScopes | None = None
+    """Of the last request: most clients repeat their requests."""
 
 
 @dataclass(slots=True, eq=False)
 class ClientKey:
-    """A public key of a client with the instant it ends."""
+    """A public key of a client, accepted until `end`."""
 
     jwk: dict[str, str]
     digest: bytes = field(repr=False)
@@ -98,7 +98,7 @@ class ClientKey:
 
     @property
     def public(self) -> PublicKey | None:
-        """None where it is no key that can verify: the record is as it is, and nobody gets in by it."""
+        """None if the key cannot verify signatures: no assertion is accepted for it."""
         return _parsed(self)
 
 
@@ -109,7 +109,7 @@ def _parsed(key: ClientKey) -> PublicKey | None:
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """A client record. Credentials are SHA-256 digests, each with the instant it ends."""
+    """A client record. Credentials are SHA-256 digests, each with its end."""
 
     client_id: str
     namespace: str
@@ -121,15 +121,15 @@ class Client:
     keys: tuple[ClientKey, ...]
     service_account: ServiceAccount | None
     identity: bytes = field(repr=False)
-    """In place of a credential's SHA-256 where the operator makes none."""
+    """Stands for the SHA-256 of the credential if the operator generates none."""
     asked: tuple[RequestedAccess, ...]
     version: int
-    """The resourceVersion, where it is a number; else -1."""
+    """The resourceVersion if it is a number, otherwise -1."""
     access: dict[str, ServerAccess] | None = None
-    """By resource server, made when first asked for."""
+    """By resource server; filled on the first request."""
 
     def asked_at(self, server: ResourceServerEntry) -> RequestedAccess | None:
-        """What its manifest asks for there."""
+        """The access at this server that the manifest asks for."""
         for asked in self.asked:
             if asked.resource_server == server.key:
                 return asked
@@ -137,7 +137,7 @@ class Client:
 
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
-    """The client, or `Rejected`."""
+    """Raises `Rejected`."""
     uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_LENGTH].decode()
     return Client(
         client_id=record.client_id,
@@ -156,7 +156,7 @@ def build_client(record: ClientRecord, resource_version: str) -> Client:
 
 
 def build_server(name: str, record: ResourceServerRecord, creation_time: datetime | None) -> ResourceServerEntry:
-    """The server, or `Rejected`."""
+    """Raises `Rejected`."""
     if record.lifetime < 1:
         raise Rejected("MalformedRecord", "lifetime")
     for grant in record.grants:
@@ -170,16 +170,16 @@ def version_number(resource_version: str) -> int:
 
 
 def _keys(record: ClientRecord) -> tuple[ClientKey, ...]:
-    """Without the keys that are ignored: a record that an earlier version wrote may have some."""
-    made = [
-        ClientKey(_named(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
+    """Without the ignored keys, which a record of an earlier version may have."""
+    generated = [
+        ClientKey(_with_kid(c.jwk), _digest(c.sha256), seconds(c.expiration_time)) for c in record.credentials if c.jwk
     ]
     identity = bytes.fromhex(record.identity)
-    given = [jwk for jwk in record.public_keys if ignored_reason(jwk) is None]
-    return (*made, *(ClientKey(_named(jwk), identity, NEVER) for jwk in given))
+    registered = [jwk for jwk in record.public_keys if ignored_reason(jwk) is None]
+    return (*generated, *(ClientKey(_with_kid(jwk), identity, NEVER) for jwk in registered))
 
 
-def _named(jwk: dict[str, str]) -> dict[str, str]:
+def _with_kid(jwk: dict[str, str]) -> dict[str, str]:
     return jwk if jwk.get("kid") else {**jwk, "kid": thumbprint(jwk)}
 
 
@@ -194,7 +194,7 @@ def _digest(sha256: str) -> bytes:
 
 
 def _merged(access: tuple[RequestedAccess, ...]) -> tuple[RequestedAccess, ...]:
-    """One entry for each server, with the scopes in the order asked."""
+    """One entry for each server, with the scopes in the order of the manifest."""
     scopes: dict[str, dict[str, None]] = {}
     for asked in limit_scopes(access):
         of_server = scopes.setdefault(sys.intern(asked.resource_server), {})

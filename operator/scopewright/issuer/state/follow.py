@@ -1,4 +1,4 @@
-"""Keeping the registry as the store is, for as long as the issuer runs."""
+"""Keeps the registry in step with the store."""
 
 import asyncio
 import logging
@@ -18,12 +18,12 @@ log: Final = logging.getLogger(__name__)
 
 KINDS: Final[tuple[OwnedKind, ...]] = ("Secret", "ConfigMap")
 _LABELS: Final = {MANAGED_BY: MANAGER}
-_AT_ONCE: Final = 32
-_PAUSES: Final = (1.0, 2.0, 5.0, 10.0)
+_EVENTS_BETWEEN_YIELDS: Final = 32
+_BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0)
 
 
 class Follower:
-    """Follows Secrets and ConfigMaps of the issuer's namespace; `incomplete` are the lists not yet seen in full."""
+    """Follows Secrets and ConfigMaps of the issuer's namespace; `incomplete` are the kinds without a full list yet."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Follower:
         self._snapshots = snapshots
         self._clock = clock
         self._changed = changed
-        self._taken = 0
+        self._applied = 0
         self.incomplete: set[OwnedKind] = set(KINDS)
 
     async def run(self) -> None:
@@ -50,35 +50,35 @@ class Follower:
                 group.create_task(self._follow(kind), name=f"follow {kind}")
 
     async def _follow(self, kind: OwnedKind) -> None:
-        """For ever: a failure is said once and met with patience, and what is known stays in force."""
-        said, failures = "", 0
+        """Runs until cancelled. A failure is logged once and retried; the registry keeps what it has."""
+        logged, failures = "", 0
         selection = Selection(kind, self._registry.namespace, _LABELS)
         while True:
             try:
                 async for event in self._reader.follow(selection):
-                    said, failures = "", 0
-                    self._take(kind, event)
-                    await self._breathe()
-                trouble = "the store ended the list"
+                    logged, failures = "", 0
+                    self._apply(kind, event)
+                    await self._yield_to_requests()
+                error = "the store ended the watch"
             except (Rejected, Unavailable) as failure:
-                trouble = failure.message
+                error = failure.message
             except Exception:
                 log.exception("following %ss failed", kind)
-                trouble = "an unexpected error"
-            if trouble != said:
-                log.warning("following %ss in %s: %s", kind, self._registry.namespace, trouble)
-            said = trouble
-            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+                error = "unexpected error"
+            if error != logged:
+                log.warning("following %ss in %s: %s", kind, self._registry.namespace, error)
+            logged = error
+            pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
             failures += 1
 
-    async def _breathe(self) -> None:
-        """A list of ten thousand must not keep the tokens waiting."""
-        self._taken += 1
-        if self._taken % _AT_ONCE == 0:
+    async def _yield_to_requests(self) -> None:
+        """A list of ten thousand objects must not delay token requests."""
+        self._applied += 1
+        if self._applied % _EVENTS_BETWEEN_YIELDS == 0:
             await asyncio.sleep(0)
 
-    def _take(self, kind: OwnedKind, event: Change | ListCompleted) -> None:
+    def _apply(self, kind: OwnedKind, event: Change | ListCompleted) -> None:
         if isinstance(event, ListCompleted):
             for ref in self._registry.complete(kind, event.refs, self._clock()):
                 if self._snapshots is not None:

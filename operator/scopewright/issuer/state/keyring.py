@@ -1,6 +1,6 @@
-"""The keys there are: which are served, and which one signs, at any instant.
+"""The signing keys: which are in the JWKS, and which one signs, at a given time.
 
-Served is what the operator's ConfigMap lists and a key record vouches for; what signs is among the served.
+A key is in the JWKS if the operator's ConfigMap lists it and its key record exists. Only keys in the JWKS sign.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ from scopewright.verifier.thumbprint import thumbprint
 
 @dataclass(slots=True)
 class Jwks:
-    """The key set as it is served. From `changes_at` on (seconds since the epoch) it must be made again."""
+    """The JWKS. It is valid until `changes_at` (seconds since the epoch)."""
 
     keys: dict[str, LoadedKey]
     by_header: dict[bytes, LoadedKey]
-    """The same by the encoded JOSE header that every token of a key begins with."""
+    """By the encoded JOSE header of their tokens."""
     body: bytes
     etag: bytes
     changes_at: float
@@ -29,7 +29,7 @@ class Jwks:
 
 @dataclass(slots=True)
 class SigningChoice:
-    """The key that signs for one SigningKey from `since` until `changes_at`."""
+    """The key of one SigningKey that signs from `since` until `changes_at`."""
 
     key: LoadedKey | None
     since: float
@@ -37,7 +37,7 @@ class SigningChoice:
 
 
 def published_kids(data: bytes) -> frozenset[str]:
-    """The kids of a published key set, each of them the thumbprint of its key; or `Rejected`."""
+    """The kids of a published JWKS that are thumbprints of their keys; raises `Rejected`."""
     try:
         content: Any = orjson.loads(data)
         keys = content["keys"]
@@ -60,7 +60,7 @@ class Keyring:
         return self._keys.get(record_name)
 
     def names(self) -> list[str]:
-        """Of the key records and of the ConfigMaps."""
+        """Of the key records."""
         return [*self._keys]
 
     def config_maps(self) -> list[str]:
@@ -80,9 +80,9 @@ class Keyring:
         self._changed()
 
     def withdraw(self, config_map: str) -> bool:
-        """Forget a ConfigMap that is gone; False if it is kept, because key records still vouch for what it held.
+        """Drop a deleted ConfigMap; False if it is kept, because key records for its keys still exist.
 
-        It is output, and deleting it by hand must not stop the tokens: a key is withdrawn by its record.
+        Deleting the ConfigMap by hand must not stop the issuer: a key is withdrawn by deleting its record.
         """
         kids = self._published.get(config_map, frozenset())
         if any(k.config_map == config_map and k.kid in kids for k in self._keys.values()):
@@ -122,29 +122,29 @@ class Keyring:
             changes_at=min((k.verification_end for k in served), default=float("inf")),
         )
 
-    def signing(self, signing_key: str, now: float, tail: int) -> LoadedKey | None:
-        """Of the served keys that sign now, the one that began last.
+    def signing_key(self, name: str, now: float, tail: int) -> LoadedKey | None:
+        """The key of the SigningKey `name` that signs now: the one that started last.
 
-        `tail` is clock skew and JWKS max-age in seconds: a key with less than that left signs nothing.
+        `tail` is clock skew plus JWKS max-age, in seconds: a key whose verification ends sooner does not sign.
         """
         jwks = self.jwks(now)
-        choice = self._choices.get(signing_key)
+        choice = self._choices.get(name)
         if choice is None or not choice.since <= now < choice.changes_at:
-            choice = self._choices[signing_key] = _choose(jwks, signing_key, now, tail)
+            choice = self._choices[name] = _choose(jwks, name, now, tail)
         return choice.key
 
     def revoked(self) -> list[str]:
-        """The kids of keys that ended in an emergency, for as long as they would have verified."""
+        """The kids of revoked keys, until their verification would have ended."""
         return sorted(k.kid for k in self._keys.values() if k.record.revoked_time is not None)
 
 
-def _choose(jwks: Jwks, signing_key: str, now: float, tail: int) -> SigningChoice:
+def _choose(jwks: Jwks, name: str, now: float, tail: int) -> SigningChoice:
     instant = datetime.fromtimestamp(now, UTC)
-    mine = [k for k in jwks.keys.values() if k.signing_key == signing_key and k.sign]
-    able = [k for k in mine if k.record.signs_at(instant) and now < _last_use(k, tail)]
-    turns = (t for k in mine for t in (k.start, _last_use(k, tail)) if t > now)
-    best = max(able, key=lambda k: (k.start, k.kid), default=None)
-    return SigningChoice(best, now, min(turns, default=float("inf")))
+    keys = [k for k in jwks.keys.values() if k.signing_key == name and k.sign]
+    signing = [k for k in keys if k.record.signs_at(instant) and now < _last_use(k, tail)]
+    changes = (t for k in keys for t in (k.start, _last_use(k, tail)) if t > now)
+    newest = max(signing, key=lambda k: (k.start, k.kid), default=None)
+    return SigningChoice(newest, now, min(changes, default=float("inf")))
 
 
 def _last_use(key: LoadedKey, tail: int) -> float:

@@ -1,4 +1,4 @@
-"""Signing keys: from a key record and its private PEM to something that signs, parsed once (RFC 7515, 7517, 7638)."""
+"""Signing keys: parses a key record and its private PEM once, for signing and verifying (RFC 7515, 7517, 7638)."""
 
 import base64
 import binascii
@@ -21,9 +21,9 @@ from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 Sign = Callable[[bytes], bytes]
-"""From the signing input to the raw JWS signature."""
+"""Signs the signing input; returns the raw JWS signature."""
 Verify = Callable[[bytes, bytes], bool]
-"""Whether the raw JWS signature (second) is of the signing input (first)."""
+"""Takes the signing input and the raw JWS signature."""
 
 MIN_RSA_BITS: Final = 2048
 _ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -34,7 +34,7 @@ _ALGORITHMS: Final[Mapping[str, tuple[str, ...]]] = {
     "Ed25519": ("EdDSA", "Ed25519"),
     "EdDSA": ("EdDSA", "Ed25519"),
 }
-"""What a record calls an algorithm, and what the `alg` of its tokens may be (RFC 8037, RFC 9864)."""
+"""The algorithm of a record, and the possible `alg` of its tokens (RFC 8037, RFC 9864)."""
 
 _CURVES: Final[Mapping[str, tuple[type[ec.EllipticCurve], str, int]]] = {
     "ES256": (ec.SECP256R1, "P-256", 32),
@@ -47,7 +47,7 @@ _PSS: Final = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256().digest_
 
 @dataclass(slots=True, eq=False)
 class LoadedKey:
-    """A key record, checked. Instants are seconds since the epoch; `sign` is there where the private part is."""
+    """A valid key record. Times are in seconds since the epoch. Without the private key, `sign` is None."""
 
     kid: str
     alg: str
@@ -55,7 +55,7 @@ class LoadedKey:
     config_map: str
     public_jwk: dict[str, str]
     header: bytes
-    """The JOSE header of its tokens, encoded."""
+    """The encoded JOSE header of its tokens."""
     record: KeyRecord
     start: float
     signing_end: float
@@ -72,10 +72,18 @@ def b64url(data: bytes) -> bytes:
     return binascii.b2a_base64(data, newline=False).translate(_URL_SAFE, b"=")
 
 
+def b64url_decode(encoded: bytes) -> bytes:
+    """Accepts only the canonical encoding, so that a token has one spelling; raises ValueError."""
+    data = base64.b64decode(encoded + b"=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+    if b64url(data) != encoded:
+        raise ValueError("not canonical base64url")
+    return data
+
+
 def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) -> LoadedKey:
-    """The key, or `Rejected`; `known` is what was built before, so that an unchanged PEM is not parsed again."""
+    """Raises `Rejected`. `known` is the previous key of the record, so that an unchanged PEM is not parsed again."""
     if thumbprint(record.jwk) != record.kid:
-        raise Rejected("MalformedRecord", "the kid is not the thumbprint of the key")
+        raise Rejected("MalformedRecord", "kid is not the thumbprint of the key")
     alg = _alg(record)
     digest = hashlib.sha256(pem).digest() if pem and record.revoked_time is None else b""
     if known is not None and known.kid == record.kid and known.alg == alg and known.pem_digest == digest:
@@ -107,11 +115,11 @@ def build(record: KeyRecord, pem: bytes | None, known: LoadedKey | None = None) 
 
 
 def seconds(instant: datetime | None) -> float:
-    """Since the epoch; infinite for what does not end. `Rejected` where the time zone is left open."""
+    """Seconds since the epoch; infinite for None. Raises `Rejected` without a time zone."""
     if instant is None:
         return float("inf")
     if instant.tzinfo is None:
-        raise Rejected("MalformedRecord", "an instant without a time zone")
+        raise Rejected("MalformedRecord", "a time has no time zone")
     return instant.timestamp()
 
 
@@ -119,7 +127,7 @@ def _alg(record: KeyRecord) -> str:
     possible = _ALGORITHMS.get(record.algorithm, ())
     alg = record.jwk.get("alg") or (possible[0] if possible else "")
     if alg not in possible:
-        raise Rejected("MalformedRecord", "the algorithm is not served, or the key's alg is another")
+        raise Rejected("MalformedRecord", "the algorithm is not supported, or is not the alg of the key")
     return alg
 
 
@@ -127,29 +135,25 @@ def _public_key(algorithm: str, jwk: Mapping[str, str]) -> PublicKey:
     try:
         if algorithm in _CURVES:
             curve, name, size = _CURVES[algorithm]
-            x, y = _bytes(jwk["x"]), _bytes(jwk["y"])
+            x, y = b64url_decode(jwk["x"].encode()), b64url_decode(jwk["y"].encode())
             if jwk["kty"] == "EC" and jwk["crv"] == name and len(x) == len(y) == size:
                 return ec.EllipticCurvePublicNumbers(int.from_bytes(x), int.from_bytes(y), curve()).public_key()
         elif algorithm in ("RS256", "PS256"):
-            n, e = int.from_bytes(_bytes(jwk["n"])), int.from_bytes(_bytes(jwk["e"]))
+            n, e = (int.from_bytes(b64url_decode(jwk[member].encode())) for member in ("n", "e"))
             if jwk["kty"] == "RSA" and n.bit_length() >= MIN_RSA_BITS:
                 return rsa.RSAPublicNumbers(e, n).public_key()
         elif jwk["kty"] == "OKP" and jwk["crv"] == "Ed25519":
-            return ed25519.Ed25519PublicKey.from_public_bytes(_bytes(jwk["x"]))
+            return ed25519.Ed25519PublicKey.from_public_bytes(b64url_decode(jwk["x"].encode()))
     except (ValueError, KeyError, UnsupportedAlgorithm):
         pass
-    raise Rejected("MalformedRecord", "the public key does not fit its algorithm")
-
-
-def _bytes(member: str) -> bytes:
-    return base64.b64decode(member + "=" * (-len(member) % 4), altchars=b"-_", validate=True)
+    raise Rejected("MalformedRecord", "the public key does not match its algorithm")
 
 
 def _signer(alg: str, pem: bytes, public: PublicKey) -> Sign:
     try:
         private = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise Rejected("MalformedRecord", "the private key cannot be read") from None
+        raise Rejected("MalformedRecord", "the private key cannot be parsed") from None
     if private.public_key() != public:
         raise Rejected("MalformedRecord", "the private key is not that of the record")
     if isinstance(private, ec.EllipticCurvePrivateKey):
@@ -158,11 +162,11 @@ def _signer(alg: str, pem: bytes, public: PublicKey) -> Sign:
         return _rsa(private, padding.PKCS1v15() if alg == "RS256" else _PSS)
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return private.sign
-    raise Rejected("MalformedRecord", "the private key is of another kind")
+    raise Rejected("MalformedRecord", "the private key does not match its algorithm")
 
 
 def _ecdsa(private: ec.EllipticCurvePrivateKey, algorithm: ec.ECDSA, size: int) -> Sign:
-    """JOSE wants r ‖ s, the library gives DER (RFC 7518 §3.4)."""
+    """JOSE has r ‖ s (RFC 7518 §3.4); the library returns DER."""
 
     def sign(data: bytes) -> bytes:
         r, s = decode_dss_signature(private.sign(data, algorithm))

@@ -1,7 +1,7 @@
-"""All that the issuer knows, in memory: records in, lookups out.
+"""The records of the issuer, in memory, for lookups.
 
-An object is a record by its exact type, its exact name and content that decodes; its label only selected it. A
-malformed one is ignored and the last good one kept.
+An object is a record if its type and its name are exact and its content can be decoded; the label only selects objects.
+A malformed record is ignored, and the last valid one is kept.
 """
 
 import logging
@@ -54,67 +54,69 @@ from scopewright.verifier.nonces import Nonces
 log: Final = logging.getLogger(__name__)
 
 _CLIENT_PREFIX: Final = client_record_name("", "")[:-1]
-_FRESH_FOR: Final = 60.0
+_MAX_WATCH_LAG_SECONDS: Final = 60.0
+"""For this long after a read, older versions from the watch are ignored."""
 
-
-Ended = Callable[[RevocationRecord], None]
-"""Takes what a change has taken away from tokens that are about, and how long they may live."""
+OnEnded = Callable[[RevocationRecord], None]
+"""Takes the revocations that follow from a change, and the longest lifetime of tokens."""
 
 
 class Registry:
-    def __init__(self, namespace: str, ended: Ended = lambda record: None) -> None:
+    def __init__(self, namespace: str, on_ended: OnEnded = lambda record: None) -> None:
         self.namespace = namespace
-        self._ended = ended
+        self._on_ended = on_ended
         self.issuer: IssuerRecord | None = None
+        self.is_fapi2 = False
         self.nonces: Nonces | None = None
-        """DPoP nonces, the same for all who follow the same Secret. One that is gone stays in force."""
+        """DPoP nonces, the same in all issuers that follow the Secret. If it is deleted, they stay valid."""
         self.keys = Keyring()
         self.servers = ResourceServerIndex()
         self._clients: dict[str, Client] = {}
         self._accounts: dict[tuple[str, str, str], set[str]] = {}
-        """The ids of the clients that name a ServiceAccount, by its cluster, namespace and name."""
-        self._fresh: dict[str, tuple[int, float]] = {}
+        """Ids of clients by cluster, namespace and name of their ServiceAccount."""
+        self._read_versions: dict[str, tuple[int, float]] = {}
+        """By name of the Secret: the version of a read ahead of the watch, and when to drop the entry."""
         self._malformed: dict[Ref, str] = {}
 
-    # What comes in
+    # Changes
 
     def apply(self, change: Change, now: float) -> bool:
-        """Take in one change; whether it counts, or is to be treated as if it had not come."""
+        """Apply a change; false if it is ignored."""
         ref = change.existing.ref
         if ref.namespace != self.namespace:
             return False
-        if self._is_overtaken(change.existing, now):
+        if self._is_outdated(change.existing, now):
             return False
         if change.deleted:
             return self._remove(ref, now)
         try:
-            counts = self._put(change.existing, change.entries, now)
+            applied = self._put(change.existing, change.entries, now)
         except Rejected as rejected:
-            self._complain(ref, rejected.message)
+            self._log_malformed(ref, rejected.message)
             return False
         self._malformed.pop(ref, None)
-        return counts
+        return applied
 
     def complete(self, kind: OwnedKind, refs: frozenset[Ref], now: float) -> list[Ref]:
-        """The list of `kind` is complete: forget, and return, what is not in it."""
-        gone = [ref for ref in self.refs(kind) if ref not in refs]
+        """The list of `kind` is complete: remove and return the objects that are not in it."""
+        deleted = [ref for ref in self.refs(kind) if ref not in refs]
         self._malformed = {r: m for r, m in self._malformed.items() if r.kind != kind or r in refs}
-        return [ref for ref in gone if self._remove(ref, now)]
+        return [ref for ref in deleted if self._remove(ref, now)]
 
-    def apply_fresh(self, existing: Existing, entries: Entries, now: float) -> bool:
-        """Take in a client record that was read beside the watch, unless the watch has brought this or a newer one.
+    def apply_read(self, existing: Existing, entries: Entries, now: float) -> bool:
+        """Apply a client record that was read, unless the watch has delivered this version or a newer one.
 
-        An unchanged record stays the same object, by which its reader knows that nothing has changed.
+        An unchanged record stays the same object: callers compare by identity.
         """
         version = version_number(existing.resource_version)
         known = self._clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
         if known is not None and 0 <= version <= known.version:
             return False
-        counts = self.apply(Change(existing, entries), now)
-        if counts and version >= 0:
-            self._fresh = {n: f for n, f in self._fresh.items() if now < f[1]}
-            self._fresh[existing.ref.name] = (version, now + _FRESH_FOR)
-        return counts
+        applied = self.apply(Change(existing, entries), now)
+        if applied and version >= 0:
+            self._read_versions = {n: read for n, read in self._read_versions.items() if now < read[1]}
+            self._read_versions[existing.ref.name] = (version, now + _MAX_WATCH_LAG_SECONDS)
+        return applied
 
     def refs(self, kind: OwnedKind) -> Iterable[Ref]:
         if kind == "Secret":
@@ -123,17 +125,17 @@ class Registry:
             names = [*self.servers.names(), *self.keys.config_maps(), *([ISSUER_NAME] if self.issuer else [])]
         return [Ref(kind, self.namespace, name) for name in names]
 
-    def _is_overtaken(self, existing: Existing, now: float) -> bool:
-        """A fresh read has seen a later version, and the watch is catching up."""
-        version, until = self._fresh.get(existing.ref.name, (-1, 0.0))
+    def _is_outdated(self, existing: Existing, now: float) -> bool:
+        """Whether a read returned a later version, which the watch has not reached yet."""
+        version, until = self._read_versions.get(existing.ref.name, (-1, 0.0))
         return (
             existing.ref.kind == "Secret" and now < until and 0 <= version_number(existing.resource_version) < version
         )
 
-    def _complain(self, ref: Ref, message: str) -> None:
+    def _log_malformed(self, ref: Ref, message: str) -> None:
         if self._malformed.get(ref) != message:
             self._malformed[ref] = message
-            log.warning("%s is ignored, the last good one kept: %s", ref, message)
+            log.warning("ignoring %s and keeping its last valid version: %s", ref, message)
 
     def _put(self, existing: Existing, entries: Entries, now: float) -> bool:
         ref = existing.ref
@@ -146,10 +148,10 @@ class Registry:
                 return self._put_nonce_key(existing, entries)
             self._remove(ref, now)
             return False
-        what = existing.labels.get(RECORD_LABEL)
-        if what == "resource-server":
+        label = existing.labels.get(RECORD_LABEL)
+        if label == "resource-server":
             return self._put_server(existing, entries, now)
-        if what == "issuer":
+        if label == "issuer":
             return self._put_issuer(existing, entries)
         if JWKS_ENTRY in entries:
             self.keys.publish(ref.name, published_kids(entries[JWKS_ENTRY]))
@@ -160,7 +162,7 @@ class Registry:
         record = decode(ClientRecord, _entry(entries))
         _require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
-        before = self._forget(client.client_id)
+        before = self._remove_client(client.client_id)
         self._clients[client.client_id] = client
         if account := _account(client):
             self._accounts.setdefault(account, set()).add(client.client_id)
@@ -197,36 +199,37 @@ class Registry:
         try:
             issuer_url(record.issuer)
         except ValueError:
-            raise Rejected("MalformedRecord", "the issuer is not a URL that may be one") from None
+            raise Rejected("MalformedRecord", "issuer is not a valid issuer URL") from None
         if record.max_token_lifetime < 1 or record.clock_skew < 0 or record.jwks_max_age < 0:
-            raise Rejected("MalformedRecord", "a duration is negative")
+            raise Rejected("MalformedRecord", "a duration is negative or zero")
         if self.issuer is None or record.max_token_lifetime > self.issuer.max_token_lifetime:
-            # However short it holds: tokens issued under it live as long.
-            self._ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
+            # Recorded at once: tokens that are issued with it live as long.
+            self._on_ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
         self.issuer = record
+        self.is_fapi2 = record.is_fapi2
         return True
 
     def _remove(self, ref: Ref, now: float) -> bool:
         self._malformed.pop(ref, None)
         if ref.kind == "Secret":
-            self._fresh.pop(ref.name, None)
+            self._read_versions.pop(ref.name, None)
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
-            client = self._forget(client_id) if client_id != ref.name else None
+            client = self._remove_client(client_id) if client_id != ref.name else None
             self._client_changed(client, None, now)
             return client is not None or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
-            log.warning("%s is gone; the last one stays in force", ref)
+            log.warning("%s was deleted; its last version stays valid", ref)
             return False
         before = self.servers.by_name(ref.name)
         if self.servers.remove(ref.name):
             self._server_changed(before, None, now)
             return True
         if ref.name in self.keys.config_maps() and not self.keys.withdraw(ref.name):
-            log.warning("%s is gone; its keys are still served, because their records vouch for them", ref)
+            log.warning("%s was deleted; its keys stay in the JWKS, because their records exist", ref)
             return False
         return True
 
-    def _forget(self, client_id: str) -> Client | None:
+    def _remove_client(self, client_id: str) -> Client | None:
         client = self._clients.pop(client_id, None)
         if client and (account := _account(client)):
             self._accounts[account].discard(client_id)
@@ -238,18 +241,18 @@ class Registry:
         if before is not None:
             asked = [server for a in before.asked if (server := self.server_of(a))]
             if ended := access_removal.of_client(before, after, asked, now):
-                self._ended(ended)
+                self._on_ended(ended)
 
     def _server_changed(
         self, before: ResourceServerEntry | None, after: ResourceServerEntry | None, now: float
     ) -> None:
         if before is not None and (ended := access_removal.of_server(before, after, self._clients.values(), now)):
-            self._ended(ended)
+            self._on_ended(ended)
 
-    # What is asked
+    # Lookups
 
     def credentials(self) -> Iterator[bytes]:
-        """The SHA-256 of everything that some record lets in."""
+        """The SHA-256 of every credential in a record."""
         for client in self._clients.values():
             yield client.identity
             yield from (digest for digest, _ in client.credentials)
@@ -263,7 +266,7 @@ class Registry:
         return self._clients.get(client_id)
 
     def clients_of_account(self, cluster: str, namespace: str, name: str) -> tuple[str, ...]:
-        """The ids of the clients that name this ServiceAccount."""
+        """The ids of the clients with this ServiceAccount."""
         return tuple(self._accounts.get((cluster, namespace, name), ()))
 
     def server_of(self, asked: RequestedAccess) -> ResourceServerEntry | None:
@@ -271,7 +274,7 @@ class Registry:
         return self.servers.by_name(resource_server_record_name(namespace, name))
 
     def access(self, client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
-        """What the client gets at the server, worked out once until a record changes or a grant ends."""
+        """The scopes of the client at the server; computed again after a record changes or a grant ends."""
         cache = client.access
         if cache is None:
             cache = client.access = {}
@@ -289,16 +292,16 @@ def _account(client: Client) -> tuple[str, str, str] | None:
 def _resolve(client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:
     instant = datetime.fromtimestamp(now, UTC)
     resolved = resolve(asked, client.namespace, client.client_id, server.record, instant)
-    granted = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
-    return ServerAccess(server, granted, tuple(granted), changes_at=min(granted.values(), default=NEVER))
+    ends = {scope: end.timestamp() if end else NEVER for scope, end in resolved.granted.items()}
+    return ServerAccess(server, ends, tuple(ends), changes_at=min(ends.values(), default=NEVER))
 
 
 def _entry(entries: Entries) -> bytes:
     if ENTRY not in entries:
-        raise Rejected("MalformedRecord", f"no entry {ENTRY}")
+        raise Rejected("MalformedRecord", f"it has no entry {ENTRY}")
     return entries[ENTRY]
 
 
 def _require_name(existing: Existing, name: str) -> None:
     if existing.ref.name != name:
-        raise Rejected("MalformedRecord", "its name is not the one its content asks for")
+        raise Rejected("MalformedRecord", "its name does not match its content")

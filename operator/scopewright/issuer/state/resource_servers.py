@@ -1,4 +1,4 @@
-"""The resource servers, found by name, by audience and by alias."""
+"""The resource servers, by name, by audience and by alias."""
 
 import logging
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class ResourceServerIndex:
-    """Where two records hold one audience, the older ConfigMap's is served and the other ignored."""
+    """Of two records with one audience, that of the older ConfigMap is served and the other one ignored."""
 
     def __init__(self) -> None:
         self._by_name: dict[str, ResourceServerEntry] = {}
@@ -31,7 +31,7 @@ class ResourceServerIndex:
         if not server.audience:
             return
         self._by_audience.setdefault(server.audience, {})[server.name] = server
-        self._settle(server.audience, new=server)
+        self._choose_served(server.audience, new=server)
         if server.alias != server.audience:
             self._aliases[server.alias] = server
 
@@ -41,29 +41,29 @@ class ResourceServerIndex:
             return False
         server.served = False
         self._by_audience.get(server.audience, {}).pop(name, None)
-        self._settle(server.audience)
+        self._choose_served(server.audience)
         if self._aliases.get(server.alias) is server:
             del self._aliases[server.alias]
         return True
 
-    def _settle(self, audience: str, new: ResourceServerEntry | None = None) -> None:
+    def _choose_served(self, audience: str, new: ResourceServerEntry | None = None) -> None:
         claims = self._by_audience.get(audience)
         if not claims:
             self._by_audience.pop(audience, None)
             self._served.pop(audience, None)
             return
-        winner = min(claims.values(), key=lambda s: (s.creation_time or _LATEST, s.name))
+        oldest = min(claims.values(), key=lambda s: (s.creation_time or _LATEST, s.name))
         for server in claims.values():
-            if server is not winner and (server.served or server is new):
-                log.warning("ConfigMap %s is ignored: %s, which is older, has its audience", server.name, winner.name)
-            server.served = server is winner
-        self._served[audience] = winner
+            if server is not oldest and (server.served or server is new):
+                log.warning("ignoring ConfigMap %s: the older %s has its audience", server.name, oldest.name)
+            server.served = server is oldest
+        self._served[audience] = oldest
 
     def by_name(self, name: str) -> ResourceServerEntry | None:
         server = self._by_name.get(name)
         return server if server is not None and server.served else None
 
     def by_resource(self, resource: str) -> ResourceServerEntry | None:
-        """By audience, or else by the name that every server has beside an audience of its own choosing."""
+        """By audience, otherwise by alias: the default audience of a server with a custom one."""
         server = self._served.get(resource) or self._aliases.get(resource)
         return server if server is not None and server.served else None

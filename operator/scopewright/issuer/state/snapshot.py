@@ -1,7 +1,7 @@
-"""A file beside the issuer with what it followed, to start from while the API server is away.
+"""A file with the objects that the issuer followed, to start from while the API server cannot be reached.
 
-It holds private keys: mode 0600, and never a word of it in a log. One JSON line for each object, so that what is kept
-in memory for it is those lines and nothing more.
+It has private keys: its mode is 0600, and its content is never logged. There is one JSON line for each object; memory
+holds only these lines.
 """
 
 import asyncio
@@ -23,13 +23,13 @@ from scopewright.stores import Change
 log: Final = logging.getLogger(__name__)
 
 _HEADER: Final = orjson.dumps({"scopewright": "issuer snapshot", "version": 1})
-_REST: Final = 20
-"""Writing takes at most a twentieth of the time."""
+_PAUSE_FACTOR: Final = 20
+"""The pause after a write, as a multiple of its duration."""
 
 
 class SnapshotFile:
     def __init__(self, path: Path, *, keeps: bool = True, debounce: float = 1.0) -> None:
-        """`keeps` is false in all but one of the processes that start from the same file."""
+        """`keeps` is true in one of the processes that share the file: this one writes it."""
         self._path = path
         self._keeps = keeps
         self._debounce = debounce
@@ -38,16 +38,16 @@ class SnapshotFile:
         self._changed = asyncio.Event()
 
     def load(self) -> Iterator[Change]:
-        """What the file holds; nothing where there is none, or none that can be read."""
+        """The objects in the file; none if it is missing or cannot be read."""
         try:
             header, *lines = self._path.read_bytes().split(b"\n")
         except FileNotFoundError:
             return
         except OSError as error:
-            log.warning("the snapshot %s cannot be read: %s", self._path, error.strerror)
+            log.warning("cannot read the snapshot %s: %s", self._path, error.strerror)
             return
         if header != _HEADER or lines[-1:] != [b""]:
-            log.warning("the snapshot %s is not one of this version; it is ignored", self._path)
+            log.warning("ignoring the snapshot %s: it is not a snapshot of this version", self._path)
             return
         for line in lines[:-1]:
             change = _decode(line)
@@ -68,7 +68,7 @@ class SnapshotFile:
             self._changed.set()
 
     def keep_later(self, ref: Ref, make: Callable[[], Change]) -> None:
-        """As `keep`, of a large object that changes often: it is made and encoded when the file is written."""
+        """As `keep`, for a large object that changes often: it is built and encoded when the file is written."""
         if self._keeps:
             self._later[ref] = make
             self._changed.set()
@@ -79,16 +79,16 @@ class SnapshotFile:
             self._changed.set()
 
     async def run(self) -> None:
-        """Write after each change, no oftener than the debounce allows, and once more when stopped."""
+        """Write after changes, with pauses of at least `debounce` seconds, and once more when stopped."""
         pause = self._debounce
         try:
             while True:
                 await self._changed.wait()
                 await asyncio.sleep(pause)
-                begun = time.monotonic()
+                started = time.monotonic()
                 content = self._content()
                 await asyncio.to_thread(self._write, content)
-                pause = max(self._debounce, _REST * (time.monotonic() - begun))
+                pause = max(self._debounce, _PAUSE_FACTOR * (time.monotonic() - started))
         finally:
             if self._changed.is_set():
                 self._write(self._content())
@@ -101,7 +101,7 @@ class SnapshotFile:
         return b"\n".join([_HEADER, *self._lines.values(), b""])
 
     def _write(self, content: bytes) -> None:
-        """Whole or not at all, and readable by nobody else from the first byte on."""
+        """Atomically, and with mode 0600 from the first byte."""
         new = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ class SnapshotFile:
                 os.fsync(file.fileno())
             new.replace(self._path)
         except OSError as error:
-            log.warning("the snapshot %s cannot be written: %s", self._path, error.strerror)
+            log.warning("cannot write the snapshot %s: %s", self._path, error.strerror)
             with contextlib.suppress(OSError):
                 new.unlink()
 
@@ -148,6 +148,6 @@ def _decode(line: bytes) -> Change | None:
         )
         entries = {name: base64.b64decode(value) for name, value in content["entries"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
-        log.warning("a line of the snapshot cannot be read; it is ignored")
+        log.warning("ignoring a malformed line of the snapshot")
         return None
     return Change(existing, entries)

@@ -1,7 +1,7 @@
-"""Third step: an authenticated client and what it asks become a Grant, or a refusal (RFC 6749 §3.3, RFC 8707 §2).
+"""Authorisation of a token request: a Grant or an OAuthError (RFC 6749 §3.3, RFC 8707 §2).
 
-Scopes are given in full or refused, never narrowed in silence. An unknown resource, one that the client does not ask
-for in its manifest and one where nothing is granted look the same.
+The requested scopes are granted in full or refused, never narrowed. The error is the same for an unknown resource, for
+one that the client's manifest does not name, and for one where the client has no scopes.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noq
 
 @dataclass(slots=True)
 class Delegation:
-    """On whose behalf a client acts: the `sub`, the nested `act` (RFC 8693 §4.1), and the tokens that led to it."""
+    """The subject of an exchanged token, its nested `act` (RFC 8693 §4.1), and the tokens that it came from."""
 
     subject: str
     act: Mapping[str, Any]
@@ -28,11 +28,11 @@ class Delegation:
 
 @dataclass(slots=True)
 class Grant:
-    """All that a token needs: who, where, and what until when; and the thumbprint of the key it is bound to, if any."""
+    """What a token is issued for. `jkt` is the thumbprint of the key that it is bound to, if any."""
 
     client: Client
     server: ResourceServerEntry
-    given: GrantedScopes
+    granted: GrantedScopes
     delegation: Delegation | None = None
     jkt: str = ""
 
@@ -45,23 +45,23 @@ def authorise(
     registry: Registry,
     now: float,
 ) -> Grant:
-    """The grant to a client that is authenticated, or OAuthError."""
+    """The grant to an authenticated client; raises OAuthError."""
     require_grant_type(client, grant_type)
     asked, server = _target(client, resources, registry)
-    # Tokens count whole seconds: a grant that ends within this one is over.
+    # Tokens have whole seconds: a grant that ends within this second has ended.
     access = registry.access(client, asked, server, int(now) + 1)
-    if not access.granted:
+    if not access.scope_ends:
         raise invalid_target()
-    return Grant(client, server, _given(access, scopes or access.everything))
+    return Grant(client, server, _granted(access, scopes or access.all_scopes))
 
 
-def _given(access: ServerAccess, scopes: tuple[str, ...]) -> GrantedScopes:
-    given = access.given
-    if given is None or given.scopes != scopes:
-        if not access.granted.keys() >= set(scopes):
+def _granted(access: ServerAccess, scopes: tuple[str, ...]) -> GrantedScopes:
+    granted = access.last_granted
+    if granted is None or granted.scopes != scopes:
+        if not access.scope_ends.keys() >= set(scopes):
             raise invalid_scope()
-        given = access.given = GrantedScopes(scopes, min(access.granted[s] for s in scopes))
-    return given
+        granted = access.last_granted = GrantedScopes(scopes, min(access.scope_ends[s] for s in scopes))
+    return granted
 
 
 def require_grant_type(client: Client, grant_type: str) -> None:
@@ -73,7 +73,7 @@ def _target(
     client: Client, resources: tuple[str, ...], registry: Registry
 ) -> tuple[RequestedAccess, ResourceServerEntry]:
     if len(resources) > 1:
-        raise only_one()
+        raise single_resource()
     if not resources:
         return _only_target(client, registry)
     server = registry.servers.by_resource(resources[0])
@@ -88,7 +88,7 @@ def _only_target(client: Client, registry: Registry) -> tuple[RequestedAccess, R
     if len(client.asked) != 1:
         raise OAuthError(
             "invalid_target",
-            "name the resource: this client asks for access to "
+            "name the resource; the OAuthClient asks for access to "
             + ("more than one resource server" if client.asked else "no resource server"),
         )
     asked = client.asked[0]
@@ -98,15 +98,15 @@ def _only_target(client: Client, registry: Registry) -> tuple[RequestedAccess, R
     return asked, server
 
 
-def only_one() -> OAuthError:
-    return OAuthError("invalid_target", "a token is for one resource: ask for each resource by itself")
+def single_resource() -> OAuthError:
+    return OAuthError("invalid_target", "a token is for one resource; request one token for each resource")
 
 
 def invalid_scope() -> OAuthError:
-    return OAuthError("invalid_scope", "a scope is not granted to this client here: see status.access")
+    return OAuthError("invalid_scope", "a requested scope is not granted to this client; see status.access")
 
 
 def invalid_target() -> OAuthError:
     return OAuthError(
-        "invalid_target", "no such resource, or nothing is granted to this client there: see status.access"
+        "invalid_target", "unknown resource, or no scopes are granted to this client there; see status.access"
     )

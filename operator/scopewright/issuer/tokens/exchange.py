@@ -1,10 +1,10 @@
-"""Token exchange (RFC 8693): an API that was called gets a token for the next API, still on its caller's behalf.
+"""Token exchange (RFC 8693): an API exchanges its caller's token for one for the next API.
 
-It is delegation and nothing else: the exchanger is the actor, so an actor token has nothing to say. The new token gives
-what both the exchanger and the subject have at the target, and for as long as the subject token would have lived.
+Only delegation is supported: the client that authenticates is the actor, so there are no actor tokens. The new token
+has the scopes that both the client and the subject have at the target, and never outlives the subject token.
 
-A subject token that is bound to a key (RFC 9449) may be exchanged without that key: its caller's proof is for the API
-that was called, and nobody but that API, which authenticates here, gets anything for it.
+A subject token that is bound to a key (RFC 9449) is exchanged without a proof of that key: the caller's proof is for
+the API that it called, and only that API, which authenticates here, can exchange the token.
 """
 
 from dataclasses import dataclass, field
@@ -22,8 +22,8 @@ from scopewright.issuer.tokens.authorise import (
     Grant,
     invalid_scope,
     invalid_target,
-    only_one,
     require_grant_type,
+    single_resource,
 )
 from scopewright.issuer.tokens.inspect import InspectedToken, Inspector
 from scopewright.issuer.tokens.validity import client_of, invalid_reason, server_of, serves
@@ -32,28 +32,28 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 JWT: Final = "urn:ietf:params:oauth:token-type:jwt"
 
 MAX_EXCHANGES: Final = 4
-"""Exchanges that one token may have behind it."""
+"""Exchanges in the history of one token."""
 
 
 @dataclass(slots=True)
 class Subject:
-    """What is to be exchanged."""
+    """The token to exchange."""
 
     token: str = field(repr=False)
 
 
 def read_subject(form: Form) -> Subject:
-    token, kind = parameter(form, "subject_token"), parameter(form, "subject_token_type")
-    if not token or not kind:
+    token, token_type = parameter(form, "subject_token"), parameter(form, "subject_token_type")
+    if not token or not token_type:
         raise invalid_request("send subject_token and subject_token_type", reason="subject_token_missing")
-    if kind not in (ACCESS_TOKEN, JWT):
+    if token_type not in (ACCESS_TOKEN, JWT):
         raise invalid_request(f"subject_token_type must be {ACCESS_TOKEN} or {JWT}", reason="subject_token_type")
     if parameter(form, "requested_token_type") not in ("", ACCESS_TOKEN, JWT):
         raise invalid_request(f"requested_token_type must be {ACCESS_TOKEN} or {JWT}", reason="requested_token_type")
     if "actor_token" in form:
-        raise invalid_request("actor_token is not taken: the client that authenticates is the actor", reason="actor")
+        raise invalid_request("actor_token is not supported; the authenticated client is the actor", reason="actor")
     if "actor_token_type" in form:
-        raise invalid_request("actor_token_type comes only with an actor_token", reason="actor")
+        raise invalid_request("actor_token_type is not supported without an actor_token", reason="actor")
     return Subject(token)
 
 
@@ -66,57 +66,57 @@ class Exchange:
     def authorise(
         self, exchanger: Client, subject: Subject, targets: tuple[str, ...], scopes: tuple[str, ...], now: float
     ) -> Grant:
-        """The grant to a client that is authenticated, or OAuthError. `targets` are resources and audiences alike."""
+        """The grant to an authenticated client; raises OAuthError. `targets` are resources and audiences."""
         require_grant_type(exchanger, TOKEN_EXCHANGE)
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
         inspected = self._inspected(subject, exchanger, issuer, now)
         server = self._target(targets)
-        origin = (*inspected.chain, inspected.link)[0]
-        caller = client_of(origin, self._registry)
-        mine, theirs = self._access(exchanger, server, now), self._access(caller, server, now)
-        if mine is None or theirs is None:
+        caller = client_of(inspected.token_chain[0], self._registry)
+        own_access, caller_access = self._access(exchanger, server, now), self._access(caller, server, now)
+        if own_access is None or caller_access is None:
             raise invalid_target()
-        both = {s: min(end, theirs.granted[s]) for s, end in mine.granted.items() if s in theirs.granted}
-        for link in (*inspected.chain, inspected.link):
-            if link.audience == server.audience:
-                both = {s: end for s, end in both.items() if s in link.scopes}
-        if not both:
+        own_ends, caller_ends = own_access.scope_ends, caller_access.scope_ends
+        ends = {scope: min(end, caller_ends[scope]) for scope, end in own_ends.items() if scope in caller_ends}
+        for token in inspected.token_chain:
+            if token.audience == server.audience:
+                ends = {scope: end for scope, end in ends.items() if scope in token.scopes}
+        if not ends:
             raise invalid_target()
-        if not both.keys() >= set(scopes):
+        if not ends.keys() >= set(scopes):
             raise invalid_scope()
-        given = scopes or tuple(both)
-        not_after = min(inspected.expires, *(both[s] for s in given))
-        return Grant(exchanger, server, GrantedScopes(given, not_after), _delegation(inspected, exchanger))
+        granted = scopes or tuple(ends)
+        not_after = min(inspected.expires_at, *(ends[scope] for scope in granted))
+        return Grant(exchanger, server, GrantedScopes(granted, not_after), _delegation(inspected, exchanger))
 
     def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> InspectedToken:
-        """One answer for every token that is not a good one, or not for this client."""
+        """The error is the same for every token that is not valid, or not for an API of this client."""
         inspected = self._inspector.inspect(subject.token, issuer, now)
         if inspected is None:
             raise _bad_subject("unknown_or_expired")
-        server = server_of(inspected.link, self._registry)
+        server = server_of(inspected.summary, self._registry)
         if server is None or not serves(exchanger, server):
             raise _bad_subject("not_theirs")
-        if why := invalid_reason(inspected, self._registry, self._revocations, now):
-            raise _bad_subject(why)
-        if len(inspected.chain) >= MAX_EXCHANGES:
-            raise invalid_request(f"a token is exchanged {MAX_EXCHANGES} times at the most", reason="chain_too_long")
+        if reason := invalid_reason(inspected, self._registry, self._revocations, now):
+            raise _bad_subject(reason)
+        if len(inspected.token_chain) > MAX_EXCHANGES:
+            raise invalid_request(f"a token may be exchanged at most {MAX_EXCHANGES} times", reason="chain_too_long")
         return inspected
 
     def _target(self, targets: tuple[str, ...]) -> ResourceServerEntry:
         servers = [self._registry.servers.by_resource(target) for target in targets]
         if not servers:
-            raise OAuthError("invalid_target", "name the resource that the token is to be for")
+            raise OAuthError("invalid_target", "name the resource that the token is for")
         if any(server is not servers[0] for server in servers):
-            raise only_one()
+            raise single_resource()
         if servers[0] is None:
             raise invalid_target()
         return servers[0]
 
     def _access(self, client: Client | None, server: ResourceServerEntry, now: float) -> ServerAccess | None:
         asked = client.asked_at(server) if client is not None else None
-        # As in `authorise`: a grant that ends within this second is over.
+        # As in `authorise`: a grant that ends within this second has ended.
         return self._registry.access(client, asked, server, int(now) + 1) if client and asked else None
 
 
@@ -126,11 +126,11 @@ def _delegation(inspected: InspectedToken, exchanger: Client) -> Delegation:
     return Delegation(
         subject=inspected.claims["sub"],
         act=act | ({"act": before} if before is not None else {}),
-        chain=[link.claim() for link in (*inspected.chain, inspected.link)],
+        chain=[token.as_claim() for token in inspected.token_chain],
     )
 
 
 def _bad_subject(reason: str) -> OAuthError:
     return invalid_request(
-        "the subject_token is no active token of this issuer for an API that this client serves", reason=reason
+        "subject_token must be an active token of this issuer for an API that this client serves", reason=reason
     )

@@ -1,10 +1,9 @@
-"""A token that comes back: taken apart, its signature verified, and no word yet on whether it is still in force.
+"""Parses a token and verifies its signature. Whether it is still valid is decided in `validity`.
 
-Only tokens of this issuer are read, so their header is compared and not parsed: nobody chooses an algorithm.
+Only tokens of this issuer are accepted. Their header is compared with the known ones and not parsed, so that no caller
+chooses an algorithm.
 """
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,126 +14,119 @@ import orjson
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.state.entries import UID_HASH_LENGTH
 from scopewright.issuer.state.keyring import Keyring
-from scopewright.issuer.state.keys import LoadedKey, b64url
+from scopewright.issuer.state.keys import LoadedKey, b64url_decode
 from scopewright.verifier.revoked import CHAIN
 
-_REMEMBERED: Final = 5_000
-_REMEMBERED_SIZE: Final = 8 * 1024 * 1024
-"""Characters of their tokens: a tenant's can be ten times as long as most, and must not be the issuer's memory."""
+_MAX_CACHED_TOKENS: Final = 5_000
+_MAX_CACHED_CHARACTERS: Final = 8 * 1024 * 1024
+"""Of all cached tokens. Some tokens are ten times as long as most: the number alone would not bound the memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenSummary:
-    """As much of a token as its standing depends on. `issued` is its `iat`."""
+    """The claims that a token's validity depends on. `issued_at` is its `iat`."""
 
     jti: str
     client_id: str
     audience: str
     scope: str
-    issued: int
+    issued_at: int
     kid: str
 
     @property
-    def client(self) -> str:
-        """The hash of the UID of the OAuthClient that it was issued to."""
+    def uid_hash(self) -> str:
+        """The hash of the UID of the OAuthClient."""
         return self.jti[:UID_HASH_LENGTH]
 
     @property
     def scopes(self) -> tuple[str, ...]:
         return tuple(self.scope.split(" "))
 
-    def claim(self) -> dict[str, Any]:
+    def as_claim(self) -> dict[str, Any]:
         return {
             "jti": self.jti,
             "client_id": self.client_id,
             "aud": self.audience,
             "scope": self.scope,
-            "iat": self.issued,
+            "iat": self.issued_at,
             "kid": self.kid,
         }
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedToken:
-    """A token that this issuer has signed. `chain` are the tokens that it came from, the first one first."""
+    """A token of this issuer. `token_chain` are the tokens that it was exchanged from, oldest first, and itself."""
 
     claims: Mapping[str, Any]
-    link: TokenSummary
-    chain: tuple[TokenSummary, ...]
-    expires: int
+    summary: TokenSummary
+    token_chain: tuple[TokenSummary, ...]
+    expires_at: int
 
     @property
-    def bound(self) -> bool:
-        """Whether it is of use only to whoever holds a key (RFC 9449)."""
+    def is_bound(self) -> bool:
+        """Whether it is bound to a key (RFC 9449)."""
         return "jkt" in self.claims.get("cnf", ())
 
 
 class Inspector:
-    """Remembers what it has verified: a signature costs ten times what everything else does.
+    """Caches verified tokens: verifying the signature takes ten times as long as everything else.
 
-    It remembers a hash of the token, and for a token twice at the most: a young generation and an old one.
+    The key is a hash of the token. There are two generations: entries of the old one are dropped or used again.
     """
 
-    def __init__(self, keys: Keyring, remembered: int = _REMEMBERED, size: int = _REMEMBERED_SIZE) -> None:
+    def __init__(
+        self, keys: Keyring, max_tokens: int = _MAX_CACHED_TOKENS, max_characters: int = _MAX_CACHED_CHARACTERS
+    ) -> None:
         self._keys = keys
-        self._half = remembered // 2
-        self._half_size = size // 2
-        self._young_size = 0
+        self._half = max_tokens // 2
+        self._half_characters = max_characters // 2
+        self._young_characters = 0
         self._young: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
         self._old: dict[bytes, tuple[LoadedKey, InspectedToken]] = {}
 
     def inspect(self, token: str, issuer: IssuerRecord, now: float) -> InspectedToken | None:
-        """None: no token of ours, signed by a key that is published now, whose `exp` is still to come."""
+        """None unless this issuer signed the token with a key that is published now, and it has not expired."""
         keys = self._keys.jwks(now)
         digest = hashlib.sha256(token.encode()).digest()
         found = self._young.get(digest) or self._old.pop(digest, None)
         if found is None or keys.keys.get(found[0].kid) is not found[0]:
-            found = _verified(token, keys.by_header, issuer.issuer)
+            found = _verified(token, keys.by_header)
             if found is None:
                 return None
         if digest not in self._young:
-            self._remember(digest, found, len(token))
+            self._cache(digest, found, len(token))
         inspected = found[1]
-        good = inspected.claims["iss"] == issuer.issuer and inspected.link.issued <= now + issuer.clock_skew
-        return inspected if good and now < inspected.expires else None
+        is_valid = inspected.claims["iss"] == issuer.issuer and inspected.summary.issued_at <= now + issuer.clock_skew
+        return inspected if is_valid and now < inspected.expires_at else None
 
-    def _remember(self, digest: bytes, found: tuple[LoadedKey, InspectedToken], size: int) -> None:
-        if len(self._young) >= self._half or self._young_size + size > self._half_size:
-            self._old, self._young, self._young_size = self._young, {}, 0
+    def _cache(self, digest: bytes, found: tuple[LoadedKey, InspectedToken], characters: int) -> None:
+        if len(self._young) >= self._half or self._young_characters + characters > self._half_characters:
+            self._old, self._young, self._young_characters = self._young, {}, 0
         self._young[digest] = found
-        self._young_size += size
+        self._young_characters += characters
 
 
-def _verified(token: str, keys: Mapping[bytes, LoadedKey], issuer: str) -> tuple[LoadedKey, InspectedToken] | None:
+def _verified(token: str, keys: Mapping[bytes, LoadedKey]) -> tuple[LoadedKey, InspectedToken] | None:
     try:
         signing_input, _, signature = token.encode("ascii").rpartition(b".")
         header, _, payload = signing_input.partition(b".")
         key = keys.get(header)
-        if key is None or not key.verifies(signing_input, _decoded(signature)):
+        if key is None or not key.verifies(signing_input, b64url_decode(signature)):
             return None
-        return key, _read(orjson.loads(_decoded(payload)), key.kid)
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        return key, _read(orjson.loads(b64url_decode(payload)), key.kid)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _decoded(part: bytes) -> bytes:
-    """Canonical base64url only: one token has one spelling."""
-    data = base64.b64decode(part + b"=" * (-len(part) % 4), altchars=b"-_", validate=True)
-    if b64url(data) != part:
-        raise ValueError("not canonical")
-    return data
-
-
 def _read(claims: dict[str, Any], kid: str) -> InspectedToken:
-    """What this issuer, of this or another version, has signed; or one of the errors that say that it has not."""
-    return InspectedToken(
-        claims, _link(claims | {"kid": kid}), tuple(map(_link, claims.get(CHAIN, ()))), int(claims["exp"])
-    )
+    """Claims of this issuer, of this or another version; raises KeyError, TypeError or ValueError for others."""
+    summary = _summary(claims | {"kid": kid})
+    return InspectedToken(claims, summary, (*map(_summary, claims.get(CHAIN, ())), summary), int(claims["exp"]))
 
 
-def _link(claims: Mapping[str, Any]) -> TokenSummary:
-    texts = [claims[name] for name in ("jti", "client_id", "aud", "scope", "kid")]
-    if not all(isinstance(text, str) for text in texts):
+def _summary(claims: Mapping[str, Any]) -> TokenSummary:
+    values = [claims[name] for name in ("jti", "client_id", "aud", "scope", "kid")]
+    if not all(isinstance(value, str) for value in values):
         raise TypeError
-    jti, client_id, audience, scope, kid = texts
+    jti, client_id, audience, scope, kid = values
     return TokenSummary(jti, client_id, audience, scope, int(claims["iat"]), kid)

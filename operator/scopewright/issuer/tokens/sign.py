@@ -1,4 +1,4 @@
-"""Last step: a Grant, and nothing else, becomes an access token (RFC 9068)."""
+"""Signs an access token (RFC 9068) for a Grant."""
 
 import os
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from scopewright.issuer.tokens.authorise import Grant
 from scopewright.verifier.revoked import CHAIN
 
 Randomness = Callable[[int], bytes]
-"""So many random bytes."""
+"""Returns that number of random bytes."""
 
 _JTI_BYTES: Final = 16
 
@@ -30,55 +30,55 @@ class IssuedToken:
 def sign(
     grant: Grant, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness = os.urandom
 ) -> IssuedToken:
-    """The token; `key` is one that signs now, and has more than clock skew and JWKS max-age left."""
-    issued = int(now)
-    expires = _expiry(grant, key, issuer, issued)
+    """`key` must sign now, and have more than clock skew and JWKS max-age left."""
+    issued_at = int(now)
+    expires_at = _expiry(grant, key, issuer, issued_at)
     jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
     bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
     payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
         _template(grant, key, issuer).claims,
-        issued,
-        expires,
+        issued_at,
+        expires_at,
         jti.encode(),
         bound,
     )
     signing_input = key.header + b"." + b64url(payload)
     if key.sign is None:
         raise ValueError("the key cannot sign")
-    return IssuedToken(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires - issued)
+    return IssuedToken(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires_at - issued_at)
 
 
-def _expiry(grant: Grant, key: LoadedKey, issuer: IssuerRecord, issued: int) -> int:
-    """The first of: the lifetime, the grant's end, and as long as every verifier still knows the key. Whole seconds."""
+def _expiry(grant: Grant, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
+    """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
     lifetime = min(grant.server.record.lifetime, issuer.max_token_lifetime)
-    return int(min(issued + lifetime, grant.given.not_after, key.verification_end - tail(issuer)))
+    return int(min(issued_at + lifetime, grant.granted.not_after, key.verification_end - tail(issuer)))
 
 
 def tail(issuer: IssuerRecord) -> int:
-    """How long a key must be known beyond the last token that it signed, in seconds."""
+    """Seconds between the expiry of a key's last token and the end of the key's verification."""
     return issuer.clock_skew + issuer.jwks_max_age
 
 
 def _template(grant: Grant, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
-    given = grant.given
-    template = given.template
+    granted = grant.granted
+    template = granted.template
     if template is None or template.key is not key or template.issuer != issuer.issuer:
-        template = given.template = ClaimsTemplate(key, issuer.issuer, _claims(grant, issuer))
+        template = granted.template = ClaimsTemplate(key, issuer.issuer, _claims(grant, issuer))
     return template
 
 
 def _claims(grant: Grant, issuer: IssuerRecord) -> bytes:
-    """Those that do not change with time, left open at the end."""
-    delegation, given, record = grant.delegation, grant.given, grant.server.record
+    """The claims that do not depend on the time, as JSON without the closing brace."""
+    delegation, granted, record = grant.delegation, grant.granted, grant.server.record
     claims: dict[str, Any] = {
         "iss": issuer.issuer,
         "sub": delegation.subject if delegation else grant.client.client_id,
         "aud": record.audience,
         "client_id": grant.client.client_id,
-        "scope": given.scope,
+        "scope": granted.scope,
     }
     if record.scopes_list_claim:
-        claims["scopes"] = given.scopes
+        claims["scopes"] = granted.scopes
     if delegation:
         claims |= {"act": delegation.act, CHAIN: delegation.chain}
     return orjson.dumps(claims)[:-1]

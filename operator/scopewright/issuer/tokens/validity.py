@@ -1,4 +1,4 @@
-"""Is a token still in force? All that it relied on when it was issued must be there now, and nothing revoked."""
+"""Whether a token is still valid: everything that it was issued for must still exist, and nothing may be revoked."""
 
 from dataclasses import replace
 from typing import Literal
@@ -21,55 +21,57 @@ InvalidReason = Literal[
     "revoked",
     "key_revoked",
 ]
-"""Why a token is not in force any more, for the audit line; empty where it is."""
+"""Why a token is not valid any more, for the audit line; empty if it is valid."""
 
 
 def invalid_reason(
     inspected: InspectedToken, registry: Registry, revocations: Revocations, now: float
 ) -> InvalidReason:
-    """Of the token, and of each token that it came from."""
-    links = (*inspected.chain, inspected.link)
-    server = server_of(inspected.link, registry)
-    if server is not None and server.record.dpop_required and not inspected.bound:
+    """Of the token, and of each token that it was exchanged from."""
+    server = server_of(inspected.summary, registry)
+    if server is not None and server.record.dpop_required and not inspected.is_bound:
         return "not_bound"
-    for parent, link in zip((None, *links), links, strict=False):
+    token_chain = inspected.token_chain
+    for parent, token in zip((None, *token_chain), token_chain, strict=False):
         grant_type = TOKEN_EXCHANGE if parent else CLIENT_CREDENTIALS
-        if why := _lapse(link, grant_type, registry, revocations, now) or _lapse_of_exchange(parent, link, registry):
-            return why
-    first = links[0]
-    if first is inspected.link:
+        reason = _invalid_reason(token, grant_type, registry, revocations, now)
+        reason = reason or _exchange_invalid_reason(parent, token, registry)
+        if reason:
+            return reason
+    first = token_chain[0]
+    if first is inspected.summary:
         return ""
-    # The subject has been granted the scopes at the target, as the client has that exchanged its token.
-    at_target = replace(inspected.link, jti=first.jti, client_id=first.client_id)
-    return _lapse(at_target, CLIENT_CREDENTIALS, registry, revocations, now)
+    # Both the subject and the client that exchanged its token need the scopes at the target.
+    at_target = replace(inspected.summary, jti=first.jti, client_id=first.client_id)
+    return _invalid_reason(at_target, CLIENT_CREDENTIALS, registry, revocations, now)
 
 
-def client_of(link: TokenSummary, registry: Registry) -> Client | None:
-    """The client that the token was issued to, and none that was made again under its name."""
-    client = registry.client(link.client_id)
-    return client if client is not None and is_of(link, client) else None
+def client_of(token: TokenSummary, registry: Registry) -> Client | None:
+    """The client that the token was issued to; None if it was deleted, also if a new one has its name."""
+    client = registry.client(token.client_id)
+    return client if client is not None and is_of(token, client) else None
 
 
-def server_of(link: TokenSummary, registry: Registry) -> ResourceServerEntry | None:
-    """The resource server that the token is for: it has that audience, not just a name for it."""
-    server = registry.servers.by_resource(link.audience)
-    return server if server is not None and server.audience == link.audience else None
+def server_of(token: TokenSummary, registry: Registry) -> ResourceServerEntry | None:
+    """The resource server whose audience the token has. An alias of the server does not count."""
+    server = registry.servers.by_resource(token.audience)
+    return server if server is not None and server.audience == token.audience else None
 
 
-def is_of(link: TokenSummary, client: Client) -> bool:
-    """Whether the token was issued to this very client."""
-    return (client.client_id, client.uid_hash) == (link.client_id, link.client)
+def is_of(token: TokenSummary, client: Client) -> bool:
+    """Whether the token was issued to this client, and not to an earlier one of the same name."""
+    return (client.client_id, client.uid_hash) == (token.client_id, token.uid_hash)
 
 
 def serves(client: Client, server: ResourceServerEntry) -> bool:
-    """Whether the client is the API itself: it may introspect its tokens and exchange them."""
+    """Whether the client is the API itself, which may introspect and exchange its tokens."""
     return client.client_id in server.record.served_by
 
 
-def _lapse(
-    link: TokenSummary, grant_type: str, registry: Registry, revocations: Revocations, now: float
+def _invalid_reason(
+    token: TokenSummary, grant_type: str, registry: Registry, revocations: Revocations, now: float
 ) -> InvalidReason:
-    client, server = client_of(link, registry), server_of(link, registry)
+    client, server = client_of(token, registry), server_of(token, registry)
     if client is None:
         return "client_gone"
     if client.disabled:
@@ -78,20 +80,20 @@ def _lapse(
         return "grant_type_withdrawn"
     if server is None:
         return "server_gone"
-    if link.kid not in registry.keys.jwks(now).keys:
+    if token.kid not in registry.keys.jwks(now).keys:
         return "key_revoked"
     asked = client.asked_at(server)
-    if asked is None or not registry.access(client, asked, server, now).granted.keys() >= set(link.scopes):
+    if asked is None or not registry.access(client, asked, server, now).scope_ends.keys() >= set(token.scopes):
         return "scope_withdrawn"
     record = revocations.record
-    namespaces = namespaces_of(link.client_id, link.audience) if record.namespaces else ()
-    ended = has_ended(record, link.client, link.jti, audience_key(link.audience), link.issued, namespaces)
+    namespaces = namespaces_of(token.client_id, token.audience) if record.namespaces else ()
+    ended = has_ended(record, token.uid_hash, token.jti, audience_key(token.audience), token.issued_at, namespaces)
     return "revoked" if ended else ""
 
 
-def _lapse_of_exchange(parent: TokenSummary | None, link: TokenSummary, registry: Registry) -> InvalidReason:
-    """Whoever exchanged a token must still be the API that it was for."""
+def _exchange_invalid_reason(parent: TokenSummary | None, token: TokenSummary, registry: Registry) -> InvalidReason:
+    """The client that exchanged a token must still be the API that the token was for."""
     if parent is None:
         return ""
-    client, server = client_of(link, registry), server_of(parent, registry)
+    client, server = client_of(token, registry), server_of(parent, registry)
     return "" if client is not None and server is not None and serves(client, server) else "scope_withdrawn"
