@@ -167,10 +167,10 @@ def _name_of(node: ast.expr) -> str:
 
 
 def hidden_reasons() -> list[str]:
-    """Why a credential was refused, where the caller is not told: `Refused` without advice."""
+    """Why a credential was refused, where the caller is not told: `CredentialRefused` without advice."""
     calls = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
     return sorted(
-        {reason for call in calls if _name(call) == "Refused" and len(call.args) == 1 for reason in _text(call.args[0])}
+        {reason for call in calls if _name(call) == "CredentialRefused" and len(call.args) == 1 for reason in _text(call.args[0])}
     )
 
 
@@ -195,7 +195,7 @@ def _forwards(call: ast.Call, function: ast.FunctionDef) -> bool:
 def _raised(node: ast.AST, helpers: dict[str, Helper]) -> Iterator[Error]:
     if isinstance(node, ast.Dict):
         yield from _answered(node)
-    if isinstance(node, ast.Call) and _name(node) == "Refused" and len(node.args) == 2:
+    if isinstance(node, ast.Call) and _name(node) == "CredentialRefused" and len(node.args) == 2:
         why = _text(node.args[0])[0]
         yield from (Error("invalid_client", "401", text, why, advises=True) for text in _text(node.args[1]))
     if not isinstance(node, ast.Call) or _name(node) not in helpers:

@@ -18,7 +18,7 @@ FORGE = Forge(
 )
 GOOD_HERE = {"kid None"}
 """A client with one key need not name it."""
-GENERIC = "client authentication failed: no such client, or its credential is wrong, expired or disabled"
+GENERIC = "client authentication failed: unknown client, or its credential is wrong, expired or disabled"
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ async def test_an_outage_takes_no_share_of_a_shared_memory() -> None:
     memory, server = shared(Clock(), capacity=90)
     server.is_up = False
     for number in range(200):
-        with pytest.raises(Unavailable, match="is away"):
+        with pytest.raises(Unavailable, match="is unavailable"):
             await memory.first_use("pay.a", str(number), UNTIL)
     server.is_up = True
     assert await memory.first_use("pay.b", "new", UNTIL)

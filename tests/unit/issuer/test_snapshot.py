@@ -112,7 +112,7 @@ async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, cap
     world.furnish()
     async with world.running():
         assert (await world.token()).status_code == 200
-    assert "cannot be written" in caplog.text
+    assert "cannot write the snapshot" in caplog.text
 
 
 async def test_changes_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from scopewright.stores import ServiceAccountIssuer
 from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, KeySource
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
-from scopewright.verifier.refusals import KeysUnavailable as KeysUnavailable
+from scopewright.verifier.refusals import KeysUnavailable
 from scopewright.verifier.remote import RemoteKeys
 
 log: Final = logging.getLogger(__name__)

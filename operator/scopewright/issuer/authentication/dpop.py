@@ -59,10 +59,11 @@ class DpopProofs:
             if required:
                 raise unavailable("there is no key for DPoP nonces yet", reason="no_nonce_key", retry_after=5.0)
         elif (required or proof.nonce is not None) and not nonces.accepts(proof.nonce or "", now, issuer.clock_skew):
+            reason = "proof_without_nonce" if proof.nonce is None else "proof_nonce"
             raise OAuthError(
                 "use_dpop_nonce",
                 "make a new DPoP proof with the nonce in the header DPoP-Nonce",
-                reason="proof_without_nonce" if proof.nonce is None else "proof_nonce",
+                reason=reason,
             )
 
 
