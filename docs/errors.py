@@ -170,7 +170,12 @@ def hidden_reasons() -> list[str]:
     """Why a credential was refused, where the caller is not told: `CredentialRefused` without advice."""
     calls = (node for tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.Call))
     return sorted(
-        {reason for call in calls if _name(call) == "CredentialRefused" and len(call.args) == 1 for reason in _text(call.args[0])}
+        {
+            reason
+            for call in calls
+            if _name(call) == "CredentialRefused" and len(call.args) == 1
+            for reason in _text(call.args[0])
+        }
     )
 
 

@@ -139,7 +139,7 @@ def build_issuer(
             clock=clock,
             monotonic=monotonic,
             sink=traced_sink(sink) if tracing else sink,
-            floor=settings.min_refusal,
+            min_refusal_seconds=settings.min_refusal,
             note_use=usage.note if usage else lambda digest, now: None,
         )
         return Traced(made, handler.name, tracing) if tracing else made

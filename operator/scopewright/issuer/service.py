@@ -80,7 +80,7 @@ class Issuer:
         if record is not None:
             paths = self._paths_of(record)
             endpoints = self.endpoints
-            if not self.readiness.started and http.path in paths.of_what_is_known:
+            if not self.readiness.started and http.path in paths.need_records:
                 return _starting()
             if http.path == paths.token:
                 return endpoints.token.decide(http)
