@@ -90,8 +90,8 @@ def _plan(workload: Workload, config: Config, manifest: Manifest) -> Writes:
         seal_key=bytes(32),
         config=config,
         now=datetime.now(UTC),
-        mint=generate_secret,
-        make_pair=lambda: client_pair(make_key("ES256")),
+        generate_secret=generate_secret,
+        generate_key_pair=lambda: client_pair(make_key("ES256")),
     )
     first = plan_client(view)
     record, secret = (write for write in first.writes if isinstance(write, Desired))

@@ -71,7 +71,7 @@ from scopewright.core.records import (
     usage_key,
 )
 from scopewright.core.signing.jwks import JWKS_ENTRY
-from scopewright.core.signing.plan import GeneratedKey
+from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Store
 from scopewright.verifier.thumbprint import thumbprint
 
@@ -127,8 +127,8 @@ class Case:
         for manifest in self.declared:
             world.put(parse_declared(manifest))
         reconciler = Reconciler(
-            cast("Store", _Gone()), world, self.config, Dependencies(lambda: self.now, self._mint, self._make_key),
-            Quiet(),
+            cast("Store", _Gone()), world, self.config,
+            Dependencies(lambda: self.now, self._generate_secret, self._make_key), Quiet(),
             enqueue=lambda _: None,
         )  # fmt: skip
         reconciler.sealing_with(SEAL_KEY)
@@ -291,7 +291,7 @@ class Case:
         self._secrets[digest(name)] = name
         return digest(name)
 
-    def _mint(self) -> str:
+    def _generate_secret(self) -> str:
         secret: str = next(self.mint)
         self._named_secret(secret)
         return secret

@@ -13,10 +13,10 @@ from scopewright.cli.settings import parse_address
 from scopewright.config_file import load_config
 from scopewright.controller.local_operator import LocalOperator
 from scopewright.core.access import requested_access
-from scopewright.core.clusters import LOOPBACK
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
+from scopewright.origins import is_loopback
 from scopewright.stores.directory.store import DirectoryStore
 
 NOTHING = "–"
@@ -52,7 +52,7 @@ def _served(listen_on: str, listening: socket.socket) -> str | None:
     """The URL on loopback at which it can be reached; None where there is none."""
     host, port = parse_address(listen_on)[0], listening.getsockname()[1]
     host = WILDCARDS.get(host, host)
-    if host not in LOOPBACK:
+    if not is_loopback(host):
         return None
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

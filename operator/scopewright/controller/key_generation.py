@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from scopewright.core.client.authentication import KeyPair
-from scopewright.core.signing.plan import GeneratedKey
+from scopewright.core.signing.view import GeneratedKey
 from scopewright.verifier.thumbprint import thumbprint
 
 _ALPHABET: Final = string.ascii_letters + string.digits

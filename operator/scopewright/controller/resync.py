@@ -184,9 +184,9 @@ class Resync:
         if verdict.counts != self.orphans_held:
             self._report(verdict.counts, records)
         self.orphans_held = verdict.counts
-        world.departed |= verdict.departed
+        world.departed |= verdict.deletable
         world.withheld = set(verdict.held)
-        return {*known, *verdict.departed, *(ref for ref in verdict.held if not _is_refused(world, ref))}
+        return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(world, ref))}
 
     async def _absent(self, namespaces: Iterable[str]) -> set[str]:
         """Those of the namespaces that are proven to be gone: none where only some namespaces are watched."""

@@ -20,8 +20,8 @@ from scopewright.core.installation import DEFAULT_SIGNING_KEY
 from scopewright.core.objects import FollowedKind, Ref
 from scopewright.core.plan import ROTATION_FAILING
 from scopewright.core.signing.keys import KeyState
-from scopewright.core.signing.plan import SigningView
 from scopewright.core.signing.schedule import KeySchedule, key_schedule
+from scopewright.core.signing.view import SigningView
 
 WATCHED_KINDS: Final[tuple[FollowedKind, ...]] = ("Secret", "ConfigMap", "ServiceAccount")
 CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {

@@ -18,7 +18,7 @@ from scopewright.core.plan import Event
 from scopewright.core.profile import allows
 from scopewright.core.servers import ServerView
 from scopewright.core.signing.keys import active_key
-from scopewright.core.signing.plan import GeneratedKey, KeyAttempt, SigningView, config_map_of
+from scopewright.core.signing.view import GeneratedKey, KeyAttempt, SigningView
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +75,8 @@ class ViewBuilder:
             seal_key=self.seal_key,
             config=self._config,
             now=self._sources.clock(),
-            mint=self._sources.mint,
-            make_pair=lambda: client_pair(self._sources.make_key("ES256")),
+            generate_secret=self._sources.mint,
+            generate_key_pair=lambda: client_pair(self._sources.make_key("ES256")),
             terminating=client.namespace in world.terminating,
             service_account_uid=world.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
@@ -120,7 +120,7 @@ class ViewBuilder:
             record=self._world.owned.servers.get(key),
             clients=self._world.clients_asking(key),
             namespaces=self._world.namespaces,
-            follows_labels=not self._config.watch_namespaces,
+            reads_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
             beyond_limits=self._world.beyond_limits(ref_of(grant)),
             events=result.happened,
@@ -135,12 +135,12 @@ class ViewBuilder:
             jwks=None,
             config=self._config,
             now=self._sources.clock(),
-            make_key=self._sources.make_key,
+            generate_key=self._sources.make_key,
             events=result.happened,
             failed_writes=result.failed_writes,
             attempt=result.attempt if isinstance(result.attempt, KeyAttempt) else None,
             sign_at_once=self._sources.sign_at_once,
         )
-        name = config_map_of(view)
+        name = view.config_map
         jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
         return replace(view, jwks=jwks)

@@ -1,6 +1,6 @@
-"""What a client gets: asked ∩ declared ∩ granted, each scope until its last grant ends.
+"""Access of a client: requested ∩ declared ∩ granted scopes, each until its last grant ends.
 
-Operator and issuer both decide by `resolve`, the one for the status, the other for the token.
+The operator calls `resolve` for the status, the issuer for tokens.
 """
 
 from collections.abc import Iterable
@@ -16,26 +16,26 @@ NEVER_ENDS = None
 
 @dataclass(frozen=True, slots=True)
 class AccessDecision:
-    """`granted` maps each scope to the instant its grant ends (None: it does not); `missing` is in the order asked."""
+    """`granted` maps each scope to the end of its grant, or to None. `missing` is in the order of the request."""
 
     granted: dict[str, datetime | None]
     missing: tuple[str, ...]
 
 
 def resolve(
-    asked: RequestedAccess, namespace: str, client_id: str, server: ResourceServerRecord | None, now: datetime
+    requested: RequestedAccess, namespace: str, client_id: str, server: ResourceServerRecord | None, now: datetime
 ) -> AccessDecision:
-    """What the client of `namespace` gets at `server` of the scopes it asks for.
+    """Return which of the requested scopes the client has at `server`.
 
-    Clients of the server's own namespace need no grant: the namespace is the boundary of trust.
+    Clients of the server's namespace need no grant: the namespace is the trust boundary.
     """
     if server is None or not server.audience:
-        return AccessDecision({}, asked.scopes)
+        return AccessDecision({}, requested.scopes)
     declared = frozenset(server.scopes)
     own = namespace == server.namespace
     grants = [] if own else [g for g in server.grants if reaches(g, namespace, client_id)]
     granted: dict[str, datetime | None] = {}
-    for scope in asked.scopes:
+    for scope in requested.scopes:
         if scope not in declared:
             continue
         if own:
@@ -44,11 +44,11 @@ def resolve(
         ends = [g.not_after for g in grants if scope in g.scopes and (g.not_after is None or now < g.not_after)]
         if ends:
             granted[scope] = _latest(ends)
-    return AccessDecision(granted, tuple(s for s in asked.scopes if s not in granted))
+    return AccessDecision(granted, tuple(s for s in requested.scopes if s not in granted))
 
 
 def reaches(grant: ResolvedGrant, namespace: str, client_id: str) -> bool:
-    """Whether it grants something to this client of this namespace."""
+    """Whether the grant applies to this client of this namespace."""
     return grant.everybody or namespace in grant.namespaces or client_id in grant.clients
 
 
@@ -58,12 +58,12 @@ def _latest(ends: list[datetime | None]) -> datetime | None:
 
 
 def default_audience(namespace: str, name: str) -> str:
-    """Unique and owned by construction: the name of the Service that a ResourceServer usually stands for."""
+    """Return the audience of a ResourceServer that sets none. It is unique: no other ResourceServer may claim it."""
     return f"https://{name}.{namespace}.svc"
 
 
 def requested_access(client: OAuthClient) -> tuple[RequestedAccess, ...]:
-    """What the client asks for, MAX_SCOPES scopes at most, with `<namespace>/<name>` for each resource server."""
+    """Return the access that the client requests, with at most MAX_SCOPES scopes, by `<namespace>/<name>`."""
     own = client.namespace
     return limit_scopes(
         RequestedAccess(f"{a.namespace or own}/{a.resource_server}", tuple(a.scopes)) for a in client.spec.access
@@ -71,13 +71,12 @@ def requested_access(client: OAuthClient) -> tuple[RequestedAccess, ...]:
 
 
 def limit_scopes(access: Iterable[RequestedAccess]) -> tuple[RequestedAccess, ...]:
-    """The first MAX_SCOPES scopes: an object or record of an earlier version may have more."""
-    left, found = MAX_SCOPES, []
-    for asked in access:
-        if not left:
+    """Return the first MAX_SCOPES scopes: an object or record of an earlier version may have more."""
+    remaining, limited = MAX_SCOPES, []
+    for entry in access:
+        if not remaining:
             break
-        found.append(
-            asked if len(asked.scopes) <= left else RequestedAccess(asked.resource_server, asked.scopes[:left])
-        )
-        left -= len(found[-1].scopes)
-    return tuple(found)
+        fits = len(entry.scopes) <= remaining
+        limited.append(entry if fits else RequestedAccess(entry.resource_server, entry.scopes[:remaining]))
+        remaining -= len(limited[-1].scopes)
+    return tuple(limited)

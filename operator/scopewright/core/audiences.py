@@ -1,4 +1,4 @@
-"""Who may claim which audience: nobody mints tokens for somebody else's."""
+"""Rules for audiences: which ResourceServer may claim which audience."""
 
 import re
 from collections.abc import Mapping
@@ -14,15 +14,16 @@ _CANONICAL: Final = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.-]+(:[0-9]{1,5})?(/
 
 
 def check_audience(audience: str, namespace: str, name: str, config: Config) -> None:
-    """`Rejected` unless the ResourceServer `namespace`/`name` may have this audience.
+    """Raise `Rejected` unless the ResourceServer `namespace`/`name` may have this audience.
 
-    A reserved one nobody may, not even by default: ResourceServer kubernetes of namespace default would. Its default
-    one it may. One of its own choosing must be canonical, and must lie under a prefix that the platform gives to the
-    namespace: same scheme, same host and port, whole path segments.
+    Reserved audiences are refused first: the default audience of ResourceServer kubernetes in namespace default is one.
+    Its default audience is always allowed otherwise. Any other audience must be canonical and under a prefix that the
+    platform assigns to the namespace: same scheme, same host and port, whole path segments.
     """
     if audience == config.issuer or audience in config.reserved_audiences:
         raise Rejected(
-            "AudienceNotAllowed", f"{audience} is reserved: choose another audience, or another name if it is left out"
+            "AudienceNotAllowed",
+            f"{audience} is reserved: choose another spec.audience, or another name if it is omitted",
         )
     if audience == default_audience(namespace, name):
         return
@@ -30,14 +31,14 @@ def check_audience(audience: str, namespace: str, name: str, config: Config) -> 
     if (parts.hostname or "").endswith((".svc", ".svc.cluster.local")):
         raise Rejected(
             "AudienceNotAllowed",
-            f"{audience} is the name of a Service: leave spec.audience out to get {default_audience(namespace, name)}",
+            f"{audience} is the name of a Service: omit spec.audience to get {default_audience(namespace, name)}",
         )
     if not any(_under(parts, prefix) for prefix in config.audiences if namespace in prefix.namespaces):
         raise Rejected("AudienceNotAllowed", _not_under(audience, namespace, config.audiences))
 
 
 def check_claim(audience: str, key: str, claims: Mapping[str, str]) -> None:
-    """`Rejected` if another ResourceServer than `key` (`<namespace>/<name>`) has claimed the audience."""
+    """Raise `Rejected` if another ResourceServer than `key` (`<namespace>/<name>`) has claimed the audience."""
     if claims.get(audience, key) != key:
         raise Rejected(
             "AudienceConflict",
@@ -56,23 +57,23 @@ def _canonical(audience: str) -> SplitResult:
         raise Rejected(
             "AudienceNotAllowed",
             "spec.audience must be a canonical absolute URI such as https://payroll.example.org/api: lower-case scheme "
-            "and host, no default port, user, query, fragment, escapes, dot segments or closing slash",
+            "and host, no default port, user, query, fragment, escapes, dot segments or trailing slash",
         )
     return parts
 
 
 def _under(parts: SplitResult, prefix: AudiencePrefix) -> bool:
-    given = urlsplit(prefix.prefix)
-    if (given.scheme, given.netloc) != (parts.scheme, parts.netloc):
+    allowed = urlsplit(prefix.prefix)
+    if (allowed.scheme, allowed.netloc) != (parts.scheme, parts.netloc):
         return False
-    segments = [s for s in given.path.split("/") if s]
+    segments = [s for s in allowed.path.split("/") if s]
     return [s for s in parts.path.split("/") if s][: len(segments)] == segments
 
 
 def _not_under(audience: str, namespace: str, prefixes: tuple[AudiencePrefix, ...]) -> str:
     own = [p.prefix for p in prefixes if namespace in p.namespaces]
-    allowed = f"it may use what lies under {', '.join(own)}" if own else "the platform's configuration gives it none"
+    allowed = f"it may use audiences under {', '.join(own)}" if own else "the platform assigns it no prefix"
     return (
         f"namespace {namespace} may not claim {audience}: {allowed}; "
-        "leave spec.audience out, or ask the platform team for a prefix"
+        "omit spec.audience, or ask the platform team for a prefix"
     )

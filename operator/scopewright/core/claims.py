@@ -1,8 +1,8 @@
-"""Which installation serves which name: two of one name must never both write.
+"""Which installation serves which name. Two installations of one name must never both write.
 
-A claim is the Lease by which the replicas of an installation elect their leader, with annotations. It counts only
-where its namespace has a SigningKey of that `spec.issuer` as well: the role `edit` of a namespace may write Leases
-there, and SigningKeys are the platform's alone. Older claims go first, by creation time and UID.
+A claim is the Lease of an installation's leader election, with annotations. It is ignored unless its namespace has a
+SigningKey of that `spec.issuer` too: the role `edit` of a namespace may write Leases, but only the platform may write
+SigningKeys. Older claims take precedence, by creation time and UID.
 """
 
 from collections import defaultdict
@@ -15,16 +15,16 @@ from scopewright.core.config import Config
 
 LEASE_NAME: Final = "scopewright-operator"
 NAME_ANNOTATION: Final = "scopewright.dev/installation"
-"""The name that the installation serves: `spec.issuer` of its objects."""
+"""Name that the installation serves: `spec.issuer` of its objects."""
 STAGE_ANNOTATION: Final = "scopewright.dev/claim"
 WATCHED_ANNOTATION: Final = "scopewright.dev/watch-namespaces"
-"""Separated by commas. Absent: all namespaces."""
+"""Namespaces, separated by commas. Absent: all namespaces."""
 
 Raw = Mapping[str, Any]
 
 
 class Stage(StrEnum):
-    """`Claimed` is made first, and becomes `Held` where nobody else claims the name; `Withdrawn` counts for nothing."""
+    """`Claimed` comes first, and becomes `Held` if no other installation claims the name. `Withdrawn` is ignored."""
 
     CLAIMED = "Claimed"
     HELD = "Held"
@@ -33,7 +33,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """`name` is served by the installation in `namespace`, in the namespaces `watched` (empty: in all)."""
+    """The installation in `namespace` serves `name` in the namespaces `watched` (empty: all)."""
 
     name: str
     namespace: str
@@ -51,23 +51,23 @@ class Claim:
 
 
 def claims_of(leases: Iterable[Raw], signing_keys: Iterable[Raw]) -> tuple[Claim, ...]:
-    """All that count, the oldest first. A Lease without annotations is that of an operator of an older version, which
-    serves the names of the SigningKeys beside it.
+    """Return the valid claims, oldest first. A Lease without annotations belongs to an operator of an older version,
+    which serves the names of the SigningKeys in its namespace.
     """
     names: defaultdict[str, set[str]] = defaultdict(set)
     for key in signing_keys:
         names[key["metadata"]["namespace"]].add(issuer_of(key))
-    found = (claim for lease in leases for claim in _claims_of(lease, names[lease["metadata"]["namespace"]]))
-    return tuple(sorted(found, key=lambda claim: claim.order))
+    claims = (claim for lease in leases for claim in _claims_of(lease, names[lease["metadata"]["namespace"]]))
+    return tuple(sorted(claims, key=lambda claim: claim.order))
 
 
 def issuer_of(raw: Raw) -> str:
-    """`spec.issuer` of an object as the API server has it."""
+    """Return `spec.issuer` of a raw object, or its default."""
     return (raw.get("spec") or {}).get("issuer") or "default"
 
 
 def claim_of(config: Config, lease: Raw | None, stage: Stage) -> Claim:
-    """The claim of our own that this Lease is, or would be."""
+    """Return this installation's claim in that stage, as `lease` has it or will have it."""
     meta = lease["metadata"] if lease else {}
     return Claim(config.name, config.namespace, stage, _order(meta), _watched(config))
 
@@ -78,39 +78,39 @@ def annotations(config: Config, stage: Stage) -> dict[str, str]:
 
 
 def is_held(config: Config, lease: Raw | None, claims: Iterable[Claim]) -> bool:
-    """Whether this Lease of ours says that the name is ours: nobody who came later may have it."""
+    """Whether this installation's Lease holds the name. No later installation may then hold it."""
     if lease is None:
         return False
-    stated = lease["metadata"].get("annotations") or {}
-    if NAME_ANNOTATION not in stated:
+    written = lease["metadata"].get("annotations") or {}
+    if NAME_ANNOTATION not in written:
         return any((claim.name, claim.namespace) == (config.name, config.namespace) for claim in claims)
-    return annotations(config, Stage.HELD).items() <= stated.items()
+    return annotations(config, Stage.HELD).items() <= written.items()
 
 
-def conflicting_claims(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    return tuple(claim for claim in claims if claim.collides_with(mine))
+def conflicting_claims(own: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    return tuple(claim for claim in claims if claim.collides_with(own))
 
 
-def older_holders(mine: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
-    """The rivals before which ours gives way although it is held."""
-    return tuple(r for r in conflicting_claims(mine, claims) if r.stage is Stage.HELD and r.order < mine.order)
+def older_holders(own: Claim, claims: Iterable[Claim]) -> tuple[Claim, ...]:
+    """Return the held claims that take precedence over this one, even if it is held too."""
+    return tuple(r for r in conflicting_claims(own, claims) if r.stage is Stage.HELD and r.order < own.order)
 
 
 def served_names(claims: Iterable[Claim], namespace: str) -> tuple[str, ...]:
-    """The values of `spec.issuer` that some installation serves in this namespace."""
+    """Return the values of `spec.issuer` that an installation serves in this namespace."""
     return tuple(sorted({claim.name for claim in claims if claim.covers(namespace)}))
 
 
 def _claims_of(lease: Raw, names: set[str]) -> list[Claim]:
     meta = lease["metadata"]
-    stated = meta.get("annotations") or {}
+    written = meta.get("annotations") or {}
     order = _order(meta)
-    if NAME_ANNOTATION not in stated:
+    if NAME_ANNOTATION not in written:
         return [Claim(name, meta["namespace"], Stage.HELD, order) for name in sorted(names)]
-    name, stage = stated[NAME_ANNOTATION], stated.get(STAGE_ANNOTATION, "")
+    name, stage = written[NAME_ANNOTATION], written.get(STAGE_ANNOTATION, "")
     if name not in names or stage not in (Stage.CLAIMED, Stage.HELD):
         return []
-    watched = frozenset(filter(None, stated.get(WATCHED_ANNOTATION, "").split(",")))
+    watched = frozenset(filter(None, written.get(WATCHED_ANNOTATION, "").split(",")))
     return [Claim(name, meta["namespace"], Stage(stage), order, watched)]
 
 

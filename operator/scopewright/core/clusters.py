@@ -1,6 +1,6 @@
-"""The clusters whose ServiceAccount tokens are taken, as the platform's configuration names them."""
+"""Configuration of the clusters whose ServiceAccount tokens authenticate clients."""
 
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -9,28 +9,27 @@ from scopewright.api.jwk import JWK, JWKSet
 from scopewright.api.names import Subdomain
 from scopewright.api.validation import validate_part
 from scopewright.core.records import LOCAL_CLUSTER, Cluster
-
-LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
+from scopewright.origins import is_loopback
 
 
 class ClusterConfig(BaseModel):
-    """One cluster. Where its keys come from: `keys`, else `jwks_uri`, else OIDC discovery."""
+    """One cluster. Its keys come from `keys`, else `jwks_uri`, else OIDC discovery."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, hide_input_in_errors=True)
 
     name: Subdomain
-    """As `serviceAccount.cluster` of an OAuthClient names it; `in-cluster` is the one that the operator runs in."""
+    """Name in `serviceAccount.cluster` of an OAuthClient; `in-cluster` is the cluster that the operator runs in."""
     issuer: str = ""
-    """The `iss` of its tokens. May be left out for `in-cluster`: as its API server says."""
+    """The `iss` of its tokens. Defaults, for `in-cluster` only, to the issuer of its API server."""
     jwks_uri: str = Field(default="", alias="jwksURI")
     keys: tuple[dict[str, str], ...] = ()
-    """Its public JWKs, as `kubectl get --raw /openid/v1/jwks` lists them."""
+    """Its public JWKs, as in the output of `kubectl get --raw /openid/v1/jwks`."""
     token_review: bool = Field(default=False, alias="tokenReview")
 
     @field_validator("keys", mode="before")
     @classmethod
     def _public_keys(cls, value: Any) -> Any:
-        """Without the members that are not known, which are ignored (RFC 7517 §4)."""
+        """Drop unknown members, which are ignored (RFC 7517 §4)."""
         entries = value if isinstance(value, list | tuple) else []
         value = [_known(key) for key in entries] if entries else value
         wrong = validate_part(JWKSet, {"keys": value})
@@ -42,7 +41,7 @@ class ClusterConfig(BaseModel):
     @classmethod
     def _fetched_safely(cls, value: str) -> str:
         if value and not _is_safe(value):
-            raise ValueError("must be an https URL (http on loopback): whoever answers there decides who is who")
+            raise ValueError("must be an https URL (http for loopback only): its keys decide which tokens are valid")
         return value
 
     @model_validator(mode="after")
@@ -51,16 +50,16 @@ class ClusterConfig(BaseModel):
         if not here and not self.issuer:
             raise ValueError(
                 f"cluster {self.name} needs issuer: the iss of its tokens, as "
-                "`kubectl get --raw /.well-known/openid-configuration` says there"
+                "`kubectl get --raw /.well-known/openid-configuration` shows there"
             )
         if self.jwks_uri and self.keys:
             raise ValueError(f"cluster {self.name} has both jwksURI and keys: remove one of them")
         if not here and not self.jwks_uri and not self.keys and not _is_safe(self.issuer):
             raise ValueError(
-                f"cluster {self.name} needs jwksURI or keys: its issuer is no https URL at which they could be found"
+                f"cluster {self.name} needs jwksURI or keys: its issuer is not an https URL for OIDC discovery"
             )
         if self.token_review and not here:
-            raise ValueError(f"tokenReview asks this cluster's API server alone: remove it from cluster {self.name}")
+            raise ValueError(f"tokenReview works for cluster {LOCAL_CLUSTER} only: remove it from cluster {self.name}")
         return self
 
     def record(self) -> Cluster:
@@ -68,9 +67,9 @@ class ClusterConfig(BaseModel):
 
 
 def _known(key: Any) -> Any:
-    """The members of a JWK that count for its signature, or make it private."""
-    counts = JWK.model_fields.keys() - {"key_ops", "ext"}
-    return {name: member for name, member in key.items() if name in counts} if isinstance(key, dict) else key
+    """Return the members of a JWK that matter for a signature, or that make it private."""
+    known = JWK.model_fields.keys() - {"key_ops", "ext"}
+    return {name: member for name, member in key.items() if name in known} if isinstance(key, dict) else key
 
 
 def _is_safe(url: str) -> bool:
@@ -79,4 +78,6 @@ def _is_safe(url: str) -> bool:
         host = parts.hostname
     except ValueError:
         return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in LOOPBACK))
+    return (
+        host is not None and host != "" and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
+    )

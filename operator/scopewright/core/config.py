@@ -1,4 +1,4 @@
-"""The platform's configuration: one file, read by the operator, and through the issuer record by the issuers."""
+"""The platform's configuration: one file, which the operator reads. Issuers get theirs from the issuer record."""
 
 import re
 from datetime import timedelta
@@ -30,13 +30,13 @@ API_SERVER_AUDIENCES: Final = (
 
 
 def issuer_url(value: str) -> str:
-    """The issuer's URL (RFC 8414 §2), unchanged: what verifiers accept, without a closing slash."""
+    """Validate the issuer's URL (RFC 8414 §2) by the rules of verifiers, without a trailing slash."""
     check_issuer_url(value)
     parts = urlsplit(value)
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        raise ValueError("the issuer must be an https URL; http is for loopback only")
+        raise ValueError("the issuer must be an https URL; http is allowed for loopback only")
     if value.endswith("/"):
-        raise ValueError("the issuer URL must have no closing slash")
+        raise ValueError("the issuer URL must not have a trailing slash")
     return value
 
 
@@ -52,53 +52,59 @@ class _Model(BaseModel):
 
 
 class AudiencePrefix(_Model):
-    """Audiences of their own choosing under `prefix` may be claimed by ResourceServers of these namespaces."""
+    """ResourceServers of these namespaces may claim audiences under `prefix`."""
 
     prefix: str
     namespaces: tuple[str, ...] = Field(min_length=1)
 
 
 class Dpop(_Model):
-    """How the token endpoint takes DPoP proofs (RFC 9449)."""
+    """DPoP proofs at the token endpoint (RFC 9449)."""
 
     nonce: Literal["Required", "Optional"] = "Required"
-    """`Required` keeps proofs from being made in advance, for one more round trip of a client that is new."""
+    """`Required` prevents proofs made in advance. It costs a new client one more round trip."""
     algorithms: tuple[Literal["ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519"], ...] = ()
-    """Signatures of proofs that are accepted. Defaults to all of these; with profile FAPI2, to those that it allows."""
+    """Accepted signature algorithms of proofs. Defaults to all; with profile FAPI2, to those that it allows."""
 
 
 _QUANTITY: Final = re.compile(r"([0-9]{1,15})(Ki|Mi|Gi)?")
-_UNITS: Final = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
+_QUANTITY_UNITS: Final = {None: 1, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
-def _bytes(value: Any) -> Any:
-    """A number of bytes, as Kubernetes writes one: 4194304 or 4Mi."""
-    found = _QUANTITY.fullmatch(value) if isinstance(value, str) else None
-    return int(found[1]) * _UNITS[found[2]] if found else value
+def parse_quantity(text: str) -> int | None:
+    """Return the number of bytes of a Kubernetes quantity such as 4194304 or 4Mi; None if it is not one."""
+    match = _QUANTITY.fullmatch(text)
+    return int(match[1]) * _QUANTITY_UNITS[match[2]] if match else None
+
+
+def _quantity(value: Any) -> Any:
+    """Read a Kubernetes quantity; leave any other value to the model's own validation."""
+    number = parse_quantity(value) if isinstance(value, str) else None
+    return value if number is None else number
 
 
 class Limits(_Model):
-    """What the objects of one namespace may take up of the operator's and the issuers' memory."""
+    """Limits of one namespace's objects, which operator and issuers keep in memory."""
 
     objects_per_namespace: Annotated[int, Field(ge=1)] = 2000
-    """Of each kind. The oldest are served; the others are not Ready, reason NamespaceLimit."""
-    bytes_per_namespace: Annotated[int, BeforeValidator(_bytes), Field(ge=1024)] = 4 * 2**20
-    """Of the specs of each kind, as JSON without unset fields."""
+    """Objects of each kind. The oldest are served; the others are not Ready, reason NamespaceLimit."""
+    bytes_per_namespace: Annotated[int, BeforeValidator(_quantity), Field(ge=1024)] = 4 * 2**20
+    """Total size of the specs of each kind, as JSON without unset fields."""
 
 
 LEASE_MARGIN: Final = timedelta(seconds=2)
-"""Between the end of a leader's writes and the first of the next one."""
+"""Time between the last write of a leader and the first of the next one."""
 
 
 class LeaseTimes(_Model):
-    """Of the Lease by which one replica of the operator leads. The defaults suit an API server that answers in 2 s."""
+    """Leader election of the operator's replicas. The defaults suit an API server that answers within 2 s."""
 
     duration: Duration = timedelta(seconds=8)
-    """How long a standby waits for a leader that does not renew; whole seconds, as a Lease has them."""
+    """How long a standby waits for a leader that does not renew, in whole seconds, as in a Lease."""
     renew_deadline: Duration = timedelta(seconds=5)
-    """How long after its last renewal the leader goes on writing."""
+    """How long the leader writes after its last renewal."""
     retry_period: Duration = timedelta(seconds=1)
-    """Between renewals, and between attempts of a standby; up to a fifth longer, at random."""
+    """Time between renewals, and between attempts of a standby, plus up to a fifth at random."""
 
     @model_validator(mode="after")
     def _in_order(self) -> "LeaseTimes":
@@ -115,12 +121,12 @@ class LeaseTimes(_Model):
 
 
 class KubeApi(_Model):
-    """The operator's requests to the API server, beside watches and the renewal of its Lease."""
+    """Rate limit of the operator's requests to the API server, except watches and Lease renewals."""
 
     qps: float = Field(default=0, ge=0, le=10_000, allow_inf_nan=False)
-    """Requests a second; 0 is no limit of our own: API Priority and Fairness shares the API server out."""
+    """Requests per second. 0 is no limit: API Priority and Fairness on the API server then limits them."""
     burst: int = Field(default=0, ge=0, le=100_000)
-    """Requests at once, after a pause."""
+    """Requests that may be sent at once after a pause."""
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "KubeApi":
@@ -130,34 +136,34 @@ class KubeApi(_Model):
 
 
 class Config(_Model):
-    """Everything that a platform team sets, apart from where things listen."""
+    """All settings of a platform team, except listening addresses."""
 
     issuer: Annotated[str, AfterValidator(issuer_url)]
     name: Label = "default"
-    """Objects whose `spec.issuer` is another name are somebody else's."""
+    """Name of this installation. Objects whose `spec.issuer` is another name are ignored."""
     namespace: str = "scopewright-system"
     audiences: tuple[AudiencePrefix, ...] = ()
     reserved_audiences: tuple[str, ...] = API_SERVER_AUDIENCES
-    """Audiences of API servers: nobody may claim one, and a ServiceAccount token that has one proves no client."""
+    """Audiences of API servers. No ResourceServer may claim one, and no ServiceAccount token with one authenticates."""
     clusters: tuple[ClusterConfig, ...] = (ClusterConfig(name=LOCAL_CLUSTER),)
-    """Whose ServiceAccount tokens are taken."""
+    """Clusters whose ServiceAccount tokens authenticate clients."""
     max_token_lifetime: Duration = timedelta(hours=1)
     clock_skew: Duration = timedelta(seconds=60)
     jwks_max_age: Duration = timedelta(seconds=300)
     replica_lag: Duration = timedelta(minutes=10)
-    """The longest that an issuer replica may lag behind before a key that it does not know would sign."""
+    """The longest that an issuer replica may lag behind and still know each key before another signs with it."""
     outage_budget: Duration = timedelta(days=7)
-    """How long issuers go on signing after a rotation that did not come."""
+    """How long issuers still sign after a rotation that is overdue."""
     unused_after: Duration = timedelta(days=90)
-    """How long a client asks for no token until its status says so."""
+    """How long a client requests no token before its status reports it as unused."""
     resync: Duration = timedelta(seconds=60)
     workers: int = Field(default=24, ge=1, le=256)
     """Objects that the operator reconciles at the same time."""
     lease: LeaseTimes = LeaseTimes()
     kube_api: KubeApi = KubeApi()
     watch_namespaces: tuple[str, ...] = ()
-    """Where what is declared counts, beside `namespace`. Left out: everywhere. Else rights are needed there alone, and
-    no grant by namespaceSelector has an effect: who may not list Namespaces does not know their labels."""
+    """Namespaces to watch, beside `namespace`. Defaults to all. If set, the operator needs rights in these namespaces
+    only, and grants by namespaceSelector have no effect: it may not list Namespaces and does not know their labels."""
     limits: Limits = Limits()
     dpop: Dpop = Dpop()
     profile: Profile = "Default"
@@ -190,12 +196,12 @@ class Config(_Model):
 
     @property
     def watched(self) -> tuple[str | None, ...]:
-        """The namespaces to look into, each by itself; None stands for all at once."""
+        """The namespaces to watch; None stands for all of them in one watch."""
         return tuple(sorted({self.namespace, *self.watch_namespaces})) if self.watch_namespaces else (None,)
 
     @property
     def key_lead(self) -> timedelta:
-        """What a key waits beside its `publishAhead`: verifiers' caches of the JWKS and the slowest replica."""
+        """Time before a key signs, beside `publishAhead`: for verifiers' caches of the JWKS and the slowest replica."""
         return self.jwks_max_age + self.replica_lag
 
     def issuer_record(self) -> IssuerRecord:

@@ -1,4 +1,4 @@
-"""Writes that failed and are tried again: what a plan must leave alone until then, and what a status says about it."""
+"""Failed writes: a plan does not repeat one before the time of its retry, and the status reports it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,15 +10,15 @@ from scopewright.core.objects import Desired, Ref, Write
 from scopewright.core.plan import ConditionUpdate, stalled
 
 ALTERED: Final = "AlteredOnWrite"
-"""The reason of a write that others change, at once or each time after it."""
+"""Reason of a write that another program changes, during the write or each time after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FailedWrite:
-    """One write that failed. It is not tried again before `retry_time`.
+    """One write that failed. It is not retried before `retry_time`.
 
-    `needs_user` is true where only a user or an administrator can remove the cause. `attempts` counts failures in a
-    row.
+    `needs_user` is true if only a user or an administrator can remove the cause. `attempts` counts consecutive
+    failures.
     """
 
     ref: Ref
@@ -30,12 +30,12 @@ class FailedWrite:
 
     @property
     def is_reported(self) -> bool:
-        """Whether a status mentions it: one request without an answer is everyday life."""
+        """Whether a status mentions it: a single request without a response is normal."""
         return self.needs_user or self.attempts > 1
 
 
 class WriteDeferred(Exception):
-    """A plan needs a write that failed a moment ago."""
+    """A plan needs a write whose retry is not due yet."""
 
     def __init__(self, failed_write: FailedWrite) -> None:
         super().__init__(failed_write.message)
@@ -43,8 +43,8 @@ class WriteDeferred(Exception):
 
 
 def failed_write_of(failed_writes: Iterable[FailedWrite], *refs: Ref) -> FailedWrite | None:
-    """The first failed_write of one of these objects."""
-    return next((s for s in failed_writes if s.ref in refs), None)
+    """Return the first failed write of one of these objects."""
+    return next((f for f in failed_writes if f.ref in refs), None)
 
 
 def ref_of(write: Write) -> Ref:
@@ -54,15 +54,15 @@ def ref_of(write: Write) -> Ref:
 def split_deferred(
     writes: Iterable[Write], failed_writes: Iterable[FailedWrite]
 ) -> tuple[tuple[Write, ...], FailedWrite | None]:
-    """The writes that may be made now, and the first failed_write of the others."""
-    held = {s.ref: s for s in failed_writes}
+    """Return the writes that may be made now, and the first failed write of the others."""
+    deferred = {f.ref: f for f in failed_writes}
     writes = tuple(writes)
-    blocked = next((held[ref_of(w)] for w in writes if ref_of(w) in held), None)
-    return tuple(w for w in writes if ref_of(w) not in held), blocked
+    blocked = next((deferred[ref_of(w)] for w in writes if ref_of(w) in deferred), None)
+    return tuple(w for w in writes if ref_of(w) not in deferred), blocked
 
 
 def allowed_writes(writes: Iterable[Write], failed_writes: Iterable[FailedWrite]) -> tuple[Write, ...]:
-    """The writes that may be made now; `WriteDeferred` where there are writes, and none of them may."""
+    """Return the writes that may be made now. Raise `WriteDeferred` if there are writes, but none may be made."""
     allowed, blocked = split_deferred(writes, failed_writes)
     if blocked and not allowed:
         raise WriteDeferred(blocked)
@@ -70,12 +70,12 @@ def allowed_writes(writes: Iterable[Write], failed_writes: Iterable[FailedWrite]
 
 
 def not_ready(failed_write: FailedWrite) -> tuple[ConditionUpdate, ...]:
-    """The conditions of an object that lacks what could not be written."""
-    return refused(failed_write.reason, failed_write.message, needs_user=failed_write.needs_user)
+    """The conditions of an object whose write failed."""
+    return not_ready_because(failed_write.reason, failed_write.message, needs_user=failed_write.needs_user)
 
 
-def refused(reason: str, message: str, *, needs_user: bool) -> tuple[ConditionUpdate, ...]:
-    """Not ready because of a failed write, and worth an event, whether or not a user can help."""
+def not_ready_because(reason: str, message: str, *, needs_user: bool) -> tuple[ConditionUpdate, ...]:
+    """The same, from the parts of a failed write. They cause an event even if no user can help."""
     if needs_user:
         return stalled(Rejected(reason, message))
     return (ConditionUpdate("Ready", "False", reason, message),)

@@ -1,11 +1,11 @@
-"""The one way to say a failure: the user must act (`Rejected`), or it will pass (`Unavailable`).
+"""The two kinds of failure: the user must act (`Rejected`), or a retry helps (`Unavailable`).
 
-They become conditions, OAuth errors and exit codes in one place each.
+Conditions, OAuth errors and exit codes are derived from them, in one place each.
 """
 
 
 class Rejected(Exception):
-    """Only the user can help. `reason` is a CamelCase word for machines, the message says what to do."""
+    """Only the user can fix it. `reason` is a CamelCase word for machines; the message says what to do."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -14,10 +14,10 @@ class Rejected(Exception):
 
 
 class Unavailable(Exception):
-    """Trying again later helps; nothing is known to be wrong. `retry_after` is in seconds.
+    """A later retry helps; nothing is known to be wrong. `retry_after` is in seconds.
 
-    `reason` is a CamelCase word for conditions. `refused` means that the request certainly changed nothing; otherwise
-    it may have been carried out although its answer was lost.
+    `reason` is a CamelCase word for conditions. `refused` means that the request certainly changed nothing. Otherwise
+    it may have been carried out, and its response lost.
     """
 
     def __init__(
@@ -31,14 +31,14 @@ class Unavailable(Exception):
 
 
 class NotLeading(Unavailable):
-    """Nothing is written by a replica that does not lead. Whoever leads next looks at everything anew."""
+    """A replica that is not the leader writes nothing. The next leader reconciles every object."""
 
     def __init__(self) -> None:
-        super().__init__("this replica does not lead: nothing is written")
+        super().__init__("this replica is not the leader: nothing is written")
 
 
 class Conflict(Unavailable):
-    """What was to be written is not what was read: read again, plan again."""
+    """The object has changed since it was read: read and plan again."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message, reason="Conflict", refused=True)

@@ -1,4 +1,4 @@
-"""The plan for one ScopeGrant (a status, nothing else), and what a grant means to the resource server's record."""
+"""The plan for one ScopeGrant, which is only a status, and the grant in the resource server's record."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,11 +13,9 @@ from scopewright.core.plan import (
     ConditionUpdate,
     Event,
     Plan,
-    append_history,
-    as_json,
-    merge_conditions,
     ready,
     stalled,
+    status_plan,
     waiting,
 )
 from scopewright.core.records import ResolvedGrant, ResourceServerRecord
@@ -31,7 +29,7 @@ def in_force(grant: ScopeGrant, now: datetime) -> bool:
 
 
 def selects(selector: NamespaceSelector, labels: Labels) -> bool:
-    """Whether the selector, which is never empty, matches a namespace with these labels."""
+    """Whether the selector matches a namespace with these labels; an empty selector matches none."""
     if any(labels.get(key) != value for key, value in (selector.match_labels or {}).items()):
         return False
     for e in selector.match_expressions or ():
@@ -48,7 +46,7 @@ def selects(selector: NamespaceSelector, labels: Labels) -> bool:
 
 
 def resolve_grant(grant: ScopeGrant, declared: Iterable[str], namespaces: Mapping[str, Labels]) -> ResolvedGrant:
-    """The grant as the issuer obeys it: selectors resolved to namespaces, unknown scopes left out."""
+    """Return the grant for the record: with namespaces in place of selectors, and without undeclared scopes."""
     known = frozenset(declared)
     clients: set[str] = set()
     named: set[str] = set()
@@ -69,14 +67,14 @@ def resolve_grant(grant: ScopeGrant, declared: Iterable[str], namespaces: Mappin
 
 
 def has_effect(granted: ResolvedGrant) -> bool:
-    """Whether there is a scope that anybody has by it: nothing else is put into a record."""
+    """Whether any client can have a scope by it. Records contain only such grants."""
     return bool(granted.scopes) and (granted.everybody or bool(granted.clients or granted.namespaces))
 
 
 @dataclass(frozen=True, slots=True)
 class GrantView:
-    """All that the status of one grant depends on. `clients` are those that ask for its resource server, `record` is
-    what the issuer knows of that.
+    """Inputs of the status of one grant: the clients that request access to its resource server, and the record of
+    that server, among others.
     """
 
     grant: ScopeGrant
@@ -86,37 +84,30 @@ class GrantView:
     namespaces: Mapping[str, Labels]
     now: datetime
     beyond_limits: Rejected | None = None
-    """Why it is not in force, where its namespace has too many or too large objects."""
+    """Why it is not in force, if its namespace exceeds its limits."""
     events: tuple[Event, ...] = ()
-    follows_labels: bool = True
-    """Whether the operator knows Namespaces and their labels: not where it watches some namespaces only."""
+    """Events that no status lists yet."""
+    reads_labels: bool = True
+    """Whether the operator knows the labels of Namespaces; not with `watchNamespaces`."""
 
 
 def plan_grant(view: GrantView) -> Plan:
     grant = view.grant
     count = _granted_to(view)
-    previous = grant.status
     paused = (PAUSED,) if is_paused(grant.metadata.annotations) else ()
-    said = (*_said(view, count), *paused)
-    generation = grant.metadata.generation
-    conditions, changes = merge_conditions(said, previous.conditions if previous else (), generation, view.now)
-    status = ScopeGrantStatus(
-        observed_generation=generation,
-        granted_to=count,
-        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
-        conditions=conditions,
-    )
+    conditions = (*_conditions(view, count), *paused)
     end = grant.spec.expiration_time
-    return Plan(status=as_json(status), events=changes, due=end if end and view.now < end else None)
+    due = end if end and view.now < end else None
+    return status_plan(ScopeGrantStatus, grant, conditions, view.events, view.now, due=due, granted_to=count)
 
 
-def _said(view: GrantView, count: int) -> tuple[ConditionUpdate, ...]:
+def _conditions(view: GrantView, count: int) -> tuple[ConditionUpdate, ...]:
     spec = view.grant.spec
     if view.grant.metadata.deletion_timestamp:
         return deleting_conditions(view.grant.metadata, "it grants nothing")
     if not in_force(view.grant, view.now):
         return stalled(
-            Rejected("Expired", f"ended at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
+            Rejected("Expired", f"expired at {spec.expiration_time:%FT%TZ}: delete it, or set a later expirationTime")
         )
     if view.beyond_limits:
         return stalled(view.beyond_limits)
@@ -126,24 +117,26 @@ def _said(view: GrantView, count: int) -> tuple[ConditionUpdate, ...]:
     declared = {s.name for s in view.server.spec.scopes}
     if unknown := [s for s in spec.scopes if s not in declared]:
         message = (
-            f"ResourceServer {spec.resource_server} declares no {', '.join(unknown)}: declare it there, or take it out "
-            "here; the other scopes are granted"
+            f"ResourceServer {spec.resource_server} does not declare {', '.join(unknown)}: declare it there, or remove "
+            "it here; the other scopes are granted"
         )
         return stalled(Rejected("UnknownScope", message))
-    if not view.follows_labels and any(to.namespace_selector for to in spec.to):
+    if not view.reads_labels and any(to.namespace_selector for to in spec.to):
         message = (
-            "this platform's operator watches some namespaces only (watchNamespaces) and knows no labels: a "
-            "namespaceSelector grants nothing here; name the namespaces instead"
+            "the operator watches only some namespaces (watchNamespaces) and cannot read labels of namespaces: a "
+            "namespaceSelector grants nothing; list the namespaces by name instead"
         )
         return stalled(Rejected("LabelsNotFollowed", message))
-    if not _is_obeyed(view, view.server):
+    if not _is_applied(view, view.server):
         message = f"ResourceServer {spec.resource_server} does not serve what this grants yet: see its status"
         return waiting("ResourceServerNotReady", message)
-    return ready("InForce", f"{', '.join(spec.scopes)} of {spec.resource_server}: {count} clients that ask have it")
+    return ready(
+        "InForce", f"{', '.join(spec.scopes)} of {spec.resource_server}: granted to {count} clients that request it"
+    )
 
 
-def _is_obeyed(view: GrantView, server: ResourceServer) -> bool:
-    """Whether the issuer knows of it: from then on it gives tokens for it."""
+def _is_applied(view: GrantView, server: ResourceServer) -> bool:
+    """Whether the issuer's record contains the grant, so that it issues tokens by it."""
     record = view.record
     if record is None or record.uid != server.uid or not record.audience:
         return False
@@ -152,20 +145,20 @@ def _is_obeyed(view: GrantView, server: ResourceServer) -> bool:
 
 
 def _granted_to(view: GrantView) -> int:
-    """How many clients of other namespaces ask for something that this grant gives them."""
+    """Count the clients of other namespaces that request a scope and have it by this grant."""
     if view.server is None or not in_force(view.grant, view.now):
         return 0
     granted = resolve_grant(view.grant, (s.name for s in view.server.spec.scopes), view.namespaces)
     namespaces, clients, scopes = map(frozenset, (granted.namespaces, granted.clients, granted.scopes))
     owner, name = view.grant.namespace, view.grant.spec.resource_server
 
-    def is_reached(client: OAuthClient) -> bool:
+    def is_grantee(client: OAuthClient) -> bool:
         return granted.everybody or client.namespace in namespaces or client.client_id in clients
 
-    def asks(client: OAuthClient) -> bool:
+    def requests(client: OAuthClient) -> bool:
         return client.metadata.deletion_timestamp is None and any(
             a.resource_server == name and a.namespace == owner and not scopes.isdisjoint(a.scopes)
             for a in client.spec.access
         )
 
-    return sum(1 for client in view.clients if client.namespace != owner and is_reached(client) and asks(client))
+    return sum(1 for client in view.clients if client.namespace != owner and is_grantee(client) and requests(client))

@@ -1,4 +1,4 @@
-"""What one installation has beside its objects: the issuer record, keys of its own, a first SigningKey."""
+"""Objects of an installation itself: issuer record, seal key, nonce key, shared records, a first SigningKey."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -43,7 +43,7 @@ def nonce_key_ref(config: Config) -> Ref:
 
 
 def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
-    """The issuer record, if it is not as the configuration has it: the one source that issuers read."""
+    """Return the write of the issuer record, or None if it matches the configuration already."""
     content = encode(config.issuer_record())
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "issuer"}
     desired = Desired(issuer_ref(config), entries={ENTRY: content}, labels=labels, replaces=existing)
@@ -51,30 +51,30 @@ def plan_issuer(config: Config, existing: Existing | None) -> Desired | None:
 
 
 def plan_seal_key(config: Config, key: bytes) -> Desired:
-    """The operator's key for seals, made once. Whoever loses it loses adoption after a restore, and nothing else."""
+    """Return the write of the key for seals, created once. Its loss only prevents adoption after a restore."""
     return _secret_key(seal_key_ref(config), SEAL_KEY_TYPE, key)
 
 
 def plan_another_seal_key(config: Config, existing: Existing, key: bytes) -> Desired:
-    """In one write with the request that it answers: whoever dies before it has done nothing, and after it all."""
+    """Return the write that replaces the seal key and records the request for it, in one step."""
     first = plan_seal_key(config, key)
     entries = {**first.entries, ROTATE_ENTRY: existing.annotations[ROTATE_ANNOTATION].encode()}
     return replace(first, entries=entries, replaces=existing)
 
 
 def asks_for_another_key(existing: Existing) -> bool:
-    """Whether its annotation `scopewright.dev/rotate` has a value that it was not made for."""
-    asked = existing.annotations.get(ROTATE_ANNOTATION, "")
-    return asked != "" and existing.entries.get(ROTATE_ENTRY) != digest(asked)
+    """Whether its annotation `scopewright.dev/rotate` has another value than when the key was created."""
+    requested = existing.annotations.get(ROTATE_ANNOTATION, "")
+    return requested != "" and existing.entries.get(ROTATE_ENTRY) != digest(requested)
 
 
 def plan_nonce_key(config: Config, key: bytes) -> Desired:
-    """What all issuers make DPoP nonces with. Another one in its place costs each client one more try."""
+    """Return the write of the issuers' key for DPoP nonces. A replacement costs each client one retry."""
     return _secret_key(nonce_key_ref(config), NONCE_KEY_TYPE, key)
 
 
-def _secret_key(ref: Ref, of_type: str, key: bytes) -> Desired:
-    return Desired(ref, type=of_type, entries={KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER})
+def _secret_key(ref: Ref, type_: str, key: bytes) -> Desired:
+    return Desired(ref, type=type_, entries={KEY_ENTRY: key}, labels={MANAGED_BY: MANAGER})
 
 
 def usage_ref(config: Config) -> Ref:
@@ -82,7 +82,7 @@ def usage_ref(config: Config) -> Ref:
 
 
 def plan_usage(config: Config, now: datetime) -> Desired:
-    """Where issuers report the use of credentials: made empty once, and theirs from then on."""
+    """Return the write of the empty usage record. Issuers update it from then on."""
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "usage"}
     return Desired(usage_ref(config), entries={ENTRY: encode(UsageRecord(since=now))}, labels=labels)
 
@@ -92,7 +92,7 @@ def revocations_ref(config: Config) -> Ref:
 
 
 def plan_revocations(config: Config) -> Desired:
-    """Where issuers keep what has ended before its time: made empty, and theirs from then on."""
+    """Return the write of the empty revocation record. Issuers update it from then on."""
     labels = {MANAGED_BY: MANAGER, RECORD_LABEL: "revocations"}
     record = RevocationRecord(longest_lifetime=config.issuer_record().max_token_lifetime)
     return Desired(revocations_ref(config), entries={ENTRY: encode(record)}, labels=labels)
@@ -101,12 +101,12 @@ def plan_revocations(config: Config) -> Desired:
 def seal_key(existing: Existing, entries: Mapping[str, bytes]) -> bytes:
     key = entries.get(KEY_ENTRY, b"")
     if existing.type != SEAL_KEY_TYPE or len(key) < KEY_BYTES:
-        raise Rejected("SealKeyConflict", f"{existing.ref} is not a seal key of ours: delete it, and one is made")
+        raise Rejected("SealKeyConflict", f"{existing.ref} is not a seal key: delete it, and the operator creates one")
     return key
 
 
 def default_signing_key(config: Config) -> dict[str, Any]:
-    """The SigningKey that an install needs, so that there is no second step."""
+    """Return the SigningKey that an installation needs from the start."""
     return {
         "apiVersion": API_VERSION,
         "kind": "SigningKey",

@@ -1,4 +1,4 @@
-"""Objects that are paused or are being deleted: what their status says."""
+"""Conditions of objects that are paused or are being deleted."""
 
 from typing import Final
 
@@ -7,7 +7,7 @@ from scopewright.core.objects import PAUSED_ANNOTATION, is_paused
 from scopewright.core.plan import ConditionUpdate
 
 MAX_FINALIZERS: Final = 5
-"""As many are named in a message."""
+"""Finalizers that a message names at most."""
 
 PAUSED: Final = ConditionUpdate(
     "Paused",
@@ -18,12 +18,12 @@ PAUSED: Final = ConditionUpdate(
 
 
 def is_halted(meta: ObjectMeta) -> bool:
-    """Whether the object is paused or is being deleted: its plan then overwrites no record of a predecessor."""
+    """Whether the object is paused or being deleted. Its plan then does not overwrite the record of a predecessor."""
     return is_paused(meta.annotations) or meta.deletion_timestamp is not None
 
 
 def deleting_conditions(meta: ObjectMeta, effect: str) -> tuple[ConditionUpdate, ...]:
-    """The condition of an object that is deleted and that finalizers keep. Kubernetes cannot take a deletion back."""
+    """The conditions of an object that is being deleted, with the finalizers that block it. A deletion is final."""
     named = ", ".join(meta.finalizers[:MAX_FINALIZERS])
     count = len(meta.finalizers[MAX_FINALIZERS:]) + meta.more_finalizers
     more = f" and {count} more" if count else ""

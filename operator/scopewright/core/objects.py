@@ -1,4 +1,4 @@
-"""Secrets and ConfigMaps as the core sees them: what exists, as digests, and what is to be written."""
+"""Secrets and ConfigMaps in the core: existing ones, with digests for entries, and writes."""
 
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -9,54 +9,54 @@ from typing import Final, Literal
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "scopewright"
 CLIENT_LABEL: Final = "scopewright.dev/client"
-"""On credential Secrets: the name of the OAuthClient. It selects the watch and proves nothing."""
+"""On credential Secrets: the name of the OAuthClient. The watch selects by it; it is not proof of ownership."""
 
 SEAL_ANNOTATION: Final = "scopewright.dev/seal"
 ISSUE_TIME_ANNOTATION: Final = "scopewright.dev/issue-time"
 PUBLIC_KEY_ANNOTATION: Final = "scopewright.dev/public-key"
-"""On credential Secrets with a key pair: the public JWK, which a restored Secret must bring along."""
+"""On credential Secrets with a key pair: the public JWK, which is needed when a Secret is restored."""
 TEMPLATE_ANNOTATION: Final = "scopewright.dev/template"
 """On credential Secrets: the keys of labels and annotations that come from `secretTemplate`, as JSON."""
 DELETION_POLICY_ANNOTATION: Final = "scopewright.dev/deletion-policy"
 """On credential Secrets that outlive their OAuthClient: `Retain`. The seal covers it."""
 RETAIN: Final = "Retain"
 ROTATE_DIGEST_ANNOTATION: Final = "scopewright.dev/rotate-digest"
-"""On the same Secrets: the SHA-256 of the value of `scopewright.dev/rotate` that the credential was made for, if there
-was one. The seal covers it.
+"""On the same Secrets: the SHA-256 of the value of `scopewright.dev/rotate` when the credential was created, if it had
+one. The seal covers it.
 """
 PAUSED_ANNOTATION: Final = "scopewright.dev/paused"
 ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
 MAX_ROTATE: Final = 64
-"""Characters of its value that are kept as they are: as many as a SHA-256 in hex has."""
+"""Length of the longest value that is stored unchanged: that of a SHA-256 in hex."""
 
 OwnedKind = Literal["Secret", "ConfigMap"]
 FollowedKind = OwnedKind | Literal["ServiceAccount"]
-"""The last is only looked at."""
+"""ServiceAccounts are only read."""
 
 
 def is_paused(annotations: Mapping[str, str]) -> bool:
-    """Whether the object's owner has told us to leave it alone."""
+    """Whether the object's owner has paused it."""
     return annotations.get(PAUSED_ANNOTATION) == "true"
 
 
 def bounded_rotate(value: str) -> str:
-    """A value of `scopewright.dev/rotate` as it is compared and kept: one longer than 64 characters as its SHA-256."""
+    """Return a value of `scopewright.dev/rotate` as it is stored: the SHA-256 of one longer than 64 characters."""
     return value if len(value) <= MAX_ROTATE else digest(value)
 
 
 def requested_rotation(annotations: Mapping[str, str]) -> str:
-    """What `scopewright.dev/rotate` asks for, as `bounded_rotate`; empty where it is not set."""
+    """Return the value of `scopewright.dev/rotate` as `bounded_rotate` does; empty if it is not set."""
     return bounded_rotate(annotations.get(ROTATE_ANNOTATION, ""))
 
 
 def digest(value: bytes | str) -> str:
-    """SHA-256 as hex: what is kept of an entry once it is written."""
+    """Return the SHA-256 in hex, which stands for an entry that was read or written."""
     return hashlib.sha256(value.encode() if isinstance(value, str) else value).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Ref:
-    """Where an object is. `kind` is `Secret`, `ConfigMap`, `ServiceAccount`, or one of the four kinds."""
+    """Reference to an object. `kind` is `Secret`, `ConfigMap`, `ServiceAccount`, or one of the four kinds."""
 
     kind: str
     namespace: str
@@ -68,7 +68,7 @@ class Ref:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An owner reference of a kind of ours; it never blocks the owner's deletion."""
+    """Owner reference to one of the four kinds; it never blocks the owner's deletion."""
 
     kind: str
     name: str
@@ -77,7 +77,7 @@ class Owner:
 
 @dataclass(frozen=True, slots=True)
 class Existing:
-    """An object as read: its entries are digests only, so that nothing secret stays in memory."""
+    """An object that was read. Its entries are digests, so that no secret stays in memory."""
 
     ref: Ref
     uid: str
@@ -89,19 +89,17 @@ class Existing:
     entries: Mapping[str, str] = field(default_factory=dict)
     creation_time: datetime | None = None
     managers: tuple[str, ...] = ()
-    """Field managers (Kubernetes' managedFields) other than Scopewright, the last one first."""
+    """Field managers (Kubernetes' managedFields) other than Scopewright, latest first."""
 
     @property
     def is_retained(self) -> bool:
-        """Whether it says that it outlives its OAuthClient, whatever other owners it has. That proves nothing unless
-        its seal verifies.
-        """
+        """Whether its annotation says that it outlives its OAuthClient. That is proof only if its seal verifies."""
         return self.annotations.get(DELETION_POLICY_ANNOTATION) == RETAIN
 
 
 @dataclass(frozen=True, slots=True)
 class PreservedEntry:
-    """An entry that stays as it is, under whatever name it had: the writer copies it, if its digest is still this."""
+    """An entry whose value a write keeps: the store copies that of `entry`, if its digest is still `sha256`."""
 
     entry: str
     sha256: str
@@ -109,10 +107,10 @@ class PreservedEntry:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """A Secret or ConfigMap to be written: created, or, with `replaces`, put in place of exactly that version.
+    """A Secret or ConfigMap to create, or to write in place of exactly the version `replaces`.
 
-    Labels and annotations are added to what is there, without the keys in `without_labels` and `without_annotations`.
-    Entries and type are the whole content. The owner reference with the UID `without_owner` is removed.
+    Labels and annotations are merged with the existing ones; the keys in `without_labels` and `without_annotations` are
+    removed. Entries and type replace the whole content. The owner reference with the UID `without_owner` is removed.
     """
 
     ref: Ref
@@ -127,15 +125,15 @@ class Desired:
     without_owner: str = ""
 
     def labels_onto(self, before: Mapping[str, str]) -> dict[str, str]:
-        """The labels that the object has after the write, where it had these."""
+        """Return the labels after the write, given those before it."""
         return {**{k: v for k, v in before.items() if k not in self.without_labels}, **self.labels}
 
     def annotations_onto(self, before: Mapping[str, str]) -> dict[str, str]:
-        """The same for annotations."""
+        """Return the annotations after the write, given those before it."""
         return {**{k: v for k, v in before.items() if k not in self.without_annotations}, **self.annotations}
 
     def owner_uids_onto(self, before: tuple[str, ...]) -> tuple[str, ...]:
-        """The same for the UIDs of its owners."""
+        """Return the UIDs of the owners after the write, given those before it."""
         others = tuple(uid for uid in before if uid != self.without_owner)
         return others if self.owner is None or self.owner.uid in others else (*others, self.owner.uid)
 
@@ -145,7 +143,7 @@ class Desired:
 
 @dataclass(frozen=True, slots=True)
 class Deletion:
-    """An object to be deleted, if it is still exactly that version."""
+    """An object to delete, if it is still exactly that version."""
 
     existing: Existing
 
@@ -154,7 +152,7 @@ Write = Desired | Deletion
 
 
 def holds(existing: Existing | None, desired: Desired) -> bool:
-    """Whether everything that is to be written is there, whatever else is."""
+    """Whether the object has all that is to be written, and perhaps more."""
     return (
         existing is not None
         and desired.digests().items() <= existing.entries.items()
@@ -164,8 +162,9 @@ def holds(existing: Existing | None, desired: Desired) -> bool:
 
 
 def is_progress(desired: Desired, stored: Existing) -> bool:
-    """Whether a write that others alter, so that it ends as `stored`, is worth making: some entry is new and arrives
-    as it was written or, where no entry is new, less of the object differs from what it should be than before.
+    """Whether a write that another program altered, with the result `stored`, is still worth making.
+
+    It is if a new entry arrives unchanged or, without new entries, if the object has fewer differences than before.
     """
     before = desired.replaces
     new = desired.digests().items() - (before.entries.items() if before else set())
@@ -175,17 +174,17 @@ def is_progress(desired: Desired, stored: Existing) -> bool:
 
 
 def in_place(desired: Desired) -> bool:
-    """Whether what it replaces is like that already."""
+    """Whether the object that it replaces needs no change."""
     return desired.replaces is not None and not differences(desired, desired.replaces)
 
 
 def differences(desired: Desired, existing: Existing) -> tuple[str, ...]:
-    """What of an object is not as it is to be, in words, without any value. Additional labels and annotations are not
-    a difference, unless they are to be removed.
+    """Describe the differences between an object and its desired state, without values. Additional labels and
+    annotations are not differences, unless they are to be removed.
     """
     wanted, found = desired.digests(), existing.entries
     return (
-        *(("type is another",) if existing.type != desired.type else ()),
+        *(("type is different",) if existing.type != desired.type else ()),
         *(f"entry {name} was added" for name in sorted(found.keys() - wanted.keys())),
         *(f"entry {name} is missing" for name in sorted(wanted.keys() - found.keys())),
         *(f"entry {name} was changed" for name in sorted(wanted.keys() & found.keys()) if wanted[name] != found[name]),

@@ -1,8 +1,8 @@
-"""Records whose object is gone: which of them may be deleted, and which are kept because too many went at once.
+"""Orphans: records whose object was deleted. They are deleted too, unless too many objects disappear at once.
 
-Judged by namespace, so that a mass deletion in one never holds the records of another. A record that is kept is marked
-by its `orphaned_time`: the issuer refuses its client, or serves nothing for its resource server, until the record is
-deleted or the mark taken away.
+The limit is per namespace, so that a mass deletion in one does not hold the records of another. A record that is kept
+has an `orphaned_time`: the issuer refuses its client, or serves nothing for its resource server, until the record is
+deleted or the mark is removed.
 """
 
 from collections import Counter
@@ -22,21 +22,22 @@ ALLOW_ANNOTATION: Final = "scopewright.dev/allow-orphans"
 
 @dataclass(frozen=True, slots=True)
 class OrphanDecision:
-    """`departed` may be deleted, once each is proven to be gone. `held` is kept; `counts` has it by namespace."""
+    """Records of `deletable` may be deleted once each object is confirmed as deleted. `held` are kept: `counts` per
+    namespace."""
 
-    departed: frozenset[Ref] = frozenset()
+    deletable: frozenset[Ref] = frozenset()
     held: frozenset[Ref] = frozenset()
     counts: Mapping[str, int] = field(default_factory=dict)
 
 
 def decide_orphans(
-    orphans: Collection[Ref], records: Mapping[str, int], gone: Collection[str] = (), allowed: str = ""
+    orphans: Collection[Ref], records: Mapping[str, int], deleted_namespaces: Collection[str] = (), allowed: str = ""
 ) -> OrphanDecision:
-    """`records` counts all records by namespace. Namespaces that are proven to be `gone` have no limit.
+    """`records` counts all records per namespace. Deleted namespaces have no limit.
 
     `allowed` is the value of the annotation `scopewright.dev/allow-orphans`.
     """
-    counts = Counter(ref.namespace for ref in orphans if ref.namespace not in gone)
+    counts = Counter(ref.namespace for ref in orphans if ref.namespace not in deleted_namespaces)
     many = {ns: count for ns, count in counts.items() if count > limit(records.get(ns, count))}
     held = {ns: count for ns, count in many.items() if not _allows(allowed, ns, many)}
     kept = frozenset(ref for ref in orphans if ref.namespace in held)
@@ -44,20 +45,20 @@ def decide_orphans(
 
 
 def limit(records: int) -> int:
-    """How many of a namespace's records may lose their object in one comparison."""
+    """Return how many records of a namespace may lose their object in one comparison."""
     return max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
 
 
-def _allows(stated: str, namespace: str, many: Mapping[str, int]) -> bool:
-    """Only an exact count allows anything, so that an annotation that was left behind allows nothing else."""
-    parts = {part.strip() for part in stated.split(",")}
-    return f"{namespace}={many[namespace]}" in parts or stated.strip() == str(sum(many.values()))
+def _allows(annotation: str, namespace: str, many: Mapping[str, int]) -> bool:
+    """Whether the annotation has the exact count, so that a stale annotation allows nothing."""
+    parts = {part.strip() for part in annotation.split(",")}
+    return f"{namespace}={many[namespace]}" in parts or annotation.strip() == str(sum(many.values()))
 
 
 def mark_write(
     record: ClientRecord | ResourceServerRecord, existing: Existing, orphaned_time: datetime | None
 ) -> Desired | None:
-    """The write that marks the record, or (None) takes the mark away, and changes nothing else; None where it is so."""
+    """Return the write that sets or (None) removes the mark of the record; None if there is nothing to change."""
     if (record.orphaned_time is None) == (orphaned_time is None):
         return None
     content = encode(replace(record, orphaned_time=orphaned_time))

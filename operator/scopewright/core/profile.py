@@ -15,10 +15,10 @@ Profile = Literal["Default", "FAPI2"]
 FAPI2_ALGORITHMS: Final = ("ES256", "PS256", "EdDSA", "Ed25519")
 """FAPI 2.0 §5.4.1; Ed25519 is the newer name of EdDSA with that curve (RFC 9864)."""
 FAPI2_CLOCK_SKEW: Final = (timedelta(seconds=10), timedelta(seconds=60))
-"""`iat` and `nbf` up to 10 s ahead must be accepted, and more than 60 s ahead must be refused (§5.3.2.1)."""
+"""`iat` and `nbf` up to 10 s in the future must be accepted, beyond 60 s refused (§5.3.2.1)."""
 FAPI2_MAX_TOKEN_LIFETIME: Final = timedelta(hours=1)
 FAPI2_ASSERTION_SECONDS: Final = 300.0
-"""How far ahead `exp` of a client assertion may lie. The profile names no figure; this one is Scopewright's."""
+"""Longest time until `exp` of a client assertion. Scopewright's choice: the profile gives no figure."""
 ASSERTION_SECONDS: Final = 3600.0
 
 MIN_RSA_BITS: Final = 2048
@@ -27,24 +27,24 @@ RSA_EXPONENT: Final = 65537
 
 
 def allows(profile: Profile, algorithm: object) -> bool:
-    """Whether a signature may be made with this algorithm, named as in JOSE."""
+    """Whether the profile allows signatures with this JOSE algorithm."""
     return profile != "FAPI2" or algorithm in FAPI2_ALGORITHMS
 
 
 def assertion_seconds(profile: Profile) -> float:
-    """How far ahead `exp` of a client assertion may lie."""
+    """Return the longest time until `exp` of a client assertion, in seconds."""
     return FAPI2_ASSERTION_SECONDS if profile == "FAPI2" else ASSERTION_SECONDS
 
 
 def ignored_reason(jwk: Mapping[str, str], profile: Profile = "Default") -> str | None:
-    """Why the issuer ignores this public key of a client, and what to do; None where it accepts the key's signatures.
+    """Return why the issuer ignores this public key of a client, and what to do; None if it accepts the key.
 
-    RSA keys are bounded, because anybody can make the issuer verify a signature with them.
+    The size of RSA keys is limited, because any caller can make the issuer verify a signature with them.
     """
     if jwk.get("kty") == "RSA" and (wrong := _wrong_rsa(jwk)):
         return wrong
     if profile == "FAPI2" and not allows(profile, jwk.get("alg") or _default_algorithm(jwk)):
-        return "the platform's profile FAPI2 takes ES256, PS256 and EdDSA alone: use such a key, with alg PS256 for RSA"
+        return "the platform's profile FAPI2 allows only ES256, PS256 and EdDSA; use such a key, with alg PS256 for RSA"
     return None
 
 
@@ -52,11 +52,11 @@ def _wrong_rsa(jwk: Mapping[str, str]) -> str | None:
     try:
         n, e = (int.from_bytes(_decoded(jwk[member])) for member in ("n", "e"))
     except (KeyError, ValueError, binascii.Error):
-        return "it is not an RSA key: n and e must be base64url"
+        return "it is not an RSA key; n and e must be base64url"
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
-        return f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits: make another one, or an EC key"
+        return f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits; generate another key, or an EC key"
     if e != RSA_EXPONENT:
-        return "an RSA key must have the exponent 65537 (e: AQAB): make another one, or an EC key"
+        return "an RSA key must have the exponent 65537 (e: AQAB); generate another key, or an EC key"
     return None
 
 
@@ -65,6 +65,6 @@ def _decoded(member: str) -> bytes:
 
 
 def _default_algorithm(jwk: Mapping[str, str]) -> str:
-    """Of a key without `alg`."""
+    """Return the algorithm of a key without `alg`."""
     by_curve = {"P-256": "ES256", "P-384": "ES384", "Ed25519": "EdDSA"}
     return by_curve.get(jwk.get("crv", ""), "RS256")

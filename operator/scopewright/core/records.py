@@ -1,8 +1,8 @@
-"""The records: what the operator writes into the issuer's namespace and the issuer obeys.
+"""Records: the state that the operator writes into the issuer's namespace, and that issuers follow.
 
-One Secret for each client and each signing key, one ConfigMap for each resource server, one for the issuer itself.
-A record is found by its type and its exact name, and carries the UID of the object it was made for: a name is not an
-identity. The JSON is camelCase, its instants RFC 3339 in UTC; `decode` refuses anything malformed with `Rejected`.
+One Secret per client and per signing key, one ConfigMap per resource server, one for the issuer itself. A record is
+identified by its type and its exact name, and has the UID of its object: a name can be used again. The JSON is
+camelCase, its times RFC 3339 in UTC. `decode` raises `Rejected` for a malformed record.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ ENTRY: Final = "record.json"
 PRIVATE_KEY_ENTRY: Final = "private.pem"
 KEY_ENTRY: Final = "key"
 ROTATE_ENTRY: Final = "rotate"
-"""Beside the seal key: the value of `scopewright.dev/rotate` that it was made for."""
+"""Beside the seal key: the value of `scopewright.dev/rotate` when it was created."""
 
 CLIENT_TYPE: Final = "scopewright.dev/client-record"
 SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
@@ -39,8 +39,8 @@ SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
 NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
 
 RECORD_LABEL: Final = "scopewright.dev/record"
-"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. It selects; the
-name proves."""
+"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. Watches select by
+it; only the name is proof."""
 
 CLIENT_PREFIX: Final = "client."
 SERVER_PREFIX: Final = "resourceserver."
@@ -50,16 +50,16 @@ ISSUER_NAME: Final = "scopewright-issuer"
 USAGE_NAME: Final = "scopewright-usage"
 REVOCATIONS_NAME: Final = "scopewright-revocations"
 WRITTEN_BY_ISSUERS: Final = (USAGE_NAME, REVOCATIONS_NAME)
-"""ConfigMaps that the operator makes and issuers update; that, and reading their namespace, are all their rights."""
+"""ConfigMaps that the operator creates and issuers update. Issuers may write nothing else."""
 SEAL_KEY_NAME: Final = "scopewright-seal"
 NONCE_KEY_NAME: Final = "scopewright-nonce"
 
 LOCAL_CLUSTER: Final = "in-cluster"
-"""What the cluster is called that the operator runs in, where an OAuthClient names another one or none."""
+"""Name of the cluster that the operator runs in."""
 
 
 def rfc3339(instant: datetime) -> str:
-    """`2026-11-22T10:00:00Z`, with microseconds where there are any."""
+    """Format a time like `2026-11-22T10:00:00Z`, with microseconds if it has any."""
     utc = instant.astimezone(UTC)
     return utc.isoformat(timespec="microseconds" if utc.microsecond else "seconds").replace("+00:00", "Z")
 
@@ -67,7 +67,7 @@ def rfc3339(instant: datetime) -> str:
 Instant = Annotated[AwareDatetime, PlainSerializer(rfc3339, return_type=str, when_used="json")]
 
 Rotate = Annotated[str, AfterValidator(bounded_rotate)]
-"""Bounded as it is read, too: earlier versions kept values of any length."""
+"""Shortened when it is read too: earlier versions stored values of any length."""
 
 _CONFIG = ConfigDict(
     alias_generator=AliasGenerator(alias=to_camel), validate_by_name=True, validate_by_alias=True, extra="ignore"
@@ -76,7 +76,7 @@ _CONFIG = ConfigDict(
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A secret that the issuer accepts, as its SHA-256 (hex). Without `expiration_time` it does not end by itself."""
+    """A secret that the issuer accepts, as its SHA-256 in hex. It has no end if `expiration_time` is None."""
 
     __pydantic_config__ = _CONFIG
 
@@ -84,14 +84,14 @@ class Credential:
     issue_time: Instant
     expiration_time: Instant | None = None
     replaced_time: Instant | None = None
-    """When its successor was first seen in the Secret: what overlaps are counted from."""
+    """Time at which its successor was first seen in the Secret: the start of the overlap."""
     rotate: Rotate = ""
-    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor.
-    A value of more than 64 characters is kept as its SHA-256 (hex)."""
+    """Value of the annotation `scopewright.dev/rotate` at creation; another value requests a successor. A value of more
+    than 64 characters is stored as its SHA-256 in hex."""
     heal: bool = False
-    """It was made because the Secret was edited or gone."""
+    """Whether it was created because the Secret was edited or deleted."""
     jwk: dict[str, str] | None = None
-    """The public key of a pair that the operator has made; `sha256` is then that of the private JWK in the Secret."""
+    """Public key of a pair that the operator generated; `sha256` is then that of the private JWK in the Secret."""
 
     def accepted_at(self, now: datetime) -> bool:
         return self.expiration_time is None or now < self.expiration_time
@@ -99,7 +99,7 @@ class Credential:
 
 @dataclass(frozen=True, slots=True)
 class RequestedAccess:
-    """The scopes that a client asks for at one resource server, which `resource_server` names `<namespace>/<name>`."""
+    """Scopes that a client requests at one resource server, `<namespace>/<name>`."""
 
     __pydantic_config__ = _CONFIG
 
@@ -109,7 +109,7 @@ class RequestedAccess:
 
 @dataclass(frozen=True, slots=True)
 class ServiceAccount:
-    """The ServiceAccount, in the client's namespace, whose projected tokens authenticate it; bound to its UID."""
+    """ServiceAccount in the client's namespace whose projected tokens authenticate the client. Bound to its UID."""
 
     __pydantic_config__ = _CONFIG
 
@@ -120,7 +120,7 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class ClientRecord:
-    """Who a client is, how it proves that, and what it asks for."""
+    """A client: its identity, its authentication, the access that it requests."""
 
     __pydantic_config__ = _CONFIG
 
@@ -131,21 +131,22 @@ class ClientRecord:
     grant_types: tuple[str, ...] = ("client_credentials",)
     disabled: bool = False
     credentials: tuple[Credential, ...] = ()
-    """In the order in which they were made, whatever the clocks said."""
+    """In the order of their creation, independent of clocks."""
     public_keys: tuple[dict[str, str], ...] = ()
-    """With method PrivateKeyJWT: the keys that its owner has given; empty where the operator makes the pair."""
+    """With method PrivateKeyJWT: the keys of `jwks`. Empty if the operator generates the key pair."""
     service_account: ServiceAccount | None = None
-    """With method ServiceAccount; None while there is no such ServiceAccount."""
+    """With method ServiceAccount; None while the ServiceAccount does not exist."""
     access: tuple[RequestedAccess, ...] = ()
     secret_name: str = ""
     revoked_before: Instant | None = None
-    """What was issued earlier was revoked, whatever `spec.rotation.revokedBefore` says by now."""
+    """Credentials issued earlier are revoked, even if `spec.rotation.revokedBefore` has changed since."""
     heals: tuple[Instant, ...] = ()
-    """When the credentials were made that healed a Secret within the last hour."""
+    """Times of the credentials that healed the Secret within the last hour."""
     owner_creation_time: Instant | None = None
-    """When the object was created that the record is for: a CRD younger than that proves nothing about its absence."""
+    """Creation time of the object. If the CRD is younger, a missing object is not proof of its deletion."""
     orphaned_time: Instant | None = None
-    """Since when the object is proven to be gone and the record kept, and refused, because too many went at once."""
+    """Time since which the object is confirmed as deleted, and the record kept because too many disappeared at once.
+    The issuer refuses the client."""
     version: Literal[1] = 1
 
     @property
@@ -154,18 +155,18 @@ class ClientRecord:
 
     @property
     def refused(self) -> bool:
-        """Whether the issuer gives it no token, whatever it presents."""
+        """Whether the issuer refuses every request of the client."""
         return self.disabled or self.orphaned_time is not None
 
     @property
     def identity(self) -> str:
-        """What stands in the report of use for a client without a credential that we have made: a SHA-256."""
+        """SHA-256 that stands in the usage record for a client whose credential Scopewright does not issue."""
         return hashlib.sha256(f"client {self.uid}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class ResolvedGrant:
-    """One ScopeGrant, resolved: these scopes to these clients (`<namespace>.<name>`), namespaces, or everybody."""
+    """One ScopeGrant: scopes for clients (`<namespace>.<name>`), for namespaces, or for all clients (`everybody`)."""
 
     __pydantic_config__ = _CONFIG
 
@@ -178,10 +179,7 @@ class ResolvedGrant:
 
 @dataclass(frozen=True, slots=True)
 class ResourceServerRecord:
-    """What an API declares and its owner grants. `lifetime` is in seconds.
-
-    Without `audience` the issuer serves nothing for it.
-    """
+    """An API and the grants of its owner. `lifetime` is in seconds. Without `audience`, the issuer ignores the API."""
 
     __pydantic_config__ = _CONFIG
 
@@ -195,12 +193,12 @@ class ResourceServerRecord:
     signing_key: str = "default"
     scopes_list_claim: bool = False
     dpop_required: bool = False
-    """Its tokens are bound to a key of the client's, or there are none (RFC 9449)."""
+    """Whether its tokens must be bound to a key of the client (RFC 9449)."""
     grants: tuple[ResolvedGrant, ...] = ()
     owner_creation_time: Instant | None = None
     """As in ClientRecord."""
     orphaned_time: Instant | None = None
-    """As in ClientRecord; the issuer serves nothing for it."""
+    """As in ClientRecord; the issuer ignores the API."""
     version: Literal[1] = 1
 
     @property
@@ -210,7 +208,7 @@ class ResourceServerRecord:
 
 @dataclass(frozen=True, slots=True)
 class AudienceClaim:
-    """Whose an audience of one's own choosing is. Made once, and there until the platform releases it."""
+    """Owner of an audience that is not the default one. Created once, and kept until the platform releases it."""
 
     __pydantic_config__ = _CONFIG
 
@@ -226,10 +224,10 @@ class AudienceClaim:
 
 @dataclass(frozen=True, slots=True)
 class KeyRecord:
-    """One key of a SigningKey and the instants it obeys; they are there from when the JWKS first held it.
+    """One key of a SigningKey and its schedule, which is set when the JWKS first contains the key.
 
-    `jwk` is the public key with `kid`, `alg` and `use`. Nothing is signed before `signing_start_time` or from
-    `signing_end_time` on, and no token expires after `verification_end_time`. A `revoked_time` ends all of it.
+    `jwk` is the public key with `kid`, `alg` and `use`. The key signs from `signing_start_time` until
+    `signing_end_time`, and no token expires after `verification_end_time`. A `revoked_time` ends both.
     """
 
     __pydantic_config__ = _CONFIG
@@ -241,10 +239,9 @@ class KeyRecord:
     jwk: dict[str, str]
     creation_time: Instant
     rotate: Rotate = ""
-    """The value that the annotation `scopewright.dev/rotate` had when it was made: another one asks for a successor.
-    A value of more than 64 characters is kept as its SHA-256 (hex)."""
+    """As in Credential."""
     at_once: bool = False
-    """It signs as soon as it is published: the first key of all, or one made in an emergency."""
+    """Whether it signs as soon as it is published: the first key of all, or an emergency key."""
     signing_start_time: Instant | None = None
     signing_end_time: Instant | None = None
     verification_end_time: Instant | None = None
@@ -263,9 +260,9 @@ class KeyRecord:
 
 @dataclass(frozen=True, slots=True)
 class UsageRecord:
-    """When credentials were last used, as issuers report it: a hint, which can only lengthen what policy allows.
+    """Last use of credentials, as reported by issuers. It is a hint, and can only extend an overlap within the policy.
 
-    `used` maps `usage_key` of a credential to minutes since the epoch; `since` is when reporting began.
+    `used` maps `usage_key` of a credential to minutes since the epoch. `since` is the start of the reports.
     """
 
     __pydantic_config__ = _CONFIG
@@ -275,65 +272,64 @@ class UsageRecord:
     version: Literal[1] = 1
 
     def of(self, client: ClientRecord) -> dict[str, datetime]:
-        """When each of its credentials was last used, and what it brings itself, by their SHA-256; without those that
-        nobody reported.
-        """
+        """Return the reported last use of each of its credentials, and of its own proof, by SHA-256."""
         hashes = (*(c.sha256 for c in client.credentials), client.identity)
         minutes = {sha256: self.used[key] for sha256 in hashes if (key := usage_key(sha256)) in self.used}
         return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
 
 
 def usage_key(sha256: str) -> str:
-    """What names a credential in the report: 64 bits of its hash, which tell nothing about the secret."""
+    """Return the key of a credential in the usage record: 64 bits of its hash, which do not reveal the secret."""
     return sha256[:16]
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationRecord:
-    """What has ended before its time, written by issuers; `core.revocations` says what it means and merges it.
+    """Tokens that ended before their expiry, written by issuers. `core.revocations` evaluates and merges such records.
 
-    Seconds since the epoch throughout. `tokens` has the `exp` of each; the others are not-befores: what was issued at
-    that instant or earlier has ended. Clients are named by their UID's hash, all else by a hash of its own.
+    All times are seconds since the epoch. `tokens` has the `exp` of each token; the other fields are not-before times:
+    tokens issued at that time or earlier have ended. A client is named by the hash of its UID, the rest by their own.
     """
 
     __pydantic_config__ = _CONFIG
 
     tokens: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By client, and by token."""
+    """By client and token."""
     clients: Mapping[str, int] = field(default_factory=dict)
     access: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    """By client, and by audience."""
+    """By client and audience."""
     audiences: Mapping[str, int] = field(default_factory=dict)
     namespaces: Mapping[str, int] = field(default_factory=dict)
-    """By namespace, of a token's client or of its API."""
+    """By namespace of a token's client or of its API."""
     everybody: int = 0
+    """For all tokens."""
     owners: Mapping[str, str] = field(default_factory=dict)
-    """The namespace of clients and audiences that are named above: where there are too many, it ends as one."""
+    """Namespace of the clients and audiences above. If there are too many entries, those of a namespace become one."""
     longest_lifetime: Annotated[int, Field(ge=0, le=2**53)] = 0
-    """The longest `maxTokenLifetime` that an issuer has seen: a lower one shortens no token that is about."""
+    """Longest `maxTokenLifetime` that an issuer has seen: a lower value does not shorten tokens that exist."""
     version: Literal[1] = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """A cluster whose ServiceAccount tokens are taken. Its keys are given, or fetched from `jwks_uri`, or found by OIDC
-    discovery: at the API server for `in-cluster`, else at `issuer`.
+    """A cluster whose ServiceAccount tokens authenticate clients. Its keys are `keys`, or come from `jwks_uri`, or from
+    OIDC discovery: at the API server for `in-cluster`, else at `issuer`.
     """
 
     __pydantic_config__ = _CONFIG
 
     name: str
     issuer: str = ""
-    """The `iss` of its tokens. Left out for `in-cluster`: as its API server says."""
+    """The `iss` of its tokens. If empty, which only `in-cluster` allows: the issuer of its API server."""
     jwks_uri: str = ""
     keys: tuple[dict[str, str], ...] = ()
     token_review: bool = False
-    """Ask the API server about each token as well: it notices Pods and ServiceAccounts that are gone."""
+    """Whether the API server reviews each token too: it detects deleted Pods and ServiceAccounts."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerRecord:
-    """What operator and issuers must agree on; its only source is the operator's configuration. Seconds throughout."""
+    """Settings that operator and issuers share, from the operator's configuration. Durations are in seconds."""
 
     __pydantic_config__ = _CONFIG
 
@@ -345,10 +341,10 @@ class IssuerRecord:
     """Whether a DPoP proof at the token endpoint needs a nonce (RFC 9449 §8)."""
     clusters: tuple[Cluster, ...] = (Cluster(LOCAL_CLUSTER),)
     reserved_audiences: tuple[str, ...] = ()
-    """Audiences of API servers: a ServiceAccount token that has one beside the issuer is refused."""
+    """Audiences of API servers. A ServiceAccount token with one of them is refused."""
     profile: Profile = "Default"
     dpop_algorithms: tuple[str, ...] = ()
-    """Of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
+    """Algorithms of DPoP proofs at the token endpoint. Empty: all that the profile allows."""
     version: Literal[1] = 1
 
     @property
@@ -365,12 +361,12 @@ _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in g
 
 
 def encode(record: Record) -> bytes:
-    """The record as JSON, the same bytes for the same record."""
+    """Return the record as JSON, with the same bytes for equal records."""
     return _ADAPTERS[type(record)].dump_json(record, by_alias=True, exclude_none=True)
 
 
 def decode(kind: type[R], data: bytes) -> R:
-    """The record that `data` holds, or `Rejected`; the message never repeats the data."""
+    """Return the record in `data`. Raise `Rejected` if it is malformed; the message never quotes the data."""
     try:
         record: R = _ADAPTERS[kind].validate_json(data)
     except ValidationError as error:
@@ -380,7 +376,7 @@ def decode(kind: type[R], data: bytes) -> R:
 
 
 def client_record_name(namespace: str, name: str) -> str:
-    """Unique, because neither a namespace nor a client's name has a dot in it."""
+    """Return a unique name: neither a namespace nor a client's name contains a dot."""
     return f"{CLIENT_PREFIX}{namespace}.{name}"
 
 
@@ -389,10 +385,10 @@ def resource_server_record_name(namespace: str, name: str) -> str:
 
 
 def audience_claim_name(audience: str) -> str:
-    """One name an audience: who creates it first has it, and everybody else's creation fails."""
+    """Return the name of the claim of an audience. The first creation succeeds, all others fail."""
     return f"{AUDIENCE_PREFIX}{hashlib.sha256(audience.encode()).hexdigest()[:32]}"
 
 
 def key_record_name(kid: str) -> str:
-    """A `kid` is case-sensitive, an object's name is not: hence the hash."""
+    """Return a hash of the `kid`, which is case-sensitive, while names of objects are lower-case."""
     return f"{KEY_PREFIX}{hashlib.sha256(kid.encode()).hexdigest()[:32]}"

@@ -1,7 +1,7 @@
-"""What has ended before its time: what a revocation record says of a token, and how two of them are merged.
+"""Revocation records: whether a token has ended, and how two records are merged.
 
-Whatever is in one of two records is in their merger, in whatever order they come; only time takes something out again.
-So replicas need no agreement, and a record that was emptied is filled again by whoever still knows.
+A merged record contains the entries of both, in any order of merging; entries only leave it when they are too old to
+matter. Replicas therefore need no coordination, and any replica restores a record that was emptied.
 """
 
 import base64
@@ -15,21 +15,21 @@ from typing import Final
 from scopewright.core.records import RevocationRecord
 
 MAX_ENTRIES_PER_CLIENT: Final = 256
-"""Revoked tokens of one client at a time, and audiences that it has lost. One more, and its own not-before moves."""
+"""Revoked tokens of one client, and audiences that it lost. Beyond that, its own not-before time replaces them."""
 MAX_ENTRIES: Final = 13_000
-"""Entries of a record. They are at most 72 bytes each with their owner, and a ConfigMap has room for 1 MiB."""
+"""Entries of a record. Each has at most 72 bytes with its owner, and a ConfigMap holds 1 MiB."""
 MAX_LEEWAY_SECONDS: Final = 600
-"""Seconds after `exp` for which `scopewright.verifier` can be told to take a token: so long an entry is needed."""
+"""Largest leeway after `exp` of `scopewright.verifier`. Entries are needed that much longer."""
 
 _KEY_BYTES: Final = 8
-_OF_A_NAMESPACE: Final = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
-"""The audience that every API has unless it names another."""
+_DEFAULT_AUDIENCE: Final = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
+"""The default audience of an API."""
 
 Nested = Mapping[str, Mapping[str, int]]
 
 
 def token_key(jti: str) -> str:
-    """64 bits of the SHA-256: among one client's tokens, which cannot be chosen, that is enough."""
+    """Return 64 bits of the SHA-256. That is enough among the tokens of one client, which it cannot choose."""
     return _key(jti)
 
 
@@ -42,13 +42,13 @@ def namespace_key(namespace: str) -> str:
 
 
 def owner_of_audience(audience: str) -> str | None:
-    """The key of the namespace that it names; None for an audience of an API's own choosing."""
-    named = _OF_A_NAMESPACE.fullmatch(audience)
+    """Return the key of the namespace in a default audience; None for any other audience."""
+    named = _DEFAULT_AUDIENCE.fullmatch(audience)
     return namespace_key(named[1]) if named else None
 
 
 def namespaces_of(client_id: str, audience: str) -> tuple[str, ...]:
-    """The keys of the namespaces that a token is of: its client's, and its API's as far as its audience tells."""
+    """Return the keys of a token's namespaces: that of its client, and that of its API for a default audience."""
     owner = owner_of_audience(audience)
     return (namespace_key(client_id.partition(".")[0]), *((owner,) if owner else ()))
 
@@ -60,8 +60,8 @@ def _key(text: str) -> str:
 def has_ended(
     record: RevocationRecord, client: str, jti: str, audience: str, issued: float, namespaces: Iterable[str] = ()
 ) -> bool:
-    """Whether the token `jti`, issued then to the client with this UID hash, has; `audience` is an `audience_key`, and
-    `namespaces` are those of `namespaces_of`.
+    """Whether the token `jti` has ended. `client` is the hash of the client's UID, `issued` the token's `iat`,
+    `audience` an `audience_key`, and `namespaces` the result of `namespaces_of`.
     """
     return (
         issued <= record.everybody
@@ -74,7 +74,7 @@ def has_ended(
 
 
 def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
-    """Both, and of two instants the later. A small one into a large one costs what the small one does."""
+    """Merge two records, with the later of two times. The cost of merging a small record into a large one is small."""
     return RevocationRecord(
         tokens=_nested(one.tokens, other.tokens),
         clients=_later(one.clients, other.clients),
@@ -88,7 +88,7 @@ def merge(one: RevocationRecord, other: RevocationRecord) -> RevocationRecord:
 
 
 def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
-    """All of them merged, at what they cost together: many small ones merged one by one cost the square of that."""
+    """Merge many records in linear time; merging them one by one would take quadratic time."""
     tokens: dict[str, dict[str, int]] = {}
     access: dict[str, dict[str, int]] = {}
     clients: dict[str, int] = {}
@@ -99,10 +99,10 @@ def merge_all(records: Iterable[RevocationRecord]) -> RevocationRecord:
     for record in records:
         for all_nested, nested in ((tokens, record.tokens), (access, record.access)):
             for key, marks in nested.items():
-                _raise(all_nested.setdefault(key, {}), marks)
-        _raise(clients, record.clients)
-        _raise(audiences, record.audiences)
-        _raise(namespaces, record.namespaces)
+                _update_latest(all_nested.setdefault(key, {}), marks)
+        _update_latest(clients, record.clients)
+        _update_latest(audiences, record.audiences)
+        _update_latest(namespaces, record.namespaces)
         owners.update(record.owners)
         everybody = max(everybody, record.everybody)
         longest_lifetime = max(longest_lifetime, record.longest_lifetime)
@@ -117,7 +117,7 @@ def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> Rev
     """
     latest = now - MAX_LEEWAY_SECONDS - skew
     since = latest - max(lifetime, record.longest_lifetime)
-    return _with_its_owners(
+    return _drop_unused_owners(
         replace(
             record,
             tokens=_nested_after(record.tokens, latest),
@@ -131,10 +131,10 @@ def prune(record: RevocationRecord, now: float, lifetime: int, skew: int) -> Rev
 
 
 def fold(record: RevocationRecord, now: float) -> RevocationRecord:
-    """Within its limits. A client with too much to say gets a not-before. Where all together have too much, those do
-    that have most in the namespace that has most, and then that namespace; everybody does in the last resort.
+    """Reduce a record to its limits. A client with too many entries gets one not-before time instead. If the record is
+    still too large, so do the largest clients of the largest namespace, then that namespace, and finally all clients.
     """
-    record = _without_what_namespaces_cover(record)
+    record = _drop_covered(record)
     weights = Counter((*record.clients, *record.audiences))
     for nested in (record.tokens, record.access):
         weights.update({client: len(marks) for client, marks in nested.items()})
@@ -165,51 +165,54 @@ def fold(record: RevocationRecord, now: float) -> RevocationRecord:
 
 
 def _heaviest_first(owners: Mapping[str, str], weights: Mapping[str, int]) -> list[tuple[str, list[str]]]:
-    """Clients and audiences by their namespace; those whose namespace is not known come last, and have none."""
-    named: dict[str, list[str]] = {}
+    """Return clients and audiences by namespace, largest first; those of an unknown namespace (empty) come last."""
+    by_namespace: dict[str, list[str]] = {}
     for name in weights:
-        named.setdefault(owners.get(name, ""), []).append(name)
-    heavy = Counter({namespace: sum(weights[name] for name in names) for namespace, names in named.items()})
-    return sorted(named.items(), key=lambda item: (not item[0], -heavy[item[0]], item[0]))
+        by_namespace.setdefault(owners.get(name, ""), []).append(name)
+    totals = Counter({namespace: sum(weights[name] for name in names) for namespace, names in by_namespace.items()})
+    return sorted(by_namespace.items(), key=lambda item: (not item[0], -totals[item[0]], item[0]))
 
 
 def _folded(record: RevocationRecord, of_clients: set[str], of_namespaces: set[str], now: int) -> RevocationRecord:
-    gone = {name for name, namespace in record.owners.items() if namespace in of_namespaces}
-    told = of_clients | gone
-    return _with_its_owners(
+    dropped = {name for name, namespace in record.owners.items() if namespace in of_namespaces}
+    folded = of_clients | dropped
+    return _drop_unused_owners(
         replace(
             record,
-            tokens={c: tokens for c, tokens in record.tokens.items() if c not in told},
-            access={c: access for c, access in record.access.items() if c not in told},
-            clients={c: t for c, t in record.clients.items() if c not in gone}
-            | dict.fromkeys(sorted(of_clients - gone), now),
-            audiences={a: t for a, t in record.audiences.items() if a not in gone},
+            tokens={c: tokens for c, tokens in record.tokens.items() if c not in folded},
+            access={c: access for c, access in record.access.items() if c not in folded},
+            clients={c: t for c, t in record.clients.items() if c not in dropped}
+            | dict.fromkeys(sorted(of_clients - dropped), now),
+            audiences={a: t for a, t in record.audiences.items() if a not in dropped},
             namespaces={**record.namespaces, **dict.fromkeys(sorted(of_namespaces), now)},
         )
     )
 
 
-def _without_what_namespaces_cover(record: RevocationRecord) -> RevocationRecord:
-    """What another replica has not folded yet comes back with each merger: it must not fold its namespace again."""
+def _drop_covered(record: RevocationRecord) -> RevocationRecord:
+    """Drop the entries that a not-before time of their namespace covers.
+
+    Merging with a replica that has not folded them yet brings them back; they must not fold the namespace again.
+    """
     if not record.namespaces:
         return record
     since = {name: record.namespaces.get(namespace, 0) for name, namespace in record.owners.items()}
 
-    def kept(marks: Mapping[str, int]) -> dict[str, int]:
+    def uncovered(marks: Mapping[str, int]) -> dict[str, int]:
         return {name: instant for name, instant in marks.items() if instant > since.get(name, 0)}
 
     access = {c: {a: t for a, t in marks.items() if t > since.get(c, 0)} for c, marks in record.access.items()}
-    known = replace(
+    reduced = replace(
         record,
-        clients=kept(record.clients),
-        audiences=kept(record.audiences),
+        clients=uncovered(record.clients),
+        audiences=uncovered(record.audiences),
         access={client: marks for client, marks in access.items() if marks},
     )
-    return record if known == record else _with_its_owners(known)
+    return record if reduced == record else _drop_unused_owners(reduced)
 
 
-def _with_its_owners(record: RevocationRecord) -> RevocationRecord:
-    """Without those of what is not in it any more."""
+def _drop_unused_owners(record: RevocationRecord) -> RevocationRecord:
+    """Drop the owners of entries that are not in the record."""
     named = record.tokens.keys() | record.access.keys() | record.clients.keys() | record.audiences.keys()
     if named >= record.owners.keys():
         return record
@@ -220,7 +223,7 @@ def _later(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
     return {**one, **{key: max(one.get(key, 0), instant) for key, instant in other.items()}}
 
 
-def _raise(marks: dict[str, int], by: Mapping[str, int]) -> None:
+def _update_latest(marks: dict[str, int], by: Mapping[str, int]) -> None:
     for key, instant in by.items():
         marks[key] = max(marks.get(key, 0), instant)
 
@@ -234,5 +237,5 @@ def _after(marks: Mapping[str, int], since: float) -> dict[str, int]:
 
 
 def _nested_after(marks: Nested, since: float) -> Nested:
-    kept = {key: _after(of_client, since) for key, of_client in marks.items()}
-    return {key: of_client for key, of_client in kept.items() if of_client}
+    remaining = {key: _after(of_client, since) for key, of_client in marks.items()}
+    return {key: of_client for key, of_client in remaining.items() if of_client}

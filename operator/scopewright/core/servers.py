@@ -19,12 +19,10 @@ from scopewright.core.plan import (
     ConditionUpdate,
     Event,
     Plan,
-    append_history,
-    as_json,
-    merge_conditions,
     ready,
     soonest,
     stalled,
+    status_plan,
     waiting,
 )
 from scopewright.core.records import (
@@ -39,15 +37,14 @@ from scopewright.core.records import (
 )
 
 MAX_CLAIMS: Final = 16
-"""Audiences that one ResourceServer may ever claim, before the platform releases some."""
+"""Audiences that one ResourceServer may claim until the platform releases some."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerView:
-    """All that the plan for one resource server depends on.
+    """Inputs of the plan for one resource server.
 
-    `claims` maps every audience that was claimed to `<namespace>/<name>`; `signing` are the SigningKeys that have a key
-    which signs now.
+    `claims` maps every claimed audience to `<namespace>/<name>`. `signing` are the SigningKeys with an active key.
     """
 
     server: ResourceServer
@@ -62,10 +59,11 @@ class ServerView:
     forbidden_keys: frozenset[str] = frozenset()
     """SigningKeys whose algorithm the profile does not allow."""
     beyond_limits: Rejected | None = None
-    """Why it is not served, where its namespace has too many or too large objects."""
+    """Why it is not served, if its namespace exceeds its limits."""
     events: tuple[Event, ...] = ()
+    """Events that no status lists yet."""
     failed_writes: tuple[FailedWrite, ...] = ()
-    """Writes that failed and are not to be tried again yet."""
+    """Failed writes whose retry is not due yet."""
 
     @property
     def key(self) -> str:
@@ -75,52 +73,52 @@ class ServerView:
 def plan_server(view: ServerView) -> Plan:
     meta = view.server.metadata
     if meta.deletion_timestamp:
-        return _departing(view)
+        return _deletion_plan(view)
     if is_paused(meta.annotations):
-        return _paused(view)
+        return _paused_plan(view)
     audience, refusal = _audience(view)
     record = _record_write(view, audience)
     if (audience or view.record) and not holds(view.record_object, record):
-        writes = (*_claim(view, audience), record)
-        # The claim comes first: where one of them is on hold, so is the other.
+        writes = (*_claim_write(view, audience), record)
+        # The claim comes first: if the write of one of them is deferred, so is the other.
         _, blocked = split_deferred(writes, view.failed_writes)
         return _status(view, audience, not_ready(blocked)) if blocked else Plan(writes)
-    return _status(view, audience, _said(view, refusal))
+    return _status(view, audience, _conditions(view, refusal))
 
 
-def _departing(view: ServerView) -> Plan:
-    """The record goes at once: whatever keeps the object, its deletion is final. The claim on its audience stays."""
+def _deletion_plan(view: ServerView) -> Plan:
+    """Delete the record at once: the deletion is final, even while finalizers block it. The audience stays claimed."""
     existing = view.record_object
     if existing is None or (view.record and view.record.uid != view.server.uid):
-        return _status(view, "", deleting_conditions(view.server.metadata, "the issuer serves no tokens for it"))
+        return _status(view, "", deleting_conditions(view.server.metadata, "the issuer issues no tokens for it"))
     if failed_write := failed_write_of(view.failed_writes, existing.ref):
         return _status(view, "", not_ready(failed_write))
     return Plan((Deletion(existing),))
 
 
-def _paused(view: ServerView) -> Plan:
-    """What the issuer serves, whatever the spec says by now."""
+def _paused_plan(view: ServerView) -> Plan:
+    """Report what the issuer serves; the spec may have changed since."""
     record = view.record
     if record is None or record.uid != view.server.uid or not record.audience:
-        return _status(view, "", (*waiting("NotServed", "the issuer serves no tokens for it"), PAUSED))
-    said = _signing_key_missing(view, record.signing_key) or ready("Served", _serves(record.audience))
-    return _status(view, record.audience, (*said, PAUSED))
+        return _status(view, "", (*waiting("NotServed", "the issuer issues no tokens for it"), PAUSED))
+    conditions = _signing_key_missing(view, record.signing_key) or ready("Served", _serves(record.audience))
+    return _status(view, record.audience, (*conditions, PAUSED))
 
 
 def _signing_key_missing(view: ServerView, name: str) -> tuple[ConditionUpdate, ...]:
     if name in view.signing:
         return ()
-    message = f"SigningKey {name} has no key that signs yet: no token can be had for this API"
+    message = f"SigningKey {name} has no key that signs yet: no token can be issued for this API"
     return waiting("SigningKeyNotReady", message)
 
 
 def _serves(audience: str) -> str:
-    return f"the issuer serves tokens for {audience}"
+    return f"the issuer issues tokens for {audience}"
 
 
-def _claim(view: ServerView, audience: str) -> tuple[Write, ...]:
-    """The claim, made before the record that serves the audience. It outlives the ResourceServer, and is only created:
-    of two that claim at once, or of a leader that is none any more, the second one's creation fails.
+def _claim_write(view: ServerView, audience: str) -> tuple[Write, ...]:
+    """Return the write of the claim, which comes before the record. The claim outlives the ResourceServer. It is only
+    ever created: of two concurrent claims, or after a change of leader, the second creation fails.
     """
     own = default_audience(view.server.namespace, view.server.name)
     if audience in ("", own) or audience in view.claims:
@@ -136,14 +134,14 @@ def _claim(view: ServerView, audience: str) -> tuple[Write, ...]:
 
 
 def _audience(view: ServerView) -> tuple[str, Rejected | None]:
-    """The audience to serve, and why it is not the one that is asked for: then the one it has already goes on."""
+    """Return the audience to serve, and why the requested one is refused: then the current one is still served."""
     wanted = view.server.effective_audience
     if view.beyond_limits:
-        return _still_allowed(view), view.beyond_limits
+        return _current_if_allowed(view), view.beyond_limits
     try:
         _check(view, wanted)
     except Rejected as why:
-        return _still_allowed(view), why
+        return _current_if_allowed(view), why
     return wanted, None
 
 
@@ -151,11 +149,11 @@ def _check(view: ServerView, audience: str) -> None:
     check_audience(audience, view.server.namespace, view.server.name, view.config)
     check_claim(audience, view.key, view.claims)
     if audience not in view.claims and sum(1 for key in view.claims.values() if key == view.key) >= MAX_CLAIMS:
-        message = f"it has claimed {MAX_CLAIMS} audiences already: ask the platform team to release some of them"
+        message = f"it has already claimed {MAX_CLAIMS} audiences: ask the platform team to release some of them"
         raise Rejected("AudienceNotAllowed", message)
 
 
-def _still_allowed(view: ServerView) -> str:
+def _current_if_allowed(view: ServerView) -> str:
     if view.record is None or not view.record.audience or view.record.uid != view.server.uid:
         return ""
     try:
@@ -187,7 +185,7 @@ def _record(view: ServerView, audience: str) -> ResourceServerRecord:
 
 
 def grant_sort_key(granted: ResolvedGrant) -> tuple[object, ...]:
-    """An order that does not depend on the order in which grants are listed."""
+    """Sort key of grants, so that the record does not depend on the order in which they are listed."""
     ends = granted.not_after.isoformat() if granted.not_after else ""
     return (granted.scopes, granted.clients, granted.namespaces, granted.everybody, ends)
 
@@ -202,36 +200,31 @@ def _record_write(view: ServerView, audience: str) -> Desired:
     )
 
 
-def _said(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUpdate, ...]:
+def _conditions(view: ServerView, refusal: Rejected | None) -> tuple[ConditionUpdate, ...]:
     spec, config = view.server.spec, view.config
     if refusal:
         return stalled(refusal)
     if spec.tokens.lifetime > config.max_token_lifetime:
         message = (
-            "spec.tokens.lifetime is over the platform's maximum, which holds instead: "
+            "spec.tokens.lifetime exceeds the platform's maximum, which applies instead: "
             f"{format_duration(config.max_token_lifetime)}"
         )
         return stalled(Rejected("LifetimeTooLong", message))
     if spec.tokens.signing_key in view.forbidden_keys:
         message = (
             f"the platform's profile {config.profile} does not allow the algorithm of SigningKey "
-            f"{spec.tokens.signing_key}: name one with ES256, PS256 or Ed25519 in spec.tokens.signingKey"
+            f"{spec.tokens.signing_key}: set spec.tokens.signingKey to one with ES256, PS256 or Ed25519"
         )
         return stalled(Rejected("ProfileForbids", message))
     missing = _signing_key_missing(view, spec.tokens.signing_key)
     return missing or ready("Served", _serves(view.server.effective_audience))
 
 
-def _status(view: ServerView, audience: str, said: tuple[ConditionUpdate, ...]) -> Plan:
-    server, previous = view.server, view.server.status
-    generation = server.metadata.generation
-    conditions, changes = merge_conditions(said, previous.conditions if previous else (), generation, view.now)
+def _status(view: ServerView, audience: str, conditions: tuple[ConditionUpdate, ...]) -> Plan:
+    server = view.server
     current = [g for g in view.grants if in_force(g, view.now)] if not server.metadata.deletion_timestamp else []
-    status = ResourceServerStatus(
-        observed_generation=generation,
-        audience=audience or None,
-        grants=len(current),
-        history=append_history(previous.history if previous else (), (*view.events, *changes), view.now),
-        conditions=conditions,
-    )
-    return Plan(status=as_json(status), events=changes, due=soonest(*(g.spec.expiration_time for g in current)))
+    due = soonest(*(g.spec.expiration_time for g in current))
+    return status_plan(
+        ResourceServerStatus, server, conditions, view.events, view.now, due=due,
+        audience=audience or None, grants=len(current),
+    )  # fmt: skip

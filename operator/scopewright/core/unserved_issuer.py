@@ -1,4 +1,4 @@
-"""The status of an object whose `spec.issuer` no installation serves."""
+"""Status of an object whose `spec.issuer` no installation serves."""
 
 from collections.abc import Iterable
 from datetime import datetime
@@ -21,10 +21,10 @@ def unserved_status(
     config: Config,
     now: datetime,
 ) -> dict[str, Any] | None:
-    """The status to write; None where its issuer is served, or it is for another to write.
+    """Return the status to write; None if its issuer is served, or another installation has to write it.
 
-    The first installation to see the object writes the first status. After that only the oldest installation brings
-    it up to date, so that operators of different versions do not write by turns.
+    The first installation that sees the object writes the first status. Only the oldest installation updates it, so
+    that operators of different versions do not overwrite each other.
     """
     covering = [claim for claim in claims if claim.covers(obj.namespace)]
     names = set(served_names(covering, obj.namespace)) | {config.name}
@@ -42,7 +42,7 @@ def unserved_status(
 
 
 def _writes_first(covering: Iterable[Claim], config: Config) -> bool:
-    """Whether ours is the oldest of these claims, or none of the others is there."""
+    """Whether this installation has the oldest of these claims, or there are none."""
     oldest = next(iter(covering), None)
     return oldest is None or (oldest.name, oldest.namespace) == (config.name, config.namespace)
 
@@ -51,6 +51,6 @@ def _message(issuer: str, names: list[str]) -> str:
     more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     return (
         f"no installation serves spec.issuer {issuer!r} in this namespace; served are: "
-        f"{', '.join(names[:MAX_NAMES])}{more}. The field cannot be changed: delete this object and create it with one "
-        "of these"
+        f"{', '.join(names[:MAX_NAMES])}{more}. The field is immutable: delete this object and create it again with "
+        "one of these"
     )

@@ -36,7 +36,7 @@ from scopewright.core.records import (
     decode,
     resource_server_record_name,
 )
-from scopewright.core.signing.plan import GeneratedKey
+from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Selection
 from scopewright.verifier.thumbprint import thumbprint
 from tests.unit.controller.memory import MemoryStore

@@ -132,9 +132,9 @@ def test_the_absence_of_a_namespace_is_proof_for_all_that_was_in_it(house: House
 def test_how_many_may_go_at_once() -> None:
     assert [limit(n) for n in (0, 30, 400, 1000)] == [MIN_ORPHANS, MIN_ORPHANS, 20, 50]
     some = {Ref("OAuthClient", "leave", f"c{n}") for n in range(50)}
-    assert decide_orphans(some, {"leave": 1000}).departed == some
+    assert decide_orphans(some, {"leave": 1000}).deletable == some
     assert decide_orphans(some, {"leave": 999}).held == some
-    assert decide_orphans(some, {"leave": 50}, gone={"leave"}).departed == some
+    assert decide_orphans(some, {"leave": 50}, deleted_namespaces={"leave"}).deletable == some
 
 
 @pytest.mark.parametrize("ref", [WORKER, API])

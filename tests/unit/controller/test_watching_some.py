@@ -104,7 +104,7 @@ def test_a_grant_by_labels_that_nobody_follows_says_so(follows: bool, reason: st
         clients=(client("leave", "a", access=[asked]),),
         namespaces={},
         now=NOW,
-        follows_labels=follows,
+        reads_labels=follows,
     )
     status = plan_grant(view).status
     assert status is not None

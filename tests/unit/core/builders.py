@@ -10,7 +10,7 @@ from scopewright.core.config import Config
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, KeyRecord, encode, key_record_name
 from scopewright.core.signing.jwks import HeldKey
-from scopewright.core.signing.plan import GeneratedKey, SigningView
+from scopewright.core.signing.view import GeneratedKey, SigningView
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 NAMESPACE = "scopewright-system"
@@ -70,7 +70,7 @@ def client_view(
     held = existing("Secret", NAMESPACE, name, {ENTRY: encode(record)}, type=CLIENT_TYPE) if record else None
     usual: dict[str, Any] = {
         "former_secrets": (), "servers": {}, "seal_key": SEAL_KEY, "config": CONFIG, "now": NOW,
-        "mint": lambda: "fresh", "make_pair": lambda: KeyPair({"kid": "fresh"}, b"fresh"),
+        "generate_secret": lambda: "fresh", "generate_key_pair": lambda: KeyPair({"kid": "fresh"}, b"fresh"),
     }  # fmt: skip
     return ClientView(client=declared, record=record, record_object=held, secret=secret, **(usual | more))
 
@@ -92,6 +92,7 @@ def held(record: KeyRecord, *, intact: bool = True) -> HeldKey:
 
 def signing_view(key: SigningKey | None, *keys: HeldKey, jwks: Existing | None = None, **more: Any) -> SigningView:
     usual: dict[str, Any] = {
-        "name": "default", "config": CONFIG, "now": NOW, "make_key": lambda _: GeneratedKey({"kid": "fresh"}, b"pem"),
+        "name": "default", "config": CONFIG, "now": NOW,
+        "generate_key": lambda _: GeneratedKey({"kid": "fresh"}, b"pem"),
     }  # fmt: skip
     return SigningView(key=key, keys=keys, jwks=jwks, **(usual | more))

@@ -21,7 +21,6 @@ from scopewright.core.records import (
     Credential,
     IssuerRecord,
     KeyRecord,
-    Record,
     RequestedAccess,
     ResolvedGrant,
     ResourceServerRecord,
@@ -71,7 +70,7 @@ CLIENT = ClientRecord(
     owner_creation_time=day(1),
     orphaned_time=day(22),
 )
-RECORDS: dict[str, Record] = {
+RECORDS: dict[str, Any] = {
     "client": CLIENT,
     "resource_server": ResourceServerRecord(
         namespace="hr",

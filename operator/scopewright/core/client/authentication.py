@@ -1,4 +1,4 @@
-"""How a client proves who it is: by what the operator makes for it, or by what it brings itself."""
+"""Authentication of a client: with a credential that the operator generates, or with the client's own proof."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -9,7 +9,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.records import LOCAL_CLUSTER, ClientRecord, Credential, ServiceAccount
 
 CredentialKind = Literal["secret", "key pair"]
-"""What the operator makes and rotates."""
+"""Credentials that the operator generates and rotates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,9 @@ class KeyPair:
 
 
 def managed_kind(client: OAuthClient) -> CredentialKind | None:
-    """None where the client brings its own proof: keys that its owner has given, or a ServiceAccount."""
+    """Return the kind of credential that the operator generates. None for a client with keys or a ServiceAccount of its
+    own.
+    """
     match client.spec.authentication.method:
         case "ClientSecret":
             return "secret"
@@ -32,26 +34,27 @@ def managed_kind(client: OAuthClient) -> CredentialKind | None:
 
 
 def kind_of(credential: Credential) -> CredentialKind:
-    """Which of the two a credential is."""
+    """Return the kind of a credential."""
     return "key pair" if credential.jwk else "secret"
 
 
 def brings_own_credential(record: ClientRecord) -> bool:
-    """Whether the client that the record is about brings its own proof."""
+    """Whether the client of the record has keys or a ServiceAccount of its own."""
     return record.method == "ServiceAccount" or bool(record.public_keys)
 
 
 def declared_keys(client: OAuthClient) -> tuple[dict[str, str], ...]:
-    """The public JWKs of `spec.authentication.jwks`."""
+    """Return the public JWKs of `spec.authentication.jwks`."""
     authentication = client.spec.authentication
-    given = authentication.jwks.keys if authentication.method == "PrivateKeyJWT" and authentication.jwks else []
-    return tuple(key.to_dict() for key in given)
+    keys = authentication.jwks.keys if authentication.method == "PrivateKeyJWT" and authentication.jwks else []
+    return tuple(key.to_dict() for key in keys)
 
 
-def service_account(client: OAuthClient, found_uid: str | None, config: Config) -> ServiceAccount | None:
-    """The ServiceAccount that proves who the client is, if its method wants one; `Rejected` where there is none.
+def resolve_service_account(client: OAuthClient, local_uid: str | None, config: Config) -> ServiceAccount | None:
+    """Return the ServiceAccount that authenticates the client; None with another method.
 
-    `found_uid` is that of the one in this cluster: "" while there is none, None where there is no cluster.
+    `local_uid` is the UID of the one in this cluster: "" if it does not exist, None without a cluster. Raise `Rejected`
+    if there is no such cluster or ServiceAccount.
     """
     named = client.spec.authentication.service_account
     if client.spec.authentication.method != "ServiceAccount" or named is None:
@@ -61,23 +64,23 @@ def service_account(client: OAuthClient, found_uid: str | None, config: Config) 
     if cluster not in known:
         raise Rejected(
             "UnknownCluster",
-            f"the platform's configuration names no cluster {cluster}: have it added to clusters, or choose "
+            f"the platform's configuration has no cluster {cluster}: ask the platform team to add it, or choose "
             f"one of {', '.join(known) or 'none'}",
         )
-    uid = named.uid if cluster != LOCAL_CLUSTER else found_uid
+    uid = named.uid if cluster != LOCAL_CLUSTER else local_uid
     if uid:
         return ServiceAccount(named.name, uid, cluster)
-    raise Rejected("ServiceAccountNotFound", _how_to_have_one(client, named.name, here=uid is not None))
+    raise Rejected("ServiceAccountNotFound", _missing_account(client, named.name, in_cluster=uid is not None))
 
 
-def _how_to_have_one(client: OAuthClient, name: str, *, here: bool) -> str:
-    if here:
+def _missing_account(client: OAuthClient, name: str, *, in_cluster: bool) -> str:
+    if in_cluster:
         return (
-            f"there is no ServiceAccount {name} in namespace {client.namespace}: create it "
+            f"ServiceAccount {name} does not exist in namespace {client.namespace}: create it "
             f"(kubectl -n {client.namespace} create serviceaccount {name}), or correct "
             "spec.authentication.serviceAccount.name"
         )
     return (
-        "a directory has no ServiceAccounts: choose another method here, or name a cluster of the configuration's "
-        "clusters, with the ServiceAccount's uid there"
+        "a directory has no ServiceAccounts: choose another method, or set cluster to one of the configuration's "
+        "clusters, and uid to that of the ServiceAccount there"
     )

@@ -1,7 +1,7 @@
-"""The life of a client's credential: made, in the Secret, replaced, accepted through the overlap, gone.
+"""Life cycle of a client's credential: created, in the Secret, replaced, accepted through the overlap, ended.
 
-A rotation is three writes, and a crash between any two of them leaves the client working: the new hash joins the
-record, then the Secret changes, then the old hash gets its expiry.
+A rotation is three writes, and the client works after a crash between any two of them: the record gets the new hash,
+then the Secret changes, then the old hash gets its expiry.
 """
 
 from dataclasses import dataclass
@@ -30,54 +30,55 @@ from scopewright.core.records import ClientRecord, Credential
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4
 UNCONFIRMED_GRACE: Final = timedelta(seconds=60)
-"""A write of a process that has died or lost its Lease cannot arrive later than this: a Lease of 30 s at most, and 30 s
-for a request."""
+"""Time after which no write of a dead process or a former leader can arrive: at most 30 s of Lease, and 30 s for a
+request."""
 
 
 class SecretOwnership(Enum):
-    """What a Secret of the client's secret name is to us."""
+    """Relation of an existing Secret with the client's secret name to Scopewright."""
 
     ABSENT = "absent"
-    FOREIGN = "not ours"
-    SEALED = "ours, as we left it"
-    EDITED = "ours, and edited since"
+    FOREIGN = "not managed for this client"
+    SEALED = "managed, unchanged since the last write"
+    EDITED = "managed, edited since the last write"
 
 
 def secret_ownership(
     existing: Existing | None, client: OAuthClient, record: ClientRecord | None, seal_key: bytes, issuer: str
 ) -> SecretOwnership:
-    """A Secret is the client's if its seal verifies, and if the OAuthClient's UID owns it, it has no owner, or it says
-    that it outlives this client, whatever other owners it has.
+    """Return whether the Secret is managed for this client.
 
-    Without its seal, only a Secret that the UID owns, or that says it outlives this client, *and* that a record speaks
-    of is the client's: everyone who may create Secrets can write both.
+    A Secret whose seal verifies is, if the OAuthClient's UID owns it, it has no owner, or it is retained.
+
+    Without a valid seal, the UID must own the Secret, or it must be retained for this client, *and* a record must show
+    that the client had a Secret: any user who may create Secrets can write owners and annotations.
     """
     if existing is None:
         return SecretOwnership.ABSENT
     if _is_taken(existing, client):
         return SecretOwnership.FOREIGN
-    stated, retained = existing.annotations, existing.is_retained
-    issue_time, public_key = stated.get(ISSUE_TIME_ANNOTATION, ""), stated.get(PUBLIC_KEY_ANNOTATION, "")
+    annotations, retained = existing.annotations, existing.is_retained
+    issue_time, public_key = annotations.get(ISSUE_TIME_ANNOTATION, ""), annotations.get(PUBLIC_KEY_ANNOTATION, "")
     expected = seal(
         seal_key, issuer, client.client_id, issue_time, existing.entries, public_key,
-        retained=retained, rotate=stated.get(ROTATE_DIGEST_ANNOTATION, "") if retained else "",
+        retained=retained, rotate=annotations.get(ROTATE_DIGEST_ANNOTATION, "") if retained else "",
     )  # fmt: skip
-    if verifies(stated.get(SEAL_ANNOTATION, ""), expected):
+    if verifies(annotations.get(SEAL_ANNOTATION, ""), expected):
         return SecretOwnership.SEALED
-    spoken_of = record is not None and (bool(record.credentials) or brings_own_credential(record))
+    had_secret = record is not None and (bool(record.credentials) or brings_own_credential(record))
     owned = client.metadata.uid in existing.owner_uids
-    outlives = retained and existing.labels.get(CLIENT_LABEL) == client.name
-    return SecretOwnership.EDITED if (owned or outlives) and spoken_of else SecretOwnership.FOREIGN
+    retained_for_client = retained and existing.labels.get(CLIENT_LABEL) == client.name
+    return SecretOwnership.EDITED if (owned or retained_for_client) and had_secret else SecretOwnership.FOREIGN
 
 
 def _is_taken(existing: Existing, client: OAuthClient) -> bool:
-    """Whether its type or its owners show that it is not managed for this client."""
-    of_others = existing.owner_uids and client.metadata.uid not in existing.owner_uids
-    return existing.type != SECRET_TYPE or (bool(of_others) and not existing.is_retained)
+    """Whether its type or its owners exclude that it is managed for this client."""
+    other_owner = existing.owner_uids and client.metadata.uid not in existing.owner_uids
+    return existing.type != SECRET_TYPE or (bool(other_owner) and not existing.is_retained)
 
 
 def current_credential(record: ClientRecord | None, existing: Existing | None) -> Credential | None:
-    """The credential that the Secret holds and the record accepts without an end: the current one."""
+    """Return the credential that the Secret holds and the record accepts without an end."""
     if record is None or existing is None:
         return None
     held = set(existing.entries.values())
@@ -91,41 +92,44 @@ def add_credential(
     now: datetime,
     quiet_since: datetime | None = None,
 ) -> tuple[Credential, ...]:
-    """`new` beside the others, at most four in all. The current one always stays: the Secret holds it until it changes.
+    """Return the credentials with `new`, at most four in all. `current` always stays: the Secret holds it.
 
-    What makes room is a hash that never reached a Secret, once its write can no longer arrive; an overlap is not cut
-    short by a rotation, which waits. Without a Secret no Pod can start: what expires first makes room then, then the
-    latest hash; the oldest without an end is what Pods hold, and stays however often the Secret's write fails.
+    If there are four, a hash that never reached a Secret is dropped, once its write can no longer arrive. A rotation
+    does not shorten an overlap; it waits. Without a Secret no Pod can start: then the hash that expires first is
+    dropped instead, then the latest one. The oldest hash without an end stays, because Pods may hold it.
 
-    A write with an unknown outcome, of this process or an earlier leader, may arrive until a while after `quiet_since`.
+    A write with an unknown outcome may arrive until UNCONFIRMED_GRACE after `quiet_since`. Raise `Unavailable` if none
+    can be dropped.
     """
     others = list(credentials)
     while len(others) >= MAX_CREDENTIALS:
-        unlanded = [
+        unconfirmed = [
             c for c in others if c != current and c.expiration_time is None and _cannot_arrive(c, quiet_since, now)
         ]
         ending = sorted((c for c in others if c.expiration_time), key=lambda c: c.expiration_time or now)
-        held = next((c for c in others if c.expiration_time is None), None)
-        room = unlanded if current else [*ending, *(c for c in reversed(unlanded) if c != held)]
-        if not room:
-            raise Unavailable("four credentials are accepted or on their way: waiting for one to end", retry_after=5)
-        others.remove(room[0])
+        oldest = next((c for c in others if c.expiration_time is None), None)
+        droppable = unconfirmed if current else [*ending, *(c for c in reversed(unconfirmed) if c != oldest)]
+        if not droppable:
+            raise Unavailable(
+                "four credentials are accepted or pending, the maximum: waiting for one to end", retry_after=5
+            )
+        others.remove(droppable[0])
     return (*others, new)
 
 
-def _cannot_arrive(unlanded: Credential, quiet_since: datetime | None, now: datetime) -> bool:
-    sent = max(unlanded.issue_time, quiet_since) if quiet_since else unlanded.issue_time
+def _cannot_arrive(credential: Credential, quiet_since: datetime | None, now: datetime) -> bool:
+    sent = max(credential.issue_time, quiet_since) if quiet_since else credential.issue_time
     return sent + UNCONFIRMED_GRACE < now
 
 
 def next_free_time(credentials: tuple[Credential, ...], current: Credential | None, now: datetime) -> datetime:
-    """When, at the latest, one of four credentials makes room for another: later than `now`."""
+    """Return when, at the latest, one of four credentials can be dropped for another. It is after `now`."""
     ends = (c.expiration_time or c.issue_time + UNCONFIRMED_GRACE for c in credentials if c != current)
     return min((end for end in ends if end > now), default=now + UNCONFIRMED_GRACE)
 
 
 class CauseKind(StrEnum):
-    """Why a credential is made, as metrics name it."""
+    """Why a credential is created, as a label of metrics."""
 
     FIRST = "first"
     AGE = "age"
@@ -138,7 +142,7 @@ class CauseKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a new credential is to be made."""
+    """Why a new credential is due."""
 
     reason: str
     message: str
@@ -150,9 +154,13 @@ class Cause:
 
 
 def cause_for_new(
-    client: OAuthClient, record: ClientRecord | None, current: Credential | None, found: SecretOwnership, now: datetime
+    client: OAuthClient,
+    record: ClientRecord | None,
+    current: Credential | None,
+    ownership: SecretOwnership,
+    now: datetime,
 ) -> Cause | None:
-    """The reason to make a credential now, or None. Level-triggered: it asks what is, not what was done."""
+    """Return why a new credential is due, or None. It depends on the current state only."""
     before = revoked_before(client, now)
     if record is None or not record.credentials or (current is None and brings_own_credential(record)):
         return Cause("CredentialIssued", f"a first credential is in Secret {client.secret_name}", CauseKind.FIRST)
@@ -163,22 +171,22 @@ def cause_for_new(
     if current is None and record.secret_name != client.secret_name:
         message = f"the credential moves to Secret {client.secret_name}"
         return Cause("CredentialMoved", message, CauseKind.SECRET_NAME)
-    if current is None and rotate_value(client) not in ("", record.credentials[-1].rotate):
-        return _asked_for()
+    if current is None and rotate_request(client) not in ("", record.credentials[-1].rotate):
+        return _requested_rotation()
     if current is None:
-        what = "was gone" if found is SecretOwnership.ABSENT else "no longer held the credential"
+        what = "was deleted" if ownership is SecretOwnership.ABSENT else "no longer held the credential"
         return Cause("CredentialHealed", f"Secret {client.secret_name} {what}", CauseKind.HEAL)
     if not client.spec.disabled and kind_of(current) != (wanted := managed_kind(client)):
-        return Cause("CredentialChanged", f"the method changed, and asks for a {wanted}", CauseKind.METHOD)
+        return Cause("CredentialChanged", f"the method changed, and needs a {wanted}", CauseKind.METHOD)
     return cause_to_rotate(client, current, now)
 
 
 def overdue_cause(
     client: OAuthClient, record: ClientRecord | None, existing: Existing | None, now: datetime
 ) -> Cause | None:
-    """The reason why another credential is due, as far as the record and the Secret's digests show it.
+    """Return why a new credential is due, by the record and the Secret's digests.
 
-    Seals are not checked, so that it costs little to ask for every client. None where the client is paused or its
+    It does not check the seal, so that it is cheap enough for every client. None if the client is paused, or if its
     Secret's name is taken.
     """
     meta = client.metadata
@@ -194,25 +202,25 @@ def overdue_cause(
 
 
 def cause_to_rotate(client: OAuthClient, current: Credential, now: datetime) -> Cause | None:
-    """The reason to make another one of its kind."""
+    """Return why the current credential is due for rotation, or None."""
     if client.spec.disabled:
         return None
-    if rotate_value(client) not in ("", current.rotate):
-        return _asked_for()
+    if rotate_request(client) not in ("", current.rotate):
+        return _requested_rotation()
     due = rotation_time(client.spec.rotation, current, now)
     if due is not None and now >= due:
-        message = f"it was {format_duration(client.spec.rotation.every)} old"
+        message = f"the credential was {format_duration(client.spec.rotation.every)} old"
         return Cause("CredentialRotated", message, CauseKind.AGE)
     return None
 
 
-def _asked_for() -> Cause:
-    message = "the annotation scopewright.dev/rotate asked for a new one"
+def _requested_rotation() -> Cause:
+    message = "the annotation scopewright.dev/rotate requested a new credential"
     return Cause("CredentialRotated", message, CauseKind.ANNOTATION)
 
 
 def rotation_time(rotation: Rotation, current: Credential, now: datetime) -> datetime | None:
-    """When the current credential gives way by its age: when it is due, or when the next window opens after that."""
+    """Return when the current credential is rotated by its age: when it is due, or in the first window after that."""
     if rotation.suspend:
         return None
     due = current.issue_time + rotation.every
@@ -220,7 +228,7 @@ def rotation_time(rotation: Rotation, current: Credential, now: datetime) -> dat
 
 
 def revoked_before(client: OAuthClient, now: datetime) -> datetime | None:
-    """`spec.rotation.revokedBefore`, once that instant has come: what is made before it would be revoked by it."""
+    """Return `spec.rotation.revokedBefore` once that time has come. Before, it would revoke new credentials too."""
     before = client.spec.rotation.revoked_before
     return before if before and before <= now else None
 
@@ -229,5 +237,5 @@ def latest(*instants: datetime | None) -> datetime | None:
     return max((instant for instant in instants if instant), default=None)
 
 
-def rotate_value(client: OAuthClient) -> str:
+def rotate_request(client: OAuthClient) -> str:
     return requested_rotation(client.metadata.annotations)

@@ -1,4 +1,4 @@
-"""How long a credential that has been replaced goes on working: its overlap, and longer on evidence of its use."""
+"""Overlap: how long a replaced credential is still accepted, extended while it is used."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,7 +11,7 @@ from scopewright.core.records import Credential
 LAST_CHECK: Final = timedelta(seconds=5)
 
 LastUse = Mapping[str, datetime]
-"""When credentials were last used, by their SHA-256; what nobody has reported is left out. A hint, never more."""
+"""Last use of credentials by their SHA-256, as far as it was reported. Only a hint."""
 
 
 def apply_overlap(
@@ -24,15 +24,17 @@ def apply_overlap(
     *,
     unneeded: bool = False,
 ) -> tuple[Credential, ...]:
-    """What the record should hold: nothing revoked, nothing expired, and an expiry on what `current` has replaced, or
-    on all of them where, without a current one, credentials are `unneeded`.
+    """Return the credentials for the record: without revoked and expired ones, and with an expiry on those that
+    `current` has replaced. With `unneeded`, and without a current one, all of them get an expiry.
 
-    The overlap counts from now, which is after the Secret's write was seen: later than it happened, never earlier.
+    The overlap begins now, after the Secret's write was seen, so that it is never too short.
     """
     replaced = credentials[: credentials.index(current)] if current else credentials if unneeded else ()
     latest = current or (credentials[-1] if credentials else None)
-    kept = [c for c in credentials if c.accepted_at(now) and not (before and c.issue_time < before)]
-    return tuple(_extend_overlap(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in kept)
+    remaining = [c for c in credentials if c.accepted_at(now) and not (before and c.issue_time < before)]
+    return tuple(
+        _extend_overlap(c, latest, rotation, last_use, now) if latest and c in replaced else c for c in remaining
+    )
 
 
 def _extend_overlap(
@@ -51,38 +53,38 @@ def _extend_overlap(
 
 
 def can_extend(credential: Credential, latest: Credential, rotation: Rotation) -> bool:
-    """Whether use can lengthen its overlap: not after `scopewright.dev/rotate`, for the use may be an attacker's."""
+    """Whether use can extend its overlap: not after `scopewright.dev/rotate`, because the user may be an attacker."""
     ends = credential.expiration_time
     return ends is not None and credential.rotate == latest.rotate and ends < _limit(credential, rotation)
 
 
 def _limit(credential: Credential, rotation: Rotation) -> datetime:
-    """When it ends, however it is used."""
+    """Return the latest end of its overlap."""
     replaced = credential.replaced_time or credential.issue_time
     return replaced + rotation.longest_overlap
 
 
 def was_extended(credential: Credential, rotation: Rotation) -> bool:
-    """Whether its overlap was lengthened."""
+    """Whether its overlap was extended."""
     ends, replaced = credential.expiration_time, credential.replaced_time
     return ends is not None and replaced is not None and ends > replaced + rotation.overlap
 
 
 def step(rotation: Rotation) -> timedelta:
-    """By how much an overlap is lengthened at a time, and how recent the use must be."""
+    """Return the length of one extension, which is also how recent the use must be."""
     return rotation.overlap / 4
 
 
 def decision_time(credential: Credential, rotation: Rotation) -> datetime:
-    """From when on its use is looked at: a little before it ends, because issuers obey the record by themselves."""
+    """Return when its use is first checked: some time before its end, so that issuers receive an extension."""
     ends = credential.expiration_time or datetime.max.replace(tzinfo=credential.issue_time.tzinfo)
     return ends - rotation.overlap / 8
 
 
 def next_decision(credential: Credential, rotation: Rotation, now: datetime) -> datetime | None:
-    """When to look again: at first at the decision time, then ever closer to the end, for use may still come.
+    """Return when to check its use next: at the decision time, then at shrinking intervals until its end.
 
-    The last time is early enough for issuers to hear of it before the end.
+    The last check is early enough for issuers to receive the extension before the end.
     """
     if credential.expiration_time is None:
         return None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Final
 
-from scopewright.core.client.authentication import kind_of, managed_kind, service_account
+from scopewright.core.client.authentication import kind_of, managed_kind, resolve_service_account
 from scopewright.core.client.credentials import Cause, SecretOwnership, add_credential, cause_for_new, cause_to_rotate
 from scopewright.core.client.issuing import issue_credential
 from scopewright.core.client.record import record_upkeep, record_with, record_write
@@ -17,7 +17,7 @@ from scopewright.core.client.secret import (
     refuse_conflict,
     secret_upkeep,
 )
-from scopewright.core.client.status import client_status, departing_status, readiness, readiness_while_paused
+from scopewright.core.client.status import client_status, deletion_status, readiness, readiness_while_paused
 from scopewright.core.client.view import ClientState, ClientView, IssueFailure, is_bound
 from scopewright.core.failed_writes import (
     ALTERED,
@@ -25,7 +25,7 @@ from scopewright.core.failed_writes import (
     WriteDeferred,
     allowed_writes,
     not_ready,
-    refused,
+    not_ready_because,
     split_deferred,
 )
 from scopewright.core.failures import Rejected, Unavailable
@@ -34,184 +34,184 @@ from scopewright.core.objects import Deletion, Write, is_paused
 from scopewright.core.plan import NOTHING, ConditionUpdate, Event, Plan, stalled
 from scopewright.core.records import ClientRecord, Credential
 
-_ADOPTED: Final = Event("CredentialAdopted", "the sealed Secret was there before the record: its credential stays")
+_ADOPTED: Final = Event("CredentialAdopted", "the sealed Secret existed before the record: its credential stays valid")
 _RESTORED: Final = Event(
-    "CredentialRestored", "the Secret was restored: what it holds is accepted again, and what followed it ends"
+    "CredentialRestored", "the Secret was restored: its credential is accepted again, and later ones end"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """The next writes, and what is in the way: a credential that is due and cannot be written, another write that
-    failed, something that the user has to change.
+    """The next writes, and what prevents others: a credential that is due and cannot be written, another failed write,
+    or something that the user has to change.
     """
 
     plan: Plan = NOTHING
-    failing: IssueFailure | None = None
+    failure: IssueFailure | None = None
     blocked: FailedWrite | None = None
-    wrong: Rejected | None = None
+    rejection: Rejected | None = None
 
 
 def plan_client(view: ClientView) -> Plan:
     meta = view.client.metadata
     if meta.deletion_timestamp:
-        return _departing(view)
-    found = inspect_secret(view)
+        return _deletion_plan(view)
+    state = inspect_secret(view)
     if is_paused(meta.annotations):
-        return client_status(view, found, (*readiness_while_paused(view, found), PAUSED))
+        return client_status(view, state, (*readiness_while_paused(view, state), PAUSED))
     if view.terminating:
-        return _upkeep(view, found).plan
+        return _upkeep(view, state).plan
     try:
-        step = _step(view, found)
-    except WriteDeferred as held:
-        step = replace(_upkeep(view, found), blocked=held.failed_write)
+        step = _step(view, state)
+    except WriteDeferred as deferred:
+        step = replace(_upkeep(view, state), blocked=deferred.failed_write)
     except Rejected as why:
-        step = replace(_upkeep(view, found), wrong=why)
+        step = replace(_upkeep(view, state), rejection=why)
     except Unavailable:
-        step = _upkeep(view, found)
+        step = _upkeep(view, state)
         if not step.plan.writes:
             raise
     if step.plan.writes:
         return step.plan
-    return client_status(view, found, _said(view, found, step), step.failing)
+    return client_status(view, state, _conditions(view, state, step), step.failure)
 
 
-def _departing(view: ClientView) -> Plan:
-    """The record goes at once, and with it all access: whatever keeps the object, its deletion is final."""
+def _deletion_plan(view: ClientView) -> Plan:
+    """Delete the record, and with it all access, at once: the deletion is final, even while finalizers block it."""
     existing = view.record_object
     if existing is None or (view.record and view.record.uid != view.client.uid):
-        return departing_status(view, deleting_conditions(view.client.metadata, "the issuer refuses this client"))
+        return deletion_status(view, deleting_conditions(view.client.metadata, "the issuer refuses this client"))
     if failed_write := view.failed_write_of(view.record_ref):
-        return departing_status(view, not_ready(failed_write))
+        return deletion_status(view, not_ready(failed_write))
     return Plan((Deletion(existing),))
 
 
-def _said(view: ClientView, found: ClientState, step: _Step) -> tuple[ConditionUpdate, ...]:
+def _conditions(view: ClientView, state: ClientState, step: _Step) -> tuple[ConditionUpdate, ...]:
     altered = view.failed_write_of(view.secret_ref)
-    if altered and altered.reason == ALTERED and step.wrong is None and _serves(view, found):
+    if altered and altered.reason == ALTERED and step.rejection is None and _serves(view, state):
         return (*readiness(view), ConditionUpdate("SecretAltered", "True", ALTERED, altered.message))
     if step.blocked:
         return not_ready(step.blocked)
-    if step.wrong:
-        return stalled(step.wrong)
-    failing = step.failing
-    if failing is None or found.current is not None:
+    if step.rejection:
+        return stalled(step.rejection)
+    failure = step.failure
+    if failure is None or state.current is not None:
         return readiness(view)
-    return refused(failing.reason, failing.message, needs_user=failing.needs_user)
+    return not_ready_because(failure.reason, failure.message, needs_user=failure.needs_user)
 
 
-def _serves(view: ClientView, found: ClientState) -> bool:
-    """Whether Pods can work with the Secret as it is, although others have added to it."""
-    return is_bound(view, found) and holds_all(view, found.current)
+def _serves(view: ClientView, state: ClientState) -> bool:
+    """Whether Pods can use the Secret as it is, although another program has changed it."""
+    return is_bound(view, state) and holds_all(view, state.current)
 
 
-def _step(view: ClientView, found: ClientState) -> _Step:
-    """The next writes: none when everything is as it should be."""
+def _step(view: ClientView, state: ClientState) -> _Step:
+    """Return the next writes; none if everything is in place."""
     refuse_by_profile(view.client, view.config)
-    if view.beyond_limits and found.record is None:
+    if view.beyond_limits and state.record is None:
         raise view.beyond_limits
-    if claimed := allowed_writes(claimed_secrets(view, found), view.failed_writes):
+    if claimed := allowed_writes(claimed_secrets(view, state), view.failed_writes):
         return _Step(Plan(claimed))
-    refuse_conflict(view, found)
-    return _provided(view, found) if managed_kind(view.client) else _brought(view, found)
+    refuse_conflict(view, state)
+    return _with_managed_credential(view, state) if managed_kind(view.client) else _with_own_credential(view, state)
 
 
-def _upkeep(view: ClientView, found: ClientState, *more: Write) -> _Step:
-    """What keeps the record in step, and `more`, but for what is on hold."""
-    upkeep = record_upkeep(view, found)
+def _upkeep(view: ClientView, state: ClientState, *more: Write) -> _Step:
+    """Return the write that updates the record, and the writes `more`, without deferred ones."""
+    upkeep = record_upkeep(view, state)
     writes, blocked = split_deferred((*upkeep.writes, *more), view.failed_writes)
-    told = upkeep.events if set(map(id, upkeep.writes)) <= set(map(id, writes)) else ()
-    return _Step(Plan(writes, events=told), blocked=blocked)
+    events = upkeep.events if set(map(id, upkeep.writes)) <= set(map(id, writes)) else ()
+    return _Step(Plan(writes, events=events), blocked=blocked)
 
 
-def _provided(view: ClientView, found: ClientState) -> _Step:
-    """With a credential that the operator makes: adopted, restored, issued, or as it is."""
-    record, current = found.record, found.current
-    if record is None and found.standing is SecretOwnership.SEALED and (adopted := adoptable_credential(view)):
-        return _accept(view, found, (adopted,), _ADOPTED)
+def _with_managed_credential(view: ClientView, state: ClientState) -> _Step:
+    """Plan for a client whose credential the operator generates: adopt, restore, issue, or keep it."""
+    record, current = state.record, state.current
+    if record is None and state.ownership is SecretOwnership.SEALED and (adopted := adoptable_credential(view)):
+        return _accept(view, state, (adopted,), _ADOPTED)
     if (
         record
         and current is None
-        and found.standing is SecretOwnership.SEALED
-        and (credentials := _restored(view, found))
+        and state.ownership is SecretOwnership.SEALED
+        and (credentials := _restored(view, state))
     ):
-        return _accept(view, found, credentials, _RESTORED)
-    failing, cause = None, _cause(view, found)
+        return _accept(view, state, credentials, _RESTORED)
+    failure, cause = None, _cause(view, state)
     if cause:
-        issued = issue_credential(view, found, cause, managed_kind(view.client))
+        issued = issue_credential(view, state, cause, managed_kind(view.client))
         if isinstance(issued, Plan):
             return _Step(issued)
-        failing = issued
+        failure = issued
     more: tuple[Write, ...] = ()
     if current and record:
         more = (*secret_upkeep(view, current), *former_secrets(view, record))
-    return replace(_upkeep(view, found, *more), failing=failing)
+    return replace(_upkeep(view, state, *more), failure=failure)
 
 
-def _accept(view: ClientView, found: ClientState, credentials: tuple[Credential, ...], told: Event) -> _Step:
+def _accept(view: ClientView, state: ClientState, credentials: tuple[Credential, ...], event: Event) -> _Step:
     if failed_write := view.failed_write_of(view.record_ref):
         raise WriteDeferred(failed_write)
-    return _Step(Plan((record_write(view, record_with(view, found, credentials)),), events=(told,)))
+    return _Step(Plan((record_write(view, record_with(view, state, credentials)),), events=(event,)))
 
 
-def _cause(view: ClientView, found: ClientState) -> Cause | None:
-    cause = cause_for_new(view.client, found.record, found.current, found.standing, view.now)
-    last, record = view.attempt, found.record
+def _cause(view: ClientView, state: ClientState) -> Cause | None:
+    cause = cause_for_new(view.client, state.record, state.current, state.ownership, view.now)
+    last, record = view.attempt, state.record
     if last is None or record is None or cause is None or not cause.heal:
         return cause
-    # A credential whose Secret could not be written yet is still made for what it was made for: it heals nothing.
+    # A credential whose Secret could not be written yet keeps its cause: it is not a heal.
     sha256 = last.credential.sha256
     return last.cause if any(c.sha256 == sha256 and c.expiration_time is None for c in record.credentials) else cause
 
 
-def _brought(view: ClientView, found: ClientState) -> _Step:
-    """Where the client brings its own proof: the record says which, and the Secret holds no credential.
+def _with_own_credential(view: ClientView, state: ClientState) -> _Step:
+    """Plan for a client with keys or a ServiceAccount of its own: the Secret holds no credential.
 
-    One that an earlier method left there stays, and works, while there is nothing that could take its place; it rotates
-    as ever, or it would get as old as somebody likes who names a ServiceAccount that is not there.
+    A credential of an earlier method stays, and is rotated as before, until the ServiceAccount exists. Otherwise a
+    missing ServiceAccount would exempt it from rotation.
     """
-    record, current = found.record, found.current
+    record, current = state.record, state.current
     try:
         missing = None
-        service_account(view.client, view.service_account_uid, view.config)
+        resolve_service_account(view.client, view.service_account_uid, view.config)
     except Rejected as why:
         missing = why
     kept = current if missing else None
     cause = cause_to_rotate(view.client, kept, view.now) if kept else None
-    failing = None
+    failure = None
     if kept and cause:
-        issued = issue_credential(view, found, cause, kind_of(kept))
+        issued = issue_credential(view, state, cause, kind_of(kept))
         if isinstance(issued, Plan):
             return _Step(issued)
-        failing = issued
-    step = _upkeep(view, found, *_brings(view, found, record, kept))
-    changed = (_withdrawn(view, current),) if current and not kept and step.blocked is None else ()
+        failure = issued
+    step = _upkeep(view, state, *_own_credential_writes(view, state, record, kept))
+    changed = (_removed(view, current),) if current and not kept and step.blocked is None else ()
     plan = replace(step.plan, events=(*step.plan.events, *changed))
-    return _Step(plan, failing, step.blocked, missing)
+    return _Step(plan, failure, step.blocked, missing)
 
 
-def _brings(
-    view: ClientView, found: ClientState, record: ClientRecord | None, kept: Credential | None
+def _own_credential_writes(
+    view: ClientView, state: ClientState, record: ClientRecord | None, kept: Credential | None
 ) -> tuple[Write, ...]:
-    first = () if view.record else (record_write(view, record_with(view, found, ())),)
+    first = () if view.record else (record_write(view, record_with(view, state, ())),)
     former = former_secrets(view, record) if record else ()
     return (*first, *secret_upkeep(view, kept), *former)
 
 
-def _withdrawn(view: ClientView, current: Credential) -> Event:
+def _removed(view: ClientView, current: Credential) -> Event:
     message = (
-        f"the method changed: the {kind_of(current)} leaves Secret {view.client.secret_name}, and works until "
-        "its overlap ends"
+        f"the method changed: the {kind_of(current)} is removed from Secret {view.client.secret_name}, and works "
+        "until its overlap ends"
     )
     return Event("CredentialChanged", message)
 
 
-def _restored(view: ClientView, found: ClientState) -> tuple[Credential, ...]:
-    """The record's credentials with the one of a Secret that was restored as the current one; empty if it may not be.
+def _restored(view: ClientView, state: ClientState) -> tuple[Credential, ...]:
+    """Return the record's credentials with that of a restored Secret as the current one; empty if that is not allowed.
 
-    What was replaced because `scopewright.dev/rotate` asked for it does not come back: it may have leaked.
+    A credential that was replaced by `scopewright.dev/rotate` is not accepted again: it may have leaked.
     """
-    held, record = adoptable_credential(view), found.record
+    held, record = adoptable_credential(view), state.record
     if held is None or record is None:
         return ()
     latest = record.credentials[-1] if record.credentials else None

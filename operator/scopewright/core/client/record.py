@@ -1,9 +1,9 @@
-"""The record of one client: what the issuer is to know of it, whatever becomes of its Secret."""
+"""The record of one client, which is written even if the Secret cannot be."""
 
 from scopewright.core.access import requested_access
-from scopewright.core.client.authentication import declared_keys, service_account
+from scopewright.core.client.authentication import declared_keys, resolve_service_account
 from scopewright.core.client.credentials import SecretOwnership, latest, revoked_before
-from scopewright.core.client.healing import heals
+from scopewright.core.client.healing import recent_heals
 from scopewright.core.client.overlap import apply_overlap, was_extended
 from scopewright.core.client.status import in_use
 from scopewright.core.client.view import ClientState, ClientView
@@ -21,8 +21,8 @@ from scopewright.core.records import (
 )
 
 
-def record_with(view: ClientView, found: ClientState, credentials: tuple[Credential, ...]) -> ClientRecord:
-    spec, record = view.client.spec, found.record
+def record_with(view: ClientView, state: ClientState, credentials: tuple[Credential, ...]) -> ClientRecord:
+    spec, record = view.client.spec, state.record
     return ClientRecord(
         namespace=view.client.namespace,
         name=view.client.name,
@@ -37,23 +37,23 @@ def record_with(view: ClientView, found: ClientState, credentials: tuple[Credent
         access=_access(view, record),
         secret_name=view.client.secret_name,
         revoked_before=latest(revoked_before(view.client, view.now), record.revoked_before if record else None),
-        heals=heals(record, found.current, view.now) if record else (),
+        heals=recent_heals(record, state.current, view.now) if record else (),
     )
 
 
 def _access(view: ClientView, record: ClientRecord | None) -> tuple[RequestedAccess, ...]:
-    """What the client asks for; beyond its namespace's limits, as far as its record has it already."""
-    asked = requested_access(view.client)
+    """Return the requested access. If the namespace exceeds its limits, only the part that the record has already."""
+    requested = requested_access(view.client)
     if view.beyond_limits is None:
-        return asked
+        return requested
     before = {a.resource_server: frozenset(a.scopes) for a in (record.access if record else ())}
-    kept = ((a, tuple(s for s in a.scopes if s in before.get(a.resource_server, ()))) for a in asked)
+    kept = ((a, tuple(s for s in a.scopes if s in before.get(a.resource_server, ()))) for a in requested)
     return tuple(RequestedAccess(a.resource_server, scopes) for a, scopes in kept if scopes)
 
 
 def _service_account(view: ClientView) -> ServiceAccount | None:
     try:
-        return service_account(view.client, view.service_account_uid, view.config)
+        return resolve_service_account(view.client, view.service_account_uid, view.config)
     except Rejected:
         return None
 
@@ -68,35 +68,35 @@ def record_write(view: ClientView, record: ClientRecord) -> Desired:
     )
 
 
-def record_upkeep(view: ClientView, found: ClientState) -> Plan:
-    """What no trouble with the Secret may stop: what is revoked, disabled, asked no more, overlapped for long enough.
+def record_upkeep(view: ClientView, state: ClientState) -> Plan:
+    """Update the record: revocation, `disabled`, requested access, overlaps. Errors of the Secret do not prevent it.
 
-    A predecessor's record is emptied: its hashes must not work for whoever has its name now.
+    The record of a predecessor is emptied: its hashes must not authenticate the new client of that name.
     """
     if view.record is None:
         return NOTHING
-    live = live_credentials(view, found)
-    write = record_write(view, record_with(view, found, live))
-    return NOTHING if holds(view.record_object, write) else Plan((write,), events=_lengthened(view, found, live))
+    live = live_credentials(view, state)
+    write = record_write(view, record_with(view, state, live))
+    return NOTHING if holds(view.record_object, write) else Plan((write,), events=_extension_events(view, state, live))
 
 
-def live_credentials(view: ClientView, found: ClientState) -> tuple[Credential, ...]:
-    """The record's credentials as time and policy leave them."""
-    credentials = found.record.credentials if found.record else ()
+def live_credentials(view: ClientView, state: ClientState) -> tuple[Credential, ...]:
+    """Return the record's credentials that are still valid, by time and policy."""
+    credentials = state.record.credentials if state.record else ()
     before = revoked_before(view.client, view.now)
-    # Once the client brings its own proof and the Secret holds no credential, all that there were are replaced.
-    bare = found.standing in (SecretOwnership.SEALED, SecretOwnership.ABSENT)
-    brings = bool(declared_keys(view.client)) or _service_account(view) is not None
-    unneeded = brings and bare
+    # Once the client has its own proof and the Secret holds no credential, all credentials are replaced.
+    without_credential = state.ownership in (SecretOwnership.SEALED, SecretOwnership.ABSENT)
+    has_own_proof = bool(declared_keys(view.client)) or _service_account(view) is not None
+    unneeded = has_own_proof and without_credential
     return apply_overlap(
-        credentials, found.current, before, view.client.spec.rotation, view.last_use, view.now, unneeded=unneeded
+        credentials, state.current, before, view.client.spec.rotation, view.last_use, view.now, unneeded=unneeded
     )
 
 
-def _lengthened(view: ClientView, found: ClientState, live: tuple[Credential, ...]) -> tuple[Event, ...]:
-    """Told when it begins, and not at each step."""
+def _extension_events(view: ClientView, state: ClientState, live: tuple[Credential, ...]) -> tuple[Event, ...]:
+    """Return an event for the first extension of an overlap, not for the next ones."""
     rotation = view.client.spec.rotation
-    before = {c.sha256 for c in (found.record.credentials if found.record else ()) if was_extended(c, rotation)}
+    before = {c.sha256 for c in (state.record.credentials if state.record else ()) if was_extended(c, rotation)}
     return tuple(
         Event("PreviousCredentialInUse", in_use(view, c), warning=True)
         for c in live

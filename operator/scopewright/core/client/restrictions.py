@@ -1,4 +1,4 @@
-"""What the platform's configuration withholds from an OAuthClient: its profile, and keys that cost too much."""
+"""Restrictions of an OAuthClient by the platform's profile, and by the cost of keys and scopes."""
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
@@ -10,12 +10,12 @@ from scopewright.core.profile import ignored_reason
 
 
 def refuse_by_profile(client: OAuthClient, config: Config) -> None:
-    """`Rejected` where the profile does not allow the client's method, or none of its keys is accepted."""
+    """Raise `Rejected` if the profile does not allow the client's method, or none of its keys is accepted."""
     authentication = client.spec.authentication
     if config.profile == "FAPI2" and authentication.method != "PrivateKeyJWT":
         raise Rejected(
             "ProfileForbids",
-            f"the platform's profile FAPI2 allows no method {authentication.method}, and the issuer refuses this "
+            f"the platform's profile FAPI2 does not allow method {authentication.method}, and the issuer refuses this "
             "client: set spec.authentication.method to PrivateKeyJWT",
         )
     keys, ignored = declared_keys(client), _ignored(client, config)
@@ -24,24 +24,24 @@ def refuse_by_profile(client: OAuthClient, config: Config) -> None:
 
 
 def ignored_keys(client: OAuthClient, config: Config) -> tuple[ConditionUpdate, ...]:
-    """The condition of a client some of whose keys are ignored."""
+    """Return the condition of a client if some of its keys are ignored."""
     ignored = _ignored(client, config)
     return (ConditionUpdate("KeysIgnored", "True", "UnsupportedKey", _message(ignored)),) if ignored else ()
 
 
 def too_many_scopes(client: OAuthClient) -> Rejected | None:
-    """Of a client that was declared before the CRD had a limit. It gets those that come first."""
+    """Reject a client from before the CRD had a limit. It has the first scopes only."""
     if sum(len(a.scopes) for a in client.spec.access) <= MAX_SCOPES:
         return None
     message = (
-        f"spec.access asks for more than {MAX_SCOPES} scopes in all, and the client gets the first {MAX_SCOPES} alone: "
-        "ask for fewer, or split the OAuthClient in two"
+        f"spec.access requests more than {MAX_SCOPES} scopes in total: the client gets only the first {MAX_SCOPES}; "
+        "request fewer, or use two OAuthClients"
     )
     return Rejected("TooManyScopes", message)
 
 
 def _ignored(client: OAuthClient, config: Config) -> list[tuple[str, str]]:
-    """Each key by what names it, with the reason."""
+    """Return the name of each ignored key, with the reason."""
     found = []
     for index, jwk in enumerate(declared_keys(client)):
         if why := ignored_reason(jwk, config.profile):

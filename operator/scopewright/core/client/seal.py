@@ -1,4 +1,4 @@
-"""The seal on a credential Secret: what lets a restored Secret prove that it is ours and as we left it."""
+"""The seal on a credential Secret. It proves that Scopewright wrote the Secret, and that it is unchanged."""
 
 import hashlib
 import hmac
@@ -20,12 +20,12 @@ def seal(
     retained: bool = False,
     rotate: str = "",
 ) -> str:
-    """HMAC-SHA256 (hex) over whose credential this is, since when, the digest of every entry, the public key that
-    belongs to the private one among them, where one does, whether the Secret outlives its client, and then the digest
-    of the value of `scopewright.dev/rotate` that it was made for, where there was one.
+    """Return the HMAC-SHA256 (hex) over issuer, client, issue time, and the digests of all entries. It also covers the
+    public key of a key pair, whether the Secret outlives its client and, if so, the digest of the value of
+    `scopewright.dev/rotate` at creation.
 
-    It binds no UID, because a restore into another cluster changes that; who owns a Secret is told by its owner
-    reference, and whether its credential is accepted by the record.
+    It covers no UID, because a restore into another cluster changes the UID. The owner reference shows whose Secret it
+    is, and the record whether its credential is accepted.
     """
     sealed: list[object] = [1, issuer, client_id, issue_time, sorted(entries.items())]
     sealed += [public_key] if public_key else []

@@ -1,7 +1,7 @@
-"""Labels and annotations that `secretTemplate` gives a Secret: those that leave the template leave the Secret.
+"""Labels and annotations of `secretTemplate`. Those that are removed from the template are removed from the Secret.
 
-The Secret itself lists the keys that came from the template, in an annotation that is written together with them.
-Labels and annotations of others are not in that list, and stay.
+An annotation of the Secret lists the keys that came from the template. Labels and annotations of other owners are not
+in that list, and stay.
 """
 
 import json
@@ -12,33 +12,33 @@ from scopewright.api.credentials import SecretTemplate
 from scopewright.api.names import MAX_ITEMS
 from scopewright.core.objects import TEMPLATE_ANNOTATION, Desired
 
-_OURS = "scopewright.dev/"
+_OWN_PREFIX = "scopewright.dev/"
 
 
 def with_template(desired: Desired, template: SecretTemplate) -> Desired:
-    """The Secret, which has the template's labels and annotations already, without those of earlier templates."""
+    """Remove the labels and annotations of earlier templates from the Secret, which has those of `template` already."""
     before = _listed(desired.replaces.annotations if desired.replaces else {})
     now = {"annotations": sorted(template.annotations), "labels": sorted(template.labels)}
     listed = {TEMPLATE_ANNOTATION: json.dumps(now, separators=(",", ":"))} if any(now.values()) else {}
     annotations = {**desired.annotations, **listed}
-    over = frozenset() if listed else frozenset({TEMPLATE_ANNOTATION})
+    unused = frozenset() if listed else frozenset({TEMPLATE_ANNOTATION})
     return replace(
         desired,
         annotations=annotations,
         without_labels=_dropped(before.get("labels"), desired.labels),
-        without_annotations=desired.without_annotations | _dropped(before.get("annotations"), annotations) | over,
+        without_annotations=desired.without_annotations | _dropped(before.get("annotations"), annotations) | unused,
     )
 
 
 def keys_of_template(annotations: Mapping[str, str]) -> dict[str, list[str]]:
-    """The keys that a Secret has from its template, as many of labels and annotations as a template may have."""
+    """Return the keys that a Secret has from its template, at most as many as a template may have."""
     listed = _listed(annotations)
-    found = {what: keys if isinstance(keys := listed.get(what), list) else [] for what in ("labels", "annotations")}
-    return {what: [k for k in keys if isinstance(k, str)][:MAX_ITEMS] for what, keys in found.items()}
+    lists = {what: keys if isinstance(keys := listed.get(what), list) else [] for what in ("labels", "annotations")}
+    return {what: [k for k in keys if isinstance(k, str)][:MAX_ITEMS] for what, keys in lists.items()}
 
 
 def _listed(annotations: Mapping[str, str]) -> dict[str, object]:
-    """What the annotation lists; nothing where it was edited into something else."""
+    """Return the content of the annotation; empty if an edit made it malformed."""
     try:
         listed = json.loads(annotations.get(TEMPLATE_ANNOTATION, "{}"))
     except ValueError:
@@ -48,4 +48,4 @@ def _listed(annotations: Mapping[str, str]) -> dict[str, object]:
 
 def _dropped(listed: object, wanted: Iterable[str]) -> frozenset[str]:
     keys = {key for key in listed if isinstance(key, str)} if isinstance(listed, list) else set()
-    return frozenset(key for key in keys - set(wanted) if not key.startswith(_OURS))
+    return frozenset(key for key in keys - set(wanted) if not key.startswith(_OWN_PREFIX))

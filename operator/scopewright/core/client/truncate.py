@@ -1,6 +1,6 @@
-"""What stays in memory of a Secret in a namespace of tenants: they choose its owners, entries, labels and annotations.
+"""Limits of what stays in memory of a tenant's Secret: tenants choose its owners, entries, labels and annotations.
 
-All of a Secret is read again before it is written; what is not kept here stays in the cluster as it is.
+A Secret is read again in full before a write, so that parts which are dropped here stay unchanged in the cluster.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,44 +25,44 @@ from scopewright.core.objects import (
 )
 
 MAX_ENTRIES: Final = 32
-"""More than a credential Secret ever has: no seal covers so many."""
+"""More entries than a credential Secret ever has."""
 MAX_OWNERS: Final = 32
 MAX_UID: Final = 64
 MAX_MANAGERS: Final = 10
 MAX_VALUE: Final = 8192
-"""Characters of an annotation of our own; more than the longest public key has."""
+"""Characters of a Scopewright annotation; more than the longest public key has."""
 MAX_TEMPLATE: Final = 2 * MAX_ITEMS * 300
-"""Characters of the list of the template's keys, of which each has 253 and a pair of quotation marks."""
+"""Characters of the list of the template's keys; each key has at most 253, and quotation marks."""
 MAX_TEMPLATE_VALUE: Final = 1024
 """Characters of an annotation that `secretTemplate` may set."""
 MAX_OTHERS: Final = 8192
-"""Characters of labels, and of annotations, that are neither ours nor the template's."""
+"""Characters of labels, and of annotations, that are neither Scopewright's nor the template's."""
 
 _ENTRIES: Final = tuple(str(name) for name in SecretKeys().model_dump().values())
 
 
 def truncate_secret(existing: Existing) -> Existing:
-    """Type, owners and version; of a credential Secret also entries, the labels and annotations that are ours or its
-    template's, and some others. What is cut short differs from anything that would be written.
+    """Return the Secret with type, owners and version; a credential Secret also with entries, with the labels and
+    annotations of Scopewright and of its template, and some others. A truncated value equals no value that is written.
     """
     owners = tuple(uid[: MAX_UID + 1] for uid in existing.owner_uids[:MAX_OWNERS])
     if existing.type != SECRET_TYPE:
         labels = {k: v for k, v in existing.labels.items() if k == MANAGED_BY}
         return replace(existing, owner_uids=owners, labels=labels, annotations={}, entries={}, managers=())
-    ours = {k: _cut(k, v) for k, v in existing.annotations.items() if k in _KEPT}
-    template = keys_of_template(ours)
-    annotations = {k: v[: MAX_TEMPLATE_VALUE + 1] for k, v in existing.annotations.items() if k not in ours}
+    own = {k: _truncate(k, v) for k, v in existing.annotations.items() if k in _OWN_ANNOTATIONS}
+    template = keys_of_template(own)
+    annotations = {k: v[: MAX_TEMPLATE_VALUE + 1] for k, v in existing.annotations.items() if k not in own}
     return replace(
         existing,
         owner_uids=owners,
         labels=_some(existing.labels, (MANAGED_BY, CLIENT_LABEL, *template["labels"])),
-        annotations={**_some(annotations, template["annotations"]), **ours},
+        annotations={**_some(annotations, template["annotations"]), **own},
         entries=_entries(existing.entries),
         managers=existing.managers[:MAX_MANAGERS],
     )
 
 
-_KEPT: Final = (
+_OWN_ANNOTATIONS: Final = (
     SEAL_ANNOTATION,
     ISSUE_TIME_ANNOTATION,
     PUBLIC_KEY_ANNOTATION,
@@ -72,23 +72,23 @@ _KEPT: Final = (
 )
 
 
-def _some(given: Mapping[str, str], first: Iterable[str]) -> dict[str, str]:
-    """Those of the keys `first`, and others up to `MAX_OTHERS`."""
-    found, room = {k: given[k] for k in first if k in given}, MAX_OTHERS
-    for key, value in given.items():
-        if key not in found and (room := room - len(key) - len(value)) >= 0:
-            found[key] = value
+def _some(items: Mapping[str, str], first: Iterable[str]) -> dict[str, str]:
+    """Return the items with the keys `first`, and others up to `MAX_OTHERS` characters."""
+    kept, room = {k: items[k] for k in first if k in items}, MAX_OTHERS
+    for key, value in items.items():
+        if key not in kept and (room := room - len(key) - len(value)) >= 0:
+            kept[key] = value
         elif room < 0:
             break
-    return found
+    return kept
 
 
-def _cut(key: str, value: str) -> str:
+def _truncate(key: str, value: str) -> str:
     return value[: MAX_TEMPLATE if key == TEMPLATE_ANNOTATION else MAX_VALUE]
 
 
 def _entries(entries: Mapping[str, str]) -> Mapping[str, str]:
-    """All, where there are no more than a credential Secret can have; otherwise those of the usual names first."""
+    """Return all entries, up to the number that a credential Secret can have; beyond that, the usual names first."""
     if len(entries) <= MAX_ENTRIES:
         return entries
     usual = {name: entries[name] for name in _ENTRIES if name in entries}

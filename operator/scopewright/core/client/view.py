@@ -1,4 +1,4 @@
-"""What the plan for one client depends on."""
+"""Inputs of the plan for one client."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from scopewright.core.records import ClientRecord, Credential, ResourceServerRec
 
 @dataclass(frozen=True, slots=True)
 class NewCredential:
-    """A credential whose writes did not all succeed, with what the Secret is to hold of it."""
+    """A credential whose writes did not all succeed, with its value for the Secret."""
 
     credential: Credential
     value: bytes = field(repr=False)
@@ -37,15 +37,15 @@ class IssueFailure:
 
     @property
     def is_rotation(self) -> bool:
-        """Whether it was to take the place of an earlier one."""
+        """Whether the credential replaces an earlier one."""
         return self.cause.kind is not CauseKind.FIRST
 
 
 @dataclass(frozen=True, slots=True)
 class ClientView:
-    """All that the plan for one client depends on.
+    """All inputs of the plan for one client.
 
-    `mint` makes a new secret: 256 bits, `[A-Za-z0-9]`; `make_pair` a key pair for ES256.
+    `generate_secret` returns a new secret of 256 bits, `[A-Za-z0-9]`; `generate_key_pair` a key pair for ES256.
     """
 
     client: OAuthClient
@@ -53,36 +53,37 @@ class ClientView:
     record_object: Existing | None
     secret: Existing | None
     former_secrets: tuple[Existing, ...]
-    """Secrets of this client under names that it no longer has."""
+    """Secrets of this client under an earlier `secretName`."""
     servers: Mapping[str, ResourceServerRecord]
     seal_key: bytes
     config: Config
     now: datetime
-    mint: Callable[[], str]
-    make_pair: Callable[[], KeyPair]
+    generate_secret: Callable[[], str]
+    generate_key_pair: Callable[[], KeyPair]
     claimed: frozenset[Ref] = frozenset()
-    """Those of `former_secrets` that another OAuthClient names as its own."""
+    """Those of `former_secrets` whose name another OAuthClient has in its spec."""
     awaited: frozenset[Ref] = frozenset()
-    """Those of them that this client's own Secret waits for: the clients in between have moved on in a ring."""
+    """Those of `claimed` that this client's own Secret waits for, because clients exchange their names in a ring."""
     terminating: bool = False
-    """Whether its namespace is being deleted: nothing may be created there."""
+    """Whether its namespace is being deleted, so that nothing can be created there."""
     service_account_uid: str | None = None
-    """Of the ServiceAccount of this cluster that it names: "" while there is none, None where there is no cluster."""
+    """UID of its ServiceAccount in this cluster: "" if it does not exist, None without a cluster."""
     last_use: LastUse = field(default_factory=dict)
-    """Of this client's credentials, and of what it brings itself."""
+    """Last use of this client's credentials, and of its own proof."""
     reporting_since: datetime | None = None
-    """Since when issuers report use; without it, nothing is known of what is not used."""
+    """Start of the issuers' reports of use. Without it, no client is reported as unused."""
     beyond_limits: Rejected | None = None
-    """Why it is not served, where its namespace has too many or too large objects."""
+    """Why it is not served, if its namespace exceeds its limits."""
     events: tuple[Event, ...] = ()
+    """Events that no status lists yet."""
     failed_writes: tuple[FailedWrite, ...] = ()
-    """Writes that failed and are not to be tried again yet."""
+    """Failed writes whose retry is not due yet."""
     attempt: NewCredential | None = None
-    """What the last attempt was to hand out, to be tried again."""
+    """Credential of the last attempt, to be retried."""
     attempt_refused: bool = False
-    """Whether no write with it can have been carried out, nor can be."""
+    """Whether no write of `attempt` was carried out, or can still be."""
     quiet_since: datetime | None = None
-    """Since when no write with an unknown outcome was sent, by this process or by an earlier leader; None: ever."""
+    """Time of the last write with an unknown outcome, of this process or a former leader; None if there was none."""
 
     @property
     def record_ref(self) -> Ref:
@@ -98,22 +99,22 @@ class ClientView:
 
 @dataclass(frozen=True, slots=True)
 class ClientState:
-    """What there is of a client: its own record, what its Secret is to us, and the credential that both agree on."""
+    """Current state of a client: its record, the ownership of its Secret, and the credential in both."""
 
     record: ClientRecord | None
-    standing: SecretOwnership
+    ownership: SecretOwnership
     current: Credential | None
 
     @property
-    def secret_is_ours(self) -> bool:
-        return self.standing in (SecretOwnership.SEALED, SecretOwnership.EDITED)
+    def secret_is_managed(self) -> bool:
+        return self.ownership in (SecretOwnership.SEALED, SecretOwnership.EDITED)
 
 
 def own_record(view: ClientView) -> ClientRecord | None:
-    """The record, if it is this very client's: one of an earlier client of the same name hands down nothing."""
+    """Return the record if it has the client's UID. The record of an earlier client of that name is not used."""
     return view.record if view.record and view.record.uid == view.client.uid else None
 
 
-def is_bound(view: ClientView, found: ClientState) -> bool:
-    """Whether there is a Secret that a service can start with."""
-    return found.current is not None or (managed_kind(view.client) is None and found.secret_is_ours)
+def is_bound(view: ClientView, state: ClientState) -> bool:
+    """Whether there is a Secret with which a service can start."""
+    return state.current is not None or (managed_kind(view.client) is None and state.secret_is_managed)

@@ -1,4 +1,4 @@
-"""Maintenance windows: when a rotation that is due may happen."""
+"""Maintenance windows: the times at which a due rotation may be carried out."""
 
 from collections.abc import Iterable
 from datetime import datetime, time, timedelta
@@ -13,23 +13,23 @@ _DAY: Final = timedelta(days=1)
 
 
 def first_opening(windows: Iterable[Window], instant: datetime) -> datetime:
-    """The first instant, from this one on, at which one of the windows is open; without windows, this one.
+    """Return the first time from `instant` on at which a window is open; without windows, `instant`.
 
-    A window opens at its local time on its days and is open for its duration, whatever daylight saving does meanwhile:
-    a time that the clocks skip counts as the one an hour later. One in a time zone that nobody knows counts as none: it
-    would never open, and what is never replaced is worse than what is replaced at an odd hour.
+    A window opens at its local time on its days and stays open for its duration, also across a change of daylight
+    saving time; a local time that is skipped is one hour later. A window in an unknown time zone is ignored: a rotation
+    outside of the windows is better than none.
     """
     zoned = ((window, _zone(window.time_zone)) for window in windows)
     return min((_opening(window, zone, instant) for window, zone in zoned if zone), default=instant)
 
 
 def refuse_unknown_zone(windows: Iterable[Window]) -> None:
-    """`Rejected` where one of them is in a time zone that nobody knows."""
+    """Raise `Rejected` if the time zone of a window is unknown."""
     for window in windows:
         if _zone(window.time_zone) is None:
             raise Rejected(
                 "UnknownTimeZone",
-                f"{window.time_zone} is no time zone: write it as Europe/Berlin, or leave timeZone out for UTC",
+                f"{window.time_zone} is not a time zone: write it as Europe/Berlin, or omit timeZone for UTC",
             )
 
 

@@ -1,4 +1,4 @@
-"""The ConfigMap that publishes keys: the union of the SigningKeys that share it. It is output, and never an input."""
+"""The ConfigMap that publishes keys: the union of the SigningKeys that share it. No plan reads keys from it."""
 
 import json
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ JWKS_ENTRY: Final = "jwks.json"
 
 @dataclass(frozen=True, slots=True)
 class HeldKey:
-    """A key's record as it exists; `intact` tells that its private key is there and is the right one."""
+    """A key's existing record. `intact` is true if its private key exists and matches."""
 
     record: KeyRecord
     existing: Existing
@@ -33,7 +33,7 @@ class HeldKey:
 def publication(
     name: str, existing: Existing | None, keys: Iterable[HeldKey], config: Config, now: datetime
 ) -> tuple[Write, ...]:
-    """The write that makes ConfigMap `name` hold these keys, if it does not; `Rejected` if it is for something else."""
+    """Return the write that publishes the keys in ConfigMap `name`, if needed; `Rejected` if it has another use."""
     if _is_reserved(name) or (existing and not _publishes(existing)):
         message = f"ConfigMap {name} is not for a JWKS: delete it, or choose another spec.jwks.configMapName"
         raise Rejected("ConfigMapConflict", message)
@@ -47,19 +47,19 @@ def publication(
 
 
 def jwks(keys: Iterable[HeldKey], config_map: str, now: datetime) -> bytes:
-    """The union of what shares the ConfigMap, oldest first: the same bytes for the same keys."""
+    """Return the JWKS of the keys that share the ConfigMap, oldest first, with the same bytes for equal keys."""
     records = [k.record for k in keys if k.record.config_map == config_map and k.record.published_at(now)]
     ordered = sorted(records, key=lambda r: (r.creation_time, r.kid))
     return json.dumps({"keys": [r.jwk for r in ordered]}, indent=1, sort_keys=True).encode()
 
 
 def _is_reserved(name: str) -> bool:
-    """A JWKS of a record's name would stand in the way of that record."""
+    """Whether the name is reserved: a JWKS would block a record of that name."""
     return name.startswith((SERVER_PREFIX, AUDIENCE_PREFIX)) or name in (ISSUER_NAME, *WRITTEN_BY_ISSUERS)
 
 
 def _publishes(existing: Existing) -> bool:
-    """Whether it is a JWKS of ours: one that lost its label, or was edited, still is."""
+    """Whether it is a JWKS of Scopewright, even if it was edited or lost its label."""
     if RECORD_LABEL in existing.labels:
         return False
     return existing.labels.get(MANAGED_BY) == MANAGER or set(existing.entries) == {JWKS_ENTRY}

@@ -1,6 +1,6 @@
-"""The life of a signing key: made, published, Pending, Active, Retiring, removed; or revoked at once.
+"""Life cycle of a signing key: created, published (Pending), Active, Retiring, removed; or revoked at once.
 
-Three instants decide, written into the key's own record once the JWKS holds it; issuers obey them by themselves.
+Three times in the key's record decide, which are set once the JWKS contains the key. Issuers apply them by themselves.
 """
 
 from dataclasses import dataclass, replace
@@ -20,7 +20,7 @@ class KeyState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """How long each stage takes; from the SigningKey and the platform's configuration."""
+    """Length of each stage, from the SigningKey and the platform's configuration."""
 
     every: timedelta
     lead: timedelta
@@ -41,19 +41,19 @@ class Timing:
 
 
 def with_times(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
-    """The record with its instants; `now` is after the write of the JWKS was seen."""
+    """Return the record with its three times; `now` is after the write of the JWKS was seen."""
     start = now if record.at_once else now + timing.lead
     end = start + timing.every + timing.outage
     return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.tail)
 
 
 def with_revocation(record: KeyRecord, now: datetime) -> KeyRecord:
-    """The kid is remembered, so that it never comes back; the private part leaves with the write of this record."""
+    """Return the record as revoked. It stays, so that its kid is never accepted again; its private key is removed."""
     return replace(record, revoked_time=now)
 
 
 def active_key(records: tuple[KeyRecord, ...], now: datetime) -> KeyRecord | None:
-    """The key that signs: of those that may, the one that began last."""
+    """Return the key that signs: of those that may sign, the one that started last."""
     signing = [r for r in records if r.signs_at(now)]
     return max(signing, key=lambda r: (r.signing_start_time or now, r.kid), default=None)
 
@@ -66,10 +66,10 @@ def key_state(record: KeyRecord, among: tuple[KeyRecord, ...], now: datetime) ->
 
 
 def successor_due(records: tuple[KeyRecord, ...], timing: Timing) -> datetime | None:
-    """When the next key must be published in order to sign when the newest one has signed for `every`.
+    """Return when the next key must be published, to sign once the newest one has signed for `every`.
 
-    None while the newest is not published itself. What `every` was when it was made holds, if that was less: the key
-    ends then, and the outage budget is there for outages.
+    None while the newest is not published itself. If `every` was shorter when the newest was created, that value
+    applies: the key ends then, and the outage budget is reserved for outages.
     """
     newest = max(records, key=lambda r: r.creation_time)
     if newest.signing_start_time is None or newest.signing_end_time is None:

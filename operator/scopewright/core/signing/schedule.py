@@ -1,27 +1,27 @@
-"""What lies ahead of a SigningKey, for whoever watches it: the states of its keys, the next one, the end."""
+"""Schedule of a SigningKey for monitoring: the states of its keys, the next rotation, the end."""
 
 from dataclasses import dataclass
 from datetime import datetime
 
 from scopewright.core.records import KeyRecord
 from scopewright.core.signing.keys import KeyState, Timing, key_state, successor_due
-from scopewright.core.signing.plan import SigningView
+from scopewright.core.signing.view import SigningView
 
 
 @dataclass(frozen=True, slots=True)
 class KeySchedule:
     declared: bool
-    """Whether the SigningKey is there; else its keys alone, which no other will follow."""
+    """Whether the SigningKey exists. If not, its keys have no successor."""
     keys: tuple[tuple[KeyRecord, KeyState], ...]
-    """Those that belong into the JWKS."""
+    """Keys that belong in the JWKS."""
     next_rotation: datetime | None
-    """When the successor of the newest published key is to be made; None where nobody declares the SigningKey."""
+    """Time at which the successor of the newest published key is due; None without a SigningKey."""
     signs_until: datetime | None
-    """When the last of the published keys ends: then no token can be signed."""
+    """End of the last published key. After it, no token can be signed."""
 
 
 def key_schedule(view: SigningView) -> KeySchedule:
-    """A key that is made and cannot be published counts for nothing: that it is there helps nobody."""
+    """Return the schedule. A key that was created and is not published is ignored: nothing can be signed with it."""
     usable = tuple(r for r in view.usable if r.signing_start_time and r.signing_end_time)
     shown = [k.record for k in view.own if k.record.published_at(view.now)]
     return KeySchedule(
