@@ -197,20 +197,20 @@ def _no_end(real: Any) -> Any:
     return lambda grant, key, issuer, issued: issued + min(grant.server.record.lifetime, issuer.max_token_lifetime)
 
 
-def _nothing_lapses(real: Any) -> Any:
+def _nothing_is_invalid(real: Any) -> Any:
     return lambda *_: ""
 
 
-def _lapses_with_a_rotation(real: Any) -> Any:
+def _invalid_after_a_rotation(real: Any) -> Any:
     """As long as the client has an earlier credential."""
 
-    def lapse(inspected: Any, known: Any, revocations: Any, now: Any) -> Any:
-        client = known.client(inspected.link.client_id)
+    def invalid_reason(inspected: Any, known: Any, revocations: Any, now: Any) -> Any:
+        client = known.client(inspected.summary.client_id)
         if client and len(client.credentials) + len(client.keys) > 1:
             return "revoked"
         return real(inspected, known, revocations, now)
 
-    return lapse
+    return invalid_reason
 
 
 def _not_written(real: Any) -> Any:
@@ -280,10 +280,10 @@ DEFECTS: tuple[Defect, ...] = (
         3,
         introspection,
         "invalid_reason",
-        _nothing_lapses,
+        _nothing_is_invalid,
         also=(2, 5, 11),
     ),
-    Defect("a rotation ends the tokens of a client", 8, introspection, "invalid_reason", _lapses_with_a_rotation),
+    Defect("a rotation ends the tokens of a client", 8, introspection, "invalid_reason", _invalid_after_a_rotation),
     Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
     Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
     Defect("a withdrawal is not in the feed", 3, access_removal, "of_server", _no_losses),
