@@ -12,6 +12,7 @@ from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
+from scopewright.logs import OncePerProblem
 from scopewright.stores import Change, ListCompleted, Reader, Selection
 
 log: Final = logging.getLogger(__name__)
@@ -51,23 +52,22 @@ class Follower:
 
     async def _follow(self, kind: OwnedKind) -> None:
         """Runs until cancelled. A failure is logged once and retried; the registry keeps what it has."""
-        logged, failures = "", 0
+        failures = 0
+        warning = OncePerProblem(log, f"following {kind}s in {self._registry.namespace}: %s")
         selection = Selection(kind, self._registry.namespace, _LABELS)
         while True:
             try:
                 async for event in self._reader.follow(selection):
-                    logged, failures = "", 0
+                    warning.clear()
+                    failures = 0
                     self._apply(kind, event)
                     await self._yield_to_requests()
-                error = "the store ended the watch"
+                warning.report("the store ended the watch")
             except (Rejected, Unavailable) as failure:
-                error = failure.message
+                warning.report(failure.message)
             except Exception:
                 log.exception("following %ss failed", kind)
-                error = "unexpected error"
-            if error != logged:
-                log.warning("following %ss in %s: %s", kind, self._registry.namespace, error)
-            logged = error
+                warning.report("unexpected error")
             pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
             await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
             failures += 1
