@@ -27,7 +27,7 @@ def test_an_ungranted_scope_names_the_owner_and_the_grant(
     payroll = Payroll(make_namespace)
     installation.have(payroll.server, payroll.client)
     said = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
-    assert f"Namespace {payroll.owner} grants no payroll.read of payroll-api" in said["message"]
+    assert f"Namespace {payroll.owner} does not grant payroll.read of payroll-api" in said["message"]
     # The manifest that it prints, when the owner applies it, is the cure.
     spec = said["message"].split("ScopeGrant there: ")[1].rstrip(".")
     assert spec == (

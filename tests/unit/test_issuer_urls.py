@@ -32,5 +32,5 @@ def test_what_the_verifier_refuses_the_operator_refuses(url: str) -> None:
 
 def test_the_operator_refuses_a_closing_slash_that_other_issuers_have() -> None:
     Verifier("https://tenant.auth.example/", "https://api.example")
-    with pytest.raises(ValueError, match="closing slash"):
+    with pytest.raises(ValueError, match="trailing slash"):
         Config(issuer="https://tenant.auth.example/")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from scopewright.core.config import parse_quantity
 from scopewright.core.failures import Rejected
 from scopewright.http import BACKLOG, Certificate
 from scopewright.logs import FIELDS
@@ -91,16 +92,15 @@ def connections_per_address(number: int) -> int | None:
     return number or None
 
 
-_UNITS = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 _LEAST_MEMORY = 4 * 2**20
 
 
 def connection_memory(text: str) -> int:
     """Of `--connection-memory`: bytes, as Kubernetes writes them."""
-    number, unit = (text[:-2], _UNITS[text[-2:]]) if text[-2:] in _UNITS else (text, 1)
-    if not (number.isascii() and number.isdecimal()) or int(number) * unit < _LEAST_MEMORY:
+    size = parse_quantity(text)
+    if size is None or size < _LEAST_MEMORY:
         raise Rejected("BadLimit", f"--connection-memory {text!r} must be a quantity such as 64Mi, and at least 4Mi")
-    return int(number) * unit
+    return size
 
 
 def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
