@@ -131,8 +131,8 @@ class Case:
             Dependencies(lambda: self.now, self._generate_secret, self._make_key), Quiet(),
             enqueue=lambda _: None,
         )  # fmt: skip
-        reconciler.sealing_with(SEAL_KEY)
-        world.departed.add(self.key)
+        reconciler.set_seal_key(SEAL_KEY)
+        world.deleted.add(self.key)
         try:
             plan = asyncio.run(reconciler._plan(self.key, ReconcileResult()))
         except Unavailable as error:

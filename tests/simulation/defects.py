@@ -249,7 +249,7 @@ def _slots_used_up(real: Any) -> Any:
 def _no_other_look(real: Any) -> Any:
     async def finish(self: Reconciler, key: Any, plan: Any, so_far: Any) -> Any:
         due = await real(self, key, plan, so_far)
-        return None if self.fails(key) else due
+        return None if self._retries.retry_time(key) else due
 
     return finish
 

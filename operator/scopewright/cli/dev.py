@@ -117,7 +117,7 @@ class Report:
 
     def _access(self) -> list[tuple[str, ...]]:
         rows: list[tuple[str, ...]] = []
-        for client in sorted(self._embedded.world.all(OAuthClient), key=lambda c: c.client_id):
+        for client in sorted(self._embedded.cache.all(OAuthClient), key=lambda c: c.client_id):
             status = client.status
             entries = {(f"{a.namespace}/{a.resource_server}"): a for a in (status.access if status else ())}
             ready = next((c for c in (status.conditions if status else ()) if c.type == "Ready"), None)

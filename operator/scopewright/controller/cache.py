@@ -1,4 +1,4 @@
-"""What is known of the world: the level that plans are made from, and who must look again when a part of it changes.
+"""What is known of the cache: the level that plans are made from, and who must look again when a part of it changes.
 
 Watches and lists put in what they see; writes put in what they wrote, so that the next plan sees it. An older version
 than the one known changes nothing.
@@ -58,7 +58,7 @@ class Cache:
     ) -> None:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
-        self.departed: set[Ref] = set()
+        self.deleted: set[Ref] = set()
         """Objects that are known to have gone, which alone lets their records go; until they are put again."""
         self.withheld: set[Ref] = set()
         """Objects that seem to have gone, too many of one namespace at once: their records are kept, and refused."""
@@ -262,7 +262,7 @@ class Cache:
 
     def is_back(self, ref: Ref) -> None:
         """No record needs to be deleted or kept on account of this object any more."""
-        self.departed.discard(ref)
+        self.deleted.discard(ref)
         self.withheld.discard(ref)
 
     def record_of_client(self, namespace: str, name: str) -> Ref:

@@ -24,12 +24,10 @@ log = logging.getLogger(__name__)
 class LogRecorder:
     """See `reconcile.Recorder`. Where there is no API server, the log is all there is."""
 
-    def record(self, obj: Declared, happening: Event) -> None:
-        level = logging.WARNING if happening.warning else logging.INFO
+    def record(self, obj: Declared, event: Event) -> None:
+        level = logging.WARNING if event.warning else logging.INFO
         ref = ref_of(obj)
-        log.log(
-            level, "%s: %s: %s", ref, happening.reason, happening.message, extra=about(ref, reason=happening.reason)
-        )
+        log.log(level, "%s: %s: %s", ref, event.reason, event.message, extra=about(ref, reason=event.reason))
 
 
 class EventRecorder:
@@ -40,15 +38,15 @@ class EventRecorder:
         self._instance = instance
         self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_PENDING_EVENTS)
 
-    def record(self, obj: Declared, happening: Event) -> None:
-        LogRecorder().record(obj, happening)
+    def record(self, obj: Declared, event: Event) -> None:
+        LogRecorder().record(obj, event)
         regarding = {"kind": obj.KIND, "name": obj.name, "namespace": obj.namespace, "uid": obj.uid}
-        self.record_about({"apiVersion": API_VERSION, **regarding}, happening)
+        self.record_about({"apiVersion": API_VERSION, **regarding}, event)
 
-    def record_about(self, regarding: Mapping[str, Any], happening: Event) -> None:
+    def record_about(self, regarding: Mapping[str, Any], event: Event) -> None:
         """`regarding` is an ObjectReference, with a namespace."""
         try:
-            self._waiting.put_nowait(self._event(regarding, happening))
+            self._waiting.put_nowait(self._event(regarding, event))
         except asyncio.QueueFull:
             log.debug("an event was dropped")
 
@@ -64,7 +62,7 @@ class EventRecorder:
         except (Conflict, NotFound, Rejected, Unavailable) as error:
             log.debug("an event was not posted: %s", error)
 
-    def _event(self, regarding: Mapping[str, Any], happening: Event) -> dict[str, Any]:
+    def _event(self, regarding: Mapping[str, Any], event: Event) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         return {
             "apiVersion": "events.k8s.io/v1",
@@ -77,8 +75,8 @@ class EventRecorder:
             "reportingController": "scopewright.dev/operator",
             "reportingInstance": self._instance[:128],
             "action": "Reconcile",
-            "reason": happening.reason,
-            "note": happening.message[:MAX_NOTE_LENGTH],
-            "type": "Warning" if happening.warning else "Normal",
+            "reason": event.reason,
+            "note": event.message[:MAX_NOTE_LENGTH],
+            "type": "Warning" if event.warning else "Normal",
             "regarding": dict(regarding),
         }

@@ -90,7 +90,7 @@ class Lease:
                 log.warning("renewing the Lease took %.1f s", took)
             if not self.leads or self._monotonic() >= until or self._term != term:
                 break
-        log.warning("%s leads no more", self._identity)
+        log.warning("%s lost leadership", self._identity)
 
     @staticmethod
     def _pause(period: float) -> float:

@@ -1,7 +1,6 @@
 """The same reconciliation without a cluster: manifests of a directory in, a STATE directory out."""
 
 import asyncio
-import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,8 +26,6 @@ from scopewright.stores.directory.store import DirectoryStore
 SETTLE_SECONDS: Final = 0.05
 """Seconds of quiet after which everything counts as reconciled."""
 
-log = logging.getLogger(__name__)
-
 
 class LocalOperator:
     """One directory of manifests, reconciled for as long as `run` does. Nobody else writes the STATE, so all may be."""
@@ -37,12 +34,12 @@ class LocalOperator:
         self._directory = directory
         self._store = store
         self._config = config
-        self.world = Cache(config.name, config.namespace, limits=config.limits)
+        self.cache = Cache(config.name, config.namespace, limits=config.limits)
         sources = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
-        self._reconciler = Reconciler(store, self.world, config, sources, LogRecorder(), enqueue=self._enqueue)
-        self._queue = Queue(self._reconciler.reconcile, _now, after=self.world.waits_for, workers=4)
+        self._reconciler = Reconciler(store, self.cache, config, sources, LogRecorder(), enqueue=self._enqueue)
+        self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.waits_for, workers=4)
         self._installing = Bootstrap(store, config, _now)
-        self._caches = WatchHandlers(self.world, config, WatchMonitor(), self._enqueue, self._installing.saw)
+        self._caches = WatchHandlers(self.cache, config, WatchMonitor(), self._enqueue, self._installing.saw)
         self._manifests = ManifestFollower(store.declared, (default_signing_key(config),))
         self.problems: tuple[Diagnostic, ...] = ()
 
@@ -59,7 +56,7 @@ class LocalOperator:
 
     async def install(self) -> None:
         """What an installation has beside its objects. An issuer that starts afterwards finds it there."""
-        self._reconciler.sealing_with(await self._installing.ensure())
+        self._reconciler.set_seal_key(await self._installing.ensure())
         if self._installing.failure:
             raise self._installing.failure
 
@@ -91,8 +88,8 @@ class LocalOperator:
 
     def _collect_records(self) -> None:
         """Of what was removed while nobody looked."""
-        orphans = orphaned_keys(self.world)
-        self.world.departed |= orphans
+        orphans = orphaned_keys(self.cache)
+        self.cache.deleted |= orphans
         for key in orphans:
             self._enqueue(key)
 

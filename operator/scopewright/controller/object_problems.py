@@ -38,7 +38,7 @@ class AffectedObject:
 
 
 def find_problems(
-    world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
+    cache: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]
 ) -> Iterator[AffectedObject]:
     """All of them. `failing` are the keys whose reconciliation has failed several times in a row; `overdue` is what
     `overdue_clients` has found.
@@ -48,7 +48,7 @@ def find_problems(
     for ref, cause in overdue:
         if cause.kind is not CauseKind.FIRST:  # it is not Ready either
             yield AffectedObject(ref, ObjectProblem.ROTATION_OVERDUE, cause.kind.value)
-    for objects in world.declared.values():
+    for objects in cache.declared.values():
         for ref, obj in objects.items():
             conditions = {c.type: c for c in obj.status.conditions} if obj.status else {}
             ready, rotation = conditions.get("Ready"), conditions.get(ROTATION_FAILING)
@@ -71,8 +71,8 @@ def select_named(found: Iterable[AffectedObject], most: int = MAX_NAMED) -> tupl
     return [each for _, _, each in turns[:most]], max(0, len(turns) - most)
 
 
-def metrics(world: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
-    those, more = select_named(find_problems(world, failing, overdue))
+def metrics(cache: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
+    those, more = select_named(find_problems(cache, failing, overdue))
     problems = GaugeMetricFamily(
         "scopewright_object_problem",
         "1 for an object that is not Ready, whose rotation is overdue or fails, or that cannot be reconciled; "

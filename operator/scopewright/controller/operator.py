@@ -78,7 +78,7 @@ class Operator:
         self._tracing = tracing
         self._store = KubernetesStore(api, may_write=lambda: self._lease.leads)
         self._identity = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self._world = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
+        self._cache = Cache(config.name, config.namespace, in_cluster=True, limits=config.limits)
         self._monitor = WatchMonitor()
         self._metrics = OperatorMetrics()
         api.observe = self._metrics.api_answered
@@ -97,7 +97,7 @@ class Operator:
             api.limit = RateLimit(config.kube_api.qps, config.kube_api.burst)
         self._reconciler = Reconciler(
             self._store,
-            self._world,
+            self._cache,
             config,
             Dependencies(now, generate_secret, make_key),
             self._events,
@@ -107,12 +107,12 @@ class Operator:
             on_failure=self._metrics.write_failed,
         )
         self._installing = Bootstrap(self._store, config, now, may_write=lambda: self._lease.leads)
-        self._caches = WatchHandlers(self._world, config, self._monitor, self._enqueue, self._installing.saw)
-        self._resync = Resync(api, self._world, self._monitor, config.watched, self._unserved.saw)
+        self._caches = WatchHandlers(self._cache, config, self._monitor, self._enqueue, self._installing.saw)
+        self._resync = Resync(api, self._cache, self._monitor, config.watched, self._unserved.saw)
         self._queue: Queue | None = None
         """While we lead and have compared everything once; what comes up before that is compared then."""
         self._stop = asyncio.Event()
-        self._metrics.registry.register(StateMetrics(self._world, config, now, self._told()))
+        self._metrics.registry.register(StateMetrics(self._cache, config, now, self._gauge_sources()))
 
     def stop(self) -> None:
         self._stop.set()
@@ -187,8 +187,8 @@ class Operator:
     async def _lead(self) -> None:
         """Until the Lease is lost or we are to stop. No write of ours is under way any more when it is released."""
         self._installing.forget()
-        self._reconciler.begins_to_lead()
-        queue = Queue(self._measured, now, after=self._world.waits_for, workers=self._config.workers)
+        self._reconciler.start_term()
+        queue = Queue(self._measured, now, after=self._cache.waits_for, workers=self._config.workers)
         working = asyncio.create_task(queue.run())
         keeping = asyncio.create_task(self._lease.keep())
         try:
@@ -200,7 +200,7 @@ class Operator:
             working.cancel()
             keeping.cancel()
             await asyncio.gather(working, keeping, return_exceptions=True)
-            self._reconciler.ends_leading()
+            self._reconciler.end_term()
             await self._lease.release()
 
     async def _until_one_ends(self, *work: Awaitable[None]) -> None:
@@ -255,8 +255,8 @@ class Operator:
     async def _install(self) -> bool:
         """Make what every installation has, and use its seal key. Whether all of it is there."""
         # At first what was restored is adopted, by the key that has sealed it.
-        if self._reconciler.sealing_with(await self._installing.ensure(may_rotate=self._queue is not None)):
-            for client in self._world.declared["OAuthClient"]:
+        if self._reconciler.set_seal_key(await self._installing.ensure(may_rotate=self._queue is not None)):
+            for client in self._cache.declared["OAuthClient"]:
                 self._enqueue(client, 0.0)
         try:
             await ensure_signing_key(self._api, self._config)
@@ -272,7 +272,7 @@ class Operator:
             await self._unserved.report()
         else:
             self._unserved.forget()
-        return keys | overdue_keys(self._world, self._config, now())
+        return keys | overdue_keys(self._cache, self._config, now())
 
     async def _look_at_claims(self) -> bool:
         """Whether the other installations are known. A term does not begin without that (`Claims.secure`); within one,
@@ -292,8 +292,8 @@ class Operator:
 
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""
-        declared = {ref for objects in self._world.declared.values() for ref in objects}
-        return declared | self._world.owned.signing_keys()
+        declared = {ref for objects in self._cache.declared.values() for ref in objects}
+        return declared | self._cache.owned.signing_keys()
 
     async def _measured(self, key: Ref) -> datetime | None:
         with self._metrics.reconciling(key.kind), traced(self._tracing, key):
@@ -314,11 +314,11 @@ class Operator:
         problems = filter(None, (self._api.contact.problem, self._claims.collision))
         return [*self._unhealthy(), *problems, *self._rights.problems, *self._caches.missing]
 
-    def _claim_changed(self, happening: Event) -> None:
+    def _claim_changed(self, event: Event) -> None:
         lease = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "name": LEASE_NAME}
-        self._events.record_about({**lease, "namespace": self._config.namespace}, happening)
+        self._events.record_about({**lease, "namespace": self._config.namespace}, event)
 
-    def _told(self) -> GaugeSources:
+    def _gauge_sources(self) -> GaugeSources:
         return GaugeSources(
             leads=lambda: self._lease.leads,
             queued=lambda: self._queue.depth if self._queue else 0,

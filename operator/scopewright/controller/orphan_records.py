@@ -17,9 +17,9 @@ from scopewright.stores import Existence, Objects
 class OrphanRecords:
     """Plans for the record of an object that is not there, or that is paused."""
 
-    def __init__(self, store: Objects, world: Cache, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Objects, cache: Cache, clock: Callable[[], datetime]) -> None:
         self._store = store
-        self._world = world
+        self._cache = cache
         self._clock = clock
 
     async def plan(
@@ -28,17 +28,17 @@ class OrphanRecords:
         """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
         and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
         """
-        existing, record = self._world.owned.record_of(key)
+        existing, record = self._cache.owned.record_of(key)
         if existing is None or record is None or failed_write_of(failed_writes, existing.ref):
             return NOTHING
         if successor and record.uid == successor.uid:
             return _writing(mark_write(record, existing, None))
-        withheld = key in self._world.withheld
-        if successor is None and key not in self._world.departed and not withheld:
+        withheld = key in self._cache.withheld
+        if successor is None and key not in self._cache.deleted and not withheld:
             return NOTHING
         match await self._absence(key, record, existing):
             case "present":
-                self._world.is_back(key)
+                self._cache.is_back(key)
                 return _writing(mark_write(record, existing, None))
             case "unknown":
                 raise Unavailable(f"{key} is not proven to be gone: its record stays")
@@ -48,14 +48,14 @@ class OrphanRecords:
 
     def is_unproven(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
         """Whether no list confirms the object, and no record is its own: it may have gone long ago, with its record."""
-        if key not in self._world.unconfirmed:
+        if key not in self._cache.unconfirmed:
             return False
-        record = self._world.owned.record_of(key)[1]
+        record = self._cache.owned.record_of(key)[1]
         return record is None or record.uid != obj.uid
 
     async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
         """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""
-        if key.namespace in self._world.absent_namespaces:
+        if key.namespace in self._cache.absent_namespaces:
             return "deleted"
         since = record.owner_creation_time or existing.creation_time or self._clock()
         return await self._store.confirm_deleted(key, record.uid, since)

@@ -14,24 +14,24 @@ from scopewright.core.objects import Ref
 from scopewright.core.records import ClientRecord
 
 
-def overdue_clients(world: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
+def overdue_clients(cache: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
     """The OAuthClients whose next credential is due, each with the cause; none that gets no credential before a user
     has changed something.
     """
-    owned = world.owned
-    for client in world.all(OAuthClient):
-        record = owned.clients.get(world.record_of_client(client.namespace, client.name))
+    owned = cache.owned
+    for client in cache.all(OAuthClient):
+        record = owned.clients.get(cache.record_of_client(client.namespace, client.name))
         secret = owned.objects.get(secret_of(client))
-        if (cause := overdue_cause(client, record, secret, now)) and not _waits_for_user(world, config, client, record):
+        if (cause := overdue_cause(client, record, secret, now)) and not _waits_for_user(cache, config, client, record):
             yield ref_of(client), cause
 
 
-def _waits_for_user(world: Cache, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
+def _waits_for_user(cache: Cache, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
     """Whether the profile forbids the client, its namespace has too many, or its Secret's name is taken: its status
     says so, and a change of any of them is a reason to look at it.
     """
     has_record = record is not None and record.uid == client.uid
-    if not has_record and world.beyond_limits(ref_of(client)):
+    if not has_record and cache.beyond_limits(ref_of(client)):
         return True
     ready, status = client.condition("Ready"), client.status
     if ready and ready.reason == "SecretConflict" and status:
@@ -43,11 +43,11 @@ def _waits_for_user(world: Cache, config: Config, client: OAuthClient, record: C
     return False
 
 
-def overdue_keys(world: Cache, config: Config, now: datetime) -> Keys:
+def overdue_keys(cache: Cache, config: Config, now: datetime) -> Keys:
     """The objects that time alone gives something to do: rotations, ends of overlaps and of grants. And all
     SigningKeys, of which there are few.
     """
-    owned = world.owned
+    owned = cache.owned
     ended = {
         Ref("OAuthClient", record.namespace, record.name)
         for record in owned.clients.values()
@@ -58,5 +58,5 @@ def overdue_keys(world: Cache, config: Config, now: datetime) -> Keys:
         for record in owned.servers.values()
         if any(grant.not_after and grant.not_after <= now for grant in record.grants)
     }
-    signing = world.declared["SigningKey"].keys() | owned.signing_keys()
-    return {ref for ref, _ in overdue_clients(world, config, now)} | ended | expired | signing
+    signing = cache.declared["SigningKey"].keys() | owned.signing_keys()
+    return {ref for ref, _ in overdue_clients(cache, config, now)} | ended | expired | signing

@@ -55,7 +55,7 @@ log = logging.getLogger(__name__)
 class Recorder(Protocol):
     """Where events go. It must not block, and may drop."""
 
-    def record(self, obj: Declared, happening: Event) -> None: ...
+    def record(self, obj: Declared, event: Event) -> None: ...
 
 
 class Reconciler:
@@ -64,7 +64,7 @@ class Reconciler:
     def __init__(
         self,
         store: Objects,
-        world: Cache,
+        cache: Cache,
         config: Config,
         sources: Dependencies,
         recorder: Recorder,
@@ -79,7 +79,7 @@ class Reconciler:
         needs it. What is refused is a matter of the object's user, whom its status tells.
         """
         self._store = store
-        self._world = world
+        self._cache = cache
         self._config = config
         self._sources = sources
         self._recorder = recorder
@@ -91,25 +91,21 @@ class Reconciler:
         self._alterations = AlteredWrites(sources.clock)
         self._on_failure = on_failure
         self._term_start: datetime | None = None
-        self._views = ViewBuilder(world, config, sources)
-        self._departures = OrphanRecords(store, world, sources.clock)
-        self._untold: dict[Ref, tuple[Event, ...]] = {}
+        self._views = ViewBuilder(cache, config, sources)
+        self._orphan_records = OrphanRecords(store, cache, sources.clock)
+        self._pending_events: dict[Ref, tuple[Event, ...]] = {}
         """What happened while the status that should tell of it could not be written."""
 
-    def ends_leading(self) -> None:
+    def end_term(self) -> None:
         """Another leads: no credential that could not be written is kept any longer."""
         self._retries.clear()
 
-    def begins_to_lead(self) -> None:
+    def start_term(self) -> None:
         """Another may have written until now: what is remembered of failures is of an earlier term."""
         self._retries.clear()
         self._alterations.clear()
-        self._untold.clear()
+        self._pending_events.clear()
         self._term_start = self._sources.clock()
-
-    def fails(self, key: Ref) -> bool:
-        """Whether a write that this object needs failed, and is to be tried again."""
-        return self._retries.fails(key)
 
     async def reconcile(self, key: Ref) -> datetime | None:
         """When time alone makes another look worth while. `Unavailable` means: try again later."""
@@ -123,15 +119,15 @@ class Reconciler:
                     return await self._finish(key, plan, result)
                 result = await self._apply(key, plan, result)
         except (Conflict, Rejected, Unavailable):
-            if result.happened:
-                self._untold[key] = result.happened
+            if result.events:
+                self._pending_events[key] = result.events
             raise
         raise Unavailable(f"{key} does not settle: something else keeps changing what it writes")
 
     def _begin(self, key: Ref) -> ReconcileResult:
         retries, unsure = self._retries, self._retries.unsure_time(key)
         return ReconcileResult(
-            self._untold.pop(key, ()),
+            self._pending_events.pop(key, ()),
             retries.on_hold(key, self._state(key), self._sources.clock()),
             retries.attempt(key),
             refused=unsure is None,
@@ -140,17 +136,17 @@ class Reconciler:
 
     def _state(self, key: Ref) -> State:
         """What the user has declared: where that changes, nothing waits for its next attempt."""
-        obj = self._world.declared[key.kind].get(key)
+        obj = self._cache.declared[key.kind].get(key)
         if obj is None:
             return ()
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
     async def _plan(self, key: Ref, result: ReconcileResult) -> Plan:
-        obj = self._world.declared[key.kind].get(key)
-        if isinstance(obj, OAuthClient | ResourceServer) and self._departures.is_unproven(key, obj):
+        obj = self._cache.declared[key.kind].get(key)
+        if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.is_unproven(key, obj):
             return NOTHING
         if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
-            departed = await self._departures.plan(key, obj, result.failed_writes)
+            departed = await self._orphan_records.plan(key, obj, result.failed_writes)
             if departed.writes:
                 return departed
         if isinstance(obj, OAuthClient):
@@ -161,9 +157,9 @@ class Reconciler:
             return plan_grant(self._views.of_grant(obj, result))
         if key.kind == "SigningKey":
             return plan_signing_key(self._views.of_signing_key(key, obj, result))
-        return await self._departures.plan(key, None, result.failed_writes)
+        return await self._orphan_records.plan(key, None, result.failed_writes)
 
-    def sealing_with(self, key: bytes) -> bool:
+    def set_seal_key(self, key: bytes) -> bool:
         """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
         another = key != self._views.seal_key
         self._views.seal_key = key
@@ -173,12 +169,12 @@ class Reconciler:
         """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there.
         And one that does not hold what its record says may only be older than the record, as we know them.
         """
-        client = self._world.declared[key.kind].get(key)
+        client = self._cache.declared[key.kind].get(key)
         if not isinstance(client, OAuthClient):
             return
         secret = secret_of(client)
-        known = self._world.owned.objects.get(secret)
-        record = self._world.owned.clients.get(self._world.record_of_client(client.namespace, client.name))
+        known = self._cache.owned.objects.get(secret)
+        record = self._cache.owned.clients.get(self._cache.record_of_client(client.namespace, client.name))
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
         watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
         if (known and not watched) or (had_one and current_credential(record, known) is None):
@@ -195,7 +191,7 @@ class Reconciler:
             if not self._may_write():
                 raise NotLeading
             namespace = ref_of(write).namespace
-            usable = self._world.usable(namespace)
+            usable = self._cache.usable(namespace)
             try:
                 altered = await self._write(key, write)
             except NotLeading:
@@ -204,7 +200,7 @@ class Reconciler:
                 return await self._conflicted(key, write, conflict, result)
             except (Rejected, Unavailable) as error:
                 if error.reason == "NamespaceTerminating":
-                    self._world.namespace_terminates(namespace, usable)
+                    self._cache.namespace_terminates(namespace, usable)
                 return self._failed(key, write, error, result)
             if altered:
                 why, stored = altered
@@ -213,7 +209,7 @@ class Reconciler:
         if plan.attempt is not None:
             self._retries.handed_out(key)
             result = replace(result, attempt=None)
-        return replace(result, happened=(*result.happened, *plan.events))
+        return replace(result, events=(*result.events, *plan.events))
 
     def _handed_out(
         self, key: Ref, plan: Plan, write: Write, stored: Existing | None, result: ReconcileResult
@@ -230,14 +226,14 @@ class Reconciler:
         if not arrived:
             return result
         self._retries.handed_out(key)
-        return replace(result, attempt=None, happened=(*result.happened, *plan.events))
+        return replace(result, attempt=None, events=(*result.events, *plan.events))
 
     def _without_stored(self, key: Ref, result: ReconcileResult) -> ReconcileResult:
         """Without an attempt whose value the client's Secret holds: it was handed out, whatever the answer said."""
-        client, attempt = self._world.declared[key.kind].get(key), result.attempt
+        client, attempt = self._cache.declared[key.kind].get(key), result.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
             return result
-        stored = self._world.owned.objects.get(secret_of(client))
+        stored = self._cache.owned.objects.get(secret_of(client))
         if stored is None or attempt.credential.sha256 not in stored.entries.values():
             return result
         self._retries.handed_out(key)
@@ -246,7 +242,7 @@ class Reconciler:
     def _wrote(self, key: Ref, write: Write) -> None:
         did, ref = _did(write), ref_of(write)
         log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
-        self._tell(key, self._retries.succeeded(key, ref, self._sources.clock()))
+        self._enqueue_others(key, self._retries.succeeded(key, ref, self._sources.clock()))
 
     async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
         """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""
@@ -257,7 +253,7 @@ class Reconciler:
         return self._failed(key, write, conflict, result) if self._version(ref) == known else result
 
     def _version(self, ref: Ref) -> str | None:
-        existing = self._world.owned.objects.get(ref)
+        existing = self._cache.owned.objects.get(ref)
         return existing.resource_version if existing else None
 
     def _failed(
@@ -281,7 +277,7 @@ class Reconciler:
         if isinstance(write, Deletion):
             await self._store.delete(write)
             gone = write.existing
-            self._tell(key, self._world.drop_owned(gone.ref, gone.resource_version))
+            self._enqueue_others(key, self._cache.drop_owned(gone.ref, gone.resource_version))
             return None
         preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
         altered = self._alterations.at_write(write, preview) if preview else None
@@ -295,16 +291,16 @@ class Reconciler:
         if len(entries) < len(write.entries):
             await self._refresh(key, write.ref)
         else:
-            self._tell(key, self._world.wrote(existing, entries))
+            self._enqueue_others(key, self._cache.wrote(existing, entries))
         undone = self._alterations.after_write(write)
         return (undone, existing) if undone else None
 
     async def _refresh(self, key: Ref, ref: Ref) -> None:
         found = await self._store.read(ref)
-        keys = self._world.put_owned(*found) if found else self._world.drop_owned(ref)
-        self._tell(key, keys)
+        keys = self._cache.put_owned(*found) if found else self._cache.drop_owned(ref)
+        self._enqueue_others(key, keys)
 
-    def _tell(self, key: Ref, keys: set[Ref]) -> None:
+    def _enqueue_others(self, key: Ref, keys: set[Ref]) -> None:
         for other in keys - {key}:
             self._enqueue(other)
 
@@ -313,31 +309,31 @@ class Reconciler:
     async def _finish(self, key: Ref, plan: Plan, result: ReconcileResult) -> datetime | None:
         self._retries.settled(key, result.failed_writes)
         retry_time = self._retries.retry_time(key)
-        obj = self._world.declared[key.kind].get(key)
+        obj = self._cache.declared[key.kind].get(key)
         if obj is None:
             self._rechecks.due(key, None)
             if self._progress:
                 self._progress.finished(key, None, None)
             return soonest(plan.due, retry_time)
         if result.failed_writes and not any(s.is_reported for s in result.failed_writes):
-            self._untold |= {key: result.happened} if result.happened else {}
+            self._pending_events |= {key: result.events} if result.events else {}
             return soonest(plan.due, retry_time)
-        if key.namespace in self._world.terminating and not obj.metadata.deletion_timestamp:
+        if key.namespace in self._cache.terminating and not obj.metadata.deletion_timestamp:
             return soonest(plan.due, retry_time)
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
             await self._write_status(obj, plan.status)
         if self._progress:
             self._progress.finished(key, obj, plan.status)
-        if key.namespace not in self._world.terminating:
-            for happening in (*result.happened, *plan.events):
-                self._recorder.record(obj, happening)
+        if key.namespace not in self._cache.terminating:
+            for event in (*result.events, *plan.events):
+                self._recorder.record(obj, event)
         return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))
 
     async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
         if not self._may_write():
             raise NotLeading
         written = await self._store.write_status(status_target(obj), status)
-        self._world.wrote_status(parse_watched(written))
+        self._cache.wrote_status(parse_watched(written))
 
 
 def _did(write: Write) -> str:

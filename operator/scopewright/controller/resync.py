@@ -67,12 +67,12 @@ class WatchMonitor:
 
 
 class Resync:
-    """Lists what is declared into the world, and finds records whose owner is not declared any more."""
+    """Lists what is declared into the cache, and finds records whose owner is not declared any more."""
 
     def __init__(
         self,
         api: Api,
-        world: Cache,
+        cache: Cache,
         monitor: WatchMonitor,
         watched: Sequence[str | None] = (None,),
         saw_foreign: Callable[[Mapping[str, Any]], None] = lambda raw: None,
@@ -80,7 +80,7 @@ class Resync:
         """`watched` are namespaces; None stands for all of them. `saw_foreign` gets each object of another issuer."""
         self._saw_foreign = saw_foreign
         self._api = api
-        self._world = world
+        self._cache = cache
         self._monitor = monitor
         self._watched = watched
         self.orphans_held: Mapping[str, int] = {}
@@ -102,7 +102,7 @@ class Resync:
             except NotServed:
                 if not await self._has_no_crd(kind):
                     raise
-                self._world.cannot_be_listed(kind)
+                self._cache.cannot_be_listed(kind)
             else:
                 self._missing.discard(kind)
         self._found |= await self._orphans()
@@ -114,7 +114,7 @@ class Resync:
         for namespace in self._watched:
             version = await self._declared(kind, namespace)
             first = first or version
-        self._found |= self._world.listed(kind, first)
+        self._found |= self._cache.listed(kind, first)
 
     async def _has_no_crd(self, kind: str) -> bool:
         """Whether that is certain; said once."""
@@ -138,20 +138,20 @@ class Resync:
                 ref = Ref(kind, meta["namespace"], meta["name"])
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
-                if issuer_of(raw) != self._world.issuer_name:
+                if issuer_of(raw) != self._cache.issuer_name:
                     self._saw_foreign({**raw, "kind": kind})
-                if not self._world.has_seen(ref, meta["resourceVersion"]):
+                if not self._cache.has_seen(ref, meta["resourceVersion"]):
                     self._found |= self._put({**raw, "kind": kind})
-        known = {ref for ref in self._world.declared[kind] if namespace in (None, ref.namespace)}
+        known = {ref for ref in self._cache.declared[kind] if namespace in (None, ref.namespace)}
         for ref in known - found:
-            if missing := self._world.drop(ref, version):
+            if missing := self._cache.drop(ref, version):
                 self._found |= missing
                 self._monitor.on_deletion(ref)
         return version
 
     def _put(self, raw: Mapping[str, Any]) -> Keys:
         try:
-            return self._world.put(parse_watched(raw))
+            return self._cache.put(parse_watched(raw))
         except Rejected as error:
             meta = raw["metadata"]
             log.warning("%s %s/%s: %s", raw["kind"], meta["namespace"], meta["name"], error)
@@ -165,32 +165,32 @@ class Resync:
                 meta = raw["metadata"]
                 found.add(meta["name"])
                 labels, terminating = meta.get("labels") or {}, bool(meta.get("deletionTimestamp"))
-                self._found |= self._world.put_namespace(
+                self._found |= self._cache.put_namespace(
                     meta["name"], labels, meta["resourceVersion"], terminating=terminating
                 )
-        for name in set(self._world.namespaces) - found:
-            self._found |= self._world.put_namespace(name, None, version)
+        for name in set(self._cache.namespaces) - found:
+            self._found |= self._cache.put_namespace(name, None, version)
 
     async def _orphans(self) -> Keys:
         """Objects whose record is to be deleted, or to be refused and kept because too many of a namespace went."""
-        world = self._world
-        named = {ref for ref in orphaned_keys(world) if self._watches_all or ref.namespace in self._watched}
+        cache = self._cache
+        named = {ref for ref in orphaned_keys(cache) if self._watches_all or ref.namespace in self._watched}
         orphans = {ref for ref in named if ref.kind not in self._missing}
-        world.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
-        records = Counter(record.namespace for record in world.owned.clients.values())
-        records.update(record.namespace for record in world.owned.servers.values())
-        known = orphans & world.departed
-        verdict = decide_orphans(orphans - known, records, world.absent_namespaces, self._allowed())
+        cache.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
+        records = Counter(record.namespace for record in cache.owned.clients.values())
+        records.update(record.namespace for record in cache.owned.servers.values())
+        known = orphans & cache.deleted
+        verdict = decide_orphans(orphans - known, records, cache.absent_namespaces, self._allowed())
         if verdict.counts != self.orphans_held:
             self._report(verdict.counts, records)
         self.orphans_held = verdict.counts
-        world.departed |= verdict.deletable
-        world.withheld = set(verdict.held)
-        return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(world, ref))}
+        cache.deleted |= verdict.deletable
+        cache.withheld = set(verdict.held)
+        return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(cache, ref))}
 
     async def _absent(self, namespaces: Iterable[str]) -> set[str]:
         """Those of the namespaces that are proven to be gone: none where only some namespaces are watched."""
-        unknown = [name for name in namespaces if self._watches_all and name not in self._world.namespaces]
+        unknown = [name for name in namespaces if self._watches_all and name not in self._cache.namespaces]
         return {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
 
     def _report(self, held: Mapping[str, int], records: Mapping[str, int]) -> None:
@@ -205,18 +205,18 @@ class Resync:
 
     def _allowed(self) -> str:
         """What a person has said may go."""
-        issuer = self._world.owned.objects.get(Ref("ConfigMap", self._world.owned.namespace, ISSUER_NAME))
+        issuer = self._cache.owned.objects.get(Ref("ConfigMap", self._cache.owned.namespace, ISSUER_NAME))
         return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
-def orphaned_keys(world: Cache) -> Keys:
+def orphaned_keys(cache: Cache) -> Keys:
     """The objects that a good record speaks of and nobody declares."""
-    clients = {Ref("OAuthClient", r.namespace, r.name) for r in world.owned.clients.values()}
-    servers = {Ref("ResourceServer", r.namespace, r.name) for r in world.owned.servers.values()}
-    return {ref for ref in clients | servers if ref not in world.declared[ref.kind]}
+    clients = {Ref("OAuthClient", r.namespace, r.name) for r in cache.owned.clients.values()}
+    servers = {Ref("ResourceServer", r.namespace, r.name) for r in cache.owned.servers.values()}
+    return {ref for ref in clients | servers if ref not in cache.declared[ref.kind]}
 
 
-def _is_refused(world: Cache, ref: Ref) -> bool:
+def _is_refused(cache: Cache, ref: Ref) -> bool:
     """Whether the record of this object is marked as orphaned already."""
-    record = world.owned.record_of(ref)[1]
+    record = cache.owned.record_of(ref)[1]
     return record is not None and record.orphaned_time is not None

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the level, worked out when it asks: nothing is kept up that nobody reads."""
+"""What Prometheus is sources of the level, worked out when it asks: nothing is kept up that nobody reads."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -68,22 +68,22 @@ class GaugeSources:
 class StateMetrics(Collector):
     """Of one replica. Every replica knows the same, but for what only the leader does."""
 
-    def __init__(self, world: Cache, config: Config, clock: Callable[[], datetime], told: GaugeSources) -> None:
-        self._world = world
+    def __init__(self, cache: Cache, config: Config, clock: Callable[[], datetime], sources: GaugeSources) -> None:
+        self._cache = cache
         self._config = config
         self._clock = clock
-        self._told = told
+        self._sources = sources
         self._found: Sequence[tuple[Ref, Cause]] = ()
         self._found_time = datetime.min.replace(tzinfo=UTC)
 
     def collect(self) -> Iterator[Metric]:
-        told = self._told
-        yield _Gauge("scopewright_leader", "1 on the replica that reconciles.", told.leads())
-        yield _Gauge("scopewright_queue_depth", "Objects that wait to be reconciled.", told.queued())
+        sources = self._sources
+        yield _Gauge("scopewright_leader", "1 on the replica that reconciles.", sources.leads())
+        yield _Gauge("scopewright_queue_depth", "Objects that wait to be reconciled.", sources.queued())
         yield _Gauge(
             "scopewright_watch_overdue_seconds",
             "How long a change of a declared object is overdue that a list has found and the watch has not brought.",
-            told.watch_overdue(),
+            sources.watch_overdue(),
         )
         heard = _Gauge(
             "scopewright_watch_heard_timestamp_seconds",
@@ -91,21 +91,21 @@ class StateMetrics(Collector):
             labels=["kind"],
         )
         for kind in WATCHED_KINDS:
-            if (at := told.heard(kind)) is not None:
+            if (at := sources.heard(kind)) is not None:
                 heard.add_metric([kind], at)
         yield heard
         yield _Gauge(
             "scopewright_api_server_last_contact_timestamp_seconds",
             "When the API server last answered this replica, whatever the answer was.",
-            told.last_contact(),
+            sources.last_contact(),
         )
         yield _Gauge(
             "scopewright_rights_missing",
             "Rights that the API server has refused this replica for longer than a minute; /readyz names them.",
-            told.rights_missing(),
+            sources.rights_missing(),
         )
         overdue = self._overdue()
-        yield from object_problems.metrics(self._world, told.failing(), overdue)
+        yield from object_problems.metrics(self._cache, sources.failing(), overdue)
         yield from self._orphans()
         yield self._records()
         yield self._conditions()
@@ -113,7 +113,7 @@ class StateMetrics(Collector):
         yield from self._signing_keys()
 
     def _orphans(self) -> Iterator[Metric]:
-        held = self._told.orphans_held()
+        held = self._sources.orphans_held()
         yield _Gauge(
             "scopewright_orphans_held",
             "Records without an owner that are kept, because their namespace lost suspiciously many at once.",
@@ -129,7 +129,7 @@ class StateMetrics(Collector):
         yield of
 
     def _records(self) -> Metric:
-        owned = self._world.owned
+        owned = self._cache.owned
         records = _Gauge(
             "scopewright_records", "Records that the operator keeps, by what they are of.", labels=["kind"]
         )
@@ -140,7 +140,7 @@ class StateMetrics(Collector):
 
     def _conditions(self) -> Metric:
         counted: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        for kind, objects in self._world.declared.items():
+        for kind, objects in self._cache.declared.items():
             for obj in objects.values():
                 ready = False
                 for condition in obj.status.conditions if obj.status else ():
@@ -163,7 +163,7 @@ class StateMetrics(Collector):
         """What `overdue_clients` has found, `OVERDUE_AGE` ago at most: it looks at every client."""
         now = self._clock()
         if not self._found_time <= now < self._found_time + OVERDUE_AGE:
-            self._found, self._found_time = tuple(overdue_clients(self._world, self._config, now)), now
+            self._found, self._found_time = tuple(overdue_clients(self._cache, self._config, now)), now
         return self._found
 
     @staticmethod
@@ -211,7 +211,7 @@ class StateMetrics(Collector):
             "ResourceServers whose tokens a SigningKey signs, if that is declared or has keys left.",
             labels=["signing_key"],
         )
-        served = Counter(record.signing_key for record in self._world.owned.servers.values())
+        served = Counter(record.signing_key for record in self._cache.owned.servers.values())
         for name, ahead in self._outlooks():
             declared.add_metric([name], ahead.declared)
             users.add_metric([name], served[name])
@@ -231,7 +231,7 @@ class StateMetrics(Collector):
 
     def _outlooks(self) -> Iterator[tuple[str, KeySchedule]]:
         """Of every SigningKey that is declared where it works, or has left keys behind; and of `default`."""
-        declared = {k.name: k for k in self._world.all(SigningKey) if k.namespace == self._config.namespace}
-        keys, now = tuple(self._world.owned.keys.values()), self._clock()
+        declared = {k.name: k for k in self._cache.all(SigningKey) if k.namespace == self._config.namespace}
+        keys, now = tuple(self._cache.owned.keys.values()), self._clock()
         for name in sorted({DEFAULT_SIGNING_KEY, *declared, *(k.record.signing_key for k in keys)}):
             yield name, key_schedule(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))

@@ -26,7 +26,7 @@ class Dependencies:
     """What the core is not allowed to have by itself: time, and randomness."""
 
     clock: Callable[[], datetime]
-    mint: Callable[[], str]
+    generate_secret: Callable[[], str]
     make_key: Callable[[str], GeneratedKey]
     sign_at_once: bool = False
     """See `SigningView`."""
@@ -40,7 +40,7 @@ class ReconcileResult:
     nobody. `quiet_since` is when a write with an unknown outcome was last sent.
     """
 
-    happened: tuple[Event, ...] = ()
+    events: tuple[Event, ...] = ()
     failed_writes: tuple[FailedWrite, ...] = ()
     attempt: object = field(default=None, repr=False)
     refused: bool = False
@@ -48,17 +48,17 @@ class ReconcileResult:
 
 
 class ViewBuilder:
-    """Of the world as it is known this moment."""
+    """Of the cache as it is known this moment."""
 
-    def __init__(self, world: Cache, config: Config, sources: Dependencies) -> None:
-        self._world = world
+    def __init__(self, cache: Cache, config: Config, sources: Dependencies) -> None:
+        self._cache = cache
         self._config = config
         self._sources = sources
         self.seal_key = b""
 
     def of_client(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
-        world, owned = self._world, self._world.owned
-        at = world.record_of_client(client.namespace, client.name)
+        cache, owned = self._cache, self._cache.owned
+        at = cache.record_of_client(client.namespace, client.name)
         secret = secret_of(client)
         asked = {a.resource_server for a in requested_access(client)}
         record, usage = owned.clients.get(at), owned.usage
@@ -69,20 +69,20 @@ class ViewBuilder:
             record_object=owned.objects.get(at),
             secret=owned.objects.get(secret),
             former_secrets=former,
-            claimed=frozenset(s.ref for s in former if world.is_named_by_another(s.ref, client)),
-            awaited=frozenset(world.awaited_in_a_ring(client)) if former else frozenset(),
+            claimed=frozenset(s.ref for s in former if cache.is_named_by_another(s.ref, client)),
+            awaited=frozenset(cache.awaited_in_a_ring(client)) if former else frozenset(),
             servers={key: owned.servers[key] for key in asked if key in owned.servers},
             seal_key=self.seal_key,
             config=self._config,
             now=self._sources.clock(),
-            generate_secret=self._sources.mint,
+            generate_secret=self._sources.generate_secret,
             generate_key_pair=lambda: client_pair(self._sources.make_key("ES256")),
-            terminating=client.namespace in world.terminating,
-            service_account_uid=world.service_account_uid(client),
+            terminating=client.namespace in cache.terminating,
+            service_account_uid=cache.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
             reporting_since=usage.since if usage else None,
-            beyond_limits=world.beyond_limits(ref_of(client)),
-            events=result.happened,
+            beyond_limits=cache.beyond_limits(ref_of(client)),
+            events=result.events,
             failed_writes=result.failed_writes,
             attempt=result.attempt if isinstance(result.attempt, NewCredential) else None,
             attempt_refused=result.refused,
@@ -90,25 +90,25 @@ class ViewBuilder:
         )
 
     def of_server(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
-        owned, key, now = self._world.owned, f"{server.namespace}/{server.name}", self._sources.clock()
-        at = self._world.record_of_server(server.namespace, server.name)
+        owned, key, now = self._cache.owned, f"{server.namespace}/{server.name}", self._sources.clock()
+        at = self._cache.record_of_server(server.namespace, server.name)
         records = tuple(held.record for held in owned.keys.values() if held.intact)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,
             record=owned.servers.get(key),
             record_object=owned.objects.get(at),
-            grants=self._world.grants_on(key),
-            namespaces=self._world.namespaces,
+            grants=self._cache.grants_on(key),
+            namespaces=self._cache.namespaces,
             claims=owned.claims,
             signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
             forbidden_keys=frozenset(
-                k.name for k in self._world.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
+                k.name for k in self._cache.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
             ),
             config=self._config,
             now=now,
-            beyond_limits=self._world.beyond_limits(ref_of(server)),
-            events=result.happened,
+            beyond_limits=self._cache.beyond_limits(ref_of(server)),
+            events=result.events,
             failed_writes=result.failed_writes,
         )
 
@@ -116,18 +116,18 @@ class ViewBuilder:
         key = f"{grant.namespace}/{grant.spec.resource_server}"
         return GrantView(
             grant=grant,
-            server=self._world.get(ResourceServer, grant.namespace, grant.spec.resource_server),
-            record=self._world.owned.servers.get(key),
-            clients=self._world.clients_asking(key),
-            namespaces=self._world.namespaces,
+            server=self._cache.get(ResourceServer, grant.namespace, grant.spec.resource_server),
+            record=self._cache.owned.servers.get(key),
+            clients=self._cache.clients_asking(key),
+            namespaces=self._cache.namespaces,
             reads_labels=not self._config.watch_namespaces,
             now=self._sources.clock(),
-            beyond_limits=self._world.beyond_limits(ref_of(grant)),
-            events=result.happened,
+            beyond_limits=self._cache.beyond_limits(ref_of(grant)),
+            events=result.events,
         )
 
     def of_signing_key(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
-        owned = self._world.owned
+        owned = self._cache.owned
         view = SigningView(
             name=key.name,
             key=obj if isinstance(obj, SigningKey) else None,
@@ -136,7 +136,7 @@ class ViewBuilder:
             config=self._config,
             now=self._sources.clock(),
             generate_key=self._sources.make_key,
-            events=result.happened,
+            events=result.events,
             failed_writes=result.failed_writes,
             attempt=result.attempt if isinstance(result.attempt, KeyAttempt) else None,
             sign_at_once=self._sources.sign_at_once,

@@ -1,4 +1,4 @@
-"""What keeps the world current: kopf's events about what is declared, and our own following of what is ours."""
+"""What keeps the cache current: kopf's events about what is declared, and our own following of what is ours."""
 
 import asyncio
 import logging
@@ -32,18 +32,18 @@ log = logging.getLogger(__name__)
 
 
 class WatchHandlers:
-    """Puts what arrives into the world, and what must look again into the queue."""
+    """Puts what arrives into the cache, and what must look again into the queue."""
 
     def __init__(
         self,
-        world: Cache,
+        cache: Cache,
         config: Config,
         monitor: WatchMonitor,
         enqueue: Enqueue,
         saw: Callable[[Ref, Existing | None], None],
     ) -> None:
         """`saw` is told of each of ours that has come, changed or gone (None)."""
-        self._world = world
+        self._cache = cache
         self._monitor = monitor
         self._enqueue = enqueue
         self._saw = saw
@@ -51,7 +51,7 @@ class WatchHandlers:
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
-        named = () if world.service_accounts is None else config.watched
+        named = () if cache.service_accounts is None else config.watched
         self.selections = (*self._owned, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
         self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
@@ -72,33 +72,33 @@ class WatchHandlers:
             labels = None if event == "DELETED" else meta.get("labels") or {}
             terminating = bool(meta.get("deletionTimestamp"))
             version = meta["resourceVersion"]
-            return self._tell(self._world.put_namespace(meta["name"], labels, version, terminating=terminating))
+            return self._enqueue_all(self._cache.put_namespace(meta["name"], labels, version, terminating=terminating))
         ref = Ref(raw["kind"], meta["namespace"], meta["name"])
         if event == "DELETED":
             return self._deleted(ref, meta)
         self._monitor.on_delivery(ref, meta["resourceVersion"])
-        if self._world.has_seen(ref, meta["resourceVersion"]):
+        if self._cache.has_seen(ref, meta["resourceVersion"]):
             return None
         try:
             obj = parse_watched(raw)
         except Rejected as error:
             return log.warning("%s: %s", ref, error)
-        self._tell(self._world.put(obj), directly=ref)
+        self._enqueue_all(self._cache.put(obj), directly=ref)
         return None
 
     def namespaces(self, current: Mapping[str, Labels]) -> None:
         """All the namespaces that there are."""
-        for name in set(self._world.namespaces) - set(current):
-            self._tell(self._world.put_namespace(name, None))
+        for name in set(self._cache.namespaces) - set(current):
+            self._enqueue_all(self._cache.put_namespace(name, None))
         for name, labels in current.items():
-            self._tell(self._world.put_namespace(name, labels))
+            self._enqueue_all(self._cache.put_namespace(name, labels))
 
     def _deleted(self, ref: Ref, meta: Mapping[str, Any]) -> None:
         self._monitor.on_deletion(ref)
-        if keys := self._world.drop(ref, meta["resourceVersion"]):
+        if keys := self._cache.drop(ref, meta["resourceVersion"]):
             if ref.kind in KINDS_WITH_RECORD:
-                self._world.departed.add(ref)
-            self._tell(keys, directly=ref)
+                self._cache.deleted.add(ref)
+            self._enqueue_all(keys, directly=ref)
 
     async def follow(self, store: Store, selection: Selection) -> None:
         async for change in store.follow(selection):
@@ -119,29 +119,29 @@ class WatchHandlers:
     def _changed(self, change: Change) -> None:
         existing = change.existing
         if existing.ref.kind == "ServiceAccount":
-            self._tell(self._world.put_service_account(existing.ref, None if change.deleted else existing.uid))
+            self._enqueue_all(self._cache.put_service_account(existing.ref, None if change.deleted else existing.uid))
         elif change.deleted:
-            self._tell(self._world.drop_owned(existing.ref, existing.resource_version))
-            self._saw(existing.ref, self._world.owned.objects.get(existing.ref))
+            self._enqueue_all(self._cache.drop_owned(existing.ref, existing.resource_version))
+            self._saw(existing.ref, self._cache.owned.objects.get(existing.ref))
         else:
-            self._tell(self._world.put_owned(existing, change.entries))
+            self._enqueue_all(self._cache.put_owned(existing, change.entries))
             self._saw(existing.ref, existing)
 
     def _snapshot(self, selection: Selection, snapshot: ListCompleted) -> None:
         if selection.kind == "ServiceAccount":
-            for ref in set(self._world.service_accounts or ()) - snapshot.refs:
+            for ref in set(self._cache.service_accounts or ()) - snapshot.refs:
                 if selection.namespace in (None, ref.namespace):
-                    self._tell(self._world.put_service_account(ref, None))
-        self._world.owned_listed(selection.kind, selection.namespace, snapshot.version)
-        for ref, existing in list(self._world.owned.objects.items()):
+                    self._enqueue_all(self._cache.put_service_account(ref, None))
+        self._cache.owned_listed(selection.kind, selection.namespace, snapshot.version)
+        for ref, existing in list(self._cache.owned.objects.items()):
             if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not snapshot.version or not newer(existing.resource_version, snapshot.version):
-                self._tell(self._world.drop_owned(ref))
+                self._enqueue_all(self._cache.drop_owned(ref))
                 self._saw(ref, None)
         self._complete[selection.kind, selection.namespace].set()
 
-    def _tell(self, keys: Keys, directly: Ref | None = None) -> None:
+    def _enqueue_all(self, keys: Keys, directly: Ref | None = None) -> None:
         for key in keys:
             indirect = key.kind == "ScopeGrant" and key != directly
             self._enqueue(key, INDIRECT_DELAY_SECONDS if indirect else 0.0)

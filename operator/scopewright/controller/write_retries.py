@@ -61,11 +61,6 @@ class WriteRetries:
         latest = now + timedelta(seconds=2 * object_backoff.MAX_PAUSE_SECONDS)
         return tuple(s for s in failing.failed_writes.values() if now < s.retry_time < latest)
 
-    def fails(self, key: Ref) -> bool:
-        """Whether a write of this object failed and has not succeeded since."""
-        failing = self._failing.get(key)
-        return failing is not None and bool(failing.failed_writes)
-
     def retry_time(self, key: Ref) -> datetime | None:
         """When what failed of this object is tried again; None where nothing did."""
         failing = self._failing.get(key)
@@ -112,7 +107,7 @@ class WriteRetries:
             at: replace(s, retry_time=failed_write.retry_time) for at, s in failing.failed_writes.items()
         }
         self._waiting.put(key, causes(failing.failed_writes.values()))
-        _tell(key, failed_write, pause)
+        _log_failure(key, failed_write, pause)
         return failed_write
 
     def succeeded(self, key: Ref, ref: Ref, now: datetime) -> set[Ref]:
@@ -162,7 +157,7 @@ def _gist(message: str) -> str:
     return message.partition(": ")[2].partition(": ")[0]
 
 
-def _tell(key: Ref, failed_write: FailedWrite, pause: float) -> None:
+def _log_failure(key: Ref, failed_write: FailedWrite, pause: float) -> None:
     """One log line for the first failures, then fewer and fewer; none for a namespace that is being deleted."""
     worth_it = (
         failed_write.attempts & (failed_write.attempts - 1) == 0 and failed_write.reason != "NamespaceTerminating"

@@ -89,7 +89,7 @@ class _Memory:
         self._reconciler = Reconciler(
             self._store, self._cache, config, sources, recorder=self, enqueue=lambda key: self._pending.add(key)
         )
-        self._reconciler.sealing_with(base.seal_key)
+        self._reconciler.set_seal_key(base.seal_key)
         self._load(base)
 
     def record(self, obj: Declared, happening: Event) -> None:
@@ -124,7 +124,7 @@ class _Memory:
             version = self._cache.declared[ref.kind][ref].metadata.resource_version or ""
             owned = self._store.remove(ref)
             self._pending |= self._cache.drop(ref, version)
-            self._cache.departed.add(ref)
+            self._cache.deleted.add(ref)
             for at in owned:
                 self._pending |= self._cache.drop_owned(at)
 

@@ -109,7 +109,7 @@ class House:
             self.store, self.world, self.config, Dependencies(self._tick, self._mint, self._make_key), self,
             enqueue=self._enqueued.add,
         )  # fmt: skip
-        self.reconciler.sealing_with(self.seal_key)
+        self.reconciler.set_seal_key(self.seal_key)
         self.look()
 
     def look(self) -> None:
@@ -130,7 +130,7 @@ class House:
             self.world.put_owned(held.existing, held.entries)
         for ref in set(self.world.owned.objects) - {held.existing.ref for held in found}:
             self.world.drop_owned(ref)
-        self.world.departed |= self.departed - set(self.store.declared)
+        self.world.deleted |= self.departed - set(self.store.declared)
 
     def apply(
         self, kind: str, namespace: str, name: str, spec: Mapping[str, Any] | None = None, **annotations: str
@@ -172,7 +172,7 @@ class House:
         self.due.pop(key, None)
         if due:
             self.due[key] = due
-        if self.reconciler.fails(key):
+        if self.reconciler._retries.retry_time(key):
             assert due, f"a write for {key} failed, and it is never looked at again"
             self.now = max(self.now, due)
             return False

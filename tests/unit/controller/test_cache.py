@@ -346,11 +346,11 @@ def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
     cache.deliver(None, raw("5"))
     assert told == [(WORKER, 0.0)]
     cache.deliver("DELETED", raw("4"))
-    assert not found.departed
+    assert not found.deleted
     cache.deliver("DELETED", raw("6"))
-    assert found.departed == {WORKER}
+    assert found.deleted == {WORKER}
     cache.deliver("ADDED", raw("7", uid="uid-2"))
-    assert not found.departed
+    assert not found.deleted
 
 
 def test_an_object_that_cannot_be_read_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:

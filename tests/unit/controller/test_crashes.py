@@ -120,7 +120,7 @@ def moving() -> House:
 
 def reseal(house: House) -> None:
     house.seal_key = b"another seal key of the houses.."
-    house.reconciler.sealing_with(house.seal_key)
+    house.reconciler.set_seal_key(house.seal_key)
 
 
 def sealed_anew(house: House) -> None:

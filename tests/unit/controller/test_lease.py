@@ -241,7 +241,7 @@ async def test_a_lease_that_was_deleted_ends_the_term(caplog: pytest.LogCaptureF
     await a._try()
     server.lease = None
     await asyncio.wait_for(a.keep(), 10)
-    assert "leads no more" in caplog.text
+    assert "lost leadership" in caplog.text
 
 
 async def test_a_right_that_is_missing_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,7 @@ def loses(house: House, ref: Ref) -> None:
     house.store.remove(ref, collect=False)
     house.look()
     house.departed.discard(ref)
-    house.world.departed.discard(ref)
+    house.world.deleted.discard(ref)
     house.world.withheld.add(ref)
 
 
@@ -112,7 +112,7 @@ def test_what_is_allowed_to_go_goes(house: House) -> None:
     loses(house, WORKER)
     drive(house.reconciler.reconcile(WORKER))
     house.world.withheld.discard(WORKER)
-    house.world.departed.add(WORKER)
+    house.world.deleted.add(WORKER)
     drive(house.reconciler.reconcile(WORKER))
     assert house.client_record("leave", "worker") is None
 

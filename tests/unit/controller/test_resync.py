@@ -89,7 +89,7 @@ async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None
         with pytest.raises((Unavailable, Rejected)):
             await resync(api, world).run()
     assert len(world.declared["OAuthClient"]) == 1
-    assert not world.departed
+    assert not world.deleted
 
 
 async def test_what_was_found_before_a_list_failed_is_not_lost() -> None:
@@ -115,7 +115,7 @@ async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCa
     comparing = resync(api, world)
     lost = Ref("ResourceServer", "leave", "gone")
     assert await comparing.run() == {Ref("ScopeGrant", "leave", "g"), lost}
-    assert world.departed == {lost}, "whose CRD is missing has not gone by its owner's will"
+    assert world.deleted == {lost}, "whose CRD is missing has not gone by its owner's will"
     assert list(world.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
     assert "oauthclients.scopewright.dev is missing" in caplog.text
     caplog.clear()
@@ -124,7 +124,7 @@ async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCa
     api.answers[CLIENTS].clear()
     api.answer(CLIENTS, page("200", raw("c0", "150")))
     await comparing.run()
-    assert world.departed == {lost, *(Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2))}
+    assert world.deleted == {lost, *(Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2))}
 
 
 async def test_records_without_an_owner_are_orphans() -> None:
@@ -132,7 +132,7 @@ async def test_records_without_an_owner_are_orphans() -> None:
     world.put(client("leave", "c0"))
     api = listing(OAuthClient=page("100", raw("c0")))
     assert await resync(api, world).run() >= {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
-    assert world.departed == {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
+    assert world.deleted == {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
 
 
 async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -140,7 +140,7 @@ async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: p
     found = resync(listing(), world)
     held = clients("leave", MIN_ORPHANS + 1)
     assert await found.run() == held, "they are looked at, so that their clients are refused"
-    assert not world.departed
+    assert not world.deleted
     assert world.withheld == held
     assert found.orphans_held == {"leave": MIN_ORPHANS + 1}
     assert "namespace leave: 21 of 21 records have no owner" in caplog.text
@@ -165,7 +165,7 @@ async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> No
     world = with_records(1, "payroll", with_records(40))
     found = resync(listing(), world)
     assert await found.run() == clients("leave", 40) | clients("payroll", 1)
-    assert world.departed == clients("payroll", 1)
+    assert world.deleted == clients("payroll", 1)
     assert world.withheld == clients("leave", 40)
     assert found.orphans_held == {"leave": 40}
 
@@ -176,7 +176,7 @@ async def test_what_was_in_a_namespace_that_is_gone_for_certain_is_not_counted()
     api.answer("GET /api/v1/namespaces/shut", NotFound('namespaces "shut" not found', named=True))
     found = resync(api, world)
     await found.run()
-    assert world.departed == clients("shut", 40)
+    assert world.deleted == clients("shut", 40)
     assert world.absent_namespaces == {"shut"}
     assert found.orphans_held == {"leave": 21}
     world.put_namespace("shut", {}, "200")
@@ -193,7 +193,7 @@ async def test_a_namespace_that_is_only_not_listed_proves_nothing(answer: Any) -
     api.answer("GET /api/v1/namespaces/shut", answer)
     found = resync(api, world)
     await found.run()
-    assert not world.departed
+    assert not world.deleted
     assert not world.absent_namespaces
     assert found.orphans_held == {"shut": 40}
 
@@ -201,9 +201,9 @@ async def test_a_namespace_that_is_only_not_listed_proves_nothing(answer: Any) -
 async def test_what_the_watch_saw_go_is_not_held_by_what_it_missed() -> None:
     world = with_records(MIN_ORPHANS + 5)
     seen = {Ref("OAuthClient", "leave", f"c{n}") for n in range(10)}
-    world.departed |= seen
+    world.deleted |= seen
     assert await resync(listing(), world).run() == clients("leave", MIN_ORPHANS + 5)
-    assert world.departed == clients("leave", MIN_ORPHANS + 5)
+    assert world.deleted == clients("leave", MIN_ORPHANS + 5)
 
 
 async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None:
@@ -215,7 +215,7 @@ async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None
     here = page("100", *(raw(f"c{n}") for n in range(950)))
     found = resync(listing(OAuthClient=here), many)
     await found.run()
-    assert len(many.departed) == 50
+    assert len(many.deleted) == 50
     assert found.orphans_held == {}
 
 
@@ -226,7 +226,7 @@ async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> Non
         world.put(client("leave", f"c{n}"))
     comparing = resync(listing(), world)
     await comparing.run()
-    assert not world.departed
+    assert not world.deleted
     assert comparing.orphans_held == {"leave": 100}
 
 
@@ -238,10 +238,10 @@ async def test_whoever_means_it_allows_that_many(stated: str) -> None:
     for version, other in enumerate(("leave=29", "29", "payroll=30", "leave", "")):
         world.put_owned(Existing(issuer, "u", f"5{version}", annotations={ALLOW_ANNOTATION: other}), {})
         await comparing.run()
-        assert not world.departed
+        assert not world.deleted
     world.put_owned(Existing(issuer, "u", "60", annotations={ALLOW_ANNOTATION: stated}), {})
     assert await comparing.run() == clients("leave", 30)
-    assert world.departed == clients("leave", 30)
+    assert world.deleted == clients("leave", 30)
     assert not world.withheld
 
 
@@ -251,7 +251,7 @@ async def test_one_namespace_is_allowed_and_another_goes_on_being_held() -> None
     world.put_owned(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "leave=30"}), {})
     comparing = resync(listing(), world)
     await comparing.run()
-    assert world.departed == clients("leave", 30)
+    assert world.deleted == clients("leave", 30)
     assert comparing.orphans_held == {"payroll": 30}
 
 

@@ -30,7 +30,7 @@ def gone(house: House, key: Ref) -> None:
     del house.store.declared[key]
     house.settle()
     house.departed.clear()
-    house.world.departed.clear()
+    house.world.deleted.clear()
     house.happened.clear()
 
 

@@ -546,5 +546,5 @@ def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_ob
     by_hand(house)
     house.store.refused[SECRET] = NotLeading()
     look(house)
-    assert not house.reconciler.fails(WORKER)
+    assert not house.reconciler._retries.retry_time(WORKER)
     assert house.condition(WORKER) == "True Provisioned"
