@@ -70,7 +70,7 @@ def test_where_they_are_off_nothing_that_would_send_them_is_imported() -> None:
 def test_the_last_spans_are_sent_under_the_name_that_the_environment_gives_or_ours(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("scopewright.tracing.LAST", 120.0)
+    monkeypatch.setattr("scopewright.tracing.FLUSH_TIMEOUT_SECONDS", 120.0)
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
         with tracing("scopewright-issuer") as ours:
@@ -88,7 +88,7 @@ def test_the_last_spans_are_sent_under_the_name_that_the_environment_gives_or_ou
 def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None:
     """In a process of its own: what goes on trying is left behind."""
     code = (
-        "import scopewright.tracing as t; t.LAST = 0.1\n"
+        "import scopewright.tracing as t; t.FLUSH_TIMEOUT_SECONDS = 0.1\n"
         "with t.tracing('x') as traces:\n"
         "    with traces.span('lost', {}): pass\n"
     )

@@ -8,6 +8,7 @@ from scopewright.client.clock import Clock
 from scopewright.client.errors import SecretError, TokenError
 from scopewright.client.mounted import MountedCredentials, MountedSecret
 from scopewright.client.token import AccessToken
+from scopewright.renamed import earlier_names
 
 __all__ = [
     "AccessToken",
@@ -18,3 +19,5 @@ __all__ = [
     "SecretError",
     "TokenError",
 ]
+
+__getattr__ = earlier_names(__name__, {"Credentials": MountedCredentials})

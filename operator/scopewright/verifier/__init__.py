@@ -3,9 +3,7 @@
 It needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
 """
 
-import warnings
-from typing import Any
-
+from scopewright.renamed import earlier_names
 from scopewright.verifier.asgi import RequireToken, protect, require
 from scopewright.verifier.bearer import bearer_token
 from scopewright.verifier.check import ALGORITHMS, Policy, check
@@ -41,12 +39,4 @@ __all__ = [
     "require",
 ]
 
-_RENAMED = {"Rejected": TokenRejected, "Unavailable": KeysUnavailable}
-
-
-def __getattr__(name: str) -> Any:
-    """The exceptions' names before 0.2, with a DeprecationWarning."""
-    if name not in _RENAMED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(f"{name} is called {_RENAMED[name].__name__} now", DeprecationWarning, stacklevel=2)
-    return _RENAMED[name]
+__getattr__ = earlier_names(__name__, {"Rejected": TokenRejected, "Unavailable": KeysUnavailable})

@@ -136,7 +136,7 @@ RECORDS: dict[str, Any] = {
 @pytest.mark.parametrize("name", RECORDS)
 def test_a_stored_record_is_read_with_every_field(name: str) -> None:
     expected, stored = RECORDS[name], (SAMPLES / f"{name}.json").read_bytes()
-    decoded = decode(type(expected), stored)  # type: ignore[type-var]  # one of its kinds
+    decoded = decode(type(expected), stored)
     for field in fields(expected):
         assert getattr(decoded, field.name) == getattr(expected, field.name), field.name
     assert without_rotate(json.loads(encode(decoded))) == without_rotate(json.loads(stored))
