@@ -1,6 +1,6 @@
-"""One attacker's process: `python -m tests.attacks.attack KIND PORT`. It goes on until its standard input ends.
+"""One attacker's process: `python -m tests.attacks.attack KIND PORT`. It runs until its standard input ends.
 
-Every connection that the server closes is opened again, so that the server is never left alone.
+Every connection that the server closes is opened again.
 """
 
 import contextlib

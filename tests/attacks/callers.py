@@ -1,4 +1,4 @@
-"""Those who only want tokens, from an address of their own, while somebody else attacks."""
+"""Clients that request tokens from their own address during an attack."""
 
 import asyncio
 import base64
@@ -20,7 +20,7 @@ _PATIENCE: Final = 20.0
 
 @dataclass
 class Seen:
-    """Seconds until each token was there, connecting included, and what happened to those who got none."""
+    """Seconds until each token was received, including the connection, and the failures of requests without a token."""
 
     seconds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)

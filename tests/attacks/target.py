@@ -1,4 +1,4 @@
-"""A fresh issuer process with the chart's settings, and what it takes of memory."""
+"""A new issuer process with the chart's settings, and its memory."""
 
 import re
 import signal

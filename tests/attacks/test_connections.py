@@ -23,9 +23,9 @@ from tests.controlplane.certificates import Authority
 _SECONDS: Final = 6.0
 """Of each attack, once it has as many connections as it wants."""
 _SPARE: Final = 100 * MIB
-"""What connections may take beside an idle process."""
+"""Memory that connections may take in addition to an idle process."""
 _KEPT: Final = 75 * MIB
-"""What may be left of it afterwards: Python keeps arenas in which anything lives, and the next connections use them."""
+"""Memory that may remain afterwards: Python keeps arenas that are partly in use, and later connections use them."""
 _GIVEN_BACK_WITHIN: Final = 30.0
 
 

@@ -133,7 +133,7 @@ def _near(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
 
 
 def _strange_credentials(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
-    """A right request, but for who asks."""
+    """A valid request with any credentials."""
     return _basics(worker).map(
         lambda basic: Sent(
             b"POST",
@@ -145,7 +145,7 @@ def _strange_credentials(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
 
 
 def _wild(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
-    """Whatever can be said in HTTP."""
+    """Any HTTP request."""
     types = [FORM, FORM, FORM + b"; charset=UTF-8", b"application/json", b"", b"\xff"]
     names = [b"dpop", b"cookie", b"x-forwarded-for", b"accept", b"if-none-match", b"content-type", b"x-\x7e"]
     headers = st.tuples(

@@ -56,7 +56,7 @@ def test_every_request_gets_an_answer_of_ours(target: Target) -> None:
 
 
 REFUSALS = (b"HTTP/1.1 4", b"HTTP/1.1 501 ", b"HTTP/1.1 505 ")
-"""What octets may be answered with: nothing that says that the issuer failed."""
+"""Statuses that may answer arbitrary bytes: none that reports a failure of the issuer."""
 
 
 def test_octets_that_are_no_http_do_no_harm(target: Target) -> None:

@@ -49,7 +49,7 @@ class Wire:
         return Reply(int(first.split(" ")[1]), headers, await asyncio.wait_for(self.reader.readexactly(length), 10))
 
     async def ended(self) -> bytes:
-        """What still came before the server closed."""
+        """Bytes that were received before the server closed."""
         return await asyncio.wait_for(self.reader.read(-1), 10)
 
 

@@ -12,7 +12,7 @@ from tests.unit.http.served import until
 
 
 class Door:
-    """Who came in, and who was turned away."""
+    """A listener that counts taken and refused connections."""
 
     def __init__(self) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0))
@@ -49,7 +49,7 @@ async def test_a_flood_leaves_time_for_others_and_all_of_it_gets_in() -> None:
         each.close()
 
 
-async def test_who_is_turned_away_hears_it_and_is_closed() -> None:
+async def test_a_refused_connection_is_answered_and_closed() -> None:
     door = Door()
     door.open = False
     door.acceptor.start()

@@ -1,4 +1,4 @@
-"""Who goes when connections take too much together."""
+"""Which connections are closed at the limits."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""What a connection may cost, and how it ends."""
+"""Limits and timeouts of connections, and how they end."""
 
 import asyncio
 import contextlib
@@ -109,7 +109,7 @@ async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> N
 
 
 async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -> None:
-    """Each asks for a megabyte again and again; what the kernel takes of that is not the process's."""
+    """Each asks for a megabyte repeatedly. The kernel's buffers do not count."""
     async with (
         serving(HttpLimits(memory=500_000, connections_per_peer=None, write_timeout=600)) as served,
         contextlib.AsyncExitStack() as stack,
@@ -273,7 +273,7 @@ async def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
 
 
 async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
-    """Each client goes on until it is told to close; nobody loses an answer, and nobody a connection."""
+    """Each client sends requests until the server closes. No client loses an answer or a connection."""
 
     async def client() -> int:
         answered = 0

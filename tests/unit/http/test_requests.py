@@ -1,4 +1,4 @@
-"""What is read as a request, over raw sockets."""
+"""Which bytes are parsed as a request, over raw sockets."""
 
 import asyncio
 from collections.abc import AsyncIterator

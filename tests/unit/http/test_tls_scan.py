@@ -1,4 +1,4 @@
-"""What the server accepts of TLS, asked for one by one: every version and cipher suite that this OpenSSL knows."""
+"""Which TLS versions and cipher suites the server accepts, of all that this OpenSSL supports."""
 
 import asyncio
 import datetime as dt

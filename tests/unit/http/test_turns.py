@@ -1,4 +1,4 @@
-"""Whose turn it is where one address has much to do."""
+"""The order of turns if one address has many steps."""
 
 import asyncio
 from itertools import pairwise
@@ -59,7 +59,7 @@ async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
     assert 25 <= done.count("old") <= 35
 
 
-async def test_who_leaves_has_no_turn_and_is_forgotten() -> None:
+async def test_a_waiter_that_leaves_gets_no_turn() -> None:
     turns, done = AddressTurns(), list[str]()
     jobs = [Job(str(n), done) for n in range(3)]
     for job in jobs:
