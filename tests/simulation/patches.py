@@ -7,6 +7,7 @@ from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any, Final
 
+from scopewright import backoff
 from scopewright.controller import bootstrap, lease, object_backoff, operator, periodic_rechecks, queue
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
@@ -14,7 +15,7 @@ from scopewright.core import orphans
 from scopewright.core.config import LeaseTimes
 from scopewright.issuer import build
 from scopewright.issuer.revocation import ended as revocations
-from scopewright.issuer.state import follow, snapshot
+from scopewright.issuer.state import snapshot
 from scopewright.stores.kubernetes import follow as kube_follow
 from tests.simulation import memos
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
@@ -78,13 +79,12 @@ def install() -> None:
             "Lease": _lease,
             "WatchMonitor": _monitor,
             "RETRY_SECONDS": 720.0,
-            "random": _Random(),
             "secrets": SimpleNamespace(token_hex=lambda _: running().name),
         },
         bootstrap: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
+        backoff: {"random": _Random()},
         lease: {"asyncio": LeaseAsyncio(), "random": _Random()},
-        follow: {"random": _Random()},
-        kube_follow: {"random": _Random(), "LONGEST_PAUSE": SLOWEST},
+        kube_follow: {"LONGEST_PAUSE": SLOWEST},
         queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE},
         periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
         object_backoff: {"random": _Random(), "USUAL_LIMIT_SECONDS": LONGEST_PAUSE, "MAX_PAUSE_SECONDS": LONGEST_PAUSE},

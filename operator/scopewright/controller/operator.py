@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import logging
-import random
 import secrets
 import socket
 from collections.abc import Awaitable
 from datetime import UTC, datetime
 from typing import Final
 
+from scopewright.backoff import with_jitter
 from scopewright.controller.bootstrap import Bootstrap, ensure_signing_key
 from scopewright.controller.cache import Cache, precedence
 from scopewright.controller.claims import Claims
@@ -229,13 +229,13 @@ class Operator:
                     keys |= self._everything()
                 for key in sorted(keys, key=precedence):
                     queue.add(key)
-                pause = self._config.resync.total_seconds() * random.uniform(0.9, 1.0)  # noqa: S311 (spreads load)
+                pause = with_jitter(self._config.resync.total_seconds(), 0.9, 1.0)
             except (Unavailable, Rejected) as error:
                 log.warning("the comparison failed and changes nothing: %s", error)
-                pause = RETRY_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
+                pause = with_jitter(RETRY_SECONDS)
             except Exception:
                 log.exception("the comparison failed and changes nothing")
-                pause = RETRY_SECONDS * random.uniform(0.8, 1.2)  # noqa: S311 (spreads load)
+                pause = with_jitter(RETRY_SECONDS)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._until_something_is_missing(is_whole)

@@ -7,12 +7,12 @@ token is of another ServiceAccount than ours: who takes over the issuer has the 
 import asyncio
 import logging
 import os
-import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.api import Api, NotFound
 
@@ -60,11 +60,11 @@ class TokenMinter:
                 life = await self.mint()
             except (Rejected, Unavailable, NotFound, OSError) as error:
                 log.warning("no new token for %s: %s", self._sidecar.service_account, error)
-                await self._sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
+                await self._sleep(with_jitter(pause))
                 pause = min(pause * 2, MAX_RETRY_SECONDS)
             else:
                 pause = FIRST_RETRY_SECONDS
-                await self._sleep(life * RENEWAL_SHARE * random.uniform(0.9, 1.0))  # noqa: S311 (spreads load)
+                await self._sleep(with_jitter(life * RENEWAL_SHARE, 0.9, 1.0))
 
     async def mint(self) -> float:
         """Put a new token in its place. How many seconds it lives."""

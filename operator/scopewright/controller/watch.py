@@ -6,7 +6,6 @@ anybody's object. It watches on every replica, leader or not; if it ends, the pr
 
 import asyncio
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ import kopf
 import uvloop
 
 from scopewright.api import GROUP, KINDS, VERSION
+from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes.api import (
     CONNECT_TIMEOUT,
@@ -95,7 +95,7 @@ class _Pauses:
     """RETRY_PAUSES_SECONDS with jitter, so that many watches do not return all at once."""
 
     def __iter__(self) -> Iterator[float]:
-        return (seconds * random.uniform(0.8, 1.2) for seconds in RETRY_PAUSES_SECONDS)  # noqa: S311 (spreads load)
+        return (with_jitter(seconds) for seconds in RETRY_PAUSES_SECONDS)
 
 
 async def watch(

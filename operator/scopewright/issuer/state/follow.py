@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from typing import Final
 
+from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, OwnedKind
 from scopewright.issuer.rate_budget import Clock
@@ -69,7 +69,7 @@ class Follower:
                 log.exception("following %ss failed", kind)
                 warning.report("unexpected error")
             pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
-            await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load)
+            await asyncio.sleep(with_jitter(pause))
             failures += 1
 
     async def _yield_to_requests(self) -> None:

@@ -2,10 +2,10 @@
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Final
 
+from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores import Change, ListCompleted, Selection
@@ -57,7 +57,7 @@ async def follow(
             await asyncio.sleep(FIRST_PAUSE)
         except (Unavailable, Rejected, NotFound) as error:
             log.warning("following %s pauses for %.1f s: %s", path, pause, error)
-            await api.contact.pause(pause * random.uniform(0.8, 1.2))  # noqa: S311 (spreads load, hides nothing)
+            await api.contact.pause(with_jitter(pause))
             pause = min(pause * 2, LONGEST_PAUSE)
 
 
