@@ -298,7 +298,7 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
         # Without its watches the operator must not go on; the kubelet starts it again, and it says what is missing.
         assert installation.operator is not None
         assert installation.operator.exit_code() == 1
-        assert "kopf has stopped watching: this process ends, to be started again" in installation.log()
+        assert "kopf has stopped watching: this process exits, so that Kubernetes restarts it" in installation.log()
         assert installation.start_operator().exit_code() == 1
         assert "kubectl apply --server-side -f crds/" in installation.log()
         assert kept(installation) == kept_before

@@ -1,4 +1,4 @@
-"""Objects that others change whenever they are written: at the write itself (admission), or each time after it."""
+"""Detects objects that others change: during the write (admission), or after each write."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -18,7 +18,7 @@ MAX_REMEMBERED: Final = 10_000
 
 
 class AlteredWrites:
-    """Of one term of leadership. What it remembers may be lost."""
+    """Memory of one term of leadership; it may be lost."""
 
     def __init__(self, clock: Callable[[], datetime]) -> None:
         self._clock = clock
@@ -34,7 +34,7 @@ class AlteredWrites:
         return ref in self._altered
 
     def at_write(self, write: Desired, stored: Existing) -> Rejected | None:
-        """What the API server has stored, or would store, otherwise than it was written."""
+        """The difference between what was written and what the API server has stored or would store."""
         found = differences(write, stored)
         self._altered.pop(write.ref, None)
         if not found:

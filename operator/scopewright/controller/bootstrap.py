@@ -1,6 +1,6 @@
-"""What an installation needs once: its issuer record, its own keys, a first SigningKey.
+"""Creates what an installation needs once: its issuer record, its own keys, a first SigningKey.
 
-Looked after at each resync, and as soon as one of them is seen to be gone.
+Checked at each resync, and as soon as one of them is deleted.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""What is known of the cache: the level that plans are made from, and who must look again when a part of it changes.
+"""The cache: the current state that plans are made from, and the keys to reconcile when a part of it changes.
 
 Watches and lists put in what they see; writes put in what they wrote, so that the next plan sees it. An older version
 than the one known changes nothing.
@@ -59,13 +59,13 @@ class Cache:
         self.issuer_name = issuer_name
         self.declared: dict[str, dict[Ref, Declared]] = {kind: {} for kind in KINDS}
         self.deleted: set[Ref] = set()
-        """Objects that are known to have gone, which alone lets their records go; until they are put again."""
+        """Objects known to be deleted. Only then are their records deleted. Cleared when the object is put again."""
         self.withheld: set[Ref] = set()
-        """Objects that seem to have gone, too many of one namespace at once: their records are kept, and refused."""
+        """Objects that seem to be deleted, too many of one namespace at once: their records are kept, and refused."""
         self.unconfirmed: set[Ref] = set()
         """Objects that no list confirms, because their CRD is missing; until they are put again or listed."""
         self.absent_namespaces: set[str] = set()
-        """Namespaces that are proven to be gone: so is everything that was in them."""
+        """Namespaces that are proven to be deleted, with everything in them."""
         self.namespaces: dict[str, Labels] = {}
         self.terminating: set[str] = set()
         """Namespaces that are being deleted."""
@@ -129,7 +129,7 @@ class Cache:
             self.put(obj)
 
     def drop(self, ref: Ref, version: str) -> Keys:
-        """A declared object is gone since this version; unless a later one is known."""
+        """A declared object was deleted at this version, unless a later version is known."""
         known = self.declared[ref.kind].get(ref)
         if known and newer(known.metadata.resource_version, version):
             return set()
@@ -217,10 +217,10 @@ class Cache:
             return None
         return self.service_accounts.get(ref, "")
 
-    # What is ours
+    # Managed objects
 
     def put_owned(self, existing: Existing, entries: Entries) -> Keys:
-        """One of ours is there, as read, watched or written; unless a later version or its end is known."""
+        """A managed object exists, as read, watched or written, unless a later version or its deletion is known."""
         known, gone = self.owned.objects.get(existing.ref), self._owned_gone.get(existing.ref)
         if known and not newer(existing.resource_version, known.resource_version):
             return set()
@@ -244,7 +244,7 @@ class Cache:
             self._owned_listed[kind, namespace] = version
 
     def drop_owned(self, ref: Ref, version: str | None = None) -> Keys:
-        """One of ours is gone since this version; unless a later one is known."""
+        """A managed object was deleted at this version, unless a later version is known."""
         known = self.owned.objects.get(ref)
         if version and newer(version, self._owned_gone.get(ref)):
             self._owned_gone.pop(ref, None)
@@ -307,7 +307,7 @@ class Cache:
         """Why the object is not served, where its namespace has too many or too large ones."""
         return self._shares.refusal(ref)
 
-    # Who must look again
+    # Keys to reconcile
 
     def waits_for(self, key: Ref) -> Ref | None:
         """Of a grant its ResourceServer: a grant is in force once the record of that has it."""

@@ -1,4 +1,4 @@
-"""Randomness made into client secrets and keys; and whether a private key is the one it is said to be."""
+"""Generates client secrets and keys, and checks that a private key belongs to its JWK."""
 
 import base64
 import json

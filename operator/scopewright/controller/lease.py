@@ -1,4 +1,4 @@
-"""Leadership: one Lease, held by renewing it in time.
+"""Leader election: one Lease, held by renewing it in time.
 
 Any failure to renew is a failed renewal, time is the monotonic clock, and writes stop at the renew deadline, before
 anybody else may lead. (`kubernetes.aio.leaderelection` goes on leading through a connection error.)
@@ -75,7 +75,7 @@ class Lease:
             if await self._try():
                 break
             await asyncio.sleep(self._pause(COLLISION_RETRY_SECONDS if self._claims.rival else self._period))
-        log.info("%s leads", self._identity)
+        log.info("%s is the leader", self._identity)
 
     async def keep(self) -> None:
         """Renew until the deadline passes without success, or until cancelled.

@@ -1,4 +1,4 @@
-"""The same reconciliation without a cluster: manifests of a directory in, a STATE directory out."""
+"""Reconciliation without a cluster: reads manifests from a directory, writes a STATE directory."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from scopewright.stores.directory.manifest_follower import ManifestFollower
 from scopewright.stores.directory.store import DirectoryStore
 
 SETTLE_SECONDS: Final = 0.05
-"""Seconds of quiet after which everything counts as reconciled."""
+"""Seconds without work after which everything is reconciled."""
 
 
 class LocalOperator:

@@ -1,4 +1,6 @@
-"""What is ours, as it exists: records decoded, Secrets as digests. A malformed record counts as lost, not as empty."""
+"""Objects managed by Scopewright, as they exist: records decoded, Secrets as digests. A malformed record is treated
+as missing, not as empty.
+"""
 
 import logging
 from collections import defaultdict

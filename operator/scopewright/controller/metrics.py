@@ -1,6 +1,6 @@
-"""What the operator counts as it happens. A label has a handful of values, and all of them are there from the start.
+"""Counters and histograms of the operator. Labels have few values, all present from the start.
 
-What stands at the moment of a scrape is in `levels`.
+Metrics of the current state are in `state_metrics`.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Keys that wait for a worker, by namespace in turn: no namespace delays another one, however much it has to do."""
+"""Keys that wait for a worker, with namespaces in turn: no namespace delays another one."""
 
 import asyncio
 from collections import Counter, deque

@@ -1,4 +1,4 @@
-"""Which objects need a person: not Ready, overdue or failing; so many of them at most that an alert can name them."""
+"""Objects that need attention: not Ready, overdue or failing; a bounded number, so that an alert can name them."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence

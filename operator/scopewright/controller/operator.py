@@ -118,7 +118,7 @@ class Operator:
         self._stop.set()
 
     async def run(self) -> None:
-        """Health is told, and the issuer beside us has its token, while the API server is still waited for."""
+        """Health and the sidecar issuer's token are served while the operator still waits for the API server."""
         beside = [asyncio.create_task(serve(self._health(), self._listening))]
         if self._sidecar:
             minting = TokenMinter(self._api, self._config.namespace, self._sidecar)

@@ -1,4 +1,4 @@
-"""Records of objects that are gone: deleted once that is proven, or kept and marked where too many went at once."""
+"""Records of deleted objects: deleted once that is proven, or kept and marked if too many disappeared at once."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -15,7 +15,7 @@ from scopewright.stores import Existence, Objects
 
 
 class OrphanRecords:
-    """Plans for the record of an object that is not there, or that is paused."""
+    """Plans for the record of an object that does not exist, or that is paused."""
 
     def __init__(self, store: Objects, cache: Cache, clock: Callable[[], datetime]) -> None:
         self._store = store

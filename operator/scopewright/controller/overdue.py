@@ -1,4 +1,4 @@
-"""What should have happened by now, found from the level alone: no timer, event or earlier look is believed."""
+"""Finds what is overdue from the current state alone, without relying on timers or events."""
 
 from collections.abc import Iterator
 from datetime import datetime

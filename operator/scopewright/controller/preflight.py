@@ -1,4 +1,4 @@
-"""Before anything else: are the CRDs there, and do we have the rights? Told all at once, with what to do."""
+"""Checks at startup that the CRDs and permissions exist; reports everything missing at once, with what to do."""
 
 import asyncio
 from typing import Final

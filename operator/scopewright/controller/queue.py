@@ -15,7 +15,7 @@ from scopewright.core.objects import Ref
 from scopewright.logs import about
 
 MAX_PAUSE_SECONDS: Final = 60.0
-"""Seconds: what is tried again here has read or reported something, and nothing wakes it once the cause has gone."""
+"""Seconds. Nothing else triggers a retry once the cause is fixed."""
 MAX_STALE_TIMERS: Final = 1000
 """Timers that count no more are swept out beyond so many."""
 
@@ -89,7 +89,7 @@ class Queue:
             timer.cancel()
 
     def stop(self) -> None:
-        """Let each worker end after what it is at. What still waits is forgotten: whoever leads next looks at all."""
+        """Let each worker finish its current key. Waiting keys are dropped: the next leader reconciles all."""
         self._stopping = True
         self._ready.close()
 
@@ -125,7 +125,7 @@ class Queue:
         try:
             due = await self._reconcile(key)
         except NotLeading:
-            log.debug("%s is left to whoever leads next", key)
+            log.debug("%s is left to the next leader", key)
         except (Unavailable, Rejected) as error:
             self._retry(key, error)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""One key at a time: read the level, plan, apply, plan again until nothing is to be written, then the status."""
+"""Reconciles one key: read the current state, plan, write, plan again until there are no writes, then the status."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -94,7 +94,7 @@ class Reconciler:
         self._views = ViewBuilder(cache, config, sources)
         self._orphan_records = OrphanRecords(store, cache, sources.clock)
         self._pending_events: dict[Ref, tuple[Event, ...]] = {}
-        """What happened while the status that should tell of it could not be written."""
+        """Events of reconciliations whose status could not be written yet."""
 
     def end_term(self) -> None:
         """Another leads: no credential that could not be written is kept any longer."""

@@ -1,4 +1,4 @@
-"""What Prometheus is sources of the level, worked out when it asks: nothing is kept up that nobody reads."""
+"""Metrics of the current state, computed at each scrape."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ _Gauge = GaugeMetricFamily
 
 @dataclass(frozen=True, slots=True)
 class GaugeSources:
-    """Figures that somebody else has."""
+    """Values that other parts of the operator hold."""
 
     leads: Callable[[], bool]
     queued: Callable[[], int]
@@ -66,7 +66,7 @@ class GaugeSources:
 
 
 class StateMetrics(Collector):
-    """Of one replica. Every replica knows the same, but for what only the leader does."""
+    """Metrics of one replica. Every replica has the same values, except for what only the leader does."""
 
     def __init__(self, cache: Cache, config: Config, clock: Callable[[], datetime], sources: GaugeSources) -> None:
         self._cache = cache

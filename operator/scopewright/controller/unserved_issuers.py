@@ -1,4 +1,4 @@
-"""Objects whose `spec.issuer` no installation serves: they say so, instead of being `Pending` for ever."""
+"""Reports in the status of an object that no installation serves its `spec.issuer`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The level, gathered for one key: everything that its plan depends on, and nothing else."""
+"""Collects the current state for one key: everything that its plan depends on, and nothing else."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -23,7 +23,7 @@ from scopewright.core.signing.view import GeneratedKey, KeyAttempt, SigningView
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """What the core is not allowed to have by itself: time, and randomness."""
+    """Time and randomness, which the core may not use by itself."""
 
     clock: Callable[[], datetime]
     generate_secret: Callable[[], str]
@@ -34,7 +34,7 @@ class Dependencies:
 
 @dataclass(frozen=True, slots=True)
 class ReconcileResult:
-    """What became of a reconciliation until now: what its writes brought about, and which writes failed.
+    """The result of a reconciliation so far: its events, and the writes that failed.
 
     `attempt` is the credential or key that a failed attempt was to hand out; `refused` tells that it certainly reached
     nobody. `quiet_since` is when a write with an unknown outcome was last sent.
@@ -48,7 +48,7 @@ class ReconcileResult:
 
 
 class ViewBuilder:
-    """Of the cache as it is known this moment."""
+    """Builds views of the cache as it is now."""
 
     def __init__(self, cache: Cache, config: Config, sources: Dependencies) -> None:
         self._cache = cache

@@ -1,4 +1,4 @@
-"""Which objects wait for the same cause to go, so that the first one that recovers can wake others."""
+"""Objects that fail for the same cause, so that the first one that recovers can trigger retries of others."""
 
 from collections import defaultdict
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""kopf, and nothing but: it watches the four kinds and Namespaces, in a thread and a loop of its own.
+"""Watches the four kinds and Namespaces with kopf, in a separate thread and event loop.
 
 Handlers are `on.event` only, return nothing and decide nothing: so kopf puts no finalizer, annotation or patch on
 anybody's object. It watches on every replica, leader or not; if it ends, the process must.
@@ -55,7 +55,7 @@ _QUIET: Final = {
 
 
 class NoDiffStorage(kopf.DiffBaseStorage):
-    """Nobody here reads diffs, so that none is stored, nor an object copied for one."""
+    """Stores no diffs: no code here reads them."""
 
     def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
         return kopf.BodyEssence({})
@@ -126,7 +126,7 @@ async def _watch(api: Api, deliver: Deliver, watched: Sequence[str | None]) -> N
         before, lacking = lacking, await _not_served(api, watched, KINDS)
         if failure is not None and (lacking == before or len(lacking) == len(KINDS)):
             log.error("kopf failed", exc_info=failure)
-            raise Unavailable("kopf has stopped watching: this process ends, to be started again")
+            raise Unavailable("kopf has stopped watching: this process exits, so that Kubernetes restarts it")
         if lacking:
             log.error("not watched, because the CRD is missing: %s", ", ".join(sorted(lacking)))
         else:

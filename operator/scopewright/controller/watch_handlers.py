@@ -1,4 +1,4 @@
-"""What keeps the cache current: kopf's events about what is declared, and our own following of what is ours."""
+"""Keeps the cache current: from kopf's events on declared objects, and from watches of managed objects."""
 
 import asyncio
 import logging
@@ -20,7 +20,7 @@ Enqueue = Callable[[Ref, float], None]
 """Takes a key and a delay in seconds."""
 
 KINDS_WITH_RECORD: Final = ("OAuthClient", "ResourceServer")
-"""Kinds with a record, which goes when they do."""
+"""Kinds with a record, which is deleted with the object."""
 
 SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
 """All of them, for whichever a client may name; there is next to nothing in one but its metadata."""
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 
 class WatchHandlers:
-    """Puts what arrives into the cache, and what must look again into the queue."""
+    """Puts what arrives into the cache, and the keys that it concerns into the queue."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class WatchHandlers:
         enqueue: Enqueue,
         saw: Callable[[Ref, Existing | None], None],
     ) -> None:
-        """`saw` is told of each of ours that has come, changed or gone (None)."""
+        """`saw` is called with each managed object that was added, changed or deleted (None)."""
         self._cache = cache
         self._monitor = monitor
         self._enqueue = enqueue
