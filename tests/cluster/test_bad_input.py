@@ -231,7 +231,7 @@ def test_no_issuer_url(tmp_path: Path, somewhere: list[str]) -> None:
 def test_an_issuer_url_that_may_not_be_one(tmp_path: Path, somewhere: list[str]) -> None:
     said = refusal("operator", "--issuer-url", "http://issuer.example.org", *somewhere, home=tmp_path)
     assert "the configuration cannot be used: issuer:" in said
-    assert "http is for loopback only" in said
+    assert "http is allowed for loopback only" in said
 
 
 # The configuration file
@@ -244,7 +244,7 @@ def test_an_issuer_url_that_may_not_be_one(tmp_path: Path, somewhere: list[str])
         (b"\x00\x01\xff", "cannot be read"),
         (b"just text", "must hold a mapping"),
         (b"isuer: https://issuer.example.org", "isuer"),
-        (b"issuer: http://issuer.example.org", "http is for loopback only"),
+        (b"issuer: http://issuer.example.org", "http is allowed for loopback only"),
         (b"issuer: https://i.example\nresync: 1ms", "resync must be between 1s and 10m"),
         (None, "cannot be read"),
     ],

@@ -16,10 +16,10 @@ from scopewright.core.access import requested_access
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.issuer import Issuer, IssuerSettings, build_issuer, serve_issuer
-from scopewright.origins import is_loopback
 from scopewright.stores.directory.store import DirectoryStore
 
 NOTHING = "–"
+_DEV_HOSTS = ("127.0.0.1", "localhost", "::1")
 WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to compare with
 
 
@@ -52,7 +52,7 @@ def _served(listen_on: str, listening: socket.socket) -> str | None:
     """The URL on loopback at which it can be reached; None where there is none."""
     host, port = parse_address(listen_on)[0], listening.getsockname()[1]
     host = WILDCARDS.get(host, host)
-    if not is_loopback(host):
+    if host not in _DEV_HOSTS:
         return None
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 

@@ -69,7 +69,7 @@ def test_what_is_no_directory_is_exit_code_2(directory: str, tmp_path: Path) -> 
         (Request(".", outputs=("html",)), "write one of text, json, markdown, sarif"),
         (Request(".", outputs=("json=/nothing/at/all",)), "cannot be written"),
         (Request(".", config=Path("/nothing")), "cannot be read"),
-        (Request(".", issuer="http://issuer.example.org"), "http is for loopback only"),
+        (Request(".", issuer="http://issuer.example.org"), "http is allowed for loopback only"),
     ],
 )
 def test_flags_that_make_no_sense_are_exit_code_2(
