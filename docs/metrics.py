@@ -22,9 +22,9 @@ from scopewright.controller.cache import Cache
 from scopewright.controller.key_generation import make_key
 from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.object_problems import ObjectProblem
-from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.config import Config
+from scopewright.core.declared import parse_declared
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
 from scopewright.issuer.observability.metrics import IssuerMetrics

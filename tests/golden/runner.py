@@ -22,12 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.api import API_VERSION
 from scopewright.controller.cache import Cache
-from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import client_pair, public_members
-from scopewright.controller.reconcile import Reconciler, parse_declared
+from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.views import Dependencies, ReconcileResult
 from scopewright.core.client.seal import seal
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import (
     CLIENT_LABEL,

@@ -11,8 +11,8 @@ from importlib.metadata import version
 from typing import Any
 
 from scopewright.client import authentication, key
-from scopewright.controller import managed_objects, metrics, reconcile, resync, watch_handlers
-from scopewright.core import records
+from scopewright.controller import managed_objects, metrics
+from scopewright.core import declared, records
 from scopewright.core.client import credentials, seal
 from scopewright.core.client import secret as client_secret
 from scopewright.core.signing import jwks
@@ -31,9 +31,8 @@ def forget() -> None:
 
 
 def install() -> None:
-    declared = _by_version(reconcile.parse_declared, lambda raw: (raw["kind"], *_version(raw)))
-    for module in (watch_handlers, reconcile, resync):
-        module.parse_declared = declared  # type: ignore[attr-defined]
+    parse_once = _by_version(declared.parse_declared, lambda raw: (raw["kind"], *_version(raw)))
+    vars(declared)["parse_declared"] = parse_once
     parse = _by_version(kube_objects.parse, lambda kind, raw: (kind, *_version(raw)))
     for store in (kube_follow, kubernetes):
         store.parse = parse  # type: ignore[attr-defined]

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from typing import Final, TypeVar
 
 from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant, SigningKey
-from scopewright.controller.index import Declared, Keys, ReferenceIndex, ref_of, secret_of, service_account_of
+from scopewright.controller.index import Keys, ReferenceIndex, secret_of, service_account_of
 from scopewright.controller.managed_objects import ManagedObjects, client_of, client_ref, server_of, server_ref
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.access import requested_access
 from scopewright.core.client.status import shown_use
 from scopewright.core.config import Limits
+from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.lifecycle import is_halted

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from scopewright.api import API_VERSION
-from scopewright.controller.index import Declared, ref_of
+from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Event
 from scopewright.logs import about

@@ -3,17 +3,13 @@
 from collections import defaultdict
 from typing import Any
 
-from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.api import OAuthClient, ScopeGrant
 from scopewright.core.access import requested_access
+from scopewright.core.declared import Declared, ref_of
 from scopewright.core.objects import Ref
 from scopewright.core.records import LOCAL_CLUSTER
 
 Keys = set[Ref]
-Declared = OAuthClient | ResourceServer | ScopeGrant | SigningKey
-
-
-def ref_of(obj: Declared) -> Ref:
-    return Ref(obj.KIND, obj.namespace, obj.name)
 
 
 def status_target(obj: Declared) -> dict[str, Any]:

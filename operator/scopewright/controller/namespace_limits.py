@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from scopewright.controller.index import Declared, Keys, ref_of
+from scopewright.controller.index import Keys
 from scopewright.core.config import Limits
+from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 

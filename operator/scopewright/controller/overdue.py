@@ -5,10 +5,11 @@ from datetime import datetime
 
 from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
-from scopewright.controller.index import Keys, ref_of, secret_of
+from scopewright.controller.index import Keys, secret_of
 from scopewright.core.client.credentials import Cause, overdue_cause
 from scopewright.core.client.restrictions import refuse_by_profile
 from scopewright.core.config import Config
+from scopewright.core.declared import ref_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records import ClientRecord

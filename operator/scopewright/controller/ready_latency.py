@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from scopewright.controller.index import Declared
+from scopewright.core.declared import Declared
 from scopewright.core.objects import Ref
 
 BecameReady = Callable[[str, float], None]

@@ -1,18 +1,15 @@
 """Reconciles one key: read the current state, plan, write, plan again until there are no writes, then the status."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-from pydantic import ValidationError
-
-from scopewright.api import KINDS, OAuthClient, ResourceServer, ScopeGrant
-from scopewright.api.names import MAX_SCOPES
+from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
 from scopewright.controller.altered_writes import AlteredWrites
 from scopewright.controller.cache import Cache
-from scopewright.controller.index import Declared, secret_of, status_target
+from scopewright.controller.index import secret_of, status_target
 from scopewright.controller.orphan_records import OrphanRecords
 from scopewright.controller.periodic_rechecks import PeriodicRechecks
 from scopewright.controller.ready_latency import ReadyLatency
@@ -20,23 +17,20 @@ from scopewright.controller.views import Dependencies, ReconcileResult, ViewBuil
 from scopewright.controller.write_retries import State, WriteRetries
 from scopewright.core.client.credentials import current_credential, latest
 from scopewright.core.client.plan import plan_client
-from scopewright.core.client.restrictions import too_many_scopes
 from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_watched
 from scopewright.core.failed_writes import ref_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
-from scopewright.core.lifecycle import MAX_FINALIZERS, is_halted
+from scopewright.core.lifecycle import is_halted
 from scopewright.core.objects import (
     MANAGED_BY,
     MANAGER,
-    PAUSED_ANNOTATION,
-    ROTATE_ANNOTATION,
     Deletion,
     Existing,
     Ref,
     Write,
-    is_paused,
     is_progress,
     requested_rotation,
 )
@@ -340,51 +334,3 @@ def _did(write: Write) -> str:
     if isinstance(write, Deletion):
         return "deleted"
     return "replaced" if write.replaces else "created"
-
-
-def parse_watched(raw: Any) -> Declared:
-    """`parse_declared` for what stays in memory: without labels, with the annotations that count and the finalizers
-    that a status names, and without most of the scopes that a client has beyond the limit (one more tells that there
-    are too many).
-    """
-    obj = parse_declared(raw)
-    metadata = obj.metadata.model_copy(
-        update={
-            "labels": {},
-            "annotations": _annotations(obj.metadata.annotations),
-            "finalizers": obj.metadata.finalizers[:MAX_FINALIZERS],
-            "more_finalizers": len(obj.metadata.finalizers[MAX_FINALIZERS:]),
-        }
-    )
-    changes: dict[str, Any] = {"metadata": metadata}
-    if isinstance(obj, OAuthClient) and too_many_scopes(obj):
-        left, access = MAX_SCOPES + 1, []
-        for entry in obj.spec.access:
-            scopes = entry.scopes[:left]
-            left -= len(scopes)
-            access += [entry.model_copy(update={"scopes": scopes})] if scopes else []
-        changes["spec"] = obj.spec.model_copy(update={"access": access})
-    return obj.model_copy(update=changes)
-
-
-def _annotations(given: Mapping[str, str]) -> dict[str, str]:
-    """Those that are read, each in a form of few bytes that reads the same."""
-    paused = {PAUSED_ANNOTATION: given[PAUSED_ANNOTATION]} if is_paused(given) else {}
-    rotate = {ROTATE_ANNOTATION: asked} if (asked := requested_rotation(given)) else {}
-    return paused | rotate
-
-
-def parse_declared(raw: Any) -> Declared:
-    """The object that a store holds. `Rejected` if it is none of the four kinds as we know them."""
-    kind = KINDS.get(raw.get("kind", ""))
-    if kind is None:
-        raise Rejected("UnknownKind", f"not one of {', '.join(KINDS)}")
-    try:
-        obj = kind.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors(include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        message = first["msg"].removeprefix("Value error, ")
-        raise Rejected("Invalid", f"{where}: {message} (is the CRD of this version installed?)") from None
-    assert isinstance(obj, Declared)  # noqa: S101 (KINDS holds these four)
-    return obj

@@ -11,8 +11,8 @@ from scopewright.api import KINDS
 from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
 from scopewright.controller.preflight import missing_crd
-from scopewright.controller.reconcile import parse_watched
 from scopewright.core.claims import issuer_of
+from scopewright.core.declared import parse_watched
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, decide_orphans

@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from scopewright.controller.index import Declared, ref_of, status_target
-from scopewright.controller.reconcile import parse_declared
+from scopewright.controller.index import status_target
 from scopewright.core.claims import Claim
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.unserved_issuer import REASON, unserved_status

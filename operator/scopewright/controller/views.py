@@ -6,11 +6,12 @@ from datetime import datetime
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
-from scopewright.controller.index import Declared, ref_of, secret_of
+from scopewright.controller.index import secret_of
 from scopewright.controller.key_generation import client_pair
 from scopewright.core.access import requested_access
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failed_writes import FailedWrite
 from scopewright.core.grants import GrantView
 from scopewright.core.objects import Ref

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from scopewright.controller.cache import Cache, newer
 from scopewright.controller.index import Keys
-from scopewright.controller.reconcile import parse_watched
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core.config import Config
+from scopewright.core.declared import parse_watched
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref

@@ -8,13 +8,13 @@ from itertools import count
 from typing import Any, Final
 
 from scopewright.controller.cache import Cache, precedence
-from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import make_key
-from scopewright.controller.reconcile import Reconciler, parse_declared
+from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.views import Dependencies
 from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Unavailable
 from scopewright.core.grants import Labels
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref

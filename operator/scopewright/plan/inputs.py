@@ -8,9 +8,9 @@ from typing import Final
 from scopewright.api import KINDS, OAuthClient, SigningKey
 from scopewright.api.validation import validate_update
 from scopewright.controller.index import secret_of, service_account_of
-from scopewright.controller.reconcile import parse_declared
 from scopewright.core.claims import issuer_of
 from scopewright.core.config import Config
+from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.installation import default_signing_key, seal_key, seal_key_ref

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from scopewright.api import OAuthClient, ResourceServer
-from scopewright.controller.reconcile import parse_declared
 from scopewright.core.clusters import ClusterConfig
 from scopewright.core.config import AudiencePrefix, Config
+from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.records import LOCAL_CLUSTER

@@ -16,11 +16,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright.controller.cache import Cache, precedence
-from scopewright.controller.index import Declared
 from scopewright.controller.key_generation import public_members
-from scopewright.controller.reconcile import Reconciler, parse_declared
+from scopewright.controller.reconcile import Reconciler
 from scopewright.controller.views import Dependencies
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
 from scopewright.core.plan import Event

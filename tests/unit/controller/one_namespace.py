@@ -17,8 +17,8 @@ from typing import Any, Final
 
 from scopewright.api import OAuthClient
 from scopewright.controller.cache import Cache
-from scopewright.controller.reconcile import parse_watched
 from scopewright.core.access import requested_access
+from scopewright.core.declared import parse_watched
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
 from scopewright.issuer.state.registry import Registry

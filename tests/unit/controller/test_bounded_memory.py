@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from scopewright.controller.reconcile import parse_watched
 from scopewright.core.client.truncate import MAX_ENTRIES, MAX_OWNERS
+from scopewright.core.declared import parse_watched
 from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import ClientRecord, Credential, decode, encode
 from scopewright.stores.kubernetes.objects import parse

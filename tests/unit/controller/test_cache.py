@@ -9,12 +9,11 @@ import pytest
 from scopewright.api import OAuthClient
 from scopewright.controller import cache as cache_module
 from scopewright.controller.cache import Cache, newer
-from scopewright.controller.index import Declared
 from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
-from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, WatchHandlers
 from scopewright.core.config import Config
+from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,

@@ -9,8 +9,8 @@ from prometheus_client import CollectorRegistry
 from scopewright.api.meta import ObjectMeta
 from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.ready_latency import ReadyLatency
-from scopewright.controller.reconcile import parse_declared
 from scopewright.controller.state_metrics import GaugeSources, StateMetrics
+from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records import key_record_name

@@ -8,8 +8,8 @@ import pytest
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
 from scopewright.controller.namespace_limits import NamespaceLimits
-from scopewright.controller.reconcile import parse_declared, parse_watched
 from scopewright.core.config import Config, Limits
+from scopewright.core.declared import parse_declared, parse_watched
 from scopewright.core.objects import Ref
 from tests.unit.controller.house import ISSUER, START, House
 from tests.unit.core.builders import client
