@@ -12,9 +12,9 @@ from scopewright.core.failures import Rejected
 
 
 def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[str, Any] | None = None) -> Config:
-    """The configuration of a YAML file, with what flags and environment say in its place (None: they say nothing).
+    """The configuration of a YAML file, overridden by `given` (flags and environment; None: not set).
 
-    `otherwise` holds where neither says anything.
+    `otherwise` has the defaults of both.
     """
     content: dict[str, Any] = {**(otherwise or {}), **(_read(file) if file else {})}
     content = _over(content, given)
@@ -28,7 +28,7 @@ def load_config(file: Path | None, given: Mapping[str, Any], otherwise: Mapping[
 
 
 def _over(content: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """`given` before the content, entry by entry; None, and a mapping of nothing else, say nothing."""
+    """Override the content with `given`, entry by entry; None, and a mapping without other values, is ignored."""
     result = dict(content)
     for name, value in given.items():
         if isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""What a forked child starts anew: locks that another thread held, and work that another thread was doing.
+"""Restart of locks and background work in a forked child.
 
-Only the thread that forks goes on in the child. Gunicorn with preload, Celery's prefork and `multiprocessing` fork like
-that. Shared by `verifier` and `client`.
+Only the thread that forks continues in the child. Gunicorn with preload, Celery's prefork and `multiprocessing` fork
+like that. Shared by `verifier` and `client`.
 """
 
 import encodings.idna
@@ -27,7 +27,7 @@ _forkable: "weakref.WeakSet[Forkable]" = weakref.WeakSet()
 
 
 def restart_in_children(forkable: Forkable) -> None:
-    """From now on, and as long as it exists."""
+    """Call `after_fork` of the object in forked children, as long as the object exists."""
     _forkable.add(forkable)
 
 

@@ -6,11 +6,11 @@ from typing import Any, Final
 from scopewright.core.objects import Ref
 
 FIELDS: Final = "scopewright"
-"""Where a LogRecord has them; as JSON they are members of the line."""
+"""Attribute of a LogRecord with the fields; the JSON format writes them as members of the line."""
 
 
 def about(ref: Ref, **more: Any) -> dict[str, Any]:
-    """Of a declared object: which, and what else. Never a secret, whatever its name."""
+    """Return the fields for a declared object. Never pass a secret."""
     return {FIELDS: {"kind": ref.kind, "namespace": ref.namespace, "name": ref.name, **more}}
 
 

@@ -35,7 +35,7 @@ def is_among(url: httpx.URL, names: Hosts) -> bool:
 
 
 def host_of(url: httpx.URL) -> str:
-    """As it is written in a URL: an IPv6 address in brackets."""
+    """Return the host as in a URL: an IPv6 address in brackets."""
     return f"[{url.host}]" if ":" in url.host else url.host
 
 
@@ -63,11 +63,11 @@ def is_loopback(host: str) -> bool:
 
 
 def advice(url: httpx.URL, allow_http: Hosts = frozenset()) -> str:
-    """The argument that would allow plain HTTP to the host of `url`, beside what is allowed already."""
+    """Return the argument that would also allow plain HTTP to the host of `url`."""
     return f"use https, or pass allow_http={as_argument(allow_http | {host_of(url)})}"
 
 
 def as_argument(names: Hosts) -> str:
-    """As Python writes a tuple of them."""
+    """Return the names as a Python tuple."""
     quoted = ", ".join(f'"{name}"' for name in sorted(names))
     return f"({quoted},)" if len(names) == 1 else f"({quoted})"

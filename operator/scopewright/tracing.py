@@ -1,7 +1,7 @@
-"""OpenTelemetry traces, where the environment names somewhere to send them (OTEL_EXPORTER_OTLP_ENDPOINT); else nothing.
+"""OpenTelemetry traces, if the environment sets an endpoint for them (OTEL_EXPORTER_OTLP_ENDPOINT).
 
-No part of OpenTelemetry is imported from here where they are off. What a span says is chosen by whoever begins it: no
-exception's text, no header and no body gets in by itself.
+If traces are off, OpenTelemetry is not imported here. The caller chooses the attributes of a span: no text of an
+exception, no header and no body is added automatically.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 Attributes = Mapping[str, str | int]
 
 FLUSH_TIMEOUT_SECONDS: Final = 5.0
-"""Seconds that the last spans may take to be sent when the process ends."""
+"""Time limit for sending the last spans when the process ends."""
 MAX_TRACEPARENT_LENGTH: Final = 128
-"""Of a `traceparent`, which has 55 characters today; OpenTelemetry logs those that are far too long."""
+"""Longest `traceparent` that is parsed; a valid one has 55 characters. OpenTelemetry logs much longer ones."""
 _ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _PROTOCOLS: Final = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 
 
 class Tracing:
-    """Spans of one process, on their way to a collector. Made after the process has forked, if it does."""
+    """Spans of one process, which are sent to a collector. Create it after the process has forked."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         from opentelemetry import trace
@@ -40,21 +40,21 @@ class Tracing:
         self._propagator = TraceContextTextMapPropagator()
 
     def begin(self, name: str, attributes: Attributes, traceparent: bytes = b"") -> "Span":
-        """A request that is served, as part of the trace that its `traceparent` names. Whoever begins it ends it."""
+        """Begin the span of a served request, in the trace of its `traceparent`. The caller ends it."""
         named = traceparent.decode("latin-1") if len(traceparent) <= MAX_TRACEPARENT_LENGTH else ""
         parent = self._propagator.extract({"traceparent": named})
         return self._tracer.start_span(name, parent, self._serving, attributes)
 
     @contextlib.contextmanager
     def span(self, name: str, attributes: Attributes) -> Iterator["Span"]:
-        """What is done within it belongs to it. Of an exception it says nothing by itself."""
+        """Run a block in a span. Exceptions are not recorded."""
         with self._tracer.start_as_current_span(
             name, attributes=attributes, record_exception=False, set_status_on_exception=False
         ) as span:
             yield span
 
     def close(self) -> None:
-        """Send what is left. A collector that does not answer keeps no process from ending."""
+        """Send the remaining spans. A collector that does not respond does not prevent the process from ending."""
         sending = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         sending.start()
         sending.join(FLUSH_TIMEOUT_SECONDS)
@@ -62,7 +62,7 @@ class Tracing:
 
 @contextlib.contextmanager
 def tracing(service: str) -> Iterator[Tracing | None]:
-    """As the OTEL_* variables say; `service` is what it is called where they do not. None where they want no traces."""
+    """Set up traces by the OTEL_* variables; `service` is the default service name. None if traces are off."""
     provider = _provider(service)
     if provider is None:
         yield None
@@ -81,7 +81,7 @@ def mark_failed(span: "Span") -> None:
 
 
 def is_enabled(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether traces are to be sent; `Rejected` where the variables ask for what is not here."""
+    """Whether traces are to be sent; `Rejected` if the variables request an unsupported exporter."""
     if environment.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return False
     exporter = environment.get("OTEL_TRACES_EXPORTER") or "otlp"
@@ -92,7 +92,7 @@ def is_enabled(environment: Mapping[str, str] = os.environ) -> bool:
         raise Rejected(
             "BadTracing",
             f"traces cannot be sent with OTEL_TRACES_EXPORTER={exporter} and protocol {protocol}: only otlp over "
-            "http/protobuf is here; give the collector's HTTP port, usually 4318",
+            "http/protobuf is supported; set the collector's HTTP port, usually 4318",
         )
     return True
 
@@ -118,12 +118,12 @@ def _provider(service: str) -> "TracerProvider | None":
 
 
 def current_ids() -> dict[str, str]:
-    """The trace and the span that this belongs to, for a log's line; nothing where there is none."""
+    """Return the ids of the current trace and span for a log line; empty without a span."""
     trace = sys.modules.get("opentelemetry.trace")
     context = trace.get_current_span().get_span_context() if trace else None
     return span_ids(context) if context and context.is_valid else {}
 
 
 def span_ids(context: "SpanContext") -> dict[str, str]:
-    """As logs have them."""
+    """Return the ids of trace and span in hex, as fields of a log line."""
     return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}

@@ -44,7 +44,7 @@ def test_they_are_on_where_an_endpoint_is_named(environment: dict[str, str], on:
 
 @pytest.mark.parametrize("more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=str)
 def test_what_is_not_here_is_refused_with_what_is(more: dict[str, str]) -> None:
-    with pytest.raises(Rejected, match="only otlp over http/protobuf is here"):
+    with pytest.raises(Rejected, match="only otlp over http/protobuf is supported"):
         is_enabled({**ENDPOINT, **more})
 
 
