@@ -83,12 +83,14 @@ class Bootstrap:
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
             await self._try(desired)
-        if await self._store.read(usage_ref(self._config)) is None:
-            await self._try(plan_usage(self._config, self._clock()))
-        if await self._store.read(nonce_key_ref(self._config)) is None:
-            await self._try(plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES)))
-        if await self._store.read(revocations_ref(self._config)) is None:
-            await self._try(plan_revocations(self._config))
+        plans: tuple[tuple[Ref, Callable[[], Desired]], ...] = (
+            (usage_ref(self._config), lambda: plan_usage(self._config, self._clock())),
+            (nonce_key_ref(self._config), lambda: plan_nonce_key(self._config, secrets.token_bytes(KEY_BYTES))),
+            (revocations_ref(self._config), lambda: plan_revocations(self._config)),
+        )
+        for ref, plan in plans:
+            if await self._store.read(ref) is None:
+                await self._try(plan())
         return await self._seal(may_rotate=may_rotate)
 
     async def _try(self, desired: Desired, *, must_be_sure: bool = False) -> bool:
