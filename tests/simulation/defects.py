@@ -17,6 +17,7 @@ from scopewright.core.client import record as client_record
 from scopewright.core.client import secret as client_secret
 from scopewright.core.client.credentials import SecretOwnership
 from scopewright.core.client.view import IssueFailure
+from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
 from scopewright.core.records import RevocationRecord
@@ -24,6 +25,7 @@ from scopewright.core.signing import plan as signing
 from scopewright.issuer import service
 from scopewright.issuer.authentication.read_through import ReadThrough
 from scopewright.issuer.endpoints import introspection
+from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.protocol.request import parse
 from scopewright.issuer.protocol.responses import Answer
 from scopewright.issuer.revocation.ended import Revocations
@@ -134,7 +136,7 @@ def _anything_is_ours(real: Any) -> Any:
 
 def _unproven(real: Any) -> Any:
     async def confirm_deleted(*_: Any) -> str:
-        return "gone"
+        return "deleted"
 
     return confirm_deleted
 
@@ -145,8 +147,8 @@ def _never_marked(real: Any) -> Any:
 
 def _reads_for_each(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
-        with suppress(Exception):
-            await self.endpoints.token._fresh._read(parse(http).presented.client_id)
+        with suppress(OAuthError, Rejected, Unavailable):  # a name that is wrong must fail
+            await self.endpoints.token._read_through._read(parse(http).presented.client_id)
         decided = real(self, http)
         return decided if isinstance(decided, Answer) else await decided
 
@@ -267,7 +269,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("what was revoked is adopted again", 5, clients, "adoptable_credential", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
     Defect("a foreign Secret counts as ours", 6, client_secret, "secret_ownership", _anything_is_ours),
-    Defect("an orphan goes without proof", 6, KubernetesStore, "absence", _unproven, quick=False),
+    Defect("an orphan goes without proof", 6, KubernetesStore, "confirm_deleted", _unproven, quick=False),
     Defect("a record that is kept is not refused", 11, orphan_records, "mark_write", _never_marked, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "decide", _reads_for_each),
     Defect("no fresh read before a refusal", 8, ReadThrough, "refresh", _never_fresh, also=(1,)),
