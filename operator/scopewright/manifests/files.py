@@ -1,11 +1,11 @@
-"""Regular files, read with a bound, and their signatures."""
+"""Read regular files up to a limit, with their signatures."""
 
 import os
 import stat
 from pathlib import Path
 
 Signature = tuple[int, ...]
-"""What changes when a file does: time of change, size, inode."""
+"""Modification and change time, size, inode and mode: a changed file has another signature."""
 
 
 def signature(status: os.stat_result) -> Signature:
@@ -13,7 +13,7 @@ def signature(status: os.stat_result) -> Signature:
 
 
 def read_regular(path: Path, limit: int) -> tuple[bytes, Signature, bool]:
-    """At most `limit` bytes, the signature, and whether the file stood still meanwhile. Devices and pipes: OSError."""
+    """Return at most `limit` bytes, the signature, and whether it was stable during the read. OSError for devices."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
         before = os.fstat(handle)

@@ -1,7 +1,7 @@
-"""Which mappings of a document are objects, and which of those are wanted: as kubectl finds them, or more.
+"""Find the objects of a document that pass a filter: at least those that kubectl finds.
 
-To kubectl whatever has `items` is a List, of whatever kind; a merge key may give `apiVersion`, `kind` and `items`; and
-of a key that stands twice the last counts. So all that these may be is looked at, and nothing is left out for a doubt.
+kubectl treats every object with `items` as a List, whatever its kind. A merge key may give `apiVersion`, `kind` and
+`items`, and the last of duplicate keys wins. So every possible value is considered, and an ambiguous object is kept.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,16 +13,16 @@ import yaml
 from scopewright.manifests.nodes import MERGE, TEXT, YAML_TAG, ManifestError, ParseBudget, line_of
 
 KindFilter = Callable[[str, str], bool]
-"""Whether an apiVersion and a kind are."""
+"""Whether objects of an apiVersion and a kind are wanted."""
 
 _NULL: Final = YAML_TAG + "null"
 _CLEAR: Final = (*TEXT, _NULL, *(YAML_TAG + kind for kind in ("bool", "int", "float", "merge")))
-"""Tags of scalars that say by their looks what they are; another, such as `!!binary`, may hide a text."""
+"""Tags of scalars whose text is their value; another, such as `!!binary`, may encode a text."""
 
 
 @dataclass(slots=True)
-class _Head:
-    """All that `apiVersion`, `kind` and `items` may be. Not `clear`: they may be something else as well."""
+class _TypeMeta:
+    """The possible values of `apiVersion`, `kind` and `items`. Not `clear`: there may be others."""
 
     api_versions: set[str] = field(default_factory=set)
     kinds: set[str] = field(default_factory=set)
@@ -39,75 +39,75 @@ class _Head:
         )
 
     @property
-    def whole(self) -> bool:
+    def is_complete(self) -> bool:
         return all(known and all(known) for known in (self.api_versions, self.kinds))
 
     @property
-    def listed(self) -> bool:
+    def is_list(self) -> bool:
         return any(kind.endswith("List") for kind in self.kinds)
 
-    def of_items(self) -> "_Head":
-        """What kubectl takes an item for that does not say both itself."""
-        return _Head(self.api_versions, {kind.removesuffix("List") for kind in self.kinds}, [], self.clear)
+    def for_items(self) -> "_TypeMeta":
+        """Return the type that kubectl gives to an item without its own apiVersion and kind."""
+        return _TypeMeta(self.api_versions, {kind.removesuffix("List") for kind in self.kinds}, [], self.clear)
 
 
 def objects(root: yaml.MappingNode, wanted: KindFilter, budget: ParseBudget) -> Iterator[yaml.Node]:
-    """The nodes of what may be wanted, and of what stands in a List and is no object. Each node comes once."""
-    seen: set[tuple[int, bool]] = set()
-    waiting: list[tuple[yaml.Node, bool]] = [(root, False)]
-    while waiting:
-        node, typed = waiting.pop()
-        if (id(node), typed) in seen:
+    """Yield the nodes that may be wanted, and items of a List that are not objects. Each node comes once."""
+    visited: set[tuple[int, bool]] = set()
+    pending: list[tuple[yaml.Node, bool]] = [(root, False)]
+    while pending:
+        node, typed = pending.pop()
+        if (id(node), typed) in visited:
             continue
-        seen.add((id(node), typed))
-        head = _head(node, budget)
-        if typed and not head.whole:
+        visited.add((id(node), typed))
+        meta = _type_meta(node, budget)
+        if typed and not meta.is_complete:
             fix = "write both: kubectl would take them from the List"
             raise ManifestError(line_of(node), "an item of a List without apiVersion or kind", fix)
-        if not isinstance(node, yaml.MappingNode) or (head.may_be(wanted) and not (head.listed and head.items)):
+        if not isinstance(node, yaml.MappingNode) or (meta.may_be(wanted) and not (meta.is_list and meta.items)):
             yield node
-        inherits = bool(head.items) and head.of_items().may_be(wanted)
-        waiting += [(item, inherits) for item in reversed(list(_items(head)))]
+        inherits = bool(meta.items) and meta.for_items().may_be(wanted)
+        pending += [(item, inherits) for item in reversed(list(_items(meta)))]
 
 
-def _items(head: _Head) -> Iterator[yaml.Node]:
-    for items in head.items:
+def _items(meta: _TypeMeta) -> Iterator[yaml.Node]:
+    for items in meta.items:
         if isinstance(items, yaml.SequenceNode):
-            yield from (item for item in items.value if head.listed or isinstance(item, yaml.MappingNode))
-        elif head.listed:
+            yield from (item for item in items.value if meta.is_list or isinstance(item, yaml.MappingNode))
+        elif meta.is_list:
             raise ManifestError(line_of(items), "a List without a list of items", "put the objects under items")
 
 
-def _head(root: yaml.Node, budget: ParseBudget) -> _Head:
-    head = _Head()
-    seen: set[int] = set()
-    waiting = [root] if isinstance(root, yaml.MappingNode) else []
-    while waiting:
-        node = waiting.pop()
-        if id(node) in seen or isinstance(node, yaml.ScalarNode):
+def _type_meta(root: yaml.Node, budget: ParseBudget) -> _TypeMeta:
+    meta = _TypeMeta()
+    visited: set[int] = set()
+    pending = [root] if isinstance(root, yaml.MappingNode) else []
+    while pending:
+        node = pending.pop()
+        if id(node) in visited or isinstance(node, yaml.ScalarNode):
             continue
-        seen.add(id(node))
+        visited.add(id(node))
         if node is not root:
             budget.spend(node, len(node.value))
         if isinstance(node, yaml.SequenceNode):
-            waiting += node.value
+            pending += node.value
             continue
         for key, value in node.value:
             if key.tag == MERGE:
-                waiting.append(value)
+                pending.append(value)
             elif isinstance(key, yaml.ScalarNode):
-                _take(head, key, value)
-    return head
+                _collect(meta, key, value)
+    return meta
 
 
-def _take(head: _Head, key: yaml.ScalarNode, value: yaml.Node) -> None:
+def _collect(meta: _TypeMeta, key: yaml.ScalarNode, value: yaml.Node) -> None:
     if key.tag not in _CLEAR:
-        head.clear = False
+        meta.clear = False
     elif key.value == "items" and value.tag != _NULL:
-        head.items.append(value)
+        meta.items.append(value)
     elif key.value in ("apiVersion", "kind"):
-        known = head.kinds if key.value == "kind" else head.api_versions
+        known = meta.kinds if key.value == "kind" else meta.api_versions
         if value.tag in _CLEAR:
             known.add(value.value if isinstance(value, yaml.ScalarNode) else "")
         else:
-            head.clear = head.clear and not isinstance(value, yaml.ScalarNode)
+            meta.clear = meta.clear and not isinstance(value, yaml.ScalarNode)

@@ -1,6 +1,6 @@
-"""What a directory of manifests declares: read once, or followed. A broken manifest never stops the rest.
+"""Read what a directory of manifests declares. A broken manifest does not affect the others.
 
-`load(dir)` is for `scopewright plan`; `ManifestFollower` is for `scopewright dev`, which remembers what was good.
+`load(dir)` is for `scopewright plan`; `ManifestFollower`, for `scopewright dev`, remembers the last valid manifests.
 """
 
 import time
@@ -19,25 +19,25 @@ from scopewright.manifests.walk import Walk, decoded, examine, unopened, unusabl
 __all__ = ["Diagnostic", "DirectoryReader", "Manifests", "SourceLocation", "load", "load_text", "printable"]
 
 _FRESH: Final = 100_000_000
-"""Nanoseconds; more than any file system's clock needs to tick."""
+"""Nanoseconds; longer than the resolution of a file system's clock."""
 
 
 def load(directory: Path, without: Path | None = None) -> Manifests:
-    """Everything that is declared under the directory this moment, hidden files too; what is not read is told.
+    """Return everything declared under the directory, hidden files included; files not read are reported.
 
-    `without` is left out, where it is a folder of it.
+    `without` is a subdirectory to ignore.
     """
     return DirectoryReader(directory, walk=partial(walk, whole=True, without=without)).take()
 
 
 def load_text(data: bytes, name: str) -> Manifests:
-    """The same of what is no file, such as standard input, under the name that problems are to give it."""
+    """Return what a text such as standard input declares; problems call its file `name`."""
     return _merged(Path(), Walk({}, {}), {name: decoded(data, ParseBudget())})
 
 
 @dataclass(slots=True)
 class _Known:
-    """A file as it was last believed, and the signature that is waited on to stand still."""
+    """The last content of a file, and a new signature that is not yet stable."""
 
     signature: Signature
     content: Content
@@ -48,30 +48,30 @@ class _Known:
 
 @dataclass(slots=True)
 class DirectoryReader:
-    """One directory, and what is known of its files, so that only those that changed are read again."""
+    """Reads one directory repeatedly; only files that changed are read again."""
 
     directory: Path
     fallbacks: tuple[dict[str, Any], ...] = ()
     walk: Callable[[Path], Walk] = walk
     settled: bool = True
-    """Whether everything stood still at the last look."""
+    """Whether every file was stable at the last read."""
     _known: dict[str, _Known] = field(default_factory=dict)
     _last: tuple[dict[str, Content], set[str], Manifests] | None = None
 
     def take(self) -> Manifests:
-        """What is declared; the same object as last time, if it is the same. What is being written counts as before."""
-        found = self.walk(self.directory)
+        """Return what is declared: the last result itself if unchanged. A file being written keeps its last content."""
+        walked = self.walk(self.directory)
         budget = ParseBudget()
         self.settled = True
         contents = {
             file: unusable(status) if isinstance(status, ManifestError) else self._content(file, status, budget)
-            for file, status in found.files.items()
+            for file, status in walked.files.items()
         }
         self._known = {file: self._known[file] for file in contents if file in self._known}
-        if self._last and self._last[:2] == (contents, set(found.folders)):
+        if self._last and self._last[:2] == (contents, set(walked.folders)):
             return self._last[2]
-        manifests = _with_fallbacks(_merged(self.directory, found, contents), self.fallbacks)
-        self._last = (contents, set(found.folders), manifests)
+        manifests = _with_fallbacks(_merged(self.directory, walked, contents), self.fallbacks)
+        self._last = (contents, set(walked.folders), manifests)
         return manifests
 
     def _content(self, file: str, status: Signature, budget: ParseBudget) -> Content:
@@ -87,30 +87,25 @@ class DirectoryReader:
 
     def _read(self, file: str, known: _Known | None, budget: ParseBudget) -> Content:
         try:
-            content, seen = examine(self.directory, file, budget)
+            content, status = examine(self.directory, file, budget)
         except OSError as error:
             return unusable(unopened(error))
-        if seen is not None:
-            self._known[file] = _Known(seen, content, abs(time.time_ns() - seen[0]) < _FRESH)
+        if status is not None:
+            self._known[file] = _Known(status, content, abs(time.time_ns() - status[0]) < _FRESH)
             return content
         self.settled = False
-        return known.content if known else _obscured(content)
+        return known.content if known else replace(content, incomplete=True)
 
 
-def _obscured(content: Content) -> Content:
-    """Read while it was written: what is there counts, what is missing says nothing."""
-    return replace(content, obscured=True)
-
-
-def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manifests:
+def _merged(directory: Path, walked: Walk, contents: dict[str, Content]) -> Manifests:
     objects: dict[Ref, dict[str, Any]] = {}
     sources: dict[Ref, SourceLocation] = {}
     broken: set[Ref] = set()
-    problems = [_problem(directory, folder, problem, unread=True) for folder, problem in found.folders.items()]
+    problems = [_problem(directory, folder, problem, unread=True) for folder, problem in walked.folders.items()]
     for file, content in contents.items():
         problems += [_problem(directory, file, problem) for problem in content.problems]
         problems += [_problem(directory, file, problem, unread=True) for problem in content.unread]
-        for one in content.found:
+        for one in content.declared:
             source = SourceLocation(file, one.document.line, one.document)
             if one.ref in sources:
                 problems.append(_duplicate(directory, one.ref, source, sources[one.ref]))
@@ -120,10 +115,10 @@ def _merged(directory: Path, found: Walk, contents: dict[str, Content]) -> Manif
                 broken.add(one.ref)
             else:
                 objects[one.ref] = one.manifest
-    obscured = {file for file, content in contents.items() if content.obscured} | set(found.folders)
+    incomplete = {file for file, content in contents.items() if content.incomplete} | set(walked.folders)
     return Manifests(
-        objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(obscured), found.readable,
-        found.templates,
+        objects, tuple(sorted(problems)), sources, frozenset(broken), frozenset(incomplete), walked.readable,
+        walked.templates,
     )  # fmt: skip
 
 
@@ -141,10 +136,10 @@ def _problem(directory: Path, file: str, problem: ManifestError, *, unread: bool
 def _duplicate(directory: Path, ref: Ref, second: SourceLocation, first: SourceLocation) -> Diagnostic:
     where = f"{printable(directory / first.file)}:{first.line}"
     fix = "remove one of them, or rename it"
-    message = f"{ref} is declared already at {where}, which counts"
+    message = f"{ref} is already declared at {where}, which is used"
     return Diagnostic(printable(directory / second.file), second.line, message, fix)
 
 
 def printable(path: Path) -> str:
-    """As problems name it, whatever bytes are in it."""
+    """Return the path as problems show it: bytes that are not UTF-8 are escaped."""
     return str(path).encode("utf-8", "backslashreplace").decode()

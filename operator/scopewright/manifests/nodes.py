@@ -1,7 +1,7 @@
-"""From the nodes of a YAML document to values that know the line of each field, read as kubectl reads them.
+"""Convert the nodes of a YAML document to values and the line of each field, as kubectl reads them.
 
-What kubectl and other programs read in another way than this is refused, so that nobody is shown the one and gets the
-other: keys that are no text, tags, a merge after the keys that it gives.
+YAML that programs read differently is refused, so that the reviewed and the applied object are the same: keys that are
+not text, tags, a merge after the keys that it gives.
 """
 
 import re
@@ -15,22 +15,22 @@ from yaml.resolver import Resolver
 
 MAX_DEPTH: Final = 100
 MAX_REPEATED: Final = 100_000
-"""Values that aliases may repeat in all that is read at once: what stops a 'billion laughs', however it is spread."""
+"""Values that aliases may repeat in everything read at once; stops a 'billion laughs' across several files."""
 
 _CHARACTERS: Final = 64
-"""Of a repeated text, which count as one value more."""
+"""Characters of a repeated text that cost as much as one value."""
 
 YAML_TAG: Final = "tag:yaml.org,2002:"
 MERGE: Final = YAML_TAG + "merge"
 TEXT: Final = (YAML_TAG + "str", YAML_TAG + "timestamp", YAML_TAG + "value")
-_ELSEWHERE_NO_TEXT: Final = re.compile(r"[yYnN]|[-+]?\.?[0-9][-+.0-9_a-fA-FoOxX]*")
-"""Plain keys that YAML libraries of Go take for a truth value or a number, and write in another way."""
+_NOT_TEXT_IN_GO: Final = re.compile(r"[yYnN]|[-+]?\.?[0-9][-+.0-9_a-fA-FoOxX]*")
+"""Plain keys that YAML libraries of Go read as a boolean or a number, and write differently."""
 
 Path = tuple[str | int, ...]
 
 
 class ManifestError(Exception):
-    """What cannot be read, at which line, and what to do."""
+    """A manifest cannot be read: the line, what is wrong, and what to do."""
 
     def __init__(self, line: int, message: str, fix: str = "") -> None:
         super().__init__(message)
@@ -48,7 +48,7 @@ class Document:
     lines: Mapping[Path, int] = field(default_factory=dict)
 
     def line_of(self, path: Path) -> int:
-        """Of the field at `path`, or of the nearest one that contains it."""
+        """Return the line of the field at `path`, or of the nearest one that contains it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.lines:
                 return self.lines[path[:length]]
@@ -56,7 +56,7 @@ class Document:
 
 
 class ParseBudget:
-    """How much aliases may still repeat. One for everything that is read at once."""
+    """Counts the values repeated by aliases; one instance for everything that is read at once."""
 
     def __init__(self) -> None:
         self._left = MAX_REPEATED
@@ -69,11 +69,11 @@ class ParseBudget:
 
 
 class NodeReader:
-    """The objects of one text on their way from nodes to values. `start` are the lines before it in its file."""
+    """Converts the nodes of one text to values. `start` is the number of lines before it in its file."""
 
     def __init__(self, budget: ParseBudget, start: int) -> None:
         self._budget = budget
-        self._start = start
+        self._first_line = start
         self._read: set[int] = set()
         self._lines: dict[Path, int] = {}
         self._constructor = SafeConstructor()
@@ -82,7 +82,7 @@ class NodeReader:
     def document(self, node: yaml.Node) -> Document:
         self._lines = {}
         value = self._value(node, (), 0)
-        return Document(value, line_of(node) + self._start, self._lines)
+        return Document(value, line_of(node) + self._first_line, self._lines)
 
     def _value(self, node: yaml.Node, path: Path, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -93,13 +93,13 @@ class NodeReader:
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
         if isinstance(node, yaml.MappingNode):
-            self._untagged(node, "map")
+            self._refuse_tag(node, "map")
             return self._mapping(node, path, depth)
-        self._untagged(node, "seq")
+        self._refuse_tag(node, "seq")
         return [self._item(item, (*path, i), depth) for i, item in enumerate(node.value)]
 
     def _item(self, node: yaml.Node, path: Path, depth: int) -> Any:
-        self._lines[path] = line_of(node) + self._start
+        self._lines[path] = line_of(node) + self._first_line
         return self._value(node, path, depth + 1)
 
     def _mapping(self, node: yaml.MappingNode, path: Path, depth: int) -> dict[str, Any]:
@@ -108,18 +108,16 @@ class NodeReader:
         for key_node, value_node in node.value:
             if key_node.tag == MERGE:
                 if merged is not None:
-                    raise ManifestError(
-                        line_of(key_node), "`<<` stands twice in one mapping", "write it once, with a list"
-                    )
+                    message = "`<<` is duplicated in one mapping"
+                    raise ManifestError(line_of(key_node), message, "write it once, with a list")
                 merged = self._merged(value_node, path, depth)
-                self._first(key_node, own, merged)
+                self._require_merge_first(key_node, own, merged)
                 continue
             key = self._key(key_node)
             if key in own:
-                raise ManifestError(
-                    line_of(key_node), f"the key {key!r} stands twice in one mapping", "keep one of them"
-                )
-            self._lines[(*path, key)] = line_of(key_node) + self._start
+                message = f"the key {key!r} is duplicated in one mapping"
+                raise ManifestError(line_of(key_node), message, "keep one of them")
+            self._lines[(*path, key)] = line_of(key_node) + self._first_line
             own[key] = self._value(value_node, (*path, key), depth + 1)
         return {**(merged or {}), **own}
 
@@ -131,19 +129,17 @@ class NodeReader:
             raise ManifestError(line_of(node), message, "name an anchor of a mapping")
         return {key: part[key] for part in reversed(parts) for key in part}
 
-    def _first(self, node: yaml.Node, own: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
-        """kubectl lets what is merged later win, others what stands in the mapping itself."""
+    def _require_merge_first(self, node: yaml.Node, own: Mapping[str, Any], merged: Mapping[str, Any]) -> None:
+        """Refuse a merge after keys that it gives: the merged key wins in kubectl, the own key in other programs."""
         if twice := sorted(own.keys() & merged.keys()):
-            message = (
-                f"`<<` gives the key {twice[0]!r}, which stands before it: programs differ in which of them counts"
-            )
+            message = f"`<<` gives the key {twice[0]!r}, which precedes it: programs differ in which of them they use"
             raise ManifestError(line_of(node), message, "put `<<` first in its mapping")
         if node.value != "<<":
             raise ManifestError(line_of(node), "the YAML tag '!!merge' is not allowed", "write `<<` without a tag")
 
     def _key(self, node: yaml.Node) -> str:
         plain = isinstance(node, yaml.ScalarNode) and not node.style
-        if node.tag not in TEXT or (plain and _ELSEWHERE_NO_TEXT.fullmatch(node.value)):
+        if node.tag not in TEXT or (plain and _NOT_TEXT_IN_GO.fullmatch(node.value)):
             if plain:
                 raise ManifestError(
                     line_of(node), f"the key {node.value[:40]} is not text to kubectl", f'quote it: "{node.value[:40]}"'
@@ -155,7 +151,7 @@ class NodeReader:
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if node.tag == TEXT[0]:
             return str(node.value)
-        self._untagged(node, self._implied(node))
+        self._refuse_tag(node, self._implied(node))
         if node.tag in TEXT:
             return str(node.value)
         try:
@@ -169,14 +165,14 @@ class NodeReader:
     def _implied(self, node: yaml.ScalarNode) -> str:
         return str(self._resolver.resolve(yaml.ScalarNode, node.value, (not node.style, bool(node.style))))
 
-    def _untagged(self, node: yaml.Node, implied: str) -> None:
-        """Refuse a tag that makes of a value what it does not look like."""
+    def _refuse_tag(self, node: yaml.Node, implied: str) -> None:
+        """Refuse a tag that differs from the type that the value has without it."""
         if node.tag not in (implied, YAML_TAG + implied):
             raise ManifestError(line_of(node), f"the YAML tag {str(node.tag)[:80]!r} is not allowed", "remove the tag")
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows. Anything else (binary, sets) has no place in a manifest."""
+    """Return a JSON value unchanged; ValueError for any other (binary, sets)."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise ValueError(f"{type(value).__name__} is not a JSON value")

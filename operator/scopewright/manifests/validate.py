@@ -1,4 +1,4 @@
-"""From a document to declared objects: what is ours, what is left alone, and what is wrong with it."""
+"""Turn a document into declared objects: which are managed by Scopewright, and what is wrong with them."""
 
 import difflib
 import re
@@ -27,7 +27,7 @@ _METADATA: Final = (
 class Diagnostic:
     """What is wrong, at which line (from 1) of which file, and what to do about it.
 
-    `unread`: what is declared there is not known, and other programs may read it.
+    `unread`: the declarations there are unknown, and other programs may read them.
     """
 
     file: str
@@ -42,14 +42,14 @@ class Diagnostic:
 
 @dataclass(frozen=True, slots=True)
 class SourceLocation:
-    """Where an object is declared: the file, relative to the directory, and the line it begins at."""
+    """Where an object is declared: the file, relative to the directory, and its first line."""
 
     file: str
     line: int
     document: Document | None = field(default=None, compare=False, repr=False)
 
     def line_of(self, path: Path) -> int:
-        """Of the field at `path`, or of the nearest one that contains it."""
+        """Return the line of the field at `path`, or of the nearest one that contains it."""
         return self.document.line_of(path) if self.document else self.line
 
 
@@ -57,26 +57,26 @@ class SourceLocation:
 class Manifests:
     """What a directory declares at one moment.
 
-    `broken` are declared in a way that cannot be used. Of the files in `obscured` it is not known what else they
-    declare; those that end in `/` are directories, and the empty one is all of it. Where `readable` is false, nothing
-    at all is known. Of `templates`, files too, other programs make manifests.
+    `broken` objects are declared but invalid. The files in `incomplete` may declare more; a name that ends in `/` is a
+    directory, and the empty name is the whole directory. If `readable` is false, nothing is known. `templates` are
+    files from which other programs generate manifests.
     """
 
     objects: Mapping[Ref, dict[str, Any]]
     problems: tuple[Diagnostic, ...] = ()
     sources: Mapping[Ref, SourceLocation] = field(default_factory=dict)
     broken: frozenset[Ref] = frozenset()
-    obscured: frozenset[str] = frozenset()
+    incomplete: frozenset[str] = frozenset()
     readable: bool = True
     templates: tuple[str, ...] = ()
 
-    def obscures(self, file: str) -> bool:
-        return file in self.obscured or any(file.startswith(o) for o in self.obscured if not o or o.endswith("/"))
+    def is_incomplete(self, file: str) -> bool:
+        return file in self.incomplete or any(file.startswith(o) for o in self.incomplete if not o or o.endswith("/"))
 
 
 @dataclass(frozen=True, slots=True)
 class DeclaredObject:
-    """One declaration in a file; without `manifest` it cannot be used."""
+    """One declaration in a file; `manifest` is None if it is invalid."""
 
     ref: Ref
     document: Document = field(compare=False, repr=False)
@@ -87,30 +87,30 @@ class DeclaredObject:
 class Content:
     """What one file declares, what is wrong with that, and what could not be read.
 
-    `obscured`: something in it could not be read far enough to say what it is.
+    `incomplete`: a part of it could not be read, or not be identified.
     """
 
-    found: tuple[DeclaredObject, ...] = ()
+    declared: tuple[DeclaredObject, ...] = ()
     problems: tuple[ManifestError, ...] = ()
     unread: tuple[ManifestError, ...] = ()
-    obscured: bool = False
+    incomplete: bool = False
 
 
 def content(text: str, budget: ParseBudget) -> Content:
-    """Everything that a file declares, and everything wrong with it."""
-    found: list[DeclaredObject] = []
+    """Return everything that a file declares, and everything wrong with it."""
+    declared: list[DeclaredObject] = []
     problems: list[ManifestError] = []
     unread: list[ManifestError] = []
-    obscured = False
+    incomplete = False
     for item in documents(text, _wanted, budget):
         if isinstance(item, ManifestError):
             unread.append(item)
             continue
         one, wrong = _declared(item)
         problems.extend(wrong)
-        found.extend([one] if one else [])
-        obscured = obscured or (one is None and bool(wrong))
-    return Content(tuple(found), tuple(problems), tuple(unread), obscured or bool(unread))
+        declared.extend([one] if one else [])
+        incomplete = incomplete or (one is None and bool(wrong))
+    return Content(tuple(declared), tuple(problems), tuple(unread), incomplete or bool(unread))
 
 
 def _wanted(api_version: str, kind: str) -> bool:
@@ -125,7 +125,7 @@ def _wanted(api_version: str, kind: str) -> bool:
 def _declared(document: Document) -> tuple[DeclaredObject | None, list[ManifestError]]:
     value = document.value
     if not isinstance(value, dict):
-        fix = "begin with apiVersion, kind and metadata; move what is no manifest elsewhere"
+        fix = "begin with apiVersion, kind and metadata; move other files elsewhere"
         wrong = [ManifestError(document.line, f"not a manifest but a {_json_type(value)}", fix)]
         return None, wrong if value is not None else []
     if not _wanted(*(str(value.get(key) or "") for key in ("apiVersion", "kind"))):
@@ -142,7 +142,7 @@ def _declared(document: Document) -> tuple[DeclaredObject | None, list[ManifestE
 
 
 def _identity(document: Document) -> Iterator[ManifestError]:
-    """What is wrong with apiVersion and kind."""
+    """Yield what is wrong with apiVersion and kind."""
     api_version, kind = document.value.get("apiVersion"), document.value.get("kind")
     if kind == NAMESPACE and api_version == "v1":
         return
@@ -157,7 +157,7 @@ def _identity(document: Document) -> Iterator[ManifestError]:
 
 
 def _fields(document: Document) -> Iterator[ManifestError]:
-    """What is wrong at the top and in the metadata."""
+    """Yield what is wrong with the top-level fields and the metadata."""
     value = document.value
     if value.get("kind") != NAMESPACE:
         yield from _unknown(document, (), value, _TOP)
@@ -210,7 +210,7 @@ def _texts(document: Document, key: str, value: Any) -> Iterator[ManifestError]:
 
 
 def _violations(document: Document, ref: Ref) -> list[ManifestError]:
-    """Errors by the rules of the kind; their messages read `what is wrong; what to do`."""
+    """Return violations of the rules of the kind; their messages are `what is wrong; what to do`."""
     problems = []
     for violation in validate(_normalised(document.value, ref)):
         message, _, fix = violation.message.partition("; ")
@@ -236,7 +236,7 @@ def _ref(value: Mapping[str, Any]) -> Ref | None:
 
 
 def _normalised(value: Mapping[str, Any], ref: Ref) -> dict[str, Any]:
-    """As an API server would take it: its own fields and the status dropped, the namespace filled in."""
+    """Return the manifest as an API server stores it: without its own fields and the status, with a namespace."""
     metadata = {k: v for k, v in value["metadata"].items() if k not in _SERVER_SET and v is not None}
     metadata.pop("namespace", None)
     if ref.namespace:
@@ -245,7 +245,7 @@ def _normalised(value: Mapping[str, Any], ref: Ref) -> dict[str, Any]:
 
 
 def _without_nulls(value: Any) -> Any:
-    """A field that is null counts as left out, which it may be wherever `validate` has let it pass."""
+    """Remove null fields: `validate` accepts null only where the field may be omitted."""
     if isinstance(value, dict):
         return {name: _without_nulls(child) for name, child in value.items() if child is not None}
     return [_without_nulls(item) for item in value] if isinstance(value, list) else value
@@ -267,7 +267,7 @@ def _json_type(value: Any) -> str:
 
 
 def namespaces_of(objects: Mapping[Ref, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
-    """Labels by name: namespaces declared, and those that objects are in, with the label Kubernetes adds."""
+    """Return labels by name of the declared namespaces and those of objects, with the label Kubernetes adds."""
     names: dict[str, dict[str, str]] = {}
     for ref, declared in objects.items():
         if ref.kind == NAMESPACE:

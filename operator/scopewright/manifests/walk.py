@@ -1,4 +1,4 @@
-"""The manifest files under a directory: which there are, and what a file that cannot be read tells."""
+"""Find and read the manifest files under a directory, and report those that cannot be read."""
 
 import os
 import stat
@@ -11,20 +11,20 @@ from scopewright.manifests.nodes import ManifestError, ParseBudget
 from scopewright.manifests.validate import Content, content
 
 MARKER: Final = ".scopewright-state"
-"""The file that makes a directory a STATE; a directory that holds it is never read for manifests."""
+"""The file that makes a directory a STATE; manifests in it are ignored."""
 ENDINGS: Final = (".yaml", ".yml", ".json")
 MAX_FILE: Final = 4 << 20
 MAX_FILES: Final = 20_000
 MAX_LEVELS: Final = 50
 TEMPLATES: Final = ("kustomization.yaml", "kustomization.yml", "kustomization", "chart.yaml")
-"""Names, in lower case, of what other programs make manifests from."""
+"""Lower-case names of files from which other programs generate manifests."""
 _TEMPLATE_ENDINGS: Final = (".jsonnet", ".libsonnet")
 _MOVE: Final = f"remove {MARKER}, or keep STATE elsewhere"
 
 
 @dataclass(frozen=True, slots=True)
 class Walk:
-    """Files by relative path, in sorted order, with what a stat tells of each (or why it cannot), and bad folders."""
+    """Files by relative path, sorted, each with its signature or the error of its stat, and unreadable folders."""
 
     files: dict[str, Signature | ManifestError]
     folders: dict[str, ManifestError]
@@ -33,11 +33,11 @@ class Walk:
 
 
 def walk(root: Path, *, whole: bool = False, without: Path | None = None) -> Walk:
-    """Every manifest file. Links lead to files inside `root` only.
+    """Return every manifest file. Links are followed to files inside `root` only.
 
-    Hidden names and STATE directories are left out, as editors and `scopewright dev` put them there. With `whole`,
-    which is for what others apply, the first are read and the second told; of folders, `.git` and `without` are not
-    read.
+    Hidden names and STATE directories are ignored: editors and `scopewright dev` create them. With `whole`, for
+    manifests that another program applies, hidden names are read and STATE directories are reported. The folders `.git`
+    and `without` are never read.
     """
     try:
         inside = os.path.realpath(root, strict=True)
@@ -47,20 +47,20 @@ def walk(root: Path, *, whole: bool = False, without: Path | None = None) -> Wal
         return Walk({}, {"": ManifestError(1, f"the directory cannot be read ({_why(error)})", _cure(error))}, False)
     visit = _Visit(root, inside, whole, os.path.realpath(without) if without else None)
     visit.folder("")
-    return visit.found()
+    return visit.result()
 
 
 def examine(root: Path, file: str, budget: ParseBudget) -> tuple[Content, Signature | None]:
-    """What a file declares. No signature: it changed while it was read, or is gone; this is not to be trusted."""
+    """Return what a file declares. Without a signature it changed or was deleted during the read: do not rely on it."""
     try:
-        data, seen, still = read_regular(root / file, MAX_FILE + 1)
+        data, status, stable = read_regular(root / file, MAX_FILE + 1)
     except FileNotFoundError:
-        return Content(obscured=True), None
-    return decoded(data, budget), seen if still else None
+        return Content(incomplete=True), None
+    return decoded(data, budget), status if stable else None
 
 
 def unusable(problem: ManifestError) -> Content:
-    return Content(unread=(problem,), obscured=True)
+    return Content(unread=(problem,), incomplete=True)
 
 
 def unopened(error: Exception) -> ManifestError:
@@ -68,7 +68,7 @@ def unopened(error: Exception) -> ManifestError:
 
 
 class _Visit:
-    """One way through a directory."""
+    """One traversal of a directory."""
 
     def __init__(self, root: Path, inside: str, whole: bool, without: str | None) -> None:
         self._root = root
@@ -80,11 +80,11 @@ class _Visit:
         self._templates: list[str] = []
         self._links: dict[str, str] = {}
 
-    def found(self) -> Walk:
-        """A link to a file that is read anyway says nothing new."""
+    def result(self) -> Walk:
+        """Return the files, without links to files that are read anyway."""
         alone = (file for file in self._files if self._links and file not in self._links)
         read = {os.path.realpath(self._root / file) for file in alone}
-        files = {file: seen for file, seen in sorted(self._files.items()) if self._links.get(file) not in read}
+        files = {file: status for file, status in sorted(self._files.items()) if self._links.get(file) not in read}
         return Walk(files, self._folders, templates=tuple(sorted(self._templates)))
 
     def folder(self, folder: str) -> None:
@@ -98,7 +98,9 @@ class _Visit:
             return
         if any(item.name == MARKER for item in items):
             if self._whole:
-                self._folders[folder] = ManifestError(1, f"{MARKER} makes it a STATE, which is not read", _MOVE)
+                self._folders[folder] = ManifestError(
+                    1, f"{MARKER} makes it a STATE directory, which is not read", _MOVE
+                )
             return
         if folder.count("/") > MAX_LEVELS:
             message = f"more than {MAX_LEVELS} levels of directories"
@@ -122,7 +124,7 @@ class _Visit:
         if name in TEMPLATES or name.endswith(_TEMPLATE_ENDINGS):
             self._templates.append(folder + item.name)
         if name.endswith(ENDINGS):
-            self._files[folder + item.name] = _looked_at(item, self._inside)
+            self._files[folder + item.name] = _inspect(item, self._inside)
             if item.is_symlink():
                 self._links[folder + item.name] = os.path.realpath(item.path)
 
@@ -134,16 +136,16 @@ def _is_folder(item: "os.DirEntry[str]") -> bool:
         return False
 
 
-def _looked_at(item: "os.DirEntry[str]", inside: str) -> Signature | ManifestError:
+def _inspect(item: "os.DirEntry[str]", inside: str) -> Signature | ManifestError:
     try:
         if item.is_symlink() and not _is_inside(item.path, inside):
-            return ManifestError(1, "a link that leads out of the directory is not followed", "copy the file here")
+            return ManifestError(1, "a link to a target outside the directory is not followed", "copy the file here")
         status = item.stat()
     except (OSError, ValueError) as error:
         return unopened(error)
     if stat.S_ISDIR(status.st_mode):
         return ManifestError(
-            1, "a link to a directory is not followed", "remove it: what is in this directory is read anyway"
+            1, "a link to a directory is not followed", "remove it: every file in this directory is read anyway"
         )
     if not stat.S_ISREG(status.st_mode):
         return ManifestError(1, "not a regular file", "remove it, or give it another ending")
@@ -156,10 +158,10 @@ def _is_inside(path: str, inside: str) -> bool:
 
 
 def decoded(data: bytes, budget: ParseBudget) -> Content:
-    """What text in UTF-8 declares."""
+    """Return what a text in UTF-8 declares."""
     if len(data) > MAX_FILE:
         return unusable(
-            ManifestError(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move what is no manifest elsewhere")
+            ManifestError(1, f"larger than {MAX_FILE >> 20} MiB", "split it, or move other files elsewhere")
         )
     if b"\0" in data:
         return unusable(
@@ -181,5 +183,5 @@ def _cure(error: Exception) -> str:
     if isinstance(error, PermissionError):
         return "make it readable for this user (chmod u+r)"
     if isinstance(error, FileNotFoundError):
-        return "a link to nothing, or a path that is not there: correct it or remove it"
+        return "the path or the target of the link does not exist: correct it or remove it"
     return "make it a readable file or directory, or move it elsewhere"

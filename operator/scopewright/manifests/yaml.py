@@ -1,6 +1,6 @@
-"""Text to documents that know the line of each field: bounded, and never an exception but `ManifestError`.
+"""Parse text into documents with the line of each field: bounded, and the only exception is `ManifestError`.
 
-It reads what kubectl reads: YAML 1.1 with merge keys, JSON as a part of it, and instants as the text they are.
+It reads what kubectl reads: YAML 1.1 with merge keys, JSON as a subset, and timestamps as text.
 """
 
 import re
@@ -14,24 +14,24 @@ from scopewright.manifests.list_items import KindFilter, objects
 from scopewright.manifests.nodes import MAX_DEPTH, Document, ManifestError, NodeReader, ParseBudget, line_of
 
 MAX_NODES: Final = 500_000
-"""Values written out in one document; each takes some hundred bytes and microseconds."""
+"""Values in one document; each takes some hundred bytes and microseconds."""
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _SURROGATES: Final = re.compile(r"\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _SEPARATOR: Final = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _BREAKS: Final = "\n\r\x85\u2028\u2029"
-"""What ends a line of YAML, and so a comment."""
+"""Line breaks of YAML, which end a comment."""
 _PREAMBLE: Final = re.compile(rf"(?:[ \t]*(?:[#%][^{_BREAKS}]*)?(?:[{_BREAKS}]|$))*")
 
 
 def documents(text: str, wanted: KindFilter, budget: ParseBudget) -> Iterator[Document | ManifestError]:
-    """What may be wanted in a file, or in its place what is wrong with it: each document is parsed by itself.
+    """Yield the objects of a file that may be wanted, or what is wrong with them. Each document is parsed by itself.
 
-    Lists come item by item. What cannot be wanted is read no further; of a document that is no mapping, that is told.
+    Lists are split into items. Other objects are skipped; a document that is not a mapping is yielded.
     """
     if "\ufeff" in text:
         line = text.count("\n", 0, text.index("\ufeff")) + 1
-        yield ManifestError(line, "a byte order mark in mid text", "remove it: it may stand at the beginning alone")
+        yield ManifestError(line, "a byte order mark inside the text", "remove it: it is allowed at the beginning only")
         return
     start = 0
     for chunk in _chunks(_surrogates_joined(text)):
@@ -49,15 +49,15 @@ def _chunk(text: str, start: int, wanted: KindFilter, budget: ParseBudget) -> It
     if _PREAMBLE.fullmatch(text):
         return
     try:
-        _bounded(text)
-        reading = NodeReader(budget, start)
+        _check_limits(text)
+        reader = NodeReader(budget, start)
         for root in yaml.compose_all(text, Loader=_Loader):
             if isinstance(root, yaml.MappingNode):
-                yield from map(reading.document, objects(root, wanted, budget))
+                yield from map(reader.document, objects(root, wanted, budget))
             elif isinstance(root, yaml.SequenceNode):
                 yield Document([], line_of(root) + start)
             elif root is not None:
-                yield reading.document(root)
+                yield reader.document(root)
     except ManifestError as error:
         yield ManifestError(error.line + start, error.message, error.fix)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -66,7 +66,7 @@ def _chunk(text: str, start: int, wanted: KindFilter, budget: ParseBudget) -> It
 
 
 def _surrogates_joined(text: str) -> str:
-    """JSON writes 😀 as two escapes, which YAML does not know."""
+    """Join the two escapes that JSON writes for a character such as 😀; YAML does not support them."""
     return _SURROGATES.sub(_joined, text) if "\\u" in text else text
 
 
@@ -75,8 +75,8 @@ def _joined(pair: re.Match[str]) -> str:
     return f"\\U{0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00):08x}"
 
 
-def _bounded(text: str) -> None:
-    """Nodes are made by recursion, so the depth is measured on the events first."""
+def _check_limits(text: str) -> None:
+    """Check size and depth on the events first, because nodes are composed by recursion."""
     depth = 0
     for number, event in enumerate(yaml.parse(text, Loader=_Loader)):
         if number > MAX_NODES:

@@ -70,7 +70,7 @@ def diff_cluster(
         del applied[ref]
         message = f"namespace {ref.namespace} does not exist: create it, or add its manifest to the directory"
         refusals.append(Finding(ref, "NamespaceNotFound", message, ("metadata", "namespace")))
-    deleted = frozenset(_pruned(present, wanted) if prune and not wanted.obscured else ())
+    deleted = frozenset(_pruned(present, wanted) if prune and not wanted.incomplete else ())
     owned = {existing.ref: (existing, entries) for existing, entries in (*cluster.owned, *named)}
     sealed = owned.get(seal_key_ref(config))
     missing = {
@@ -162,7 +162,7 @@ def _merged(was: Raw, manifest: Raw) -> Raw:
 
 def _stays(ref: Ref, before: Manifests, wanted: Manifests) -> bool:
     source = before.sources.get(ref)
-    return source is None or ref in wanted.broken or wanted.obscures(source.file)
+    return source is None or ref in wanted.broken or wanted.is_incomplete(source.file)
 
 
 def _first_key(against: Manifests | None, before: Manifests, wanted: Manifests, config: Config) -> dict[Ref, Raw]:

@@ -76,9 +76,9 @@ def sound(seen: Content) -> None:
         assert problem.line >= 1
         assert problem.message
         assert problem.fix
-    broken = any(found.manifest is None for found in seen.found)
-    assert bool(seen.problems or seen.unread) >= (broken or seen.obscured)
-    for found in seen.found:
+    broken = any(found.manifest is None for found in seen.declared)
+    assert bool(seen.problems or seen.unread) >= (broken or seen.incomplete)
+    for found in seen.declared:
         assert found.manifest is None or json.dumps(found.manifest)
 
 

@@ -159,7 +159,7 @@ BROKEN: list[tuple[str, str | bytes, int, str]] = [
         6,
         "metadata.labels.a must be text",
     ),
-    ("a key twice", CLIENT + "spec: {}\n", 11, "stands twice"),
+    ("a key twice", CLIENT + "spec: {}\n", 11, "is duplicated"),
     ("a binary file", b"\x7fELF\x00\x01", 1, "binary"),
     ("Latin-1", CLIENT.encode() + "# é\n".encode("latin-1"), 11, "not UTF-8"),
     ("UTF-16", CLIENT.encode("utf-16"), 1, "UTF-8"),
@@ -192,7 +192,7 @@ def test_a_broken_document_stops_no_other_of_its_file(tmp_path: Path) -> None:
     seen = read(tmp_path, f"a: {{\n---\n{CLIENT}---\nb: ]\n")
     assert [p.line for p in seen.problems] == [2, 14]
     assert list(seen.objects) == [WORKER]
-    assert seen.obscures("a.yaml")
+    assert seen.is_incomplete("a.yaml")
 
 
 def test_aliases_that_explode_are_refused_quickly(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(os, "open", refuse)
     assert "chmod u+r" in only(load(tmp_path)).fix
-    assert load(tmp_path).obscures("a.yaml")
+    assert load(tmp_path).is_incomplete("a.yaml")
 
 
 def test_links_are_followed_inside_the_directory_only(tmp_path: Path) -> None:

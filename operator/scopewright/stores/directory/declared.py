@@ -121,12 +121,12 @@ class DeclaredObjects:
         return namespaces_of(self.objects)
 
     def _stays(self, ref: Ref, entry: _Entry, seen: Manifests) -> bool:
-        return not seen.readable or ref in seen.objects or ref in seen.broken or seen.obscures(entry.file)
+        return not seen.readable or ref in seen.objects or ref in seen.broken or seen.is_incomplete(entry.file)
 
     def _kept_by_earlier_file(self, ref: Ref, seen: Manifests) -> bool:
         """The first declaration wins; where the first cannot be read just now, its last good version does."""
         entry = self._entries.get(ref)
-        return entry is not None and entry.file < seen.sources[ref].file and seen.obscures(entry.file)
+        return entry is not None and entry.file < seen.sources[ref].file and seen.is_incomplete(entry.file)
 
     def _declare(self, ref: Ref, manifest: Object, file: str) -> None:
         before = self._entries.get(ref)
