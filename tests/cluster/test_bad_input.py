@@ -125,7 +125,7 @@ def test_an_identity_that_the_server_does_not_accept(crds: Cluster, tmp_path: Pa
     broken = tmp_path / "kubeconfig"
     broken.write_text(re.sub(r'"user": \{[^}]*\}', '"user": {"token": "expired"}', text))
     said = refusal("operator", "--issuer-url", LOOPBACK, *somewhere, "--kubeconfig", str(broken), home=tmp_path)
-    assert "does not accept our identity" in said
+    assert "does not accept the client's identity" in said
 
 
 # No CRDs, no namespace, no API server

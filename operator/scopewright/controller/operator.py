@@ -324,7 +324,7 @@ class Operator:
             queued=lambda: self._queue.depth if self._queue else 0,
             watch_overdue=lambda: self._monitor.silent_for,
             orphans_held=lambda: self._resync.orphans_held,
-            heard=self._store.heard,
+            heard=self._store.last_activity,
             failing=lambda: self._queue.failing if self._queue else (),
             last_contact=lambda: self._api.contact.last,
             rights_missing=lambda: self._rights.count,

@@ -107,7 +107,7 @@ def build_issuer(
         clock,
         counters,
         ready=lambda: not readiness.obstacles(),
-        last_activity=listener.heard if listener else None,
+        last_activity=listener.last_activity if listener else None,
         last_contact=(lambda: contact.last) if contact else None,
     )
     usage = None

@@ -163,7 +163,7 @@ def _identity(existing: Existing | None) -> tuple[str, str] | None:
 def _digest(desired: Desired, name: str, known: Existing | None) -> str:
     value = desired.entries[name]
     if isinstance(value, PreservedEntry) and (known is None or known.entries.get(value.entry) != value.sha256):
-        raise Conflict(f"{desired.ref} no longer holds what was to be kept")
+        raise Conflict(f"{desired.ref} no longer has the value of entry {value.entry} that was to be kept")
     return desired.digests()[name]
 
 

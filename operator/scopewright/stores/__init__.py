@@ -101,11 +101,11 @@ class Store(Reader, Objects, Protocol):
 
 @runtime_checkable
 class Listener(Protocol):
-    """A remote store, which reports when it last answered."""
+    """A remote store that reports when it last answered."""
 
-    def heard(self, kind: str) -> float | None:
-        """Seconds since the epoch when what is followed of this kind last brought anything, were it only a sign of
-        life; the earliest, where several selections are. None: nothing yet.
+    def last_activity(self, kind: str) -> float | None:
+        """Return when the stream of this kind last delivered an event or a bookmark, in seconds since the epoch; the
+        earliest of several streams, None before the first event.
         """
         ...
 
@@ -120,7 +120,7 @@ class ServiceAccountIssuer(Protocol):
     """An API server, as the one that issues ServiceAccount tokens."""
 
     async def discover(self) -> tuple[str, Mapping[str, Any]]:
-        """The `iss` of its tokens, and the JWKS that they verify with (OIDC discovery)."""
+        """Return the `iss` of its tokens and the JWKS that verifies them (OIDC discovery)."""
         ...
 
     async def review(self, token: str, audience: str) -> bool:

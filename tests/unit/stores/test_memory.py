@@ -33,7 +33,7 @@ async def test_what_is_kept_stays_a_digest_under_its_new_name(store: MemoryStore
 
 
 async def test_what_is_no_longer_there_cannot_be_kept(store: MemoryStore) -> None:
-    with pytest.raises(Conflict, match="no longer holds"):
+    with pytest.raises(Conflict, match="no longer has"):
         await store.write(Desired(AT, {"a": PreservedEntry("client_secret", digest("other"))}, replaces=READ))
 
 

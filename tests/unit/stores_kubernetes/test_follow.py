@@ -85,13 +85,13 @@ async def test_a_bookmark_is_a_sign_of_life_and_silence_is_none(monkeypatch: pyt
     api.answer(PATH, page("9"))
     api.watches.append([BOOKMARK, event("ADDED", secret("one", "18"))])
     store = KubernetesStore(api.as_api())
-    assert store.heard("Secret") is None
+    assert store.last_activity("Secret") is None
     seen = []
     with contextlib.suppress(Over):
         async for _ in store.follow(SELECTION):
-            seen.append(store.heard("Secret"))
+            seen.append(store.last_activity("Secret"))
     assert seen == [10.0, 30.0]
-    assert store.heard("ConfigMap") is None
+    assert store.last_activity("ConfigMap") is None
 
 
 async def test_410_is_a_new_list() -> None:

@@ -48,9 +48,9 @@ class DeclaredObjects:
         self._new_uid = new_uid
         self._mutex = threading.RLock()
         self._entries: dict[Ref, _Entry] = {}
-        self._told: Mapping[Ref, Object] = {}
+        self._reported: Mapping[Ref, Object] = {}
         self._removed: dict[Ref, Object] = {}
-        self._looked: Manifests | None = None
+        self._last_manifests: Manifests | None = None
         self._load()
         versions = [int(e.object["metadata"]["resourceVersion"]) for e in self._entries.values()]
         self._version = max([int(now().timestamp() * 1e6), *versions])
@@ -70,29 +70,29 @@ class DeclaredObjects:
         return frozenset(o["metadata"]["uid"] for o in self.objects.values())
 
     def apply(self, seen: Manifests, spared: frozenset[Ref] = frozenset()) -> ManifestChange:
-        """Bring into force what was seen; what is missing goes, unless spared. At first all of it is news."""
+        """Apply the manifests; missing objects are removed unless spared. The first call reports all as changed."""
         self._state.check_writable()
         with self._mutex:
-            self._looked = seen
+            self._last_manifests = seen
             for ref in self.missing(seen) - spared:
                 self._forget(ref)
             for ref, manifest in seen.objects.items():
                 if not self._kept_by_earlier_file(ref, seen):
                     self._declare(ref, manifest, seen.sources[ref].file)
             current = dict(self.objects)
-            changed = {ref: value for ref, value in current.items() if _differs(self._told.get(ref), value)}
-            removed, self._told, self._removed = self._removed, current, {}
+            changed = {ref: value for ref, value in current.items() if _differs(self._reported.get(ref), value)}
+            removed, self._reported, self._removed = self._removed, current, {}
             return ManifestChange(changed, removed, seen.problems)
 
     def missing(self, seen: Manifests) -> frozenset[Ref]:
-        """What would be removed if this is all there is."""
+        """Return the objects that these manifests would remove."""
         with self._mutex:
             return frozenset(ref for ref, entry in self._entries.items() if not self._stays(ref, entry, seen))
 
     def confirm_deleted(self, ref: Ref, uid: str) -> Literal["present", "deleted", "unknown"]:
-        """Unknown before the first look, and while the manifest cannot be read; removal itself is always certain."""
+        """Return `unknown` before the first read, and while the manifest cannot be read; a removal is certain."""
         with self._mutex:
-            entry, seen = self._entries.get(ref), self._looked
+            entry, seen = self._entries.get(ref), self._last_manifests
             if seen is None or not seen.readable:
                 return "unknown"
             if entry is None or entry.object["metadata"]["uid"] != uid:
@@ -187,10 +187,12 @@ def _declared(value: Object) -> dict[str, Any]:
     return {**{k: v for k, v in value.items() if k != "status"}, "metadata": metadata}
 
 
-def _differs(told: Object | None, current: Object) -> bool:
+def _differs(reported: Object | None, current: Object) -> bool:
     """Whether the object without its status differs."""
     return (
-        told is None or told["metadata"]["uid"] != current["metadata"]["uid"] or _declared(told) != _declared(current)
+        reported is None
+        or reported["metadata"]["uid"] != current["metadata"]["uid"]
+        or _declared(reported) != _declared(current)
     )
 
 

@@ -110,16 +110,16 @@ class DirectoryStore:
 
     async def collect(self, uid: str) -> tuple[Ref, ...]:
         """Delete objects whose only owner is the deleted object `uid`, as a cluster's garbage collector does."""
-        gone = await self._run(lambda: self._collect(lambda owner: owner == uid))
+        deleted = await self._run(lambda: self._collect(lambda owner: owner == uid))
         self._wake()
-        return gone
+        return deleted
 
     async def collect_orphans(self) -> tuple[Ref, ...]:
         """The same for every owner that is no longer declared: call it once, after the manifests are read."""
         declared = self.declared.uids
-        gone = await self._run(lambda: self._collect(lambda owner: owner not in declared))
+        deleted = await self._run(lambda: self._collect(lambda owner: owner not in declared))
         self._wake()
-        return gone
+        return deleted
 
     def _read(self, ref: Ref) -> Version | None:
         self._state.check()
@@ -175,14 +175,14 @@ class DirectoryStore:
 
     def _collect(self, over: Callable[[str], bool]) -> tuple[Ref, ...]:
         self._state.check_writable()
-        gone = []
+        deleted = []
         with self._mutex:
             for ref in self._all():
                 version = versions.read(self._state.place(ref), ref)
                 if version and version.existing.owner_uids and all(map(over, version.existing.owner_uids)):
                     versions.remove(self._state.place(ref), self._state.spare())
-                    gone.append(ref)
-        return tuple(gone)
+                    deleted.append(ref)
+        return tuple(deleted)
 
     def _all(self) -> Iterator[Ref]:
         for kind in KINDS:
@@ -221,4 +221,4 @@ def _entry(ref: Ref, value: bytes | PreservedEntry, current: Version | None) -> 
     for content in current.entries.values() if current else ():
         if digest(content) == value.sha256:
             return content
-    raise Conflict(f"{ref} no longer holds what its entry {value.entry} is to keep")
+    raise Conflict(f"{ref} no longer has the value of entry {value.entry} that was to be kept")

@@ -1,4 +1,4 @@
-"""List, then watch, for ever: one selection of Secrets, ConfigMaps or ServiceAccounts, as the API server has it."""
+"""Follow one selection of Secrets, ConfigMaps or ServiceAccounts: list, then watch, without end."""
 
 import asyncio
 import logging
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 
 
 async def follow(
-    api: Api, selection: Selection, heard: Callable[[], None] = lambda: None
+    api: Api, selection: Selection, on_activity: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Change | ListCompleted]:
-    """See `stores.Reader.follow`. A list that fails changes nothing; it is tried again, ever more slowly.
+    """See `stores.Reader.follow`. A failed list changes nothing and is retried with back-off.
 
-    `heard` is called whenever the API server has said anything, be it a bookmark: about once a minute at least.
+    `on_activity` is called for every object, event and bookmark: at least about once a minute.
     """
     path = collection(selection.kind, selection.namespace)
     selector = _selector(selection)
@@ -35,22 +35,22 @@ async def follow(
             if not version:
                 refs: set[Ref] = set()
                 listed = ""
-                async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last one counts)
-                    heard()
+                async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last value is used)
+                    on_activity()
                     if raw is not None:
                         change = _change(selection, raw)
                         refs.add(change.existing.ref)
                         yield change
                 yield ListCompleted(frozenset(refs), listed)
-                version = listed  # only now: a list that broke off begins anew
-            began = asyncio.get_running_loop().time()
+                version = listed  # only now: an interrupted list is restarted
+            started = asyncio.get_running_loop().time()
             async for event in api.watch(path, {**selector, "resourceVersion": version}):
                 pause = FIRST_PAUSE
-                heard()
+                on_activity()
                 version = event["object"]["metadata"]["resourceVersion"]
                 if event["type"] != "BOOKMARK":
                     yield _change(selection, event["object"], deleted=event["type"] == "DELETED")
-            if asyncio.get_running_loop().time() - began < FIRST_PAUSE:
+            if asyncio.get_running_loop().time() - started < FIRST_PAUSE:
                 await asyncio.sleep(FIRST_PAUSE)
         except Gone:
             version = ""
@@ -62,7 +62,7 @@ async def follow(
 
 
 async def _list(api: Api, path: str, selector: dict[str, str]) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
-    """Every object with the list's version; at least one pair, so that an empty list has a version too."""
+    """Yield every object with the list's version, then None with it, so that an empty list has a version too."""
     token = ""
     while True:
         query = {**selector, "limit": str(CHUNK), **({"continue": token} if token else {})}

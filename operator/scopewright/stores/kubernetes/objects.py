@@ -1,4 +1,4 @@
-"""Secrets, ConfigMaps and ServiceAccounts between the API server's JSON and the core's types."""
+"""Convert Secrets, ConfigMaps and ServiceAccounts between the API server's JSON and the types of core."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ PLURALS: dict[str, str] = {"Secret": "secrets", "ConfigMap": "configmaps", "Serv
 
 
 def collection(kind: str, namespace: str | None) -> str:
-    """The path of all objects of a core kind."""
+    """Return the path of all objects of a core kind."""
     return f"/api/v1/namespaces/{namespace}/{PLURALS[kind]}" if namespace else f"/api/v1/{PLURALS[kind]}"
 
 
@@ -46,20 +46,20 @@ def _managers(fields: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
 
 
 def compose(desired: Desired, live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The object to POST, or, with the live one, to PUT in its place: metadata that is not ours stays."""
-    was = (live or {}).get("metadata") or {}
+    """Return the object to POST, or to PUT in place of the live one: metadata of other owners is kept."""
+    old = (live or {}).get("metadata") or {}
     meta: dict[str, Any] = {
-        **{k: v for k, v in was.items() if k != "managedFields"},
+        **{k: v for k, v in old.items() if k != "managedFields"},
         "name": desired.ref.name,
         "namespace": desired.ref.namespace,
-        "labels": desired.labels_onto(was.get("labels") or {}),
-        "annotations": desired.annotations_onto(was.get("annotations") or {}),
+        "labels": desired.labels_onto(old.get("labels") or {}),
+        "annotations": desired.annotations_onto(old.get("annotations") or {}),
     }
     if desired.owner or desired.without_owner:
-        ours = (desired.owner.uid if desired.owner else "", desired.without_owner)
-        others = [o for o in was.get("ownerReferences") or () if o["uid"] not in ours]
-        own = [_owner_reference(desired.owner, controls=not others)] if desired.owner else []
-        meta["ownerReferences"] = [*others, *own]
+        replaced = (desired.owner.uid if desired.owner else "", desired.without_owner)
+        others = [o for o in old.get("ownerReferences") or () if o["uid"] not in replaced]
+        owners = [_owner_reference(desired.owner, controls=not others)] if desired.owner else []
+        meta["ownerReferences"] = [*others, *owners]
     body: dict[str, Any] = {"apiVersion": "v1", "kind": desired.ref.kind, "metadata": meta}
     values = {name: _value(value, desired, live) for name, value in desired.entries.items()}
     if desired.ref.kind == "Secret":
@@ -75,7 +75,7 @@ def _value(value: bytes | PreservedEntry, desired: Desired, live: Mapping[str, A
         return value
     held = _entries("Secret", live or {}).get(value.entry)
     if held is None or digest(held) != value.sha256:
-        raise Conflict(f"{desired.ref} no longer holds what was to be kept")
+        raise Conflict(f"{desired.ref} no longer has the value of entry {value.entry} that was to be kept")
     return held
 
 

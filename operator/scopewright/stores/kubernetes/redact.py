@@ -1,8 +1,8 @@
-"""What may be repeated of a refusal of a Secret: plain words, names and a few numbers, in whatever way it was quoted.
+"""Redact the message of a refused Secret: only plain words, names and a few numbers remain.
 
-A webhook may quote the Secret that it refuses, and in many ways: as JSON, escaped or indented anew, as base64 of any
-width, in hexadecimal, as a list of bytes. No list of encodings is complete, so the text is not searched for values:
-only words that no encoded key or secret looks like stay in it.
+A webhook may quote the Secret that it refuses in any form: as JSON, escaped or indented, as base64 of any width, in
+hexadecimal, as a list of bytes. No list of encodings is complete, so the text is not searched for values: only words
+that an encoded key or secret cannot look like are kept.
 """
 
 import re
@@ -14,13 +14,13 @@ from scopewright.stores.kubernetes.refusals import refuser
 
 REMOVED: Final = "…"
 MAX_NUMBERS: Final = 6
-"""A message with more of them may be a list of bytes: then none is repeated."""
+"""A message with more numbers may contain a list of bytes: then all are removed."""
 MAX_CONSECUTIVE: Final = 2
-"""Numbers that may follow each other."""
+"""Numbers in a row that are kept."""
 MAX_IN_A_TOKEN: Final = 3
-"""Numbers that are joined, as in a URL."""
+"""Numbers in one token, as in a URL."""
 MAX_HASHES: Final = 2
-"""Parts of a name that are no words, such as those that Kubernetes appends."""
+"""Parts of a name that are not words, such as the suffixes that Kubernetes appends."""
 
 _QUOTES: Final = "\"'`“”‘’([{<>}]).,:;!?…"
 _SEPARATORS: Final = re.compile(r"[/:=@?&]")
@@ -33,12 +33,12 @@ _WORD: Final = re.compile(
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(?:ms|s|m|h|Ki|Mi|Gi)?")
 _ADDRESS: Final = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 _DNS_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
-"""What the API server takes as the name of a webhook, policy or quota, which those who administer it choose."""
+"""Valid name of a webhook, policy or quota, which an administrator chooses."""
 _HASH: Final = re.compile(r"[a-z0-9]{1,10}")
 
 
 def remove_values(failure: Exception, body: Mapping[str, Any]) -> None:
-    """Take out of the failure's message whatever may be a value of the Secret that was to be written."""
+    """Remove from the failure's message everything that may be a value of the Secret to write."""
     if body.get("kind") != "Secret":
         return
     meta = body.get("metadata") or {}
@@ -52,7 +52,7 @@ def remove_values(failure: Exception, body: Mapping[str, Any]) -> None:
 
 
 def redact(text: str, names: set[str]) -> str:
-    """The text without all but words, numbers, and names: these ones, and those that are made of words."""
+    """Return only words, numbers, the given names, and names made of words; the rest becomes `…`."""
     tokens = text.split()
     numbers = [_is_number(token) for token in tokens]
     few = sum(numbers) <= MAX_NUMBERS
@@ -67,7 +67,7 @@ def redact(text: str, names: set[str]) -> str:
 
 
 def _consecutive(numbers: list[bool], at: int) -> int:
-    """Of how many numbers in a row this one is."""
+    """Return the length of the row of numbers that contains this one."""
     first = last = at
     while first > 0 and numbers[first - 1]:
         first -= 1
@@ -89,7 +89,7 @@ def _is_safe(token: str, names: set[str]) -> bool:
 
 
 def _is_name(piece: str, names: set[str]) -> bool:
-    """Whether it is a name of this object, an address, or made of words, among which are at most two short hashes."""
+    """Return whether it is a name of this object, an address, or made of words and at most two short hashes."""
     if not piece or piece in names or _ADDRESS.fullmatch(piece) or _NUMBER.fullmatch(piece):
         return True
     parts = _IN_NAMES.split(piece)

@@ -1,7 +1,7 @@
-"""Interprets a refusal of the API server: who refused, by name, and whether a retry can help.
+"""Interprets a refusal of the API server: the name of the refuser, and whether a retry can help.
 
 The API server reports every cause (RBAC, quota, admission webhook, policy, validation) as a status code and a text.
-Webhooks and policies choose code and text themselves, so their names are looked for before the code.
+Webhooks and policies choose code and text themselves, so their names are searched before the code is used.
 """
 
 import re
@@ -14,7 +14,7 @@ MAX_CHARACTERS: Final = 600
 """Longest part of the API server's text in a message."""
 _READS: Final = ("GET ", "WATCH ")
 """Admission control checks only writes."""
-IMMUTABLE: Final = "the object is immutable: delete it, and it is created again"
+IMMUTABLE: Final = "the object is immutable: delete it, and it is re-created"
 
 _WEBHOOK_DENIED: Final = re.compile(r'admission webhook "([^"]{1,253})" denied the request')
 _WEBHOOK_FAILED: Final = re.compile(r'failed calling webhook "([^"]{1,253})"')
@@ -24,7 +24,7 @@ _RBAC: Final = re.compile(r'User "[^"]*" cannot ')
 
 
 def refusal(status: int, answer: Mapping[str, Any], what: str) -> Rejected | Unavailable | None:
-    """`Rejected` or `Unavailable`, with a reason, where the answer names a cause or its code does; else None.
+    """Return `Rejected` or `Unavailable` with a reason, if text or code of the answer has a known cause; else None.
 
     `what` is the request, for the message. Reasons: AdmissionDenied, WebhookUnavailable, QuotaExceeded,
     NamespaceTerminating, Forbidden, Immutable, Unauthorized, Refused.
@@ -57,7 +57,7 @@ def _namespace(text: str, answer: Mapping[str, Any]) -> Rejected | None:
 def _by_status(status: int, text: str, what: str) -> Rejected | None:
     match status:
         case 401:
-            return Rejected("Unauthorized", f"the API server does not accept our identity ({what}): {text}")
+            return Rejected("Unauthorized", f"the API server does not accept the client's identity ({what}): {text}")
         case 403 if _RBAC.search(text) or what.startswith(_READS):
             return Rejected("Forbidden", f"a right is missing: {text}")
         case 403:
@@ -70,7 +70,7 @@ def _by_status(status: int, text: str, what: str) -> Rejected | None:
 
 
 def refuser(text: str) -> str:
-    """The name of the webhook, policy or quota that a message of `refusal` speaks of; empty where it names none."""
+    """Return the name of the webhook, policy or quota in a message of `refusal`; empty if there is none."""
     for pattern in (_WEBHOOK_DENIED, _WEBHOOK_FAILED, _POLICY, _QUOTA):
         if found := pattern.search(text):
             return found[pattern.groups]
@@ -78,6 +78,6 @@ def refuser(text: str) -> str:
 
 
 def bounded(text: str) -> str:
-    """One line of at most `MAX_CHARACTERS`."""
+    """Return the text as one line of at most `MAX_CHARACTERS`."""
     line = " ".join(text.split())
     return line if len(line) <= MAX_CHARACTERS else f"{line[: MAX_CHARACTERS - 1]}…"

@@ -1,7 +1,7 @@
-"""The store that is a Kubernetes API server.
+"""The store of a Kubernetes API server.
 
-A write is a POST, or a PUT of the very object that was read, under its resourceVersion. Server-side apply would not
-do: it creates what is missing even under a resourceVersion, and merges into a foreign Secret without a word.
+A write is a POST, or a PUT of the object that was read, with its resourceVersion. Server-side apply is unsuitable: it
+creates a missing object even with a resourceVersion, and merges into a Secret of another owner without an error.
 """
 
 import time
@@ -23,13 +23,13 @@ CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
 
 def declared_path(kind: str, namespace: str | None = None, name: str | None = None) -> str:
-    """The path of objects of one of the four kinds."""
+    """Return the path of objects of one of the four kinds."""
     within = f"/namespaces/{namespace}" if namespace else ""
     return f"/apis/{GROUP}/{VERSION}{within}/{KINDS[kind].PLURAL}" + (f"/{name}" if name else "")
 
 
 async def namespace_is_absent(api: Api, name: str) -> bool:
-    """Whether it is certain that there is no such namespace: a 404 that names it. Anything else proves nothing."""
+    """Return whether a 404 names the namespace. With any other answer it may exist."""
     try:
         await api.get(f"/api/v1/namespaces/{name}")
     except NotFound as error:
@@ -43,10 +43,10 @@ class KubernetesStore:
     """See `stores.Store`."""
 
     def __init__(self, api: Api, may_write: Callable[[], bool] = lambda: True) -> None:
-        """`may_write` is asked where a write follows a read: the leadership may have ended meanwhile."""
+        """`may_write` is called between a read and its write: leadership may have been lost meanwhile."""
         self.api = api
         self._may_write = may_write
-        self._heard: dict[tuple[str, str | None], float] = {}
+        self._last_activity: dict[tuple[str, str | None], float] = {}
 
     async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
         try:
@@ -58,14 +58,14 @@ class KubernetesStore:
     def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         at = (selection.kind, selection.namespace)
 
-        def heard() -> None:
-            self._heard[at] = time.time()
+        def on_activity() -> None:
+            self._last_activity[at] = time.time()
 
-        return follow(self.api, selection, heard)
+        return follow(self.api, selection, on_activity)
 
-    def heard(self, kind: str) -> float | None:
+    def last_activity(self, kind: str) -> float | None:
         """See `stores.Listener`."""
-        return min((at for (of, _), at in list(self._heard.items()) if of == kind), default=None)
+        return min((at for (of, _), at in list(self._last_activity.items()) if of == kind), default=None)
 
     @property
     def contact(self) -> Contact:
@@ -76,7 +76,7 @@ class KubernetesStore:
         return await self._write(desired, {})
 
     async def preview(self, desired: Desired) -> Existing | None:
-        """A dry run. Webhooks with side effects cannot take part in one; then nothing can be known."""
+        """Write as a dry run; None if a webhook with side effects does not support that."""
         try:
             return await self._write(desired, {"dryRun": "All"})
         except Rejected as refused:
@@ -91,7 +91,7 @@ class KubernetesStore:
         path = _path(desired.ref)
         try:
             live = await self.api.get(path)
-            _expect(desired.replaces, live["metadata"])
+            _require_unchanged(desired.replaces, live["metadata"])
             if not self._may_write():
                 raise NotLeading
             return parse(kind, await self._send("PUT", path, compose(desired, live), query))[0]
@@ -109,7 +109,7 @@ class KubernetesStore:
     async def _send(
         self, method: str, path: str, body: Mapping[str, Any], query: Mapping[str, str]
     ) -> Mapping[str, Any]:
-        """A write whose refusal never repeats what was to be written."""
+        """Send a write. The message of a refusal never contains values of the body."""
         try:
             return await self.api.request(method, path, query=query, body=body)
         except Exception as failure:
@@ -136,27 +136,27 @@ class KubernetesStore:
             raise Conflict(str(error)) from None
 
     async def confirm_deleted(self, ref: Ref, uid: str, since: datetime) -> Literal["present", "deleted", "unknown"]:
-        """`gone` needs a 404 that names the object, from a CRD that is there, is not being deleted, and is no younger
-        than `since`: a CRD that was deleted and applied again has taken its objects along without their owners' will.
+        """Return `deleted` only for a 404 that names the object, of a CRD that exists, is not being deleted and is not
+        younger than `since`: deleting and re-creating a CRD deletes its objects without a decision of their owners.
         """
         try:
             live = await self.api.get(declared_path(ref.kind, ref.namespace, ref.name))
         except NotFound as error:
-            return await self._vouched(ref.kind, since) if error.named else "unknown"
+            return await self._deleted_if_crd_is_older(ref.kind, since) if error.named else "unknown"
         except (Rejected, Unavailable):
             return "unknown"
         return "present" if live["metadata"]["uid"] == uid else "deleted"
 
-    async def _vouched(self, kind: str, since: datetime) -> Literal["deleted", "unknown"]:
+    async def _deleted_if_crd_is_older(self, kind: str, since: datetime) -> Literal["deleted", "unknown"]:
         try:
             crd = (await self.api.get(f"{CRDS}/{KINDS[kind].PLURAL}.{GROUP}"))["metadata"]
         except (NotFound, Rejected, Unavailable):
             return "unknown"
-        made = datetime.fromisoformat(crd["creationTimestamp"])
-        return "unknown" if crd.get("deletionTimestamp") or made > since else "deleted"
+        created = datetime.fromisoformat(crd["creationTimestamp"])
+        return "unknown" if crd.get("deletionTimestamp") or created > since else "deleted"
 
     async def discover(self) -> tuple[str, Mapping[str, Any]]:
-        """Every ServiceAccount may read both (ClusterRole `system:service-account-issuer-discovery`)."""
+        """See `ServiceAccountIssuer`. ClusterRole `system:service-account-issuer-discovery` allows both requests."""
         try:
             metadata = await self.api.get("/.well-known/openid-configuration")
             return str(metadata.get("issuer")), await self.api.get("/openid/v1/jwks")
@@ -178,6 +178,6 @@ def _path(ref: Ref) -> str:
     return f"{collection(ref.kind, ref.namespace)}/{ref.name}"
 
 
-def _expect(existing: Existing, meta: Mapping[str, Any]) -> None:
+def _require_unchanged(existing: Existing, meta: Mapping[str, Any]) -> None:
     if (meta["uid"], meta["resourceVersion"]) != (existing.uid, existing.resource_version):
         raise Conflict(f"{existing.ref} has changed since it was read")
