@@ -42,8 +42,8 @@ class VerifierPool:
         slow_max_age: float,
     ) -> None:
         # The verifier's lower bound of 30 s between fetches is scaled down with all other periods.
-        lowest, highest = discovery.MAX_AGE_BOUNDS
-        discovery.MAX_AGE_BOUNDS = (min(lowest, 1.0), highest)
+        lowest, highest = discovery.MAX_AGE_BOUNDS_SECONDS
+        discovery.MAX_AGE_BOUNDS_SECONDS = (min(lowest, 1.0), highest)
         self._counts = counts
         self._random = random
         ages = [*[None] * ordinary, slow_max_age]

@@ -1,4 +1,4 @@
-"""Where secrets, tokens and keys may travel: HTTPS, plain HTTP on loopback, and what the service allows by name.
+"""Where secrets, tokens and keys may be sent: over HTTPS, over HTTP to loopback, and to hosts that the service allows.
 
 Shared by `verifier` and `client`.
 """
@@ -15,9 +15,9 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 def host_names(argument: str, names: Iterable[str]) -> Hosts:
-    """The value of `hosts=` or `allow_http=`: host names, each with `:PORT` where only that port is meant.
+    """The value of `hosts=` or `allow_http=`: host names, each with `:PORT` to allow only that port.
 
-    Raises ValueError for a URL or a pattern, which neither argument takes, and TypeError for what holds no names.
+    Raises ValueError for a URL or a pattern, which are not accepted, and TypeError for a value that is not iterable.
     """
     if not isinstance(names, Iterable):
         raise TypeError(f'{argument} takes host names, such as ("payroll.payroll.svc",), and not {names!r}')
@@ -49,7 +49,7 @@ def origin(url: httpx.URL) -> tuple[str, str, int | None]:
 
 
 def is_secure(url: httpx.URL, allow_http: Hosts = frozenset()) -> bool:
-    """HTTPS, or HTTP on loopback and to hosts of `allow_http`."""
+    """Whether it is HTTPS, or HTTP to loopback or to a host of `allow_http`."""
     if url.scheme == "https":
         return True
     return url.scheme == "http" and (is_loopback(url.host) or is_among(url, allow_http))

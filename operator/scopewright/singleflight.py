@@ -1,4 +1,4 @@
-"""One fetch in flight, however many tasks and threads wait for it. Shared by `verifier` and `client`."""
+"""Runs one fetch at a time for all tasks and threads that wait for it. Shared by `verifier` and `client`."""
 
 import asyncio
 import threading
@@ -17,19 +17,19 @@ Http = httpx.Client | httpx.AsyncClient
 T = TypeVar("T")
 
 MAX_WAIT_SECONDS: Final = 30.0
-"""For one fetch. One that takes longer is abandoned, and the next caller starts another."""
+"""For one fetch. A longer one is abandoned, and the next caller starts another."""
 
 
 class RefreshDecision(Enum):
     NOTHING = "use the current value"
     SOON = "use the current value, and fetch in the background"
     NOW = "fetch first"
-    WAIT = "there is no value, and the last fetch failed a moment ago"
+    WAIT = "there is no value, and the next fetch must wait for the back-off"
 
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """Status, headers and body. Without a response `status` is None, and `body` says why."""
+    """Status, headers and body. If there was no response, `status` is None and `body` has the error."""
 
     status: int | None
     headers: httpx.Headers
@@ -38,18 +38,18 @@ class HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Fetch(Generic[T]):
-    """One fetch with either kind of HTTP client. What it raises is its outcome."""
+    """One fetch, with either kind of HTTP client. An exception is an outcome too."""
 
     with_client: Callable[[httpx.Client], T]
     with_async_client: Callable[[httpx.AsyncClient], Coroutine[Any, Any, T]]
 
 
 class SingleFlight(Generic[T]):
-    """Runs `fetch`, and passes its result or its exception to `on_fetched`. Decisions and outcomes are under one lock.
+    """Runs `fetch`, and passes its result or its exception to `on_fetched`. One lock guards decisions and outcomes.
 
-    Without `http`, a fetch runs in a short-lived thread with an HTTP client of its own: nothing to close, no event loop
-    to belong to. An `AsyncClient` is used on the event loop that calls. A forked child starts with no fetch under way;
-    `http` stays with the process that made it. `owner` names the object that `http` was passed to.
+    Without `http`, a fetch runs in a short-lived thread with its own HTTP client: nothing to close, and no event loop
+    is needed. An `AsyncClient` is used on the caller's event loop. A forked child starts with no fetch in progress and
+    must not use the parent's `http`. `owner` names the object that `http` was passed to.
     """
 
     def __init__(
@@ -66,17 +66,17 @@ class SingleFlight(Generic[T]):
         self._fetch = fetch
         self._on_fetched = on_fetched
         self._is_in_child = False
-        self._start_anew()
+        self._reset()
         restart_in_children(self)
 
-    def _start_anew(self) -> None:
+    def _reset(self) -> None:
         self.lock = threading.Lock()
         self._flight: Future[None] | None = None
         self._started_at = 0.0
         self._tasks: set[asyncio.Task[T]] = set()
 
     def after_fork(self) -> None:
-        self._start_anew()
+        self._reset()
         self._is_in_child = True
 
     def check_process(self) -> None:
@@ -84,11 +84,11 @@ class SingleFlight(Generic[T]):
         if self._is_in_child and self._http is not None:
             raise RuntimeError(
                 f"the {type(self._http).__name__} that was passed as http= to this {self._owner} belongs to the "
-                f"process that forked: make the {self._owner} in the child process, or leave out http="
+                f"process that forked: make the {self._owner} in the child process, or omit http="
             )
 
     def begin(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
-        """The fetch to wait for, if any. `decide` runs under the lock: another thread may have fetched just now."""
+        """The fetch to wait for, if any. `decide` runs under the lock, because another thread may just have fetched."""
         with self.lock:
             need = decide()
             if need in (RefreshDecision.NOTHING, RefreshDecision.WAIT):
@@ -97,7 +97,7 @@ class SingleFlight(Generic[T]):
             return flight if need is RefreshDecision.NOW else None
 
     def join(self, decide: Callable[[], RefreshDecision]) -> Future[None] | None:
-        """The same, and a fetch that is under way is waited for whatever is decided."""
+        """Like `begin`, but always returns a fetch that is in progress."""
         with self.lock:
             need = decide()
             return self._flight or (self._start() if need is RefreshDecision.NOW else None)
@@ -115,7 +115,10 @@ class SingleFlight(Generic[T]):
         return True
 
     def _abandon(self, flight: Future[None]) -> bool:
-        """Where it has taken too long. Its outcome still counts when it comes."""
+        """Lets the next caller start another fetch if this one took too long. Its outcome is still used.
+
+        Returns whether it has ended.
+        """
         with self.lock:
             if self._flight is flight and time.monotonic() >= self._started_at + MAX_WAIT_SECONDS:
                 self._flight = None
@@ -133,7 +136,7 @@ class SingleFlight(Generic[T]):
             name = f"scopewright-{self._name}"
             threading.Thread(target=self._run_in_thread, args=(flight,), name=name, daemon=True).start()
         self._started_at = time.monotonic()
-        self._flight = flight  # the fetch cannot end before: that takes the lock, which is held here
+        self._flight = flight  # the fetch cannot end earlier: _finish needs the lock, which is held here
         return flight
 
     def _on_task_done(self, flight: Future[None], task: "asyncio.Task[T]") -> None:
@@ -148,7 +151,7 @@ class SingleFlight(Generic[T]):
             else:
                 with httpx.Client() as client:
                     outcome = self._fetch.with_client(client)
-        except Exception as error:  # whatever it was, the waiting callers must be released
+        except Exception as error:  # of any kind: the waiting callers must be released
             outcome = error
         self._finish(flight, outcome)
 

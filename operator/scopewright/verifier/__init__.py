@@ -1,6 +1,6 @@
-"""For services that are called: verifies a token, and returns its claims or a refusal with a reason.
+"""For resource servers: verifies access tokens (RFC 9068), and returns the claims or raises a refusal with a reason.
 
-It needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
+Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `client`.
 """
 
 from scopewright.renamed import earlier_names

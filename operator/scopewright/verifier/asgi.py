@@ -1,4 +1,4 @@
-"""ASGI middleware: a verified token before the application, or the refusal on the wire. Plain ASGI, no framework."""
+"""ASGI middleware: verifies the token of each request, or answers with the refusal. Needs no framework."""
 
 import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
@@ -20,24 +20,22 @@ App = Callable[[Any, Any, Any], Awaitable[None]]  # frameworks have their own ty
 
 BaseUrl = str | Callable[[Scope], str]
 
-_TOKEN = "scopewright.token"  # noqa: S105  # the name of the place, not a token
-_GATE = "scopewright.gate"
+_TOKEN_KEY = "scopewright.token"  # noqa: S105  # a key of the ASGI scope, not a token
+_GATE_KEY = "scopewright.gate"
 
 
 def require(request: Any, *scopes: str) -> Token:
     """The token of this request, if it has these scopes. `request` is an ASGI scope, or has one as `.scope`.
 
-    Raises `TokenRejected`; let it pass, and `RequireToken` answers with 403 (with 401 on a public path). To Starlette,
-    FastAPI, Litestar and Django it is an HTTP exception of theirs, and no error.
+    Raises `TokenRejected`. Do not catch it: `RequireToken` answers with 403 (with 401 on a public path). Starlette,
+    FastAPI, Litestar and Django treat it as one of their HTTP exceptions, not as an error.
     """
     scope: Scope = getattr(request, "scope", request)
-    gate: _Gate | None = scope.get(_GATE)
+    gate: _Gate | None = scope.get(_GATE_KEY)
     if gate is None:
-        raise RuntimeError(
-            "no RequireToken middleware stands before this: add it, or wrap the application in protect()"
-        )
+        raise RuntimeError("the RequireToken middleware is missing: add it, or wrap the application in protect()")
     try:
-        return _with_scopes(scope.get(_TOKEN), scopes)
+        return _with_scopes(scope.get(_TOKEN_KEY), scopes)
     except TokenRejected as refusal:
         raise gate.refused(refusal, frameworks_of(request), scope) from None
 
@@ -63,16 +61,16 @@ def protect(
 
 
 class RequireToken:
-    """Lets pass what carries a good token; the `Token` is then `scope["scopewright.token"]`.
+    """Passes requests with a valid token to `app`, with the `Token` as `scope["scopewright.token"]`.
 
-    Everything else is answered here: 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body;
-    websockets with the same as a denial response, or close code 1008. `scopes` are needed everywhere, `require` asks
-    for more on a route. `public` are exact paths below the application's `root_path` that need no token. A CORS
-    middleware belongs outside of this one, because preflight requests carry no token.
+    Answers all other requests with 400, 401, 403 or 503, with `WWW-Authenticate` or `Retry-After` and a JSON body
+    (RFC 6750 §3); websockets with the same as a denial response, or with close code 1008. Every request needs `scopes`;
+    `require` adds more on a route. `public` are exact paths below the application's `root_path` that need no token.
+    Put a CORS middleware outside of this one, because preflight requests carry no token.
 
-    DPoP (RFC 9449) is taken where `base_url` is given: the root of the application where its caller is, such as
-    `https://payroll.hr.example`; a `root_path` may stand at its end or be absent. Behind a proxy no request tells
-    it: a function of the ASGI scope is for services that know which of its headers only their own proxy can have set.
+    DPoP (RFC 9449) is accepted if `base_url` is given: the root of the application as its callers see it, such as
+    `https://payroll.hr.example`, with or without the `root_path`. A request behind a proxy does not show this URL. Pass
+    a function of the ASGI scope only if you know which headers your own proxy alone can set.
     """
 
     def __init__(
@@ -103,7 +101,9 @@ class RequireToken:
             await self.app(scope, receive, send)
             return
         if scope["type"] not in ("http", "websocket"):
-            raise RuntimeError(f"a connection of type {scope['type']!r} cannot carry a token")
+            raise RuntimeError(
+                f"a connection of type {scope['type']!r} cannot carry a token; http and websocket are supported"
+            )
         proofs = _values(scope, b"dpop") if self.base_url is not None else []
         nonce = self.verifier.nonce() if proofs else None
         gate = _Gate(scope, send, self.realm, self.offered, self.verifier.dpop_algorithms, nonce)
@@ -112,7 +112,7 @@ class RequireToken:
         except (TokenRejected, KeysUnavailable) as refusal:
             await gate.refuse(refusal)
             return
-        await gate.run(self.app, {**scope, _TOKEN: token, _GATE: gate}, receive)
+        await gate.run(self.app, {**scope, _TOKEN_KEY: token, _GATE_KEY: gate}, receive)
 
     async def _token(self, scope: Scope, proofs: list[str]) -> Token:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -131,8 +131,8 @@ def _values(scope: Scope, header: bytes) -> list[str]:
 
 
 class _Gate:
-    """One connection. A refusal raised by `require` becomes the answer in every framework, in place of what the
-    framework makes of the exception; what the application answers of its own accord stays.
+    """One connection. A refusal raised by `require` becomes the response, and replaces the one that the framework makes
+    of the exception. Other responses of the application are not changed.
     """
 
     def __init__(
@@ -153,10 +153,10 @@ class _Gate:
         self._proof_algorithms = proof_algorithms
         self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
         self._held: list[Message] = []
-        self._begun = False
+        self._has_started = False
 
     def refused(self, refusal: TokenRejected, frameworks: tuple[str, ...], scope: Scope) -> TokenRejected:
-        """What `require` raises. A websocket has no HTTP exceptions."""
+        """The exception for `require` to raise. A websocket has no HTTP exceptions."""
         self._frameworks = frameworks if self._scope["type"] == "http" else ()
         refusal.proof_algorithms = self._proof_algorithms
         headers = {"WWW-Authenticate": self._challenge(refusal)}
@@ -172,7 +172,7 @@ class _Gate:
         try:
             await app(scope, receive, self._pass)
         except Exception as error:
-            if error is not self.refusal or (self._begun and scope["type"] == "http"):
+            if error is not self.refusal or (self._has_started and scope["type"] == "http"):
                 await self._release()
                 raise
             await self.refuse(self.refusal)
@@ -183,7 +183,7 @@ class _Gate:
                 await self._release()
 
     async def _pass(self, message: Message) -> None:
-        # A 500 is held too: some frameworks send it before they let an exception pass that they do not know.
+        # A 500 is held too: some frameworks send it before they raise an unknown exception again.
         if self._held or (self.refusal is not None and self._may_be_of_refusal(message)):
             self._held.append(message)
         else:
@@ -192,16 +192,16 @@ class _Gate:
     async def _forward(self, message: Message) -> None:
         if self._nonce and message["type"] == "http.response.start":
             message = {**message, "headers": [*message.get("headers", ()), *self._nonce]}
-        self._begun = True
+        self._has_started = True
         await self._send(message)
 
     def _may_be_of_refusal(self, message: Message) -> bool:
         if message["type"] == "websocket.close":
             return self._is_of_refusal(message)
-        return not self._begun and (message.get("status") == 500 or self._is_of_refusal(message))
+        return not self._has_started and (message.get("status") == 500 or self._is_of_refusal(message))
 
     def _is_of_refusal(self, message: Message) -> bool:
-        """Whether it is what a framework makes of the exception by itself."""
+        """Whether `message` is the response that a framework makes of the exception."""
         if message["type"] == "websocket.close":
             return message.get("code") in (1011, 4500)  # 4500 is Litestar's
         if self.refusal is None or message["type"] != "http.response.start":
@@ -223,7 +223,7 @@ class _Gate:
             refusal.proof_algorithms = self._proof_algorithms
         if self._scope["type"] == "http":
             await self._answer("http.response", refusal)
-        elif not self._begun and "websocket.http.response" in (self._scope.get("extensions") or {}):
+        elif not self._has_started and "websocket.http.response" in (self._scope.get("extensions") or {}):
             await self._answer("websocket.http.response", refusal)
         else:
             reason = refusal.description[:120]
@@ -238,23 +238,23 @@ class _Gate:
 def response(
     refusal: TokenRejected | KeysUnavailable, realm: str | None = None, offered: Sequence[str] = ("Bearer",)
 ) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
-    """Status, headers and JSON body of a refusal, by a service that takes tokens by the schemes `offered`."""
-    said: dict[str, str | None] = {"error_description": refusal.description}
+    """Status, headers and JSON body of a refusal, from a service that accepts the schemes `offered`."""
+    fields: dict[str, str | None] = {"error_description": refusal.description}
     if isinstance(refusal, TokenRejected):
-        said |= {"error": refusal.error, "scope": refusal.scope}
+        fields |= {"error": refusal.error, "scope": refusal.scope}
         first = [(b"www-authenticate", value.encode("ascii")) for value in _challenges(refusal, realm, offered)]
     else:
-        said |= {"error": "temporarily_unavailable"}
+        fields |= {"error": "temporarily_unavailable"}
         first = [(b"retry-after", str(refusal.retry_after).encode("ascii"))]
-    body = json.dumps({name: value for name, value in sorted(said.items()) if value}).encode("ascii")
+    body = json.dumps({name: value for name, value in sorted(fields.items()) if value}).encode("ascii")
     length = (b"content-length", str(len(body)).encode("ascii"))
     fixed = [(b"content-type", b"application/json"), (b"cache-control", b"no-store"), length]
     return refusal.status, [*first, *fixed], body
 
 
 def _challenges(refusal: TokenRejected, realm: str | None, offered: Sequence[str]) -> list[str]:
-    """What was wrong in the scheme that was used, or else in the first; and, with 401, what else is taken."""
+    """A challenge for the scheme that was used, or else for the first; with 401, one for each other scheme."""
     used = refusal.scheme if refusal.scheme in offered else offered[0]
-    told = offered if refusal.status == 401 else (used,)
+    schemes = offered if refusal.status == 401 else (used,)
     algorithms = refusal.proof_algorithms
-    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}, algorithms) for s in told]
+    return [refusal.challenge(realm, s) if s == used else challenge(s, realm, {}, algorithms) for s in schemes]

@@ -1,4 +1,4 @@
-"""The token in a request (RFC 6750 §2, RFC 9449 §7.1): the Authorization header, and no other way."""
+"""The token in a request (RFC 6750 §2, RFC 9449 §7.1): the Authorization header, which is the only way to send it."""
 
 import re
 from collections.abc import Container, Sequence
@@ -19,8 +19,8 @@ def sent_token(
 ) -> tuple[str, str]:
     """The scheme in lower case, which is one of `schemes`, and the token. Raises `TokenRejected`.
 
-    A token in the query ends up in logs (RFC 6750 §2.3) and is not taken: alone it counts as none, beside the header
-    as a second way of sending.
+    A token in the query ends up in logs (RFC 6750 §2.3) and is not accepted: alone it is ignored; together with the
+    header the request is refused.
     """
     values = [authorization] if isinstance(authorization, str) else list(authorization or ())
     in_query = "access_token" in query_string and any(

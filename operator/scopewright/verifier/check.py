@@ -1,4 +1,4 @@
-"""Is this token good for us, now? A pure function: no I/O, no clock (RFC 9068 §4, RFC 8725 §3)."""
+"""Checks one access token (RFC 9068 §4, RFC 8725 §3). Pure functions: no I/O, no clock."""
 
 import re
 from collections.abc import Collection, Iterable, Mapping
@@ -16,13 +16,13 @@ ALGORITHMS = frozenset(
 )
 _TYPES = frozenset({"at+jwt", "application/at+jwt"})
 _SCOPE = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")  # RFC 6749 §3.3
-_LATEST = 2.0**53
+_MAX_EPOCH_SECONDS = 2.0**53
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What this service accepts. Of several audiences, a token needs one. `leeway` is the tolerated difference of
-    clocks in seconds, on both sides.
+    """The tokens that this service accepts. Of several audiences, a token needs one. `leeway` is the tolerated clock
+    difference in seconds, on both sides.
     """
 
     issuer: str
@@ -45,7 +45,7 @@ class Policy:
 
 def _audiences(audience: str | Collection[str]) -> tuple[str, ...]:
     if audience is None or not isinstance(audience, Collection):
-        raise TypeError(f"audience must be a string, or a collection of strings, and not {type(audience).__name__}")
+        raise TypeError(f"audience must be a string, or a collection of strings, not {type(audience).__name__}")
     found = (audience,) if isinstance(audience, str) else tuple(audience)
     if not found:
         raise ValueError("audience must name at least one audience")
@@ -56,13 +56,13 @@ def _audiences(audience: str | Collection[str]) -> tuple[str, ...]:
 
 def _require_text(name: str, value: object) -> None:
     if not isinstance(value, str):
-        raise TypeError(f"{name} must be a string, and not {type(value).__name__}")
+        raise TypeError(f"{name} must be a string, not {type(value).__name__}")
     if not value or quotable(value) != value:
         raise ValueError(f"{name} must be printable ASCII without quotes and backslashes: {value!r}")
 
 
 def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
-    """One string is read as OAuth writes scopes, space-delimited: `"a b"` is the same as `("a", "b")`."""
+    """The scopes as a set. One string is space-delimited (RFC 6749 §3.3): `"a b"` is the same as `("a", "b")`."""
     names = frozenset(scopes.split() if isinstance(scopes, str) else scopes)
     for name in names:
         if not _SCOPE.fullmatch(name):
@@ -71,9 +71,9 @@ def required_scopes(scopes: Iterable[str]) -> frozenset[str]:
 
 
 def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:
-    """Raises `TokenRejected`, for a token too that is bound to a key: no proof is looked at here.
+    """Returns the verified token. `now` is in seconds since 1970.
 
-    `now` is in seconds since 1970.
+    Raises `TokenRejected`, also for a token that is bound to a key: this function checks no DPoP proof.
     """
     verified, _ = check_with_key(token, keys, policy, now)
     if verified.jkt is not None:
@@ -83,10 +83,10 @@ def check(token: str, keys: KeySet, policy: Policy, now: float) -> Token:
 
 
 def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tuple[Token, Key]:
-    """All of `check` but the scopes and whether it is bound (`Token.jkt`), and the key that had signed."""
+    """Like `check`, without the scopes and the key binding (`Token.jkt`). Also returns the signing key."""
     signed = parse(token, policy.max_token_bytes)
     algorithm, kid = _check_header(signed.header, policy)
-    # Before the signature, and yet safe: it can only refuse. A stranger's token is named as such and costs no fetch.
+    # Safe before the signature: it can only refuse. A token of another issuer gets its own reason, and causes no fetch.
     if signed.claims.get("iss") != policy.issuer:
         raise TokenRejected(Reason.ISSUER, expected=policy.issuer)
     key = keys.get(kid, algorithm)
@@ -100,7 +100,7 @@ def check_with_key(token: str, keys: KeySet, policy: Policy, now: float) -> tupl
 
 
 def require_scopes(token: Token, scopes: Iterable[str]) -> None:
-    """Raises `TokenRejected` with status 403, naming all that is needed (RFC 6750 §3)."""
+    """Raises `TokenRejected` with status 403, naming all required scopes (RFC 6750 §3)."""
     if not token.scopes.issuperset(scopes):
         raise TokenRejected(Reason.SCOPE, scopes=sorted(scopes), scheme="Bearer" if token.jkt is None else "DPoP")
 
@@ -112,7 +112,7 @@ def _check_header(header: Mapping[str, Any], policy: Policy) -> tuple[str, str]:
         raise TokenRejected(Reason.ALGORITHM)
     if not isinstance(kind, str) or kind.lower() not in _TYPES:
         raise TokenRejected(Reason.TYPE)
-    # No extension is understood here, and one marked critical must be (RFC 7515 §4.1.11; b64: RFC 7797 §6).
+    # Critical extensions must be understood, and none is supported (RFC 7515 §4.1.11; b64: RFC 7797 §6).
     if "crit" in header or "b64" in header or not isinstance(kid, str) or not kid:
         raise TokenRejected(Reason.MALFORMED)
     return algorithm, kid
@@ -146,7 +146,7 @@ def _check_claims(signed: Signed, policy: Policy, now: float, token: str) -> Tok
 
 
 def _confirmation(claims: Mapping[str, Any]) -> str:
-    """The `jkt` of a token that is bound by DPoP, and by nothing else that nobody here would check (RFC 7800 §3.1)."""
+    """The `jkt` of a token that is bound by DPoP alone. Other confirmation methods are refused (RFC 7800 §3.1)."""
     cnf = claims["cnf"]
     jkt = cnf.get("jkt") if isinstance(cnf, dict) and len(cnf) == 1 else None
     if not isinstance(jkt, str) or not jkt:
@@ -159,7 +159,7 @@ def _instant(claims: Mapping[str, Any], name: str) -> float | None:
     if name not in claims:
         return None
     value = claims[name]
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LATEST:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MAX_EPOCH_SECONDS:
         raise TokenRejected(Reason.MALFORMED)
     return float(value)
 

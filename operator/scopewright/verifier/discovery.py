@@ -1,6 +1,6 @@
-"""Where an issuer's keys and revocations are, and the steps to fetch them (RFC 8414 §3).
+"""Finds and fetches an issuer's keys and revocations, step by step (RFC 8414 §3).
 
-No I/O: requests out, pages in.
+No I/O: the generators yield requests and receive responses.
 """
 
 import json
@@ -18,26 +18,26 @@ from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.revoked import Revoked
 
-TIMEOUT = 5.0  # seconds, for one step of one request
+TIMEOUT_SECONDS = 5.0  # for one step of one request
 MAX_BYTES = 512 * 1024
-MAX_FEED_BYTES = 2 * 1024 * 1024  # where everybody revokes it has about 1 MiB
-DEFAULT_MAX_AGE = 300.0
-_LONGEST_SHOWN = 300  # characters of what an issuer sent, in a message
-# However short or long the issuer's max-age: not a fetch for every request, and an hour until a withdrawal is seen.
-MAX_AGE_BOUNDS = (30.0, 3600.0)
+MAX_FEED_BYTES = 2 * 1024 * 1024  # a feed with every client in it has about 1 MiB
+DEFAULT_MAX_AGE_SECONDS = 300.0
+_MAX_SHOWN_CHARACTERS = 300  # of an issuer's text in a message
+# Limits for the issuer's max-age: no fetch for every request, and a removed key is noticed within an hour.
+MAX_AGE_BOUNDS_SECONDS = (30.0, 3600.0)
 
 
 class FetchError(Exception):
-    """Nothing this time; the text is for the service's own log."""
+    """The fetch failed. The text is for the service's own log."""
 
 
 class IssuerMismatch(ValueError):
-    """The issuer that was found calls itself otherwise than the one that is configured (RFC 8414 §3.3)."""
+    """The `issuer` in the metadata differs from the configured one (RFC 8414 §3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where the keys come from. `jwks_uri` is None until discovery has found it; `allow_http` are hosts without TLS."""
+    """Where to fetch the keys. `jwks_uri` is None until discovery; `allow_http` are the hosts allowed without TLS."""
 
     issuer: str
     jwks_uri: str | None = None
@@ -55,7 +55,7 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """`keys` is None where the issuer said that they have not changed (304). `max_age` is in seconds."""
+    """`keys` is None if they have not changed (304). `max_age` is in seconds."""
 
     jwks_uri: str
     keys: KeySet | None
@@ -65,7 +65,7 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class FetchedFeed:
-    """`revoked` is None where the issuer said that nothing has changed (304)."""
+    """`revoked` is None if the feed has not changed (304)."""
 
     uri: str
     revoked: Revoked | None
@@ -77,7 +77,7 @@ Flow = Generator[httpx.Request, HttpResponse, T]
 
 
 def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
-    """Raises ValueError unless it is HTTPS, or HTTP on loopback or to a host of `allow_http`, without userinfo."""
+    """The parsed URL. Raises ValueError unless it is HTTPS, or HTTP to loopback or `allow_http`, without userinfo."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -90,7 +90,7 @@ def secure_url(url: str, allow_http: Hosts = frozenset()) -> httpx.URL:
 
 
 def metadata_urls(source: KeySource) -> tuple[str, str]:
-    """RFC 8414 §3.1 (inserted before the path), then OpenID Connect Discovery §4 (after it)."""
+    """The metadata URLs to try: RFC 8414 §3.1 (before the path), then OpenID Connect Discovery §4 (after)."""
     url = httpx.URL(source.issuer)
     path = url.path.rstrip("/")
     return (
@@ -100,7 +100,7 @@ def metadata_urls(source: KeySource) -> tuple[str, str]:
 
 
 def fetch_keys(source: KeySource, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
-    """The whole way to a key set. Raises `FetchError`, or lets pass what the driver throws in."""
+    """Fetches the key set, after discovery if needed. Raises `FetchError` or `IssuerMismatch`."""
     jwks_uri = source.jwks_uri
     if jwks_uri is None:
         jwks_uri = yield from _discover(source, "jwks_uri")
@@ -118,7 +118,10 @@ def fetch_keys(source: KeySource, previous: KeySet | None, etag: str | None) -> 
 
 
 def _jwks(body: bytes) -> dict[str, Any]:
-    """Not as strict as a token must be: one odd member must not take the other keys along. Raises ValueError."""
+    """The parsed JWKS. Less strict than a token, so that one odd member does not invalidate the other keys.
+
+    Raises ValueError.
+    """
     try:
         document = json.loads(body, parse_int=float)  # without a limit of digits
     except RecursionError:
@@ -129,7 +132,7 @@ def _jwks(body: bytes) -> dict[str, Any]:
 
 
 def fetch_feed(source: KeySource, uri: str | None, previous: Revoked | None, etag: str | None) -> Flow[FetchedFeed]:
-    """The same for what is revoked."""
+    """Fetches the revocation feed, after discovery if needed. Raises as `fetch_keys` does."""
     if uri is None:
         uri = yield from _discover(source, "scopewright_revocation_feed_uri")
     page = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
@@ -140,7 +143,7 @@ def fetch_feed(source: KeySource, uri: str | None, previous: Revoked | None, eta
     try:
         revoked = Revoked.parse(json_object(page.body), source.issuer)
     except ValueError as error:
-        raise FetchError(f"{uri} is no revocation feed: {error}") from None
+        raise FetchError(f"{uri} is not a revocation feed: {error}") from None
     return FetchedFeed(uri, revoked, page.headers.get("etag"))
 
 
@@ -161,28 +164,32 @@ def _named(what: str, url: str, body: bytes, source: KeySource) -> str:
         raise FetchError(f"{url} is not metadata: {error}") from None
     found = metadata.get("issuer")
     if found != source.issuer:  # byte for byte (RFC 8414 §3.3)
-        shown = repr(found)[:_LONGEST_SHOWN]
+        shown = repr(found)[:_MAX_SHOWN_CHARACTERS]
         fix = f"pass issuer={shown}" if isinstance(found, str) else "it is not the metadata of an issuer"
-        raise IssuerMismatch(f"{url} is of issuer {shown}, and {source.issuer!r} is configured here: {fix}")
+        raise IssuerMismatch(f"{url} is of issuer {shown}, but {source.issuer!r} is configured here: {fix}")
     try:
         return str(secure_url(str(metadata.get(what)), source.allow_http))
     except ValueError as error:
-        raise FetchError(f"{url} names no usable {what}: {str(error)[:_LONGEST_SHOWN]}") from None
+        raise FetchError(f"{url} names no usable {what}: {str(error)[:_MAX_SHOWN_CHARACTERS]}") from None
 
 
 def _get(url: str, etag: str | None = None, max_bytes: int = MAX_BYTES) -> httpx.Request:
-    """With what the driver must know: how long and how large an answer may be."""
+    """A request, with the timeout and the maximum size of its response as extensions."""
     headers = {"Accept": "application/json", "User-Agent": "scopewright-verifier"}
     if etag:
         headers["If-None-Match"] = etag
-    extensions = {"timeout": httpx.Timeout(TIMEOUT).as_dict(), "max_bytes": max_bytes}
+    extensions = {"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict(), "max_bytes": max_bytes}
     return httpx.Request("GET", url, headers=headers, extensions=extensions)
 
 
 def _max_age(headers: httpx.Headers) -> float:
-    """Seconds of freshness left (RFC 9111 §4.2), within bounds."""
-    said = re.search(r"(?:^|[,\s])max-age=\"?(\d{1,10})", headers.get("cache-control", ""), re.IGNORECASE)
+    """Remaining freshness in seconds (RFC 9111 §4.2), within MAX_AGE_BOUNDS_SECONDS."""
+    max_age = re.search(r"(?:^|[,\s])max-age=\"?(\d{1,10})", headers.get("cache-control", ""), re.IGNORECASE)
     age = headers.get("age", "0")
-    left = float(said[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0) if said else DEFAULT_MAX_AGE
-    lowest, highest = MAX_AGE_BOUNDS
+    left = (
+        float(max_age[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0)
+        if max_age
+        else DEFAULT_MAX_AGE_SECONDS
+    )
+    lowest, highest = MAX_AGE_BOUNDS_SECONDS
     return min(max(left, lowest), highest)

@@ -1,6 +1,6 @@
-"""When to poll the revocation feed, and for how long to go on without it. Pure decisions: no I/O, no clock.
+"""Decides when to poll the revocation feed, and how long the last one stays usable. No I/O, no clock.
 
-All times are seconds on one clock. `remote` acts on what is decided here.
+All times are seconds on one clock. `remote` carries out the decisions.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,15 @@ from scopewright.singleflight import RefreshDecision
 from scopewright.verifier.discovery import FetchedFeed
 from scopewright.verifier.revoked import Revoked
 
-_IDLE = 2.0  # polls: a feed that nobody has asked for that long is asked first
+_IDLE_POLLS = 2.0  # after that many polls' time without use, the feed is fetched first
 
 
 @dataclass(frozen=True, slots=True)
 class RevocationFeed:
-    """Where the feed is (left out: found through the issuer's metadata), how often it is polled, and for how many
-    seconds the service goes on with the last one while the issuer is away; then it answers 503. `math.inf`: for ever.
-    The default is as long as a token lives by default: what was revoked when the issuer went away has then expired.
+    """How to poll the revocation feed. `uri` defaults to the one in the issuer's metadata. `every` is the interval in
+    seconds. `outage` is how many seconds the last feed is used while the issuer cannot be reached; after that `verify`
+    raises `KeysUnavailable` (503). `math.inf`: no limit. The default is the default lifetime of a token: every token
+    from before the outage has then expired. Raises ValueError for values out of range.
     """
 
     uri: str | None = None
@@ -31,12 +32,12 @@ class RevocationFeed:
 
 
 class FeedCache:
-    """The feed as last seen; without a `feed` to poll, nothing is ever revoked and there is nothing to decide."""
+    """The last fetched feed. Without `feed`, nothing is polled and no token is revoked."""
 
     def __init__(self, feed: RevocationFeed | None) -> None:
         self.revoked: Revoked | None = None
         self.etag: str | None = None
-        self.due = float("-inf") if feed else float("inf")  # before this instant, there is nothing to decide
+        self.due = float("-inf") if feed else float("inf")  # no fetch is needed before this instant
         self.retry_at = float("-inf")
         self._feed = feed or RevocationFeed()
         self._received_at = float("-inf")
@@ -47,8 +48,8 @@ class FeedCache:
             return RefreshDecision.NOTHING
         if not self.usable(now):
             return RefreshDecision.WAIT if now < self.retry_at else RefreshDecision.NOW
-        # After an idle night much may have been revoked: ask first. While the issuer is away: go on.
-        idle = now >= self._received_at + _IDLE * self._feed.every
+        # After an idle time tokens may have been revoked: fetch first. If the issuer is unreachable: use the last feed.
+        idle = now >= self._received_at + _IDLE_POLLS * self._feed.every
         return RefreshDecision.NOW if self._reachable and idle else RefreshDecision.SOON
 
     def usable(self, now: float) -> bool:

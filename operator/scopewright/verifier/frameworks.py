@@ -1,4 +1,4 @@
-"""A refusal as the HTTP exception of the framework that it is raised in. No framework is imported here.
+"""Turns a refusal into the HTTP exception of the web framework in use. Imports no framework.
 
 A framework treats `TokenRejected` alone as an error of the application: it logs it, and calls the handlers for
 `Exception`. The framework's own HTTP exceptions are answers.
@@ -21,14 +21,14 @@ _EXCEPTIONS: Final = {
 
 
 def frameworks_of(request: Any) -> tuple[str, ...]:
-    """Those that the class of `request` is from; all that are imported where it is from none, as an ASGI scope is."""
+    """The frameworks that define the class of `request`; for an ASGI scope, every framework that is imported."""
     packages = {cls.__module__.partition(".")[0] for cls in type(request).__mro__}
     imported = [name for name, (module, _) in _EXCEPTIONS.items() if module in sys.modules]
     return tuple(name for name in imported if name in packages) or tuple(imported)
 
 
 def as_http_exception(refusal: TokenRejected, frameworks: tuple[str, ...], headers: Mapping[str, str]) -> TokenRejected:
-    """The same refusal, of a class that is also each framework's own."""
+    """The same refusal, as an instance of each framework's HTTP exception too."""
     if not frameworks:
         return refusal
     raised: TokenRejected = _class_for(frameworks)(refusal.description)
@@ -39,8 +39,9 @@ def as_http_exception(refusal: TokenRejected, frameworks: tuple[str, ...], heade
 
 
 def answer_in_litestar(scope: Any, refusal: TokenRejected) -> None:
-    """Litestar passes its own HTTP exceptions too to an application's handler for `Exception` or for status 500. Where
-    only such a handler would be called, the refusal gets one of its own, for this connection.
+    """Adds an exception handler for the refusal to this connection if no specific handler exists.
+
+    Litestar passes its HTTP exceptions to an application's handler for `Exception` or for status 500 too.
     """
     states, responses = sys.modules.get("litestar.utils.scope.state"), sys.modules.get("litestar.response")
     if states is None or responses is None or not hasattr(states, "ScopeState"):

@@ -1,10 +1,10 @@
-"""One spelling for every URL (RFC 3986 §6.2.2, §6.2.3), so that `htu` and the URL that was called can be compared."""
+"""Normalises URLs (RFC 3986 §6.2.2, §6.2.3), so that `htu` can be compared with the URL of the request."""
 
 import re
 from typing import Final
 
 LONGEST: Final = 4096
-"""Characters of a URL."""
+"""Maximum length of a URL in characters."""
 
 _URL: Final = re.compile(
     r"(?P<scheme>https?)://"
@@ -18,9 +18,9 @@ _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 
 
 def normalised(url: str) -> str:
-    """The http(s) URL without query and fragment (RFC 9449 §4.3), in its one spelling.
+    """The http(s) URL without query and fragment (RFC 9449 §4.3), normalised.
 
-    What a URI may not hold, such as `|`, counts as percent-encoded: some clients do that, and some do not. Raises
+    Characters that a URI must not contain, such as `|`, are percent-encoded: not every client does that. Raises
     ValueError for anything but an absolute URL in ASCII without a user.
     """
     found = _URL.fullmatch(url) if len(url) <= LONGEST else None

@@ -16,7 +16,7 @@ _MAX_PORT: Final = 65535
 
 
 def check_issuer_url(url: str) -> str:
-    """The URL, unchanged: it is compared byte for byte. Raises ValueError where it is not one that clients can reach.
+    """The URL, unchanged: it is compared byte for byte. Raises ValueError if clients could not reach it.
 
     Absolute, https or http (which the caller restricts), ASCII as in RFC 3986, without user, query, fragment and
     the path segments `.` and `..`, which HTTP clients remove.

@@ -1,4 +1,4 @@
-"""The compact form of a signed token, read strictly (RFC 7515 §7.1). Nothing is verified here."""
+"""Parses the compact form of a signed token strictly (RFC 7515 §7.1). Does not verify it."""
 
 import base64
 import binascii
@@ -11,7 +11,7 @@ from scopewright.verifier.refusals import Reason, TokenRejected
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A token taken apart; header and claims are only what it says of itself."""
+    """A parsed token. Its header and claims are not verified."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -38,7 +38,10 @@ def parse(token: str, max_bytes: int) -> Signed:
 
 
 def json_object(data: bytes) -> dict[str, Any]:
-    """Strict JSON: no name twice (RFC 8725 §2.4), no NaN, no lone surrogates. Raises ValueError."""
+    """A JSON object, parsed strictly: no duplicate names (RFC 8725 §2.4), no NaN, no lone surrogates.
+
+    Raises ValueError.
+    """
     try:
         value = json.loads(data.decode("utf-8"), object_pairs_hook=_no_name_twice, parse_constant=_no_constant)
         json.dumps(value, ensure_ascii=False).encode("utf-8")
@@ -61,7 +64,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _base64url(part: str) -> bytes:
-    """Unpadded and canonical: one signature has one spelling, so that a token cannot be respelled."""
+    """Decodes unpadded, canonical base64url, so that a token has only one spelling. Raises ValueError."""
     try:
         data = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
     except (binascii.Error, UnicodeEncodeError):

@@ -1,24 +1,24 @@
-"""When to fetch the keys of the issuer again, and what to do meanwhile. Pure decisions: no I/O, no clock.
+"""Decides when to fetch the issuer's keys again. No I/O, no clock.
 
-All times are seconds on one clock. `remote` acts on what is decided here.
+All times are seconds on one clock. `remote` carries out the decisions.
 """
 
 from scopewright.singleflight import RefreshDecision
 from scopewright.verifier.discovery import Fetched
 from scopewright.verifier.keyset import KeySet
 
-COOLDOWN = 30.0
-_AHEAD = 0.8  # of their life: then fresh ones are fetched, while these go on serving
-_BACK_OFF = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+COOLDOWN_SECONDS = 30.0
+_REFRESH_FRACTION = 0.8  # of their lifetime: then new ones are fetched in the background
+_BACK_OFF_SECONDS = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 
 
 class KeyCache:
-    """The keys, how old they are, and what went wrong last."""
+    """The keys, their age, and the failures since the last fetch."""
 
-    def __init__(self, cooldown: float = COOLDOWN) -> None:
+    def __init__(self, cooldown: float = COOLDOWN_SECONDS) -> None:
         self.keys: KeySet | None = None
         self.etag: str | None = None
-        self.due = float("-inf")  # before this instant, there is nothing to decide
+        self.due = float("-inf")  # no fetch is needed before this instant
         self.retry_at = float("-inf")
         self._cooldown = cooldown
         self._stale_at = float("-inf")
@@ -27,7 +27,7 @@ class KeyCache:
 
     @property
     def reachable(self) -> bool:
-        """Whether the last attempt succeeded: what is not in the key set, the issuer does not publish."""
+        """Whether the last fetch succeeded. If so, the issuer publishes no key that is not in the set."""
         return self._failures == 0
 
     def need(self, now: float) -> RefreshDecision:
@@ -35,11 +35,11 @@ class KeyCache:
             return RefreshDecision.NOTHING
         if self.keys is None:
             return RefreshDecision.WAIT if now < self.retry_at else RefreshDecision.NOW
-        # After an idle night the keys may be long withdrawn: ask first. While the issuer is away: go on with them.
+        # After an idle time keys may have been withdrawn: fetch first. If the issuer is unreachable: keep them.
         return RefreshDecision.NOW if self.reachable and now >= self._stale_at else RefreshDecision.SOON
 
     def need_for_unknown_kid(self, now: float) -> RefreshDecision:
-        """A kid that is not in the set: one fetch, then a pause, so that made-up kids cause no flood."""
+        """For a kid that is not in the set: one fetch, then a pause, so that invented kids cause no flood."""
         if now < max(self._unknown_kid_at, self.retry_at):
             return RefreshDecision.NOTHING
         self._unknown_kid_at = now + self._cooldown
@@ -52,10 +52,10 @@ class KeyCache:
         self._failures = 0
         self.retry_at = float("-inf")
         self._stale_at = now + fetched.max_age
-        self.due = now + fetched.max_age * _AHEAD
+        self.due = now + fetched.max_age * _REFRESH_FRACTION
 
     def failed(self, now: float) -> None:
-        self.retry_at = now + _BACK_OFF[min(self._failures, len(_BACK_OFF) - 1)]
+        self.retry_at = now + _BACK_OFF_SECONDS[min(self._failures, len(_BACK_OFF_SECONDS) - 1)]
         self._failures += 1
         if self.keys is not None:
             self.due = max(self.due, self.retry_at)

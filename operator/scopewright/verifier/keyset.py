@@ -1,4 +1,4 @@
-"""The public keys of an issuer, out of a JWKS (RFC 7517 §5)."""
+"""The public keys of an issuer, parsed from a JWKS (RFC 7517 §5)."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ import jwt
 
 logger = logging.getLogger("scopewright.verifier")
 
-# What a key without `alg` may verify, and what its `alg` may be: fixed by the key, never by a token (RFC 8725 §3.1).
+# The allowed algorithms of each kind of key. The key decides, never the token (RFC 8725 §3.1).
 _BY_CURVE = {
     ("EC", "P-256"): ("ES256",),
     ("EC", "P-384"): ("ES384",),
@@ -41,8 +41,8 @@ class Key:
 
 class KeySet:
     """Keys by key id and algorithm. One id may stand for keys of several kinds (RFC 7517 §4.5); of two keys for the
-    same id and algorithm, the first counts. Unchanged keys of a later JWKS are the same objects: `is` tells whether a
-    key is still there.
+    same id and algorithm, the first is used. Unchanged keys of a later JWKS are the same objects, so `is` shows whether
+    a key is still published.
     """
 
     def __init__(self, keys: Iterable[Key]) -> None:
@@ -56,26 +56,26 @@ class KeySet:
         return sum(len(self.of(kid)) for kid in self._keys)
 
     def __contains__(self, key: Key) -> bool:
-        """Whether it is the one for its algorithm, or for the first of them. Asked for every verified token."""
+        """Whether this object is the key for its id and first algorithm. Called for every verified token."""
         found = self._keys.get(key.kid)
         return found is not None and found.get(key.algorithms[0]) is key
 
     def get(self, kid: str, algorithm: str | None = None) -> Key | None:
-        """The key for this algorithm; else, or where None is given, the first one of this id."""
+        """The key with this id and algorithm; if there is none, or for None, the first key with this id."""
         found = self._keys.get(kid)
         if not found:
             return None
         return (found.get(algorithm) if algorithm else None) or next(iter(found.values()))
 
     def of(self, kid: str) -> tuple[Key, ...]:
-        """All keys of this id."""
+        """All keys with this id."""
         return tuple(dict.fromkeys(self._keys.get(kid, {}).values()))
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], previous: Self | None = None) -> Self:
-        """What cannot be used (no kid, private or symmetric, not for signatures, weak) is left out, not refused.
+        """Ignores keys that cannot be used: no kid, private or symmetric, not for signatures, or weak.
 
-        Raises ValueError where the document is no JWKS at all.
+        Raises ValueError if the document is not a JWKS.
         """
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
@@ -103,8 +103,8 @@ def _key(jwk: Any, previous: KeySet | None) -> Key | None:
             if known.jwk == jwk:
                 return known
         return _parsed(jwk)
-    except Exception:  # of any kind: one odd entry must not take the other keys along
-        logger.info("an entry of a JWKS is ignored: it cannot be read as a public key")
+    except Exception:  # of any kind: one odd entry must not invalidate the other keys
+        logger.info("ignoring an entry of a JWKS: it cannot be parsed as a public key")
         return None
 
 

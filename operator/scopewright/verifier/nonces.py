@@ -1,4 +1,4 @@
-"""Nonces that nobody has to remember (RFC 9449 §8): a timestamp, and an HMAC of it under a key that replicas share."""
+"""Stateless DPoP nonces (RFC 9449 §8): a timestamp, and an HMAC of it under a key that replicas share."""
 
 import base64
 import binascii
@@ -8,33 +8,36 @@ from typing import Final
 
 KEY_BYTES: Final = 32
 STEP: Final = 60
-"""Seconds for which all replicas give the same nonce."""
+"""Seconds for which all replicas issue the same nonce."""
 LIFETIME: Final = 300
-"""Seconds for which one is good, from the step that it was made in."""
+"""Seconds for which a nonce is valid, from the start of the step that it was made in."""
 
 _TIME_BYTES: Final = 5
 _MAC_BYTES: Final = 16
 
 
 class Nonces:
-    """`key` is secret, and `purpose` keeps whoever shares it for something else apart. Times in seconds since 1970."""
+    """`key` is secret; `purpose` separates users of one key. Times are in seconds since 1970.
+
+    Raises ValueError for a key that is too short.
+    """
 
     def __init__(self, key: bytes, purpose: str) -> None:
         if len(key) < KEY_BYTES:
-            raise ValueError(f"the key of nonces needs {KEY_BYTES} random bytes")
+            raise ValueError(f"the key for nonces must have at least {KEY_BYTES} random bytes")
         self._key = key
         self._purpose = purpose.encode()
         self._current = (-1, "")
 
     def current(self, now: float) -> str:
-        """28 characters, unpredictable without the key."""
+        """The nonce to issue: 28 characters, unpredictable without the key."""
         step = int(now // STEP)
         if self._current[0] != step:
             self._current = (step, self._nonce(step))
         return self._current[1]
 
     def accepts(self, nonce: str, now: float, leeway: float) -> bool:
-        """Made under this key within the last LIFETIME; `leeway` is how far the clocks of replicas may differ."""
+        """Whether it was made with this key within LIFETIME. `leeway` is the tolerated clock difference in seconds."""
         try:
             stated = base64.urlsafe_b64decode(nonce.encode("ascii"))
         except (UnicodeEncodeError, binascii.Error):

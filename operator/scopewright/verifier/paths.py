@@ -1,7 +1,7 @@
 """The path of a request below the application's root, and its URL as the caller sees it.
 
-`root_path` is what stands before the application: a proxy has removed it (`uvicorn --root-path`), or a router matched
-it (Starlette's `Mount`). Since 2024 the `path` of an ASGI scope begins with it; older servers leave it out there.
+`root_path` is the prefix before the application: a proxy has removed it (`uvicorn --root-path`), or a router matched
+it (Starlette's `Mount`). Since 2024 the `path` of an ASGI scope begins with it; older servers omit it there.
 """
 
 from collections.abc import MutableMapping
@@ -12,7 +12,7 @@ Scope = MutableMapping[str, Any]
 
 
 def path_below_root(scope: Scope) -> str:
-    """Decoded. The whole path where it does not begin with `root_path`, which is what Starlette routes by as well."""
+    """The decoded path. The whole path if it does not begin with `root_path`, as in Starlette's routing."""
     path: str = scope["path"]
     root: str = scope.get("root_path") or ""
     below = path.removeprefix(root)
@@ -20,7 +20,7 @@ def path_below_root(scope: Scope) -> str:
 
 
 def url_of(base_url: str, scope: Scope) -> str:
-    """The URL of the request without its query, as bytes on the wire have it where the server tells.
+    """The URL of the request without its query, as on the wire if the server provides `raw_path`.
 
     `base_url` is the application's root as the caller sees it, with all, a part or nothing of `root_path` at its end.
     """
@@ -30,7 +30,7 @@ def url_of(base_url: str, scope: Scope) -> str:
 
 
 def _after_overlap(path: str, root: str) -> str:
-    """What of `root` does not stand at the end of `path` already."""
+    """The part of `root` that is not at the end of `path` already."""
     segments = root.split("/")
     for count in range(len(segments), 1, -1):
         if path.endswith("/".join(segments[:count])):
@@ -46,7 +46,7 @@ def _raw_path_below_root(scope: Scope) -> str:
     raw: str = raw_path.decode("latin-1").partition("?")[0]
     if below == scope["path"]:
         return raw
-    # As many slashes as the root has: what stands before the next one is the root, however it was encoded.
+    # The root ends before the slash after as many slashes as it has, in any encoding.
     slashes = scope["root_path"].count("/")
     parts = raw.split("/", slashes + 1)
     rest = f"/{parts[-1]}" if len(parts) > slashes + 1 else ""

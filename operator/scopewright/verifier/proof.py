@@ -1,6 +1,6 @@
-"""Is this DPoP proof good for this request, now? (RFC 9449 §4.3)
+"""Checks a DPoP proof for one request (RFC 9449 §4.3). No I/O, no clock.
 
-Pure: whether it was used before, and whether its nonce is one of ours, is told by whoever remembers that.
+The caller checks whether the proof was used before, and whether it accepts the nonce.
 """
 
 import base64
@@ -17,7 +17,7 @@ from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 MAX_BYTES: Final = 8 * 1024
 LIFETIME: Final = 5.0
-"""Seconds that a proof may take on its way, beside the tolerated difference of clocks."""
+"""Seconds from `iat` until a proof expires, besides the tolerated clock difference."""
 
 _KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     "ES256": ("EC", "P-256"),
@@ -28,15 +28,15 @@ _KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     "Ed25519": ("OKP", "Ed25519"),
 }
 _PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
-_LONGEST_MODULUS: Final = 683  # characters: 4096 bits, so that no caller chooses what a verification costs
-_LONGEST_EXPONENT: Final = 6
-_LONGEST_JTI: Final = 256
-_LONGEST_NONCE: Final = 256
-_LATEST: Final = 2.0**53
+_MAX_MODULUS_CHARACTERS: Final = 683  # 4096 bits; limits the cost of a verification
+_MAX_EXPONENT_CHARACTERS: Final = 6
+_MAX_JTI_CHARACTERS: Final = 256
+_MAX_NONCE_CHARACTERS: Final = 256
+_MAX_EPOCH_SECONDS: Final = 2.0**53
 
 
 class BadProof(Exception):
-    """`reason` is a word for logs; the text says what is wrong, and repeats nothing that was sent."""
+    """`reason` is a word for logs. The text says what is wrong, and contains nothing that was sent."""
 
     def __init__(self, reason: str, what: str) -> None:
         super().__init__(what)
@@ -45,7 +45,7 @@ class BadProof(Exception):
 
 @dataclass(frozen=True, slots=True)
 class DpopProof:
-    """A proof that is good for this request, and from `stale_at` on (seconds since 1970) for none.
+    """A proof that is valid for this request. It expires at `stale_at` (seconds since 1970).
 
     `jkt` is the thumbprint of its key (RFC 7638).
     """
@@ -66,9 +66,9 @@ def check_proof(
     token: str | None = None,
     algorithms: Sequence[str] = PROOF_ALGORITHMS,
 ) -> DpopProof:
-    """Raises `BadProof`. `sent` are all values of the header DPoP; `url` is the request's as its caller knows it;
-    `token` is the access token that comes with it, if any; `leeway` is the tolerated difference of clocks in seconds;
-    `algorithms` are those that are accepted, among PROOF_ALGORITHMS.
+    """Raises `BadProof`. `sent` are all values of the header DPoP; `url` is that of the request as its caller sees
+    it; `token` is the access token of the request, if any; `leeway` is the tolerated clock difference in seconds;
+    `algorithms` are the accepted ones of PROOF_ALGORITHMS.
     """
     if len(sent) != 1 or "," in sent[0]:
         raise BadProof("proof_count", "send exactly one, in one DPoP header")
@@ -83,21 +83,21 @@ def check_proof(
     jkt = thumbprint(jwk)
     key = KeySet.parse({"keys": [jwk | {"kid": jkt, "alg": alg}]}).get(jkt)
     if key is None:
-        raise BadProof("proof_jwk", "its jwk is no public key of its kind, or an RSA key under 2048 bits")
+        raise BadProof("proof_jwk", "its jwk is not a public key of its kind, or an RSA key under 2048 bits")
     if not key.verifies(signed.signing_input, signed.signature):
         raise BadProof("proof_signature", "its signature does not verify")
     return DpopProof(jkt, jti, nonce, stale_at)
 
 
 def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple[str, dict[str, str]]:
-    """The algorithm, and the public members of the key that the proof brings along."""
+    """The algorithm, and the public members of the key in the header."""
     if header.get("typ") != "dpop+jwt":
         raise BadProof("proof_typ", "its typ must be dpop+jwt")
     alg, jwk = header.get("alg"), header.get("jwk")
     if not isinstance(alg, str) or alg not in algorithms or alg not in _KINDS:
         raise BadProof("proof_alg", f"its alg must be one of {', '.join(algorithms)}")
     if "crit" in header or "b64" in header:
-        raise BadProof("proof_crit", "it has a critical extension, and none is understood here")
+        raise BadProof("proof_crit", "it has a critical extension, and none is supported")
     if not isinstance(jwk, dict):
         raise BadProof("proof_jwk", "its header must hold the public key as jwk")
     if _PRIVATE & jwk.keys():
@@ -110,15 +110,15 @@ def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple
     if members["kty"] != kty or members.get("crv") != crv:
         raise BadProof("proof_jwk", "its jwk does not fit its alg")
     public = {name: value for name, value in members.items() if isinstance(value, str)}
-    if len(public) != len(members) or any(len(value) > _LONGEST_MODULUS for value in public.values()):
+    if len(public) != len(members) or any(len(value) > _MAX_MODULUS_CHARACTERS for value in public.values()):
         raise BadProof("proof_jwk", "its jwk lacks a member, or is larger than an RSA key of 4096 bits")
-    if len(public.get("e", "")) > _LONGEST_EXPONENT:
+    if len(public.get("e", "")) > _MAX_EXPONENT_CHARACTERS:
         raise BadProof("proof_jwk", "the exponent of its jwk is too large")
     return alg, public
 
 
 def _check_purpose(jwk: Mapping[str, Any], alg: str) -> None:
-    """What the key says that it is for (RFC 7517 §4.2 to §4.4). RFC 9864 has a newer name for EdDSA with Ed25519."""
+    """Checks `alg`, `use` and `key_ops` of the key (RFC 7517 §4.2 to §4.4). RFC 9864 renames EdDSA with Ed25519."""
     same = ("EdDSA", "Ed25519") if alg in ("EdDSA", "Ed25519") else (alg,)
     if "alg" in jwk and jwk["alg"] not in same:
         raise BadProof("proof_jwk_alg", "the alg of its jwk is not the alg that it is signed with")
@@ -139,14 +139,14 @@ def _check_claims(
     if token is not None and claims.get("ath") != _hash(token):
         raise BadProof("proof_ath", "its ath is not the hash of this access token")
     jti, iat, nonce = claims.get("jti"), claims.get("iat"), claims.get("nonce")
-    if not isinstance(jti, str) or not 0 < len(jti) <= _LONGEST_JTI:
-        raise BadProof("proof_jti", f"it needs a jti of at most {_LONGEST_JTI} characters")
-    if isinstance(iat, bool) or not isinstance(iat, int | float) or not 0 <= iat <= _LATEST:
+    if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI_CHARACTERS:
+        raise BadProof("proof_jti", f"it needs a jti of at most {_MAX_JTI_CHARACTERS} characters")
+    if isinstance(iat, bool) or not isinstance(iat, int | float) or not 0 <= iat <= _MAX_EPOCH_SECONDS:
         raise BadProof("proof_iat", "it needs an iat in seconds since 1970")
     if iat > now + leeway or now >= iat + leeway + LIFETIME:
         raise BadProof("proof_iat", "its iat is not now: make a new one for each request, and check the clock")
-    if nonce is not None and (not isinstance(nonce, str) or len(nonce) > _LONGEST_NONCE):
-        raise BadProof("proof_nonce", "its nonce is none that was given here")
+    if nonce is not None and (not isinstance(nonce, str) or len(nonce) > _MAX_NONCE_CHARACTERS):
+        raise BadProof("proof_nonce", "its nonce was not issued here")
     return jti, nonce, iat + leeway + LIFETIME
 
 
@@ -158,5 +158,5 @@ def _spelt(htu: Any) -> str | None:
 
 
 def _hash(token: str) -> str:
-    """The `ath` of proofs that come with it (RFC 9449 §4.2)."""
+    """The `ath` of a proof for this access token (RFC 9449 §4.2)."""
     return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()

@@ -1,4 +1,4 @@
-"""How a request is refused: every reason, with its status, error code and advice (RFC 6750 §3)."""
+"""The reasons for refusing a request, with status, error code and advice (RFC 6750 §3)."""
 
 import math
 import re
@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 PROOF_ALGORITHMS: Final = ("ES256", "ES384", "RS256", "PS256", "EdDSA", "Ed25519")
-"""Of DPoP proofs: asymmetric ones (RFC 9449 §4.3)."""
+"""The supported algorithms of DPoP proofs, all asymmetric (RFC 9449 §4.3)."""
 
 
 class Reason(StrEnum):
@@ -35,8 +35,8 @@ class Reason(StrEnum):
     SCOPE = "scope"
 
 
-# reason: (HTTP status, error code of RFC 6750 §3.1 or RFC 9449 §7.1, what to do). `{}` is filled with words of our own,
-# never with anything that the caller sent.
+# reason: (HTTP status, error code of RFC 6750 §3.1 or RFC 9449 §7.1, what to do). `{}` is filled from this
+# service's configuration, never with anything that the caller sent.
 REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     Reason.MISSING: (401, None, "No access token was sent; send one in the header Authorization"),
     Reason.TWO_WAYS: (400, "invalid_request", "Send one access token, in one Authorization header and nowhere else"),
@@ -71,12 +71,12 @@ REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     Reason.NOT_BOUND: (
         401,
         "invalid_token",
-        "The access token is bound to no key and needs no proof; send it as Bearer, or ask for one that is bound",
+        "The access token is not bound to a key and needs no proof; send it as Bearer, or ask for one that is bound",
     ),
     Reason.PROOF_NEEDED: (
         401,
         "invalid_token",
-        "Only access tokens that are bound to a key are taken here; get one with a DPoP proof (dpop=True in a client)",
+        "Only access tokens bound to a key are accepted here; get one with a DPoP proof (dpop=True in a client)",
     ),
     Reason.PROOF: (401, "invalid_dpop_proof", "The DPoP proof is refused: {}"),
     Reason.PROOF_KEY: (
@@ -92,25 +92,25 @@ REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
     ),
 }
 
-_OF_DPOP = frozenset({Reason.NOT_BOUND, Reason.PROOF_NEEDED, Reason.PROOF, Reason.PROOF_KEY, Reason.PROOF_NONCE})
+_DPOP_REASONS = frozenset({Reason.NOT_BOUND, Reason.PROOF_NEEDED, Reason.PROOF, Reason.PROOF_KEY, Reason.PROOF_NONCE})
 _UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
 
 
 def quotable(text: str) -> str:
-    """What RFC 6750 §3 allows in error_description: printable ASCII without quote and backslash."""
+    """Replaces what RFC 6750 §3 does not allow in error_description (non-ASCII, quote, backslash, controls) by `?`."""
     return _UNQUOTABLE.sub("?", text)
 
 
 class TokenRejected(Exception):
-    """The caller must act: the request carries no token that is good for it.
+    """The request is refused: its token is missing, invalid or not sufficient. The caller must act.
 
     `status` is the HTTP status (400, 401 or 403), `error` the code of RFC 6750 §3.1 or RFC 9449 §7.1 (None where no
-    token was sent), `description` says what to do, and `scope` names what was needed (403 only). None of them repeats
-    the token. `scheme`, `Bearer` or `DPoP`, is what the challenge is for.
+    token was sent), `description` says what to do, and `scope` names the required scopes (403 only). None of them
+    contains the token. `scheme` is that of the challenge, `Bearer` or `DPoP`. `reason` is for logs and metrics.
     """
 
     proof_algorithms: Sequence[str] = PROOF_ALGORITHMS
-    """What the challenge for DPoP names as `algs`; `Verifier` puts its own in its place."""
+    """The `algs` of the challenge for DPoP; `Verifier` sets its own."""
 
     def __init__(self, reason: Reason, *, scopes: Iterable[str] = (), expected: str = "", scheme: str = "") -> None:
         status, error, advice = REFUSALS[reason]
@@ -118,7 +118,7 @@ class TokenRejected(Exception):
         self.status = status
         self.error = error
         self.scope = quotable(" ".join(scopes))
-        self.scheme = scheme or ("DPoP" if reason in _OF_DPOP else "Bearer")
+        self.scheme = scheme or ("DPoP" if reason in _DPOP_REASONS else "Bearer")
         self.description = quotable(advice.format(expected or self.scope))
         super().__init__(self.description)
 
@@ -128,27 +128,29 @@ class TokenRejected(Exception):
 
     def challenge(self, realm: str | None = None, scheme: str | None = None) -> str:
         """The value of the `WWW-Authenticate` header (RFC 6750 §3, RFC 9449 §7.1)."""
-        said = {"error": self.error, "error_description": self.description, "scope": self.scope} if self.error else {}
-        return challenge(scheme or self.scheme, realm, said, self.proof_algorithms)
+        parameters = (
+            {"error": self.error, "error_description": self.description, "scope": self.scope} if self.error else {}
+        )
+        return challenge(scheme or self.scheme, realm, parameters, self.proof_algorithms)
 
 
 def challenge(
     scheme: str,
     realm: str | None,
-    said: Mapping[str, str | None],
+    error_parameters: Mapping[str, str | None],
     proof_algorithms: Sequence[str] = PROOF_ALGORITHMS,
 ) -> str:
-    """One challenge (RFC 9110 §11.6.1), with what is said and, for DPoP, the algorithms (RFC 9449 §7.1)."""
-    every = {"realm": realm, **said, "algs": " ".join(proof_algorithms) if scheme == "DPoP" else None}
+    """One challenge (RFC 9110 §11.6.1) with `error_parameters` and, for DPoP, the algorithms (RFC 9449 §7.1)."""
+    every = {"realm": realm, **error_parameters, "algs": " ".join(proof_algorithms) if scheme == "DPoP" else None}
     parameters = ", ".join(f'{name}="{quotable(value)}"' for name, value in every.items() if value)
     return f"{scheme} {parameters}" if parameters else scheme
 
 
 class KeysUnavailable(Exception):
-    """Try again: the issuer's keys or revocations cannot be had, say, so nothing can be said about the token. HTTP 503.
+    """The token cannot be checked now, for example because the issuer cannot be reached. HTTP 503; try again.
 
-    `retry_after` is in whole seconds, at least 1. `description` is for the caller; `reason`, which the text of the
-    exception has too, is for the service's own log.
+    `retry_after` is in whole seconds, at least 1. `description` is for the caller; `reason` is for the
+    service's own log, and is part of the exception's text.
     """
 
     status = 503

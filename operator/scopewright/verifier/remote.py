@@ -1,6 +1,6 @@
-"""Fetches what the issuer publishes, its keys and its revocations: the thin part that does I/O.
+"""Fetches the issuer's keys and revocations. Does the I/O only.
 
-What to fetch and when is decided elsewhere.
+`discovery` has the requests; `keycache` and `feedcache` decide when to fetch.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ from scopewright.verifier.refusals import KeysUnavailable
 logger = logging.getLogger("scopewright.verifier")
 
 T = TypeVar("T")
-_DEADLINE = 15.0  # seconds for a whole fetch, however slowly bytes trickle in
+_DEADLINE_SECONDS = 15.0  # for a whole fetch, even if the body arrives slowly
 
 
 class RemoteKeys:
@@ -45,7 +45,7 @@ class RemoteKeys:
         self._fetching = SingleFlight("jwks", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
     async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> KeySet:
-        """Keys to check with, fetched where there are none. Raises `KeysUnavailable`, after `seconds` at the latest."""
+        """The issuer's keys, fetched if none are cached. Raises `KeysUnavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
             await self._fetching.wait(flight, seconds)
         return self._keys()
@@ -56,7 +56,7 @@ class RemoteKeys:
         return self._keys()
 
     async def ready_for_unknown_kid(self) -> KeySet:
-        """Raises `KeysUnavailable` where the issuer could not be asked: a key that nobody looked for is not unknown."""
+        """The keys after a fetch for an unknown kid. Raises `KeysUnavailable` if the issuer could not be reached."""
         flight = self._begin_for_unknown_kid()
         in_time = flight is None or await self._fetching.wait(flight)
         return self._keys(asked=True, in_time=in_time)
@@ -92,12 +92,12 @@ class RemoteKeys:
         else:
             self._error = outcome.with_traceback(None)
             self.cache.failed(self._clock())
-            self._discovered = self._source  # it may have moved: discover again
-            logger.warning("keys of %s not fetched: %s", self._source.issuer, _described(outcome))
+            self._discovered = self._source  # the JWKS may have moved: repeat discovery
+            logger.warning("cannot fetch the keys of %s: %s", self._source.issuer, _described(outcome))
 
 
 class RemoteFeed:
-    """Polls while the service is used, and asks first when it was not; nothing runs in an idle service."""
+    """Polls the feed while the service is used. The first request after an idle time waits for a fetch."""
 
     def __init__(
         self, source: KeySource, uri: str | None, http: Http | None, clock: Callable[[], float], cache: FeedCache
@@ -106,14 +106,14 @@ class RemoteFeed:
             secure_url(uri, source.allow_http)
         self.cache = cache
         self._source = source
-        self._given = uri
+        self._configured_uri = uri
         self._uri = uri
         self._clock = clock
         self._error: BaseException | None = None
         self._fetching = SingleFlight("revocations", "Verifier", http, _fetch(self._flow), self._on_fetched)
 
     async def ready(self, seconds: float = MAX_WAIT_SECONDS) -> None:
-        """Afterwards the cache has what is revoked. Raises `KeysUnavailable`, after `seconds` at the latest."""
+        """Fetches the feed into the cache if it is due. Raises `KeysUnavailable`, after `seconds` at the latest."""
         if (flight := self._begin()) is not None:
             await self._fetching.wait(flight, seconds)
         self._require_usable()
@@ -144,20 +144,20 @@ class RemoteFeed:
         else:
             self._error = outcome.with_traceback(None)
             self.cache.failed(self._clock())
-            self._uri = self._given
-            logger.warning("revocations of %s not fetched: %s", self._source.issuer, _described(outcome))
+            self._uri = self._configured_uri
+            logger.warning("cannot fetch the revocations of %s: %s", self._source.issuer, _described(outcome))
 
 
 def unavailable(retry_after: float, error: BaseException | None, issuer: str) -> KeysUnavailable:
-    """With the reason, and `error` as its cause."""
+    """The exception to raise, with `error` as its reason and cause."""
     reason = _described(error) if error is not None else f"no answer yet from {issuer}"
-    raised = KeysUnavailable(max(retry_after, 1.0), reason=reason)  # minus infinity before the first fetch has ended
+    raised = KeysUnavailable(max(retry_after, 1.0), reason=reason)  # negative infinity until the first fetch has ended
     raised.__cause__ = error
     return raised
 
 
 def _described(error: BaseException) -> str:
-    """Without the text of an error that is not of this room or of httpx: nobody has looked at what it may repeat."""
+    """A text for logs. The text of an unknown exception is omitted, because it may contain secrets."""
     if isinstance(error, FetchError | IssuerMismatch):
         return str(error)
     known = isinstance(error, httpx.HTTPError | httpx.InvalidURL | OSError)
@@ -169,7 +169,7 @@ def _fetch(flow: Callable[[], Flow[T]]) -> Fetch[T]:
 
 
 async def _run(flow: Flow[T], client: httpx.AsyncClient) -> T:
-    async with asyncio.timeout(_DEADLINE):
+    async with asyncio.timeout(_DEADLINE_SECONDS):
         return await _run_steps(flow, client)
 
 
@@ -191,7 +191,7 @@ async def _run_steps(flow: Flow[T], client: httpx.AsyncClient) -> T:
 
 
 def _run_sync(flow: Flow[T], client: httpx.Client) -> T:
-    deadline = time.monotonic() + _DEADLINE
+    deadline = time.monotonic() + _DEADLINE_SECONDS
     request = next(flow)
     while True:
         response = client.send(request, stream=True, auth=None, follow_redirects=False)
@@ -200,7 +200,7 @@ def _run_sync(flow: Flow[T], client: httpx.Client) -> T:
             for chunk in response.iter_bytes():
                 _take(body, chunk, request)
                 if time.monotonic() > deadline:
-                    raise FetchError(f"{request.url} took longer than {_DEADLINE:.0f} s")
+                    raise FetchError(f"{request.url} took longer than {_DEADLINE_SECONDS:.0f} s")
         finally:
             response.close()
         try:

@@ -1,4 +1,4 @@
-"""What may be used only once: the `jti` of DPoP proofs (RFC 9449 §11.1)."""
+"""Records the `jti` of DPoP proofs, so that each is used only once (RFC 9449 §11.1)."""
 
 import hashlib
 import heapq
@@ -13,34 +13,34 @@ from scopewright.verifier.refusals import KeysUnavailable
 
 
 class Replay(Protocol):
-    """One process can remember that by itself; several need one memory, which is theirs to bring."""
+    """A record of used values. `ReplayMemory` serves one process; several processes need a shared implementation."""
 
     def first_use(self, owner: str, value: str, until: float) -> bool | Awaitable[bool]:
-        """Whether `owner` (a client id) uses `value` for the first time; remembered until then (since 1970).
+        """Whether `owner` (a client id) uses `value` for the first time. Records it until `until` (seconds since 1970).
 
-        Raises `KeysUnavailable` where that cannot be told. `verify_sync` needs an answer that need not be awaited.
+        Raises `KeysUnavailable` if that cannot be determined. `verify_sync` needs a result that is not awaitable.
         """
 
 
 def replay_key(owner: str, value: str) -> bytes:
-    """What is remembered of them: 16 bytes."""
+    """The key to record for `owner` and `value`: 16 bytes of their SHA-256."""
     return hashlib.sha256(f"{owner}\0{value}".encode("utf-8", "surrogatepass")).digest()[:16]
 
 
 def has_room(held: int, free: int, share: float) -> bool:
     """Whether an owner that has `held` entries may have another one, where `free` entries are free.
 
-    An owner may have as many as `share` of what is free: the more the others hold, the less. So no number of owners
-    fills the memory: n owners that take all they can leave 1 / (1 + share) ** n of it to the next one.
+    An owner may hold up to `share` times the free entries. So no number of owners fills the memory: n owners that take
+    all they can leave 1 / (1 + share) ** n of it to the next one.
     """
     return free > 0 and held < share * free
 
 
 class ReplayMemory:
-    """The memory of one process, for threads and tasks alike: about 250 bytes a proof, for some two minutes.
+    """A record for one process, its threads and tasks: about 250 bytes per proof, for about two minutes.
 
-    An owner may fill `share` of what is free (`has_room`); beyond that the next one is `KeysUnavailable`: nothing is
-    accepted twice because a memory is full.
+    An owner may hold `share` of the free entries (`has_room`). Beyond that `first_use` raises `KeysUnavailable`: a full
+    memory never accepts a proof twice.
     """
 
     def __init__(self, capacity: int = 200_000, *, share: float = 0.5, clock: Callable[[], float] = time.time) -> None:
@@ -49,7 +49,7 @@ class ReplayMemory:
         self._clock = clock
         self._lock = threading.Lock()
         self._owners: dict[bytes, str] = {}
-        self._ends: list[tuple[float, bytes]] = []
+        self._expiries: list[tuple[float, bytes]] = []
         self._held: Counter[str] = Counter()
         restart_in_children(self)
 
@@ -63,19 +63,19 @@ class ReplayMemory:
     def first_use(self, owner: str, value: str, until: float) -> bool:
         key = replay_key(owner, value)
         with self._lock:
-            self._forget(self._clock())
+            self._remove_expired(self._clock())
             if key in self._owners:
                 return False
             if not has_room(self._held[owner], self._capacity - len(self._owners), self._share):
                 raise KeysUnavailable(5.0, "Too many requests with a proof within two minutes; try again")
             self._owners[key] = owner
             self._held[owner] += 1
-            heapq.heappush(self._ends, (until, key))
+            heapq.heappush(self._expiries, (until, key))
             return True
 
-    def _forget(self, now: float) -> None:
-        while self._ends and self._ends[0][0] <= now:
-            owner = self._owners.pop(heapq.heappop(self._ends)[1])
+    def _remove_expired(self, now: float) -> None:
+        while self._expiries and self._expiries[0][0] <= now:
+            owner = self._owners.pop(heapq.heappop(self._expiries)[1])
             self._held[owner] -= 1
             if not self._held[owner]:
                 del self._held[owner]

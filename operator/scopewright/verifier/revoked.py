@@ -1,7 +1,7 @@
-"""What a service must refuse though it has not expired: the issuer's revocation feed, read and asked. Pure.
+"""Parses the issuer's revocation feed, and looks up whether a token has been revoked. No I/O.
 
-The feed names clients by the hash of their UID, which the `jti` of each of their tokens begins with, and tokens and
-audiences by a hash. What maps to an instant is a not-before: tokens issued then or earlier have ended.
+The feed names clients by the hash of their UID, which is the prefix of the `jti` of their tokens, and tokens and
+audiences by a hash. Each instant is a not-before: tokens issued then or earlier are revoked.
 """
 
 import base64
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 CHAIN = "scopewright_chain"
-"""The private claim of an exchanged token: the tokens that it came from, the first one first."""
+"""The private claim of an exchanged token: the tokens that it was exchanged from, oldest first."""
 
 _UID_HASH_SIZE = 12
 _KEY_BYTES = 8
-_OF_A_NAMESPACE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
+_NAMESPACE_AUDIENCE = re.compile(r"https://[^./:]+\.([^./:]+)\.svc")
 
 Marks = Mapping[str, float]
 Nested = Mapping[str, Marks]
@@ -29,12 +29,12 @@ class Revoked:
     access: Nested
     audiences: Marks
     namespaces: Marks
-    everybody: float
+    all_clients: float
     kids: frozenset[str]
 
     @classmethod
     def parse(cls, document: Mapping[str, Any], issuer: str) -> Self:
-        """Raises ValueError; members that are not known are ignored."""
+        """Ignores unknown members. Raises ValueError for another issuer or malformed members."""
         if document.get("issuer") != issuer:
             raise ValueError(f"it is of issuer {document.get('issuer')!r}")
         kids = document.get("kids")
@@ -46,47 +46,47 @@ class Revoked:
             access=_nested(document.get("access")),
             audiences=_marks(document.get("audiences")),
             namespaces=_marks(document.get("namespaces", {})),
-            everybody=_instant(document.get("everybody")),
+            all_clients=_instant(document.get("everybody")),
             kids=frozenset(kids),
         )
 
     def has_ended(self, claims: Mapping[str, Any], kid: str) -> bool:
-        """Whether the verified token has, or one that it was exchanged from, or somebody's access that it relied on."""
+        """Whether the token, one that it was exchanged from, or access that it depends on has been revoked."""
         audience, issued = claims.get("aud"), _issued(claims)
         if self._has_ended(claims, audience, issued, kid):
             return True
         for link in _chain(claims):
             if self._has_ended(link, link.get("aud"), _issued(link), link.get("kid")):
                 return True
-            # It gives at this audience what the subject has here too.
+            # The exchanged token also depends on the access of this client at its own audience.
             if self._has_ended(link, audience, issued, kid):
                 return True
         return False
 
-    def _has_ended(self, whose: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
-        jti = whose.get("jti")
+    def _has_ended(self, link: Mapping[str, Any], audience: Any, issued: float, kid: Any) -> bool:
+        jti = link.get("jti")
         jti, client, key = str(jti), str(jti)[:_UID_HASH_SIZE], _key(str(audience))
         none: Marks = {}
         latest = max(
-            self.everybody,
+            self.all_clients,
             self.clients.get(client, 0),
             self.audiences.get(key, 0),
             self.access.get(client, none).get(key, 0),
         )
         if self.namespaces:
-            latest = max(latest, self._of_namespaces(whose.get("client_id"), audience))
+            latest = max(latest, self._of_namespaces(link.get("client_id"), audience))
         revoked = client in self.tokens and _key(jti) in self.tokens[client]
         return revoked or kid in self.kids or 0 < latest >= issued
 
     def _of_namespaces(self, client_id: Any, audience: Any) -> float:
-        """The not-before of the client's namespace, or of the API's as far as its audience tells."""
+        """The not-before of the client's namespace, or of the API's if its audience names one."""
         of_client = self.namespaces.get(_key(str(client_id).partition(".")[0]), 0)
-        named = _OF_A_NAMESPACE.fullmatch(str(audience))
+        named = _NAMESPACE_AUDIENCE.fullmatch(str(audience))
         return max(of_client, self.namespaces.get(_key(named[1]), 0) if named else 0)
 
 
 def _issued(claims: Mapping[str, Any]) -> float:
-    """Before everything, where it is not said."""
+    """`iat` in seconds since 1970; 0 if it is missing."""
     issued = claims.get("iat")
     return float(issued) if isinstance(issued, int | float) else 0.0
 

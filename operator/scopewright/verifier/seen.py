@@ -1,4 +1,4 @@
-"""Tokens that have been verified, so that the next request with one costs no signature."""
+"""A cache of verified tokens. A token in it needs no second verification of its signature."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from scopewright.verifier.token import Token
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
-    """`revoked` is the feed that it was last held against."""
+class CachedToken:
+    """`revoked` is the feed that the token was last checked against."""
 
     token: Token
     key: Key
@@ -17,22 +17,22 @@ class Verified:
 
 
 class VerifiedTokens:
-    """At most `size` tokens, the least used forgotten first: a young generation and an old one.
+    """At most `size` tokens in two generations, young and old. Those that are not used are removed first.
 
-    A hit in the old one moves to the young one; a full young one becomes the old one. That costs a hit nothing, and
-    each step is one dict operation, so that threads need no lock. What is remembered says nothing about expiry, scope,
-    revocation or whether the key is still published: whoever looks a token up checks these.
+    A hit in the old generation moves to the young one; a full young generation becomes the old one. Each step is one
+    dict operation, so threads need no lock. The caller checks expiry, scopes, revocation and whether the key is still
+    published.
     """
 
     def __init__(self, size: int) -> None:
         self._half = max(1, size // 2)
-        self._young: dict[str, Verified] = {}
-        self._old: dict[str, Verified] = {}
+        self._young: dict[str, CachedToken] = {}
+        self._old: dict[str, CachedToken] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def get(self, token: str) -> Verified | None:
+    def get(self, token: str) -> CachedToken | None:
         found = self._young.get(token)
         if found is None:
             found = self._old.pop(token, None)
@@ -40,7 +40,7 @@ class VerifiedTokens:
                 self.add(token, found)
         return found
 
-    def add(self, token: str, verified: Verified) -> None:
+    def add(self, token: str, verified: CachedToken) -> None:
         if len(self._young) >= self._half:
             self._old = self._young
             self._young = {}

@@ -1,4 +1,4 @@
-"""The thumbprint of a public key (RFC 7638, RFC 8037 §2), by which it is named: a `kid`, or the `jkt` of a token."""
+"""The thumbprint of a public key (RFC 7638, RFC 8037 §2), used as `kid`, and as the `jkt` of a token."""
 
 import base64
 import hashlib
@@ -11,11 +11,11 @@ MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "RSA": ("e", "kty", "n"),
     "OKP": ("crv", "kty", "x"),
 }
-"""By `kty`: what the key is made of, in the order that the RFC wants."""
+"""The required members of a key by `kty`, in the order of RFC 7638 §3.2."""
 
 
 def thumbprint(jwk: Mapping[str, object]) -> str:
-    """Of the required members alone; an empty string for what is no public key."""
+    """The SHA-256 thumbprint as base64url; an empty string if `jwk` is not a public key."""
     members = {name: jwk.get(name) for name in MEMBERS.get(str(jwk.get("kty")), ())}
     if not members or not all(isinstance(value, str) and value for value in members.values()):
         return ""

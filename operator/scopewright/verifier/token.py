@@ -7,9 +7,9 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """What a service may rely on. Times are seconds since 1970; `claims` is everything that was signed (RFC 9068 §2.2).
+    """A verified access token. Times are in seconds since 1970; `claims` are all signed claims (RFC 9068 §2.2).
 
-    `value` is the token as it was sent, for handing it on to a token exchange; neither it nor `claims` is in the repr.
+    `value` is the token as it was sent, for a token exchange. The repr contains neither `value` nor `claims`.
     """
 
     subject: str
@@ -21,4 +21,4 @@ class Token:
     claims: Mapping[str, Any] = field(repr=False, hash=False)
     value: str = field(repr=False)
     jkt: str | None = None
-    """The thumbprint of the key that it is bound to, where it is (RFC 9449 §6.1)."""
+    """The thumbprint of the key that the token is bound to, or None (RFC 9449 §6.1)."""

@@ -1,4 +1,4 @@
-"""The one call of this room: `await verifier.verify(token, scopes=...)`."""
+"""The entry point of the package: `await verifier.verify(token, scopes=...)`."""
 
 import contextlib
 import inspect
@@ -17,24 +17,24 @@ from scopewright.verifier.proof import BadProof, check_proof
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, KeysUnavailable, Reason, TokenRejected
 from scopewright.verifier.remote import RemoteFeed, RemoteKeys
 from scopewright.verifier.replay import Replay, ReplayMemory
-from scopewright.verifier.seen import Verified, VerifiedTokens
+from scopewright.verifier.seen import CachedToken, VerifiedTokens
 from scopewright.verifier.token import Token
 
 
 class Verifier:
-    """Verifies access tokens (RFC 9068) of one issuer for one audience; for a whole process, threads and tasks alike.
+    """Verifies access tokens (RFC 9068) of one issuer for one audience. Share one between threads and tasks.
 
-    `issuer` and `audience` are compared byte for byte; of several audiences, a token needs one. `scopes` are needed by
-    every token, besides those of each call. `leeway` is the tolerated difference of clocks in seconds. The issuer's
-    keys are found through its metadata unless `jwks_uri` is given; over https, except on loopback and to the hosts of
-    `allow_http` (each a host, or `host:port`). `http` replaces the HTTP client (for a private CA, say): a `Client`, or
-    an `AsyncClient` where only `verify` is used; a forked child needs a verifier of its own then. `cache_size` is the
-    number of verified tokens that are remembered. With `revocations` the issuer's revocation feed is polled while the
-    service is used: every 5 s, or as a `RevocationFeed` says.
+    `issuer` and `audience` are compared byte for byte; of several audiences, a token needs one. Every token needs
+    `scopes`, besides those of each call. `leeway` is the tolerated clock difference in seconds. The issuer's keys are
+    found through its metadata (RFC 8414) unless `jwks_uri` is given; over https, except on loopback and to the hosts of
+    `allow_http` (each a host, or `host:port`). `http` replaces the HTTP client (for example, for a private CA): a
+    `Client`, or an `AsyncClient` if only `verify` is used; a forked child then needs its own verifier. `cache_size` is
+    the number of verified tokens that are cached. With `revocations` the issuer's revocation feed is polled while the
+    service is used: every 5 s, or as a `RevocationFeed` configures.
 
-    DPoP (RFC 9449): with `dpop_required`, a token that is bound to no key is refused. A proof is signed with one of
-    `dpop_algorithms`. `replay` remembers used proofs; what several processes share takes the place of this one's own
-    memory. With `nonces`, a proof needs one of those.
+    DPoP (RFC 9449): with `dpop_required`, a token that is not bound to a key is refused. A proof must be signed with
+    one of `dpop_algorithms`. `replay` records used proofs; pass a shared one if several processes serve the API. With
+    `nonces`, a proof must contain one of them.
     """
 
     def __init__(
@@ -62,31 +62,31 @@ class Verifier:
         self._keys = KeyCache()
         source = KeySource(issuer, jwks_uri, host_names("allow_http=", allow_http))
         self._remote = RemoteKeys(source, http, clock, self._keys)
-        self._seen = VerifiedTokens(cache_size)
+        self._verified = VerifiedTokens(cache_size)
         feed = RevocationFeed() if revocations is True else revocations or None
         self._feed = FeedCache(feed)
-        self._polled = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
+        self._revocations = RemoteFeed(source, feed.uri if feed else None, http, clock, self._feed)
         self.dpop_required = dpop_required
         self.dpop_algorithms = _proof_algorithms(dpop_algorithms)
         self._replay = replay or ReplayMemory(clock=clock)
         self._nonces = nonces
 
     async def ready(self, timeout: float = 5) -> None:
-        """Fetches keys, and revocations where they are asked for, unless they are there: for the start of a service.
+        """Fetches keys, and revocations if they are enabled, unless they are cached. Call it when the service starts.
 
-        Raises `IssuerMismatch` (a ValueError) where the issuer's metadata names another issuer: correct the argument.
-        Raises `KeysUnavailable`, within `timeout` seconds, where the issuer cannot be reached: a service may still
-        start, and `verify` fetches what it needs. With `jwks_uri` no metadata is read.
+        Raises `IssuerMismatch` (a ValueError) if the issuer's metadata names another issuer: correct the argument.
+        Raises `KeysUnavailable`, within `timeout` seconds, if the issuer cannot be reached: the service may still
+        start, because `verify` fetches what it needs. With `jwks_uri` no metadata is read.
         """
-        with _mismatch_first():
+        with _raise_mismatch():
             await self._remote.ready(timeout)
-            await self._polled.ready(timeout)
+            await self._revocations.ready(timeout)
 
     def ready_sync(self, timeout: float = 5) -> None:
         """`ready` for threads."""
-        with _mismatch_first():
+        with _raise_mismatch():
             self._remote.ready_sync(timeout)
-            self._polled.ready_sync(timeout)
+            self._revocations.ready_sync(timeout)
 
     async def verify(
         self,
@@ -97,22 +97,21 @@ class Verifier:
         method: str = "",
         url: str = "",
     ) -> Token:
-        """Raises `TokenRejected`, or `KeysUnavailable` where keys or revocations cannot be had.
+        """Returns the verified token. A cached Bearer token costs a few microseconds.
 
-        Costs a few microseconds for a token seen.
-
-        `proof` is given where the token came with the scheme DPoP: all values of the header DPoP (none: an empty list),
-        with the method of the request and its URL as the caller knows it.
+        Raises `TokenRejected`, or `KeysUnavailable` if keys or revocations cannot be fetched. Pass `proof` if the
+        token was sent with the scheme DPoP (RFC 9449 §7.1): all values of the header DPoP (none: an empty list), with
+        `method` and `url` of the request as the caller sees them.
         """
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _answering(proof, self.dpop_algorithms):
+        with _set_challenge(proof, self.dpop_algorithms):
             verified = self._known(token)
             if verified is None:
                 verified = await self._checked(token)
-            first = self._proven(verified, proof, method, url)
+            first = self._check_proof(verified, proof, method, url)
             if not (await first if inspect.isawaitable(first) else first):
-                raise _replayed()
+                raise _replay_error()
             return self._with_scopes(verified, scopes)
 
     def verify_sync(
@@ -124,28 +123,28 @@ class Verifier:
         method: str = "",
         url: str = "",
     ) -> Token:
-        """`verify` for threads (WSGI): it may block while keys are fetched."""
+        """`verify` for threads (WSGI). It may block while keys are fetched."""
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
-        with _answering(proof, self.dpop_algorithms):
+        with _set_challenge(proof, self.dpop_algorithms):
             verified = self._known(token)
             if verified is None:
                 verified = self._checked_sync(token)
-            first = self._proven(verified, proof, method, url)
+            first = self._check_proof(verified, proof, method, url)
             if inspect.isawaitable(first):
-                raise TypeError("verify_sync needs a replay memory whose first_use is no coroutine")
+                raise TypeError("verify_sync needs a replay memory whose first_use is not a coroutine")
             if not first:
-                raise _replayed()
+                raise _replay_error()
             return self._with_scopes(verified, scopes)
 
     def nonce(self) -> str | None:
-        """What the header DPoP-Nonce of every answer to a DPoP request says; None: no such header (RFC 9449 §9)."""
+        """The header DPoP-Nonce for every response to a DPoP request, or None for no header (RFC 9449 §9)."""
         return self._nonces.current(self._clock()) if self._nonces is not None else None
 
     def cached(self, token: str, *, scopes: Iterable[str] = ()) -> Token | None:
-        """The Bearer token if it was verified before and is still good, else None: `verify` then knows more.
+        """The Bearer token if it is cached and still valid, else None: call `verify` then.
 
-        Never blocks. Raises `TokenRejected` where it lacks a scope.
+        Never blocks. Raises `TokenRejected` if the token lacks a scope.
         """
         known = self._known(token)
         if known is None or known.jkt is not None or self.dpop_required:
@@ -153,18 +152,18 @@ class Verifier:
         return self._with_scopes(known, scopes)
 
     def _known(self, token: str) -> Token | None:
-        """What was verified before and is still good, whatever must come with it."""
+        """The cached token if it is still valid. Its proof and its scopes are not checked."""
         now = self._clock()
-        found = self._seen.get(token)
+        found = self._verified.get(token)
         if found is None or now >= self._keys.due or now >= self._feed.due:
             return None
-        if found.revoked is not self._feed.revoked or not self._still_good(found, now):
+        if found.revoked is not self._feed.revoked or not self._is_valid(found, now):
             return None
         return found.token
 
     async def _checked(self, token: str) -> Token:
         keys = await self._remote.ready()
-        await self._polled.ready()
+        await self._revocations.ready()
         try:
             return self._check(token, keys)
         except TokenRejected as refusal:
@@ -174,7 +173,7 @@ class Verifier:
 
     def _checked_sync(self, token: str) -> Token:
         keys = self._remote.ready_sync()
-        self._polled.ready_sync()
+        self._revocations.ready_sync()
         try:
             return self._check(token, keys)
         except TokenRejected as refusal:
@@ -182,8 +181,10 @@ class Verifier:
                 raise
             return self._check(token, self._remote.ready_for_unknown_kid_sync())
 
-    def _proven(self, token: Token, sent: str | Sequence[str] | None, method: str, url: str) -> bool | Awaitable[bool]:
-        """Whether the proof is new; raises `TokenRejected` (RFC 9449 §7.1). Checked for each request."""
+    def _check_proof(
+        self, token: Token, sent: str | Sequence[str] | None, method: str, url: str
+    ) -> bool | Awaitable[bool]:
+        """Whether the proof is used for the first time. Raises `TokenRejected` (RFC 9449 §7.1)."""
         if token.jkt is None:
             if sent is None and not self.dpop_required:
                 return True
@@ -191,7 +192,7 @@ class Verifier:
         if sent is None:
             raise TokenRejected(Reason.SENDER_CONSTRAINED)
         if not method or not url:
-            raise ValueError("a proof is good for one method and one URL: pass those of the request")
+            raise ValueError("a proof is valid for one method and one URL: pass those of the request")
         now, leeway = self._clock(), self.policy.leeway
         try:
             proof = check_proof(
@@ -206,24 +207,24 @@ class Verifier:
             raise TokenRejected(Reason.PROOF_NONCE)
         return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.stale_at)
 
-    def _still_good(self, found: Verified, now: float) -> bool:
+    def _is_valid(self, found: CachedToken, now: float) -> bool:
         keys = self._keys.keys
         return keys is not None and found.key in keys and now < found.token.expires_at + self.policy.leeway
 
     def _check(self, token: str, keys: KeySet) -> Token:
-        """A token that was seen costs no signature, and is held against each feed once."""
+        """Skips the signature of a cached token, and checks the token against each feed once."""
         now = self._clock()
-        found = self._seen.get(token)
-        if found is None or not self._still_good(found, now):
-            self._seen.forget(token)
-            found = Verified(*check_with_key(token, keys, self.policy, now))
+        found = self._verified.get(token)
+        if found is None or not self._is_valid(found, now):
+            self._verified.forget(token)
+            found = CachedToken(*check_with_key(token, keys, self.policy, now))
         elif found.revoked is self._feed.revoked:
             return found.token
         revoked = self._feed.revoked
         if revoked is not None and revoked.has_ended(found.token.claims, found.key.kid):
-            self._seen.forget(token)
+            self._verified.forget(token)
             raise TokenRejected(Reason.REVOKED)
-        self._seen.add(token, Verified(found.token, found.key, revoked))
+        self._verified.add(token, CachedToken(found.token, found.key, revoked))
         return found.token
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
@@ -235,19 +236,19 @@ class Verifier:
 
 
 def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:
-    """In the order of PROOF_ALGORITHMS. Raises ValueError for one that no proof may have."""
+    """In the order of PROOF_ALGORITHMS. Raises ValueError for any other algorithm."""
     names = frozenset((wanted,) if isinstance(wanted, str) else wanted)
     if not names or not names <= frozenset(PROOF_ALGORITHMS):
         raise ValueError(f"dpop_algorithms must be among {', '.join(PROOF_ALGORITHMS)}")
     return tuple(name for name in PROOF_ALGORITHMS if name in names)
 
 
-def _replayed() -> TokenRejected:
+def _replay_error() -> TokenRejected:
     return TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
 
 
 @contextlib.contextmanager
-def _mismatch_first() -> Iterator[None]:
+def _raise_mismatch() -> Iterator[None]:
     try:
         yield
     except KeysUnavailable as unavailable:
@@ -257,8 +258,8 @@ def _mismatch_first() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _answering(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
-    """The challenge of a refusal is for the scheme that was used, and names the algorithms that are accepted."""
+def _set_challenge(proof: object, proof_algorithms: Sequence[str]) -> Iterator[None]:
+    """Sets the scheme that was used, and the accepted algorithms, for the challenge of a refusal."""
     try:
         yield
     except TokenRejected as refusal:

@@ -236,8 +236,8 @@ JWK = {name: HOLDER.jwk[name] for name in ("kty", "crv", "x", "y")}
         ({"jwk": {"kty": "oct", "k": "AAAA"}}, "private"),
         ({"jwk": JWK | {"x": None}}, "lacks"),
         ({"jwk": JWK | {"x": 7}}, "lacks"),
-        ({"jwk": JWK | {"y": JWK["x"]}}, "no public key"),
-        ({"jwk": JWK | {"x": JWK["x"][:-2]}}, "no public key"),
+        ({"jwk": JWK | {"y": JWK["x"]}}, "not a public key"),
+        ({"jwk": JWK | {"x": JWK["x"][:-2]}}, "not a public key"),
         ({"jwk": JWK | {"x": "A" * 700}}, "larger"),
         ({"jwk": {name: OTHER.jwk[name] for name in JWK}}, "does not verify"),
         ({"jwk": JWK | {"alg": "ES384"}}, "alg of its jwk"),
@@ -450,7 +450,7 @@ def test_threads_verify_too_but_cannot_wait_for_a_memory(bound: str) -> None:
     with pytest.raises(TokenRejected, match="bound to a key"):
         verifier.verify_sync(bound)
     waiting = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock(), replay=SharedMemory())
-    with pytest.raises(TypeError, match="no coroutine"):
+    with pytest.raises(TypeError, match="not a coroutine"):
         waiting.verify_sync(bound, proof=sent, method="GET", url=URL)
 
 

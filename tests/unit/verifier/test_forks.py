@@ -64,7 +64,7 @@ def test_a_child_is_not_stopped_by_locks_that_other_threads_held(issuer: SlowIss
     memory = ReplayMemory(clock=Clock())
     verifier = Verifier(issuer.url, AUDIENCE, clock=Clock(), replay=memory)
     sent = token(iss=issuer.url)
-    with verifier._remote._fetching.lock, verifier._polled._fetching.lock, memory._lock:
+    with verifier._remote._fetching.lock, verifier._revocations._fetching.lock, memory._lock:
         assert in_child(lambda: check(verifier, sent)) == "leave.leave-worker"
         assert in_child(lambda: str(memory.first_use("leave.leave-worker", "jti", NOW + 60))) == "True"
 

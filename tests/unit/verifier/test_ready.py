@@ -189,7 +189,7 @@ def test_no_audience_at_all_and_no_issuer_are_refused() -> None:
     for audience in ("", [], [""]):
         with pytest.raises(ValueError, match="audience"):
             Verifier(ISSUER, audience)
-    with pytest.raises(TypeError, match="issuer must be a string, and not NoneType"):
+    with pytest.raises(TypeError, match="issuer must be a string, not NoneType"):
         Verifier(None, AUDIENCE)  # type: ignore[arg-type]
 
 

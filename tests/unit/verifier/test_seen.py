@@ -3,7 +3,7 @@
 import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
-from scopewright.verifier.seen import Verified, VerifiedTokens
+from scopewright.verifier.seen import CachedToken, VerifiedTokens
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -72,7 +72,7 @@ def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
     from scopewright.verifier import check
 
     seen = VerifiedTokens(100)
-    verified = Verified(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
+    verified = CachedToken(check(token(), KEYS, POLICY, NOW), key_of(KEYS, "key-1"))
     seen.add("often", verified)
     for number in range(10_000):
         seen.add(str(number), verified)

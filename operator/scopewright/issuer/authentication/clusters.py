@@ -10,7 +10,7 @@ from scopewright.core.records import LOCAL_CLUSTER, Cluster
 from scopewright.issuer.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer
-from scopewright.verifier.discovery import DEFAULT_MAX_AGE, Fetched, KeySource
+from scopewright.verifier.discovery import DEFAULT_MAX_AGE_SECONDS, Fetched, KeySource
 from scopewright.verifier.keycache import KeyCache
 from scopewright.verifier.keyset import KeySet
 from scopewright.verifier.refusals import KeysUnavailable
@@ -79,7 +79,7 @@ class ApiServerKeys:
         try:
             self.issuer, jwks = await self._api.discover()
             keys = KeySet.parse(jwks, self._cache.keys)
-            self._cache.received(Fetched("", keys, None, DEFAULT_MAX_AGE), self._clock())
+            self._cache.received(Fetched("", keys, None, DEFAULT_MAX_AGE_SECONDS), self._clock())
         except (Rejected, Unavailable, ValueError) as failure:
             self._cache.failed(self._clock())
             log.warning("cannot fetch the keys of the cluster's ServiceAccount tokens: %s", failure)
