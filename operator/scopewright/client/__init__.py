@@ -1,6 +1,6 @@
-"""For the services that call: credentials from a mounted Secret, followed as they rotate, and tokens got with them.
+"""For clients: reads credentials from a mounted Secret, follows their rotation, and requests tokens with them.
 
-This room needs httpx, PyJWT and cryptography, and nothing of its neighbours.
+Needs httpx, PyJWT and cryptography, and no other package of Scopewright but the modules shared with `verifier`.
 """
 
 from scopewright.client.auth import ClientCredentials

@@ -1,4 +1,4 @@
-"""The one object of this room: `httpx.AsyncClient(auth=ClientCredentials(path))`."""
+"""The entry point of the package: `httpx.AsyncClient(auth=ClientCredentials(path))`."""
 
 import logging
 import os
@@ -27,7 +27,7 @@ from scopewright.singleflight import MAX_WAIT_SECONDS, Fetch, Http, SingleFlight
 
 logger = logging.getLogger("scopewright.client")
 
-_CALLERS = 1000
+_MAX_SUBJECT_TOKENS = 1000
 _INVALID_TOKEN = re.compile(r'\b(bearer|dpop)\b.*\berror="?invalid_token"?', re.IGNORECASE)
 _USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
 
@@ -35,22 +35,22 @@ _USE_NONCE = re.compile(r'\bdpop\b.*\berror="?use_dpop_nonce"?', re.IGNORECASE)
 class ClientCredentials(httpx.Auth):
     """Sends `Authorization: Bearer` with a token for `resource` (RFC 8707) and `scope` (names, or space-delimited).
 
-    Left out, both come from the Secret mounted at `path`. The token is shared by all who use this object, threads and
-    tasks alike, and fetched anew in good time before it ends. A 401 `invalid_token` of the API is answered with a
-    fresh token, once, if the request can be sent again; if not, the next request gets one. `http` replaces the HTTP
-    client that asks the token endpoint (for a private CA, say): a `Client`, or an `AsyncClient` where only async code
-    uses this. `jitter` is in [0, 1). With `subject_token` the token is got by exchange (RFC 8693): `on_behalf_of` is
-    the way to that.
+    Both default to the values in the Secret mounted at `path`. All threads and tasks that use this object share the
+    token. It is renewed before it expires. If the API answers 401 `invalid_token`, the request is sent once more with
+    a new token if it can be sent again; if not, the next request gets one. `http` replaces the HTTP client for the
+    token endpoint (for example, for a private CA): a `Client`, or an `AsyncClient` if only async code uses this object.
+    `jitter` returns a number in [0, 1). With `subject_token` the token is exchanged (RFC 8693); use `on_behalf_of`.
+    Requests raise `TokenError` if there is no token, or if the token must not be sent to their URL.
 
-    The token goes to the origin of each request, or only to `hosts` where they are given; a redirect to another origin
-    loses it. Plain HTTP is refused except to loopback and to the hosts of `allow_http`. An entry of either is a host,
-    or `host:port`.
+    The token is sent to the origin of each request, or only to `hosts` if they are given; it does not follow a redirect
+    to another origin. Plain HTTP is refused except to loopback and to the hosts of `allow_http`. An entry of either is
+    a host, or `host:port`.
 
-    With `dpop` the tokens are bound to a key (RFC 9449): one that is made here and kept in memory, or a P-256 key that
-    is given. Every request then carries `Authorization: DPoP` and a proof for its method and URL; a nonce that issuer
-    or API ask for is sent with one more try.
+    With `dpop` the tokens are bound to a key (RFC 9449): a new one in memory, or the given P-256 key. Every request
+    then has `Authorization: DPoP` and a proof for its method and URL. If the issuer or the API requires a nonce, the
+    request is sent once more with it.
 
-    A forked child fetches its own tokens; it needs an object of its own where `http` is given.
+    A forked child fetches its own tokens; it needs its own object if `http` is given.
     """
 
     def __init__(
@@ -89,14 +89,14 @@ class ClientCredentials(httpx.Auth):
         self._on_behalf_lock = threading.Lock()
 
     def on_behalf_of(self, subject_token: str) -> "ClientCredentials":
-        """For requests on behalf of a caller, whose token this service was sent: `client.get(url, auth=…)`.
+        """For requests on behalf of a caller that sent this service `subject_token`: `client.get(url, auth=…)`.
 
-        The same for the same token, so that it is exchanged once; the last thousand are remembered.
+        Returns the same object for the same token, so that it is exchanged once. The last 1000 are cached.
         """
         with self._on_behalf_lock:
             found = self._on_behalf.pop(subject_token, None) or self._exchanging(subject_token)
             self._on_behalf[subject_token] = found
-            if len(self._on_behalf) > _CALLERS:
+            if len(self._on_behalf) > _MAX_SUBJECT_TOKENS:
                 del self._on_behalf[next(iter(self._on_behalf))]
         return found
 
@@ -115,7 +115,7 @@ class ClientCredentials(httpx.Auth):
         )
 
     async def token(self) -> AccessToken:
-        """Raises `TokenError`. Waits only where there is no token that is still good, and at most 30 s."""
+        """The current token. Raises `TokenError`. Waits, at most 30 s, only if there is no valid token."""
         flight = self._begin()
         return self._result(in_time=flight is None or await self._fetching.wait(flight))
 
@@ -147,21 +147,21 @@ class ClientCredentials(httpx.Auth):
                 return
 
     def _steps(self, request: httpx.Request) -> Generator[httpx.Request | Future[None], Any, None]:
-        """The auth flow of one request. A request is answered with its response, and a fetch to wait for with whether
-        it ended in time.
+        """The auth flow of one request. Yields requests, and receives their responses; yields fetches to wait for, and
+        receives whether they ended in time.
         """
         self._destinations.check(request.url)
         token = yield from self._current()
         response = yield self._with(token, request)
-        if self._nonce_asked(request, response) and _can_be_sent_again(request):
+        if self._requires_nonce(request, response) and _can_be_sent_again(request):
             response = yield self._with(token, request)
         if self._is_refused(token, request, response) and _can_be_sent_again(request):
             try:
                 fresh = yield from self._current()
             except TokenError:
-                return  # the caller gets the answer of the API
+                return  # the caller gets the response of the API
             if fresh is not token:
-                self._nonce_asked(request, (yield self._with(fresh, request)))
+                self._requires_nonce(request, (yield self._with(fresh, request)))
 
     def _current(self) -> Generator[Future[None], bool, AccessToken]:
         flight = self._begin()
@@ -175,14 +175,14 @@ class ClientCredentials(httpx.Auth):
             request.headers["DPoP"] = self._prover.proof(request.method, request.url, self._clock.now(), token.value)
         return request
 
-    def _nonce_asked(self, request: httpx.Request, response: httpx.Response) -> bool:
-        """Whether the API wants the proof again with the nonce that it gave. Keeps it, whatever the answer is."""
-        if self._prover is None or not self._prover.heard(response.request.url, response.headers):
+    def _requires_nonce(self, request: httpx.Request, response: httpx.Response) -> bool:
+        """Whether the API requires a proof with the nonce of its response. Keeps the nonce of any response."""
+        if self._prover is None or not self._prover.keep_nonce(response.request.url, response.headers):
             return False
         return _refuses(_USE_NONCE, request, response)
 
     def _is_refused(self, token: AccessToken, request: httpx.Request, response: httpx.Response) -> bool:
-        """Whether the API says that the token is invalid. The next caller then fetches another one."""
+        """Whether the API answered that the token is invalid. The next caller then fetches another one."""
         if not _refuses(_INVALID_TOKEN, request, response):
             return False
         with self._fetching.lock:
@@ -218,18 +218,18 @@ class ClientCredentials(httpx.Auth):
         if isinstance(outcome, BaseException):
             error = outcome if isinstance(outcome, TokenError) else _unexpected(outcome)
             self._slot.failed(error, self._clock.now())
-            logger.warning("no token from the issuer: %s", error)
+            logger.warning("cannot get a token from the issuer: %s", error)
         else:
             self._slot.received(*outcome, self._jitter())
 
 
 def _unexpected(outcome: object) -> TokenError:
-    # Without its text: nobody has looked at what it may repeat.
+    # The text of an unknown exception is omitted, because it may contain secrets.
     return TokenError("temporarily_unavailable", f"the token request ended with {type(outcome).__name__}; try again")
 
 
 def _refuses(why: re.Pattern[str], request: httpx.Request, response: httpx.Response) -> bool:
-    """By the API itself (a redirect elsewhere goes without the token), and for this reason (RFC 6750 §3.1)."""
+    """Whether the API itself refused the request for this reason (RFC 6750 §3.1). A redirect elsewhere has no token."""
     return (
         response.status_code == 401
         and origin(response.request.url) == origin(request.url)
@@ -238,7 +238,7 @@ def _refuses(why: re.Pattern[str], request: httpx.Request, response: httpx.Respo
 
 
 def _can_be_sent_again(request: httpx.Request) -> bool:
-    """A streamed body is gone once it has been sent."""
+    """False for a streamed body, which cannot be read twice."""
     try:
         _ = request.content
     except httpx.RequestNotRead:

@@ -1,4 +1,4 @@
-"""How one token request says who asks: by a secret, an assertion, or the token of a ServiceAccount."""
+"""Client authentication of one token request: by a secret, an assertion, or the token of a ServiceAccount."""
 
 import base64
 import secrets
@@ -13,12 +13,12 @@ from scopewright.client.key import parse_private_key
 from scopewright.client.mounted import MountedCredentials
 
 ASSERTION_TYPE: Final = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-_LIFETIME: Final = 60  # seconds; each request gets an assertion of its own
+_LIFETIME_SECONDS: Final = 60  # each request has its own assertion
 
 
 @dataclass(frozen=True, slots=True)
 class ClientAuthentication:
-    """Headers and form fields of one request, and what of them nobody may see in a log."""
+    """Headers and form fields of one request. `hidden` are the values in them that must not be logged."""
 
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     form: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -26,7 +26,7 @@ class ClientAuthentication:
 
 
 def authenticate(credentials: MountedCredentials, now: float) -> ClientAuthentication:
-    """A new one for each request: an assertion works once."""
+    """Call it for each request: an assertion is valid only once. `now` is in seconds since 1970."""
     if credentials.client_secret is not None:
         return _basic(credentials.client_id, credentials.client_secret)
     if credentials.private_key is not None:
@@ -42,7 +42,7 @@ def _basic(client_id: str, secret: str) -> ClientAuthentication:
 
 
 def _assertion(client_id: str, token: str) -> ClientAuthentication:
-    """RFC 7523 §2.2."""
+    """A JWT as client assertion (RFC 7523 §2.2)."""
     form = {"client_id": client_id, "client_assertion_type": ASSERTION_TYPE, "client_assertion": token}
     return ClientAuthentication(form=form, hidden=(token,))
 
@@ -55,7 +55,7 @@ def _signed(credentials: MountedCredentials, private_key: str, now: float) -> st
         "sub": credentials.client_id,
         "aud": credentials.issuer,
         "iat": int(now),
-        "exp": int(now) + _LIFETIME,
+        "exp": int(now) + _LIFETIME_SECONDS,
         "jti": secrets.token_urlsafe(16),
     }
     return jwt.encode(claims, key.key, key.algorithm_name, {"kid": key.key_id} if key.key_id else None)

@@ -1,11 +1,11 @@
-"""Time as an argument, so that a test can turn it."""
+"""Time as an argument, so that a test can control it."""
 
 import asyncio
 import time
 
 
 class Clock:
-    """Real time, in seconds. A test's own clock overrides `now` and both ways to wait."""
+    """Real time, in seconds. A test overrides `now`, `wait` and `wait_async`."""
 
     def now(self) -> float:
         """Seconds since 1970."""

@@ -1,4 +1,4 @@
-"""Where the token of a request may go, and what is kept from following a redirect."""
+"""Decides where the token of a request may be sent, and removes it from redirects to another origin."""
 
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
@@ -9,19 +9,19 @@ from scopewright.client.errors import TokenError, printable
 from scopewright.origins import advice, as_argument, host_names, host_of, is_among, is_secure, port_of
 
 Info = dict[str, Any]
-_BOUND_TO_ORIGIN: Final = frozenset({b"authorization", b"dpop"})
-_SENDING: Final = ".send_request_headers.started"
+_ORIGIN_HEADERS: Final = frozenset({b"authorization", b"dpop"})
+_SEND_EVENT: Final = ".send_request_headers.started"
 
 
 class Destinations:
-    """`hosts` and `allow_http` of `ClientCredentials`. No `hosts`: any host that the application calls."""
+    """`hosts` and `allow_http` of `ClientCredentials`. Without `hosts`, any host that the application calls."""
 
     def __init__(self, hosts: Iterable[str] = (), allow_http: Iterable[str] = ()) -> None:
         self.allow_http = host_names("allow_http=", allow_http)
         self.hosts = host_names("hosts=", hosts)
 
     def check(self, url: httpx.URL) -> None:
-        """Raises `TokenError`, naming the argument to add, where the token must not go to `url`."""
+        """Raises `TokenError` if the token must not be sent to `url`. Its text names the argument to add."""
         if not is_secure(url, self.allow_http):
             raise TokenError(
                 "invalid_request",
@@ -36,7 +36,7 @@ class Destinations:
 
 
 def stay_with_origin(request: httpx.Request, *, asynchronous: bool) -> None:
-    """Keeps token and proof of `request` from a redirect to another origin."""
+    """Removes token and proof of `request` from redirects to another origin."""
     application = request.extensions.get("trace")
     if not isinstance(getattr(application, "__self__", None), _StayWithOrigin):
         guard = _StayWithOrigin(request.url, application)
@@ -46,8 +46,8 @@ def stay_with_origin(request: httpx.Request, *, asynchronous: bool) -> None:
 class _StayWithOrigin:
     """The `trace` extension of one request: httpcore calls it before it sends headers, for each redirect too.
 
-    httpx removes `Authorization` along most redirects to another origin, and no other header. This removes
-    `Authorization` and `DPoP` along all of them. A trace that the application has set is called afterwards.
+    httpx removes `Authorization` from most redirects to another origin, and no other header. This removes
+    `Authorization` and `DPoP` from all of them. The application's own trace is called afterwards.
     """
 
     def __init__(self, url: httpx.URL, application: Callable[[str, Info], Any] | None) -> None:
@@ -55,9 +55,9 @@ class _StayWithOrigin:
         self._application = application
 
     def trace(self, event: str, info: Info) -> Any:
-        if event.endswith(_SENDING) and self._is_elsewhere(info["request"].url):
+        if event.endswith(_SEND_EVENT) and self._is_elsewhere(info["request"].url):
             sent = info["request"]
-            sent.headers = [(name, value) for name, value in sent.headers if name.lower() not in _BOUND_TO_ORIGIN]
+            sent.headers = [(name, value) for name, value in sent.headers if name.lower() not in _ORIGIN_HEADERS]
         return self._application(event, info) if self._application is not None else None
 
     async def trace_async(self, event: str, info: Info) -> None:

@@ -1,4 +1,4 @@
-"""Proofs that this client holds its key, and the nonces that they need (RFC 9449 §4, §8)."""
+"""Makes DPoP proofs, and keeps the nonces for them (RFC 9449 §4, §8)."""
 
 import base64
 import hashlib
@@ -11,13 +11,13 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 _NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")  # RFC 9449 §8.1
-_ORIGINS: Final = 100
+_MAX_ORIGINS: Final = 100
 
 
 class Prover:
-    """Makes proofs with one P-256 key, which by default is made here and leaves this process with it.
+    """Makes proofs with one P-256 key. By default the key is generated, and exists only in this process.
 
-    Keeps the last nonce of each origin that gave one.
+    Keeps the last nonce of each origin. Raises ValueError for a key on another curve.
     """
 
     def __init__(self, key: ec.EllipticCurvePrivateKey | None = None) -> None:
@@ -32,11 +32,11 @@ class Prover:
 
     @classmethod
     def of(cls, dpop: bool | ec.EllipticCurvePrivateKey) -> "Prover | None":
-        """With the key that is given, or a new one; None where neither is asked for."""
+        """A prover with the given key, or with a new one for True; None for False."""
         return cls(None if isinstance(dpop, bool) else dpop) if dpop else None
 
     def proof(self, method: str, url: httpx.URL, now: float, token: str | None = None) -> str:
-        """For one request, with this access token where it carries one; `now` in seconds since 1970."""
+        """A proof for one request, and for its access token if it has one. `now` is in seconds since 1970."""
         claims: dict[str, Any] = {
             "jti": secrets.token_urlsafe(16),
             "htm": method,
@@ -49,15 +49,15 @@ class Prover:
             claims["nonce"] = nonce
         return jwt.encode(claims, self._key, algorithm="ES256", headers=self._header)
 
-    def heard(self, url: httpx.URL, headers: httpx.Headers) -> bool:
-        """Keep the nonce of an answer from `url`; whether it gave one."""
+    def keep_nonce(self, url: httpx.URL, headers: httpx.Headers) -> bool:
+        """Keep the nonce of a response from `url`. Returns whether it had one (RFC 9449 §8)."""
         nonce = headers.get("dpop-nonce", "")
         if not _NONCE.fullmatch(nonce):
             return False
         origin = _origin(url)
         self._nonces.pop(origin, None)
         self._nonces[origin] = nonce
-        while len(self._nonces) > _ORIGINS:
+        while len(self._nonces) > _MAX_ORIGINS:
             self._nonces.pop(next(iter(self._nonces)), None)
         return True
 

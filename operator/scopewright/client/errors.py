@@ -1,15 +1,15 @@
-"""What can go wrong on the way to a token, said so that the reader knows what to do. Never with a secret in it."""
+"""Errors of token requests. Each text says what to do, and contains no secret."""
 
 import re
 
 _PLAIN = re.compile(r"[^\x20-\x7e]")
-_LONGEST = 300
+_MAX_CHARACTERS = 300
 
 
 class TokenError(Exception):
-    """No token. `error` is the code of RFC 6749 §5.2 (or `temporarily_unavailable`, `invalid_response`), `description`
-    what to do, `status` that of the token endpoint, None where it gave no answer. `retry_after` is in seconds, where
-    trying again is worth it.
+    """The token request failed. `error` is the code of RFC 6749 §5.2 (or `temporarily_unavailable`,
+    `invalid_response`), `description` says what to do, and `status` is that of the token endpoint, None without a
+    response. `retry_after` is in seconds, or None if a retry does not help.
     """
 
     def __init__(
@@ -22,7 +22,7 @@ class TokenError(Exception):
         super().__init__(f"{error}: {description}")
 
     def again(self) -> "TokenError":
-        """The same, to be raised for another caller: a traceback belongs to one raise."""
+        """A copy to raise for another caller, because a traceback belongs to one raise."""
         return TokenError(self.error, self.description, self.status, retry_after=self.retry_after)
 
 
@@ -37,7 +37,7 @@ class SecretError(TokenError):
 
 
 def printable(text: str, *hidden: str) -> str:
-    """What somebody else wrote, fit for a log: one line, not endless, and without what must not be seen."""
+    """Foreign text for a log: one line of limited length, printable ASCII, without the values of `hidden`."""
     for value in hidden:
         text = text.replace(value, "[hidden]") if value else text
-    return _PLAIN.sub("?", text[:_LONGEST])
+    return _PLAIN.sub("?", text[:_MAX_CHARACTERS])

@@ -1,6 +1,6 @@
 """Client credentials (RFC 6749 §4.4) and token exchange (RFC 8693), step by step.
 
-No I/O: requests and waits out, pages in.
+No I/O: the generator yields requests and waits, and receives responses.
 """
 
 import email.utils
@@ -20,11 +20,11 @@ from scopewright.client.token import AccessToken, invalid, token_from
 from scopewright.origins import Hosts, advice, is_secure, origin
 from scopewright.singleflight import HttpResponse
 
-TIMEOUT = 5.0  # seconds, for one step of one request
+TIMEOUT_SECONDS = 5.0  # for one step of one request
 MAX_BYTES = 256 * 1024
-MAX_WAIT = 10.0  # seconds in all that one fetch waits because the endpoint says Retry-After
-_ATTEMPTS = 4
-_NONCES = 2  # that one fetch takes from refusals: the key behind them may be replaced between the first and its use
+MAX_WAIT_SECONDS = 10.0  # in total, that one fetch waits for Retry-After of the endpoint
+_MAX_ATTEMPTS = 4
+_MAX_NONCES = 2  # retries of one fetch with a new nonce: the issuer's key may be replaced before the first is used
 
 CLIENT_CREDENTIALS: Final = "client_credentials"
 TOKEN_EXCHANGE: Final = "urn:ietf:params:oauth:grant-type:token-exchange"  # noqa: S105  # a grant type
@@ -33,7 +33,7 @@ ACCESS_TOKEN: Final = "urn:ietf:params:oauth:token-type:access_token"  # noqa: S
 
 @dataclass(frozen=True, slots=True)
 class TokenParameters:
-    """What a token is asked for; None means: as the Secret says. `subject_token`: that of a caller to act for."""
+    """The parameters of a token request. None: as in the Secret. `subject_token` is that of the caller to act for."""
 
     resource: str | None = None
     scope: str | None = None
@@ -45,7 +45,7 @@ class TokenParameters:
     ) -> Self:
         """Several scopes may be names, or one space-delimited string. Raises TypeError for anything else."""
         if resource is not None and not isinstance(resource, str):
-            raise TypeError(f"resource= takes the audience of one API, as a string, and not {type(resource).__name__}")
+            raise TypeError(f"resource= takes the audience of one API, as a string, not {type(resource).__name__}")
         if scope is None or isinstance(scope, str):
             return cls(resource, scope, subject_token)
         if not isinstance(scope, Collection) or not all(isinstance(name, str) for name in scope):
@@ -64,12 +64,12 @@ class TokenParameters:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """A step of the flow: nothing is sent for so many seconds."""
+    """A step of the flow: wait for `seconds` before the next request."""
 
     seconds: float
 
 
-Granted = tuple[AccessToken, MountedCredentials]  # the credentials are those that got it
+Granted = tuple[AccessToken, MountedCredentials]  # with the credentials of the request
 Flow = Generator[httpx.Request | Wait, HttpResponse | None, Granted]
 Read = Callable[[bool], MountedCredentials]
 
@@ -82,14 +82,14 @@ def fetch_token(
     prover: Prover | None = None,
     allow_http: Hosts = frozenset(),
 ) -> Flow:
-    """A token, or `TokenError`. `read(True)` looks at the Secret afresh; `jitter()` is in [0, 1).
+    """Fetches a token. Raises `TokenError`. `read(True)` reads the Secret again; `jitter()` is in [0, 1).
 
-    With a `prover` the token is bound to its key (RFC 9449 §5). `allow_http` are hosts of an issuer without TLS.
+    With a `prover` the token is bound to its key (RFC 9449 §5). `allow_http` are hosts that may be called without TLS.
     """
     credentials = read(False)
     waited = 0.0
     reread, renewed = False, 0
-    for attempt in range(1, _ATTEMPTS + 1):
+    for attempt in range(1, _MAX_ATTEMPTS + 1):
         wanted = ask.of(credentials)
         asked_at = now()
         who = authenticate(credentials, asked_at)
@@ -98,23 +98,23 @@ def fetch_token(
             request.headers["DPoP"] = prover.proof(request.method, request.url, asked_at)
         page = yield request
         assert page is not None  # noqa: S101  # a request is answered with a page
-        nonce = prover is not None and prover.heard(request.url, page.headers)
+        nonce = prover is not None and prover.keep_nonce(request.url, page.headers)
         if page.status == 200:
             return token_from(page.body, asked_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
         refusal = _refusal(page, credentials, wanted, who, now())
-        if refusal.error == "invalid_client" and not reread and attempt < _ATTEMPTS:
-            # Rotated, and this process had not looked yet. The same value again would only be refused again.
+        if refusal.error == "invalid_client" and not reread and attempt < _MAX_ATTEMPTS:
+            # The Secret may have been rotated since the last read. The same value would be refused again.
             reread, used = True, credentials
             credentials = read(True)
             if credentials != used:
                 continue
-        if refusal.error == "use_dpop_nonce" and nonce and renewed < _NONCES and attempt < _ATTEMPTS:
+        if refusal.error == "use_dpop_nonce" and nonce and renewed < _MAX_NONCES and attempt < _MAX_ATTEMPTS:
             renewed += 1
             continue
-        if refusal.retry_after is None or attempt == _ATTEMPTS:
+        if refusal.retry_after is None or attempt == _MAX_ATTEMPTS:
             raise refusal
         pause = refusal.retry_after * (1 + 0.2 * jitter())
-        if waited + pause > MAX_WAIT:
+        if waited + pause > MAX_WAIT_SECONDS:
             raise refusal
         waited += pause
         yield Wait(pause)
@@ -124,7 +124,7 @@ def fetch_token(
 def token_request(
     credentials: MountedCredentials, ask: TokenParameters, who: ClientAuthentication, allow_http: Hosts = frozenset()
 ) -> httpx.Request:
-    """With `resource` of RFC 8707."""
+    """The token request, with `resource` of RFC 8707. Raises `TokenError` for an unusable endpoint."""
     url = _endpoint(credentials, allow_http)
     form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope, **who.form}
     if ask.subject_token:
@@ -139,16 +139,16 @@ def token_request(
             "User-Agent": "scopewright-client",
         },
         content=urlencode({name: value for name, value in form.items() if value}),
-        extensions={"timeout": httpx.Timeout(TIMEOUT).as_dict()},
+        extensions={"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict()},
     )
 
 
 def _endpoint(credentials: MountedCredentials, allow_http: Hosts) -> httpx.URL:
-    """What proves who asks goes to the issuer, over HTTPS, or HTTP on loopback and to hosts of `allow_http`."""
+    """The token endpoint. It must be at the issuer's origin, and use HTTPS except on loopback and for `allow_http`."""
     endpoint, issuer = _url("token_endpoint", credentials.token_endpoint), _url("issuer", credentials.issuer)
     if not is_secure(endpoint, allow_http):
-        said = f"the token_endpoint must be https and is {endpoint}: {advice(endpoint, allow_http)}"
-        raise TokenError("invalid_request", printable(said))
+        problem = f"the token_endpoint must be https and is {endpoint}: {advice(endpoint, allow_http)}"
+        raise TokenError("invalid_request", printable(problem))
     if origin(endpoint) != origin(issuer):
         raise TokenError(
             "invalid_request",
@@ -183,16 +183,16 @@ def _refusal(
         after = _retry_after(page.headers, now)
         description = f"{endpoint} answered {page.status}; try again in {after:.0f} s"
         return TokenError("temporarily_unavailable", description, page.status, retry_after=after)
-    error, said = _said(page.body)
+    error, issuer_text = _oauth_error(page.body)
     if not error:
         raise invalid(f"has status {page.status} and no OAuth error code", page.status)
     hidden = (*who.hidden, ask.subject_token or "")
-    theirs = f" (the issuer says: {printable(said, *hidden)})" if said else ""
-    advice = _advice_on(error, said, credentials, ask)
-    return TokenError(printable(error, *hidden), advice + theirs, page.status)
+    quoted = f" (the issuer says: {printable(issuer_text, *hidden)})" if issuer_text else ""
+    advice = _advice_on(error, issuer_text, credentials, ask)
+    return TokenError(printable(error, *hidden), advice + quoted, page.status)
 
 
-def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: TokenParameters) -> str:
+def _advice_on(error: str, issuer_text: str, credentials: MountedCredentials, ask: TokenParameters) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
         case "invalid_client" if credentials.service_account_token:
@@ -218,7 +218,7 @@ def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: Toke
             return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
         case "invalid_dpop_proof" | "use_dpop_nonce":
             return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
-        case "invalid_request" if "DPoP proof" in said:
+        case "invalid_request" if "DPoP proof" in issuer_text:
             return f"the API takes only tokens that are bound to a key (DPoP): pass dpop=True for {client}"
         case "invalid_request" if ask.subject_token:
             return (
@@ -228,7 +228,8 @@ def _advice_on(error: str, said: str, credentials: MountedCredentials, ask: Toke
             return f"the issuer refuses the token request of {client}"
 
 
-def _said(body: bytes) -> tuple[str, str]:
+def _oauth_error(body: bytes) -> tuple[str, str]:
+    """`error` and `error_description` of an error response (RFC 6749 §5.2); empty strings if they are missing."""
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
@@ -240,11 +241,11 @@ def _said(body: bytes) -> tuple[str, str]:
 
 
 def _retry_after(headers: httpx.Headers, now: float) -> float:
-    """Seconds from a number or a date (RFC 9110 §10.2.3); at least half a second, one where nothing is said."""
-    said = headers.get("retry-after", "1").strip()
-    if said.isascii() and said.isdigit():
-        return max(0.5, float(said[:9]))
+    """Seconds from a number or a date (RFC 9110 §10.2.3); at least 0.5; 1.0 without a header."""
+    value = headers.get("retry-after", "1").strip()
+    if value.isascii() and value.isdigit():
+        return max(0.5, float(value[:9]))
     try:
-        return max(0.5, email.utils.parsedate_to_datetime(said).timestamp() - now)
+        return max(0.5, email.utils.parsedate_to_datetime(value).timestamp() - now)
     except (ValueError, TypeError, OverflowError):
         return 1.0

@@ -8,7 +8,7 @@ from scopewright.client.errors import SecretError
 
 
 def parse_private_key(text: str) -> jwt.PyJWK:
-    """A private JWK of a kind that signs. `SecretError` repeats nothing of it."""
+    """A private JWK of a kind that signs. Raises `SecretError`, whose text contains nothing of it."""
     try:
         members = json.loads(text)
         asymmetric = isinstance(members, dict) and members.get("kty") in ("EC", "RSA", "OKP")
@@ -16,5 +16,5 @@ def parse_private_key(text: str) -> jwt.PyJWK:
     except (ValueError, RecursionError, TypeError, jwt.PyJWTError):
         key = None
     if key is None or not hasattr(key.key, "sign"):
-        raise SecretError("the private key is no private JWK of kty EC, RSA or OKP; mount the Secret as it is")
+        raise SecretError("the private key is not a private JWK of kty EC, RSA or OKP; mount the Secret as it is")
     return key

@@ -1,4 +1,4 @@
-"""A Secret mounted into the container: one file an entry, replaced as a whole when it rotates."""
+"""A Secret mounted into the container: one file per entry, replaced as a whole when it rotates."""
 
 import logging
 import os
@@ -22,17 +22,16 @@ _OPTIONAL = ("scope", "audience")
 _ENTRIES = (*_REQUIRED, *_CREDENTIALS, *_OPTIONAL)
 TOKEN_FILE_VARIABLE = "SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE"  # noqa: S105 (names a file)
 _MAX_BYTES = 16 * 1024
-_ATTEMPTS = 5
+_MAX_READS = 5
 
 Version = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class MountedCredentials:
-    """The entries of one version of the Secret. `scope` and `audience` are there where the client asks for one API.
+    """The entries of one version of the Secret. `scope` and `audience` are set if the client uses one API.
 
-    It holds a secret, a private JWK, or, for a client that brings its own proof, neither; then there is the token of
-    the ServiceAccount.
+    The credential is `client_secret`, `private_key` (a JWK), or `service_account_token` if the Secret has neither.
     """
 
     client_id: str
@@ -47,12 +46,12 @@ class MountedCredentials:
 
 
 class MountedSecret:
-    """Reads the directory `path`, and again when it has changed. Looks at most once in `every` seconds.
+    """Reads the directory `path`, and reads it again after a change. Checks it at most once in `every` seconds.
 
-    The kubelet swaps the symbolic link `..data` for a new version; a plain directory works too. `names` tells where
-    the OAuthClient renames entries (`spec.credentials.keys`): `{"client_id": "CLIENT_ID"}`. `service_account_token` is
-    the file of a projected token, which proves who the client is where the Secret holds no credential; left out, it is
-    what `SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE` names, or the file `token` beside the entries.
+    The kubelet swaps the symbolic link `..data` for a new version; a plain directory works too. `names` maps
+    entries that the OAuthClient renames (`spec.credentials.keys`): `{"client_id": "CLIENT_ID"}`.
+    `service_account_token` is the file of a projected token, which authenticates the client if the Secret holds no
+    credential. It defaults to `$SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE`, or to the file `token` beside the entries.
     """
 
     def __init__(
@@ -72,7 +71,7 @@ class MountedSecret:
         self._every = every
         self._clock = clock or Clock()
         self._lock = threading.Lock()
-        self._looked_at: float | None = None
+        self._checked_at: float | None = None
         self._version: Version | None = None
         self._credentials: MountedCredentials | None = None
         restart_in_children(self)
@@ -82,37 +81,37 @@ class MountedSecret:
         self._lock = threading.Lock()
 
     def read(self, *, now: bool = False) -> MountedCredentials:
-        """The current entries; `now=True` looks at the directory even if it has done so a moment ago.
+        """The current entries; `now=True` checks the directory even within `every` seconds.
 
-        Raises `SecretError` where there never were usable ones: an unusable version does not displace a good one.
+        Raises `SecretError` if no usable version was ever read. An unusable version does not replace a usable one.
         """
         with self._lock:
             instant = self._clock.now()
-            looked = self._looked_at
-            if not now and self._credentials and looked is not None and 0 <= instant - looked < self._every:
+            checked_at = self._checked_at
+            if not now and self._credentials and checked_at is not None and 0 <= instant - checked_at < self._every:
                 return self._credentials
-            self._looked_at = instant
+            self._checked_at = instant
             try:
                 self._follow()
             except SecretError as error:
                 if self._credentials is None:
                     raise
-                logger.warning("going on with the credentials read before: %s", error.description)
+                logger.warning("keeping the previous credentials: %s", error.description)
             assert self._credentials is not None  # noqa: S101
             return self._credentials
 
     def _follow(self) -> None:
-        version = self._look()
+        version = self._find_version()
         if self._credentials is not None and version == self._version:
             return
-        for _ in range(_ATTEMPTS):
+        for _ in range(_MAX_READS):
             try:
                 found = self._load(version)
                 problem = None
             except SecretError as error:
                 problem = error
-            after = self._look()
-            if after == version:  # nothing moved meanwhile: all entries are of one version
+            after = self._find_version()
+            if after == version:  # no change during the read: all entries are of one version
                 if problem is not None:
                     raise problem
                 self._version, self._credentials = version, found
@@ -120,9 +119,9 @@ class MountedSecret:
             version = after
         raise SecretError(f"{self.path} keeps changing while it is read; try again")
 
-    def _look(self) -> Version:
-        """What tells one version from the next: the target of `..data`, or each file's identity and change; and the
-        same of the token's file, which rotates by itself.
+    def _find_version(self) -> Version:
+        """Identifies a version: the target of `..data`, or inode, time and size of each file; and those of the token's
+        file, which rotates independently.
         """
         token = _identity(self._token_file)
         try:
@@ -153,7 +152,7 @@ class MountedSecret:
 
     def _advice(self, missing: list[str]) -> str:
         if not self.path.is_dir():
-            return f"{self.path} is no directory; mount the Secret of the OAuthClient there"
+            return f"{self.path} is not a directory; mount the Secret of the OAuthClient there"
         return (
             f"{self.path} lacks {', '.join(missing)}; mount the whole Secret of an OAuthClient, "
             "see that the OAuthClient is Ready, and pass names= if it renames entries"
@@ -177,7 +176,7 @@ def _identity(file: Path) -> tuple[int, int, int] | None:
 
 
 def _entry(file: Path) -> str | None:
-    """The text of one entry without the line end that an editor adds, or None where there is no such file."""
+    """The text of one entry without the trailing newline, or None if there is no such file."""
     try:
         with open(file, "rb", opener=_without_blocking) as opened:  # Path.open has no opener
             if not stat.S_ISREG(os.fstat(opened.fileno()).st_mode):
@@ -202,5 +201,5 @@ def _entry(file: Path) -> str | None:
 
 
 def _without_blocking(path: str, flags: int) -> int:
-    """A named pipe would otherwise wait for a writer for ever."""
+    """Without O_NONBLOCK a named pipe waits for a writer for ever."""
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,4 +1,4 @@
-"""The token of a ServiceAccount as a client assertion: only one that is for the issuer alone may be sent."""
+"""Checks a ServiceAccount token before it is sent as client assertion: the issuer must be its only audience."""
 
 import base64
 import json
@@ -6,15 +6,14 @@ from pathlib import Path
 
 from scopewright.client.errors import SecretError, printable
 
-_READABLE = 5  # audiences that a message lists
+_MAX_SHOWN_AUDIENCES = 5  # in a message
 
 
 def require_audience(token: str, issuer: str, file: Path) -> None:
     """Raises `SecretError` unless `issuer` is the one audience of the token.
 
-    A recipient of a token can use it at its other audiences: the API server, for one. The signature is the issuer's
-    business. A token without `aud`, as Secrets of type kubernetes.io/service-account-token hold it, is for the API
-    server.
+    A recipient can use a token at its other audiences, such as the API server. The issuer checks the signature. A
+    token without `aud`, as in Secrets of type kubernetes.io/service-account-token, is for the API server.
     """
     audiences = _audiences(token)
     if audiences == [issuer]:
@@ -22,7 +21,7 @@ def require_audience(token: str, issuer: str, file: Path) -> None:
     if audiences is None:
         found = "is not a JWT with audiences"
     else:
-        found = f"is for {', '.join(audiences[:_READABLE]) or 'the API server'}"
+        found = f"is for {', '.join(audiences[:_MAX_SHOWN_AUDIENCES]) or 'the API server'}"
     raise SecretError(
         f"the ServiceAccount token {file} {printable(found)}, and must be for the issuer alone; "
         f"project one with serviceAccountToken: {{audience: {issuer}}}"
@@ -30,7 +29,7 @@ def require_audience(token: str, issuer: str, file: Path) -> None:
 
 
 def _audiences(token: str) -> list[str] | None:
-    """None where they cannot be read."""
+    """None if they cannot be read."""
     parts = token.split(".")
     try:
         claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))

@@ -1,19 +1,19 @@
-"""When to fetch a token again, and what to do meanwhile. Pure decisions: no I/O, no clock. Times are in seconds."""
+"""Decides when to fetch a token again. No I/O, no clock. Times are in seconds."""
 
 from scopewright.client.errors import TokenError
 from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken
 from scopewright.singleflight import RefreshDecision
 
-_AHEAD = 0.75  # of its life; spread by a tenth, so that a thousand Pods do not ask in the same second
-_SPREAD = 0.1
-_MARGIN = 5.0  # a token this near to its end may expire on the way
-_BACK_OFF = (1.0, 2.0, 5.0)
-_AFTER_REFUSAL = 10.0
+_REFRESH_FRACTION = 0.75  # of its lifetime; plus up to a tenth, so that many Pods do not ask in the same second
+_JITTER_FRACTION = 0.1
+_MARGIN_SECONDS = 5.0  # a token this close to its end may expire during the request
+_BACK_OFF_SECONDS = (1.0, 2.0, 5.0)
+_REFUSAL_PAUSE_SECONDS = 10.0
 
 
 class TokenSlot:
-    """The token for one client, resource and scope, and what went wrong last."""
+    """The token for one client, resource and scope, and the last error."""
 
     def __init__(self) -> None:
         self.token: AccessToken | None = None
@@ -28,7 +28,7 @@ class TokenSlot:
     def need(self, now: float, credentials: MountedCredentials) -> RefreshDecision:
         if credentials != self._credentials:
             self._changed(credentials)
-        if self.token is None or now >= self.token.expires_at - min(_MARGIN, self._life() / 4):
+        if self.token is None or now >= self.token.expires_at - min(_MARGIN_SECONDS, self._life() / 4):
             return RefreshDecision.WAIT if now < self._retry_at else RefreshDecision.NOW
         if now < self._retry_at:
             return RefreshDecision.NOTHING
@@ -37,11 +37,11 @@ class TokenSlot:
         return RefreshDecision.NOTHING if now < self._refresh_at else RefreshDecision.SOON
 
     def refuse(self, now: float, refused: AccessToken) -> None:
-        """The API says that this token is invalid: the next caller fetches another one. Not one for each such answer:
-        an API that refuses every token would drain the issuer.
+        """The API answered `invalid_token`: the next caller fetches another token. This is rate-limited, because an API
+        that refuses every token would overload the issuer.
         """
         if self.token is refused and now >= self._refused_until:
-            self._refused_until = now + _AFTER_REFUSAL
+            self._refused_until = now + _REFUSAL_PAUSE_SECONDS
             self._is_refused = True
 
     def received(self, token: AccessToken, credentials: MountedCredentials, jitter: float) -> None:
@@ -51,15 +51,15 @@ class TokenSlot:
         self._retry_at = 0.0
         self._is_refused = False
         self._failures = 0
-        self._refresh_at = token.issued_at + self._life() * (_AHEAD + _SPREAD * jitter)
+        self._refresh_at = token.issued_at + self._life() * (_REFRESH_FRACTION + _JITTER_FRACTION * jitter)
 
     def failed(self, error: TokenError, now: float) -> None:
         self.error = error
-        self._retry_at = now + max(_BACK_OFF[min(self._failures, 2)], min(error.retry_after or 0.0, 30.0))
+        self._retry_at = now + max(_BACK_OFF_SECONDS[min(self._failures, 2)], min(error.retry_after or 0.0, 30.0))
         self._failures += 1
 
     def _changed(self, credentials: MountedCredentials) -> None:
-        """A new secret ends the back-off; another client or issuer ends the token too."""
+        """A new secret ends the back-off. Another client or issuer also discards the token."""
         old = self._credentials
         if old is None or (old.client_id, old.issuer) != (credentials.client_id, credentials.issuer):
             self.token = None

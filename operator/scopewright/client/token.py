@@ -1,19 +1,19 @@
-"""An access token, and the answer of the token endpoint that it comes in (RFC 6749 §5.1)."""
+"""An access token, parsed from the response of the token endpoint (RFC 6749 §5.1)."""
 
 import json
 from dataclasses import dataclass, field
 
 from scopewright.client.errors import TokenError
 
-_DEFAULT_LIFETIME = 300.0  # seconds, where the answer has no expires_in
-_LONGEST_LIFETIME = 86400.0 * 366
+_DEFAULT_LIFETIME_SECONDS = 300.0  # if the response has no expires_in
+_MAX_LIFETIME_SECONDS = 86400.0 * 366
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """`value` goes after `Bearer `, or after `DPoP ` and with a proof in each request; it is in no repr.
+    """Send `value` after `Bearer `, or after `DPoP ` with a proof for each request. The repr does not contain it.
 
-    `expires_at` is in seconds since 1970, by the local clock.
+    `expires_at` and `issued_at` are in seconds since 1970, by the local clock.
     """
 
     value: str = field(repr=False)
@@ -23,9 +23,10 @@ class AccessToken:
 
 
 def token_from(body: bytes, asked_at: float, scope: str | None, expected: str) -> AccessToken:
-    """`asked_at` is when the request was sent: the token is never thought to live longer than it does.
+    """Parses a response. Raises `TokenError` `invalid_response`.
 
-    `expected` is the token_type that was asked for: a Bearer token in the place of a bound one is not taken in silence.
+    `asked_at` is when the request was sent, so that `expires_at` is never too late. `expected` is the token_type that
+    was requested: a Bearer token instead of a bound one is refused.
     """
     try:
         answer = json.loads(body)
@@ -38,8 +39,8 @@ def token_from(body: bytes, asked_at: float, scope: str | None, expected: str) -
         raise invalid("has no usable access_token")
     if not isinstance(kind, str) or kind.lower() != expected.lower():
         raise invalid(f"has a token_type other than {expected}, which this client asked for")
-    lifetime = answer.get("expires_in", _DEFAULT_LIFETIME)
-    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not 0 < lifetime <= _LONGEST_LIFETIME:
+    lifetime = answer.get("expires_in", _DEFAULT_LIFETIME_SECONDS)
+    if isinstance(lifetime, bool) or not isinstance(lifetime, int | float) or not 0 < lifetime <= _MAX_LIFETIME_SECONDS:
         raise invalid("has an expires_in that is not a positive number of seconds")
     if not isinstance(granted, str):
         raise invalid("has a scope that is not a string")

@@ -1,4 +1,4 @@
-"""Carries out a token flow: the thin part that does I/O, once for threads and once for tasks."""
+"""Does the I/O of a token flow, for threads and for tasks."""
 
 import time
 
@@ -10,7 +10,7 @@ from scopewright.client.grant import MAX_BYTES, Flow, Granted, Wait
 from scopewright.client.token import invalid
 from scopewright.singleflight import HttpResponse
 
-_DEADLINE = 15.0  # seconds for one answer, however slowly bytes trickle in
+_DEADLINE_SECONDS = 15.0  # for one response, even if the body arrives slowly
 
 
 def run_sync(flow: Flow, client: httpx.Client, clock: Clock) -> Granted:
@@ -25,7 +25,7 @@ def run_sync(flow: Flow, client: httpx.Client, clock: Clock) -> Granted:
             clock.wait(step.seconds)
             answer = None
         else:
-            answer = _page_sync(client, step)
+            answer = _send_sync(client, step)
 
 
 async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
@@ -40,15 +40,15 @@ async def run(flow: Flow, client: httpx.AsyncClient, clock: Clock) -> Granted:
             await clock.wait_async(step.seconds)
             answer = None
         else:
-            answer = await _page(client, step)
+            answer = await _send(client, step)
 
 
-# The client's own `auth` is kept away from the token endpoint, and a redirect is an answer like any other: the secret
-# goes to the endpoint that the Secret names.
+# The HTTP client's own `auth` is not used for the token endpoint, and redirects are not followed: the credential is
+# sent only to the endpoint in the Secret.
 
 
-def _page_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
-    deadline = time.monotonic() + _DEADLINE
+def _send_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
     body = bytearray()
     try:
         response = client.send(request, stream=True, auth=None, follow_redirects=False)
@@ -58,12 +58,12 @@ def _page_sync(client: httpx.Client, request: httpx.Request) -> HttpResponse:
         finally:
             response.close()
     except (httpx.HTTPError, OSError) as error:
-        return _no_answer(error)
+        return _no_response(error)
     return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
-async def _page(client: httpx.AsyncClient, request: httpx.Request) -> HttpResponse:
-    deadline = time.monotonic() + _DEADLINE
+async def _send(client: httpx.AsyncClient, request: httpx.Request) -> HttpResponse:
+    deadline = time.monotonic() + _DEADLINE_SECONDS
     body = bytearray()
     try:
         response = await client.send(request, stream=True, auth=None, follow_redirects=False)
@@ -73,7 +73,7 @@ async def _page(client: httpx.AsyncClient, request: httpx.Request) -> HttpRespon
         finally:
             await response.aclose()
     except (httpx.HTTPError, OSError) as error:
-        return _no_answer(error)
+        return _no_response(error)
     return HttpResponse(response.status_code, response.headers, bytes(body))
 
 
@@ -82,8 +82,10 @@ def _take(body: bytearray, chunk: bytes, deadline: float) -> None:
     if len(body) > MAX_BYTES:
         raise invalid(f"is larger than {MAX_BYTES} bytes")
     if time.monotonic() > deadline:
-        raise TokenError("temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE:.0f} s to answer")
+        raise TokenError(
+            "temporarily_unavailable", f"the token endpoint took longer than {_DEADLINE_SECONDS:.0f} s to answer"
+        )
 
 
-def _no_answer(error: Exception) -> HttpResponse:
+def _no_response(error: Exception) -> HttpResponse:
     return HttpResponse(None, httpx.Headers(), f"{type(error).__name__} {error}".strip().encode())

@@ -177,7 +177,7 @@ _D = base64.urlsafe_b64encode(b"secret bytes of a key that is none").decode().rs
 )  # fmt: skip
 def test_a_key_that_is_none_is_refused_and_not_repeated(mount: Mount, value: str) -> None:
     mount.write(client_secret=None, **{"private_key.jwk": value})
-    with pytest.raises(SecretError, match="no private JWK") as caught:
+    with pytest.raises(SecretError, match="not a private JWK") as caught:
         MountedSecret(mount.path).read()
     assert _D not in str(caught.value)
 
@@ -185,7 +185,7 @@ def test_a_key_that_is_none_is_refused_and_not_repeated(mount: Mount, value: str
 def test_a_public_key_proves_nothing(mount: Mount) -> None:
     members = {name: value for name, value in json.loads(private_key("one")).items() if name != "d"}
     mount.write(client_secret=None, **{"private_key.jwk": json.dumps(members)})
-    with pytest.raises(SecretError, match="no private JWK"):
+    with pytest.raises(SecretError, match="not a private JWK"):
         MountedSecret(mount.path).read()
 
 

@@ -220,7 +220,7 @@ def test_a_nonce_goes_to_the_origin_that_gave_it_and_nowhere_else(
 def test_the_nonces_of_many_origins_take_no_more_room_than_those_of_a_hundred() -> None:
     prover = Prover()
     for number in range(250):
-        assert prover.heard(httpx.URL(f"https://{number}.example/"), httpx.Headers({"dpop-nonce": "x"}))
+        assert prover.keep_nonce(httpx.URL(f"https://{number}.example/"), httpx.Headers({"dpop-nonce": "x"}))
     assert len(prover._nonces) == 100
 
 

@@ -66,7 +66,7 @@ def test_scope_and_audience_are_read_where_they_are(mount: Mount) -> None:
 
 
 def test_a_missing_directory_says_to_mount_the_secret(tmp_path: Path) -> None:
-    with pytest.raises(SecretError, match="is no directory; mount the Secret"):
+    with pytest.raises(SecretError, match="is not a directory; mount the Secret"):
         MountedSecret(tmp_path / "nowhere").read()
 
 

@@ -121,7 +121,7 @@ def test_what_is_no_scope_or_resource_is_a_type_error(mount: Mount) -> None:
     for scope in (1, [1], b"payroll.read"):
         with pytest.raises(TypeError, match="scope= takes a string"):
             ClientCredentials(mount.path, scope=scope)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="resource= takes the audience of one API, as a string, and not list"):
+    with pytest.raises(TypeError, match="resource= takes the audience of one API, as a string, not list"):
         ClientCredentials(mount.path, resource=["https://payroll.example"])  # type: ignore[arg-type]
 
 
