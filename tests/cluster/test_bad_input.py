@@ -206,7 +206,7 @@ def test_an_occupied_port(crds: Cluster, tmp_path: Path, command: list[str]) -> 
 
 def test_an_address_that_is_none(tmp_path: Path) -> None:
     for command in (["operator", "--issuer-url", LOOPBACK], ["issuer"]):
-        assert "give HOST:PORT" in refusal(*command, "--listen", "127.0.0.1:http", home=tmp_path)
+        assert "pass HOST:PORT" in refusal(*command, "--listen", "127.0.0.1:http", home=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -265,4 +265,4 @@ def test_two_issuers_cannot_have_one_port(installation: Installation, tmp_path: 
         "issuer", "--namespace", installation.namespace, "--listen", installation.issuer_url.removeprefix("http://"),
         home=tmp_path, KUBECONFIG=str(installation.cluster.kubeconfig),
     )  # fmt: skip
-    assert "stop what uses it, or pass another --listen" in said
+    assert "stop the process that uses it, or pass another --listen" in said

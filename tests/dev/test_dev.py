@@ -216,7 +216,7 @@ def test_a_broken_manifest_is_told_with_file_line_and_fix_and_the_rest_goes_on(d
     dev.until(lambda: "picture.yaml:" in dev.printed())
     (dev.manifests / "picture.yaml").unlink()
     dev.write("worker.yaml", WORKER)
-    dev.until(lambda: "every manifest is good" in dev.printed())
+    dev.until(lambda: "every manifest is valid" in dev.printed())
 
 
 def test_a_deleted_secret_comes_back_and_the_old_value_still_works(dev: Dev) -> None:
@@ -307,9 +307,9 @@ def test_what_cannot_be_served_is_said_in_one_line(dev: Dev, tmp_path: Path) -> 
 
     other = tmp_path / "other"
     occupied = refused(dev.manifests, "--state", other, "--listen", f"127.0.0.1:{dev.port}")
-    assert "Address already in use; stop what uses it, or pass another --listen" in occupied
+    assert "Address already in use; stop the process that uses it, or pass another --listen" in occupied
     assert "is not a directory; pass the one" in refused(tmp_path / "nothing", "--state", other)
-    assert "give HOST:PORT" in refused(dev.manifests, "--state", other, "--listen", "8080")
+    assert "pass HOST:PORT" in refused(dev.manifests, "--state", other, "--listen", "8080")
     in_use = refused(dev.manifests, "--state", dev.state, "--listen", "127.0.0.1:0")
     assert "choose another --state" in in_use or "is in use" in in_use
     dev.stop()

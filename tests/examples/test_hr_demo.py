@@ -137,7 +137,7 @@ async def test_a_child_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path)
         child = children.start("scopewright dev", "scopewright.cli", "dev", str(tmp_path), "--listen", "nowhere")
         with pytest.raises(DemoFailed, match="scopewright dev ended with status 1") as caught:
             await child.says("ready")
-    assert "give HOST:PORT" in str(caught.value)
+    assert "pass HOST:PORT" in str(caught.value)
 
 
 def test_a_child_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

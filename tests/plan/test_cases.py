@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import pytest
 
-from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
+from scopewright.cli.plan import ACCEPTED, NO_PLAN, REFUSED, Connect, Request, plan_to_outputs
 from scopewright.plan.changes import NOT_READ
 
 HERE = Path(__file__).parent
@@ -38,7 +38,7 @@ def test_the_plan_is_as_expected(case: str, tmp_path: Path, monkeypatch: pytest.
     for file in FORMS.values():
         assert (folder / file).read_text() == (HERE / case / file).read_text(), file
     reasons = {refusal["reason"] for refusal in json.loads((folder / "plan.json").read_text())["refusals"]}
-    assert code == (CANNOT_TELL if NOT_READ in reasons else REFUSED if reasons else FINE)
+    assert code == (NO_PLAN if NOT_READ in reasons else REFUSED if reasons else ACCEPTED)
 
 
 @pytest.mark.parametrize("case", CASES)

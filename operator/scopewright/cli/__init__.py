@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command, or say which extra it needs: a service that only calls or verifies has none of it."""
+    """Run the command. If a dependency is missing, exit with the extras to install."""
     try:
         from scopewright.cli.commands import run
     except ModuleNotFoundError as missing:

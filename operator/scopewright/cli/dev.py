@@ -1,4 +1,4 @@
-"""`scopewright dev`: a directory of manifests, reconciled and served on a laptop."""
+"""`scopewright dev`: reconcile and serve a directory of manifests on a laptop."""
 
 import asyncio
 import socket
@@ -26,17 +26,17 @@ WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  # addresses to 
 def dev_config(
     file: Path | None, issuer_url: str | None, listen_on: str, listening: socket.socket
 ) -> tuple[Config, str]:
-    """The configuration, and what to tell the user about its issuer (empty: nothing).
+    """Return the configuration, and a note to print about its issuer (may be empty).
 
-    The issuer is that of `--issuer-url`, else that of the file, else where `dev` listens. An https issuer of a file
-    that a cluster uses too is not: `dev` has no TLS, and its clients would send their secrets to the real one.
+    The issuer is `--issuer-url`, else that of the file, else the address of `dev`. An https issuer of the file is
+    ignored: `dev` has no TLS, the file may be a cluster's, and clients would send their secrets to the real issuer.
     """
     served = _served(listen_on, listening)
     if served is None and issuer_url is None:
         raise Rejected(
             "BadAddress",
             f"--listen {listen_on}: dev serves plain HTTP, which clients accept on loopback only; listen on "
-            "127.0.0.1:8080, or on 0.0.0.0:8080 for a container's port, or name the https URL of a proxy before it "
+            "127.0.0.1:8080, or on 0.0.0.0:8080 for a container's port, or pass the https URL of a proxy in front "
             "with --issuer-url",
         )
     config = load_config(file, {"issuer": issuer_url}, {"issuer": served})
@@ -49,7 +49,7 @@ def dev_config(
 
 
 def _served(listen_on: str, listening: socket.socket) -> str | None:
-    """The URL on loopback at which it can be reached; None where there is none."""
+    """Return the loopback URL of the address; None if it is not reachable on loopback."""
     host, port = parse_address(listen_on)[0], listening.getsockname()[1]
     host = WILDCARDS.get(host, host)
     if host not in _DEV_HOSTS:
@@ -60,7 +60,7 @@ def _served(listen_on: str, listening: socket.socket) -> str | None:
 async def develop(
     directory: Path, state: Path, config: Config, listening: socket.socket, stop: asyncio.Event, console: Console
 ) -> None:
-    """Until `stop` is set."""
+    """Reconcile and serve until `stop` is set."""
     store = DirectoryStore.open(state, config.issuer)
     try:
         embedded = LocalOperator(directory, store, config)
@@ -94,7 +94,7 @@ async def _announce(issuer: Issuer, report: "Report") -> None:
 
 
 class Report:
-    """What is printed: the broken manifests, and who may call what; each only when it has changed."""
+    """Prints the broken manifests and the granted scopes, each only when it has changed."""
 
     def __init__(self, embedded: LocalOperator, console: Console) -> None:
         self._embedded = embedded
@@ -109,7 +109,7 @@ class Report:
             for problem in problems:
                 self.console.print(Text(f"{problem}", "red"), soft_wrap=True)
             if not problems:
-                self.console.print(Text("every manifest is good", "green"))
+                self.console.print(Text("every manifest is valid", "green"))
         if (rows := self._access()) != self._rows:
             self._rows = rows
             self.console.print(_table(rows) if rows else Text("no OAuthClient is declared"))
@@ -122,11 +122,13 @@ class Report:
             entries = {(f"{a.namespace}/{a.resource_server}"): a for a in (status.access if status else ())}
             ready = next((c for c in (status.conditions if status else ()) if c.type == "Ready"), None)
             state = "ready" if ready and ready.status == "True" else ready.reason if ready else "Pending"
-            for asked in requested_access(client):
-                entry = entries.get(asked.resource_server)
+            for requested in requested_access(client):
+                entry = entries.get(requested.resource_server)
                 granted = " ".join(entry.granted) if entry else ""
                 missing = " ".join(entry.missing) if entry else ""
-                rows.append((client.client_id, state, asked.resource_server, granted or NOTHING, missing or NOTHING))
+                rows.append(
+                    (client.client_id, state, requested.resource_server, granted or NOTHING, missing or NOTHING)
+                )
             if not client.spec.access:
                 rows.append((client.client_id, state, NOTHING, NOTHING, NOTHING))
         return rows

@@ -1,4 +1,4 @@
-"""`scopewright plan`: what is asked for, in which formats it is told, and with which exit code."""
+"""`scopewright plan`: its request, output formats and exit codes."""
 
 import asyncio
 import logging
@@ -21,9 +21,9 @@ from scopewright.plan.output.sarif import as_sarif
 from scopewright.plan.output.text import as_text
 from scopewright.stores.kubernetes.api import Api
 
-FINE: Final = 0
+ACCEPTED: Final = 0
 REFUSED: Final = 1
-CANNOT_TELL: Final = 2
+NO_PLAN: Final = 2
 
 FORMATS: Final[dict[str, Callable[[PlanResult], str]]] = {
     "text": as_text,
@@ -52,29 +52,31 @@ class Request:
 
 
 def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = None) -> int:
-    """The exit code. What keeps it from telling is said on standard error; a defect of ours is no refusal either."""
+    """Write the plan and return the exit code. Errors that prevent a plan, defects included, go to standard error."""
     try:
         outputs = [_output(text) for text in request.outputs]
         changes = asyncio.run(_planned(request, connect, now or datetime.now(UTC)))
         for form, file in outputs:
             _write(changes, form, file)
     except Rejected as error:
-        return _cannot_tell(error.message)
+        return _no_plan(error.message)
     except Unavailable as error:
-        return _cannot_tell(f"{error.message}; try again")
+        return _no_plan(f"{error.message}; try again")
     except Exception:
         log.exception("the plan cannot be made")
-        return CANNOT_TELL
+        return NO_PLAN
     if unread := [finding_line(f) for f in changes.refusals if f.reason == NOT_READ]:
-        return _cannot_tell("\n".join([f"not all that {request.directory} declares can be told:", *unread]))
-    return REFUSED if changes.refusals else FINE
+        return _no_plan("\n".join([f"not everything that {request.directory} declares can be read:", *unread]))
+    return REFUSED if changes.refusals else ACCEPTED
 
 
 async def _planned(request: Request, connect: Connect, now: datetime) -> PlanResult:
     if request.cluster and request.against:
-        raise Rejected("BadFlags", "--cluster and --against are two things to compare with: choose one")
+        raise Rejected("BadFlags", "--cluster and --against exclude each other: pass one of them")
     if request.prune and not request.cluster:
-        raise Rejected("BadFlags", "--prune goes with --cluster: what --against has and DIR has not is deleted anyway")
+        raise Rejected(
+            "BadFlags", "--prune goes with --cluster: with --against, objects missing in DIR are always deleted"
+        )
     settings = PlanSettings.read(request.config, request.issuer, request.namespace)
     if not request.cluster:
         return await plan_directories(request.directory, request.against, settings, now)
@@ -101,6 +103,6 @@ def _write(changes: PlanResult, form: str, file: str) -> None:
         sys.stdout.write(FORMATS[form](changes))
 
 
-def _cannot_tell(message: str) -> int:
+def _no_plan(message: str) -> int:
     sys.stderr.write("scopewright: " + "\n  ".join(clean(line) for line in message.splitlines()) + "\n")
-    return CANNOT_TELL
+    return NO_PLAN

@@ -1,4 +1,4 @@
-"""Flags, environment and configuration files made into values, with errors that say what to do."""
+"""Parse the values of flags; errors say what to do."""
 
 import contextlib
 import errno
@@ -26,18 +26,18 @@ LogFormat = Literal["text", "json"]
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """`HOST:PORT`, with an IPv6 host in brackets."""
+    """Parse `HOST:PORT`, with an IPv6 host in brackets."""
     host, _, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not host or not port.isdecimal() or int(port) > 65535:
-        raise Rejected("BadAddress", f"{text!r} is no address to listen on: give HOST:PORT, such as 127.0.0.1:8080")
+        raise Rejected("BadAddress", f"{text!r} is not an address; pass HOST:PORT, such as 127.0.0.1:8080")
     return host, int(port)
 
 
 def listen(text: str, option: str = "--listen") -> socket.socket:
-    """A socket listening on `HOST:PORT`, before anything else starts: a port that is taken is told at once.
+    """Return a socket listening on `HOST:PORT`. Called first at start, so that a port in use is reported at once.
 
-    Port 0 takes a free one.
+    Port 0 selects a free port.
     """
     host, port = parse_address(text)
     try:
@@ -56,16 +56,16 @@ def listen(text: str, option: str = "--listen") -> socket.socket:
 
 def _fix(error: OSError, option: str) -> str:
     if error.errno == errno.EADDRINUSE:
-        return f"stop what uses it, or pass another {option}"
+        return f"stop the process that uses it, or pass another {option}"
     if error.errno == errno.EACCES:
         return f"pass a port above 1023 as {option}"
     return f"pass an address of this machine as {option}, such as 127.0.0.1:8080"
 
 
 def reserve(text: str, option: str = "--listen") -> socket.socket:
-    """A socket bound to `HOST:PORT` beside which others can listen (SO_REUSEPORT); it does not listen itself.
+    """Return a socket bound to `HOST:PORT` that reserves the port for workers (SO_REUSEPORT); it does not listen.
 
-    A port where somebody else listens is told at once, also where the two could share it.
+    A port in use by another process is an error, even if the two could share it.
     """
     with listen(text, option) as trial:
         family, address = trial.family, trial.getsockname()
@@ -77,34 +77,34 @@ def reserve(text: str, option: str = "--listen") -> socket.socket:
 
 
 def worker_count(text: str) -> int:
-    """Of `--workers`: a number, or `auto` for as many as there are CPUs to use."""
+    """Parse `--workers`: a number, or `auto` for the number of usable CPUs."""
     if text == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if not text.isdecimal() or not int(text):
-        raise Rejected("BadWorkers", f"--workers {text!r} is no number of processes: give one or more, or auto")
+        raise Rejected("BadWorkers", f"--workers {text!r} is not a number of processes; pass 1 or more, or auto")
     return int(text)
 
 
 def connections_per_address(number: int) -> int | None:
-    """Of `--connections-per-address`; None is no limit."""
+    """Check `--connections-per-address`; None means unlimited."""
     if number < 0:
         raise Rejected("BadLimit", "--connections-per-address must be a number of connections, or 0 for no limit")
     return number or None
 
 
-_LEAST_MEMORY = 4 * 2**20
+_MIN_MEMORY = 4 * 2**20
 
 
 def connection_memory(text: str) -> int:
-    """Of `--connection-memory`: bytes, as Kubernetes writes them."""
+    """Parse `--connection-memory`, a Kubernetes quantity, into bytes."""
     size = parse_quantity(text)
-    if size is None or size < _LEAST_MEMORY:
+    if size is None or size < _MIN_MEMORY:
         raise Rejected("BadLimit", f"--connection-memory {text!r} must be a quantity such as 64Mi, and at least 4Mi")
     return size
 
 
 def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
-    """Of `--tls-cert` and `--tls-key`; None where neither is given."""
+    """Return the files of `--tls-cert` and `--tls-key`; None if neither is set."""
     if cert is None and key is None:
         return None
     if cert is None or key is None:
@@ -112,7 +112,7 @@ def load_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
     return Certificate(cert, key)
 
 
-class _Json(logging.Formatter):
+class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -126,8 +126,8 @@ class _Json(logging.Formatter):
         return json.dumps(line)
 
 
-class _Text(logging.Formatter):
-    """One line a record, whatever is in the message: nobody writes a line of their own into our log."""
+class _TextFormatter(logging.Formatter):
+    """One line a record: line breaks in a message are escaped, so that input cannot forge log lines."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
@@ -135,30 +135,32 @@ class _Text(logging.Formatter):
 
 
 def set_up_logging(form: LogFormat, level: str) -> None:
-    """Logs to standard error; libraries are heard from warnings on."""
+    """Log to standard error; libraries log warnings and errors only."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Json() if form == "json" else _Text("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
+    handler.setFormatter(
+        _JsonFormatter() if form == "json" else _TextFormatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("scopewright").setLevel(level.upper())
 
 
-_LEAST_ENTRIES = 1000
+_MIN_ENTRIES = 1000
 
 
 def replay_capacity(number: int) -> int | None:
-    """Of `--replay-capacity`: entries of one process; None is the default of the memory that is used."""
-    if number and number < _LEAST_ENTRIES:
-        raise Rejected("BadLimit", f"--replay-capacity must be {_LEAST_ENTRIES} entries or more, or 0 for the default")
+    """Check `--replay-capacity`, entries per process; None means the default of the selected replay memory."""
+    if number and number < _MIN_ENTRIES:
+        raise Rejected("BadLimit", f"--replay-capacity must be {_MIN_ENTRIES} entries or more, or 0 for the default")
     return number or None
 
 
 def replay_memory(text: str, workers: int, capacity: int | None = None) -> "Callable[[], ReplayStore]":
-    """What remembers which assertions and proofs were used, made in each process. `capacity` is entries of one."""
+    """Return the factory of each process's memory of used assertions and proofs. `capacity` is per process."""
     if text == "memory" and workers > 1:
         raise Rejected(
             "BadReplay",
-            f"{workers} workers would each remember by themselves which assertions were used: give them one memory "
-            "with --replay redis://host:6379/0, or accept with --replay per-process that each of them takes one once",
+            f"each of {workers} workers would have its own memory of used assertions: share one memory "
+            "with --replay redis://host:6379/0, or accept with --replay per-process that each worker accepts one once",
         )
     from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, SHARED_CAPACITY, LocalReplay, SharedReplay
 

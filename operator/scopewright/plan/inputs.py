@@ -82,8 +82,8 @@ def diff_cluster(
         present, cluster.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
         {**cluster.service_accounts, **dict.fromkeys(missing, NOT_YET)},
     )  # fmt: skip
-    told = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
-    return PlanInput(base, PlannedChanges(applied, deleted, namespaces), tuple(refusals), told)
+    findings = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
+    return PlanInput(base, PlannedChanges(applied, deleted, namespaces), tuple(refusals), findings)
 
 
 def named_objects(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:

@@ -22,24 +22,26 @@ Asked = tuple[Ref, str, str]
 
 def permissive_config(config: Config, objects: Mapping[Ref, Raw]) -> Config:
     """The configuration, with every audience and cluster that the objects name."""
-    asked = list(_asked(objects))
-    audiences = {AudiencePrefix(prefix=v, namespaces=(r.namespace,)) for r, what, v in asked if what == "audiences"}
-    clusters = {v: ClusterConfig(name=v, issuer=UNKNOWN_ISSUER) for _, what, v in asked if what == "clusters"}
+    requested = list(_requested(objects))
+    audiences = {AudiencePrefix(prefix=v, namespaces=(r.namespace,)) for r, what, v in requested if what == "audiences"}
+    clusters = {v: ClusterConfig(name=v, issuer=UNKNOWN_ISSUER) for _, what, v in requested if what == "clusters"}
     known = {cluster.name: cluster for cluster in config.clusters}
     return config.model_copy(update={"audiences": tuple(audiences), "clusters": tuple({**clusters, **known}.values())})
 
 
 def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
     """Warnings for each value that the configuration may refuse."""
-    message = "whether the platform allows it cannot be told without its configuration: pass --config FILE"
+    message = "only the configuration of the platform shows whether it is allowed: pass --config FILE"
     of = {
         "audiences": ("AudienceUnchecked", ("spec", "audience")),
         "clusters": ("ClusterUnchecked", ("spec", "authentication", "serviceAccount", "cluster")),
     }
-    return tuple(Finding(ref, of[what][0], f"{value}: {message}", of[what][1]) for ref, what, value in _asked(objects))
+    return tuple(
+        Finding(ref, of[what][0], f"{value}: {message}", of[what][1]) for ref, what, value in _requested(objects)
+    )
 
 
-def _asked(objects: Mapping[Ref, Raw]) -> Iterator[Asked]:
+def _requested(objects: Mapping[Ref, Raw]) -> Iterator[Asked]:
     for ref, raw in sorted(objects.items()):
         try:
             obj = parse_declared(raw)

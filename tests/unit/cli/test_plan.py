@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from scopewright.cli import plan as command
-from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Connect, Request, plan_to_outputs
+from scopewright.cli.plan import ACCEPTED, NO_PLAN, REFUSED, Connect, Request, plan_to_outputs
 from scopewright.core.objects import Ref
 from scopewright.plan.changes import Finding, Location, ObjectChange, PlanResult
 from scopewright.plan.output.json import as_json
@@ -64,7 +64,7 @@ def test_what_is_no_directory_is_exit_code_2(directory: str, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        (Request(".", ".", cluster=True), "choose one"),
+        (Request(".", ".", cluster=True), "pass one of them"),
         (Request(".", prune=True), "--prune goes with --cluster"),
         (Request(".", outputs=("html",)), "write one of text, json, markdown, sarif"),
         (Request(".", outputs=("json=/nothing/at/all",)), "cannot be written"),
@@ -76,7 +76,7 @@ def test_flags_that_make_no_sense_are_exit_code_2(
     request_: Request, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert plan_to_outputs(request_, NO_CLUSTER) == CANNOT_TELL
+    assert plan_to_outputs(request_, NO_CLUSTER) == NO_PLAN
     assert said in capsys.readouterr().err
 
 
@@ -85,7 +85,7 @@ def test_a_defect_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch, caplog:
         raise ZeroDivisionError
 
     monkeypatch.setattr(command, "plan_directories", broken)
-    assert plan_to_outputs(Request(str(EXAMPLE)), NO_CLUSTER) == CANNOT_TELL
+    assert plan_to_outputs(Request(str(EXAMPLE)), NO_CLUSTER) == NO_PLAN
     assert "ZeroDivisionError" in caplog.text
 
 
@@ -106,7 +106,7 @@ def test_whatever_the_api_server_would_take_or_refuse_can_be_planned(
 def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
     outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
-    assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == FINE
+    assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == ACCEPTED
     assert "Plan: 8 scopes gained" in capsys.readouterr().out
     assert all(file.read_text() for file in files.values())
 
@@ -139,7 +139,7 @@ def test_a_manifest_commands_no_runner_of_jobs(
     Path("::add-mask::x.json").write_text(json.dumps({**broken, ODD: 1}))
     Path("##[warning]y.yaml").write_text("a: {")
     outputs = ("text", "json", "markdown", "sarif")
-    assert plan_to_outputs(Request(".", outputs=outputs), NO_CLUSTER, NOW) == CANNOT_TELL
+    assert plan_to_outputs(Request(".", outputs=outputs), NO_CLUSTER, NOW) == NO_PLAN
     said = capsys.readouterr()
     lines = [line.strip() for line in (said.out + said.err).splitlines()]
     assert not [line for line in lines if "##[" in line or "##vso[" in line or line.startswith("::")]
@@ -159,7 +159,7 @@ def test_a_comment_is_never_too_long() -> None:
     text = as_markdown(PlanResult(refusals=findings))
     assert len(text) < LONGEST + 200
     assert text.count("\n````") % 2 == 0
-    assert text.endswith("the other outputs have it.\n")
+    assert text.endswith("see the other outputs.\n")
 
 
 @pytest.mark.parametrize("name", ["vault[/read]", "[red]", "a:smile:b"])

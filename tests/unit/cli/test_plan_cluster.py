@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.cli.plan import CANNOT_TELL, FINE, REFUSED, Request, plan_to_outputs
+from scopewright.cli.plan import ACCEPTED, NO_PLAN, REFUSED, Request, plan_to_outputs
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_issuer, plan_seal_key
 from scopewright.core.objects import Existing, Ref
@@ -35,7 +35,7 @@ class Repository:
         manifest = {"apiVersion": "scopewright.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec or {}}
         (self.folder / f"{namespace}-{name}.json").write_text(json.dumps(manifest))
 
-    def plan(self, expect: int = FINE, **flags: Any) -> dict[str, Any]:
+    def plan(self, expect: int = ACCEPTED, **flags: Any) -> dict[str, Any]:
         before = len(self.house.store.writes)
         request = Request(str(self.folder), cluster=True, outputs=(f"json={self.output}",), **flags)
         api = ReadOnly(self.house)
@@ -103,7 +103,7 @@ def test_with_prune_it_goes_in_the_namespaces_that_are_named_and_nowhere_else(re
 def test_nothing_is_pruned_while_a_file_cannot_be_read(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     (repository.folder / "torn.yaml").write_text("kind: [")
-    assert repository.plan(CANNOT_TELL, prune=True)["objects"] == []
+    assert repository.plan(NO_PLAN, prune=True)["objects"] == []
 
 
 def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repository) -> None:
@@ -209,7 +209,7 @@ def test_every_missing_right_is_named(repository: Repository, house: House, caps
     whole(repository)
     request = Request(str(repository.folder), cluster=True)
     api = ReadOnly(house, "secrets", "scopegrants")
-    assert plan_to_outputs(request, api.connected, house.now) == CANNOT_TELL
+    assert plan_to_outputs(request, api.connected, house.now) == NO_PLAN
     said = capsys.readouterr().err
     assert 'cannot list resource "secrets"' in said
     assert 'cannot list resource "scopegrants"' in said
@@ -220,5 +220,5 @@ def test_without_an_installation_its_url_must_be_given(
 ) -> None:
     repository.write("OAuthClient", "leave", "worker", CLIENT)
     request = Request(str(repository.folder), cluster=True, namespace="elsewhere")
-    assert plan_to_outputs(request, ReadOnly(house).connected, house.now) == CANNOT_TELL
+    assert plan_to_outputs(request, ReadOnly(house).connected, house.now) == NO_PLAN
     assert "--issuer-url" in capsys.readouterr().err

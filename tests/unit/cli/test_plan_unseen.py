@@ -10,7 +10,7 @@ from typing import cast
 
 import pytest
 
-from scopewright.cli.plan import CANNOT_TELL, FINE, Connect, Request, plan_to_outputs
+from scopewright.cli.plan import ACCEPTED, NO_PLAN, Connect, Request, plan_to_outputs
 from scopewright.manifests.nodes import MAX_REPEATED
 from scopewright.manifests.walk import MARKER
 from scopewright.manifests.yaml import MAX_NODES
@@ -56,14 +56,14 @@ class Review:
 
     def cannot_tell(self, name: str) -> str:
         code, out, err = self.plan()
-        assert code == CANNOT_TELL, out
+        assert code == NO_PLAN, out
         assert f"\n  {self.dir / name}" in err
         assert "Refused\n" in out
         return err
 
     def sees(self) -> None:
         code, out, err = self.plan()
-        assert (code, err) == (FINE, "")
+        assert (code, err) == (ACCEPTED, "")
         assert GETS in out
 
 
@@ -74,7 +74,7 @@ def review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Review:
 
 def test_what_is_as_before_changes_nothing(review: Review) -> None:
     code, out, err = review.plan()
-    assert (code, err) == (FINE, "")
+    assert (code, err) == (ACCEPTED, "")
     assert out.startswith("Plan: nothing changes.\n")
 
 
@@ -83,7 +83,7 @@ def test_what_kubectl_reads_is_planned_or_the_plan_cannot_tell(case: str, review
     """That it reads them so is shown by tests/cluster/test_hidden_manifests.py."""
     review.put("sneak.yaml", READ_BY_KUBECTL[case])
     code, out, err = review.plan()
-    if code == CANNOT_TELL:
+    if code == NO_PLAN:
         assert f"\n  {review.dir}/sneak.yaml:" in err
     else:
         assert GETS in out or "sneak.yaml:" in out.partition("Plan: ")[0]
@@ -117,7 +117,7 @@ def test_a_state_in_the_directory_is_told(folder: str, review: Review) -> None:
 def test_what_git_keeps_is_not_read(review: Review) -> None:
     """It lets nobody commit a path of that name."""
     review.put(".git/sneak.yaml")
-    assert review.plan()[0] == FINE
+    assert review.plan()[0] == ACCEPTED
 
 
 def test_a_base_below_the_directory_is_no_part_of_it(review: Review) -> None:
@@ -167,7 +167,7 @@ def test_a_folder_too_deep_or_a_file_that_cannot_be_opened_is_told(
 def test_what_other_programs_make_manifests_from_is_told(name: str, review: Review) -> None:
     review.put(name, "resources: [sneak.txt]\n")
     code, out, _ = review.plan()
-    assert code == FINE
+    assert code == ACCEPTED
     assert f"  {review.dir / name}:1: templates are not rendered: render this" in out
 
 
@@ -177,7 +177,7 @@ def test_a_label_that_programs_name_in_different_ways_is_told(key: str, review: 
     review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{{key}: a}}}}\n")
     assert "quote it" in review.cannot_tell("leave.yaml:3")
     review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{'{key}': a}}}}\n")
-    assert review.plan()[0] != CANNOT_TELL
+    assert review.plan()[0] != NO_PLAN
 
 
 def test_of_a_merge_in_a_field_nothing_is_hidden(review: Review) -> None:
@@ -220,7 +220,7 @@ def test_what_is_refused_is_told_in_every_form(review: Review, tmp_path: Path) -
     review.put("sneak.yaml", "kind: ConfigMap\n" + GRANT)
     files = {form: tmp_path / form for form in ("json", "sarif")}
     outputs = tuple(f"{form}={file}" for form, file in files.items())
-    assert plan_to_outputs(Request(str(review.dir), outputs=outputs), NO_CLUSTER, NOW) == CANNOT_TELL
+    assert plan_to_outputs(Request(str(review.dir), outputs=outputs), NO_CLUSTER, NOW) == NO_PLAN
     (refusal,) = json.loads(files["json"].read_text())["refusals"]
     assert (refusal["reason"], refusal["line"]) == ("NotRead", 3)
     (run,) = json.loads(files["sarif"].read_text())["runs"]

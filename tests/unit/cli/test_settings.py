@@ -43,7 +43,7 @@ def test_an_address_that_is_not_ours_is_said_clearly(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "8080", ":8080", "localhost", "localhost:http", "localhost:70000", "[::1]:"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(Rejected, match="give HOST:PORT"):
+    with pytest.raises(Rejected, match="pass HOST:PORT"):
         parse_address(text)
 
 
@@ -134,7 +134,7 @@ def test_workers_are_a_number_or_as_many_as_there_are_cpus() -> None:
     assert worker_count("3") == 3
     assert worker_count("auto") >= 1
     for text in ("0", "-1", "many", ""):
-        with pytest.raises(Rejected, match="give one or more, or auto"):
+        with pytest.raises(Rejected, match="pass 1 or more, or auto"):
             worker_count(text)
 
 

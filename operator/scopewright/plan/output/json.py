@@ -1,4 +1,4 @@
-"""A plan for programs. Fields are added, and never change their meaning, while `version` is 1."""
+"""A plan for programs. While `version` is 1, fields may be added but never change their meaning."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What every output of a plan says in the same words: one line for each change, one for each finding, a summary."""
+"""Text shared by the outputs of a plan: one line for each change and finding, and a summary."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from scopewright.core.records import rfc3339
 from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanResult
 
 SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}
-"""As in a diff; everything else is `~`."""
+"""Signs as in a diff; any other action has `~`."""
 
 SECTIONS: Final = (("Credentials", "credentials"), ("Keys", "keys"), ("Secrets", "secrets"), ("Objects", "objects"))
 """Headings, and the changes below them."""
@@ -19,7 +19,7 @@ _COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
 
 
 def access_line(change: AccessChange) -> str:
-    """The line that a reviewer looks for; it begins with `+`, `-` or `~`."""
+    """Return the line of a gained, lost or changed scope; it begins with `+`, `-` or `~`."""
     access = change.access
     what = f"{access.scope} of {access.server}"
     if change.after is None:
@@ -30,12 +30,12 @@ def access_line(change: AccessChange) -> str:
 
 
 def change_line(change: ObjectChange) -> str:
-    said = f": {change.detail}" if change.detail else ""
-    return f"{SIGNS.get(change.action, '~')} {name(change.subject)} {change.action}{said}"
+    detail = f": {change.detail}" if change.detail else ""
+    return f"{SIGNS.get(change.action, '~')} {name(change.subject)} {change.action}{detail}"
 
 
 def finding_line(finding: Finding) -> str:
-    """`file:line: what is wrong: what to do about it`."""
+    """Return `file:line: what is wrong: what to do about it`."""
     where = f"{finding.place}: " if finding.place else ""
     of = f"{name(finding.subject)}: " if finding.subject else ""
     return clean(f"{where}{of}{finding.message}")
@@ -56,12 +56,12 @@ def summary(changes: PlanResult) -> str:
     return ", ".join(_counted(number, what) for number, what in counts if number) or "nothing changes"
 
 
-def asides(changes: PlanResult) -> list[str]:
-    """What was left out, and why."""
+def omissions(changes: PlanResult) -> list[str]:
+    """Return notes on omitted warnings and objects."""
     old = sum(1 for w in changes.warnings if not w.new)
-    said = [f"{_counted(old, 'warning')} from before: the JSON output has them"] if old else []
+    notes = [f"{_counted(old, 'warning')} from before: see the JSON output"] if old else []
     other = f"{_counted(changes.ignored, 'object')} for other installations (spec.issuer): not planned"
-    return [*said, other] if changes.ignored else said
+    return [*notes, other] if changes.ignored else notes
 
 
 def name(ref: Ref) -> str:
@@ -69,23 +69,23 @@ def name(ref: Ref) -> str:
 
 
 def clean(text: str) -> str:
-    """Without anything that a terminal or a runner of CI jobs would obey: manifests are written by anybody.
+    """Escape control characters of terminals and commands of CI runners: the text of manifests is untrusted.
 
-    Runners take `##[command]` anywhere in a line, and `::command::` at its beginning.
+    Runners execute `##[command]` anywhere in a line, and `::command::` at its beginning.
     """
     printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
     return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}", printable)
 
 
 def json_text(value: object) -> str:
-    """The same for JSON, whose own escapes leave every text as it is for programs."""
+    """Return JSON, escaped like `clean` but with JSON's escapes, which programs decode to the original text."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     printable = "".join(c if c == "\n" or c.isprintable() else json.dumps(c)[1:-1] for c in text)
     return printable.replace("##", "#\\u0023") + "\n"
 
 
 def _counted(number: int, what: str) -> str:
-    """The noun comes last, or before its participle."""
+    """Return number and noun, in the plural if needed; a participle follows the noun."""
     if number == 1:
         return f"1 {what}"
     noun, _, rest = what.partition(" ") if what.endswith(("gained", "lost")) else (what, "", "")

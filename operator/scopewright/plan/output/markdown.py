@@ -1,10 +1,10 @@
-"""A plan as the comment on a pull request. What manifests say is shown in blocks of code, where nothing is obeyed."""
+"""A plan as a comment on a pull request. Text of manifests is in code blocks, where markup has no effect."""
 
 from collections.abc import Iterable, Iterator
 from typing import Final
 
 from scopewright.plan.changes import PlanResult
-from scopewright.plan.output.lines import SECTIONS, access_line, asides, change_line, clean, finding_line, summary
+from scopewright.plan.output.lines import SECTIONS, access_line, change_line, clean, finding_line, omissions, summary
 
 LONGEST: Final = 60_000
 """Characters; a comment on GitHub has 65,536."""
@@ -18,7 +18,7 @@ def as_markdown(changes: PlanResult) -> str:
         return text
     cut = text[:LONGEST].rpartition("\n")[0]
     closing = "\n````" if cut.count("\n````") % 2 else ""
-    return f"{cut}{closing}\n\nThe rest is left out here: the other outputs have it.\n"
+    return f"{cut}{closing}\n\nThe rest is omitted: see the other outputs.\n"
 
 
 def _lines(changes: PlanResult) -> Iterator[str]:
@@ -28,7 +28,7 @@ def _lines(changes: PlanResult) -> Iterator[str]:
     for heading, of in SECTIONS:
         yield from _block(heading, "diff", map(_signed, map(change_line, getattr(changes, of))))
     yield from _block("Warnings", "text", (finding_line(f) for f in changes.warnings if f.new))
-    yield from (f"{aside}\n" for aside in asides(changes))
+    yield from (f"{note}\n" for note in omissions(changes))
 
 
 def _block(heading: str, language: str, lines: Iterable[str]) -> Iterator[str]:
@@ -45,5 +45,5 @@ def _block(heading: str, language: str, lines: Iterable[str]) -> Iterator[str]:
 
 
 def _signed(line: str) -> str:
-    """In a diff, what is changed is marked by `!`."""
+    """Mark changed lines with `!`, as diff highlighting does."""
     return clean("!" + line[1:] if line.startswith("~") else line)

@@ -1,4 +1,4 @@
-"""A plan for people at a terminal."""
+"""A plan for the terminal."""
 
 from collections.abc import Iterable, Iterator
 from io import StringIO
@@ -8,13 +8,13 @@ from rich.console import Console
 from rich.text import Text
 
 from scopewright.plan.changes import PlanResult
-from scopewright.plan.output.lines import SECTIONS, access_line, asides, change_line, clean, finding_line, summary
+from scopewright.plan.output.lines import SECTIONS, access_line, change_line, clean, finding_line, omissions, summary
 
 STYLES: Final = {"+": "green", "-": "red", "~": "yellow"}
 
 
 def as_text(changes: PlanResult, *, colour: bool = False) -> str:
-    """Refusals first, then who gets and loses which scope, then the rest."""
+    """Return the plan: refusals, gained and lost scopes, then the other changes."""
     written = StringIO()
     console = Console(file=written, force_terminal=colour, no_color=not colour, highlight=False, soft_wrap=True)
     for line in _lines(changes):
@@ -29,8 +29,8 @@ def _lines(changes: PlanResult) -> Iterator[Text]:
         yield from _section(heading, map(_signed, map(change_line, getattr(changes, of))))
     yield from _section("Warnings", (Text(finding_line(f), "yellow") for f in changes.warnings if f.new))
     yield Text(f"Plan: {summary(changes)}.", "bold")
-    for aside in asides(changes):
-        yield Text(aside, "dim")
+    for note in omissions(changes):
+        yield Text(note, "dim")
 
 
 def _section(heading: str, lines: Iterable[Text]) -> Iterator[Text]:
