@@ -69,35 +69,35 @@ class DeclaredObjects:
     def uids(self) -> frozenset[str]:
         return frozenset(o["metadata"]["uid"] for o in self.objects.values())
 
-    def apply(self, seen: Manifests, spared: frozenset[Ref] = frozenset()) -> ManifestChange:
+    def apply(self, manifests: Manifests, spared: frozenset[Ref] = frozenset()) -> ManifestChange:
         """Apply the manifests; missing objects are removed unless spared. The first call reports all as changed."""
         self._state.check_writable()
         with self._mutex:
-            self._last_manifests = seen
-            for ref in self.missing(seen) - spared:
+            self._last_manifests = manifests
+            for ref in self.missing(manifests) - spared:
                 self._forget(ref)
-            for ref, manifest in seen.objects.items():
-                if not self._kept_by_earlier_file(ref, seen):
-                    self._declare(ref, manifest, seen.sources[ref].file)
+            for ref, manifest in manifests.objects.items():
+                if not self._kept_by_earlier_file(ref, manifests):
+                    self._declare(ref, manifest, manifests.sources[ref].file)
             current = dict(self.objects)
             changed = {ref: value for ref, value in current.items() if _differs(self._reported.get(ref), value)}
             removed, self._reported, self._removed = self._removed, current, {}
-            return ManifestChange(changed, removed, seen.problems)
+            return ManifestChange(changed, removed, manifests.problems)
 
-    def missing(self, seen: Manifests) -> frozenset[Ref]:
+    def missing(self, manifests: Manifests) -> frozenset[Ref]:
         """Return the objects that these manifests would remove."""
         with self._mutex:
-            return frozenset(ref for ref, entry in self._entries.items() if not self._stays(ref, entry, seen))
+            return frozenset(ref for ref, entry in self._entries.items() if not self._stays(ref, entry, manifests))
 
     def confirm_deleted(self, ref: Ref, uid: str) -> Literal["present", "deleted", "unknown"]:
         """Return `unknown` before the first read, and while the manifest cannot be read; a removal is certain."""
         with self._mutex:
-            entry, seen = self._entries.get(ref), self._last_manifests
-            if seen is None or not seen.readable:
+            entry, manifests = self._entries.get(ref), self._last_manifests
+            if manifests is None or not manifests.readable:
                 return "unknown"
             if entry is None or entry.object["metadata"]["uid"] != uid:
                 return "deleted"
-            return "present" if ref in seen.objects and ref not in seen.broken else "unknown"
+            return "present" if ref in manifests.objects and ref not in manifests.broken else "unknown"
 
     def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """`Conflict` unless the manifest is the object in force; nothing is written where the status is the same."""
@@ -120,13 +120,18 @@ class DeclaredObjects:
         """Labels by name: namespaces declared, and those that objects are in."""
         return namespaces_of(self.objects)
 
-    def _stays(self, ref: Ref, entry: _Entry, seen: Manifests) -> bool:
-        return not seen.readable or ref in seen.objects or ref in seen.broken or seen.is_incomplete(entry.file)
+    def _stays(self, ref: Ref, entry: _Entry, manifests: Manifests) -> bool:
+        return (
+            not manifests.readable
+            or ref in manifests.objects
+            or ref in manifests.broken
+            or manifests.is_incomplete(entry.file)
+        )
 
-    def _kept_by_earlier_file(self, ref: Ref, seen: Manifests) -> bool:
+    def _kept_by_earlier_file(self, ref: Ref, manifests: Manifests) -> bool:
         """The first declaration wins; where the first cannot be read just now, its last good version does."""
         entry = self._entries.get(ref)
-        return entry is not None and entry.file < seen.sources[ref].file and seen.is_incomplete(entry.file)
+        return entry is not None and entry.file < manifests.sources[ref].file and manifests.is_incomplete(entry.file)
 
     def _declare(self, ref: Ref, manifest: Object, file: str) -> None:
         before = self._entries.get(ref)

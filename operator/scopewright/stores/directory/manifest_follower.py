@@ -30,21 +30,21 @@ class ManifestFollower:
         reported: tuple[Diagnostic, ...] | None = None
         absent: frozenset[Ref] = frozenset()
         while True:
-            seen = await asyncio.to_thread(look.take)
-            missing = self._declared.missing(seen) - absent
-            if seen is not last or absent:
-                change = await self._applied(seen, missing)
+            manifests = await asyncio.to_thread(look.take)
+            missing = self._declared.missing(manifests) - absent
+            if manifests is not last or absent:
+                change = await self._applied(manifests, missing)
                 if reported is None or change.added_or_changed or change.removed or change.problems != reported:
                     yield change
-                last, reported = (seen if change.problems == seen.problems else None), change.problems
+                last, reported = (manifests if change.problems == manifests.problems else None), change.problems
             absent = missing
             await asyncio.sleep(min(interval, SETTLE_SECONDS) if absent or not look.settled else interval)
 
-    async def _applied(self, seen: Manifests, spared: frozenset[Ref]) -> ManifestChange:
+    async def _applied(self, manifests: Manifests, spared: frozenset[Ref]) -> ManifestChange:
         """A STATE that cannot be written is reported as a problem until it can be."""
         try:
-            return await asyncio.to_thread(self._declared.apply, seen, spared)
+            return await asyncio.to_thread(self._declared.apply, manifests, spared)
         except (OSError, Unavailable) as error:
             fix = "free space or make it writable; the changes take effect then"
             problem = Diagnostic(str(self._declared.state), 1, f"the STATE cannot be written: {error}", fix)
-            return ManifestChange({}, {}, (*seen.problems, problem))
+            return ManifestChange({}, {}, (*manifests.problems, problem))
