@@ -40,7 +40,7 @@ async def test_while_it_is_away_nobody_is_believed_and_nobody_refused(
     memories: tuple[SharedReplay, SharedReplay], server: Server
 ) -> None:
     server.stop()
-    with pytest.raises(Unavailable, match="away"):
+    with pytest.raises(Unavailable, match="the replay memory is unavailable"):
         await memories[0].first_use("a", "x", time.time() + 60)
     server.start()
     assert await memories[0].first_use("a", "x", time.time() + 60)
