@@ -424,7 +424,7 @@ def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewher
     until(lambda: release.ready(here), lambda: (release.read(here), release.logs()))
     assert release.read(there)["status"]["conditions"][0]["reason"] == "Pending"
     [selecting] = [m for m in release.hr if m["metadata"]["name"] == "hr-reads-employees"]
-    until(lambda: "name the namespaces instead" in str(release.read(selecting)["status"]), release.logs)
+    until(lambda: "list the namespaces by name instead" in str(release.read(selecting)["status"]), release.logs)
     release.kube.delete("OAuthClient", TEAM, "late")
     until(lambda: release.kube.get("Secret", NAMESPACE, f"client.{TEAM}.late") is None, release.logs)
     for path in ("/api/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/elsewhere/secrets"):

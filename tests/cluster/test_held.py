@@ -73,7 +73,7 @@ def test_a_held_grant_grants_nothing(installation: Installation, make_namespace:
 
 def test_a_held_resource_server_is_not_served(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    deleted_and_held(installation, payroll, payroll.server, "invalid_target", "serves no tokens")
+    deleted_and_held(installation, payroll, payroll.server, "invalid_target", "issues no tokens")
     installation.wait_for(payroll.grant, "ResourceServerNotReady")
     let_go(installation, payroll.server)
 

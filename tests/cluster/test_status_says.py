@@ -153,7 +153,7 @@ def test_an_unknown_scope_is_told_and_the_known_ones_are_granted(
     installation.have(payroll.server, payroll.client)
     installation.apply(grant)
     said = stalled(installation, grant, "UnknownScope")
-    assert "ResourceServer payroll-api declares no payroll.fly" in said
+    assert "ResourceServer payroll-api does not declare payroll.fly" in said
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     installation.token(*installation.credentials(payroll.client), scope="payroll.read")
 
@@ -175,7 +175,7 @@ def test_an_expired_grant_says_so_and_grants_nothing(installation: Installation,
     grant = payroll.granting({"namespace": payroll.caller}, expirationTime=ended)
     installation.have(payroll.server, payroll.client)
     installation.apply(grant)
-    assert stalled(installation, grant, "Expired").startswith(f"ended at {ended}")
+    assert stalled(installation, grant, "Expired").startswith(f"expired at {ended}")
     assert installation.error(*installation.credentials(payroll.client)) == "invalid_target"
     installation.have(payroll.granting({"namespace": payroll.caller}))
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
