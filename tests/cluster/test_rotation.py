@@ -125,7 +125,7 @@ def test_in_an_emergency_older_keys_are_gone_and_no_request_fails(
 
     def told() -> bool:
         history = quick.status(signing_key(quick.namespace))["history"]
-        return any(entry["reason"] == "KeysRevoked" and "refused" in entry["message"] for entry in history)
+        return any(entry["reason"] == "KeysRevoked" and "refuse their tokens" in entry["message"] for entry in history)
 
     until(told)
 
