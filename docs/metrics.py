@@ -328,12 +328,12 @@ def of_operator() -> Iterator[Metric]:
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
     world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
-    told = GaugeSources(
+    sources = GaugeSources(
         lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0,
         lambda: [Ref(kind, "leave", "example") for kind in KINDS],
     )  # fmt: skip
     yield from OperatorMetrics().registry.collect()
-    yield from StateMetrics(world, config, lambda: datetime.now(UTC), told).collect()
+    yield from StateMetrics(world, config, lambda: datetime.now(UTC), sources).collect()
 
 
 def _exported(families: Iterator[Metric]) -> list[Exported]:

@@ -114,8 +114,8 @@ def test_it_is_upgraded_and_set_back(books: Books) -> None:
 
 def test_what_is_asked_after_a_leak_is_answered(books: Books) -> None:
     assert "issueTime" in books.run("Leaked client secret")
-    told = books.run("Leaked signing key", words="jwks.json")
-    assert all(kid in told for kid in books.release.public_keys())
+    output = books.run("Leaked signing key", words="jwks.json")
+    assert all(kid in output for kid in books.release.public_keys())
 
 
 def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
@@ -138,8 +138,8 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
             where = ("pod", name, "--namespace", NAMESPACE)
             books.release.kubectl("patch", *where, "--subresource=status", "--type=merge", "--patch", change)
     try:
-        told = books.run("Issuer not ready", words="containerStatuses").split()
-        assert set(told) & set(states) == {"stuck", "unscheduled"}
+        named = books.run("Issuer not ready", words="containerStatuses").split()
+        assert set(named) & set(states) == {"stuck", "unscheduled"}
     finally:
         for name in states:
             books.release.kubectl("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")

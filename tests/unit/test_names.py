@@ -5,8 +5,6 @@ from collections import defaultdict
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "operator" / "scopewright"
-EXCEPTIONS: dict[str, str] = {}
-"""Names that are defined twice, with the reason."""
 
 
 def defined() -> dict[str, list[str]]:
@@ -22,9 +20,4 @@ def defined() -> dict[str, list[str]]:
 def test_no_public_class_name_is_defined_twice() -> None:
     classes = defined()
     assert len(classes) > 200
-    assert {name: files for name, files in classes.items() if len(files) > 1 and name not in EXCEPTIONS} == {}
-
-
-def test_every_exception_is_defined_twice() -> None:
-    classes = defined()
-    assert {name for name in EXCEPTIONS if len(classes[name]) < 2} == set()
+    assert {name: files for name, files in classes.items() if len(files) > 1} == {}

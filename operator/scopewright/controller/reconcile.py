@@ -105,7 +105,7 @@ class Reconciler:
         """When time alone makes another look worth while. `Unavailable` means: try again later."""
         result = self._begin(key)
         try:
-            await self._look_where_the_watch_does_not(key)
+            await self._read_unwatched_secrets(key)
             result = self._without_stored(key, result)
             for _ in range(MAX_STEPS):
                 plan = await self._plan(key, result)
@@ -154,14 +154,16 @@ class Reconciler:
         return await self._orphan_records.plan(key, None, result.failed_writes)
 
     def set_seal_key(self, key: bytes) -> bool:
-        """The key that seals credential Secrets, told before the first reconciliation. Whether it is another one."""
+        """Set the key that seals credential Secrets, before the first reconciliation; True where it changes."""
         another = key != self._views.seal_key
         self._views.seal_key = key
         return another
 
-    async def _look_where_the_watch_does_not(self, key: Ref) -> None:
-        """A Secret without our label is not watched: one that was in the way may be gone, one that seems gone there.
-        And one that does not hold what its record says may only be older than the record, as we know them.
+    async def _read_unwatched_secrets(self, key: Ref) -> None:
+        """Read Secrets that the watch may not show as they are.
+
+        A Secret without Scopewright's label is not watched: one in the way may be deleted, and one that seems deleted
+        may exist. A Secret that differs from its record may only be an older version of it.
         """
         client = self._cache.declared[key.kind].get(key)
         if not isinstance(client, OAuthClient):

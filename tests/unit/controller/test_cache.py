@@ -198,10 +198,10 @@ def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_ba
     """Deleted while nobody led: the first list lacks it, and the watch may be late with what was there before."""
     found = world()
     found.listed("OAuthClient", "12")
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     cache.deliver(None, {"kind": "OAuthClient", **versioned(client(), "11").to_dict()})
     assert not list(found.all(OAuthClient))
-    assert not told
+    assert not enqueued
     assert found.put(versioned(client(uid="uid-2"), "13")) == {WORKER}, "somebody has made it again since"
     assert found.put(versioned(server(), "11")), "that was another kind's list"
 
@@ -317,9 +317,9 @@ def test_names_of_records_tell_whose_they_are() -> None:
 
 
 def caches(found: Cache) -> tuple[WatchHandlers, list[tuple[Ref, float]]]:
-    told: list[tuple[Ref, float]] = []
-    enqueue = lambda key, delay: told.append((key, delay))  # noqa: E731
-    return WatchHandlers(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), told
+    enqueued: list[tuple[Ref, float]] = []
+    enqueue = lambda key, delay: enqueued.append((key, delay))  # noqa: E731
+    return WatchHandlers(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), enqueued
 
 
 def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
@@ -340,10 +340,10 @@ def raw(version: str, **meta: Any) -> dict[str, Any]:
 
 def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
     found = world()
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     cache.deliver("ADDED", raw("5"))
     cache.deliver(None, raw("5"))
-    assert told == [(WORKER, 0.0)]
+    assert enqueued == [(WORKER, 0.0)]
     cache.deliver("DELETED", raw("4"))
     assert not found.deleted
     cache.deliver("DELETED", raw("6"))
@@ -354,28 +354,28 @@ def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
 
 def test_an_object_that_cannot_be_read_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     found = world()
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     cache.deliver("ADDED", {**raw("5"), "spec": {"rotation": "often"}})
-    assert told == []
+    assert enqueued == []
     assert "OAuthClient leave/worker" in caplog.text
 
 
 def test_a_namespace_is_no_object_of_ours() -> None:
     found = world(grant(**BY_LABEL))
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     namespace = {"kind": "Namespace", "metadata": {"name": "leave", "labels": {"team": "hr"}, "resourceVersion": "3"}}
     cache.deliver("ADDED", namespace)
-    assert {key for key, _ in told} == {API, GRANT}
+    assert {key for key, _ in enqueued} == {API, GRANT}
     cache.deliver("DELETED", {**namespace, "metadata": {"name": "leave", "resourceVersion": "4"}})
     assert found.namespaces == {}
 
 
 def test_a_grants_count_is_brought_up_to_date_a_moment_later() -> None:
     found = world(grant(**TO_LEAVE))
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     cache.deliver("ADDED", {**raw("5"), "spec": ASKS})
-    assert dict(told)[WORKER] == 0
-    assert dict(told)[GRANT] > 0
+    assert dict(enqueued)[WORKER] == 0
+    assert dict(enqueued)[GRANT] > 0
 
 
 def test_only_what_carries_our_label_is_followed() -> None:
@@ -432,7 +432,7 @@ def change(version: str, uid: str, *, gone: bool = False) -> Change:
 
 def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_known() -> None:
     found = Cache("default", NAMESPACE, in_cluster=True)
-    cache, told = caches(found)
+    cache, enqueued = caches(found)
     worker = parse_declared({**raw("5"), "spec": AS_ACCOUNT})
     assert isinstance(worker, OAuthClient)
     found.put(worker)
@@ -442,7 +442,7 @@ def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_know
         assert found.service_account_uid(worker) == uid
     cache._changed(change("9", "two", gone=True))
     assert found.service_account_uid(worker) == ""
-    assert told == [(WORKER, 0.0)] * 3
+    assert enqueued == [(WORKER, 0.0)] * 3
 
 
 def test_a_list_without_a_service_account_takes_it_away() -> None:
@@ -459,11 +459,11 @@ def test_one_of_another_cluster_is_not_looked_for_here_and_a_directory_has_none(
         "name": "worker", "cluster": "eu-1", "uid": "5c9a"}}}  # fmt: skip
     for spec, in_cluster in ((elsewhere, True), (AS_ACCOUNT, False)):
         found = Cache("default", NAMESPACE, in_cluster=in_cluster)
-        cache, told = caches(found)
+        cache, enqueued = caches(found)
         worker = parse_declared({**raw("5"), "spec": spec})
         assert isinstance(worker, OAuthClient)
         found.put(worker)
         cache._changed(change("6", "one"))
         assert found.service_account_uid(worker) is None
-        assert told == []
+        assert enqueued == []
         assert (SERVICE_ACCOUNTS in cache.selections) == in_cluster

@@ -23,9 +23,9 @@ WORKER = Ref("OAuthClient", "leave", "worker")
 class Scraped:
     """What a scrape of this house says now."""
 
-    def __init__(self, house: House, told: GaugeSources = NOTHING) -> None:
+    def __init__(self, house: House, sources: GaugeSources = NOTHING) -> None:
         registry = CollectorRegistry()
-        registry.register(StateMetrics(house.world, house.config, lambda: house.now, told))
+        registry.register(StateMetrics(house.world, house.config, lambda: house.now, sources))
         self.samples = [s for family in registry.collect() for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
@@ -85,27 +85,27 @@ def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_du
 
 
 def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_makes_a_label(house: House) -> None:
-    def told(name: str) -> tuple[float | None, float | None]:
+    def gauges(name: str) -> tuple[float | None, float | None]:
         scraped = Scraped(house)
         declared = scraped("signing_key_declared", signing_key=name)
         return declared, scraped("signing_key_resource_servers", signing_key=name)
 
-    assert told("default") == (1, 0)
+    assert gauges("default") == (1, 0)
     house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
     house.apply(
         "ResourceServer", "payroll", "strange", {"scopes": [{"name": "r"}], "tokens": {"signingKey": "made-up"}}
     )
     house.settle()
     house.look()
-    assert told("default") == (1, 1)
-    assert told("made-up") == (None, None)
+    assert gauges("default") == (1, 1)
+    assert gauges("made-up") == (None, None)
     del house.store.declared[Ref("SigningKey", NAMESPACE, "default")]
     house.look()
-    assert told("default") == (0, 1)
+    assert gauges("default") == (0, 1)
     for record in house.key_records():
         del house.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
     house.restart()
-    assert told("default") == (0, 1), "also when its last key has gone"
+    assert gauges("default") == (0, 1), "also when its last key has gone"
     assert Scraped(house)("signing_keys", signing_key="default", state="Active") == 0
 
 
@@ -211,7 +211,7 @@ def applied(house: House, name: str, spec: dict[str, Any], at: str) -> None:
     house.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
 
 
-def told(house: House) -> list[tuple[str, float]]:
+def ready_latencies(house: House) -> list[tuple[str, float]]:
     seen: list[tuple[str, float]] = []
     progress = ReadyLatency(lambda: house.now, lambda kind, seconds: seen.append((kind, round(seconds))))
     house.reconciler._progress = progress
@@ -219,7 +219,7 @@ def told(house: House) -> list[tuple[str, float]]:
 
 
 def test_each_generation_counts_once_from_its_last_change_to_ready(house: House) -> None:
-    seen = told(house)
+    seen = ready_latencies(house)
     applied(house, "worker", {}, "2026-11-22T11:59:50Z")
     house.settle()
     assert seen == [("OAuthClient", 10)]
@@ -234,7 +234,7 @@ def test_each_generation_counts_once_from_its_last_change_to_ready(house: House)
 
 
 def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(house: House) -> None:
-    seen = told(house)
+    seen = ready_latencies(house)
     applied(house, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
     house.settle()
     house.pass_time(timedelta(days=3))
@@ -247,7 +247,7 @@ def test_what_was_ready_before_the_process_began_is_not_counted(house: House) ->
     applied(house, "worker", {}, "2026-11-22T11:59:50Z")
     house.settle()
     house.restart()
-    seen = told(house)
+    seen = ready_latencies(house)
     house.settle()
     assert seen == []
 

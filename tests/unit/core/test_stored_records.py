@@ -1,7 +1,7 @@
 """Records that an earlier version stored are still read, with every field.
 
 The samples were written by `encode` and `seal` of commit f2dbacb, before the classes were renamed. Never write them
-again: a sample that no longer decodes is a record in somebody's cluster that no longer does.
+again: where a sample no longer decodes, stored records of running clusters no longer do.
 """
 
 import json
