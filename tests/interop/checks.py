@@ -7,36 +7,38 @@ import httpx
 import jwt
 
 from scopewright.verifier import Verifier
-from tests.interop.house import EMPLOYEES, PAYROLL, SERVER, WORKER, House
+from tests.interop.interop_issuer import EMPLOYEES, PAYROLL, SERVER, WORKER, InteropIssuer
 from tests.interop.libraries import Library
 from tests.interop.served import Capability
 
 Said = dict[str, Any]
-Check = Callable[[Said, House, Library], None]
+Check = Callable[[Said, InteropIssuer, Library], None]
 
 
-def _discovery(said: Said, house: House, library: Library) -> None:
-    url = house.running.url
+def _discovery(said: Said, issuer: InteropIssuer, library: Library) -> None:
+    url = issuer.running.url
     assert said["issuer"] == url
     assert said["token_endpoint"] == f"{url}/token"
     assert said["jwks_uri"] == f"{url}/jwks.json"
     assert said.get("missed", []) == []
 
 
-def _token(said: Said, house: House, library: Library, *, client: str = WORKER, audience: str = PAYROLL) -> None:
+def _token(
+    said: Said, issuer: InteropIssuer, library: Library, *, client: str = WORKER, audience: str = PAYROLL
+) -> None:
     assert said["token_type"].lower() == "bearer"
     assert said["expires_in"] == 600
     assert said["scope"] == ("payroll.read" if audience == PAYROLL else "employee.read")
     assert "refresh_token" not in said
-    verified = Verifier(house.running.url, audience).verify_sync(said["access_token"])
+    verified = Verifier(issuer.running.url, audience).verify_sync(said["access_token"])
     assert verified.client_id == client
 
 
-def _assertion_token(said: Said, house: House, library: Library) -> None:
-    _token(said, house, library, client="leave.leave-assertion")
+def _assertion_token(said: Said, issuer: InteropIssuer, library: Library) -> None:
+    _token(said, issuer, library, client="leave.leave-assertion")
 
 
-def _refusals(said: Said, house: House, library: Library) -> None:
+def _refusals(said: Said, issuer: InteropIssuer, library: Library) -> None:
     """oauth4webapi and openid-client stop at a challenge; x/oauth2, Nimbus and Authlib read the body; not all tell of
     the status.
     """
@@ -47,41 +49,41 @@ def _refusals(said: Said, house: House, library: Library) -> None:
         assert said[name].get("status", status) == status
 
 
-def _access_token(said: Said, house: House, library: Library) -> None:
-    for algorithm, audience in house.algorithms().items():
+def _access_token(said: Said, issuer: InteropIssuer, library: Library) -> None:
+    for algorithm, audience in issuer.algorithms().items():
         if algorithm in library.cannot_verify:
             assert "error" in said[algorithm], f"{library.name} verifies {algorithm} by now: correct the table"
             continue
         claims = said[algorithm]
         assert claims["client_id"] == claims["sub"] == WORKER, claims
         assert claims["aud"] in (audience, [audience])
-        assert claims["iss"] == house.running.url
+        assert claims["iss"] == issuer.running.url
 
 
-def _introspection(said: Said, house: House, library: Library) -> None:
+def _introspection(said: Said, issuer: InteropIssuer, library: Library) -> None:
     active = said["active"]
     assert active["active"] is True
-    assert (active["client_id"], active["scope"], active["iss"]) == (WORKER, "payroll.read", house.running.url)
+    assert (active["client_id"], active["scope"], active["iss"]) == (WORKER, "payroll.read", issuer.running.url)
     assert active["aud"] in (PAYROLL, [PAYROLL])
     assert said["unknown"] == {"active": False}
 
 
-def _revocation(said: Said, house: House, library: Library) -> None:
-    url = str(house.running.metadata()["introspection_endpoint"])
-    server = house.running.secret("payroll", "payroll-server")
+def _revocation(said: Said, issuer: InteropIssuer, library: Library) -> None:
+    url = str(issuer.running.metadata()["introspection_endpoint"])
+    server = issuer.running.secret("payroll", "payroll-server")
     answer = httpx.post(url, data={"token": said["access_token"]}, auth=server)
     assert answer.json() == {"active": False}
 
 
-def _token_exchange(said: Said, house: House, library: Library) -> None:
+def _token_exchange(said: Said, issuer: InteropIssuer, library: Library) -> None:
     assert said["issued_token_type"] == "urn:ietf:params:oauth:token-type:access_token"
-    verified = Verifier(house.running.url, EMPLOYEES).verify_sync(said["access_token"])
+    verified = Verifier(issuer.running.url, EMPLOYEES).verify_sync(said["access_token"])
     assert verified.subject == WORKER
     assert verified.client_id == SERVER
     assert verified.claims["act"]["sub"] == SERVER
 
 
-def _dpop(said: Said, house: House, library: Library) -> None:
+def _dpop(said: Said, issuer: InteropIssuer, library: Library) -> None:
     """The token is bound to the library's key, by the thumbprint that the library itself computed."""
     assert said["token_type"].lower() == "dpop"
     assert "ES256" in said["algorithms"]

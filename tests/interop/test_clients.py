@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.interop.checks import CHECKS
-from tests.interop.house import House
+from tests.interop.interop_issuer import InteropIssuer
 from tests.interop.libraries import LIBRARIES, Library
 from tests.interop.served import Capability, said_by
 from tests.interop.toolchains import run
@@ -23,8 +23,8 @@ ROWS = [
 class Results:
     """One run of each program, with all that is asked of its libraries, when the first of it is needed."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, issuer: InteropIssuer) -> None:
+        self.issuer = issuer
         self._of = cache(self._run)
 
     def _run(self, program: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -34,7 +34,7 @@ class Results:
             for capability in sorted(library.can)
             if library.program == program
         ]
-        said = run(program, self.house.job() | {"tasks": tasks})
+        said = run(program, self.issuer.job() | {"tasks": tasks})
         return {(result["library"], result["capability"]): result for result in said["results"]}
 
     def of(self, library: Library, capability: Capability) -> dict[str, Any]:
@@ -43,17 +43,17 @@ class Results:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
-    house = House(tmp_path_factory.mktemp("interop"))
-    with house.running:
-        yield Results(house)
+    issuer = InteropIssuer(tmp_path_factory.mktemp("interop"))
+    with issuer.running:
+        yield Results(issuer)
 
 
 def test_the_metadata_promises_all_that_is_tried(results: Results) -> None:
-    assert said_by(results.house.running.metadata()) == frozenset(Capability)
+    assert said_by(results.issuer.running.metadata()) == frozenset(Capability)
 
 
 @pytest.mark.parametrize(("library", "capability"), ROWS)
 def test_client(library: Library, capability: Capability, results: Results) -> None:
     result = results.of(library, capability)
     assert not result.get("error"), result["error"]
-    CHECKS[capability](result["said"], results.house, library)
+    CHECKS[capability](result["said"], results.issuer, library)

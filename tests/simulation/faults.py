@@ -6,25 +6,25 @@ from tests.simulation.issuers import IssuerProcess
 from tests.simulation.operators import OperatorProcess
 from tests.simulation.process import Process
 from tests.simulation.refusals import some_refusal
+from tests.simulation.simulation import Simulation
 from tests.simulation.users import SPACES
-from tests.simulation.world import World
 
 
 class Faults:
-    def __init__(self, world: World) -> None:
-        self.world, self.chance = world, world.chance
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation, self.chance = simulation, simulation.chance
         self.open: set[str] = set()
         self.count = 0
         """How many there were, to tell whether there was another one."""
 
     def _one(self) -> OperatorProcess | IssuerProcess:
-        processes: list[OperatorProcess | IssuerProcess] = [*self.world.operators, *self.world.issuers]
+        processes: list[OperatorProcess | IssuerProcess] = [*self.simulation.operators, *self.simulation.issuers]
         return self.chance.choice(processes)
 
     def _harm(self, process: Process) -> Any:
         """Its link, which is about to change; that of an operator is what the Lease depends on."""
         if isinstance(process, OperatorProcess):
-            self.world.quiet.end()
+            self.simulation.quiet.end()
         return process.link
 
     def flaky(self) -> str:
@@ -46,13 +46,13 @@ class Faults:
 
     def snatch(self) -> str:
         """Answers come after the news of what became of the object."""
-        operator = self.world.leader or self.chance.choice(self.world.operators)
+        operator = self.simulation.leader or self.chance.choice(self.simulation.operators)
         operator.link.late = self.chance.choice((1.0, 10.0))
-        self.world.snatching = True
+        self.simulation.snatching = True
         return f"answers reach {operator.name} late, and what is written next is deleted at once"
 
     def dropping(self) -> str:
-        for operator in self.world.operators:
+        for operator in self.simulation.operators:
             if operator.feed:
                 operator.feed.dropping = self.chance.choice((0.2, 0.9))
         return "kopf drops and repeats events"
@@ -60,24 +60,24 @@ class Faults:
     def refuse(self) -> str:
         """What operators write is refused, until all faults end."""
         refusal = some_refusal(self.chance, SPACES)
-        self.world.server.refusals.append(refusal)
+        self.simulation.server.refusals.append(refusal)
         return str(refusal)
 
     def disconnect(self) -> str:
         """Every watch breaks, and half of the times what it could go on from is gone."""
         if self.chance.random() < 0.5:
-            self.world.server.compacted = self.world.server.version
-        networks = [o.network for o in self.world.operators] + [i.network for i in self.world.issuers]
+            self.simulation.server.compacted = self.simulation.server.version
+        networks = [o.network for o in self.simulation.operators] + [i.network for i in self.simulation.issuers]
         for network in networks:
             if network:
                 network.disconnect()
         return "all watches break"
 
     def crash(self) -> str:
-        operator = self.world.leader or self.chance.choice(self.world.operators)
-        self.world.quiet.end()
+        operator = self.simulation.leader or self.chance.choice(self.simulation.operators)
+        self.simulation.quiet.end()
         operator.crash_in = self.chance.randrange(5)
-        self.world.loop.call_later(self.chance.choice((3.0, 40.0)), self._crashed, operator)
+        self.simulation.loop.call_later(self.chance.choice((3.0, 40.0)), self._crashed, operator)
         return f"{operator.name} dies after {operator.crash_in} writes"
 
     def _crashed(self, operator: OperatorProcess) -> None:
@@ -85,45 +85,45 @@ class Faults:
         self.start(operator)
 
     def pause(self) -> str:
-        operator = self.world.leader
+        operator = self.simulation.leader
         if operator is None:
             return "nobody leads"
-        self.world.quiet.end()
+        self.simulation.quiet.end()
         operator.paused = True
         return f"{operator.name} is paused"
 
     def outage(self) -> str:
         """No operator for hours or days."""
-        self.world.quiet.end()
-        for operator in self.world.operators:
+        self.simulation.quiet.end()
+        for operator in self.simulation.operators:
             operator.die()
         return "every operator is down"
 
     def cut_operator(self) -> str:
-        operator = self.chance.choice(self.world.operators)
+        operator = self.chance.choice(self.simulation.operators)
         self._harm(operator).down = True
         if operator.network:
             operator.network.disconnect()
         return f"{operator.name} is cut off"
 
     def partition(self) -> str:
-        issuer = self.chance.choice(self.world.issuers)
+        issuer = self.chance.choice(self.simulation.issuers)
         issuer.cut_off()
         return f"{issuer.name} is cut off"
 
     def restart_issuer(self) -> str:
-        issuer = self.chance.choice(self.world.issuers)
+        issuer = self.chance.choice(self.simulation.issuers)
         issuer.die()
         lost = self.chance.random() < 0.5
         if lost:
             issuer.disk.content = None
-        issuer.behind_since = issuer.behind_since if issuer.behind_since is not None else self.world.loop.now
-        self.world.loop.call_later(self.chance.choice((0.5, 10.0)), self.start, issuer)
+        issuer.behind_since = issuer.behind_since if issuer.behind_since is not None else self.simulation.loop.now
+        self.simulation.loop.call_later(self.chance.choice((0.5, 10.0)), self.start, issuer)
         return f"{issuer.name} is killed" + (" and has lost its snapshot" if lost else "")
 
     def _behind(self, process: Process) -> None:
         if isinstance(process, IssuerProcess) and process.behind_since is None:
-            process.behind_since = self.world.loop.now
+            process.behind_since = self.simulation.loop.now
 
     def start(self, process: Any) -> None:
         if not process.alive:
@@ -146,19 +146,19 @@ class Faults:
     async def heal(self) -> None:
         """Everything works again. A process that was paused wakes, with whatever it was about to do."""
         self.open.clear()
-        self.world.server.refusals.clear()
-        self.world.snatching = False
-        for operator in self.world.operators:
+        self.simulation.server.refusals.clear()
+        self.simulation.snatching = False
+        for operator in self.simulation.operators:
             operator.crash_in = None
             operator.heal()
             if operator.paused:
-                self.world.loop.wake(operator)
+                self.simulation.loop.wake(operator)
             self.start(operator)
-        for issuer in self.world.issuers:
+        for issuer in self.simulation.issuers:
             self.start(issuer)
             issuer.heal()
             if issuer.behind_since is not None:
-                self.world.loop.call_later(400.0, self._caught_up, issuer, issuer.incarnation)
+                self.simulation.loop.call_later(400.0, self._caught_up, issuer, issuer.incarnation)
 
     def _caught_up(self, issuer: IssuerProcess, incarnation: int) -> None:
         if issuer.alive and not self.open:

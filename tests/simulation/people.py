@@ -7,13 +7,13 @@ from scopewright.core.objects import ROTATE_ANNOTATION
 from scopewright.core.records import SEAL_KEY_NAME
 from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, NAMESPACE, owners
 from tests.simulation.server import CRDS, KIND_OF, USER, At, Raw, Where
+from tests.simulation.simulation import Simulation
 from tests.simulation.users import SPACES, Users
-from tests.simulation.world import World
 
 
 class People(Users):
-    def __init__(self, world: World) -> None:
-        super().__init__(world)
+    def __init__(self, simulation: Simulation) -> None:
+        super().__init__(simulation)
         self.backup: dict[str, dict[At, Raw]] = {}
         self.crd_back = 0.0
         """When the last CRD that was gone was applied again."""
@@ -54,7 +54,7 @@ class People(Users):
             self.apply(plural, at, raw["spec"])
             return
         meta = {k: v for k, v in raw["metadata"].items() if k in ("labels", "annotations", "ownerReferences")}
-        if not all(self.world.ledger.by_uid(uid) for uid in owners(raw)):
+        if not all(self.simulation.ledger.by_uid(uid) for uid in owners(raw)):
             meta.pop("ownerReferences", None)
         self.server.put(plural, *at, {**raw, "metadata": meta})
 
@@ -62,7 +62,7 @@ class People(Users):
         raw = self.server.get("secrets", NAMESPACE, SEAL_KEY_NAME)
         if raw is None:
             return "finds no seal key"
-        annotations = {**raw["metadata"].get("annotations", {}), ROTATE_ANNOTATION: str(self.world.loop.now)}
+        annotations = {**raw["metadata"].get("annotations", {}), ROTATE_ANNOTATION: str(self.simulation.loop.now)}
         meta = {**raw["metadata"], "annotations": annotations}
         self.server.put("secrets", NAMESPACE, SEAL_KEY_NAME, {**raw, "metadata": meta})
         return "asks for another seal key"
@@ -73,9 +73,9 @@ class People(Users):
         if not self.server.get(CRDS, "", f"{plural}.{GROUP}"):
             return "does nothing"
         if plural != "scopegrants":  # consent that nobody declares any more is none
-            self.world.allowed.ghosts.setdefault(plural, {}).update(self.server.all(plural))
+            self.simulation.allowed.ghosts.setdefault(plural, {}).update(self.server.all(plural))
         for at, raw in list(self.server.all(plural).items()):
-            self.world.ledger.crd_lost.add(raw["metadata"]["uid"])
+            self.simulation.ledger.crd_lost.add(raw["metadata"]["uid"])
             self.server.remove(USER, Where(plural, *at, ""))
         self.server.remove(USER, Where(CRDS, "", f"{plural}.{GROUP}", ""))
         self.server.loop.call_later(self.chance.choice((2.0, 200.0, 30000.0)), self._apply_crd, plural)
@@ -92,7 +92,7 @@ class People(Users):
         """All clients of a namespace are deleted, and no watch says so: so many at once look like an accident."""
         name = self.chance.choice(SPACES)
         gone = [at for at in self.server.all("oauthclients") if at[0] == name]
-        feeds = [(operator.feed, operator.feed.dropping) for operator in self.world.operators if operator.feed]
+        feeds = [(operator.feed, operator.feed.dropping) for operator in self.simulation.operators if operator.feed]
         for feed, _ in feeds:
             feed.dropping = 1.0
         for at in gone:

@@ -1,4 +1,4 @@
-"""The clients of the world: Pods that read their Secret late and ask any replica, verifiers that cache the JWKS."""
+"""The clients of the simulation: Pods that read their Secret late, and verifiers that cache the JWKS."""
 
 import base64
 import json

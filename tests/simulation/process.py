@@ -1,4 +1,4 @@
-"""A process of the simulated world: its clock, its link to the API server, its life."""
+"""A process of the simulated simulation: its clock, its link to the API server, its life."""
 
 import asyncio
 import contextvars

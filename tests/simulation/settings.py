@@ -1,4 +1,4 @@
-"""The figures of the simulated world: periods are scaled down together, so that a month sees many rotations."""
+"""The figures of the simulated simulation: periods are scaled down together, so that a month sees many rotations."""
 
 from datetime import timedelta
 

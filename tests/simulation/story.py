@@ -12,7 +12,7 @@ from tests.simulation.loop import VirtualLoop
 from tests.simulation.people import People
 from tests.simulation.server import CRDS, DECLARED
 from tests.simulation.settings import HOUR, LONGEST_PAUSE, MONTH, RESYNC
-from tests.simulation.world import HANDLER, Broken, World
+from tests.simulation.simulation import HANDLER, Broken, Simulation
 
 
 @dataclass
@@ -28,44 +28,44 @@ class Outcome:
 
 class Story:
     def __init__(self, seed: int, loop: VirtualLoop, tell: Callable[[str], None]) -> None:
-        self.world = World(seed, loop, tell)
-        self.users, self.faults = People(self.world), Faults(self.world)
-        self.chance, self.loop, self.tell = self.world.chance, loop, tell
+        self.simulation = Simulation(seed, loop, tell)
+        self.users, self.faults = People(self.simulation), Faults(self.simulation)
+        self.chance, self.loop, self.tell = self.simulation.chance, loop, tell
 
     async def run(self) -> None:
         await self._begin()
         last_trouble = self.loop.now
-        while self.loop.now < MONTH and not self.world.broken:
+        while self.loop.now < MONTH and not self.simulation.broken:
             await self._quietly(min(self.chance.expovariate(1 / (14 * HOUR)), 60 * HOUR))
             if self._in_step(max(last_trouble, self.users.crd_back)):
-                self.world.allowed.settle()
-                whole(self.world)
-            await self.world.pods.ask()
+                self.simulation.allowed.settle()
+                whole(self.simulation)
+            await self.simulation.pods.ask()
             last_trouble = max(last_trouble, await self._incident())
-        if not self.world.broken:
-            await Ending(self.world, self.users, self.faults).rest()
+        if not self.simulation.broken:
+            await Ending(self.simulation, self.users, self.faults).rest()
 
     def _in_step(self, last_trouble: float) -> bool:
         """Whether everybody knows everything. Without a CRD nothing can be listed."""
-        crds = len(self.world.server.all(CRDS)) == len(DECLARED)
+        crds = len(self.simulation.server.all(CRDS)) == len(DECLARED)
         since = self.loop.now - last_trouble
-        return crds and not self.faults.open and self.world.settled and since > RESYNC + LONGEST_PAUSE
+        return crds and not self.faults.open and self.simulation.settled and since > RESYNC + LONGEST_PAUSE
 
     async def _begin(self) -> None:
         self.users.found()
-        for process in (*self.world.operators, *self.world.issuers):
+        for process in (*self.simulation.operators, *self.simulation.issuers):
             process.start()
-        await self.world.a_while(20.0)
-        self.world.quiet.begin()
+        await self.simulation.a_while(20.0)
+        self.simulation.quiet.begin()
 
     async def _quietly(self, seconds: float) -> None:
         if not self.faults.open:
-            await self.world.a_while(60.0)
-        self.world.quiet.begin()
+            await self.simulation.a_while(60.0)
+        self.simulation.quiet.begin()
         end = self.loop.now + seconds
-        while self.loop.now < end and not self.world.broken:
+        while self.loop.now < end and not self.simulation.broken:
             await asyncio.sleep(min(self.chance.uniform(6 * HOUR, 24 * HOUR), end - self.loop.now))
-            await self.world.pods.ask()
+            await self.simulation.pods.ask()
 
     async def _incident(self) -> float:
         """Users and faults, one upon another; when it was."""
@@ -74,8 +74,8 @@ class Story:
             for _ in range(self.chance.randint(1, 3))
         ]
         healing = bool(self.faults.open) and self.chance.random() < 0.7
-        if not self.world.settled:
-            self.world.quiet.end()
+        if not self.simulation.settled:
+            self.simulation.quiet.end()
         if healing:
             self.tell("all faults end")
             await self.faults.heal()
@@ -84,21 +84,21 @@ class Story:
         for act in acts:
             self.tell(f"*** {act()}")
             await asyncio.sleep(self.chance.choice((0.0, 0.01, 0.2, 3.0)))
-        await self.world.a_while(self.chance.uniform(0.0, 20.0))
-        await self.world.pods.ask()
+        await self.simulation.a_while(self.chance.uniform(0.0, 20.0))
+        await self.simulation.pods.ask()
         return self.loop.now
 
     def _expect(self) -> None:
         """From now on nothing is in the way of what is due."""
-        self.loop.call_later(BOUND, self._expected, dues(self.world.ledger), self.faults.count)
+        self.loop.call_later(BOUND, self._expected, dues(self.simulation.ledger), self.faults.count)
 
     def _expected(self, before: Dues, faults: int) -> None:
-        if self.faults.open or self.faults.count != faults or not self.world.settled:
+        if self.faults.open or self.faults.count != faults or not self.simulation.settled:
             return
-        after = dues(self.world.ledger)
+        after = dues(self.simulation.ledger)
         for (plural, at), what in before.items():
             if after.get((plural, at)) == what:
-                self.world.fail(DUE, f"{plural} {at}: {what} was due {BOUND:.0f} s ago, when all faults ended")
+                self.simulation.fail(DUE, f"{plural} {at}: {what} was due {BOUND:.0f} s ago, when all faults ended")
 
 
 def tell(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
@@ -116,15 +116,23 @@ def tell(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
     task = loop.create_task(story.run())
     broken: Broken | None = None
     try:
-        while not task.done() and not story.world.broken:
+        while not task.done() and not story.simulation.broken:
             loop.turn()
-        broken = story.world.broken
+        broken = story.simulation.broken
         if task.done() and not broken:
             task.result()
-        story.world.over = True
-        loop.run_out(story.world.end())
+        story.simulation.over = True
+        loop.run_out(story.simulation.end())
     finally:
         patches.running_loop(None)
-        HANDLER.world = None
-    world = story.world
-    return Outcome(seed, broken, world.writes, world.pods.issued, world.checks, world.keys_made, world.minted)
+        HANDLER.simulation = None
+    simulation = story.simulation
+    return Outcome(
+        seed,
+        broken,
+        simulation.writes,
+        simulation.pods.issued,
+        simulation.checks,
+        simulation.keys_made,
+        simulation.minted,
+    )

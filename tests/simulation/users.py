@@ -8,7 +8,7 @@ from scopewright.api import API_VERSION, GROUP
 from tests.simulation.ledger import CREDENTIALS, NAMESPACE, paused
 from tests.simulation.process import START
 from tests.simulation.server import CRDS, DECLARED, USER, At, Raw, Where
-from tests.simulation.world import World
+from tests.simulation.simulation import Simulation
 
 SPACES = ("leave", "payroll", "travel")
 SCOPES = ("read", "write")
@@ -21,8 +21,8 @@ WEEKEND: Raw = {"days": ["Sat", "Sun"], "start": "00:00", "duration": "24h", "ti
 
 
 class Users:
-    def __init__(self, world: World) -> None:
-        self.world, self.server, self.chance = world, world.server, world.chance
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation, self.server, self.chance = simulation, simulation.server, simulation.chance
         self.methods = Random(self.chance.random())
         self.manifests: dict[tuple[str, At], Raw] = {}
         """What is in Git: to be applied again after a deletion."""
@@ -37,7 +37,7 @@ class Users:
         given = {**(meta.get("annotations") or {}), **{f"scopewright.dev/{k}": v for k, v in annotations.items()}}
         content = {**(old or {}), "apiVersion": API_VERSION, "metadata": {**meta, "annotations": given}, "spec": spec}
         self.manifests[plural, at] = spec
-        self.world.allowed.ghosts.get(plural, {}).pop(at, None)
+        self.simulation.allowed.ghosts.get(plural, {}).pop(at, None)
         self.server.put(plural, *at, content)
 
     def found(self) -> None:
@@ -98,7 +98,7 @@ class Users:
         if self.chance.random() < 0.3:
             ahead = self.chance.uniform(60, 100 * 3600)
             spec["expirationTime"] = self.instant(ahead)
-            self.server.loop.call_later(max(ahead - self.chance.uniform(1, 300), 0.0), self.world.soon)
+            self.server.loop.call_later(max(ahead - self.chance.uniform(1, 300), 0.0), self.simulation.soon)
         self.apply("scopegrants", at, spec)
         return f"applies ScopeGrant {at}"
 

@@ -9,7 +9,7 @@ from scopewright.api import KINDS
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.stores.kubernetes.api import Api, NotFound
-from tests.unit.controller.house import House
+from tests.harness.operator import OperatorHarness
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 
 _PLURALS = {kind.PLURAL: name for name, kind in KINDS.items()}
@@ -20,9 +20,9 @@ CREATED = "2026-11-22T12:00:00Z"
 class ReadOnly(FakeApi):
     """`without` are the plurals that the user may not list."""
 
-    def __init__(self, house: House, *without: str) -> None:
+    def __init__(self, harness: OperatorHarness, *without: str) -> None:
         super().__init__()
-        self._house = house
+        self._house = harness
         self._without = without
 
     async def request(self, method: str, path: str, **how: Any) -> dict[str, Any]:

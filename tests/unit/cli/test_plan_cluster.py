@@ -12,8 +12,8 @@ from scopewright.core.config import Config
 from scopewright.core.installation import plan_issuer, plan_seal_key
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records import client_record_name
+from tests.harness.operator import NAMESPACE, SEAL_KEY, OperatorHarness, run_sync
 from tests.unit.cli.cluster import ReadOnly
-from tests.unit.controller.house import NAMESPACE, SEAL_KEY, House, drive
 
 SERVER = {"scopes": [{"name": "payroll.read"}, {"name": "payroll.write"}]}
 GRANT = {"resourceServer": "payroll-api", "scopes": ["payroll.read"], "to": [{"namespace": "leave"}]}
@@ -23,11 +23,11 @@ CLIENT = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "
 class Repository:
     """Manifests in a directory, planned onto a cluster."""
 
-    def __init__(self, folder: Path, house: House) -> None:
+    def __init__(self, folder: Path, harness: OperatorHarness) -> None:
         self.folder = folder / "manifests"
         self.folder.mkdir()
         self.output = folder / "plan.json"
-        self.house = house
+        self.harness = harness
 
     def write(self, kind: str, namespace: str, name: str, spec: Any = None, **annotations: str) -> None:
         given = {f"scopewright.dev/{key}": value for key, value in annotations.items()}
@@ -36,40 +36,40 @@ class Repository:
         (self.folder / f"{namespace}-{name}.json").write_text(json.dumps(manifest))
 
     def plan(self, expect: int = ACCEPTED, **flags: Any) -> dict[str, Any]:
-        before = len(self.house.store.writes)
+        before = len(self.harness.store.writes)
         request = Request(str(self.folder), cluster=True, outputs=(f"json={self.output}",), **flags)
-        api = ReadOnly(self.house)
-        assert plan_to_outputs(request, api.connected, self.house.now) == expect
-        assert len(self.house.store.writes) == before
+        api = ReadOnly(self.harness)
+        assert plan_to_outputs(request, api.connected, self.harness.now) == expect
+        assert len(self.harness.store.writes) == before
         found: dict[str, Any] = json.loads(self.output.read_text())
         text = self.output.read_text()
         assert "placeholder" not in text
-        assert not any(c.sha256 in text for r in self.house.world.owned.clients.values() for c in r.credentials)
+        assert not any(c.sha256 in text for r in self.harness.cache.owned.clients.values() for c in r.credentials)
         return found
 
 
 @pytest.fixture
-def house() -> House:
+def harness() -> OperatorHarness:
     """With an API, a client and a grant, settled."""
-    house = House()
-    desired = plan_issuer(house.config, None)
+    harness = OperatorHarness()
+    desired = plan_issuer(harness.config, None)
     assert desired is not None
-    drive(house.store.write(desired))
-    drive(house.store.write(plan_seal_key(house.config, SEAL_KEY)))
-    house.namespaces = {"payroll": {}, "leave": {}, NAMESPACE: {}}
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.apply("ResourceServer", "payroll", "payroll-api", SERVER)
-    house.apply("ScopeGrant", "payroll", "leave-reads", GRANT)
-    house.apply("OAuthClient", "leave", "worker", CLIENT)
-    house.settle()
-    house.pass_time(timedelta(days=1))
-    house.settle()
-    return house
+    run_sync(harness.store.write(desired))
+    run_sync(harness.store.write(plan_seal_key(harness.config, SEAL_KEY)))
+    harness.namespaces = {"payroll": {}, "leave": {}, NAMESPACE: {}}
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.apply("ResourceServer", "payroll", "payroll-api", SERVER)
+    harness.apply("ScopeGrant", "payroll", "leave-reads", GRANT)
+    harness.apply("OAuthClient", "leave", "worker", CLIENT)
+    harness.settle()
+    harness.pass_time(timedelta(days=1))
+    harness.settle()
+    return harness
 
 
 @pytest.fixture
-def repository(tmp_path: Path, house: House) -> Repository:
-    return Repository(tmp_path, house)
+def repository(tmp_path: Path, harness: OperatorHarness) -> Repository:
+    return Repository(tmp_path, harness)
 
 
 def whole(repository: Repository) -> None:
@@ -116,22 +116,24 @@ def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repo
     ]
 
 
-def test_revoked_before_revokes_what_was_issued_before(repository: Repository, house: House) -> None:
-    instant = f"{house.now - timedelta(hours=1):%FT%TZ}"
+def test_revoked_before_revokes_what_was_issued_before(repository: Repository, harness: OperatorHarness) -> None:
+    instant = f"{harness.now - timedelta(hours=1):%FT%TZ}"
     repository.write("OAuthClient", "leave", "worker", {**CLIENT, "rotation": {"revokedBefore": instant}})
     (change,) = repository.plan()["credentials"]
     assert change["action"] == "revoked"
     assert "are refused until they read the new one" in change["detail"]
 
 
-def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(repository: Repository, house: House) -> None:
-    house.now += timedelta(days=31)
+def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(
+    repository: Repository, harness: OperatorHarness
+) -> None:
+    harness.now += timedelta(days=31)
     whole(repository)
     assert unchanged(repository.plan())
 
 
-def test_a_secret_of_somebody_elses_is_a_conflict(repository: Repository, house: House) -> None:
-    house.store.put(Existing(Ref("Secret", "leave", "new-oauth"), "", "", "Opaque"), {"a": b"b"})
+def test_a_secret_of_somebody_elses_is_a_conflict(repository: Repository, harness: OperatorHarness) -> None:
+    harness.store.put(Existing(Ref("Secret", "leave", "new-oauth"), "", "", "Opaque"), {"a": b"b"})
     repository.write("OAuthClient", "leave", "new", CLIENT)
     (refusal,) = repository.plan(REFUSED)["refusals"]
     assert refusal["reason"] == "SecretConflict"
@@ -154,10 +156,10 @@ def test_what_the_change_breaks_elsewhere_is_refused_too(repository: Repository)
 
 
 def test_what_was_refused_before_and_is_not_in_the_directory_is_nobodys_business(
-    repository: Repository, house: House
+    repository: Repository, harness: OperatorHarness
 ) -> None:
-    house.apply("ScopeGrant", "payroll", "broken", {**GRANT, "resourceServer": "nothing"})
-    house.settle()
+    harness.apply("ScopeGrant", "payroll", "broken", {**GRANT, "resourceServer": "nothing"})
+    harness.settle()
     whole(repository)
     assert unchanged(repository.plan())
 
@@ -174,10 +176,10 @@ def test_an_audience_is_held_against_the_platforms_configuration(repository: Rep
 
 
 def test_the_installations_own_limits_hold(tmp_path: Path) -> None:
-    strict = House(Config(issuer="https://issuer.example.org", max_token_lifetime=timedelta(minutes=10)))
+    strict = OperatorHarness(Config(issuer="https://issuer.example.org", max_token_lifetime=timedelta(minutes=10)))
     desired = plan_issuer(strict.config, None)
     assert desired is not None
-    drive(strict.store.write(desired))
+    run_sync(strict.store.write(desired))
     strict.namespaces = {"payroll": {}}
     repository = Repository(tmp_path, strict)
     repository.write("ResourceServer", "payroll", "payroll-api", {"tokens": {"lifetime": "20m"}})
@@ -193,32 +195,34 @@ def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository)
     assert {c["detail"] for c in plan["credentials"]} == {"none is needed: it authenticates by ServiceAccount"}
 
 
-def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, house: House) -> None:
-    house.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
+def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, harness: OperatorHarness) -> None:
+    harness.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
     whole(repository)
     assert "is ignored" in repository.plan()["warnings"][0]["message"]
 
 
-def test_a_malformed_record_is_made_anew_and_stops_nobody(repository: Repository, house: House) -> None:
-    house.store.edit(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")), **{"record.json": b"{"})
+def test_a_malformed_record_is_made_anew_and_stops_nobody(repository: Repository, harness: OperatorHarness) -> None:
+    harness.store.edit(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")), **{"record.json": b"{"})
     whole(repository)
     assert unchanged(repository.plan())
 
 
-def test_every_missing_right_is_named(repository: Repository, house: House, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_missing_right_is_named(
+    repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
+) -> None:
     whole(repository)
     request = Request(str(repository.folder), cluster=True)
-    api = ReadOnly(house, "secrets", "scopegrants")
-    assert plan_to_outputs(request, api.connected, house.now) == NO_PLAN
+    api = ReadOnly(harness, "secrets", "scopegrants")
+    assert plan_to_outputs(request, api.connected, harness.now) == NO_PLAN
     said = capsys.readouterr().err
     assert 'cannot list resource "secrets"' in said
     assert 'cannot list resource "scopegrants"' in said
 
 
 def test_without_an_installation_its_url_must_be_given(
-    repository: Repository, house: House, capsys: pytest.CaptureFixture[str]
+    repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository.write("OAuthClient", "leave", "worker", CLIENT)
     request = Request(str(repository.folder), cluster=True, namespace="elsewhere")
-    assert plan_to_outputs(request, ReadOnly(house).connected, house.now) == NO_PLAN
+    assert plan_to_outputs(request, ReadOnly(harness).connected, harness.now) == NO_PLAN
     assert "--issuer-url" in capsys.readouterr().err

@@ -11,8 +11,8 @@ from scopewright.controller import altered_writes
 from scopewright.controller.altered_writes import MAX_REPEATS, REPEAT_WINDOW, AlteredWrites
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import MANAGED_BY, Desired, Existing, PreservedEntry, Ref, digest
-from tests.unit.controller.house import NAMESPACE, House
-from tests.unit.controller.memory import MemoryStore
+from tests.harness.memory_store import MemoryStore
+from tests.harness.operator import NAMESPACE, OperatorHarness
 
 WORKER = ("OAuthClient", "leave", "worker")
 
@@ -43,56 +43,56 @@ class Meddled(MemoryStore):
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
+def harness(monkeypatch: pytest.MonkeyPatch) -> OperatorHarness:
     monkeypatch.setattr(Meddled, "more", {})
-    house = House()
-    house.store.__class__ = Meddled
-    return house
+    harness = OperatorHarness()
+    harness.store.__class__ = Meddled
+    return harness
 
 
-def retried(house: House, times: int = 8) -> None:
+def retried(harness: OperatorHarness, times: int = 8) -> None:
     for _ in range(times):
-        house.pass_time(timedelta(seconds=15))
-        house.round()
+        harness.pass_time(timedelta(seconds=15))
+        harness.round()
 
 
-def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(house: House) -> None:
+def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
-    key = house.apply(*WORKER)
-    house.round()
-    house.round()
-    assert house.condition(key) == "True Provisioned"
-    assert house.condition(key, "SecretAltered") == "True AlteredOnWrite"
-    [condition] = [c for c in house.status(key)["conditions"] if c["type"] == "SecretAltered"]
+    key = harness.apply(*WORKER)
+    harness.round()
+    harness.round()
+    assert harness.condition(key) == "True Provisioned"
+    assert harness.condition(key, "SecretAltered") == "True AlteredOnWrite"
+    [condition] = [c for c in harness.status(key)["conditions"] if c["type"] == "SecretAltered"]
     assert "entry injected was added" in condition["message"]
-    before = len(house.store.writes)
-    retried(house)
-    assert len(house.store.writes) == before
-    assert [h.reason for h in house.happened].count("AlteredOnWrite") == 1
-    assert [h.reason for h in house.happened].count("CredentialIssued") == 1
+    before = len(harness.store.writes)
+    retried(harness)
+    assert len(harness.store.writes) == before
+    assert [h.reason for h in harness.happened].count("AlteredOnWrite") == 1
+    assert [h.reason for h in harness.happened].count("CredentialIssued") == 1
 
 
 @pytest.mark.parametrize("rotate", ["by hand", "by age"])
-def test_a_rotation_arrives_although_an_entry_is_added(house: House, rotate: str) -> None:
+def test_a_rotation_arrives_although_an_entry_is_added(harness: OperatorHarness, rotate: str) -> None:
     """The addition harms nobody, and a credential that has leaked must go."""
     Meddled.more = {"injected": b"x"}
     rotation = {"rotation": {"every": "24h", "overlap": "1h"}}
-    key = house.apply(*WORKER, rotation)
-    house.round()
-    retried(house)
-    value = house.value()
+    key = harness.apply(*WORKER, rotation)
+    harness.round()
+    retried(harness)
+    value = harness.value()
     if rotate == "by hand":
-        house.apply(*WORKER, rotation, rotate="leaked")
+        harness.apply(*WORKER, rotation, rotate="leaked")
     else:
-        house.pass_time(timedelta(hours=24))
-    retried(house, 2)
-    assert house.value() != value
-    assert house.condition(key, "RotationFailing") == ""
-    assert house.condition(key, "SecretAltered") == "True AlteredOnWrite"
-    assert [h.reason for h in house.happened].count("CredentialRotated") == 1
-    before = len(house.store.writes)
-    retried(house)
-    assert len(house.store.writes) == before
+        harness.pass_time(timedelta(hours=24))
+    retried(harness, 2)
+    assert harness.value() != value
+    assert harness.condition(key, "RotationFailing") == ""
+    assert harness.condition(key, "SecretAltered") == "True AlteredOnWrite"
+    assert [h.reason for h in harness.happened].count("CredentialRotated") == 1
+    before = len(harness.store.writes)
+    retried(harness)
+    assert len(harness.store.writes) == before
 
 
 def _label(desired: Desired) -> Desired:
@@ -119,142 +119,148 @@ def _entry(desired: Desired) -> Desired:
 @pytest.mark.parametrize("rewrite", [_label, _manager, _annotation, _annotations, _entry])
 @pytest.mark.parametrize("how", ["by age", "by hand", "by revokedBefore"])
 def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_of_ours_is_rewritten(
-    house: House, monkeypatch: pytest.MonkeyPatch, rewrite: Callable[[Desired], Desired], how: str
+    harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch, rewrite: Callable[[Desired], Desired], how: str
 ) -> None:
     monkeypatch.setattr(Meddled, "rewrite", staticmethod(rewrite))
-    monkeypatch.setattr(house.store, "after_write", lambda: None)  # it reads the issue time off the annotation
+    monkeypatch.setattr(harness.store, "after_write", lambda: None)  # it reads the issue time off the annotation
     rotation: dict[str, Any] = {"every": "24h", "overlap": "1h"}
     spec = {"rotation": rotation, "credentials": {"secretTemplate": {"labels": {"team": "hr"}}}}
-    key = house.apply(*WORKER, spec)
-    retried(house)
-    before = credentials(house)
-    assert list(before) == [digest(house.value())]
+    key = harness.apply(*WORKER, spec)
+    retried(harness)
+    before = credentials(harness)
+    assert list(before) == [digest(harness.value())]
     if how == "by age":
-        house.pass_time(timedelta(hours=24))
+        harness.pass_time(timedelta(hours=24))
     elif how == "by hand":
-        house.apply(*WORKER, spec, rotate="leaked")
+        harness.apply(*WORKER, spec, rotate="leaked")
     else:
-        spec["rotation"] = {**rotation, "revokedBefore": house.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
-        house.apply(*WORKER, spec)
-    retried(house)
-    after = credentials(house)
-    assert digest(house.value()) in after.keys() - before.keys()
+        spec["rotation"] = {**rotation, "revokedBefore": harness.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        harness.apply(*WORKER, spec)
+    retried(harness)
+    after = credentials(harness)
+    assert digest(harness.value()) in after.keys() - before.keys()
     assert all(after[sha256] == before[sha256] for sha256 in after.keys() & before.keys())
     assert bool(after.keys() & before.keys()) == (how != "by revokedBefore")
     assert len(after.keys() - before.keys()) == 1
-    assert house.condition(key, "RotationFailing") == ""
-    writes = len(house.store.writes)
-    retried(house)
-    assert len(house.store.writes) == writes
-    assert len([h for h in house.happened if h.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
+    assert harness.condition(key, "RotationFailing") == ""
+    writes = len(harness.store.writes)
+    retried(harness)
+    assert len(harness.store.writes) == writes
+    assert len([h for h in harness.happened if h.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
 
 
-def test_another_label_arrives_although_one_is_rewritten(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_label_arrives_although_one_is_rewritten(
+    harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Meddled, "rewrite", staticmethod(_label))
     for value in ("1", "2"):
         labels = {"team": "hr", "cost": value}
-        house.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": labels}}})
-        retried(house)
-        found = house.store.objects[house.secret()].existing.labels
+        harness.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": labels}}})
+        retried(harness)
+        found = harness.store.objects[harness.secret()].existing.labels
         assert (found["cost"], found["team"]) == (value, "platform")
-    writes = len(house.store.writes)
-    held = house.store.objects[house.secret()]
+    writes = len(harness.store.writes)
+    held = harness.store.objects[harness.secret()]
     without = {name: value for name, value in held.existing.labels.items() if name != "team"}
-    house.store.put(replace(held.existing, labels=without), held.entries)
-    retried(house)
-    assert len(house.store.writes) == writes, "what it writes would be rewritten"
+    harness.store.put(replace(held.existing, labels=without), held.entries)
+    retried(harness)
+    assert len(harness.store.writes) == writes, "what it writes would be rewritten"
 
 
-def credentials(house: House) -> dict[str, Any]:
-    record = house.client_record("leave", "worker")
+def credentials(harness: OperatorHarness) -> dict[str, Any]:
+    record = harness.client_record("leave", "worker")
     assert record is not None
     return {c.sha256: c.issue_time for c in record.credentials}
 
 
-def test_a_credential_that_may_have_been_stored_is_not_dated_anew(house: House) -> None:
+def test_a_credential_that_may_have_been_stored_is_not_dated_anew(harness: OperatorHarness) -> None:
     """Its answer was lost, and what came later was refused: somebody may have read it."""
     lost = Unavailable("no answer", reason="Timeout")
-    house.store.refused["Secret leave/"] = lost
-    house.apply(*WORKER)
-    house.round()
-    before = credentials(house)
-    house.pass_time(timedelta(hours=2))
-    house.store.refused.clear()
-    retried(house, 2)
-    assert credentials(house) == before
-    assert list(before) == [digest(house.value())]
+    harness.store.refused["Secret leave/"] = lost
+    harness.apply(*WORKER)
+    harness.round()
+    before = credentials(harness)
+    harness.pass_time(timedelta(hours=2))
+    harness.store.refused.clear()
+    retried(harness, 2)
+    assert credentials(harness) == before
+    assert list(before) == [digest(harness.value())]
 
 
-def test_a_client_is_provisioned_although_its_record_is_added_to(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_is_provisioned_although_its_record_is_added_to(
+    harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
     Meddled.more = {"injected": b"x"}
-    key = house.apply(*WORKER)
-    house.round()
-    retried(house)
-    assert house.condition(key) == "True Provisioned"
-    before = len(house.store.writes)
-    retried(house)
-    assert len(house.store.writes) == before
+    key = harness.apply(*WORKER)
+    harness.round()
+    retried(harness)
+    assert harness.condition(key) == "True Provisioned"
+    before = len(harness.store.writes)
+    retried(harness)
+    assert len(harness.store.writes) == before
 
 
-def test_a_record_that_is_added_to_still_takes_what_is_revoked(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_that_is_added_to_still_takes_what_is_revoked(
+    harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
     Meddled.more = {"injected": b"x"}
-    house.apply(*WORKER)
-    house.round()
-    retried(house)
-    before = len(house.store.writes)
-    retried(house)
-    assert len(house.store.writes) == before
-    house.apply(*WORKER, {"disabled": True})
-    retried(house, 2)
-    record = house.client_record("leave", "worker")
+    harness.apply(*WORKER)
+    harness.round()
+    retried(harness)
+    before = len(harness.store.writes)
+    retried(harness)
+    assert len(harness.store.writes) == before
+    harness.apply(*WORKER, {"disabled": True})
+    retried(harness, 2)
+    record = harness.client_record("leave", "worker")
     assert record is not None
     assert record.disabled
 
 
-def test_it_recovers_once_nobody_adds_anything(house: House) -> None:
+def test_it_recovers_once_nobody_adds_anything(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
-    key = house.apply(*WORKER)
-    house.round()
-    value = house.value()
+    key = harness.apply(*WORKER)
+    harness.round()
+    value = harness.value()
     Meddled.more = {}
-    retried(house, 2)
-    assert house.condition(key, "SecretAltered") == ""
-    assert "injected" not in house.store.objects[house.secret()].entries
-    assert house.value() == value, "the credential is the same"
+    retried(harness, 2)
+    assert harness.condition(key, "SecretAltered") == ""
+    assert "injected" not in harness.store.objects[harness.secret()].entries
+    assert harness.value() == value, "the credential is the same"
 
 
-def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(house: House) -> None:
+def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(harness: OperatorHarness) -> None:
     Meddled.more = {"client_secret": b"changed-by-a-policy"}
-    key = house.apply(*WORKER)
-    house.round()
-    retried(house)
-    assert house.condition(key) == "False AlteredOnWrite"
-    assert house.condition(key, "Stalled") == "True AlteredOnWrite"
-    record = house.client_record("leave", "worker")
+    key = harness.apply(*WORKER)
+    harness.round()
+    retried(harness)
+    assert harness.condition(key) == "False AlteredOnWrite"
+    assert harness.condition(key, "Stalled") == "True AlteredOnWrite"
+    record = harness.client_record("leave", "worker")
     assert record is not None
     assert len(record.credentials) == 1
     Meddled.more = {}
-    retried(house, 2)
-    assert house.condition(key) == "True Provisioned"
+    retried(harness, 2)
+    assert harness.condition(key) == "True Provisioned"
 
 
-def test_an_entry_of_ours_that_is_changed_is_not_ready(house: House) -> None:
+def test_an_entry_of_ours_that_is_changed_is_not_ready(harness: OperatorHarness) -> None:
     Meddled.more = {"token_endpoint": b"https://elsewhere.example"}
-    key = house.apply(*WORKER)
-    house.round()
-    assert house.condition(key) == "False AlteredOnWrite"
+    key = harness.apply(*WORKER)
+    harness.round()
+    assert harness.condition(key) == "False AlteredOnWrite"
 
 
 def existing(**more: Any) -> Existing:
-    return Existing(House().secret(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
+    return Existing(OperatorHarness().secret(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
 
 
 def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
-    now = House().now
+    now = OperatorHarness().now
     alterations = AlteredWrites(lambda: now)
-    write = Desired(House().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
+    write = Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
     assert [alterations.after_write(write) for _ in range(MAX_REPEATS - 1)] == [None] * (MAX_REPEATS - 1)
     told = alterations.after_write(write)
     assert told is not None
@@ -266,7 +272,7 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
 
 def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(altered_writes, "MAX_REMEMBERED", 3)
-    known = AlteredWrites(lambda: House().now)
+    known = AlteredWrites(lambda: OperatorHarness().now)
     refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
     for ref in refs:
         known.at_write(Desired(ref, {"a": b"ours"}, type="t"), replace(existing(), ref=ref))
@@ -274,7 +280,9 @@ def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pyte
 
 
 def test_a_first_write_and_another_content_are_no_fight() -> None:
-    alterations = AlteredWrites(lambda: House().now)
+    alterations = AlteredWrites(lambda: OperatorHarness().now)
     for n in range(20):
-        assert alterations.after_write(Desired(House().secret(), {"a": b"ours"}, type="t")) is None
-        assert alterations.after_write(Desired(House().secret(), {"a": b"%d" % n}, replaces=existing())) is None
+        assert alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t")) is None
+        assert (
+            alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"%d" % n}, replaces=existing())) is None
+        )

@@ -10,48 +10,48 @@ from scopewright.core.declared import parse_watched
 from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing, Ref, digest
 from scopewright.core.records import ClientRecord, Credential, decode, encode
 from scopewright.stores.kubernetes.objects import parse
-from tests.unit.controller.house import NAMESPACE, START, House
+from tests.harness.operator import NAMESPACE, START, OperatorHarness
 
 WORKER = ("OAuthClient", "leave", "worker")
 LONG = "x" * 250_000
 
 
 @pytest.fixture
-def house() -> House:
-    return House()
+def harness() -> OperatorHarness:
+    return OperatorHarness()
 
 
-def test_a_long_rotate_value_rotates_once_and_reaches_no_record(house: House) -> None:
-    key = house.apply(*WORKER, rotate=LONG + "1")
-    house.settle()
-    first = house.value()
-    house.apply(*WORKER, rotate=LONG + "2")
-    house.settle()
-    second = house.value()
+def test_a_long_rotate_value_rotates_once_and_reaches_no_record(harness: OperatorHarness) -> None:
+    key = harness.apply(*WORKER, rotate=LONG + "1")
+    harness.settle()
+    first = harness.value()
+    harness.apply(*WORKER, rotate=LONG + "2")
+    harness.settle()
+    second = harness.value()
     assert second != first
-    house.restart()
-    house.settle()
-    assert house.value() == second
-    record = house.client_record("leave", "worker")
+    harness.restart()
+    harness.settle()
+    assert harness.value() == second
+    record = harness.client_record("leave", "worker")
     assert record
     assert record.credentials[-1].rotate == digest(LONG + "2")
-    held = house.store.objects[Ref("Secret", NAMESPACE, "client.leave.worker")]
+    held = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.worker")]
     assert sum(map(len, held.entries.values())) < 5_000
-    assert house.condition(key) == "True Provisioned"
+    assert harness.condition(key) == "True Provisioned"
 
 
-def test_a_short_rotate_value_stays_as_it_is(house: House) -> None:
-    house.apply(*WORKER, rotate="y" * 64)
-    house.settle()
-    record = house.client_record("leave", "worker")
+def test_a_short_rotate_value_stays_as_it_is(harness: OperatorHarness) -> None:
+    harness.apply(*WORKER, rotate="y" * 64)
+    harness.settle()
+    record = harness.client_record("leave", "worker")
     assert record
     assert record.credentials[-1].rotate == "y" * 64
 
 
-def test_a_long_rotate_value_of_a_signing_key_reaches_no_record(house: House) -> None:
-    house.apply("SigningKey", NAMESPACE, "default", rotate=LONG)
-    house.settle()
-    assert [record.rotate for record in house.key_records()] == [digest(LONG)]
+def test_a_long_rotate_value_of_a_signing_key_reaches_no_record(harness: OperatorHarness) -> None:
+    harness.apply("SigningKey", NAMESPACE, "default", rotate=LONG)
+    harness.settle()
+    assert [record.rotate for record in harness.key_records()] == [digest(LONG)]
 
 
 def test_a_long_value_that_an_earlier_version_recorded_reads_as_its_digest() -> None:
@@ -71,16 +71,16 @@ def test_of_the_annotations_only_those_that_are_read_stay() -> None:
     assert watched(annotations={"scopewright.dev/paused": "true" + LONG}).annotations == {}
 
 
-def test_a_status_counts_the_finalizers_that_do_not_stay(house: House) -> None:
+def test_a_status_counts_the_finalizers_that_do_not_stay(harness: OperatorHarness) -> None:
     finalizers = [f"f.example/{number}" for number in range(10_000)]
     assert sum(map(len, watched(finalizers=finalizers).finalizers)) < 100
-    key = house.apply(*WORKER)
-    house.settle()
-    raw = house.store.declared[key]
+    key = harness.apply(*WORKER)
+    harness.settle()
+    raw = harness.store.declared[key]
     meta = {**raw["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z", "finalizers": finalizers}
     meta["resourceVersion"] = str(int(meta["resourceVersion"]) + 1_000)
-    house.world.put(parse_watched({**raw, "metadata": meta}))
-    found = house.world.declared["OAuthClient"][key]
+    harness.cache.put(parse_watched({**raw, "metadata": meta}))
+    found = harness.cache.declared["OAuthClient"][key]
     assert found.metadata.more_finalizers == 10_000 - len(found.metadata.finalizers)
 
 
@@ -106,18 +106,20 @@ def size(existing: Existing) -> int:
     return sum(map(len, texts))
 
 
-def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(house: House) -> None:
-    house.world.put_owned(secret("Opaque"), {})
-    kept = house.world.owned.objects[Ref("Secret", "evil", "s")]
+def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(harness: OperatorHarness) -> None:
+    harness.cache.put_owned(secret("Opaque"), {})
+    kept = harness.cache.owned.objects[Ref("Secret", "evil", "s")]
     assert (kept.type, kept.entries, kept.annotations) == ("Opaque", {}, {})
     assert kept.labels == {MANAGED_BY: MANAGER}
     assert size(kept) < 5_000
 
 
-def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_few_others(house: House) -> None:
+def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_few_others(
+    harness: OperatorHarness,
+) -> None:
     listed = '{"annotations":["note"],"labels":["l1"]}'
-    house.world.put_owned(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
-    kept = house.world.owned.objects[Ref("Secret", "evil", "s")]
+    harness.cache.put_owned(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
+    kept = harness.cache.owned.objects[Ref("Secret", "evil", "s")]
     assert kept.entries["client_secret"] == digest("secret")
     assert (len(kept.entries), len(kept.owner_uids)) == (MAX_ENTRIES, MAX_OWNERS)
     assert {MANAGED_BY: MANAGER, CLIENT_LABEL: "worker", "l1": "v"}.items() <= kept.labels.items()
@@ -126,25 +128,25 @@ def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_
 
 
 @pytest.mark.parametrize("count", [1, 3_000])
-def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(house: House, count: int) -> None:
-    key = house.apply(*WORKER)
-    house.settle()
-    before = house.value()
-    house.store.edit(house.secret(), **{f"a{number}": b"" for number in range(count)})
-    house.look()
-    house.settle()
-    assert (house.value(), house.condition(key)) == (before, "True Provisioned")
-    assert not [name for name in house.store.objects[house.secret()].entries if name.startswith("a0")]
+def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(harness: OperatorHarness, count: int) -> None:
+    key = harness.apply(*WORKER)
+    harness.settle()
+    before = harness.value()
+    harness.store.edit(harness.secret(), **{f"a{number}": b"" for number in range(count)})
+    harness.look()
+    harness.settle()
+    assert (harness.value(), harness.condition(key)) == (before, "True Provisioned")
+    assert not [name for name in harness.store.objects[harness.secret()].entries if name.startswith("a0")]
 
 
-def test_the_template_of_a_secret_is_kept_up(house: House) -> None:
+def test_the_template_of_a_secret_is_kept_up(harness: OperatorHarness) -> None:
     template = {"annotations": {f"k{n}": "v" * 1024 for n in range(64)}, "labels": {"team": "hr"}}
-    house.apply(*WORKER, {"credentials": {"secretTemplate": template}})
-    house.settle()
-    house.settled()
-    house.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": {"team": "it"}}}})
-    house.settle()
-    house.pass_time(timedelta(minutes=1))
-    existing = house.store.objects[house.secret()].existing
+    harness.apply(*WORKER, {"credentials": {"secretTemplate": template}})
+    harness.settle()
+    harness.settled()
+    harness.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": {"team": "it"}}}})
+    harness.settle()
+    harness.pass_time(timedelta(minutes=1))
+    existing = harness.store.objects[harness.secret()].existing
     assert existing.labels["team"] == "it"
     assert "k1" not in existing.annotations

@@ -31,7 +31,7 @@ from scopewright.core.records import (
     key_record_name,
 )
 from scopewright.stores import Change, ListCompleted
-from tests.unit.controller.house import ISSUER, NAMESPACE, made
+from tests.harness.operator import ISSUER, NAMESPACE, made
 from tests.unit.core.builders import NOW, client, grant, server, signing_key
 
 ASKS: dict[str, Any] = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}

@@ -1,6 +1,6 @@
-"""Killed at any write, or refused it, and started again: the operator converges, and locks no client out meanwhile.
+"""The operator ends, or a write fails, at every write of a scenario. It converges, and locks no client out.
 
-`House` checks the invariants after every single write; here are the stories, each told once for every way to fail.
+`OperatorHarness` checks the invariants after each write. Each scenario runs once for every way to fail.
 """
 
 import json
@@ -15,8 +15,8 @@ from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import SEAL_ANNOTATION, Ref, digest
 from scopewright.core.records import ServiceAccount, audience_claim_name, client_record_name
-from tests.unit.controller.house import ISSUER, NAMESPACE, House, credential_in, drive, made
-from tests.unit.controller.memory import Crash, Point
+from tests.harness.memory_store import Crash, Point
+from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness, credential_in, made, run_sync
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 KEY = Ref("SigningKey", NAMESPACE, "default")
@@ -24,39 +24,39 @@ SERVER = Ref("ResourceServer", "payroll", "payroll-api")
 ASKS = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}
 
 
-def with_client() -> House:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", ASKS)
-    house.settle()
-    return house
+def with_client() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", ASKS)
+    harness.settle()
+    return harness
 
 
-def an_hour_old_client() -> House:
-    house = with_client()
-    house.pass_time(timedelta(hours=1))
-    return house
+def an_hour_old_client() -> OperatorHarness:
+    harness = with_client()
+    harness.pass_time(timedelta(hours=1))
+    return harness
 
 
-def an_hour_old_key() -> House:
-    house = with_key()
-    house.pass_time(timedelta(hours=1))
-    return house
+def an_hour_old_key() -> OperatorHarness:
+    harness = with_key()
+    harness.pass_time(timedelta(hours=1))
+    return harness
 
 
-def with_key() -> House:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    return house
+def with_key() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    return harness
 
 
-def with_everything() -> House:
-    house = with_key()
-    house.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "read"}]})
-    house.apply("ScopeGrant", "payroll", "grant", GRANT)
-    house.apply("OAuthClient", "leave", "worker", ASKS)
-    house.settle()
-    return house
+def with_everything() -> OperatorHarness:
+    harness = with_key()
+    harness.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "read"}]})
+    harness.apply("ScopeGrant", "payroll", "grant", GRANT)
+    harness.apply("OAuthClient", "leave", "worker", ASKS)
+    harness.settle()
+    return harness
 
 
 GRANT = {"resourceServer": "payroll-api", "scopes": ["read"], "to": [{"namespace": "leave"}]}
@@ -66,193 +66,193 @@ GRANT = {"resourceServer": "payroll-api", "scopes": ["read"], "to": [{"namespace
 class Story:
     """From `begin`, somebody does `act`; when all is settled again, `end` holds."""
 
-    begin: Callable[[], House]
-    act: Callable[[House], object]
-    end: Callable[[House], None]
+    begin: Callable[[], OperatorHarness]
+    act: Callable[[OperatorHarness], object]
+    end: Callable[[OperatorHarness], None]
 
 
-def accepted(house: House) -> set[str]:
-    record = house.client_record("leave", "worker")
-    return {c.sha256 for c in record.credentials if c.accepted_at(house.now)} if record else set()
+def accepted(harness: OperatorHarness) -> set[str]:
+    record = harness.client_record("leave", "worker")
+    return {c.sha256 for c in record.credentials if c.accepted_at(harness.now)} if record else set()
 
 
-def ready(house: House) -> None:
-    assert house.condition(WORKER) == "True Provisioned"
-    assert digest(house.value()) in accepted(house)
+def ready(harness: OperatorHarness) -> None:
+    assert harness.condition(WORKER) == "True Provisioned"
+    assert digest(harness.value()) in accepted(harness)
 
 
-def rotated(house: House) -> None:
-    ready(house)
-    assert house.value() != "secret1"
-    assert digest("secret1") in accepted(house), "the previous credential lost its overlap"
-    record = house.client_record("leave", "worker")
+def rotated(harness: OperatorHarness) -> None:
+    ready(harness)
+    assert harness.value() != "secret1"
+    assert digest("secret1") in accepted(harness), "the previous credential lost its overlap"
+    record = harness.client_record("leave", "worker")
     assert record is not None
     first = next(c for c in record.credentials if c.sha256 == digest("secret1"))
     assert first.expiration_time is not None
 
 
-def revoked(house: House) -> None:
-    ready(house)
-    assert digest("secret1") not in accepted(house)
+def revoked(harness: OperatorHarness) -> None:
+    ready(harness)
+    assert digest("secret1") not in accepted(harness)
 
 
-def kept(house: House) -> None:
-    ready(house)
-    assert house.value() == "secret1"
+def kept(harness: OperatorHarness) -> None:
+    ready(harness)
+    assert harness.value() == "secret1"
 
 
-def moved(house: House) -> None:
-    assert house.condition(WORKER) == "True Provisioned"
-    elsewhere = house.value(house.secret(name="elsewhere"))
-    assert {digest(elsewhere), digest("secret1")} <= accepted(house)
-    house.pass_time(timedelta(hours=25))
-    house.settle()
-    assert house.secret() not in house.store.objects
-    assert house.value(house.secret(name="elsewhere")) == elsewhere
+def moved(harness: OperatorHarness) -> None:
+    assert harness.condition(WORKER) == "True Provisioned"
+    elsewhere = harness.value(harness.secret(name="elsewhere"))
+    assert {digest(elsewhere), digest("secret1")} <= accepted(harness)
+    harness.pass_time(timedelta(hours=25))
+    harness.settle()
+    assert harness.secret() not in harness.store.objects
+    assert harness.value(harness.secret(name="elsewhere")) == elsewhere
 
 
-def moving() -> House:
-    house = with_client()
-    house.apply("OAuthClient", "leave", "worker", {**ASKS, "credentials": {"secretName": "elsewhere"}})
-    house.settle()
-    return house
+def moving() -> OperatorHarness:
+    harness = with_client()
+    harness.apply("OAuthClient", "leave", "worker", {**ASKS, "credentials": {"secretName": "elsewhere"}})
+    harness.settle()
+    return harness
 
 
-def reseal(house: House) -> None:
-    house.seal_key = b"another seal key of the houses.."
-    house.reconciler.set_seal_key(house.seal_key)
+def reseal(harness: OperatorHarness) -> None:
+    harness.seal_key = b"another seal key of the houses.."
+    harness.reconciler.set_seal_key(harness.seal_key)
 
 
-def sealed_anew(house: House) -> None:
+def sealed_anew(harness: OperatorHarness) -> None:
     """By the new key, which alone vouches for what is restored when the record has gone."""
-    kept(house)
-    house.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
-    house.settle()
-    kept(house)
+    kept(harness)
+    harness.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    harness.settle()
+    kept(harness)
 
 
-def bare_and_sealed_anew(house: House) -> None:
-    account_named("1")(house)
-    house.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
-    house.settle()
-    account_named("1")(house)
+def bare_and_sealed_anew(harness: OperatorHarness) -> None:
+    account_named("1")(harness)
+    harness.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    harness.settle()
+    account_named("1")(harness)
 
 
-def gone(house: House) -> None:
-    assert Ref("Secret", NAMESPACE, client_record_name("leave", "worker")) not in house.store.objects
+def gone(harness: OperatorHarness) -> None:
+    assert Ref("Secret", NAMESPACE, client_record_name("leave", "worker")) not in harness.store.objects
 
 
-def signing(house: House) -> None:
-    active = [r for r in house.key_records() if r.signs_at(house.now)]
+def signing(harness: OperatorHarness) -> None:
+    active = [r for r in harness.key_records() if r.signs_at(harness.now)]
     assert active
-    assert house.condition(KEY) == "True Signing"
-    assert {r.kid for r in house.key_records() if r.published_at(house.now)} == house.jwks()
+    assert harness.condition(KEY) == "True Signing"
+    assert {r.kid for r in harness.key_records() if r.published_at(harness.now)} == harness.jwks()
 
 
-def succeeded(house: House) -> None:
-    signing(house)
-    first, *others = house.key_records()
-    assert first.signs_at(house.now)
+def succeeded(harness: OperatorHarness) -> None:
+    signing(harness)
+    first, *others = harness.key_records()
+    assert first.signs_at(harness.now)
     assert others
-    assert not any(r.signs_at(house.now) for r in others)
-    house.pass_time(timedelta(hours=25))
-    house.settle()
-    assert any(r.signs_at(house.now) for r in others)
+    assert not any(r.signs_at(harness.now) for r in others)
+    harness.pass_time(timedelta(hours=25))
+    harness.settle()
+    assert any(r.signs_at(harness.now) for r in others)
 
 
-def keys_revoked(house: House) -> None:
-    signing(house)
-    assert house.key_records()[0].revoked_time
-    assert house.key_records()[0].kid not in house.jwks()
+def keys_revoked(harness: OperatorHarness) -> None:
+    signing(harness)
+    assert harness.key_records()[0].revoked_time
+    assert harness.key_records()[0].kid not in harness.jwks()
 
 
-def withdrawn(house: House) -> None:
-    record = house.server_record("payroll", "payroll-api")
+def withdrawn(harness: OperatorHarness) -> None:
+    record = harness.server_record("payroll", "payroll-api")
     assert record is not None
     assert not record.grants
-    assert house.condition(WORKER, "AccessGranted") == "False NotGranted"
+    assert harness.condition(WORKER, "AccessGranted") == "False NotGranted"
 
 
-def released(house: House) -> None:
+def released(harness: OperatorHarness) -> None:
     """Its record is gone, and what it claimed is still its own."""
-    assert house.server_record("payroll", "payroll-api") is None
-    assert Ref("ConfigMap", NAMESPACE, audience_claim_name("https://hr.example/x")) in house.store.objects
+    assert harness.server_record("payroll", "payroll-api") is None
+    assert Ref("ConfigMap", NAMESPACE, audience_claim_name("https://hr.example/x")) in harness.store.objects
 
 
-def with_claim() -> House:
+def with_claim() -> OperatorHarness:
     prefix = AudiencePrefix(prefix="https://hr.example", namespaces=("payroll",))
-    house = House(Config(issuer=ISSUER, audiences=(prefix,)))
-    house.apply("ResourceServer", "payroll", "payroll-api", {"audience": "https://hr.example/x"})
-    house.settle()
-    return house
+    harness = OperatorHarness(Config(issuer=ISSUER, audiences=(prefix,)))
+    harness.apply("ResourceServer", "payroll", "payroll-api", {"audience": "https://hr.example/x"})
+    harness.settle()
+    return harness
 
 
-def a_month_later(house: House) -> None:
-    house.pass_time(timedelta(hours=720))
+def a_month_later(harness: OperatorHarness) -> None:
+    harness.pass_time(timedelta(hours=720))
 
 
-def rotate_by_hand(house: House) -> None:
-    house.apply("OAuthClient", "leave", "worker", ASKS, rotate="now")
+def rotate_by_hand(harness: OperatorHarness) -> None:
+    harness.apply("OAuthClient", "leave", "worker", ASKS, rotate="now")
 
 
-def respecify(**spec: Any) -> Callable[[House], object]:
-    return lambda house: house.apply("OAuthClient", "leave", "worker", {**ASKS, **spec})
+def respecify(**spec: Any) -> Callable[[OperatorHarness], object]:
+    return lambda harness: harness.apply("OAuthClient", "leave", "worker", {**ASKS, **spec})
 
 
-def made_again(house: House) -> None:
-    house.store.remove(WORKER)
-    house.apply("OAuthClient", "leave", "worker", ASKS)
+def made_again(harness: OperatorHarness) -> None:
+    harness.store.remove(WORKER)
+    harness.apply("OAuthClient", "leave", "worker", ASKS)
 
 
-def made_again_paused(house: House) -> None:
-    house.store.remove(WORKER)
-    house.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
+def made_again_paused(harness: OperatorHarness) -> None:
+    harness.store.remove(WORKER)
+    harness.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
 
 
-def made_again_suspended(house: House) -> None:
-    house.store.remove(WORKER)
-    house.apply("OAuthClient", "leave", "worker", {**ASKS, "rotation": {"suspend": True}})
+def made_again_suspended(harness: OperatorHarness) -> None:
+    harness.store.remove(WORKER)
+    harness.apply("OAuthClient", "leave", "worker", {**ASKS, "rotation": {"suspend": True}})
 
 
-def server_made_again_paused(house: House) -> None:
-    house.store.remove(SERVER)
-    house.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.read"}]}, paused="true")
+def server_made_again_paused(harness: OperatorHarness) -> None:
+    harness.store.remove(SERVER)
+    harness.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.read"}]}, paused="true")
 
 
-def server_gone(house: House) -> None:
-    assert house.server_record("payroll", "payroll-api") is None
+def server_gone(harness: OperatorHarness) -> None:
+    assert harness.server_record("payroll", "payroll-api") is None
 
 
 PAIR = {"authentication": {"method": "PrivateKeyJWT"}}
 ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
 
 
-def with_pair() -> House:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", PAIR)
-    house.settle()
-    return house
+def with_pair() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", PAIR)
+    harness.settle()
+    return harness
 
 
-def with_account() -> House:
-    house = House()
-    house.service_accounts = {"leave/worker": "1"}
-    house.apply("OAuthClient", "leave", "worker", ACCOUNT)
-    house.settle()
-    return house
+def with_account() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.service_accounts = {"leave/worker": "1"}
+    harness.apply("OAuthClient", "leave", "worker", ACCOUNT)
+    harness.settle()
+    return harness
 
 
-def with_client_and_account() -> House:
-    house = with_client()
-    house.service_accounts = {"leave/worker": "1"}
-    return house
+def with_client_and_account() -> OperatorHarness:
+    harness = with_client()
+    harness.service_accounts = {"leave/worker": "1"}
+    return harness
 
 
-def pair_in(house: House) -> str:
+def pair_in(harness: OperatorHarness) -> str:
     """The kid of the private key in the Secret, which the record must accept as this very public key."""
-    assert house.condition(WORKER) == "True Provisioned"
-    private = house.store.entry(house.secret(), "private_key.jwk")
-    record = house.client_record("leave", "worker")
+    assert harness.condition(WORKER) == "True Provisioned"
+    private = harness.store.entry(harness.secret(), "private_key.jwk")
+    record = harness.client_record("leave", "worker")
     assert record is not None
     held = next(c for c in record.credentials if c.sha256 == digest(private))
     assert held.expiration_time is None
@@ -260,61 +260,63 @@ def pair_in(house: House) -> str:
     return held.jwk["kid"]
 
 
-def pair_ready(house: House) -> None:
-    assert pair_in(house)
+def pair_ready(harness: OperatorHarness) -> None:
+    assert pair_in(harness)
 
 
-def pair_rotated(house: House) -> None:
+def pair_rotated(harness: OperatorHarness) -> None:
     first = made(1).jwk
-    assert pair_in(house) != first["kid"]
-    record = house.client_record("leave", "worker")
+    assert pair_in(harness) != first["kid"]
+    record = harness.client_record("leave", "worker")
     assert record is not None
     assert [c.expiration_time is not None for c in record.credentials if c.jwk == first] == [True]
 
 
-def pair_kept(house: House) -> None:
-    assert pair_in(house) == made(1).jwk["kid"]
+def pair_kept(harness: OperatorHarness) -> None:
+    assert pair_in(harness) == made(1).jwk["kid"]
 
 
-def secret_gave_way_to_pair(house: House) -> None:
-    pair_in(house)
-    outlasted(house)
-    assert "client_secret" not in house.store.objects[house.secret()].entries
+def secret_gave_way_to_pair(harness: OperatorHarness) -> None:
+    pair_in(harness)
+    outlasted(harness)
+    assert "client_secret" not in harness.store.objects[harness.secret()].entries
 
 
-def outlasted(house: House) -> None:
+def outlasted(harness: OperatorHarness) -> None:
     """The secret of before works through its overlap, and no longer."""
-    assert digest("secret1") in accepted(house)
-    house.pass_time(timedelta(hours=25))
-    house.settle()
-    assert digest("secret1") not in accepted(house)
+    assert digest("secret1") in accepted(harness)
+    harness.pass_time(timedelta(hours=25))
+    harness.settle()
+    assert digest("secret1") not in accepted(harness)
 
 
-def account_named(uid: str) -> Callable[[House], None]:
-    def named(house: House) -> None:
-        record = house.client_record("leave", "worker")
+def account_named(uid: str) -> Callable[[OperatorHarness], None]:
+    def named(harness: OperatorHarness) -> None:
+        record = harness.client_record("leave", "worker")
         assert record is not None
         assert (record.method, record.service_account) == ("ServiceAccount", ServiceAccount("worker", uid))
-        assert house.condition(WORKER) == "True Provisioned"
-        assert not credential_in(house.store.objects[house.secret()].entries)
+        assert harness.condition(WORKER) == "True Provisioned"
+        assert not credential_in(harness.store.objects[harness.secret()].entries)
 
     return named
 
 
-def secret_gave_way_to_account(house: House) -> None:
-    account_named("1")(house)
-    outlasted(house)
+def secret_gave_way_to_account(harness: OperatorHarness) -> None:
+    account_named("1")(harness)
+    outlasted(harness)
 
 
-def account_gone(house: House) -> None:
-    record = house.client_record("leave", "worker")
+def account_gone(harness: OperatorHarness) -> None:
+    record = harness.client_record("leave", "worker")
     assert record is not None
     assert record.service_account is None
-    assert house.condition(WORKER) == "False ServiceAccountNotFound"
+    assert harness.condition(WORKER) == "False ServiceAccountNotFound"
 
 
 STORIES = {
-    "a client of a key pair": Story(House, lambda h: h.apply("OAuthClient", "leave", "worker", PAIR), pair_ready),
+    "a client of a key pair": Story(
+        OperatorHarness, lambda h: h.apply("OAuthClient", "leave", "worker", PAIR), pair_ready
+    ),
     "a key pair is due": Story(with_pair, a_month_later, pair_rotated),
     "a key pair is edited": Story(
         with_pair, lambda h: h.store.edit(h.secret(), **{"private_key.jwk": b"chosen"}), pair_rotated
@@ -339,7 +341,7 @@ STORIES = {
     "a Secret without a credential is deleted": Story(
         with_account, lambda h: h.store.drop(h.secret()), account_named("1")
     ),
-    "a client is created": Story(House, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready),
+    "a client is created": Story(OperatorHarness, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready),
     "a rotation is due": Story(with_client, a_month_later, rotated),
     "a rotation is asked for": Story(with_client, rotate_by_hand, rotated),
     "a credential is revoked": Story(
@@ -369,7 +371,7 @@ STORIES = {
     "a client is made again, and paused": Story(with_client, made_again_paused, gone),
     "a client is made again, and suspended": Story(with_client, made_again_suspended, revoked),
     "a resource server is made again, and paused": Story(with_everything, server_made_again_paused, server_gone),
-    "a first signing key": Story(House, lambda h: h.apply("SigningKey", NAMESPACE, "default"), signing),
+    "a first signing key": Story(OperatorHarness, lambda h: h.apply("SigningKey", NAMESPACE, "default"), signing),
     "a successor": Story(with_key, lambda h: h.pass_time(timedelta(hours=720 - 24)), succeeded),
     "signing keys are revoked": Story(
         an_hour_old_key,
@@ -388,23 +390,23 @@ STORIES = {
 
 def told(story: Story, error: Callable[[], BaseException], at: int, point: Point) -> int:
     """The story, with this trouble at one write. How many writes there were, so that one knows when to stop."""
-    house = story.begin()
-    before = len(house.store.writes)
-    story.act(house)
-    house.store.fail(error(), at, point)
+    harness = story.begin()
+    before = len(harness.store.writes)
+    story.act(harness)
+    harness.store.fail(error(), at, point)
     try:
-        house.settle()
+        harness.settle()
     except Crash:
-        house.restart()
-    house.store.trouble.clear()
+        harness.restart()
+    harness.store.trouble.clear()
     # A process takes longer than no time to be started again.
-    house.pass_time(timedelta(seconds=1))
-    house.settle()
-    story.end(house)
-    done = len(house.store.writes)
-    house.settle()
-    assert len(house.store.writes) == done, "a second run writes something"
-    return len(house.store.writes) - before
+    harness.pass_time(timedelta(seconds=1))
+    harness.settle()
+    story.end(harness)
+    done = len(harness.store.writes)
+    harness.settle()
+    assert len(harness.store.writes) == done, "a second run writes something"
+    return len(harness.store.writes) - before
 
 
 @pytest.mark.parametrize("point", ["before", "after"])
@@ -423,102 +425,102 @@ def test_it_converges_from_trouble_at_every_write(name: str, error: str, point: 
 
 
 def test_a_paused_client_is_sealed_anew_when_it_goes_on() -> None:
-    house = with_client()
-    house.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
-    reseal(house)
-    house.settle()
-    before = house.store.objects[house.secret()].existing.annotations[SEAL_ANNOTATION]
-    house.apply("OAuthClient", "leave", "worker", ASKS)
-    house.settle()
-    assert house.store.objects[house.secret()].existing.annotations[SEAL_ANNOTATION] != before
-    sealed_anew(house)
+    harness = with_client()
+    harness.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
+    reseal(harness)
+    harness.settle()
+    before = harness.store.objects[harness.secret()].existing.annotations[SEAL_ANNOTATION]
+    harness.apply("OAuthClient", "leave", "worker", ASKS)
+    harness.settle()
+    assert harness.store.objects[harness.secret()].existing.annotations[SEAL_ANNOTATION] != before
+    sealed_anew(harness)
 
 
 def test_nothing_that_somebody_else_has_put_in_is_ever_sealed_anew() -> None:
     """A seal says that the operator has made what is there: it could be carried to the Secret that is in use."""
-    house = moving()
-    held = house.store.objects[house.secret()]
-    house.store.put(held.existing, {**held.entries, "chosen": b"by somebody else"})
-    reseal(house)
-    house.settle()
-    assert house.store.objects[house.secret()].existing.annotations == held.existing.annotations
+    harness = moving()
+    held = harness.store.objects[harness.secret()]
+    harness.store.put(held.existing, {**held.entries, "chosen": b"by somebody else"})
+    reseal(harness)
+    harness.settle()
+    assert harness.store.objects[harness.secret()].existing.annotations == held.existing.annotations
 
 
 def test_a_paused_client_keeps_its_own_record() -> None:
-    house = with_client()
-    house.apply("OAuthClient", "leave", "worker", {**ASKS, "disabled": True}, paused="true")
-    before = house.client_record("leave", "worker")
-    house.settle()
-    assert house.client_record("leave", "worker") == before is not None
+    harness = with_client()
+    harness.apply("OAuthClient", "leave", "worker", {**ASKS, "disabled": True}, paused="true")
+    before = harness.client_record("leave", "worker")
+    harness.settle()
+    assert harness.client_record("leave", "worker") == before is not None
 
 
 def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
     """Another UID is on record, and nobody can say whose is the older one; or it is we who are behind."""
-    house = with_client()
-    made_again_paused(house)
-    house.store.unknown.add(WORKER)
-    assert not house.round()
-    assert house.client_record("leave", "worker")
-    house.store.unknown.clear()
-    house.settle()
-    gone(house)
+    harness = with_client()
+    made_again_paused(harness)
+    harness.store.unknown.add(WORKER)
+    assert not harness.round()
+    assert harness.client_record("leave", "worker")
+    harness.store.unknown.clear()
+    harness.settle()
+    gone(harness)
 
-    house = with_client()
-    made_again_paused(house)
-    house.look()
-    record = house.client_record("leave", "worker")
+    harness = with_client()
+    made_again_paused(harness)
+    harness.look()
+    record = harness.client_record("leave", "worker")
     assert record
-    house.store.declared[WORKER]["metadata"]["uid"] = record.uid
-    drive(house.reconciler.reconcile(WORKER))
-    assert house.client_record("leave", "worker") == record
+    harness.store.declared[WORKER]["metadata"]["uid"] = record.uid
+    run_sync(harness.reconciler.reconcile(WORKER))
+    assert harness.client_record("leave", "worker") == record
 
 
 def test_killed_twice_in_a_row_it_still_converges() -> None:
     for first in range(4):
         for second in range(4):
-            house = with_client()
-            a_month_later(house)
+            harness = with_client()
+            a_month_later(harness)
             for at in (first, second):
-                house.store.fail(Crash(), at)
+                harness.store.fail(Crash(), at)
                 try:
-                    house.settle()
+                    harness.settle()
                 except Crash:
-                    house.restart()
-                house.pass_time(timedelta(seconds=70))
-            house.settle()
-            rotated(house)
+                    harness.restart()
+                harness.pass_time(timedelta(seconds=70))
+            harness.settle()
+            rotated(harness)
 
 
 def test_a_store_that_is_down_costs_no_credential() -> None:
     """However often a Secret's write fails: once it goes through again, the client is provisioned within a minute."""
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", ASKS)
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", ASKS)
     for _ in range(8):
-        house.store.fail(Unavailable("no answer in time"), at=1)
-        house.round()
-        house.store.trouble.clear()
-        house.pass_time(timedelta(seconds=2))
-    house.pass_time(timedelta(seconds=61))
-    house.settle()
-    ready(house)
+        harness.store.fail(Unavailable("no answer in time"), at=1)
+        harness.round()
+        harness.store.trouble.clear()
+        harness.pass_time(timedelta(seconds=2))
+    harness.pass_time(timedelta(seconds=61))
+    harness.settle()
+    ready(harness)
 
 
 def test_the_mounted_credential_outlives_any_number_of_failed_writes() -> None:
     """A Secret is deleted and cannot be written for hours: what Pods have mounted still works all the while."""
-    house = with_client()
-    house.store.drop(house.secret())
+    harness = with_client()
+    harness.store.drop(harness.secret())
     for _ in range(80):
-        house.store.fail(Unavailable("no answer in time"), at=1)
-        house.round()
-        house.store.trouble.clear()
-        house.pass_time(timedelta(minutes=3))
-        assert digest("secret1") in accepted(house)
+        harness.store.fail(Unavailable("no answer in time"), at=1)
+        harness.round()
+        harness.store.trouble.clear()
+        harness.pass_time(timedelta(minutes=3))
+        assert digest("secret1") in accepted(harness)
 
 
 def test_a_failed_rotation_leaves_the_old_credential_working() -> None:
-    house = with_client()
-    rotate_by_hand(house)
-    house.store.fail(Unavailable("no answer in time"), at=1)
-    house.round()
-    assert house.value() == "secret1"
-    ready(house)
+    harness = with_client()
+    rotate_by_hand(harness)
+    harness.store.fail(Unavailable("no answer in time"), at=1)
+    harness.round()
+    assert harness.value() == "secret1"
+    ready(harness)

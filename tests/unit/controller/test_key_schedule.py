@@ -11,7 +11,7 @@ from scopewright.core.config import Config
 from scopewright.core.objects import Ref
 from scopewright.core.records import KeyRecord
 from scopewright.core.signing.keys import KeyState, active_key, key_state
-from tests.unit.controller.house import ISSUER, NAMESPACE, House
+from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
 
 KEY = Ref("SigningKey", NAMESPACE, "default")
 
@@ -19,15 +19,15 @@ KEY = Ref("SigningKey", NAMESPACE, "default")
 class Watcher:
     """A verifier and an auditor: what was published when, which tokens are out, who signed."""
 
-    def __init__(self, house: House) -> None:
-        self.house = house
+    def __init__(self, harness: OperatorHarness) -> None:
+        self.harness = harness
         self.published: dict[str, datetime] = {}
         self.tokens: list[tuple[str, datetime]] = []
         self.kids: set[str] = set()
 
     def look(self) -> KeyRecord | None:
-        house, now = self.house, self.house.now
-        jwks, records = house.jwks(), tuple(house.key_records())
+        harness, now = self.harness, self.harness.now
+        jwks, records = harness.jwks(), tuple(harness.key_records())
         for kid in jwks:
             self.published.setdefault(kid, now)
         assert not {r.kid for r in records if r.kid in self.kids and r.creation_time == now}, "a kid came back"
@@ -38,16 +38,16 @@ class Watcher:
             assert kid in jwks, f"a token that is valid until {exp} cannot be verified at {now}"
         signing = active_key(records, now)
         if signing:
-            lead = house.config.key_lead + self.ahead()
+            lead = harness.config.key_lead + self.ahead()
             # Publication is noticed at the next look, some milliseconds after it happened.
             assert signing.at_once or now + timedelta(seconds=1) >= self.published[signing.kid] + lead
             assert signing.verification_end_time
-            self.tokens.append((signing.kid, now + house.config.max_token_lifetime))
-            assert now + house.config.max_token_lifetime <= signing.verification_end_time
+            self.tokens.append((signing.kid, now + harness.config.max_token_lifetime))
+            assert now + harness.config.max_token_lifetime <= signing.verification_end_time
         return signing
 
     def ahead(self) -> timedelta:
-        spec = self.house.store.declared[KEY]["spec"].get("rotation", {})
+        spec = self.harness.store.declared[KEY]["spec"].get("rotation", {})
         return timedelta(hours=int(spec.get("publishAhead", "24h").removesuffix("h")))
 
 
@@ -59,110 +59,110 @@ class Watcher:
 )
 def test_a_year_of_rotations(rotation: tuple[str, str], hours: list[int], outages: list[int]) -> None:
     """Looked after irregularly, with operators down now and then for less than the outage budget."""
-    house = House(Config(issuer=ISSUER))
+    harness = OperatorHarness(Config(issuer=ISSUER))
     every, ahead = rotation
-    house.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": every, "publishAhead": ahead}})
-    house.settle()
-    watcher = Watcher(house)
-    end, n = house.now + timedelta(days=365), 0
-    down_until = house.now
-    starts = sorted(house.now + timedelta(hours=h) for h in outages)
-    while house.now < end:
-        assert watcher.look(), f"no key signs at {house.now}"
+    harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": every, "publishAhead": ahead}})
+    harness.settle()
+    watcher = Watcher(harness)
+    end, n = harness.now + timedelta(days=365), 0
+    down_until = harness.now
+    starts = sorted(harness.now + timedelta(hours=h) for h in outages)
+    while harness.now < end:
+        assert watcher.look(), f"no key signs at {harness.now}"
         # Time passes up to the next instant that the operator asked for, or as it happens.
         step = timedelta(hours=hours[n % len(hours)])
-        due = house.due.get(KEY)
-        house.now = min(house.now + step, due) if due and due > house.now else house.now + step
+        due = harness.due.get(KEY)
+        harness.now = min(harness.now + step, due) if due and due > harness.now else harness.now + step
         n += 1
-        if starts and house.now >= starts[0]:
+        if starts and harness.now >= starts[0]:
             down_until = max(down_until, starts.pop(0) + timedelta(days=4))
-        if house.now >= down_until:
-            house.settle()
+        if harness.now >= down_until:
+            harness.settle()
     assert len(watcher.kids) >= 365 * 24 // int(every.removesuffix("h")) // 2
 
 
 def test_an_emergency_signs_at_once_and_the_old_kids_never_come_back() -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    old = {r.kid for r in house.key_records()}
-    house.pass_time(timedelta(days=3))
-    house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-25T00:00:00Z"})
-    house.settle()
-    assert not old & house.jwks()
-    fresh = active_key(tuple(house.key_records()), house.now)
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    old = {r.kid for r in harness.key_records()}
+    harness.pass_time(timedelta(days=3))
+    harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-25T00:00:00Z"})
+    harness.settle()
+    assert not old & harness.jwks()
+    fresh = active_key(tuple(harness.key_records()), harness.now)
     assert fresh
     assert fresh.at_once
     for _ in range(60):
-        house.pass_time(timedelta(days=1))
-        house.settle()
-        assert not old & house.jwks()
-    assert old - {r.kid for r in house.key_records()} == old
+        harness.pass_time(timedelta(days=1))
+        harness.settle()
+        assert not old & harness.jwks()
+    assert old - {r.kid for r in harness.key_records()} == old
 
 
 def test_a_deleted_signing_key_retires_its_keys_and_made_again_it_adopts_them() -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    kid = house.key_records()[0].kid
-    house.store.remove(KEY)
-    house.settle()
-    assert house.jwks() == {kid}
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    assert [r.kid for r in house.key_records()] == [kid]
-    house.store.remove(KEY)
-    house.settle()
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    kid = harness.key_records()[0].kid
+    harness.store.remove(KEY)
+    harness.settle()
+    assert harness.jwks() == {kid}
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    assert [r.kid for r in harness.key_records()] == [kid]
+    harness.store.remove(KEY)
+    harness.settle()
     for _ in range(45):
-        house.pass_time(timedelta(days=1))
-        house.settle()
-    assert not house.key_records()
-    assert not house.jwks()
+        harness.pass_time(timedelta(days=1))
+        harness.settle()
+    assert not harness.key_records()
+    assert not harness.jwks()
 
 
 def test_the_instants_only_grow_and_a_second_look_moves_none() -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    before = house.key_records()
-    house.pass_time(timedelta(hours=5))
-    house.settle()
-    assert house.key_records() == before
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    before = harness.key_records()
+    harness.pass_time(timedelta(hours=5))
+    harness.settle()
+    assert harness.key_records() == before
 
 
 @pytest.mark.parametrize("lengthened", ["8760h", "2000h"])
 def test_a_longer_rotation_is_no_outage(lengthened: str) -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": "48h", "publishAhead": "24h"}})
-    house.settle()
-    house.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": lengthened, "publishAhead": "24h"}})
-    house.settle()
-    watcher = Watcher(house)
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": "48h", "publishAhead": "24h"}})
+    harness.settle()
+    harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": lengthened, "publishAhead": "24h"}})
+    harness.settle()
+    watcher = Watcher(harness)
     for _ in range(40 * 4):
         assert watcher.look()
-        house.pass_time(timedelta(hours=6))
-        house.settle()
-    assert not [h for h in house.happened if h.reason == "EmergencyKey"]
+        harness.pass_time(timedelta(hours=6))
+        harness.settle()
+    assert not [h for h in harness.happened if h.reason == "EmergencyKey"]
 
 
 def test_a_revocation_announced_for_later_happens_then_and_once() -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-24T00:00:00Z"})
-    house.settle()
-    assert len(house.key_records()) == 1
-    assert house.due[KEY] == datetime.fromisoformat("2026-11-24T00:00:00+00:00")
-    house.now = house.due[KEY]
-    house.settle()
-    assert [bool(r.revoked_time) for r in house.key_records()] == [True, False]
-    house.pass_time(timedelta(days=1))
-    house.settle()
-    assert len(house.key_records()) == 2
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-24T00:00:00Z"})
+    harness.settle()
+    assert len(harness.key_records()) == 1
+    assert harness.due[KEY] == datetime.fromisoformat("2026-11-24T00:00:00+00:00")
+    harness.now = harness.due[KEY]
+    harness.settle()
+    assert [bool(r.revoked_time) for r in harness.key_records()] == [True, False]
+    harness.pass_time(timedelta(days=1))
+    harness.settle()
+    assert len(harness.key_records()) == 2
 
 
 def test_the_jwks_holds_public_members_alone() -> None:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    text = house.store.entry(Ref("ConfigMap", NAMESPACE, "scopewright-jwks"), "jwks.json")
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    text = harness.store.entry(Ref("ConfigMap", NAMESPACE, "scopewright-jwks"), "jwks.json")
     for key in json.loads(text)["keys"]:
         assert set(key) == {"kty", "crv", "x", "y", "kid", "alg", "use"}

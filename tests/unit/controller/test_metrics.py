@@ -14,18 +14,18 @@ from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records import key_record_name
-from tests.unit.controller.house import NAMESPACE, START, House
+from tests.harness.operator import NAMESPACE, START, OperatorHarness
 
 NOTHING = GaugeSources(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
 class Scraped:
-    """What a scrape of this house says now."""
+    """The metrics that a scrape of this harness returns."""
 
-    def __init__(self, house: House, sources: GaugeSources = NOTHING) -> None:
+    def __init__(self, harness: OperatorHarness, sources: GaugeSources = NOTHING) -> None:
         registry = CollectorRegistry()
-        registry.register(StateMetrics(house.world, house.config, lambda: house.now, sources))
+        registry.register(StateMetrics(harness.cache, harness.config, lambda: harness.now, sources))
         self.samples = [s for family in registry.collect() for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
@@ -38,16 +38,16 @@ class Scraped:
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    return house
+def harness() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    return harness
 
 
-def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(house: House) -> None:
-    scraped = Scraped(house)
-    [record] = house.key_records()
+def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(harness: OperatorHarness) -> None:
+    scraped = Scraped(harness)
+    [record] = harness.key_records()
     assert record.signing_start_time
     assert record.signing_end_time
     assert record.verification_end_time
@@ -61,67 +61,71 @@ def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(house: Hou
     due = scraped("signing_key_next_rotation_timestamp_seconds")
     assert due
     assert START.timestamp() < due < record.signing_end_time.timestamp()
-    house.now = START + timedelta(seconds=due - START.timestamp() + 1)
-    house.settle()
-    after = Scraped(house)
+    harness.now = START + timedelta(seconds=due - START.timestamp() + 1)
+    harness.settle()
+    after = Scraped(harness)
     assert after("signing_keys", state="Pending") == 1
     later = after("signing_key_next_rotation_timestamp_seconds")
     assert later
-    assert later > house.now.timestamp()
+    assert later > harness.now.timestamp()
     assert after("records", kind="signing_key") == 2
 
 
-def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_due_for_nothing(house: House) -> None:
-    due = Scraped(house)("signing_key_next_rotation_timestamp_seconds")
-    house.pass_time(timedelta(days=31))
-    assert Scraped(house)("signing_key_next_rotation_timestamp_seconds") == due
+def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_due_for_nothing(
+    harness: OperatorHarness,
+) -> None:
+    due = Scraped(harness)("signing_key_next_rotation_timestamp_seconds")
+    harness.pass_time(timedelta(days=31))
+    assert Scraped(harness)("signing_key_next_rotation_timestamp_seconds") == due
     assert due
-    assert due < house.now.timestamp()
-    del house.store.declared[Ref("SigningKey", NAMESPACE, "default")]
-    house.look()
-    scraped = Scraped(house)
+    assert due < harness.now.timestamp()
+    del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    harness.look()
+    scraped = Scraped(harness)
     assert scraped("signing_key_next_rotation_timestamp_seconds") is None
     assert scraped("signing_keys", state="Active") == 1
 
 
-def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_makes_a_label(house: House) -> None:
+def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_makes_a_label(
+    harness: OperatorHarness,
+) -> None:
     def gauges(name: str) -> tuple[float | None, float | None]:
-        scraped = Scraped(house)
+        scraped = Scraped(harness)
         declared = scraped("signing_key_declared", signing_key=name)
         return declared, scraped("signing_key_resource_servers", signing_key=name)
 
     assert gauges("default") == (1, 0)
-    house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
-    house.apply(
+    harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
+    harness.apply(
         "ResourceServer", "payroll", "strange", {"scopes": [{"name": "r"}], "tokens": {"signingKey": "made-up"}}
     )
-    house.settle()
-    house.look()
+    harness.settle()
+    harness.look()
     assert gauges("default") == (1, 1)
     assert gauges("made-up") == (None, None)
-    del house.store.declared[Ref("SigningKey", NAMESPACE, "default")]
-    house.look()
+    del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    harness.look()
     assert gauges("default") == (0, 1)
-    for record in house.key_records():
-        del house.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
-    house.restart()
+    for record in harness.key_records():
+        del harness.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
+    harness.restart()
     assert gauges("default") == (0, 1), "also when its last key has gone"
-    assert Scraped(house)("signing_keys", signing_key="default", state="Active") == 0
+    assert Scraped(harness)("signing_keys", signing_key="default", state="Active") == 0
 
 
 @pytest.mark.parametrize("windows", [[], [{"start": "11:30", "duration": "2h", "timeZone": "Mars/Base"}]])
 def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
-    house: House, windows: list[dict[str, str]]
+    harness: OperatorHarness, windows: list[dict[str, str]]
 ) -> None:
     """Also where its windows never open, because nobody knows their time zone."""
-    house.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h", "windows": windows}})
-    house.settle()
-    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
-    house.pass_time(timedelta(hours=24, seconds=1))
-    assert Scraped(house)("credential_rotations_overdue", cause="age") == 1
-    house.settle()
-    house.look()
-    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
+    harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h", "windows": windows}})
+    harness.settle()
+    assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
+    harness.pass_time(timedelta(hours=24, seconds=1))
+    assert Scraped(harness)("credential_rotations_overdue", cause="age") == 1
+    harness.settle()
+    harness.look()
+    assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
 
 
 @pytest.mark.parametrize(
@@ -129,37 +133,37 @@ def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
     [{"disabled": True}, {"rotation": {"every": "24h", "overlap": "1h", "suspend": True}}],
     ids=["disabled", "suspended"],
 )
-def test_what_does_not_rotate_on_purpose_is_never_overdue(house: House, more: dict[str, Any]) -> None:
+def test_what_does_not_rotate_on_purpose_is_never_overdue(harness: OperatorHarness, more: dict[str, Any]) -> None:
     spec = {"rotation": {"every": "24h", "overlap": "1h"}}
-    house.apply("OAuthClient", "leave", "worker", spec)
-    house.settle()
-    house.apply("OAuthClient", "leave", "worker", spec | more)
+    harness.apply("OAuthClient", "leave", "worker", spec)
+    harness.settle()
+    harness.apply("OAuthClient", "leave", "worker", spec | more)
     for _ in range(2):
-        house.settle()
-        house.look()
-        house.pass_time(timedelta(hours=24, seconds=1))
-    assert Scraped(house)("credential_rotations_overdue", cause="age") == 0
+        harness.settle()
+        harness.look()
+        harness.pass_time(timedelta(hours=24, seconds=1))
+    assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
 
 
-def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(house: House) -> None:
-    house.apply("OAuthClient", "leave", "worker")
-    house.look()
-    assert Scraped(house)("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 1
-    house.settle()
-    house.apply("OAuthClient", "leave", "off", {"disabled": True})
-    house.settle()
-    house.look()
-    scraped = Scraped(house)
+def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(harness: OperatorHarness) -> None:
+    harness.apply("OAuthClient", "leave", "worker")
+    harness.look()
+    assert Scraped(harness)("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 1
+    harness.settle()
+    harness.apply("OAuthClient", "leave", "off", {"disabled": True})
+    harness.settle()
+    harness.look()
+    scraped = Scraped(harness)
     assert scraped("conditions", kind="OAuthClient", type="Ready", status="True") == 1
     assert scraped("conditions", kind="OAuthClient", type="Stalled", status="True") == 1
     assert scraped("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 0
     assert scraped("records", kind="client") == 2
 
 
-def test_what_others_know_is_told_as_it_is(house: House) -> None:
+def test_what_others_know_is_told_as_it_is(harness: OperatorHarness) -> None:
     heard = {"Secret": 12.5}
     scraped = Scraped(
-        house,
+        harness,
         GaugeSources(
             lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0, lambda: 2
         ),
@@ -170,10 +174,10 @@ def test_what_others_know_is_told_as_it_is(house: House) -> None:
     assert scraped("watch_heard_timestamp_seconds", kind="ConfigMap") is None
 
 
-def test_of_namespaces_with_held_records_twenty_are_named(house: House) -> None:
+def test_of_namespaces_with_held_records_twenty_are_named(harness: OperatorHarness) -> None:
     held = {f"team-{n:02}": 21 + n for n in range(30)}
     scraped = Scraped(
-        house,
+        harness,
         GaugeSources(lambda: True, lambda: 0, lambda: 0.0, lambda: held, lambda kind: None, lambda: 1.0, lambda: 2),
     )
     named = {s.labels["owner_namespace"] for s in scraped.samples if s.name.endswith("_held_by_namespace")}
@@ -205,50 +209,50 @@ def test_a_failed_reconciliation_is_counted_by_its_reason_and_not_leading_is_non
 # From apply to Ready
 
 
-def applied(house: House, name: str, spec: dict[str, Any], at: str) -> None:
+def applied(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str) -> None:
     """As the API server tells it: who changed what, and when."""
     meta = {"namespace": "leave", "name": name, "managedFields": [{"manager": "kubectl", "time": at}]}
-    house.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
+    harness.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
 
 
-def ready_latencies(house: House) -> list[tuple[str, float]]:
+def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
     seen: list[tuple[str, float]] = []
-    progress = ReadyLatency(lambda: house.now, lambda kind, seconds: seen.append((kind, round(seconds))))
-    house.reconciler._progress = progress
+    progress = ReadyLatency(lambda: harness.now, lambda kind, seconds: seen.append((kind, round(seconds))))
+    harness.reconciler._progress = progress
     return seen
 
 
-def test_each_generation_counts_once_from_its_last_change_to_ready(house: House) -> None:
-    seen = ready_latencies(house)
-    applied(house, "worker", {}, "2026-11-22T11:59:50Z")
-    house.settle()
+def test_each_generation_counts_once_from_its_last_change_to_ready(harness: OperatorHarness) -> None:
+    seen = ready_latencies(harness)
+    applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
+    harness.settle()
     assert seen == [("OAuthClient", 10)]
-    house.settle()
-    house.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
-    house.settle()
+    harness.settle()
+    harness.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
+    harness.settle()
     assert len(seen) == 1
-    house.pass_time(timedelta(minutes=1))
-    applied(house, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
-    house.settle()
+    harness.pass_time(timedelta(minutes=1))
+    applied(harness, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
+    harness.settle()
     assert seen[1:] == [("OAuthClient", 3)]
 
 
-def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(house: House) -> None:
-    seen = ready_latencies(house)
-    applied(house, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
-    house.settle()
-    house.pass_time(timedelta(days=3))
-    applied(house, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
-    house.settle()
+def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(harness: OperatorHarness) -> None:
+    seen = ready_latencies(harness)
+    applied(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
+    harness.settle()
+    harness.pass_time(timedelta(days=3))
+    applied(harness, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
+    harness.settle()
     assert seen == [("OAuthClient", 2)]
 
 
-def test_what_was_ready_before_the_process_began_is_not_counted(house: House) -> None:
-    applied(house, "worker", {}, "2026-11-22T11:59:50Z")
-    house.settle()
-    house.restart()
-    seen = ready_latencies(house)
-    house.settle()
+def test_what_was_ready_before_the_process_began_is_not_counted(harness: OperatorHarness) -> None:
+    applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
+    harness.settle()
+    harness.restart()
+    seen = ready_latencies(harness)
+    harness.settle()
     assert seen == []
 
 

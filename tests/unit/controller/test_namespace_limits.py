@@ -11,19 +11,19 @@ from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.config import Config, Limits
 from scopewright.core.declared import parse_declared, parse_watched
 from scopewright.core.objects import Ref
-from tests.unit.controller.house import ISSUER, START, House
+from tests.harness.operator import ISSUER, START, OperatorHarness
 from tests.unit.core.builders import client
 
 
-def house(**limits: Any) -> House:
-    return House(Config.model_validate({"issuer": ISSUER, "limits": limits}))
+def harness(**limits: Any) -> OperatorHarness:
+    return OperatorHarness(Config.model_validate({"issuer": ISSUER, "limits": limits}))
 
 
-def message(found: House, ref: Ref) -> str:
+def message(found: OperatorHarness, ref: Ref) -> str:
     return str(found.status(ref)["conditions"][0]["message"])
 
 
-def apply_clients(found: House, count: int, namespace: str = "greedy") -> list[Ref]:
+def apply_clients(found: OperatorHarness, count: int, namespace: str = "greedy") -> list[Ref]:
     refs = []
     for number in range(count):
         refs.append(found.apply("OAuthClient", namespace, f"c{number}"))
@@ -32,7 +32,7 @@ def apply_clients(found: House, count: int, namespace: str = "greedy") -> list[R
 
 
 def test_the_oldest_objects_are_served_and_the_others_say_which_limit_and_what_to_do() -> None:
-    found = house(objectsPerNamespace=3)
+    found = harness(objectsPerNamespace=3)
     clients = apply_clients(found, 5)
     other = found.apply("OAuthClient", "modest", "c")
     found.settle()
@@ -45,7 +45,7 @@ def test_the_oldest_objects_are_served_and_the_others_say_which_limit_and_what_t
 
 
 def test_what_is_deleted_makes_room_for_the_next() -> None:
-    found = house(objectsPerNamespace=3)
+    found = harness(objectsPerNamespace=3)
     clients = apply_clients(found, 5)
     found.settle()
     found.store.remove(clients[0])
@@ -55,7 +55,7 @@ def test_what_is_deleted_makes_room_for_the_next() -> None:
 
 
 def test_large_objects_fill_the_share_sooner() -> None:
-    found = house(bytesPerNamespace="6Ki")
+    found = harness(bytesPerNamespace="6Ki")
     scopes = [f"{'s' * 60}-{n}" for n in range(60)]
     big = [
         found.apply("OAuthClient", "greedy", name, {"access": [{"resourceServer": "api", "scopes": scopes}]})
@@ -67,7 +67,7 @@ def test_large_objects_fill_the_share_sooner() -> None:
 
 def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_no_more() -> None:
     """As after an upgrade: who is served goes on being served, rotates, and is told."""
-    found = house()
+    found = harness()
     asks = {"access": [{"resourceServer": "api", "scopes": ["read"]}], "rotation": {"every": "24h"}}
     apply_clients(found, 1)
     kept = found.apply("OAuthClient", "greedy", "kept", asks)
@@ -88,7 +88,7 @@ def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_n
 
 
 def test_apis_and_grants_have_the_limit_too() -> None:
-    found = house(objectsPerNamespace=1)
+    found = harness(objectsPerNamespace=1)
     scopes = {"scopes": [{"name": "read"}]}
     apis = [found.apply("ResourceServer", "greedy", name, scopes) for name in ("a", "b")]
     grants = [
@@ -120,7 +120,7 @@ def huge(name: str = "huge", **metadata: Any) -> dict[str, Any]:
 
 
 def test_a_client_that_was_declared_with_too_many_scopes_gets_the_first_ones_and_is_told() -> None:
-    found = house()
+    found = harness()
     ref = found.apply("OAuthClient", "greedy", "huge", huge()["spec"])
     found.settle()
     record = found.client_record("greedy", "huge")

@@ -15,46 +15,46 @@ from scopewright.controller.object_problems import (
 )
 from scopewright.controller.overdue import overdue_clients
 from scopewright.core.objects import Ref
-from tests.unit.controller.house import House
+from tests.harness.operator import OperatorHarness
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
-def found(house: House, *failing: Ref) -> list[AffectedObject]:
-    return list(find_problems(house.world, failing, overdue_clients(house.world, house.config, house.now)))
+def found(harness: OperatorHarness, *failing: Ref) -> list[AffectedObject]:
+    return list(find_problems(harness.cache, failing, overdue_clients(harness.cache, harness.config, harness.now)))
 
 
 def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> None:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker")
-    house.look()
-    assert found(house) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
-    house.settle()
-    house.look()
-    assert found(house) == []
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker")
+    harness.look()
+    assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
+    harness.settle()
+    harness.look()
+    assert found(harness) == []
 
 
 def test_an_object_that_is_not_ready_is_named_with_the_reason_of_its_status() -> None:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", {"disabled": True})
-    house.settle()
-    house.look()
-    assert found(house) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", {"disabled": True})
+    harness.settle()
+    harness.look()
+    assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
 
 
 def test_an_overdue_rotation_is_named_with_its_cause_and_a_failing_reconciliation_too() -> None:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h"}})
-    house.settle()
-    house.look()
-    house.pass_time(timedelta(hours=24, seconds=1))
-    assert found(house, WORKER) == [
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h"}})
+    harness.settle()
+    harness.look()
+    harness.pass_time(timedelta(hours=24, seconds=1))
+    assert found(harness, WORKER) == [
         AffectedObject(WORKER, ObjectProblem.RECONCILE_FAILING),
         AffectedObject(WORKER, ObjectProblem.ROTATION_OVERDUE, "age"),
     ]
-    house.settle()
-    house.look()
-    assert found(house) == []
+    harness.settle()
+    harness.look()
+    assert found(harness) == []
 
 
 def many(namespace: str, count: int, problem: ObjectProblem = ObjectProblem.NOT_READY) -> list[AffectedObject]:
@@ -83,9 +83,9 @@ def test_of_few_all_are_named() -> None:
 
 @pytest.mark.parametrize("count", [0, 5000])
 def test_the_metric_has_a_bound_whatever_there_is(count: int) -> None:
-    house = House()
+    harness = OperatorHarness()
     failing = [each.ref for each in many("busy", count)]
-    problems, truncated = metrics(house.world, failing, ())
+    problems, truncated = metrics(harness.cache, failing, ())
     assert len(problems.samples) == min(count, MAX_NAMED)
     assert [s.value for s in truncated.samples] == [max(0, count - MAX_NAMED)]
 

@@ -13,22 +13,22 @@ from scopewright.controller.state_metrics import StateMetrics
 from scopewright.core.client.credentials import Cause
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
-from tests.unit.controller.house import ISSUER, House
+from tests.harness.operator import ISSUER, OperatorHarness
 from tests.unit.controller.test_metrics import NOTHING
 
 ROTATION = {"rotation": {"every": "24h", "overlap": "1h"}}
 
 
-def house(**config: Any) -> House:
-    return House(Config.model_validate({"issuer": ISSUER, **config}))
+def harness(**config: Any) -> OperatorHarness:
+    return OperatorHarness(Config.model_validate({"issuer": ISSUER, **config}))
 
 
-def due(found: House) -> dict[Ref, str]:
-    return {ref: cause.kind.value for ref, cause in overdue_clients(found.world, found.config, found.now)}
+def due(found: OperatorHarness) -> dict[Ref, str]:
+    return {ref: cause.kind.value for ref, cause in overdue_clients(found.cache, found.config, found.now)}
 
 
 def test_a_client_beyond_the_limits_is_not_due_and_one_within_them_is() -> None:
-    found = house(limits={"objectsPerNamespace": 1})
+    found = harness(limits={"objectsPerNamespace": 1})
     served = found.apply("OAuthClient", "leave", "a", ROTATION)
     found.look()
     assert due(found) == {served: "first"}
@@ -38,16 +38,16 @@ def test_a_client_beyond_the_limits_is_not_due_and_one_within_them_is() -> None:
     found.look()
     assert found.condition(refused) == "False NamespaceLimit"
     assert due(found) == {}
-    assert refused not in overdue_keys(found.world, found.config, found.now)
+    assert refused not in overdue_keys(found.cache, found.config, found.now)
     found.pass_time(timedelta(hours=25))
     assert due(found) == {served: "age"}
 
 
 def test_a_client_that_is_beyond_the_limits_and_has_a_credential_rotates_and_is_due() -> None:
-    found = house(limits={"objectsPerNamespace": 2})
+    found = harness(limits={"objectsPerNamespace": 2})
     refs = [found.apply("OAuthClient", "leave", name, ROTATION) for name in ("a", "b")]
     found.settle()
-    spare = House(Config.model_validate({"issuer": ISSUER, "limits": {"objectsPerNamespace": 1}}))
+    spare = OperatorHarness(Config.model_validate({"issuer": ISSUER, "limits": {"objectsPerNamespace": 1}}))
     spare.store, spare.now = found.store, found.now
     spare.restart()
     spare.look()
@@ -56,7 +56,7 @@ def test_a_client_that_is_beyond_the_limits_and_has_a_credential_rotates_and_is_
 
 
 def test_a_client_that_the_profile_refuses_is_not_due() -> None:
-    found = house(profile="FAPI2")
+    found = harness(profile="FAPI2")
     refused = found.apply("OAuthClient", "leave", "a")
     found.settle()
     found.look()
@@ -66,7 +66,7 @@ def test_a_client_that_the_profile_refuses_is_not_due() -> None:
 
 def test_a_client_whose_secret_is_somebody_elses_is_not_due_until_it_names_another() -> None:
     """The Secret has our type and no owner: the seal alone tells."""
-    found = house()
+    found = harness()
     taken = Existing(Ref("Secret", "leave", "a-oauth"), "u", "1", "servicebinding.io/oauth2", creation_time=found.now)
     found.store.put(taken, {"client_secret": b"theirs"})
     client = found.apply("OAuthClient", "leave", "a")
@@ -80,7 +80,7 @@ def test_a_client_whose_secret_is_somebody_elses_is_not_due_until_it_names_anoth
 
 
 def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = house()
+    found = harness()
     found.apply("OAuthClient", "leave", "a", ROTATION)
     found.settle()
     looks: list[datetime] = []
@@ -90,7 +90,7 @@ def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(mon
         return overdue_clients(world, config, now)
 
     monkeypatch.setattr(state_metrics, "overdue_clients", look)
-    scraped = StateMetrics(found.world, found.config, lambda: found.now, NOTHING)
+    scraped = StateMetrics(found.cache, found.config, lambda: found.now, NOTHING)
     list(scraped.collect())
     list(scraped.collect())
     assert len(looks) == 1

@@ -4,27 +4,27 @@ from datetime import timedelta
 
 from scopewright.controller.periodic_rechecks import READS_PER_SECOND, PeriodicRechecks
 from scopewright.core.objects import Existing, Ref
-from tests.unit.controller.house import House, drive
+from tests.harness.operator import OperatorHarness, run_sync
 
-NOW = House().now
+NOW = OperatorHarness().now
 CONFLICT = {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretConflict"}]}
 OTHER = {"conditions": [{"type": "Ready", "status": "False", "reason": "NamespaceLimit"}]}
 READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Provisioned"}]}
 
 
 def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted() -> None:
-    house = House()
+    harness = OperatorHarness()
     ref = Ref("Secret", "leave", "worker-oauth")
-    house.store.put(Existing(ref, "u", "1", "Opaque", creation_time=house.now), {"password": b"theirs"})
-    key = house.apply("OAuthClient", "leave", "worker")
-    house.settle()
-    assert house.condition(key) == "False SecretConflict"
-    due = house.due[key]
-    assert due - house.now <= timedelta(seconds=15)
-    house.store.objects.pop(ref)
-    house.now = due
-    drive(house.reconciler.reconcile(key))
-    assert house.condition(key) == "True Provisioned"
+    harness.store.put(Existing(ref, "u", "1", "Opaque", creation_time=harness.now), {"password": b"theirs"})
+    key = harness.apply("OAuthClient", "leave", "worker")
+    harness.settle()
+    assert harness.condition(key) == "False SecretConflict"
+    due = harness.due[key]
+    assert due - harness.now <= timedelta(seconds=15)
+    harness.store.objects.pop(ref)
+    harness.now = due
+    run_sync(harness.reconciler.reconcile(key))
+    assert harness.condition(key) == "True Provisioned"
 
 
 def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:

@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from scopewright.core.config import Config
-from tests.unit.controller.house import ISSUER, NAMESPACE, House
+from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
 
 EC = {"kty": "EC", "crv": "P-256", "kid": "ec", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"}
 EC |= {"y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}
 RSA = {"kty": "RSA", "kid": "rsa", "n": "-" * 342, "e": "AQAB"}
 
 
-def house(**settings: Any) -> House:
-    found = House(Config.model_validate({"issuer": ISSUER, **settings}))
+def harness(**settings: Any) -> OperatorHarness:
+    found = OperatorHarness(Config.model_validate({"issuer": ISSUER, **settings}))
     found.apply("SigningKey", NAMESPACE, "default")
     return found
 
@@ -25,7 +25,7 @@ def with_keys(*keys: dict[str, str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["ClientSecret", "ServiceAccount"])
 def test_fapi2_allows_private_key_jwt_alone(method: str) -> None:
-    found = house(profile="FAPI2")
+    found = harness(profile="FAPI2")
     found.service_accounts["leave/worker"] = "uid"
     authentication = {"method": method} | ({"serviceAccount": {"name": "worker"}} if method == "ServiceAccount" else {})
     ref = found.apply("OAuthClient", "leave", "worker", {"authentication": authentication})
@@ -38,7 +38,7 @@ def test_fapi2_allows_private_key_jwt_alone(method: str) -> None:
 
 
 def test_fapi2_signs_with_what_it_allows_and_binds_every_token() -> None:
-    found = house(profile="FAPI2")
+    found = harness(profile="FAPI2")
     rs256 = found.apply("SigningKey", NAMESPACE, "rs256", {"algorithm": "RS256", "jwks": {"configMapName": "rs256"}})
     scopes = {"scopes": [{"name": "read"}]}
     good = found.apply("ResourceServer", "payroll", "good", scopes)
@@ -56,7 +56,7 @@ def test_fapi2_signs_with_what_it_allows_and_binds_every_token() -> None:
 
 
 def test_fapi2_ignores_rsa_keys_without_ps256() -> None:
-    found = house(profile="FAPI2")
+    found = harness(profile="FAPI2")
     ref = found.apply("OAuthClient", "leave", "worker", with_keys(EC, RSA, {**RSA, "kid": "ps", "alg": "PS256"}))
     found.settle()
     assert found.condition(ref) == "True Provisioned"
@@ -67,7 +67,7 @@ def test_fapi2_ignores_rsa_keys_without_ps256() -> None:
 
 
 def test_a_key_that_an_earlier_version_let_pass_is_ignored_and_the_status_says_so() -> None:
-    found = house()
+    found = harness()
     large, dear = {**RSA, "kid": "large", "n": "-" * 1024}, {**RSA, "kid": "dear", "e": "_____________w"}
     some = found.apply("OAuthClient", "leave", "some", with_keys(EC, large, dear))
     none = found.apply("OAuthClient", "leave", "none", with_keys(large))

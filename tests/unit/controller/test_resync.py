@@ -16,7 +16,7 @@ from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
 from scopewright.core.records import CLIENT_TYPE, ENTRY, RECORD_LABEL, ClientRecord, ResourceServerRecord, encode
 from scopewright.stores.kubernetes.api import Gone, NotFound
 from scopewright.stores.kubernetes.store import CRDS, declared_path
-from tests.unit.controller.house import ISSUER, NAMESPACE, START
+from tests.harness.operator import ISSUER, NAMESPACE, START
 from tests.unit.core.builders import client
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

@@ -14,80 +14,80 @@ from scopewright.core.objects import (
     Ref,
     digest,
 )
-from tests.unit.controller.house import ISSUER, SEAL_KEY, House
+from tests.harness.operator import ISSUER, SEAL_KEY, OperatorHarness
 
 RETAIN = {"credentials": {"deletionPolicy": "Retain"}}
 ANOTHER = "uid-of-an-argo-application"
 
 
-def applied(house: House, rotate: str = "") -> Ref:
-    key = house.apply("OAuthClient", "leave", "worker", RETAIN, **({"rotate": rotate} if rotate else {}))
-    house.settle()
+def applied(harness: OperatorHarness, rotate: str = "") -> Ref:
+    key = harness.apply("OAuthClient", "leave", "worker", RETAIN, **({"rotate": rotate} if rotate else {}))
+    harness.settle()
     return key
 
 
-def gone(house: House, key: Ref) -> None:
-    del house.store.declared[key]
-    house.settle()
-    house.departed.clear()
-    house.world.deleted.clear()
-    house.happened.clear()
+def gone(harness: OperatorHarness, key: Ref) -> None:
+    del harness.store.declared[key]
+    harness.settle()
+    harness.deleted.clear()
+    harness.cache.deleted.clear()
+    harness.happened.clear()
 
 
-def secret(house: House) -> Existing:
-    return house.store.objects[house.secret()].existing
+def secret(harness: OperatorHarness) -> Existing:
+    return harness.store.objects[harness.secret()].existing
 
 
-def with_another_owner(house: House) -> None:
-    held = house.store.objects[house.secret()]
-    house.store.put(replace(held.existing, owner_uids=(*held.existing.owner_uids, ANOTHER)), held.entries)
+def with_another_owner(harness: OperatorHarness) -> None:
+    held = harness.store.objects[harness.secret()]
+    harness.store.put(replace(held.existing, owner_uids=(*held.existing.owner_uids, ANOTHER)), held.entries)
 
 
 def test_another_owner_makes_no_conflict_when_the_policy_becomes_retain() -> None:
-    house = House()
-    key = house.apply("OAuthClient", "leave", "worker")
-    house.settle()
-    value = house.value()
-    with_another_owner(house)
-    house.settle()
-    applied(house)
-    assert secret(house).owner_uids == (ANOTHER,)
-    assert (house.condition(key), house.value()) == ("True Provisioned", value)
-    house.apply("OAuthClient", "leave", "worker")
-    house.settle()
-    assert len(secret(house).owner_uids) == 2
-    assert (house.condition(key), house.value()) == ("True Provisioned", value)
+    harness = OperatorHarness()
+    key = harness.apply("OAuthClient", "leave", "worker")
+    harness.settle()
+    value = harness.value()
+    with_another_owner(harness)
+    harness.settle()
+    applied(harness)
+    assert secret(harness).owner_uids == (ANOTHER,)
+    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    harness.apply("OAuthClient", "leave", "worker")
+    harness.settle()
+    assert len(secret(harness).owner_uids) == 2
+    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
 
 
 def test_a_retained_secret_with_another_owner_is_healed_and_sealed_anew_and_adopted() -> None:
-    house = House()
-    key = applied(house)
-    with_another_owner(house)
-    house.store.edit(house.secret(), client_secret=b"edited")
-    house.settle()
-    value = house.value()
-    assert (house.condition(key), value) == ("True Provisioned", "secret2")
-    house.seal_key = b"another key of the simulations!!"
-    house.restart()
-    house.settle()
-    assert (house.condition(key), house.value()) == ("True Provisioned", value)
-    gone(house, key)
-    applied(house)
-    assert (house.condition(key), house.value()) == ("True Provisioned", value)
-    assert [h.reason for h in house.happened][:1] == ["CredentialAdopted"]
+    harness = OperatorHarness()
+    key = applied(harness)
+    with_another_owner(harness)
+    harness.store.edit(harness.secret(), client_secret=b"edited")
+    harness.settle()
+    value = harness.value()
+    assert (harness.condition(key), value) == ("True Provisioned", "secret2")
+    harness.seal_key = b"another key of the simulations!!"
+    harness.restart()
+    harness.settle()
+    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    gone(harness, key)
+    applied(harness)
+    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    assert [h.reason for h in harness.happened][:1] == ["CredentialAdopted"]
 
 
 def test_what_only_says_that_it_is_retained_is_nobodys_beside_another_owner() -> None:
-    house = House()
-    key = house.apply("OAuthClient", "leave", "worker")
-    house.settle()
-    held = house.store.objects[house.secret()]
+    harness = OperatorHarness()
+    key = harness.apply("OAuthClient", "leave", "worker")
+    harness.settle()
+    held = harness.store.objects[harness.secret()]
     forged = {**held.existing.annotations, DELETION_POLICY_ANNOTATION: "Retain"}
-    house.store.put(replace(held.existing, annotations=forged, owner_uids=(ANOTHER,)), held.entries)
-    gone(house, key)
-    house.apply("OAuthClient", "leave", "worker", RETAIN)
-    house.settle()
-    assert house.condition(key) == "False SecretConflict"
+    harness.store.put(replace(held.existing, annotations=forged, owner_uids=(ANOTHER,)), held.entries)
+    gone(harness, key)
+    harness.apply("OAuthClient", "leave", "worker", RETAIN)
+    harness.settle()
+    assert harness.condition(key) == "False SecretConflict"
 
 
 @pytest.mark.parametrize(
@@ -97,37 +97,37 @@ def test_what_only_says_that_it_is_retained_is_nobodys_beside_another_owner() ->
 def test_a_client_that_comes_back_with_another_request_gets_a_new_credential(
     before: str, after: str, *, stays: bool
 ) -> None:
-    house = House()
-    key = applied(house, before)
-    value = house.value()
-    gone(house, key)
-    applied(house, after)
-    assert house.condition(key) == "True Provisioned"
-    assert (house.value() == value) == stays
-    assert secret(house).annotations.get(ROTATE_DIGEST_ANNOTATION) == (digest(after) if after else None)
-    value = house.value()
-    applied(house, "yet another")
-    assert house.value() != value
+    harness = OperatorHarness()
+    key = applied(harness, before)
+    value = harness.value()
+    gone(harness, key)
+    applied(harness, after)
+    assert harness.condition(key) == "True Provisioned"
+    assert (harness.value() == value) == stays
+    assert secret(harness).annotations.get(ROTATE_DIGEST_ANNOTATION) == (digest(after) if after else None)
+    value = harness.value()
+    applied(harness, "yet another")
+    assert harness.value() != value
 
 
 def test_the_request_that_was_served_is_under_the_seal() -> None:
-    house = House()
-    key = applied(house, "1")
-    held = house.store.objects[house.secret()]
+    harness = OperatorHarness()
+    key = applied(harness, "1")
+    held = harness.store.objects[harness.secret()]
     forged = {**held.existing.annotations, ROTATE_DIGEST_ANNOTATION: digest("leaked")}
-    house.store.put(replace(held.existing, annotations=forged), held.entries)
-    gone(house, key)
-    house.apply("OAuthClient", "leave", "worker", RETAIN, rotate="leaked")
-    house.settle()
-    assert house.condition(key) == "False SecretConflict"
+    harness.store.put(replace(held.existing, annotations=forged), held.entries)
+    gone(harness, key)
+    harness.apply("OAuthClient", "leave", "worker", RETAIN, rotate="leaked")
+    harness.settle()
+    assert harness.condition(key) == "False SecretConflict"
 
 
 def test_under_delete_the_seal_and_the_annotations_are_as_they_were() -> None:
-    house = House()
-    applied(house, "1")
-    house.apply("OAuthClient", "leave", "worker", rotate="1")
-    house.settle()
-    found = secret(house)
+    harness = OperatorHarness()
+    applied(harness, "1")
+    harness.apply("OAuthClient", "leave", "worker", rotate="1")
+    harness.settle()
+    found = secret(harness)
     assert not {ROTATE_DIGEST_ANNOTATION, DELETION_POLICY_ANNOTATION} & found.annotations.keys()
     issued = found.annotations[ISSUE_TIME_ANNOTATION]
     assert found.annotations[SEAL_ANNOTATION] == seal(SEAL_KEY, ISSUER, "leave.worker", issued, found.entries)

@@ -15,7 +15,7 @@ from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, ResolvedGrant, ResourceServerRecord, encode
 from scopewright.stores import ListCompleted
 from scopewright.stores.kubernetes.store import declared_path
-from tests.unit.controller.house import ISSUER, NAMESPACE
+from tests.harness.operator import ISSUER, NAMESPACE
 from tests.unit.core.builders import NOW, client, grant, server
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

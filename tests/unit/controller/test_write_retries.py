@@ -17,7 +17,7 @@ from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
 from scopewright.core.records import client_record_name
-from tests.unit.controller.house import NAMESPACE, House, drive
+from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
 from tests.unit.controller.test_metrics import Scraped
 
 WORKER = Ref("OAuthClient", "leave", "worker")
@@ -41,26 +41,26 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 }
 
 
-def by_age(house: House) -> None:
-    house.pass_time(timedelta(hours=24))
+def by_age(harness: OperatorHarness) -> None:
+    harness.pass_time(timedelta(hours=24))
 
 
-def by_hand(house: House) -> None:
-    house.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked")
+def by_hand(harness: OperatorHarness) -> None:
+    harness.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked")
 
 
-def revoked(house: House) -> None:
-    house.pass_time(timedelta(hours=1))
-    before = {"revokedBefore": (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    house.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
+def revoked(harness: OperatorHarness) -> None:
+    harness.pass_time(timedelta(hours=1))
+    before = {"revokedBefore": (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    harness.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
 
 
-def healed(house: House) -> None:
-    house.store.drop(house.secret())
+def healed(harness: OperatorHarness) -> None:
+    harness.store.drop(harness.secret())
 
 
-def another_method(house: House) -> None:
-    house.apply("OAuthClient", "leave", "worker", {**SPEC, "authentication": {"method": "PrivateKeyJWT"}})
+def another_method(harness: OperatorHarness) -> None:
+    harness.apply("OAuthClient", "leave", "worker", {**SPEC, "authentication": {"method": "PrivateKeyJWT"}})
 
 
 CAUSES = {
@@ -69,82 +69,84 @@ CAUSES = {
 
 
 @pytest.fixture
-def house() -> House:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", SPEC)
-    house.settle()
-    return house
+def harness() -> OperatorHarness:
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", SPEC)
+    harness.settle()
+    return harness
 
 
-def look(house: House, key: Ref = WORKER) -> bool:
-    house.look()
-    return drive(house._reconcile(key))
+def look(harness: OperatorHarness, key: Ref = WORKER) -> bool:
+    harness.look()
+    return run_sync(harness._reconcile(key))
 
 
-def wait(house: House, time: timedelta, key: Ref = WORKER) -> None:
+def wait(harness: OperatorHarness, time: timedelta, key: Ref = WORKER) -> None:
     """Only what is due is looked at."""
-    end = house.now + time
-    while (due := house.due.get(key)) and due <= end:
-        house.now = max(house.now, due)
-        look(house, key)
-    house.now = max(house.now, end)
+    end = harness.now + time
+    while (due := harness.due.get(key)) and due <= end:
+        harness.now = max(harness.now, due)
+        look(harness, key)
+    harness.now = max(harness.now, end)
 
 
-def held(house: House) -> str:
-    stored = house.store.objects.get(house.secret())
+def held(harness: OperatorHarness) -> str:
+    stored = harness.store.objects.get(harness.secret())
     entries = stored.entries if stored else {}
     value = entries.get("client_secret") or entries.get("private_key.jwk") or b""
     return digest(value) if value else ""
 
 
-def condition(house: House, type_: str, key: Ref = WORKER) -> dict[str, Any]:
-    return next((c for c in house.status(key).get("conditions", []) if c["type"] == type_), {})
+def condition(harness: OperatorHarness, type_: str, key: Ref = WORKER) -> dict[str, Any]:
+    return next((c for c in harness.status(key).get("conditions", []) if c["type"] == type_), {})
 
 
 @pytest.mark.parametrize("what", [SECRET, RECORD], ids=["Secret", "record"])
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("cause", CAUSES)
-def test_what_is_refused_is_tried_until_it_succeeds(house: House, cause: str, error: str, what: str) -> None:
-    before = held(house)
-    house.store.refused[what] = ERRORS[error]()
-    CAUSES[cause](house)
-    look(house)
-    wait(house, timedelta(minutes=10))
-    record = house.client_record("leave", "worker")
+def test_what_is_refused_is_tried_until_it_succeeds(
+    harness: OperatorHarness, cause: str, error: str, what: str
+) -> None:
+    before = held(harness)
+    harness.store.refused[what] = ERRORS[error]()
+    CAUSES[cause](harness)
+    look(harness)
+    wait(harness, timedelta(minutes=10))
+    record = harness.client_record("leave", "worker")
     assert record
-    assert held(house) in ("", before)
+    assert held(harness) in ("", before)
     assert len(record.credentials) <= 2, "retries use up slots"
-    failing = condition(house, "RotationFailing")
+    failing = condition(harness, "RotationFailing")
     assert failing["status"] == "True"
-    assert failing["reason"] == getattr(house.store.refused[what], "reason", "")
-    assert house.due[WORKER] <= house.now + RECOVERY
-    house.store.refused.clear()
-    wait(house, RECOVERY)
-    assert held(house) not in ("", before)
-    assert not condition(house, "RotationFailing")
-    assert condition(house, "Ready")["status"] == "True"
-    told = [h.reason for h in house.happened]
+    assert failing["reason"] == getattr(harness.store.refused[what], "reason", "")
+    assert harness.due[WORKER] <= harness.now + RECOVERY
+    harness.store.refused.clear()
+    wait(harness, RECOVERY)
+    assert held(harness) not in ("", before)
+    assert not condition(harness, "RotationFailing")
+    assert condition(harness, "Ready")["status"] == "True"
+    told = [h.reason for h in harness.happened]
     assert told.count("RotationFailing") == 1
     assert told.count("RotationRecovered") == 1
-    house.settle()
+    harness.settle()
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None:
-    house = House()
-    house.apply("OAuthClient", "leave", "worker", SPEC)
-    house.store.refused[SECRET] = ERRORS[error]()
-    look(house)
-    wait(house, timedelta(minutes=10))
-    record = house.client_record("leave", "worker")
+    harness = OperatorHarness()
+    harness.apply("OAuthClient", "leave", "worker", SPEC)
+    harness.store.refused[SECRET] = ERRORS[error]()
+    look(harness)
+    wait(harness, timedelta(minutes=10))
+    record = harness.client_record("leave", "worker")
     assert record
     assert len(record.credentials) == 1
-    assert condition(house, "Ready")["status"] == "False"
-    assert not condition(house, "RotationFailing")
-    house.store.refused.clear()
-    wait(house, RECOVERY)
-    assert condition(house, "Ready")["status"] == "True"
-    told = [h.reason for h in house.happened]
+    assert condition(harness, "Ready")["status"] == "False"
+    assert not condition(harness, "RotationFailing")
+    harness.store.refused.clear()
+    wait(harness, RECOVERY)
+    assert condition(harness, "Ready")["status"] == "True"
+    told = [h.reason for h in harness.happened]
     assert "CredentialIssued" in told
     assert "CredentialHealed" not in told, "it was never there to be healed"
 
@@ -157,271 +159,271 @@ def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None
     ],
 )  # fmt: skip
 def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
-    house: House, cause: str, label: str
+    harness: OperatorHarness, cause: str, label: str
 ) -> None:
     """Both from the level alone, whether or not a timer is set or a write was ever tried."""
-    assert WORKER not in overdue_keys(house.world, house.config, house.now)
-    CAUSES[cause](house)
-    house.look()
-    scraped = Scraped(house)
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
+    CAUSES[cause](harness)
+    harness.look()
+    scraped = Scraped(harness)
     counts = {kind.value: scraped("credential_rotations_overdue", cause=kind.value) for kind in CauseKind}
     assert {kind for kind, count in counts.items() if count} == {label}
     assert counts["first"] is None
-    assert WORKER in overdue_keys(house.world, house.config, house.now)
-    house.settle()
-    house.look()
-    assert WORKER not in overdue_keys(house.world, house.config, house.now)
-    assert not Scraped(house)("credential_rotations_overdue", cause=label)
+    assert WORKER in overdue_keys(harness.cache, harness.config, harness.now)
+    harness.settle()
+    harness.look()
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
+    assert not Scraped(harness)("credential_rotations_overdue", cause=label)
 
 
-def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_comparison(house: House) -> None:
-    key = house.apply("SigningKey", NAMESPACE, "default")
-    api = house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
-    ends = (house.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_comparison(harness: OperatorHarness) -> None:
+    key = harness.apply("SigningKey", NAMESPACE, "default")
+    api = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
+    ends = (harness.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
     to = [{"allNamespaces": True}]
     grant = {"resourceServer": "api", "scopes": ["read"], "to": to, "expirationTime": ends}
-    house.apply("ScopeGrant", "payroll", "grant", grant)
-    by_hand(house)
-    house.settle()
-    house.look()
-    assert overdue_keys(house.world, house.config, house.now) == {key}
-    house.pass_time(timedelta(hours=2, seconds=1))
-    assert overdue_keys(house.world, house.config, house.now) == {key, api, WORKER}
+    harness.apply("ScopeGrant", "payroll", "grant", grant)
+    by_hand(harness)
+    harness.settle()
+    harness.look()
+    assert overdue_keys(harness.cache, harness.config, harness.now) == {key}
+    harness.pass_time(timedelta(hours=2, seconds=1))
+    assert overdue_keys(harness.cache, harness.config, harness.now) == {key, api, WORKER}
 
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
-def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(house: House, type_: str) -> None:
-    house.store.drop(house.secret())
-    taken = Existing(house.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
-    house.store.put(taken, {"client_secret": b"theirs"})
-    house.look()
-    assert WORKER not in overdue_keys(house.world, house.config, house.now)
+def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: OperatorHarness, type_: str) -> None:
+    harness.store.drop(harness.secret())
+    taken = Existing(harness.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
+    harness.store.put(taken, {"client_secret": b"theirs"})
+    harness.look()
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
 
 
-def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(house: House) -> None:
-    house.store.refused[SECRET] = ERRORS["webhook down"]()
-    by_hand(house)
-    look(house)
-    wait(house, timedelta(minutes=1))
-    assert condition(house, "Ready")["status"] == "True"
-    assert not condition(house, "Stalled")
-    message = condition(house, "RotationFailing")["message"]
+def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: OperatorHarness) -> None:
+    harness.store.refused[SECRET] = ERRORS["webhook down"]()
+    by_hand(harness)
+    look(harness)
+    wait(harness, timedelta(minutes=1))
+    assert condition(harness, "Ready")["status"] == "True"
+    assert not condition(harness, "Stalled")
+    message = condition(harness, "RotationFailing")["message"]
     assert "scopewright.dev/rotate" in message
     assert "policy.example.org" in message
 
 
-def test_what_looks_in_between_cuts_no_pause_short(house: House) -> None:
+def test_what_looks_in_between_cuts_no_pause_short(harness: OperatorHarness) -> None:
     """Each status that is written comes back as an event."""
-    house.store.refused[SECRET] = ERRORS["quota"]()
-    by_hand(house)
+    harness.store.refused[SECRET] = ERRORS["quota"]()
+    by_hand(harness)
     for _ in range(200):
-        house.look()
-        drive(house.reconciler.reconcile(WORKER))
-        house.pass_time(timedelta(milliseconds=100))
-    assert 5 <= len(house.store.tried) <= 12
+        harness.look()
+        run_sync(harness.reconciler.reconcile(WORKER))
+        harness.pass_time(timedelta(milliseconds=100))
+    assert 5 <= len(harness.store.tried) <= 12
 
 
-def test_a_change_by_the_user_is_tried_at_once(house: House) -> None:
-    house.store.refused[SECRET] = ERRORS["quota"]()
-    by_hand(house)
-    look(house)
-    wait(house, timedelta(minutes=2))
-    house.store.refused.clear()
-    house.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked again")
-    look(house)
-    record = house.client_record("leave", "worker")
+def test_a_change_by_the_user_is_tried_at_once(harness: OperatorHarness) -> None:
+    harness.store.refused[SECRET] = ERRORS["quota"]()
+    by_hand(harness)
+    look(harness)
+    wait(harness, timedelta(minutes=2))
+    harness.store.refused.clear()
+    harness.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked again")
+    look(harness)
+    record = harness.client_record("leave", "worker")
     assert record
     assert record.credentials[-1].rotate == "leaked again"
-    assert held(house) == record.credentials[-1].sha256
+    assert held(harness) == record.credentials[-1].sha256
     assert len(record.credentials) == 2, "the refused one has left the record"
 
 
-def test_a_hash_that_may_have_arrived_stays_when_another_one_is_asked_for(house: House) -> None:
-    house.store.refused[SECRET] = ERRORS["no answer"]()
-    by_hand(house)
-    look(house)
-    pending = house.client_record("leave", "worker")
+def test_a_hash_that_may_have_arrived_stays_when_another_one_is_asked_for(harness: OperatorHarness) -> None:
+    harness.store.refused[SECRET] = ERRORS["no answer"]()
+    by_hand(harness)
+    look(harness)
+    pending = harness.client_record("leave", "worker")
     assert pending
-    house.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked again")
-    look(house)
-    record = house.client_record("leave", "worker")
+    harness.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked again")
+    look(harness)
+    record = harness.client_record("leave", "worker")
     assert record
     assert {c.sha256 for c in pending.credentials} <= {c.sha256 for c in record.credentials}
 
 
-def test_a_write_that_arrived_without_an_answer_is_found(house: House) -> None:
-    before = held(house)
-    by_hand(house)
-    house.store.fail(Unavailable("no answer in time"), at=1, point="after")
-    look(house)
-    arrived = held(house)
+def test_a_write_that_arrived_without_an_answer_is_found(harness: OperatorHarness) -> None:
+    before = held(harness)
+    by_hand(harness)
+    harness.store.fail(Unavailable("no answer in time"), at=1, point="after")
+    look(harness)
+    arrived = held(harness)
     assert arrived != before
-    wait(house, RECOVERY)
-    house.settle()
-    assert held(house) == arrived, "it rotates a second time"
+    wait(harness, RECOVERY)
+    harness.settle()
+    assert held(harness) == arrived, "it rotates a second time"
 
 
-def moved(house: House) -> None:
-    house.apply("OAuthClient", "leave", "worker", {**SPEC, "credentials": {"secretName": "elsewhere"}})
+def moved(harness: OperatorHarness) -> None:
+    harness.apply("OAuthClient", "leave", "worker", {**SPEC, "credentials": {"secretName": "elsewhere"}})
 
 
-def healed_so_often_that_it_is_limited(house: House) -> None:
+def healed_so_often_that_it_is_limited(harness: OperatorHarness) -> None:
     for n in range(3):
-        house.pass_time(timedelta(minutes=2))
-        house.store.edit(house.secret(), client_secret=b"edited %d" % n)
-        house.settle()
+        harness.pass_time(timedelta(minutes=2))
+        harness.store.edit(harness.secret(), client_secret=b"edited %d" % n)
+        harness.settle()
 
 
 @pytest.mark.parametrize("what", ["revokedBefore", "secretName"])
 @pytest.mark.parametrize("error", ["quota", "500", "no answer"])
-def test_a_retry_is_no_heal_and_is_not_limited_as_one(house: House, error: str, what: str) -> None:
-    healed_so_often_that_it_is_limited(house)
-    house.happened.clear()
-    {"revokedBefore": revoked_now, "secretName": moved}[what](house)
-    house.store.fail(ERRORS[error](), at=1)
-    look(house)
-    assert not house.store.trouble
-    wait(house, RECOVERY)
-    assert condition(house, "Ready")["reason"] == "Provisioned"
-    reasons = [h.reason for h in house.happened]
+def test_a_retry_is_no_heal_and_is_not_limited_as_one(harness: OperatorHarness, error: str, what: str) -> None:
+    healed_so_often_that_it_is_limited(harness)
+    harness.happened.clear()
+    {"revokedBefore": revoked_now, "secretName": moved}[what](harness)
+    harness.store.fail(ERRORS[error](), at=1)
+    look(harness)
+    assert not harness.store.trouble
+    wait(harness, RECOVERY)
+    assert condition(harness, "Ready")["reason"] == "Provisioned"
+    reasons = [h.reason for h in harness.happened]
     assert {"revokedBefore": "CredentialRevoked", "secretName": "CredentialMoved"}[what] in reasons
     assert "CredentialHealed" not in reasons
-    record = house.client_record("leave", "worker")
+    record = harness.client_record("leave", "worker")
     assert record is not None
     assert not record.credentials[-1].heal
 
 
-def revoked_now(house: House) -> None:
-    house.pass_time(timedelta(minutes=2))
-    before = {"revokedBefore": (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
-    house.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
+def revoked_now(harness: OperatorHarness) -> None:
+    harness.pass_time(timedelta(minutes=2))
+    before = {"revokedBefore": (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    harness.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
 
 
-def test_nor_is_the_first_one_after_a_restart(house: House) -> None:
+def test_nor_is_the_first_one_after_a_restart(harness: OperatorHarness) -> None:
     """The Secret holds what was revoked, and the value that was to follow it is lost with the process."""
-    healed_so_often_that_it_is_limited(house)
-    old = house.store.objects[house.secret()]
-    revoked_now(house)
-    house.store.fail(ERRORS["500"](), at=1)
-    look(house)
-    house.restart()
-    house.round()
-    house.settle()
-    assert condition(house, "Ready")["reason"] == "Provisioned"
-    house.store.put(old.existing, old.entries)
-    house.settle()
-    assert condition(house, "Ready")["reason"] == "HealingLimited", "who restores it for ever meets the limit"
+    healed_so_often_that_it_is_limited(harness)
+    old = harness.store.objects[harness.secret()]
+    revoked_now(harness)
+    harness.store.fail(ERRORS["500"](), at=1)
+    look(harness)
+    harness.restart()
+    harness.round()
+    harness.settle()
+    assert condition(harness, "Ready")["reason"] == "Provisioned"
+    harness.store.put(old.existing, old.entries)
+    harness.settle()
+    assert condition(harness, "Ready")["reason"] == "HealingLimited", "who restores it for ever meets the limit"
 
 
-def test_four_credentials_in_use_are_waited_for_and_said(house: House) -> None:
+def test_four_credentials_in_use_are_waited_for_and_said(harness: OperatorHarness) -> None:
     for n in range(4):
-        house.apply("OAuthClient", "leave", "worker", SPEC, rotate=str(n))
-        look(house)
-    record = house.client_record("leave", "worker")
+        harness.apply("OAuthClient", "leave", "worker", SPEC, rotate=str(n))
+        look(harness)
+    record = harness.client_record("leave", "worker")
     assert record
     assert len(record.credentials) == 4
-    assert condition(house, "RotationFailing")["reason"] == "CredentialsInUse"
-    before = held(house)
-    wait(house, timedelta(hours=1, minutes=1))
-    assert held(house) != before
-    assert not condition(house, "RotationFailing")
+    assert condition(harness, "RotationFailing")["reason"] == "CredentialsInUse"
+    before = held(harness)
+    wait(harness, timedelta(hours=1, minutes=1))
+    assert held(harness) != before
+    assert not condition(harness, "RotationFailing")
 
 
-def test_an_overdue_rotation_is_never_without_a_time_when_all_four_are_on_their_way(house: House) -> None:
+def test_an_overdue_rotation_is_never_without_a_time_when_all_four_are_on_their_way(harness: OperatorHarness) -> None:
     """A process that dies between record and Secret, three times."""
-    by_age(house)
-    house.store.refused[SECRET] = ERRORS["500"]()
+    by_age(harness)
+    harness.store.refused[SECRET] = ERRORS["500"]()
     for _ in range(4):
-        look(house)
-        house.restart()
-    before = held(house)
-    house.store.refused.clear()
-    look(house)
-    wait(house, timedelta(seconds=90))
-    assert held(house) != before
+        look(harness)
+        harness.restart()
+    before = held(harness)
+    harness.store.refused.clear()
+    look(harness)
+    wait(harness, timedelta(seconds=90))
+    assert held(harness) != before
 
 
 @pytest.mark.parametrize("what", [f"Secret {NAMESPACE}/signingkey", f"ConfigMap {NAMESPACE}/scopewright-jwks"])
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_signing_key_that_cannot_be_written_is_tried_until_it_succeeds(error: str, what: str) -> None:
-    house = House()
-    key = house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    house.pass_time(timedelta(hours=720 - 24))
-    house.store.refused[what] = ERRORS[error]()
-    look(house, key)
-    wait(house, timedelta(minutes=10), key)
-    assert len(house.key_records()) <= 2, "retries leave keys behind"
-    assert condition(house, "RotationFailing", key)["status"] == "True"
-    assert condition(house, "Ready", key)["status"] == "True"
-    assert house.due[key] <= house.now + RECOVERY
-    house.store.refused.clear()
-    wait(house, RECOVERY, key)
-    assert not condition(house, "RotationFailing", key)
-    assert len(house.key_records()) == 2
-    assert len(house.jwks()) == 2
-    assert all(record.signing_start_time for record in house.key_records())
+    harness = OperatorHarness()
+    key = harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    harness.pass_time(timedelta(hours=720 - 24))
+    harness.store.refused[what] = ERRORS[error]()
+    look(harness, key)
+    wait(harness, timedelta(minutes=10), key)
+    assert len(harness.key_records()) <= 2, "retries leave keys behind"
+    assert condition(harness, "RotationFailing", key)["status"] == "True"
+    assert condition(harness, "Ready", key)["status"] == "True"
+    assert harness.due[key] <= harness.now + RECOVERY
+    harness.store.refused.clear()
+    wait(harness, RECOVERY, key)
+    assert not condition(harness, "RotationFailing", key)
+    assert len(harness.key_records()) == 2
+    assert len(harness.jwks()) == 2
+    assert all(record.signing_start_time for record in harness.key_records())
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: str) -> None:
-    house = House()
-    key = house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    house.pass_time(timedelta(hours=1))
-    house.store.refused[f"Secret {NAMESPACE}/signingkey"] = ERRORS[error]()
-    before = (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
-    look(house, key)
-    wait(house, timedelta(minutes=5), key)
-    assert condition(house, "Ready", key)["status"] == "False"
-    house.store.refused.clear()
-    wait(house, RECOVERY, key)
-    assert condition(house, "Ready", key)["status"] == "True"
-    assert [r.revoked_time is not None for r in house.key_records()] == [True, False]
+    harness = OperatorHarness()
+    key = harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    harness.pass_time(timedelta(hours=1))
+    harness.store.refused[f"Secret {NAMESPACE}/signingkey"] = ERRORS[error]()
+    before = (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
+    look(harness, key)
+    wait(harness, timedelta(minutes=5), key)
+    assert condition(harness, "Ready", key)["status"] == "False"
+    harness.store.refused.clear()
+    wait(harness, RECOVERY, key)
+    assert condition(harness, "Ready", key)["status"] == "True"
+    assert [r.revoked_time is not None for r in harness.key_records()] == [True, False]
 
 
 @pytest.mark.parametrize("error", ["500", "409", "no answer"])
 def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -> None:
     """What is revoked goes once a fresh key can sign: a moment later, and not before."""
-    house = House()
-    key = house.apply("SigningKey", NAMESPACE, "default")
-    house.settle()
-    house.pass_time(timedelta(hours=1))
-    before = (house.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
-    house.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
+    harness = OperatorHarness()
+    key = harness.apply("SigningKey", NAMESPACE, "default")
+    harness.settle()
+    harness.pass_time(timedelta(hours=1))
+    before = (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
     failure = ERRORS[error]()
-    house.store.fail(failure)
-    look(house, key)
-    [record] = house.key_records()
-    assert record.signs_at(house.now)
-    wait(house, RECOVERY, key)
-    assert [r.revoked_time is not None for r in house.key_records()] == [True, False]
+    harness.store.fail(failure)
+    look(harness, key)
+    [record] = harness.key_records()
+    assert record.signs_at(harness.now)
+    wait(harness, RECOVERY, key)
+    assert [r.revoked_time is not None for r in harness.key_records()] == [True, False]
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: str) -> None:
-    house = House()
-    key = house.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
-    house.store.refused[f"ConfigMap {NAMESPACE}/resourceserver"] = ERRORS[error]()
-    look(house, key)
-    wait(house, timedelta(minutes=5), key)
-    assert condition(house, "Ready", key)["status"] == "False"
-    assert house.due[key] <= house.now + RECOVERY
-    house.store.refused.clear()
-    wait(house, RECOVERY, key)
-    assert house.server_record("payroll", "api")
+    harness = OperatorHarness()
+    key = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
+    harness.store.refused[f"ConfigMap {NAMESPACE}/resourceserver"] = ERRORS[error]()
+    look(harness, key)
+    wait(harness, timedelta(minutes=5), key)
+    assert condition(harness, "Ready", key)["status"] == "False"
+    assert harness.due[key] <= harness.now + RECOVERY
+    harness.store.refused.clear()
+    wait(harness, RECOVERY, key)
+    assert harness.server_record("payroll", "api")
 
 
-def test_a_status_that_is_refused_loses_no_event(house: House) -> None:
-    house.store.refused["of OAuthClient leave/worker"] = ERRORS["webhook denies"]()
-    by_hand(house)
+def test_a_status_that_is_refused_loses_no_event(harness: OperatorHarness) -> None:
+    harness.store.refused["of OAuthClient leave/worker"] = ERRORS["webhook denies"]()
+    by_hand(harness)
     for _ in range(3):
-        assert not look(house)
-    assert "CredentialRotated" not in [h.reason for h in house.happened]
-    house.store.refused.clear()
-    look(house)
-    assert [h.reason for h in house.happened].count("CredentialRotated") == 1
+        assert not look(harness)
+    assert "CredentialRotated" not in [h.reason for h in harness.happened]
+    harness.store.refused.clear()
+    look(harness)
+    assert [h.reason for h in harness.happened].count("CredentialRotated") == 1
 
 
 def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> None:
@@ -457,44 +459,44 @@ def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
     assert its.limit("crowd") == object_backoff.USUAL_LIMIT_SECONDS
 
 
-def test_a_clock_that_is_set_back_holds_nothing_up(house: House) -> None:
-    house.store.refused[SECRET] = ERRORS["quota"]()
-    by_hand(house)
-    look(house)
-    house.now -= timedelta(days=1)
-    house.store.refused.clear()
-    before = held(house)
-    look(house)
-    assert held(house) != before
+def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> None:
+    harness.store.refused[SECRET] = ERRORS["quota"]()
+    by_hand(harness)
+    look(harness)
+    harness.now -= timedelta(days=1)
+    harness.store.refused.clear()
+    before = held(harness)
+    look(harness)
+    assert held(harness) != before
 
 
-def test_the_status_follows_who_refuses_and_not_each_word_of_it(house: House) -> None:
+def test_the_status_follows_who_refuses_and_not_each_word_of_it(harness: OperatorHarness) -> None:
     def said(words: str) -> str:
-        house.store.refused[SECRET] = Rejected("AdmissionDenied", words)
-        wait(house, timedelta(seconds=20))
-        return str(condition(house, "RotationFailing")["message"])
+        harness.store.refused[SECRET] = Rejected("AdmissionDenied", words)
+        wait(harness, timedelta(seconds=20))
+        return str(condition(harness, "RotationFailing")["message"])
 
-    by_hand(house)
-    house.store.refused[SECRET] = Rejected("AdmissionDenied", "webhook a denied the write: 17 ms")
-    look(house)
+    by_hand(harness)
+    harness.store.refused[SECRET] = Rejected("AdmissionDenied", "webhook a denied the write: 17 ms")
+    look(harness)
     assert "17 ms" in said("webhook a denied the write: 18 ms")
     assert "webhook b" in said("webhook b denied the write: 19 ms")
 
 
 def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
-    house = House()
+    harness = OperatorHarness()
     its = WriteRetries(ObjectBackoff(lambda: 0.5))
-    house.apply("OAuthClient", "leave", "worker", SPEC)
+    harness.apply("OAuthClient", "leave", "worker", SPEC)
     keys = {name: Ref("OAuthClient", *name) for name in (("leave", "a"), ("leave", "b"), ("travel", "c"), ("it", "d"))}
     for (namespace, name), key in keys.items():
         secret = Ref("Secret", namespace, f"{name}-oauth")
         error = ERRORS["quota" if namespace == "it" else "webhook down"]()
         assert isinstance(error, Rejected | Unavailable)
-        its.failed(key, Desired(secret, {}), error, (), house.now)
-    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"), house.now)
+        its.failed(key, Desired(secret, {}), error, (), harness.now)
+    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"), harness.now)
     assert woken == {keys["leave", "b"], keys["travel", "c"]}
-    assert not its.on_hold(keys["leave", "b"], (), house.now)
-    assert its.on_hold(keys["it", "d"], (), house.now)
+    assert not its.on_hold(keys["leave", "b"], (), harness.now)
+    assert its.on_hold(keys["it", "d"], (), harness.now)
 
 
 def crowd(
@@ -511,7 +513,7 @@ def secret_of(key: Ref) -> Ref:
 
 
 def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first() -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
     keys = crowd(its, 500, Unavailable("down", reason="WebhookUnavailable", refused=True), now)
     woken = [its.succeeded(key, secret_of(key), now) for key in keys]
     assert woken[0] == set(keys[1:101])
@@ -521,7 +523,7 @@ def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first(
 
 
 def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
     error = Unavailable("down", reason="WebhookUnavailable", refused=True)
     for _ in range(6):
         others = crowd(its, 3, error, now)
@@ -536,15 +538,15 @@ def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> 
 
 @pytest.mark.parametrize("reason", ["QuotaExceeded", "AdmissionDenied", "Refused", "Forbidden"])
 def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), House().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
     crowd(its, 3, Rejected(reason, "no"), now)
     other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
     assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
 
 
-def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_object(house: House) -> None:
-    by_hand(house)
-    house.store.refused[SECRET] = NotLeading()
-    look(house)
-    assert not house.reconciler._retries.retry_time(WORKER)
-    assert house.condition(WORKER) == "True Provisioned"
+def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_object(harness: OperatorHarness) -> None:
+    by_hand(harness)
+    harness.store.refused[SECRET] = NotLeading()
+    look(harness)
+    assert not harness.reconciler._retries.retry_time(WORKER)
+    assert harness.condition(WORKER) == "True Provisioned"

@@ -6,7 +6,7 @@ import jwt
 
 from scopewright.core.records import ClientRecord, Cluster, Credential, IssuerRecord, ServiceAccount
 from scopewright.issuer.protocol.request import JWT_BEARER
-from tests.unit.issuer.world import ISSUER, START, World, client_record, private_key, public_jwk, sha256
+from tests.harness.issuer import ISSUER, START, IssuerHarness, client_record, private_key, public_jwk, sha256
 
 WORKER = "leave.leave-worker"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
@@ -52,14 +52,18 @@ def signed(
 _serial = iter(range(10**9))
 
 
-def assertion(world: World, *, number: int = OURS, header: dict[str, Any] | None = None, **changes: Any) -> str:
-    now = int(world.clock())
+def assertion(
+    harness: IssuerHarness, *, number: int = OURS, header: dict[str, Any] | None = None, **changes: Any
+) -> str:
+    now = int(harness.clock())
     claims = {"iss": WORKER, "sub": WORKER, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": f"jti-{next(_serial)}"}
     return signed(_without_none(claims | changes), number=number, header=header)
 
 
-def pod_token(world: World, *, number: int = OURS, bound: dict[str, Any] | None = None, **changes: Any) -> str:
-    now = int(world.clock())
+def pod_token(
+    harness: IssuerHarness, *, number: int = OURS, bound: dict[str, Any] | None = None, **changes: Any
+) -> str:
+    now = int(harness.clock())
     kubernetes = {"namespace": "leave", "serviceaccount": {"name": "worker", "uid": UID}, "pod": {"name": "p"}}
     claims = {
         "iss": CLUSTER,
@@ -78,7 +82,7 @@ def _without_none(claims: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in claims.items() if value is not None}
 
 
-async def present(world: World, token: str, **parameters: str) -> tuple[int, dict[str, Any]]:
+async def present(harness: IssuerHarness, token: str, **parameters: str) -> tuple[int, dict[str, Any]]:
     """Ask for a token with this assertion; status and body."""
     form = {
         "grant_type": "client_credentials",
@@ -86,5 +90,5 @@ async def present(world: World, token: str, **parameters: str) -> tuple[int, dic
         "client_assertion": token,
         **parameters,
     }
-    answer = await world.http.post("/token", data={n: v for n, v in form.items() if v})
+    answer = await harness.http.post("/token", data={n: v for n, v in form.items() if v})
     return answer.status_code, answer.json()

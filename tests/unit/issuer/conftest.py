@@ -1,27 +1,27 @@
-"""A furnished, running world."""
+"""A furnished, running harness."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
 from scopewright.core.records import IssuerRecord, RevocationRecord
-from tests.unit.issuer.world import ISSUER, World, put_services
+from tests.harness.issuer import ISSUER, IssuerHarness, put_services
 
 
 @pytest.fixture
-async def world() -> AsyncIterator[World]:
-    world = World()
-    world.furnish()
-    async with world.running():
-        yield world
+async def harness() -> AsyncIterator[IssuerHarness]:
+    harness = IssuerHarness()
+    harness.furnish()
+    async with harness.running():
+        yield harness
 
 
 @pytest.fixture
-async def returning() -> AsyncIterator[World]:
-    """A world whose tokens come back: they are introspected, revoked and exchanged."""
-    world = World(revoking=True)
-    world.furnish()
-    put_services(world)
-    world.put(RevocationRecord(longest_lifetime=IssuerRecord(ISSUER).max_token_lifetime))
-    async with world.running():
-        yield world
+async def returning() -> AsyncIterator[IssuerHarness]:
+    """A harness whose tokens come back: they are introspected, revoked and exchanged."""
+    harness = IssuerHarness(revoking=True)
+    harness.furnish()
+    put_services(harness)
+    harness.put(RevocationRecord(longest_lifetime=IssuerRecord(ISSUER).max_token_lifetime))
+    async with harness.running():
+        yield harness

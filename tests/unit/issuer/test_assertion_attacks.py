@@ -3,8 +3,8 @@
 import pytest
 
 from tests.cases.attacks import Attack, Forge, attacks
+from tests.harness.issuer import ISSUER, START, IssuerHarness, settle
 from tests.unit.issuer.assertions import WORKER, present, with_keys
-from tests.unit.issuer.world import ISSUER, START, World, settle
 from tests.unit.verifier.support import SigningKey, b64
 
 KEY = SigningKey("key-1")
@@ -22,18 +22,18 @@ GENERIC = "client authentication failed: unknown client, or its credential is wr
 
 
 @pytest.fixture
-async def holder(world: World) -> World:
-    world.put(with_keys(KEY.jwk))
+async def holder(harness: IssuerHarness) -> IssuerHarness:
+    harness.put(with_keys(KEY.jwk))
     await settle()
-    return world
+    return harness
 
 
-async def test_the_assertion_that_the_others_are_made_from_is_accepted(holder: World) -> None:
+async def test_the_assertion_that_the_others_are_made_from_is_accepted(holder: IssuerHarness) -> None:
     assert (await present(holder, FORGE.token()))[0] == 200
 
 
 @pytest.mark.parametrize("attack", attacks(FORGE), ids=lambda attack: attack.name)
-async def test_every_attack_is_refused(holder: World, attack: Attack) -> None:
+async def test_every_attack_is_refused(holder: IssuerHarness, attack: Attack) -> None:
     status, body = await present(holder, attack.token)
     if attack.name in GOOD_HERE:
         assert status == 200
@@ -43,7 +43,9 @@ async def test_every_attack_is_refused(holder: World, attack: Attack) -> None:
 
 
 @pytest.mark.parametrize("header", [{}, {"crit": ["x"], "x": 1}, {"b64": False}, {"typ": "at+jwt"}, {"alg": "none"}])
-async def test_without_the_key_nobody_learns_which_clients_there_are(holder: World, header: dict[str, object]) -> None:
+async def test_without_the_key_nobody_learns_which_clients_there_are(
+    holder: IssuerHarness, header: dict[str, object]
+) -> None:
     """Line 6: a client that is there and one that is not look the same."""
     halves = FORGE.halves(**header)
     unsigned = f"{halves}.{b64(bytes(64))}"

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scopewright.core.records import Credential
 from scopewright.verifier.keyset import Key
+from tests.harness.issuer import ISSUER, SECRET, START, IssuerHarness, client_record, private_key, settle, sha256
 from tests.unit.issuer.assertions import (
     WORKER,
     assertion,
@@ -26,29 +27,28 @@ from tests.unit.issuer.assertions import (
     with_keys,
     with_pair,
 )
-from tests.unit.issuer.world import ISSUER, SECRET, START, World, client_record, private_key, settle, sha256
 
 PEM: Final = Encoding.PEM
 SPKI: Final = PublicFormat.SubjectPublicKeyInfo
 
 
 @pytest.fixture
-async def holder(world: World) -> World:
-    """A world whose client has a key pair."""
-    world.put(with_pair())
+async def holder(harness: IssuerHarness) -> IssuerHarness:
+    """A harness whose client has a key pair."""
+    harness.put(with_pair())
     await settle()
-    return world
+    return harness
 
 
-async def refused(world: World, token: str, **parameters: str) -> dict[str, Any]:
-    status, body = await present(world, token, **parameters)
+async def refused(harness: IssuerHarness, token: str, **parameters: str) -> dict[str, Any]:
+    status, body = await present(harness, token, **parameters)
     assert (status, body["error"]) == (401, "invalid_client"), body
     assert set(body) == {"error", "error_description"}
-    return json.loads(world.lines[-1])  # type: ignore[no-any-return]
+    return json.loads(harness.lines[-1])  # type: ignore[no-any-return]
 
 
-async def accepted(world: World, token: str, **parameters: str) -> bool:
-    status, body = await present(world, token, **parameters)
+async def accepted(harness: IssuerHarness, token: str, **parameters: str) -> bool:
+    status, body = await present(harness, token, **parameters)
     return status == 200 and bool(body["access_token"])
 
 
@@ -56,7 +56,7 @@ def _part(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
-async def test_13_a_good_assertion_gets_a_token(holder: World) -> None:
+async def test_13_a_good_assertion_gets_a_token(holder: IssuerHarness) -> None:
     assert await accepted(holder, assertion(holder))
     assert await accepted(holder, assertion(holder, aud=[ISSUER]))
     assert await accepted(holder, assertion(holder), client_id=WORKER)
@@ -84,18 +84,18 @@ async def test_13_a_good_assertion_gets_a_token(holder: World) -> None:
         ({"jti": "x" * 257}, "assertion_jti"),
     ],
 )
-async def test_13_each_claim_is_checked(holder: World, changes: dict[str, Any], reason: str) -> None:
+async def test_13_each_claim_is_checked(holder: IssuerHarness, changes: dict[str, Any], reason: str) -> None:
     line = await refused(holder, assertion(holder, **changes))
     assert line["reason"] == reason
 
 
-async def test_13_clocks_may_differ_by_a_minute(holder: World) -> None:
+async def test_13_clocks_may_differ_by_a_minute(holder: IssuerHarness) -> None:
     now = START.timestamp()
     assert await accepted(holder, assertion(holder, exp=now - 59))
     assert await accepted(holder, assertion(holder, iat=now + 60, nbf=now + 60))
 
 
-async def test_13_an_assertion_works_once(holder: World) -> None:
+async def test_13_an_assertion_works_once(holder: IssuerHarness) -> None:
     token = assertion(holder)
     assert await accepted(holder, token)
     line = await refused(holder, token)
@@ -104,12 +104,12 @@ async def test_13_an_assertion_works_once(holder: World) -> None:
     assert (await refused(holder, token))["reason"] == "assertion_replayed", "until it has expired, with the skew"
 
 
-async def test_13_a_refused_assertion_uses_nothing_up(holder: World) -> None:
+async def test_13_a_refused_assertion_uses_nothing_up(holder: IssuerHarness) -> None:
     await refused(holder, assertion(holder, jti="mine", aud="https://other.example"))
     assert await accepted(holder, assertion(holder, jti="mine"))
 
 
-async def test_13_one_clients_jti_is_not_anothers(holder: World) -> None:
+async def test_13_one_clients_jti_is_not_anothers(holder: IssuerHarness) -> None:
     holder.put(with_pair(name="other", uid="uid-9"))
     await settle()
     assert await accepted(holder, assertion(holder, jti="same"))
@@ -117,19 +117,19 @@ async def test_13_one_clients_jti_is_not_anothers(holder: World) -> None:
     assert await accepted(holder, other)
 
 
-async def test_14_the_key_is_the_registered_one(holder: World) -> None:
+async def test_14_the_key_is_the_registered_one(holder: IssuerHarness) -> None:
     kid = {"kid": jwk()["kid"]}
     assert (await refused(holder, assertion(holder, number=8, header=kid)))["reason"] == "assertion_signature"
     assert (await refused(holder, assertion(holder, number=8)))["reason"] == "assertion_signature"
 
 
-async def test_14_without_kid_an_assertion_is_accepted_where_one_key_fits_its_algorithm(holder: World) -> None:
+async def test_14_without_kid_an_assertion_is_accepted_where_one_key_fits_its_algorithm(holder: IssuerHarness) -> None:
     holder.put(with_keys(jwk(8, "ES384"), jwk(7)))
     await settle()
     assert await accepted(holder, assertion(holder, header={}))
 
 
-async def test_14_without_kid_an_assertion_is_refused_where_several_keys_fit(holder: World) -> None:
+async def test_14_without_kid_an_assertion_is_refused_where_several_keys_fit(holder: IssuerHarness) -> None:
     holder.put(with_keys(jwk(8), jwk(7)))
     await settle()
     for number in (7, 8):
@@ -155,7 +155,9 @@ class Counted:
         monkeypatch.setattr(Key, "verifies", verifies)
 
 
-async def test_an_assertion_is_verified_once_for_a_refusal(holder: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_assertion_is_verified_once_for_a_refusal(
+    holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Anybody can send one, and the client's owner chooses how dear its keys are."""
     counted = Counted(monkeypatch)
     holder.put(with_keys(*(jwk(number) for number in range(7, 15))))
@@ -170,7 +172,7 @@ async def test_an_assertion_is_verified_once_for_a_refusal(holder: World, monkey
 
 
 async def test_a_record_that_a_fresh_read_changes_is_looked_at_again(
-    holder: World, monkeypatch: pytest.MonkeyPatch
+    holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch)
     holder.put(with_pair(made_by_the_operator(8)), seen=False)
@@ -191,7 +193,7 @@ def rsa_jwk(bits: int, exponent: int) -> tuple[rsa.RSAPrivateKey, dict[str, str]
 
 @pytest.mark.parametrize(("bits", "exponent"), [(4104, 65537), (2048, 3), (2048, 2**64 + 13)])
 async def test_an_rsa_key_that_costs_too_much_or_is_too_weak_is_ignored_in_a_record_of_an_earlier_version(
-    holder: World, bits: int, exponent: int, monkeypatch: pytest.MonkeyPatch
+    holder: IssuerHarness, bits: int, exponent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, key = rsa_jwk(bits, exponent)
     holder.put(with_keys(key, jwk(7)))
@@ -205,7 +207,7 @@ async def test_an_rsa_key_that_costs_too_much_or_is_too_weak_is_ignored_in_a_rec
     assert await accepted(holder, assertion(holder)), "the record is read, and its other key works"
 
 
-async def test_14_keys_that_the_owner_gives_need_no_kid_and_may_be_of_any_kind(holder: World) -> None:
+async def test_14_keys_that_the_owner_gives_need_no_kid_and_may_be_of_any_kind(holder: IssuerHarness) -> None:
     for algorithm in ("ES256", "ES384", "RS256", "EdDSA"):
         made = "Ed25519" if algorithm == "EdDSA" else algorithm
         key = {n: v for n, v in jwk(7, made).items() if n not in ("kid", "use")}
@@ -217,7 +219,7 @@ async def test_14_keys_that_the_owner_gives_need_no_kid_and_may_be_of_any_kind(h
         assert await accepted(holder, token), algorithm
 
 
-async def test_14_none_and_a_public_key_as_secret_are_refused(holder: World) -> None:
+async def test_14_none_and_a_public_key_as_secret_are_refused(holder: IssuerHarness) -> None:
     good = assertion(holder)
     claims = jwt.decode(good, options={"verify_signature": False})
     unsigned = jwt.encode(claims, "", "none", headers={"kid": jwk()["kid"]})
@@ -229,13 +231,13 @@ async def test_14_none_and_a_public_key_as_secret_are_refused(holder: World) -> 
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c"])
-async def test_14_keys_that_the_assertion_brings_are_not_looked_at(holder: World, name: str) -> None:
+async def test_14_keys_that_the_assertion_brings_are_not_looked_at(holder: IssuerHarness, name: str) -> None:
     header = {"kid": jwk()["kid"], name: jwk(8)}
     assert await accepted(holder, assertion(holder, header=header))
     assert (await refused(holder, assertion(holder, number=8, header=header)))["reason"] == "assertion_signature"
 
 
-async def test_14_a_critical_extension_and_another_type_are_refused(holder: World) -> None:
+async def test_14_a_critical_extension_and_another_type_are_refused(holder: IssuerHarness) -> None:
     kid = jwk()["kid"]
     line = await refused(holder, signed({"sub": WORKER}, header={"kid": kid, "crit": ["exp"]}))
     assert line["reason"] == "assertion_extension"
@@ -244,12 +246,12 @@ async def test_14_a_critical_extension_and_another_type_are_refused(holder: Worl
     assert await accepted(holder, assertion(holder, header={"kid": kid, "typ": "client-authentication+jwt"}))
 
 
-async def test_15_a_client_id_beside_it_must_be_the_same(holder: World) -> None:
+async def test_15_a_client_id_beside_it_must_be_the_same(holder: IssuerHarness) -> None:
     status, body = await present(holder, assertion(holder), client_id="leave.other")
     assert (status, body["error"]) == (400, "invalid_request")
 
 
-async def test_the_path_follows_the_records_method(holder: World) -> None:
+async def test_the_path_follows_the_records_method(holder: IssuerHarness) -> None:
     holder.put(client_record())
     await settle()
     assert (await refused(holder, assertion(holder)))["reason"] == "other_method"
@@ -260,7 +262,7 @@ async def test_the_path_follows_the_records_method(holder: World) -> None:
     assert json.loads(holder.lines[-1])["reason"] == "other_method"
 
 
-async def test_the_previous_pair_works_until_its_end(holder: World) -> None:
+async def test_the_previous_pair_works_until_its_end(holder: IssuerHarness) -> None:
     ends = START.replace(minute=30)
     holder.put(with_pair(made_by_the_operator(7, expiration_time=ends), made_by_the_operator(8)))
     await settle()
@@ -270,12 +272,12 @@ async def test_the_previous_pair_works_until_its_end(holder: World) -> None:
     assert (await refused(holder, assertion(holder)))["reason"] == "assertion_signature"
 
 
-async def test_a_pair_that_the_watch_has_not_brought_yet_is_read(holder: World) -> None:
+async def test_a_pair_that_the_watch_has_not_brought_yet_is_read(holder: IssuerHarness) -> None:
     holder.put(with_pair(made_by_the_operator(8)), seen=False)
     assert await accepted(holder, assertion(holder, number=8))
 
 
-async def test_who_proves_nothing_learns_nothing(holder: World) -> None:
+async def test_who_proves_nothing_learns_nothing(holder: IssuerHarness) -> None:
     """An unknown client, a disabled one and a wrong key look the same; a holder of the key is told what to change."""
     stranger = assertion(holder, iss="leave.nobody", sub="leave.nobody")
     wrong = assertion(holder, number=8)
@@ -291,12 +293,12 @@ async def test_who_proves_nothing_learns_nothing(holder: World) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "e30.e30.", "e30.e30.e30", "..", "e30.W10.e30"])
-async def test_what_is_no_jwt_says_so(holder: World, token: str) -> None:
+async def test_what_is_no_jwt_says_so(holder: IssuerHarness, token: str) -> None:
     status, body = await present(holder, token)
     assert (status, body["error"]) == (401, "invalid_client")
 
 
-async def test_both_parameters_are_needed(holder: World) -> None:
+async def test_both_parameters_are_needed(holder: IssuerHarness) -> None:
     for changes in ({"client_assertion_type": ""}, {"client_assertion_type": "urn:other"}):
         status, body = await present(holder, assertion(holder), **changes)
         assert (status, body["error"]) == (400, "invalid_request")
@@ -304,7 +306,7 @@ async def test_both_parameters_are_needed(holder: World) -> None:
     assert (status, body["error"]) == (400, "invalid_request")
 
 
-async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: World) -> None:
+async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: IssuerHarness) -> None:
     token = assertion(holder, jti="only-once")
     await present(holder, token)
     await present(holder, token)
@@ -329,15 +331,15 @@ class Slow:
 
 
 async def test_a_client_that_is_disabled_while_its_assertion_is_looked_at_gets_nothing() -> None:
-    world = World(replay=Slow(lambda: world.put(with_pair(disabled=True))))
-    world.furnish()
-    world.put(with_pair())
-    async with world.running():
-        status, body = await present(world, assertion(world))
+    harness = IssuerHarness(replay=Slow(lambda: harness.put(with_pair(disabled=True))))
+    harness.furnish()
+    harness.put(with_pair())
+    async with harness.running():
+        status, body = await present(harness, assertion(harness))
         assert (status, body["error"]) == (401, "invalid_client")
 
 
-async def test_a_credential_of_the_method_before_works_until_it_ends(world: World) -> None:
+async def test_a_credential_of_the_method_before_works_until_it_ends(harness: IssuerHarness) -> None:
     """A Pod that has not read its Secret again must not be refused because the method has changed."""
     end = START + timedelta(hours=24)
     secret = Credential(sha256(SECRET), START, expiration_time=end)
@@ -347,10 +349,10 @@ async def test_a_credential_of_the_method_before_works_until_it_ends(world: Worl
         client_record(credentials=(made_by_the_operator(expiration_time=end), Credential(sha256("new"), START))),
         replace(with_account(), credentials=(made_by_the_operator(expiration_time=end),)),
     ):
-        world.put(record)
+        harness.put(record)
         await settle()
         pair = any(c.jwk for c in record.credentials)
-        assert (await world.token()).status_code == (200 if secret in record.credentials else 401)
-        assert (await present(world, assertion(world), client_id=WORKER))[0] == (200 if pair else 401)
-    world.clock.advance(hours=24)
-    assert (await present(world, assertion(world), client_id=WORKER))[0] == 401
+        assert (await harness.token()).status_code == (200 if secret in record.credentials else 401)
+        assert (await present(harness, assertion(harness), client_id=WORKER))[0] == (200 if pair else 401)
+    harness.clock.advance(hours=24)
+    assert (await present(harness, assertion(harness), client_id=WORKER))[0] == 401

@@ -12,17 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.issuer.observability import audit
-from tests.unit.issuer.world import World
+from tests.harness.issuer import IssuerHarness
 
 
 async def test_an_exception_is_an_answer_of_ours_and_is_logged(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: IssuerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr("scopewright.issuer.endpoints.token.authorise", fail)
-    response = await world.token()
+    response = await harness.token()
     assert (response.status_code, response.json()["error"]) == (500, "server_error")
     assert "a bug" not in response.text
     assert "a bug" in caplog.text

@@ -17,7 +17,7 @@ from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     BANK,
     BANK_SERVICE,
     ISSUER,
@@ -25,7 +25,7 @@ from tests.unit.issuer.world import (
     PAYROLL,
     SECRET,
     SERVICE,
-    World,
+    IssuerHarness,
     api_record,
     client_record,
     server_record,
@@ -37,76 +37,76 @@ ENDPOINT = f"{ISSUER}/token"
 FORM = {"grant_type": "client_credentials"}
 
 
-def made(world: World, key: SigningKey = HOLDER, header: dict[str, Any] | None = None, **changes: Any) -> str:
+def made(harness: IssuerHarness, key: SigningKey = HOLDER, header: dict[str, Any] | None = None, **changes: Any) -> str:
     """A good proof for the token endpoint, now; None leaves a claim out."""
-    now = int(world.clock())
-    good = {"htm": "POST", "htu": ENDPOINT, "iat": now, "nonce": nonce(world)}
+    now = int(harness.clock())
+    good = {"htm": "POST", "htu": ENDPOINT, "iat": now, "nonce": nonce(harness)}
     return proof(None, key, header, **good | changes)
 
 
-def nonce(world: World) -> str:
-    return Nonces(NONCE_KEY, "token endpoint").current(world.clock())
+def nonce(harness: IssuerHarness) -> str:
+    return Nonces(NONCE_KEY, "token endpoint").current(harness.clock())
 
 
-async def ask(world: World, *proofs: str | bytes, **form: str) -> httpx.Response:
+async def ask(harness: IssuerHarness, *proofs: str | bytes, **form: str) -> httpx.Response:
     headers = [(b"DPoP", sent.encode() if isinstance(sent, str) else sent) for sent in proofs]
-    return await world.http.post("/token", data=FORM | form, auth=("leave.leave-worker", SECRET), headers=headers)
+    return await harness.http.post("/token", data=FORM | form, auth=("leave.leave-worker", SECRET), headers=headers)
 
 
 def refusal(response: httpx.Response) -> tuple[int, str]:
     return response.status_code, response.json()["error"]
 
 
-def line(world: World) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(world.lines[-1])
+def line(harness: IssuerHarness) -> dict[str, Any]:
+    said: dict[str, Any] = json.loads(harness.lines[-1])
     return said
 
 
-async def test_21_a_proof_binds_the_token_to_its_key(world: World) -> None:
-    response = await ask(world, made(world))
+async def test_21_a_proof_binds_the_token_to_its_key(harness: IssuerHarness) -> None:
+    response = await ask(harness, made(harness))
     assert response.json()["token_type"] == "DPoP"
-    assert (await world.claims(response))["cnf"] == {"jkt": thumbprint(HOLDER)}
-    assert line(world)["jkt"] == thumbprint(HOLDER)
+    assert (await harness.claims(response))["cnf"] == {"jkt": thumbprint(HOLDER)}
+    assert line(harness)["jkt"] == thumbprint(HOLDER)
 
 
-async def test_21_without_a_proof_the_token_is_a_bearer_token(world: World) -> None:
-    response = await ask(world)
+async def test_21_without_a_proof_the_token_is_a_bearer_token(harness: IssuerHarness) -> None:
+    response = await ask(harness)
     assert response.json()["token_type"] == "Bearer"
-    assert "cnf" not in await world.claims(response)
+    assert "cnf" not in await harness.claims(response)
     assert "dpop-nonce" not in response.headers
 
 
-async def test_21_a_bound_and_an_unbound_token_share_nothing_else(world: World) -> None:
+async def test_21_a_bound_and_an_unbound_token_share_nothing_else(harness: IssuerHarness) -> None:
     """What is made once for a client and a server holds no key of one request."""
-    bound, other = [await ask(world, made(world, key)) for key in (HOLDER, OTHER)]
-    assert (await world.claims(other))["cnf"] == {"jkt": thumbprint(OTHER)}
-    assert (await world.claims(bound))["cnf"] == {"jkt": thumbprint(HOLDER)}
-    assert "cnf" not in await world.claims(await ask(world))
+    bound, other = [await ask(harness, made(harness, key)) for key in (HOLDER, OTHER)]
+    assert (await harness.claims(other))["cnf"] == {"jkt": thumbprint(OTHER)}
+    assert (await harness.claims(bound))["cnf"] == {"jkt": thumbprint(HOLDER)}
+    assert "cnf" not in await harness.claims(await ask(harness))
 
 
-async def test_21_a_resource_server_that_requires_it_gives_no_other_tokens(world: World) -> None:
-    world.put(server_record(dpop_required=True))
+async def test_21_a_resource_server_that_requires_it_gives_no_other_tokens(harness: IssuerHarness) -> None:
+    harness.put(server_record(dpop_required=True))
     await settle()
-    response = await ask(world)
+    response = await ask(harness)
     assert refusal(response) == (400, "invalid_request")
     assert "DPoP proof" in response.json()["error_description"]
-    assert line(world)["reason"] == "proof_missing"
-    assert (await ask(world, made(world))).json()["token_type"] == "DPoP"
+    assert line(harness)["reason"] == "proof_missing"
+    assert (await ask(harness, made(harness))).json()["token_type"] == "DPoP"
 
 
-async def test_21_only_the_server_that_requires_it_does(world: World) -> None:
-    world.put(server_record(name="other", audience="https://other", dpop_required=True))
+async def test_21_only_the_server_that_requires_it_does(harness: IssuerHarness) -> None:
+    harness.put(server_record(name="other", audience="https://other", dpop_required=True))
     asked = (
         RequestedAccess("payroll/payroll-api", ("payroll.read",)),
         RequestedAccess("payroll/other", ("payroll.read",)),
     )
-    world.put(client_record(access=asked))
+    harness.put(client_record(access=asked))
     await settle()
-    assert (await ask(world, resource="https://payroll-api.payroll.svc")).status_code == 200
-    assert (await ask(world, resource="https://other")).status_code == 400
+    assert (await ask(harness, resource="https://payroll-api.payroll.svc")).status_code == 200
+    assert (await ask(harness, resource="https://other")).status_code == 400
 
 
-async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: World) -> None:
+async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: IssuerHarness) -> None:
     returning.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
     await settle()
     returning.clock.advance(seconds=1)  # what was issued in the very second of the change has ended
@@ -126,31 +126,31 @@ async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(re
 # Nonces
 
 
-async def test_21_a_proof_needs_a_nonce_and_is_told_one(world: World) -> None:
-    response = await ask(world, made(world, nonce=None))
+async def test_21_a_proof_needs_a_nonce_and_is_told_one(harness: IssuerHarness) -> None:
+    response = await ask(harness, made(harness, nonce=None))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["cache-control"] == "no-store"
     given = response.headers["dpop-nonce"]
-    assert (await ask(world, made(world, nonce=given))).status_code == 200
+    assert (await ask(harness, made(harness, nonce=given))).status_code == 200
 
 
-async def test_21_every_answer_to_a_request_with_a_proof_carries_the_next_nonce(world: World) -> None:
+async def test_21_every_answer_to_a_request_with_a_proof_carries_the_next_nonce(harness: IssuerHarness) -> None:
     answers = [
-        await ask(world, made(world)),
-        await ask(world, made(world, htm="GET")),
-        await ask(world, made(world), scope="payroll.write"),
-        await ask(world, made(world), resource="https://nowhere"),
+        await ask(harness, made(harness)),
+        await ask(harness, made(harness, htm="GET")),
+        await ask(harness, made(harness), scope="payroll.write"),
+        await ask(harness, made(harness), resource="https://nowhere"),
     ]
     assert [answer.status_code for answer in answers] == [200, 400, 400, 400]
-    assert {answer.headers["dpop-nonce"] for answer in answers} == {nonce(world)}
+    assert {answer.headers["dpop-nonce"] for answer in answers} == {nonce(harness)}
 
 
-async def test_21_a_nonce_is_good_for_minutes(world: World) -> None:
-    given = nonce(world)
-    world.clock.advance(seconds=LIFETIME - 60)
-    assert (await ask(world, made(world, nonce=given))).status_code == 200
-    world.clock.advance(seconds=60 + 60)
-    response = await ask(world, made(world, nonce=given))
+async def test_21_a_nonce_is_good_for_minutes(harness: IssuerHarness) -> None:
+    given = nonce(harness)
+    harness.clock.advance(seconds=LIFETIME - 60)
+    assert (await ask(harness, made(harness, nonce=given))).status_code == 200
+    harness.clock.advance(seconds=60 + 60)
+    response = await ask(harness, made(harness, nonce=given))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["dpop-nonce"] != given
 
@@ -159,35 +159,35 @@ async def test_21_a_nonce_is_good_for_minutes(world: World) -> None:
     "wrong",
     ["", "x", "é", "A" * 28, Nonces(b"x" * 32, "token endpoint").current(1_795_000_000), Nonces(NONCE_KEY, "payroll")],
 )
-async def test_21_a_nonce_of_anybody_else_is_none(world: World, wrong: Any) -> None:
-    sent = wrong.current(world.clock()) if isinstance(wrong, Nonces) else wrong
-    assert refusal(await ask(world, made(world, nonce=sent))) == (400, "use_dpop_nonce")
+async def test_21_a_nonce_of_anybody_else_is_none(harness: IssuerHarness, wrong: Any) -> None:
+    sent = wrong.current(harness.clock()) if isinstance(wrong, Nonces) else wrong
+    assert refusal(await ask(harness, made(harness, nonce=sent))) == (400, "use_dpop_nonce")
 
 
-async def test_21_a_nonce_of_another_issuer_is_none(world: World) -> None:
-    theirs = Nonces(b"another installation's key, 32 by", "token endpoint").current(world.clock())
-    assert refusal(await ask(world, made(world, nonce=theirs))) == (400, "use_dpop_nonce")
+async def test_21_a_nonce_of_another_issuer_is_none(harness: IssuerHarness) -> None:
+    theirs = Nonces(b"another installation's key, 32 by", "token endpoint").current(harness.clock())
+    assert refusal(await ask(harness, made(harness, nonce=theirs))) == (400, "use_dpop_nonce")
 
 
-async def test_21_all_replicas_take_each_others_nonces(world: World) -> None:
-    other = World(store=world.store, clock=world.clock)
-    given = (await ask(world, made(world, nonce=None))).headers["dpop-nonce"]
+async def test_21_all_replicas_take_each_others_nonces(harness: IssuerHarness) -> None:
+    other = IssuerHarness(store=harness.store, clock=harness.clock)
+    given = (await ask(harness, made(harness, nonce=None))).headers["dpop-nonce"]
     async with other.running():
         assert (await ask(other, made(other, nonce=given))).status_code == 200
 
 
-async def test_21_where_nonces_are_optional_a_proof_may_have_none_but_not_a_wrong_one(world: World) -> None:
-    world.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
+async def test_21_where_nonces_are_optional_a_proof_may_have_none_but_not_a_wrong_one(harness: IssuerHarness) -> None:
+    harness.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
     await settle()
-    response = await ask(world, made(world, nonce=None))
+    response = await ask(harness, made(harness, nonce=None))
     assert response.status_code == 200
-    assert response.headers["dpop-nonce"] == nonce(world)
-    assert refusal(await ask(world, made(world, nonce="x"))) == (400, "use_dpop_nonce")
-    assert (await ask(world, made(world))).status_code == 200
+    assert response.headers["dpop-nonce"] == nonce(harness)
+    assert refusal(await ask(harness, made(harness, nonce="x"))) == (400, "use_dpop_nonce")
+    assert (await ask(harness, made(harness))).status_code == 200
 
 
-async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(world: World) -> None:
-    bare = World(clock=world.clock)
+async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(harness: IssuerHarness) -> None:
+    bare = IssuerHarness(clock=harness.clock)
     bare.furnish()
     bare.store.delete("Secret", "scopewright-nonce")
     bare.put_nonce_key(b"short")
@@ -204,43 +204,43 @@ async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(world: World
         assert refusal(await ask(bare, made(bare, nonce="x"))) == (400, "use_dpop_nonce")
 
 
-async def test_21_a_key_of_nonces_that_is_gone_or_broken_stays_in_force(world: World) -> None:
-    world.put_nonce_key(b"short")
+async def test_21_a_key_of_nonces_that_is_gone_or_broken_stays_in_force(harness: IssuerHarness) -> None:
+    harness.put_nonce_key(b"short")
     await settle()
-    assert (await ask(world, made(world))).status_code == 200
-    world.store.delete("Secret", "scopewright-nonce")
+    assert (await ask(harness, made(harness))).status_code == 200
+    harness.store.delete("Secret", "scopewright-nonce")
     await settle()
-    assert (await ask(world, made(world))).status_code == 200
+    assert (await ask(harness, made(harness))).status_code == 200
 
 
 async def test_21_the_key_of_the_nonces_is_there_after_a_restart_without_the_store(tmp_path: Path) -> None:
-    world = World(snapshot=tmp_path / "snapshot")
-    world.furnish()
-    async with world.running():
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot")
+    harness.furnish()
+    async with harness.running():
         pass
-    world.store.down = True
-    async with world.running():
+    harness.store.down = True
+    async with harness.running():
         await asyncio.sleep(0.01)
-        assert (await ask(world, made(world))).status_code == 200
+        assert (await ask(harness, made(harness))).status_code == 200
 
 
 # Attacks
 
 
-async def test_21_a_replayed_proof_is_refused(world: World) -> None:
-    sent = made(world)
-    assert (await ask(world, sent)).status_code == 200
-    world.clock.advance(seconds=59)
-    assert refusal(await ask(world, sent)) == (400, "invalid_dpop_proof")
-    assert line(world)["reason"] == "proof_replayed"
-    world.clock.advance(seconds=10)
-    assert refusal(await ask(world, sent)) == (400, "invalid_dpop_proof")
-    assert line(world)["reason"] == "proof_iat"
+async def test_21_a_replayed_proof_is_refused(harness: IssuerHarness) -> None:
+    sent = made(harness)
+    assert (await ask(harness, sent)).status_code == 200
+    harness.clock.advance(seconds=59)
+    assert refusal(await ask(harness, sent)) == (400, "invalid_dpop_proof")
+    assert line(harness)["reason"] == "proof_replayed"
+    harness.clock.advance(seconds=10)
+    assert refusal(await ask(harness, sent)) == (400, "invalid_dpop_proof")
+    assert line(harness)["reason"] == "proof_iat"
 
 
-async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(world: World) -> None:
-    sent = made(world)
-    answers = await asyncio.gather(*(ask(world, sent) for _ in range(10)))
+async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(harness: IssuerHarness) -> None:
+    sent = made(harness)
+    answers = await asyncio.gather(*(ask(harness, sent) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
 
 
@@ -259,25 +259,29 @@ async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(world: World) 
         ({"padding": "x" * MAX_BYTES}, "proof_size"),
     ],
 )
-async def test_21_a_claim_that_does_not_fit_is_refused(world: World, changes: dict[str, Any], reason: str) -> None:
-    assert refusal(await ask(world, made(world, **changes))) == (400, "invalid_dpop_proof")
-    assert line(world)["reason"] == reason
+async def test_21_a_claim_that_does_not_fit_is_refused(
+    harness: IssuerHarness, changes: dict[str, Any], reason: str
+) -> None:
+    assert refusal(await ask(harness, made(harness, **changes))) == (400, "invalid_dpop_proof")
+    assert line(harness)["reason"] == reason
 
 
 @pytest.mark.parametrize(("off", "good"), [(-64, True), (-65, False), (60, True), (61, False), (-3600, False)])
 async def test_21_a_proof_is_fresh_within_the_tolerated_difference_of_clocks(
-    world: World, off: int, good: bool
+    harness: IssuerHarness, off: int, good: bool
 ) -> None:
-    response = await ask(world, made(world, iat=int(world.clock()) + off))
+    response = await ask(harness, made(harness, iat=int(harness.clock()) + off))
     assert (response.status_code == 200) is good
 
 
 @pytest.mark.parametrize(
     "htu", [f"{ENDPOINT}?x=1", f"{ENDPOINT}#x", "HTTPS://ISSUER.example.org:443/token", f"{ISSUER}/x/../%74oken"]
 )
-async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(world: World, htu: str) -> None:
-    headers = {"DPoP": made(world, htu=htu), "Host": "evil.example"}
-    response = await world.http.post("/token", data=FORM, auth=("leave.leave-worker", SECRET), headers=headers)
+async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(
+    harness: IssuerHarness, htu: str
+) -> None:
+    headers = {"DPoP": made(harness, htu=htu), "Host": "evil.example"}
+    response = await harness.http.post("/token", data=FORM, auth=("leave.leave-worker", SECRET), headers=headers)
     assert response.status_code == 200
 
 
@@ -298,51 +302,55 @@ async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(
         ({"jwk": {**HOLDER.jwk, "key_ops": ["sign"]}}, "proof_jwk_key_ops"),
     ],
 )
-async def test_21_a_header_that_does_not_fit_is_refused(world: World, header: dict[str, Any], reason: str) -> None:
-    assert refusal(await ask(world, made(world, header=header))) == (400, "invalid_dpop_proof")
-    assert line(world)["reason"] == reason
+async def test_21_a_header_that_does_not_fit_is_refused(
+    harness: IssuerHarness, header: dict[str, Any], reason: str
+) -> None:
+    assert refusal(await ask(harness, made(harness, header=header))) == (400, "invalid_dpop_proof")
+    assert line(harness)["reason"] == reason
 
 
-async def test_21_the_algorithms_of_proofs_can_be_narrowed(world: World) -> None:
-    world.put(IssuerRecord(ISSUER, dpop_algorithms=("PS256", "EdDSA")))
+async def test_21_the_algorithms_of_proofs_can_be_narrowed(harness: IssuerHarness) -> None:
+    harness.put(IssuerRecord(ISSUER, dpop_algorithms=("PS256", "EdDSA")))
     await settle()
-    assert refusal(await ask(world, made(world))) == (400, "invalid_dpop_proof")
-    assert line(world)["reason"] == "proof_alg"
-    metadata = (await world.http.get("/.well-known/openid-configuration")).json()
+    assert refusal(await ask(harness, made(harness))) == (400, "invalid_dpop_proof")
+    assert line(harness)["reason"] == "proof_alg"
+    metadata = (await harness.http.get("/.well-known/openid-configuration")).json()
     assert metadata["dpop_signing_alg_values_supported"] == ["PS256", "EdDSA"]
 
 
-async def test_21_exactly_one_proof_is_taken(world: World) -> None:
-    one, two = made(world), made(world)
+async def test_21_exactly_one_proof_is_taken(harness: IssuerHarness) -> None:
+    one, two = made(harness), made(harness)
     for sent in ((one, two), (one, one), (f"{one},{two}",), ("",), ("x",), (b"\xff.\xff.\xff",)):
-        assert refusal(await ask(world, *sent)) == (400, "invalid_dpop_proof")
-    assert (await ask(world, one)).status_code == 200, "what was refused is not used up"
+        assert refusal(await ask(harness, *sent)) == (400, "invalid_dpop_proof")
+    assert (await ask(harness, one)).status_code == 200, "what was refused is not used up"
 
 
-async def test_21_a_proof_is_looked_at_only_for_a_client_that_is_who_it_says(world: World) -> None:
+async def test_21_a_proof_is_looked_at_only_for_a_client_that_is_who_it_says(harness: IssuerHarness) -> None:
     headers = {"DPoP": "nonsense"}
-    response = await world.http.post("/token", data=FORM, auth=("leave.leave-worker", "wrong"), headers=headers)
+    response = await harness.http.post("/token", data=FORM, auth=("leave.leave-worker", "wrong"), headers=headers)
     assert refusal(response) == (401, "invalid_client")
 
 
-async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(world: World, monkeypatch: Any) -> None:
+async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(
+    harness: IssuerHarness, monkeypatch: Any
+) -> None:
     async def away(*_: Any) -> bool:
         raise Unavailable("the replay memory is unavailable", retry_after=1.0)
 
     monkeypatch.setattr(LocalReplay, "first_use", away)
-    assert refusal(await ask(world, made(world))) == (503, "temporarily_unavailable")
-    assert (await ask(world)).status_code == 200
+    assert refusal(await ask(harness, made(harness))) == (503, "temporarily_unavailable")
+    assert (await ask(harness)).status_code == 200
 
 
-async def test_21_nothing_of_a_proof_is_told_to_anybody(world: World) -> None:
-    sent = made(world, jti="SENTINEL", htu="https://evil.example/SENTINEL")
-    response = await ask(world, sent)
-    await ask(world, made(world, nonce="SENTINEL"))
-    assert "SENTINEL" not in response.text + "".join(world.lines)
-    assert sent not in "".join(world.lines)
+async def test_21_nothing_of_a_proof_is_told_to_anybody(harness: IssuerHarness) -> None:
+    sent = made(harness, jti="SENTINEL", htu="https://evil.example/SENTINEL")
+    response = await ask(harness, sent)
+    await ask(harness, made(harness, nonce="SENTINEL"))
+    assert "SENTINEL" not in response.text + "".join(harness.lines)
+    assert sent not in "".join(harness.lines)
 
 
-async def test_21_the_answer_is_json_with_the_token_type_of_rfc_9449(world: World) -> None:
-    response = await ask(world, made(world))
+async def test_21_the_answer_is_json_with_the_token_type_of_rfc_9449(harness: IssuerHarness) -> None:
+    response = await ask(harness, made(harness))
     assert orjson.loads(response.content).keys() == {"access_token", "token_type", "expires_in", "scope"}
     assert response.json()["expires_in"] == timedelta(minutes=10).total_seconds()

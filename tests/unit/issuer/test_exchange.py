@@ -10,7 +10,7 @@ import pytest
 from scopewright.core.records import RequestedAccess, ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, MAX_EXCHANGES
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     BANK,
     BANK_SERVICE,
     PAYROLL,
@@ -18,7 +18,7 @@ from tests.unit.issuer.world import (
     START,
     VAULT,
     VAULT_SERVICE,
-    World,
+    IssuerHarness,
     api_record,
     client_record,
     put_services,
@@ -40,25 +40,25 @@ def claims_of(token: str) -> dict[str, Any]:
     return claims
 
 
-async def exchanged(world: World, token: str, client_id: str, resource: str, **more: str) -> str:
-    response = await world.exchange(token, client_id, resource, **more)
+async def exchanged(harness: IssuerHarness, token: str, client_id: str, resource: str, **more: str) -> str:
+    response = await harness.exchange(token, client_id, resource, **more)
     assert response.status_code == 200, response.text
     return str(response.json()["access_token"])
 
 
-async def of_payroll(world: World) -> str:
-    return await world.access_token(resource=PAYROLL)
+async def of_payroll(harness: IssuerHarness) -> str:
+    return await harness.access_token(resource=PAYROLL)
 
 
-async def for_the_bank(world: World) -> str:
-    return await exchanged(world, await of_payroll(world), SERVICE, BANK)
+async def for_the_bank(harness: IssuerHarness) -> str:
+    return await exchanged(harness, await of_payroll(harness), SERVICE, BANK)
 
 
-async def for_the_vault(world: World) -> str:
-    return await exchanged(world, await for_the_bank(world), BANK_SERVICE, VAULT)
+async def for_the_vault(harness: IssuerHarness) -> str:
+    return await exchanged(harness, await for_the_bank(harness), BANK_SERVICE, VAULT)
 
 
-async def test_20_the_api_that_was_called_gets_a_token_for_the_next_one(returning: World) -> None:
+async def test_20_the_api_that_was_called_gets_a_token_for_the_next_one(returning: IssuerHarness) -> None:
     response = await returning.exchange(await of_payroll(returning), SERVICE, BANK)
     assert response.status_code == 200, response.text
     assert response.headers["cache-control"] == "no-store"
@@ -72,14 +72,14 @@ async def test_20_the_api_that_was_called_gets_a_token_for_the_next_one(returnin
     assert "scopewright_chain" not in told
 
 
-async def test_20_the_chain_of_callers_is_nested(returning: World) -> None:
+async def test_20_the_chain_of_callers_is_nested(returning: IssuerHarness) -> None:
     claims = claims_of(await for_the_vault(returning))
     assert claims["act"] == {"sub": BANK_SERVICE, "act": {"sub": SERVICE}}
     assert (claims["sub"], claims["client_id"]) == (LEAVE, BANK_SERVICE)
     assert [link["client_id"] for link in claims["scopewright_chain"]] == [LEAVE, SERVICE]
 
 
-async def test_20_the_scopes_are_those_that_both_have_there(returning: World) -> None:
+async def test_20_the_scopes_are_those_that_both_have_there(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for asked in ("bank.look", "bank.close", "bank.pay bank.look", "nonsense"):
         assert refusal(await returning.exchange(token, SERVICE, BANK, scope=asked)) == (400, "invalid_scope")
@@ -89,7 +89,7 @@ async def test_20_the_scopes_are_those_that_both_have_there(returning: World) ->
     assert refusal(await returning.exchange(token, SERVICE, BANK)) == (400, "invalid_target")
 
 
-async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(returning: World) -> None:
+async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(returning: IssuerHarness) -> None:
     both = RequestedAccess("bank/bank-api", ("bank.pay", "bank.look"))
     returning.put(client_record(access=(both,)))
     returning.put(service_record("bank", both))
@@ -100,7 +100,7 @@ async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(retur
     assert refusal(await returning.exchange(token, BANK_SERVICE, BANK, scope="bank.pay")) == (400, "invalid_scope")
 
 
-async def test_20_nor_by_a_detour(returning: World) -> None:
+async def test_20_nor_by_a_detour(returning: IssuerHarness) -> None:
     both = RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write"))
     there = RequestedAccess("bank/bank-api", ("bank.pay",))
     returning.put(client_record(access=(both, there)))
@@ -114,7 +114,7 @@ async def test_20_nor_by_a_detour(returning: World) -> None:
     assert (await returning.exchange(away, BANK_SERVICE, PAYROLL)).json()["scope"] == "payroll.read"
 
 
-async def test_20_it_lives_no_longer_than_the_subject_token(returning: World) -> None:
+async def test_20_it_lives_no_longer_than_the_subject_token(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.clock.advance(seconds=400)
     response = await returning.exchange(token, SERVICE, BANK)
@@ -122,7 +122,7 @@ async def test_20_it_lives_no_longer_than_the_subject_token(returning: World) ->
     assert claims_of(response.json()["access_token"])["exp"] == NOW + 600
 
 
-async def test_20_a_bad_subject_token_is_an_invalid_request(returning: World) -> None:
+async def test_20_a_bad_subject_token_is_an_invalid_request(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for sent in ("x", token + "A", await returning.access_token(BANK_SERVICE, resource=VAULT)):
         assert refusal(await returning.exchange(sent, SERVICE, BANK)) == (400, "invalid_request")
@@ -132,13 +132,13 @@ async def test_20_a_bad_subject_token_is_an_invalid_request(returning: World) ->
     assert refusal(await returning.exchange(token, SERVICE, BANK)) == (400, "invalid_request")
 
 
-async def test_20_an_expired_subject_token_is_an_invalid_request(returning: World) -> None:
+async def test_20_an_expired_subject_token_is_an_invalid_request(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.clock.advance(seconds=600)
     assert refusal(await returning.exchange(token, SERVICE, BANK)) == (400, "invalid_request")
 
 
-async def test_20_only_the_api_that_it_was_for_may_exchange_a_token(returning: World) -> None:
+async def test_20_only_the_api_that_it_was_for_may_exchange_a_token(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     assert refusal(await returning.exchange(token, BANK_SERVICE, VAULT)) == (400, "invalid_request")
     returning.put(client_record(grant_types=("client_credentials", TOKEN_EXCHANGE)))
@@ -146,14 +146,14 @@ async def test_20_only_the_api_that_it_was_for_may_exchange_a_token(returning: W
     assert refusal(await returning.exchange(token, LEAVE, PAYROLL)) == (400, "invalid_request")
 
 
-async def test_20_the_grant_type_must_be_allowed(returning: World) -> None:
+async def test_20_the_grant_type_must_be_allowed(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.put(replace(service_record("payroll"), grant_types=("client_credentials",)))
     await settle()
     assert refusal(await returning.exchange(token, SERVICE, BANK)) == (400, "unauthorized_client")
 
 
-async def test_20_exactly_one_target(returning: World) -> None:
+async def test_20_exactly_one_target(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for resource, audience in (("", ""), (BANK, VAULT), ("https://nowhere.example", ""), (PAYROLL, "")):
         response = await returning.exchange(token, SERVICE, resource, audience=audience)
@@ -164,7 +164,7 @@ async def test_20_exactly_one_target(returning: World) -> None:
     assert (await returning.exchange(token, SERVICE, "", audience=BANK)).status_code == 200
 
 
-async def test_20_token_types(returning: World) -> None:
+async def test_20_token_types(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for name in ("subject_token_type", "requested_token_type"):
         assert (await returning.exchange(token, SERVICE, BANK, **{name: JWT})).status_code == 200
@@ -175,12 +175,12 @@ async def test_20_token_types(returning: World) -> None:
 @pytest.mark.parametrize(
     "actor", [{"actor_token_type": JWT}, {"actor_token": "x"}, {"actor_token": "x", "actor_token_type": JWT}]
 )
-async def test_20_an_actor_token_is_not_taken(returning: World, actor: dict[str, str]) -> None:
+async def test_20_an_actor_token_is_not_taken(returning: IssuerHarness, actor: dict[str, str]) -> None:
     token = await of_payroll(returning)
     assert refusal(await returning.exchange(token, SERVICE, BANK, **actor)) == (400, "invalid_request")
 
 
-async def test_20_the_chain_is_bounded(returning: World) -> None:
+async def test_20_the_chain_is_bounded(returning: IssuerHarness) -> None:
     """A token that is exchanged for itself, again and again."""
     everything = RequestedAccess("bank/bank-api", ("bank.pay",))
     returning.put(service_record("bank", everything))
@@ -193,7 +193,7 @@ async def test_20_the_chain_is_bounded(returning: World) -> None:
     assert len(token) < 4096
 
 
-async def test_20_withdrawing_any_party_ends_it(returning: World) -> None:
+async def test_20_withdrawing_any_party_ends_it(returning: IssuerHarness) -> None:
     changes = (
         client_record(disabled=True),
         service_record("payroll", disabled=True),
@@ -215,7 +215,7 @@ async def test_20_withdrawing_any_party_ends_it(returning: World) -> None:
         returning.clock.advance(seconds=1)
 
 
-async def test_20_revoking_a_token_ends_what_was_exchanged_from_it(returning: World) -> None:
+async def test_20_revoking_a_token_ends_what_was_exchanged_from_it(returning: IssuerHarness) -> None:
     first = await of_payroll(returning)
     second = await exchanged(returning, first, SERVICE, BANK)
     third = await exchanged(returning, second, BANK_SERVICE, VAULT)
@@ -227,7 +227,7 @@ async def test_20_revoking_a_token_ends_what_was_exchanged_from_it(returning: Wo
     assert not (await returning.introspect(again, BANK_SERVICE))["active"]
 
 
-async def test_20_an_exchanged_token_is_audited_with_whom_it_speaks_for(returning: World) -> None:
+async def test_20_an_exchanged_token_is_audited_with_whom_it_speaks_for(returning: IssuerHarness) -> None:
     token = await for_the_bank(returning)
     assert f'"subject":"{LEAVE}"' in returning.lines[-1]
     assert not any(token in line for line in returning.lines)

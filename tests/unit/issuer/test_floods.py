@@ -9,8 +9,8 @@ import pytest
 
 from scopewright.core.records import Credential
 from scopewright.issuer.rate_budget import RateBudget
+from tests.harness.issuer import START, IssuerHarness, client_record, settle, sha256
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
-from tests.unit.issuer.world import START, World, client_record, settle, sha256
 
 Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]
 
@@ -27,27 +27,27 @@ class Seconds:
 
 
 async def flood(
-    ask: Callable[[World, int], Any], *, requests: int = 400, pause: float = 0.01, down: bool = False
+    ask: Callable[[IssuerHarness, int], Any], *, requests: int = 400, pause: float = 0.01, down: bool = False
 ) -> list[Answer]:
-    """What a world of its own answers to each of these requests, which are `pause` seconds apart."""
+    """What a new issuer answers to each of these requests, which are `pause` seconds apart."""
     time = Seconds()
-    world = World(monotonic=time)
-    world.furnish()
-    world.put(client_record(name="disabled", uid="uid-8", disabled=True))
-    world.put(with_pair(name="pair", uid="uid-9"))
+    harness = IssuerHarness(monotonic=time)
+    harness.furnish()
+    harness.put(client_record(name="disabled", uid="uid-8", disabled=True))
+    harness.put(with_pair(name="pair", uid="uid-9"))
     answers = []
-    async with world.running():
-        world.store.down = down
+    async with harness.running():
+        harness.store.down = down
         for number in range(requests):
-            answer = await ask(world, number)
+            answer = await ask(harness, number)
             headers = tuple(sorted((n, v) for n, v in answer.headers.items() if n != "date"))
             answers.append((answer.status_code, answer.content, headers))
             time.now += pause
     return answers
 
 
-def with_wrong_secret(client_id: str) -> Callable[[World, int], Any]:
-    return lambda world, number: world.token(client_id, "wrong")
+def with_wrong_secret(client_id: str) -> Callable[[IssuerHarness, int], Any]:
+    return lambda harness, number: harness.token(client_id, "wrong")
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01, 0.02, 0.2])
@@ -62,9 +62,9 @@ async def test_known_and_made_up_ids_get_the_same_answers_in_the_same_order(paus
 async def test_an_id_between_made_up_ones_cannot_be_told_from_them(every: int) -> None:
     """The budgets are drained with ids that surely do not exist, and then the id in question is tried."""
 
-    def between(client_id: str) -> Callable[[World, int], Any]:
-        def ask(world: World, number: int) -> Any:
-            return world.token(client_id if number % every == 0 else f"leave.made-up-{number}", "wrong")
+    def between(client_id: str) -> Callable[[IssuerHarness, int], Any]:
+        def ask(harness: IssuerHarness, number: int) -> Any:
+            return harness.token(client_id if number % every == 0 else f"leave.made-up-{number}", "wrong")
 
         return ask
 
@@ -75,38 +75,38 @@ async def test_an_id_between_made_up_ones_cannot_be_told_from_them(every: int) -
 async def test_an_id_tried_after_the_flood_cannot_be_told() -> None:
     """300 failures with made-up ids, then one id alone: the answers after that said which it was."""
 
-    def afterwards(client_id: str) -> Callable[[World, int], Any]:
-        return lambda world, number: world.token(f"leave.x{number}" if number < 300 else client_id, "wrong")
+    def afterwards(client_id: str) -> Callable[[IssuerHarness, int], Any]:
+        return lambda harness, number: harness.token(f"leave.x{number}" if number < 300 else client_id, "wrong")
 
     for pause in (0.0, 0.01, 0.06):
         assert await flood(afterwards(KNOWN), pause=pause) == await flood(afterwards(MADE_UP), pause=pause)
 
 
 async def test_assertions_show_no_more_than_secrets() -> None:
-    async def ask(world: World, client_id: str) -> Any:
-        token = assertion(world, number=8, iss=client_id, sub=client_id)
+    async def ask(harness: IssuerHarness, client_id: str) -> Any:
+        token = assertion(harness, number=8, iss=client_id, sub=client_id)
         form = {"grant_type": "client_credentials", "client_assertion": token}
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-        return await world.http.post("/token", data=form)
+        return await harness.http.post("/token", data=form)
 
-    known = await flood(lambda world, number: ask(world, PAIR), requests=300)
-    assert known == await flood(lambda world, number: ask(world, MADE_UP), requests=300)
+    known = await flood(lambda harness, number: ask(harness, PAIR), requests=300)
+    assert known == await flood(lambda harness, number: ask(harness, MADE_UP), requests=300)
 
 
 async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client() -> None:
     """Without client_id the token says by its subject which ServiceAccount it is of; its signature is made up."""
 
-    async def ask(world: World, number: int, account: str) -> Any:
+    async def ask(harness: IssuerHarness, number: int, account: str) -> Any:
         if number == 0:
-            world.put(in_cluster())
-            world.put(replace(with_account(), name="worker", uid="uid-7"))
+            harness.put(in_cluster())
+            harness.put(replace(with_account(), name="worker", uid="uid-7"))
             await settle()
         if number % 3:
-            return await world.token(f"leave.made-up-{number}", "wrong")
-        token = pod_token(world, number=8, sub=f"system:serviceaccount:leave:{account}")
+            return await harness.token(f"leave.made-up-{number}", "wrong")
+        token = pod_token(harness, number=8, sub=f"system:serviceaccount:leave:{account}")
         form = {"grant_type": "client_credentials", "client_assertion": token}
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
-        return await world.http.post("/token", data=form)
+        return await harness.http.post("/token", data=form)
 
     accounts = ("worker", "nobody", "with.dots")
     floods = [await flood(lambda w, n, a=a: ask(w, n, a), requests=300, pause=0.005) for a in accounts]  # type: ignore[misc]
@@ -114,11 +114,11 @@ async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client()
     assert {status for status, _, _ in floods[0]} == {401, 503}
 
 
-async def test_a_client_made_a_moment_ago_for_a_service_account_of_its_name_is_found(world: World) -> None:
-    world.put(in_cluster())
+async def test_a_client_made_a_moment_ago_for_a_service_account_of_its_name_is_found(harness: IssuerHarness) -> None:
+    harness.put(in_cluster())
     await settle()
-    world.put(replace(with_account(), name="worker", uid="uid-7"), seen=False)
-    assert (await present(world, pod_token(world)))[0] == 200
+    harness.put(replace(with_account(), name="worker", uid="uid-7"), seen=False)
+    assert (await present(harness, pod_token(harness)))[0] == 200
 
 
 async def test_while_the_store_is_away_the_answers_are_the_same_too() -> None:
@@ -130,48 +130,49 @@ async def test_while_the_store_is_away_the_answers_are_the_same_too() -> None:
 async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flood_from_the_same_address() -> None:
     """Its record is read from the reserve, which made-up ids cannot spend."""
     time = Seconds()
-    world = World(monotonic=time)
-    world.furnish()
-    async with world.running():
+    harness = IssuerHarness(monotonic=time)
+    harness.furnish()
+    async with harness.running():
         for number in range(400):
-            await world.token(f"leave.made-up-{number}", "wrong")
-        assert (await world.token("leave.made-up", "wrong")).status_code == 503
-        world.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
-        assert (await world.token(secret="rotated")).status_code == 200
+            await harness.token(f"leave.made-up-{number}", "wrong")
+        assert (await harness.token("leave.made-up", "wrong")).status_code == 503
+        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+        assert (await harness.token(secret="rotated")).status_code == 200
 
 
 async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
     """The time would show that there was something to read."""
-    world = World(reads=RateBudget(rate=0.0, burst=0))
-    world.furnish()
-    async with world.running():
-        world.store.gate = asyncio.Event()
+    harness = IssuerHarness(reads=RateBudget(rate=0.0, burst=0))
+    harness.furnish()
+    async with harness.running():
+        harness.store.gate = asyncio.Event()
         async with asyncio.timeout(5):
-            assert (await world.token(secret="wrong")).status_code == 503
-            assert (await world.token(MADE_UP, "wrong")).status_code == 503
-        world.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
-        world.store.gate.set()
+            assert (await harness.token(secret="wrong")).status_code == 503
+            assert (await harness.token(MADE_UP, "wrong")).status_code == 503
+        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+        harness.store.gate.set()
         await settle()
-        assert (await world.token(secret="rotated")).status_code == 200, "the read went on in the background"
+        assert (await harness.token(secret="rotated")).status_code == 200, "the read went on in the background"
 
 
 async def test_the_reserve_is_bounded_too() -> None:
     time = Seconds()
-    world = World(monotonic=time, reads=RateBudget(rate=0.0, burst=0))
-    world.furnish()
-    async with world.running():
+    harness = IssuerHarness(monotonic=time, reads=RateBudget(rate=0.0, burst=0))
+    harness.furnish()
+    async with harness.running():
         for number in range(100):
-            world.put(client_record(name=f"c{number}", uid=f"uid-{number}"))
+            harness.put(client_record(name=f"c{number}", uid=f"uid-{number}"))
         await settle()
         for number in range(100):
-            await world.token(f"leave.c{number}", "wrong")
-        assert len(world.store.reads) == 40
+            await harness.token(f"leave.c{number}", "wrong")
+        assert len(harness.store.reads) == 40
 
 
-async def test_a_wrong_key_and_an_unknown_client_look_the_same(world: World) -> None:
-    world.put(with_pair(name="pair", uid="uid-9"))
+async def test_a_wrong_key_and_an_unknown_client_look_the_same(harness: IssuerHarness) -> None:
+    harness.put(with_pair(name="pair", uid="uid-9"))
     await settle()
     answers = [
-        await present(world, assertion(world, number=8, iss=client_id, sub=client_id)) for client_id in (PAIR, MADE_UP)
+        await present(harness, assertion(harness, number=8, iss=client_id, sub=client_id))
+        for client_id in (PAIR, MADE_UP)
     ]
     assert answers[0] == answers[1]

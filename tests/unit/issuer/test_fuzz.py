@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.http import Answer, HttpRequest
-from tests.unit.issuer.in_memory import answer, combined
-from tests.unit.issuer.world import PAYROLL, SECRET, World, settle
+from tests.harness.issuer import PAYROLL, SECRET, IssuerHarness, settle
+from tests.harness.transport import answer, combined
 
 NAMES = st.sampled_from(
     ["grant_type", "scope", "resource", "audience", "client_id", "client_secret", "client_assertion", "%00", "", "ü"]
@@ -76,8 +76,8 @@ def test_any_request_gets_an_answer_of_ours(
 
 
 async def _ask(http: HttpRequest) -> Answer:
-    world = World()
-    world.furnish()
-    async with world.make_issuer().running() as issuer:
+    harness = IssuerHarness()
+    harness.furnish()
+    async with harness.make_issuer().running() as issuer:
         await settle()
         return await answer(issuer, http)

@@ -21,7 +21,7 @@ from scopewright.core.records import (
 )
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.inspect import Inspector
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     BANK,
     BANK_SERVICE,
     ISSUER,
@@ -29,7 +29,7 @@ from tests.unit.issuer.world import (
     PAYROLL,
     SERVICE,
     START,
-    World,
+    IssuerHarness,
     client_record,
     key_record,
     private_key,
@@ -43,11 +43,11 @@ WORKER = Ref("Secret", NAMESPACE, client_record_name("leave", "leave-worker"))
 SERVED = server_record(served_by=(SERVICE,))
 
 
-async def of_payroll(world: World) -> str:
-    return await world.access_token(resource=PAYROLL)
+async def of_payroll(harness: IssuerHarness) -> str:
+    return await harness.access_token(resource=PAYROLL)
 
 
-async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: World) -> None:
+async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for client_id in ("leave.leave-worker", SERVICE):
         response = await returning.ask("/introspect", token, client_id)
@@ -58,26 +58,26 @@ async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: 
         assert claims["scope"] == "payroll.read"
 
 
-async def test_17_anybody_else_is_told_nothing(returning: World) -> None:
+async def test_17_anybody_else_is_told_nothing(returning: IssuerHarness) -> None:
     response = await returning.ask("/introspect", await of_payroll(returning), BANK_SERVICE)
     assert (response.status_code, response.content) == (200, b'{"active":false}')
     assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
 
 
-async def test_17_without_authentication_it_is_401(returning: World) -> None:
+async def test_17_without_authentication_it_is_401(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     assert (await returning.http.post("/introspect", data={"token": token})).status_code == 401
     response = await returning.http.post("/introspect", data={"token": token}, auth=("leave.leave-worker", "wrong"))
     assert (response.status_code, response.json()["error"]) == (401, "invalid_client")
 
 
-async def test_17_a_token_must_be_sent_and_a_hint_is_ignored(returning: World) -> None:
+async def test_17_a_token_must_be_sent_and_a_hint_is_ignored(returning: IssuerHarness) -> None:
     assert (await returning.ask("/introspect", "")).json()["error"] == "invalid_request"
     token = await of_payroll(returning)
     assert (await returning.ask("/introspect", token, token_type_hint="refresh_token")).json()["active"]
 
 
-async def test_17_what_is_no_token_of_ours_is_inactive(returning: World) -> None:
+async def test_17_what_is_no_token_of_ours_is_inactive(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     header, payload, signature = token.split(".")
     claims = jwt.decode(token, options={"verify_signature": False})
@@ -101,7 +101,7 @@ async def test_17_what_is_no_token_of_ours_is_inactive(returning: World) -> None
     assert (await returning.introspect(token))["active"]
 
 
-async def test_17_an_expired_token_is_inactive(returning: World) -> None:
+async def test_17_an_expired_token_is_inactive(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.clock.advance(seconds=599)
     assert (await returning.introspect(token))["active"]
@@ -109,7 +109,7 @@ async def test_17_an_expired_token_is_inactive(returning: World) -> None:
     assert await returning.introspect(token) == INACTIVE
 
 
-async def test_19_a_token_ends_with_its_client(returning: World) -> None:
+async def test_19_a_token_ends_with_its_client(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     record = client_record()
     for change in (replace(record, disabled=True), replace(record, uid="made again"), replace(record, access=())):
@@ -123,7 +123,9 @@ async def test_19_a_token_ends_with_its_client(returning: World) -> None:
     assert await returning.introspect(token, SERVICE) == INACTIVE
 
 
-async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_predecessor(returning: World) -> None:
+async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_predecessor(
+    returning: IssuerHarness,
+) -> None:
     token = await of_payroll(returning)
     returning.put(client_record(uid="made again"))
     await settle()
@@ -131,7 +133,7 @@ async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_pred
     assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
 
 
-async def test_19_a_token_ends_with_its_grant(returning: World) -> None:
+async def test_19_a_token_ends_with_its_grant(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.put(replace(SERVED, grants=()))
     await settle()
@@ -139,7 +141,7 @@ async def test_19_a_token_ends_with_its_grant(returning: World) -> None:
     assert orjson.loads(returning.lines[-1])["reason"] == "scope_withdrawn"
 
 
-async def test_19_a_token_ends_with_the_grant_type_that_it_came_by(returning: World) -> None:
+async def test_19_a_token_ends_with_the_grant_type_that_it_came_by(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
     returning.put(replace(service_record(), grant_types=("client_credentials",)))
@@ -149,7 +151,7 @@ async def test_19_a_token_ends_with_the_grant_type_that_it_came_by(returning: Wo
     assert (await returning.introspect(token, SERVICE))["active"]
 
 
-async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(returning: World) -> None:
+async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
     worker = decode(ClientRecord, returning.store.objects[WORKER][1][ENTRY])
@@ -160,7 +162,9 @@ async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(ret
         assert reason(returning) == "grant_type_withdrawn"
 
 
-async def test_19_a_token_that_is_bound_to_no_key_ends_where_only_bound_ones_are_taken(returning: World) -> None:
+async def test_19_a_token_that_is_bound_to_no_key_ends_where_only_bound_ones_are_taken(
+    returning: IssuerHarness,
+) -> None:
     token = await of_payroll(returning)
     returning.put(replace(SERVED, dpop_required=True))
     await settle()
@@ -170,11 +174,11 @@ async def test_19_a_token_that_is_bound_to_no_key_ends_where_only_bound_ones_are
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
-def reason(world: World) -> str:
-    return str(orjson.loads(world.lines[-1])["reason"])
+def reason(harness: IssuerHarness) -> str:
+    return str(orjson.loads(harness.lines[-1])["reason"])
 
 
-async def test_19_a_token_ends_with_one_scope_of_several(returning: World) -> None:
+async def test_19_a_token_ends_with_one_scope_of_several(returning: IssuerHarness) -> None:
     token = await returning.access_token("payroll.payroll-service", resource="https://bank-api.bank.svc")
     assert (await returning.introspect(token, SERVICE))["scope"] == "bank.pay bank.look"
     returning.put(service_record("payroll", RequestedAccess("bank/bank-api", ("bank.pay",))))
@@ -182,7 +186,7 @@ async def test_19_a_token_ends_with_one_scope_of_several(returning: World) -> No
     assert await returning.introspect(token, SERVICE) == INACTIVE
 
 
-async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: World) -> None:
+async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: IssuerHarness) -> None:
     ends = START + timedelta(seconds=30)
     returning.put(replace(SERVED, grants=(ResolvedGrant(("payroll.read",), namespaces=("leave",), not_after=ends),)))
     await settle()
@@ -193,7 +197,7 @@ async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: World) -
     assert await returning.introspect(token) == INACTIVE
 
 
-async def test_19_a_token_ends_with_its_resource_server(returning: World) -> None:
+async def test_19_a_token_ends_with_its_resource_server(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.store.delete("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
     await settle()
@@ -201,7 +205,7 @@ async def test_19_a_token_ends_with_its_resource_server(returning: World) -> Non
 
 
 @pytest.mark.parametrize("how", ["revoked", "gone"])
-async def test_19_a_token_ends_with_its_key(returning: World, how: str) -> None:
+async def test_19_a_token_ends_with_its_key(returning: IssuerHarness, how: str) -> None:
     token = await of_payroll(returning)
     assert (await returning.introspect(token))["active"]
     if how == "revoked":
@@ -214,20 +218,20 @@ async def test_19_a_token_ends_with_its_key(returning: World, how: str) -> None:
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "Ed25519", "ES384"])
 async def test_tokens_of_every_algorithm_are_known_again(algorithm: str) -> None:
-    world = World()
-    world.put(IssuerRecord(ISSUER))
-    world.publish(world.put_key(algorithm).jwk)
-    world.put(server_record())
-    world.put(client_record())
-    async with world.running():
-        token = await of_payroll(world)
-        assert (await world.introspect(token))["active"]
+    harness = IssuerHarness()
+    harness.put(IssuerRecord(ISSUER))
+    harness.publish(harness.put_key(algorithm).jwk)
+    harness.put(server_record())
+    harness.put(client_record())
+    async with harness.running():
+        token = await of_payroll(harness)
+        assert (await harness.introspect(token))["active"]
         head, _, signature = token.rpartition(".")
-        assert await world.introspect(f"{head}.{signature[:-8]}AAAAAAAA") == INACTIVE
-        assert await world.introspect(f"{head}.{signature[:-8]}") == INACTIVE
+        assert await harness.introspect(f"{head}.{signature[:-8]}AAAAAAAA") == INACTIVE
+        assert await harness.introspect(f"{head}.{signature[:-8]}") == INACTIVE
 
 
-async def test_no_token_is_in_an_audit_line(returning: World) -> None:
+async def test_no_token_is_in_an_audit_line(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for client_id in ("leave.leave-worker", SERVICE, BANK_SERVICE):
         await returning.introspect(token, client_id)
@@ -235,7 +239,7 @@ async def test_no_token_is_in_an_audit_line(returning: World) -> None:
     assert not any(part in line for line in returning.lines for part in token.split("."))
 
 
-async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: World) -> None:
+async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: IssuerHarness) -> None:
     tokens = [await of_payroll(returning) for _ in range(20)]
     registry = returning.issuer.registry
     assert registry.issuer is not None

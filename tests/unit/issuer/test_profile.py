@@ -3,22 +3,22 @@
 import pytest
 
 from scopewright.core.records import IssuerRecord
+from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, private_key, server_record, settle
 from tests.unit.issuer.assertions import assertion, present, with_account, with_pair
 from tests.unit.issuer.test_dpop import made
-from tests.unit.issuer.world import ISSUER, SECRET, World, private_key, server_record, settle
 
 FAPI2 = IssuerRecord(ISSUER, profile="FAPI2")
 WORKER = "leave.leave-worker"
 
 
 @pytest.fixture
-async def fapi2(world: World) -> World:
-    world.put(FAPI2)
+async def fapi2(harness: IssuerHarness) -> IssuerHarness:
+    harness.put(FAPI2)
     await settle()
-    return world
+    return harness
 
 
-async def test_secrets_are_refused_alike_whether_right_wrong_or_of_nobody(fapi2: World) -> None:
+async def test_secrets_are_refused_alike_whether_right_wrong_or_of_nobody(fapi2: IssuerHarness) -> None:
     for path in ("/token", "/introspect"):
         form = {"grant_type": "client_credentials", "token": "x"}
         basic = [(WORKER, SECRET), (WORKER, "wrong"), ("leave.nobody", "wrong"), ("impossible", "x")]
@@ -34,13 +34,13 @@ async def test_secrets_are_refused_alike_whether_right_wrong_or_of_nobody(fapi2:
     assert fapi2.store.reads == []
 
 
-async def test_a_client_of_another_method_is_refused_though_it_has_a_key(fapi2: World) -> None:
+async def test_a_client_of_another_method_is_refused_though_it_has_a_key(fapi2: IssuerHarness) -> None:
     fapi2.put(with_account())
     await settle()
     assert (await present(fapi2, assertion(fapi2)))[0] == 401
 
 
-async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(fapi2: World) -> None:
+async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(fapi2: IssuerHarness) -> None:
     fapi2.put(with_pair())
     await settle()
     status, body = await present(fapi2, assertion(fapi2))
@@ -60,7 +60,9 @@ async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(f
     assert private_key("RS256", 3)
 
 
-async def test_metadata_names_no_algorithm_that_is_forbidden_while_such_a_key_is_published(fapi2: World) -> None:
+async def test_metadata_names_no_algorithm_that_is_forbidden_while_such_a_key_is_published(
+    fapi2: IssuerHarness,
+) -> None:
     fapi2.publish(fapi2.put_key("RS256", 3, signing_key="old", config_map="old-jwks").jwk, name="old-jwks")
     await settle()
     document = (await fapi2.http.get("/.well-known/openid-configuration")).json()
@@ -69,7 +71,7 @@ async def test_metadata_names_no_algorithm_that_is_forbidden_while_such_a_key_is
     assert {key["alg"] for key in keys} == {"ES256", "RS256"}
 
 
-async def test_the_assertion_lives_five_minutes_at_most(fapi2: World) -> None:
+async def test_the_assertion_lives_five_minutes_at_most(fapi2: IssuerHarness) -> None:
     fapi2.put(with_pair())
     await settle()
     now = int(fapi2.clock())
@@ -80,14 +82,14 @@ async def test_the_assertion_lives_five_minutes_at_most(fapi2: World) -> None:
 
 @pytest.mark.parametrize("profile", ["Default", "FAPI2"])
 async def test_without_authentication_the_issuers_methods_are_named_whatever_the_client_id(
-    world: World, profile: str
+    harness: IssuerHarness, profile: str
 ) -> None:
     """The client's own method would show that the client exists."""
     if profile == "FAPI2":
-        world.put(FAPI2)
+        harness.put(FAPI2)
         await settle()
     answers = [
-        await world.http.post("/token", data={"grant_type": "client_credentials"} | named)
+        await harness.http.post("/token", data={"grant_type": "client_credentials"} | named)
         for named in ({}, {"client_id": WORKER}, {"client_id": "leave.nobody"})
     ]
     assert {answer.status_code for answer in answers} == {401}

@@ -11,12 +11,12 @@ import pytest
 from scopewright.core.records import Credential, IssuerRecord, RequestedAccess
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     ISSUER,
     PAYROLL,
     SECRET,
     START,
-    World,
+    IssuerHarness,
     client_record,
     key_record,
     private_key,
@@ -37,28 +37,28 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_1_anything_but_post_is_refused(world: World, method: str) -> None:
-    response = await world.http.request(method, "/token")
+async def test_1_anything_but_post_is_refused(harness: IssuerHarness, method: str) -> None:
+    response = await harness.http.request(method, "/token")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
-async def test_1_anything_but_a_form_is_refused(world: World, content_type: str) -> None:
-    response = await world.http.post(
+async def test_1_anything_but_a_form_is_refused(harness: IssuerHarness, content_type: str) -> None:
+    response = await harness.http.post(
         "/token", content=b"grant_type=client_credentials", auth=BASIC, headers={"content-type": content_type}
     )
     assert refusal(response) == (400, "invalid_request")
 
 
-async def test_1_a_charset_beside_the_type_of_the_form_is_accepted(world: World) -> None:
+async def test_1_a_charset_beside_the_type_of_the_form_is_accepted(harness: IssuerHarness) -> None:
     headers = {"content-type": "Application/X-WWW-Form-Urlencoded; charset=UTF-8"}
-    response = await world.http.post("/token", content=b"grant_type=client_credentials", auth=BASIC, headers=headers)
+    response = await harness.http.post("/token", content=b"grant_type=client_credentials", auth=BASIC, headers=headers)
     assert response.status_code == 200
 
 
-async def test_1_a_large_body_is_refused(world: World) -> None:
-    response = await world.http.post("/token", content=b"a" * (MAX_BODY_BYTES + 1), headers=FORM, auth=BASIC)
+async def test_1_a_large_body_is_refused(harness: IssuerHarness) -> None:
+    response = await harness.http.post("/token", content=b"a" * (MAX_BODY_BYTES + 1), headers=FORM, auth=BASIC)
     assert refusal(response) == (413, "invalid_request")
 
 
@@ -66,37 +66,43 @@ async def test_1_a_large_body_is_refused(world: World) -> None:
 
 
 @pytest.mark.parametrize("name", ["grant_type", "scope", "client_id", "made_up"])
-async def test_2_a_repeated_parameter_is_refused(world: World, name: str) -> None:
+async def test_2_a_repeated_parameter_is_refused(harness: IssuerHarness, name: str) -> None:
     body = f"grant_type=client_credentials&{name}=x&{name}=x"
-    assert refusal(await world.http.post("/token", content=body, headers=FORM, auth=BASIC)) == (400, "invalid_request")
+    assert refusal(await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)) == (
+        400,
+        "invalid_request",
+    )
 
 
-async def test_2_resource_and_audience_may_repeat(world: World) -> None:
+async def test_2_resource_and_audience_may_repeat(harness: IssuerHarness) -> None:
     body = f"grant_type=client_credentials&resource={PAYROLL}&resource={PAYROLL}&audience=a&audience=b"
-    assert (await world.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
+    assert (await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
 
 
-async def test_2_an_empty_value_counts_as_absent_and_an_unknown_parameter_is_ignored(world: World) -> None:
+async def test_2_an_empty_value_counts_as_absent_and_an_unknown_parameter_is_ignored(harness: IssuerHarness) -> None:
     body = "grant_type=client_credentials&scope=&scope=&resource=&client_secret=&client_id=&nonsense=1&&=x"
-    assert (await world.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
+    assert (await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
 
 
 # 3
 
 
 @pytest.mark.parametrize("body", ["", "grant_type=", "scope=payroll.read"])
-async def test_3_no_grant_type_is_an_invalid_request(world: World, body: str) -> None:
-    assert refusal(await world.http.post("/token", content=body, headers=FORM, auth=BASIC)) == (400, "invalid_request")
+async def test_3_no_grant_type_is_an_invalid_request(harness: IssuerHarness, body: str) -> None:
+    assert refusal(await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)) == (
+        400,
+        "invalid_request",
+    )
 
 
-async def test_3_an_unknown_grant_type_is_unsupported(world: World) -> None:
-    assert refusal(await world.token(grant_type="password")) == (400, "unsupported_grant_type")
+async def test_3_an_unknown_grant_type_is_unsupported(harness: IssuerHarness) -> None:
+    assert refusal(await harness.token(grant_type="password")) == (400, "unsupported_grant_type")
 
 
-async def test_3_a_grant_type_that_this_client_may_not_use_is_unauthorized(world: World) -> None:
-    world.put(client_record(grant_types=("urn:ietf:params:oauth:grant-type:token-exchange",)))
+async def test_3_a_grant_type_that_this_client_may_not_use_is_unauthorized(harness: IssuerHarness) -> None:
+    harness.put(client_record(grant_types=("urn:ietf:params:oauth:grant-type:token-exchange",)))
     await settle()
-    assert refusal(await world.token()) == (400, "unauthorized_client")
+    assert refusal(await harness.token()) == (400, "unauthorized_client")
 
 
 # 4
@@ -105,34 +111,34 @@ async def test_3_a_grant_type_that_this_client_may_not_use_is_unauthorized(world
 @pytest.mark.parametrize(
     "extra", [{"client_secret": SECRET}, {"client_assertion": "x"}, {"client_assertion_type": "x"}]
 )
-async def test_4_two_ways_of_authenticating_are_refused(world: World, extra: dict[str, str]) -> None:
-    assert refusal(await world.token(**extra)) == (400, "invalid_request")
+async def test_4_two_ways_of_authenticating_are_refused(harness: IssuerHarness, extra: dict[str, str]) -> None:
+    assert refusal(await harness.token(**extra)) == (400, "invalid_request")
 
 
-async def test_4_two_authorization_headers_are_refused(world: World) -> None:
+async def test_4_two_authorization_headers_are_refused(harness: IssuerHarness) -> None:
     headers = [(b"authorization", b"Basic eDp5"), (b"authorization", b"Basic eDp5"), (b"content-type", b"x")]
-    response = await world.http.post("/token", content="grant_type=client_credentials", headers=headers)
+    response = await harness.http.post("/token", content="grant_type=client_credentials", headers=headers)
     assert refusal(response) == (400, "invalid_request")
 
 
-async def test_4_a_client_id_beside_basic_must_be_the_same(world: World) -> None:
+async def test_4_a_client_id_beside_basic_must_be_the_same(harness: IssuerHarness) -> None:
     form = {"grant_type": "client_credentials", "client_id": "leave.leave-worker"}
-    assert (await world.http.post("/token", data=form, auth=BASIC)).status_code == 200
+    assert (await harness.http.post("/token", data=form, auth=BASIC)).status_code == 200
     form["client_id"] = "leave.other"
-    assert refusal(await world.http.post("/token", data=form, auth=BASIC)) == (400, "invalid_request")
+    assert refusal(await harness.http.post("/token", data=form, auth=BASIC)) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("name", ["client_secret", "client_id", "client_assertion", "client%5Fsecret"])
-async def test_4_credentials_in_the_query_are_refused_even_if_they_are_right(world: World, name: str) -> None:
-    response = await world.http.post(
+async def test_4_credentials_in_the_query_are_refused_even_if_they_are_right(harness: IssuerHarness, name: str) -> None:
+    response = await harness.http.post(
         f"/token?{name}={SECRET}", content="grant_type=client_credentials", headers=FORM, auth=BASIC
     )
     assert refusal(response) == (400, "invalid_request")
     assert SECRET not in response.text
 
 
-async def test_4_other_parts_of_a_query_are_ignored(world: World) -> None:
-    response = await world.http.post(
+async def test_4_other_parts_of_a_query_are_ignored(harness: IssuerHarness) -> None:
+    response = await harness.http.post(
         "/token?tenant=1", content="grant_type=client_credentials", headers=FORM, auth=BASIC
     )
     assert response.status_code == 200
@@ -141,25 +147,25 @@ async def test_4_other_parts_of_a_query_are_ignored(world: World) -> None:
 # 5
 
 
-async def test_5_basic_is_split_at_the_first_colon_and_form_decoded(world: World) -> None:
+async def test_5_basic_is_split_at_the_first_colon_and_form_decoded(harness: IssuerHarness) -> None:
 
-    world.put(client_record(credentials=(Credential(sha256("a b:c%+ü"), START),)))
+    harness.put(client_record(credentials=(Credential(sha256("a b:c%+ü"), START),)))
     await settle()
     encoded = "a+b:c%25%2B%C3%BC"
-    response = await world.token(client_id="leave%2Eleave-worker", secret=encoded)
+    response = await harness.token(client_id="leave%2Eleave-worker", secret=encoded)
     assert response.status_code == 200
 
 
-async def test_5_client_secret_post_works_too(world: World) -> None:
+async def test_5_client_secret_post_works_too(harness: IssuerHarness) -> None:
     form = {"grant_type": "client_credentials", "client_id": "leave.leave-worker", "client_secret": SECRET}
-    assert (await world.http.post("/token", data=form)).status_code == 200
+    assert (await harness.http.post("/token", data=form)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "value", ["Basic", "Basic !!!", "Basic eA==", "Basic /////w==", "Bearer abc", "Basic " + "A" * 5000]
 )
-async def test_5_a_malformed_authorization_header_is_an_invalid_client(world: World, value: str) -> None:
-    response = await world.http.post(
+async def test_5_a_malformed_authorization_header_is_an_invalid_client(harness: IssuerHarness, value: str) -> None:
+    response = await harness.http.post(
         "/token", data={"grant_type": "client_credentials"}, headers={"authorization": value}
     )
     assert refusal(response) == (401, "invalid_client")
@@ -169,37 +175,39 @@ async def test_5_a_malformed_authorization_header_is_an_invalid_client(world: Wo
 # 6
 
 
-async def test_6_a_wrong_secret_is_an_invalid_client_with_a_challenge_where_basic_was_tried(world: World) -> None:
-    response = await world.token(secret="wrong")
+async def test_6_a_wrong_secret_is_an_invalid_client_with_a_challenge_where_basic_was_tried(
+    harness: IssuerHarness,
+) -> None:
+    response = await harness.token(secret="wrong")
     assert refusal(response) == (401, "invalid_client")
     assert response.headers["www-authenticate"].startswith("Basic ")
 
 
-async def test_6_a_wrong_secret_in_the_body_gets_no_challenge(world: World) -> None:
+async def test_6_a_wrong_secret_in_the_body_gets_no_challenge(harness: IssuerHarness) -> None:
     form = {"grant_type": "client_credentials", "client_id": "leave.leave-worker", "client_secret": "wrong"}
-    response = await world.http.post("/token", data=form)
+    response = await harness.http.post("/token", data=form)
     assert refusal(response) == (401, "invalid_client")
     assert "www-authenticate" not in response.headers
 
 
-async def test_6_no_credential_at_all_is_an_invalid_client(world: World) -> None:
-    response = await world.http.post("/token", data={"grant_type": "client_credentials"})
+async def test_6_no_credential_at_all_is_an_invalid_client(harness: IssuerHarness) -> None:
+    response = await harness.http.post("/token", data={"grant_type": "client_credentials"})
     assert refusal(response) == (401, "invalid_client")
 
 
-async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(world: World) -> None:
-    world.put(client_record(name="off", disabled=True))
-    world.put(client_record(name="pod", method="ServiceAccount", credentials=()))
-    world.put(client_record(name="signer", method="PrivateKeyJWT", credentials=()))
+async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(harness: IssuerHarness) -> None:
+    harness.put(client_record(name="off", disabled=True))
+    harness.put(client_record(name="pod", method="ServiceAccount", credentials=()))
+    harness.put(client_record(name="signer", method="PrivateKeyJWT", credentials=()))
     await settle()
     answers = [
-        await world.token(secret="wrong"),
-        await world.token("leave.unknown"),
-        await world.token("leave.off"),
-        await world.token("leave.pod"),
-        await world.token("leave.signer"),
-        await world.token("Not.A.Client", "x"),
-        await world.token("", ""),
+        await harness.token(secret="wrong"),
+        await harness.token("leave.unknown"),
+        await harness.token("leave.off"),
+        await harness.token("leave.pod"),
+        await harness.token("leave.signer"),
+        await harness.token("Not.A.Client", "x"),
+        await harness.token("", ""),
     ]
     assert {(a.status_code, a.content, tuple(a.headers.raw)) for a in answers} == {
         (401, answers[0].content, tuple(answers[0].headers.raw))
@@ -220,8 +228,8 @@ async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(world: Worl
         {"grant_type": "client_credentials"},
     ],
 )
-async def test_7_every_answer_is_json_that_nobody_stores(world: World, form: dict[str, str]) -> None:
-    response = await world.http.post("/token", data=form, auth=BASIC, headers=FORM)
+async def test_7_every_answer_is_json_that_nobody_stores(harness: IssuerHarness, form: dict[str, str]) -> None:
+    response = await harness.http.post("/token", data=form, auth=BASIC, headers=FORM)
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["content-type"] == "application/json"
     description = response.json().get("error_description", "")
@@ -231,65 +239,65 @@ async def test_7_every_answer_is_json_that_nobody_stores(world: World, form: dic
 # 8
 
 
-async def test_8_a_scope_that_is_not_granted_is_refused_and_never_left_out_in_silence(world: World) -> None:
-    assert refusal(await world.token(scope="payroll.read payroll.write")) == (400, "invalid_scope")
+async def test_8_a_scope_that_is_not_granted_is_refused_and_never_left_out_in_silence(harness: IssuerHarness) -> None:
+    assert refusal(await harness.token(scope="payroll.read payroll.write")) == (400, "invalid_scope")
 
 
-async def test_8_without_a_scope_all_that_is_granted_is_given_and_said(world: World) -> None:
-    assert (await world.token()).json()["scope"] == "payroll.read"
+async def test_8_without_a_scope_all_that_is_granted_is_given_and_said(harness: IssuerHarness) -> None:
+    assert (await harness.token()).json()["scope"] == "payroll.read"
 
 
-async def test_8_scopes_come_in_the_order_asked(world: World) -> None:
-    world.put(
+async def test_8_scopes_come_in_the_order_asked(harness: IssuerHarness) -> None:
+    harness.put(
         client_record(
             namespace="payroll", access=(RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
         )
     )
     await settle()
-    response = await world.token("payroll.leave-worker", scope="payroll.write payroll.read payroll.write")
+    response = await harness.token("payroll.leave-worker", scope="payroll.write payroll.read payroll.write")
     assert response.json()["scope"] == "payroll.write payroll.read"
 
 
-async def test_8_an_unknown_and_an_ungranted_resource_are_the_same_invalid_target(world: World) -> None:
-    world.put(server_record(name="secret-api", audience="https://secret-api.payroll.svc"))
-    world.put(server_record(name="bare-api", audience="https://bare-api.payroll.svc", grants=()))
+async def test_8_an_unknown_and_an_ungranted_resource_are_the_same_invalid_target(harness: IssuerHarness) -> None:
+    harness.put(server_record(name="secret-api", audience="https://secret-api.payroll.svc"))
+    harness.put(server_record(name="bare-api", audience="https://bare-api.payroll.svc", grants=()))
     asked = (
         RequestedAccess("payroll/payroll-api", ("payroll.read",)),
         RequestedAccess("payroll/bare-api", ("payroll.read",)),
     )
-    world.put(client_record(access=asked))
+    harness.put(client_record(access=asked))
     await settle()
     answers = [
-        await world.token(resource="https://nowhere.example"),
-        await world.token(resource="https://secret-api.payroll.svc"),
-        await world.token(resource="https://bare-api.payroll.svc"),
-        await world.token(resource="https://bare-api.payroll.svc", scope="payroll.read"),
-        await world.token(resource="not a uri"),
+        await harness.token(resource="https://nowhere.example"),
+        await harness.token(resource="https://secret-api.payroll.svc"),
+        await harness.token(resource="https://bare-api.payroll.svc"),
+        await harness.token(resource="https://bare-api.payroll.svc", scope="payroll.read"),
+        await harness.token(resource="not a uri"),
     ]
     assert {refusal(a) for a in answers} == {(400, "invalid_target")}
     assert len({a.content for a in answers}) == 1
 
 
-async def test_8_two_resources_are_an_invalid_target(world: World) -> None:
-    assert refusal(await world.token(resource=[PAYROLL, "https://x.example"])) == (400, "invalid_target")
+async def test_8_two_resources_are_an_invalid_target(harness: IssuerHarness) -> None:
+    assert refusal(await harness.token(resource=[PAYROLL, "https://x.example"])) == (400, "invalid_target")
 
 
-async def test_8_a_client_with_several_audiences_must_name_one(world: World) -> None:
+async def test_8_a_client_with_several_audiences_must_name_one(harness: IssuerHarness) -> None:
     asked = (RequestedAccess("payroll/payroll-api", ("payroll.read",)), RequestedAccess("hr/hr-api", ("hr.read",)))
-    world.put(client_record(access=asked))
+    harness.put(client_record(access=asked))
     await settle()
-    response = await world.token()
+    response = await harness.token()
     assert refusal(response) == (400, "invalid_target")
     assert "name the resource" in response.json()["error_description"]
-    assert (await world.token(resource=PAYROLL)).status_code == 200
+    assert (await harness.token(resource=PAYROLL)).status_code == 200
 
 
 # 9
 
 
-async def test_9_there_is_no_refresh_token_and_expires_in_is_exp_minus_iat(world: World) -> None:
-    response = await world.token()
-    claims = await world.claims(response)
+async def test_9_there_is_no_refresh_token_and_expires_in_is_exp_minus_iat(harness: IssuerHarness) -> None:
+    response = await harness.token()
+    claims = await harness.claims(response)
     assert set(response.json()) == {"access_token", "token_type", "expires_in", "scope"}
     assert response.json()["token_type"] == "Bearer"
     assert response.json()["expires_in"] == claims["exp"] - claims["iat"] == 600
@@ -298,11 +306,11 @@ async def test_9_there_is_no_refresh_token_and_expires_in_is_exp_minus_iat(world
 # 10
 
 
-async def test_10_header_and_claims_are_those_of_rfc_9068(world: World) -> None:
-    response = await world.token()
+async def test_10_header_and_claims_are_those_of_rfc_9068(harness: IssuerHarness) -> None:
+    response = await harness.token()
     header = jwt.get_unverified_header(response.json()["access_token"])
     assert header == {"typ": "at+jwt", "alg": "ES256", "kid": key_record().kid}
-    claims = await world.claims(response)
+    claims = await harness.claims(response)
     assert claims.pop("jti")
     assert claims == {
         "iss": ISSUER,
@@ -316,35 +324,37 @@ async def test_10_header_and_claims_are_those_of_rfc_9068(world: World) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "PS256", "Ed25519"])
-async def test_10_the_key_is_the_one_that_the_resource_server_names(world: World, algorithm: str) -> None:
-    record = world.put_key(algorithm, 7, signing_key="other", config_map="other-jwks")
-    world.publish(record.jwk, name="other-jwks")
-    world.put(server_record(signing_key="other"))
+async def test_10_the_key_is_the_one_that_the_resource_server_names(harness: IssuerHarness, algorithm: str) -> None:
+    record = harness.put_key(algorithm, 7, signing_key="other", config_map="other-jwks")
+    harness.publish(record.jwk, name="other-jwks")
+    harness.put(server_record(signing_key="other"))
     await settle()
-    response = await world.token()
+    response = await harness.token()
     assert jwt.get_unverified_header(response.json()["access_token"])["kid"] == record.kid
-    assert (await world.claims(response))["aud"] == PAYROLL
+    assert (await harness.claims(response))["aud"] == PAYROLL
 
 
-async def test_10_a_list_of_scopes_stands_beside_the_string_where_the_resource_server_wants_it(world: World) -> None:
-    world.put(server_record(scopes_list_claim=True))
+async def test_10_a_list_of_scopes_stands_beside_the_string_where_the_resource_server_wants_it(
+    harness: IssuerHarness,
+) -> None:
+    harness.put(server_record(scopes_list_claim=True))
     await settle()
-    claims = await world.claims(await world.token())
+    claims = await harness.claims(await harness.token())
     assert (claims["scopes"], claims["scope"]) == (["payroll.read"], "payroll.read")
 
 
 # 11
 
 
-async def metadata(world: World, path: str) -> dict[str, Any]:
-    response = await world.http.get(path)
+async def metadata(harness: IssuerHarness, path: str) -> dict[str, Any]:
+    response = await harness.http.get(path)
     assert response.status_code == 200, path
     content: dict[str, Any] = response.json()
     return content
 
 
-async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World) -> None:
-    content = await metadata(world, "/.well-known/oauth-authorization-server")
+async def test_11_metadata_says_what_is_true_and_has_no_empty_list(harness: IssuerHarness) -> None:
+    content = await metadata(harness, "/.well-known/oauth-authorization-server")
     assert content == {
         "issuer": ISSUER,
         "token_endpoint": f"{ISSUER}/token",
@@ -363,14 +373,14 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(world: World)
         ],
         "introspection_endpoint_auth_signing_alg_values_supported": sorted(ALGORITHMS),
     }
-    openid = await metadata(world, "/.well-known/openid-configuration")
+    openid = await metadata(harness, "/.well-known/openid-configuration")
     assert openid == content | {
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["ES256"],
     }
 
 
-async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returning: World) -> None:
+async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returning: IssuerHarness) -> None:
     content = await metadata(returning, "/.well-known/oauth-authorization-server")
     assert content["revocation_endpoint"] == f"{ISSUER}/revoke"
     methods = content["token_endpoint_auth_methods_supported"]
@@ -378,29 +388,29 @@ async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returni
 
 
 async def test_11_metadata_of_an_issuer_with_a_path_is_inserted_before_and_put_after_it() -> None:
-    world = World()
+    harness = IssuerHarness()
     issuer = "https://Example.org:8443/tenants/hr%20x"
-    world.furnish(issuer)
-    async with world.running():
-        before = await metadata(world, "/.well-known/oauth-authorization-server/tenants/hr%20x")
-        after = await metadata(world, "/tenants/hr%20x/.well-known/openid-configuration")
+    harness.furnish(issuer)
+    async with harness.running():
+        before = await metadata(harness, "/.well-known/oauth-authorization-server/tenants/hr%20x")
+        after = await metadata(harness, "/tenants/hr%20x/.well-known/openid-configuration")
         assert before["issuer"] == after["issuer"] == issuer
-        assert (await world.http.get("/tenants/hr%20x/jwks.json")).status_code == 200
+        assert (await harness.http.get("/tenants/hr%20x/jwks.json")).status_code == 200
         form = {"grant_type": "client_credentials"}
-        assert (await world.http.post("/tenants/hr%20x/token", data=form, auth=BASIC)).status_code == 200
+        assert (await harness.http.post("/tenants/hr%20x/token", data=form, auth=BASIC)).status_code == 200
         for path in ("/token", "/jwks.json", "/.well-known/openid-configuration"):
-            assert (await world.http.get(path)).status_code == 404
+            assert (await harness.http.get(path)).status_code == 404
 
 
 # 12
 
 
-async def test_12_the_key_set_is_public_with_use_and_alg_and_may_be_cached(world: World) -> None:
-    second = world.put_key("RS256", 3, signing_start_time=START + timedelta(days=1))
-    world.publish(key_record().jwk, second.jwk, second.jwk)
-    world.put(IssuerRecord(ISSUER, jwks_max_age=120))
+async def test_12_the_key_set_is_public_with_use_and_alg_and_may_be_cached(harness: IssuerHarness) -> None:
+    second = harness.put_key("RS256", 3, signing_start_time=START + timedelta(days=1))
+    harness.publish(key_record().jwk, second.jwk, second.jwk)
+    harness.put(IssuerRecord(ISSUER, jwks_max_age=120))
     await settle()
-    response = await world.http.get("/jwks.json")
+    response = await harness.http.get("/jwks.json")
     assert response.headers["cache-control"] == "public, max-age=120"
     keys = response.json()["keys"]
     assert [k["kid"] for k in keys] == [key_record().kid, second.kid]
@@ -409,12 +419,12 @@ async def test_12_the_key_set_is_public_with_use_and_alg_and_may_be_cached(world
     assert private_key("RS256", 3)
 
 
-async def test_12_an_unchanged_key_set_is_not_sent_again(world: World) -> None:
-    etag = (await world.http.get("/jwks.json")).headers["etag"]
+async def test_12_an_unchanged_key_set_is_not_sent_again(harness: IssuerHarness) -> None:
+    etag = (await harness.http.get("/jwks.json")).headers["etag"]
     for value in (etag, f'"x", W/{etag}', "*"):
-        response = await world.http.get("/jwks.json", headers={"if-none-match": value})
+        response = await harness.http.get("/jwks.json", headers={"if-none-match": value})
         assert (response.status_code, response.content) == (304, b"")
-    assert (await world.http.get("/jwks.json", headers={"if-none-match": '"x"'})).status_code == 200
+    assert (await harness.http.get("/jwks.json", headers={"if-none-match": '"x"'})).status_code == 200
 
 
 @pytest.mark.parametrize(

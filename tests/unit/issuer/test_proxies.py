@@ -9,7 +9,7 @@ from scopewright.http import HttpRequest
 from scopewright.issuer.authentication.throttle import FailureThrottle
 from scopewright.issuer.rate_budget import RateBudget
 from scopewright.issuer.serving.proxies import HEADER, MAX_PROXIES, TrustedProxies, trusted_proxies
-from tests.unit.issuer.world import World
+from tests.harness.issuer import IssuerHarness
 
 PROXIES = TrustedProxies(["10.1.0.0/24", "2001:db8:1::/48"])
 
@@ -79,23 +79,23 @@ def test_without_any_nobody_is_asked() -> None:
     assert caller("10.9.9.9", "198.51.100.9", some) == "198.51.100.9"
 
 
-async def asked(world: World, forwarded: str) -> httpx.Response:
+async def asked(harness: IssuerHarness, forwarded: str) -> httpx.Response:
     form = {"grant_type": "client_credentials"}
     headers = {"x-forwarded-for": forwarded}
-    return await world.http.post("/token", data=form, auth=("leave.leave-worker", "wrong"), headers=headers)
+    return await harness.http.post("/token", data=form, auth=("leave.leave-worker", "wrong"), headers=headers)
 
 
 async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy() -> None:
-    world = World(proxies=TrustedProxies(["127.0.0.0/8"]))
-    world.furnish()
-    async with world.running():
-        world.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
-        answers = [(await asked(world, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+    harness = IssuerHarness(proxies=TrustedProxies(["127.0.0.0/8"]))
+    harness.furnish()
+    async with harness.running():
+        harness.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
+        answers = [(await asked(harness, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
         assert answers == [401, 503, 401]
-        peers = [orjson.loads(line)["peer"] for line in world.lines]
+        peers = [orjson.loads(line)["peer"] for line in harness.lines]
         assert peers == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
 
 
-async def test_without_trusted_proxies_the_header_says_nothing(world: World) -> None:
-    await asked(world, "192.0.2.1")
-    assert orjson.loads(world.lines[-1])["peer"] == "127.0.0.1"
+async def test_without_trusted_proxies_the_header_says_nothing(harness: IssuerHarness) -> None:
+    await asked(harness, "192.0.2.1")
+    assert orjson.loads(harness.lines[-1])["peer"] == "127.0.0.1"

@@ -26,11 +26,11 @@ from scopewright.core.records import (
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change
 from tests.cases.issuer_urls import BAD
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     ISSUER,
     NAMESPACE,
     START,
-    World,
+    IssuerHarness,
     client_record,
     key_record,
     pem,
@@ -42,8 +42,8 @@ from tests.unit.issuer.world import (
 )
 
 
-async def kids(world: World) -> list[str]:
-    return [k["kid"] for k in (await world.http.get("/jwks.json")).json()["keys"]]
+async def kids(harness: IssuerHarness) -> list[str]:
+    return [k["kid"] for k in (await harness.http.get("/jwks.json")).json()["keys"]]
 
 
 @pytest.mark.parametrize(
@@ -61,66 +61,68 @@ async def kids(world: World) -> list[str]:
     ],
 )
 async def test_a_malformed_client_record_is_ignored_and_the_last_good_one_kept(
-    world: World, content: dict[str, bytes], caplog: pytest.LogCaptureFixture
+    harness: IssuerHarness, content: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        world.store.put("Secret", "client.leave.leave-worker", content, of_type=CLIENT_TYPE)
+        harness.store.put("Secret", "client.leave.leave-worker", content, of_type=CLIENT_TYPE)
         await settle()
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
     told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert len(told) == 1
     assert "client.leave.leave-worker" in told[0]
     assert "zz" not in told[0]
 
 
-async def test_a_secret_of_another_type_is_no_record(world: World) -> None:
-    world.store.put("Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, of_type="Opaque")
-    world.store.put("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
+async def test_a_secret_of_another_type_is_no_record(harness: IssuerHarness) -> None:
+    harness.store.put(
+        "Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, of_type="Opaque"
+    )
+    harness.store.put("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
     await settle()
-    assert (await world.token("leave.planted")).status_code == 401
+    assert (await harness.token("leave.planted")).status_code == 401
 
 
 async def test_an_object_of_another_namespace_is_no_record() -> None:
     registry = Registry("elsewhere")
-    world = World()
-    world.put(client_record())
-    existing, entries = world.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
-    assert not registry.apply(Change(existing, entries), world.clock())
+    harness = IssuerHarness()
+    harness.put(client_record())
+    existing, entries = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
+    assert not registry.apply(Change(existing, entries), harness.clock())
     assert registry.client_count == 0
 
 
-async def test_a_deleted_client_is_refused(world: World) -> None:
-    world.store.delete("Secret", "client.leave.leave-worker")
+async def test_a_deleted_client_is_refused(harness: IssuerHarness) -> None:
+    harness.store.delete("Secret", "client.leave.leave-worker")
     await settle()
-    assert (await world.token()).status_code == 401
+    assert (await harness.token()).status_code == 401
 
 
-async def test_what_is_not_in_a_new_list_is_gone(world: World) -> None:
-    world.store.delete("Secret", "client.leave.leave-worker", seen=False)
-    world.store.delete("ConfigMap", "resourceserver.payroll.payroll-api", seen=False)
-    world.store.relist()
+async def test_what_is_not_in_a_new_list_is_gone(harness: IssuerHarness) -> None:
+    harness.store.delete("Secret", "client.leave.leave-worker", seen=False)
+    harness.store.delete("ConfigMap", "resourceserver.payroll.payroll-api", seen=False)
+    harness.store.relist()
     await settle()
-    assert world.issuer.registry.client_count == 0
-    assert len(world.issuer.registry.servers) == 0
+    assert harness.issuer.registry.client_count == 0
+    assert len(harness.issuer.registry.servers) == 0
 
 
-async def test_a_successor_under_an_old_name_inherits_nothing(world: World) -> None:
-    before = await world.claims(await world.token())
-    world.put(client_record(uid="uid-of-another", credentials=(Credential(sha256("another"), START),)))
+async def test_a_successor_under_an_old_name_inherits_nothing(harness: IssuerHarness) -> None:
+    before = await harness.claims(await harness.token())
+    harness.put(client_record(uid="uid-of-another", credentials=(Credential(sha256("another"), START),)))
     await settle()
-    assert (await world.token()).status_code == 401
-    after = await world.claims(await world.token(secret="another"))
+    assert (await harness.token()).status_code == 401
+    after = await harness.claims(await harness.token(secret="another"))
     assert before["jti"][:12] != after["jti"][:12]
 
 
-async def test_an_ended_credential_is_refused_by_the_issuers_own_clock(world: World) -> None:
+async def test_an_ended_credential_is_refused_by_the_issuers_own_clock(harness: IssuerHarness) -> None:
     ends = START + timedelta(hours=1)
-    world.put(client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("new"), START))))
+    harness.put(client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("new"), START))))
     await settle()
-    assert (await world.token(secret="old")).status_code == 200
-    world.clock.advance(hours=1)
-    assert (await world.token(secret="old")).status_code == 401
-    assert (await world.token(secret="new")).status_code == 200
+    assert (await harness.token(secret="old")).status_code == 200
+    harness.clock.advance(hours=1)
+    assert (await harness.token(secret="old")).status_code == 401
+    assert (await harness.token(secret="new")).status_code == 200
 
 
 # Resource servers
@@ -130,77 +132,77 @@ async def test_of_two_records_with_one_audience_the_older_is_served_whichever_ca
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for ages in ((1, 2), (2, 1)):
-        world = World()
-        world.furnish()
+        harness = IssuerHarness()
+        harness.furnish()
         audience = "https://shared.example"
         for number, age in enumerate(ages):
             name = f"api-{number}"
             grants = (ResolvedGrant((f"scope-{age}",), everybody=True),)
             record = server_record(name=name, audience=audience, scopes=(f"scope-{age}",), grants=grants)
-            world.put(record, created=START + timedelta(hours=age))
+            harness.put(record, created=START + timedelta(hours=age))
         asked = client_record().access[0]
         both = tuple(type(asked)(f"payroll/api-{number}", (f"scope-{age}",)) for number, age in enumerate(ages))
-        world.put(client_record(access=both))
-        async with world.running():
-            claims = await world.claims(await world.token(resource=audience), audience)
+        harness.put(client_record(access=both))
+        async with harness.running():
+            claims = await harness.claims(await harness.token(resource=audience), audience)
             assert claims["scope"] == "scope-1"
             loser = f"https://api-{ages.index(2)}.payroll.svc"
-            assert (await world.token(resource=loser)).json()["error"] == "invalid_target"
-            world.store.delete("ConfigMap", f"resourceserver.payroll.api-{ages.index(1)}")
+            assert (await harness.token(resource=loser)).json()["error"] == "invalid_target"
+            harness.store.delete("ConfigMap", f"resourceserver.payroll.api-{ages.index(1)}")
             await settle()
-            assert (await world.claims(await world.token(resource=audience), audience))["scope"] == "scope-2"
+            assert (await harness.claims(await harness.token(resource=audience), audience))["scope"] == "scope-2"
     assert "older" in caplog.text
 
 
-async def test_a_server_with_an_audience_of_its_own_choosing_is_found_by_its_alias_too(world: World) -> None:
-    world.put(server_record(audience="https://payroll.hr.example"))
+async def test_a_server_with_an_audience_of_its_own_choosing_is_found_by_its_alias_too(harness: IssuerHarness) -> None:
+    harness.put(server_record(audience="https://payroll.hr.example"))
     await settle()
     for resource in ("https://payroll.hr.example", "https://payroll-api.payroll.svc"):
-        claims = await world.claims(await world.token(resource=resource), "https://payroll.hr.example")
+        claims = await harness.claims(await harness.token(resource=resource), "https://payroll.hr.example")
         assert claims["aud"] == "https://payroll.hr.example"
 
 
-async def test_an_audience_wins_over_an_alias(world: World) -> None:
+async def test_an_audience_wins_over_an_alias(harness: IssuerHarness) -> None:
     alias = "https://payroll-api.payroll.svc"
-    world.put(server_record(audience="https://payroll.hr.example"))
-    world.put(server_record(namespace="leave", name="mirror", audience=alias, scopes=("mirror",)))
+    harness.put(server_record(audience="https://payroll.hr.example"))
+    harness.put(server_record(namespace="leave", name="mirror", audience=alias, scopes=("mirror",)))
     asked = (*client_record().access, type(client_record().access[0])("leave/mirror", ("mirror",)))
-    world.put(client_record(access=asked))
+    harness.put(client_record(access=asked))
     await settle()
-    claims = await world.claims(await world.token(resource=alias), alias)
+    claims = await harness.claims(await harness.token(resource=alias), alias)
     assert claims["scope"] == "mirror"
 
 
-async def test_a_resource_server_without_an_audience_is_not_served(world: World) -> None:
-    world.put(server_record(audience=""))
+async def test_a_resource_server_without_an_audience_is_not_served(harness: IssuerHarness) -> None:
+    harness.put(server_record(audience=""))
     await settle()
-    assert (await world.token()).json()["error"] == "invalid_target"
+    assert (await harness.token()).json()["error"] == "invalid_target"
 
 
 @pytest.mark.parametrize("changes", [{"lifetime": 0}, {"name": "other"}, {"uid": ""}])
 async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
-    world: World, changes: dict[str, Any]
+    harness: IssuerHarness, changes: dict[str, Any]
 ) -> None:
     content = {ENTRY: encode(server_record(**changes))}
-    world.store.put("ConfigMap", "resourceserver.payroll.payroll-api", content, label="resource-server")
+    harness.store.put("ConfigMap", "resourceserver.payroll.payroll-api", content, label="resource-server")
     await settle()
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
 
 
 # The issuer record
 
 
-async def test_the_issuer_record_under_another_name_is_none(world: World) -> None:
+async def test_the_issuer_record_under_another_name_is_none(harness: IssuerHarness) -> None:
     content = {ENTRY: encode(IssuerRecord("https://evil.example"))}
-    world.store.put("ConfigMap", "scopewright-issuer-2", content, label="issuer")
+    harness.store.put("ConfigMap", "scopewright-issuer-2", content, label="issuer")
     await settle()
-    assert (await world.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
+    assert (await harness.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
 
 
-async def test_an_issuer_record_deleted_by_hand_stops_nothing(world: World) -> None:
-    world.store.delete("ConfigMap", ISSUER_NAME)
+async def test_an_issuer_record_deleted_by_hand_stops_nothing(harness: IssuerHarness) -> None:
+    harness.store.delete("ConfigMap", ISSUER_NAME)
     await settle()
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -214,15 +216,15 @@ async def test_an_issuer_record_deleted_by_hand_stops_nothing(world: World) -> N
     ],
 )
 async def test_a_malformed_issuer_record_is_ignored_and_the_last_good_one_kept(
-    world: World, record: IssuerRecord
+    harness: IssuerHarness, record: IssuerRecord
 ) -> None:
-    world.put(record)
+    harness.put(record)
     await settle()
-    assert (await world.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
-    assert await world.claims(await world.token())
+    assert (await harness.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
+    assert await harness.claims(await harness.token())
 
 
-async def test_an_instant_without_a_time_zone_is_malformed(world: World) -> None:
+async def test_an_instant_without_a_time_zone_is_malformed(harness: IssuerHarness) -> None:
     naive = START.replace(tzinfo=None)
     for content, name, label in (
         (encode(client_record()), "client.leave.leave-worker", ""),
@@ -235,61 +237,63 @@ async def test_an_instant_without_a_time_zone_is_malformed(world: World) -> None
         text = content.replace(b"00Z", b"00")
         assert naive.isoformat().encode() in text
         kind, of_type = ("ConfigMap", "") if label else ("Secret", CLIENT_TYPE)
-        world.store.put(kind, name, {ENTRY: text}, of_type=of_type, label=label)  # type: ignore[arg-type]
+        harness.store.put(kind, name, {ENTRY: text}, of_type=of_type, label=label)  # type: ignore[arg-type]
         await settle()
-        assert (await world.token()).status_code == 200
+        assert (await harness.token()).status_code == 200
 
 
 # Keys and the key set
 
 
-async def test_a_key_planted_in_the_config_map_is_not_served(world: World) -> None:
+async def test_a_key_planted_in_the_config_map_is_not_served(harness: IssuerHarness) -> None:
     planted = public_jwk(private_key("ES256", 66), "ES256")
     forged = {**planted, "kid": key_record().kid}
-    world.publish(planted, forged, key_record().jwk, {"kty": "oct", "k": "abc", "kid": "x"}, {})
+    harness.publish(planted, forged, key_record().jwk, {"kty": "oct", "k": "abc", "kid": "x"}, {})
     await settle()
-    keys = (await world.http.get("/jwks.json")).json()["keys"]
+    keys = (await harness.http.get("/jwks.json")).json()["keys"]
     assert [k["x"] for k in keys] == [key_record().jwk["x"]]
 
 
-async def test_a_key_of_another_config_map_is_not_vouched_for(world: World) -> None:
-    elsewhere = world.put_key("ES256", 5, config_map="other-jwks")
-    world.publish(key_record().jwk, elsewhere.jwk)
+async def test_a_key_of_another_config_map_is_not_vouched_for(harness: IssuerHarness) -> None:
+    elsewhere = harness.put_key("ES256", 5, config_map="other-jwks")
+    harness.publish(key_record().jwk, elsewhere.jwk)
     await settle()
-    assert await kids(world) == [key_record().kid]
+    assert await kids(harness) == [key_record().kid]
 
 
-async def test_nothing_is_signed_with_a_key_that_is_not_served(world: World) -> None:
-    world.publish()
+async def test_nothing_is_signed_with_a_key_that_is_not_served(harness: IssuerHarness) -> None:
+    harness.publish()
     await settle()
-    response = await world.token()
+    response = await harness.token()
     assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"keys": 1}', b'{"keys": [1]}'])
-async def test_a_malformed_key_set_is_ignored_and_the_last_good_one_kept(world: World, content: bytes) -> None:
-    world.store.put("ConfigMap", "scopewright-jwks", {"jwks.json": content})
+async def test_a_malformed_key_set_is_ignored_and_the_last_good_one_kept(
+    harness: IssuerHarness, content: bytes
+) -> None:
+    harness.store.put("ConfigMap", "scopewright-jwks", {"jwks.json": content})
     await settle()
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
 
 
-async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_for_it(world: World) -> None:
-    world.store.delete("ConfigMap", "scopewright-jwks")
+async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_for_it(harness: IssuerHarness) -> None:
+    harness.store.delete("ConfigMap", "scopewright-jwks")
     await settle()
-    assert (await world.token()).status_code == 200
-    world.put(key_record(revoked_time=START))
+    assert (await harness.token()).status_code == 200
+    harness.put(key_record(revoked_time=START))
     await settle()
-    assert await kids(world) == []
+    assert await kids(harness) == []
 
 
 async def test_a_key_record_whose_private_key_is_another_is_refused(
-    world: World, caplog: pytest.LogCaptureFixture
+    harness: IssuerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = key_record("ES256", 8)
-    world.publish(key_record().jwk, record.jwk)
-    world.put(record, private=private_key("ES256", 9))
+    harness.publish(key_record().jwk, record.jwk)
+    harness.put(record, private=private_key("ES256", 9))
     await settle()
-    assert await kids(world) == [key_record().kid]
+    assert await kids(harness) == [key_record().kid]
     assert "keeping its last valid version" in caplog.text
     assert "PRIVATE" not in caplog.text
 
@@ -306,70 +310,70 @@ async def test_a_key_record_whose_private_key_is_another_is_refused(
     ],
 )
 async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
-    world: World, changes: dict[str, Any]
+    harness: IssuerHarness, changes: dict[str, Any]
 ) -> None:
     record = key_record(**changes)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: pem(private_key("ES256"))}
-    world.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    harness.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
     await settle()
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
 
 
-async def test_a_private_key_that_is_no_pem_is_refused(world: World) -> None:
+async def test_a_private_key_that_is_no_pem_is_refused(harness: IssuerHarness) -> None:
     record = key_record("ES256", 8)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: b"-----BEGIN nonsense"}
-    world.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
-    world.publish(key_record().jwk, record.jwk)
+    harness.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    harness.publish(key_record().jwk, record.jwk)
     await settle()
-    assert await kids(world) == [key_record().kid]
+    assert await kids(harness) == [key_record().kid]
 
 
-async def test_private_members_in_a_key_record_are_never_served(world: World) -> None:
-    world.put_key(jwk={**key_record().jwk, "d": "private"})
+async def test_private_members_in_a_key_record_are_never_served(harness: IssuerHarness) -> None:
+    harness.put_key(jwk={**key_record().jwk, "d": "private"})
     await settle()
-    assert b"private" not in (await world.http.get("/jwks.json")).content
+    assert b"private" not in (await harness.http.get("/jwks.json")).content
 
 
-async def test_the_key_that_began_last_signs_and_the_next_takes_over_by_itself(world: World) -> None:
-    later = world.put_key("ES256", 2, signing_start_time=START + timedelta(days=1))
-    world.publish(key_record().jwk, later.jwk)
+async def test_the_key_that_began_last_signs_and_the_next_takes_over_by_itself(harness: IssuerHarness) -> None:
+    later = harness.put_key("ES256", 2, signing_start_time=START + timedelta(days=1))
+    harness.publish(key_record().jwk, later.jwk)
     await settle()
-    assert await world.claims(await world.token())
-    assert header_kid(await world.token()) == key_record().kid
-    world.clock.advance(days=1)
-    assert header_kid(await world.token()) == later.kid
-    assert await kids(world) == [key_record().kid, later.kid]
+    assert await harness.claims(await harness.token())
+    assert header_kid(await harness.token()) == key_record().kid
+    harness.clock.advance(days=1)
+    assert header_kid(await harness.token()) == later.kid
+    assert await kids(harness) == [key_record().kid, later.kid]
 
 
 async def test_nothing_is_signed_from_signing_end_on_and_nothing_served_from_verification_end_on(
-    world: World, caplog: pytest.LogCaptureFixture
+    harness: IssuerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    world.clock.advance(days=37)
+    harness.clock.advance(days=37)
     for _ in range(3):
-        response = await world.token()
+        response = await harness.token()
         assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
     assert sum("SigningKey default" in r.getMessage() for r in caplog.records) == 1
-    assert await kids(world) == [key_record().kid]
-    world.clock.advance(days=1)
-    assert await kids(world) == []
+    assert await kids(harness) == [key_record().kid]
+    harness.clock.advance(days=1)
+    assert await kids(harness) == []
 
 
-async def test_a_revoked_key_signs_nothing_and_is_served_no_more(world: World) -> None:
-    fresh = world.put_key("ES256", 4)
-    world.publish(key_record().jwk, fresh.jwk)
-    world.put(key_record(revoked_time=START))
+async def test_a_revoked_key_signs_nothing_and_is_served_no_more(harness: IssuerHarness) -> None:
+    fresh = harness.put_key("ES256", 4)
+    harness.publish(key_record().jwk, fresh.jwk)
+    harness.put(key_record(revoked_time=START))
     await settle()
-    assert await kids(world) == [fresh.kid]
-    assert header_kid(await world.token()) == fresh.kid
+    assert await kids(harness) == [fresh.kid]
+    assert header_kid(await harness.token()) == fresh.kid
 
 
-async def test_a_key_without_its_private_part_is_served_and_signs_nothing(world: World) -> None:
+async def test_a_key_without_its_private_part_is_served_and_signs_nothing(harness: IssuerHarness) -> None:
     newer = key_record("ES256", 4, signing_start_time=START - timedelta(minutes=1))
-    world.put(newer)
-    world.publish(key_record().jwk, newer.jwk)
+    harness.put(newer)
+    harness.publish(key_record().jwk, newer.jwk)
     await settle()
-    assert set(await kids(world)) == {key_record().kid, newer.kid}
-    assert header_kid(await world.token()) == key_record().kid
+    assert set(await kids(harness)) == {key_record().kid, newer.kid}
+    assert header_kid(await harness.token()) == key_record().kid
 
 
 def header_kid(response: Any) -> str:
@@ -377,24 +381,24 @@ def header_kid(response: Any) -> str:
 
 
 async def test_ten_thousand_clients_take_little_memory() -> None:
-    world = World()
-    world.put(client_record())
-    existing, _ = world.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
+    harness = IssuerHarness()
+    harness.put(client_record())
+    existing, _ = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
     registry = Registry(NAMESPACE)
     tracemalloc.start()
     for number in range(2000):
         record = client_record(namespace=f"team-{number % 50}", name=f"client-{number}")
         ref = Ref("Secret", NAMESPACE, f"client.{record.client_id}")
-        assert registry.apply(Change(replace(existing, ref=ref), {ENTRY: encode(record)}), world.clock())
+        assert registry.apply(Change(replace(existing, ref=ref), {ENTRY: encode(record)}), harness.clock())
     size, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert size / 2000 < 2000
     assert orjson.loads(encode(client_record()))["namespace"] == "leave"
 
 
-async def test_an_issuer_record_whose_url_no_verifier_accepts_is_ignored(world: World) -> None:
-    before = world.issuer.registry.issuer
+async def test_an_issuer_record_whose_url_no_verifier_accepts_is_ignored(harness: IssuerHarness) -> None:
+    before = harness.issuer.registry.issuer
     for url in BAD:
-        world.put(IssuerRecord(url))
+        harness.put(IssuerRecord(url))
         await settle()
-        assert world.issuer.registry.issuer is before, url
+        assert harness.issuer.registry.issuer is before, url

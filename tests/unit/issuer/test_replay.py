@@ -7,8 +7,8 @@ from redis.exceptions import RedisError
 
 from scopewright.core.failures import Unavailable
 from scopewright.issuer.authentication.replay import LOCAL_CAPACITY, LocalReplay, SharedReplay, _Shares
+from tests.harness.issuer import Clock, IssuerHarness, settle
 from tests.unit.issuer.assertions import assertion, present, with_pair
-from tests.unit.issuer.world import Clock, World, settle
 
 UNTIL = Clock()() + 60
 
@@ -62,17 +62,17 @@ def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() 
 
 async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
     clock = Clock()
-    world = World(clock=clock, replay=LocalReplay(clock, capacity=16))
-    world.furnish()
-    world.put(with_pair())
-    world.put(with_pair(namespace="other", name="worker", uid="uid-9"))
-    async with world.running():
+    harness = IssuerHarness(clock=clock, replay=LocalReplay(clock, capacity=16))
+    harness.furnish()
+    harness.put(with_pair())
+    harness.put(with_pair(namespace="other", name="worker", uid="uid-9"))
+    async with harness.running():
         await settle()
-        statuses = [(await present(world, assertion(world)))[0] for _ in range(6)]
+        statuses = [(await present(harness, assertion(harness)))[0] for _ in range(6)]
         assert statuses[0] == 200
         assert statuses[-1] == 503
-        mine = assertion(world, iss="other.worker", sub="other.worker")
-        status, body = await present(world, mine)
+        mine = assertion(harness, iss="other.worker", sub="other.worker")
+        status, body = await present(harness, mine)
         assert (status, body["error"]) != (401, "invalid_client"), body
         assert status != 503
 

@@ -28,13 +28,13 @@ from scopewright.issuer.revocation import ended as revocations_module
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.stores import Change
 from scopewright.stores.directory.store import DirectoryStore
-from tests.unit.issuer.world import (
+from tests.harness.issuer import (
     BANK,
     ISSUER,
     PAYROLL,
     SERVICE,
     START,
-    World,
+    IssuerHarness,
     client_record,
     key_record,
     private_key,
@@ -56,25 +56,25 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scopewright.issuer.revocation.ended._RETRY_SECONDS", 0.01)
 
 
-async def of_payroll(world: World) -> str:
-    return await world.access_token(resource=PAYROLL)
+async def of_payroll(harness: IssuerHarness) -> str:
+    return await harness.access_token(resource=PAYROLL)
 
 
-async def written(world: World) -> RevocationRecord:
+async def written(harness: IssuerHarness) -> RevocationRecord:
     for _ in range(5):
         await settle()
-    return world.store.revocations()
+    return harness.store.revocations()
 
 
-async def feed(world: World) -> dict[str, Any]:
-    response = await world.http.get("/revocations")
+async def feed(harness: IssuerHarness) -> dict[str, Any]:
+    response = await harness.http.get("/revocations")
     assert response.status_code == 200
     content: dict[str, Any] = response.json()
     return content
 
 
-def uid_hash(world: World, client_id: str = "leave.leave-worker") -> str:
-    client = world.issuer.registry.client(client_id)
+def uid_hash(harness: IssuerHarness, client_id: str = "leave.leave-worker") -> str:
+    client = harness.issuer.registry.client(client_id)
     assert client is not None
     return client.uid_hash
 
@@ -82,7 +82,7 @@ def uid_hash(world: World, client_id: str = "leave.leave-worker") -> str:
 # The endpoint
 
 
-async def test_18_a_client_revokes_its_own_token(returning: World) -> None:
+async def test_18_a_client_revokes_its_own_token(returning: IssuerHarness) -> None:
     token, other = await of_payroll(returning), await of_payroll(returning)
     response = await returning.ask("/revoke", token)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
@@ -92,7 +92,7 @@ async def test_18_a_client_revokes_its_own_token(returning: World) -> None:
     assert list(returning.store.revocations().tokens) == [uid_hash(returning)]
 
 
-async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning: World) -> None:
+async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for unknown in ("x", "a.b.c", token[:-1] + ("A" if token[-1] != "A" else "B")):
         assert (await returning.ask("/revoke", unknown)).status_code == 200
@@ -103,7 +103,7 @@ async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning
     assert (await returning.ask("/revoke", "")).json()["error"] == "invalid_request"
 
 
-async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told(returning: World) -> None:
+async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     response = await returning.ask("/revoke", token, SERVICE)
     assert (response.status_code, response.content) == (200, b"{}")
@@ -112,7 +112,7 @@ async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told
     assert returning.store.writes == []
 
 
-async def test_18_it_is_200_only_when_it_is_written(returning: World) -> None:
+async def test_18_it_is_200_only_when_it_is_written(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     returning.store.writable = False
     response = await returning.ask("/revoke", token)
@@ -121,12 +121,12 @@ async def test_18_it_is_200_only_when_it_is_written(returning: World) -> None:
     assert await returning.introspect(token) == INACTIVE, "and yet it is in force where it can be"
 
 
-async def test_18_without_a_store_to_write_to_there_is_no_such_endpoint(world: World) -> None:
-    assert (await world.ask("/revoke", "x")).status_code == 404
-    assert "revocation_endpoint" not in (await world.http.get("/.well-known/oauth-authorization-server")).json()
+async def test_18_without_a_store_to_write_to_there_is_no_such_endpoint(harness: IssuerHarness) -> None:
+    assert (await harness.ask("/revoke", "x")).status_code == 404
+    assert "revocation_endpoint" not in (await harness.http.get("/.well-known/oauth-authorization-server")).json()
 
 
-async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(returning: World) -> None:
+async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     await returning.revoke(token)
     returning.clock.advance(seconds=599)
@@ -139,14 +139,14 @@ async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(retu
     assert len(returning.store.revocations().tokens[uid_hash(returning)]) == 2
 
 
-async def test_many_revocations_at_once_are_few_writes(returning: World) -> None:
+async def test_many_revocations_at_once_are_few_writes(returning: IssuerHarness) -> None:
     tokens = [await of_payroll(returning) for _ in range(100)]
     await asyncio.gather(*map(returning.revoke, tokens))
     assert len(returning.store.writes) < 10
     assert [await returning.introspect(token) for token in tokens] == [INACTIVE] * 100
 
 
-async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: World) -> None:
+async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: IssuerHarness) -> None:
     kept = await returning.access_token(SERVICE, resource=BANK)
     tokens = [await of_payroll(returning) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
     returning.clock.advance(seconds=5)
@@ -162,7 +162,7 @@ async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(
 # What replicas share
 
 
-async def test_what_another_replica_has_revoked_is_in_force(returning: World) -> None:
+async def test_what_another_replica_has_revoked_is_in_force(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     jti = (await returning.introspect(token))["jti"]
     returning.put(RevocationRecord(tokens={uid_hash(returning): {token_key(jti): NOW + 600}}))
@@ -170,18 +170,18 @@ async def test_what_another_replica_has_revoked_is_in_force(returning: World) ->
     assert await returning.introspect(token) == INACTIVE
 
 
-async def test_two_replicas_merge_what_they_write(returning: World) -> None:
+async def test_two_replicas_merge_what_they_write(returning: IssuerHarness) -> None:
     tokens = [await of_payroll(returning), await of_payroll(returning)]
-    other = World(revoking=True, store=returning.store, clock=returning.clock)
+    other = IssuerHarness(revoking=True, store=returning.store, clock=returning.clock)
     async with other.running():
         await asyncio.gather(returning.revoke(tokens[0]), other.revoke(tokens[1]))
         assert len((await written(other)).tokens[uid_hash(other)]) == 2
-        for world in (returning, other):
-            assert [await world.introspect(token) for token in tokens] == [INACTIVE] * 2
+        for harness in (returning, other):
+            assert [await harness.introspect(token) for token in tokens] == [INACTIVE] * 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tokens": 5}', b'{"version": 2}', b"{}"])
-async def test_what_is_edited_is_written_back(returning: World, content: bytes) -> None:
+async def test_what_is_edited_is_written_back(returning: IssuerHarness, content: bytes) -> None:
     token = await of_payroll(returning)
     await returning.revoke(token)
     before = returning.store.revocations()
@@ -190,7 +190,7 @@ async def test_what_is_edited_is_written_back(returning: World, content: bytes) 
     assert await returning.introspect(token) == INACTIVE
 
 
-async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: World) -> None:
+async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: IssuerHarness) -> None:
     await returning.revoke(await of_payroll(returning))
     earlier = returning.store.revocations()
     more = RevocationRecord(clients={"another": NOW})
@@ -200,7 +200,7 @@ async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(
     assert (await written(returning)).clients == more.clients
 
 
-async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: World) -> None:
+async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     await returning.revoke(token)
     before = returning.store.revocations()
@@ -221,18 +221,18 @@ def snapshot(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("meanwhile", ["away", "emptied", "gone"])
 async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) -> None:
-    world = World(revoking=True, snapshot=snapshot)
-    world.furnish()
-    world.put(RevocationRecord())
-    async with world.running():
-        token = await of_payroll(world)
-        await world.revoke(token)
+    harness = IssuerHarness(revoking=True, snapshot=snapshot)
+    harness.furnish()
+    harness.put(RevocationRecord())
+    async with harness.running():
+        token = await of_payroll(harness)
+        await harness.revoke(token)
     if meanwhile == "emptied":
-        world.put(RevocationRecord())
+        harness.put(RevocationRecord())
     elif meanwhile == "gone":
-        world.store.delete("ConfigMap", REVOCATIONS_NAME)
-    world.store.down = meanwhile == "away"
-    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+        harness.store.delete("ConfigMap", REVOCATIONS_NAME)
+    harness.store.down = meanwhile == "away"
+    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         await again.issuer.ready()
         assert await again.introspect(token) == INACTIVE
@@ -285,76 +285,76 @@ async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pyte
 
 
 async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) -> None:
-    world = World(revoking=True, snapshot=snapshot)
-    world.furnish()
-    world.put(RevocationRecord())
+    harness = IssuerHarness(revoking=True, snapshot=snapshot)
+    harness.furnish()
+    harness.put(RevocationRecord())
     for n in range(500):
-        world.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
-    async with world.running():
+        harness.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
+    async with harness.running():
         for _ in range(20):
             await settle()
-        assert world.issuer.registry.client_count == 501
+        assert harness.issuer.registry.client_count == 501
         for n in range(500):
-            world.store.delete("Secret", client_record_name("leave", f"worker-{n}"), seen=False)
-        world.store.relist()
+            harness.store.delete("Secret", client_record_name("leave", f"worker-{n}"), seen=False)
+        harness.store.relist()
         await settle()
-        assert len((await feed(world))["clients"]) == 500
+        assert len((await feed(harness))["clients"]) == 500
         await asyncio.sleep(0.3)
-        assert len(world.store.revocations().clients) == 500
-    world.put(RevocationRecord())
-    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+        assert len(harness.store.revocations().clients) == 500
+    harness.put(RevocationRecord())
+    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         assert len((await feed(again))["clients"]) == 500
 
 
-def leaving() -> World:
-    world = World(revoking=True)
-    world.furnish()
-    world.put(RevocationRecord(longest_lifetime=3600))
-    return world
+def leaving() -> IssuerHarness:
+    harness = IssuerHarness(revoking=True)
+    harness.furnish()
+    harness.put(RevocationRecord(longest_lifetime=3600))
+    return harness
 
 
 async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for pause in ("MIN_PAUSE_SECONDS", "MAX_PAUSE_SECONDS"):
         monkeypatch.setattr(revocations_module, pause, 2.5)
-    world = leaving()
-    async with world.running():
-        await world.revoke(await of_payroll(world))
-        uid = uid_hash(world)
-        world.put(client_record(disabled=True))
+    harness = leaving()
+    async with harness.running():
+        await harness.revoke(await of_payroll(harness))
+        uid = uid_hash(harness)
+        harness.put(client_record(disabled=True))
         await settle()
-        assert world.store.revocations().clients == {}, "between two writes there is a pause"
-    assert world.store.revocations().clients == {uid: NOW}
+        assert harness.store.revocations().clients == {}, "between two writes there is a pause"
+    assert harness.store.revocations().clients == {uid: NOW}
 
 
 async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> None:
-    world = leaving()
-    async with world.running():
-        uid = uid_hash(world)
-        world.store.gate = asyncio.Event()
-        world.put(client_record(disabled=True))
+    harness = leaving()
+    async with harness.running():
+        uid = uid_hash(harness)
+        harness.store.gate = asyncio.Event()
+        harness.put(client_record(disabled=True))
         await settle()
-        asyncio.get_running_loop().call_later(0.05, world.store.gate.set)
-    assert world.store.revocations().clients == {uid: NOW}
+        asyncio.get_running_loop().call_later(0.05, harness.store.gate.set)
+    assert harness.store.revocations().clients == {uid: NOW}
 
 
 async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(revocations_module, "LAST_WRITE_TIMEOUT_SECONDS", 0.05)
-    world = leaving()
-    async with asyncio.timeout(30), world.running():
-        world.store.gate = asyncio.Event()
-        world.put(client_record(disabled=True))
+    harness = leaving()
+    async with asyncio.timeout(30), harness.running():
+        harness.store.gate = asyncio.Event()
+        harness.put(client_record(disabled=True))
         await settle()
         # What the last report of use reads is another matter.
-        monkeypatch.setattr(world.issuer._background._usage, "_used", {})
+        monkeypatch.setattr(harness.issuer._background._usage, "_used", {})
     assert "the issuer stops" in caplog.text
-    assert world.store.writes == []
+    assert harness.store.writes == []
 
 
 # The feed
 
 
-async def test_the_feed_holds_hashes_and_is_sent_once(returning: World) -> None:
+async def test_the_feed_holds_hashes_and_is_sent_once(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     claims = await returning.introspect(token)
     empty = await returning.http.get("/revocations")
@@ -371,7 +371,7 @@ async def test_the_feed_holds_hashes_and_is_sent_once(returning: World) -> None:
     assert metadata["scopewright_revocation_feed_uri"].endswith("/revocations")
 
 
-async def test_19_the_feed_tells_revoked_keys(returning: World) -> None:
+async def test_19_the_feed_tells_revoked_keys(returning: IssuerHarness) -> None:
     returning.put(key_record(revoked_time=START), private=private_key("ES256"))
     await settle()
     assert (await feed(returning))["kids"] == [key_record().kid]
@@ -380,7 +380,7 @@ async def test_19_the_feed_tells_revoked_keys(returning: World) -> None:
     assert (await feed(returning))["kids"] == []
 
 
-async def test_the_feed_tells_that_a_client_has_ended(returning: World) -> None:
+async def test_the_feed_tells_that_a_client_has_ended(returning: IssuerHarness) -> None:
     uid = uid_hash(returning)
     returning.put(client_record(disabled=True))
     await settle()
@@ -392,7 +392,7 @@ async def test_the_feed_tells_that_a_client_has_ended(returning: World) -> None:
     assert (await written(returning)).clients == (await feed(returning))["clients"]
 
 
-async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: World) -> None:
+async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: IssuerHarness) -> None:
     returning.put(replace(service_record(), grant_types=("client_credentials",)))
     await settle()
     assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
@@ -401,14 +401,14 @@ async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: World) 
     assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}, "one more is no loss"
 
 
-async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: World) -> None:
+async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: IssuerHarness) -> None:
     returning.put(replace(SERVED, dpop_required=True))
     await settle()
     assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
 
 
 async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
-    returning: World, monkeypatch: pytest.MonkeyPatch
+    returning: IssuerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In one turn of the event loop, as with a namespace; by its clients and by its APIs."""
     monkeypatch.setattr("scopewright.core.revocations.MAX_ENTRIES", 40)
@@ -435,7 +435,7 @@ async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
     assert (await returning.introspect(token))["active"] is True
 
 
-async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: World) -> None:
+async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: IssuerHarness) -> None:
     granted = ResolvedGrant(("payroll.read",), clients=("leave.leave-worker",))
     more = ResolvedGrant(("payroll.write",), everybody=True)
     returning.put(replace(SERVED, grants=(granted, more)))
@@ -447,7 +447,7 @@ async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning
     assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
 
 
-async def test_the_feed_tells_that_a_client_asks_no_longer(returning: World) -> None:
+async def test_the_feed_tells_that_a_client_asks_no_longer(returning: IssuerHarness) -> None:
     bank = returning.issuer.registry.client("leave.leave-worker")
     assert bank is not None
     returning.put(client_record(access=bank.asked[1:]))
@@ -455,7 +455,7 @@ async def test_the_feed_tells_that_a_client_asks_no_longer(returning: World) -> 
     assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
 
 
-async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returning: World) -> None:
+async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returning: IssuerHarness) -> None:
     returning.put(replace(SERVED, served_by=()))
     await settle()
     assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
@@ -464,7 +464,7 @@ async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returni
     assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
 
 
-async def test_a_change_that_takes_nothing_ends_nothing(returning: World) -> None:
+async def test_a_change_that_takes_nothing_ends_nothing(returning: IssuerHarness) -> None:
     empty = await feed(returning)
     returning.put(
         replace(SERVED, lifetime=300, grants=(*SERVED.grants, ResolvedGrant(("payroll.write",), everybody=True)))
@@ -475,7 +475,9 @@ async def test_a_change_that_takes_nothing_ends_nothing(returning: World) -> Non
     assert returning.store.writes == []
 
 
-async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token_and_leeway(returning: World) -> None:
+async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token_and_leeway(
+    returning: IssuerHarness,
+) -> None:
     returning.put(client_record(disabled=True))
     await settle()
     returning.clock.advance(seconds=3600 + 600 + 59)
@@ -489,7 +491,7 @@ async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token_and_
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_lower_lifetime_brings_nothing_back(returning: World, restart: bool) -> None:
+async def test_a_lower_lifetime_brings_nothing_back(returning: IssuerHarness, restart: bool) -> None:
     uid = uid_hash(returning)
     returning.put(client_record(disabled=True))
     await settle()
@@ -500,12 +502,12 @@ async def test_a_lower_lifetime_brings_nothing_back(returning: World, restart: b
     returning.put(service_record("bank", disabled=True))
     assert uid in (await written(returning)).clients
     if restart:
-        returning = World(revoking=True, store=returning.store, clock=returning.clock)
+        returning = IssuerHarness(revoking=True, store=returning.store, clock=returning.clock)
         async with returning.running():
             assert uid in (await feed(returning))["clients"]
 
 
-async def test_a_lifetime_that_held_for_a_moment_counts(returning: World) -> None:
+async def test_a_lifetime_that_held_for_a_moment_counts(returning: IssuerHarness) -> None:
     """Also where nothing has ended under it yet."""
     for seconds in (7200, 300):
         returning.put(IssuerRecord(ISSUER, max_token_lifetime=seconds))
@@ -514,15 +516,15 @@ async def test_a_lifetime_that_held_for_a_moment_counts(returning: World) -> Non
 
 
 async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
-    world = World(revoking=True, snapshot=snapshot)
-    world.furnish()
-    put_services(world)
-    world.put(RevocationRecord())
-    async with world.running():
-        uid = uid_hash(world)
-    world.put(replace(SERVED, grants=()))
-    world.store.delete("Secret", "client.payroll.payroll-service")
-    again = World(revoking=True, snapshot=snapshot, store=world.store, clock=world.clock)
+    harness = IssuerHarness(revoking=True, snapshot=snapshot)
+    harness.furnish()
+    put_services(harness)
+    harness.put(RevocationRecord())
+    async with harness.running():
+        uid = uid_hash(harness)
+    harness.put(replace(SERVED, grants=()))
+    harness.store.delete("Secret", "client.payroll.payroll-service")
+    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         told = await feed(again)
         assert told["access"] == {uid: {audience_key(PAYROLL): NOW}}

@@ -16,17 +16,17 @@ from scopewright.cli.settings import listen
 from scopewright.http import HttpLimits
 from scopewright.issuer import serve_issuer
 from scopewright.issuer.serving import server
-from tests.unit.issuer.world import SECRET, World
+from tests.harness.issuer import SECRET, IssuerHarness
 
 BASIC = ("leave.leave-worker", SECRET)
 
 
-async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
+async def test_it_says_when_it_is_ready_serves_and_stops(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop, on_ready=ready.set_result))
+    serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener, stop=stop, on_ready=ready.set_result))
     assert await asyncio.wait_for(ready, 5) == "https://issuer.example.org"
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         assert (await http.get("/readyz")).status_code == 200
@@ -40,10 +40,10 @@ async def test_it_says_when_it_is_ready_serves_and_stops(world: World) -> None:
         await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/healthz")
 
 
-async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(world: World) -> None:
+async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     stop = asyncio.Event()
-    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, stop=stop))
+    serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener, stop=stop))
     await asyncio.sleep(0)
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     writer.write(b"POST /token HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -56,17 +56,17 @@ async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(worl
     await asyncio.wait_for(serving, 5)
 
 
-async def test_connections_and_what_ends_them_are_in_the_metrics(world: World) -> None:
+async def test_connections_and_what_ends_them_are_in_the_metrics(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     stop = asyncio.Event()
     limits = HttpLimits(connections=2)
-    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener, limits=limits, stop=stop))
+    serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener, limits=limits, stop=stop))
     await asyncio.sleep(0)
     wires = [await asyncio.open_connection("127.0.0.1", port) for _ in range(3)]
     wires[2][1].write(b"BREW / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await asyncio.wait_for(wires[2][0].read(-1), 5)).startswith(b"HTTP/1.1 501")
-    text = world.issuer.metrics.answer().body.decode()
+    text = harness.issuer.metrics.answer().body.decode()
     for sample in (
         'connections{state="request"} 1.0',
         "connection_memory_limit_bytes 6.7108864e+07",
@@ -91,18 +91,18 @@ def test_there_are_no_more_connections_than_files_may_be_open(
     assert allowed == [(400 if hard == 400 else 8192 + 256, hard)]
 
 
-async def test_a_request_in_progress_is_answered_before_the_end(world: World) -> None:
-    world.store.gate = asyncio.Event()
+async def test_a_request_in_progress_is_answered_before_the_end(harness: IssuerHarness) -> None:
+    harness.store.gate = asyncio.Event()
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
-    serving = asyncio.create_task(serve_issuer(world.issuer, listener=listener))
+    serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         form = {"grant_type": "client_credentials"}
         asking = asyncio.create_task(http.post("/token", data=form, auth=("leave.unknown", "x")))
-        await asyncio.wait_for(world.store.reading.wait(), 5)
+        await asyncio.wait_for(harness.store.reading.wait(), 5)
         serving.cancel()
         await asyncio.sleep(0.2)
-        world.store.gate.set()
+        harness.store.gate.set()
         assert (await asyncio.wait_for(asking, 5)).status_code == 401
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(serving, 15)
@@ -112,13 +112,13 @@ PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
 from scopewright.issuer import IssuerSettings, Worker, run
-from tests.unit.issuer.world import NAMESPACE, World
+from tests.harness.issuer import NAMESPACE, IssuerHarness
 
 @contextlib.asynccontextmanager
 async def open_store():
-    world = World()
-    world.furnish()
-    yield world.store
+    harness = IssuerHarness()
+    harness.furnish()
+    yield harness.store
 
 listener = listen("127.0.0.1:0")
 run(open_store, IssuerSettings(NAMESPACE), Worker(lambda: listener, lambda url: print(url, flush=True)))

@@ -19,15 +19,15 @@ from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores.contact import Contact
-from tests.unit.issuer.world import ISSUER, PAYROLL, SECRET, World, client_record, key_record, settle
+from tests.harness.issuer import ISSUER, PAYROLL, SECRET, IssuerHarness, client_record, key_record, settle
 
 
 async def test_readiness_names_what_is_missing() -> None:
-    world = World()
-    world.store.down = True
-    async with world.running():
-        assert (await world.http.get("/healthz")).status_code == 200
-        response = await world.http.get("/readyz")
+    harness = IssuerHarness()
+    harness.store.down = True
+    async with harness.running():
+        assert (await harness.http.get("/healthz")).status_code == 200
+        response = await harness.http.get("/readyz")
         assert response.status_code == 503
         assert response.json()["missing"] == [
             "the issuer record",
@@ -35,56 +35,56 @@ async def test_readiness_names_what_is_missing() -> None:
             "the list of ConfigMaps",
             "the list of Secrets",
         ]
-        assert (await world.token()).json()["error"] == "temporarily_unavailable"
+        assert (await harness.token()).json()["error"] == "temporarily_unavailable"
 
 
 async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
-    world = World()
-    async with world.running():
-        waiting = asyncio.create_task(world.issuer.ready())
-        world.put(IssuerRecord(ISSUER))
+    harness = IssuerHarness()
+    async with harness.running():
+        waiting = asyncio.create_task(harness.issuer.ready())
+        harness.put(IssuerRecord(ISSUER))
         await settle()
         assert not waiting.done()
-        world.publish(world.put_key().jwk)
+        harness.publish(harness.put_key().jwk)
         assert await asyncio.wait_for(waiting, 1) == ISSUER
-        assert (await world.http.get("/readyz")).json() == {"status": "ok"}
+        assert (await harness.http.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since_when(world: World) -> None:
+async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since_when(harness: IssuerHarness) -> None:
     """A refusal would take all issuers out of their Service at once: tokens need no API server."""
     now = [0.0]
-    world.issuer.readiness._contact = Contact(lambda: now[0])
+    harness.issuer.readiness._contact = Contact(lambda: now[0])
     now[0] = 99.0
-    answer = await world.http.get("/readyz")
+    answer = await harness.http.get("/readyz")
     assert answer.status_code == 200
     assert answer.json() == {"status": "degraded", "stale": "the API server has not answered for 99 s"}
-    assert (await world.http.get("/healthz")).json() == {"status": "ok"}
+    assert (await harness.http.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_only_get_is_served_beside_the_token_endpoint(world: World) -> None:
+async def test_only_get_is_served_beside_the_token_endpoint(harness: IssuerHarness) -> None:
     for path in ("/jwks.json", "/healthz", "/readyz", "/.well-known/openid-configuration"):
-        response = await world.http.post(path)
+        response = await harness.http.post(path)
         assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
     for path in ("/healthz", "/readyz", "/metrics"):
-        answer = observe(world, path, "POST")
+        answer = observe(harness, path, "POST")
         assert (answer.status, dict(answer.headers)[b"allow"]) == (405, b"GET, HEAD")
 
 
-def observe(world: World, path: str, method: str = "GET") -> Answer:
+def observe(harness: IssuerHarness, path: str, method: str = "GET") -> Answer:
     """As on the listener for those who run the issuer."""
-    return world.issuer.observe(HttpRequest(method, path))
+    return harness.issuer.observe(HttpRequest(method, path))
 
 
-async def test_metrics_are_not_where_tokens_are_and_tokens_are_not_where_metrics_are(world: World) -> None:
-    assert (await world.http.get("/metrics")).status_code == 404
-    assert observe(world, "/metrics").status == 200
-    assert observe(world, "/readyz").status == 200
+async def test_metrics_are_not_where_tokens_are_and_tokens_are_not_where_metrics_are(harness: IssuerHarness) -> None:
+    assert (await harness.http.get("/metrics")).status_code == 404
+    assert observe(harness, "/metrics").status == 200
+    assert observe(harness, "/readyz").status == 200
     for path in ("/token", "/jwks.json", "/revocations", "/introspect"):
-        assert observe(world, path).status == 404
+        assert observe(harness, path).status == 404
 
 
-async def test_any_other_path_is_not_found(world: World) -> None:
-    response = await world.http.get("/tokens")
+async def test_any_other_path_is_not_found(harness: IssuerHarness) -> None:
+    response = await harness.http.get("/tokens")
     assert (response.status_code, response.json()["error"]) == (404, "not_found")
 
 
@@ -92,14 +92,14 @@ async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
-    world = World()
+    harness = IssuerHarness()
 
     async def refuse(selection: object) -> object:
         raise Rejected("Forbidden", "the right to list secrets is missing")
         yield
 
-    monkeypatch.setattr(world.store, "follow", refuse)
-    async with world.running():
+    monkeypatch.setattr(harness.store, "follow", refuse)
+    async with harness.running():
         await asyncio.sleep(0.01)
     told = [r.getMessage() for r in caplog.records if "the right to list" in r.getMessage()]
     assert len(told) == 2  # Secrets and ConfigMaps
@@ -109,9 +109,9 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
-    world = World()
-    world.furnish()
-    follow, calls = world.store.follow, 0
+    harness = IssuerHarness()
+    harness.furnish()
+    follow, calls = harness.store.follow, 0
 
     async def failing(selection: object) -> object:
         nonlocal calls
@@ -121,10 +121,10 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
             if calls < 20:
                 raise ValueError("a bug")
 
-    monkeypatch.setattr(world.store, "follow", failing)
-    async with world.running():
-        await asyncio.wait_for(world.issuer.ready(), 5)
-        assert (await world.token()).status_code == 200
+    monkeypatch.setattr(harness.store, "follow", failing)
+    async with harness.running():
+        await asyncio.wait_for(harness.issuer.ready(), 5)
+        assert (await harness.token()).status_code == 200
 
 
 @pytest.fixture
@@ -159,15 +159,15 @@ async def test_a_task_that_dies_is_begun_again(
 
     for kind in (Follower, Revocations, CredentialUsage):
         dies_once(kind, "run")
-    world = World(revoking=True)
-    world.furnish()
-    world.put(RevocationRecord())
-    async with world.running():
-        await asyncio.wait_for(world.issuer.ready(), 20)
-        token = await world.access_token()
-        await world.revoke(token)
-        assert world.store.revocations().tokens
-        assert (await world.http.get("/readyz")).json() == {"status": "ok"}
+    harness = IssuerHarness(revoking=True)
+    harness.furnish()
+    harness.put(RevocationRecord())
+    async with harness.running():
+        await asyncio.wait_for(harness.issuer.ready(), 20)
+        token = await harness.access_token()
+        await harness.revoke(token)
+        assert harness.store.revocations().tokens
+        assert (await harness.http.get("/readyz")).json() == {"status": "ok"}
     assert died == {Follower, Revocations, CredentialUsage}
     assert "a bug" in caplog.text
     assert "restarting task follow in 0.0 s" in caplog.text
@@ -176,35 +176,35 @@ async def test_a_task_that_dies_is_begun_again(
 async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_without_following(
     impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    world = World(snapshot=tmp_path / "snapshot")
-    world.furnish()
-    async with world.running():
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot")
+    harness.furnish()
+    async with harness.running():
         await until((tmp_path / "snapshot").exists)
 
     async def dies(self: object) -> None:
         raise KeyError("a bug")
 
     monkeypatch.setattr(SnapshotFile, "run", dies)
-    async with world.running():
-        await asyncio.wait_for(world.issuer.ready(), 20)
-        await until(lambda: b"failing" in observe(world, "/readyz").body)
-        response = await world.http.get("/readyz")
+    async with harness.running():
+        await asyncio.wait_for(harness.issuer.ready(), 20)
+        await until(lambda: b"failing" in observe(harness, "/readyz").body)
+        response = await harness.http.get("/readyz")
         assert (response.status_code, response.json()) == (200, {"status": "ok", "failing": ["snapshot"]})
     monkeypatch.setattr(Follower, "run", dies)
-    async with world.running():
-        await asyncio.wait_for(world.issuer.ready(), 20)
-        await until(lambda: observe(world, "/readyz").status == 503)
-        missing = (await world.http.get("/readyz")).json()["missing"]
+    async with harness.running():
+        await asyncio.wait_for(harness.issuer.ready(), 20)
+        await until(lambda: observe(harness, "/readyz").status == 503)
+        missing = (await harness.http.get("/readyz")).json()["missing"]
         assert missing == ["the task follow, which fails repeatedly"]
-        assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(world, "/metrics").body.decode()
-        assert (await world.token()).status_code == 200, "what is known is still served"
+        assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(harness, "/metrics").body.decode()
+        assert (await harness.token()).status_code == 200, "what is known is still served"
 
 
-async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: World) -> None:
-    await world.token()
-    await world.token("leave.evil-label", "x")
-    await world.token(scope="evil-scope")
-    text = observe(world, "/metrics").body.decode()
+async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(harness: IssuerHarness) -> None:
+    await harness.token()
+    await harness.token("leave.evil-label", "x")
+    await harness.token(scope="evil-scope")
+    text = observe(harness, "/metrics").body.decode()
     assert 'scopewright_issuer_requests_total{handler="token",result="issued"} 1.0' in text
     assert 'scopewright_issuer_requests_total{handler="token",result="invalid_client"} 1.0' in text
     assert 'scopewright_issuer_requests_total{handler="token",result="invalid_scope"} 1.0' in text
@@ -214,25 +214,25 @@ async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(world: W
     assert "evil" not in text
 
 
-async def test_who_is_on_record_and_refused_is_counted_apart(world: World) -> None:
-    await world.token("leave.leave-worker", "wrong")
-    await world.token("leave.nobody", "wrong")
-    await world.token(scope="not-granted")
-    text = observe(world, "/metrics").body.decode()
+async def test_who_is_on_record_and_refused_is_counted_apart(harness: IssuerHarness) -> None:
+    await harness.token("leave.leave-worker", "wrong")
+    await harness.token("leave.nobody", "wrong")
+    await harness.token(scope="not-granted")
+    text = observe(harness, "/metrics").body.decode()
     known = "scopewright_issuer_refusals_of_known_clients_total"
     assert 'scopewright_issuer_requests_total{handler="token",result="invalid_client"} 2.0' in text
     assert known + '{handler="token",result="invalid_client"} 1.0' in text
     assert known + '{handler="token",result="invalid_scope"} 1.0' in text
 
 
-async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(world: World) -> None:
-    text = observe(world, "/metrics").body.decode()
+async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(harness: IssuerHarness) -> None:
+    text = observe(harness, "/metrics").body.decode()
     assert "\nscopewright_issuer_workers 1.0\n" in text
     assert "\nscopewright_issuer_ready_workers 1.0\n" in text
     assert "\nscopewright_issuer_watch_heard_timestamp_seconds{" not in text
-    world.store.delete("Secret", key_record_name(key_record().kid))
+    harness.store.delete("Secret", key_record_name(key_record().kid))
     await settle()
-    assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(world, "/metrics").body.decode()
+    assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(harness, "/metrics").body.decode()
 
 
 def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_of() -> None:
@@ -260,11 +260,11 @@ def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_o
 # Audit
 
 
-async def test_an_issued_token_is_one_line_without_the_token(world: World) -> None:
-    response = await world.token()
-    claims = await world.claims(response)
-    assert len(world.lines) == 1
-    assert orjson.loads(world.lines[0]) == {
+async def test_an_issued_token_is_one_line_without_the_token(harness: IssuerHarness) -> None:
+    response = await harness.token()
+    claims = await harness.claims(response)
+    assert len(harness.lines) == 1
+    assert orjson.loads(harness.lines[0]) == {
         "time": "2026-11-22T12:00:00.000Z",
         "event": "token",
         "peer": "127.0.0.1",
@@ -288,34 +288,34 @@ async def test_an_issued_token_is_one_line_without_the_token(world: World) -> No
     ],
 )
 async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
-    world: World, client_id: str, secret: str, reason: str
+    harness: IssuerHarness, client_id: str, secret: str, reason: str
 ) -> None:
-    world.put(client_record(name="off", disabled=True))
-    world.put(client_record(name="pod", method="ServiceAccount", credentials=()))
+    harness.put(client_record(name="off", disabled=True))
+    harness.put(client_record(name="pod", method="ServiceAccount", credentials=()))
     await settle()
-    response = await world.token(client_id, secret)
-    line = orjson.loads(world.lines[-1])
+    response = await harness.token(client_id, secret)
+    line = orjson.loads(harness.lines[-1])
     assert (line["result"], line["reason"]) == ("invalid_client", reason)
     assert response.json()["error_description"] == refused_credential(reason="", challenge=True).description
 
 
-async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(world: World) -> None:
-    await world.token(SECRET + ".pasted", "x")
-    await world.token("leave.leave-worker", scope="x" * 5000, resource=["\n\x1b[31m\u2028", "y"])
-    await world.token("leave.leave-worker", scope="x" * 5000)
-    for line in world.lines:
+async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(harness: IssuerHarness) -> None:
+    await harness.token(SECRET + ".pasted", "x")
+    await harness.token("leave.leave-worker", scope="x" * 5000, resource=["\n\x1b[31m\u2028", "y"])
+    await harness.token("leave.leave-worker", scope="x" * 5000)
+    for line in harness.lines:
         assert "\n" not in line
         assert "\x1b" not in line
         assert SECRET not in line
         assert len(line) < 1200
 
 
-async def test_no_secret_and_no_token_is_in_any_log(world: World, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_secret_and_no_token_is_in_any_log(harness: IssuerHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    token = (await world.token()).json()["access_token"]
-    await world.token("leave.unknown", SECRET)
-    await world.token(secret="s3cr3t-in-the-log?")
-    everything = caplog.text + "\n".join(world.lines)
+    token = (await harness.token()).json()["access_token"]
+    await harness.token("leave.unknown", SECRET)
+    await harness.token(secret="s3cr3t-in-the-log?")
+    everything = caplog.text + "\n".join(harness.lines)
     assert SECRET not in everything
     assert "s3cr3t" not in everything
     assert token.rpartition(".")[2] not in everything

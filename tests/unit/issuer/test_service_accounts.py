@@ -9,29 +9,29 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Cluster, IssuerRecord
+from tests.harness.issuer import ISSUER, START, IssuerHarness, settle
 from tests.unit.issuer.assertions import CLUSTER, UID, WORKER, in_cluster, jwk, pod_token, present, with_account
-from tests.unit.issuer.world import ISSUER, START, World, settle
 
 
 @pytest.fixture
-async def pod(world: World) -> World:
-    world.put(in_cluster())
-    world.put(with_account())
+async def pod(harness: IssuerHarness) -> IssuerHarness:
+    harness.put(in_cluster())
+    harness.put(with_account())
     await settle()
-    return world
+    return harness
 
 
-async def accepted(world: World, token: str, **parameters: str) -> bool:
-    return (await present(world, token, **parameters))[0] == 200
+async def accepted(harness: IssuerHarness, token: str, **parameters: str) -> bool:
+    return (await present(harness, token, **parameters))[0] == 200
 
 
-async def reason(world: World, token: str, **parameters: str) -> str:
-    status, body = await present(world, token, **parameters)
+async def reason(harness: IssuerHarness, token: str, **parameters: str) -> str:
+    status, body = await present(harness, token, **parameters)
     assert (status, body["error"]) == (401, "invalid_client"), body
-    return str(json.loads(world.lines[-1])["reason"])
+    return str(json.loads(harness.lines[-1])["reason"])
 
 
-async def test_16_a_pods_token_is_the_assertion_as_often_as_it_is_valid(pod: World) -> None:
+async def test_16_a_pods_token_is_the_assertion_as_often_as_it_is_valid(pod: IssuerHarness) -> None:
     token = pod_token(pod)
     assert await accepted(pod, token, client_id=WORKER)
     assert await accepted(pod, token, client_id=WORKER)
@@ -61,11 +61,11 @@ async def test_16_a_pods_token_is_the_assertion_as_often_as_it_is_valid(pod: Wor
         ({"number": 8}, "token_key"),
     ],
 )
-async def test_16_each_claim_is_checked(pod: World, changes: dict[str, Any], why: str) -> None:
+async def test_16_each_claim_is_checked(pod: IssuerHarness, changes: dict[str, Any], why: str) -> None:
     assert await reason(pod, pod_token(pod, **changes), client_id=WORKER) == why
 
 
-async def test_16_without_client_id_the_one_client_must_be_plain(pod: World) -> None:
+async def test_16_without_client_id_the_one_client_must_be_plain(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(), name="second", uid="uid-9"))
     await settle()
     assert await reason(pod, pod_token(pod)) == "unknown_client"
@@ -76,13 +76,13 @@ async def test_16_without_client_id_the_one_client_must_be_plain(pod: World) -> 
     assert await accepted(pod, pod_token(pod))
 
 
-async def test_16_another_client_of_another_account_is_not_served(pod: World) -> None:
+async def test_16_another_client_of_another_account_is_not_served(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(name="other"), name="second", uid="uid-9"))
     await settle()
     assert await reason(pod, pod_token(pod), client_id="leave.second") == "token_account"
 
 
-async def test_a_client_without_its_account_and_one_of_an_unknown_cluster_are_refused(pod: World) -> None:
+async def test_a_client_without_its_account_and_one_of_an_unknown_cluster_are_refused(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(), service_account=None))
     await settle()
     assert await reason(pod, pod_token(pod), client_id=WORKER) == "no_service_account"
@@ -91,7 +91,7 @@ async def test_a_client_without_its_account_and_one_of_an_unknown_cluster_are_re
     assert await reason(pod, pod_token(pod), client_id=WORKER) == "unknown_cluster"
 
 
-async def test_each_cluster_has_its_own_keys_and_issuer(pod: World) -> None:
+async def test_each_cluster_has_its_own_keys_and_issuer(pod: IssuerHarness) -> None:
     """The client's cluster fixes both: a token of one cluster is worth nothing for a client of another."""
     edge = Cluster("edge", "https://edge.example", keys=(jwk(8),))
     pod.put(in_cluster(clusters=(Cluster("in-cluster", CLUSTER, keys=(jwk(7),)), edge)))
@@ -133,58 +133,60 @@ def next_door() -> NextDoor:
 
 
 @pytest.fixture
-async def world(next_door: NextDoor) -> AsyncIterator[World]:
+async def harness(next_door: NextDoor) -> AsyncIterator[IssuerHarness]:
     """An issuer that finds the keys of its cluster at the API server, unless it is given them."""
-    world = World(service_accounts=next_door)
-    world.furnish()
-    world.put(with_account())
-    async with world.running():
-        yield world
+    harness = IssuerHarness(service_accounts=next_door)
+    harness.furnish()
+    harness.put(with_account())
+    async with harness.running():
+        yield harness
 
 
-async def test_the_keys_are_found_at_the_api_server_and_fetched_once(world: World, next_door: NextDoor) -> None:
+async def test_the_keys_are_found_at_the_api_server_and_fetched_once(
+    harness: IssuerHarness, next_door: NextDoor
+) -> None:
     for _ in range(3):
-        assert await accepted(world, pod_token(world))
+        assert await accepted(harness, pod_token(harness))
     assert next_door.asked == 1
 
 
 async def test_a_new_key_of_the_cluster_is_fetched_and_made_up_ones_are_no_flood(
-    world: World, next_door: NextDoor
+    harness: IssuerHarness, next_door: NextDoor
 ) -> None:
-    assert await accepted(world, pod_token(world))
+    assert await accepted(harness, pod_token(harness))
     next_door.keys = [jwk(8)]
-    assert await accepted(world, pod_token(world, number=8))
+    assert await accepted(harness, pod_token(harness, number=8))
     for number in (9, 10, 11):
-        assert await reason(world, pod_token(world, number=number)) == "token_key"
+        assert await reason(harness, pod_token(harness, number=number)) == "token_key"
     assert next_door.asked == 2
-    world.clock.advance(seconds=30)
-    assert await reason(world, pod_token(world, number=9)) == "token_key"
+    harness.clock.advance(seconds=30)
+    assert await reason(harness, pod_token(harness, number=9)) == "token_key"
     assert next_door.asked == 3
 
 
 async def test_while_the_api_server_is_away_known_keys_go_on_and_nobody_is_refused_from_ignorance(
-    world: World, next_door: NextDoor
+    harness: IssuerHarness, next_door: NextDoor
 ) -> None:
     next_door.away = True
-    status, body = await present(world, pod_token(world), client_id=WORKER)
+    status, body = await present(harness, pod_token(harness), client_id=WORKER)
     assert (status, body["error"]) == (503, "temporarily_unavailable")
     next_door.away = False
-    world.clock.advance(seconds=2)
-    assert await accepted(world, pod_token(world))
+    harness.clock.advance(seconds=2)
+    assert await accepted(harness, pod_token(harness))
     next_door.away = True
-    world.clock.advance(hours=2)
-    assert await accepted(world, pod_token(world))
+    harness.clock.advance(hours=2)
+    assert await accepted(harness, pod_token(harness))
 
 
-async def test_token_review_by_choice(world: World, next_door: NextDoor) -> None:
-    assert await accepted(world, pod_token(world))
+async def test_token_review_by_choice(harness: IssuerHarness, next_door: NextDoor) -> None:
+    assert await accepted(harness, pod_token(harness))
     assert next_door.reviewed == []
-    world.put(IssuerRecord(ISSUER, clusters=(Cluster("in-cluster", token_review=True),)))
+    harness.put(IssuerRecord(ISSUER, clusters=(Cluster("in-cluster", token_review=True),)))
     await settle()
-    assert await accepted(world, pod_token(world))
+    assert await accepted(harness, pod_token(harness))
     assert next_door.reviewed == [ISSUER]
     next_door.takes = False
-    assert await reason(world, pod_token(world)) == "token_review"
+    assert await reason(harness, pod_token(harness)) == "token_review"
     next_door.away = True
-    status, _ = await present(world, pod_token(world), client_id=WORKER)
+    status, _ = await present(harness, pod_token(harness), client_id=WORKER)
     assert status == 503

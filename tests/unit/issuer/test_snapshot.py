@@ -9,63 +9,65 @@ import pytest
 
 from scopewright.core.records import Credential
 from scopewright.issuer.state.snapshot import SnapshotFile
-from tests.unit.issuer.world import START, World, client_record, settle, sha256
+from tests.harness.issuer import START, IssuerHarness, client_record, settle, sha256
 
 
-async def first_life(path: Path) -> World:
-    world = World(snapshot=path)
+async def first_life(path: Path) -> IssuerHarness:
+    harness = IssuerHarness(snapshot=path)
     ends = START + timedelta(hours=1)
-    world.furnish()
-    world.put(client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("A" * 43), START))))
-    async with world.running():
-        await world.issuer.ready()
-    return world
+    harness.furnish()
+    harness.put(
+        client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("A" * 43), START)))
+    )
+    async with harness.running():
+        await harness.issuer.ready()
+    return harness
 
 
 async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
     path = tmp_path / "state" / "snapshot"
     await first_life(path)
     assert path.stat().st_mode & 0o777 == 0o600
-    world = World(snapshot=path)
-    world.store.down = True
-    async with world.running():
-        assert await world.issuer.ready()
-        assert (await world.http.get("/readyz")).status_code == 200
-        assert await world.claims(await world.token())
+    harness = IssuerHarness(snapshot=path)
+    harness.store.down = True
+    async with harness.running():
+        assert await harness.issuer.ready()
+        assert (await harness.http.get("/readyz")).status_code == 200
+        assert await harness.claims(await harness.token())
 
 
 async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Path) -> None:
     """A JWKS that lags behind the store's would take keys from verifiers that sign already."""
     await first_life(tmp_path / "snapshot")
-    world = World(snapshot=tmp_path / "snapshot", patience=0.3)
-    world.store.down = True
-    async with world.running():
-        assert (await world.http.get("/jwks.json")).status_code == 503
-        assert (await world.token()).status_code == 503
-        assert await asyncio.wait_for(world.issuer.ready(), 5)
-        assert (await world.http.get("/jwks.json")).status_code == 200
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot", patience=0.3)
+    harness.store.down = True
+    async with harness.running():
+        assert (await harness.http.get("/jwks.json")).status_code == 503
+        assert (await harness.token()).status_code == 503
+        assert await asyncio.wait_for(harness.issuer.ready(), 5)
+        assert (await harness.http.get("/jwks.json")).status_code == 200
 
 
 async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) -> None:
     await first_life(tmp_path / "snapshot")
-    world = World(snapshot=tmp_path / "snapshot")
-    world.store.down = True
-    async with world.running():
-        assert (await world.token(secret="old")).status_code == 200
-        world.clock.advance(hours=1)
-        assert (await world.token(secret="old")).status_code == 503
-        world.clock.advance(days=40)
-        assert (await world.token()).status_code == 503
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot")
+    harness.store.down = True
+    async with harness.running():
+        assert (await harness.token(secret="old")).status_code == 200
+        harness.clock.advance(hours=1)
+        assert (await harness.token(secret="old")).status_code == 503
+        harness.clock.advance(days=40)
+        assert (await harness.token()).status_code == 503
 
 
 async def test_the_first_complete_list_replaces_the_snapshot(tmp_path: Path) -> None:
     before = await first_life(tmp_path / "snapshot")
-    world = World(snapshot=tmp_path / "snapshot", store=before.store)
-    world.store.delete("Secret", "client.leave.leave-worker")
-    async with world.running():
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot", store=before.store)
+    harness.store.delete("Secret", "client.leave.leave-worker")
+    async with harness.running():
         await settle()
-        assert (await world.token()).status_code == 401
-    again = World(snapshot=tmp_path / "snapshot")
+        assert (await harness.token()).status_code == 401
+    again = IssuerHarness(snapshot=tmp_path / "snapshot")
     again.store.down = True
     async with again.running():
         assert again.issuer.registry.client_count == 0
@@ -74,10 +76,10 @@ async def test_the_first_complete_list_replaces_the_snapshot(tmp_path: Path) -> 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b'{"scopewright":"issuer snapshot","version":1}\n{"cut off'])
 async def test_a_broken_snapshot_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "snapshot").write_bytes(content)
-    world = World(snapshot=tmp_path / "snapshot")
-    world.furnish()
-    async with world.running():
-        assert (await world.token()).status_code == 200
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot")
+    harness.furnish()
+    async with harness.running():
+        assert (await harness.token()).status_code == 200
 
 
 async def test_a_broken_line_spoils_only_itself(tmp_path: Path) -> None:
@@ -85,10 +87,10 @@ async def test_a_broken_line_spoils_only_itself(tmp_path: Path) -> None:
     await first_life(path)
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b'{"kind": 1}', b"[]", b'{"entries": "x"}', *lines[1:]]))
-    world = World(snapshot=path)
-    world.store.down = True
-    async with world.running():
-        assert (await world.token()).status_code == 200
+    harness = IssuerHarness(snapshot=path)
+    harness.store.down = True
+    async with harness.running():
+        assert (await harness.token()).status_code == 200
 
 
 async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -97,8 +99,8 @@ async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.
     await first_life(path)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"uid"', b'"UID"'))
-    world = World(snapshot=path)
-    async with world.running():
+    harness = IssuerHarness(snapshot=path)
+    async with harness.running():
         pass
     for line in content.split(b"\n")[1:-1]:
         assert line.decode()[60:] not in caplog.text
@@ -108,21 +110,21 @@ async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.
 
 async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("not a folder")
-    world = World(snapshot=tmp_path / "file" / "snapshot")
-    world.furnish()
-    async with world.running():
-        assert (await world.token()).status_code == 200
+    harness = IssuerHarness(snapshot=tmp_path / "file" / "snapshot")
+    harness.furnish()
+    async with harness.running():
+        assert (await harness.token()).status_code == 200
     assert "cannot write the snapshot" in caplog.text
 
 
 async def test_changes_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    world = World()
+    harness = IssuerHarness()
     snapshots = SnapshotFile(tmp_path / "snapshot", debounce=0.05)
     writes: list[bytes] = []
     monkeypatch.setattr(snapshots, "_write", writes.append)
     running = asyncio.create_task(snapshots.run())
     for number in range(50):
-        snapshots.keep(world.store.put("Secret", f"client.leave.c{number}", {"record.json": b"{}"}))
+        snapshots.keep(harness.store.put("Secret", f"client.leave.c{number}", {"record.json": b"{}"}))
     await asyncio.sleep(0.2)
     assert len(writes) == 1
     assert writes[0].count(b"\n") == 51

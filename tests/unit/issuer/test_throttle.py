@@ -7,7 +7,7 @@ import pytest
 
 from scopewright.issuer.authentication.throttle import FAILURE_BUDGET, FailureThrottle
 from scopewright.issuer.rate_budget import RateBudget
-from tests.unit.issuer.world import World
+from tests.harness.issuer import IssuerHarness
 
 
 class Seconds:
@@ -58,19 +58,19 @@ def test_only_so_many_addresses_are_remembered() -> None:
     assert throttled(throttle, "a")
 
 
-async def test_a_flood_is_told_to_wait_and_the_right_secret_is_let_in(world: World) -> None:
-    answers = [await world.token(secret="wrong") for _ in range(2 * FAILURE_BUDGET.burst)]
+async def test_a_flood_is_told_to_wait_and_the_right_secret_is_let_in(harness: IssuerHarness) -> None:
+    answers = [await harness.token(secret="wrong") for _ in range(2 * FAILURE_BUDGET.burst)]
     assert {answer.status_code for answer in answers[: FAILURE_BUDGET.burst]} == {401}
     flooded = [answer for answer in answers if answer.status_code == 503]
     assert flooded
     assert flooded[-1].headers["retry-after"] == "1"
-    assert (await world.token()).status_code == 200
+    assert (await harness.token()).status_code == 200
 
 
-def counted(world: World, result: str) -> float:
+def counted(harness: IssuerHarness, result: str) -> float:
     [found] = [
         sample.value
-        for family in world.issuer.metrics.collect()
+        for family in harness.issuer.metrics.collect()
         for sample in family.samples
         if sample.name == "scopewright_issuer_requests_total"
         and sample.labels == {"handler": "token", "result": result}
@@ -79,15 +79,15 @@ def counted(world: World, result: str) -> float:
 
 
 @pytest.fixture
-async def flooded() -> AsyncIterator[World]:
+async def flooded() -> AsyncIterator[IssuerHarness]:
     """Where refusals have used up the reads."""
-    world = World(reads=RateBudget(rate=0.0, burst=0))
-    world.furnish()
-    async with world.running():
-        yield world
+    harness = IssuerHarness(reads=RateBudget(rate=0.0, burst=0))
+    harness.furnish()
+    async with harness.running():
+        yield harness
 
 
-async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller(flooded: World) -> None:
+async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller(flooded: IssuerHarness) -> None:
     """Or anybody outside could fire an alert; and the answer would tell whether something fails."""
     answers = [await flooded.token(client_id, "wrong") for client_id in ("leave.made-up-3", "leave.leave-worker")]
     assert {(a.status_code, a.json()["error"]) for a in answers} == {(503, "temporarily_unavailable")}
@@ -97,7 +97,7 @@ async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller
     assert [line["reason"] for line in lines] == ["too_many_refusals"] * 2
 
 
-async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(flooded: World) -> None:
+async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(flooded: IssuerHarness) -> None:
     flooded.store.down = True
     slowed, failed = [await flooded.token(c, "wrong") for c in ("leave.made-up-3", "leave.leave-worker")]
     assert (slowed.status_code, failed.status_code) == (503, 503)

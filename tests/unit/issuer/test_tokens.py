@@ -6,7 +6,16 @@ import jwt
 import pytest
 
 from scopewright.core.records import IssuerRecord, RequestedAccess, ResolvedGrant
-from tests.unit.issuer.world import ISSUER, START, World, client_record, key_record, private_key, server_record, settle
+from tests.harness.issuer import (
+    ISSUER,
+    START,
+    IssuerHarness,
+    client_record,
+    key_record,
+    private_key,
+    server_record,
+    settle,
+)
 
 BOTH = (RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
 
@@ -15,98 +24,98 @@ def granted(scope: str, **ends_in: float) -> ResolvedGrant:
     return ResolvedGrant((scope,), namespaces=("leave",), not_after=START + timedelta(**ends_in) if ends_in else None)
 
 
-async def expires_in(world: World, **parameters: str) -> int:
-    claims = await world.claims(await world.token(**parameters))
+async def expires_in(harness: IssuerHarness, **parameters: str) -> int:
+    claims = await harness.claims(await harness.token(**parameters))
     return int(claims["exp"] - claims["iat"])
 
 
-async def test_a_token_lives_no_longer_than_the_platforms_maximum(world: World) -> None:
-    world.put(server_record(lifetime=86400))
-    world.put(IssuerRecord(ISSUER, max_token_lifetime=900))
+async def test_a_token_lives_no_longer_than_the_platforms_maximum(harness: IssuerHarness) -> None:
+    harness.put(server_record(lifetime=86400))
+    harness.put(IssuerRecord(ISSUER, max_token_lifetime=900))
     await settle()
-    assert await expires_in(world) == 900
+    assert await expires_in(harness) == 900
 
 
-async def test_a_token_does_not_outlive_the_first_grant_that_ends_of_those_in_it(world: World) -> None:
-    world.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
-    world.put(client_record(access=BOTH))
+async def test_a_token_does_not_outlive_the_first_grant_that_ends_of_those_in_it(harness: IssuerHarness) -> None:
+    harness.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
+    harness.put(client_record(access=BOTH))
     await settle()
-    assert await expires_in(world) == 90
-    assert await expires_in(world, scope="payroll.read") == 600
+    assert await expires_in(harness) == 90
+    assert await expires_in(harness, scope="payroll.read") == 600
 
 
-async def test_an_ended_grant_gives_nothing_although_no_record_has_changed(world: World) -> None:
-    world.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
-    world.put(client_record(access=BOTH))
+async def test_an_ended_grant_gives_nothing_although_no_record_has_changed(harness: IssuerHarness) -> None:
+    harness.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
+    harness.put(client_record(access=BOTH))
     await settle()
-    assert (await world.token()).json()["scope"] == "payroll.read payroll.write"
-    world.clock.advance(seconds=90)
-    assert (await world.token()).json()["scope"] == "payroll.read"
-    assert (await world.token(scope="payroll.write")).json()["error"] == "invalid_scope"
+    assert (await harness.token()).json()["scope"] == "payroll.read payroll.write"
+    harness.clock.advance(seconds=90)
+    assert (await harness.token()).json()["scope"] == "payroll.read"
+    assert (await harness.token(scope="payroll.write")).json()["error"] == "invalid_scope"
 
 
-async def test_a_grant_with_less_than_a_second_left_is_over(world: World) -> None:
-    world.put(server_record(grants=(granted("payroll.read", seconds=90),)))
+async def test_a_grant_with_less_than_a_second_left_is_over(harness: IssuerHarness) -> None:
+    harness.put(server_record(grants=(granted("payroll.read", seconds=90),)))
     await settle()
-    world.clock.advance(seconds=89.5)
-    assert (await world.token()).json()["error"] == "invalid_target"
+    harness.clock.advance(seconds=89.5)
+    assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_a_withdrawn_grant_is_gone_from_the_next_token(world: World) -> None:
-    assert (await world.token()).status_code == 200
-    world.put(server_record(grants=()))
+async def test_a_withdrawn_grant_is_gone_from_the_next_token(harness: IssuerHarness) -> None:
+    assert (await harness.token()).status_code == 200
+    harness.put(server_record(grants=()))
     await settle()
-    assert (await world.token()).json()["error"] == "invalid_target"
+    assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_a_token_ends_while_every_verifier_still_knows_its_key(world: World) -> None:
+async def test_a_token_ends_while_every_verifier_still_knows_its_key(harness: IssuerHarness) -> None:
     end = START + timedelta(seconds=400)
-    world.put(key_record(signing_end_time=end, verification_end_time=end), private=private_key("ES256"))
+    harness.put(key_record(signing_end_time=end, verification_end_time=end), private=private_key("ES256"))
     await settle()
-    assert await expires_in(world) == 400 - 60 - 300
-    world.clock.advance(seconds=39)
-    assert (await world.token()).status_code == 503
+    assert await expires_in(harness) == 400 - 60 - 300
+    harness.clock.advance(seconds=39)
+    assert (await harness.token()).status_code == 503
 
 
-async def test_a_client_of_the_servers_own_namespace_needs_no_grant(world: World) -> None:
-    world.put(client_record(namespace="payroll", access=BOTH))
-    world.put(server_record(grants=()))
+async def test_a_client_of_the_servers_own_namespace_needs_no_grant(harness: IssuerHarness) -> None:
+    harness.put(client_record(namespace="payroll", access=BOTH))
+    harness.put(server_record(grants=()))
     await settle()
-    assert (await world.token("payroll.leave-worker")).json()["scope"] == "payroll.read payroll.write"
+    assert (await harness.token("payroll.leave-worker")).json()["scope"] == "payroll.read payroll.write"
 
 
-async def test_a_scope_granted_and_not_asked_for_in_the_manifest_is_not_given(world: World) -> None:
-    world.put(server_record(grants=(ResolvedGrant(("payroll.read", "payroll.write"), everybody=True),)))
+async def test_a_scope_granted_and_not_asked_for_in_the_manifest_is_not_given(harness: IssuerHarness) -> None:
+    harness.put(server_record(grants=(ResolvedGrant(("payroll.read", "payroll.write"), everybody=True),)))
     await settle()
-    assert (await world.token()).json()["scope"] == "payroll.read"
-    assert (await world.token(scope="payroll.write")).json()["error"] == "invalid_scope"
+    assert (await harness.token()).json()["scope"] == "payroll.read"
+    assert (await harness.token(scope="payroll.write")).json()["error"] == "invalid_scope"
 
 
-async def test_a_client_that_asks_for_nothing_gets_nothing(world: World) -> None:
-    world.put(client_record(access=()))
+async def test_a_client_that_asks_for_nothing_gets_nothing(harness: IssuerHarness) -> None:
+    harness.put(client_record(access=()))
     await settle()
-    assert (await world.token()).json()["error"] == "invalid_target"
+    assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_every_jti_is_new_and_begins_with_the_clients_own_hash(world: World) -> None:
-    jtis = [(await world.claims(await world.token()))["jti"] for _ in range(20)]
+async def test_every_jti_is_new_and_begins_with_the_clients_own_hash(harness: IssuerHarness) -> None:
+    jtis = [(await harness.claims(await harness.token()))["jti"] for _ in range(20)]
     assert len(set(jtis)) == 20
     assert {len(j) for j in jtis} == {12 + 22}
     assert len({j[:12] for j in jtis}) == 1
 
 
-async def test_the_issuer_may_change_and_tokens_follow(world: World) -> None:
-    await world.token()
-    world.put(IssuerRecord("https://issuer.example.org/v2"))
+async def test_the_issuer_may_change_and_tokens_follow(harness: IssuerHarness) -> None:
+    await harness.token()
+    harness.put(IssuerRecord("https://issuer.example.org/v2"))
     await settle()
     form = {"grant_type": "client_credentials"}
-    response = await world.http.post("/v2/token", data=form, auth=("leave.leave-worker", "A" * 43))
+    response = await harness.http.post("/v2/token", data=form, auth=("leave.leave-worker", "A" * 43))
     claims = jwt.decode(response.json()["access_token"], options={"verify_signature": False})
     assert claims["iss"] == "https://issuer.example.org/v2"
 
 
 @pytest.mark.parametrize("action", ["operator", "store"])
-async def test_tokens_flow_while_everybody_else_is_away(world: World, action: str) -> None:
-    world.store.down = True
-    world.clock.advance(days=7)
-    assert (await world.token()).status_code == 200
+async def test_tokens_flow_while_everybody_else_is_away(harness: IssuerHarness, action: str) -> None:
+    harness.store.down = True
+    harness.clock.advance(days=7)
+    assert (await harness.token()).status_code == 200

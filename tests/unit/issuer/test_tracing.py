@@ -13,7 +13,7 @@ from opentelemetry.trace import StatusCode
 
 from scopewright.issuer.endpoints.base import Endpoint
 from scopewright.tracing import Tracing
-from tests.unit.issuer.world import PAYROLL, SECRET, World, key_record
+from tests.harness.issuer import PAYROLL, SECRET, IssuerHarness, key_record
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -26,14 +26,14 @@ def exported() -> Iterator[InMemorySpanExporter]:
 
 
 @pytest.fixture
-async def traced(exported: InMemorySpanExporter) -> AsyncIterator[World]:
+async def traced(exported: InMemorySpanExporter) -> AsyncIterator[IssuerHarness]:
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
-    world = World()
-    world.furnish()
-    world.tracing = Tracing(provider)
-    async with world.running():
-        yield world
+    harness = IssuerHarness()
+    harness.furnish()
+    harness.tracing = Tracing(provider)
+    async with harness.running():
+        yield harness
 
 
 def only(exported: InMemorySpanExporter) -> ReadableSpan:
@@ -42,7 +42,7 @@ def only(exported: InMemorySpanExporter) -> ReadableSpan:
 
 
 async def test_an_issued_token_tells_client_audience_key_and_result(
-    traced: World, exported: InMemorySpanExporter
+    traced: IssuerHarness, exported: InMemorySpanExporter
 ) -> None:
     answer = await traced.token()
     span = only(exported)
@@ -62,7 +62,7 @@ async def test_an_issued_token_tells_client_audience_key_and_result(
     assert SECRET not in told
 
 
-async def test_the_callers_trace_goes_on(traced: World, exported: InMemorySpanExporter) -> None:
+async def test_the_callers_trace_goes_on(traced: IssuerHarness, exported: InMemorySpanExporter) -> None:
     await traced.http.post("/token", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "made=up"})
     span = only(exported)
     assert f"{span.context.trace_id:032x}" == TRACE
@@ -75,7 +75,7 @@ async def test_the_callers_trace_goes_on(traced: World, exported: InMemorySpanEx
     "traceparent", ["", "00-zz-zz-01", "00-" + "0" * 32 + "-" + PARENT + "-01", "x" * 4000, "\xff"]
 )
 async def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(
-    traced: World, exported: InMemorySpanExporter, traceparent: str, caplog: pytest.LogCaptureFixture
+    traced: IssuerHarness, exported: InMemorySpanExporter, traceparent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await traced.http.post("/token", headers={b"traceparent": traceparent.encode("latin-1")})
     assert only(exported).parent is None
@@ -83,7 +83,7 @@ async def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(
 
 
 async def test_a_refusal_tells_why_and_nothing_that_the_caller_made_up(
-    traced: World, exported: InMemorySpanExporter
+    traced: IssuerHarness, exported: InMemorySpanExporter
 ) -> None:
     await traced.token("leave.leave-worker", "s3cr3t-of-somebody", scope="made-up", resource="https://made.up")
     await traced.token(SECRET + ".pasted", "s3cr3t")
@@ -100,7 +100,7 @@ async def test_a_refusal_tells_why_and_nothing_that_the_caller_made_up(
 
 
 async def test_requests_that_wait_beside_each_other_keep_to_their_own_spans(
-    traced: World, exported: InMemorySpanExporter
+    traced: IssuerHarness, exported: InMemorySpanExporter
 ) -> None:
     await asyncio.gather(*(traced.token("leave.leave-worker", "wrong") for _ in range(3)), traced.token())
     results = [str((s.attributes or {})["scopewright.result"]) for s in exported.get_finished_spans()]
@@ -108,7 +108,7 @@ async def test_requests_that_wait_beside_each_other_keep_to_their_own_spans(
 
 
 async def test_a_bug_is_an_error_without_its_text(
-    traced: World, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
+    traced: IssuerHarness, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
         raise RuntimeError("s3cr3t")
@@ -125,15 +125,15 @@ async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written
 ) -> None:
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
-    world = World()
-    world.furnish()
-    world.tracing = Tracing(provider)
-    async with world.running():
-        await world.token()
+    harness = IssuerHarness()
+    harness.furnish()
+    harness.tracing = Tracing(provider)
+    async with harness.running():
+        await harness.token()
     assert exported.get_finished_spans() == ()
-    [line] = world.lines
+    [line] = harness.lines
     assert "trace_id" not in line, "nobody would find it"
 
 
-async def test_without_traces_nothing_stands_before_the_endpoint(world: World) -> None:
-    assert type(world.issuer.endpoints.token) is Endpoint
+async def test_without_traces_nothing_stands_before_the_endpoint(harness: IssuerHarness) -> None:
+    assert type(harness.issuer.endpoints.token) is Endpoint

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.unit.issuer.world import ISSUER, SECRET
+from tests.harness.issuer import ISSUER, SECRET
 
 PROGRAM = """
 import contextlib, sys
@@ -21,16 +21,16 @@ from pathlib import Path
 from scopewright.cli.settings import reserve, set_up_logging
 from scopewright.core.failures import Rejected
 from scopewright.issuer import IssuerSettings, Worker, run, run_workers
-from tests.unit.issuer.world import NAMESPACE, World
+from tests.harness.issuer import NAMESPACE, IssuerHarness
 
-world = World()
-world.furnish()
+harness = IssuerHarness()
+harness.furnish()
 
 @contextlib.asynccontextmanager
 async def open_store():
     if "rejected" in sys.argv:
         raise Rejected("NoState", "there is no STATE")
-    yield world.store
+    yield harness.store
 
 def work(worker):
     run(open_store, IssuerSettings(NAMESPACE, snapshot=Path(sys.argv[1])), worker)

@@ -1,7 +1,7 @@
-"""A whole operator without a cluster: declared objects, a world, a reconciler; the invariants checked at each write.
+"""`OperatorHarness`: an operator without a cluster, on a store in memory, with a clock that the test sets.
 
-`House.settle` reconciles everything until nothing is written any more; `House.restart` is a new process, which knows
-only what the store holds.
+`settle` reconciles every object until nothing is written any more; `restart` is a new process, which knows only what
+the store holds. The invariants are checked after each write.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ from scopewright.core.records import (
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Selection
 from scopewright.verifier.thumbprint import thumbprint
-from tests.unit.controller.memory import MemoryStore
+from tests.harness.memory_store import MemoryStore
 
 T = TypeVar("T")
 START = datetime(2026, 11, 22, 12, tzinfo=UTC)
@@ -68,7 +68,7 @@ def made(serial: int) -> GeneratedKey:
     return GeneratedKey({**members, "kid": thumbprint(members), "alg": "ES256", "use": "sig"}, pem)
 
 
-def drive(coroutine: Coroutine[Any, Any, T]) -> T:
+def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     """Run what waits for nothing: the store in memory answers at once."""
     try:
         coroutine.send(None)
@@ -77,7 +77,7 @@ def drive(coroutine: Coroutine[Any, Any, T]) -> T:
     raise AssertionError("it waits for something")
 
 
-class House:
+class OperatorHarness:
     """One installation. Time stands still unless `pass_time` moves it, but for a millisecond at every look."""
 
     def __init__(self, config: Config | None = None) -> None:
@@ -93,7 +93,7 @@ class House:
         self.keys_made = itertools.count(1)
         self.seal_key = SEAL_KEY
         self.store.after_write = self.check
-        self.departed: set[Ref] = set()
+        self.deleted: set[Ref] = set()
         self.checks = 0
         self.settled_secrets: dict[Ref, str] = {}
         self.restart()
@@ -103,10 +103,10 @@ class House:
     def restart(self) -> None:
         """A new process: the world is what the store holds."""
         self.store.trouble.clear()
-        self.world = Cache(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
+        self.cache = Cache(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
         self._enqueued: set[Ref] = set()
         self.reconciler = Reconciler(
-            self.store, self.world, self.config, Dependencies(self._tick, self._mint, self._make_key), self,
+            self.store, self.cache, self.config, Dependencies(self._tick, self._mint, self._make_key), self,
             enqueue=self._enqueued.add,
         )  # fmt: skip
         self.reconciler.set_seal_key(self.seal_key)
@@ -115,22 +115,22 @@ class House:
     def look(self) -> None:
         """Everything is listed again, as a resync and a new list do."""
         for name, labels in self.namespaces.items():
-            self.world.put_namespace(name, labels)
+            self.cache.put_namespace(name, labels)
         accounts = {Ref("ServiceAccount", *at.split("/")): uid for at, uid in self.service_accounts.items()}
-        for ref in accounts.keys() | set(self.world.service_accounts or ()):
-            self.world.put_service_account(ref, accounts.get(ref))
+        for ref in accounts.keys() | set(self.cache.service_accounts or ()):
+            self.cache.put_service_account(ref, accounts.get(ref))
         for raw in self.store.declared.values():
-            self.world.put(parse_declared(raw))
-        for objects in self.world.declared.values():
+            self.cache.put(parse_declared(raw))
+        for objects in self.cache.declared.values():
             for ref in set(objects) - set(self.store.declared):
-                self.world.drop(ref, str(self.store._version))
-                self.departed.add(ref)
+                self.cache.drop(ref, str(self.store._version))
+                self.deleted.add(ref)
         found = [held for selection in SELECTIONS for held in self.store.selected(selection)]
         for held in found:
-            self.world.put_owned(held.existing, held.entries)
-        for ref in set(self.world.owned.objects) - {held.existing.ref for held in found}:
-            self.world.drop_owned(ref)
-        self.world.deleted |= self.departed - set(self.store.declared)
+            self.cache.put_owned(held.existing, held.entries)
+        for ref in set(self.cache.owned.objects) - {held.existing.ref for held in found}:
+            self.cache.drop_owned(ref)
+        self.cache.deleted |= self.deleted - set(self.store.declared)
 
     def apply(
         self, kind: str, namespace: str, name: str, spec: Mapping[str, Any] | None = None, **annotations: str
@@ -156,11 +156,11 @@ class House:
     def round(self) -> bool:
         """Look, and reconcile every key once. Whether all went well; what did not is tried again in the next round."""
         self.look()
-        gone = {*self.departed}
-        keys = {ref for objects in self.world.declared.values() for ref in objects} | gone
+        gone = {*self.deleted}
+        keys = {ref for objects in self.cache.declared.values() for ref in objects} | gone
         well = True
         for key in sorted(keys, key=precedence):
-            well = drive(self._reconcile(key)) and well
+            well = run_sync(self._reconcile(key)) and well
         return well
 
     async def _reconcile(self, key: Ref) -> bool:

@@ -50,18 +50,18 @@ def made(serial: int) -> GeneratedKey:
 
 
 class _Operator(OperatorProcess):
-    world: "World"
+    simulation: "Simulation"
 
     def mint(self) -> str:
-        self.world.minted += 1
-        return f"sEcReT{self.world.minted:037d}"
+        self.simulation.minted += 1
+        return f"sEcReT{self.simulation.minted:037d}"
 
     def make_key(self, algorithm: str) -> GeneratedKey:
-        self.world.keys_made += 1
-        return made(self.world.keys_made)
+        self.simulation.keys_made += 1
+        return made(self.simulation.keys_made)
 
 
-class World:
+class Simulation:
     def __init__(self, seed: int, loop: VirtualLoop, tell: Callable[[str], None]) -> None:
         self.loop, self.tell = loop, tell
         self.chance = Random(f"story {seed}")
@@ -82,7 +82,7 @@ class World:
         self.operators: list[OperatorProcess] = []
         for name in ("operator-a", "operator-b"):
             operator = _Operator(self.server, CONFIG, self.quiet, name, loop, Random(f"{name} {seed}"))
-            operator.world = self
+            operator.simulation = self
             self.operators.append(operator)
         self.quiet.processes = list(self.operators)
         self.issuers = [
@@ -93,7 +93,7 @@ class World:
             issuer.reports = seed % 8 == 0
         self.pods = Pods(self.server, self.ledger, self.issuers, Random(f"pods {seed}"), self.see)
         self.server.on_done = self._done
-        HANDLER.world = self
+        HANDLER.simulation = self
 
     def soon(self) -> None:
         """Somebody wants a token at an awkward moment."""
@@ -186,18 +186,18 @@ class World:
 
 
 class _Log(logging.Handler):
-    """Hands every log record to the world that is simulated."""
+    """Hands every log record to the running simulation."""
 
-    world: World | None = None
+    simulation: Simulation | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.world is not None and not self.world.over:
+        if self.simulation is not None and not self.simulation.over:
             text = self.format(record)
-            self.world.see(Logged(text))
+            self.simulation.see(Logged(text))
             process = running()
-            self.world.tell(f"  {getattr(process, 'name', '')}: {text.splitlines()[0]}")
+            self.simulation.tell(f"  {getattr(process, 'name', '')}: {text.splitlines()[0]}")
             if record.levelno >= logging.ERROR and record.exc_info:
-                self.world.fail(0, f"an exception was logged: {text}")
+                self.simulation.fail(0, f"an exception was logged: {text}")
 
 
 HANDLER = _Log()

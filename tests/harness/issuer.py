@@ -1,4 +1,4 @@
-"""A world for the issuer to live in: a store in memory, a clock that is set by hand, records as the operator writes."""
+"""`IssuerHarness`: an issuer in the test's process, on a store in memory, with a clock that the test sets."""
 
 import asyncio
 import base64
@@ -58,7 +58,7 @@ from scopewright.stores import Change, Entries, ListCompleted, Selection, Servic
 from scopewright.stores import Store as StoreProtocol
 from scopewright.tracing import Tracing
 from scopewright.verifier.thumbprint import thumbprint
-from tests.unit.issuer.in_memory import InMemory
+from tests.harness.transport import InMemory
 
 NAMESPACE = "scopewright-system"
 ISSUER = "https://issuer.example.org"
@@ -253,7 +253,7 @@ def server_record(**changes: Any) -> ResourceServerRecord:
 
 
 @dataclass
-class World:
+class IssuerHarness:
     store: Store = field(default_factory=Store)
     clock: Clock = field(default_factory=Clock)
     lines: list[str] = field(default_factory=list)
@@ -330,7 +330,7 @@ class World:
         return self.issuer
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator["World"]:
+    async def running(self) -> AsyncIterator["IssuerHarness"]:
         transport = InMemory(self.make_issuer())
         async with self.issuer.running(), httpx.AsyncClient(transport=transport, base_url="http://issuer") as self.http:
             await settle()
@@ -416,19 +416,19 @@ def api_record(name: str, *scopes: str, **changes: Any) -> ResourceServerRecord:
     return replace(record, **changes)
 
 
-def put_services(world: "World") -> None:
+def put_services(harness: "IssuerHarness") -> None:
     """The leave worker calls payroll, payroll calls the bank, the bank calls the vault; each is an API and a client."""
-    world.put(server_record(served_by=(SERVICE,)))
-    world.put(api_record("bank", "bank.pay", "bank.look", "bank.close"))
-    world.put(api_record("vault", "vault.open"))
+    harness.put(server_record(served_by=(SERVICE,)))
+    harness.put(api_record("bank", "bank.pay", "bank.look", "bank.close"))
+    harness.put(api_record("vault", "vault.open"))
     for name in ("payroll", "bank", "vault"):
-        world.put(service_record(name))
+        harness.put(service_record(name))
     asked = (
         RequestedAccess("payroll/payroll-api", ("payroll.read",)),
         RequestedAccess("bank/bank-api", ("bank.pay", "bank.close")),
         RequestedAccess("vault/vault-api", ("vault.open",)),
     )
-    world.put(client_record(access=asked))
+    harness.put(client_record(access=asked))
 
 
 async def settle() -> None:

@@ -24,7 +24,7 @@ _AT_ONCE: Final = "{jwksMaxAge: 1s, replicaLag: 0s}"
 """A key signs as soon as it is published."""
 
 
-class House:
+class InteropIssuer:
     """Names with dots and hyphens on purpose: some libraries percent-encode these in Basic credentials."""
 
     def __init__(self, folder: Path) -> None:
