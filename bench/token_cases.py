@@ -20,7 +20,7 @@ from bench.token_clients import (
     service_account,
 )
 from scopewright.controller.key_generation import make_key
-from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, ManagedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -131,7 +131,7 @@ def _jwks(jwk: dict[str, str]) -> bytes:
     return f'{{"keys":[{{{members}}}]}}'.encode()
 
 
-def _object(kind: OwnedKind, name: str, entries: Entries, *, of_type: str = "", label: str = "") -> Change:
+def _object(kind: ManagedKind, name: str, entries: Entries, *, of_type: str = "", label: str = "") -> Change:
     labels = {MANAGED_BY: MANAGER} | ({RECORD_LABEL: label} if label else {})
     existing = Existing(Ref(kind, SYSTEM, name), f"uid-{name}", "1", of_type, labels, creation_time=datetime.now(UTC))
     return Change(existing, entries)

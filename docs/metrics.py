@@ -327,7 +327,7 @@ def of_operator() -> Iterator[Metric]:
         verification_end_time=now + timedelta(days=2),
     )  # fmt: skip
     at = Existing(Ref("Secret", config.namespace, key_record_name(record.kid)), "2", "2", SIGNING_KEY_TYPE)
-    world.put_owned(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
+    world.put_managed(at, {ENTRY: encode(record), PRIVATE_KEY_ENTRY: key.pem})
     sources = GaugeSources(
         lambda: True, lambda: 0, lambda: 0.0, lambda: {"leave": 21}, lambda kind: 1.0, lambda: 1.0, lambda: 0,
         lambda: [Ref(kind, "leave", "example") for kind in KINDS],

@@ -20,7 +20,7 @@ def _config_map(core: client.CoreV1Api, namespace: str, name: str) -> client.V1O
     return made.metadata
 
 
-def _owned_secret(core: client.CoreV1Api, namespace: str) -> None:
+def _managed_secret(core: client.CoreV1Api, namespace: str) -> None:
     owner = client.V1OwnerReference(
         api_version="v1", kind="ConfigMap", name="owner", uid=str(_config_map(core, namespace, "owner").uid)
     )
@@ -47,13 +47,13 @@ def test_our_kinds_are_served(crds: Cluster, api: client.ApiClient) -> None:
 
 def test_what_an_owner_owned_is_collected(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
-    _owned_secret(core, namespace)
+    _managed_secret(core, namespace)
     assert _collected(core, namespace)
 
 
 def test_a_namespace_goes_with_all_that_it_holds(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
-    _owned_secret(core, namespace)
+    _managed_secret(core, namespace)
     core.delete_namespace(namespace)
     assert eventually(lambda: answers(404, lambda: core.read_namespace(namespace)))
 
@@ -83,7 +83,7 @@ def test_who_has_no_rights_is_refused(
 
 def test_the_api_server_comes_back_with_its_data(restartable: Cluster, api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
-    _owned_secret(core, namespace)
+    _managed_secret(core, namespace)
     before = _config_map(core, namespace, "kept")
     restartable.stop_apiserver()
     try:

@@ -41,7 +41,7 @@ from scopewright.core.objects import (
     Deletion,
     Desired,
     Existing,
-    OwnedKind,
+    ManagedKind,
     PreservedEntry,
     Ref,
     Write,
@@ -122,8 +122,8 @@ class Case:
             world.put_namespace(name, labels)
         for name, uid in (self.service_accounts or {}).items():
             world.put_service_account(Ref("ServiceAccount", *name.split("/")), uid)
-        for existing, entries in self._owned():
-            world.put_owned(existing, entries)
+        for existing, entries in self._managed():
+            world.put_managed(existing, entries)
         for manifest in self.declared:
             world.put(parse_declared(manifest))
         reconciler = Reconciler(
@@ -151,7 +151,7 @@ class Case:
 
     # What a case says exists
 
-    def _owned(self) -> list[tuple[Existing, dict[str, bytes]]]:
+    def _managed(self) -> list[tuple[Existing, dict[str, bytes]]]:
         say = self.existing
         return [
             *(self._client_record(r) for r in say.get("clients", ())),
@@ -273,7 +273,7 @@ class Case:
         return found, content
 
     def _object(
-        self, kind: OwnedKind, namespace: str, name: str, entries: dict[str, bytes],
+        self, kind: ManagedKind, namespace: str, name: str, entries: dict[str, bytes],
         labels: Mapping[str, str] | None = None, *, type: str = "",  # noqa: A002 (the field's own name)
         annotations: Mapping[str, str] | None = None, owners: tuple[str, ...] = (),
         created: str = "2026-01-01T00:00:00Z",

@@ -127,9 +127,9 @@ class OperatorHarness:
                 self.deleted.add(ref)
         found = [held for selection in SELECTIONS for held in self.store.selected(selection)]
         for held in found:
-            self.cache.put_owned(held.existing, held.entries)
-        for ref in set(self.cache.owned.objects) - {held.existing.ref for held in found}:
-            self.cache.drop_owned(ref)
+            self.cache.put_managed(held.existing, held.entries)
+        for ref in set(self.cache.managed.objects) - {held.existing.ref for held in found}:
+            self.cache.drop_managed(ref)
         self.cache.deleted |= self.deleted - set(self.store.declared)
 
     def apply(

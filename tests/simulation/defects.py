@@ -99,11 +99,11 @@ def _always_writes(real: Any) -> Any:
 
 
 def _gone_forgotten(real: Any) -> Any:
-    def put_owned(self: Cache, existing: Any, entries: Any) -> Any:
-        self._owned_gone.clear()
+    def put_managed(self: Cache, existing: Any, entries: Any) -> Any:
+        self._managed_deleted.clear()
         return real(self, existing, entries)
 
-    return put_owned
+    return put_managed
 
 
 def _revoked_comes_back(real: Any) -> Any:
@@ -264,7 +264,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
     Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
-    Defect("a late answer brings back what is gone", 4, Cache, "put_owned", _gone_forgotten, also=(1,), quick=False),
+    Defect("a late answer brings back what is gone", 4, Cache, "put_managed", _gone_forgotten, also=(1,), quick=False),
     Defect("a record is written again though it is in place", 4, client_record, "holds", _always_writes),
     Defect("what was revoked is adopted again", 5, clients, "adoptable_credential", _revoked_comes_back, quick=False),
     Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),

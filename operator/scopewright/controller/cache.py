@@ -70,7 +70,7 @@ class Cache:
         self.namespaces: dict[str, Labels] = {}
         self.terminating: set[str] = set()
         """Namespaces that are being deleted."""
-        self.owned = ManagedObjects(namespace)
+        self.managed = ManagedObjects(namespace)
         self.service_accounts: dict[Ref, str] | None = {} if in_cluster else None
         self._index = ReferenceIndex()
         self._shares = NamespaceLimits(limits or Limits())
@@ -78,9 +78,9 @@ class Cache:
         """The version at which an object went: a list that began before would bring it back."""
         self._listed: dict[str, str] = {}
         """The version of the last list of each kind."""
-        self._owned_gone: dict[Ref, str] = {}
+        self._managed_deleted: dict[Ref, str] = {}
         """The same for what is ours: the answer to a write may come after the news that somebody has deleted it."""
-        self._owned_listed: dict[tuple[str, str | None], str] = {}
+        self._managed_listed: dict[tuple[str, str | None], str] = {}
         """The version of the last list of what is ours, by kind and namespace (None: all of them)."""
         self._namespace_versions: dict[str, str] = {}
         self._usable: Counter[str] = Counter()
@@ -220,43 +220,43 @@ class Cache:
 
     # Managed objects
 
-    def put_owned(self, existing: Existing, entries: Entries) -> Keys:
+    def put_managed(self, existing: Existing, entries: Entries) -> Keys:
         """A managed object exists, as read, watched or written, unless a later version or its deletion is known."""
-        known, gone = self.owned.objects.get(existing.ref), self._owned_gone.get(existing.ref)
+        known, gone = self.managed.objects.get(existing.ref), self._managed_deleted.get(existing.ref)
         if known and not newer(existing.resource_version, known.resource_version):
             return set()
         if gone and newer(gone, existing.resource_version):
             return set()
         before = self._interested(existing.ref)
-        self.owned.put(existing, entries)
+        self.managed.put(existing, entries)
         return before | self._interested(existing.ref)
 
     def wrote(self, existing: Existing, entries: Entries) -> Keys:
-        """`put_owned` of what the answer to a write says; unless a later list did not have the object any more."""
+        """`put_managed` of what the answer to a write says; unless a later list did not have the object any more."""
         kind, namespace = existing.ref.kind, existing.ref.namespace
-        listed = self._owned_listed.get((kind, None)) or self._owned_listed.get((kind, namespace))
-        if existing.ref not in self.owned.objects and listed and not newer(existing.resource_version, listed):
+        listed = self._managed_listed.get((kind, None)) or self._managed_listed.get((kind, namespace))
+        if existing.ref not in self.managed.objects and listed and not newer(existing.resource_version, listed):
             return set()
-        return self.put_owned(existing, entries)
+        return self.put_managed(existing, entries)
 
-    def owned_listed(self, kind: str, namespace: str | None, version: str) -> None:
+    def managed_listed(self, kind: str, namespace: str | None, version: str) -> None:
         """All that is ours of this kind, in one namespace or (None) in all of them, is known as of this version."""
-        if version and newer(version, self._owned_listed.get((kind, namespace))):
-            self._owned_listed[kind, namespace] = version
+        if version and newer(version, self._managed_listed.get((kind, namespace))):
+            self._managed_listed[kind, namespace] = version
 
-    def drop_owned(self, ref: Ref, version: str | None = None) -> Keys:
+    def drop_managed(self, ref: Ref, version: str | None = None) -> Keys:
         """A managed object was deleted at this version, unless a later version is known."""
-        known = self.owned.objects.get(ref)
-        if version and newer(version, self._owned_gone.get(ref)):
-            self._owned_gone.pop(ref, None)
-            self._owned_gone[ref] = version
-            if len(self._owned_gone) > MAX_DELETIONS_REMEMBERED:
-                del self._owned_gone[next(iter(self._owned_gone))]
+        known = self.managed.objects.get(ref)
+        if version and newer(version, self._managed_deleted.get(ref)):
+            self._managed_deleted.pop(ref, None)
+            self._managed_deleted[ref] = version
+            if len(self._managed_deleted) > MAX_DELETIONS_REMEMBERED:
+                del self._managed_deleted[next(iter(self._managed_deleted))]
         if known is None or (version and newer(known.resource_version, version)):
             return set()
         keys = self._interested(ref)
-        self.owned.drop(ref)
-        if (of := client_of(ref) or server_of(ref)) and ref.namespace == self.owned.namespace:
+        self.managed.drop(ref)
+        if (of := client_of(ref) or server_of(ref)) and ref.namespace == self.managed.namespace:
             kind = "OAuthClient" if ref.kind == "Secret" else "ResourceServer"
             self.is_back(Ref(kind, *of.split("/")))
         return keys
@@ -267,10 +267,10 @@ class Cache:
         self.withheld.discard(ref)
 
     def record_of_client(self, namespace: str, name: str) -> Ref:
-        return client_ref(self.owned.namespace, namespace, name)
+        return client_ref(self.managed.namespace, namespace, name)
 
     def record_of_server(self, namespace: str, name: str) -> Ref:
-        return server_ref(self.owned.namespace, namespace, name)
+        return server_ref(self.managed.namespace, namespace, name)
 
     def clients_asking(self, server: str) -> tuple[OAuthClient, ...]:
         """The clients that ask for something at `<namespace>/<name>`."""
@@ -332,20 +332,20 @@ class Cache:
         return set().union(*(self._affected(self.declared[ref.kind].get(ref)) for ref in refs))
 
     def _interested(self, ref: Ref) -> Keys:
-        if (client := client_of(ref)) is not None and ref.namespace == self.owned.namespace:
+        if (client := client_of(ref)) is not None and ref.namespace == self.managed.namespace:
             return {Ref("OAuthClient", *client.split("/"))}
-        if (server := server_of(ref)) is not None and ref.namespace == self.owned.namespace:
+        if (server := server_of(ref)) is not None and ref.namespace == self.managed.namespace:
             asking = self._index.clients_asking(server)
             return {Ref("ResourceServer", *server.split("/")), *asking, *self._grants_waiting_for(server)}
-        if ref == Ref("ConfigMap", self.owned.namespace, USAGE_NAME):
+        if ref == Ref("ConfigMap", self.managed.namespace, USAGE_NAME):
             return self._clients_used_since_shown()
         keys = set(self._index.clients_naming(ref))
         keys |= self._holders(ref)
-        return keys | self._signing_keys(ref) if ref.namespace == self.owned.namespace else keys
+        return keys | self._signing_keys(ref) if ref.namespace == self.managed.namespace else keys
 
     def _holders(self, secret: Ref) -> Keys:
         """The declared clients whose credential the Secret holds, by what it says of itself."""
-        existing = self.owned.objects.get(secret)
+        existing = self.managed.objects.get(secret)
         if existing is None:
             return set()
         retained = Ref("OAuthClient", secret.namespace, existing.labels.get(CLIENT_LABEL, ""))
@@ -360,9 +360,9 @@ class Cache:
     def _clients_used_since_shown(self) -> Keys:
         """Whose status shows an earlier use than is reported: at most once an hour each."""
         keys: Keys = set()
-        usage = self.owned.usage
+        usage = self.managed.usage
         for client in self.all(OAuthClient) if usage else ():
-            record = self.owned.clients.get(self.record_of_client(client.namespace, client.name))
+            record = self.managed.clients.get(self.record_of_client(client.namespace, client.name))
             used = usage.of(record) if record and usage else {}
             shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
             if used and shown_use(max(used.values())) != shown:
@@ -371,15 +371,15 @@ class Cache:
 
     def _signing_keys(self, ref: Ref) -> Keys:
         """Who is interested in a key's record (its SigningKey, and the APIs it signs for) or in a JWKS."""
-        if held := self.owned.keys.get(ref):
+        if held := self.managed.keys.get(ref):
             name = held.record.signing_key
             served = {ref_of(s) for s in self.all(ResourceServer) if s.spec.tokens.signing_key == name}
-            return {Ref("SigningKey", self.owned.namespace, name), *served}
+            return {Ref("SigningKey", self.managed.namespace, name), *served}
         if ref.kind != "ConfigMap":
             return set()
-        publishing = {k.signing_key for k in self.owned.key_records() if k.config_map == ref.name}
+        publishing = {k.signing_key for k in self.managed.key_records() if k.config_map == ref.name}
         declared = {k.name for k in self.all(SigningKey) if k.spec.jwks.config_map_name == ref.name}
-        return {Ref("SigningKey", self.owned.namespace, name) for name in publishing | declared}
+        return {Ref("SigningKey", self.managed.namespace, name) for name in publishing | declared}
 
 
 def _spec_may_differ(known: Declared, obj: Declared) -> bool:

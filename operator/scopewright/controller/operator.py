@@ -293,7 +293,7 @@ class Operator:
     def _everything(self) -> Keys:
         """What is declared, and the SigningKeys that left keys to look after."""
         declared = {ref for objects in self._cache.declared.values() for ref in objects}
-        return declared | self._cache.owned.signing_keys()
+        return declared | self._cache.managed.signing_keys()
 
     async def _measured(self, key: Ref) -> datetime | None:
         with self._metrics.reconciling(key.kind), traced(self._tracing, key):

@@ -28,7 +28,7 @@ class OrphanRecords:
         """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
         and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
         """
-        existing, record = self._cache.owned.record_of(key)
+        existing, record = self._cache.managed.record_of(key)
         if existing is None or record is None or failed_write_of(failed_writes, existing.ref):
             return NOTHING
         if successor and record.uid == successor.uid:
@@ -50,7 +50,7 @@ class OrphanRecords:
         """Whether no list confirms the object, and no record is its own: it may have gone long ago, with its record."""
         if key not in self._cache.unconfirmed:
             return False
-        record = self._cache.owned.record_of(key)[1]
+        record = self._cache.managed.record_of(key)[1]
         return record is None or record.uid != obj.uid
 
     async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:

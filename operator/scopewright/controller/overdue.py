@@ -19,10 +19,10 @@ def overdue_clients(cache: Cache, config: Config, now: datetime) -> Iterator[tup
     """The OAuthClients whose next credential is due, each with the cause; none that gets no credential before a user
     has changed something.
     """
-    owned = cache.owned
+    managed = cache.managed
     for client in cache.all(OAuthClient):
-        record = owned.clients.get(cache.record_of_client(client.namespace, client.name))
-        secret = owned.objects.get(secret_of(client))
+        record = managed.clients.get(cache.record_of_client(client.namespace, client.name))
+        secret = managed.objects.get(secret_of(client))
         if (cause := overdue_cause(client, record, secret, now)) and not _waits_for_user(cache, config, client, record):
             yield ref_of(client), cause
 
@@ -48,16 +48,16 @@ def overdue_keys(cache: Cache, config: Config, now: datetime) -> Keys:
     """The objects that time alone gives something to do: rotations, ends of overlaps and of grants. And all
     SigningKeys, of which there are few.
     """
-    owned = cache.owned
+    managed = cache.managed
     ended = {
         Ref("OAuthClient", record.namespace, record.name)
-        for record in owned.clients.values()
+        for record in managed.clients.values()
         if any(not credential.accepted_at(now) for credential in record.credentials)
     }
     expired = {
         Ref("ResourceServer", record.namespace, record.name)
-        for record in owned.servers.values()
+        for record in managed.servers.values()
         if any(grant.not_after and grant.not_after <= now for grant in record.grants)
     }
-    signing = cache.declared["SigningKey"].keys() | owned.signing_keys()
+    signing = cache.declared["SigningKey"].keys() | managed.signing_keys()
     return {ref for ref, _ in overdue_clients(cache, config, now)} | ended | expired | signing

@@ -20,7 +20,7 @@ from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, parse_watched
-from scopewright.core.failed_writes import ref_of
+from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
 from scopewright.core.lifecycle import is_halted
@@ -169,8 +169,8 @@ class Reconciler:
         if not isinstance(client, OAuthClient):
             return
         secret = secret_of(client)
-        known = self._cache.owned.objects.get(secret)
-        record = self._cache.owned.clients.get(self._cache.record_of_client(client.namespace, client.name))
+        known = self._cache.managed.objects.get(secret)
+        record = self._cache.managed.clients.get(self._cache.record_of_client(client.namespace, client.name))
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
         watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
         if (known and not watched) or (had_one and current_credential(record, known) is None):
@@ -186,7 +186,7 @@ class Reconciler:
         for write in plan.writes:
             if not self._may_write():
                 raise NotLeading
-            namespace = ref_of(write).namespace
+            namespace = target_of(write).namespace
             usable = self._cache.usable(namespace)
             try:
                 altered = await self._write(key, write)
@@ -229,27 +229,27 @@ class Reconciler:
         client, attempt = self._cache.declared[key.kind].get(key), result.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
             return result
-        stored = self._cache.owned.objects.get(secret_of(client))
+        stored = self._cache.managed.objects.get(secret_of(client))
         if stored is None or attempt.credential.sha256 not in stored.entries.values():
             return result
         self._retries.handed_out(key)
         return replace(result, attempt=None)
 
     def _wrote(self, key: Ref, write: Write) -> None:
-        did, ref = _did(write), ref_of(write)
+        did, ref = _did(write), target_of(write)
         log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
         self._enqueue_others(key, self._retries.succeeded(key, ref, self._sources.clock()))
 
     async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
         """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""
-        ref = ref_of(write)
+        ref = target_of(write)
         log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
         known = self._version(ref)
         await self._refresh(key, ref)
         return self._failed(key, write, conflict, result) if self._version(ref) == known else result
 
     def _version(self, ref: Ref) -> str | None:
-        existing = self._cache.owned.objects.get(ref)
+        existing = self._cache.managed.objects.get(ref)
         return existing.resource_version if existing else None
 
     def _failed(
@@ -273,7 +273,7 @@ class Reconciler:
         if isinstance(write, Deletion):
             await self._store.delete(write)
             gone = write.existing
-            self._enqueue_others(key, self._cache.drop_owned(gone.ref, gone.resource_version))
+            self._enqueue_others(key, self._cache.drop_managed(gone.ref, gone.resource_version))
             return None
         preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
         altered = self._alterations.at_write(write, preview) if preview else None
@@ -293,7 +293,7 @@ class Reconciler:
 
     async def _refresh(self, key: Ref, ref: Ref) -> None:
         found = await self._store.read(ref)
-        keys = self._cache.put_owned(*found) if found else self._cache.drop_owned(ref)
+        keys = self._cache.put_managed(*found) if found else self._cache.drop_managed(ref)
         self._enqueue_others(key, keys)
 
     def _enqueue_others(self, key: Ref, keys: set[Ref]) -> None:

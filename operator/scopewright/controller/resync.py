@@ -177,8 +177,8 @@ class Resync:
         named = {ref for ref in orphaned_keys(cache) if self._watches_all or ref.namespace in self._watched}
         orphans = {ref for ref in named if ref.kind not in self._missing}
         cache.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
-        records = Counter(record.namespace for record in cache.owned.clients.values())
-        records.update(record.namespace for record in cache.owned.servers.values())
+        records = Counter(record.namespace for record in cache.managed.clients.values())
+        records.update(record.namespace for record in cache.managed.servers.values())
         known = orphans & cache.deleted
         verdict = decide_orphans(orphans - known, records, cache.absent_namespaces, self._allowed())
         if verdict.counts != self.orphans_held:
@@ -205,18 +205,18 @@ class Resync:
 
     def _allowed(self) -> str:
         """What a person has said may go."""
-        issuer = self._cache.owned.objects.get(Ref("ConfigMap", self._cache.owned.namespace, ISSUER_NAME))
+        issuer = self._cache.managed.objects.get(Ref("ConfigMap", self._cache.managed.namespace, ISSUER_NAME))
         return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
 def orphaned_keys(cache: Cache) -> Keys:
     """The objects that a good record speaks of and nobody declares."""
-    clients = {Ref("OAuthClient", r.namespace, r.name) for r in cache.owned.clients.values()}
-    servers = {Ref("ResourceServer", r.namespace, r.name) for r in cache.owned.servers.values()}
+    clients = {Ref("OAuthClient", r.namespace, r.name) for r in cache.managed.clients.values()}
+    servers = {Ref("ResourceServer", r.namespace, r.name) for r in cache.managed.servers.values()}
     return {ref for ref in clients | servers if ref not in cache.declared[ref.kind]}
 
 
 def _is_refused(cache: Cache, ref: Ref) -> bool:
     """Whether the record of this object is marked as orphaned already."""
-    record = cache.owned.record_of(ref)[1]
+    record = cache.managed.record_of(ref)[1]
     return record is not None and record.orphaned_time is not None

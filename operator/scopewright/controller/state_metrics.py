@@ -129,13 +129,13 @@ class StateMetrics(Collector):
         yield of
 
     def _records(self) -> Metric:
-        owned = self._cache.owned
+        managed = self._cache.managed
         records = _Gauge(
             "scopewright_records", "Records that the operator keeps, by what they are of.", labels=["kind"]
         )
-        records.add_metric(["client"], len(owned.clients))
-        records.add_metric(["resource_server"], len(owned.servers))
-        records.add_metric(["signing_key"], len(owned.keys))
+        records.add_metric(["client"], len(managed.clients))
+        records.add_metric(["resource_server"], len(managed.servers))
+        records.add_metric(["signing_key"], len(managed.keys))
         return records
 
     def _conditions(self) -> Metric:
@@ -211,7 +211,7 @@ class StateMetrics(Collector):
             "ResourceServers whose tokens a SigningKey signs, if that is declared or has keys left.",
             labels=["signing_key"],
         )
-        served = Counter(record.signing_key for record in self._cache.owned.servers.values())
+        served = Counter(record.signing_key for record in self._cache.managed.servers.values())
         for name, ahead in self._outlooks():
             declared.add_metric([name], ahead.declared)
             users.add_metric([name], served[name])
@@ -232,6 +232,6 @@ class StateMetrics(Collector):
     def _outlooks(self) -> Iterator[tuple[str, KeySchedule]]:
         """Of every SigningKey that is declared where it works, or has left keys behind; and of `default`."""
         declared = {k.name: k for k in self._cache.all(SigningKey) if k.namespace == self._config.namespace}
-        keys, now = tuple(self._cache.owned.keys.values()), self._clock()
+        keys, now = tuple(self._cache.managed.keys.values()), self._clock()
         for name in sorted({DEFAULT_SIGNING_KEY, *declared, *(k.record.signing_key for k in keys)}):
             yield name, key_schedule(SigningView(name, declared.get(name), keys, None, self._config, now, make_key))

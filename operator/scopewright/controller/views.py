@@ -58,21 +58,21 @@ class ViewBuilder:
         self.seal_key = b""
 
     def of_client(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
-        cache, owned = self._cache, self._cache.owned
+        cache, managed = self._cache, self._cache.managed
         at = cache.record_of_client(client.namespace, client.name)
         secret = secret_of(client)
         asked = {a.resource_server for a in requested_access(client)}
-        record, usage = owned.clients.get(at), owned.usage
-        former = tuple(s for s in owned.of_client(client) if s.ref != secret)
+        record, usage = managed.clients.get(at), managed.usage
+        former = tuple(s for s in managed.of_client(client) if s.ref != secret)
         return ClientView(
             client=client,
             record=record,
-            record_object=owned.objects.get(at),
-            secret=owned.objects.get(secret),
+            record_object=managed.objects.get(at),
+            secret=managed.objects.get(secret),
             former_secrets=former,
             claimed=frozenset(s.ref for s in former if cache.is_named_by_another(s.ref, client)),
             awaited=frozenset(cache.awaited_in_a_ring(client)) if former else frozenset(),
-            servers={key: owned.servers[key] for key in asked if key in owned.servers},
+            servers={key: managed.servers[key] for key in asked if key in managed.servers},
             seal_key=self.seal_key,
             config=self._config,
             now=self._sources.clock(),
@@ -91,17 +91,17 @@ class ViewBuilder:
         )
 
     def of_server(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
-        owned, key, now = self._cache.owned, f"{server.namespace}/{server.name}", self._sources.clock()
+        managed, key, now = self._cache.managed, f"{server.namespace}/{server.name}", self._sources.clock()
         at = self._cache.record_of_server(server.namespace, server.name)
-        records = tuple(held.record for held in owned.keys.values() if held.intact)
+        records = tuple(held.record for held in managed.keys.values() if held.intact)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,
-            record=owned.servers.get(key),
-            record_object=owned.objects.get(at),
+            record=managed.servers.get(key),
+            record_object=managed.objects.get(at),
             grants=self._cache.grants_on(key),
             namespaces=self._cache.namespaces,
-            claims=owned.claims,
+            claims=managed.claims,
             signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
             forbidden_keys=frozenset(
                 k.name for k in self._cache.all(SigningKey) if not allows(self._config.profile, k.spec.jose_algorithm)
@@ -118,7 +118,7 @@ class ViewBuilder:
         return GrantView(
             grant=grant,
             server=self._cache.get(ResourceServer, grant.namespace, grant.spec.resource_server),
-            record=self._cache.owned.servers.get(key),
+            record=self._cache.managed.servers.get(key),
             clients=self._cache.clients_asking(key),
             namespaces=self._cache.namespaces,
             reads_labels=not self._config.watch_namespaces,
@@ -128,11 +128,11 @@ class ViewBuilder:
         )
 
     def of_signing_key(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
-        owned = self._cache.owned
+        managed = self._cache.managed
         view = SigningView(
             name=key.name,
             key=obj if isinstance(obj, SigningKey) else None,
-            keys=tuple(owned.keys.values()),
+            keys=tuple(managed.keys.values()),
             jwks=None,
             config=self._config,
             now=self._sources.clock(),
@@ -143,5 +143,5 @@ class ViewBuilder:
             sign_at_once=self._sources.sign_at_once,
         )
         name = view.config_map
-        jwks = owned.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
+        jwks = managed.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None
         return replace(view, jwks=jwks)

@@ -47,12 +47,12 @@ class WatchHandlers:
         self._monitor = monitor
         self._enqueue = enqueue
         self._saw = saw
-        self._owned = (
+        self._managed = (
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
         named = () if cache.service_accounts is None else config.watched
-        self.selections = (*self._owned, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
+        self.selections = (*self._managed, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
         self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
     async def complete(self) -> None:
@@ -109,7 +109,7 @@ class WatchHandlers:
 
     async def refresh(self, store: Store) -> None:
         """All that is ours as it is now: while it waited to lead, a replica's watch may have fallen behind."""
-        for selection in self._owned:
+        for selection in self._managed:
             async for change in store.follow(selection):
                 if isinstance(change, ListCompleted):
                     self._snapshot(selection, change)
@@ -121,10 +121,10 @@ class WatchHandlers:
         if existing.ref.kind == "ServiceAccount":
             self._enqueue_all(self._cache.put_service_account(existing.ref, None if change.deleted else existing.uid))
         elif change.deleted:
-            self._enqueue_all(self._cache.drop_owned(existing.ref, existing.resource_version))
-            self._saw(existing.ref, self._cache.owned.objects.get(existing.ref))
+            self._enqueue_all(self._cache.drop_managed(existing.ref, existing.resource_version))
+            self._saw(existing.ref, self._cache.managed.objects.get(existing.ref))
         else:
-            self._enqueue_all(self._cache.put_owned(existing, change.entries))
+            self._enqueue_all(self._cache.put_managed(existing, change.entries))
             self._saw(existing.ref, existing)
 
     def _snapshot(self, selection: Selection, snapshot: ListCompleted) -> None:
@@ -132,12 +132,12 @@ class WatchHandlers:
             for ref in set(self._cache.service_accounts or ()) - snapshot.refs:
                 if selection.namespace in (None, ref.namespace):
                     self._enqueue_all(self._cache.put_service_account(ref, None))
-        self._cache.owned_listed(selection.kind, selection.namespace, snapshot.version)
-        for ref, existing in list(self._cache.owned.objects.items()):
+        self._cache.managed_listed(selection.kind, selection.namespace, snapshot.version)
+        for ref, existing in list(self._cache.managed.objects.items()):
             if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
                 continue
             if not snapshot.version or not newer(existing.resource_version, snapshot.version):
-                self._enqueue_all(self._cache.drop_owned(ref))
+                self._enqueue_all(self._cache.drop_managed(ref))
                 self._saw(ref, None)
         self._complete[selection.kind, selection.namespace].set()
 

@@ -9,7 +9,7 @@ from typing import Final
 from scopewright.controller import object_backoff
 from scopewright.controller.object_backoff import ObjectBackoff
 from scopewright.controller.waiting_objects import WaitingObjects, causes
-from scopewright.core.failed_writes import FailedWrite, ref_of
+from scopewright.core.failed_writes import FailedWrite, target_of
 from scopewright.core.failures import Rejected, Unavailable, changed_nothing
 from scopewright.core.objects import Ref, Write
 from scopewright.logs import about
@@ -90,7 +90,7 @@ class WriteRetries:
         failing = self._failing.setdefault(key, _Failing(state))
         failing.state = state
         failing.unsure_time = failing.unsure_time if changed_nothing(error) else now
-        ref = ref_of(write)
+        ref = target_of(write)
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
         failing.pause = timedelta(seconds=pause)
         known = failing.failed_writes.get(ref)

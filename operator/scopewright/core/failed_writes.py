@@ -47,7 +47,7 @@ def failed_write_of(failed_writes: Iterable[FailedWrite], *refs: Ref) -> FailedW
     return next((f for f in failed_writes if f.ref in refs), None)
 
 
-def ref_of(write: Write) -> Ref:
+def target_of(write: Write) -> Ref:
     return write.ref if isinstance(write, Desired) else write.existing.ref
 
 
@@ -57,8 +57,8 @@ def split_deferred(
     """Return the writes that may be made now, and the first failed write of the others."""
     deferred = {f.ref: f for f in failed_writes}
     writes = tuple(writes)
-    blocked = next((deferred[ref_of(w)] for w in writes if ref_of(w) in deferred), None)
-    return tuple(w for w in writes if ref_of(w) not in deferred), blocked
+    blocked = next((deferred[target_of(w)] for w in writes if target_of(w) in deferred), None)
+    return tuple(w for w in writes if target_of(w) not in deferred), blocked
 
 
 def allowed_writes(writes: Iterable[Write], failed_writes: Iterable[FailedWrite]) -> tuple[Write, ...]:

@@ -29,8 +29,8 @@ ROTATE_ANNOTATION: Final = "scopewright.dev/rotate"
 MAX_ROTATE: Final = 64
 """Length of the longest value that is stored unchanged: that of a SHA-256 in hex."""
 
-OwnedKind = Literal["Secret", "ConfigMap"]
-FollowedKind = OwnedKind | Literal["ServiceAccount"]
+ManagedKind = Literal["Secret", "ConfigMap"]
+FollowedKind = ManagedKind | Literal["ServiceAccount"]
 """ServiceAccounts are only read."""
 
 

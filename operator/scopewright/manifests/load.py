@@ -13,7 +13,7 @@ from typing import Any, Final
 from scopewright.core.objects import Ref
 from scopewright.manifests.files import Signature
 from scopewright.manifests.nodes import ManifestError, ParseBudget
-from scopewright.manifests.validate import Content, Diagnostic, Manifests, SourceLocation, ref_of
+from scopewright.manifests.validate import Content, Diagnostic, Manifests, SourceLocation, manifest_ref
 from scopewright.manifests.walk import Walk, decoded, examine, unopened, unusable, walk
 
 __all__ = ["Diagnostic", "DirectoryReader", "Manifests", "SourceLocation", "load", "load_text", "printable"]
@@ -124,7 +124,7 @@ def _merged(directory: Path, walked: Walk, contents: dict[str, Content]) -> Mani
 
 def _with_fallbacks(manifests: Manifests, fallbacks: tuple[dict[str, Any], ...]) -> Manifests:
     kinds = {ref.kind for ref in (*manifests.objects, *manifests.broken)}
-    missing = {ref_of(m): m for m in fallbacks if m["kind"] not in kinds}
+    missing = {manifest_ref(m): m for m in fallbacks if m["kind"] not in kinds}
     sources = dict.fromkeys(missing, SourceLocation("", 1))
     return replace(manifests, objects={**manifests.objects, **missing}, sources={**manifests.sources, **sources})
 

@@ -277,6 +277,6 @@ def namespaces_of(objects: Mapping[Ref, Mapping[str, Any]]) -> dict[str, dict[st
     return dict(sorted(names.items()))
 
 
-def ref_of(manifest: Mapping[str, Any]) -> Ref:
+def manifest_ref(manifest: Mapping[str, Any]) -> Ref:
     metadata = manifest["metadata"]
     return Ref(str(manifest["kind"]), str(metadata.get("namespace", "")), str(metadata["name"]))

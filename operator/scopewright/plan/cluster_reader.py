@@ -7,7 +7,7 @@ from typing import Any, Final, cast
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, OwnedKind, Ref
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, ManagedKind, Ref
 from scopewright.stores import Entries
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection, parse
@@ -17,7 +17,7 @@ from scopewright.stores.kubernetes.store import KubernetesStore, declared_path
 CONCURRENCY: Final = 16
 """Reads of single objects at a time."""
 
-Owned = tuple[Existing, Entries]
+ManagedObject = tuple[Existing, Entries]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class ClusterSnapshot:
 
     objects: Mapping[Ref, Mapping[str, Any]]
     namespaces: Mapping[str, Mapping[str, str]]
-    owned: tuple[Owned, ...] = field(repr=False)
+    managed: tuple[ManagedObject, ...] = field(repr=False)
     service_accounts: Mapping[Ref, str]
     """By UID."""
 
@@ -47,15 +47,15 @@ async def read_cluster(api: Api, namespace: str) -> ClusterSnapshot:
     return ClusterSnapshot(objects, namespaces, (*secrets, *config_maps), accounts)
 
 
-async def read_objects(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[Owned, ...]:
+async def read_objects(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[ManagedObject, ...]:
     """The Secrets and ConfigMaps among `refs` that exist, of any owner."""
     store, turn = KubernetesStore(api), asyncio.Semaphore(CONCURRENCY)
 
-    async def read(ref: Ref) -> Owned | None:
+    async def read(ref: Ref) -> ManagedObject | None:
         async with turn:
             return await store.read(ref)
 
-    found: list[Owned | None] = await _all(*(read(ref) for ref in refs))
+    found: list[ManagedObject | None] = await _all(*(read(ref) for ref in refs))
     return tuple(_kept(existing, entries, namespace) for existing, entries in filter(None, found))
 
 
@@ -96,12 +96,12 @@ async def _service_accounts(api: Api) -> dict[Ref, str]:
     return found
 
 
-async def _managed(api: Api, kind: str, where: str | None, namespace: str) -> list[Owned]:
-    found: list[Owned] = []
+async def _managed(api: Api, kind: str, where: str | None, namespace: str) -> list[ManagedObject]:
+    found: list[ManagedObject] = []
     async for page, _ in pages(api, collection(kind, where), labelSelector=f"{MANAGED_BY}={MANAGER}"):
-        found += [_kept(*parse(cast("OwnedKind", kind), raw), namespace) for raw in page]
+        found += [_kept(*parse(cast("ManagedKind", kind), raw), namespace) for raw in page]
     return found
 
 
-def _kept(existing: Existing, entries: Entries, namespace: str) -> Owned:
+def _kept(existing: Existing, entries: Entries, namespace: str) -> ManagedObject:
     return existing, entries if existing.ref.namespace == namespace else {}

@@ -74,7 +74,7 @@ class PlanSettings:
         if self.config.issuer != UNKNOWN_ISSUER:
             return self
         at = issuer_ref(self.config)
-        entries = next((entries for existing, entries in cluster.owned if existing.ref == at), None)
+        entries = next((entries for existing, entries in cluster.managed if existing.ref == at), None)
         if entries is None:
             message = f"{at} does not exist: pass the installation's --namespace, or --issuer-url for a new one"
             raise Rejected("NoInstallation", message)
@@ -109,7 +109,7 @@ async def plan_cluster(directory: str, api: Api, settings: PlanSettings, now: da
     settings = settings.with_record_of(cluster)
     every = {**cluster.objects, **source.manifests.objects}
     config = settings.allowing(every)
-    unknown = named_objects(every, config) - {existing.ref for existing, _ in cluster.owned}
+    unknown = named_objects(every, config) - {existing.ref for existing, _ in cluster.managed}
     named = await read_objects(api, sorted(unknown), config.namespace)
     return await _planned(
         source, diff_cluster(cluster, named, source.manifests, config, prune=prune), config, settings, now, []

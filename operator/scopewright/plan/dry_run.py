@@ -39,14 +39,14 @@ NO_SEAL_KEY: Final = bytes(KEY_BYTES)
 
 @dataclass(frozen=True, slots=True)
 class PlanBase:
-    """The state before. `objects` are of the four kinds, `owned` Secrets and ConfigMaps as read.
+    """The state before. `objects` are of the four kinds, `managed` Secrets and ConfigMaps as read.
 
     `as_of` is when an object was last reconciled, where that is not just before the change.
     """
 
     objects: Mapping[Ref, Raw]
     namespaces: Mapping[str, Labels]
-    owned: tuple[tuple[Existing, Entries], ...] = field(default=(), repr=False)
+    managed: tuple[tuple[Existing, Entries], ...] = field(default=(), repr=False)
     seal_key: bytes = field(default=NO_SEAL_KEY, repr=False)
     service_accounts: Mapping[Ref, str] = field(default_factory=dict)
     """By UID."""
@@ -100,9 +100,9 @@ class _Memory:
             self._cache.put_namespace(name, labels)
         for ref, uid in base.service_accounts.items():
             self._cache.put_service_account(ref, uid)
-        for existing, entries in base.owned:
+        for existing, entries in base.managed:
             self._store.load(existing, entries)
-            self._cache.put_owned(existing, entries)
+            self._cache.put_managed(existing, entries)
         for raw in base.objects.values():
             known = "resourceVersion" in raw["metadata"]
             if known:
@@ -122,11 +122,11 @@ class _Memory:
             self._pending |= self._cache.put(parse_declared(self._store.apply(raw)))
         for ref in changes.deleted:
             version = self._cache.declared[ref.kind][ref].metadata.resource_version or ""
-            owned = self._store.remove(ref)
+            managed = self._store.remove(ref)
             self._pending |= self._cache.drop(ref, version)
             self._cache.deleted.add(ref)
-            for at in owned:
-                self._pending |= self._cache.drop_owned(at)
+            for at in managed:
+                self._pending |= self._cache.drop_managed(at)
 
     async def converge(self, now: datetime) -> StateSnapshot:
         """Reconcile until nothing is pending."""
@@ -152,14 +152,14 @@ class _Memory:
         return tuple(Finding(ref, "Waiting", message) for ref, message in sorted(self._waiting.items()))
 
     def _snapshot(self, now: datetime) -> StateSnapshot:
-        owned = self._cache.owned
-        mounted = (e for e in owned if e.type == SECRET_TYPE and e.labels.get(MANAGED_BY) == MANAGER)
+        managed = self._cache.managed
+        mounted = (e for e in managed if e.type == SECRET_TYPE and e.labels.get(MANAGED_BY) == MANAGER)
         return StateSnapshot(
             declared={ref: obj for objects in self._cache.declared.values() for ref, obj in objects.items()},
             namespaces=dict(self._cache.namespaces),
-            clients={Ref("OAuthClient", r.namespace, r.name): r for r in owned.clients.values()},
-            servers=dict(owned.servers),
-            keys={record.kid: record for record in owned.key_records()},
+            clients={Ref("OAuthClient", r.namespace, r.name): r for r in managed.clients.values()},
+            servers=dict(managed.servers),
+            keys={record.kid: record for record in managed.key_records()},
             namespace=self._config.namespace,
             secrets={existing.ref: existing.entries for existing in mounted},
             now=now,

@@ -16,9 +16,9 @@ from scopewright.core.grants import Labels
 from scopewright.core.installation import default_signing_key, seal_key, seal_key_ref
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
 from scopewright.manifests.load import Manifests
-from scopewright.manifests.validate import NAMESPACE, namespaces_of, ref_of
+from scopewright.manifests.validate import NAMESPACE, manifest_ref, namespaces_of
 from scopewright.plan.changes import Finding
-from scopewright.plan.cluster_reader import ClusterSnapshot, Owned
+from scopewright.plan.cluster_reader import ClusterSnapshot, ManagedObject
 from scopewright.plan.diff import changed_fields
 from scopewright.plan.dry_run import INSTANT, NO_SEAL_KEY, PlanBase, PlannedChanges, Raw
 
@@ -56,7 +56,7 @@ def diff_directories(against: Manifests | None, wanted: Manifests, config: Confi
 
 
 def diff_cluster(
-    cluster: ClusterSnapshot, named: Iterable[Owned], wanted: Manifests, config: Config, *, prune: bool
+    cluster: ClusterSnapshot, named: Iterable[ManagedObject], wanted: Manifests, config: Config, *, prune: bool
 ) -> PlanInput:
     """From a cluster to a directory applied to it. With `prune`, objects of the namespaces that the directory names are
     deleted where it lacks them. `named` are Secrets and ConfigMaps that the manifests name, of any owner.
@@ -71,15 +71,15 @@ def diff_cluster(
         message = f"namespace {ref.namespace} does not exist: create it, or add its manifest to the directory"
         refusals.append(Finding(ref, "NamespaceNotFound", message, ("metadata", "namespace")))
     deleted = frozenset(_pruned(present, wanted) if prune and not wanted.incomplete else ())
-    owned = {existing.ref: (existing, entries) for existing, entries in (*cluster.owned, *named)}
-    sealed = owned.get(seal_key_ref(config))
+    managed = {existing.ref: (existing, entries) for existing, entries in (*cluster.managed, *named)}
+    sealed = managed.get(seal_key_ref(config))
     missing = {
         ref: by
         for ref, by in _accounts_named(of_this_installation(wanted.objects, config))
         if ref not in cluster.service_accounts
     }
     base = PlanBase(
-        present, cluster.namespaces, tuple(owned.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
+        present, cluster.namespaces, tuple(managed.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
         {**cluster.service_accounts, **dict.fromkeys(missing, NOT_YET)},
     )  # fmt: skip
     findings = (*unreadable, *(_no_account(by, ref) for ref, by in missing.items()))
@@ -175,7 +175,7 @@ def _first_key(against: Manifests | None, before: Manifests, wanted: Manifests, 
 
 def _default_key(config: Config) -> dict[Ref, Raw]:
     raw = default_signing_key(config)
-    return {ref_of(raw): raw}
+    return {manifest_ref(raw): raw}
 
 
 def _pruned(present: Mapping[Ref, Raw], wanted: Manifests) -> Iterable[Ref]:

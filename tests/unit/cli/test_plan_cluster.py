@@ -44,7 +44,7 @@ class Repository:
         found: dict[str, Any] = json.loads(self.output.read_text())
         text = self.output.read_text()
         assert "placeholder" not in text
-        assert not any(c.sha256 in text for r in self.harness.cache.owned.clients.values() for c in r.credentials)
+        assert not any(c.sha256 in text for r in self.harness.cache.managed.clients.values() for c in r.credentials)
         return found
 
 

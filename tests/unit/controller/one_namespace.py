@@ -81,7 +81,7 @@ def operator(clients: int, scopes: int) -> dict[str, Any]:
     before = memory()
     world, within = served(clients, scopes)
     for client in within:
-        world.put_owned(*record_of(client))
+        world.put_managed(*record_of(client))
     return _said(before, within, 0.0)
 
 

@@ -107,8 +107,8 @@ def size(existing: Existing) -> int:
 
 
 def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(harness: OperatorHarness) -> None:
-    harness.cache.put_owned(secret("Opaque"), {})
-    kept = harness.cache.owned.objects[Ref("Secret", "evil", "s")]
+    harness.cache.put_managed(secret("Opaque"), {})
+    kept = harness.cache.managed.objects[Ref("Secret", "evil", "s")]
     assert (kept.type, kept.entries, kept.annotations) == ("Opaque", {}, {})
     assert kept.labels == {MANAGED_BY: MANAGER}
     assert size(kept) < 5_000
@@ -118,8 +118,8 @@ def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_
     harness: OperatorHarness,
 ) -> None:
     listed = '{"annotations":["note"],"labels":["l1"]}'
-    harness.cache.put_owned(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
-    kept = harness.cache.owned.objects[Ref("Secret", "evil", "s")]
+    harness.cache.put_managed(secret("servicebinding.io/oauth2", **{"scopewright.dev/template": listed}), {})
+    kept = harness.cache.managed.objects[Ref("Secret", "evil", "s")]
     assert kept.entries["client_secret"] == digest("secret")
     assert (len(kept.entries), len(kept.owner_uids)) == (MAX_ENTRIES, MAX_OWNERS)
     assert {MANAGED_BY: MANAGER, CLIENT_LABEL: "worker", "l1": "v"}.items() <= kept.labels.items()

@@ -141,32 +141,32 @@ def test_annotations_and_a_new_uid_are_reasons() -> None:
 
 def test_a_secret_concerns_who_names_it_and_who_owns_it() -> None:
     found = world(client())
-    assert found.put_owned(secret(), {}) == {WORKER}
+    assert found.put_managed(secret(), {}) == {WORKER}
     other = Ref("Secret", "leave", "former")
-    assert found.put_owned(secret(ref=other), {}) == {WORKER}
-    assert found.drop_owned(other) == {WORKER}
-    assert [s.ref for s in found.owned.of_client(client())] == [SECRET]
+    assert found.put_managed(secret(ref=other), {}) == {WORKER}
+    assert found.drop_managed(other) == {WORKER}
+    assert [s.ref for s in found.managed.of_client(client())] == [SECRET]
 
 
 def test_of_secrets_too_nothing_old_counts() -> None:
     found = world(client())
-    found.put_owned(secret("10"), {})
-    assert found.put_owned(secret("9"), {}) == set()
-    assert found.drop_owned(SECRET, "9") == set()
-    assert found.drop_owned(SECRET, "11") == {WORKER}
+    found.put_managed(secret("10"), {})
+    assert found.put_managed(secret("9"), {}) == set()
+    assert found.drop_managed(SECRET, "9") == set()
+    assert found.drop_managed(SECRET, "11") == {WORKER}
 
 
 def test_an_answer_that_comes_after_the_news_of_a_deletion_brings_nothing_back() -> None:
     found = world(client())
-    found.put_owned(secret("10"), {})
-    assert found.drop_owned(SECRET, "12") == {WORKER}
-    assert found.put_owned(secret("11"), {}) == set(), "the answer to the write before the deletion"
-    assert found.drop_owned(SECRET, "10") == set(), "older news of its end"
-    assert found.put_owned(secret("11"), {}) == set()
-    assert found.put_owned(secret("12"), {}) == {WORKER}, (
+    found.put_managed(secret("10"), {})
+    assert found.drop_managed(SECRET, "12") == {WORKER}
+    assert found.put_managed(secret("11"), {}) == set(), "the answer to the write before the deletion"
+    assert found.drop_managed(SECRET, "10") == set(), "older news of its end"
+    assert found.put_managed(secret("11"), {}) == set()
+    assert found.put_managed(secret("12"), {}) == {WORKER}, (
         "stripped of its label it goes from the watch, and can be read"
     )
-    assert found.put_owned(secret("13"), {}) == {WORKER}
+    assert found.put_managed(secret("13"), {}) == {WORKER}
 
 
 def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_back() -> None:
@@ -175,7 +175,7 @@ def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_b
     cache, _ = caches(found)
     cache._snapshot(cache.selections[0], ListCompleted(frozenset(), "12"))
     assert found.wrote(secret("11"), {}) == set(), "the answer to the write before the deletion"
-    assert found.put_owned(secret("11"), {}) == {WORKER}, "what has no label of ours is in no list, and can be read"
+    assert found.put_managed(secret("11"), {}) == {WORKER}, "what has no label of ours is in no list, and can be read"
     assert found.wrote(secret("13"), {}) == {WORKER}
     assert world(client()).wrote(secret("11"), {}) == {WORKER}, "nothing is listed yet"
 
@@ -209,10 +209,10 @@ def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_ba
 def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_DELETIONS_REMEMBERED", 2)
     found = world(client())
-    found.drop_owned(SECRET, "12")
+    found.drop_managed(SECRET, "12")
     for name in ("a", "b"):
-        found.drop_owned(Ref("Secret", "leave", name), "13")
-    assert found.put_owned(secret("11"), {}) == {WORKER}
+        found.drop_managed(Ref("Secret", "leave", name), "13")
+    assert found.put_managed(secret("11"), {}) == {WORKER}
 
 
 def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
@@ -220,27 +220,27 @@ def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
     record = ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a")
     at = found.record_of_server("payroll", "payroll-api")
     existing = Existing(at, "u", "5", labels={RECORD_LABEL: "resource-server"})
-    assert found.put_owned(existing, {ENTRY: encode(record)}) == {API, WORKER}
-    assert found.owned.servers["payroll/payroll-api"] == record
+    assert found.put_managed(existing, {ENTRY: encode(record)}) == {API, WORKER}
+    assert found.managed.servers["payroll/payroll-api"] == record
 
 
 def test_a_record_of_that_name_elsewhere_is_none() -> None:
     found = world(client())
     at = Ref("Secret", "leave", client_record_name("leave", "worker"))
-    found.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(ClientRecord("leave", "worker", "x"))})
-    assert not found.owned.clients
+    found.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(ClientRecord("leave", "worker", "x"))})
+    assert not found.managed.clients
 
 
 def test_a_key_record_concerns_its_signing_key_and_what_it_signs_for() -> None:
     found = world(signing_key(), server(), server("payroll", "other", tokens={"signingKey": "special"}))
-    keys = found.put_owned(*key(1))
+    keys = found.put_managed(*key(1))
     assert keys == {Ref("SigningKey", NAMESPACE, "default"), API}
 
 
 def test_a_jwks_concerns_every_signing_key_that_shares_it() -> None:
     found = world(signing_key(), signing_key("special"), signing_key("apart", jwks={"configMapName": "apart"}))
     jwks = Existing(Ref("ConfigMap", NAMESPACE, "scopewright-jwks"), "u", "5")
-    assert found.put_owned(jwks, {}) == {Ref("SigningKey", NAMESPACE, n) for n in ("default", "special")}
+    assert found.put_managed(jwks, {}) == {Ref("SigningKey", NAMESPACE, n) for n in ("default", "special")}
 
 
 def key(serial: int, **more: Any) -> tuple[Existing, dict[str, bytes]]:
@@ -250,10 +250,10 @@ def key(serial: int, **more: Any) -> tuple[Existing, dict[str, bytes]]:
     return Existing(at, "u", "5", type=SIGNING_KEY_TYPE), {ENTRY: encode(record), PRIVATE_KEY_ENTRY: fresh.pem, **more}
 
 
-# Owned
+# ManagedObjects
 
 
-def owned(ref: Ref, entries: dict[str, bytes], **more: Any) -> ManagedObjects:
+def managed(ref: Ref, entries: dict[str, bytes], **more: Any) -> ManagedObjects:
     found = ManagedObjects(NAMESPACE)
     found.put(Existing(ref, "u", "5", **more), entries)
     return found
@@ -267,7 +267,7 @@ def test_a_malformed_record_is_none_and_is_told_without_its_content(
 ) -> None:
     at = Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))
     with caplog.at_level(logging.WARNING):
-        found = owned(at, {ENTRY: data}, type=CLIENT_TYPE)
+        found = managed(at, {ENTRY: data}, type=CLIENT_TYPE)
     assert not found.clients
     assert at in found.objects
     assert "malformed" in caplog.text
@@ -294,7 +294,7 @@ def test_a_key_is_intact_only_with_its_own_private_key() -> None:
 def test_a_claim_holds_until_its_config_map_goes() -> None:
     claim = AudienceClaim("https://a", "payroll", "payroll-api")
     at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://a"))
-    found = owned(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"})
+    found = managed(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"})
     assert found.claims == {"https://a": "payroll/payroll-api"}
     found.drop(at)
     assert found.claims == {}
@@ -303,7 +303,7 @@ def test_a_claim_holds_until_its_config_map_goes() -> None:
 def test_a_claim_under_another_name_is_none() -> None:
     claim = AudienceClaim("https://a", "payroll", "payroll-api")
     at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://b"))
-    assert owned(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"}).claims == {}
+    assert managed(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"}).claims == {}
 
 
 def test_names_of_records_tell_whose_they_are() -> None:
@@ -326,10 +326,10 @@ def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
     found = world()
     cache, _ = caches(found)
     for name, version in (("old", "5"), ("listed", "6"), ("new", "20")):
-        found.put_owned(Existing(Ref("Secret", "leave", name), "u", version), {})
-    found.put_owned(Existing(Ref("ConfigMap", NAMESPACE, "another-kind"), "u", "5"), {})
+        found.put_managed(Existing(Ref("Secret", "leave", name), "u", version), {})
+    found.put_managed(Existing(Ref("ConfigMap", NAMESPACE, "another-kind"), "u", "5"), {})
     cache._snapshot(cache.selections[0], ListCompleted(frozenset({Ref("Secret", "leave", "listed")}), "10"))
-    assert {ref.name for ref in found.owned.objects} == {"listed", "new", "another-kind"}
+    assert {ref.name for ref in found.managed.objects} == {"listed", "new", "another-kind"}
     assert cache.missing == ("ConfigMaps are not listed yet",)
 
 

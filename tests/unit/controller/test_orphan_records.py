@@ -143,7 +143,7 @@ def test_without_its_crd_an_object_without_a_record_is_given_none(harness: Opera
     record = RECORD if ref == WORKER else SERVER_RECORD
     harness.cache.cannot_be_listed(ref.kind)
     harness.store.objects.pop(record)
-    harness.cache.drop_owned(record)
+    harness.cache.drop_managed(record)
     run_sync(harness.reconciler.reconcile(ref))
     assert record not in harness.store.objects
     assert harness.cache.listed(ref.kind, "1") == {ref}, "the CRD is back: it is looked at again"
@@ -154,6 +154,6 @@ def test_without_its_crd_an_object_without_a_record_is_given_none(harness: Opera
 def test_without_its_crd_what_has_a_record_is_looked_after(harness: OperatorHarness) -> None:
     harness.cache.cannot_be_listed("OAuthClient")
     secret = harness.store.objects.pop(harness.secret())
-    harness.cache.drop_owned(secret.existing.ref)
+    harness.cache.drop_managed(secret.existing.ref)
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.secret() in harness.store.objects

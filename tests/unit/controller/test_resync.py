@@ -46,7 +46,7 @@ def with_records(count: int, of: str = "leave", world: Cache | None = None) -> C
     for n in range(count):
         at = world.record_of_client(of, f"c{n}")
         record = ClientRecord(of, f"c{n}", f"uid of c{n}")
-        world.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
+        world.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
     return world
 
 
@@ -108,7 +108,7 @@ async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCa
     world.put(client("leave", "c0"))
     server = world.record_of_server("leave", "gone")
     entries = {ENTRY: encode(ResourceServerRecord("leave", "gone", "uid", "https://gone.leave.svc"))}
-    world.put_owned(Existing(server, "u", "5", labels={RECORD_LABEL: "resource-server"}), entries)
+    world.put_managed(Existing(server, "u", "5", labels={RECORD_LABEL: "resource-server"}), entries)
     grant = {**raw("g"), "spec": {"resourceServer": "gone", "scopes": ["read"], "to": [{"allNamespaces": True}]}}
     api = listing(OAuthClient=NotFound("", named=False), ScopeGrant=page("100", grant))
     api.answer(f"GET {CRDS}/oauthclients.scopewright.dev", NotFound("", named=True))
@@ -152,9 +152,9 @@ async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: p
 
 async def test_what_is_refused_already_is_not_looked_at_again() -> None:
     world = with_records(MIN_ORPHANS + 1)
-    for ref, record in list(world.owned.clients.items()):
+    for ref, record in list(world.managed.clients.items()):
         refused = encode(replace(record, orphaned_time=START))
-        world.put_owned(Existing(ref, "u", "6", type=CLIENT_TYPE), {ENTRY: refused})
+        world.put_managed(Existing(ref, "u", "6", type=CLIENT_TYPE), {ENTRY: refused})
     found = resync(listing(), world)
     assert await found.run() == set()
     assert len(world.withheld) == MIN_ORPHANS + 1
@@ -236,10 +236,10 @@ async def test_whoever_means_it_allows_that_many(stated: str) -> None:
     issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
     comparing = resync(listing(), world)
     for version, other in enumerate(("leave=29", "29", "payroll=30", "leave", "")):
-        world.put_owned(Existing(issuer, "u", f"5{version}", annotations={ALLOW_ANNOTATION: other}), {})
+        world.put_managed(Existing(issuer, "u", f"5{version}", annotations={ALLOW_ANNOTATION: other}), {})
         await comparing.run()
         assert not world.deleted
-    world.put_owned(Existing(issuer, "u", "60", annotations={ALLOW_ANNOTATION: stated}), {})
+    world.put_managed(Existing(issuer, "u", "60", annotations={ALLOW_ANNOTATION: stated}), {})
     assert await comparing.run() == clients("leave", 30)
     assert world.deleted == clients("leave", 30)
     assert not world.withheld
@@ -248,7 +248,7 @@ async def test_whoever_means_it_allows_that_many(stated: str) -> None:
 async def test_one_namespace_is_allowed_and_another_goes_on_being_held() -> None:
     world = with_records(30, "payroll", with_records(30))
     issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
-    world.put_owned(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "leave=30"}), {})
+    world.put_managed(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "leave=30"}), {})
     comparing = resync(listing(), world)
     await comparing.run()
     assert world.deleted == clients("leave", 30)

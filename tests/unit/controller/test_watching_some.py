@@ -44,7 +44,7 @@ def recorded(world: Cache, *namespaces: str) -> None:
     for namespace in namespaces:
         at = world.record_of_client(namespace, "worker")
         record = ClientRecord(namespace, "worker", "uid")
-        world.put_owned(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
+        world.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
 
 
 def test_its_own_namespace_is_always_among_them() -> None:
@@ -85,10 +85,10 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
     caches = WatchHandlers(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
     secrets = [Ref("Secret", namespace, "worker-oauth") for namespace in ("leave", "payroll")]
     for ref in secrets:
-        world.put_owned(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
+        world.put_managed(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
     [leave] = [s for s in caches.selections if s.namespace == "leave"]
     caches._snapshot(leave, ListCompleted(frozenset(), "100"))
-    assert set(world.owned.objects) == {Ref("Secret", "payroll", "worker-oauth")}
+    assert set(world.managed.objects) == {Ref("Secret", "payroll", "worker-oauth")}
     assert caches.missing, "one list of several is not all of them"
 
 

@@ -16,7 +16,7 @@ from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unav
 from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
-from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Grant, authorise
+from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, Subject, read_subject
 from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, tail
 
@@ -97,7 +97,7 @@ class TokenEndpoint:
         outcome.answer.headers += nonce
         return outcome
 
-    def _issue(self, grant: Grant, now: float) -> Outcome:
+    def _issue(self, grant: Authorisation, now: float) -> Outcome:
         token = self._sign(grant, now)
         body = b'{"access_token":"%s","token_type":"%s","expires_in":%d,"scope":%s%s}' % (
             token.value,
@@ -108,13 +108,13 @@ class TokenEndpoint:
         )
         return Outcome(Answer(200, NO_STORE, body), ISSUED, _audit_fields(grant, token))
 
-    def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Grant:
+    def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Authorisation:
         resources, scopes = parameters.resources, parameters.scopes
         if parameters.subject is not None:
             return self._exchange.authorise(authenticated.client, parameters.subject, resources, scopes, now)
         return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
-    def _sign(self, grant: Grant, now: float) -> IssuedToken:
+    def _sign(self, grant: Authorisation, now: float) -> IssuedToken:
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
@@ -131,7 +131,7 @@ class TokenEndpoint:
         return sign(grant, key, issuer, now, self._random)
 
 
-def _audit_fields(grant: Grant, token: IssuedToken) -> Mapping[str, Any]:
+def _audit_fields(grant: Authorisation, token: IssuedToken) -> Mapping[str, Any]:
     entry: dict[str, Any] = {
         "client": grant.client.client_id,
         "audience": grant.server.audience,

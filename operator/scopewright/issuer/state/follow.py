@@ -7,7 +7,7 @@ from typing import Final
 
 from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, OwnedKind
+from scopewright.core.objects import MANAGED_BY, MANAGER, ManagedKind
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.registry import Registry
@@ -17,7 +17,7 @@ from scopewright.stores import Change, ListCompleted, Reader, Selection
 
 log: Final = logging.getLogger(__name__)
 
-KINDS: Final[tuple[OwnedKind, ...]] = ("Secret", "ConfigMap")
+KINDS: Final[tuple[ManagedKind, ...]] = ("Secret", "ConfigMap")
 _LABELS: Final = {MANAGED_BY: MANAGER}
 _EVENTS_BETWEEN_YIELDS: Final = 32
 _BACKOFF_SECONDS: Final = (1.0, 2.0, 5.0, 10.0)
@@ -43,14 +43,14 @@ class Follower:
         self._clock = clock
         self._changed = changed
         self._applied = 0
-        self.incomplete: set[OwnedKind] = set(KINDS)
+        self.incomplete: set[ManagedKind] = set(KINDS)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for kind in KINDS:
                 group.create_task(self._follow(kind), name=f"follow {kind}")
 
-    async def _follow(self, kind: OwnedKind) -> None:
+    async def _follow(self, kind: ManagedKind) -> None:
         """Runs until cancelled. A failure is logged once and retried; the registry keeps what it has."""
         failures = 0
         warning = OncePerProblem(log, f"following {kind}s in {self._registry.namespace}: %s")
@@ -78,7 +78,7 @@ class Follower:
         if self._applied % _EVENTS_BETWEEN_YIELDS == 0:
             await asyncio.sleep(0)
 
-    def _apply(self, kind: OwnedKind, event: Change | ListCompleted) -> None:
+    def _apply(self, kind: ManagedKind, event: Change | ListCompleted) -> None:
         if isinstance(event, ListCompleted):
             for ref in self._registry.complete(kind, event.refs, self._clock()):
                 if self._snapshots is not None:

@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.core.access import resolve
 from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
-from scopewright.core.objects import Existing, OwnedKind, Ref
+from scopewright.core.objects import Existing, ManagedKind, Ref
 from scopewright.core.records import (
     CLIENT_TYPE,
     ENTRY,
@@ -97,7 +97,7 @@ class Registry:
         self._malformed.pop(ref, None)
         return applied
 
-    def complete(self, kind: OwnedKind, refs: frozenset[Ref], now: float) -> list[Ref]:
+    def complete(self, kind: ManagedKind, refs: frozenset[Ref], now: float) -> list[Ref]:
         """The list of `kind` is complete: remove and return the objects that are not in it."""
         deleted = [ref for ref in self.refs(kind) if ref not in refs]
         self._malformed = {r: m for r, m in self._malformed.items() if r.kind != kind or r in refs}
@@ -118,7 +118,7 @@ class Registry:
             self._read_versions[existing.ref.name] = (version, now + _MAX_WATCH_LAG_SECONDS)
         return applied
 
-    def refs(self, kind: OwnedKind) -> Iterable[Ref]:
+    def refs(self, kind: ManagedKind) -> Iterable[Ref]:
         if kind == "Secret":
             names = [*map(_CLIENT_PREFIX.__add__, self._clients), *self.keys.names()]
         else:

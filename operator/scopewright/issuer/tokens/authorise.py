@@ -1,4 +1,4 @@
-"""Authorisation of a token request: a Grant or an OAuthError (RFC 6749 §3.3, RFC 8707 §2).
+"""Authorisation of a token request: a Authorisation or an OAuthError (RFC 6749 §3.3, RFC 8707 §2).
 
 The requested scopes are granted in full or refused, never narrowed. The error is the same for an unknown resource, for
 one that the client's manifest does not name, and for one where the client has no scopes.
@@ -27,7 +27,7 @@ class Delegation:
 
 
 @dataclass(slots=True)
-class Grant:
+class Authorisation:
     """What a token is issued for. `jkt` is the thumbprint of the key that it is bound to, if any."""
 
     client: Client
@@ -44,7 +44,7 @@ def authorise(
     scopes: tuple[str, ...],
     registry: Registry,
     now: float,
-) -> Grant:
+) -> Authorisation:
     """The grant to an authenticated client; raises OAuthError."""
     require_grant_type(client, grant_type)
     asked, server = _target(client, resources, registry)
@@ -52,7 +52,7 @@ def authorise(
     access = registry.access(client, asked, server, int(now) + 1)
     if not access.scope_ends:
         raise invalid_target()
-    return Grant(client, server, _granted(access, scopes or access.all_scopes))
+    return Authorisation(client, server, _granted(access, scopes or access.all_scopes))
 
 
 def _granted(access: ServerAccess, scopes: tuple[str, ...]) -> GrantedScopes:

@@ -18,8 +18,8 @@ from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServ
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import (
     TOKEN_EXCHANGE,
+    Authorisation,
     Delegation,
-    Grant,
     invalid_scope,
     invalid_target,
     require_grant_type,
@@ -65,7 +65,7 @@ class Exchange:
 
     def authorise(
         self, exchanger: Client, subject: Subject, targets: tuple[str, ...], scopes: tuple[str, ...], now: float
-    ) -> Grant:
+    ) -> Authorisation:
         """The grant to an authenticated client; raises OAuthError. `targets` are resources and audiences."""
         require_grant_type(exchanger, TOKEN_EXCHANGE)
         issuer = self._registry.issuer
@@ -88,7 +88,7 @@ class Exchange:
             raise invalid_scope()
         granted = scopes or tuple(ends)
         not_after = min(inspected.expires_at, *(ends[scope] for scope in granted))
-        return Grant(exchanger, server, GrantedScopes(granted, not_after), _delegation(inspected, exchanger))
+        return Authorisation(exchanger, server, GrantedScopes(granted, not_after), _delegation(inspected, exchanger))
 
     def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> InspectedToken:
         """The error is the same for every token that is not valid, or not for an API of this client."""

@@ -1,4 +1,4 @@
-"""Signs an access token (RFC 9068) for a Grant."""
+"""Signs an access token (RFC 9068) for a Authorisation."""
 
 import os
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import orjson
 from scopewright.core.records import IssuerRecord
 from scopewright.issuer.state.entries import ClaimsTemplate
 from scopewright.issuer.state.keys import LoadedKey, b64url
-from scopewright.issuer.tokens.authorise import Grant
+from scopewright.issuer.tokens.authorise import Authorisation
 from scopewright.verifier.revoked import CHAIN
 
 Randomness = Callable[[int], bytes]
@@ -28,7 +28,7 @@ class IssuedToken:
 
 
 def sign(
-    grant: Grant, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness = os.urandom
+    grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, now: float, random: Randomness = os.urandom
 ) -> IssuedToken:
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
     issued_at = int(now)
@@ -48,7 +48,7 @@ def sign(
     return IssuedToken(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires_at - issued_at)
 
 
-def _expiry(grant: Grant, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
+def _expiry(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
     """The earliest of: the lifetime, the end of the grant, and the time when a verifier may no longer have the key."""
     lifetime = min(grant.server.record.lifetime, issuer.max_token_lifetime)
     return int(min(issued_at + lifetime, grant.granted.not_after, key.verification_end - tail(issuer)))
@@ -59,7 +59,7 @@ def tail(issuer: IssuerRecord) -> int:
     return issuer.clock_skew + issuer.jwks_max_age
 
 
-def _template(grant: Grant, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
+def _template(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTemplate:
     granted = grant.granted
     template = granted.template
     if template is None or template.key is not key or template.issuer != issuer.issuer:
@@ -67,7 +67,7 @@ def _template(grant: Grant, key: LoadedKey, issuer: IssuerRecord) -> ClaimsTempl
     return template
 
 
-def _claims(grant: Grant, issuer: IssuerRecord) -> bytes:
+def _claims(grant: Authorisation, issuer: IssuerRecord) -> bytes:
     """The claims that do not depend on the time, as JSON without the closing brace."""
     delegation, granted, record = grant.delegation, grant.granted, grant.server.record
     claims: dict[str, Any] = {

@@ -15,7 +15,7 @@ import yaml
 
 from scopewright.core.failures import Conflict, Rejected
 from scopewright.core.objects import Ref
-from scopewright.manifests.validate import Diagnostic, Manifests, namespaces_of, ref_of
+from scopewright.manifests.validate import Diagnostic, Manifests, manifest_ref, namespaces_of
 from scopewright.stores.directory.atomic_files import make_directory, replace_file
 from scopewright.stores.directory.state_dir import StateDirectory
 
@@ -101,7 +101,7 @@ class DeclaredObjects:
 
     def write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Object:
         """`Conflict` unless the manifest is the object in force; nothing is written where the status is the same."""
-        ref = ref_of(manifest)
+        ref = manifest_ref(manifest)
         plain = json.loads(json.dumps(status))
         with self._mutex:
             entry = self._entries.get(ref)
@@ -179,7 +179,7 @@ class DeclaredObjects:
                 raise Rejected(
                     "DamagedState", f"{path} is damaged: restore it, or remove it so that the object is created again"
                 )
-            ref = ref_of(entry.object)
+            ref = manifest_ref(entry.object)
             status = _status(self._path(_STATUS, ref, "yaml"))
             self._entries[ref] = _Entry({**entry.object, "status": status} if status else entry.object, entry.file)
 
@@ -208,7 +208,7 @@ def _remembered(path: Path) -> _Entry | None:
         metadata = entry.object["metadata"]
         whole = isinstance(metadata["uid"], str) and isinstance(metadata["generation"], int)
         whole = whole and int(metadata["resourceVersion"]) > 0 and isinstance(metadata["creationTimestamp"], str)
-        ref = ref_of(entry.object)
+        ref = manifest_ref(entry.object)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
     return entry if whole and (ref.name, ref.kind.lower()) == (path.stem, path.parent.parent.name) else None

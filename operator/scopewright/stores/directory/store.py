@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, PreservedEntry, Ref, digest
+from scopewright.core.objects import Deletion, Desired, Existing, ManagedKind, PreservedEntry, Ref, digest
 from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.directory import layout as versions
 from scopewright.stores.directory.declared import DeclaredObjects, Object
@@ -21,7 +21,7 @@ from scopewright.stores.directory.follow import follow
 from scopewright.stores.directory.layout import Meta, Version
 from scopewright.stores.directory.state_dir import StateDirectory
 
-KINDS: Final[tuple[OwnedKind, ...]] = ("Secret", "ConfigMap")
+KINDS: Final[tuple[ManagedKind, ...]] = ("Secret", "ConfigMap")
 T = TypeVar("T")
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 
 from scopewright.api import API_VERSION, GROUP, KINDS, VERSION
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, OwnedKind, Ref
+from scopewright.core.objects import Deletion, Desired, Existing, ManagedKind, Ref
 from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.contact import Contact
 from scopewright.stores.kubernetes.api import Api, NotFound
@@ -53,7 +53,7 @@ class KubernetesStore:
             raw = await self.api.get(_path(ref))
         except NotFound:
             return None
-        return parse(cast("OwnedKind", ref.kind), raw)
+        return parse(cast("ManagedKind", ref.kind), raw)
 
     def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
         at = (selection.kind, selection.namespace)
@@ -85,7 +85,7 @@ class KubernetesStore:
             raise
 
     async def _write(self, desired: Desired, query: Mapping[str, str]) -> Existing:
-        kind = cast("OwnedKind", desired.ref.kind)
+        kind = cast("ManagedKind", desired.ref.kind)
         if desired.replaces is None:
             return await self._create(kind, desired, query)
         path = _path(desired.ref)
@@ -98,7 +98,7 @@ class KubernetesStore:
         except NotFound as error:
             raise Conflict(str(error)) from None
 
-    async def _create(self, kind: OwnedKind, desired: Desired, query: Mapping[str, str]) -> Existing:
+    async def _create(self, kind: ManagedKind, desired: Desired, query: Mapping[str, str]) -> Existing:
         path = collection(kind, desired.ref.namespace)
         try:
             return parse(kind, await self._send("POST", path, compose(desired, None), query))[0]
