@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -58,28 +58,17 @@ from scopewright.stores import Change, Entries, ListCompleted, Selection, Servic
 from scopewright.stores import Store as StoreProtocol
 from scopewright.tracing import Tracing
 from scopewright.verifier.thumbprint import thumbprint
+from tests.harness.clock import START, Clock
 from tests.harness.transport import InMemory
 
 NAMESPACE = "scopewright-system"
 ISSUER = "https://issuer.example.org"
 JWKS = "scopewright-jwks"
-START = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 SECRET = "A" * 43
 NONCE_KEY = b"n" * 32
 PAYROLL = "https://payroll-api.payroll.svc"
 
 Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
-
-
-class Clock:
-    def __init__(self, now: datetime = START) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now.timestamp()
-
-    def advance(self, **delta: float) -> None:
-        self.now += timedelta(**delta)
 
 
 class Store:

@@ -6,7 +6,8 @@ import jwt
 
 from scopewright.core.records import ClientRecord, Cluster, Credential, IssuerRecord, ServiceAccount
 from scopewright.issuer.protocol.request import JWT_BEARER
-from tests.harness.issuer import ISSUER, START, IssuerHarness, client_record, private_key, public_jwk, sha256
+from tests.harness.clock import START
+from tests.harness.issuer import ISSUER, IssuerHarness, client_record, private_key, public_jwk, sha256
 
 WORKER = "leave.leave-worker"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"

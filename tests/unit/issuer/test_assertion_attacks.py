@@ -3,7 +3,8 @@
 import pytest
 
 from tests.cases.attacks import Attack, Forge, attacks
-from tests.harness.issuer import ISSUER, START, IssuerHarness, settle
+from tests.harness.clock import START
+from tests.harness.issuer import ISSUER, IssuerHarness, settle
 from tests.unit.issuer.assertions import WORKER, present, with_keys
 from tests.unit.verifier.support import SigningKey, b64
 

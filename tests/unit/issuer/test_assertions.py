@@ -15,7 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scopewright.core.records import Credential
 from scopewright.verifier.keyset import Key
-from tests.harness.issuer import ISSUER, SECRET, START, IssuerHarness, client_record, private_key, settle, sha256
+from tests.harness.clock import START
+from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, client_record, private_key, settle, sha256
 from tests.unit.issuer.assertions import (
     WORKER,
     assertion,

@@ -10,12 +10,12 @@ import pytest
 from scopewright.core.records import RequestedAccess, ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, MAX_EXCHANGES
+from tests.harness.clock import START
 from tests.harness.issuer import (
     BANK,
     BANK_SERVICE,
     PAYROLL,
     SERVICE,
-    START,
     VAULT,
     VAULT_SERVICE,
     IssuerHarness,

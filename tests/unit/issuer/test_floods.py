@@ -9,7 +9,8 @@ import pytest
 
 from scopewright.core.records import Credential
 from scopewright.issuer.rate_budget import RateBudget
-from tests.harness.issuer import START, IssuerHarness, client_record, settle, sha256
+from tests.harness.clock import START
+from tests.harness.issuer import IssuerHarness, client_record, settle, sha256
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
 
 Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]

@@ -13,7 +13,8 @@ from scopewright.issuer.authentication.read_through import READ_BUDGET, ReadThro
 from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change, Entries
-from tests.harness.issuer import SECRET, START, IssuerHarness, Store, client_record, settle, sha256
+from tests.harness.clock import START
+from tests.harness.issuer import SECRET, IssuerHarness, Store, client_record, settle, sha256
 
 
 async def test_a_client_made_a_moment_ago_and_not_yet_followed_is_accepted(harness: IssuerHarness) -> None:

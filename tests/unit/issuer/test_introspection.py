@@ -21,6 +21,7 @@ from scopewright.core.records import (
 )
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.inspect import Inspector
+from tests.harness.clock import START
 from tests.harness.issuer import (
     BANK,
     BANK_SERVICE,
@@ -28,7 +29,6 @@ from tests.harness.issuer import (
     NAMESPACE,
     PAYROLL,
     SERVICE,
-    START,
     IssuerHarness,
     client_record,
     key_record,

@@ -11,11 +11,11 @@ import pytest
 from scopewright.core.records import Credential, IssuerRecord, RequestedAccess
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
+from tests.harness.clock import START
 from tests.harness.issuer import (
     ISSUER,
     PAYROLL,
     SECRET,
-    START,
     IssuerHarness,
     client_record,
     key_record,

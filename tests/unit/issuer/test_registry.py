@@ -26,10 +26,10 @@ from scopewright.core.records import (
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change
 from tests.cases.issuer_urls import BAD
+from tests.harness.clock import START
 from tests.harness.issuer import (
     ISSUER,
     NAMESPACE,
-    START,
     IssuerHarness,
     client_record,
     key_record,

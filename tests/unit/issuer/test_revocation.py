@@ -28,12 +28,12 @@ from scopewright.issuer.revocation import ended as revocations_module
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.stores import Change
 from scopewright.stores.directory.store import DirectoryStore
+from tests.harness.clock import START
 from tests.harness.issuer import (
     BANK,
     ISSUER,
     PAYROLL,
     SERVICE,
-    START,
     IssuerHarness,
     client_record,
     key_record,

@@ -9,7 +9,8 @@ import pytest
 
 from scopewright.core.failures import Unavailable
 from scopewright.core.records import Cluster, IssuerRecord
-from tests.harness.issuer import ISSUER, START, IssuerHarness, settle
+from tests.harness.clock import START
+from tests.harness.issuer import ISSUER, IssuerHarness, settle
 from tests.unit.issuer.assertions import CLUSTER, UID, WORKER, in_cluster, jwk, pod_token, present, with_account
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from scopewright.core.records import Credential
 from scopewright.issuer.state.snapshot import SnapshotFile
-from tests.harness.issuer import START, IssuerHarness, client_record, settle, sha256
+from tests.harness.clock import START
+from tests.harness.issuer import IssuerHarness, client_record, settle, sha256
 
 
 async def first_life(path: Path) -> IssuerHarness:

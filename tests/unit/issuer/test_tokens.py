@@ -6,16 +6,8 @@ import jwt
 import pytest
 
 from scopewright.core.records import IssuerRecord, RequestedAccess, ResolvedGrant
-from tests.harness.issuer import (
-    ISSUER,
-    START,
-    IssuerHarness,
-    client_record,
-    key_record,
-    private_key,
-    server_record,
-    settle,
-)
+from tests.harness.clock import START
+from tests.harness.issuer import ISSUER, IssuerHarness, client_record, key_record, private_key, server_record, settle
 
 BOTH = (RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
 
