@@ -290,7 +290,7 @@ def page() -> str:
         "## Verifier",
         "",
         "Responses of a service with `scopewright.verifier`, in JSON and in `WWW-Authenticate: Bearer` (RFC 6750 §3):",
-        "the description, a semicolon, and what to change. The reason is `Rejected.reason`, for logs and metrics.",
+        "the description, a semicolon, and what to change. The reason is `TokenRejected.reason`, for logs and metrics.",
         "",
         "| status | error | description | reason | what to change |",
         "| --- | --- | --- | --- | --- |",
