@@ -74,7 +74,7 @@ def install() -> None:
             "watch": _watch,
             "preflight": _preflight,
             "now": lambda: running().clock(),
-            "mint": lambda: running().mint(),
+            "generate_secret": lambda: running().mint(),
             "make_key": lambda algorithm: running().make_key(algorithm),
             "Lease": _lease,
             "WatchMonitor": _monitor,
@@ -99,6 +99,7 @@ def install() -> None:
     }
     for module, names in exchanged.items():
         for name, value in names.items():
+            getattr(module, name)  # a name that the product does not have must fail
             setattr(module, name, value)
     memos.install()
     gc.collect()
