@@ -20,7 +20,10 @@ from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.objects import Desired, Existing
-from scopewright.core.records import ENTRY, ClientRecord, ResolvedGrant, ResourceServerRecord, decode
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import ENTRY
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection, compose
 from scopewright.stores.kubernetes.store import KubernetesStore

@@ -21,25 +21,22 @@ from bench.token_clients import (
 )
 from scopewright.controller.key_generation import make_key
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, ManagedKind, Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
+from scopewright.core.records.codec import encode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
-    ClientRecord,
-    Credential,
-    IssuerRecord,
-    KeyRecord,
-    RequestedAccess,
-    ResolvedGrant,
-    ResourceServerRecord,
     client_record_name,
-    encode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.stores import Change, Entries
 
 SYSTEM: Final = "scopewright-system"

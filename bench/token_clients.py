@@ -12,7 +12,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from scopewright.controller.key_generation import public_members
 from scopewright.core.profile import ASSERTION_SECONDS
-from scopewright.core.records import LOCAL_CLUSTER, Cluster, ServiceAccount
+from scopewright.core.records.client import ServiceAccount
+from scopewright.core.records.issuer import Cluster
+from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.verifier.thumbprint import thumbprint
 
 ISSUER: Final = "https://issuer.example.org"

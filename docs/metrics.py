@@ -26,7 +26,9 @@ from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.config import Config
 from scopewright.core.declared import parse_declared
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.issuer.observability.metrics import IssuerMetrics
 from scopewright.issuer.state.registry import Registry
 

@@ -10,7 +10,8 @@ from scopewright.api import SigningKey, format_duration
 from scopewright.api.rotation import Rotation
 from scopewright.core.client.overlap import apply_overlap
 from scopewright.core.config import Config
-from scopewright.core.records import Credential, KeyRecord
+from scopewright.core.records.client import Credential
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import KeyState, Timing, key_state, successor_due, with_times
 
 PICTURE = Path(__file__).with_name("rotation.svg")

@@ -10,11 +10,11 @@ import typer.main
 from scopewright import tracing
 from scopewright.cli.commands import app
 from scopewright.controller.preflight import claims_right, minting_right, rights
-from scopewright.core import records
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.config import Config
-from scopewright.core.records import WRITTEN_BY_ISSUERS
+from scopewright.core.records import names
+from scopewright.core.records.names import WRITTEN_BY_ISSUERS
 from scopewright.issuer.serving.proxies import trusted_proxies
 
 from .cases import EVERYTHING, MODES, MORE
@@ -94,7 +94,7 @@ def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() 
 
 def test_the_policy_knows_every_type_of_secret_that_the_operator_writes() -> None:
     policy = one(render(), "ValidatingAdmissionPolicy", "scopewright-secrets")["spec"]
-    types = {value for name, value in vars(records).items() if name.endswith("_TYPE")}
+    types = {value for name, value in vars(names).items() if name.endswith("_TYPE")}
     [record] = [v["expression"] for v in policy["variables"] if v["name"] == "record"]
     assert set(re.findall(r"'(scopewright\.dev/[^']+)'", record)) == types
     assert f"'{SECRET_TYPE}'" in policy["validations"][0]["expression"]

@@ -18,7 +18,7 @@ import httpx
 from scopewright.controller.preflight import claims_right, rights
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
-from scopewright.core.records import WRITTEN_BY_ISSUERS
+from scopewright.core.records.names import WRITTEN_BY_ISSUERS
 from tests.controlplane import Cluster
 from tests.controlplane.processes import Child
 from tests.ports import free_port

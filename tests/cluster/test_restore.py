@@ -7,7 +7,7 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.core.records import SEAL_KEY_NAME
+from scopewright.core.records.names import SEAL_KEY_NAME
 from tests.controlplane import ControlPlane
 
 from .conftest import connected, serve_crds

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from scopewright.core.records import REVOCATIONS_NAME
+from scopewright.core.records.names import REVOCATIONS_NAME
 from scopewright.verifier import Reason, RevocationFeed, TokenRejected, Verifier
 from tests.ports import free_port
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.core.records import WRITTEN_BY_ISSUERS
+from scopewright.core.records.names import WRITTEN_BY_ISSUERS
 from tests.controlplane import ControlPlane
 from tests.ports import free_port
 

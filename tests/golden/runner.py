@@ -48,28 +48,24 @@ from scopewright.core.objects import (
     digest,
 )
 from scopewright.core.plan import Event, Plan
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import R, decode, encode
+from scopewright.core.records.fields import rfc3339
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
     USAGE_NAME,
-    AudienceClaim,
-    ClientRecord,
-    KeyRecord,
-    R,
-    ResourceServerRecord,
-    UsageRecord,
     audience_claim_name,
     client_record_name,
-    decode,
-    encode,
     key_record_name,
     resource_server_record_name,
-    rfc3339,
-    usage_key,
 )
+from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
+from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Store

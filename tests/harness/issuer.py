@@ -20,7 +20,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, FollowedKind, Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
@@ -31,20 +34,13 @@ from scopewright.core.records import (
     RECORD_LABEL,
     REVOCATIONS_NAME,
     SIGNING_KEY_TYPE,
-    ClientRecord,
-    Credential,
-    IssuerRecord,
-    KeyRecord,
-    RequestedAccess,
-    ResolvedGrant,
-    ResourceServerRecord,
-    RevocationRecord,
     client_record_name,
-    decode,
-    encode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.authentication.read_through import READ_BUDGET
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.build import IssuerSettings, Runtime, build_issuer

@@ -24,18 +24,18 @@ from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref, digest
 from scopewright.core.plan import Event
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     PRIVATE_KEY_ENTRY,
     SIGNING_KEY_TYPE,
-    ClientRecord,
-    KeyRecord,
-    ResourceServerRecord,
     client_record_name,
-    decode,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Selection
 from scopewright.verifier.thumbprint import thumbprint

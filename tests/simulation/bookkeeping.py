@@ -1,6 +1,6 @@
 """How the ledger follows what is done. Called after the invariants have looked at a write."""
 
-from scopewright.core.records import REVOCATIONS_NAME, SEAL_KEY_TYPE
+from scopewright.core.records.names import REVOCATIONS_NAME, SEAL_KEY_TYPE
 from tests.simulation.ledger import (
     CLIENT_RECORD,
     CREDENTIALS,

@@ -20,7 +20,7 @@ from scopewright.core.client.view import IssueFailure
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
-from scopewright.core.records import RevocationRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.signing import plan as signing
 from scopewright.issuer import service
 from scopewright.issuer.authentication.read_through import ReadThrough

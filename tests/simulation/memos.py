@@ -12,9 +12,10 @@ from typing import Any
 
 from scopewright.client import authentication, key
 from scopewright.controller import managed_objects, metrics
-from scopewright.core import declared, records
+from scopewright.core import declared
 from scopewright.core.client import credentials, seal
 from scopewright.core.client import secret as client_secret
+from scopewright.core.records import codec
 from scopewright.core.signing import jwks
 from scopewright.issuer.state import keys
 from scopewright.stores.kubernetes import follow as kube_follow
@@ -36,8 +37,8 @@ def install() -> None:
     parse = _by_version(kube_objects.parse, lambda kind, raw: (kind, *_version(raw)))
     for store in (kube_follow, kubernetes):
         store.parse = parse  # type: ignore[attr-defined]
-    for kind, adapter in records._ADAPTERS.items():
-        records._ADAPTERS[kind] = _Adapter(adapter)  # type: ignore[assignment]
+    for kind, adapter in codec._ADAPTERS.items():
+        codec._ADAPTERS[kind] = _Adapter(adapter)  # type: ignore[assignment]
     _matches(managed_objects)
     for sealing in (client_secret, credentials):
         sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]

@@ -4,7 +4,7 @@ from typing import Any
 
 from scopewright.api import GROUP
 from scopewright.core.objects import ROTATE_ANNOTATION
-from scopewright.core.records import SEAL_KEY_NAME
+from scopewright.core.records.names import SEAL_KEY_NAME
 from tests.simulation.ledger import CLIENT_RECORD, CREDENTIALS, KEY_RECORD, NAMESPACE, owners
 from tests.simulation.server import CRDS, KIND_OF, USER, At, Raw, Where
 from tests.simulation.simulation import Simulation

@@ -6,7 +6,7 @@ from random import Random
 from typing import Final
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.records import ISSUER_NAME, NONCE_KEY_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, USAGE_NAME
+from scopewright.core.records.names import ISSUER_NAME, NONCE_KEY_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, USAGE_NAME
 from tests.simulation.ledger import NAMESPACE
 from tests.simulation.server import Where
 

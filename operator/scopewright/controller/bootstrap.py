@@ -30,7 +30,7 @@ from scopewright.core.installation import (
     usage_ref,
 )
 from scopewright.core.objects import Desired, Existing, Ref
-from scopewright.core.records import SIGNING_KEY_TYPE
+from scopewright.core.records.names import SIGNING_KEY_TYPE
 from scopewright.stores import Store
 from scopewright.stores.kubernetes.api import Api, NotFound
 from scopewright.stores.kubernetes.objects import collection

@@ -21,7 +21,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.lifecycle import is_halted
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
-from scopewright.core.records import USAGE_NAME
+from scopewright.core.records.names import USAGE_NAME
 from scopewright.stores import Entries
 
 MAX_DELETIONS_REMEMBERED: Final = 10_000

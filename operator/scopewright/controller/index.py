@@ -7,7 +7,7 @@ from scopewright.api import OAuthClient, ScopeGrant
 from scopewright.core.access import requested_access
 from scopewright.core.declared import Declared, ref_of
 from scopewright.core.objects import Ref
-from scopewright.core.records import LOCAL_CLUSTER
+from scopewright.core.records.names import LOCAL_CLUSTER
 
 Keys = set[Ref]
 

@@ -13,24 +13,23 @@ from scopewright.controller.key_generation import matches
 from scopewright.core.client.truncate import truncate_secret
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import CLIENT_LABEL, Existing, Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
     USAGE_NAME,
-    AudienceClaim,
-    ClientRecord,
-    KeyRecord,
-    ResourceServerRecord,
-    UsageRecord,
     audience_claim_name,
     client_record_name,
-    decode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
+from scopewright.core.records.written_by_issuers import UsageRecord
 from scopewright.core.signing.jwks import HeldKey
 from scopewright.stores import Entries
 

@@ -10,7 +10,8 @@ from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Deletion, Desired, Existing, Ref
 from scopewright.core.orphans import mark_write
 from scopewright.core.plan import NOTHING, Plan
-from scopewright.core.records import ClientRecord, ResourceServerRecord
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.stores import Existence, Objects
 
 

@@ -12,7 +12,7 @@ from scopewright.core.config import Config
 from scopewright.core.declared import ref_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.core.records import ClientRecord
+from scopewright.core.records.client import ClientRecord
 
 
 def overdue_clients(cache: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:

@@ -16,7 +16,7 @@ from scopewright.core.declared import parse_watched
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, decide_orphans
-from scopewright.core.records import ISSUER_NAME
+from scopewright.core.records.names import ISSUER_NAME
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.pages import NotServed, pages
 from scopewright.stores.kubernetes.store import declared_path, namespace_is_absent

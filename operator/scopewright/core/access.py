@@ -9,7 +9,8 @@ from datetime import datetime
 
 from scopewright.api import OAuthClient
 from scopewright.api.names import MAX_SCOPES
-from scopewright.core.records import RequestedAccess, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 
 NEVER_ENDS = None
 

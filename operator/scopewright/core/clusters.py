@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from scopewright.api.jwk import JWK, JWKSet
 from scopewright.api.names import Subdomain
 from scopewright.api.validation import validate_part
-from scopewright.core.records import LOCAL_CLUSTER, Cluster
+from scopewright.core.records.issuer import Cluster
+from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.origins import is_loopback
 
 

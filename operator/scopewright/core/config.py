@@ -18,7 +18,8 @@ from scopewright.core.profile import (
     Profile,
     allows,
 )
-from scopewright.core.records import LOCAL_CLUSTER, IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.origins import is_loopback
 from scopewright.verifier.issuer_url import check_issuer_url
 

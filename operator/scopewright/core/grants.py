@@ -18,7 +18,7 @@ from scopewright.core.plan import (
     status_plan,
     waiting,
 )
-from scopewright.core.records import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 
 Labels = Mapping[str, str]
 

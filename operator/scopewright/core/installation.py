@@ -10,7 +10,8 @@ from scopewright.core.client.seal import KEY_BYTES
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, ROTATE_ANNOTATION, Desired, Existing, Ref, digest, in_place
-from scopewright.core.records import (
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import (
     ENTRY,
     ISSUER_NAME,
     KEY_ENTRY,
@@ -22,10 +23,8 @@ from scopewright.core.records import (
     SEAL_KEY_NAME,
     SEAL_KEY_TYPE,
     USAGE_NAME,
-    RevocationRecord,
-    UsageRecord,
-    encode,
 )
+from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
 
 DEFAULT_SIGNING_KEY: Final = "default"
 

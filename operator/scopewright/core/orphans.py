@@ -12,7 +12,10 @@ from datetime import datetime
 from typing import Final
 
 from scopewright.core.objects import Desired, Existing, Ref
-from scopewright.core.records import ENTRY, ClientRecord, ResourceServerRecord, encode
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import ENTRY
+from scopewright.core.records.resource_server import ResourceServerRecord
 
 MIN_ORPHANS: Final = 20
 ORPHAN_SHARE: Final = 0.05

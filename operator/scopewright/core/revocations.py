@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from scopewright.core.records import RevocationRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 
 MAX_ENTRIES_PER_CLIENT: Final = 256
 """Revoked tokens of one client, and audiences that it lost. Beyond that, its own not-before time replaces them."""

@@ -25,16 +25,9 @@ from scopewright.core.plan import (
     status_plan,
     waiting,
 )
-from scopewright.core.records import (
-    ENTRY,
-    RECORD_LABEL,
-    AudienceClaim,
-    ResolvedGrant,
-    ResourceServerRecord,
-    audience_claim_name,
-    encode,
-    resource_server_record_name,
-)
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import ENTRY, RECORD_LABEL, audience_claim_name, resource_server_record_name
+from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
 
 MAX_CLAIMS: Final = 16
 """Audiences that one ResourceServer may claim until the platform releases some."""

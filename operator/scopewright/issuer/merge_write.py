@@ -6,7 +6,7 @@ from typing import Final
 
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
-from scopewright.core.records import ENTRY, RECORD_LABEL
+from scopewright.core.records.names import ENTRY, RECORD_LABEL
 from scopewright.stores import Store
 
 _MAX_ATTEMPTS: Final = 8

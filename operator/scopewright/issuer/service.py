@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.background import Background
 from scopewright.issuer.endpoints import metadata
 from scopewright.issuer.endpoints.base import Endpoint

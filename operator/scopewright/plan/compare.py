@@ -12,7 +12,9 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.installation import issuer_ref
 from scopewright.core.objects import Ref
-from scopewright.core.records import ENTRY, IssuerRecord, decode
+from scopewright.core.records.codec import decode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import ENTRY
 from scopewright.manifests.load import Manifests, SourceLocation, load, load_text, printable
 from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult
 from scopewright.plan.cluster_reader import ClusterSnapshot, read_cluster, read_objects

@@ -7,7 +7,9 @@ from scopewright.api import Kind, ScopeGrant
 from scopewright.api.scopegrant import Grantee
 from scopewright.core.objects import Ref
 from scopewright.core.plan import Event
-from scopewright.core.records import ClientRecord, Credential, KeyRecord, rfc3339
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.fields import rfc3339
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
 from scopewright.plan.findings import refusals, warnings, with_news
 from scopewright.plan.snapshot import StateSnapshot

@@ -9,7 +9,7 @@ from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.core.records import LOCAL_CLUSTER
+from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.plan.changes import Finding
 from scopewright.plan.dry_run import Raw
 

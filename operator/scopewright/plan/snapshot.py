@@ -8,7 +8,9 @@ from scopewright.api import Kind, ScopeGrant
 from scopewright.core.access import reaches, resolve
 from scopewright.core.grants import Labels, in_force, resolve_grant
 from scopewright.core.objects import Ref
-from scopewright.core.records import ClientRecord, KeyRecord, RequestedAccess, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.client import ClientRecord, RequestedAccess
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.plan.changes import HeldScope
 
 Holding = tuple[str, str, str]

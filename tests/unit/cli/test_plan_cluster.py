@@ -11,7 +11,7 @@ from scopewright.cli.plan import ACCEPTED, NO_PLAN, REFUSED, Request, plan_to_ou
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_issuer, plan_seal_key
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import client_record_name
+from scopewright.core.records.names import client_record_name
 from tests.harness.operator import NAMESPACE, SEAL_KEY, OperatorHarness, run_sync
 from tests.unit.cli.cluster import ReadOnly
 

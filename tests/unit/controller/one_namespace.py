@@ -20,7 +20,9 @@ from scopewright.controller.cache import Cache
 from scopewright.core.access import requested_access
 from scopewright.core.declared import parse_watched
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, client_record_name, encode
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_TYPE, ENTRY, client_record_name
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores import Change

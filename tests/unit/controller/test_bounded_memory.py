@@ -8,7 +8,8 @@ import pytest
 from scopewright.core.client.truncate import MAX_ENTRIES, MAX_OWNERS
 from scopewright.core.declared import parse_watched
 from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing, Ref, digest
-from scopewright.core.records import ClientRecord, Credential, decode, encode
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.codec import decode, encode
 from scopewright.stores.kubernetes.objects import parse
 from tests.harness.operator import NAMESPACE, START, OperatorHarness
 

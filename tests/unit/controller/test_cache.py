@@ -15,21 +15,20 @@ from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, WatchHandler
 from scopewright.core.config import Config
 from scopewright.core.declared import Declared, parse_declared
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
-    AudienceClaim,
-    ClientRecord,
-    KeyRecord,
-    ResourceServerRecord,
     audience_claim_name,
     client_record_name,
-    encode,
     key_record_name,
 )
+from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.stores import Change, ListCompleted
 from tests.harness.operator import ISSUER, NAMESPACE, made
 from tests.unit.core.builders import NOW, client, grant, server, signing_key

@@ -14,7 +14,8 @@ import pytest
 from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import SEAL_ANNOTATION, Ref, digest
-from scopewright.core.records import ServiceAccount, audience_claim_name, client_record_name
+from scopewright.core.records.client import ServiceAccount
+from scopewright.core.records.names import audience_claim_name, client_record_name
 from tests.harness.memory_store import Crash, Point
 from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness, credential_in, made, run_sync
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from scopewright.core.config import Config
 from scopewright.core.objects import Ref
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import KeyState, active_key, key_state
 from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
 

@@ -13,7 +13,7 @@ from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
-from scopewright.core.records import key_record_name
+from scopewright.core.records.names import key_record_name
 from tests.harness.operator import NAMESPACE, START, OperatorHarness
 
 NOTHING = GaugeSources(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)

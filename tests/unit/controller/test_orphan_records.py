@@ -5,7 +5,7 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import Ref
 from scopewright.core.orphans import MIN_ORPHANS, decide_orphans, limit
-from scopewright.core.records import ENTRY, client_record_name, resource_server_record_name
+from scopewright.core.records.names import ENTRY, client_record_name, resource_server_record_name
 from scopewright.issuer.state.entries import build_client, build_server
 from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
 

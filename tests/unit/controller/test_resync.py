@@ -13,7 +13,10 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.orphans import ALLOW_ANNOTATION, MIN_ORPHANS
-from scopewright.core.records import CLIENT_TYPE, ENTRY, RECORD_LABEL, ClientRecord, ResourceServerRecord, encode
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_TYPE, ENTRY, RECORD_LABEL
+from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.stores.kubernetes.api import Gone, NotFound
 from scopewright.stores.kubernetes.store import CRDS, declared_path
 from tests.harness.operator import ISSUER, NAMESPACE, START

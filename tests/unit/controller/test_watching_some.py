@@ -12,7 +12,10 @@ from scopewright.controller.watch_handlers import WatchHandlers
 from scopewright.core.config import Config
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, ResolvedGrant, ResourceServerRecord, encode
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_TYPE, ENTRY
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.stores import ListCompleted
 from scopewright.stores.kubernetes.store import declared_path
 from tests.harness.operator import ISSUER, NAMESPACE

@@ -16,7 +16,7 @@ from scopewright.controller.write_retries import WriteRetries
 from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
-from scopewright.core.records import client_record_name
+from scopewright.core.records.names import client_record_name
 from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
 from tests.unit.controller.test_metrics import Scraped
 

@@ -8,7 +8,10 @@ from scopewright.core.client.authentication import KeyPair
 from scopewright.core.client.view import ClientView
 from scopewright.core.config import Config
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref, digest
-from scopewright.core.records import CLIENT_TYPE, ENTRY, ClientRecord, Credential, KeyRecord, encode, key_record_name
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_TYPE, ENTRY, key_record_name
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import HeldKey
 from scopewright.core.signing.view import GeneratedKey, SigningView
 

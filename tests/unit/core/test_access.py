@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from scopewright.core.access import resolve
 from scopewright.core.grants import in_force, resolve_grant
-from scopewright.core.records import RequestedAccess, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from tests.unit.core.builders import NOW, client, grant
 
 SCOPES = st.lists(st.sampled_from("abcdef"), unique=True, max_size=6).map(tuple)

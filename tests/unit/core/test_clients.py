@@ -14,7 +14,10 @@ from scopewright.core.client.view import ClientState
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import CLIENT_LABEL, Deletion, Desired, digest
 from scopewright.core.plan import Plan, ready
-from scopewright.core.records import ENTRY, ClientRecord, ResourceServerRecord, decode
+from scopewright.core.records.client import ClientRecord
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import ENTRY
+from scopewright.core.records.resource_server import ResourceServerRecord
 from tests.unit.core.builders import (
     CONFIG,
     NOW,

@@ -6,7 +6,7 @@ import pytest
 
 from scopewright.api.rotation import Rotation
 from scopewright.core.client.overlap import apply_overlap, next_decision, was_extended
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 from tests.unit.core.builders import NOW
 
 HOUR = timedelta(hours=1)

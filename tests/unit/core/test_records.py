@@ -8,24 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import (
-    AudienceClaim,
-    ClientRecord,
-    Credential,
-    IssuerRecord,
-    KeyRecord,
-    Record,
-    RequestedAccess,
-    ResolvedGrant,
-    ResourceServerRecord,
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
+from scopewright.core.records.codec import Record, decode, encode
+from scopewright.core.records.fields import rfc3339
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     audience_claim_name,
     client_record_name,
-    decode,
-    encode,
     key_record_name,
     resource_server_record_name,
-    rfc3339,
 )
+from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=12)
 WORDS = TEXT.filter(bool)

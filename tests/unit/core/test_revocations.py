@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import RevocationRecord, decode, encode
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import (
     MAX_ENTRIES,
     MAX_ENTRIES_PER_CLIENT,

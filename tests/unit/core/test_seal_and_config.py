@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from scopewright.core.client.seal import seal, verifies
 from scopewright.core.config import API_SERVER_AUDIENCES, Config
-from scopewright.core.records import Cluster
+from scopewright.core.records.issuer import Cluster
 
 KEY = b"k" * 32
 ENTRIES = st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3)

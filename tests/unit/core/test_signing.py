@@ -4,7 +4,9 @@ from datetime import timedelta
 
 from scopewright.core.objects import Desired
 from scopewright.core.plan import Plan
-from scopewright.core.records import ENTRY, KeyRecord, decode
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import ENTRY
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import jwks
 from scopewright.core.signing.keys import Timing, successor_due
 from scopewright.core.signing.plan import plan_signing_key

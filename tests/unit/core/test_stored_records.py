@@ -14,22 +14,12 @@ import pytest
 
 from scopewright.core.client.seal import seal
 from scopewright.core.objects import digest
-from scopewright.core.records import (
-    AudienceClaim,
-    ClientRecord,
-    Cluster,
-    Credential,
-    IssuerRecord,
-    KeyRecord,
-    RequestedAccess,
-    ResolvedGrant,
-    ResourceServerRecord,
-    RevocationRecord,
-    ServiceAccount,
-    UsageRecord,
-    decode,
-    encode,
-)
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess, ServiceAccount
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.issuer import Cluster, IssuerRecord
+from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
 
 SAMPLES = Path(__file__).with_name("samples")
 

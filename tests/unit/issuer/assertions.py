@@ -4,7 +4,8 @@ from typing import Any
 
 import jwt
 
-from scopewright.core.records import ClientRecord, Cluster, Credential, IssuerRecord, ServiceAccount
+from scopewright.core.records.client import ClientRecord, Credential, ServiceAccount
+from scopewright.core.records.issuer import Cluster, IssuerRecord
 from scopewright.issuer.protocol.request import JWT_BEARER
 from tests.harness.clock import START
 from tests.harness.issuer import ISSUER, IssuerHarness, client_record, private_key, public_jwk, sha256

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scopewright.core.records import IssuerRecord, RevocationRecord
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from tests.harness.issuer import ISSUER, IssuerHarness, put_services
 
 

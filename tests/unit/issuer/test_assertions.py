@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 from scopewright.verifier.keyset import Key
 from tests.harness.clock import START
 from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, client_record, private_key, settle, sha256

@@ -11,7 +11,8 @@ import orjson
 import pytest
 
 from scopewright.core.failures import Unavailable
-from scopewright.core.records import IssuerRecord, RequestedAccess
+from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.replay import LocalReplay
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN

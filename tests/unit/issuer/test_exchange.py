@@ -7,7 +7,8 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.core.records import RequestedAccess, ResolvedGrant
+from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, JWT, MAX_EXCHANGES
 from tests.harness.clock import START

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 from scopewright.issuer.rate_budget import RateBudget
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, client_record, settle, sha256

@@ -8,7 +8,7 @@ import pytest
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Existing, Ref
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 from scopewright.issuer.authentication.read_through import READ_BUDGET, ReadThrough
 from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry

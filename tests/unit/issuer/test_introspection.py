@@ -8,17 +8,11 @@ import orjson
 import pytest
 
 from scopewright.core.objects import Ref
-from scopewright.core.records import (
-    ENTRY,
-    ClientRecord,
-    IssuerRecord,
-    RequestedAccess,
-    ResolvedGrant,
-    client_record_name,
-    decode,
-    key_record_name,
-    resource_server_record_name,
-)
+from scopewright.core.records.client import ClientRecord, RequestedAccess
+from scopewright.core.records.codec import decode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import ENTRY, client_record_name, key_record_name, resource_server_record_name
+from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.inspect import Inspector
 from tests.harness.clock import START

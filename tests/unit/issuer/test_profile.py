@@ -2,7 +2,7 @@
 
 import pytest
 
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, private_key, server_record, settle
 from tests.unit.issuer.assertions import assertion, present, with_account, with_pair
 from tests.unit.issuer.test_dpop import made

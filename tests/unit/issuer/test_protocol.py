@@ -8,7 +8,8 @@ import httpx
 import jwt
 import pytest
 
-from scopewright.core.records import Credential, IssuerRecord, RequestedAccess
+from scopewright.core.records.client import Credential, RequestedAccess
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
 from tests.harness.clock import START

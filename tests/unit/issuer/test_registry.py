@@ -11,18 +11,18 @@ import orjson
 import pytest
 
 from scopewright.core.objects import Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import Credential
+from scopewright.core.records.codec import encode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
     PRIVATE_KEY_ENTRY,
     SIGNING_KEY_TYPE,
-    Credential,
-    IssuerRecord,
-    ResolvedGrant,
-    encode,
     key_record_name,
 )
+from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change
 from tests.cases.issuer_urls import BAD

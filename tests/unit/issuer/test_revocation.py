@@ -12,17 +12,17 @@ import pytest
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_revocations
 from scopewright.core.objects import Ref
-from scopewright.core.records import (
+from scopewright.core.records.codec import decode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     ENTRY,
     REVOCATIONS_NAME,
-    IssuerRecord,
-    ResolvedGrant,
-    RevocationRecord,
     client_record_name,
-    decode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import ResolvedGrant
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import MAX_ENTRIES_PER_CLIENT, audience_key, has_ended, namespace_key, token_key
 from scopewright.issuer.revocation import ended as revocations_module
 from scopewright.issuer.revocation.ended import Revocations

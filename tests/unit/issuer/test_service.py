@@ -9,7 +9,9 @@ import orjson
 import pytest
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import IssuerRecord, RevocationRecord, key_record_name
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import key_record_name
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.observability.metrics import IssuerMetrics, shared_counters
 from scopewright.issuer.observability.usage import CredentialUsage

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.failures import Unavailable
-from scopewright.core.records import Cluster, IssuerRecord
+from scopewright.core.records.issuer import Cluster, IssuerRecord
 from tests.harness.clock import START
 from tests.harness.issuer import ISSUER, IssuerHarness, settle
 from tests.unit.issuer.assertions import CLUSTER, UID, WORKER, in_cluster, jwk, pod_token, present, with_account

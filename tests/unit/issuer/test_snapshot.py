@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 from scopewright.issuer.state.snapshot import SnapshotFile
 from tests.harness.clock import START
 from tests.harness.issuer import IssuerHarness, client_record, settle, sha256

@@ -5,7 +5,9 @@ from datetime import timedelta
 import jwt
 import pytest
 
-from scopewright.core.records import IssuerRecord, RequestedAccess, ResolvedGrant
+from scopewright.core.records.client import RequestedAccess
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.resource_server import ResolvedGrant
 from tests.harness.clock import START
 from tests.harness.issuer import ISSUER, IssuerHarness, client_record, key_record, private_key, server_record, settle
 

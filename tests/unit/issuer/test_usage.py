@@ -10,7 +10,9 @@ import pytest
 
 from scopewright.core.config import Config
 from scopewright.core.installation import plan_usage, usage_ref
-from scopewright.core.records import ENTRY, UsageRecord, decode, usage_key
+from scopewright.core.records.codec import decode
+from scopewright.core.records.names import ENTRY
+from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.issuer.observability.usage import CredentialUsage
 from scopewright.stores import Store
 from scopewright.stores.directory.store import DirectoryStore

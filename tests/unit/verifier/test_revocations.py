@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scopewright.core.records import RevocationRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
 from scopewright.verifier import KeysUnavailable, Reason, RevocationFeed, TokenRejected, Verifier
 from scopewright.verifier.revoked import Revoked

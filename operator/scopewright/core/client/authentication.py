@@ -6,7 +6,8 @@ from typing import Literal
 from scopewright.api import OAuthClient
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.core.records import LOCAL_CLUSTER, ClientRecord, Credential, ServiceAccount
+from scopewright.core.records.client import ClientRecord, Credential, ServiceAccount
+from scopewright.core.records.names import LOCAL_CLUSTER
 
 CredentialKind = Literal["secret", "key pair"]
 """Credentials that the operator generates and rotates."""

@@ -25,7 +25,7 @@ from scopewright.core.objects import (
     is_paused,
     requested_rotation,
 )
-from scopewright.core.records import ClientRecord, Credential
+from scopewright.core.records.client import ClientRecord, Credential
 
 SECRET_TYPE: Final = "servicebinding.io/oauth2"  # noqa: S105 (a type, not a secret)
 MAX_CREDENTIALS: Final = 4

@@ -9,7 +9,7 @@ from typing import Final
 
 from scopewright.core.client.credentials import Cause, SecretOwnership
 from scopewright.core.failures import Rejected
-from scopewright.core.records import ClientRecord, Credential
+from scopewright.core.records.client import ClientRecord, Credential
 
 MAX_HEALS: Final = 3
 HEAL_WINDOW: Final = timedelta(hours=1)

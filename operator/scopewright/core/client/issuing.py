@@ -20,7 +20,7 @@ from scopewright.core.client.view import ClientState, ClientView, IssueFailure, 
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import digest, holds
 from scopewright.core.plan import Event, Plan
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 
 MAX_WAIT: Final = timedelta(minutes=10)
 """A credential that waited longer than this for its Secret, while every write was refused, gets a new issue time.

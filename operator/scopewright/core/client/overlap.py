@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from scopewright.api.rotation import Rotation
-from scopewright.core.records import Credential
+from scopewright.core.records.client import Credential
 
 LAST_CHECK: Final = timedelta(seconds=5)
 

@@ -32,7 +32,7 @@ from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import Deletion, Write, is_paused
 from scopewright.core.plan import NOTHING, ConditionUpdate, Event, Plan, stalled
-from scopewright.core.records import ClientRecord, Credential
+from scopewright.core.records.client import ClientRecord, Credential
 
 _ADOPTED: Final = Event("CredentialAdopted", "the sealed Secret existed before the record: its credential stays valid")
 _RESTORED: Final = Event(

@@ -10,15 +10,9 @@ from scopewright.core.client.view import ClientState, ClientView
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, holds
 from scopewright.core.plan import NOTHING, Event, Plan
-from scopewright.core.records import (
-    CLIENT_TYPE,
-    ENTRY,
-    ClientRecord,
-    Credential,
-    RequestedAccess,
-    ServiceAccount,
-    encode,
-)
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess, ServiceAccount
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import CLIENT_TYPE, ENTRY
 
 
 def record_with(view: ClientView, state: ClientState, credentials: tuple[Credential, ...]) -> ClientRecord:

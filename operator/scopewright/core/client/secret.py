@@ -38,15 +38,9 @@ from scopewright.core.objects import (
     digest,
     in_place,
 )
-from scopewright.core.records import (
-    CLIENT_PREFIX,
-    KEY_PREFIX,
-    NONCE_KEY_NAME,
-    SEAL_KEY_NAME,
-    ClientRecord,
-    Credential,
-    rfc3339,
-)
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.fields import rfc3339
+from scopewright.core.records.names import CLIENT_PREFIX, KEY_PREFIX, NONCE_KEY_NAME, SEAL_KEY_NAME
 
 
 def inspect_secret(view: ClientView) -> ClientState:

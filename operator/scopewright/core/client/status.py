@@ -27,7 +27,7 @@ from scopewright.core.plan import (
     status_plan,
     waiting,
 )
-from scopewright.core.records import ClientRecord, Credential, RequestedAccess
+from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
 
 GRACE: Final = timedelta(seconds=3)
 _PLAIN_SCALAR: Final = re.compile(

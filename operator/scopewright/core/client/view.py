@@ -13,7 +13,9 @@ from scopewright.core.failed_writes import FailedWrite, failed_write_of
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.plan import Event
-from scopewright.core.records import ClientRecord, Credential, ResourceServerRecord, client_record_name
+from scopewright.core.records.client import ClientRecord, Credential
+from scopewright.core.records.names import client_record_name
+from scopewright.core.records.resource_server import ResourceServerRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,14 +9,8 @@ from typing import Final
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, Write, in_place
-from scopewright.core.records import (
-    AUDIENCE_PREFIX,
-    ISSUER_NAME,
-    RECORD_LABEL,
-    SERVER_PREFIX,
-    WRITTEN_BY_ISSUERS,
-    KeyRecord,
-)
+from scopewright.core.records.names import AUDIENCE_PREFIX, ISSUER_NAME, RECORD_LABEL, SERVER_PREFIX, WRITTEN_BY_ISSUERS
+from scopewright.core.records.signing_key import KeyRecord
 
 JWKS_ENTRY: Final = "jwks.json"
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from scopewright.api import SigningKey
 from scopewright.core.config import Config
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 
 
 class KeyState(Enum):

@@ -4,7 +4,9 @@ from scopewright.api import SigningKey
 from scopewright.core.failed_writes import WriteDeferred, failed_write_of
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref, requested_rotation
 from scopewright.core.plan import Event, Plan
-from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode, key_record_name
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, key_record_name
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import Timing, active_key, successor_due
 from scopewright.core.signing.view import KeyAttempt, SigningView
 

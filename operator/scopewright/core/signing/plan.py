@@ -16,7 +16,9 @@ from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, PreservedEntry, Write, is_paused
 from scopewright.core.plan import Event, Plan, rotation_failing, stalled
-from scopewright.core.records import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE, KeyRecord, encode
+from scopewright.core.records.codec import encode
+from scopewright.core.records.names import ENTRY, PRIVATE_KEY_ENTRY, SIGNING_KEY_TYPE
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import HeldKey, publication
 from scopewright.core.signing.keys import Timing, active_key, with_revocation, with_times
 from scopewright.core.signing.new_key import plan_new_key

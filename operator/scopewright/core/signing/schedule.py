@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import KeyState, Timing, key_state, successor_due
 from scopewright.core.signing.view import SigningView
 

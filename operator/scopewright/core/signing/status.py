@@ -5,7 +5,7 @@ from datetime import datetime
 from scopewright.api.signingkey import KeyStatus, SigningKeyStatus
 from scopewright.core.failures import Rejected
 from scopewright.core.plan import NOTHING, ConditionUpdate, Plan, ready, soonest, stalled, status_plan, waiting
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import Timing, active_key, key_state, successor_due
 from scopewright.core.signing.view import SigningView
 

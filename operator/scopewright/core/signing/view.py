@@ -10,7 +10,7 @@ from scopewright.core.failed_writes import FailedWrite
 from scopewright.core.objects import Existing
 from scopewright.core.plan import Event
 from scopewright.core.profile import allows
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import HeldKey
 
 

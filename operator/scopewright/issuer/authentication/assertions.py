@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.core.profile import allows, assertion_seconds
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import Client, ClientKey
 from scopewright.verifier.jws import Signed
 

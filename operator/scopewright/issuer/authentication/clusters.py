@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.core.records import LOCAL_CLUSTER, Cluster
+from scopewright.core.records.issuer import Cluster
+from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.issuer.rate_budget import Clock
 from scopewright.singleflight import RefreshDecision
 from scopewright.stores import ServiceAccountIssuer

@@ -6,7 +6,7 @@ The issuer has neither refresh tokens (§5) nor authorization codes (§10) to bi
 from typing import Final
 
 from scopewright.core.profile import allows
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.replay import ReplayStore
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.responses import Headers

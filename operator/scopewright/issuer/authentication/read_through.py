@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.core.records import CLIENT_TYPE, client_record_name
+from scopewright.core.records.names import CLIENT_TYPE, client_record_name
 from scopewright.issuer.protocol.errors import Slowed
 from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry

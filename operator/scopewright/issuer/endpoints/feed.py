@@ -8,7 +8,7 @@ from typing import Final
 
 import orjson
 
-from scopewright.core.records import RevocationRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, not_modified
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.keyring import Keyring

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import orjson
 
 from scopewright.core.profile import allows
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.dpop import proof_algorithms
 from scopewright.issuer.endpoints.token import GRANT_TYPES
 from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, json_answer, not_modified

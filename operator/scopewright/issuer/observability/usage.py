@@ -11,7 +11,9 @@ from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from scopewright.core.records import USAGE_NAME, UsageRecord, decode, encode, usage_key
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.names import USAGE_NAME
+from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.issuer.merge_write import merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness

@@ -12,15 +12,10 @@ from typing import Final
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
-from scopewright.core.records import (
-    ENTRY,
-    RECORD_LABEL,
-    REVOCATIONS_NAME,
-    IssuerRecord,
-    RevocationRecord,
-    decode,
-    encode,
-)
+from scopewright.core.records.codec import decode, encode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import MAX_ENTRIES, fold, merge, merge_all, namespace_key, prune, token_key
 from scopewright.issuer.merge_write import merge_and_write
 from scopewright.issuer.rate_budget import Clock

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Final
 
 from scopewright.core.access import resolve
-from scopewright.core.records import RevocationRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import audience_key, merge, namespace_key, owner_of_audience
 from scopewright.issuer.state.entries import Client, ResourceServerEntry
 

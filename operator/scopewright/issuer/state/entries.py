@@ -11,7 +11,8 @@ from typing import Final
 from scopewright.core.access import default_audience, limit_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
-from scopewright.core.records import ClientRecord, RequestedAccess, ResourceServerRecord, ServiceAccount
+from scopewright.core.records.client import ClientRecord, RequestedAccess, ServiceAccount
+from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.issuer.state.keys import LoadedKey, seconds
 from scopewright.verifier.keyset import Key as PublicKey
 from scopewright.verifier.keyset import KeySet

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from scopewright.core.failures import Rejected
-from scopewright.core.records import KeyRecord
+from scopewright.core.records.signing_key import KeyRecord
 from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey

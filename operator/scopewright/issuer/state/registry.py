@@ -13,7 +13,10 @@ from scopewright.core.access import resolve
 from scopewright.core.config import issuer_url
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Existing, ManagedKind, Ref
-from scopewright.core.records import (
+from scopewright.core.records.client import ClientRecord, RequestedAccess
+from scopewright.core.records.codec import decode
+from scopewright.core.records.issuer import IssuerRecord
+from scopewright.core.records.names import (
     CLIENT_TYPE,
     ENTRY,
     ISSUER_NAME,
@@ -23,17 +26,13 @@ from scopewright.core.records import (
     PRIVATE_KEY_ENTRY,
     RECORD_LABEL,
     SIGNING_KEY_TYPE,
-    ClientRecord,
-    IssuerRecord,
-    KeyRecord,
-    RequestedAccess,
-    ResourceServerRecord,
-    RevocationRecord,
     client_record_name,
-    decode,
     key_record_name,
     resource_server_record_name,
 )
+from scopewright.core.records.resource_server import ResourceServerRecord
+from scopewright.core.records.signing_key import KeyRecord
+from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from scopewright.issuer.state import access_removal
 from scopewright.issuer.state.entries import (

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from scopewright.core.records import RequestedAccess
+from scopewright.core.records.client import RequestedAccess
 from scopewright.issuer.protocol.errors import OAuthError
 from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
 from scopewright.issuer.state.registry import Registry

@@ -10,7 +10,7 @@ the API that it called, and only that API, which authenticates here, can exchang
 from dataclasses import dataclass, field
 from typing import Final
 
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.revocation.ended import Revocations

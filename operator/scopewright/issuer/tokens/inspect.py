@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import UID_HASH_LENGTH
 from scopewright.issuer.state.keyring import Keyring
 from scopewright.issuer.state.keys import LoadedKey, b64url_decode

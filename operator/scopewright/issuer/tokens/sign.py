@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import orjson
 
-from scopewright.core.records import IssuerRecord
+from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import ClaimsTemplate
 from scopewright.issuer.state.keys import LoadedKey, b64url
 from scopewright.issuer.tokens.authorise import Authorisation

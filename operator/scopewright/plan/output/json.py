@@ -3,7 +3,7 @@
 from typing import Any
 
 from scopewright.core.objects import Ref
-from scopewright.core.records import rfc3339
+from scopewright.core.records.fields import rfc3339
 from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
 from scopewright.plan.output.lines import json_text
 

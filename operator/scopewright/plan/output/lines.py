@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from scopewright.core.objects import Ref
-from scopewright.core.records import rfc3339
+from scopewright.core.records.fields import rfc3339
 from scopewright.plan.changes import AccessChange, Finding, ObjectChange, PlanResult
 
 SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "revoked": "-", "disabled": "-"}

@@ -1,0 +1,54 @@
+"""Names, types, labels and entries of the Secrets and ConfigMaps that hold records."""
+
+from typing import Final
+
+from scopewright.core.objects import digest
+
+ENTRY: Final = "record.json"
+PRIVATE_KEY_ENTRY: Final = "private.pem"
+KEY_ENTRY: Final = "key"
+ROTATE_ENTRY: Final = "rotate"
+"""Beside the seal key: the value of `scopewright.dev/rotate` when it was created."""
+
+CLIENT_TYPE: Final = "scopewright.dev/client-record"
+SIGNING_KEY_TYPE: Final = "scopewright.dev/signing-key-record"
+SEAL_KEY_TYPE: Final = "scopewright.dev/seal-key"
+NONCE_KEY_TYPE: Final = "scopewright.dev/nonce-key"
+
+RECORD_LABEL: Final = "scopewright.dev/record"
+"""On ConfigMaps, which have no type: `resource-server`, `audience`, `usage`, `revocations`, `issuer`. Watches select by
+it; only the name is proof."""
+
+CLIENT_PREFIX: Final = "client."
+SERVER_PREFIX: Final = "resourceserver."
+AUDIENCE_PREFIX: Final = "audience."
+KEY_PREFIX: Final = "signingkey."
+ISSUER_NAME: Final = "scopewright-issuer"
+USAGE_NAME: Final = "scopewright-usage"
+REVOCATIONS_NAME: Final = "scopewright-revocations"
+WRITTEN_BY_ISSUERS: Final = (USAGE_NAME, REVOCATIONS_NAME)
+"""ConfigMaps that the operator creates and issuers update. Issuers may write nothing else."""
+SEAL_KEY_NAME: Final = "scopewright-seal"
+NONCE_KEY_NAME: Final = "scopewright-nonce"
+
+LOCAL_CLUSTER: Final = "in-cluster"
+"""Name of the cluster that the operator runs in."""
+
+
+def client_record_name(namespace: str, name: str) -> str:
+    """Return a unique name: neither a namespace nor a client's name contains a dot."""
+    return f"{CLIENT_PREFIX}{namespace}.{name}"
+
+
+def resource_server_record_name(namespace: str, name: str) -> str:
+    return f"{SERVER_PREFIX}{namespace}.{name}"
+
+
+def audience_claim_name(audience: str) -> str:
+    """Return the name of the claim of an audience. The first creation succeeds, all others fail."""
+    return f"{AUDIENCE_PREFIX}{digest(audience)[:32]}"
+
+
+def key_record_name(kid: str) -> str:
+    """Return a name from the digest of the `kid`, which is case-sensitive, while names of objects are lower-case."""
+    return f"{KEY_PREFIX}{digest(kid)[:32]}"
