@@ -73,6 +73,11 @@ class MemoryStore(memory.MemoryStore):
     def entry(self, ref: Ref, name: str) -> bytes:
         return self.objects[ref].entries[name]
 
+    @property
+    def resource_version(self) -> str:
+        """The version of the newest object, or of the newest deletion."""
+        return str(self._version)
+
     def selected(self, selection: Selection) -> list[StoredObject]:
         return [h for h in self.objects.values() if _selects(selection, h.existing)]
 

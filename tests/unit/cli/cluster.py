@@ -22,7 +22,7 @@ class ReadOnly(FakeApi):
 
     def __init__(self, harness: OperatorHarness, *without: str) -> None:
         super().__init__()
-        self._house = harness
+        self._harness = harness
         self._without = without
 
     async def request(self, method: str, path: str, **how: Any) -> dict[str, Any]:
@@ -40,23 +40,24 @@ class ReadOnly(FakeApi):
     def _all(self, plural: str, namespace: str, query: dict[str, str]) -> list[dict[str, Any]]:
         if plural == "namespaces":
             return [
-                {"metadata": {"name": name, "labels": dict(labels)}} for name, labels in self._house.namespaces.items()
+                {"metadata": {"name": name, "labels": dict(labels)}}
+                for name, labels in self._harness.namespaces.items()
             ]
         if plural == "serviceaccounts":
             return [{"metadata": {"namespace": "leave", "name": "pods", "uid": "uid of pods"}}]
         if plural in _PLURALS:
-            of_kind = [raw for ref, raw in self._house.store.declared.items() if ref.kind == _PLURALS[plural]]
+            of_kind = [raw for ref, raw in self._harness.store.declared.items() if ref.kind == _PLURALS[plural]]
             return [{k: v for k, v in raw.items() if k not in ("kind", "apiVersion")} for raw in of_kind]
         key, _, value = query.get("labelSelector", "").partition("=")
         return [
             self._one(ref)
-            for ref, held in self._house.store.objects.items()
+            for ref, held in self._harness.store.objects.items()
             if ref.kind == _OWNED[plural] and namespace in ("", ref.namespace)
             if not key or held.existing.labels.get(key) == value
         ]
 
     def _one(self, ref: Ref) -> dict[str, Any]:
-        held = self._house.store.objects.get(ref)
+        held = self._harness.store.objects.get(ref)
         if held is None:
             raise NotFound(f"{ref} not found", named=True)
         e = held.existing

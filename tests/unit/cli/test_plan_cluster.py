@@ -39,7 +39,7 @@ class Repository:
         before = len(self.harness.store.writes)
         request = Request(str(self.folder), cluster=True, outputs=(f"json={self.output}",), **flags)
         api = ReadOnly(self.harness)
-        assert plan_to_outputs(request, api.connected, self.harness.now) == expect
+        assert plan_to_outputs(request, api.connected, self.harness.clock.now) == expect
         assert len(self.harness.store.writes) == before
         found: dict[str, Any] = json.loads(self.output.read_text())
         text = self.output.read_text()
@@ -62,7 +62,7 @@ def harness() -> OperatorHarness:
     harness.apply("ScopeGrant", "payroll", "leave-reads", GRANT)
     harness.apply("OAuthClient", "leave", "worker", CLIENT)
     harness.settle()
-    harness.pass_time(timedelta(days=1))
+    harness.clock.advance(days=1)
     harness.settle()
     return harness
 
@@ -117,7 +117,7 @@ def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repo
 
 
 def test_revoked_before_revokes_what_was_issued_before(repository: Repository, harness: OperatorHarness) -> None:
-    instant = f"{harness.now - timedelta(hours=1):%FT%TZ}"
+    instant = f"{harness.clock.now - timedelta(hours=1):%FT%TZ}"
     repository.write("OAuthClient", "leave", "worker", {**CLIENT, "rotation": {"revokedBefore": instant}})
     (change,) = repository.plan()["credentials"]
     assert change["action"] == "revoked"
@@ -127,7 +127,7 @@ def test_revoked_before_revokes_what_was_issued_before(repository: Repository, h
 def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(
     repository: Repository, harness: OperatorHarness
 ) -> None:
-    harness.now += timedelta(days=31)
+    harness.clock.now += timedelta(days=31)
     whole(repository)
     assert unchanged(repository.plan())
 
@@ -213,7 +213,7 @@ def test_every_missing_right_is_named(
     whole(repository)
     request = Request(str(repository.folder), cluster=True)
     api = ReadOnly(harness, "secrets", "scopegrants")
-    assert plan_to_outputs(request, api.connected, harness.now) == NO_PLAN
+    assert plan_to_outputs(request, api.connected, harness.clock.now) == NO_PLAN
     said = capsys.readouterr().err
     assert 'cannot list resource "secrets"' in said
     assert 'cannot list resource "scopegrants"' in said
@@ -224,5 +224,5 @@ def test_without_an_installation_its_url_must_be_given(
 ) -> None:
     repository.write("OAuthClient", "leave", "worker", CLIENT)
     request = Request(str(repository.folder), cluster=True, namespace="elsewhere")
-    assert plan_to_outputs(request, ReadOnly(harness).connected, harness.now) == NO_PLAN
+    assert plan_to_outputs(request, ReadOnly(harness).connected, harness.clock.now) == NO_PLAN
     assert "--issuer-url" in capsys.readouterr().err

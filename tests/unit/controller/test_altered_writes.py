@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -52,15 +51,15 @@ def harness(monkeypatch: pytest.MonkeyPatch) -> OperatorHarness:
 
 def retried(harness: OperatorHarness, times: int = 8) -> None:
     for _ in range(times):
-        harness.pass_time(timedelta(seconds=15))
-        harness.round()
+        harness.clock.advance(seconds=15)
+        harness.reconcile_all()
 
 
 def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
-    harness.round()
-    harness.round()
+    harness.reconcile_all()
+    harness.reconcile_all()
     assert harness.condition(key) == "True Provisioned"
     assert harness.condition(key, "SecretAltered") == "True AlteredOnWrite"
     [condition] = [c for c in harness.status(key)["conditions"] if c["type"] == "SecretAltered"]
@@ -68,8 +67,8 @@ def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(harness
     before = len(harness.store.writes)
     retried(harness)
     assert len(harness.store.writes) == before
-    assert [h.reason for h in harness.happened].count("AlteredOnWrite") == 1
-    assert [h.reason for h in harness.happened].count("CredentialIssued") == 1
+    assert [event.reason for event in harness.events].count("AlteredOnWrite") == 1
+    assert [event.reason for event in harness.events].count("CredentialIssued") == 1
 
 
 @pytest.mark.parametrize("rotate", ["by hand", "by age"])
@@ -78,18 +77,18 @@ def test_a_rotation_arrives_although_an_entry_is_added(harness: OperatorHarness,
     Meddled.more = {"injected": b"x"}
     rotation = {"rotation": {"every": "24h", "overlap": "1h"}}
     key = harness.apply(*WORKER, rotation)
-    harness.round()
+    harness.reconcile_all()
     retried(harness)
-    value = harness.value()
+    value = harness.client_secret()
     if rotate == "by hand":
         harness.apply(*WORKER, rotation, rotate="leaked")
     else:
-        harness.pass_time(timedelta(hours=24))
+        harness.clock.advance(hours=24)
     retried(harness, 2)
-    assert harness.value() != value
+    assert harness.client_secret() != value
     assert harness.condition(key, "RotationFailing") == ""
     assert harness.condition(key, "SecretAltered") == "True AlteredOnWrite"
-    assert [h.reason for h in harness.happened].count("CredentialRotated") == 1
+    assert [event.reason for event in harness.events].count("CredentialRotated") == 1
     before = len(harness.store.writes)
     retried(harness)
     assert len(harness.store.writes) == before
@@ -128,17 +127,17 @@ def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_o
     key = harness.apply(*WORKER, spec)
     retried(harness)
     before = credentials(harness)
-    assert list(before) == [digest(harness.value())]
+    assert list(before) == [digest(harness.client_secret())]
     if how == "by age":
-        harness.pass_time(timedelta(hours=24))
+        harness.clock.advance(hours=24)
     elif how == "by hand":
         harness.apply(*WORKER, spec, rotate="leaked")
     else:
-        spec["rotation"] = {**rotation, "revokedBefore": harness.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        spec["rotation"] = {**rotation, "revokedBefore": harness.clock.now.strftime("%Y-%m-%dT%H:%M:%SZ")}
         harness.apply(*WORKER, spec)
     retried(harness)
     after = credentials(harness)
-    assert digest(harness.value()) in after.keys() - before.keys()
+    assert digest(harness.client_secret()) in after.keys() - before.keys()
     assert all(after[sha256] == before[sha256] for sha256 in after.keys() & before.keys())
     assert bool(after.keys() & before.keys()) == (how != "by revokedBefore")
     assert len(after.keys() - before.keys()) == 1
@@ -146,7 +145,7 @@ def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_o
     writes = len(harness.store.writes)
     retried(harness)
     assert len(harness.store.writes) == writes
-    assert len([h for h in harness.happened if h.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
+    assert len([event for event in harness.events if event.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
 
 
 def test_another_label_arrives_although_one_is_rewritten(
@@ -178,13 +177,13 @@ def test_a_credential_that_may_have_been_stored_is_not_dated_anew(harness: Opera
     lost = Unavailable("no answer", reason="Timeout")
     harness.store.refused["Secret leave/"] = lost
     harness.apply(*WORKER)
-    harness.round()
+    harness.reconcile_all()
     before = credentials(harness)
-    harness.pass_time(timedelta(hours=2))
+    harness.clock.advance(hours=2)
     harness.store.refused.clear()
     retried(harness, 2)
     assert credentials(harness) == before
-    assert list(before) == [digest(harness.value())]
+    assert list(before) == [digest(harness.client_secret())]
 
 
 def test_a_client_is_provisioned_although_its_record_is_added_to(
@@ -193,7 +192,7 @@ def test_a_client_is_provisioned_although_its_record_is_added_to(
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
     Meddled.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
-    harness.round()
+    harness.reconcile_all()
     retried(harness)
     assert harness.condition(key) == "True Provisioned"
     before = len(harness.store.writes)
@@ -207,7 +206,7 @@ def test_a_record_that_is_added_to_still_takes_what_is_revoked(
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
     Meddled.more = {"injected": b"x"}
     harness.apply(*WORKER)
-    harness.round()
+    harness.reconcile_all()
     retried(harness)
     before = len(harness.store.writes)
     retried(harness)
@@ -222,19 +221,19 @@ def test_a_record_that_is_added_to_still_takes_what_is_revoked(
 def test_it_recovers_once_nobody_adds_anything(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
-    harness.round()
-    value = harness.value()
+    harness.reconcile_all()
+    value = harness.client_secret()
     Meddled.more = {}
     retried(harness, 2)
     assert harness.condition(key, "SecretAltered") == ""
     assert "injected" not in harness.store.objects[harness.secret()].entries
-    assert harness.value() == value, "the credential is the same"
+    assert harness.client_secret() == value, "the credential is the same"
 
 
 def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(harness: OperatorHarness) -> None:
     Meddled.more = {"client_secret": b"changed-by-a-policy"}
     key = harness.apply(*WORKER)
-    harness.round()
+    harness.reconcile_all()
     retried(harness)
     assert harness.condition(key) == "False AlteredOnWrite"
     assert harness.condition(key, "Stalled") == "True AlteredOnWrite"
@@ -249,7 +248,7 @@ def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(harness:
 def test_an_entry_of_ours_that_is_changed_is_not_ready(harness: OperatorHarness) -> None:
     Meddled.more = {"token_endpoint": b"https://elsewhere.example"}
     key = harness.apply(*WORKER)
-    harness.round()
+    harness.reconcile_all()
     assert harness.condition(key) == "False AlteredOnWrite"
 
 
@@ -258,7 +257,7 @@ def existing(**more: Any) -> Existing:
 
 
 def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
-    now = OperatorHarness().now
+    now = OperatorHarness().clock.now
     alterations = AlteredWrites(lambda: now)
     write = Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
     assert [alterations.after_write(write) for _ in range(MAX_REPEATS - 1)] == [None] * (MAX_REPEATS - 1)
@@ -272,7 +271,7 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
 
 def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(altered_writes, "MAX_REMEMBERED", 3)
-    known = AlteredWrites(lambda: OperatorHarness().now)
+    known = AlteredWrites(lambda: OperatorHarness().clock.now)
     refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
     for ref in refs:
         known.at_write(Desired(ref, {"a": b"ours"}, type="t"), replace(existing(), ref=ref))
@@ -280,7 +279,7 @@ def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pyte
 
 
 def test_a_first_write_and_another_content_are_no_fight() -> None:
-    alterations = AlteredWrites(lambda: OperatorHarness().now)
+    alterations = AlteredWrites(lambda: OperatorHarness().clock.now)
     for n in range(20):
         assert alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t")) is None
         assert (

@@ -13,8 +13,9 @@ from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.installation import issuer_ref, nonce_key_ref, revocations_ref, seal_key_ref, usage_ref
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change, ListCompleted
+from tests.harness.clock import START
 from tests.harness.memory_store import Crash, MemoryStore, Point
-from tests.harness.operator import ISSUER, NAMESPACE, START
+from tests.harness.operator import ISSUER, NAMESPACE
 
 CONFIG = Config(issuer=ISSUER)
 SEAL = seal_key_ref(CONFIG)

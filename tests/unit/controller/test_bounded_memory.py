@@ -1,6 +1,5 @@
 """What a tenant writes into metadata costs the operator and the issuers no more than the same few bytes."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +10,8 @@ from scopewright.core.objects import CLIENT_LABEL, MANAGED_BY, MANAGER, Existing
 from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.codec import decode, encode
 from scopewright.stores.kubernetes.objects import parse
-from tests.harness.operator import NAMESPACE, START, OperatorHarness
+from tests.harness.clock import START
+from tests.harness.operator import NAMESPACE, OperatorHarness
 
 WORKER = ("OAuthClient", "leave", "worker")
 LONG = "x" * 250_000
@@ -25,14 +25,14 @@ def harness() -> OperatorHarness:
 def test_a_long_rotate_value_rotates_once_and_reaches_no_record(harness: OperatorHarness) -> None:
     key = harness.apply(*WORKER, rotate=LONG + "1")
     harness.settle()
-    first = harness.value()
+    first = harness.client_secret()
     harness.apply(*WORKER, rotate=LONG + "2")
     harness.settle()
-    second = harness.value()
+    second = harness.client_secret()
     assert second != first
     harness.restart()
     harness.settle()
-    assert harness.value() == second
+    assert harness.client_secret() == second
     record = harness.client_record("leave", "worker")
     assert record
     assert record.credentials[-1].rotate == digest(LONG + "2")
@@ -132,11 +132,11 @@ def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_
 def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(harness: OperatorHarness, count: int) -> None:
     key = harness.apply(*WORKER)
     harness.settle()
-    before = harness.value()
+    before = harness.client_secret()
     harness.store.edit(harness.secret(), **{f"a{number}": b"" for number in range(count)})
-    harness.look()
+    harness.resync()
     harness.settle()
-    assert (harness.value(), harness.condition(key)) == (before, "True Provisioned")
+    assert (harness.client_secret(), harness.condition(key)) == (before, "True Provisioned")
     assert not [name for name in harness.store.objects[harness.secret()].entries if name.startswith("a0")]
 
 
@@ -144,10 +144,9 @@ def test_the_template_of_a_secret_is_kept_up(harness: OperatorHarness) -> None:
     template = {"annotations": {f"k{n}": "v" * 1024 for n in range(64)}, "labels": {"team": "hr"}}
     harness.apply(*WORKER, {"credentials": {"secretTemplate": template}})
     harness.settle()
-    harness.settled()
     harness.apply(*WORKER, {"credentials": {"secretTemplate": {"labels": {"team": "it"}}}})
     harness.settle()
-    harness.pass_time(timedelta(minutes=1))
+    harness.clock.advance(minutes=1)
     existing = harness.store.objects[harness.secret()].existing
     assert existing.labels["team"] == "it"
     assert "k1" not in existing.annotations

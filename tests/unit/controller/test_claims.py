@@ -44,7 +44,7 @@ async def test_the_second_writes_nothing_and_says_with_whom_it_collides(
     assert cluster.names("leases") == cluster.names("signingkeys") == {"one"}
     assert "the installation in namespace one serves the name 'default' already" in second.claims.collision
     assert "kubectl -n one delete lease scopewright-operator" in second.claims.collision
-    assert [h.reason for h in second.reported] == ["NameCollision"], "once"
+    assert [event.reason for event in second.reported] == ["NameCollision"], "once"
     assert [r.levelno for r in caplog.records if "serves the name" in r.message] == [logging.ERROR]
 
 
@@ -67,7 +67,7 @@ async def test_it_takes_over_once_the_claim_has_been_gone_for_a_while(cluster: C
     assert not await second.tries()
     cluster.now += 1
     assert await second.tries()
-    assert [h.reason for h in second.reported] == ["NameCollision", "NameCollisionEnded"]
+    assert [event.reason for event in second.reported] == ["NameCollision", "NameCollisionEnded"]
     assert not second.claims.collision
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -101,18 +100,18 @@ def hurt(harness: OperatorHarness, how: str) -> None:
     elif how == "drop a record" and records:
         harness.store.drop(records[0])
     elif how == "delete" and harness.store.declared:
-        harness.store.remove(min(harness.store.declared))
+        harness.delete(min(harness.store.declared))
     elif how == "wait":
-        harness.pass_time(timedelta(minutes=50))
+        harness.clock.advance(minutes=50)
 
 
 def crashed(harness: OperatorHarness, at: int) -> None:
     """A round that is killed after `at` writes, and a new process."""
     harness.store.fail(Crash(), at)
     with contextlib.suppress(Crash):
-        harness.round()
+        harness.reconcile_all()
     harness.restart()
-    harness.pass_time(timedelta(seconds=70))
+    harness.clock.advance(seconds=70)
 
 
 @settings(
@@ -178,7 +177,7 @@ def test_a_secret_that_lost_our_label_keeps_its_credential() -> None:
     held = harness.store.objects[harness.secret()]
     harness.store.put(replace(held.existing, labels={}), held.entries)
     harness.settle()
-    assert harness.value() == "secret1"
+    assert harness.client_secret() == "secret1"
     record = harness.client_record("leave", "worker")
     assert record is not None
     assert len(record.credentials) == 1
@@ -198,7 +197,7 @@ def test_two_resource_servers_that_claim_one_audience_at_once_do_not_change_plac
     harness.settle()
     harness.store.objects.update({r: h for r, h in lost.items() if r.name.endswith("leave.a")})
     for at in harness.store.objects.values():
-        at.existing = replace(at.existing, creation_time=harness.now.replace(microsecond=0))
+        at.existing = replace(at.existing, creation_time=harness.clock.now.replace(microsecond=0))
     harness.restart()
     harness.settle()
 
@@ -241,8 +240,8 @@ def names(harness: OperatorHarness, client: str, secret: str, **more: str) -> Re
 
 def rounds(harness: OperatorHarness, count: int = 6) -> None:
     for _ in range(count):
-        harness.pass_time(timedelta(seconds=15))
-        harness.round()
+        harness.clock.advance(seconds=15)
+        harness.reconcile_all()
 
 
 def holder(harness: OperatorHarness, secret: str) -> str | None:

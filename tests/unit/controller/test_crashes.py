@@ -6,7 +6,6 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -16,8 +15,10 @@ from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.objects import SEAL_ANNOTATION, Ref, digest
 from scopewright.core.records.client import ServiceAccount
 from scopewright.core.records.names import audience_claim_name, client_record_name
+from tests.harness.invariants import generated_credential
+from tests.harness.keys import named_key
 from tests.harness.memory_store import Crash, Point
-from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness, credential_in, made, run_sync
+from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness, run_sync
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 KEY = Ref("SigningKey", NAMESPACE, "default")
@@ -34,13 +35,13 @@ def with_client() -> OperatorHarness:
 
 def an_hour_old_client() -> OperatorHarness:
     harness = with_client()
-    harness.pass_time(timedelta(hours=1))
+    harness.clock.advance(hours=1)
     return harness
 
 
 def an_hour_old_key() -> OperatorHarness:
     harness = with_key()
-    harness.pass_time(timedelta(hours=1))
+    harness.clock.advance(hours=1)
     return harness
 
 
@@ -74,17 +75,17 @@ class Story:
 
 def accepted(harness: OperatorHarness) -> set[str]:
     record = harness.client_record("leave", "worker")
-    return {c.sha256 for c in record.credentials if c.accepted_at(harness.now)} if record else set()
+    return {c.sha256 for c in record.credentials if c.accepted_at(harness.clock.now)} if record else set()
 
 
 def ready(harness: OperatorHarness) -> None:
     assert harness.condition(WORKER) == "True Provisioned"
-    assert digest(harness.value()) in accepted(harness)
+    assert digest(harness.client_secret()) in accepted(harness)
 
 
 def rotated(harness: OperatorHarness) -> None:
     ready(harness)
-    assert harness.value() != "secret1"
+    assert harness.client_secret() != "secret1"
     assert digest("secret1") in accepted(harness), "the previous credential lost its overlap"
     record = harness.client_record("leave", "worker")
     assert record is not None
@@ -99,17 +100,17 @@ def revoked(harness: OperatorHarness) -> None:
 
 def kept(harness: OperatorHarness) -> None:
     ready(harness)
-    assert harness.value() == "secret1"
+    assert harness.client_secret() == "secret1"
 
 
 def moved(harness: OperatorHarness) -> None:
     assert harness.condition(WORKER) == "True Provisioned"
-    elsewhere = harness.value(harness.secret(name="elsewhere"))
+    elsewhere = harness.client_secret(harness.secret(name="elsewhere"))
     assert {digest(elsewhere), digest("secret1")} <= accepted(harness)
-    harness.pass_time(timedelta(hours=25))
+    harness.clock.advance(hours=25)
     harness.settle()
     assert harness.secret() not in harness.store.objects
-    assert harness.value(harness.secret(name="elsewhere")) == elsewhere
+    assert harness.client_secret(harness.secret(name="elsewhere")) == elsewhere
 
 
 def moving() -> OperatorHarness:
@@ -144,21 +145,21 @@ def gone(harness: OperatorHarness) -> None:
 
 
 def signing(harness: OperatorHarness) -> None:
-    active = [r for r in harness.key_records() if r.signs_at(harness.now)]
+    active = [r for r in harness.key_records() if r.signs_at(harness.clock.now)]
     assert active
     assert harness.condition(KEY) == "True Signing"
-    assert {r.kid for r in harness.key_records() if r.published_at(harness.now)} == harness.jwks()
+    assert {r.kid for r in harness.key_records() if r.published_at(harness.clock.now)} == harness.jwks()
 
 
 def succeeded(harness: OperatorHarness) -> None:
     signing(harness)
     first, *others = harness.key_records()
-    assert first.signs_at(harness.now)
+    assert first.signs_at(harness.clock.now)
     assert others
-    assert not any(r.signs_at(harness.now) for r in others)
-    harness.pass_time(timedelta(hours=25))
+    assert not any(r.signs_at(harness.clock.now) for r in others)
+    harness.clock.advance(hours=25)
     harness.settle()
-    assert any(r.signs_at(harness.now) for r in others)
+    assert any(r.signs_at(harness.clock.now) for r in others)
 
 
 def keys_revoked(harness: OperatorHarness) -> None:
@@ -189,7 +190,7 @@ def with_claim() -> OperatorHarness:
 
 
 def a_month_later(harness: OperatorHarness) -> None:
-    harness.pass_time(timedelta(hours=720))
+    harness.clock.advance(hours=720)
 
 
 def rotate_by_hand(harness: OperatorHarness) -> None:
@@ -201,22 +202,22 @@ def respecify(**spec: Any) -> Callable[[OperatorHarness], object]:
 
 
 def made_again(harness: OperatorHarness) -> None:
-    harness.store.remove(WORKER)
+    harness.delete(WORKER)
     harness.apply("OAuthClient", "leave", "worker", ASKS)
 
 
 def made_again_paused(harness: OperatorHarness) -> None:
-    harness.store.remove(WORKER)
+    harness.delete(WORKER)
     harness.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
 
 
 def made_again_suspended(harness: OperatorHarness) -> None:
-    harness.store.remove(WORKER)
+    harness.delete(WORKER)
     harness.apply("OAuthClient", "leave", "worker", {**ASKS, "rotation": {"suspend": True}})
 
 
 def server_made_again_paused(harness: OperatorHarness) -> None:
-    harness.store.remove(SERVER)
+    harness.delete(SERVER)
     harness.apply("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.read"}]}, paused="true")
 
 
@@ -266,7 +267,7 @@ def pair_ready(harness: OperatorHarness) -> None:
 
 
 def pair_rotated(harness: OperatorHarness) -> None:
-    first = made(1).jwk
+    first = named_key("key 1").jwk
     assert pair_in(harness) != first["kid"]
     record = harness.client_record("leave", "worker")
     assert record is not None
@@ -274,7 +275,7 @@ def pair_rotated(harness: OperatorHarness) -> None:
 
 
 def pair_kept(harness: OperatorHarness) -> None:
-    assert pair_in(harness) == made(1).jwk["kid"]
+    assert pair_in(harness) == named_key("key 1").jwk["kid"]
 
 
 def secret_gave_way_to_pair(harness: OperatorHarness) -> None:
@@ -286,7 +287,7 @@ def secret_gave_way_to_pair(harness: OperatorHarness) -> None:
 def outlasted(harness: OperatorHarness) -> None:
     """The secret of before works through its overlap, and no longer."""
     assert digest("secret1") in accepted(harness)
-    harness.pass_time(timedelta(hours=25))
+    harness.clock.advance(hours=25)
     harness.settle()
     assert digest("secret1") not in accepted(harness)
 
@@ -297,7 +298,7 @@ def account_named(uid: str) -> Callable[[OperatorHarness], None]:
         assert record is not None
         assert (record.method, record.service_account) == ("ServiceAccount", ServiceAccount("worker", uid))
         assert harness.condition(WORKER) == "True Provisioned"
-        assert not credential_in(harness.store.objects[harness.secret()].entries)
+        assert not generated_credential(harness.store.objects[harness.secret()].entries)
 
     return named
 
@@ -365,15 +366,15 @@ STORIES = {
     "an entry gets another name": Story(
         with_client,
         respecify(credentials={"keys": {"clientID": "id"}}),
-        lambda h: None if h.value() == "secret1" else pytest.fail("the credential changed"),
+        lambda h: None if h.client_secret() == "secret1" else pytest.fail("the credential changed"),
     ),
-    "a client is deleted": Story(with_client, lambda h: h.store.remove(WORKER), gone),
+    "a client is deleted": Story(with_client, lambda h: h.delete(WORKER), gone),
     "a client is made again": Story(with_client, made_again, revoked),
     "a client is made again, and paused": Story(with_client, made_again_paused, gone),
     "a client is made again, and suspended": Story(with_client, made_again_suspended, revoked),
     "a resource server is made again, and paused": Story(with_everything, server_made_again_paused, server_gone),
     "a first signing key": Story(OperatorHarness, lambda h: h.apply("SigningKey", NAMESPACE, "default"), signing),
-    "a successor": Story(with_key, lambda h: h.pass_time(timedelta(hours=720 - 24)), succeeded),
+    "a successor": Story(with_key, lambda h: h.clock.advance(hours=720 - 24), succeeded),
     "signing keys are revoked": Story(
         an_hour_old_key,
         lambda h: h.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-22T12:30:00Z"}),
@@ -383,9 +384,9 @@ STORIES = {
         with_key, lambda h: h.store.drop(Ref("ConfigMap", NAMESPACE, "scopewright-jwks")), signing
     ),
     "a grant is withdrawn": Story(
-        with_everything, lambda h: h.store.remove(Ref("ScopeGrant", "payroll", "grant")), withdrawn
+        with_everything, lambda h: h.delete(Ref("ScopeGrant", "payroll", "grant")), withdrawn
     ),
-    "a resource server is deleted": Story(with_claim, lambda h: h.store.remove(SERVER), released),
+    "a resource server is deleted": Story(with_claim, lambda h: h.delete(SERVER), released),
 }
 
 
@@ -401,7 +402,7 @@ def told(story: Story, error: Callable[[], BaseException], at: int, point: Point
         harness.restart()
     harness.store.trouble.clear()
     # A process takes longer than no time to be started again.
-    harness.pass_time(timedelta(seconds=1))
+    harness.clock.advance(seconds=1)
     harness.settle()
     story.end(harness)
     done = len(harness.store.writes)
@@ -460,7 +461,7 @@ def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
     harness = with_client()
     made_again_paused(harness)
     harness.store.unknown.add(WORKER)
-    assert not harness.round()
+    assert not harness.reconcile_all()
     assert harness.client_record("leave", "worker")
     harness.store.unknown.clear()
     harness.settle()
@@ -468,7 +469,7 @@ def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
 
     harness = with_client()
     made_again_paused(harness)
-    harness.look()
+    harness.resync()
     record = harness.client_record("leave", "worker")
     assert record
     harness.store.declared[WORKER]["metadata"]["uid"] = record.uid
@@ -487,7 +488,7 @@ def test_killed_twice_in_a_row_it_still_converges() -> None:
                     harness.settle()
                 except Crash:
                     harness.restart()
-                harness.pass_time(timedelta(seconds=70))
+                harness.clock.advance(seconds=70)
             harness.settle()
             rotated(harness)
 
@@ -498,10 +499,10 @@ def test_a_store_that_is_down_costs_no_credential() -> None:
     harness.apply("OAuthClient", "leave", "worker", ASKS)
     for _ in range(8):
         harness.store.fail(Unavailable("no answer in time"), at=1)
-        harness.round()
+        harness.reconcile_all()
         harness.store.trouble.clear()
-        harness.pass_time(timedelta(seconds=2))
-    harness.pass_time(timedelta(seconds=61))
+        harness.clock.advance(seconds=2)
+    harness.clock.advance(seconds=61)
     harness.settle()
     ready(harness)
 
@@ -512,9 +513,9 @@ def test_the_mounted_credential_outlives_any_number_of_failed_writes() -> None:
     harness.store.drop(harness.secret())
     for _ in range(80):
         harness.store.fail(Unavailable("no answer in time"), at=1)
-        harness.round()
+        harness.reconcile_all()
         harness.store.trouble.clear()
-        harness.pass_time(timedelta(minutes=3))
+        harness.clock.advance(minutes=3)
         assert digest("secret1") in accepted(harness)
 
 
@@ -522,6 +523,6 @@ def test_a_failed_rotation_leaves_the_old_credential_working() -> None:
     harness = with_client()
     rotate_by_hand(harness)
     harness.store.fail(Unavailable("no answer in time"), at=1)
-    harness.round()
-    assert harness.value() == "secret1"
+    harness.reconcile_all()
+    assert harness.client_secret() == "secret1"
     ready(harness)

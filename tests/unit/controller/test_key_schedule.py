@@ -26,7 +26,7 @@ class Watcher:
         self.kids: set[str] = set()
 
     def look(self) -> KeyRecord | None:
-        harness, now = self.harness, self.harness.now
+        harness, now = self.harness, self.harness.clock.now
         jwks, records = harness.jwks(), tuple(harness.key_records())
         for kid in jwks:
             self.published.setdefault(kid, now)
@@ -64,19 +64,21 @@ def test_a_year_of_rotations(rotation: tuple[str, str], hours: list[int], outage
     harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": every, "publishAhead": ahead}})
     harness.settle()
     watcher = Watcher(harness)
-    end, n = harness.now + timedelta(days=365), 0
-    down_until = harness.now
-    starts = sorted(harness.now + timedelta(hours=h) for h in outages)
-    while harness.now < end:
-        assert watcher.look(), f"no key signs at {harness.now}"
+    end, n = harness.clock.now + timedelta(days=365), 0
+    down_until = harness.clock.now
+    starts = sorted(harness.clock.now + timedelta(hours=h) for h in outages)
+    while harness.clock.now < end:
+        assert watcher.look(), f"no key signs at {harness.clock.now}"
         # Time passes up to the next instant that the operator asked for, or as it happens.
         step = timedelta(hours=hours[n % len(hours)])
-        due = harness.due.get(KEY)
-        harness.now = min(harness.now + step, due) if due and due > harness.now else harness.now + step
+        due = harness.next_due.get(KEY)
+        harness.clock.now = (
+            min(harness.clock.now + step, due) if due and due > harness.clock.now else harness.clock.now + step
+        )
         n += 1
-        if starts and harness.now >= starts[0]:
+        if starts and harness.clock.now >= starts[0]:
             down_until = max(down_until, starts.pop(0) + timedelta(days=4))
-        if harness.now >= down_until:
+        if harness.clock.now >= down_until:
             harness.settle()
     assert len(watcher.kids) >= 365 * 24 // int(every.removesuffix("h")) // 2
 
@@ -86,15 +88,15 @@ def test_an_emergency_signs_at_once_and_the_old_kids_never_come_back() -> None:
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     old = {r.kid for r in harness.key_records()}
-    harness.pass_time(timedelta(days=3))
+    harness.clock.advance(days=3)
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-25T00:00:00Z"})
     harness.settle()
     assert not old & harness.jwks()
-    fresh = active_key(tuple(harness.key_records()), harness.now)
+    fresh = active_key(tuple(harness.key_records()), harness.clock.now)
     assert fresh
     assert fresh.at_once
     for _ in range(60):
-        harness.pass_time(timedelta(days=1))
+        harness.clock.advance(days=1)
         harness.settle()
         assert not old & harness.jwks()
     assert old - {r.kid for r in harness.key_records()} == old
@@ -105,16 +107,16 @@ def test_a_deleted_signing_key_retires_its_keys_and_made_again_it_adopts_them() 
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     kid = harness.key_records()[0].kid
-    harness.store.remove(KEY)
+    harness.delete(KEY)
     harness.settle()
     assert harness.jwks() == {kid}
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     assert [r.kid for r in harness.key_records()] == [kid]
-    harness.store.remove(KEY)
+    harness.delete(KEY)
     harness.settle()
     for _ in range(45):
-        harness.pass_time(timedelta(days=1))
+        harness.clock.advance(days=1)
         harness.settle()
     assert not harness.key_records()
     assert not harness.jwks()
@@ -125,7 +127,7 @@ def test_the_instants_only_grow_and_a_second_look_moves_none() -> None:
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     before = harness.key_records()
-    harness.pass_time(timedelta(hours=5))
+    harness.clock.advance(hours=5)
     harness.settle()
     assert harness.key_records() == before
 
@@ -140,9 +142,9 @@ def test_a_longer_rotation_is_no_outage(lengthened: str) -> None:
     watcher = Watcher(harness)
     for _ in range(40 * 4):
         assert watcher.look()
-        harness.pass_time(timedelta(hours=6))
+        harness.clock.advance(hours=6)
         harness.settle()
-    assert not [h for h in harness.happened if h.reason == "EmergencyKey"]
+    assert not [event for event in harness.events if event.reason == "EmergencyKey"]
 
 
 def test_a_revocation_announced_for_later_happens_then_and_once() -> None:
@@ -150,11 +152,11 @@ def test_a_revocation_announced_for_later_happens_then_and_once() -> None:
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-24T00:00:00Z"})
     harness.settle()
     assert len(harness.key_records()) == 1
-    assert harness.due[KEY] == datetime.fromisoformat("2026-11-24T00:00:00+00:00")
-    harness.now = harness.due[KEY]
+    assert harness.next_due[KEY] == datetime.fromisoformat("2026-11-24T00:00:00+00:00")
+    harness.clock.now = harness.next_due[KEY]
     harness.settle()
     assert [bool(r.revoked_time) for r in harness.key_records()] == [True, False]
-    harness.pass_time(timedelta(days=1))
+    harness.clock.advance(days=1)
     harness.settle()
     assert len(harness.key_records()) == 2
 

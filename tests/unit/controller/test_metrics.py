@@ -14,7 +14,8 @@ from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records.names import key_record_name
-from tests.harness.operator import NAMESPACE, START, OperatorHarness
+from tests.harness.clock import START
+from tests.harness.operator import NAMESPACE, OperatorHarness
 
 NOTHING = GaugeSources(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
 WORKER = Ref("OAuthClient", "leave", "worker")
@@ -25,7 +26,7 @@ class Scraped:
 
     def __init__(self, harness: OperatorHarness, sources: GaugeSources = NOTHING) -> None:
         registry = CollectorRegistry()
-        registry.register(StateMetrics(harness.cache, harness.config, lambda: harness.now, sources))
+        registry.register(StateMetrics(harness.cache, harness.config, lambda: harness.clock.now, sources))
         self.samples = [s for family in registry.collect() for s in family.samples]
 
     def __call__(self, name: str, **labels: str) -> float | None:
@@ -61,13 +62,13 @@ def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(harness: O
     due = scraped("signing_key_next_rotation_timestamp_seconds")
     assert due
     assert START.timestamp() < due < record.signing_end_time.timestamp()
-    harness.now = START + timedelta(seconds=due - START.timestamp() + 1)
+    harness.clock.now = START + timedelta(seconds=due - START.timestamp() + 1)
     harness.settle()
     after = Scraped(harness)
     assert after("signing_keys", state="Pending") == 1
     later = after("signing_key_next_rotation_timestamp_seconds")
     assert later
-    assert later > harness.now.timestamp()
+    assert later > harness.clock.now.timestamp()
     assert after("records", kind="signing_key") == 2
 
 
@@ -75,12 +76,12 @@ def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_du
     harness: OperatorHarness,
 ) -> None:
     due = Scraped(harness)("signing_key_next_rotation_timestamp_seconds")
-    harness.pass_time(timedelta(days=31))
+    harness.clock.advance(days=31)
     assert Scraped(harness)("signing_key_next_rotation_timestamp_seconds") == due
     assert due
-    assert due < harness.now.timestamp()
+    assert due < harness.clock.now.timestamp()
     del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
-    harness.look()
+    harness.resync()
     scraped = Scraped(harness)
     assert scraped("signing_key_next_rotation_timestamp_seconds") is None
     assert scraped("signing_keys", state="Active") == 1
@@ -100,11 +101,11 @@ def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_
         "ResourceServer", "payroll", "strange", {"scopes": [{"name": "r"}], "tokens": {"signingKey": "made-up"}}
     )
     harness.settle()
-    harness.look()
+    harness.resync()
     assert gauges("default") == (1, 1)
     assert gauges("made-up") == (None, None)
     del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
-    harness.look()
+    harness.resync()
     assert gauges("default") == (0, 1)
     for record in harness.key_records():
         del harness.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
@@ -121,10 +122,10 @@ def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h", "windows": windows}})
     harness.settle()
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
-    harness.pass_time(timedelta(hours=24, seconds=1))
+    harness.clock.advance(hours=24, seconds=1)
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 1
     harness.settle()
-    harness.look()
+    harness.resync()
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
 
 
@@ -140,19 +141,19 @@ def test_what_does_not_rotate_on_purpose_is_never_overdue(harness: OperatorHarne
     harness.apply("OAuthClient", "leave", "worker", spec | more)
     for _ in range(2):
         harness.settle()
-        harness.look()
-        harness.pass_time(timedelta(hours=24, seconds=1))
+        harness.resync()
+        harness.clock.advance(hours=24, seconds=1)
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
 
 
 def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(harness: OperatorHarness) -> None:
     harness.apply("OAuthClient", "leave", "worker")
-    harness.look()
+    harness.resync()
     assert Scraped(harness)("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 1
     harness.settle()
     harness.apply("OAuthClient", "leave", "off", {"disabled": True})
     harness.settle()
-    harness.look()
+    harness.resync()
     scraped = Scraped(harness)
     assert scraped("conditions", kind="OAuthClient", type="Ready", status="True") == 1
     assert scraped("conditions", kind="OAuthClient", type="Stalled", status="True") == 1
@@ -217,7 +218,7 @@ def applied(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str) 
 
 def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
     seen: list[tuple[str, float]] = []
-    progress = ReadyLatency(lambda: harness.now, lambda kind, seconds: seen.append((kind, round(seconds))))
+    progress = ReadyLatency(lambda: harness.clock.now, lambda kind, seconds: seen.append((kind, round(seconds))))
     harness.reconciler._progress = progress
     return seen
 
@@ -231,7 +232,7 @@ def test_each_generation_counts_once_from_its_last_change_to_ready(harness: Oper
     harness.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
     harness.settle()
     assert len(seen) == 1
-    harness.pass_time(timedelta(minutes=1))
+    harness.clock.advance(minutes=1)
     applied(harness, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
     harness.settle()
     assert seen[1:] == [("OAuthClient", 3)]
@@ -241,7 +242,7 @@ def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(harnes
     seen = ready_latencies(harness)
     applied(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
     harness.settle()
-    harness.pass_time(timedelta(days=3))
+    harness.clock.advance(days=3)
     applied(harness, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
     harness.settle()
     assert seen == [("OAuthClient", 2)]

@@ -11,7 +11,8 @@ from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.config import Config, Limits
 from scopewright.core.declared import parse_declared, parse_watched
 from scopewright.core.objects import Ref
-from tests.harness.operator import ISSUER, START, OperatorHarness
+from tests.harness.clock import START
+from tests.harness.operator import ISSUER, OperatorHarness
 from tests.unit.core.builders import client
 
 
@@ -27,7 +28,7 @@ def apply_clients(found: OperatorHarness, count: int, namespace: str = "greedy")
     refs = []
     for number in range(count):
         refs.append(found.apply("OAuthClient", namespace, f"c{number}"))
-        found.pass_time(timedelta(seconds=1))
+        found.clock.advance(seconds=1)
     return refs
 
 
@@ -48,7 +49,7 @@ def test_what_is_deleted_makes_room_for_the_next() -> None:
     found = harness(objectsPerNamespace=3)
     clients = apply_clients(found, 5)
     found.settle()
-    found.store.remove(clients[0])
+    found.delete(clients[0])
     found.settle()
     assert found.condition(clients[3]) == "True Provisioned"
     assert found.condition(clients[4]) == "False NamespaceLimit"
@@ -72,7 +73,7 @@ def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_n
     apply_clients(found, 1)
     kept = found.apply("OAuthClient", "greedy", "kept", asks)
     found.settle()
-    secret = found.value(found.secret("greedy", "kept-oauth"))
+    secret = found.client_secret(found.secret("greedy", "kept-oauth"))
     found.config = Config(issuer=ISSUER, limits=Limits(objects_per_namespace=1))
     found.restart()
     more = {**asks, "access": [{"resourceServer": "api", "scopes": ["read", "write"]}]}
@@ -82,9 +83,9 @@ def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_n
     record = found.client_record("greedy", "kept")
     assert record
     assert [a.scopes for a in record.access] == [("read",)]
-    found.pass_time(timedelta(hours=25))
+    found.clock.advance(hours=25)
     found.settle()
-    assert found.value(found.secret("greedy", "kept-oauth")) != secret, "it rotates all the same"
+    assert found.client_secret(found.secret("greedy", "kept-oauth")) != secret, "it rotates all the same"
 
 
 def test_apis_and_grants_have_the_limit_too() -> None:

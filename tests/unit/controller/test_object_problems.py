@@ -1,7 +1,5 @@
 """An alert can name the objects that need a person, and nobody's many hide another's one."""
 
-from datetime import timedelta
-
 import pytest
 
 from scopewright.controller.object_backoff import ObjectBackoff
@@ -21,16 +19,18 @@ WORKER = Ref("OAuthClient", "leave", "worker")
 
 
 def found(harness: OperatorHarness, *failing: Ref) -> list[AffectedObject]:
-    return list(find_problems(harness.cache, failing, overdue_clients(harness.cache, harness.config, harness.now)))
+    return list(
+        find_problems(harness.cache, failing, overdue_clients(harness.cache, harness.config, harness.clock.now))
+    )
 
 
 def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
-    harness.look()
+    harness.resync()
     assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
     harness.settle()
-    harness.look()
+    harness.resync()
     assert found(harness) == []
 
 
@@ -38,7 +38,7 @@ def test_an_object_that_is_not_ready_is_named_with_the_reason_of_its_status() ->
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", {"disabled": True})
     harness.settle()
-    harness.look()
+    harness.resync()
     assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
 
 
@@ -46,14 +46,14 @@ def test_an_overdue_rotation_is_named_with_its_cause_and_a_failing_reconciliatio
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h"}})
     harness.settle()
-    harness.look()
-    harness.pass_time(timedelta(hours=24, seconds=1))
+    harness.resync()
+    harness.clock.advance(hours=24, seconds=1)
     assert found(harness, WORKER) == [
         AffectedObject(WORKER, ObjectProblem.RECONCILE_FAILING),
         AffectedObject(WORKER, ObjectProblem.ROTATION_OVERDUE, "age"),
     ]
     harness.settle()
-    harness.look()
+    harness.resync()
     assert found(harness) == []
 
 

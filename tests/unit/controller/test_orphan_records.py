@@ -27,8 +27,8 @@ def harness() -> OperatorHarness:
 
 def loses(harness: OperatorHarness, ref: Ref) -> None:
     """The object is gone, with too many others of its namespace; the comparison has just found that."""
-    harness.store.remove(ref, collect=False)
-    harness.look()
+    harness.delete(ref, collect=False)
+    harness.resync()
     harness.deleted.discard(ref)
     harness.cache.deleted.discard(ref)
     harness.cache.withheld.add(ref)
@@ -72,14 +72,18 @@ def test_an_object_that_is_there_after_all_has_its_record_as_it_was(harness: Ope
     """As after a restore of etcd. Whoever has paused it gets it back as well, and nothing is rotated."""
     harness.apply("OAuthClient", "leave", "worker", paused=paused)
     harness.settle()
-    declared, before, value = harness.store.declared[WORKER], harness.store.entry(RECORD, ENTRY), harness.value()
+    declared, before, value = (
+        harness.store.declared[WORKER],
+        harness.store.entry(RECORD, ENTRY),
+        harness.client_secret(),
+    )
     loses(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.store.entry(RECORD, ENTRY) != before
     harness.store.load_declared({**declared, "metadata": {**declared["metadata"], "resourceVersion": "9999"}})
     harness.settle()
     assert harness.store.entry(RECORD, ENTRY) == before
-    assert harness.value() == value
+    assert harness.client_secret() == value
     assert WORKER not in harness.cache.withheld
 
 
@@ -119,8 +123,8 @@ def test_what_is_allowed_to_go_goes(harness: OperatorHarness) -> None:
 
 def test_the_absence_of_a_namespace_is_proof_for_all_that_was_in_it(harness: OperatorHarness) -> None:
     """No object is read one by one: three thousand clients of a namespace that is gone go as fast as they can."""
-    harness.store.remove(WORKER, collect=False)
-    harness.look()
+    harness.delete(WORKER, collect=False)
+    harness.resync()
     harness.store.unknown.add(WORKER)
     harness.cache.absent_namespaces = {"leave"}
     run_sync(harness.reconciler.reconcile(WORKER))

@@ -1,7 +1,7 @@
 """What is due is found from the level, and what waits for its user is not due."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -24,22 +24,22 @@ def harness(**config: Any) -> OperatorHarness:
 
 
 def due(found: OperatorHarness) -> dict[Ref, str]:
-    return {ref: cause.kind.value for ref, cause in overdue_clients(found.cache, found.config, found.now)}
+    return {ref: cause.kind.value for ref, cause in overdue_clients(found.cache, found.config, found.clock.now)}
 
 
 def test_a_client_beyond_the_limits_is_not_due_and_one_within_them_is() -> None:
     found = harness(limits={"objectsPerNamespace": 1})
     served = found.apply("OAuthClient", "leave", "a", ROTATION)
-    found.look()
+    found.resync()
     assert due(found) == {served: "first"}
-    found.pass_time(timedelta(seconds=2))
+    found.clock.advance(seconds=2)
     refused = found.apply("OAuthClient", "leave", "b", ROTATION)
     found.settle()
-    found.look()
+    found.resync()
     assert found.condition(refused) == "False NamespaceLimit"
     assert due(found) == {}
-    assert refused not in overdue_keys(found.cache, found.config, found.now)
-    found.pass_time(timedelta(hours=25))
+    assert refused not in overdue_keys(found.cache, found.config, found.clock.now)
+    found.clock.advance(hours=25)
     assert due(found) == {served: "age"}
 
 
@@ -48,10 +48,10 @@ def test_a_client_that_is_beyond_the_limits_and_has_a_credential_rotates_and_is_
     refs = [found.apply("OAuthClient", "leave", name, ROTATION) for name in ("a", "b")]
     found.settle()
     spare = OperatorHarness(Config.model_validate({"issuer": ISSUER, "limits": {"objectsPerNamespace": 1}}))
-    spare.store, spare.now = found.store, found.now
+    spare.store, spare.clock.now = found.store, found.clock.now
     spare.restart()
-    spare.look()
-    spare.pass_time(timedelta(hours=25))
+    spare.resync()
+    spare.clock.advance(hours=25)
     assert set(due(spare)) == set(refs)
 
 
@@ -59,7 +59,7 @@ def test_a_client_that_the_profile_refuses_is_not_due() -> None:
     found = harness(profile="FAPI2")
     refused = found.apply("OAuthClient", "leave", "a")
     found.settle()
-    found.look()
+    found.resync()
     assert found.condition(refused) == "False ProfileForbids"
     assert due(found) == {}
 
@@ -67,15 +67,17 @@ def test_a_client_that_the_profile_refuses_is_not_due() -> None:
 def test_a_client_whose_secret_is_somebody_elses_is_not_due_until_it_names_another() -> None:
     """The Secret has our type and no owner: the seal alone tells."""
     found = harness()
-    taken = Existing(Ref("Secret", "leave", "a-oauth"), "u", "1", "servicebinding.io/oauth2", creation_time=found.now)
+    taken = Existing(
+        Ref("Secret", "leave", "a-oauth"), "u", "1", "servicebinding.io/oauth2", creation_time=found.clock.now
+    )
     found.store.put(taken, {"client_secret": b"theirs"})
     client = found.apply("OAuthClient", "leave", "a")
     found.settle()
-    found.look()
+    found.resync()
     assert found.condition(client) == "False SecretConflict"
     assert due(found) == {}
     found.apply("OAuthClient", "leave", "a", {"credentials": {"secretName": "other"}})
-    found.look()
+    found.resync()
     assert client in due(found)
 
 
@@ -90,10 +92,10 @@ def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(mon
         return overdue_clients(world, config, now)
 
     monkeypatch.setattr(state_metrics, "overdue_clients", look)
-    scraped = StateMetrics(found.cache, found.config, lambda: found.now, NOTHING)
+    scraped = StateMetrics(found.cache, found.config, lambda: found.clock.now, NOTHING)
     list(scraped.collect())
     list(scraped.collect())
     assert len(looks) == 1
-    found.pass_time(timedelta(seconds=11))
+    found.clock.advance(seconds=11)
     list(scraped.collect())
     assert len(looks) == 2

@@ -4,9 +4,10 @@ from datetime import timedelta
 
 from scopewright.controller.periodic_rechecks import READS_PER_SECOND, PeriodicRechecks
 from scopewright.core.objects import Existing, Ref
+from tests.harness.clock import START
 from tests.harness.operator import OperatorHarness, run_sync
 
-NOW = OperatorHarness().now
+NOW = START
 CONFLICT = {"conditions": [{"type": "Ready", "status": "False", "reason": "SecretConflict"}]}
 OTHER = {"conditions": [{"type": "Ready", "status": "False", "reason": "NamespaceLimit"}]}
 READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Provisioned"}]}
@@ -15,14 +16,14 @@ READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Provision
 def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted() -> None:
     harness = OperatorHarness()
     ref = Ref("Secret", "leave", "worker-oauth")
-    harness.store.put(Existing(ref, "u", "1", "Opaque", creation_time=harness.now), {"password": b"theirs"})
+    harness.store.put(Existing(ref, "u", "1", "Opaque", creation_time=harness.clock.now), {"password": b"theirs"})
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
-    due = harness.due[key]
-    assert due - harness.now <= timedelta(seconds=15)
+    due = harness.next_due[key]
+    assert due - harness.clock.now <= timedelta(seconds=15)
     harness.store.objects.pop(ref)
-    harness.now = due
+    harness.clock.now = due
     run_sync(harness.reconciler.reconcile(key))
     assert harness.condition(key) == "True Provisioned"
 

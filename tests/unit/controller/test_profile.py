@@ -1,6 +1,5 @@
 """What the profile FAPI2 and the bounds on keys mean for declared objects: who is refused, and what the status says."""
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ def test_fapi2_signs_with_what_it_allows_and_binds_every_token() -> None:
     good = found.apply("ResourceServer", "payroll", "good", scopes)
     bad = found.apply("ResourceServer", "payroll", "bad", scopes | {"tokens": {"signingKey": "rs256"}})
     found.settle()
-    found.pass_time(timedelta(days=2))
+    found.clock.advance(days=2)
     found.settle()
     assert found.condition(rs256) == "False ProfileForbids"
     assert found.condition(good) == "True Served"

@@ -31,7 +31,7 @@ def gone(harness: OperatorHarness, key: Ref) -> None:
     harness.settle()
     harness.deleted.clear()
     harness.cache.deleted.clear()
-    harness.happened.clear()
+    harness.events.clear()
 
 
 def secret(harness: OperatorHarness) -> Existing:
@@ -47,16 +47,16 @@ def test_another_owner_makes_no_conflict_when_the_policy_becomes_retain() -> Non
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
-    value = harness.value()
+    value = harness.client_secret()
     with_another_owner(harness)
     harness.settle()
     applied(harness)
     assert secret(harness).owner_uids == (ANOTHER,)
-    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
     harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
     assert len(secret(harness).owner_uids) == 2
-    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
 
 
 def test_a_retained_secret_with_another_owner_is_healed_and_sealed_anew_and_adopted() -> None:
@@ -65,16 +65,16 @@ def test_a_retained_secret_with_another_owner_is_healed_and_sealed_anew_and_adop
     with_another_owner(harness)
     harness.store.edit(harness.secret(), client_secret=b"edited")
     harness.settle()
-    value = harness.value()
+    value = harness.client_secret()
     assert (harness.condition(key), value) == ("True Provisioned", "secret2")
     harness.seal_key = b"another key of the simulations!!"
     harness.restart()
     harness.settle()
-    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
+    assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
     gone(harness, key)
     applied(harness)
-    assert (harness.condition(key), harness.value()) == ("True Provisioned", value)
-    assert [h.reason for h in harness.happened][:1] == ["CredentialAdopted"]
+    assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
+    assert [event.reason for event in harness.events][:1] == ["CredentialAdopted"]
 
 
 def test_what_only_says_that_it_is_retained_is_nobodys_beside_another_owner() -> None:
@@ -99,15 +99,15 @@ def test_a_client_that_comes_back_with_another_request_gets_a_new_credential(
 ) -> None:
     harness = OperatorHarness()
     key = applied(harness, before)
-    value = harness.value()
+    value = harness.client_secret()
     gone(harness, key)
     applied(harness, after)
     assert harness.condition(key) == "True Provisioned"
-    assert (harness.value() == value) == stays
+    assert (harness.client_secret() == value) == stays
     assert secret(harness).annotations.get(ROTATE_DIGEST_ANNOTATION) == (digest(after) if after else None)
-    value = harness.value()
+    value = harness.client_secret()
     applied(harness, "yet another")
-    assert harness.value() != value
+    assert harness.client_secret() != value
 
 
 def test_the_request_that_was_served_is_under_the_seal() -> None:

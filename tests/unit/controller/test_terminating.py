@@ -36,7 +36,7 @@ def test_a_secret_that_goes_with_its_namespace_is_not_made_again(
     harness.store.drop(harness.secret())
     before = len(harness.store.writes)
     for _ in range(3):
-        harness.round()
+        harness.reconcile_all()
     assert in_leave(harness, before) == []
     assert caplog.text.count(LINE) == 1
     assert "WARNING" not in caplog.text
@@ -46,7 +46,7 @@ def test_a_client_that_is_disabled_there_is_refused(harness: OperatorHarness) ->
     harness.cache.put_namespace("leave", {}, "100", terminating=True)
     harness.apply(*WORKER, {"disabled": True})
     before = len(harness.store.writes)
-    harness.round()
+    harness.reconcile_all()
     record = harness.client_record("leave", "worker")
     assert record is not None
     assert record.disabled
@@ -59,10 +59,10 @@ def test_the_first_refusal_tells_where_namespaces_are_not_watched(
     caplog.set_level(logging.INFO)
     harness.store.drop(harness.secret())
     harness.store.fail(Rejected("NamespaceTerminating", "it is being terminated"), at=1)
-    harness.round()
+    harness.reconcile_all()
     before = len(harness.store.writes)
-    harness.round()
-    harness.round()
+    harness.reconcile_all()
+    harness.reconcile_all()
     assert in_leave(harness, before) == []
     assert caplog.text.count(LINE) == 1
     assert "WARNING" not in caplog.text

@@ -23,7 +23,9 @@ def harness() -> OperatorHarness:
 
 
 def unserved(harness: OperatorHarness, *, leads: bool = True) -> UnservedIssuers:
-    return UnservedIssuers(harness.store, harness.config, lambda: harness.now, lambda: [OURS], may_write=lambda: leads)
+    return UnservedIssuers(
+        harness.store, harness.config, lambda: harness.clock.now, lambda: [OURS], may_write=lambda: leads
+    )
 
 
 def raw(harness: OperatorHarness) -> dict[str, Any]:

@@ -42,7 +42,7 @@ ERRORS: dict[str, Callable[[], Exception]] = {
 
 
 def by_age(harness: OperatorHarness) -> None:
-    harness.pass_time(timedelta(hours=24))
+    harness.clock.advance(hours=24)
 
 
 def by_hand(harness: OperatorHarness) -> None:
@@ -50,8 +50,8 @@ def by_hand(harness: OperatorHarness) -> None:
 
 
 def revoked(harness: OperatorHarness) -> None:
-    harness.pass_time(timedelta(hours=1))
-    before = {"revokedBefore": (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    harness.clock.advance(hours=1)
+    before = {"revokedBefore": (harness.clock.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
 
 
@@ -77,17 +77,17 @@ def harness() -> OperatorHarness:
 
 
 def look(harness: OperatorHarness, key: Ref = WORKER) -> bool:
-    harness.look()
-    return run_sync(harness._reconcile(key))
+    harness.resync()
+    return harness.reconcile(key)
 
 
 def wait(harness: OperatorHarness, time: timedelta, key: Ref = WORKER) -> None:
     """Only what is due is looked at."""
-    end = harness.now + time
-    while (due := harness.due.get(key)) and due <= end:
-        harness.now = max(harness.now, due)
+    end = harness.clock.now + time
+    while (due := harness.next_due.get(key)) and due <= end:
+        harness.clock.now = max(harness.clock.now, due)
         look(harness, key)
-    harness.now = max(harness.now, end)
+    harness.clock.now = max(harness.clock.now, end)
 
 
 def held(harness: OperatorHarness) -> str:
@@ -119,13 +119,13 @@ def test_what_is_refused_is_tried_until_it_succeeds(
     failing = condition(harness, "RotationFailing")
     assert failing["status"] == "True"
     assert failing["reason"] == getattr(harness.store.refused[what], "reason", "")
-    assert harness.due[WORKER] <= harness.now + RECOVERY
+    assert harness.next_due[WORKER] <= harness.clock.now + RECOVERY
     harness.store.refused.clear()
     wait(harness, RECOVERY)
     assert held(harness) not in ("", before)
     assert not condition(harness, "RotationFailing")
     assert condition(harness, "Ready")["status"] == "True"
-    told = [h.reason for h in harness.happened]
+    told = [event.reason for event in harness.events]
     assert told.count("RotationFailing") == 1
     assert told.count("RotationRecovered") == 1
     harness.settle()
@@ -146,7 +146,7 @@ def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None
     harness.store.refused.clear()
     wait(harness, RECOVERY)
     assert condition(harness, "Ready")["status"] == "True"
-    told = [h.reason for h in harness.happened]
+    told = [event.reason for event in harness.events]
     assert "CredentialIssued" in told
     assert "CredentialHealed" not in told, "it was never there to be healed"
 
@@ -162,33 +162,33 @@ def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
     harness: OperatorHarness, cause: str, label: str
 ) -> None:
     """Both from the level alone, whether or not a timer is set or a write was ever tried."""
-    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.clock.now)
     CAUSES[cause](harness)
-    harness.look()
+    harness.resync()
     scraped = Scraped(harness)
     counts = {kind.value: scraped("credential_rotations_overdue", cause=kind.value) for kind in CauseKind}
     assert {kind for kind, count in counts.items() if count} == {label}
     assert counts["first"] is None
-    assert WORKER in overdue_keys(harness.cache, harness.config, harness.now)
+    assert WORKER in overdue_keys(harness.cache, harness.config, harness.clock.now)
     harness.settle()
-    harness.look()
-    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
+    harness.resync()
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.clock.now)
     assert not Scraped(harness)("credential_rotations_overdue", cause=label)
 
 
 def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_comparison(harness: OperatorHarness) -> None:
     key = harness.apply("SigningKey", NAMESPACE, "default")
     api = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
-    ends = (harness.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ends = (harness.clock.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
     to = [{"allNamespaces": True}]
     grant = {"resourceServer": "api", "scopes": ["read"], "to": to, "expirationTime": ends}
     harness.apply("ScopeGrant", "payroll", "grant", grant)
     by_hand(harness)
     harness.settle()
-    harness.look()
-    assert overdue_keys(harness.cache, harness.config, harness.now) == {key}
-    harness.pass_time(timedelta(hours=2, seconds=1))
-    assert overdue_keys(harness.cache, harness.config, harness.now) == {key, api, WORKER}
+    harness.resync()
+    assert overdue_keys(harness.cache, harness.config, harness.clock.now) == {key}
+    harness.clock.advance(hours=2, seconds=1)
+    assert overdue_keys(harness.cache, harness.config, harness.clock.now) == {key, api, WORKER}
 
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
@@ -196,8 +196,8 @@ def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: O
     harness.store.drop(harness.secret())
     taken = Existing(harness.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
     harness.store.put(taken, {"client_secret": b"theirs"})
-    harness.look()
-    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.now)
+    harness.resync()
+    assert WORKER not in overdue_keys(harness.cache, harness.config, harness.clock.now)
 
 
 def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: OperatorHarness) -> None:
@@ -217,9 +217,9 @@ def test_what_looks_in_between_cuts_no_pause_short(harness: OperatorHarness) -> 
     harness.store.refused[SECRET] = ERRORS["quota"]()
     by_hand(harness)
     for _ in range(200):
-        harness.look()
+        harness.resync()
         run_sync(harness.reconciler.reconcile(WORKER))
-        harness.pass_time(timedelta(milliseconds=100))
+        harness.clock.advance(milliseconds=100)
     assert 5 <= len(harness.store.tried) <= 12
 
 
@@ -269,7 +269,7 @@ def moved(harness: OperatorHarness) -> None:
 
 def healed_so_often_that_it_is_limited(harness: OperatorHarness) -> None:
     for n in range(3):
-        harness.pass_time(timedelta(minutes=2))
+        harness.clock.advance(minutes=2)
         harness.store.edit(harness.secret(), client_secret=b"edited %d" % n)
         harness.settle()
 
@@ -278,14 +278,14 @@ def healed_so_often_that_it_is_limited(harness: OperatorHarness) -> None:
 @pytest.mark.parametrize("error", ["quota", "500", "no answer"])
 def test_a_retry_is_no_heal_and_is_not_limited_as_one(harness: OperatorHarness, error: str, what: str) -> None:
     healed_so_often_that_it_is_limited(harness)
-    harness.happened.clear()
+    harness.events.clear()
     {"revokedBefore": revoked_now, "secretName": moved}[what](harness)
     harness.store.fail(ERRORS[error](), at=1)
     look(harness)
     assert not harness.store.trouble
     wait(harness, RECOVERY)
     assert condition(harness, "Ready")["reason"] == "Provisioned"
-    reasons = [h.reason for h in harness.happened]
+    reasons = [event.reason for event in harness.events]
     assert {"revokedBefore": "CredentialRevoked", "secretName": "CredentialMoved"}[what] in reasons
     assert "CredentialHealed" not in reasons
     record = harness.client_record("leave", "worker")
@@ -294,8 +294,8 @@ def test_a_retry_is_no_heal_and_is_not_limited_as_one(harness: OperatorHarness, 
 
 
 def revoked_now(harness: OperatorHarness) -> None:
-    harness.pass_time(timedelta(minutes=2))
-    before = {"revokedBefore": (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
+    harness.clock.advance(minutes=2)
+    before = {"revokedBefore": (harness.clock.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")}
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
 
 
@@ -307,7 +307,7 @@ def test_nor_is_the_first_one_after_a_restart(harness: OperatorHarness) -> None:
     harness.store.fail(ERRORS["500"](), at=1)
     look(harness)
     harness.restart()
-    harness.round()
+    harness.reconcile_all()
     harness.settle()
     assert condition(harness, "Ready")["reason"] == "Provisioned"
     harness.store.put(old.existing, old.entries)
@@ -349,14 +349,14 @@ def test_a_signing_key_that_cannot_be_written_is_tried_until_it_succeeds(error: 
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
-    harness.pass_time(timedelta(hours=720 - 24))
+    harness.clock.advance(hours=720 - 24)
     harness.store.refused[what] = ERRORS[error]()
     look(harness, key)
     wait(harness, timedelta(minutes=10), key)
     assert len(harness.key_records()) <= 2, "retries leave keys behind"
     assert condition(harness, "RotationFailing", key)["status"] == "True"
     assert condition(harness, "Ready", key)["status"] == "True"
-    assert harness.due[key] <= harness.now + RECOVERY
+    assert harness.next_due[key] <= harness.clock.now + RECOVERY
     harness.store.refused.clear()
     wait(harness, RECOVERY, key)
     assert not condition(harness, "RotationFailing", key)
@@ -370,9 +370,9 @@ def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: 
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
-    harness.pass_time(timedelta(hours=1))
+    harness.clock.advance(hours=1)
     harness.store.refused[f"Secret {NAMESPACE}/signingkey"] = ERRORS[error]()
-    before = (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    before = (harness.clock.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
     look(harness, key)
     wait(harness, timedelta(minutes=5), key)
@@ -389,14 +389,14 @@ def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
-    harness.pass_time(timedelta(hours=1))
-    before = (harness.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    harness.clock.advance(hours=1)
+    before = (harness.clock.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
     failure = ERRORS[error]()
     harness.store.fail(failure)
     look(harness, key)
     [record] = harness.key_records()
-    assert record.signs_at(harness.now)
+    assert record.signs_at(harness.clock.now)
     wait(harness, RECOVERY, key)
     assert [r.revoked_time is not None for r in harness.key_records()] == [True, False]
 
@@ -409,7 +409,7 @@ def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: s
     look(harness, key)
     wait(harness, timedelta(minutes=5), key)
     assert condition(harness, "Ready", key)["status"] == "False"
-    assert harness.due[key] <= harness.now + RECOVERY
+    assert harness.next_due[key] <= harness.clock.now + RECOVERY
     harness.store.refused.clear()
     wait(harness, RECOVERY, key)
     assert harness.server_record("payroll", "api")
@@ -420,10 +420,10 @@ def test_a_status_that_is_refused_loses_no_event(harness: OperatorHarness) -> No
     by_hand(harness)
     for _ in range(3):
         assert not look(harness)
-    assert "CredentialRotated" not in [h.reason for h in harness.happened]
+    assert "CredentialRotated" not in [event.reason for event in harness.events]
     harness.store.refused.clear()
     look(harness)
-    assert [h.reason for h in harness.happened].count("CredentialRotated") == 1
+    assert [event.reason for event in harness.events].count("CredentialRotated") == 1
 
 
 def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> None:
@@ -463,7 +463,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> 
     harness.store.refused[SECRET] = ERRORS["quota"]()
     by_hand(harness)
     look(harness)
-    harness.now -= timedelta(days=1)
+    harness.clock.now -= timedelta(days=1)
     harness.store.refused.clear()
     before = held(harness)
     look(harness)
@@ -492,11 +492,11 @@ def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
         secret = Ref("Secret", namespace, f"{name}-oauth")
         error = ERRORS["quota" if namespace == "it" else "webhook down"]()
         assert isinstance(error, Rejected | Unavailable)
-        its.failed(key, Desired(secret, {}), error, (), harness.now)
-    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"), harness.now)
+        its.failed(key, Desired(secret, {}), error, (), harness.clock.now)
+    woken = its.succeeded(keys["leave", "a"], Ref("Secret", "leave", "a-oauth"), harness.clock.now)
     assert woken == {keys["leave", "b"], keys["travel", "c"]}
-    assert not its.on_hold(keys["leave", "b"], (), harness.now)
-    assert its.on_hold(keys["it", "d"], (), harness.now)
+    assert not its.on_hold(keys["leave", "b"], (), harness.clock.now)
+    assert its.on_hold(keys["it", "d"], (), harness.clock.now)
 
 
 def crowd(
@@ -513,7 +513,7 @@ def secret_of(key: Ref) -> Ref:
 
 
 def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first() -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     keys = crowd(its, 500, Unavailable("down", reason="WebhookUnavailable", refused=True), now)
     woken = [its.succeeded(key, secret_of(key), now) for key in keys]
     assert woken[0] == set(keys[1:101])
@@ -523,7 +523,7 @@ def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first(
 
 
 def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     error = Unavailable("down", reason="WebhookUnavailable", refused=True)
     for _ in range(6):
         others = crowd(its, 3, error, now)
@@ -538,7 +538,7 @@ def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> 
 
 @pytest.mark.parametrize("reason", ["QuotaExceeded", "AdmissionDenied", "Refused", "Forbidden"])
 def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
-    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().now
+    its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     crowd(its, 3, Rejected(reason, "no"), now)
     other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
     assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
@@ -548,5 +548,5 @@ def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_ob
     by_hand(harness)
     harness.store.refused[SECRET] = NotLeading()
     look(harness)
-    assert not harness.reconciler._retries.retry_time(WORKER)
+    assert not harness.retries.retry_time(WORKER)
     assert harness.condition(WORKER) == "True Provisioned"
