@@ -108,7 +108,7 @@ class Reconciler:
             await self._read_unwatched_secrets(key)
             result = self._without_stored(key, result)
             for _ in range(MAX_STEPS):
-                plan = await self._plan(key, result)
+                plan = await self.plan(key, result)
                 if not plan.writes:
                     return await self._finish(key, plan, result)
                 result = await self._apply(key, plan, result)
@@ -135,7 +135,8 @@ class Reconciler:
             return ()
         return obj.uid, obj.metadata.generation, requested_rotation(obj.metadata.annotations)
 
-    async def _plan(self, key: Ref, result: ReconcileResult) -> Plan:
+    async def plan(self, key: Ref, result: ReconcileResult) -> Plan:
+        """The next writes for one object, or its status where there are none. Nothing is written here."""
         obj = self._cache.declared[key.kind].get(key)
         if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.is_unproven(key, obj):
             return NOTHING
