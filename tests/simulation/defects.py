@@ -1,4 +1,4 @@
-"""Deliberate defects of the real code, at least one for each invariant: the simulation must catch every one of them."""
+"""Deliberate defects of the product, at least one for each invariant: the simulation must catch each of them."""
 
 import logging
 from collections.abc import Callable
@@ -34,7 +34,7 @@ from scopewright.issuer.tokens import sign
 from scopewright.stores.kubernetes import objects as kube_objects
 from scopewright.stores.kubernetes import store as kubernetes
 from scopewright.stores.kubernetes.store import KubernetesStore
-from tests.simulation.dues import DUE
+from tests.simulation.due_work import BOUNDED_TIME
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 
@@ -43,17 +43,17 @@ log = logging.getLogger("scopewright.defect")
 
 @dataclass(frozen=True)
 class Defect:
-    """`invariant` is the one that it breaks; others may notice it first and are listed in `also`."""
+    """`invariant` is the one that it breaks; `also` lists others whose check may fail first."""
 
     name: str
     invariant: int
     target: Any
     attribute: str
     make: Callable[[Any], Any]
-    """From the real thing, the broken one."""
+    """Returns the defective version of the patched attribute."""
     also: tuple[int, ...] = ()
     quick: bool = True
-    """Whether it is tried in every `make test`."""
+    """Whether `make test` tries it."""
 
 
 def _secret_first(real: Any) -> Any:
@@ -79,7 +79,7 @@ def _signs_at_publication(real: Any) -> Any:
     return published
 
 
-def _goes_at_once(real: Any) -> Any:
+def _removed_at_once(real: Any) -> Any:
     def published(record: Any, timing: Any, now: Any) -> Any:
         found = real(record, timing, now)
         return found if found.at_once else replace(found, verification_end_time=found.signing_start_time + timing.every)
@@ -98,7 +98,7 @@ def _always_writes(real: Any) -> Any:
     return lambda existing, desired: False if existing else real(existing, desired)
 
 
-def _gone_forgotten(real: Any) -> Any:
+def _deletions_forgotten(real: Any) -> Any:
     def put_managed(self: Cache, existing: Any, entries: Any) -> Any:
         self._managed_deleted.clear()
         return real(self, existing, entries)
@@ -126,7 +126,7 @@ def _no_version(real: Any) -> Any:
     return compose
 
 
-def _anything_is_ours(real: Any) -> Any:
+def _foreign_secrets_accepted(real: Any) -> Any:
     def standing(*args: Any) -> Any:
         found = real(*args)
         return SecretOwnership.EDITED if found is SecretOwnership.FOREIGN else found
@@ -134,20 +134,20 @@ def _anything_is_ours(real: Any) -> Any:
     return standing
 
 
-def _unproven(real: Any) -> Any:
+def _no_proof_of_deletion(real: Any) -> Any:
     async def confirm_deleted(*_: Any) -> str:
         return "deleted"
 
     return confirm_deleted
 
 
-def _never_marked(real: Any) -> Any:
+def _no_orphan_mark(real: Any) -> Any:
     return lambda record, existing, orphaned_time: None
 
 
-def _reads_for_each(real: Any) -> Any:
+def _read_for_each_token(real: Any) -> Any:
     async def answer(self: Any, http: Any) -> Any:
-        with suppress(OAuthError, Rejected, Unavailable):  # a name that is wrong must fail
+        with suppress(OAuthError, Rejected, Unavailable):  # a wrong name in this module must fail
             await self.endpoints.token._read_through._read(parse(http).presented.client_id)
         decided = real(self, http)
         return decided if isinstance(decided, Answer) else await decided
@@ -155,14 +155,14 @@ def _reads_for_each(real: Any) -> Any:
     return answer
 
 
-def _never_fresh(real: Any) -> Any:
+def _no_read_through(real: Any) -> Any:
     async def refresh(*_: Any, **__: Any) -> None:
         return None
 
     return refresh
 
 
-def _says_the_secret(real: Any) -> Any:
+def _logs_the_secret(real: Any) -> Any:
     async def write(self: Reconciler, key: Any, desired: Any) -> Any:
         if isinstance(desired, Desired):
             log.info("writing %s: %s", desired.ref, desired.entries)
@@ -184,18 +184,18 @@ def _blocks_owner(real: Any) -> Any:
     return lambda owner, *, controls: {**real(owner, controls=controls), "blockOwnerDeletion": True}
 
 
-def _name_is_identity(real: Any) -> Any:
+def _no_uid_check(real: Any) -> Any:
     return lambda view: view.record
 
 
-def _signs_when_young(real: Any) -> Any:
+def _signs_too_early(real: Any) -> Any:
     def choose(jwks: Any, signing_key: Any, now: Any, tail: Any) -> Any:
         return real(jwks, signing_key, now + 20 * 3600, tail)
 
     return choose
 
 
-def _no_end(real: Any) -> Any:
+def _grant_end_ignored(real: Any) -> Any:
     return lambda grant, key, issuer, issued: issued + min(grant.server.record.lifetime, issuer.max_token_lifetime)
 
 
@@ -204,7 +204,7 @@ def _nothing_is_invalid(real: Any) -> Any:
 
 
 def _invalid_after_a_rotation(real: Any) -> Any:
-    """As long as the client has an earlier credential."""
+    """While the client has a previous credential."""
 
     def invalid_reason(inspected: Any, known: Any, revocations: Any, now: Any) -> Any:
         client = known.client(inspected.summary.client_id)
@@ -222,7 +222,7 @@ def _not_written(real: Any) -> Any:
     return write
 
 
-def _last_list_counts(real: Any) -> Any:
+def _merge_forgotten(real: Any) -> Any:
     def take(self: Any, change: Any) -> None:
         self._record, self._pending = RevocationRecord(), []
         real(self, change)
@@ -230,7 +230,7 @@ def _last_list_counts(real: Any) -> Any:
     return take
 
 
-def _no_losses(real: Any) -> Any:
+def _no_access_removal(real: Any) -> Any:
     return lambda *_: None
 
 
@@ -238,8 +238,8 @@ def _newest_pair_only(real: Any) -> Any:
     return lambda record: real(record)[-1:]
 
 
-def _slots_used_up(real: Any) -> Any:
-    """Each attempt makes another credential, and where there is no room for one, nobody asks for another look."""
+def _credential_for_each_attempt(real: Any) -> Any:
+    """Each attempt makes another credential; when the record is full, no retry is scheduled."""
 
     def issue(view: Any, found: Any, cause: Any, kind: Any) -> Any:
         made = real(replace(view, attempt=None, attempt_refused=False, failed_writes=()), found, cause, kind)
@@ -248,7 +248,7 @@ def _slots_used_up(real: Any) -> Any:
     return issue
 
 
-def _no_other_look(real: Any) -> Any:
+def _no_retry(real: Any) -> Any:
     async def finish(self: Reconciler, key: Any, plan: Any, so_far: Any) -> Any:
         due = await real(self, key, plan, so_far)
         return None if self._retries.retry_time(key) else due
@@ -258,43 +258,64 @@ def _no_other_look(real: Any) -> Any:
 
 DEFECTS: tuple[Defect, ...] = (
     Defect("the Secret is written before the record", 1, issuing, "_plan", _secret_first),
-    Defect("the old hash goes at once", 1, client_record, "apply_overlap", _no_overlap, also=(8,)),
+    Defect("the previous digest is removed at once", 1, client_record, "apply_overlap", _no_overlap, also=(8,)),
     Defect("a key signs as soon as it is published", 2, signing, "with_times", _signs_at_publication),
-    Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _goes_at_once),
-    Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_when_young, also=(7,)),
+    Defect("a key leaves the JWKS while its tokens are valid", 2, signing, "with_times", _removed_at_once),
+    Defect("the issuer signs with a key before its time", 2, keyring, "_choose", _signs_too_early, also=(7,)),
     Defect("grants are ignored by the issuer", 3, registry, "resolve", _grants_ignored),
-    Defect("a token outlives its grant", 3, sign, "_expiry", _no_end, also=(2,), quick=False),
-    Defect("a late answer brings back what is gone", 4, Cache, "put_managed", _gone_forgotten, also=(1,), quick=False),
-    Defect("a record is written again though it is in place", 4, client_record, "holds", _always_writes),
-    Defect("what was revoked is adopted again", 5, clients, "adoptable_credential", _revoked_comes_back, quick=False),
-    Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
-    Defect("a foreign Secret counts as ours", 6, client_secret, "secret_ownership", _anything_is_ours),
-    Defect("an orphan goes without proof", 6, KubernetesStore, "confirm_deleted", _unproven, quick=False),
-    Defect("a record that is kept is not refused", 11, orphan_records, "mark_write", _never_marked, quick=False),
-    Defect("every token reads its record", 7, service.Issuer, "decide", _reads_for_each),
-    Defect("no fresh read before a refusal", 8, ReadThrough, "refresh", _never_fresh, also=(1,)),
-    Defect("a secret in a log line", 9, Reconciler, "_write", _says_the_secret),
-    Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
-    Defect("an owner that waits", 10, kube_objects, "_owner_reference", _blocks_owner),
-    Defect("only the newest key pair proves anything", 1, entries, "_keys", _newest_pair_only, also=(8,)),
+    Defect("a token outlives its grant", 3, sign, "_expiry", _grant_end_ignored, also=(2,), quick=False),
     Defect(
-        "introspection does not ask what is withdrawn",
+        "a late answer restores a deleted object in the cache",
+        4,
+        Cache,
+        "put_managed",
+        _deletions_forgotten,
+        also=(1,),
+        quick=False,
+    ),
+    Defect("an unchanged record is written again", 4, client_record, "holds", _always_writes),
+    Defect("a revoked credential is adopted", 5, clients, "adoptable_credential", _revoked_comes_back, quick=False),
+    Defect("a PUT without a resourceVersion", 5, kubernetes, "compose", _no_version),
+    Defect("a foreign Secret is overwritten", 6, client_secret, "secret_ownership", _foreign_secrets_accepted),
+    Defect(
+        "an orphan is deleted without proof", 6, KubernetesStore, "confirm_deleted", _no_proof_of_deletion, quick=False
+    ),
+    Defect("an orphan that is kept is not marked", 11, orphan_records, "mark_write", _no_orphan_mark, quick=False),
+    Defect("every token reads its record", 7, service.Issuer, "decide", _read_for_each_token),
+    Defect("no read-through before a refusal", 8, ReadThrough, "refresh", _no_read_through, also=(1,)),
+    Defect("a secret in a log line", 9, Reconciler, "_write", _logs_the_secret),
+    Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
+    Defect("blockOwnerDeletion in an owner reference", 10, kube_objects, "_owner_reference", _blocks_owner),
+    Defect("only the newest key pair is accepted", 1, entries, "_keys", _newest_pair_only, also=(8,)),
+    Defect(
+        "introspection ignores withdrawals",
         3,
         introspection,
         "invalid_reason",
         _nothing_is_invalid,
         also=(2, 5, 11),
     ),
-    Defect("a rotation ends the tokens of a client", 8, introspection, "invalid_reason", _invalid_after_a_rotation),
+    Defect(
+        "a rotation invalidates the tokens of a client", 8, introspection, "invalid_reason", _invalid_after_a_rotation
+    ),
     Defect("a revocation is not written", 5, Revocations, "_write", _not_written),
-    Defect("the last record of revocations is all that counts", 5, Revocations, "take", _last_list_counts, quick=False),
-    Defect("a withdrawal is not in the feed", 3, access_removal, "of_server", _no_losses),
-    Defect("a name instead of a UID", 11, client_secret, "own_record", _name_is_identity),
-    Defect("retries use up the slots of a record", DUE, clients, "issue_credential", _slots_used_up, quick=False),
-    Defect("what was refused is not looked at again", DUE, Reconciler, "_finish", _no_other_look, quick=False),
+    Defect(
+        "pending revocations are lost when the record changes", 5, Revocations, "take", _merge_forgotten, quick=False
+    ),
+    Defect("the revocation feed omits withdrawn access", 3, access_removal, "of_server", _no_access_removal),
+    Defect("a name instead of a UID", 11, client_secret, "own_record", _no_uid_check),
+    Defect(
+        "each retry adds a credential to the record",
+        BOUNDED_TIME,
+        clients,
+        "issue_credential",
+        _credential_for_each_attempt,
+        quick=False,
+    ),
+    Defect("a refused write is not retried", BOUNDED_TIME, Reconciler, "_finish", _no_retry, quick=False),
 )
 
 
 def applied(defect: Defect) -> Any:
-    """A context in which the real code has this defect."""
+    """A context in which the product has this defect."""
     return patch.object(defect.target, defect.attribute, defect.make(getattr(defect.target, defect.attribute)))

@@ -1,4 +1,4 @@
-"""An issuer as a simulated process: the real `Issuer` over the real `KubernetesStore`, its snapshot in memory."""
+"""An issuer as a simulated process: the real `Issuer` and `KubernetesStore`, with the snapshot in memory."""
 
 import asyncio
 from pathlib import Path
@@ -15,19 +15,19 @@ from tests.simulation.network import Network
 from tests.simulation.process import Process
 from tests.simulation.server import Server
 
-REPORTS_EVERY = 3600.0
-"""Seconds; scaled as the resync is."""
+USAGE_INTERVAL_SECONDS = 3600.0
+"""Scaled as the resync is."""
 
 
 NEVER = 1e9
-CAUGHT_UP = 400.0
-"""Seconds after the last trouble when an issuer has tried again whatever failed: see `patches.SLOWEST`."""
-LISTED = 4.0
-"""Seconds after its start when an issuer without trouble has all lists."""
+CATCH_UP_SECONDS = 400.0
+"""Seconds after the last failure when an issuer has retried everything: see `patches.FOLLOW_PAUSE_SECONDS`."""
+LIST_SECONDS = 4.0
+"""Seconds after its start when an issuer without failures has all lists."""
 
 
 class Disk:
-    """What is left of an issuer when its process is dead: the snapshot, where there is one."""
+    """The snapshot file, which outlives the issuer's process."""
 
     def __init__(self) -> None:
         self.content: bytes | None = None
@@ -39,7 +39,7 @@ class Disk:
 
 
 class MemorySnapshots(snapshot.SnapshotFile):
-    """Writes to a Disk, and nothing once the process is dead."""
+    """Writes to a Disk while the process is alive."""
 
     def __init__(self, path: Path, **_: Any) -> None:
         super().__init__(path)
@@ -52,7 +52,7 @@ class MemorySnapshots(snapshot.SnapshotFile):
 
 
 class SnapshotAsyncio:
-    """In place of the module `asyncio` in `issuer.snapshot`: no threads."""
+    """Replaces the module `asyncio` in `issuer.state.snapshot`: no threads."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
@@ -70,15 +70,15 @@ async def _answer(issuer: Issuer, http: HttpRequest) -> Answer:
 class IssuerProcess(Process):
     def __init__(self, server: Server, namespace: str, sink: Any, *args: Any) -> None:
         super().__init__(*args)
-        self.server, self.namespace, self.sink = server, namespace, sink
+        self.server, self.namespace, self.write_audit_line = server, namespace, sink
         self.disk = Disk()
-        self.reports = False
-        """Whether it reports which credentials are used."""
+        self.reports_usage = False
+        """Whether it writes the usage report."""
         self.issuer: Issuer | None = None
         self.network: Network | None = None
         self.down_since: float | None = None
-        self.behind_since: float | None = None
-        """When it lost the store, or started without: until it has caught up its knowledge may be that old."""
+        self.stale_since: float | None = None
+        """Since when its registry may be out of date; None if it has caught up."""
 
     async def main(self) -> None:
         self.network = Network(self.server, self)
@@ -86,23 +86,23 @@ class IssuerProcess(Process):
         settings = IssuerSettings(
             self.namespace,
             snapshot=cast("Path", self.disk),
-            usage_interval=REPORTS_EVERY if self.reports else NEVER,
+            usage_interval=USAGE_INTERVAL_SECONDS if self.reports_usage else NEVER,
         )
-        runtime = Runtime(self.time, self.monotonic, self.chance.randbytes)
-        self.issuer = build_issuer(settings, store, writer=store, sink=self.sink, runtime=runtime)
+        runtime = Runtime(self.time, self.monotonic, self.rng.randbytes)
+        self.issuer = build_issuer(settings, store, writer=store, sink=self.write_audit_line, runtime=runtime)
         async with self.issuer.running():
             await self.loop.create_future()
 
     @property
-    def in_step_since(self) -> float:
-        """Since when it knows, but for a moment, what everybody may know; infinite while it does not."""
-        if not self.alive or self.network is None or not self.link.whole:
+    def up_to_date_since(self) -> float:
+        """Since when it has followed all records; infinite while it does not."""
+        if not self.alive or self.network is None or not self.link.healthy:
             return float("inf")
-        return max(self.began + LISTED, self.network.troubled + CAUGHT_UP)
+        return max(self.started + LIST_SECONDS, self.network.last_failure + CATCH_UP_SECONDS)
 
     def cut_off(self) -> None:
         self.link.down = True
-        self.behind_since = self.behind_since if self.behind_since is not None else self.loop.now
+        self.stale_since = self.stale_since if self.stale_since is not None else self.loop.now
         if self.network:
             self.network.disconnect()
 
@@ -112,7 +112,7 @@ class IssuerProcess(Process):
             self.network.heal()
 
     async def answer(self, http: HttpRequest) -> Answer | None:
-        """None where nobody listens."""
+        """None if the issuer is down or suspended."""
         if not self.alive or self.paused or self.issuer is None:
             return None
         return cast("Answer", await self.spawn(_answer(self.issuer, http)))

@@ -1,7 +1,7 @@
-"""An event loop whose time jumps to the next timer: real asynchronous code runs unchanged, and nothing ever sleeps.
+"""An event loop whose time jumps to the next timer: asynchronous code runs unchanged, and without real sleeps.
 
-Every callback belongs to a process (by a context variable). One that is paused, as by SIGSTOP, runs nothing until it
-is woken; what comes for it meanwhile waits in order.
+Every callback belongs to a process, by a context variable. A paused process, as after SIGSTOP, runs nothing until it is
+resumed; its callbacks wait in order.
 """
 
 import asyncio
@@ -12,37 +12,37 @@ from heapq import heappop, heappush
 from typing import Any
 
 
-class Paused:
-    """What a loop knows of a process."""
+class PausableProcess:
+    """The part of a process that the loop uses."""
 
     def __init__(self) -> None:
         self.paused = False
-        self.held: list[Any] = []
+        self.waiting: list[Any] = []
 
 
-RUNNING: ContextVar[Paused | None] = ContextVar("running", default=None)
+RUNNING: ContextVar[PausableProcess | None] = ContextVar("running", default=None)
 
 
 class Deadlock(Exception):
-    """Nothing can ever happen any more: the simulation itself is wrong."""
+    """No callback is ready and no timer is set: a fault of the simulation."""
 
 
 class Step:
-    """A callback to come: all that asyncio asks of a Handle or TimerHandle, and nothing else."""
+    """A scheduled callback: the methods of asyncio.TimerHandle that asyncio calls."""
 
-    __slots__ = ("_when", "arguments", "callback", "context", "off")
+    __slots__ = ("_when", "arguments", "callback", "context", "is_cancelled")
 
     def __init__(self, callback: Callable[..., Any], arguments: Any, context: Context | None, when: float) -> None:
         self.callback, self.arguments, self._when = callback, arguments, when
         self.context = copy_context() if context is None else context
-        self.off = False
+        self.is_cancelled = False
 
     def cancel(self) -> None:
-        self.off = True
+        self.is_cancelled = True
         self.callback = self.arguments = None  # type: ignore[assignment]
 
     def cancelled(self) -> bool:
-        return self.off
+        return self.is_cancelled
 
     def when(self) -> float:
         return self._when
@@ -75,23 +75,23 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def wake(self, process: Paused) -> None:
+    def resume(self, process: PausableProcess) -> None:
         process.paused = False
-        self._soon.extend(process.held)
-        process.held = []
+        self._soon.extend(process.waiting)
+        process.waiting = []
 
-    def run_out(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Until this is done."""
+    def run_until_done(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run until the coroutine has ended."""
         task = self.create_task(coroutine)
         while not task.done():
-            self.turn()
+            self.run_once()
         task.result()
 
-    def turn(self) -> None:
-        """All that is ready; where nothing is, time goes on to the next timer."""
+    def run_once(self) -> None:
+        """Run all ready callbacks. If there are none, advance to the next timer."""
         soon, timers = self._soon, self._timers
         if not soon:
-            while timers and timers[0][2].off:
+            while timers and timers[0][2].is_cancelled:
                 heappop(timers)
             if not timers:
                 raise Deadlock("nothing is ready, and no timer is set")
@@ -100,13 +100,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             soon.append(heappop(timers)[2])
         for _ in range(len(soon)):
             step = soon.popleft()
-            if step.off:
+            if step.is_cancelled:
                 continue
             process = step.context.get(RUNNING)
             if process is not None and process.paused:
-                process.held.append(step)
+                process.waiting.append(step)
             else:
                 step.context.run(step.callback, *step.arguments)
 
     def _write_to_self(self) -> None:
-        """Nobody else could wake it: there is one thread."""
+        """Not needed: there is one thread."""

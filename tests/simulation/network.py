@@ -1,4 +1,4 @@
-"""What a process has instead of `kube_api.Api`: the same methods, and between it and the server all that goes wrong."""
+"""Replaces `stores.kubernetes.api.Api`: the same methods, and all faults between a process and the server."""
 
 import asyncio
 from collections import Counter
@@ -12,19 +12,16 @@ from tests.simulation.loop import RUNNING
 from tests.simulation.process import Process
 from tests.simulation.server import Event, Raw, Server, labels_of, locate, selected
 
-SILENCE = 150.0
-"""Seconds without a line after which a watch counts as broken: longer than in life, as all periods are here."""
-
 
 class _Contact(Contact):
-    """Nobody is woken early: an outage that ends is noticed by trying."""
+    """Pauses do not end early: the end of an outage is noticed by the next attempt."""
 
     async def pause(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
 
 class Network:
-    """One incarnation's connections; `cut` when the process is dead."""
+    """The connections of one incarnation of a process; `cut` when it has been killed."""
 
     host = "https://simulated"
 
@@ -36,8 +33,8 @@ class Network:
         self._watches: list[_Watch] = []
         self._hanging: list[asyncio.Future[Raw]] = []
         self._reads: Counter[str] = Counter()
-        self.troubled = float("-inf")
-        """When something last went wrong with it."""
+        self.last_failure = float("-inf")
+        """When a request last failed, or the watches broke."""
 
     @property
     def cut(self) -> bool:
@@ -55,11 +52,10 @@ class Network:
         timeout: float = REQUEST_TIMEOUT,
     ) -> Raw:  # fmt: skip
         process, loop = self._process, self._process.loop
-        if not process.link.whole:
-            self.troubled = loop.now
+        if not process.link.healthy:
+            self.last_failure = loop.now
         if method == "GET":
             self._reads[path.rsplit("/", 1)[-1]] += 1
-        process.requests += 1
         if self.cut:
             raise Unavailable("the process is dead")
         answer: asyncio.Future[Raw] = loop.create_future()
@@ -76,34 +72,34 @@ class Network:
     def _send(
         self, answer: "asyncio.Future[Raw]", method: str, path: str, query: Mapping[str, str], body: Any, timeout: float
     ) -> None:
-        """From here on the request is on its way, whatever becomes of who sent it."""
+        """Send the request. It arrives even if the sender is killed afterwards."""
         process = self._process
-        delay, arrives, trouble = self._fate(method, path, timeout)
+        delay, arrives, failure = self._outcome(method, path, timeout)
         writes = method != "GET" and "leases" not in path
-        if writes and arrives and (refused := self._refused(method, path, body)):
-            arrives, trouble = refused
-        dies = writes and self._dies_of_it()
-        if dies:
-            arrives = process.chance.random() < 0.5
-        late = process.chance.uniform(0.0, process.link.late) if writes and process.link.late else 0.0
+        if writes and arrives and (refused := self._refusal_of(method, path, body)):
+            arrives, failure = refused
+        crashes = writes and self._crashes_now()
+        if crashes:
+            arrives = process.rng.random() < 0.5
+        late = process.rng.uniform(0.0, process.link.late) if writes and process.link.late else 0.0
 
         def arrive() -> None:
             result: Raw = {}
-            error = trouble
+            error = failure
             try:
                 if arrives:
                     result = self._server.ask(process.name, method, locate(path), query, body)
             except (Conflict, NotFound, Rejected) as refusal:
                 error = error or refusal
             if late:
-                process.loop.call_later(late, self._settle, answer, error, result)
+                process.loop.call_later(late, self._finish, answer, error, result)
             else:
-                self._settle(answer, error, result)
+                self._finish(answer, error, result)
 
         process.loop.call_later(delay, arrive)
 
-    def _refused(self, method: str, path: str, body: Any) -> tuple[bool, Exception] | None:
-        """Whether it is done all the same, and what is answered, where the server refuses this operator's write."""
+    def _refusal_of(self, method: str, path: str, body: Any) -> tuple[bool, Exception] | None:
+        """If the server refuses this operator's write: whether it is carried out all the same, and the answer."""
         where = locate(path)
         if method == "POST":
             where = where._replace(name=body.get("metadata", {}).get("name", ""))
@@ -112,44 +108,44 @@ class Network:
                 return refusal.done, failure
         return None
 
-    def _dies_of_it(self) -> bool:
-        """Whether this write is the one that the process does not survive."""
+    def _crashes_now(self) -> bool:
+        """Whether the process crashes with this write."""
         process = self._process
-        if process.crash_in is None:
+        if process.writes_until_crash is None:
             return False
-        process.crash_in -= 1
-        if process.crash_in >= 0:
+        process.writes_until_crash -= 1
+        if process.writes_until_crash >= 0:
             return False
-        process.crash_in = None
-        process.loop.call_soon(process.die)
+        process.writes_until_crash = None
+        process.loop.call_soon(process.kill)
         return True
 
-    def _settle(self, answer: "asyncio.Future[Raw]", error: Exception | None, result: Raw) -> None:
+    def _finish(self, answer: "asyncio.Future[Raw]", error: Exception | None, result: Raw) -> None:
         if self.cut:
             error = Unavailable("the process is dead")
         if not answer.done():
             answer.set_exception(error) if error else answer.set_result(result)
 
-    def _fate(self, method: str, path: str, timeout: float) -> tuple[float, bool, Exception | None]:
-        """When it arrives, whether it does, and what the answer is instead of the server's."""
-        link, chance = self._process.link, self._process.chance
-        delay = chance.uniform(0.002, 0.02)
+    def _outcome(self, method: str, path: str, timeout: float) -> tuple[float, bool, Exception | None]:
+        """The delay in seconds, whether the request arrives, and the answer if not the server's."""
+        link, rng = self._process.link, self._process.rng
+        delay = rng.uniform(0.002, 0.02)
         if link.forbidden and "leases" not in path:
             return delay, False, Rejected("Forbidden", "a right is missing: injected")
-        if not link.flaky or chance.random() >= link.flaky:
+        if not link.flaky or rng.random() >= link.flaky:
             return delay, True, None
         conflict = Conflict("injected") if method in ("PUT", "DELETE") else Unavailable("429")
-        fates: list[tuple[float, bool, Exception | None]] = [
+        outcomes: list[tuple[float, bool, Exception | None]] = [
             (delay, False, Unavailable("503")),
             (delay, False, conflict),
             (delay, False, Unavailable("no answer in time")),
             (delay, True, Unavailable("no answer in time")),
-            (chance.uniform(0.1, min(timeout, 20.0)), True, None),
+            (rng.uniform(0.1, min(timeout, 20.0)), True, None),
         ]
-        return chance.choice(fates)
+        return rng.choice(outcomes)
 
     def heal(self) -> None:
-        """The network is back: what hung has failed, and watches that were cut notice it."""
+        """Restore the network: hanging requests fail, and watches break."""
         for answer in self._hanging:
             if not answer.done():
                 answer.set_exception(Unavailable("the connection was reset"))
@@ -157,7 +153,7 @@ class Network:
         self.disconnect()
 
     def disconnect(self) -> None:
-        self.troubled = self._process.loop.now
+        self.last_failure = self._process.loop.now
         for watch in list(self._watches):
             watch.fail(Unavailable("the connection was reset"))
 
@@ -177,7 +173,7 @@ class Network:
         self._watches.append(watch)
         try:
             for event in self._server.since(watch.where.plural, version):
-                watch.tell(event)
+                watch.deliver(event)
             while True:
                 yield await watch.next()
         finally:
@@ -186,7 +182,7 @@ class Network:
 
 
 class _Watch:
-    """One stream: in the order of versions, each event after a while of its own."""
+    """One watch: events in the order of versions, each with its own delay."""
 
     def __init__(self, server: Server, process: Process, path: str, query: Mapping[str, str]) -> None:
         self.where = locate(path)
@@ -194,23 +190,21 @@ class _Watch:
         self._labels = labels_of(query.get("labelSelector", ""))
         self._queue: asyncio.Queue[Raw | Exception] = asyncio.Queue()
         self._last = 0.0
-        self._told = (self.where.plural, self.tell)
-        server.watchers.append(self._told)
+        self._subscription = (self.where.plural, self.deliver)
+        server.subscribers.append(self._subscription)
 
     def close(self) -> None:
-        self._server.watchers.remove(self._told)
+        self._server.subscribers.remove(self._subscription)
 
     def fail(self, error: Exception) -> None:
         self._queue.put_nowait(error)
 
-    def tell(self, event: Event) -> None:
+    def deliver(self, event: Event) -> None:
         raw = self._as_seen(event)
         if raw is None or self._process.link.down:
             return
-        loop, chance = self._process.loop, self._process.chance
-        late = chance.uniform(0.005, 0.05) + (
-            chance.uniform(0, self._process.link.slow) if self._process.link.slow else 0
-        )
+        loop, rng = self._process.loop, self._process.rng
+        late = rng.uniform(0.005, 0.05) + (rng.uniform(0, self._process.link.slow) if self._process.link.slow else 0)
         self._last = max(self._last + 1e-5, loop.now + late)
         token = RUNNING.set(None)
         loop.call_at(self._last, self._arrive, raw)
@@ -221,7 +215,7 @@ class _Watch:
             self._queue.put_nowait(raw)
 
     def _as_seen(self, event: Event) -> Raw | None:
-        """What leaves the selection is deleted, as far as this watch can see."""
+        """An object that leaves the selection is reported as deleted."""
         now = event.type != "DELETED" and selected(event.object, self.where.namespace, self._labels)
         before = event.old is not None and selected(event.old, self.where.namespace, self._labels)
         if now:

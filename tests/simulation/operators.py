@@ -1,32 +1,32 @@
-"""An operator as a simulated process: the real `Operator`, kopf, HTTP server and randomness aside."""
+"""An operator as a simulated process: the real `Operator`, with kopf, HTTP server and randomness replaced."""
 
 import asyncio
 import socket
+from contextlib import suppress
 from typing import Any, cast
 
 from scopewright.controller.operator import Operator
 from scopewright.core.config import Config
 from scopewright.stores.kubernetes.api import Api
-from tests.simulation.feed import Feed
+from tests.simulation.kopf_events import KopfEvents
+from tests.simulation.lease_pause import LeasePause
 from tests.simulation.network import Network
 from tests.simulation.process import Process
-from tests.simulation.quiet import Quiet
 from tests.simulation.server import Server
 
 
 class OperatorProcess(Process):
-    """Ends when `Operator.run` does, and is started again by its kubelet."""
+    """Restarted when `Operator.run` ends, as the kubelet does."""
 
-    def __init__(self, server: Server, config: Config, quiet: Quiet, *args: Any) -> None:
+    def __init__(self, server: Server, config: Config, quiet: LeasePause, *args: Any) -> None:
         super().__init__(*args)
-        self.server, self.config, self.quiet = server, config, quiet
+        self.server, self.config, self.lease_pause = server, config, quiet
         self.network: Network | None = None
         self.operator: Operator | None = None
-        self.feed: Feed | None = None
-        self.restarts = 0
+        self.kopf_events: KopfEvents | None = None
 
     def monotonic(self) -> float:
-        return self.quiet.monotonic(self)
+        return self.lease_pause.monotonic(self)
 
     @property
     def leads(self) -> bool:
@@ -34,16 +34,16 @@ class OperatorProcess(Process):
 
     @property
     def idle(self) -> bool:
-        """Whether it leads and nothing waits to be reconciled."""
+        """Whether it leads and its queue is empty."""
         queue = self.operator._queue if self.operator else None
         return self.leads and queue is not None and queue.idle
 
     @property
-    def unharmed(self) -> bool:
-        """Whether nothing keeps it from renewing, or from wanting, the Lease."""
+    def can_lead(self) -> bool:
+        """Whether no fault keeps it from acquiring or renewing the Lease."""
         link = self.link
         return self.alive and not (
-            self.paused or link.down or link.flaky or link.forbidden or self.crash_in is not None
+            self.paused or link.down or link.flaky or link.forbidden or self.writes_until_crash is not None
         )
 
     async def main(self) -> None:
@@ -51,15 +51,13 @@ class OperatorProcess(Process):
         while self.alive and self.incarnation == incarnation:
             self.network = network = Network(self.server, self)
             self.operator = operator = Operator(cast("Api", network), self.config, cast("socket.socket", None))
-            try:
+            with suppress(Exception):  # restarted below
                 await operator.run()
-            except Exception:
-                self.restarts += 1
             await asyncio.sleep(2.0)
 
     async def watch(self, network: Network, deliver: Any) -> None:
-        """In place of `controller.watch.watch`."""
-        feed = self.feed = Feed(self.server, self, network, deliver)
+        """Replaces `controller.watch.watch`."""
+        feed = self.kopf_events = KopfEvents(self.server, self, network, deliver)
         try:
             await self.loop.create_future()
         finally:
@@ -69,6 +67,6 @@ class OperatorProcess(Process):
         self.link.__init__()  # type: ignore[misc]
         if self.network:
             self.network.heal()
-        if self.feed:
-            self.feed.dropping = 0.0
-            self.feed.list()
+        if self.kopf_events:
+            self.kopf_events.drop_rate = 0.0
+            self.kopf_events.list()

@@ -1,4 +1,4 @@
-"""What of the real code is exchanged for the simulation: time, randomness, threads, kopf and the HTTP server."""
+"""The parts of the product that the simulation replaces: time, randomness, threads, kopf and the HTTP server."""
 
 import asyncio
 import gc
@@ -17,35 +17,35 @@ from scopewright.issuer import build
 from scopewright.issuer.revocation import ended as revocations
 from scopewright.issuer.state import snapshot
 from scopewright.stores.kubernetes import follow as kube_follow
-from tests.simulation import memos
+from tests.simulation import memoise
 from tests.simulation.issuers import MemorySnapshots, SnapshotAsyncio
+from tests.simulation.lease_pause import LeaseAsyncio
 from tests.simulation.loop import RUNNING
 from tests.simulation.network import Network
-from tests.simulation.quiet import LeaseAsyncio
 from tests.simulation.settings import LONGEST_PAUSE, RESYNC
 
-SLOWEST: Final = 300.0
-"""Seconds: the longest pauses between attempts to follow, scaled as the resync is: hours of an outage cost little."""
+FOLLOW_PAUSE_SECONDS: Final = 300.0
+"""The longest pause between attempts to follow: scaled as the resync is, so that long outages cost little."""
 
 
-def running() -> Any:
-    """The process whose code runs."""
+def running_process() -> Any:
+    """The process whose code is running."""
     return RUNNING.get()
 
 
 class _Random:
-    """The module `random`, of the process whose code runs."""
+    """Replaces the module `random` by the random source of the running process."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(running().chance, name)
+        return getattr(running_process().rng, name)
 
 
 async def _serve(*_: Any) -> None:
-    await running().loop.create_future()
+    await running_process().loop.create_future()
 
 
 async def _watch(network: Network, deliver: Any, *_: Any) -> None:
-    await running().watch(network, deliver)
+    await running_process().watch(network, deliver)
 
 
 async def _preflight(*_: Any) -> None:
@@ -53,38 +53,38 @@ async def _preflight(*_: Any) -> None:
 
 
 def _lease(api: Any, namespace: str, name: str, identity: str, claims: Any, times: LeaseTimes) -> Lease:
-    return Lease(api, namespace, name, identity, claims, running().monotonic, times)
+    return Lease(api, namespace, name, identity, claims, running_process().monotonic, times)
 
 
 def _monitor() -> WatchMonitor:
-    return WatchMonitor(monotonic=running().monotonic)
+    return WatchMonitor(monotonic=running_process().monotonic)
 
 
 def running_loop(loop: asyncio.AbstractEventLoop | None) -> None:
-    """As `run_forever` would: the loop is turned by hand, so that a story can end in the middle."""
+    """As `run_forever` does. The loop is run step by step, so that a scenario can end at any time."""
     asyncio._set_running_loop(loop)
 
 
 def install() -> None:
-    """For as long as the interpreter runs: it is started for the simulation alone."""
-    clock = SimpleNamespace(monotonic=lambda: running().monotonic())
-    exchanged: dict[Any, dict[str, Any]] = {
+    """Until the interpreter ends: it runs nothing but the simulation."""
+    clock = SimpleNamespace(monotonic=lambda: running_process().monotonic())
+    replacements: dict[Any, dict[str, Any]] = {
         operator: {
             "serve": _serve,
             "watch": _watch,
             "preflight": _preflight,
-            "now": lambda: running().clock(),
-            "generate_secret": lambda: running().mint(),
-            "make_key": lambda algorithm: running().make_key(algorithm),
+            "now": lambda: running_process().clock(),
+            "generate_secret": lambda: running_process().generate_secret(),
+            "make_key": lambda algorithm: running_process().make_key(algorithm),
             "Lease": _lease,
             "WatchMonitor": _monitor,
             "RETRY_SECONDS": 720.0,
-            "secrets": SimpleNamespace(token_hex=lambda _: running().name),
+            "secrets": SimpleNamespace(token_hex=lambda _: running_process().name),
         },
-        bootstrap: {"secrets": SimpleNamespace(token_bytes=lambda n: running().chance.randbytes(n))},
+        bootstrap: {"secrets": SimpleNamespace(token_bytes=lambda n: running_process().rng.randbytes(n))},
         backoff: {"random": _Random()},
         lease: {"asyncio": LeaseAsyncio(), "random": _Random()},
-        kube_follow: {"LONGEST_PAUSE": SLOWEST},
+        kube_follow: {"LONGEST_PAUSE": FOLLOW_PAUSE_SECONDS},
         queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE},
         periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},
         object_backoff: {"random": _Random(), "USUAL_LIMIT_SECONDS": LONGEST_PAUSE, "MAX_PAUSE_SECONDS": LONGEST_PAUSE},
@@ -93,19 +93,19 @@ def install() -> None:
         orphans: {"MIN_ORPHANS": 1},
         revocations: {
             "_PRUNE_INTERVAL_SECONDS": RESYNC,
-            "_RETRY_SECONDS": SLOWEST,
+            "_RETRY_SECONDS": FOLLOW_PAUSE_SECONDS,
             "time": clock,
         },
     }
-    for module, names in exchanged.items():
+    for module, names in replacements.items():
         for name, value in names.items():
             getattr(module, name)  # a name that the product does not have must fail
             setattr(module, name, value)
-    memos.install()
+    memoise.install()
     gc.collect()
     gc.freeze()
-    gc.set_threshold(200_000, 20, 100)  # most of what a seed makes is gone by itself
-    logging._srcfile = None  # nobody asks from which line a record comes
+    gc.set_threshold(200_000, 20, 100)  # reference counts free most objects of a seed
+    logging._srcfile = None  # the source line of log records is not used
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.getLogger("scopewright").propagate = False
     logging.getLogger("scopewright").setLevel(logging.INFO)

@@ -1,64 +1,62 @@
-"""A process of the simulated simulation: its clock, its link to the API server, its life."""
+"""A simulated process: its clock, its link to the API server, start and end."""
 
 import asyncio
 import contextvars
 from collections.abc import Coroutine
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from tests.simulation.loop import RUNNING, Paused, VirtualLoop
+from tests.simulation.loop import RUNNING, PausableProcess, VirtualLoop
 
 START: Final = datetime(2026, 11, 22, 12, tzinfo=UTC)
 EPOCH: Final = START.timestamp()
-WRONG: Final = 30.0
-"""Seconds that a clock may be off, on either side: two differ by up to a minute."""
+MAX_CLOCK_ERROR_SECONDS: Final = 30.0
+"""On either side, so that two clocks differ by up to a minute."""
 
 
 class Link:
-    """The way to the API server. `down` hangs what is asked, as a network that swallows packets does."""
+    """The link to the API server. While it is `down`, requests hang, as in a network that drops packets."""
 
     def __init__(self) -> None:
         self.down = False
         self.flaky = 0.0
-        """How likely a request fails, in one way or another."""
+        """Probability that a request fails."""
         self.forbidden = False
         self.slow = 0.0
-        """Seconds by which watch events come late, at most."""
+        """Longest delay of watch events, in seconds."""
         self.late = 0.0
-        """Seconds by which the answer to a write that is done comes late, at most: after the news of it."""
+        """Longest delay of the answer to a write, in seconds: it comes after the watch event."""
 
     @property
-    def whole(self) -> bool:
-        """Whether what is asked is answered, and what is watched is told at once."""
+    def healthy(self) -> bool:
+        """Whether requests are answered, and watch events are delivered, without delay."""
         return not (self.down or self.flaky or self.forbidden or self.slow)
 
 
-class Process(Paused):
-    """`start` runs `main` in a context that tells the loop, the clock and the link whose code is running."""
+class Process(PausableProcess):
+    """`start` runs `main` in a context that names this process, for the loop, the clock and the link."""
 
-    def __init__(self, name: str, loop: VirtualLoop, chance: Random) -> None:
+    def __init__(self, name: str, loop: VirtualLoop, rng: Random) -> None:
         super().__init__()
         self.name = name
         self.loop = loop
-        self.chance = chance
+        self.rng = rng
         self.link = Link()
         self.alive = False
         self.incarnation = 0
-        self.began = 0.0
+        self.started = 0.0
         self.skew = 0.0
-        self.skipped = 0.0
-        """Seconds that did not count for the monotonic clock, because nothing happened in them: see `Quiet`."""
-        self.requests = 0
-        self.crash_in: int | None = None
-        """After so many writes it dies; half of the times the write is still done."""
+        self.skipped_seconds = 0.0
+        """Seconds for which the monotonic clock stood still: see `LeasePause`."""
+        self.writes_until_crash: int | None = None
+        """It crashes with the write after these; in half of the cases that write is still carried out."""
         self.context = contextvars.copy_context()
         self.context.run(RUNNING.set, self)
         self._task: asyncio.Task[None] | None = None
 
     def time(self) -> float:
-        """Seconds since the epoch, as this process believes."""
+        """Seconds since the epoch, by this process's clock."""
         return EPOCH + self.loop.now + self.skew
 
     def clock(self) -> datetime:
@@ -70,29 +68,21 @@ class Process(Paused):
     def start(self) -> None:
         self.alive = True
         self.incarnation += 1
-        self.crash_in = None
-        self.began = self.loop.now
-        self.skew = self.chance.uniform(-WRONG, WRONG)
+        self.writes_until_crash = None
+        self.started = self.loop.now
+        self.skew = self.rng.uniform(-MAX_CLOCK_ERROR_SECONDS, MAX_CLOCK_ERROR_SECONDS)
         self._task = self.loop.create_task(self.main(), name=self.name, context=self.context)
 
     async def main(self) -> None:
         raise NotImplementedError
 
-    def die(self) -> None:
-        """At once: what it has sent may still arrive, and nothing else of it has any effect any more."""
+    def kill(self) -> None:
+        """SIGKILL: requests in flight may still arrive; nothing else of the process has an effect."""
         self.alive = False
         if self.paused:
-            self.loop.wake(self)
+            self.loop.resume(self)
         if self._task is not None:
             self._task.cancel()
 
     def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> "asyncio.Task[Any]":
         return self.loop.create_task(coroutine, context=self.context)
-
-
-async def ended(*tasks: "asyncio.Task[Any]") -> None:
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError, Exception):
-            await task

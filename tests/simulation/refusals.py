@@ -1,4 +1,4 @@
-"""Writes of operators that the API server refuses for a while, by kind of object and by cause."""
+"""Writes of operators that the API server refuses until all faults end, by kind of object and cause."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Final
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.records.names import ISSUER_NAME, NONCE_KEY_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, USAGE_NAME
-from tests.simulation.ledger import NAMESPACE
+from tests.simulation.observations import NAMESPACE
 from tests.simulation.server import Where
 
 INSTALLATION: Final = (ISSUER_NAME, USAGE_NAME, REVOCATIONS_NAME, SEAL_KEY_NAME, NONCE_KEY_NAME)
@@ -16,19 +16,19 @@ Failure = Rejected | Unavailable
 
 @dataclass(frozen=True)
 class Refusal:
-    """One cause for one kind of object. `done` tells that the write is carried out, and only its answer is lost."""
+    """One cause for one kind of object. If `done`, the write is carried out and only its answer is lost."""
 
     kind: str
     cause: str
     namespace: str = ""
-    """Only of this namespace; all, where it is empty."""
+    """"" for all namespaces."""
 
     @property
     def done(self) -> bool:
         return self.cause == "answers are lost"
 
     def of(self, method: str, where: Where) -> Failure | None:
-        """What becomes of this write, if it is refused."""
+        """The failure of this write; None if it is not refused."""
         if not KINDS[self.kind](where) or self.namespace not in ("", where.namespace):
             return None
         if self.cause == "quota" and method != "POST":
@@ -40,7 +40,7 @@ class Refusal:
 
 
 def _named(plural: str, *prefixes: str) -> Callable[[Where], bool]:
-    """Objects in the issuer's namespace; a POST names none, and counts by the name in its body (`Where.name`)."""
+    """Objects in the issuer's namespace. For a POST, `Where.name` is the name in its body."""
     return lambda where: (
         where.plural == plural and where.namespace == NAMESPACE and where.name.startswith(prefixes) and not where.sub
     )
@@ -52,7 +52,7 @@ KINDS: Final[dict[str, Callable[[Where], bool]]] = {
     "signing keys": _named("secrets", "signingkey."),
     "server records": _named("configmaps", "resourceserver.", "audience."),
     "the JWKS": _named("configmaps", "scopewright-jwks"),
-    "what an installation has once": lambda where: (
+    "objects of the installation": lambda where: (
         where.namespace == NAMESPACE and where.name in INSTALLATION and not where.sub
     ),
     "all Secrets": lambda where: where.plural == "secrets",
@@ -76,7 +76,7 @@ CAUSES: Final[dict[str, Callable[[], Failure]]] = {
 }
 
 
-def some_refusal(chance: Random, namespaces: tuple[str, ...]) -> Refusal:
-    kind = chance.choices(list(KINDS), [8, 3, 3, 3, 2, 2, 3, 2, 2, 1])[0]
-    namespace = chance.choice(("", *namespaces)) if kind == "credential Secrets" else ""
-    return Refusal(kind, chance.choice(list(CAUSES)), namespace)
+def random_refusal(rng: Random, namespaces: tuple[str, ...]) -> Refusal:
+    kind = rng.choices(list(KINDS), [8, 3, 3, 3, 2, 2, 3, 2, 2, 1])[0]
+    namespace = rng.choice(("", *namespaces)) if kind == "credential Secrets" else ""
+    return Refusal(kind, rng.choice(list(CAUSES)), namespace)

@@ -1,4 +1,4 @@
-"""The API server: objects under resourceVersions, watches with a history, and a garbage collector. It never fails."""
+"""The API server: resourceVersions, watches with a history, garbage collector. Faults are injected by `network`."""
 
 import functools
 from bisect import bisect_right
@@ -14,10 +14,10 @@ from tests.simulation.loop import RUNNING, VirtualLoop
 from tests.simulation.process import START
 
 Raw = dict[str, Any]
-At = tuple[str, str]
+NamespacedName = tuple[str, str]
 """Namespace and name."""
 USER: Final = "user"
-COLLECTOR: Final = "garbage collector"
+GARBAGE_COLLECTOR: Final = "garbage collector"
 KIND_OF: Final = {kind.PLURAL: name for name, kind in KINDS.items()} | {
     "secrets": "Secret", "configmaps": "ConfigMap", "namespaces": "Namespace", "leases": "Lease", "events": "Event",
 }  # fmt: skip
@@ -34,7 +34,7 @@ class Where(NamedTuple):
 
 @functools.cache
 def locate(path: str) -> Where:
-    """What a path of the API speaks of."""
+    """The resource, namespace, name and subresource of an API path."""
     parts = path.strip("/").split("/")
     parts = parts[2:] if parts[0] == "api" else parts[3:]
     namespace = ""
@@ -45,8 +45,8 @@ def locate(path: str) -> Where:
 
 
 @dataclass(frozen=True)
-class Done:
-    """A write that was done: `old` or `new` is None where there was, or is, nothing."""
+class Write:
+    """A write that was carried out. `old` is None for a create, `new` for a delete."""
 
     actor: str
     verb: str
@@ -56,7 +56,7 @@ class Done:
     body: Raw | None
 
     @property
-    def at(self) -> At:
+    def at(self) -> NamespacedName:
         meta = (self.new or self.old or {})["metadata"]
         return meta.get("namespace", ""), meta["name"]
 
@@ -72,20 +72,20 @@ class Event:
 @dataclass
 class Server:
     loop: VirtualLoop
-    on_done: Callable[[Done], None] = lambda done: None
-    objects: dict[str, dict[At, Raw]] = field(default_factory=dict)
+    on_write: Callable[[Write], None] = lambda done: None
+    objects: dict[str, dict[NamespacedName, Raw]] = field(default_factory=dict)
     history: dict[str, list[Event]] = field(default_factory=dict)
-    watchers: list[tuple[str, Callable[[Event], None]]] = field(default_factory=list)
+    subscribers: list[tuple[str, Callable[[Event], None]]] = field(default_factory=list)
     compacted: int = 0
     version: int = 100
-    collector_delay: Callable[[], float] = lambda: 1.0
+    collection_delay: Callable[[], float] = lambda: 1.0
     refusals: list[Any] = field(default_factory=list)
-    """What is refused just now (`refusals.Refusal`); `Network` asks for operators."""
+    """Writes that are refused now (`refusals.Refusal`); `Network` applies them to operators."""
 
     def now(self) -> datetime:
         return START + timedelta(seconds=self.loop.now)
 
-    def all(self, plural: str) -> dict[At, Raw]:
+    def all(self, plural: str) -> dict[NamespacedName, Raw]:
         return self.objects.setdefault(plural, {})
 
     def get(self, plural: str, namespace: str, name: str) -> Raw | None:
@@ -96,10 +96,10 @@ class Server:
         for plural in DECLARED:
             self._stamp(CRDS, "", f"{plural}.{GROUP}", {"metadata": {}}, None)
 
-    # As a client asks
+    # Requests of clients
 
     def ask(self, actor: str, method: str, where: Where, query: Mapping[str, str], body: Raw | None) -> Raw:
-        """The answer, or the error that the real one would give."""
+        """The answer, or the error of the real API server."""
         if where.plural in DECLARED and not self.get(CRDS, "", f"{where.plural}.{GROUP}"):
             raise NotFound("the server could not find the requested resource", named=False)
         if method == "GET":
@@ -135,7 +135,7 @@ class Server:
             return {"status": {"userInfo": {"username": actor}}}
         meta = body["metadata"]
         if where.plural == "events":
-            self.on_done(Done(actor, "POST", where, None, body, body))
+            self.on_write(Write(actor, "POST", where, None, body, body))
             return body
         if self.get(where.plural, where.namespace, meta["name"]):
             raise Conflict(f"{where.plural} {meta['name']} already exists")
@@ -168,10 +168,10 @@ class Server:
         self.remove(actor, where, body)
         return old
 
-    # As users do
+    # Writes of users
 
     def put(self, plural: str, namespace: str, name: str, content: Raw, *, actor: str = USER) -> Raw:
-        """Create or replace without any precondition. Labels, annotations and owners are what `metadata` says."""
+        """Create or replace without a precondition. Labels, annotations and owners are taken from `metadata`."""
         old = self.get(plural, namespace, name)
         new = self._stamp(plural, namespace, name, content, old)
         return self._commit(actor, "PUT", Where(plural, namespace, name, ""), old, new, None)
@@ -179,12 +179,12 @@ class Server:
     def remove(self, actor: str, where: Where, body: Raw | None = None) -> None:
         old = self.all(where.plural).pop((where.namespace, where.name))
         self.version += 1
-        gone = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.version)}}
-        self._publish(where.plural, Event(self.version, "DELETED", gone, old))
-        self.on_done(Done(actor, "DELETE", where, old, None, body))
+        deleted = {**old, "metadata": {**old["metadata"], "resourceVersion": str(self.version)}}
+        self._publish(where.plural, Event(self.version, "DELETED", deleted, old))
+        self.on_write(Write(actor, "DELETE", where, old, None, body))
         uid = old["metadata"]["uid"]
         token = RUNNING.set(None)
-        self.loop.call_later(self.collector_delay(), self._collect, uid)
+        self.loop.call_later(self.collection_delay(), self._collect, uid)
         RUNNING.reset(token)
 
     def _collect(self, uid: str) -> None:
@@ -192,9 +192,9 @@ class Server:
             for (namespace, name), raw in list(self.all(plural).items()):
                 owners = raw["metadata"].get("ownerReferences") or ()
                 if owners and all(o["uid"] == uid for o in owners):
-                    self.remove(COLLECTOR, Where(plural, namespace, name, ""))
+                    self.remove(GARBAGE_COLLECTOR, Where(plural, namespace, name, ""))
 
-    # Within
+    # Internal
 
     def _stamp(self, plural: str, namespace: str, name: str, content: Raw, old: Raw | None) -> Raw:
         self.version += 1
@@ -216,16 +216,16 @@ class Server:
 
     def _commit(self, actor: str, verb: str, where: Where, old: Raw | None, new: Raw, body: Raw | None) -> Raw:
         self._publish(where.plural, Event(self.version, "MODIFIED" if old else "ADDED", new, old))
-        self.on_done(Done(actor, verb, where, old, new, body))
+        self.on_write(Write(actor, verb, where, old, new, body))
         return dict(new)
 
     def _publish(self, plural: str, event: Event) -> None:
         if plural in ("leases", "events"):
             return
         self.history.setdefault(plural, []).append(event)
-        for watched, tell in self.watchers:
+        for watched, deliver in self.subscribers:
             if watched == plural:
-                tell(event)
+                deliver(event)
 
     def since(self, plural: str, version: int) -> list[Event]:
         events = self.history.get(plural, [])

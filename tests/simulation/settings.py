@@ -1,19 +1,19 @@
-"""The figures of the simulated simulation: periods are scaled down together, so that a month sees many rotations."""
+"""The constants of the simulation. Periods are scaled together, so that a month has many rotations."""
 
 from datetime import timedelta
 
 from scopewright.core.config import AudiencePrefix, Config
-from tests.simulation.ledger import NAMESPACE
+from tests.simulation.observations import NAMESPACE
 
 HOUR = 3600.0
 MONTH = 30 * 24 * HOUR
 PUBLISH_AHEAD = 24 * HOUR
 RESYNC = 8 * HOUR
 LONGEST_PAUSE = 900.0
-"""Seconds between two attempts at what fails: scaled as the resync is, so that hours of an outage cost little."""
+"""Seconds between two attempts of a failing write: scaled as the resync is, so that long outages cost little."""
 ISSUER = "https://issuer.example.org"
 
-# Ten minutes is the most that a real configuration may say; a month of those would be 4,320 listings and little else.
+# A configuration allows at most ten minutes; a month of those would be 4,320 resyncs and little else.
 CONFIG = Config(
     issuer=ISSUER,
     namespace=NAMESPACE,

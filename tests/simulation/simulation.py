@@ -1,4 +1,4 @@
-"""The whole of it: a server, operators, issuers, Pods, verifiers, and the auditor who looks at every step."""
+"""`Simulation`: API server, operators, issuers, Pods and verifiers, with the invariants checked after each step."""
 
 import asyncio
 import hashlib
@@ -15,31 +15,31 @@ from scopewright.core.config import Config
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.issuer.observability import audit
 from scopewright.verifier.thumbprint import thumbprint
-from tests.simulation import bookkeeping
-from tests.simulation.allowed import Allowed
-from tests.simulation.invariants import ABOUT
+from tests.simulation import observe
+from tests.simulation.expected_access import ExpectedAccess
+from tests.simulation.invariants import INVARIANTS_OF
 from tests.simulation.issuers import IssuerProcess
-from tests.simulation.ledger import NAMESPACE, Fact, Issued, Ledger, Logged
+from tests.simulation.lease_pause import LeasePause
 from tests.simulation.loop import VirtualLoop
+from tests.simulation.observations import NAMESPACE, Fact, LogLine, Observations, TokenIssued
 from tests.simulation.operators import OperatorProcess
-from tests.simulation.patches import running
+from tests.simulation.patches import running_process
 from tests.simulation.pods import Pods
-from tests.simulation.quiet import Quiet
-from tests.simulation.server import DECLARED, USER, Done, Server, Where
+from tests.simulation.server import DECLARED, USER, Server, Where, Write
 from tests.simulation.settings import CONFIG, PUBLISH_AHEAD
 
 
-class Broken(Exception):
-    """An invariant does not hold."""
+class InvariantViolation(Exception):
+    """An invariant was broken. Number 0 is an exception in a log."""
 
-    def __init__(self, number: int, complaint: str) -> None:
-        super().__init__(f"invariant {number}: {complaint}")
+    def __init__(self, number: int, message: str) -> None:
+        super().__init__(f"invariant {number}: {message}")
         self.number = number
 
 
 @cache
-def made(serial: int) -> GeneratedKey:
-    """The same keys for every seed, so that they are computed once."""
+def generated_key(serial: int) -> GeneratedKey:
+    """The same keys in every seed, so that they are computed once."""
     seed = hashlib.sha256(f"key {serial}".encode()).digest()
     private = ec.derive_private_key(int.from_bytes(seed), ec.SECP256R1())
     members = public_members(private)
@@ -52,65 +52,65 @@ def made(serial: int) -> GeneratedKey:
 class _Operator(OperatorProcess):
     simulation: "Simulation"
 
-    def mint(self) -> str:
-        self.simulation.minted += 1
-        return f"sEcReT{self.simulation.minted:037d}"
+    def generate_secret(self) -> str:
+        self.simulation.secrets_generated += 1
+        return f"sEcReT{self.simulation.secrets_generated:037d}"
 
     def make_key(self, algorithm: str) -> GeneratedKey:
-        self.simulation.keys_made += 1
-        return made(self.simulation.keys_made)
+        self.simulation.keys_generated += 1
+        return generated_key(self.simulation.keys_generated)
 
 
 class Simulation:
-    def __init__(self, seed: int, loop: VirtualLoop, tell: Callable[[str], None]) -> None:
-        self.loop, self.tell = loop, tell
-        self.chance = Random(f"story {seed}")
-        self.quiet = Quiet(loop)
+    def __init__(self, seed: int, loop: VirtualLoop, log: Callable[[str], None]) -> None:
+        self.loop, self.log = loop, log
+        self.rng = Random(f"story {seed}")  # the text selects the history of a seed: do not change it
+        self.lease_pause = LeasePause(loop)
         self.server = Server(loop)
-        self.server.collector_delay = lambda: self.chance.uniform(0.1, 5.0)
-        self.ledger = Ledger(self.server, publish_ahead=PUBLISH_AHEAD, max_cache=24 * 3600.0)
-        self.allowed = Allowed(self.server, self.ledger)
-        self.broken: Broken | None = None
+        self.server.collection_delay = lambda: self.rng.uniform(0.1, 5.0)
+        self.observed = Observations(self.server, publish_ahead=PUBLISH_AHEAD, max_cache=24 * 3600.0)
+        self.expected_access = ExpectedAccess(self.server, self.observed)
+        self.violation: InvariantViolation | None = None
         self.writes = 0
-        """By operators, Leases and events aside."""
-        self.over = False
-        self.minted = 0
-        self.keys_made = 0
-        self.snatching = False
-        """Whether somebody deletes what an operator writes next, as soon as it is there."""
+        """Writes of operators, without Leases and events."""
+        self.finished = False
+        self.secrets_generated = 0
+        self.keys_generated = 0
+        self.delete_next_write = False
+        """Whether the next object that an operator writes is deleted at once."""
         self.checks = 0
         self.operators: list[OperatorProcess] = []
         for name in ("operator-a", "operator-b"):
-            operator = _Operator(self.server, CONFIG, self.quiet, name, loop, Random(f"{name} {seed}"))
+            operator = _Operator(self.server, CONFIG, self.lease_pause, name, loop, Random(f"{name} {seed}"))
             operator.simulation = self
             self.operators.append(operator)
-        self.quiet.processes = list(self.operators)
+        self.lease_pause.processes = list(self.operators)
         self.issuers = [
             IssuerProcess(self.server, NAMESPACE, self._audit, f"issuer-{n}", loop, Random(f"issuer {n} {seed}"))
             for n in range(3 if seed % 4 == 1 else 2)
         ]
         for issuer in self.issuers:
-            issuer.reports = seed % 8 == 0
-        self.pods = Pods(self.server, self.ledger, self.issuers, Random(f"pods {seed}"), self.see)
-        self.server.on_done = self._done
+            issuer.reports_usage = seed % 8 == 0
+        self.pods = Pods(self.server, self.observed, self.issuers, Random(f"pods {seed}"), self.observe)
+        self.server.on_write = self._on_write
         HANDLER.simulation = self
 
-    def soon(self) -> None:
-        """Somebody wants a token at an awkward moment."""
-        if not self.over:
-            self.loop.create_task(self.pods.ask())
+    def request_tokens_soon(self) -> None:
+        """Let every Pod request a token now."""
+        if not self.finished:
+            self.loop.create_task(self.pods.request_tokens())
 
-    async def end(self) -> None:
-        """Every process ends, so that nothing is left half done when the next seed begins."""
-        self.over = True
-        self.quiet.end()
+    async def shut_down(self) -> None:
+        """End every process and task before the next seed begins."""
+        self.finished = True
+        self.lease_pause.end()
         processes = [*self.operators, *self.issuers]
         for process in processes:
-            process.die()
+            process.kill()
         await asyncio.sleep(30.0)
-        mine = asyncio.current_task()
+        own = asyncio.current_task()
         for _ in range(5):
-            if not (left := [task for task in asyncio.all_tasks() if task is not mine]):
+            if not (left := [task for task in asyncio.all_tasks() if task is not own]):
                 break
             for task in left:
                 task.cancel()
@@ -126,78 +126,78 @@ class Simulation:
 
     @property
     def settled(self) -> bool:
-        """Whether one operator leads, the others stand by, and nothing is wrong that could change this."""
-        return self.leader is not None and all(o.unharmed for o in self.operators)
+        """Whether one operator leads and no fault can change this."""
+        return self.leader is not None and all(o.can_lead for o in self.operators)
 
-    async def a_while(self, seconds: float) -> None:
-        """As long as something may change about who leads, each second counts."""
+    async def advance(self, seconds: float) -> None:
+        """Advance the time. While leadership may change, no renewal of the Lease is skipped."""
         end = self.loop.now + seconds
         while (left := end - self.loop.now) > 0:
             if self.settled:
-                self.quiet.begin()
+                self.lease_pause.begin()
                 await asyncio.sleep(left)
             else:
                 await asyncio.sleep(min(2.0, left))
 
-    def see(self, fact: Fact) -> None:
-        """Every invariant about every fact; the first that is broken ends the story."""
-        if self.over:
+    def observe(self, fact: Fact) -> None:
+        """Check every invariant that concerns the fact. The first violation ends the simulation."""
+        if self.finished:
             return
         self.checks += 1
-        for number, holds in ABOUT[type(fact)]:
-            for complaint in holds(fact, self.ledger):
-                self.fail(number, complaint)
-        if isinstance(fact, Issued):
-            bookkeeping.note_token(self.ledger, fact)
+        for number, holds in INVARIANTS_OF[type(fact)]:
+            for message in holds(fact, self.observed):
+                self.fail(number, message)
+        if isinstance(fact, TokenIssued):
+            observe.observe_token(self.observed, fact)
 
-    def fail(self, number: int, complaint: str) -> None:
-        if self.broken is None:
-            self.broken = Broken(number, complaint)
-            self.tell(f"BROKEN {self.broken}")
+    def fail(self, number: int, message: str) -> None:
+        if self.violation is None:
+            self.violation = InvariantViolation(number, message)
+            self.log(f"BROKEN {self.violation}")
 
-    def _done(self, done: Done) -> None:
+    def _on_write(self, done: Write) -> None:
         if done.where.plural == "leases":
             return
         if done.where.plural != "events":
-            if self.ledger.is_operator(done.actor):
+            if self.observed.is_operator(done.actor):
                 self.writes += 1
             what = "/".join(filter(None, (done.where.plural, done.where.sub)))
-            self.tell(f"{done.actor}: {done.verb} {what} {'/'.join(done.at)}")
-            bookkeeping.note(self.ledger, done)
+            self.log(f"{done.actor}: {done.verb} {what} {'/'.join(done.at)}")
+            observe.observe_write(self.observed, done)
             if done.where.plural in (*DECLARED, "namespaces") and not done.where.sub:
-                self.allowed.look()
+                self.expected_access.update()
             if done.where.plural == "secrets":
                 self.pods.on_secret(done)
-            if self.snatching and done.new and done.where.plural in ("secrets", "configmaps"):
-                self._snatch(done)
-        self.see(done)
+            if self.delete_next_write and done.new and done.where.plural in ("secrets", "configmaps"):
+                self._delete_after_write(done)
+        self.observe(done)
 
-    def _snatch(self, done: Done) -> None:
-        if self.ledger.is_operator(done.actor):
-            self.snatching = False
-            self.loop.call_later(self.chance.choice((0.0, 0.01, 0.2)), self._remove, done.where)
+    def _delete_after_write(self, done: Write) -> None:
+        if self.observed.is_operator(done.actor):
+            self.delete_next_write = False
+            self.loop.call_later(self.rng.choice((0.0, 0.01, 0.2)), self._remove, done.where)
 
     def _remove(self, where: Where) -> None:
         if self.server.get(where.plural, where.namespace, where.name):
             self.server.remove(USER, where)
 
     def _audit(self, entry: audit.Entry) -> None:
-        self.see(Logged(audit.line(entry).decode()))
+        self.observe(LogLine(audit.line(entry).decode()))
 
 
-class _Log(logging.Handler):
-    """Hands every log record to the running simulation."""
+class _LogHandler(logging.Handler):
+    """Passes every log record to the running simulation."""
 
     simulation: Simulation | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.simulation is not None and not self.simulation.over:
+        if self.simulation is not None and not self.simulation.finished:
             text = self.format(record)
-            self.simulation.see(Logged(text))
-            process = running()
-            self.simulation.tell(f"  {getattr(process, 'name', '')}: {text.splitlines()[0]}")
+            self.simulation.observe(LogLine(text))
+            process = running_process()
+            self.simulation.log(f"  {getattr(process, 'name', '')}: {text.splitlines()[0]}")
             if record.levelno >= logging.ERROR and record.exc_info:
                 self.simulation.fail(0, f"an exception was logged: {text}")
 
 
-HANDLER = _Log()
+HANDLER = _LogHandler()

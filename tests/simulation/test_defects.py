@@ -1,24 +1,24 @@
-"""The simulation finds real faults: each deliberate one is caught by an invariant that it breaks."""
+"""The simulation finds faults: each deliberate defect breaks an invariant within a few seeds."""
 
 import os
 
 import pytest
 
 from tests.simulation.defects import DEFECTS
-from tests.simulation.dues import DUE
+from tests.simulation.due_work import BOUNDED_TIME
 from tests.simulation.invariants import INVARIANTS
-from tests.simulation.run import apart
+from tests.simulation.run import run_in_subprocess
 
-EVERY = os.environ.get("SCOPEWRIGHT_EVERY_DEFECT") == "1"
-"""Set to 1, it tries those too that take some minutes."""
+ALL_DEFECTS = os.environ.get("SCOPEWRIGHT_EVERY_DEFECT") == "1"
+"""Whether to try the defects that take minutes as well."""
 
 
 def test_every_invariant_has_a_defect() -> None:
-    assert {defect.invariant for defect in DEFECTS} == {*INVARIANTS, DUE}
+    assert {defect.invariant for defect in DEFECTS} == {*INVARIANTS, BOUNDED_TIME}
     assert {defect.name for defect in DEFECTS if defect.quick}
 
 
-def test_the_defects_are_caught() -> None:
-    done = apart("--defects", *([] if EVERY else ["--quick"]), timeout=3600)
+def test_the_simulation_catches_every_defect() -> None:
+    done = run_in_subprocess("--defects", *([] if ALL_DEFECTS else ["--quick"]), timeout=3600)
     if done.returncode:
         pytest.fail(f"{done.stdout}\n{done.stderr}", pytrace=False)

@@ -1,8 +1,8 @@
-"""Quiet: hours in which nothing can happen to the Lease cost nothing.
+"""Skips the renewals of the Lease during hours in which leadership cannot change.
 
-A leader that renews every second for a day is, at the end of the day, a leader that has renewed a second ago. So
-while it is quiet the Lease's pauses do not end, and the monotonic clock of every process that could renew stands
-still. Whatever may touch leadership (crash, pause, a broken link) happens while it is not quiet.
+A leader that renewed every second for a day is in the same state as one that renewed a second ago. So while the pause
+lasts, sleeps of `controller.lease` do not end, and the monotonic clock of every process that could renew stands still.
+Faults that may change leadership (crash, suspension, broken link) end the pause first.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from tests.simulation.loop import RUNNING, VirtualLoop
 from tests.simulation.process import Process
 
 
-class Quiet:
+class LeasePause:
     def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self._since: float | None = None
@@ -30,13 +30,13 @@ class Quiet:
             length = self._loop.now - self._since
             for process in self.processes:
                 if process.alive and not process.paused:
-                    process.skipped += length
+                    process.skipped_seconds += length
             self._since = None
             self._over.set()
 
     def monotonic(self, process: Process) -> float:
         now = self._loop.now if self._since is None else self._since
-        return now - process.skipped
+        return now - process.skipped_seconds
 
     async def sleep(self, delay: float, result: Any = None) -> Any:
         await self._over.wait()
@@ -46,12 +46,12 @@ class Quiet:
 
 
 class LeaseAsyncio:
-    """In place of the module `asyncio` in `controller.lease`."""
+    """Replaces the module `asyncio` in `controller.lease`."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(asyncio, name)
 
     @staticmethod
     async def sleep(delay: float) -> None:
-        quiet: Quiet = RUNNING.get().quiet  # type: ignore[union-attr]
-        await quiet.sleep(delay)
+        pause: LeasePause = RUNNING.get().lease_pause  # type: ignore[union-attr]
+        await pause.sleep(delay)

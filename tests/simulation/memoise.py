@@ -1,6 +1,7 @@
-"""Pure functions of the real code that are asked the same thing by every process: here, each is worked out once.
+"""Memoises pure functions of the product that every process calls with the same arguments.
 
-What they return is frozen. A version names one content within a seed, so `forget` is called between two of them.
+Their results are immutable. A resourceVersion identifies a content within one seed only, so `clear` is called between
+two seeds.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +24,12 @@ from scopewright.stores.kubernetes import objects as kube_objects
 from scopewright.stores.kubernetes import store as kubernetes
 from scopewright.verifier.keyset import Key
 
-_FORGETTABLE: list[dict[Any, Any]] = []
+_CACHES: list[dict[Any, Any]] = []
 
 
-def forget() -> None:
-    for known in _FORGETTABLE:
-        known.clear()
+def clear() -> None:
+    for cached in _CACHES:
+        cached.clear()
 
 
 def install() -> None:
@@ -40,10 +41,10 @@ def install() -> None:
     for kind, adapter in codec._ADAPTERS.items():
         codec._ADAPTERS[kind] = _Adapter(adapter)  # type: ignore[assignment]
     _matches(managed_objects)
-    for sealing in (client_secret, credentials):
-        sealing.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
+    for module in (client_secret, credentials):
+        module.seal = _sealed(seal.seal)  # type: ignore[attr-defined]
     jwks.jwks = _published(jwks.jwks)
-    vars(metrics)["version"] = cache(version)  # each operator that starts would search the disk for it
+    vars(metrics)["version"] = cache(version)  # otherwise each operator that starts searches the disk for it
     metrics.OperatorMetrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     parse_key = lru_cache(maxsize=4096)(key.parse_private_key)
     vars(authentication)["parse_private_key"] = parse_key
@@ -58,20 +59,20 @@ def _version(raw: Any) -> tuple[Any, ...]:
 
 def _by_version(real: Callable[..., Any], version: Callable[..., Any]) -> Callable[..., Any]:
     known: dict[Any, Any] = {}
-    _FORGETTABLE.append(known)
+    _CACHES.append(known)
 
-    def remembered(*given: Any) -> Any:
-        key = version(*given)
+    def memoised(*arguments: Any) -> Any:
+        key = version(*arguments)
         found = known.get(key)
         if found is None:
-            found = known[key] = real(*given)
+            found = known[key] = real(*arguments)
         return found
 
-    return remembered
+    return memoised
 
 
 class _Adapter:
-    """A pydantic TypeAdapter that has read each record once."""
+    """A pydantic TypeAdapter that parses each record once."""
 
     def __init__(self, real: Any) -> None:
         self.dump_json = real.dump_json
@@ -92,24 +93,24 @@ def _sealed(real: Callable[..., str]) -> Callable[..., str]:
     @lru_cache(maxsize=4096)
     def known(
         key: bytes,
-        whose: tuple[str, ...],
+        identity: tuple[str, ...],
         entries: tuple[tuple[str, str], ...],
         more: tuple[str, ...],
         named: tuple[tuple[str, Any], ...],
     ) -> str:
-        return real(key, *whose, dict(entries), *more, **dict(named))
+        return real(key, *identity, dict(entries), *more, **dict(named))
 
     def sealed(
         key: bytes, issuer: str, client_id: str, issue_time: str, entries: Mapping[str, str], *more: str, **named: Any
     ) -> str:
-        whose = issuer, client_id, issue_time
-        return known(key, whose, tuple(entries.items()), more, tuple(sorted(named.items())))
+        identity = issuer, client_id, issue_time
+        return known(key, identity, tuple(entries.items()), more, tuple(sorted(named.items())))
 
     return sealed
 
 
 def _published(real: Callable[..., bytes]) -> Callable[..., bytes]:
-    """A key id is the thumbprint of its key: the same ids in the same order are the same JWKS."""
+    """A key id is the thumbprint of its key, so the same ids in the same order are the same JWKS."""
     known: dict[Any, bytes] = {}
 
     def published(keys: Iterable[Any], config_map: str, now: datetime) -> bytes:
@@ -119,31 +120,31 @@ def _published(real: Callable[..., bytes]) -> Callable[..., bytes]:
             known[ids] = real(held, config_map, now)
         return known[ids]
 
-    _FORGETTABLE.append(known)
+    _CACHES.append(known)
     return published
 
 
 def _verifier(real: Callable[..., Callable[[bytes, bytes], bool]]) -> Callable[..., Callable[[bytes, bytes], bool]]:
     known: dict[Any, bool] = {}
-    _FORGETTABLE.append(known)
+    _CACHES.append(known)
 
     def verifier(alg: str, public: Any) -> Callable[[bytes, bytes], bool]:
         verifies, numbers = real(alg, public), public.public_numbers()
 
-        def remembered(data: bytes, signature: bytes) -> bool:
+        def memoised(data: bytes, signature: bytes) -> bool:
             key = numbers.x, data, signature
             if key not in known:
                 known[key] = verifies(data, signature)
             return known[key]
 
-        return remembered
+        return memoised
 
     return verifier
 
 
 def _verifies(real: Callable[[Key, bytes, bytes], bool]) -> Callable[[Key, bytes, bytes], bool]:
     known: dict[Any, bool] = {}
-    _FORGETTABLE.append(known)
+    _CACHES.append(known)
 
     def verifies(self: Key, signing_input: bytes, signature: bytes) -> bool:
         key = self.jwk["x"], self.jwk["y"], signing_input, signature

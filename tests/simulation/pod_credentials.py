@@ -1,4 +1,4 @@
-"""What a Pod has mounted, and how it proves by that who it is: as `scopewright.client` does."""
+"""The credential that a Pod has mounted, and how it authenticates with it, as `scopewright.client` does."""
 
 from dataclasses import dataclass, field
 from typing import Final
@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from scopewright.client.authentication import authenticate
 from scopewright.client.mounted import MountedCredentials
 from tests.simulation.process import EPOCH
-from tests.simulation.server import At
+from tests.simulation.server import NamespacedName
 from tests.simulation.settings import ISSUER
 
 FORM: Final = {b"content-type": b"application/x-www-form-urlencoded"}
@@ -15,18 +15,18 @@ FORM: Final = {b"content-type": b"application/x-www-form-urlencoded"}
 
 @dataclass
 class Pod:
-    """What it has mounted: a copy of the Secret as it was some time ago."""
+    """`entries` is the mounted copy of the Secret, which may be an hour old."""
 
-    client: At
+    client: NamespacedName
     entries: dict[str, str] = field(default_factory=dict)
     digest: str = ""
 
 
-def presented(pod: Pod, now: float) -> str:
-    """The form fields that authenticate it; empty where it has nothing. `now` in seconds since the simulation began."""
+def authentication_form(pod: Pod, now: float) -> str:
+    """The form fields that authenticate the Pod; "" if it has no credential. `now` in seconds since the start."""
     client_id = ".".join(pod.client)
     if secret := pod.entries.get("client_secret"):
-        # Nothing in it needs an escape. Basic would say the same in a header.
+        # No character of it needs an escape. HTTP Basic would carry the same in a header.
         return f"client_id={client_id}&client_secret={secret}"
     if key := pod.entries.get("private_key.jwk"):
         credentials = MountedCredentials(client_id, ISSUER, f"{ISSUER}/token", f"{ISSUER}/jwks.json", private_key=key)

@@ -1,6 +1,7 @@
-"""What kopf does for the operator: events about what is declared, each object's in order, objects in any order.
+"""Replaces kopf: events of declared objects, in order for one object, in any order across objects.
 
-It drops and repeats events while `dropping`, and after a broken connection lists anew without telling of deletions.
+While `drop_rate` is not 0, events are dropped and repeated. After a broken connection it lists again without reporting
+deletions, as kopf does.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,36 +15,36 @@ WATCHED = (*DECLARED, "namespaces")
 Deliver = Callable[[str | None, Mapping[str, Any]], None]
 
 
-class Feed:
-    dropping = 0.0
+class KopfEvents:
+    drop_rate = 0.0
 
     def __init__(self, server: Server, process: Process, network: Network, deliver: Deliver) -> None:
         self._server, self._process, self._network, self._deliver = server, process, network, deliver
         self._last: dict[Any, float] = {}
-        self._tells = [(plural, self._tell) for plural in WATCHED]
-        server.watchers.extend(self._tells)
+        self._subscriptions = [(plural, self._on_event) for plural in WATCHED]
+        server.subscribers.extend(self._subscriptions)
         self.list()
 
     def close(self) -> None:
-        for told in self._tells:
-            self._server.watchers.remove(told)
+        for subscription in self._subscriptions:
+            self._server.subscribers.remove(subscription)
 
     def list(self) -> None:
         for plural in WATCHED:
             for raw in list(self._server.all(plural).values()):
-                self._later(None, raw)
+                self._deliver_later(None, raw)
 
-    def _tell(self, event: Event) -> None:
-        if self._process.link.down or self._process.chance.random() < self.dropping:
+    def _on_event(self, event: Event) -> None:
+        if self._process.link.down or self._process.rng.random() < self.drop_rate:
             return
-        self._later(event.type, event.object)
-        if self.dropping and self._process.chance.random() < 0.1:
-            self._later(event.type, event.object)
+        self._deliver_later(event.type, event.object)
+        if self.drop_rate and self._process.rng.random() < 0.1:
+            self._deliver_later(event.type, event.object)
 
-    def _later(self, type_: str | None, raw: Mapping[str, Any]) -> None:
+    def _deliver_later(self, type_: str | None, raw: Mapping[str, Any]) -> None:
         process, meta = self._process, raw["metadata"]
         key = (raw["kind"], meta.get("namespace"), meta["name"])
-        late = process.chance.uniform(0.01, 0.1) + process.chance.random() * process.link.slow
+        late = process.rng.uniform(0.01, 0.1) + process.rng.random() * process.link.slow
         at = max(self._last.get(key, 0.0) + 1e-5, process.loop.now + late)
         self._last[key] = at
         process.loop.call_at(at, self._arrive, type_, raw, context=process.context)

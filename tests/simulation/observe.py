@@ -1,0 +1,192 @@
+"""Updates the observations after each write and token, once the invariants have checked it."""
+
+from scopewright.core.records.names import REVOCATIONS_NAME, SEAL_KEY_TYPE
+from tests.simulation.observations import (
+    CLIENT_RECORD,
+    CREDENTIALS,
+    KEY_RECORD,
+    MAX_SKEW_SECONDS,
+    NAMESPACE,
+    Observations,
+    TokenIssued,
+    WrittenSecret,
+    credential_digest,
+    owners,
+    read,
+    record_of,
+    seconds,
+    secret_name,
+)
+from tests.simulation.server import USER, NamespacedName, Raw, Write
+
+
+def observe_write(observed: Observations, done: Write) -> None:
+    plural = done.where.plural
+    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps") and done.actor == USER:
+        observed.last_user_write = observed.now
+    if plural == "oauthclients" and done.new:
+        _revocation(observed, done.new)
+    if plural == "signingkeys" and done.new and (before := done.new["spec"].get("revokedBefore")):
+        observed.key_revocations[done.at[1]] = before
+    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps"):
+        _record_changed(observed, done)
+    if plural == "secrets":
+        raw = done.new or done.old or {}
+        if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
+            _client_record(observed, done)
+        elif done.at[0] == NAMESPACE and raw.get("type") == KEY_RECORD:
+            _key_record(observed, done)
+        else:
+            _credential(observed, done)
+    elif plural == "configmaps":
+        _published(observed, done)
+
+
+def _record_changed(observed: Observations, done: Write) -> None:
+    """When the records that issuers read, and those that they write, were last changed."""
+    name = done.at[1]
+    if name == REVOCATIONS_NAME:
+        if done.actor == USER:
+            observed.revocations_edited_time = observed.now
+        if done.actor == USER or done.old is None:
+            observed.revocations_reset_time = observed.now
+    if not name.startswith(("client.", "resourceserver.", "signingkey.", "scopewright-jwks")):
+        return
+    observed.records_changed_time = observed.now
+    if name.startswith(("client.", "resourceserver.")) and _access(done.old) != _access(done.new):
+        observed.access_changed_times[name] = observed.now
+
+
+def _access(raw: Raw | None) -> tuple[object, ...]:
+    """The fields of a record that decide about access."""
+    text = ((raw or {}).get("data") or {}).get("record.json", "")
+    record = (record_of(raw) if raw and "type" in raw else read(text)) if text else {}
+    names = ("uid", "audience", "disabled", "orphanedTime", "access", "scopes", "grants", "servedBy")
+    return tuple(record.get(name) for name in names)
+
+
+def _revocation(observed: Observations, client: Raw) -> None:
+    """A revoked credential stays revoked even if `revokedBefore` is removed; after a rename another Secret counts."""
+    held, before = observed.secrets.get(client["metadata"]["uid"]), observed.revoked_before(client)
+    named = client["metadata"]["namespace"], secret_name(client)
+    found = observed.server.get("secrets", *named)
+    moves = held is None or held.at != named
+    if found and moves and client["metadata"]["uid"] in owners(found):
+        # A Secret with the new name exists: if it is an earlier one of this client, its credential is current again.
+        observed.restored_digests.add(credential_digest(found))
+        observed.withdrawn_digests.pop(credential_digest(found), None)
+    if found and held and held.at != named:
+        observed.replaced_times.setdefault(held.digest, observed.now)
+        del observed.secrets[client["metadata"]["uid"]]
+    if before:
+        # Also previous credentials in their overlap.
+        uid = client["metadata"]["uid"]
+        issued = ((d, at) for d, at in observed.issue_times.items() if observed.uid_of_digest.get(d) == uid)
+        observed.damaged_digests.update(digest for digest, at in issued if at < before + MAX_SKEW_SECONDS)
+
+
+def client_of(done: Write) -> NamespacedName:
+    _, namespace, name = (*done.at[1].split(".", 2), "", "")[:3]
+    return namespace, name
+
+
+def _credential(observed: Observations, done: Write) -> None:
+    key = (done.where.plural, done.at)
+    if observed.is_operator(done.actor) and done.new:
+        if done.old is None:
+            observed.foreign_objects.discard(key)
+        _operator_wrote_secret(observed, done, done.new)
+        return
+    for uid, held in list(observed.secrets.items()):
+        if held.at == done.at and credential_digest(done.new) != held.digest:
+            observed.replaced_times.setdefault(held.digest, observed.now)
+            del observed.secrets[uid]
+    if done.new is None:
+        observed.foreign_objects.discard(key)
+    elif done.new.get("type") != CREDENTIALS or "scopewright.dev/seal" not in (
+        done.new["metadata"].get("annotations") or {}
+    ):
+        if done.old is None and done.new.get("type") != SEAL_KEY_TYPE:  # a restored seal key is managed by the operator
+            observed.foreign_objects.add(key)
+    else:
+        observed.restored_digests.add(credential_digest(done.new))
+        _secret_restored(observed, done)
+        observed.withdrawn_digests.pop(credential_digest(done.new), None)
+
+
+def _operator_wrote_secret(observed: Observations, done: Write, raw: Raw) -> None:
+    new = credential_digest(raw)
+    for uid in owners(raw):
+        old = observed.secrets.get(uid)
+        if old and old.at != done.at and done.old and credential_digest(done.old) == new:
+            continue  # An earlier Secret is sealed again, which does not make it current.
+        issued = raw["metadata"].get("annotations", {}).get("scopewright.dev/issue-time", "")
+        if old and old.digest != new:
+            observed.replaced_times[old.digest] = observed.now
+        observed.secrets[uid] = WrittenSecret(done.at, new, seconds(issued))
+        observed.issue_times[new] = seconds(issued)
+
+
+def _secret_restored(observed: Observations, done: Write) -> None:
+    """A restored Secret under the name of a client's own: its credential may become current, and later ones end."""
+    for (namespace, _), client in observed.server.all("oauthclients").items():
+        if (namespace, secret_name(client)) == done.at:
+            held = observed.secrets.pop(client["metadata"]["uid"], None)
+            if held:
+                observed.replaced_times.setdefault(held.digest, observed.now)
+
+
+def _client_record(observed: Observations, done: Write) -> None:
+    at = client_of(done)
+    old, new = record_of(done.old), record_of(done.new)
+    before = {c["sha256"] for c in old.get("credentials", ())}
+    after = {c["sha256"] for c in new.get("credentials", ())}
+    observed.record_times[done.at[1]] = observed.now
+    if observed.is_operator(done.actor):
+        for digest in after - before:
+            observed.uid_of_digest.setdefault(digest, new.get("uid", ""))
+            for other in before:
+                observed.successors[other] += 1
+        for digest in before - after:
+            observed.withdrawn_digests[digest] = observed.now
+        client = observed.client(at)
+        held = observed.secrets.get(client["metadata"]["uid"]) if client else None
+        if held is None or held.digest in observed.accepted(at):
+            observed.edited_records.discard(at)
+        return
+    observed.edited_records.add(at)
+    observed.forgotten_digests |= {d for d, uid in observed.uid_of_digest.items() if uid == old.get("uid")}
+    observed.damaged_digests |= before | {
+        d for d, uid in observed.uid_of_digest.items() if uid in (old.get("uid"), new.get("uid"))
+    }
+    observed.restored_digests |= after
+    for digest in after:
+        observed.withdrawn_digests.pop(digest, None)
+
+
+def _key_record(observed: Observations, done: Write) -> None:
+    old, new = record_of(done.old), record_of(done.new)
+    kid = str((new or old).get("kid", ""))
+    if new.get("atOnce"):
+        observed.emergency_keys.add(kid)
+    if new.get("revokedTime"):
+        observed.revoked_keys.setdefault(kid, observed.now)
+    if not observed.is_operator(done.actor):
+        observed.damaged_keys.add(kid)
+
+
+def _published(observed: Observations, done: Write) -> None:
+    if done.at[0] != NAMESPACE or not done.at[1].startswith("scopewright-jwks"):
+        return
+    before, after = observed.kids(done.old), observed.kids(done.new)
+    for kid in after:
+        observed.published_times.setdefault(kid, observed.now)
+    if observed.is_operator(done.actor):
+        for kid in before - after:
+            observed.published_times.pop(kid, None)
+    else:
+        observed.damaged_keys |= before - after
+
+
+def observe_token(observed: Observations, token: TokenIssued) -> None:
+    observed.last_expiry[token.kid] = max(observed.last_expiry[token.kid], token.claims["exp"])
