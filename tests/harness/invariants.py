@@ -36,7 +36,10 @@ def secrets_are_accepted(harness: "OperatorHarness") -> None:
         if raw is None or at.name != secret_name(raw):
             continue
         namespace, name = raw["metadata"]["namespace"], raw["metadata"]["name"]
-        if Ref("Secret", harness.config.namespace, client_record_name(namespace, name)) in harness.store.taken:
+        if (
+            Ref("Secret", harness.config.namespace, client_record_name(namespace, name))
+            in harness.store.deleted_by_hand
+        ):
             continue
         record = harness.client_record(namespace, name)
         accepted = {c.sha256 for c in record.credentials if c.accepted_at(harness.clock.now)} if record else set()

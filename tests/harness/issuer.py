@@ -1,26 +1,20 @@
 """`IssuerHarness`: an issuer in the test's process, on a store in memory, with a clock that the test sets."""
 
 import asyncio
-import base64
-import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
-from functools import cache
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import jwt
 import orjson
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from scopewright.core.failures import Conflict, Unavailable
-from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, FollowedKind, Ref
-from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
+from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, FollowedKind, Ref
+from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import (
@@ -38,7 +32,7 @@ from scopewright.core.records.names import (
     key_record_name,
     resource_server_record_name,
 )
-from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
+from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.issuer.authentication.read_through import READ_BUDGET
@@ -50,265 +44,177 @@ from scopewright.issuer.service import Issuer
 from scopewright.issuer.serving.proxies import TrustedProxies
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
-from scopewright.stores import Change, Entries, ListCompleted, Selection, ServiceAccountIssuer
-from scopewright.stores import Store as StoreProtocol
+from scopewright.plan.memory_store import StoredObject
+from scopewright.stores import Change, ServiceAccountIssuer, Store
 from scopewright.tracing import Tracing
-from scopewright.verifier.thumbprint import thumbprint
 from tests.harness.clock import START, Clock
+from tests.harness.memory_store import MemoryStore
+from tests.harness.samples import (
+    ISSUER,
+    JWKS,
+    NAMESPACE,
+    NONCE_KEY,
+    PAYROLL,
+    SECRET,
+    PrivateKey,
+    client_record,
+    key_record,
+    pem,
+    private_key,
+    server_record,
+    service_records,
+)
 from tests.harness.transport import InMemory
 
-NAMESPACE = "scopewright-system"
-ISSUER = "https://issuer.example.org"
-JWKS = "scopewright-jwks"
-SECRET = "A" * 43
-NONCE_KEY = b"n" * 32
-PAYROLL = "https://payroll-api.payroll.svc"
-
-Private = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+Record = ClientRecord | KeyRecord | ResourceServerRecord | IssuerRecord | RevocationRecord
 
 
-class Store:
-    """What is put is read at once, and followed unless it is put `unseen`. `writable` says whether writes succeed."""
-
-    def __init__(self) -> None:
-        self.writable = True
-        self.writes: list[Desired] = []
-        self.objects: dict[Ref, tuple[Existing, Entries]] = {}
-        self.reads: list[Ref] = []
-        self.reading = asyncio.Event()
-        self.down = False
-        self.gate: asyncio.Event | None = None
-        self._followers: list[tuple[FollowedKind, asyncio.Queue[Change | ListCompleted]]] = []
-        self._version = 100
-
-    async def read(self, ref: Ref) -> tuple[Existing, Entries] | None:
-        self.reads.append(ref)
-        self.reading.set()
-        if self.gate is not None:
-            await self.gate.wait()
-        if self.down:
-            raise Unavailable("no connection", retry_after=3.0)
-        return self.objects.get(ref)
-
-    async def write(self, desired: Desired) -> Existing:
-        if self.down or not self.writable:
-            raise Unavailable("no connection", retry_after=3.0)
-        existing, _ = self.objects.get(desired.ref, (None, None))
-        await asyncio.sleep(0)
-        if existing is not desired.replaces or self.objects.get(desired.ref, (None,))[0] is not existing:
-            raise Conflict("somebody else has written")
-        self.writes.append(desired)
-        entries = {name: value for name, value in desired.entries.items() if isinstance(value, bytes)}
-        return self.put("ConfigMap", desired.ref.name, entries, label=desired.labels[RECORD_LABEL]).existing
-
-    async def follow(self, selection: Selection) -> AsyncIterator[Change | ListCompleted]:
-        if self.down:
-            raise Unavailable("no connection")
-        queue: asyncio.Queue[Change | ListCompleted] = asyncio.Queue()
-        for event in self._list(selection.kind):
-            queue.put_nowait(event)
-        self._followers.append((selection.kind, queue))
-        while True:
-            yield await queue.get()
-
-    def _list(self, kind: FollowedKind) -> list[Change | ListCompleted]:
-        mine = {ref: found for ref, found in self.objects.items() if ref.kind == kind}
-        return [*(Change(*found) for found in mine.values()), ListCompleted(frozenset(mine))]
-
-    def relist(self) -> None:
-        for kind, queue in self._followers:
-            for event in self._list(kind):
-                queue.put_nowait(event)
-
-    def put(
-        self,
-        kind: FollowedKind,
-        name: str,
-        entries: Entries,
-        *,
-        of_type: str = "",
-        label: str = "",
-        created: datetime = START,
-        seen: bool = True,
-    ) -> Change:
-        self._version += 1
-        labels = {MANAGED_BY: MANAGER} | ({RECORD_LABEL: label} if label else {})
-        existing = Existing(
-            Ref(kind, NAMESPACE, name), f"uid-{name}", str(self._version), of_type, labels, creation_time=created
-        )
-        self.objects[existing.ref] = (existing, entries)
-        return self._tell(Change(existing, entries), seen)
-
-    def revocations(self) -> RevocationRecord:
-        return decode(RevocationRecord, self.objects[Ref("ConfigMap", NAMESPACE, REVOCATIONS_NAME)][1][ENTRY])
-
-    def delete(self, kind: FollowedKind, name: str, *, seen: bool = True) -> Change:
-        existing, _ = self.objects.pop(Ref(kind, NAMESPACE, name))
-        return self._tell(Change(existing, {}, deleted=True), seen)
-
-    def _tell(self, change: Change, seen: bool) -> Change:
-        for kind, queue in self._followers:
-            if seen and kind == change.existing.ref.kind:
-                queue.put_nowait(change)
-        return change
-
-
-def private_key(algorithm: str, number: int = 0) -> Private:
-    """Always the same key for the same number."""
-    return _private_key(algorithm, number)
-
-
-@cache
-def _private_key(algorithm: str, number: int) -> Private:
-    match algorithm:
-        case "ES256":
-            return ec.generate_private_key(ec.SECP256R1())
-        case "ES384":
-            return ec.generate_private_key(ec.SECP384R1())
-        case "Ed25519":
-            return ed25519.Ed25519PrivateKey.generate()
-        case _:
-            return rsa.generate_private_key(65537, 2048)
-
-
-def pem(private: Private) -> bytes:
-    return private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-
-
-def public_jwk(private: Private, algorithm: str) -> dict[str, str]:
-    public: Any = private.public_key()
-    if isinstance(private, ed25519.Ed25519PrivateKey):
-        jwk = {"kty": "OKP", "crv": "Ed25519", "x": _b64(public.public_bytes_raw())}
-    elif isinstance(private, rsa.RSAPrivateKey):
-        n, e = public.public_numbers().n, public.public_numbers().e
-        jwk = {"kty": "RSA", "n": _b64(n.to_bytes(256)), "e": _b64(e.to_bytes(3))}
-    else:
-        numbers, size = public.public_numbers(), private.curve.key_size // 8
-        jwk = {"kty": "EC", "crv": f"P-{private.curve.key_size}"}
-        jwk |= {"x": _b64(numbers.x.to_bytes(size)), "y": _b64(numbers.y.to_bytes(size))}
-    alg = "EdDSA" if algorithm == "Ed25519" else algorithm
-    return jwk | {"kid": thumbprint(jwk), "use": "sig", "alg": alg}
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
-
-
-def key_record(algorithm: str = "ES256", number: int = 0, **changes: Any) -> KeyRecord:
-    jwk = public_jwk(private_key(algorithm, number), algorithm)
-    record = KeyRecord(
-        kid=jwk["kid"],
-        signing_key="default",
-        algorithm=algorithm,
-        config_map=JWKS,
-        jwk=jwk,
-        creation_time=START,
-        signing_start_time=START - timedelta(hours=1),
-        signing_end_time=START + timedelta(days=37),
-        verification_end_time=START + timedelta(days=38),
-    )
-    return replace(record, **changes)
-
-
-def sha256(secret: str) -> str:
-    return hashlib.sha256(secret.encode()).hexdigest()
-
-
-def client_record(**changes: Any) -> ClientRecord:
-    record = ClientRecord(
-        namespace="leave",
-        name="leave-worker",
-        uid="uid-1",
-        credentials=(Credential(sha256(SECRET), START),),
-        access=(RequestedAccess("payroll/payroll-api", ("payroll.read",)),),
-    )
-    return replace(record, **changes)
-
-
-def server_record(**changes: Any) -> ResourceServerRecord:
-    record = ResourceServerRecord(
-        namespace="payroll",
-        name="payroll-api",
-        uid="uid-2",
-        audience=PAYROLL,
-        scopes=("payroll.read", "payroll.write"),
-        grants=(ResolvedGrant(("payroll.read",), namespaces=("leave",)),),
-    )
-    return replace(record, **changes)
+def new_store() -> MemoryStore:
+    """A store as an issuer sees one: other tasks run while it writes. Its objects are created at START."""
+    return MemoryStore(lambda: START, concurrent=True)
 
 
 @dataclass
 class IssuerHarness:
-    store: Store = field(default_factory=Store)
+    """An issuer, the store that it follows, and its clock. The test writes records and sends requests.
+
+    The fields are settings: set them before `build` or `running`. A test that needs none of them takes the fixture
+    `harness`, which is installed and running.
+
+        harness = IssuerHarness(min_refusal=0.3)
+        harness.install_defaults()                          # leave-worker may read at payroll-api
+        async with harness.running():
+            claims = await harness.claims(await harness.token())
+            assert claims["scope"] == "payroll.read"
+            harness.put(client_record(disabled=True))       # as the operator writes a record
+            await settle()                                  # the issuer has followed it
+            assert (await harness.token()).status_code == 401
+            assert "client_disabled" in harness.audit_lines[-1]
+
+    `harness.store` is a `MemoryStore`, which can be made to fail: `harness.store.unavailable = True`, for instance.
+    A second issuer on the same store is `IssuerHarness(store=harness.store, clock=harness.clock)`; a restart is a
+    second `running()` of the same harness.
+    """
+
+    store: MemoryStore = field(default_factory=new_store)
     clock: Clock = field(default_factory=Clock)
-    lines: list[str] = field(default_factory=list)
-    floor: float = 0.0
-    reads: RateBudget = READ_BUDGET
     monotonic: Callable[[], float] = time.monotonic
+    """For budgets and pauses, in seconds."""
+    can_write: bool = False
+    """Whether the issuer may write to the store, and so has a revocation endpoint."""
+    min_refusal: float = 0.0
+    """Minimum duration of a response to a wrong credential, in seconds."""
+    read_budget: RateBudget = READ_BUDGET
+    """How often the issuer may read a record before it refuses."""
     snapshot: Path | None = None
-    patience: float = 0.0
+    """The file to start from if the store does not answer within `store_timeout`."""
+    store_timeout: float = 0.0
     proxies: TrustedProxies | None = None
-    revoking: bool = False
-    """Whether the issuer may write, and so has a revocation endpoint."""
     service_accounts: ServiceAccountIssuer | None = None
     replay: ReplayStore | None = None
     tracing: Tracing | None = None
+    audit_lines: list[str] = field(default_factory=list)
+    """Written by the issuer, as JSON."""
     issuer: Issuer = field(init=False)
+    """Set by `build`."""
     http: httpx.AsyncClient = field(init=False)
+    """Sends requests to the issuer without a network; open while it is `running`."""
 
-    def put(self, record: Any, *, seen: bool = True, created: datetime = START, private: Private | None = None) -> None:
+    # The store's content
+
+    def put(
+        self, record: Record, *, notify: bool = True, created: datetime = START, private: PrivateKey | None = None
+    ) -> None:
+        """Write a record as the operator does; a key record with its private key. `notify=False`: the watch is late."""
         entries = {ENTRY: encode(record)}
         match record:
             case ClientRecord():
                 name = client_record_name(record.namespace, record.name)
-                self.store.put("Secret", name, entries, of_type=CLIENT_TYPE, seen=seen)
+                self.put_object("Secret", name, entries, type=CLIENT_TYPE, notify=notify)
             case KeyRecord():
                 if private is not None:
                     entries[PRIVATE_KEY_ENTRY] = pem(private)
-                self.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE, seen=seen)
+                self.put_object("Secret", key_record_name(record.kid), entries, type=SIGNING_KEY_TYPE, notify=notify)
             case ResourceServerRecord():
                 name = resource_server_record_name(record.namespace, record.name)
-                self.store.put("ConfigMap", name, entries, label="resource-server", created=created, seen=seen)
+                self.put_object("ConfigMap", name, entries, label="resource-server", created=created, notify=notify)
             case IssuerRecord():
-                self.store.put("ConfigMap", ISSUER_NAME, entries, label="issuer", seen=seen)
+                self.put_object("ConfigMap", ISSUER_NAME, entries, label="issuer", notify=notify)
             case RevocationRecord():
-                self.store.put("ConfigMap", REVOCATIONS_NAME, entries, label="revocations", seen=seen)
+                self.put_object("ConfigMap", REVOCATIONS_NAME, entries, label="revocations", notify=notify)
+
+    def put_object(
+        self,
+        kind: FollowedKind,
+        name: str,
+        entries: Mapping[str, bytes],
+        *,
+        type: str = "",  # noqa: A002 (the field's own name)
+        label: str = "",
+        created: datetime = START,
+        notify: bool = True,
+    ) -> Change:
+        """Write any object into the issuer's namespace; `label` is the kind of record. Returns the watch event."""
+        labels = {MANAGED_BY: MANAGER} | ({RECORD_LABEL: label} if label else {})
+        existing = Existing(Ref(kind, NAMESPACE, name), "", "", type, labels, creation_time=created)
+        return Change(self.store.put(existing, entries, notify=notify), entries)
+
+    def delete_object(self, kind: FollowedKind, name: str, *, notify: bool = True) -> Change:
+        """Returns the watch event."""
+        return self.store.delete_by_hand(Ref(kind, NAMESPACE, name), notify=notify)
+
+    def stored(self, kind: FollowedKind, name: str) -> StoredObject:
+        return self.store.objects[Ref(kind, NAMESPACE, name)]
+
+    def revocations(self) -> RevocationRecord:
+        """The revocation record as it is stored."""
+        return decode(RevocationRecord, self.stored("ConfigMap", REVOCATIONS_NAME).entries[ENTRY])
 
     def put_key(self, algorithm: str = "ES256", number: int = 0, **changes: Any) -> KeyRecord:
+        """Write `key_record(algorithm, number, **changes)` with its private key; it is not yet published."""
         record = key_record(algorithm, number, **changes)
         self.put(record, private=private_key(algorithm, number))
         return record
 
     def publish(self, *keys: Mapping[str, object], name: str = JWKS) -> None:
-        self.store.put("ConfigMap", name, {"jwks.json": orjson.dumps({"keys": keys})})
+        """Write a JWKS of exactly these keys."""
+        self.put_object("ConfigMap", name, {"jwks.json": orjson.dumps({"keys": keys})})
 
     def put_nonce_key(self, key: bytes = NONCE_KEY, name: str = NONCE_KEY_NAME) -> None:
-        self.store.put("Secret", name, {KEY_ENTRY: key}, of_type=NONCE_KEY_TYPE)
+        self.put_object("Secret", name, {KEY_ENTRY: key}, type=NONCE_KEY_TYPE)
 
-    def furnish(self, issuer: str = ISSUER) -> None:
-        """One client, one resource server, one grant, one key, and the key of the DPoP nonces."""
+    def install_defaults(self, issuer: str = ISSUER) -> None:
+        """The issuer record, a published key, the key of DPoP nonces, `server_record()` and `client_record()`."""
         self.put_nonce_key()
         self.put(IssuerRecord(issuer))
         self.publish(self.put_key().jwk)
         self.put(server_record())
         self.put(client_record())
 
-    def make_issuer(self) -> Issuer:
+    def install_services(self) -> None:
+        """The records of `service_records()`, in place of the default client and server."""
+        for record in service_records():
+            self.put(record)
+
+    # The process
+
+    def build(self) -> Issuer:
+        """A new issuer from these settings, which is not running."""
         settings = IssuerSettings(
             NAMESPACE,
             snapshot=self.snapshot,
-            store_timeout=self.patience,
-            min_refusal=self.floor,
-            read_budget=self.reads,
+            store_timeout=self.store_timeout,
+            min_refusal=self.min_refusal,
+            read_budget=self.read_budget,
             proxies=self.proxies,
         )
         self.issuer = build_issuer(
             settings,
             self.store,
-            writer=cast("StoreProtocol", self.store) if self.revoking else None,
+            writer=cast("Store", self.store) if self.can_write else None,
             service_accounts=self.service_accounts,
             replay=self.replay,
-            sink=lambda entry: self.lines.append(audit.line(entry).decode()),
+            sink=lambda entry: self.audit_lines.append(audit.line(entry).decode()),
             tracing=self.tracing,
             runtime=Runtime(self.clock, self.monotonic),
         )
@@ -316,41 +222,53 @@ class IssuerHarness:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["IssuerHarness"]:
-        transport = InMemory(self.make_issuer())
+        """A new issuer that runs inside the context, and has followed what the store holds."""
+        transport = InMemory(self.build())
         async with self.issuer.running(), httpx.AsyncClient(transport=transport, base_url="http://issuer") as self.http:
             await settle()
             yield self
 
+    # Requests
+
     async def token(
         self, client_id: str = "leave.leave-worker", secret: str = SECRET, **parameters: str | list[str]
     ) -> httpx.Response:
+        """Request a token with client_credentials."""
         form = {"grant_type": "client_credentials", **parameters}
         return await self.http.post("/token", data=form, auth=(client_id, secret))
 
     async def access_token(self, client_id: str = "leave.leave-worker", **parameters: str | list[str]) -> str:
+        """Request a token that must be granted."""
         response = await self.token(client_id, SECRET, **parameters)
         assert response.status_code == 200, response.text
         return str(response.json()["access_token"])
 
-    async def ask(self, path: str, token: str, client_id: str = "leave.leave-worker", **more: str) -> httpx.Response:
-        """Of the endpoints that take a token: introspection and revocation."""
-        return await self.http.post(path, data={"token": token, **more}, auth=(client_id, SECRET))
+    async def exchange(
+        self, token: str, client_id: str, resource: str, **parameters: str | list[str]
+    ) -> httpx.Response:
+        """Request a token for `resource` in exchange for `token`."""
+        form = {"subject_token": token, "subject_token_type": ACCESS_TOKEN, "resource": resource, **parameters}
+        return await self.token(client_id, SECRET, grant_type=TOKEN_EXCHANGE, **form)
+
+    async def post_token(
+        self, path: str, token: str, client_id: str = "leave.leave-worker", **parameters: str
+    ) -> httpx.Response:
+        """Send a token to `/introspect` or `/revoke`."""
+        return await self.http.post(path, data={"token": token, **parameters}, auth=(client_id, SECRET))
 
     async def introspect(self, token: str, client_id: str = "leave.leave-worker") -> dict[str, Any]:
-        response = await self.ask("/introspect", token, client_id)
+        """The body of a successful introspection."""
+        response = await self.post_token("/introspect", token, client_id)
         assert response.status_code == 200, response.text
         content: dict[str, Any] = response.json()
         return content
 
     async def revoke(self, token: str, client_id: str = "leave.leave-worker") -> None:
-        assert (await self.ask("/revoke", token, client_id)).status_code == 200
-
-    async def exchange(self, token: str, client_id: str, resource: str, **more: str | list[str]) -> httpx.Response:
-        form = {"subject_token": token, "subject_token_type": ACCESS_TOKEN, "resource": resource, **more}
-        return await self.token(client_id, SECRET, grant_type=TOKEN_EXCHANGE, **form)
+        """Revoke a token; the answer must be 200."""
+        assert (await self.post_token("/revoke", token, client_id)).status_code == 200
 
     async def claims(self, response: httpx.Response, audience: str = PAYROLL) -> dict[str, Any]:
-        """Verified by a library that is not ours, with the key set that is served."""
+        """The claims of the token in a response, which PyJWT verifies with the JWKS that the issuer serves."""
         assert response.status_code == 200, response.text
         token = response.json()["access_token"]
         keys = jwt.PyJWKSet.from_dict((await self.http.get("/jwks.json")).json())
@@ -366,57 +284,7 @@ class IssuerHarness:
         return claims
 
 
-SERVICE, BANK_SERVICE, VAULT_SERVICE = "payroll.payroll-service", "bank.bank-service", "vault.vault-service"
-BANK, VAULT = "https://bank-api.bank.svc", "https://vault-api.vault.svc"
-_EXCHANGING = ("client_credentials", TOKEN_EXCHANGE)
-
-
-def service_record(name: str = "payroll", *asked: RequestedAccess, **changes: Any) -> ClientRecord:
-    """The client that is an API, and asks for access to the next ones."""
-    return client_record(
-        namespace=name,
-        name=f"{name}-service",
-        uid=f"uid-{name}",
-        grant_types=_EXCHANGING,
-        access=asked
-        or (
-            RequestedAccess("bank/bank-api", ("bank.pay", "bank.look")),
-            RequestedAccess("vault/vault-api", ("vault.open",)),
-        ),
-        **changes,
-    )
-
-
-def api_record(name: str, *scopes: str, **changes: Any) -> ResourceServerRecord:
-    """An API that grants everything to everybody who asks."""
-    record = server_record(
-        namespace=name,
-        name=f"{name}-api",
-        uid=f"uid-{name}-api",
-        audience=f"https://{name}-api.{name}.svc",
-        scopes=scopes,
-        served_by=(f"{name}.{name}-service",),
-        grants=(ResolvedGrant(scopes, everybody=True),),
-    )
-    return replace(record, **changes)
-
-
-def put_services(harness: "IssuerHarness") -> None:
-    """The leave worker calls payroll, payroll calls the bank, the bank calls the vault; each is an API and a client."""
-    harness.put(server_record(served_by=(SERVICE,)))
-    harness.put(api_record("bank", "bank.pay", "bank.look", "bank.close"))
-    harness.put(api_record("vault", "vault.open"))
-    for name in ("payroll", "bank", "vault"):
-        harness.put(service_record(name))
-    asked = (
-        RequestedAccess("payroll/payroll-api", ("payroll.read",)),
-        RequestedAccess("bank/bank-api", ("bank.pay", "bank.close")),
-        RequestedAccess("vault/vault-api", ("vault.open",)),
-    )
-    harness.put(client_record(access=asked))
-
-
 async def settle() -> None:
-    """Until everything that was put has been followed."""
+    """Wait until the issuer has followed all that was put."""
     for _ in range(20):
         await asyncio.sleep(0)

@@ -25,12 +25,10 @@ from scopewright.core.signing.view import GeneratedKey
 from scopewright.stores import Selection
 from tests.harness.clock import Clock
 from tests.harness.invariants import AFTER_EACH_WRITE, credentials_last
-from tests.harness.keys import named_key
 from tests.harness.memory_store import MemoryStore
+from tests.harness.samples import ISSUER, generated_key
 
 T = TypeVar("T")
-NAMESPACE = "scopewright-system"
-ISSUER = "https://issuer.example.org"
 SEAL_KEY = b"the seal key of the simulations!"
 MAX_ROUNDS = 12
 """Rounds of reconciliation that `settle` allows: more than any scenario of these tests needs."""
@@ -71,7 +69,7 @@ class OperatorHarness:
     Writes fail where the test says so: `harness.store.fail(Unavailable("no answer"))` for the next one, and
     `harness.store.refused` for all writes of some objects (`tests.harness.memory_store`).
 
-    Client secrets are `secret1`, `secret2`, ..., signing keys and key pairs `named_key("key 1")`, and so on.
+    Client secrets are `secret1`, `secret2`, ..., signing keys and key pairs `generated_key(1)`, and so on.
     """
 
     def __init__(self, config: Config | None = None) -> None:
@@ -114,7 +112,7 @@ class OperatorHarness:
 
     def restart(self) -> None:
         """Replace the operator by a new process, which knows only what the store holds. Planned failures end."""
-        self.store.trouble.clear()
+        self.store.failures.clear()
         self.cache = Cache(self.config.name, self.config.namespace, in_cluster=True, limits=self.config.limits)
         self.retries = WriteRetries()
         dependencies = Dependencies(self._read_clock, self.generate_secret, self.generate_key)
@@ -194,8 +192,8 @@ class OperatorHarness:
         return f"secret{next(self._secret_numbers)}"
 
     def generate_key(self, algorithm: str) -> GeneratedKey:
-        """`named_key("key 1")`, `named_key("key 2")`, ...: ES256, whatever the algorithm."""
-        return named_key(f"key {next(self._key_numbers)}")
+        """`generated_key(1)`, `generated_key(2)`, ...: ES256, whatever the algorithm."""
+        return generated_key(next(self._key_numbers))
 
     def _read_clock(self) -> datetime:
         self.clock.advance(milliseconds=1)

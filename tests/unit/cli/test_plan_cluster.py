@@ -12,7 +12,8 @@ from scopewright.core.config import Config
 from scopewright.core.installation import plan_issuer, plan_seal_key
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.names import client_record_name
-from tests.harness.operator import NAMESPACE, SEAL_KEY, OperatorHarness, run_sync
+from tests.harness.operator import SEAL_KEY, OperatorHarness, run_sync
+from tests.harness.samples import NAMESPACE
 from tests.unit.cli.cluster import ReadOnly
 
 SERVER = {"scopes": [{"name": "payroll.read"}, {"name": "payroll.write"}]}

@@ -13,7 +13,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.plan import Event
 from scopewright.stores.kubernetes.api import Api, NotFound
-from tests.harness.operator import ISSUER
+from tests.harness.samples import ISSUER
 
 Raw = dict[str, Any]
 

@@ -11,7 +11,8 @@ from scopewright.controller.altered_writes import MAX_REPEATS, REPEAT_WINDOW, Al
 from scopewright.core.failures import Unavailable
 from scopewright.core.objects import MANAGED_BY, Desired, Existing, PreservedEntry, Ref, digest
 from tests.harness.memory_store import MemoryStore
-from tests.harness.operator import NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import NAMESPACE
 
 WORKER = ("OAuthClient", "leave", "worker")
 
@@ -175,12 +176,12 @@ def credentials(harness: OperatorHarness) -> dict[str, Any]:
 def test_a_credential_that_may_have_been_stored_is_not_dated_anew(harness: OperatorHarness) -> None:
     """Its answer was lost, and what came later was refused: somebody may have read it."""
     lost = Unavailable("no answer", reason="Timeout")
-    harness.store.refused["Secret leave/"] = lost
+    harness.store.refuse("Secret leave/", lost)
     harness.apply(*WORKER)
     harness.reconcile_all()
     before = credentials(harness)
     harness.clock.advance(hours=2)
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     retried(harness, 2)
     assert credentials(harness) == before
     assert list(before) == [digest(harness.client_secret())]

@@ -15,7 +15,7 @@ from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change, ListCompleted
 from tests.harness.clock import START
 from tests.harness.memory_store import Crash, MemoryStore, Point
-from tests.harness.operator import ISSUER, NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE
 
 CONFIG = Config(issuer=ISSUER)
 SEAL = seal_key_ref(CONFIG)
@@ -120,11 +120,11 @@ async def test_what_cannot_be_written_keeps_no_client_waiting(ref: Ref, error: E
     """A policy that refuses the issuer's ConfigMap is no reason to let rotations wait: the seal key is there."""
     store, _, _ = await made()
     store.objects.pop(ref)
-    store.refused[str(ref)] = error
+    store.refuse(str(ref), error)
     successor = Bootstrap(store, CONFIG, lambda: START)
     assert await successor.ensure()
     assert successor.failure is error
-    store.refused.clear()
+    store.stop_refusing()
     await successor.ensure()
     assert successor.failure is None
     assert ref in store.objects
@@ -134,16 +134,16 @@ async def test_another_seal_key_that_is_refused_leaves_the_one_that_there_is() -
     store, installing, _ = await made()
     before, held = await installing.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
-    store.refused[str(SEAL)] = Rejected("AdmissionDenied", "denied")
+    store.refuse(str(SEAL), Rejected("AdmissionDenied", "denied"))
     assert await installing.ensure() == before
     assert installing.failure
-    store.refused.clear()
+    store.stop_refusing()
     assert await installing.ensure() != before
 
 
 async def test_a_first_seal_key_that_is_refused_is_waited_for() -> None:
     store = MemoryStore(lambda: START)
-    store.refused[str(SEAL)] = Rejected("AdmissionDenied", "denied")
+    store.refuse(str(SEAL), Rejected("AdmissionDenied", "denied"))
     with pytest.raises(Rejected):
         await Bootstrap(store, CONFIG, lambda: START).ensure()
 

@@ -11,7 +11,8 @@ from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.codec import decode, encode
 from scopewright.stores.kubernetes.objects import parse
 from tests.harness.clock import START
-from tests.harness.operator import NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import NAMESPACE
 
 WORKER = ("OAuthClient", "leave", "worker")
 LONG = "x" * 250_000

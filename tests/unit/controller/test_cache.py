@@ -30,8 +30,7 @@ from scopewright.core.records.names import (
 from scopewright.core.records.resource_server import AudienceClaim, ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.stores import Change, ListCompleted
-from tests.harness.keys import named_key
-from tests.harness.operator import ISSUER, NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE, generated_key
 from tests.unit.core.builders import NOW, client, grant, server, signing_key
 
 ASKS: dict[str, Any] = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}]}
@@ -244,7 +243,7 @@ def test_a_jwks_concerns_every_signing_key_that_shares_it() -> None:
 
 
 def key(serial: int, **more: Any) -> tuple[Existing, dict[str, bytes]]:
-    fresh = named_key(f"key {serial}")
+    fresh = generated_key(serial)
     record = KeyRecord(fresh.jwk["kid"], "default", "ES256", "scopewright-jwks", fresh.jwk, NOW)
     at = Ref("Secret", NAMESPACE, key_record_name(record.kid))
     return Existing(at, "u", "5", type=SIGNING_KEY_TYPE), {ENTRY: encode(record), PRIVATE_KEY_ENTRY: fresh.pem, **more}
@@ -287,7 +286,7 @@ def test_a_key_is_intact_only_with_its_own_private_key() -> None:
     found = ManagedObjects(NAMESPACE)
     for entries, intact in (
         ({}, True),
-        ({PRIVATE_KEY_ENTRY: named_key("key 2").pem}, False),
+        ({PRIVATE_KEY_ENTRY: generated_key(2).pem}, False),
         ({PRIVATE_KEY_ENTRY: b"x"}, False),
     ):
         existing, content = key(1)

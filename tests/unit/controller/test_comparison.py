@@ -11,7 +11,7 @@ from scopewright.controller.operator import Operator
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
-from tests.harness.operator import ISSUER
+from tests.harness.samples import ISSUER
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 
 WORKER = Ref("OAuthClient", "leave", "worker")

@@ -12,7 +12,8 @@ from scopewright.core.config import AudiencePrefix, Config
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, Ref
 from tests.harness.memory_store import Crash
-from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import ISSUER, NAMESPACE
 
 CONFIG = Config(
     issuer=ISSUER, audiences=(AudiencePrefix(prefix="https://hr.example", namespaces=("payroll", "leave")),)
@@ -94,11 +95,11 @@ def hurt(harness: OperatorHarness, how: str) -> None:
     # Keys and their JWKS have stories of their own: while somebody has deleted those, the promise is broken by them.
     records = [r for r in objects if r.namespace == NAMESPACE and r.name.startswith(("client.", "resourceserver."))]
     if how == "drop a Secret" and ours:
-        harness.store.drop(ours[0])
+        harness.store.delete_by_hand(ours[0])
     elif how == "edit a Secret" and ours:
         harness.store.edit(ours[0], **{"client_secret": b"chosen", "private_key.jwk": b"chosen"})
     elif how == "drop a record" and records:
-        harness.store.drop(records[0])
+        harness.store.delete_by_hand(records[0])
     elif how == "delete" and harness.store.declared:
         harness.delete(min(harness.store.declared))
     elif how == "wait":
@@ -165,7 +166,7 @@ def test_a_conflict_ends_when_the_foreign_secret_is_gone() -> None:
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
     assert harness.store.entry(harness.secret(), "client_secret") == b"theirs"
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
     harness.settle()
     assert harness.condition(key) == "True Provisioned"
 
@@ -256,7 +257,7 @@ def test_a_claimed_secret_stays_until_its_clients_new_one_is_in_place(why: str) 
     harness.settle()
     new = Ref("Secret", "leave", "two")
     if why == "quota":
-        harness.store.refused[str(new)] = Rejected("QuotaExceeded", "exceeded quota")
+        harness.store.refuse(str(new), Rejected("QuotaExceeded", "exceeded quota"))
     else:
         harness.store.put(Existing(new, "", "", "Opaque", {MANAGED_BY: MANAGER}), {"x": b"somebody else's"})
     names(harness, "a", "two")
@@ -265,9 +266,9 @@ def test_a_claimed_secret_stays_until_its_clients_new_one_is_in_place(why: str) 
     assert harness.condition(moved).startswith("False")
     assert harness.condition(other) == "False SecretConflict"
     assert holder(harness, "one") == "a", "its Pods start with it"
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     if why == "conflict":
-        harness.store.drop(new)
+        harness.store.delete_by_hand(new)
     rounds(harness)
     assert {harness.condition(key) for key in (moved, other)} == {"True Provisioned"}
     assert (holder(harness, "one"), holder(harness, "two")) == ("b", "a")
@@ -278,12 +279,12 @@ def test_a_chain_of_clients_gives_up_no_secret_before_the_last_has_its_own() -> 
     for client, secret in (("a", "one"), ("b", "two")):
         names(harness, client, secret)
     harness.settle()
-    harness.store.refused["Secret leave/three"] = Rejected("QuotaExceeded", "exceeded quota")
+    harness.store.refuse("Secret leave/three", Rejected("QuotaExceeded", "exceeded quota"))
     moves = (("a", "two"), ("b", "three"), ("c", "one"))
     keys = [names(harness, client, secret) for client, secret in moves]
     rounds(harness)
     assert (holder(harness, "one"), holder(harness, "two")) == ("a", "b")
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     rounds(harness)
     assert {harness.condition(key) for key in keys} == {"True Provisioned"}
     assert [holder(harness, secret) for _, secret in moves] == ["a", "b", "c"]

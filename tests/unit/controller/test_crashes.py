@@ -16,9 +16,9 @@ from scopewright.core.objects import SEAL_ANNOTATION, Ref, digest
 from scopewright.core.records.client import ServiceAccount
 from scopewright.core.records.names import audience_claim_name, client_record_name
 from tests.harness.invariants import generated_credential
-from tests.harness.keys import named_key
 from tests.harness.memory_store import Crash, Point
-from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness, run_sync
+from tests.harness.operator import OperatorHarness, run_sync
+from tests.harness.samples import ISSUER, NAMESPACE, generated_key
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 KEY = Ref("SigningKey", NAMESPACE, "default")
@@ -128,14 +128,14 @@ def reseal(harness: OperatorHarness) -> None:
 def sealed_anew(harness: OperatorHarness) -> None:
     """By the new key, which alone vouches for what is restored when the record has gone."""
     kept(harness)
-    harness.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    harness.store.delete_by_hand(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
     harness.settle()
     kept(harness)
 
 
 def bare_and_sealed_anew(harness: OperatorHarness) -> None:
     account_named("1")(harness)
-    harness.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
+    harness.store.delete_by_hand(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")))
     harness.settle()
     account_named("1")(harness)
 
@@ -267,7 +267,7 @@ def pair_ready(harness: OperatorHarness) -> None:
 
 
 def pair_rotated(harness: OperatorHarness) -> None:
-    first = named_key("key 1").jwk
+    first = generated_key(1).jwk
     assert pair_in(harness) != first["kid"]
     record = harness.client_record("leave", "worker")
     assert record is not None
@@ -275,7 +275,7 @@ def pair_rotated(harness: OperatorHarness) -> None:
 
 
 def pair_kept(harness: OperatorHarness) -> None:
-    assert pair_in(harness) == named_key("key 1").jwk["kid"]
+    assert pair_in(harness) == generated_key(1).jwk["kid"]
 
 
 def secret_gave_way_to_pair(harness: OperatorHarness) -> None:
@@ -324,7 +324,9 @@ STORIES = {
         with_pair, lambda h: h.store.edit(h.secret(), **{"private_key.jwk": b"chosen"}), pair_rotated
     ),
     "the record of a key pair is deleted": Story(
-        with_pair, lambda h: h.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))), pair_kept
+        with_pair,
+        lambda h: h.store.delete_by_hand(Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))),
+        pair_kept,
     ),
     "a secret gives way to a key pair": Story(with_client, respecify(**PAIR), secret_gave_way_to_pair),
     "a key pair gives way to a secret": Story(
@@ -341,7 +343,7 @@ STORIES = {
     ),
     "a ServiceAccount is deleted": Story(with_account, lambda h: h.service_accounts.clear(), account_gone),
     "a Secret without a credential is deleted": Story(
-        with_account, lambda h: h.store.drop(h.secret()), account_named("1")
+        with_account, lambda h: h.store.delete_by_hand(h.secret()), account_named("1")
     ),
     "a client is created": Story(OperatorHarness, lambda h: h.apply("OAuthClient", "leave", "worker", ASKS), ready),
     "a rotation is due": Story(with_client, a_month_later, rotated),
@@ -349,14 +351,14 @@ STORIES = {
     "a credential is revoked": Story(
         an_hour_old_client, respecify(rotation={"revokedBefore": "2026-11-22T12:30:00Z"}), revoked
     ),
-    "a Secret is deleted": Story(with_client, lambda h: h.store.drop(h.secret()), rotated),
+    "a Secret is deleted": Story(with_client, lambda h: h.store.delete_by_hand(h.secret()), rotated),
     "a Secret's value is edited": Story(
         with_client, lambda h: h.store.edit(h.secret(), client_secret=b"chosen"), rotated
     ),
     "a Secret's other entry is edited": Story(with_client, lambda h: h.store.edit(h.secret(), issuer=b"evil"), kept),
     "a record is deleted": Story(
         with_client,
-        lambda h: h.store.drop(Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))),
+        lambda h: h.store.delete_by_hand(Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))),
         kept,
     ),
     "a Secret gets another name": Story(with_client, respecify(credentials={"secretName": "elsewhere"}), moved),
@@ -381,7 +383,7 @@ STORIES = {
         keys_revoked,
     ),
     "the JWKS is deleted": Story(
-        with_key, lambda h: h.store.drop(Ref("ConfigMap", NAMESPACE, "scopewright-jwks")), signing
+        with_key, lambda h: h.store.delete_by_hand(Ref("ConfigMap", NAMESPACE, "scopewright-jwks")), signing
     ),
     "a grant is withdrawn": Story(
         with_everything, lambda h: h.delete(Ref("ScopeGrant", "payroll", "grant")), withdrawn
@@ -400,7 +402,7 @@ def told(story: Story, error: Callable[[], BaseException], at: int, point: Point
         harness.settle()
     except Crash:
         harness.restart()
-    harness.store.trouble.clear()
+    harness.store.failures.clear()
     # A process takes longer than no time to be started again.
     harness.clock.advance(seconds=1)
     harness.settle()
@@ -460,10 +462,10 @@ def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
     """Another UID is on record, and nobody can say whose is the older one; or it is we who are behind."""
     harness = with_client()
     made_again_paused(harness)
-    harness.store.unknown.add(WORKER)
+    harness.store.unconfirmed.add(WORKER)
     assert not harness.reconcile_all()
     assert harness.client_record("leave", "worker")
-    harness.store.unknown.clear()
+    harness.store.unconfirmed.clear()
     harness.settle()
     gone(harness)
 
@@ -500,7 +502,7 @@ def test_a_store_that_is_down_costs_no_credential() -> None:
     for _ in range(8):
         harness.store.fail(Unavailable("no answer in time"), at=1)
         harness.reconcile_all()
-        harness.store.trouble.clear()
+        harness.store.failures.clear()
         harness.clock.advance(seconds=2)
     harness.clock.advance(seconds=61)
     harness.settle()
@@ -510,11 +512,11 @@ def test_a_store_that_is_down_costs_no_credential() -> None:
 def test_the_mounted_credential_outlives_any_number_of_failed_writes() -> None:
     """A Secret is deleted and cannot be written for hours: what Pods have mounted still works all the while."""
     harness = with_client()
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
     for _ in range(80):
         harness.store.fail(Unavailable("no answer in time"), at=1)
         harness.reconcile_all()
-        harness.store.trouble.clear()
+        harness.store.failures.clear()
         harness.clock.advance(minutes=3)
         assert digest("secret1") in accepted(harness)
 

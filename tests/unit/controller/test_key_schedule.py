@@ -11,7 +11,8 @@ from scopewright.core.config import Config
 from scopewright.core.objects import Ref
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.keys import KeyState, active_key, key_state
-from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import ISSUER, NAMESPACE
 
 KEY = Ref("SigningKey", NAMESPACE, "default")
 

@@ -15,7 +15,8 @@ from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailabl
 from scopewright.core.objects import ROTATE_ANNOTATION, Ref
 from scopewright.core.records.names import key_record_name
 from tests.harness.clock import START
-from tests.harness.operator import NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import NAMESPACE
 
 NOTHING = GaugeSources(lambda: False, lambda: 0, lambda: 0.0, dict, lambda kind: None, lambda: 1.0, lambda: 2)
 WORKER = Ref("OAuthClient", "leave", "worker")

@@ -12,7 +12,8 @@ from scopewright.core.config import Config, Limits
 from scopewright.core.declared import parse_declared, parse_watched
 from scopewright.core.objects import Ref
 from tests.harness.clock import START
-from tests.harness.operator import ISSUER, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import ISSUER
 from tests.unit.core.builders import client
 
 

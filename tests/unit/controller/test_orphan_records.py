@@ -7,7 +7,8 @@ from scopewright.core.objects import Ref
 from scopewright.core.orphans import MIN_ORPHANS, decide_orphans, limit
 from scopewright.core.records.names import ENTRY, client_record_name, resource_server_record_name
 from scopewright.issuer.state.entries import build_client, build_server
-from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
+from tests.harness.operator import OperatorHarness, run_sync
+from tests.harness.samples import NAMESPACE
 
 WORKER = Ref("OAuthClient", "leave", "worker")
 API = Ref("ResourceServer", "leave", "api")
@@ -61,7 +62,7 @@ def test_a_resource_server_whose_record_is_kept_is_not_served(harness: OperatorH
 def test_nobody_is_refused_from_ignorance(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
     loses(harness, WORKER)
-    harness.store.unknown.add(WORKER)
+    harness.store.unconfirmed.add(WORKER)
     with pytest.raises(Unavailable):
         run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.client_record("leave", "worker") == before
@@ -125,7 +126,7 @@ def test_the_absence_of_a_namespace_is_proof_for_all_that_was_in_it(harness: Ope
     """No object is read one by one: three thousand clients of a namespace that is gone go as fast as they can."""
     harness.delete(WORKER, collect=False)
     harness.resync()
-    harness.store.unknown.add(WORKER)
+    harness.store.unconfirmed.add(WORKER)
     harness.cache.absent_namespaces = {"leave"}
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.client_record("leave", "worker") is None

@@ -13,7 +13,8 @@ from scopewright.controller.state_metrics import StateMetrics
 from scopewright.core.client.credentials import Cause
 from scopewright.core.config import Config
 from scopewright.core.objects import Existing, Ref
-from tests.harness.operator import ISSUER, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import ISSUER
 from tests.unit.controller.test_metrics import NOTHING
 
 ROTATION = {"rotation": {"every": "24h", "overlap": "1h"}}

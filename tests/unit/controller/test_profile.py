@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from scopewright.core.config import Config
-from tests.harness.operator import ISSUER, NAMESPACE, OperatorHarness
+from tests.harness.operator import OperatorHarness
+from tests.harness.samples import ISSUER, NAMESPACE
 
 EC = {"kty": "EC", "crv": "P-256", "kid": "ec", "x": "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4"}
 EC |= {"y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}

@@ -20,7 +20,7 @@ from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.stores.kubernetes.api import Gone, NotFound
 from scopewright.stores.kubernetes.store import CRDS, declared_path
 from tests.harness.clock import START
-from tests.harness.operator import ISSUER, NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE
 from tests.unit.core.builders import client
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

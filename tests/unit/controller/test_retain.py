@@ -14,7 +14,8 @@ from scopewright.core.objects import (
     Ref,
     digest,
 )
-from tests.harness.operator import ISSUER, SEAL_KEY, OperatorHarness
+from tests.harness.operator import SEAL_KEY, OperatorHarness
+from tests.harness.samples import ISSUER
 
 RETAIN = {"credentials": {"deletionPolicy": "Retain"}}
 ANOTHER = "uid-of-an-argo-application"

@@ -14,7 +14,7 @@ from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.stores.kubernetes import connect as kube_connect
 from scopewright.stores.kubernetes.api import Identity
-from tests.harness.operator import ISSUER, NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE
 from tests.unit.controller.test_resync import reviewing
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 

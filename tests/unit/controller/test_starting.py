@@ -11,7 +11,7 @@ from scopewright.controller import operator
 from scopewright.controller.operator import Operator
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected, Unavailable
-from tests.harness.operator import ISSUER
+from tests.harness.samples import ISSUER
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 
 AWAY = Unavailable("away", retry_after=0.01)

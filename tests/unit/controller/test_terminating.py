@@ -33,7 +33,7 @@ def test_a_secret_that_goes_with_its_namespace_is_not_made_again(
     caplog.set_level(logging.INFO)
     harness.cache.put_namespace("leave", {}, "100", terminating=True)
     harness.cache.put_namespace("leave", {}, "101", terminating=True)
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
     before = len(harness.store.writes)
     for _ in range(3):
         harness.reconcile_all()
@@ -57,7 +57,7 @@ def test_the_first_refusal_tells_where_namespaces_are_not_watched(
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
     harness.store.fail(Rejected("NamespaceTerminating", "it is being terminated"), at=1)
     harness.reconcile_all()
     before = len(harness.store.writes)

@@ -9,7 +9,8 @@ from scopewright.controller.unserved_issuers import MAX_WRITES, UnservedIssuers
 from scopewright.core.claims import Claim, Stage
 from scopewright.core.failures import Conflict
 from scopewright.core.objects import Ref
-from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
+from tests.harness.operator import OperatorHarness, run_sync
+from tests.harness.samples import NAMESPACE
 
 OURS = Claim("default", NAMESPACE, Stage.HELD)
 WORKER = Ref("OAuthClient", "leave", "worker")

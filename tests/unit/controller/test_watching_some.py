@@ -18,7 +18,7 @@ from scopewright.core.records.names import CLIENT_TYPE, ENTRY
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.stores import ListCompleted
 from scopewright.stores.kubernetes.store import declared_path
-from tests.harness.operator import ISSUER, NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE
 from tests.unit.core.builders import NOW, client, grant, server
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

@@ -17,7 +17,8 @@ from scopewright.core.client.credentials import CauseKind
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Existing, Ref, digest
 from scopewright.core.records.names import client_record_name
-from tests.harness.operator import NAMESPACE, OperatorHarness, run_sync
+from tests.harness.operator import OperatorHarness, run_sync
+from tests.harness.samples import NAMESPACE
 from tests.unit.controller.test_metrics import Scraped
 
 WORKER = Ref("OAuthClient", "leave", "worker")
@@ -56,7 +57,7 @@ def revoked(harness: OperatorHarness) -> None:
 
 
 def healed(harness: OperatorHarness) -> None:
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
 
 
 def another_method(harness: OperatorHarness) -> None:
@@ -108,7 +109,7 @@ def test_what_is_refused_is_tried_until_it_succeeds(
     harness: OperatorHarness, cause: str, error: str, what: str
 ) -> None:
     before = held(harness)
-    harness.store.refused[what] = ERRORS[error]()
+    harness.store.refuse(what, ERRORS[error]())
     CAUSES[cause](harness)
     look(harness)
     wait(harness, timedelta(minutes=10))
@@ -118,9 +119,9 @@ def test_what_is_refused_is_tried_until_it_succeeds(
     assert len(record.credentials) <= 2, "retries use up slots"
     failing = condition(harness, "RotationFailing")
     assert failing["status"] == "True"
-    assert failing["reason"] == getattr(harness.store.refused[what], "reason", "")
+    assert failing["reason"] == getattr(harness.store.refusals[what], "reason", "")
     assert harness.next_due[WORKER] <= harness.clock.now + RECOVERY
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     wait(harness, RECOVERY)
     assert held(harness) not in ("", before)
     assert not condition(harness, "RotationFailing")
@@ -135,7 +136,7 @@ def test_what_is_refused_is_tried_until_it_succeeds(
 def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", SPEC)
-    harness.store.refused[SECRET] = ERRORS[error]()
+    harness.store.refuse(SECRET, ERRORS[error]())
     look(harness)
     wait(harness, timedelta(minutes=10))
     record = harness.client_record("leave", "worker")
@@ -143,7 +144,7 @@ def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None
     assert len(record.credentials) == 1
     assert condition(harness, "Ready")["status"] == "False"
     assert not condition(harness, "RotationFailing")
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     wait(harness, RECOVERY)
     assert condition(harness, "Ready")["status"] == "True"
     told = [event.reason for event in harness.events]
@@ -193,7 +194,7 @@ def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_compariso
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
 def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: OperatorHarness, type_: str) -> None:
-    harness.store.drop(harness.secret())
+    harness.store.delete_by_hand(harness.secret())
     taken = Existing(harness.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
     harness.store.put(taken, {"client_secret": b"theirs"})
     harness.resync()
@@ -201,7 +202,7 @@ def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: O
 
 
 def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: OperatorHarness) -> None:
-    harness.store.refused[SECRET] = ERRORS["webhook down"]()
+    harness.store.refuse(SECRET, ERRORS["webhook down"]())
     by_hand(harness)
     look(harness)
     wait(harness, timedelta(minutes=1))
@@ -214,21 +215,21 @@ def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: Opera
 
 def test_what_looks_in_between_cuts_no_pause_short(harness: OperatorHarness) -> None:
     """Each status that is written comes back as an event."""
-    harness.store.refused[SECRET] = ERRORS["quota"]()
+    harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
     for _ in range(200):
         harness.resync()
         run_sync(harness.reconciler.reconcile(WORKER))
         harness.clock.advance(milliseconds=100)
-    assert 5 <= len(harness.store.tried) <= 12
+    assert 5 <= len(harness.store.refused_writes) <= 12
 
 
 def test_a_change_by_the_user_is_tried_at_once(harness: OperatorHarness) -> None:
-    harness.store.refused[SECRET] = ERRORS["quota"]()
+    harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
     look(harness)
     wait(harness, timedelta(minutes=2))
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     harness.apply("OAuthClient", "leave", "worker", SPEC, rotate="leaked again")
     look(harness)
     record = harness.client_record("leave", "worker")
@@ -239,7 +240,7 @@ def test_a_change_by_the_user_is_tried_at_once(harness: OperatorHarness) -> None
 
 
 def test_a_hash_that_may_have_arrived_stays_when_another_one_is_asked_for(harness: OperatorHarness) -> None:
-    harness.store.refused[SECRET] = ERRORS["no answer"]()
+    harness.store.refuse(SECRET, ERRORS["no answer"]())
     by_hand(harness)
     look(harness)
     pending = harness.client_record("leave", "worker")
@@ -282,7 +283,7 @@ def test_a_retry_is_no_heal_and_is_not_limited_as_one(harness: OperatorHarness, 
     {"revokedBefore": revoked_now, "secretName": moved}[what](harness)
     harness.store.fail(ERRORS[error](), at=1)
     look(harness)
-    assert not harness.store.trouble
+    assert not harness.store.failures
     wait(harness, RECOVERY)
     assert condition(harness, "Ready")["reason"] == "Provisioned"
     reasons = [event.reason for event in harness.events]
@@ -332,12 +333,12 @@ def test_four_credentials_in_use_are_waited_for_and_said(harness: OperatorHarnes
 def test_an_overdue_rotation_is_never_without_a_time_when_all_four_are_on_their_way(harness: OperatorHarness) -> None:
     """A process that dies between record and Secret, three times."""
     by_age(harness)
-    harness.store.refused[SECRET] = ERRORS["500"]()
+    harness.store.refuse(SECRET, ERRORS["500"]())
     for _ in range(4):
         look(harness)
         harness.restart()
     before = held(harness)
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     look(harness)
     wait(harness, timedelta(seconds=90))
     assert held(harness) != before
@@ -350,14 +351,14 @@ def test_a_signing_key_that_cannot_be_written_is_tried_until_it_succeeds(error: 
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     harness.clock.advance(hours=720 - 24)
-    harness.store.refused[what] = ERRORS[error]()
+    harness.store.refuse(what, ERRORS[error]())
     look(harness, key)
     wait(harness, timedelta(minutes=10), key)
     assert len(harness.key_records()) <= 2, "retries leave keys behind"
     assert condition(harness, "RotationFailing", key)["status"] == "True"
     assert condition(harness, "Ready", key)["status"] == "True"
     assert harness.next_due[key] <= harness.clock.now + RECOVERY
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     wait(harness, RECOVERY, key)
     assert not condition(harness, "RotationFailing", key)
     assert len(harness.key_records()) == 2
@@ -371,13 +372,13 @@ def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: 
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
     harness.clock.advance(hours=1)
-    harness.store.refused[f"Secret {NAMESPACE}/signingkey"] = ERRORS[error]()
+    harness.store.refuse(f"Secret {NAMESPACE}/signingkey", ERRORS[error]())
     before = (harness.clock.now - timedelta(seconds=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": before})
     look(harness, key)
     wait(harness, timedelta(minutes=5), key)
     assert condition(harness, "Ready", key)["status"] == "False"
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     wait(harness, RECOVERY, key)
     assert condition(harness, "Ready", key)["status"] == "True"
     assert [r.revoked_time is not None for r in harness.key_records()] == [True, False]
@@ -405,23 +406,23 @@ def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -
 def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: str) -> None:
     harness = OperatorHarness()
     key = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
-    harness.store.refused[f"ConfigMap {NAMESPACE}/resourceserver"] = ERRORS[error]()
+    harness.store.refuse(f"ConfigMap {NAMESPACE}/resourceserver", ERRORS[error]())
     look(harness, key)
     wait(harness, timedelta(minutes=5), key)
     assert condition(harness, "Ready", key)["status"] == "False"
     assert harness.next_due[key] <= harness.clock.now + RECOVERY
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     wait(harness, RECOVERY, key)
     assert harness.server_record("payroll", "api")
 
 
 def test_a_status_that_is_refused_loses_no_event(harness: OperatorHarness) -> None:
-    harness.store.refused["of OAuthClient leave/worker"] = ERRORS["webhook denies"]()
+    harness.store.refuse("OAuthClient leave/worker", ERRORS["webhook denies"]())
     by_hand(harness)
     for _ in range(3):
         assert not look(harness)
     assert "CredentialRotated" not in [event.reason for event in harness.events]
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     look(harness)
     assert [event.reason for event in harness.events].count("CredentialRotated") == 1
 
@@ -460,11 +461,11 @@ def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
 
 
 def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> None:
-    harness.store.refused[SECRET] = ERRORS["quota"]()
+    harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
     look(harness)
     harness.clock.now -= timedelta(days=1)
-    harness.store.refused.clear()
+    harness.store.stop_refusing()
     before = held(harness)
     look(harness)
     assert held(harness) != before
@@ -472,12 +473,12 @@ def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> 
 
 def test_the_status_follows_who_refuses_and_not_each_word_of_it(harness: OperatorHarness) -> None:
     def said(words: str) -> str:
-        harness.store.refused[SECRET] = Rejected("AdmissionDenied", words)
+        harness.store.refuse(SECRET, Rejected("AdmissionDenied", words))
         wait(harness, timedelta(seconds=20))
         return str(condition(harness, "RotationFailing")["message"])
 
     by_hand(harness)
-    harness.store.refused[SECRET] = Rejected("AdmissionDenied", "webhook a denied the write: 17 ms")
+    harness.store.refuse(SECRET, Rejected("AdmissionDenied", "webhook a denied the write: 17 ms"))
     look(harness)
     assert "17 ms" in said("webhook a denied the write: 18 ms")
     assert "webhook b" in said("webhook b denied the write: 19 ms")
@@ -546,7 +547,7 @@ def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason
 
 def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_object(harness: OperatorHarness) -> None:
     by_hand(harness)
-    harness.store.refused[SECRET] = NotLeading()
+    harness.store.refuse(SECRET, NotLeading())
     look(harness)
     assert not harness.retries.retry_time(WORKER)
     assert harness.condition(WORKER) == "True Provisioned"

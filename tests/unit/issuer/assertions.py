@@ -8,7 +8,8 @@ from scopewright.core.records.client import ClientRecord, Credential, ServiceAcc
 from scopewright.core.records.issuer import Cluster, IssuerRecord
 from scopewright.issuer.protocol.request import JWT_BEARER
 from tests.harness.clock import START
-from tests.harness.issuer import ISSUER, IssuerHarness, client_record, private_key, public_jwk, sha256
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import ISSUER, client_record, private_key, public_jwk, sha256
 
 WORKER = "leave.leave-worker"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"

@@ -6,13 +6,14 @@ import pytest
 
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from tests.harness.issuer import ISSUER, IssuerHarness, put_services
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import ISSUER
 
 
 @pytest.fixture
 async def harness() -> AsyncIterator[IssuerHarness]:
     harness = IssuerHarness()
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         yield harness
 
@@ -20,9 +21,9 @@ async def harness() -> AsyncIterator[IssuerHarness]:
 @pytest.fixture
 async def returning() -> AsyncIterator[IssuerHarness]:
     """A harness whose tokens come back: they are introspected, revoked and exchanged."""
-    harness = IssuerHarness(revoking=True)
-    harness.furnish()
-    put_services(harness)
+    harness = IssuerHarness(can_write=True)
+    harness.install_defaults()
+    harness.install_services()
     harness.put(RevocationRecord(longest_lifetime=IssuerRecord(ISSUER).max_token_lifetime))
     async with harness.running():
         yield harness

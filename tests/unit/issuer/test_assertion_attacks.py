@@ -4,7 +4,8 @@ import pytest
 
 from tests.cases.attacks import Attack, Forge, attacks
 from tests.harness.clock import START
-from tests.harness.issuer import ISSUER, IssuerHarness, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER
 from tests.unit.issuer.assertions import WORKER, present, with_keys
 from tests.unit.verifier.support import SigningKey, b64
 

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from scopewright.core.records.client import Credential
 from scopewright.verifier.keyset import Key
 from tests.harness.clock import START
-from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, client_record, private_key, settle, sha256
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, SECRET, client_record, private_key, sha256
 from tests.unit.issuer.assertions import (
     WORKER,
     assertion,
@@ -45,7 +46,7 @@ async def refused(harness: IssuerHarness, token: str, **parameters: str) -> dict
     status, body = await present(harness, token, **parameters)
     assert (status, body["error"]) == (401, "invalid_client"), body
     assert set(body) == {"error", "error_description"}
-    return json.loads(harness.lines[-1])  # type: ignore[no-any-return]
+    return json.loads(harness.audit_lines[-1])  # type: ignore[no-any-return]
 
 
 async def accepted(harness: IssuerHarness, token: str, **parameters: str) -> bool:
@@ -176,7 +177,7 @@ async def test_a_record_that_a_fresh_read_changes_is_looked_at_again(
     holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch)
-    holder.put(with_pair(made_by_the_operator(8)), seen=False)
+    holder.put(with_pair(made_by_the_operator(8)), notify=False)
     assert await accepted(holder, assertion(holder, number=8))
     assert counted.count == 1, "the key of the record before has another kid"
 
@@ -260,7 +261,7 @@ async def test_the_path_follows_the_records_method(holder: IssuerHarness) -> Non
     await settle()
     answer = await holder.token(secret="private 7")
     assert answer.status_code == 401
-    assert json.loads(holder.lines[-1])["reason"] == "other_method"
+    assert json.loads(holder.audit_lines[-1])["reason"] == "other_method"
 
 
 async def test_the_previous_pair_works_until_its_end(holder: IssuerHarness) -> None:
@@ -274,7 +275,7 @@ async def test_the_previous_pair_works_until_its_end(holder: IssuerHarness) -> N
 
 
 async def test_a_pair_that_the_watch_has_not_brought_yet_is_read(holder: IssuerHarness) -> None:
-    holder.put(with_pair(made_by_the_operator(8)), seen=False)
+    holder.put(with_pair(made_by_the_operator(8)), notify=False)
     assert await accepted(holder, assertion(holder, number=8))
 
 
@@ -311,7 +312,7 @@ async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: IssuerHarnes
     token = assertion(holder, jti="only-once")
     await present(holder, token)
     await present(holder, token)
-    for line in holder.lines:
+    for line in holder.audit_lines:
         assert "only-once" not in line
         assert token.rpartition(".")[2] not in line
 
@@ -333,7 +334,7 @@ class Slow:
 
 async def test_a_client_that_is_disabled_while_its_assertion_is_looked_at_gets_nothing() -> None:
     harness = IssuerHarness(replay=Slow(lambda: harness.put(with_pair(disabled=True))))
-    harness.furnish()
+    harness.install_defaults()
     harness.put(with_pair())
     async with harness.running():
         status, body = await present(harness, assertion(harness))

@@ -18,19 +18,18 @@ from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.exchange import ACCESS_TOKEN
 from scopewright.verifier.nonces import LIFETIME, Nonces
 from scopewright.verifier.proof import MAX_BYTES
-from tests.harness.issuer import (
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import (
     BANK,
     BANK_SERVICE,
     ISSUER,
     NONCE_KEY,
     PAYROLL,
+    PAYROLL_SERVICE,
     SECRET,
-    SERVICE,
-    IssuerHarness,
     api_record,
     client_record,
     server_record,
-    settle,
 )
 from tests.unit.verifier.support import HOLDER, OTHER, SigningKey, proof, thumbprint
 
@@ -59,7 +58,7 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 
 def line(harness: IssuerHarness) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(harness.lines[-1])
+    said: dict[str, Any] = json.loads(harness.audit_lines[-1])
     return said
 
 
@@ -112,14 +111,14 @@ async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(re
     await settle()
     returning.clock.advance(seconds=1)  # what was issued in the very second of the change has ended
     subject = await returning.access_token(resource=PAYROLL)
-    assert refusal(await returning.exchange(subject, SERVICE, BANK)) == (400, "invalid_request")
+    assert refusal(await returning.exchange(subject, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
     form = FORM | {"grant_type": TOKEN_EXCHANGE, "subject_token": subject, "subject_token_type": ACCESS_TOKEN}
     response = await returning.http.post(
-        "/token", data=form | {"resource": BANK}, auth=(SERVICE, SECRET), headers={"DPoP": made(returning)}
+        "/token", data=form | {"resource": BANK}, auth=(PAYROLL_SERVICE, SECRET), headers={"DPoP": made(returning)}
     )
     assert response.json()["token_type"] == "DPoP"
     claims = await returning.claims(response, BANK)
-    assert (claims["cnf"], claims["act"]) == ({"jkt": thumbprint(HOLDER)}, {"sub": SERVICE})
+    assert (claims["cnf"], claims["act"]) == ({"jkt": thumbprint(HOLDER)}, {"sub": PAYROLL_SERVICE})
     told = await returning.introspect(response.json()["access_token"], BANK_SERVICE)
     assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", claims["cnf"])
 
@@ -189,8 +188,8 @@ async def test_21_where_nonces_are_optional_a_proof_may_have_none_but_not_a_wron
 
 async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(harness: IssuerHarness) -> None:
     bare = IssuerHarness(clock=harness.clock)
-    bare.furnish()
-    bare.store.delete("Secret", "scopewright-nonce")
+    bare.install_defaults()
+    bare.delete_object("Secret", "scopewright-nonce")
     bare.put_nonce_key(b"short")
     bare.put_nonce_key(name="scopewright-nonce-2")
     async with bare.running():
@@ -209,17 +208,17 @@ async def test_21_a_key_of_nonces_that_is_gone_or_broken_stays_in_force(harness:
     harness.put_nonce_key(b"short")
     await settle()
     assert (await ask(harness, made(harness))).status_code == 200
-    harness.store.delete("Secret", "scopewright-nonce")
+    harness.delete_object("Secret", "scopewright-nonce")
     await settle()
     assert (await ask(harness, made(harness))).status_code == 200
 
 
 async def test_21_the_key_of_the_nonces_is_there_after_a_restart_without_the_store(tmp_path: Path) -> None:
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         pass
-    harness.store.down = True
+    harness.store.unavailable = True
     async with harness.running():
         await asyncio.sleep(0.01)
         assert (await ask(harness, made(harness))).status_code == 200
@@ -347,8 +346,8 @@ async def test_21_nothing_of_a_proof_is_told_to_anybody(harness: IssuerHarness) 
     sent = made(harness, jti="SENTINEL", htu="https://evil.example/SENTINEL")
     response = await ask(harness, sent)
     await ask(harness, made(harness, nonce="SENTINEL"))
-    assert "SENTINEL" not in response.text + "".join(harness.lines)
-    assert sent not in "".join(harness.lines)
+    assert "SENTINEL" not in response.text + "".join(harness.audit_lines)
+    assert sent not in "".join(harness.audit_lines)
 
 
 async def test_21_the_answer_is_json_with_the_token_type_of_rfc_9449(harness: IssuerHarness) -> None:

@@ -10,7 +10,8 @@ import pytest
 from scopewright.core.records.client import Credential
 from scopewright.issuer.rate_budget import RateBudget
 from tests.harness.clock import START
-from tests.harness.issuer import IssuerHarness, client_record, settle, sha256
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import client_record, sha256
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
 
 Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]
@@ -33,12 +34,12 @@ async def flood(
     """What a new issuer answers to each of these requests, which are `pause` seconds apart."""
     time = Seconds()
     harness = IssuerHarness(monotonic=time)
-    harness.furnish()
+    harness.install_defaults()
     harness.put(client_record(name="disabled", uid="uid-8", disabled=True))
     harness.put(with_pair(name="pair", uid="uid-9"))
     answers = []
     async with harness.running():
-        harness.store.down = down
+        harness.store.unavailable = down
         for number in range(requests):
             answer = await ask(harness, number)
             headers = tuple(sorted((n, v) for n, v in answer.headers.items() if n != "date"))
@@ -118,7 +119,7 @@ async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client()
 async def test_a_client_made_a_moment_ago_for_a_service_account_of_its_name_is_found(harness: IssuerHarness) -> None:
     harness.put(in_cluster())
     await settle()
-    harness.put(replace(with_account(), name="worker", uid="uid-7"), seen=False)
+    harness.put(replace(with_account(), name="worker", uid="uid-7"), notify=False)
     assert (await present(harness, pod_token(harness)))[0] == 200
 
 
@@ -132,34 +133,34 @@ async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flo
     """Its record is read from the reserve, which made-up ids cannot spend."""
     time = Seconds()
     harness = IssuerHarness(monotonic=time)
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         for number in range(400):
             await harness.token(f"leave.made-up-{number}", "wrong")
         assert (await harness.token("leave.made-up", "wrong")).status_code == 503
-        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), notify=False)
         assert (await harness.token(secret="rotated")).status_code == 200
 
 
 async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
     """The time would show that there was something to read."""
-    harness = IssuerHarness(reads=RateBudget(rate=0.0, burst=0))
-    harness.furnish()
+    harness = IssuerHarness(read_budget=RateBudget(rate=0.0, burst=0))
+    harness.install_defaults()
     async with harness.running():
-        harness.store.gate = asyncio.Event()
+        harness.store.hold_reads()
         async with asyncio.timeout(5):
             assert (await harness.token(secret="wrong")).status_code == 503
             assert (await harness.token(MADE_UP, "wrong")).status_code == 503
-        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
-        harness.store.gate.set()
+        harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), notify=False)
+        harness.store.release_reads()
         await settle()
         assert (await harness.token(secret="rotated")).status_code == 200, "the read went on in the background"
 
 
 async def test_the_reserve_is_bounded_too() -> None:
     time = Seconds()
-    harness = IssuerHarness(monotonic=time, reads=RateBudget(rate=0.0, burst=0))
-    harness.furnish()
+    harness = IssuerHarness(monotonic=time, read_budget=RateBudget(rate=0.0, burst=0))
+    harness.install_defaults()
     async with harness.running():
         for number in range(100):
             harness.put(client_record(name=f"c{number}", uid=f"uid-{number}"))

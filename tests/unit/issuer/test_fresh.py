@@ -14,11 +14,12 @@ from scopewright.issuer.rate_budget import RateBudget, TokenBucket
 from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change, Entries
 from tests.harness.clock import START
-from tests.harness.issuer import SECRET, IssuerHarness, Store, client_record, settle, sha256
+from tests.harness.issuer import IssuerHarness, new_store, settle
+from tests.harness.samples import SECRET, client_record, sha256
 
 
 async def test_a_client_made_a_moment_ago_and_not_yet_followed_is_accepted(harness: IssuerHarness) -> None:
-    harness.put(client_record(name="new"), seen=False)
+    harness.put(client_record(name="new"), notify=False)
     assert (await harness.token("leave.new")).status_code == 200
     assert len(harness.store.reads) == 1
     assert (await harness.token("leave.new")).status_code == 200
@@ -26,19 +27,19 @@ async def test_a_client_made_a_moment_ago_and_not_yet_followed_is_accepted(harne
 
 
 async def test_a_secret_made_a_moment_ago_and_not_yet_followed_is_accepted(harness: IssuerHarness) -> None:
-    harness.put(client_record(credentials=(Credential(sha256("new"), START),)), seen=False)
+    harness.put(client_record(credentials=(Credential(sha256("new"), START),)), notify=False)
     assert (await harness.token(secret="new")).status_code == 200
 
 
 async def test_a_client_that_was_enabled_a_moment_ago_is_accepted(harness: IssuerHarness) -> None:
     harness.put(client_record(disabled=True))
     await settle()
-    harness.put(client_record(), seen=False)
+    harness.put(client_record(), notify=False)
     assert (await harness.token()).status_code == 200
 
 
 async def test_a_right_secret_costs_no_read_and_is_never_throttled(harness: IssuerHarness) -> None:
-    harness.store.down = True
+    harness.store.unavailable = True
     for _ in range(300):
         await harness.token(secret="wrong")
     assert (await harness.token()).status_code == 200
@@ -54,11 +55,11 @@ async def test_a_refusal_reads_once_a_second_for_one_client(harness: IssuerHarne
 
 
 async def test_many_at_once_for_one_client_share_one_read(harness: IssuerHarness) -> None:
-    harness.store.gate = asyncio.Event()
+    harness.store.hold_reads()
     asking = [asyncio.create_task(harness.token("leave.new")) for _ in range(50)]
     await settle()
-    harness.put(client_record(name="new"), seen=False)
-    harness.store.gate.set()
+    harness.put(client_record(name="new"), notify=False)
+    harness.store.release_reads()
     assert {r.status_code for r in await asyncio.gather(*asking)} == {200}
     assert len(harness.store.reads) == 1
 
@@ -74,14 +75,14 @@ async def test_a_flood_of_made_up_clients_makes_few_reads_and_a_rotated_secret_i
     assert throttled.json()["error"] == "temporarily_unavailable"
     assert int(throttled.headers["retry-after"]) >= 1
     assert (await harness.token()).status_code == 200
-    harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), seen=False)
+    harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), notify=False)
     assert (await harness.token(secret="rotated")).status_code == 200
 
 
 async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
     """Else the status would tell which is which."""
-    harness = IssuerHarness(reads=RateBudget(rate=0.001, burst=2))
-    harness.furnish()
+    harness = IssuerHarness(read_budget=RateBudget(rate=0.001, burst=2))
+    harness.install_defaults()
     async with harness.running():
         assert (await harness.token(secret="wrong")).status_code == 401
         answers = [(await harness.token(f"leave.made-up-{i}")).status_code for i in range(4)]
@@ -93,11 +94,10 @@ async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
 async def test_late_news_of_a_predecessors_end_does_not_end_a_client(harness: IssuerHarness) -> None:
     harness.put(client_record(name="again", uid="former"))
     await settle()
-    harness.store.delete("Secret", "client.leave.again", seen=False)
-    harness.put(client_record(name="again", uid="uid-9", credentials=(Credential(sha256("new"), START),)), seen=False)
+    late = harness.delete_object("Secret", "client.leave.again", notify=False)
+    harness.put(client_record(name="again", uid="uid-9", credentials=(Credential(sha256("new"), START),)), notify=False)
     assert (await harness.token("leave.again", "new")).status_code == 200
-    former = Existing(Ref("Secret", "scopewright-system", "client.leave.again"), "u", "101")
-    harness.issuer.registry.apply(Change(former, {}, deleted=True), harness.clock())
+    harness.issuer.registry.apply(late, harness.clock())
     assert (await harness.token("leave.again", "new")).status_code == 200
 
 
@@ -110,7 +110,7 @@ async def test_an_id_that_no_client_can_have_is_refused_without_a_read(harness: 
 
 
 async def test_a_read_that_fails_is_no_refusal(harness: IssuerHarness) -> None:
-    harness.store.down = True
+    harness.store.unavailable = True
     for client_id in ("leave.leave-worker", "leave.unknown"):
         response = await harness.token(client_id, "wrong")
         assert (response.status_code, response.json()["error"]) == (503, "temporarily_unavailable")
@@ -132,28 +132,26 @@ async def test_a_missing_right_or_a_bug_in_the_store_is_no_refusal_and_is_not_to
 
 
 async def test_a_client_deleted_a_moment_ago_is_refused_once_its_secret_is_wrong(harness: IssuerHarness) -> None:
-    harness.store.delete("Secret", "client.leave.leave-worker", seen=False)
+    harness.delete_object("Secret", "client.leave.leave-worker", notify=False)
     assert (await harness.token(secret="wrong")).status_code == 401
 
 
 async def test_the_watch_catching_up_does_not_bring_back_what_a_fresh_read_has_replaced(harness: IssuerHarness) -> None:
-    old = harness.store.put("Secret", "x", {})
-    harness.put(client_record(), seen=False)
-    existing, entries = harness.store.objects[Ref("Secret", old.existing.ref.namespace, "client.leave.leave-worker")]
-    harness.put(client_record(credentials=(Credential(sha256("new"), START),)), seen=False)
+    harness.put(client_record(), notify=False)
+    old = harness.stored("Secret", "client.leave.leave-worker")
+    harness.put(client_record(credentials=(Credential(sha256("new"), START),)), notify=False)
     assert (await harness.token(secret="new")).status_code == 200
-    assert not harness.issuer.registry.apply(Change(existing, entries), harness.clock())
+    assert not harness.issuer.registry.apply(Change(old.existing, old.entries), harness.clock())
     assert (await harness.token(secret="new")).status_code == 200
     harness.clock.advance(minutes=2)
-    assert harness.issuer.registry.apply(Change(existing, entries), harness.clock())
+    assert harness.issuer.registry.apply(Change(old.existing, old.entries), harness.clock())
 
 
 async def test_a_slow_read_does_not_undo_what_the_watch_has_brought_meanwhile(harness: IssuerHarness) -> None:
-    ref = Ref("Secret", "scopewright-system", "client.leave.leave-worker")
-    existing, entries = harness.store.objects[ref]
+    old = harness.stored("Secret", "client.leave.leave-worker")
     harness.put(client_record(credentials=(Credential(sha256("new"), START),)))
     await settle()
-    assert not harness.issuer.registry.apply_read(existing, entries, harness.clock())
+    assert not harness.issuer.registry.apply_read(old.existing, old.entries, harness.clock())
     assert (await harness.token(secret="new")).status_code == 200
 
 
@@ -162,8 +160,8 @@ FLOOR = 0.3
 
 @pytest.fixture
 async def slow_world() -> AsyncIterator[IssuerHarness]:
-    harness = IssuerHarness(floor=FLOOR)
-    harness.furnish()
+    harness = IssuerHarness(min_refusal=FLOOR)
+    harness.install_defaults()
     async with harness.running():
         yield harness
 
@@ -180,8 +178,8 @@ async def test_every_refusal_of_a_credential_takes_as_long_whether_read_or_not(s
 
 async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
 
-    store = Store()
-    store.gate = asyncio.Event()
+    store = new_store()
+    store.hold_reads()
     fresh = ReadThrough(store, Registry("scopewright-system"), clock=time.time, monotonic=time.monotonic, timeout=0.01)
     with pytest.raises(Unavailable):
         await fresh.refresh("leave.x")

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scopewright.http import Answer, HttpRequest
-from tests.harness.issuer import PAYROLL, SECRET, IssuerHarness, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import PAYROLL, SECRET
 from tests.harness.transport import answer, combined
 
 NAMES = st.sampled_from(
@@ -77,7 +78,7 @@ def test_any_request_gets_an_answer_of_ours(
 
 async def _ask(http: HttpRequest) -> Answer:
     harness = IssuerHarness()
-    harness.furnish()
-    async with harness.make_issuer().running() as issuer:
+    harness.install_defaults()
+    async with harness.build().running() as issuer:
         await settle()
         return await answer(issuer, http)

@@ -16,25 +16,24 @@ from scopewright.core.records.resource_server import ResolvedGrant
 from scopewright.issuer.tokens.authorise import TOKEN_EXCHANGE
 from scopewright.issuer.tokens.inspect import Inspector
 from tests.harness.clock import START
-from tests.harness.issuer import (
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import (
     BANK,
     BANK_SERVICE,
     ISSUER,
     NAMESPACE,
     PAYROLL,
-    SERVICE,
-    IssuerHarness,
+    PAYROLL_SERVICE,
     client_record,
     key_record,
     private_key,
     server_record,
     service_record,
-    settle,
 )
 
 INACTIVE = {"active": False}
 WORKER = Ref("Secret", NAMESPACE, client_record_name("leave", "leave-worker"))
-SERVED = server_record(served_by=(SERVICE,))
+SERVED = server_record(served_by=(PAYROLL_SERVICE,))
 
 
 async def of_payroll(harness: IssuerHarness) -> str:
@@ -43,8 +42,8 @@ async def of_payroll(harness: IssuerHarness) -> str:
 
 async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    for client_id in ("leave.leave-worker", SERVICE):
-        response = await returning.ask("/introspect", token, client_id)
+    for client_id in ("leave.leave-worker", PAYROLL_SERVICE):
+        response = await returning.post_token("/introspect", token, client_id)
         assert response.headers["cache-control"] == "no-store"
         assert response.headers["content-type"] == "application/json"
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -53,9 +52,9 @@ async def test_17_its_own_client_and_the_api_that_it_is_for_are_told(returning: 
 
 
 async def test_17_anybody_else_is_told_nothing(returning: IssuerHarness) -> None:
-    response = await returning.ask("/introspect", await of_payroll(returning), BANK_SERVICE)
+    response = await returning.post_token("/introspect", await of_payroll(returning), BANK_SERVICE)
     assert (response.status_code, response.content) == (200, b'{"active":false}')
-    assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
+    assert orjson.loads(returning.audit_lines[-1])["reason"] == "not_theirs"
 
 
 async def test_17_without_authentication_it_is_401(returning: IssuerHarness) -> None:
@@ -66,9 +65,9 @@ async def test_17_without_authentication_it_is_401(returning: IssuerHarness) -> 
 
 
 async def test_17_a_token_must_be_sent_and_a_hint_is_ignored(returning: IssuerHarness) -> None:
-    assert (await returning.ask("/introspect", "")).json()["error"] == "invalid_request"
+    assert (await returning.post_token("/introspect", "")).json()["error"] == "invalid_request"
     token = await of_payroll(returning)
-    assert (await returning.ask("/introspect", token, token_type_hint="refresh_token")).json()["active"]
+    assert (await returning.post_token("/introspect", token, token_type_hint="refresh_token")).json()["active"]
 
 
 async def test_17_what_is_no_token_of_ours_is_inactive(returning: IssuerHarness) -> None:
@@ -109,12 +108,12 @@ async def test_19_a_token_ends_with_its_client(returning: IssuerHarness) -> None
     for change in (replace(record, disabled=True), replace(record, uid="made again"), replace(record, access=())):
         returning.put(change)
         await settle()
-        assert await returning.introspect(token, SERVICE) == INACTIVE
+        assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
         returning.put(record)
         await settle()
-    returning.store.delete("Secret", "client.leave.leave-worker")
+    returning.delete_object("Secret", "client.leave.leave-worker")
     await settle()
-    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
 
 
 async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_predecessor(
@@ -124,7 +123,7 @@ async def test_19_a_client_made_again_is_not_the_owner_of_the_tokens_of_its_pred
     returning.put(client_record(uid="made again"))
     await settle()
     assert await returning.introspect(token) == INACTIVE
-    assert orjson.loads(returning.lines[-1])["reason"] == "not_theirs"
+    assert orjson.loads(returning.audit_lines[-1])["reason"] == "not_theirs"
 
 
 async def test_19_a_token_ends_with_its_grant(returning: IssuerHarness) -> None:
@@ -132,27 +131,27 @@ async def test_19_a_token_ends_with_its_grant(returning: IssuerHarness) -> None:
     returning.put(replace(SERVED, grants=()))
     await settle()
     assert await returning.introspect(token) == INACTIVE
-    assert orjson.loads(returning.lines[-1])["reason"] == "scope_withdrawn"
+    assert orjson.loads(returning.audit_lines[-1])["reason"] == "scope_withdrawn"
 
 
 async def test_19_a_token_ends_with_the_grant_type_that_it_came_by(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
+    exchanged = (await returning.exchange(token, PAYROLL_SERVICE, BANK)).json()["access_token"]
     returning.put(replace(service_record(), grant_types=("client_credentials",)))
     await settle()
-    assert await returning.introspect(exchanged, SERVICE) == INACTIVE
+    assert await returning.introspect(exchanged, PAYROLL_SERVICE) == INACTIVE
     assert reason(returning) == "grant_type_withdrawn"
-    assert (await returning.introspect(token, SERVICE))["active"]
+    assert (await returning.introspect(token, PAYROLL_SERVICE))["active"]
 
 
 async def test_19_an_exchanged_token_ends_with_the_grant_type_of_its_subject(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    exchanged = (await returning.exchange(token, SERVICE, BANK)).json()["access_token"]
-    worker = decode(ClientRecord, returning.store.objects[WORKER][1][ENTRY])
+    exchanged = (await returning.exchange(token, PAYROLL_SERVICE, BANK)).json()["access_token"]
+    worker = decode(ClientRecord, returning.store.entry(WORKER, ENTRY))
     returning.put(replace(worker, grant_types=(TOKEN_EXCHANGE,)))
     await settle()
     for ended in (token, exchanged):
-        assert await returning.introspect(ended, SERVICE) == INACTIVE
+        assert await returning.introspect(ended, PAYROLL_SERVICE) == INACTIVE
         assert reason(returning) == "grant_type_withdrawn"
 
 
@@ -162,22 +161,22 @@ async def test_19_a_token_that_is_bound_to_no_key_ends_where_only_bound_ones_are
     token = await of_payroll(returning)
     returning.put(replace(SERVED, dpop_required=True))
     await settle()
-    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
     assert reason(returning) == "not_bound"
-    refused = await returning.exchange(token, SERVICE, BANK)
+    refused = await returning.exchange(token, PAYROLL_SERVICE, BANK)
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
 def reason(harness: IssuerHarness) -> str:
-    return str(orjson.loads(harness.lines[-1])["reason"])
+    return str(orjson.loads(harness.audit_lines[-1])["reason"])
 
 
 async def test_19_a_token_ends_with_one_scope_of_several(returning: IssuerHarness) -> None:
     token = await returning.access_token("payroll.payroll-service", resource="https://bank-api.bank.svc")
-    assert (await returning.introspect(token, SERVICE))["scope"] == "bank.pay bank.look"
+    assert (await returning.introspect(token, PAYROLL_SERVICE))["scope"] == "bank.pay bank.look"
     returning.put(service_record("payroll", RequestedAccess("bank/bank-api", ("bank.pay",))))
     await settle()
-    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
 
 
 async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: IssuerHarness) -> None:
@@ -193,7 +192,7 @@ async def test_19_a_grant_that_ends_by_itself_ends_the_token(returning: IssuerHa
 
 async def test_19_a_token_ends_with_its_resource_server(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    returning.store.delete("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
+    returning.delete_object("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
     await settle()
     assert await returning.introspect(token) == INACTIVE
 
@@ -205,7 +204,7 @@ async def test_19_a_token_ends_with_its_key(returning: IssuerHarness, how: str) 
     if how == "revoked":
         returning.put(key_record(revoked_time=START), private=private_key("ES256"))
     else:
-        returning.store.delete("Secret", key_record_name(key_record().kid))
+        returning.delete_object("Secret", key_record_name(key_record().kid))
     await settle()
     assert await returning.introspect(token) == INACTIVE
 
@@ -227,10 +226,10 @@ async def test_tokens_of_every_algorithm_are_known_again(algorithm: str) -> None
 
 async def test_no_token_is_in_an_audit_line(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    for client_id in ("leave.leave-worker", SERVICE, BANK_SERVICE):
+    for client_id in ("leave.leave-worker", PAYROLL_SERVICE, BANK_SERVICE):
         await returning.introspect(token, client_id)
     await returning.revoke(token)
-    assert not any(part in line for line in returning.lines for part in token.split("."))
+    assert not any(part in line for line in returning.audit_lines for part in token.split("."))
 
 
 async def test_what_is_remembered_of_tokens_is_bounded_by_their_size(returning: IssuerHarness) -> None:

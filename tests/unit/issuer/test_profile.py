@@ -3,7 +3,8 @@
 import pytest
 
 from scopewright.core.records.issuer import IssuerRecord
-from tests.harness.issuer import ISSUER, SECRET, IssuerHarness, private_key, server_record, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, SECRET, private_key, server_record
 from tests.unit.issuer.assertions import assertion, present, with_account, with_pair
 from tests.unit.issuer.test_dpop import made
 
@@ -56,7 +57,7 @@ async def test_no_token_without_a_proof_and_none_signed_with_what_is_forbidden(f
     form["client_assertion"] = assertion(fapi2)
     answer = await fapi2.http.post("/token", data=form, headers={"DPoP": made(fapi2)})
     assert (answer.status_code, answer.json()["error"]) == (503, "temporarily_unavailable")
-    assert '"reason":"profile_algorithm"' in fapi2.lines[-1]
+    assert '"reason":"profile_algorithm"' in fapi2.audit_lines[-1]
     assert private_key("RS256", 3)
 
 

@@ -13,18 +13,8 @@ from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.protocol.request import MAX_BODY_BYTES, may_be_cached
 from scopewright.verifier import ALGORITHMS
 from tests.harness.clock import START
-from tests.harness.issuer import (
-    ISSUER,
-    PAYROLL,
-    SECRET,
-    IssuerHarness,
-    client_record,
-    key_record,
-    private_key,
-    server_record,
-    settle,
-    sha256,
-)
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, PAYROLL, SECRET, client_record, key_record, private_key, server_record, sha256
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 BASIC = ("leave.leave-worker", SECRET)
@@ -391,7 +381,7 @@ async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returni
 async def test_11_metadata_of_an_issuer_with_a_path_is_inserted_before_and_put_after_it() -> None:
     harness = IssuerHarness()
     issuer = "https://Example.org:8443/tenants/hr%20x"
-    harness.furnish(issuer)
+    harness.install_defaults(issuer)
     async with harness.running():
         before = await metadata(harness, "/.well-known/oauth-authorization-server/tenants/hr%20x")
         after = await metadata(harness, "/tenants/hr%20x/.well-known/openid-configuration")

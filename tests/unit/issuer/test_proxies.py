@@ -87,15 +87,15 @@ async def asked(harness: IssuerHarness, forwarded: str) -> httpx.Response:
 
 async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy() -> None:
     harness = IssuerHarness(proxies=TrustedProxies(["127.0.0.0/8"]))
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         harness.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
         answers = [(await asked(harness, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
         assert answers == [401, 503, 401]
-        peers = [orjson.loads(line)["peer"] for line in harness.lines]
+        peers = [orjson.loads(line)["peer"] for line in harness.audit_lines]
         assert peers == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
 
 
 async def test_without_trusted_proxies_the_header_says_nothing(harness: IssuerHarness) -> None:
     await asked(harness, "192.0.2.1")
-    assert orjson.loads(harness.lines[-1])["peer"] == "127.0.0.1"
+    assert orjson.loads(harness.audit_lines[-1])["peer"] == "127.0.0.1"

@@ -27,17 +27,16 @@ from scopewright.issuer.state.registry import Registry
 from scopewright.stores import Change
 from tests.cases.issuer_urls import BAD
 from tests.harness.clock import START
-from tests.harness.issuer import (
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import (
     ISSUER,
     NAMESPACE,
-    IssuerHarness,
     client_record,
     key_record,
     pem,
     private_key,
     public_jwk,
     server_record,
-    settle,
     sha256,
 )
 
@@ -64,7 +63,7 @@ async def test_a_malformed_client_record_is_ignored_and_the_last_good_one_kept(
     harness: IssuerHarness, content: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
-        harness.store.put("Secret", "client.leave.leave-worker", content, of_type=CLIENT_TYPE)
+        harness.put_object("Secret", "client.leave.leave-worker", content, type=CLIENT_TYPE)
         await settle()
     assert (await harness.token()).status_code == 200
     told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
@@ -74,10 +73,8 @@ async def test_a_malformed_client_record_is_ignored_and_the_last_good_one_kept(
 
 
 async def test_a_secret_of_another_type_is_no_record(harness: IssuerHarness) -> None:
-    harness.store.put(
-        "Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, of_type="Opaque"
-    )
-    harness.store.put("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
+    harness.put_object("Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, type="Opaque")
+    harness.put_object("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
     await settle()
     assert (await harness.token("leave.planted")).status_code == 401
 
@@ -86,20 +83,20 @@ async def test_an_object_of_another_namespace_is_no_record() -> None:
     registry = Registry("elsewhere")
     harness = IssuerHarness()
     harness.put(client_record())
-    existing, entries = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
-    assert not registry.apply(Change(existing, entries), harness.clock())
+    held = harness.stored("Secret", "client.leave.leave-worker")
+    assert not registry.apply(Change(held.existing, held.entries), harness.clock())
     assert registry.client_count == 0
 
 
 async def test_a_deleted_client_is_refused(harness: IssuerHarness) -> None:
-    harness.store.delete("Secret", "client.leave.leave-worker")
+    harness.delete_object("Secret", "client.leave.leave-worker")
     await settle()
     assert (await harness.token()).status_code == 401
 
 
 async def test_what_is_not_in_a_new_list_is_gone(harness: IssuerHarness) -> None:
-    harness.store.delete("Secret", "client.leave.leave-worker", seen=False)
-    harness.store.delete("ConfigMap", "resourceserver.payroll.payroll-api", seen=False)
+    harness.delete_object("Secret", "client.leave.leave-worker", notify=False)
+    harness.delete_object("ConfigMap", "resourceserver.payroll.payroll-api", notify=False)
     harness.store.relist()
     await settle()
     assert harness.issuer.registry.client_count == 0
@@ -133,7 +130,7 @@ async def test_of_two_records_with_one_audience_the_older_is_served_whichever_ca
 ) -> None:
     for ages in ((1, 2), (2, 1)):
         harness = IssuerHarness()
-        harness.furnish()
+        harness.install_defaults()
         audience = "https://shared.example"
         for number, age in enumerate(ages):
             name = f"api-{number}"
@@ -148,7 +145,7 @@ async def test_of_two_records_with_one_audience_the_older_is_served_whichever_ca
             assert claims["scope"] == "scope-1"
             loser = f"https://api-{ages.index(2)}.payroll.svc"
             assert (await harness.token(resource=loser)).json()["error"] == "invalid_target"
-            harness.store.delete("ConfigMap", f"resourceserver.payroll.api-{ages.index(1)}")
+            harness.delete_object("ConfigMap", f"resourceserver.payroll.api-{ages.index(1)}")
             await settle()
             assert (await harness.claims(await harness.token(resource=audience), audience))["scope"] == "scope-2"
     assert "older" in caplog.text
@@ -184,7 +181,7 @@ async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
     harness: IssuerHarness, changes: dict[str, Any]
 ) -> None:
     content = {ENTRY: encode(server_record(**changes))}
-    harness.store.put("ConfigMap", "resourceserver.payroll.payroll-api", content, label="resource-server")
+    harness.put_object("ConfigMap", "resourceserver.payroll.payroll-api", content, label="resource-server")
     await settle()
     assert (await harness.token()).status_code == 200
 
@@ -194,13 +191,13 @@ async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
 
 async def test_the_issuer_record_under_another_name_is_none(harness: IssuerHarness) -> None:
     content = {ENTRY: encode(IssuerRecord("https://evil.example"))}
-    harness.store.put("ConfigMap", "scopewright-issuer-2", content, label="issuer")
+    harness.put_object("ConfigMap", "scopewright-issuer-2", content, label="issuer")
     await settle()
     assert (await harness.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
 
 
 async def test_an_issuer_record_deleted_by_hand_stops_nothing(harness: IssuerHarness) -> None:
-    harness.store.delete("ConfigMap", ISSUER_NAME)
+    harness.delete_object("ConfigMap", ISSUER_NAME)
     await settle()
     assert (await harness.token()).status_code == 200
 
@@ -237,7 +234,7 @@ async def test_an_instant_without_a_time_zone_is_malformed(harness: IssuerHarnes
         text = content.replace(b"00Z", b"00")
         assert naive.isoformat().encode() in text
         kind, of_type = ("ConfigMap", "") if label else ("Secret", CLIENT_TYPE)
-        harness.store.put(kind, name, {ENTRY: text}, of_type=of_type, label=label)  # type: ignore[arg-type]
+        harness.put_object(kind, name, {ENTRY: text}, type=of_type, label=label)  # type: ignore[arg-type]
         await settle()
         assert (await harness.token()).status_code == 200
 
@@ -272,13 +269,13 @@ async def test_nothing_is_signed_with_a_key_that_is_not_served(harness: IssuerHa
 async def test_a_malformed_key_set_is_ignored_and_the_last_good_one_kept(
     harness: IssuerHarness, content: bytes
 ) -> None:
-    harness.store.put("ConfigMap", "scopewright-jwks", {"jwks.json": content})
+    harness.put_object("ConfigMap", "scopewright-jwks", {"jwks.json": content})
     await settle()
     assert (await harness.token()).status_code == 200
 
 
 async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_for_it(harness: IssuerHarness) -> None:
-    harness.store.delete("ConfigMap", "scopewright-jwks")
+    harness.delete_object("ConfigMap", "scopewright-jwks")
     await settle()
     assert (await harness.token()).status_code == 200
     harness.put(key_record(revoked_time=START))
@@ -314,7 +311,7 @@ async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
 ) -> None:
     record = key_record(**changes)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: pem(private_key("ES256"))}
-    harness.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    harness.put_object("Secret", key_record_name(record.kid), entries, type=SIGNING_KEY_TYPE)
     await settle()
     assert (await harness.token()).status_code == 200
 
@@ -322,7 +319,7 @@ async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
 async def test_a_private_key_that_is_no_pem_is_refused(harness: IssuerHarness) -> None:
     record = key_record("ES256", 8)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: b"-----BEGIN nonsense"}
-    harness.store.put("Secret", key_record_name(record.kid), entries, of_type=SIGNING_KEY_TYPE)
+    harness.put_object("Secret", key_record_name(record.kid), entries, type=SIGNING_KEY_TYPE)
     harness.publish(key_record().jwk, record.jwk)
     await settle()
     assert await kids(harness) == [key_record().kid]
@@ -383,7 +380,7 @@ def header_kid(response: Any) -> str:
 async def test_ten_thousand_clients_take_little_memory() -> None:
     harness = IssuerHarness()
     harness.put(client_record())
-    existing, _ = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.leave-worker")]
+    existing = harness.stored("Secret", "client.leave.leave-worker").existing
     registry = Registry(NAMESPACE)
     tracemalloc.start()
     for number in range(2000):

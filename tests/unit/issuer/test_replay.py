@@ -64,7 +64,7 @@ def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() 
 async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
     clock = Clock()
     harness = IssuerHarness(clock=clock, replay=LocalReplay(clock, capacity=16))
-    harness.furnish()
+    harness.install_defaults()
     harness.put(with_pair())
     harness.put(with_pair(namespace="other", name="worker", uid="uid-9"))
     async with harness.running():

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from scopewright.core.config import Config
+from scopewright.core.failures import Unavailable
 from scopewright.core.installation import plan_revocations
 from scopewright.core.objects import Ref
 from scopewright.core.records.codec import decode
@@ -29,25 +30,23 @@ from scopewright.issuer.revocation.ended import Revocations
 from scopewright.stores import Change
 from scopewright.stores.directory.store import DirectoryStore
 from tests.harness.clock import START
-from tests.harness.issuer import (
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import (
     BANK,
     ISSUER,
     PAYROLL,
-    SERVICE,
-    IssuerHarness,
+    PAYROLL_SERVICE,
     client_record,
     key_record,
     private_key,
-    put_services,
     server_record,
     service_record,
-    settle,
 )
 
 INACTIVE = {"active": False}
 CONFIG = Config(issuer="http://127.0.0.1:8080")
 NOW = int(START.timestamp())
-SERVED = server_record(served_by=(SERVICE,))
+SERVED = server_record(served_by=(PAYROLL_SERVICE,))
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +62,7 @@ async def of_payroll(harness: IssuerHarness) -> str:
 async def written(harness: IssuerHarness) -> RevocationRecord:
     for _ in range(5):
         await settle()
-    return harness.store.revocations()
+    return harness.revocations()
 
 
 async def feed(harness: IssuerHarness) -> dict[str, Any]:
@@ -84,28 +83,28 @@ def uid_hash(harness: IssuerHarness, client_id: str = "leave.leave-worker") -> s
 
 async def test_18_a_client_revokes_its_own_token(returning: IssuerHarness) -> None:
     token, other = await of_payroll(returning), await of_payroll(returning)
-    response = await returning.ask("/revoke", token)
+    response = await returning.post_token("/revoke", token)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
     assert await returning.introspect(token) == INACTIVE
-    assert await returning.introspect(token, SERVICE) == INACTIVE
+    assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
     assert (await returning.introspect(other))["active"]
-    assert list(returning.store.revocations().tokens) == [uid_hash(returning)]
+    assert list(returning.revocations().tokens) == [uid_hash(returning)]
 
 
 async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     for unknown in ("x", "a.b.c", token[:-1] + ("A" if token[-1] != "A" else "B")):
-        assert (await returning.ask("/revoke", unknown)).status_code == 200
+        assert (await returning.post_token("/revoke", unknown)).status_code == 200
     assert (await returning.introspect(token))["active"]
-    assert (await returning.ask("/revoke", token, token_type_hint="refresh_token")).status_code == 200
+    assert (await returning.post_token("/revoke", token, token_type_hint="refresh_token")).status_code == 200
     assert await returning.introspect(token) == INACTIVE
-    assert (await returning.ask("/revoke", token)).status_code == 200
-    assert (await returning.ask("/revoke", "")).json()["error"] == "invalid_request"
+    assert (await returning.post_token("/revoke", token)).status_code == 200
+    assert (await returning.post_token("/revoke", "")).json()["error"] == "invalid_request"
 
 
 async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    response = await returning.ask("/revoke", token, SERVICE)
+    response = await returning.post_token("/revoke", token, PAYROLL_SERVICE)
     assert (response.status_code, response.content) == (200, b"{}")
     assert (await returning.introspect(token))["active"]
     assert (await returning.http.post("/revoke", data={"token": token})).status_code == 401
@@ -114,15 +113,15 @@ async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told
 
 async def test_18_it_is_200_only_when_it_is_written(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
-    returning.store.writable = False
-    response = await returning.ask("/revoke", token)
+    returning.store.refuse("ConfigMap", Unavailable("no connection", retry_after=3.0))
+    response = await returning.post_token("/revoke", token)
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
     assert await returning.introspect(token) == INACTIVE, "and yet it is in force where it can be"
 
 
 async def test_18_without_a_store_to_write_to_there_is_no_such_endpoint(harness: IssuerHarness) -> None:
-    assert (await harness.ask("/revoke", "x")).status_code == 404
+    assert (await harness.post_token("/revoke", "x")).status_code == 404
     assert "revocation_endpoint" not in (await harness.http.get("/.well-known/oauth-authorization-server")).json()
 
 
@@ -136,7 +135,7 @@ async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(retu
     assert len((await feed(returning))["tokens"][uid_hash(returning)]) == 2, "a verifier's leeway may be ten minutes"
     returning.clock.advance(seconds=1)
     await returning.revoke(await of_payroll(returning))
-    assert len(returning.store.revocations().tokens[uid_hash(returning)]) == 2
+    assert len(returning.revocations().tokens[uid_hash(returning)]) == 2
 
 
 async def test_many_revocations_at_once_are_few_writes(returning: IssuerHarness) -> None:
@@ -147,13 +146,13 @@ async def test_many_revocations_at_once_are_few_writes(returning: IssuerHarness)
 
 
 async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: IssuerHarness) -> None:
-    kept = await returning.access_token(SERVICE, resource=BANK)
+    kept = await returning.access_token(PAYROLL_SERVICE, resource=BANK)
     tokens = [await of_payroll(returning) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
     returning.clock.advance(seconds=5)
     await asyncio.gather(*map(returning.revoke, tokens[:-1]))
     assert await returning.introspect(tokens[-1]) == INACTIVE
-    assert (await returning.introspect(kept, SERVICE))["active"]
-    record = returning.store.revocations()
+    assert (await returning.introspect(kept, PAYROLL_SERVICE))["active"]
+    record = returning.revocations()
     assert (record.tokens, record.clients) == ({}, {uid_hash(returning): NOW + 5})
     returning.clock.advance(seconds=1)
     assert (await returning.introspect(await of_payroll(returning)))["active"]
@@ -172,7 +171,7 @@ async def test_what_another_replica_has_revoked_is_in_force(returning: IssuerHar
 
 async def test_two_replicas_merge_what_they_write(returning: IssuerHarness) -> None:
     tokens = [await of_payroll(returning), await of_payroll(returning)]
-    other = IssuerHarness(revoking=True, store=returning.store, clock=returning.clock)
+    other = IssuerHarness(can_write=True, store=returning.store, clock=returning.clock)
     async with other.running():
         await asyncio.gather(returning.revoke(tokens[0]), other.revoke(tokens[1]))
         assert len((await written(other)).tokens[uid_hash(other)]) == 2
@@ -184,15 +183,15 @@ async def test_two_replicas_merge_what_they_write(returning: IssuerHarness) -> N
 async def test_what_is_edited_is_written_back(returning: IssuerHarness, content: bytes) -> None:
     token = await of_payroll(returning)
     await returning.revoke(token)
-    before = returning.store.revocations()
-    returning.store.put("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
+    before = returning.revocations()
+    returning.put_object("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
     assert await written(returning) == before
     assert await returning.introspect(token) == INACTIVE
 
 
 async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: IssuerHarness) -> None:
     await returning.revoke(await of_payroll(returning))
-    earlier = returning.store.revocations()
+    earlier = returning.revocations()
     more = RevocationRecord(clients={"another": NOW})
     returning.put(replace(earlier, clients=more.clients))
     await settle()
@@ -203,11 +202,11 @@ async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(
 async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: IssuerHarness) -> None:
     token = await of_payroll(returning)
     await returning.revoke(token)
-    before = returning.store.revocations()
-    returning.store.delete("ConfigMap", REVOCATIONS_NAME)
+    before = returning.revocations()
+    returning.delete_object("ConfigMap", REVOCATIONS_NAME)
     await settle()
     assert await returning.introspect(token) == INACTIVE
-    assert (await returning.ask("/revoke", await of_payroll(returning))).status_code == 503
+    assert (await returning.post_token("/revoke", await of_payroll(returning))).status_code == 503
     returning.put(RevocationRecord())
     await asyncio.sleep(0.05)
     record = await written(returning)
@@ -221,8 +220,8 @@ def snapshot(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("meanwhile", ["away", "emptied", "gone"])
 async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) -> None:
-    harness = IssuerHarness(revoking=True, snapshot=snapshot)
-    harness.furnish()
+    harness = IssuerHarness(can_write=True, snapshot=snapshot)
+    harness.install_defaults()
     harness.put(RevocationRecord())
     async with harness.running():
         token = await of_payroll(harness)
@@ -230,9 +229,9 @@ async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) ->
     if meanwhile == "emptied":
         harness.put(RevocationRecord())
     elif meanwhile == "gone":
-        harness.store.delete("ConfigMap", REVOCATIONS_NAME)
-    harness.store.down = meanwhile == "away"
-    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
+        harness.delete_object("ConfigMap", REVOCATIONS_NAME)
+    harness.store.unavailable = meanwhile == "away"
+    again = IssuerHarness(can_write=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         await again.issuer.ready()
         assert await again.introspect(token) == INACTIVE
@@ -285,8 +284,8 @@ async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pyte
 
 
 async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) -> None:
-    harness = IssuerHarness(revoking=True, snapshot=snapshot)
-    harness.furnish()
+    harness = IssuerHarness(can_write=True, snapshot=snapshot)
+    harness.install_defaults()
     harness.put(RevocationRecord())
     for n in range(500):
         harness.put(client_record(name=f"worker-{n}", uid=f"uid-worker-{n}"))
@@ -295,21 +294,21 @@ async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) ->
             await settle()
         assert harness.issuer.registry.client_count == 501
         for n in range(500):
-            harness.store.delete("Secret", client_record_name("leave", f"worker-{n}"), seen=False)
+            harness.delete_object("Secret", client_record_name("leave", f"worker-{n}"), notify=False)
         harness.store.relist()
         await settle()
         assert len((await feed(harness))["clients"]) == 500
         await asyncio.sleep(0.3)
-        assert len(harness.store.revocations().clients) == 500
+        assert len(harness.revocations().clients) == 500
     harness.put(RevocationRecord())
-    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
+    again = IssuerHarness(can_write=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         assert len((await feed(again))["clients"]) == 500
 
 
 def leaving() -> IssuerHarness:
-    harness = IssuerHarness(revoking=True)
-    harness.furnish()
+    harness = IssuerHarness(can_write=True)
+    harness.install_defaults()
     harness.put(RevocationRecord(longest_lifetime=3600))
     return harness
 
@@ -323,26 +322,26 @@ async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch
         uid = uid_hash(harness)
         harness.put(client_record(disabled=True))
         await settle()
-        assert harness.store.revocations().clients == {}, "between two writes there is a pause"
-    assert harness.store.revocations().clients == {uid: NOW}
+        assert harness.revocations().clients == {}, "between two writes there is a pause"
+    assert harness.revocations().clients == {uid: NOW}
 
 
 async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> None:
     harness = leaving()
     async with harness.running():
         uid = uid_hash(harness)
-        harness.store.gate = asyncio.Event()
+        harness.store.hold_reads()
         harness.put(client_record(disabled=True))
         await settle()
-        asyncio.get_running_loop().call_later(0.05, harness.store.gate.set)
-    assert harness.store.revocations().clients == {uid: NOW}
+        asyncio.get_running_loop().call_later(0.05, harness.store.release_reads)
+    assert harness.revocations().clients == {uid: NOW}
 
 
 async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(revocations_module, "LAST_WRITE_TIMEOUT_SECONDS", 0.05)
     harness = leaving()
     async with asyncio.timeout(30), harness.running():
-        harness.store.gate = asyncio.Event()
+        harness.store.hold_reads()
         harness.put(client_record(disabled=True))
         await settle()
         # What the last report of use reads is another matter.
@@ -375,7 +374,7 @@ async def test_19_the_feed_tells_revoked_keys(returning: IssuerHarness) -> None:
     returning.put(key_record(revoked_time=START), private=private_key("ES256"))
     await settle()
     assert (await feed(returning))["kids"] == [key_record().kid]
-    returning.store.delete("Secret", key_record_name(key_record().kid))
+    returning.delete_object("Secret", key_record_name(key_record().kid))
     await settle()
     assert (await feed(returning))["kids"] == []
 
@@ -386,7 +385,7 @@ async def test_the_feed_tells_that_a_client_has_ended(returning: IssuerHarness) 
     await settle()
     assert (await feed(returning))["clients"] == {uid: NOW}
     returning.clock.advance(seconds=10)
-    returning.store.delete("Secret", "client.payroll.payroll-service")
+    returning.delete_object("Secret", "client.payroll.payroll-service")
     await settle()
     assert len((await feed(returning))["clients"]) == 2
     assert (await written(returning)).clients == (await feed(returning))["clients"]
@@ -395,10 +394,10 @@ async def test_the_feed_tells_that_a_client_has_ended(returning: IssuerHarness) 
 async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: IssuerHarness) -> None:
     returning.put(replace(service_record(), grant_types=("client_credentials",)))
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
+    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}
     returning.put(service_record())
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}, "one more is no loss"
+    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}, "one more is no loss"
 
 
 async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: IssuerHarness) -> None:
@@ -418,16 +417,18 @@ async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
     servers = [
         server_record(namespace="greedy", name=n, uid=f"uid-{n}", audience=f"https://{n}.greedy.svc") for n in names
     ]
-    for record in (*clients, *servers):
-        returning.put(record)
+    for client in clients:
+        returning.put(client)
+    for server in servers:
+        returning.put(server)
     await written(returning)
     for client in clients:
-        returning.store.delete("Secret", client_record_name("greedy", client.name))
+        returning.delete_object("Secret", client_record_name("greedy", client.name))
     await written(returning)
     assert (await feed(returning))["namespaces"] == {namespace_key("greedy"): NOW}
     returning.clock.advance(seconds=1)
     for server in servers:
-        returning.store.delete("ConfigMap", resource_server_record_name("greedy", server.name))
+        returning.delete_object("ConfigMap", resource_server_record_name("greedy", server.name))
     await written(returning)
     told = await feed(returning)
     assert (told["everybody"], told["namespaces"]) == (0, {namespace_key("greedy"): NOW + 1})
@@ -458,8 +459,8 @@ async def test_the_feed_tells_that_a_client_asks_no_longer(returning: IssuerHarn
 async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returning: IssuerHarness) -> None:
     returning.put(replace(SERVED, served_by=()))
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, SERVICE): NOW}
-    returning.store.delete("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
+    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}
+    returning.delete_object("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
     await settle()
     assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
 
@@ -502,7 +503,7 @@ async def test_a_lower_lifetime_brings_nothing_back(returning: IssuerHarness, re
     returning.put(service_record("bank", disabled=True))
     assert uid in (await written(returning)).clients
     if restart:
-        returning = IssuerHarness(revoking=True, store=returning.store, clock=returning.clock)
+        returning = IssuerHarness(can_write=True, store=returning.store, clock=returning.clock)
         async with returning.running():
             assert uid in (await feed(returning))["clients"]
 
@@ -516,15 +517,15 @@ async def test_a_lifetime_that_held_for_a_moment_counts(returning: IssuerHarness
 
 
 async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
-    harness = IssuerHarness(revoking=True, snapshot=snapshot)
-    harness.furnish()
-    put_services(harness)
+    harness = IssuerHarness(can_write=True, snapshot=snapshot)
+    harness.install_defaults()
+    harness.install_services()
     harness.put(RevocationRecord())
     async with harness.running():
         uid = uid_hash(harness)
     harness.put(replace(SERVED, grants=()))
-    harness.store.delete("Secret", "client.payroll.payroll-service")
-    again = IssuerHarness(revoking=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
+    harness.delete_object("Secret", "client.payroll.payroll-service")
+    again = IssuerHarness(can_write=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         told = await feed(again)
         assert told["access"] == {uid: {audience_key(PAYROLL): NOW}}

@@ -16,7 +16,8 @@ from scopewright.cli.settings import listen
 from scopewright.http import HttpLimits
 from scopewright.issuer import serve_issuer
 from scopewright.issuer.serving import server
-from tests.harness.issuer import SECRET, IssuerHarness
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import SECRET
 
 BASIC = ("leave.leave-worker", SECRET)
 
@@ -92,17 +93,17 @@ def test_there_are_no_more_connections_than_files_may_be_open(
 
 
 async def test_a_request_in_progress_is_answered_before_the_end(harness: IssuerHarness) -> None:
-    harness.store.gate = asyncio.Event()
+    harness.store.hold_reads()
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener))
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
         form = {"grant_type": "client_credentials"}
         asking = asyncio.create_task(http.post("/token", data=form, auth=("leave.unknown", "x")))
-        await asyncio.wait_for(harness.store.reading.wait(), 5)
+        await asyncio.wait_for(harness.store.read_started.wait(), 5)
         serving.cancel()
         await asyncio.sleep(0.2)
-        harness.store.gate.set()
+        harness.store.release_reads()
         assert (await asyncio.wait_for(asking, 5)).status_code == 401
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(serving, 15)
@@ -112,12 +113,13 @@ PROGRAM = """
 import contextlib, sys
 from scopewright.cli.settings import listen
 from scopewright.issuer import IssuerSettings, Worker, run
-from tests.harness.issuer import NAMESPACE, IssuerHarness
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import NAMESPACE
 
 @contextlib.asynccontextmanager
 async def open_store():
     harness = IssuerHarness()
-    harness.furnish()
+    harness.install_defaults()
     yield harness.store
 
 listener = listen("127.0.0.1:0")

@@ -21,12 +21,13 @@ from scopewright.issuer.state.follow import Follower
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores.contact import Contact
-from tests.harness.issuer import ISSUER, PAYROLL, SECRET, IssuerHarness, client_record, key_record, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, PAYROLL, SECRET, client_record, key_record
 
 
 async def test_readiness_names_what_is_missing() -> None:
     harness = IssuerHarness()
-    harness.store.down = True
+    harness.store.unavailable = True
     async with harness.running():
         assert (await harness.http.get("/healthz")).status_code == 200
         response = await harness.http.get("/readyz")
@@ -112,7 +113,7 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
     harness = IssuerHarness()
-    harness.furnish()
+    harness.install_defaults()
     follow, calls = harness.store.follow, 0
 
     async def failing(selection: object) -> object:
@@ -161,14 +162,14 @@ async def test_a_task_that_dies_is_begun_again(
 
     for kind in (Follower, Revocations, CredentialUsage):
         dies_once(kind, "run")
-    harness = IssuerHarness(revoking=True)
-    harness.furnish()
+    harness = IssuerHarness(can_write=True)
+    harness.install_defaults()
     harness.put(RevocationRecord())
     async with harness.running():
         await asyncio.wait_for(harness.issuer.ready(), 20)
         token = await harness.access_token()
         await harness.revoke(token)
-        assert harness.store.revocations().tokens
+        assert harness.revocations().tokens
         assert (await harness.http.get("/readyz")).json() == {"status": "ok"}
     assert died == {Follower, Revocations, CredentialUsage}
     assert "a bug" in caplog.text
@@ -179,7 +180,7 @@ async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_wi
     impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         await until((tmp_path / "snapshot").exists)
 
@@ -232,7 +233,7 @@ async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be
     assert "\nscopewright_issuer_workers 1.0\n" in text
     assert "\nscopewright_issuer_ready_workers 1.0\n" in text
     assert "\nscopewright_issuer_watch_heard_timestamp_seconds{" not in text
-    harness.store.delete("Secret", key_record_name(key_record().kid))
+    harness.delete_object("Secret", key_record_name(key_record().kid))
     await settle()
     assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(harness, "/metrics").body.decode()
 
@@ -265,8 +266,8 @@ def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_o
 async def test_an_issued_token_is_one_line_without_the_token(harness: IssuerHarness) -> None:
     response = await harness.token()
     claims = await harness.claims(response)
-    assert len(harness.lines) == 1
-    assert orjson.loads(harness.lines[0]) == {
+    assert len(harness.audit_lines) == 1
+    assert orjson.loads(harness.audit_lines[0]) == {
         "time": "2026-11-22T12:00:00.000Z",
         "event": "token",
         "peer": "127.0.0.1",
@@ -296,7 +297,7 @@ async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
     harness.put(client_record(name="pod", method="ServiceAccount", credentials=()))
     await settle()
     response = await harness.token(client_id, secret)
-    line = orjson.loads(harness.lines[-1])
+    line = orjson.loads(harness.audit_lines[-1])
     assert (line["result"], line["reason"]) == ("invalid_client", reason)
     assert response.json()["error_description"] == refused_credential(reason="", challenge=True).description
 
@@ -305,7 +306,7 @@ async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(harness: Is
     await harness.token(SECRET + ".pasted", "x")
     await harness.token("leave.leave-worker", scope="x" * 5000, resource=["\n\x1b[31m\u2028", "y"])
     await harness.token("leave.leave-worker", scope="x" * 5000)
-    for line in harness.lines:
+    for line in harness.audit_lines:
         assert "\n" not in line
         assert "\x1b" not in line
         assert SECRET not in line
@@ -317,7 +318,7 @@ async def test_no_secret_and_no_token_is_in_any_log(harness: IssuerHarness, capl
     token = (await harness.token()).json()["access_token"]
     await harness.token("leave.unknown", SECRET)
     await harness.token(secret="s3cr3t-in-the-log?")
-    everything = caplog.text + "\n".join(harness.lines)
+    everything = caplog.text + "\n".join(harness.audit_lines)
     assert SECRET not in everything
     assert "s3cr3t" not in everything
     assert token.rpartition(".")[2] not in everything

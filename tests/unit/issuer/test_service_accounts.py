@@ -10,7 +10,8 @@ import pytest
 from scopewright.core.failures import Unavailable
 from scopewright.core.records.issuer import Cluster, IssuerRecord
 from tests.harness.clock import START
-from tests.harness.issuer import ISSUER, IssuerHarness, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER
 from tests.unit.issuer.assertions import CLUSTER, UID, WORKER, in_cluster, jwk, pod_token, present, with_account
 
 
@@ -29,7 +30,7 @@ async def accepted(harness: IssuerHarness, token: str, **parameters: str) -> boo
 async def reason(harness: IssuerHarness, token: str, **parameters: str) -> str:
     status, body = await present(harness, token, **parameters)
     assert (status, body["error"]) == (401, "invalid_client"), body
-    return str(json.loads(harness.lines[-1])["reason"])
+    return str(json.loads(harness.audit_lines[-1])["reason"])
 
 
 async def test_16_a_pods_token_is_the_assertion_as_often_as_it_is_valid(pod: IssuerHarness) -> None:
@@ -72,7 +73,7 @@ async def test_16_without_client_id_the_one_client_must_be_plain(pod: IssuerHarn
     assert await reason(pod, pod_token(pod)) == "unknown_client"
     assert await accepted(pod, pod_token(pod), client_id="leave.second")
     assert await accepted(pod, pod_token(pod), client_id=WORKER)
-    pod.store.delete("Secret", "client.leave.second")
+    pod.delete_object("Secret", "client.leave.second")
     await settle()
     assert await accepted(pod, pod_token(pod))
 
@@ -137,7 +138,7 @@ def next_door() -> NextDoor:
 async def harness(next_door: NextDoor) -> AsyncIterator[IssuerHarness]:
     """An issuer that finds the keys of its cluster at the API server, unless it is given them."""
     harness = IssuerHarness(service_accounts=next_door)
-    harness.furnish()
+    harness.install_defaults()
     harness.put(with_account())
     async with harness.running():
         yield harness

@@ -10,13 +10,14 @@ import pytest
 from scopewright.core.records.client import Credential
 from scopewright.issuer.state.snapshot import SnapshotFile
 from tests.harness.clock import START
-from tests.harness.issuer import IssuerHarness, client_record, settle, sha256
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import client_record, sha256
 
 
 async def first_life(path: Path) -> IssuerHarness:
     harness = IssuerHarness(snapshot=path)
     ends = START + timedelta(hours=1)
-    harness.furnish()
+    harness.install_defaults()
     harness.put(
         client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("A" * 43), START)))
     )
@@ -30,7 +31,7 @@ async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
     await first_life(path)
     assert path.stat().st_mode & 0o777 == 0o600
     harness = IssuerHarness(snapshot=path)
-    harness.store.down = True
+    harness.store.unavailable = True
     async with harness.running():
         assert await harness.issuer.ready()
         assert (await harness.http.get("/readyz")).status_code == 200
@@ -40,8 +41,8 @@ async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
 async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Path) -> None:
     """A JWKS that lags behind the store's would take keys from verifiers that sign already."""
     await first_life(tmp_path / "snapshot")
-    harness = IssuerHarness(snapshot=tmp_path / "snapshot", patience=0.3)
-    harness.store.down = True
+    harness = IssuerHarness(snapshot=tmp_path / "snapshot", store_timeout=0.3)
+    harness.store.unavailable = True
     async with harness.running():
         assert (await harness.http.get("/jwks.json")).status_code == 503
         assert (await harness.token()).status_code == 503
@@ -52,7 +53,7 @@ async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Pa
 async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) -> None:
     await first_life(tmp_path / "snapshot")
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
-    harness.store.down = True
+    harness.store.unavailable = True
     async with harness.running():
         assert (await harness.token(secret="old")).status_code == 200
         harness.clock.advance(hours=1)
@@ -64,12 +65,12 @@ async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) 
 async def test_the_first_complete_list_replaces_the_snapshot(tmp_path: Path) -> None:
     before = await first_life(tmp_path / "snapshot")
     harness = IssuerHarness(snapshot=tmp_path / "snapshot", store=before.store)
-    harness.store.delete("Secret", "client.leave.leave-worker")
+    harness.delete_object("Secret", "client.leave.leave-worker")
     async with harness.running():
         await settle()
         assert (await harness.token()).status_code == 401
     again = IssuerHarness(snapshot=tmp_path / "snapshot")
-    again.store.down = True
+    again.store.unavailable = True
     async with again.running():
         assert again.issuer.registry.client_count == 0
 
@@ -78,7 +79,7 @@ async def test_the_first_complete_list_replaces_the_snapshot(tmp_path: Path) -> 
 async def test_a_broken_snapshot_is_ignored(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "snapshot").write_bytes(content)
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         assert (await harness.token()).status_code == 200
 
@@ -89,7 +90,7 @@ async def test_a_broken_line_spoils_only_itself(tmp_path: Path) -> None:
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b'{"kind": 1}', b"[]", b'{"entries": "x"}', *lines[1:]]))
     harness = IssuerHarness(snapshot=path)
-    harness.store.down = True
+    harness.store.unavailable = True
     async with harness.running():
         assert (await harness.token()).status_code == 200
 
@@ -112,7 +113,7 @@ async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.
 async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("not a folder")
     harness = IssuerHarness(snapshot=tmp_path / "file" / "snapshot")
-    harness.furnish()
+    harness.install_defaults()
     async with harness.running():
         assert (await harness.token()).status_code == 200
     assert "cannot write the snapshot" in caplog.text
@@ -125,7 +126,7 @@ async def test_changes_that_come_together_are_written_together(tmp_path: Path, m
     monkeypatch.setattr(snapshots, "_write", writes.append)
     running = asyncio.create_task(snapshots.run())
     for number in range(50):
-        snapshots.keep(harness.store.put("Secret", f"client.leave.c{number}", {"record.json": b"{}"}))
+        snapshots.keep(harness.put_object("Secret", f"client.leave.c{number}", {"record.json": b"{}"}))
     await asyncio.sleep(0.2)
     assert len(writes) == 1
     assert writes[0].count(b"\n") == 51

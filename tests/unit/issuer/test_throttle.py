@@ -81,8 +81,8 @@ def counted(harness: IssuerHarness, result: str) -> float:
 @pytest.fixture
 async def flooded() -> AsyncIterator[IssuerHarness]:
     """Where refusals have used up the reads."""
-    harness = IssuerHarness(reads=RateBudget(rate=0.0, burst=0))
-    harness.furnish()
+    harness = IssuerHarness(read_budget=RateBudget(rate=0.0, burst=0))
+    harness.install_defaults()
     async with harness.running():
         yield harness
 
@@ -93,17 +93,17 @@ async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller
     assert {(a.status_code, a.json()["error"]) for a in answers} == {(503, "temporarily_unavailable")}
     assert counted(flooded, "slowed") == 2
     assert counted(flooded, "temporarily_unavailable") == 0
-    lines = [line for line in map(orjson.loads, flooded.lines) if line["result"] == "slowed"]
+    lines = [line for line in map(orjson.loads, flooded.audit_lines) if line["result"] == "slowed"]
     assert [line["reason"] for line in lines] == ["too_many_refusals"] * 2
 
 
 async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(flooded: IssuerHarness) -> None:
-    flooded.store.down = True
+    flooded.store.unavailable = True
     slowed, failed = [await flooded.token(c, "wrong") for c in ("leave.made-up-3", "leave.leave-worker")]
     assert (slowed.status_code, failed.status_code) == (503, 503)
     assert slowed.content == failed.content
     assert slowed.headers == failed.headers
     assert counted(flooded, "slowed") == 1
     assert counted(flooded, "temporarily_unavailable") == 1
-    line = orjson.loads(flooded.lines[-1])
+    line = orjson.loads(flooded.audit_lines[-1])
     assert (line["result"], line["reason"]) == ("temporarily_unavailable", "store_unavailable")

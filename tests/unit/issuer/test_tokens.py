@@ -9,7 +9,8 @@ from scopewright.core.records.client import RequestedAccess
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.resource_server import ResolvedGrant
 from tests.harness.clock import START
-from tests.harness.issuer import ISSUER, IssuerHarness, client_record, key_record, private_key, server_record, settle
+from tests.harness.issuer import IssuerHarness, settle
+from tests.harness.samples import ISSUER, client_record, key_record, private_key, server_record
 
 BOTH = (RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
 
@@ -110,6 +111,6 @@ async def test_the_issuer_may_change_and_tokens_follow(harness: IssuerHarness) -
 
 @pytest.mark.parametrize("action", ["operator", "store"])
 async def test_tokens_flow_while_everybody_else_is_away(harness: IssuerHarness, action: str) -> None:
-    harness.store.down = True
+    harness.store.unavailable = True
     harness.clock.advance(days=7)
     assert (await harness.token()).status_code == 200

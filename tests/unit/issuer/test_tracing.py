@@ -13,7 +13,8 @@ from opentelemetry.trace import StatusCode
 
 from scopewright.issuer.endpoints.base import Endpoint
 from scopewright.tracing import Tracing
-from tests.harness.issuer import PAYROLL, SECRET, IssuerHarness, key_record
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import PAYROLL, SECRET, key_record
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -30,7 +31,7 @@ async def traced(exported: InMemorySpanExporter) -> AsyncIterator[IssuerHarness]
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     harness = IssuerHarness()
-    harness.furnish()
+    harness.install_defaults()
     harness.tracing = Tracing(provider)
     async with harness.running():
         yield harness
@@ -55,7 +56,7 @@ async def test_an_issued_token_tells_client_audience_key_and_result(
         "scopewright.kid": key_record().kid,
         "scopewright.result": "issued",
     }
-    line = orjson.loads(traced.lines[-1])
+    line = orjson.loads(traced.audit_lines[-1])
     assert (line["trace_id"], line["span_id"]) == (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}")
     told = span.to_json()
     assert answer.json()["access_token"].rpartition(".")[2] not in told
@@ -126,12 +127,12 @@ async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exported))
     harness = IssuerHarness()
-    harness.furnish()
+    harness.install_defaults()
     harness.tracing = Tracing(provider)
     async with harness.running():
         await harness.token()
     assert exported.get_finished_spans() == ()
-    [line] = harness.lines
+    [line] = harness.audit_lines
     assert "trace_id" not in line, "nobody would find it"
 
 

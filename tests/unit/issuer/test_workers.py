@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.harness.issuer import ISSUER, SECRET
+from tests.harness.samples import ISSUER, SECRET
 
 PROGRAM = """
 import contextlib, sys
@@ -21,10 +21,11 @@ from pathlib import Path
 from scopewright.cli.settings import reserve, set_up_logging
 from scopewright.core.failures import Rejected
 from scopewright.issuer import IssuerSettings, Worker, run, run_workers
-from tests.harness.issuer import NAMESPACE, IssuerHarness
+from tests.harness.issuer import IssuerHarness
+from tests.harness.samples import NAMESPACE
 
 harness = IssuerHarness()
-harness.furnish()
+harness.install_defaults()
 
 @contextlib.asynccontextmanager
 async def open_store():
