@@ -42,7 +42,7 @@ from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
 from scopewright.core.signing.jwks import JWKS_ENTRY
 from tests.golden.names import Names
 from tests.golden.yaml_text import Yaml
-from tests.harness.keys import named_key
+from tests.harness.samples import named_key
 
 SEAL_KEY = b"the seal key of the golden cases"
 CREATED = "2026-01-01T00:00:00Z"

@@ -7,7 +7,7 @@ from typing import Any
 from scopewright.controller.key_generation import client_pair
 from scopewright.core.objects import digest
 from scopewright.core.records.names import key_record_name
-from tests.harness.keys import named_key
+from tests.harness.samples import named_key
 
 
 class Names:

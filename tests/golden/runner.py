@@ -37,8 +37,8 @@ from tests.golden.existing import SEAL_KEY, ExistingObjects
 from tests.golden.names import Names
 from tests.golden.printing import PlanPrinter
 from tests.golden.yaml_text import Yaml, difference, dump, load
-from tests.harness.keys import named_key
-from tests.harness.operator import ISSUER, run_sync
+from tests.harness.operator import run_sync
+from tests.harness.samples import ISSUER, named_key
 
 HERE = Path(__file__).parent
 

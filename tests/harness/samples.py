@@ -45,7 +45,7 @@ def private_key(algorithm: str = "ES256", number: int = 0) -> PrivateKey:
     seed = f"key {number}".encode()
     match algorithm:
         case "ES256":
-            return ec.derive_private_key(int.from_bytes(hashlib.sha256(seed).digest()), ec.SECP256R1())
+            return _es256_key(seed)
         case "ES384":
             return ec.derive_private_key(int.from_bytes(hashlib.sha384(seed).digest()), ec.SECP384R1())
         case "Ed25519":
@@ -75,10 +75,19 @@ def public_jwk(private: PrivateKey, algorithm: str) -> dict[str, str]:
 
 
 @cache
-def generated_key(number: int) -> GeneratedKey:
-    """A key pair as the operator generates one."""
-    private = private_key("ES256", number)
+def named_key(name: str) -> GeneratedKey:
+    """An ES256 key pair as the operator generates one, derived from its name."""
+    private = _es256_key(name.encode())
     return GeneratedKey(public_jwk(private, "ES256"), pem(private))
+
+
+def generated_key(number: int) -> GeneratedKey:
+    """The key pair of `private_key("ES256", number)`, which is the nth that `OperatorHarness` generates."""
+    return named_key(f"key {number}")
+
+
+def _es256_key(seed: bytes) -> ec.EllipticCurvePrivateKey:
+    return ec.derive_private_key(int.from_bytes(hashlib.sha256(seed).digest()), ec.SECP256R1())
 
 
 def sha256(secret: str) -> str:
