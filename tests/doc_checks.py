@@ -28,7 +28,7 @@ PACKAGE: Final = ROOT / "operator/scopewright"
 FOLDERS: Final = frozenset(
     {"bench", "charts", "crds", "docs", "examples", "image", "operator", "requirements", "tests", ".ci"}
 )
-CREATED: Final = frozenset({"tests/golden/client/contact.yaml"})
+CREATED: Final = frozenset({"tests/golden/client/contact.yaml", "tests/unit/test_first.py"})
 """Files that a reader is asked to create."""
 USAGE_ERROR: Final[Any] = typer.BadParameter.__bases__[0]
 """Of the click that typer brings along, which exports no name for it."""

@@ -89,7 +89,7 @@ class IssuerHarness:
             harness.put(client_record(disabled=True))       # as the operator writes a record
             await settle()                                  # the issuer has followed it
             assert (await harness.token()).status_code == 401
-            assert "client_disabled" in harness.audit_lines[-1]
+            assert '"reason":"disabled"' in harness.audit_lines[-1]
 
     `harness.store` is a `MemoryStore`, which can be made to fail: `harness.store.unavailable = True`, for instance.
     A second issuer on the same store is `IssuerHarness(store=harness.store, clock=harness.clock)`; a restart is a
