@@ -12,8 +12,9 @@ from typing import Any, Final
 import httpx
 import yaml
 
-from tests.cluster.installation import Process, decoded
+from tests.cluster.installation import decoded
 from tests.cluster.kube import OUR_KINDS, Kube, Manifest
+from tests.cluster.processes import ScopewrightProcess
 from tests.cluster.waiting import until
 from tests.controlplane import ControlPlane
 from tests.ports import free_port
@@ -37,7 +38,7 @@ class Release:
         self.identity.mkdir()
         self.credential = ("", "")
         """Of a service of the example."""
-        self.processes: list[Process] = []
+        self.processes: list[ScopewrightProcess] = []
         self.hr: list[Manifest] = []
         """What has been applied of the example, and is ours."""
         self.chart, self.example = CHART, HR
@@ -126,7 +127,7 @@ class Release:
 
     def _run(self, *arguments: str) -> None:
         log = self.folder / f"{'earlier-' if self.code else ''}{arguments[0]}.log"
-        self.processes.append(Process(list(arguments), log, code=self.code))
+        self.processes.append(ScopewrightProcess(list(arguments), log, code=self.code))
 
     def stop(self) -> None:
         """SIGTERM: whoever leads lets go of the Lease."""

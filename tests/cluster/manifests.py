@@ -20,7 +20,7 @@ def oauth_client(namespace: str, name: str, *access: dict[str, Any], **spec: Any
     return manifest("OAuthClient", namespace, name, {"access": list(access), **spec})
 
 
-def asks(namespace: str, server: str, *scopes: str) -> dict[str, Any]:
+def access_entry(namespace: str, server: str, *scopes: str) -> dict[str, Any]:
     """An entry of `spec.access`."""
     return {"resourceServer": server, "namespace": namespace, "scopes": list(scopes)}
 

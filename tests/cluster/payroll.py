@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from .kube import Manifest
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 
 MakeNamespace = Callable[[str], str]
 
@@ -13,7 +13,7 @@ class Payroll:
 
     def __init__(self, make_namespace: MakeNamespace, **server: object) -> None:
         self.caller, self.owner = make_namespace("leave"), make_namespace("payroll")
-        self.client = oauth_client(self.caller, "leave-worker", asks(self.owner, "payroll-api", "payroll.read"))
+        self.client = oauth_client(self.caller, "leave-worker", access_entry(self.owner, "payroll-api", "payroll.read"))
         self.server = resource_server(self.owner, "payroll-api", "payroll.read", "payroll.write", **server)
         self.grant = self.granting({"namespace": self.caller, "client": "leave-worker"})
         self.audience = f"https://payroll-api.{self.owner}.svc"

@@ -14,8 +14,9 @@ import pytest
 from tests.controlplane import Cluster, ControlPlane
 from tests.ports import free_port
 
-from .installation import SCOPEWRIGHT, Installation, Process
+from .installation import Installation
 from .kube import Kube
+from .processes import SCOPEWRIGHT, ScopewrightProcess
 from .waiting import until
 
 LOOPBACK = "http://127.0.0.1:8080"
@@ -47,14 +48,14 @@ def somewhere() -> list[str]:
 
 
 @pytest.mark.parametrize("command", [["operator", "--issuer-url", LOOPBACK], ["issuer"]], ids=["operator", "issuer"])
-def test_no_kubeconfig(tmp_path: Path, somewhere: list[str], command: list[str]) -> None:
+def test_a_missing_kubeconfig_is_refused(tmp_path: Path, somewhere: list[str], command: list[str]) -> None:
     said = refusal(*command, *somewhere, home=tmp_path)
     assert "no cluster to talk to" in said
     assert "set KUBECONFIG, pass --kubeconfig FILE" in said
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe", b"- a\n- b\n", b"apiVersion: v1\nkind: Config\n"])
-def test_a_kubeconfig_that_is_none(tmp_path: Path, somewhere: list[str], content: bytes | None) -> None:
+def test_an_invalid_kubeconfig_is_refused(tmp_path: Path, somewhere: list[str], content: bytes | None) -> None:
     file = tmp_path / "kubeconfig"
     if content is not None:
         file.write_bytes(content)
@@ -65,7 +66,7 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, somewhere: list[str], content
 # No rights
 
 
-def test_no_rights_at_all_names_every_right(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
+def test_without_rights_every_missing_right_is_named(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
     nobody = crds.kubeconfig_for("scopewright-nobody")
     said = refusal(
         "operator", "--issuer-url", LOOPBACK, "--namespace", "default", *somewhere,
@@ -83,7 +84,7 @@ def test_no_rights_at_all_names_every_right(crds: Cluster, tmp_path: Path, somew
         assert right in said
 
 
-def test_one_right_missing_is_named_alone(crds: Cluster, kube: Kube, tmp_path: Path, somewhere: list[str]) -> None:
+def test_a_single_missing_right_is_named_alone(crds: Cluster, kube: Kube, tmp_path: Path, somewhere: list[str]) -> None:
     installation = Installation(crds, kube, tmp_path, f"lacking-{uuid.uuid4().hex[:6]}")
     installation.install()
     try:
@@ -92,7 +93,7 @@ def test_one_right_missing_is_named_alone(crds: Cluster, kube: Kube, tmp_path: P
         rules = [r for r in everything["rules"] if (r["resources"], r["verbs"]) != (["secrets"], ["delete"])]
         assert len(rules) == len(everything["rules"]) - 1
         kube.patch("ClusterRole", "", installation.user("operator"), {"rules": rules})
-        until(lambda: not installation.may("operator", "secrets", "delete"))
+        until(lambda: not installation.is_allowed("operator", "secrets", "delete"))
         config = crds.kubeconfig_for(installation.user("operator"))
         found = refusal(*installation.operator_arguments(), *somewhere, "--kubeconfig", str(config), home=tmp_path)
     finally:
@@ -101,11 +102,11 @@ def test_one_right_missing_is_named_alone(crds: Cluster, kube: Kube, tmp_path: P
     assert "delete secrets in every namespace" in found
 
 
-def test_an_issuer_without_rights_says_which_and_waits(installation: Installation, tmp_path: Path) -> None:
+def test_an_issuer_without_rights_names_them_and_waits(installation: Installation, tmp_path: Path) -> None:
     nobody = installation.cluster.kubeconfig_for("scopewright-nobody")
     url, log = f"http://127.0.0.1:{free_port()}", tmp_path / "blind.log"
     arguments = ["issuer", "--namespace", installation.namespace, "--listen", url.removeprefix("http://")]
-    blind = Process([*arguments, "--kubeconfig", str(nobody)], log)
+    blind = ScopewrightProcess([*arguments, "--kubeconfig", str(nobody)], log)
     try:
         until(lambda: "cannot list resource" in log.read_text(), log.read_text)
         assert installation.namespace in log.read_text()
@@ -119,7 +120,9 @@ def test_an_issuer_without_rights_says_which_and_waits(installation: Installatio
         blind.kill()
 
 
-def test_an_identity_that_the_server_does_not_accept(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
+def test_an_identity_that_the_api_server_rejects_is_reported(
+    crds: Cluster, tmp_path: Path, somewhere: list[str]
+) -> None:
     """A token that has expired, say."""
     text = crds.kubeconfig.read_text()
     broken = tmp_path / "kubeconfig"
@@ -140,7 +143,7 @@ def bare_plane(control_plane: Cluster) -> Iterator[ControlPlane]:
         yield plane
 
 
-def test_crds_not_installed(bare_plane: ControlPlane, tmp_path: Path, somewhere: list[str]) -> None:
+def test_missing_crds_are_reported(bare_plane: ControlPlane, tmp_path: Path, somewhere: list[str]) -> None:
     said = refusal(
         "operator", "--issuer-url", LOOPBACK, *somewhere, home=tmp_path, KUBECONFIG=str(bare_plane.kubeconfig)
     )
@@ -149,11 +152,11 @@ def test_crds_not_installed(bare_plane: ControlPlane, tmp_path: Path, somewhere:
     assert "kubectl apply --server-side -f crds/" in said
 
 
-def test_an_api_server_that_is_away_at_the_start_is_waited_for(bare_plane: ControlPlane, tmp_path: Path) -> None:
+def test_operator_and_issuer_wait_for_an_unreachable_api_server(bare_plane: ControlPlane, tmp_path: Path) -> None:
     bare_plane.stop_apiserver()
     log = tmp_path / "operator.log"
     arguments = ["operator", "--issuer-url", LOOPBACK, "--listen", f"127.0.0.1:{free_port()}"]
-    waiting = Process([*arguments, "--kubeconfig", str(bare_plane.kubeconfig)], log)
+    waiting = ScopewrightProcess([*arguments, "--kubeconfig", str(bare_plane.kubeconfig)], log)
     try:
         until(lambda: log.read_text().count("cannot be reached") >= 2, log.read_text)
         assert waiting.alive()
@@ -167,11 +170,11 @@ def test_an_api_server_that_is_away_at_the_start_is_waited_for(bare_plane: Contr
         bare_plane.start_apiserver()
 
 
-def test_who_waits_for_the_api_server_can_be_stopped(bare_plane: ControlPlane, tmp_path: Path) -> None:
+def test_a_process_that_waits_for_the_api_server_can_be_stopped(bare_plane: ControlPlane, tmp_path: Path) -> None:
     bare_plane.stop_apiserver()
     log = tmp_path / "operator.log"
     arguments = ["operator", "--issuer-url", LOOPBACK, "--listen", f"127.0.0.1:{free_port()}"]
-    waiting = Process([*arguments, "--kubeconfig", str(bare_plane.kubeconfig)], log)
+    waiting = ScopewrightProcess([*arguments, "--kubeconfig", str(bare_plane.kubeconfig)], log)
     try:
         until(lambda: "cannot be reached" in log.read_text(), log.read_text)
         waiting.terminate()
@@ -182,7 +185,7 @@ def test_who_waits_for_the_api_server_can_be_stopped(bare_plane: ControlPlane, t
         bare_plane.start_apiserver()
 
 
-def test_a_namespace_that_does_not_exist(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
+def test_a_missing_namespace_is_reported(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
     said = refusal(
         "operator", "--issuer-url", LOOPBACK, "--namespace", "no-such", *somewhere,
         home=tmp_path, KUBECONFIG=str(crds.kubeconfig),
@@ -194,7 +197,7 @@ def test_a_namespace_that_does_not_exist(crds: Cluster, tmp_path: Path, somewher
 
 
 @pytest.mark.parametrize("command", [["operator", "--issuer-url", LOOPBACK], ["issuer"]], ids=["operator", "issuer"])
-def test_an_occupied_port(crds: Cluster, tmp_path: Path, command: list[str]) -> None:
+def test_an_occupied_port_is_reported(crds: Cluster, tmp_path: Path, command: list[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -204,7 +207,7 @@ def test_an_occupied_port(crds: Cluster, tmp_path: Path, command: list[str]) -> 
     assert "--listen" in said
 
 
-def test_an_address_that_is_none(tmp_path: Path) -> None:
+def test_an_invalid_listen_address_is_refused(tmp_path: Path) -> None:
     for command in (["operator", "--issuer-url", LOOPBACK], ["issuer"]):
         assert "pass HOST:PORT" in refusal(*command, "--listen", "127.0.0.1:http", home=tmp_path)
 
@@ -219,16 +222,16 @@ def test_an_address_that_is_none(tmp_path: Path) -> None:
         (["no-such-command"], "no-such-command"),
     ],
 )
-def test_bad_flags(tmp_path: Path, flags: list[str], told: str) -> None:
+def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], told: str) -> None:
     assert told in refusal(*flags, home=tmp_path, code=2)
 
 
-def test_no_issuer_url(tmp_path: Path, somewhere: list[str]) -> None:
+def test_a_missing_issuer_url_is_refused(tmp_path: Path, somewhere: list[str]) -> None:
     said = refusal("operator", *somewhere, home=tmp_path)
     assert "issuer" in said
 
 
-def test_an_issuer_url_that_may_not_be_one(tmp_path: Path, somewhere: list[str]) -> None:
+def test_an_invalid_issuer_url_is_refused(tmp_path: Path, somewhere: list[str]) -> None:
     said = refusal("operator", "--issuer-url", "http://issuer.example.org", *somewhere, home=tmp_path)
     assert "the configuration cannot be used: issuer:" in said
     assert "http is allowed for loopback only" in said
@@ -249,7 +252,7 @@ def test_an_issuer_url_that_may_not_be_one(tmp_path: Path, somewhere: list[str])
         (None, "cannot be read"),
     ],
 )
-def test_a_configuration_file_that_cannot_be_used(
+def test_an_invalid_configuration_file_is_refused(
     tmp_path: Path, somewhere: list[str], content: bytes | None, told: str
 ) -> None:
     file = tmp_path / "config.yaml"

@@ -16,19 +16,19 @@ def metadata(installation: Installation, namespace: str, name: str) -> Manifest:
     return meta
 
 
-def test_what_leaves_the_template_leaves_the_secret_and_what_others_added_stays(
+def test_metadata_removed_from_the_template_is_removed_and_foreign_metadata_stays(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
     template = {"labels": {"replicate": "yes", "team": "hr"}, "annotations": {"copy.example/to": "everywhere"}}
     client = oauth_client(namespace, "worker", credentials={"secretTemplate": template})
-    installation.have(client)
+    installation.apply_and_wait(client)
     credentials = installation.credentials(client)
     theirs = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"note.example/x": "1"}}}
     installation.kube.patch("Secret", namespace, "worker-oauth", theirs)
     for template in ({"labels": {"team": "hr"}}, {}):
         spec = {"credentials": {"secretTemplate": template}} if template else {}
-        installation.have(oauth_client(namespace, "worker", **spec))
+        installation.apply_and_wait(oauth_client(namespace, "worker", **spec))
         kept = {"backup", "app.kubernetes.io/managed-by", "scopewright.dev/client", *template.get("labels", {})}
         until(lambda kept=kept: metadata(installation, namespace, "worker-oauth")["labels"].keys() == kept)  # type: ignore[misc]
         annotations = metadata(installation, namespace, "worker-oauth")["annotations"]
@@ -40,11 +40,13 @@ def test_what_leaves_the_template_leaves_the_secret_and_what_others_added_stays(
 def test_recommended_labels_are_allowed(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("leave")
     labels = {"app.kubernetes.io/part-of": "hr", "app.kubernetes.io/name": "leave"}
-    installation.have(oauth_client(namespace, "worker", credentials={"secretTemplate": {"labels": labels}}))
+    installation.apply_and_wait(oauth_client(namespace, "worker", credentials={"secretTemplate": {"labels": labels}}))
     assert labels.items() <= metadata(installation, namespace, "worker-oauth")["labels"].items()
 
 
-def test_days_are_refused_with_what_to_write_instead(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_duration_in_days_is_refused_with_the_hours_to_write(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     with pytest.raises(Refused) as refused:
         installation.apply(oauth_client(make_namespace("leave"), "worker", rotation={"every": "30d"}))
     assert "spec.rotation.every: Invalid value" in refused.value.message
@@ -52,19 +54,17 @@ def test_days_are_refused_with_what_to_write_instead(installation: Installation,
     assert refused.value.message.count("Invalid value") == 1
 
 
-def test_two_clients_that_swap_their_secret_names_settle(
-    installation: Installation, make_namespace: MakeNamespace
-) -> None:
+def test_clients_that_swap_their_secret_names_settle(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("leave")
     first = oauth_client(namespace, "first", credentials={"secretName": "a"})
     second = oauth_client(namespace, "second", credentials={"secretName": "b"})
-    installation.have(first, second)
+    installation.apply_and_wait(first, second)
     before = installation.credentials(first, "a"), installation.credentials(second, "b")
     swapped = (
         oauth_client(namespace, "first", credentials={"secretName": "b"}),
         oauth_client(namespace, "second", credentials={"secretName": "a"}),
     )
-    installation.have(*swapped)
+    installation.apply_and_wait(*swapped)
     until(lambda: installation.secret(namespace, "a")["client_id"] == f"{namespace}.second")
     until(lambda: installation.secret(namespace, "b")["client_id"] == f"{namespace}.first")
     installation.wait_until_ready(*swapped)
@@ -78,7 +78,7 @@ def test_no_status_advises_to_delete_another_clients_secret(
 ) -> None:
     namespace = make_namespace("leave")
     first = oauth_client(namespace, "first", credentials={"secretName": "shared"})
-    installation.have(first)
+    installation.apply_and_wait(first)
     second = oauth_client(namespace, "second", credentials={"secretName": "shared"})
     installation.apply(second)
     message = installation.wait_for(second, "SecretConflict")["message"]
@@ -87,12 +87,12 @@ def test_no_status_advises_to_delete_another_clients_secret(
     assert installation.accepts(*installation.credentials(first, "shared"))
 
 
-def test_an_immutable_secret_says_to_delete_it_and_deleting_it_helps(
+def test_an_immutable_secret_is_reported_and_its_deletion_helps(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     _, before = installation.credentials(client)
     installation.kube.patch("Secret", namespace, "worker-oauth", {"immutable": True})
     change = {"metadata": {"annotations": {"scopewright.dev/rotate": "now"}}}
@@ -110,7 +110,7 @@ def test_an_immutable_secret_says_to_delete_it_and_deleting_it_helps(
     assert installation.accepts(f"{namespace}.worker", after)
 
 
-def test_a_secret_that_is_not_ours_is_not_to_be_deleted_blindly(
+def test_the_status_does_not_advise_to_delete_a_foreign_secret(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")

@@ -35,23 +35,23 @@ def _collected(core: client.CoreV1Api, namespace: str) -> bool:
 
 
 @pytest.mark.skipif("KUBEBUILDER_ASSETS" in os.environ, reason="KUBEBUILDER_ASSETS names another version")
-def test_it_is_the_version_that_we_build(restartable: Cluster, api: client.ApiClient) -> None:
+def test_the_control_plane_has_the_version_that_the_tests_build(restartable: Cluster, api: client.ApiClient) -> None:
     assert client.VersionApi(api).get_code().git_version == VERSION
 
 
-def test_our_kinds_are_served(crds: Cluster, api: client.ApiClient) -> None:
+def test_the_four_kinds_are_served(crds: Cluster, api: client.ApiClient) -> None:
     served = client.CustomObjectsApi(api).get_api_resources("scopewright.dev", "v1alpha1").resources
     kinds = {resource.kind for resource in served}
     assert {"OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey"} <= kinds
 
 
-def test_what_an_owner_owned_is_collected(api: client.ApiClient, namespace: str) -> None:
+def test_the_garbage_collector_deletes_owned_objects(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
     _managed_secret(core, namespace)
     assert _collected(core, namespace)
 
 
-def test_a_namespace_goes_with_all_that_it_holds(api: client.ApiClient, namespace: str) -> None:
+def test_a_deleted_namespace_takes_its_objects_with_it(api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
     _managed_secret(core, namespace)
     core.delete_namespace(namespace)
@@ -63,7 +63,7 @@ def test_a_new_namespace_gets_its_service_account(api: client.ApiClient, namespa
     assert eventually(lambda: answers(200, lambda: core.read_namespaced_service_account("default", namespace)))
 
 
-def test_who_has_no_rights_is_refused(
+def test_a_user_without_rights_is_refused(
     as_user: Callable[..., client.ApiClient], api: client.ApiClient, namespace: str
 ) -> None:
     theirs = client.CoreV1Api(as_user("stranger", "visitors"))
@@ -81,7 +81,7 @@ def test_who_has_no_rights_is_refused(
     assert eventually(lambda: answers(200, lambda: theirs.list_namespaced_secret(namespace)))
 
 
-def test_the_api_server_comes_back_with_its_data(restartable: Cluster, api: client.ApiClient, namespace: str) -> None:
+def test_a_restarted_api_server_keeps_its_data(restartable: Cluster, api: client.ApiClient, namespace: str) -> None:
     core = client.CoreV1Api(api)
     _managed_secret(core, namespace)
     before = _config_map(core, namespace, "kept")

@@ -80,12 +80,12 @@ def _found(violations: list[Violation]) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.path is None], ids=str)
-def test_what_keeps_the_rule_is_taken(objects: Objects, case: Case) -> None:
+def test_a_manifest_that_keeps_the_rule_is_accepted(objects: Objects, case: Case) -> None:
     objects.try_out(case.manifest)
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.path is not None], ids=str)
-def test_what_breaks_the_rule_is_refused_as_without_a_server(objects: Objects, case: Case) -> None:
+def test_a_manifest_that_breaks_the_rule_is_refused_as_by_validate(objects: Objects, case: Case) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(case.manifest)
     told = _told(error.value)
@@ -111,7 +111,7 @@ def test_update(objects: Objects, case: Case) -> None:
 
 
 @pytest.mark.parametrize("case", MALFORMED, ids=str)
-def test_malformed_manifest_is_refused_where_it_is_malformed(objects: Objects, case: Malformed) -> None:
+def test_malformed_manifest_is_refused_with_its_path(objects: Objects, case: Malformed) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(case.manifest)
     assert case.path in {field for field, _ in _told(error.value)}
@@ -124,7 +124,7 @@ def test_name_of_ten_thousand_characters_is_refused(objects: Objects, kind: str)
     assert "metadata.name" in {field for field, _ in _told(error.value)}
 
 
-def test_mistyped_field_is_told(objects: Objects) -> None:
+def test_mistyped_field_is_reported(objects: Objects) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(manifest("OAuthClient", {"rotaton": {}}))
     assert 'unknown field "spec.rotaton"' in json.loads(error.value.body or "")["message"]
@@ -139,7 +139,7 @@ def test_private_key_is_refused_and_not_quoted(objects: Objects) -> None:
     assert key["d"] not in (error.value.body or "")
 
 
-def test_list_is_not_taken_for_an_instant(objects: Objects) -> None:
+def test_a_list_in_place_of_a_timestamp_is_refused(objects: Objects) -> None:
     """By its schema alone it would be: the type of a value with a format goes unchecked where that is a list."""
     with pytest.raises(client.ApiException) as error:
         objects.try_out(manifest("ScopeGrant", {"expirationTime": ["2027-06-30T00:00:00Z"]}))
@@ -194,7 +194,7 @@ def test_defaults_come_back(objects: Objects, kind: str, spec: dict[str, Any] | 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_status_is_pending_until_somebody_looks(objects: Objects, namespace: str, kind: str) -> None:
+def test_status_is_pending_until_an_operator_reconciles(objects: Objects, namespace: str, kind: str) -> None:
     """kstatus and Argo CD take an object without a status for done. A status that is applied with it does not count."""
     planted = {"conditions": [{"type": "Ready", "status": "True", "reason": "Planted"}]}
     created = objects.create(_in(namespace, manifest(kind)) | {"status": planted})
@@ -209,7 +209,7 @@ def test_status_is_pending_until_somebody_looks(objects: Objects, namespace: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_object_is_taken_back_as_it_was_read(objects: Objects, namespace: str, kind: str) -> None:
+def test_object_is_unchanged_when_written_back(objects: Objects, namespace: str, kind: str) -> None:
     """And writing it again changes nothing: no new resourceVersion, no diff that Git would see."""
     given = _in(namespace, manifest(kind))
     created = objects.create(given)
@@ -221,7 +221,7 @@ def test_object_is_taken_back_as_it_was_read(objects: Objects, namespace: str, k
     assert once["metadata"]["generation"] == 1
 
 
-def test_definitions_are_accepted_and_their_names_are_free(crds: Cluster, api: client.ApiClient) -> None:
+def test_crds_are_accepted_and_their_names_are_free(crds: Cluster, api: client.ApiClient) -> None:
     extensions = client.ApiextensionsV1Api(api)
     for kind in KINDS.values():
         found = extensions.read_custom_resource_definition(f"{kind.PLURAL}.{GROUP}")
@@ -239,7 +239,7 @@ def test_definitions_are_accepted_and_their_names_are_free(crds: Cluster, api: c
         ("SigningKey", ["NAME", "READY", "REASON", "ALGORITHM", "SIGNS UNTIL", "AGE"]),
     ],
 )
-def test_kubectl_get_answers_the_first_question(
+def test_kubectl_get_shows_ready_and_reason(
     crds: Cluster, objects: Objects, namespace: str, kind: str, columns: list[str]
 ) -> None:
     given = _in(namespace, manifest(kind))

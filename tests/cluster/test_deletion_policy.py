@@ -26,15 +26,15 @@ def owners(installation: Installation, payroll: Payroll) -> list[str]:
 
 def pruned(installation: Installation, payroll: Payroll) -> None:
     installation.delete(payroll.client)
-    until(lambda: installation.record(payroll.client) is None)
+    until(lambda: installation.client_record(payroll.client) is None)
 
 
-def test_a_retained_credential_is_refused_meanwhile_and_is_the_same_afterwards(
+def test_a_retained_credential_is_refused_while_the_client_is_deleted_and_works_afterwards(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     client = with_policy(payroll, "Retain")
-    installation.have(payroll.server, payroll.grant, client)
+    installation.apply_and_wait(payroll.server, payroll.grant, client)
     credentials = installation.credentials(client)
     token = installation.token(*credentials)
     before = secret(installation, payroll)
@@ -43,7 +43,7 @@ def test_a_retained_credential_is_refused_meanwhile_and_is_the_same_afterwards(
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
     # The garbage collector runs, and leaves it alone.
     assert throughout(3, lambda: secret(installation, payroll) == before)
-    installation.have(client)
+    installation.apply_and_wait(client)
     assert secret(installation, payroll) == before, "not a byte of it has changed"
     assert installation.token(*credentials) != token
     assert [e["reason"] for e in installation.status(client)["history"]].count("CredentialAdopted") == 1
@@ -51,47 +51,49 @@ def test_a_retained_credential_is_refused_meanwhile_and_is_the_same_afterwards(
 
 def comes_back_with_nothing(installation: Installation, payroll: Payroll, policy: str, **rotation: Any) -> None:
     """A retained client is pruned, and returns with this policy: to a new credential, and never to the earlier one."""
-    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
+    installation.apply_and_wait(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
     client_id, old = installation.credentials(payroll.client)
     pruned(installation, payroll)
-    installation.have(with_policy(payroll, policy, **rotation))
+    installation.apply_and_wait(with_policy(payroll, policy, **rotation))
     assert installation.accepts(*installation.new_credentials(payroll.client, old))
     assert not installation.accepts(client_id, old)
 
 
-def test_a_client_that_says_delete_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_recreated_client_with_policy_delete_inherits_nothing(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     comes_back_with_nothing(installation, Payroll(make_namespace), "Delete")
 
 
-def test_what_was_revoked_meanwhile_does_not_come_back(
+def test_a_credential_revoked_by_the_recreated_client_is_not_adopted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     comes_back_with_nothing(installation, Payroll(make_namespace), "Retain", revokedBefore="2999-01-01T00:00:00Z")
 
 
-def test_a_switch_changes_the_owner_reference_and_not_the_credential(
+def test_a_change_of_policy_changes_the_owner_reference_and_not_the_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(payroll.server, payroll.grant, with_policy(payroll, "Delete"))
+    installation.apply_and_wait(payroll.server, payroll.grant, with_policy(payroll, "Delete"))
     credentials = installation.credentials(payroll.client)
     uid = installation.read(payroll.client)["metadata"]["uid"]
     assert owners(installation, payroll) == [uid]
-    installation.have(with_policy(payroll, "Retain"))
+    installation.apply_and_wait(with_policy(payroll, "Retain"))
     until(lambda: owners(installation, payroll) == [])
-    installation.have(with_policy(payroll, "Delete"))
+    installation.apply_and_wait(with_policy(payroll, "Delete"))
     until(lambda: owners(installation, payroll) == [uid])
     assert installation.credentials(payroll.client) == credentials
     installation.delete(payroll.client)
     until(lambda: secret(installation, payroll) is None)
 
 
-def test_a_retained_secret_is_healed_and_moves_like_any_other(
+def test_a_retained_secret_is_healed_and_renamed_like_any_other(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     client = with_policy(payroll, "Retain")
-    installation.have(payroll.server, payroll.grant, client)
+    installation.apply_and_wait(payroll.server, payroll.grant, client)
     _, old = installation.credentials(client)
     installation.kube.patch("Secret", payroll.caller, "leave-worker-oauth", {"data": {"client_secret": "ZWRpdGVk"}})
     _, healed = installation.new_credentials(client, old, "edited")

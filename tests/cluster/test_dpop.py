@@ -21,23 +21,23 @@ def bound_token(installation: Installation, payroll: Payroll, folder: Path) -> A
         return ClientCredentials(folder, dpop=True, http=direct).token_sync()
 
 
-def test_a_resource_server_that_requires_dpop_gives_no_other_tokens(
+def test_a_resource_server_that_requires_dpop_gets_bound_tokens_only(
     installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
     payroll = Payroll(make_namespace, tokens={"dpopBoundAccessTokensRequired": True})
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     assert installation.error(*installation.credentials(payroll.client)) == "invalid_request"
     assert bound_token(installation, payroll, tmp_path / "oauth").scopes == {"payroll.read"}
 
 
-def test_the_key_of_the_nonces_is_kept_and_another_one_made_where_it_is_gone(
+def test_the_nonce_key_is_kept_and_recreated_after_its_deletion(
     installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     before = installation.kube.get("Secret", installation.namespace, "scopewright-nonce")
     assert before is not None
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert installation.kube.get("Secret", installation.namespace, "scopewright-nonce") == before
     installation.kube.delete("Secret", installation.namespace, "scopewright-nonce")
     assert bound_token(installation, payroll, tmp_path / "meanwhile"), "the one that was goes on"

@@ -26,7 +26,7 @@ KINDS = ",".join(f"{kind.lower()}s.scopewright.dev" for kind in OUR_KINDS)
 @pytest.fixture(scope="module")
 def hr(install: Install) -> Iterator[Installation]:
     """The HR system, applied as its README says, on an installation that serves `spec.issuer: default`."""
-    installation = install("hr", serves="default")
+    installation = install("hr", issuer_name="default")
     installation.kubectl("apply", "--server-side", "--filename", MANIFESTS)
     yield installation
     installation.kubectl("delete", "--wait=false", "--ignore-not-found", "--filename", MANIFESTS)
@@ -56,28 +56,28 @@ def ready(obj: Manifest) -> bool:
 
 
 def test_a_second_apply_and_a_second_reconcile_write_nothing(hr: Installation) -> None:
-    before = hr.settled(*NAMESPACES)
+    before = hr.settle(*NAMESPACES)
     hr.kubectl("apply", "--server-side", "--filename", MANIFESTS)
-    hr.rounds()
+    hr.wait_two_resyncs()
     assert everything(hr) == before
 
 
 def test_a_restarted_operator_writes_nothing(hr: Installation) -> None:
-    before = hr.settled(*NAMESPACES)
+    before = hr.settle(*NAMESPACES)
     assert hr.stop_operator() == 0
     hr.start_operator()
-    hr.wait_until_serving()
-    hr.rounds()
+    hr.wait_until_ready_and_leader()
+    hr.wait_two_resyncs()
     assert everything(hr) == before
 
 
 def test_kubectl_diff_is_empty(hr: Installation) -> None:
-    hr.settled(*NAMESPACES)
+    hr.settle(*NAMESPACES)
     assert hr.kubectl("diff", "--server-side", "--filename", MANIFESTS) == ""
 
 
-def test_nothing_is_put_on_the_users_objects(hr: Installation) -> None:
-    hr.settled(*NAMESPACES)
+def test_nothing_but_the_status_is_written_to_users_objects(hr: Installation) -> None:
+    hr.settle(*NAMESPACES)
     for obj in declared(hr):
         meta = obj["metadata"]
         assert not meta.keys() & {"annotations", "finalizers", "labels", "ownerReferences"}, meta
@@ -86,7 +86,7 @@ def test_nothing_is_put_on_the_users_objects(hr: Installation) -> None:
         assert all(list(m["fieldsV1"]) == ["f:status"] for m in ours), ours
 
 
-def test_what_is_made_carries_our_label_and_nobodys_tracking(hr: Installation) -> None:
+def test_created_objects_have_scopewrights_label_and_no_tracking_label(hr: Installation) -> None:
     for namespace in (*NAMESPACES, hr.namespace):
         for kind in ("Secret", "ConfigMap"):
             for made in hr.kube.list(kind, namespace):
@@ -103,7 +103,7 @@ def test_kubectl_shows_ready_first_and_lists_them_all_by_category(hr: Installati
     assert header[:4] == ["NAME", "READY", "REASON", "GRANTED"]
 
 
-def test_deleting_what_git_held_leaves_nothing_stuck(hr: Installation) -> None:
+def test_deleting_all_manifests_leaves_nothing_stuck(hr: Installation) -> None:
     """The last of this module: namespaces and all go, with the operator running."""
     hr.kubectl("delete", "--wait=false", "--filename", MANIFESTS)
     until(lambda: all(hr.kube.get("Namespace", "", space) is None for space in NAMESPACES))
@@ -128,10 +128,10 @@ def said(*objects: Manifest) -> set[tuple[str, str, str]]:
 
 def test_ready_objects_are_healthy(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     key = signing_key(installation.namespace)
     ungranted = oauth_client(payroll.caller, "ungranted", *payroll.client["spec"]["access"])
-    installation.have(ungranted)
+    installation.apply_and_wait(ungranted)
     objects = [installation.read(m) for m in (*payroll.manifests, key, ungranted)]
     assert said(*objects) == {READY}
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
@@ -152,7 +152,7 @@ def test_new_objects_are_progressing(installation: Installation, make_namespace:
     assert said(*objects) == {WAITING}
 
 
-def test_what_waits_is_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_waiting_objects_are_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
     server = resource_server(make_namespace("payroll"), "api", "a", tokens={"signingKey": "none-such"})
     installation.apply(server)
     installation.wait_for(server, "SigningKeyNotReady")
@@ -181,7 +181,9 @@ def test_stalled_objects_are_degraded(installation: Installation, make_namespace
         assert told[1] == next(c["message"] for c in obj["status"]["conditions"] if c["type"] == "Ready")
 
 
-def test_what_is_disabled_or_paused_is_meant_so(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_disabled_and_paused_objects_are_not_failures(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     """A client that somebody switched off must not fail the Kustomization that it is part of."""
     namespace = make_namespace("leave")
     disabled = oauth_client(namespace, "disabled", disabled=True)
@@ -189,12 +191,12 @@ def test_what_is_disabled_or_paused_is_meant_so(installation: Installation, make
     installation.wait_for(disabled, "Disabled")
     assert said(installation.read(disabled)) == {("Failed", "Suspended", "Current")}
     paused = resource_server(namespace, "paused", "a")
-    installation.have(paused)
+    installation.apply_and_wait(paused)
     installation.apply({**paused, "metadata": {**paused["metadata"], "annotations": {PAUSED_ANNOTATION: "true"}}})
     assert said(installation.read(paused)) == {("Current", "Suspended", "Current")}
 
 
-def test_an_application_is_as_healthy_as_argo_cd_says_so_that_sync_waves_wait() -> None:
+def test_an_applications_health_makes_sync_waves_wait() -> None:
     application: Manifest = {"apiVersion": "argoproj.io/v1alpha1", "kind": "Application", "metadata": {}}
     degraded = {**application, "status": {"health": {"status": "Degraded", "message": "why"}}}
     assert argocd(application, {**application, "status": {}}, degraded) == [
@@ -204,13 +206,13 @@ def test_an_application_is_as_healthy_as_argo_cd_says_so_that_sync_waves_wait() 
     ]
 
 
-def test_without_the_operator_edits_are_seen_and_nothing_gets_stuck(
+def test_without_the_operator_edits_are_reported_and_deletions_do_not_hang(
     install: Install, make_namespace: MakeNamespace
 ) -> None:
     """The operator is away, for a while or for good."""
     installation = install("away")
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     installation.kill_operator()
     edited = {**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}}
     installation.apply(edited)

@@ -11,7 +11,7 @@ GRANT = "scopewright.dev/v1alpha1 ScopeGrant sneak;"
 READ = "{range .items[*]}{.apiVersion} {.kind} {.metadata.name};{end}{.apiVersion} {.kind} {.metadata.name};"
 
 
-def test_kubectl_reads_each_of_them_as_the_grant(tmp_path: Path) -> None:
+def test_kubectl_reads_a_grant_from_each_file(tmp_path: Path) -> None:
     """Without an API server, as it reads them before it sends anything."""
     kubectl = binaries.find().kubectl
 

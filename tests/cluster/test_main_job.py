@@ -13,7 +13,7 @@ from scopewright.verifier import Reason, Token, TokenRejected, Verifier
 
 from .installation import Installation, decoded
 from .kube import Manifest
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, until
 
@@ -31,9 +31,11 @@ async def verified(installation: Installation, audience: str, token: str, *scope
         return await Verifier(installation.issuer_url, audience, http=http).verify(token, scopes=scopes)
 
 
-async def test_manifests_in_and_a_verified_token_out(installation: Installation, make_namespace: MakeNamespace) -> None:
+async def test_a_client_of_applied_manifests_gets_a_token_that_verifies(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, secret = installation.credentials(payroll.client)
     token = installation.token(client_id, secret)
     found = await verified(installation, payroll.audience, token, "payroll.read")
@@ -51,11 +53,11 @@ async def test_manifests_in_and_a_verified_token_out(installation: Installation,
     assert refusal.value.reason is Reason.AUDIENCE
 
 
-def test_the_secret_holds_all_that_a_service_needs_to_start(
+def test_the_secret_contains_everything_that_a_service_needs(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, secret = installation.credentials(payroll.client)
     found = installation.kube.get("Secret", payroll.caller, "leave-worker-oauth")
     assert found is not None
@@ -90,11 +92,11 @@ def test_the_secret_holds_all_that_a_service_needs_to_start(
     assert installation.status(payroll.server)["grants"] == 1
 
 
-def test_a_service_reads_its_mounted_secret_and_calls(
+def test_a_service_with_the_mounted_secret_calls_the_api(
     installation: Installation, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     installation.credentials(payroll.client)
     for entry, value in installation.secret(payroll.caller, "leave-worker-oauth").items():
         (tmp_path / entry).write_text(value)
@@ -112,9 +114,11 @@ def test_a_service_reads_its_mounted_secret_and_calls(
     assert claims(sent.removeprefix("Bearer "))["aud"] == payroll.audience
 
 
-def test_tokens_look_as_the_resource_server_says(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_tokens_follow_the_settings_of_the_resource_server(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace, tokens={"lifetime": "90s", "scopesListClaim": True})
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)
     answer = installation.post_token(*credentials).json()
@@ -125,7 +129,9 @@ def test_tokens_look_as_the_resource_server_says(installation: Installation, mak
     assert found["scopes"] == ["payroll.read"]
 
 
-def test_a_lifetime_over_the_maximum_is_cut_and_told(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_lifetime_over_the_maximum_is_shortened_and_reported(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace, tokens={"lifetime": "5h"})
     installation.apply(*payroll.manifests)
     installation.wait_for(payroll.server, "LifetimeTooLong")
@@ -135,11 +141,11 @@ def test_a_lifetime_over_the_maximum_is_cut_and_told(installation: Installation,
     assert installation.post_token(*credentials).json()["expires_in"] == 3600
 
 
-def test_a_grant_deleted_is_refused_within_five_seconds(
+def test_a_deleted_grant_ends_new_tokens_within_five_seconds(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     installation.token(*installation.credentials(payroll.client))
     installation.delete(payroll.grant)
     assert eventually(lambda: refused(installation, payroll.client), seconds=5)
@@ -147,11 +153,11 @@ def test_a_grant_deleted_is_refused_within_five_seconds(
     assert installation.condition(payroll.client)["status"] == "True", "a client without a grant is Ready"
 
 
-def test_a_client_deleted_is_refused_within_five_seconds(
+def test_a_deleted_client_is_refused_within_five_seconds(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.delete(payroll.client)
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
@@ -165,17 +171,19 @@ def test_clients_of_the_apis_own_namespace_need_no_grant(
     own = oauth_client(
         payroll.owner, "nightly", {"resourceServer": "payroll-api", "scopes": ["payroll.write", "payroll.read"]}
     )
-    installation.have(payroll.server, own)
+    installation.apply_and_wait(payroll.server, own)
     token = installation.token(*installation.credentials(own))
     assert claims(token)["scope"] == "payroll.write payroll.read"
 
 
-def test_less_may_be_asked_for_and_more_is_refused(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_subset_of_the_scopes_is_issued_and_further_scopes_are_refused(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
     own = oauth_client(
         payroll.owner, "nightly", {"resourceServer": "payroll-api", "scopes": ["payroll.write", "payroll.read"]}
     )
-    installation.have(*payroll.manifests, own)
+    installation.apply_and_wait(*payroll.manifests, own)
     token = installation.token(*installation.credentials(own), scope="payroll.write")
     assert claims(token)["scope"] == "payroll.write"
     credentials = installation.credentials(payroll.client)
@@ -185,7 +193,7 @@ def test_less_may_be_asked_for_and_more_is_refused(installation: Installation, m
 def test_a_selector_follows_the_labels_of_namespaces(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
     grant = payroll.granting({"namespaceSelector": {"matchLabels": {"team": "hr"}}})
-    installation.have(payroll.client, payroll.server, grant)
+    installation.apply_and_wait(payroll.client, payroll.server, grant)
     assert refused(installation, payroll.client)
     installation.kube.patch("Namespace", "", payroll.caller, {"metadata": {"labels": {"team": "hr"}}})
     assert eventually(lambda: not refused(installation, payroll.client), seconds=5)
@@ -196,12 +204,12 @@ def test_a_selector_follows_the_labels_of_namespaces(installation: Installation,
 
 
 @pytest.mark.parametrize("everybody", [True, False])
-def test_a_grant_to_a_whole_namespace_or_to_all(
+def test_a_grant_to_a_namespace_or_to_all_namespaces_covers_the_client(
     installation: Installation, make_namespace: MakeNamespace, everybody: bool
 ) -> None:
     payroll = Payroll(make_namespace)
     to: dict[str, object] = {"allNamespaces": True} if everybody else {"namespace": payroll.caller}
-    installation.have(payroll.client, payroll.server, payroll.granting(to))
+    installation.apply_and_wait(payroll.client, payroll.server, payroll.granting(to))
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     installation.token(*installation.credentials(payroll.client))
 
@@ -210,7 +218,7 @@ def test_a_token_does_not_outlive_its_grant(installation: Installation, make_nam
     payroll = Payroll(make_namespace)
     end = (datetime.now(UTC) + timedelta(seconds=8)).replace(microsecond=0)
     grant = payroll.granting({"namespace": payroll.caller}, expirationTime=f"{end:%FT%TZ}")
-    installation.have(payroll.client, payroll.server, grant)
+    installation.apply_and_wait(payroll.client, payroll.server, grant)
     credentials = installation.credentials(payroll.client)
     token = installation.token(*credentials)
     assert int(str(claims(token)["exp"])) <= end.timestamp()
@@ -221,7 +229,9 @@ def test_a_token_does_not_outlive_its_grant(installation: Installation, make_nam
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
 
 
-def test_entries_are_named_as_the_client_asks(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_entries_of_the_secret_have_the_names_that_the_client_declares(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(
         namespace,
@@ -232,7 +242,7 @@ def test_entries_are_named_as_the_client_asks(installation: Installation, make_n
             "secretTemplate": {"labels": {"team": "leave"}, "annotations": {"example.com/reload": "yes"}},
         },
     )
-    installation.have(client)
+    installation.apply_and_wait(client)
     entries = installation.secret(namespace, "renamed-credentials")
     assert installation.accepts(entries["CLIENT_ID"], entries["CLIENT_SECRET"])
     assert "client_id" not in entries
@@ -242,14 +252,14 @@ def test_entries_are_named_as_the_client_asks(installation: Installation, make_n
     assert found["metadata"]["annotations"]["example.com/reload"] == "yes"
 
 
-def test_a_credential_moves_to_another_secret_with_overlap(
+def test_a_renamed_secret_gets_a_new_credential_with_overlap(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "mover")
-    installation.have(client)
+    installation.apply_and_wait(client)
     before = installation.credentials(client)
-    installation.have(oauth_client(namespace, "mover", credentials={"secretName": "moved"}))
+    installation.apply_and_wait(oauth_client(namespace, "mover", credentials={"secretName": "moved"}))
     after = installation.credentials(client, "moved")
     assert after[1] != before[1]
     assert installation.accepts(*after)
@@ -257,14 +267,16 @@ def test_a_credential_moves_to_another_secret_with_overlap(
     assert installation.kube.get("Secret", namespace, "mover-oauth") is not None, "Pods still mount it"
 
 
-def test_an_audience_of_ones_own_under_the_platforms_prefix(
+def test_an_audience_under_a_prefix_of_the_platform_is_used(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    owner = installation.favoured()
+    owner = installation.make_audience_namespace()
     server = resource_server(owner, "hr-api", "hr.read", audience="https://hr.example/apis/hr")
     caller = make_namespace("leave")
-    client = oauth_client(caller, "worker", asks(owner, "hr-api", "hr.read"))
-    installation.have(server, client, scope_grant(owner, "all", "hr-api", ["hr.read"], {"allNamespaces": True}))
+    client = oauth_client(caller, "worker", access_entry(owner, "hr-api", "hr.read"))
+    installation.apply_and_wait(
+        server, client, scope_grant(owner, "all", "hr-api", ["hr.read"], {"allNamespaces": True})
+    )
     credentials = installation.credentials(client)
     named = installation.secret(caller, "worker-oauth")["audience"]
     for resource in (named, "https://hr.example/apis/hr"):

@@ -27,7 +27,7 @@ class Worker:
         self.installation = installation
         self.payroll = Payroll(make_namespace)
         self.folder = folder
-        installation.have(self.payroll.server, self.payroll.grant)
+        installation.apply_and_wait(self.payroll.server, self.payroll.grant)
 
     def declared(self, authentication: dict[str, Any], **annotations: str) -> Manifest:
         client = self.payroll.client
@@ -35,7 +35,7 @@ class Worker:
         return {**client, "metadata": meta, "spec": {**client["spec"], "authentication": authentication}}
 
     def record(self) -> dict[str, Any]:
-        found = self.installation.record(self.payroll.client)
+        found = self.installation.client_record(self.payroll.client)
         assert found is not None
         record: dict[str, Any] = json.loads(decoded(found)["record.json"])
         return record
@@ -93,8 +93,8 @@ def worker(installation: Installation, make_namespace: MakeNamespace, tmp_path: 
     return Worker(installation, make_namespace, tmp_path)
 
 
-def test_a_key_pair_is_made_rotated_and_accepted_through_its_overlap(worker: Worker) -> None:
-    worker.installation.have(worker.declared(PAIR))
+def test_a_key_pair_is_created_rotated_and_accepted_through_its_overlap(worker: Worker) -> None:
+    worker.installation.apply_and_wait(worker.declared(PAIR))
     first = worker.entries()
     assert "client_secret" not in first
     assert worker.mount(first).error() == ""
@@ -111,22 +111,22 @@ def test_a_key_pair_is_made_rotated_and_accepted_through_its_overlap(worker: Wor
 
 def test_a_key_pair_whose_record_is_lost_is_adopted(worker: Worker) -> None:
     """The public key comes from the Secret's own annotation, which the seal covers."""
-    worker.installation.have(worker.declared(PAIR))
+    worker.installation.apply_and_wait(worker.declared(PAIR))
     first, kept = worker.entries(), worker.record()["credentials"]
     worker.installation.kube.delete(
-        "Secret", worker.installation.namespace, worker.installation.record_name(worker.payroll.client)
+        "Secret", worker.installation.namespace, worker.installation.client_record_name(worker.payroll.client)
     )
-    until(lambda: worker.installation.record(worker.payroll.client))
+    until(lambda: worker.installation.client_record(worker.payroll.client))
     assert worker.record()["credentials"] == kept
     assert worker.entries() == first
     assert worker.mount(first).error() == ""
 
 
-def test_a_secret_gives_way_to_a_key_pair_and_back(worker: Worker) -> None:
-    worker.installation.have(worker.payroll.client)
+def test_a_client_changes_from_secret_to_key_pair_and_back(worker: Worker) -> None:
+    worker.installation.apply_and_wait(worker.payroll.client)
     before_that = worker.entries()
     secret = before_that["client_secret"]
-    worker.installation.have(worker.declared(PAIR))
+    worker.installation.apply_and_wait(worker.declared(PAIR))
     pair = worker.until_entries("private_key.jwk")
     assert "client_secret" not in pair
     assert worker.mount(pair).error() == ""
@@ -135,17 +135,17 @@ def test_a_secret_gives_way_to_a_key_pair_and_back(worker: Worker) -> None:
     before, now = worker.record()["credentials"]
     assert (before["sha256"], "jwk" in before, "expirationTime" in before) == (digest(secret), False, True)
     assert (now["sha256"], "expirationTime" in now) == (digest(pair["private_key.jwk"]), False)
-    worker.installation.have(worker.declared({"method": "ClientSecret"}))
+    worker.installation.apply_and_wait(worker.declared({"method": "ClientSecret"}))
     again = worker.until_entries("client_secret", secret)
     assert "private_key.jwk" not in again
     assert worker.mount(again).error() == ""
     assert worker.mount(pair).error() == "", "the key pair of before lost its overlap"
 
 
-def test_given_keys_are_accepted_and_the_secret_holds_no_credential(worker: Worker) -> None:
+def test_declared_public_keys_are_accepted_and_the_secret_holds_no_credential(worker: Worker) -> None:
     private = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1())))
     public = {name: private[name] for name in ("kty", "crv", "x", "y")} | {"kid": "laptop"}
-    worker.installation.have(worker.declared({**PAIR, "jwks": {"keys": [public]}}))
+    worker.installation.apply_and_wait(worker.declared({**PAIR, "jwks": {"keys": [public]}}))
     entries = worker.entries()
     assert not {"client_secret", "private_key.jwk"} & set(entries)
     assert worker.mount({**entries, "private_key.jwk": json.dumps(private | {"kid": "laptop"})}).error() == ""
@@ -174,8 +174,8 @@ def test_a_service_account_is_followed_by_its_uid(worker: Worker) -> None:
     assert worker.error() == "invalid_client", "a token of the ServiceAccount of before is accepted"
 
 
-def test_a_secret_stays_until_there_is_a_service_account_to_take_its_place(worker: Worker) -> None:
-    worker.installation.have(worker.payroll.client)
+def test_a_secret_is_accepted_until_the_service_account_exists(worker: Worker) -> None:
+    worker.installation.apply_and_wait(worker.payroll.client)
     before = worker.entries()
     worker.installation.apply(worker.declared(ACCOUNT))
     worker.installation.wait_for(worker.payroll.client, "ServiceAccountNotFound")
@@ -189,20 +189,20 @@ def test_a_secret_stays_until_there_is_a_service_account_to_take_its_place(worke
     assert worker.installation.status(worker.payroll.client)["binding"] == {"name": "leave-worker-oauth"}
 
 
-def test_a_cluster_that_the_configuration_does_not_name_is_told(worker: Worker) -> None:
+def test_a_cluster_that_is_not_configured_is_reported(worker: Worker) -> None:
     elsewhere = {"name": "worker", "cluster": "eu-1", "uid": "5c9a"}
     worker.installation.apply(worker.declared({"method": "ServiceAccount", "serviceAccount": elsewhere}))
     assert "eu-1" in worker.installation.wait_for(worker.payroll.client, "UnknownCluster")["message"]
 
 
-def test_token_review_notices_what_the_record_does_not_say_yet(
+def test_token_review_refuses_a_deleted_service_account_that_the_record_still_names(
     install: Install, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
     """The client is paused: its record goes on naming the ServiceAccount after that is gone."""
     reviewing = install("reviewing", resync="1s", clusters=[{"name": "in-cluster", "tokenReview": True}])
     worker = Worker(reviewing, make_namespace, tmp_path)
     reviewing.kube.apply(worker.service_account())
-    reviewing.have(worker.declared(ACCOUNT))
+    reviewing.apply_and_wait(worker.declared(ACCOUNT))
     worker.mount(worker.entries()).project_token()
     assert worker.error() == ""
     reviewing.apply(worker.declared(ACCOUNT, paused="true"))

@@ -31,7 +31,7 @@ def value(url: str, name: str, **labels: str) -> float:
     return sum(s.value for s in scraped(url) if s.name == name and labels.items() <= s.labels.items())
 
 
-def test_what_is_exported_is_what_is_documented_and_figures_fit(
+def test_exported_metrics_are_the_documented_ones_with_plausible_values(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     page = of_docs("metrics")
@@ -44,7 +44,7 @@ def test_what_is_exported_is_what_is_documented_and_figures_fit(
     issued = {"name": "scopewright_issuer_requests_total", "handler": "token", "result": "issued"}
     before, tokens = value(operator, **ready), value(issuer, **issued)
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, secret = installation.credentials(payroll.client)
     installation.token(client_id, secret)
     until(lambda: value(operator, **ready) > before)

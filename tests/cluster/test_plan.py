@@ -10,10 +10,11 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from .installation import SCOPEWRIGHT, Installation
+from .installation import Installation
 from .kube import Manifest
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
+from .processes import SCOPEWRIGHT
 from .waiting import until
 
 READER: Final = "scopewright-plan-reader"
@@ -53,7 +54,7 @@ class Reviewer:
 
     def has(self, *manifests: Manifest) -> None:
         for number, manifest in enumerate(manifests):
-            served = {**manifest, "spec": {**manifest["spec"], "issuer": self.installation.serves}}
+            served = {**manifest, "spec": {**manifest["spec"], "issuer": self.installation.issuer_name}}
             (self.folder / f"{number}.json").write_text(json.dumps(served))
 
     def run(self, *flags: str, expect: int) -> "subprocess.CompletedProcess[str]":
@@ -79,15 +80,15 @@ def reviewer(installation: Installation, tmp_path: Path) -> Iterator[Reviewer]:
         installation.kube.delete(right["kind"], "", right["metadata"]["name"])
 
 
-def test_a_plan_says_what_then_happens_and_does_none_of_it(
+def test_a_plan_predicts_the_result_and_writes_nothing(
     installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(payroll.server, payroll.client)
+    installation.apply_and_wait(payroll.server, payroll.client)
     credentials = installation.credentials(payroll.client)
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
-    before = installation.settled(payroll.owner, payroll.caller)
-    reviewer.has(*payroll.manifests, oauth_client(payroll.caller, "second", asks(payroll.owner, "no-api", "a")))
+    before = installation.settle(payroll.owner, payroll.caller)
+    reviewer.has(*payroll.manifests, oauth_client(payroll.caller, "second", access_entry(payroll.owner, "no-api", "a")))
     done = reviewer.run("--output", "json", expect=0)
     plan = json.loads(done.stdout)
     assert installation.versions(payroll.owner, payroll.caller) == before
@@ -97,23 +98,23 @@ def test_a_plan_says_what_then_happens_and_does_none_of_it(
     assert [(s["name"], s["action"]) for s in plan["secrets"]] == [("second-oauth", "made")]
     assert [w["reason"] for w in plan["warnings"]] == ["NotGranted"]
     assert credentials[1] not in done.stdout
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     until(lambda: not installation.error(*credentials))
 
 
-def test_what_is_applied_is_planned_no_more(
+def test_a_plan_of_applied_manifests_is_empty(
     installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
-    installation.settled(payroll.owner, payroll.caller)
+    installation.apply_and_wait(*payroll.manifests)
+    installation.settle(payroll.owner, payroll.caller)
     reviewer.has(*payroll.manifests)
     plan = reviewer.plan("--prune")
     assert not any(plan[section] for section in ("refusals", "credentials", "keys", "secrets", "objects"))
     assert not any(plan["access"].values())
 
 
-def test_what_the_cluster_would_refuse_is_refused_before(
+def test_a_plan_refuses_what_the_cluster_would_refuse(
     installation: Installation, make_namespace: MakeNamespace, reviewer: Reviewer
 ) -> None:
     owner = make_namespace("payroll")
@@ -131,13 +132,13 @@ def test_what_the_cluster_would_refuse_is_refused_before(
         installation.wait_for(manifest, refusals[manifest["metadata"]["name"]])
 
 
-def test_who_may_not_read_is_told_what_is_missing(installation: Installation, tmp_path: Path) -> None:
+def test_a_missing_right_to_read_is_named(installation: Installation, tmp_path: Path) -> None:
     said = Reviewer(installation, tmp_path, "scopewright-plan-nobody").run(expect=2).stderr
     for what in ('resource "secrets"', 'resource "oauthclients"', 'resource "namespaces"'):
         assert what in said
 
 
-def test_a_cluster_that_is_not_there_is_no_refusal(tmp_path: Path) -> None:
+def test_an_unreachable_cluster_is_an_error_and_not_a_refusal(tmp_path: Path) -> None:
     kubeconfig = {
         "apiVersion": "v1", "kind": "Config", "current-context": "a",
         "clusters": [{"name": "a", "cluster": {"server": "https://127.0.0.1:1"}}],

@@ -57,7 +57,7 @@ def accepted(installation: Installation, client: Manifest) -> int:
     return len(json.loads(base64.b64decode(record["data"]["record.json"]))["credentials"])
 
 
-def test_rotations_that_a_dead_webhook_refuses_follow_once_it_is_gone(
+def test_rotations_that_a_dead_webhook_refuses_are_done_after_its_deletion(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """By age and by hand; what the Secret holds works all the while, and the status names the webhook."""

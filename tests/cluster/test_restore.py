@@ -49,10 +49,10 @@ def restored(former: Installation, objects: list[Manifest], plane: ControlPlane)
 
 
 @pytest.mark.parametrize("with_records", [True, False], ids=["all of it", "without records and signing keys"])
-def test_what_restored_secrets_hold_works_in_a_new_cluster(own_installation: Installation, with_records: bool) -> None:
+def test_restored_credentials_work_in_a_new_cluster(own_installation: Installation, with_records: bool) -> None:
     former = own_installation
     payroll = Payroll(former.make_namespace)
-    former.have(*payroll.manifests)
+    former.apply_and_wait(*payroll.manifests)
     credentials, kids = former.credentials(payroll.client), former.jwks()
     token = former.token(*credentials)
     objects = backup(former, payroll.caller, payroll.owner)

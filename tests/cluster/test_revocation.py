@@ -12,10 +12,11 @@ from scopewright.core.records.names import REVOCATIONS_NAME
 from scopewright.verifier import Reason, RevocationFeed, TokenRejected, Verifier
 from tests.ports import free_port
 
-from .installation import Install, Installation, Process
+from .installation import Install, Installation
 from .kube import Manifest
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
+from .processes import ScopewrightProcess
 from .waiting import eventually, until
 
 EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
@@ -38,8 +39,8 @@ class Replica:
     def start(self) -> None:
         installation = self._installation
         arguments = ["issuer", "--namespace", installation.namespace, "--listen", self.url.removeprefix("http://")]
-        self.process: Process = installation.run(arguments, installation.user("issuer"), "replica")
-        until(lambda: installation.answers_at(self.url), lambda: installation.logs())
+        self.process: ScopewrightProcess = installation.run(arguments, installation.user("issuer"), "replica")
+        until(lambda: installation.is_ready(self.url), lambda: installation.logs())
 
 
 @pytest.fixture
@@ -57,8 +58,8 @@ class Parties:
         self.payroll = payroll = Payroll(make_namespace, servedBy=["payroll-service"])
         bank = make_namespace("bank")
         self.audience, self.bank = payroll.audience, f"https://bank-api.{bank}.svc"
-        to_bank = asks(bank, "bank-api", "bank.pay")
-        to_payroll = asks(payroll.owner, "payroll-api", "payroll.read")
+        to_bank = access_entry(bank, "bank-api", "bank.pay")
+        to_payroll = access_entry(payroll.owner, "payroll-api", "payroll.read")
         self.client = oauth_client(payroll.caller, "leave-worker", to_payroll, to_bank)
         self.service = oauth_client(
             payroll.owner, "payroll-service", to_bank, grantTypes=["client_credentials", EXCHANGE]
@@ -67,7 +68,7 @@ class Parties:
         self.to_client = scope_grant(bank, "paid", "bank-api", ["bank.pay"], {"namespace": payroll.caller})
         api = resource_server(bank, "bank-api", "bank.pay")
         self.granted = [self.payroll.grant, self.to_service, self.to_client]
-        installation.have(self.client, self.service, payroll.server, api, *self.granted)
+        installation.apply_and_wait(self.client, self.service, payroll.server, api, *self.granted)
         self.credentials = installation.credentials(self.client)
         self.service_credentials = installation.credentials(self.service)
         until(self._all_is_granted, lambda: installation.logs())
@@ -131,7 +132,7 @@ def test_a_token_revoked_at_one_issuer_is_inactive_at_another_and_survives_the_d
     revoking.issuer.kill()
     replica.process.kill()
     revoking.start_issuer()
-    revoking.wait_until_serving()
+    revoking.wait_until_ready_and_leader()
     replica.start()
     for url in (revoking.issuer_url, replica.url):
         assert not parties.active(token, url)
@@ -140,7 +141,7 @@ def test_a_token_revoked_at_one_issuer_is_inactive_at_another_and_survives_the_d
 
 
 @pytest.mark.parametrize("how", ["deleted", "emptied"])
-def test_whoever_deletes_or_empties_the_record_brings_no_token_back(
+def test_a_deleted_or_emptied_revocation_record_does_not_reactivate_tokens(
     revoking: Installation, parties: Parties, how: str
 ) -> None:
     token = parties.token()
@@ -159,7 +160,7 @@ def record(installation: Installation) -> Any:
     return found and found["data"]
 
 
-def test_a_withdrawn_grant_ends_the_tokens_that_relied_on_it(revoking: Installation, parties: Parties) -> None:
+def test_a_withdrawn_grant_ends_the_tokens_with_its_scopes(revoking: Installation, parties: Parties) -> None:
     token, verifier = parties.token(), parties.verifier()
     exchanged, at_bank = parties.exchanged(token), parties.verifier(parties.bank)
     assert not refused(verifier, token)
@@ -172,7 +173,7 @@ def test_a_withdrawn_grant_ends_the_tokens_that_relied_on_it(revoking: Installat
     assert not parties.active(exchanged, who=parties.service_credentials)
 
 
-def test_a_disabled_actor_ends_what_it_has_exchanged(revoking: Installation, parties: Parties) -> None:
+def test_a_disabled_client_ends_the_tokens_that_it_exchanged(revoking: Installation, parties: Parties) -> None:
     exchanged, at_bank = parties.exchanged(parties.token()), parties.verifier(parties.bank)
     assert parties.active(exchanged, who=parties.service_credentials)
     assert not refused(at_bank, exchanged)

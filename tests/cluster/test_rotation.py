@@ -55,11 +55,11 @@ def annotate(installation: Installation, manifest: Manifest, value: str) -> None
     installation.kube.patch(manifest["kind"], meta["namespace"], meta["name"], change)
 
 
-def test_credentials_rotate_under_load_and_nobody_is_refused(
+def test_credentials_rotate_under_load_without_a_refused_request(
     quick: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    quick.have(*payroll.manifests)
+    quick.apply_and_wait(*payroll.manifests)
     held = [quick.credentials(payroll.client)]
     with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]]):
         for turn in range(3):  # four overlap at the most: a further one would wait for the first to end
@@ -77,7 +77,7 @@ def test_keys_rotate_under_load_and_no_valid_token_is_refused(
     quick: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    quick.have(*payroll.manifests)
+    quick.apply_and_wait(*payroll.manifests)
     credentials, audience = quick.credentials(payroll.client), payroll.audience
     key = signing_key(quick.namespace, "default", rotation={"every": "21m", "publishAhead": "1s"})
     quick.apply(key)
@@ -108,11 +108,11 @@ def _states(installation: Installation, key: Manifest) -> dict[str, str]:
     return {k["kid"]: k["state"] for k in installation.status(key)["keys"]}
 
 
-def test_in_an_emergency_older_keys_are_gone_and_no_request_fails(
+def test_after_an_emergency_revocation_older_keys_are_removed_and_no_request_fails(
     quick: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    quick.have(*payroll.manifests)
+    quick.apply_and_wait(*payroll.manifests)
     credentials = quick.credentials(payroll.client)
     old = set(quick.jwks())
     whole = datetime.now(UTC)
@@ -130,9 +130,9 @@ def test_in_an_emergency_older_keys_are_gone_and_no_request_fails(
     until(told)
 
 
-def test_the_last_use_is_shown_in_whole_hours(quick: Installation, make_namespace: MakeNamespace) -> None:
+def test_the_last_use_is_reported_in_whole_hours(quick: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    quick.have(*payroll.manifests)
+    quick.apply_and_wait(*payroll.manifests)
     assert "lastUsedTime" not in quick.status(payroll.client)["credentials"]
     quick.token(*quick.credentials(payroll.client))
     used = until(lambda: quick.status(payroll.client)["credentials"].get("lastUsedTime"))
@@ -144,17 +144,17 @@ def test_the_last_use_is_shown_in_whole_hours(quick: Installation, make_namespac
 def test_the_next_rotation_waits_for_its_window(quick: Installation, make_namespace: MakeNamespace) -> None:
     window = {"days": ["Sat"], "start": "02:00", "duration": "2h", "timeZone": "Europe/Berlin"}
     client = oauth_client(make_namespace("leave"), "worker", rotation={"every": "24h", "windows": [window]})
-    quick.have(client)
+    quick.apply_and_wait(client)
     shown = datetime.fromisoformat(quick.status(client)["credentials"]["nextRotationTime"])
     assert (shown - datetime.now(UTC)).total_seconds() > 23 * 3600
     listed = quick.kubectl("get", "oauthclients.scopewright.dev", "-n", client["metadata"]["namespace"])
     assert f"{shown:%FT%TZ}" in listed
 
 
-def test_a_window_in_a_time_zone_that_nobody_knows_is_told(quick: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_window_in_an_unknown_time_zone_is_reported(quick: Installation, make_namespace: MakeNamespace) -> None:
     window = {"start": "02:00", "duration": "2h", "timeZone": "Europe/Berln"}
     client = oauth_client(make_namespace("leave"), "worker")
-    quick.have(client)
+    quick.apply_and_wait(client)
     credentials = quick.credentials(client)
     change = {"spec": {"rotation": {"windows": [window]}}}
     quick.kube.patch("OAuthClient", client["metadata"]["namespace"], "worker", change)
@@ -164,7 +164,7 @@ def test_a_window_in_a_time_zone_that_nobody_knows_is_told(quick: Installation, 
 
 def test_a_restored_secret_is_accepted_again_and_stays(quick: Installation, make_namespace: MakeNamespace) -> None:
     client = oauth_client(make_namespace("leave"), "worker")
-    quick.have(client)
+    quick.apply_and_wait(client)
     namespace = client["metadata"]["namespace"]
     client_id, first = quick.credentials(client)
     backup = quick.kube.get("Secret", namespace, "worker-oauth")

@@ -42,11 +42,11 @@ def lines(log: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.splitlines() if not line.startswith("issuer ready")]
 
 
-def test_a_request_and_what_the_operator_does_are_spans_and_lines_without_a_secret(
+def test_requests_and_reconciliations_are_spans_and_log_lines_without_a_secret(
     traced: Installation, collector: Collector, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    traced.have(*payroll.manifests)
+    traced.apply_and_wait(*payroll.manifests)
     client_id, secret = traced.credentials(payroll.client)
     token = traced.token(client_id, secret)
     answer = httpx.post(
@@ -77,7 +77,7 @@ def test_a_request_and_what_the_operator_does_are_spans_and_lines_without_a_secr
     made = [line for line in said if line.get("reason") == "CredentialIssued" and line["namespace"] == payroll.caller]
     assert [(line["kind"], line["name"], line["level"]) for line in made] == [("OAuthClient", "leave-worker", "info")]
     written = [line for line in said if line.get("did") and line["namespace"] == payroll.caller]
-    record = f"Secret {traced.namespace}/{traced.record_name(payroll.client)}"
+    record = f"Secret {traced.namespace}/{traced.client_record_name(payroll.client)}"
     assert {"kind": "OAuthClient", "did": "created", "object": record}.items() <= written[0].items()
     assert {s.trace for s in collector.spans} >= {line["trace_id"] for line in written}
     audited = [line for line in lines(traced.log("issuer")) if line.get("event") == "token"]

@@ -25,7 +25,7 @@ def second(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) 
 
     def make(serves: str) -> Installation:
         name = f"second-{uuid.uuid4().hex[:6]}"
-        installation = Installation(crds, kube, tmp_path_factory.mktemp(name), name, serves=serves)
+        installation = Installation(crds, kube, tmp_path_factory.mktemp(name), name, issuer_name=serves)
         made.append(installation)
         installation.install()
         installation.start_operator()
@@ -33,7 +33,7 @@ def second(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) 
 
     yield make
     for installation in made:
-        installation.look_for_leaks()
+        installation.check_logs_for_secrets()
         installation.close()
 
 
@@ -44,20 +44,20 @@ def written(installation: Installation) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'method="PUT"' in line or 'method="DELETE"' in line)
 
 
-def test_the_second_changes_nothing_and_takes_over_once_the_first_is_gone(
+def test_the_second_installation_changes_nothing_and_takes_over_after_the_first_is_uninstalled(
     install: Install, second: Second, make_namespace: MakeNamespace, kube: Kube
 ) -> None:
     first = install("first", resync="1s")
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    first.have(client)
-    before = first.settled(namespace)
-    late = second(first.serves)
-    expected = f"the installation in namespace {first.namespace} serves the name {first.serves!r} already"
-    until(lambda: expected in late.ready(), lambda: late.logs())
-    assert not late.answers_at(late.health_url)
+    first.apply_and_wait(client)
+    before = first.settle(namespace)
+    late = second(first.issuer_name)
+    expected = f"the installation in namespace {first.namespace} serves the name {first.issuer_name!r} already"
+    until(lambda: expected in late.readyz(), lambda: late.logs())
+    assert not late.is_ready(late.health_url)
     for _ in range(3):
-        first.rounds()
+        first.wait_two_resyncs()
     assert first.versions(namespace) == before, "the first one is at rest as if it were alone"
     assert first.accepts(*first.credentials(client))
     assert written(late) == 0
@@ -68,37 +68,37 @@ def test_the_second_changes_nothing_and_takes_over_once_the_first_is_gone(
     assert (event["type"], event["reason"], event["regarding"]["name"]) == ("Warning", "NameCollision", LEASE_NAME)
     # An operator that is silent is not gone for certain.
     first.kill_operator()
-    first.rounds()
-    assert expected in late.ready()
+    first.wait_two_resyncs()
+    assert expected in late.readyz()
     kube.delete("Lease", first.namespace, LEASE_NAME)
-    until(lambda: late.ready() == "ok", lambda: late.logs(), seconds=90)
-    until(late.leads, lambda: late.logs())
+    until(lambda: late.readyz() == "ok", lambda: late.logs(), seconds=90)
+    until(late.is_leader, lambda: late.logs())
     # It has not the first one's records, nor the key of its seals: whose Secret that is it cannot tell.
     late.wait_for(client, "SecretConflict")
     kube.delete("Secret", namespace, "worker-oauth")
     late.wait_until_ready(client)
     # And the first one, back again, now is the second.
     first.start_operator()
-    until(lambda: f"namespace {late.namespace} serves the name" in first.ready(), lambda: first.logs())
+    until(lambda: f"namespace {late.namespace} serves the name" in first.readyz(), lambda: first.logs())
 
 
 def late_events(kube: Kube, installation: Installation) -> list[Manifest]:
     return [e for e in kube.list("Event", installation.namespace) if e["reason"] == "NameCollision"]
 
 
-def test_of_two_that_start_at_one_instant_one_goes_on(second: Second, kube: Kube) -> None:
+def test_of_two_operators_that_start_together_one_continues(second: Second, kube: Kube) -> None:
     name = f"race-{uuid.uuid4().hex[:6]}"
     both = [second(name), second(name)]
-    until(lambda: any(each.leads() for each in both), lambda: both[0].logs() + both[1].logs())
-    leading, other = both if both[0].leads() else reversed(both)
-    until(lambda: f"namespace {leading.namespace} serves the name" in other.ready(), lambda: other.logs())
-    leading.rounds()
-    assert leading.leads()
-    assert not other.leads()
+    until(lambda: any(each.is_leader() for each in both), lambda: both[0].logs() + both[1].logs())
+    leading, other = both if both[0].is_leader() else reversed(both)
+    until(lambda: f"namespace {leading.namespace} serves the name" in other.readyz(), lambda: other.logs())
+    leading.wait_two_resyncs()
+    assert leading.is_leader()
+    assert not other.is_leader()
     assert not kube.list("Secret", other.namespace)
 
 
-def test_an_object_of_a_name_that_nobody_serves_says_which_are_served(
+def test_an_object_of_an_unserved_issuer_names_the_served_ones(
     install: Install, second: Second, make_namespace: MakeNamespace
 ) -> None:
     first = install("serving", resync="1s")
@@ -109,9 +109,9 @@ def test_an_object_of_a_name_that_nobody_serves_says_which_are_served(
     said = first.wait_for(client, "IssuerNotServed")
     assert said["status"] == "False"
     assert f"no installation serves spec.issuer {name!r}" in said["message"]
-    assert first.serves in said["message"]
-    first.settled(namespace)  # as long as the names stay, it is written once
+    assert first.issuer_name in said["message"]
+    first.settle(namespace)  # as long as the names stay, it is written once
     late = second(name)
     late.wait_until_ready(client)
-    late.rounds()
+    late.wait_two_resyncs()
     assert late.condition(client)["reason"] == "Provisioned", "the first one says no more"

@@ -15,7 +15,7 @@ from examples.hr.demo.system import audience
 from image.__main__ import HR, SCOPEWRIGHT
 from tests.chart.helm import CHART, NAMESPACE, helm, merged
 from tests.cluster.kube import Manifest
-from tests.cluster.manifests import asks, oauth_client
+from tests.cluster.manifests import access_entry, oauth_client
 from tests.cluster.waiting import until
 from tests.controlplane import Cluster, certificates
 
@@ -127,7 +127,7 @@ class System:
 
     def start_load(self) -> None:
         """By a mounted secret, by the token of a ServiceAccount, and by a mounted key."""
-        reads = asks("employee", "employee-api", "employee.read")
+        reads = access_entry("employee", "employee-api", "employee.read")
         self.apply(self.account(STAFF, "kiosk", reads))
         self.apply(oauth_client(STAFF, "auditor", reads, authentication={"method": "PrivateKeyJWT"}))
         self.wait_for("condition=Ready", "oauthclients.scopewright.dev", STAFF, "--all")

@@ -76,14 +76,14 @@ class Turmoil:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_killed_at_random_points_it_converges_and_changes_no_secret_that_it_need_not(
+def test_an_operator_killed_at_random_points_converges_without_needless_rotations(
     install: Install, make_namespace: MakeNamespace, seed: int
 ) -> None:
     installation = install("killed")
     namespace = make_namespace("turmoil")
     calm = [oauth_client(namespace, f"calm-{number}") for number in range(3)]
     server = resource_server(namespace, "api", "a")
-    installation.have(*calm, server)
+    installation.apply_and_wait(*calm, server)
     credentials = [installation.credentials(client) for client in calm]
     secrets = {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm}
     kids = installation.jwks()
@@ -95,22 +95,22 @@ def test_killed_at_random_points_it_converges_and_changes_no_secret_that_it_need
             held = what_secrets_hold(installation, namespace)
             # Whatever a Secret holds, the issuer accepts: the operator is dead, and a record says so.
             assert all(installation.accepts(*each) for each in held_still(installation, namespace, held))
-            installation.forget_lease()
+            installation.delete_lease()
             installation.start_operator()
-            until(installation.leads, lambda: installation.logs())
+            until(installation.is_leader, lambda: installation.logs())
     assert not turmoil.errors
     installation.apply(*(turmoil.client(number) for number in range(8)))
     everybody = [*calm, *(turmoil.client(number) for number in range(8))]
     installation.wait_until_ready(*everybody, server)
-    before = installation.settled(namespace)
+    before = installation.settle(namespace)
     assert {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm} == secrets
     assert all(installation.accepts(*each) for each in credentials)
     assert all(installation.accepts(*installation.credentials(client)) for client in everybody)
     assert installation.jwks() == kids
     assert installation.stop_operator() == 0
     installation.start_operator()
-    installation.wait_until_serving()
-    installation.rounds()
+    installation.wait_until_ready_and_leader()
+    installation.wait_two_resyncs()
     assert installation.versions(namespace) == before, "the second run writes nothing"
 
 
@@ -136,24 +136,24 @@ def held_still(
             yield held[secret["metadata"]["uid"]]
 
 
-def test_what_was_deleted_while_the_operator_was_down_is_refused_as_soon_as_it_is_back(
+def test_a_client_deleted_while_the_operator_was_down_is_refused_after_its_restart(
     install: Install, make_namespace: MakeNamespace
 ) -> None:
     installation = install("down")
     payroll = Payroll(make_namespace)
     doomed = oauth_client(payroll.caller, "doomed", *payroll.client["spec"]["access"])
-    installation.have(*payroll.manifests, doomed)
+    installation.apply_and_wait(*payroll.manifests, doomed)
     ungranted, deleted = installation.credentials(payroll.client), installation.credentials(doomed)
     installation.kill_operator()
     installation.delete(payroll.grant, doomed)
     installation.accepts(*deleted)  # nobody is there to say otherwise
     installation.token(*ungranted)
-    installation.forget_lease()
+    installation.delete_lease()
     installation.start_operator()
-    until(installation.leads, lambda: installation.logs())
+    until(installation.is_leader, lambda: installation.logs())
     assert eventually(lambda: installation.error(*deleted) == "invalid_client", seconds=5)
     assert eventually(lambda: installation.error(*ungranted) == "invalid_target", seconds=5)
-    assert installation.record(doomed) is None
+    assert installation.client_record(doomed) is None
 
 
 # Two operators
@@ -169,34 +169,34 @@ def test_of_two_operators_one_leads_and_the_other_takes_over(install: Install, m
     installation = install("pair")
     payroll = Payroll(make_namespace)
     url = f"http://127.0.0.1:{free_port()}"
-    standby = installation.another_operator(url, "standby")
+    standby = installation.start_operator_replica(url, "standby")
     try:
-        until(lambda: installation.answers_at(url), lambda: installation.logs())
+        until(lambda: installation.is_ready(url), lambda: installation.logs())
         first = holder(installation)
-        assert installation.leads()
-        assert throughout(3, lambda: not installation.leads(url))
+        assert installation.is_leader()
+        assert throughout(3, lambda: not installation.is_leader(url))
         assert holder(installation) == first
         installation.kill_operator()
-        until(lambda: installation.leads(url), lambda: installation.logs())
+        until(lambda: installation.is_leader(url), lambda: installation.logs())
         assert holder(installation) not in ("", first)
-        installation.have(*payroll.manifests)
+        installation.apply_and_wait(*payroll.manifests)
         # Whoever stands by ends as cleanly, and leaves the Lease alone.
         installation.start_operator()
-        until(lambda: installation.answers_at(installation.health_url), lambda: installation.logs())
+        until(lambda: installation.is_ready(installation.health_url), lambda: installation.logs())
         assert installation.stop_operator() == 0
-        assert installation.leads(url)
+        assert installation.is_leader(url)
         installation.start_operator()
-        until(lambda: installation.answers_at(installation.health_url), lambda: installation.logs())
-        assert not installation.leads()
+        until(lambda: installation.is_ready(installation.health_url), lambda: installation.logs())
+        assert not installation.is_leader()
         standby.terminate()
         assert standby.exit_code() == 0
-        until(installation.leads, lambda: installation.logs())
+        until(installation.is_leader, lambda: installation.logs())
         installation.token(*installation.credentials(payroll.client))
     finally:
         standby.kill()
 
 
-def test_a_clean_end_releases_the_lease_and_exits_with_0(install: Install) -> None:
+def test_a_stopped_operator_releases_the_lease_and_exits_with_0(install: Install) -> None:
     installation = install("polite")
     """Whoever waits need not wait for it to run out."""
     assert holder(installation) != ""
@@ -210,12 +210,12 @@ def test_a_clean_end_releases_the_lease_and_exits_with_0(install: Install) -> No
 # The API server
 
 
-def test_tokens_go_on_while_operator_and_api_server_are_down(
+def test_tokens_are_issued_while_operator_and_api_server_are_down(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)
     installation.kill_operator()
@@ -228,34 +228,34 @@ def test_tokens_go_on_while_operator_and_api_server_are_down(
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
         assert installation.post_token("nobody.knows", "this").status_code == 503
-        assert installation.answers_at(installation.issuer_url)
+        assert installation.is_ready(installation.issuer_url)
         assert installation.jwks()
     finally:
         own_plane.start_apiserver()
     installation.start_operator()
     another = oauth_client(payroll.caller, "another", *payroll.client["spec"]["access"])
-    installation.have(another)
+    installation.apply_and_wait(another)
     assert installation.accepts(*installation.credentials(another))
     installation.token(*credentials)
     installation.delete(payroll.grant)
     assert eventually(lambda: installation.error(*credentials) == "invalid_target", seconds=30)
 
 
-def test_the_operator_outlives_an_outage_of_the_api_server(
+def test_the_operator_recovers_from_an_outage_of_the_api_server(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
     """Or its process ends and the kubelet starts it again: either way it goes on where it was."""
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
-    installation.have(*payroll.manifests)
-    before = installation.settled(payroll.caller, payroll.owner)
+    installation.apply_and_wait(*payroll.manifests)
+    before = installation.settle(payroll.caller, payroll.owner)
     own_plane.stop_apiserver()
-    until(lambda: not installation.leads() or not installation.operator_lives())
+    until(lambda: not installation.is_leader() or not installation.operator_is_running())
     own_plane.start_apiserver()
-    installation.wait_until_it_leads_again()
+    installation.restart_operator_until_leader()
     another = oauth_client(payroll.caller, "another", *payroll.client["spec"]["access"])
-    assert installation.settled(payroll.caller, payroll.owner) == before
-    installation.have(another)
+    assert installation.settle(payroll.caller, payroll.owner) == before
+    installation.apply_and_wait(another)
     assert "the comparison failed and changes nothing" in installation.log() or "trying again" in installation.log()
 
 
@@ -264,13 +264,13 @@ def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
 ) -> None:
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     snapshot = installation.folder / "snapshot"
     assert installation.issuer is not None
     installation.issuer.kill()
     installation.start_issuer("--snapshot", str(snapshot))
-    until(lambda: installation.answers_at(installation.issuer_url), lambda: installation.logs())
+    until(lambda: installation.is_ready(installation.issuer_url), lambda: installation.logs())
     installation.token(*credentials)
     until(snapshot.exists)
     assert snapshot.stat().st_mode & 0o777 == 0o600
@@ -278,7 +278,7 @@ def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
     own_plane.stop_apiserver()
     try:
         installation.start_issuer("--snapshot", str(snapshot))
-        until(lambda: installation.answers_at(installation.issuer_url), lambda: installation.logs())
+        until(lambda: installation.is_ready(installation.issuer_url), lambda: installation.logs())
         installation.token(*credentials)
     finally:
         own_plane.start_apiserver()
@@ -287,13 +287,13 @@ def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
 def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, own_installation: Installation) -> None:
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     kids, kept_before = installation.jwks(), kept(installation)
     for crd in installation.kube.list("CustomResourceDefinition"):
         installation.kube.delete("CustomResourceDefinition", "", crd["metadata"]["name"])
     until(lambda: not installation.kube.list("CustomResourceDefinition"))
-    installation.kopf_may_fail = True
+    installation.tracebacks_allowed = True
     try:
         # Without its watches the operator must not go on; the kubelet starts it again, and it says what is missing.
         assert installation.operator is not None
@@ -306,11 +306,11 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     finally:
         serve_crds(own_plane)
         own_plane.restart_controllers()
-    installation.wait_until_it_leads_again()
-    installation.rounds()
+    installation.restart_operator_until_leader()
+    installation.wait_two_resyncs()
     assert kept(installation) == kept_before, "their objects went without anybody's will"
     assert installation.accepts(*credentials)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     again = installation.new_credentials(payroll.client, credentials[1])
     assert eventually(lambda: installation.error(*again) == "", seconds=30)
     assert installation.error(*credentials) == "invalid_client", "a name is not an identity"
@@ -320,20 +320,20 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     assert eventually(lambda: installation.error(*again) == "invalid_client", seconds=10)
 
 
-def test_without_one_crd_the_other_kinds_are_looked_after(
+def test_without_one_crd_the_other_kinds_are_reconciled(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
-    installation.kopf_may_fail = True
+    installation.tracebacks_allowed = True
     installation.kube.delete("CustomResourceDefinition", "", "scopegrants.scopewright.dev")
     try:
         until(lambda: "not watched, because the CRD is missing: ScopeGrant" in installation.log(), installation.logs)
         until(lambda: "scopegrants.scopewright.dev is missing" in installation.log(), installation.logs)
         another = oauth_client(payroll.caller, "another")
-        installation.have(another)
+        installation.apply_and_wait(another)
         installation.kube.delete("Secret", payroll.caller, another["metadata"]["name"] + "-oauth")
         installation.new_credentials(another)
         until(lambda: installation.error(*credentials) != "", installation.logs)
@@ -342,9 +342,9 @@ def test_without_one_crd_the_other_kinds_are_looked_after(
         serve_crds(own_plane)
         own_plane.restart_controllers()
     until(lambda: "all kinds are watched again" in installation.log(), installation.logs)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     until(lambda: installation.error(*credentials) == "", installation.logs)
-    assert installation.operator_lives()
+    assert installation.operator_is_running()
 
 
 def kept(installation: Installation) -> dict[str, Any]:
@@ -370,26 +370,26 @@ def records(installation: Installation) -> dict[str, Any]:
 # Rights
 
 
-def test_rights_withdrawn_in_mid_run_lose_no_record_and_it_recovers(
+def test_withdrawn_rights_lose_no_record_and_the_operator_recovers(
     install: Install, make_namespace: MakeNamespace
 ) -> None:
     installation = install("withdrawn")
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)  # so the record of the API has its grant
     before = records(installation)
     binding = installation.user("operator")
     installation.kube.delete("ClusterRoleBinding", "", binding)
     until(lambda: "a right is missing" in installation.log(), lambda: installation.logs())
-    installation.rounds()
-    installation.rounds()
+    installation.wait_two_resyncs()
+    installation.wait_two_resyncs()
     assert records(installation) == before
     installation.token(*credentials)
     doomed = oauth_client(payroll.caller, "doomed")
     installation.apply(doomed)
-    installation.restore_rights()
-    installation.wait_until_it_leads_again()
+    installation.apply_rights()
+    installation.restart_operator_until_leader()
     installation.wait_until_ready(doomed, *payroll.manifests)
     assert records(installation).items() >= before.items()
     installation.token(*credentials)
@@ -399,7 +399,7 @@ def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: Mak
     """Only the right to list clients is gone: what is not seen is not taken for deleted."""
     installation = install("listless")
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials, before = installation.credentials(payroll.client), records(installation)
     role = installation.kube.get("ClusterRole", "", installation.user("operator"))
     assert role is not None
@@ -408,13 +408,13 @@ def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: Mak
             rule["verbs"] = ["get"]
     installation.kube.patch("ClusterRole", "", installation.user("operator"), {"rules": role["rules"]})
     until(lambda: "the comparison failed and changes nothing" in installation.log(), lambda: installation.logs())
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert records(installation) == before
     installation.token(*credentials)
-    installation.restore_rights()
-    installation.wait_until_it_leads_again()
+    installation.apply_rights()
+    installation.restart_operator_until_leader()
     another = oauth_client(payroll.caller, "another")
-    installation.have(another)
+    installation.apply_and_wait(another)
     assert records(installation).items() >= before.items()
 
 
@@ -423,12 +423,12 @@ def test_without_the_lease_nothing_is_written(install: Install, make_namespace: 
     installation = install("leaseless")
     namespace = make_namespace("leave")
     installation.kube.delete("RoleBinding", installation.namespace, "operator")
-    until(lambda: not installation.leads(), lambda: installation.logs(), seconds=30)
+    until(lambda: not installation.is_leader(), lambda: installation.logs(), seconds=30)
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert installation.status(client)["conditions"][0]["reason"] == "Pending"
     assert installation.kube.get("Secret", namespace, "worker-oauth") is None
-    installation.restore_rights()
-    installation.wait_until_it_leads_again()
+    installation.apply_rights()
+    installation.restart_operator_until_leader()
     installation.wait_until_ready(client)

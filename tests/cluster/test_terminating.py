@@ -43,7 +43,7 @@ def deleted_and_held(
     installation: Installation, payroll: Payroll, manifest: Manifest, error: str, message: str
 ) -> tuple[str, str]:
     """Delete it while a finalizer holds it. The client's credentials, which get this error at once from then on."""
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.token(*credentials)
     hold(installation, manifest)
@@ -53,38 +53,40 @@ def deleted_and_held(
     return credentials
 
 
-def test_a_held_client_gets_no_token(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_terminating_client_gets_no_token(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
     refusal = "the issuer refuses this client"
     credentials = deleted_and_held(installation, payroll, payroll.client, "invalid_client", refusal)
-    assert installation.record(payroll.client) is None
+    assert installation.client_record(payroll.client) is None
     assert throughout(2, lambda: installation.error(*credentials) == "invalid_client")
     let_go(installation, payroll.client)
-    installation.have(payroll.client)
+    installation.apply_and_wait(payroll.client)
     assert installation.accepts(*installation.new_credentials(payroll.client, credentials[1]))
 
 
-def test_a_held_grant_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_terminating_grant_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
     deleted_and_held(installation, payroll, payroll.grant, "invalid_target", "it grants nothing")
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
     let_go(installation, payroll.grant)
 
 
-def test_a_held_resource_server_is_not_served(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_terminating_resource_server_gets_no_tokens(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
     deleted_and_held(installation, payroll, payroll.server, "invalid_target", "issues no tokens")
     installation.wait_for(payroll.grant, "ResourceServerNotReady")
     let_go(installation, payroll.server)
 
 
-def test_into_a_namespace_that_is_being_deleted_nothing_is_written(
+def test_nothing_is_written_to_a_terminating_namespace(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     namespace = payroll.caller
     clients = [{**payroll.client, "metadata": {"name": f"worker-{n}", "namespace": namespace}} for n in range(6)]
-    installation.have(payroll.server, payroll.grant, payroll.client, *clients)
+    installation.apply_and_wait(payroll.server, payroll.grant, payroll.client, *clients)
     credentials = installation.credentials(payroll.client)
     hold(installation, payroll.client)
     before = len(installation.log())
@@ -100,4 +102,4 @@ def test_into_a_namespace_that_is_being_deleted_nothing_is_written(
     assert not [line for line in said if f"created Secret {namespace}/" in line]
     let_go(installation, payroll.client)
     until(lambda: installation.kube.get("Namespace", "", namespace) is None)
-    assert all(installation.record(client) is None for client in clients)
+    assert all(installation.client_record(client) is None for client in clients)

@@ -144,7 +144,7 @@ def events(installation: Installation, namespace: str) -> list[str]:
     ],
     ids=["policy", "dead webhook"],
 )
-def test_who_denies_the_secret_is_named_until_it_is_gone(
+def test_the_policy_that_denies_the_secret_is_named_until_it_is_deleted(
     installation: Installation, make_namespace: MakeNamespace, put: Put, make: Any, reason: str, who: str
 ) -> None:
     namespace = make_namespace("leave")
@@ -164,7 +164,9 @@ def test_who_denies_the_secret_is_named_until_it_is_gone(
     assert installation.accepts(*installation.credentials(client))
 
 
-def test_a_quota_is_named_and_is_no_missing_right(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_quota_is_named_and_not_reported_as_a_missing_right(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     namespace = make_namespace("leave")
     meta = {"name": "few", "namespace": namespace}
     hard = {"count/secrets": "0"}
@@ -188,7 +190,7 @@ def test_a_missing_right_is_named(install: Install, make_namespace: MakeNamespac
     [role] = [r for r in installation.rights() if r["kind"] == "ClusterRole" and "operator" in r["metadata"]["name"]]
     fewer = [r for r in role["rules"] if not (r["resources"] == ["secrets"] and r["verbs"] == ["create"])]
     installation.kube.apply({**role, "rules": fewer})
-    until(lambda: not installation.may("operator", "secrets", "create"))
+    until(lambda: not installation.is_allowed("operator", "secrets", "create"))
     client = oauth_client(namespace, "worker")
     installation.apply(client)
     said = installation.wait_for(client, "Forbidden")
@@ -202,7 +204,7 @@ def test_a_disabled_client_is_refused_although_its_secret_cannot_be_written(
 ) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     credentials = installation.credentials(client)
     manifests = denying_policy(namespace, namespace)
     put(*manifests)
@@ -215,7 +217,7 @@ def test_a_disabled_client_is_refused_although_its_secret_cannot_be_written(
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=10)
 
 
-def test_a_policy_that_adds_an_entry_is_noticed_and_ends_no_loop(
+def test_a_policy_that_adds_an_entry_is_reported_without_a_write_loop(
     installation: Installation, make_namespace: MakeNamespace, put: Put
 ) -> None:
     namespace = make_namespace("leave")
@@ -249,7 +251,7 @@ def test_another_controller_that_changes_the_secret_each_time_is_named(
 ) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     edits = 0
     deadline = time.monotonic() + 60
     while installation.condition(client, "SecretAltered")["status"] != "True":

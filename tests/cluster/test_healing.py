@@ -17,7 +17,7 @@ from .waiting import eventually, throughout, until
 
 def a_client(installation: Installation, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
     client = oauth_client(namespace, "worker", **spec)
-    installation.have(client)
+    installation.apply_and_wait(client)
     return client, *installation.credentials(client)
 
 
@@ -40,7 +40,7 @@ def annotate(installation: Installation, manifest: Manifest, **annotations: str 
 # Secrets
 
 
-def test_a_deleted_secret_is_back_within_seconds_and_the_old_value_is_still_accepted(
+def test_a_deleted_secret_is_recreated_within_seconds_and_the_old_value_is_still_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, client_id, old = a_client(installation, make_namespace("leave"))
@@ -67,7 +67,7 @@ def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
     assert not installation.accepts(client_id, "edited-by-hand")
 
 
-def test_another_entry_edited_is_put_right_without_a_new_credential(
+def test_another_edited_entry_is_repaired_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, client_id, secret = a_client(installation, make_namespace("leave"))
@@ -77,7 +77,7 @@ def test_another_entry_edited_is_put_right_without_a_new_credential(
     assert installation.accepts(client_id, secret)
 
 
-def test_stripped_labels_and_annotations_come_back_without_a_new_credential(
+def test_removed_labels_and_annotations_are_restored_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """Without the label the watch does not show the Secret: it must not be taken for a deleted one."""
@@ -136,7 +136,7 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
     assert installation.accepts(client_id, healed)
 
 
-def test_a_secret_that_is_deleted_again_and_again_is_never_absent_for_long(
+def test_a_secret_that_is_deleted_repeatedly_is_recreated_each_time(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, _, secret = a_client(installation, make_namespace("leave"))
@@ -155,21 +155,23 @@ def test_a_deleted_record_is_rebuilt_from_the_secret_without_changing_the_creden
 ) -> None:
     client, client_id, secret = a_client(installation, make_namespace("leave"))
     before = secret_of(installation, client)["metadata"]["resourceVersion"]
-    installation.kube.delete("Secret", installation.namespace, installation.record_name(client))
-    until(lambda: installation.record(client))
+    installation.kube.delete("Secret", installation.namespace, installation.client_record_name(client))
+    until(lambda: installation.client_record(client))
     assert eventually(lambda: installation.accepts(client_id, secret), seconds=5)
     installation.wait_until_ready(client)
     assert secret_of(installation, client)["metadata"]["resourceVersion"] == before
 
 
-def test_but_not_from_one_whose_seal_is_broken(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_deleted_record_is_not_rebuilt_from_a_secret_with_a_broken_seal(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     """Record and Secret lost at once: what an editor has put into the Secret meanwhile is not believed."""
     namespace = make_namespace("leave")
     client, client_id, old = a_client(installation, namespace)
     annotate(installation, client, paused="true")
     until(lambda: "paused" in str(installation.read(client)["metadata"]["annotations"]))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
-    installation.kube.delete("Secret", installation.namespace, installation.record_name(client))
+    installation.kube.delete("Secret", installation.namespace, installation.client_record_name(client))
     annotate(installation, client, paused=None)
     installation.wait_for(client, "SecretConflict")
     assert not installation.accepts(client_id, "edited-by-hand")
@@ -178,15 +180,15 @@ def test_but_not_from_one_whose_seal_is_broken(installation: Installation, make_
     assert installation.accepts(*installation.new_credentials(client, old, "edited-by-hand"))
 
 
-def test_an_edited_record_is_put_right(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_an_edited_record_is_repaired(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, secret = installation.credentials(payroll.client)
     for content in ("not json", '{"namespace": "x"}'):
         installation.kube.patch(
             "Secret",
             installation.namespace,
-            installation.record_name(payroll.client),
+            installation.client_record_name(payroll.client),
             {"data": encoded({"record.json": content})},
         )
         assert installation.accepts(client_id, secret), "the last good one is kept"
@@ -206,7 +208,7 @@ def test_an_edited_record_is_put_right(installation: Installation, make_namespac
 
 
 def decoded_record(installation: Installation, client: Manifest) -> str:
-    return installation.secret(installation.namespace, installation.record_name(client))["record.json"]
+    return installation.secret(installation.namespace, installation.client_record_name(client))["record.json"]
 
 
 def test_a_restored_secret_without_its_owner_is_adopted(
@@ -224,9 +226,9 @@ def test_a_restored_secret_without_its_owner_is_adopted(
     }
     installation.delete(client)
     until(lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
-    until(lambda: installation.record(client) is None)
+    until(lambda: installation.client_record(client) is None)
     installation.kube.create(backup)
-    installation.have(client)
+    installation.apply_and_wait(client)
     assert installation.credentials(client) == (client_id, secret)
     assert eventually(lambda: installation.accepts(client_id, secret), seconds=5)
     [owner] = secret_of(installation, client)["metadata"]["ownerReferences"]
@@ -236,7 +238,7 @@ def test_a_restored_secret_without_its_owner_is_adopted(
 # What the user asks for
 
 
-def test_the_annotation_rotates_with_overlap_and_once(
+def test_the_rotate_annotation_rotates_once_with_overlap(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     client, client_id, old = a_client(installation, make_namespace("leave"))
@@ -245,14 +247,16 @@ def test_the_annotation_rotates_with_overlap_and_once(
     assert installation.accepts(client_id, new)
     assert installation.accepts(client_id, old)
     installation.wait_until_ready(client)
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert installation.credentials(client)[1] == new, "the value was acted on"
     annotate(installation, client, rotate="again")
     _, third = installation.new_credentials(client, old, new)
     assert all(installation.accepts(client_id, value) for value in (old, new, third))
 
 
-def test_revoked_before_ends_the_old_one_at_once(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_revoked_before_ends_earlier_credentials_at_once(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     client, client_id, old = a_client(installation, make_namespace("leave"))
     annotate(installation, client, rotate="once")
     _, newer = installation.new_credentials(client, old)
@@ -266,9 +270,11 @@ def test_revoked_before_ends_the_old_one_at_once(installation: Installation, mak
     assert installation.accepts(client_id, last)
 
 
-def test_a_disabled_client_is_refused_and_kept(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_disabled_client_is_refused_and_keeps_its_credential(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.kube.patch("OAuthClient", payroll.caller, "leave-worker", {"spec": {"disabled": True}})
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
@@ -286,13 +292,13 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     until(lambda: installation.condition(client, "Paused")["status"] == "True")
     assert installation.condition(client)["status"] == "True"
     annotate(installation, client, rotate="please")
-    installation.have(other)
+    installation.apply_and_wait(other)
     installation.kube.delete("Secret", namespace, "worker-oauth")
     # The status goes on to say what is true; record and Secret are left as they are.
     installation.wait_for(client, "SecretMissing")
-    before = installation.read(client), installation.record(client)
-    installation.rounds()
-    assert (installation.read(client), installation.record(client)) == before
+    before = installation.read(client), installation.client_record(client)
+    installation.wait_two_resyncs()
+    assert (installation.read(client), installation.client_record(client)) == before
     assert installation.kube.get("Secret", namespace, "worker-oauth") is None
     assert installation.accepts(client_id, secret)
     annotate(installation, client, paused=None)
@@ -318,11 +324,11 @@ def published(installation: Installation) -> list[dict[str, str]]:
 PLANTED = {"kty": "EC", "crv": "P-256", "x": "x" * 43, "y": "y" * 43, "kid": "planted", "use": "sig", "alg": "ES256"}
 
 
-def test_a_deleted_jwks_is_back_and_tokens_never_stop(
+def test_a_deleted_jwks_is_recreated_and_tokens_are_issued_meanwhile(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials, before = installation.credentials(payroll.client), published(installation)
     assert before
     for _ in range(3):
@@ -337,7 +343,7 @@ def test_a_planted_key_is_never_served_and_leaves_the_jwks(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials, before = installation.credentials(payroll.client), published(installation)
     for keys in ([*before, PLANTED], [PLANTED], []):
         content = {"data": {"jwks.json": json.dumps({"keys": keys})}}
@@ -349,7 +355,7 @@ def test_a_planted_key_is_never_served_and_leaves_the_jwks(
     assert jwt.get_unverified_header(token)["kid"] in [k["kid"] for k in before]
 
 
-def test_the_jwks_label_comes_back(installation: Installation) -> None:
+def test_a_removed_label_of_the_jwks_is_restored(installation: Installation) -> None:
     before = published(installation)
     installation.kube.patch("ConfigMap", installation.namespace, "scopewright-jwks", {"metadata": {"labels": None}})
 
@@ -362,7 +368,9 @@ def test_the_jwks_label_comes_back(installation: Installation) -> None:
     assert [k["kid"] for k in served_keys(installation)] == [k["kid"] for k in before]
 
 
-def test_a_signing_key_in_another_namespace_says_so(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_signing_key_in_another_namespace_is_reported(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     key = signing_key(make_namespace("leave"))
     before = installation.jwks()
     installation.apply(key)
@@ -375,26 +383,26 @@ def test_a_signing_key_in_another_namespace_says_so(installation: Installation, 
 @pytest.fixture(scope="module")
 def with_rsa(install: Install) -> Installation:
     """Its SigningKey was declared before the operator first started, because somebody wanted RS256."""
-    return install("keys", first=[signing_key("", algorithm="RS256")])
+    return install("keys", initial_manifests=[signing_key("", algorithm="RS256")])
 
 
-def test_a_signing_key_deleted_goes_on_and_is_adopted_again(
+def test_the_keys_of_a_deleted_signing_key_stay_and_are_adopted_when_it_is_recreated(
     with_rsa: Installation, make_namespace: MakeNamespace
 ) -> None:
     installation = with_rsa
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     key = signing_key(installation.namespace, algorithm="RS256")
     installation.wait_until_ready(key)
     credentials, kids = installation.credentials(payroll.client), installation.jwks()
     token = installation.token(*credentials)
     assert jwt.get_unverified_header(token)["alg"] == "RS256"
     installation.delete(key)
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert installation.jwks() == kids
     installation.token(*credentials)
     assert installation.kube.get("SigningKey", installation.namespace, "default") is None, "it was deleted on purpose"
-    installation.have(key)
+    installation.apply_and_wait(key)
     assert installation.jwks() == kids
     # An emergency: everything older leaves the JWKS now, and a fresh key signs at once.
     now = datetime.now(UTC)
@@ -409,10 +417,10 @@ def test_a_signing_key_deleted_goes_on_and_is_adopted_again(
     assert fresh in installation.jwks()
 
 
-def test_a_deleted_key_record_gives_way_to_a_fresh_key(with_rsa: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_deleted_key_record_is_replaced_by_a_new_key(with_rsa: Installation, make_namespace: MakeNamespace) -> None:
     installation = with_rsa
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials, kids = installation.credentials(payroll.client), installation.jwks()
     for secret in installation.kube.list("Secret", installation.namespace):
         if secret["type"] == "scopewright.dev/signing-key-record":
@@ -421,7 +429,7 @@ def test_a_deleted_key_record_gives_way_to_a_fresh_key(with_rsa: Installation, m
     assert eventually(lambda: installation.error(*credentials) == "")
 
 
-def test_the_seal_key_comes_back_as_it_was(installation: Installation) -> None:
+def test_a_deleted_seal_key_is_restored(installation: Installation) -> None:
     before = installation.kube.get("Secret", installation.namespace, "scopewright-seal")
     assert before is not None
     installation.kube.delete("Secret", installation.namespace, "scopewright-seal")
@@ -429,9 +437,11 @@ def test_the_seal_key_comes_back_as_it_was(installation: Installation) -> None:
     assert after["data"] == before["data"]
 
 
-def test_the_issuer_record_comes_back(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_deleted_or_edited_issuer_record_is_restored(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
     installation.kube.delete("ConfigMap", installation.namespace, "scopewright-issuer")
     installation.token(*credentials)

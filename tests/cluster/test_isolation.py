@@ -5,7 +5,7 @@ import pytest
 
 from .installation import Installation, encoded
 from .kube import Manifest, Refused
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, until
 
@@ -54,8 +54,8 @@ def test_an_audience_outside_the_namespaces_prefixes_is_refused(
     assert installation.error(*credentials, resource=audience) == "invalid_target"
 
 
-def test_not_even_the_favoured_namespace_gets_what_lies_beside_its_prefix(installation: Installation) -> None:
-    owner = installation.favoured()
+def test_an_audience_beside_the_namespaces_prefix_is_refused(installation: Installation) -> None:
+    owner = installation.make_audience_namespace()
     for number, audience in enumerate(
         ("https://hr.example/apisandmore", "https://hr.example", "http://hr.example/apis", "https://hr.example/api")
     ):
@@ -80,11 +80,11 @@ def test_the_issuers_own_url_is_reserved(installation: Installation, make_namesp
     assert "is reserved" in installation.wait_for(server, "AudienceNotAllowed")["message"]
 
 
-def test_the_name_of_somebody_elses_service_is_refused(
+def test_an_audience_that_is_the_name_of_another_service_is_refused(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     thief = make_namespace("thief")
     for audience in (payroll.audience, payroll.audience + ".cluster.local", payroll.audience + "/v1"):
         server = resource_server(thief, "payroll-api", "payroll.read", audience=audience)
@@ -94,7 +94,7 @@ def test_the_name_of_somebody_elses_service_is_refused(
     installation.token(*installation.credentials(payroll.client))
 
 
-def test_not_even_the_default_namespace_may_take_the_api_servers_name(
+def test_the_default_namespace_cannot_use_the_api_servers_name(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """ResourceServer kubernetes in namespace default would have it by construction."""
@@ -112,18 +112,18 @@ def test_not_even_the_default_namespace_may_take_the_api_servers_name(
 def test_a_grant_in_another_namespace_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
     own = scope_grant(payroll.caller, "mine", "payroll-api", ["payroll.read"], {"namespace": payroll.caller})
-    installation.have(payroll.server, payroll.client)
+    installation.apply_and_wait(payroll.server, payroll.client)
     installation.apply(own)
     installation.wait_for(own, "ResourceServerNotFound")
     assert installation.error(*installation.credentials(payroll.client)) == "invalid_target"
 
 
-def test_a_grant_to_one_client_is_none_to_its_neighbour(
+def test_a_grant_to_one_client_does_not_cover_another(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    neighbour = oauth_client(payroll.caller, "neighbour", asks(payroll.owner, "payroll-api", "payroll.read"))
-    installation.have(*payroll.manifests, neighbour)
+    neighbour = oauth_client(payroll.caller, "neighbour", access_entry(payroll.owner, "payroll-api", "payroll.read"))
+    installation.apply_and_wait(*payroll.manifests, neighbour)
     assert installation.error(*installation.credentials(neighbour)) == "invalid_target"
     client_id, _ = installation.credentials(payroll.client)
     _, secret = installation.credentials(neighbour)
@@ -133,15 +133,15 @@ def test_a_grant_to_one_client_is_none_to_its_neighbour(
 # Names are not identities
 
 
-def test_a_client_made_again_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_recreated_client_inherits_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, old = installation.credentials(payroll.client)
     token = installation.token(client_id, old)
     before = uid(installation, payroll.client)
     installation.delete(payroll.client)
     until(lambda: installation.kube.get("OAuthClient", payroll.caller, "leave-worker") is None)
-    installation.have(payroll.client)
+    installation.apply_and_wait(payroll.client)
     assert uid(installation, payroll.client) != before
     again, new = installation.new_credentials(payroll.client, old)
     assert again == client_id
@@ -151,35 +151,37 @@ def test_a_client_made_again_inherits_nothing(installation: Installation, make_n
     assert whose(installation.token(again, new)) == whose(installation.token(again, new))
 
 
-def test_nor_does_one_in_a_namespace_made_again(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_client_in_a_recreated_namespace_inherits_nothing(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     client_id, old = installation.credentials(payroll.client)
     token = installation.token(client_id, old)
     installation.kube.delete("Namespace", "", payroll.caller)
     assert eventually(lambda: installation.error(client_id, old) == "invalid_client")
     until(lambda: installation.kube.get("Namespace", "", payroll.caller) is None, seconds=180)
-    until(lambda: installation.record(payroll.client) is None, lambda: installation.logs(), seconds=180)
+    until(lambda: installation.client_record(payroll.client) is None, lambda: installation.logs(), seconds=180)
     installation.kube.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": payroll.caller}})
-    installation.have(payroll.client)
+    installation.apply_and_wait(payroll.client)
     again, new = installation.new_credentials(payroll.client, old)
     assert installation.error(client_id, old) == "invalid_client"
     assert whose(installation.token(again, new)) != whose(token)
 
 
-def test_nor_does_one_made_again_while_the_namespaces_secret_was_kept(
+def test_a_recreated_client_does_not_inherit_a_copied_secret(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """Somebody kept a copy of the Secret, and plants it under the successor: sealed, but of another UID."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     client_id, old = installation.credentials(client)
     copy = installation.kube.get("Secret", namespace, "worker-oauth")
     assert copy is not None
     installation.delete(client)
     until(lambda: installation.kube.get("Secret", namespace, "worker-oauth") is None)
-    until(lambda: installation.record(client) is None)
+    until(lambda: installation.client_record(client) is None)
     for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
         copy["metadata"].pop(field, None)
     installation.kube.create(copy)
@@ -222,7 +224,9 @@ def test_a_secret_planted_before_its_client_is_never_accepted(
     assert installation.error(f"{client['metadata']['namespace']}.worker", WEAK) == "invalid_client"
 
 
-def test_nor_is_one_that_names_the_right_owner(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_planted_secret_that_names_the_right_owner_is_never_accepted(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     """The client is there first, but paused, so that its UID is known and no credential is made yet."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
@@ -254,7 +258,7 @@ def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
     """The record is there, so it is healed: with a credential of our making, not with what was planted."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     client_id, old = installation.credentials(client)
     installation.kube.patch("Secret", namespace, "worker-oauth", {"data": encoded({"client_secret": WEAK})})
     _, new = installation.new_credentials(client, old, WEAK)
@@ -263,30 +267,32 @@ def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
     assert installation.error(client_id, WEAK) == "invalid_client"
 
 
-def test_a_second_client_that_names_the_firsts_secret_gets_nothing(
+def test_a_client_that_names_another_clients_secret_gets_no_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
     first = oauth_client(namespace, "first")
     second = oauth_client(namespace, "second", credentials={"secretName": "first-oauth"})
-    installation.have(first)
+    installation.apply_and_wait(first)
     before = installation.kube.get("Secret", namespace, "first-oauth")
     client_id, secret = installation.credentials(first)
     installation.apply(second)
     installation.wait_for(second, "SecretConflict")
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert installation.kube.get("Secret", namespace, "first-oauth") == before
     assert installation.accepts(client_id, secret)
     assert installation.error(f"{namespace}.second", secret) == "invalid_client"
     installation.wait_until_ready(first)
 
 
-def test_records_are_not_for_other_teams_to_plant(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_a_planted_record_outside_the_issuers_namespace_is_ignored(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     """What looks like a record, in a namespace that is not the issuer's, is nothing."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
-    record = installation.record(client)
+    installation.apply_and_wait(client)
+    record = installation.client_record(client)
     assert record is not None
     theirs = oauth_client(namespace, "ghost")
     installation.kube.create(
@@ -295,7 +301,7 @@ def test_records_are_not_for_other_teams_to_plant(installation: Installation, ma
             "kind": "Secret",
             "type": record["type"],
             "metadata": {
-                "name": installation.record_name(theirs),
+                "name": installation.client_record_name(theirs),
                 "namespace": namespace,
                 "labels": record["metadata"]["labels"],
             },
@@ -308,6 +314,6 @@ def test_records_are_not_for_other_teams_to_plant(installation: Installation, ma
 def test_the_issuer_of_an_object_cannot_be_changed(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
-    installation.have(client)
+    installation.apply_and_wait(client)
     with pytest.raises(Refused, match="issuer"):
         installation.kube.patch("OAuthClient", namespace, "worker", {"spec": {"issuer": "another"}})

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from .installation import Installation, encoded
 from .kube import Manifest
-from .manifests import asks, oauth_client, resource_server, scope_grant
+from .manifests import access_entry, oauth_client, resource_server, scope_grant
 from .payroll import MakeNamespace, Payroll
 
 
@@ -25,7 +25,7 @@ def test_an_ungranted_scope_names_the_owner_and_the_grant(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(payroll.server, payroll.client)
+    installation.apply_and_wait(payroll.server, payroll.client)
     said = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
     assert f"Namespace {payroll.owner} does not grant payroll.read of payroll-api" in said["message"]
     # The manifest that it prints, when the owner applies it, is the cure.
@@ -36,18 +36,18 @@ def test_an_ungranted_scope_names_the_owner_and_the_grant(
     )
     assert installation.status(payroll.client)["access"][0]["missing"] == ["payroll.read"]
     assert not_stalled(installation, payroll.client)
-    installation.have(payroll.grant)
+    installation.apply_and_wait(payroll.grant)
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
 
 
-def test_across_namespaces_no_such_api_and_not_granted_read_the_same(
+def test_across_namespaces_a_missing_api_and_a_missing_grant_have_the_same_message(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     nobody = make_namespace("payroll")
-    elsewhere = oauth_client(payroll.caller, "other", asks(nobody, "payroll-api", "payroll.read"))
-    mistaken = oauth_client(payroll.caller, "third", asks(payroll.owner, "payroll-api", "no.such"))
-    installation.have(payroll.server, payroll.client, elsewhere, mistaken)
+    elsewhere = oauth_client(payroll.caller, "other", access_entry(nobody, "payroll-api", "payroll.read"))
+    mistaken = oauth_client(payroll.caller, "third", access_entry(payroll.owner, "payroll-api", "no.such"))
+    installation.apply_and_wait(payroll.server, payroll.client, elsewhere, mistaken)
     ungranted = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")["message"]
     no_api = installation.wait_for(elsewhere, "NotGranted", "AccessGranted")["message"]
     no_scope = installation.wait_for(mistaken, "NotGranted", "AccessGranted")["message"]
@@ -59,29 +59,29 @@ def test_across_namespaces_no_such_api_and_not_granted_read_the_same(
     assert len({(answer.status_code, answer.text) for answer in answers}) == 1
 
 
-def test_in_its_own_namespace_a_missing_api_or_scope_is_named(
+def test_within_the_namespace_a_missing_api_or_scope_is_named(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("payroll")
-    client = oauth_client(namespace, "nightly", asks(namespace, "payroll-api", "payroll.audit"))
-    installation.have(client)
+    client = oauth_client(namespace, "nightly", access_entry(namespace, "payroll-api", "payroll.audit"))
+    installation.apply_and_wait(client)
     said = installation.wait_for(client, "NotGranted", "AccessGranted")["message"]
     assert said == ("No ResourceServer payroll-api is served in this namespace: apply one that declares payroll.audit.")
-    installation.have(resource_server(namespace, "payroll-api", "payroll.read"))
+    installation.apply_and_wait(resource_server(namespace, "payroll-api", "payroll.read"))
     until_said = "ResourceServer payroll-api does not declare payroll.audit: add it to its spec.scopes."
-    installation.until_message(client, "AccessGranted", until_said)
-    installation.have(resource_server(namespace, "payroll-api", "payroll.read", "payroll.audit"))
+    installation.wait_for_message(client, "AccessGranted", until_said)
+    installation.apply_and_wait(resource_server(namespace, "payroll-api", "payroll.read", "payroll.audit"))
     installation.wait_for(client, "Granted", "AccessGranted")
 
 
-def test_an_audience_claimed_twice_stays_with_whom_it_is(
+def test_an_audience_that_is_claimed_twice_stays_with_its_first_owner(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    owner = installation.favoured()
+    owner = installation.make_audience_namespace()
     first = resource_server(owner, "first", "a", audience="https://hr.example/apis/twice")
     second = resource_server(owner, "second", "a", audience="https://hr.example/apis/twice")
     client = oauth_client(owner, "caller", {"resourceServer": "first", "scopes": ["a"]})
-    installation.have(first, client)
+    installation.apply_and_wait(first, client)
     installation.token(*installation.credentials(client))
     installation.apply(second)
     assert "https://hr.example/apis/twice is taken" in stalled(installation, second, "AudienceConflict")
@@ -90,25 +90,25 @@ def test_an_audience_claimed_twice_stays_with_whom_it_is(
     # By record, never by age: not even deleting the first one makes its audience free.
     installation.delete(first)
     installation.kube.patch("ResourceServer", owner, "second", {"metadata": {"labels": {"look": "again"}}})
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert stalled(installation, second, "AudienceConflict")
-    installation.have(first)
+    installation.apply_and_wait(first)
     installation.token(*installation.credentials(client))
     installation.delete(first, second, client)
 
 
-def test_a_claim_that_is_refused_leaves_the_audience_that_worked(
+def test_a_refused_claim_leaves_the_former_audience_in_force(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     wanted = resource_server(payroll.owner, "payroll-api", "payroll.read", audience="https://not.ours.example")
     installation.apply(wanted)
     stalled(installation, wanted, "AudienceNotAllowed")
     installation.token(*installation.credentials(payroll.client), resource=payroll.audience)
 
 
-def test_a_secret_of_that_name_that_is_not_ours_is_not_touched(
+def test_a_foreign_secret_of_the_same_name_is_not_written(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
@@ -125,12 +125,12 @@ def test_a_secret_of_that_name_that_is_not_ours_is_not_touched(
     said = stalled(installation, client, "SecretConflict")
     assert "Secret worker-oauth is not managed by Scopewright: choose another spec.credentials.secretName" in said
     assert installation.read(theirs) == theirs
-    installation.have(oauth_client(namespace, "worker", credentials={"secretName": "another"}))
+    installation.apply_and_wait(oauth_client(namespace, "worker", credentials={"secretName": "another"}))
     assert installation.accepts(*installation.credentials(client, "another"))
     assert installation.read(theirs) == theirs
 
 
-def test_deleting_the_secret_that_was_in_the_way_is_enough(
+def test_after_deletion_of_the_conflicting_secret_the_client_is_ready(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
@@ -144,13 +144,13 @@ def test_deleting_the_secret_that_was_in_the_way_is_enough(
     assert installation.accepts(*installation.credentials(client))
 
 
-def test_an_unknown_scope_is_told_and_the_known_ones_are_granted(
+def test_an_unknown_scope_is_reported_and_the_known_ones_are_granted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     to = {"namespace": payroll.caller}
     grant = scope_grant(payroll.owner, "reads", "payroll-api", ["payroll.read", "payroll.fly"], to)
-    installation.have(payroll.server, payroll.client)
+    installation.apply_and_wait(payroll.server, payroll.client)
     installation.apply(grant)
     said = stalled(installation, grant, "UnknownScope")
     assert "ResourceServer payroll-api does not declare payroll.fly" in said
@@ -158,26 +158,28 @@ def test_an_unknown_scope_is_told_and_the_known_ones_are_granted(
     installation.token(*installation.credentials(payroll.client), scope="payroll.read")
 
 
-def test_a_grant_for_no_resource_server_says_so_until_there_is_one(
+def test_a_grant_without_its_resource_server_reports_it(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
     installation.apply(payroll.grant)
     said = stalled(installation, payroll.grant, "ResourceServerNotFound")
     assert "no ResourceServer payroll-api in this namespace" in said
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     assert not_stalled(installation, payroll.grant)
 
 
-def test_an_expired_grant_says_so_and_grants_nothing(installation: Installation, make_namespace: MakeNamespace) -> None:
+def test_an_expired_grant_reports_it_and_grants_nothing(
+    installation: Installation, make_namespace: MakeNamespace
+) -> None:
     payroll = Payroll(make_namespace)
     ended = f"{datetime.now(UTC) - timedelta(hours=1):%FT%TZ}"
     grant = payroll.granting({"namespace": payroll.caller}, expirationTime=ended)
-    installation.have(payroll.server, payroll.client)
+    installation.apply_and_wait(payroll.server, payroll.client)
     installation.apply(grant)
     assert stalled(installation, grant, "Expired").startswith(f"expired at {ended}")
     assert installation.error(*installation.credentials(payroll.client)) == "invalid_target"
-    installation.have(payroll.granting({"namespace": payroll.caller}))
+    installation.apply_and_wait(payroll.granting({"namespace": payroll.caller}))
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     installation.token(*installation.credentials(payroll.client))
 
@@ -194,13 +196,13 @@ def test_a_resource_server_without_a_key_to_sign_waits(
     assert not_stalled(installation, server)
 
 
-def test_what_happened_is_told_once_in_the_history_and_as_an_event(
+def test_each_event_is_recorded_once_in_the_history_and_as_an_event(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    installation.have(*payroll.manifests)
+    installation.apply_and_wait(*payroll.manifests)
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
-    installation.rounds()
+    installation.wait_two_resyncs()
     history = [entry["reason"] for entry in installation.status(payroll.client)["history"]]
     assert history.count("CredentialIssued") == 1
     events = [
@@ -209,13 +211,13 @@ def test_what_happened_is_told_once_in_the_history_and_as_an_event(
     assert events.count("CredentialIssued") == 1
 
 
-def test_an_object_of_another_name_gets_a_report_and_nothing_else(
+def test_an_object_of_an_unserved_issuer_gets_only_a_status(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     """What an installation that serves the name does is in test_two_installations.py."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "theirs", issuer="somebody-else")
     installation.kube.apply(client)
-    installation.rounds()
+    installation.wait_two_resyncs()
     assert {c["reason"] for c in installation.status(client)["conditions"]} == {"IssuerNotServed"}
     assert installation.kube.get("Secret", namespace, "theirs-oauth") is None
