@@ -42,7 +42,7 @@ def test_the_plan_is_as_expected(case: str, tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_secret_or_made_from_it_is_told(case: str) -> None:
+def test_no_output_contains_a_secret_digest_or_seal(case: str) -> None:
     """No secret, placeholder, digest, kid or seal; the longest word of a plan is a name."""
     for file in FORMS.values():
         text = (HERE / case / file).read_text()
@@ -52,7 +52,7 @@ def test_nothing_secret_or_made_from_it_is_told(case: str) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_sarif_is_what_code_hosts_take(case: str) -> None:
+def test_the_sarif_follows_the_standard(case: str) -> None:
     """What SARIF 2.1.0 §3 asks of a log, and GitHub beyond that."""
     log: dict[str, Any] = json.loads((HERE / case / "plan.sarif").read_text())
     assert log["version"] == "2.1.0"

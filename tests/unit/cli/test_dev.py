@@ -31,7 +31,7 @@ def file(tmp_path: Path) -> Path:
         ("[::]:0", "[::1]"),
     ],
 )
-def test_the_issuer_is_where_it_listens_as_a_laptop_reaches_it(listen_on: str, host: str) -> None:
+def test_the_issuer_url_is_the_address_at_which_it_listens(listen_on: str, host: str) -> None:
     issuer, note, port = config_of(listen_on)
     assert (issuer, note) == (f"http://{host}:{port}", "")
 
@@ -44,14 +44,14 @@ def test_an_address_that_is_not_loopback_is_refused_with_what_to_do() -> None:
     assert note == "dev listens on 127.0.0.2:0, and callers must reach it as https://issuer.test"
 
 
-def test_an_issuer_of_the_file_counts_where_dev_can_serve_it(file: Path) -> None:
+def test_an_http_issuer_in_the_file_is_used(file: Path) -> None:
     file.write_text("issuer: http://localhost:9999\n")
     issuer, note, _ = config_of("127.0.0.1:0", file)
     assert issuer == "http://localhost:9999"
     assert "callers must reach it as http://localhost:9999" in note
 
 
-def test_an_https_issuer_of_the_file_is_not_served_and_that_is_told(file: Path) -> None:
+def test_an_https_issuer_in_the_file_is_replaced_and_reported(file: Path) -> None:
     file.write_text("issuer: https://issuer.example.org\nclockSkew: 30s\n")
     issuer, note, port = config_of("127.0.0.1:0", file)
     assert issuer == f"http://127.0.0.1:{port}"
@@ -61,18 +61,18 @@ def test_an_https_issuer_of_the_file_is_not_served_and_that_is_told(file: Path) 
         assert config.clock_skew.total_seconds() == 30
 
 
-def test_the_flag_comes_before_the_file(file: Path) -> None:
+def test_the_issuer_flag_overrides_the_file(file: Path) -> None:
     file.write_text("issuer: https://issuer.example.org\n")
     assert config_of("127.0.0.1:0", file, "https://issuer.test")[0] == "https://issuer.test"
 
 
-def test_an_issuer_of_the_file_that_is_none_is_refused(file: Path) -> None:
+def test_a_malformed_issuer_in_the_file_is_rejected(file: Path) -> None:
     file.write_text("issuer: ftp://issuer.example.org\n")
     with pytest.raises(Rejected, match=str(file)):
         config_of("127.0.0.1:0", file)
 
 
 @pytest.mark.parametrize("name", ["vault[/read]", "[red]", "[/]", "a:smile:b", "[link=https://evil.example]x[/link]"])
-def test_names_are_printed_as_they_are(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_are_printed_unchanged(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     Console(width=200).print(_table([("leave.worker", "ready", "vault/vault", name, name)]))
     assert capsys.readouterr().out.count(name) == 2

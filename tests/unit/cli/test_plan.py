@@ -35,7 +35,7 @@ def run(*arguments: object, given: str = "") -> "subprocess.CompletedProcess[str
     return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_example_is_fine() -> None:
+def test_the_example_is_accepted() -> None:
     done = run(EXAMPLE)
     assert done.returncode == 0, done.stderr
     line = (
@@ -52,7 +52,7 @@ def test_standard_input_is_read_for_a_dash() -> None:
 
 
 @pytest.mark.parametrize("directory", ["nothing", "file.yaml"])
-def test_what_is_no_directory_is_exit_code_2(directory: str, tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_directory_is_exit_code_2(directory: str, tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(CLIENT)
     done = run(tmp_path / directory)
     assert done.returncode == 2
@@ -72,7 +72,7 @@ def test_what_is_no_directory_is_exit_code_2(directory: str, tmp_path: Path) -> 
         (Request(".", issuer="http://issuer.example.org"), "http is allowed for loopback only"),
     ],
 )
-def test_flags_that_make_no_sense_are_exit_code_2(
+def test_flags_that_exclude_each_other_are_exit_code_2(
     request_: Request, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -80,7 +80,9 @@ def test_flags_that_make_no_sense_are_exit_code_2(
     assert said in capsys.readouterr().err
 
 
-def test_a_defect_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_defect_of_the_command_is_not_reported_as_a_refusal(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
@@ -89,9 +91,7 @@ def test_a_defect_of_ours_is_no_refusal(monkeypatch: pytest.MonkeyPatch, caplog:
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_whatever_the_api_server_would_take_or_refuse_can_be_planned(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_manifest_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every case of the CRDs' rules, all at once: what is sound is planned, what is broken is refused with its rule."""
     for number, case in enumerate(CASES):
         named = {**case.manifest, "metadata": {**case.manifest["metadata"], "namespace": f"n-{number}"}}
@@ -103,7 +103,7 @@ def test_whatever_the_api_server_would_take_or_refuse_can_be_planned(
     assert len(plan["objects"]) == len(CASES) - len(invalid) - plan["ignored"]
 
 
-def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_run_writes_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
     outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
     assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == ACCEPTED
@@ -111,13 +111,13 @@ def test_several_outputs_come_of_one_plan(tmp_path: Path, capsys: pytest.Capture
     assert all(file.read_text() for file in files.values())
 
 
-def test_nothing_is_left_beside_the_manifests(tmp_path: Path) -> None:
+def test_a_plan_leaves_no_file_beside_the_manifests(tmp_path: Path) -> None:
     (tmp_path / "client.yaml").write_text(CLIENT)
     plan_to_outputs(Request(str(tmp_path)), NO_CLUSTER, NOW)
     assert [path.name for path in tmp_path.iterdir()] == ["client.yaml"]
 
 
-def test_a_manifest_commands_no_terminal_and_no_comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_manifest_cannot_control_a_terminal_or_comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = '{"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "a"}, "%s": 1}'
     (tmp_path / "odd.json").write_text(odd % r"\u001b[2J\n````\n@everyone ![](https://evil.example)")
     assert plan_to_outputs(Request(str(tmp_path), outputs=("text", "markdown")), NO_CLUSTER, NOW) == REFUSED
@@ -130,7 +130,7 @@ def test_a_manifest_commands_no_terminal_and_no_comment(tmp_path: Path, capsys: 
 ODD = "##[add-mask]payroll ##vso[task.x] ###[group]a [here](https://evil.example) \u202e\x9b"
 
 
-def test_a_manifest_commands_no_runner_of_jobs(
+def test_a_manifest_cannot_control_a_ci_runner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Runners take `##[…]` anywhere in a line of standard output or error, and `::…::` at its beginning."""
@@ -148,13 +148,13 @@ def test_a_manifest_commands_no_runner_of_jobs(
     assert any(line.startswith(r"\u003a:add-mask::x.json:1: ") for line in lines)
 
 
-def test_json_says_what_the_manifests_say() -> None:
+def test_json_contains_the_texts_of_manifests_unchanged() -> None:
     given = PlanResult(refusals=(Finding(None, "Invalid", ODD, place=Location("a.yaml", 1)),))
     (refusal,) = json.loads(as_json(given))["refusals"]
     assert refusal["message"] == ODD
 
 
-def test_a_comment_is_never_too_long() -> None:
+def test_a_markdown_comment_has_a_bounded_length() -> None:
     findings = tuple(Finding(None, "Invalid", "x" * 500, place=Location("a.yaml", n)) for n in range(1, 1000))
     text = as_markdown(PlanResult(refusals=findings))
     assert len(text) < LONGEST + 200
@@ -163,13 +163,13 @@ def test_a_comment_is_never_too_long() -> None:
 
 
 @pytest.mark.parametrize("name", ["vault[/read]", "[red]", "a:smile:b"])
-def test_names_are_no_markup_of_a_terminal(name: str) -> None:
+def test_names_are_escaped_for_the_terminal(name: str) -> None:
     changes = PlanResult(refusals=(Finding(None, "Invalid", name, place=Location(f"{name}.yaml", 1)),))
     assert as_text(changes).count(name) == 2
     assert as_text(changes, colour=True).count(name) == 2
 
 
-def test_colours_are_for_terminals() -> None:
+def test_colours_are_printed_only_on_terminals() -> None:
     changes = PlanResult(objects=(ObjectChange(Ref("OAuthClient", "leave", "worker"), "made"),))
     assert "\x1b" in as_text(changes, colour=True)
     assert "\x1b" not in as_text(changes)

@@ -84,30 +84,30 @@ def unchanged(plan: dict[str, Any]) -> bool:
     return not any(plan[s] for s in sections) and not any(plan["access"].values())
 
 
-def test_what_is_there_already_changes_nothing(repository: Repository) -> None:
+def test_manifests_that_the_cluster_has_change_nothing(repository: Repository) -> None:
     whole(repository)
     assert unchanged(repository.plan())
 
 
-def test_what_is_missing_in_the_directory_stays(repository: Repository) -> None:
+def test_objects_that_the_directory_lacks_stay(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     assert unchanged(repository.plan())
 
 
-def test_with_prune_it_goes_in_the_namespaces_that_are_named_and_nowhere_else(repository: Repository) -> None:
+def test_prune_deletes_only_in_the_named_namespaces(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     plan = repository.plan(prune=True)
     assert [o["action"] + " " + o["name"] for o in plan["objects"]] == ["deleted leave-reads"]
     assert [(a["client"], a["scope"]) for a in plan["access"]["lost"]] == [("leave/worker", "payroll.read")]
 
 
-def test_nothing_is_pruned_while_a_file_cannot_be_read(repository: Repository) -> None:
+def test_prune_deletes_nothing_while_a_file_cannot_be_read(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     (repository.folder / "torn.yaml").write_text("kind: [")
     assert repository.plan(NO_PLAN, prune=True)["objects"] == []
 
 
-def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repository) -> None:
+def test_a_deleted_client_deletes_its_secret_and_record(repository: Repository) -> None:
     repository.write("OAuthClient", "leave", "another", CLIENT)
     plan = repository.plan(prune=True)
     assert {"kind": "OAuthClient", "namespace": "leave", "name": "worker"}.items() <= plan["credentials"][1].items()
@@ -117,7 +117,7 @@ def test_a_deleted_client_takes_its_secret_and_its_record_along(repository: Repo
     ]
 
 
-def test_revoked_before_revokes_what_was_issued_before(repository: Repository, harness: OperatorHarness) -> None:
+def test_revoked_before_revokes_earlier_credentials(repository: Repository, harness: OperatorHarness) -> None:
     instant = f"{harness.clock.now - timedelta(hours=1):%FT%TZ}"
     repository.write("OAuthClient", "leave", "worker", {**CLIENT, "rotation": {"revokedBefore": instant}})
     (change,) = repository.plan()["credentials"]
@@ -125,7 +125,7 @@ def test_revoked_before_revokes_what_was_issued_before(repository: Repository, h
     assert "are refused until they read the new one" in change["detail"]
 
 
-def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(
+def test_a_rotation_that_is_due_anyway_is_not_part_of_the_plan(
     repository: Repository, harness: OperatorHarness
 ) -> None:
     harness.clock.now += timedelta(days=31)
@@ -133,7 +133,7 @@ def test_what_is_due_by_its_age_is_not_laid_at_this_changes_door(
     assert unchanged(repository.plan())
 
 
-def test_a_secret_of_somebody_elses_is_a_conflict(repository: Repository, harness: OperatorHarness) -> None:
+def test_a_foreign_secret_is_a_conflict(repository: Repository, harness: OperatorHarness) -> None:
     harness.store.put(Existing(Ref("Secret", "leave", "new-oauth"), "", "", "Opaque"), {"a": b"b"})
     repository.write("OAuthClient", "leave", "new", CLIENT)
     (refusal,) = repository.plan(REFUSED)["refusals"]
@@ -141,7 +141,7 @@ def test_a_secret_of_somebody_elses_is_a_conflict(repository: Repository, harnes
     assert (refusal["file"], refusal["line"]) == (str(repository.folder / "leave-new.json"), 1)
 
 
-def test_a_namespace_that_is_not_there_is_refused(repository: Repository) -> None:
+def test_a_missing_namespace_is_refused(repository: Repository) -> None:
     repository.write("OAuthClient", "nowhere", "new", CLIENT)
     assert repository.plan(REFUSED)["refusals"][0]["reason"] == "NamespaceNotFound"
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nowhere"}}
@@ -149,14 +149,14 @@ def test_a_namespace_that_is_not_there_is_refused(repository: Repository) -> Non
     repository.plan()
 
 
-def test_what_the_change_breaks_elsewhere_is_refused_too(repository: Repository) -> None:
+def test_a_change_that_breaks_another_object_is_refused(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", {"scopes": [{"name": "payroll.write"}]})
     (refusal,) = repository.plan(REFUSED)["refusals"]
     assert (refusal["kind"], refusal["name"], refusal["reason"]) == ("ScopeGrant", "leave-reads", "UnknownScope")
     assert "file" not in refusal
 
 
-def test_what_was_refused_before_and_is_not_in_the_directory_is_nobodys_business(
+def test_problems_outside_the_directory_that_existed_before_are_not_refused(
     repository: Repository, harness: OperatorHarness
 ) -> None:
     harness.apply("ScopeGrant", "payroll", "broken", {**GRANT, "resourceServer": "nothing"})
@@ -165,7 +165,7 @@ def test_what_was_refused_before_and_is_not_in_the_directory_is_nobodys_business
     assert unchanged(repository.plan())
 
 
-def test_an_audience_is_held_against_the_platforms_configuration(repository: Repository, tmp_path: Path) -> None:
+def test_audiences_are_checked_against_the_platforms_configuration(repository: Repository, tmp_path: Path) -> None:
     repository.write("ResourceServer", "payroll", "own", {"audience": "https://payroll.example"})
     assert [w["reason"] for w in repository.plan()["warnings"]] == ["AudienceUnchecked"]
     config = tmp_path / "config.yaml"
@@ -176,7 +176,7 @@ def test_an_audience_is_held_against_the_platforms_configuration(repository: Rep
     assert repository.plan(config=config)["warnings"] == []
 
 
-def test_the_installations_own_limits_hold(tmp_path: Path) -> None:
+def test_the_limits_of_the_installation_are_applied(tmp_path: Path) -> None:
     strict = OperatorHarness(Config(issuer="https://issuer.example.org", max_token_lifetime=timedelta(minutes=10)))
     desired = plan_issuer(strict.config, None)
     assert desired is not None
@@ -187,7 +187,7 @@ def test_the_installations_own_limits_hold(tmp_path: Path) -> None:
     assert [w["reason"] for w in repository.plan()["warnings"]] == ["LifetimeTooLong"]
 
 
-def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository) -> None:
+def test_a_missing_service_account_is_not_refused(repository: Repository) -> None:
     for name in ("pods", "others"):
         authentication = {"method": "ServiceAccount", "serviceAccount": {"name": name}}
         repository.write("OAuthClient", "leave", name, {"authentication": authentication})
@@ -196,19 +196,23 @@ def test_a_service_account_that_is_to_come_is_no_refusal(repository: Repository)
     assert {c["detail"] for c in plan["credentials"]} == {"none is needed: it authenticates by ServiceAccount"}
 
 
-def test_an_object_that_cannot_be_understood_stops_nobody(repository: Repository, harness: OperatorHarness) -> None:
+def test_an_object_that_cannot_be_parsed_does_not_stop_the_plan(
+    repository: Repository, harness: OperatorHarness
+) -> None:
     harness.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
     whole(repository)
     assert "is ignored" in repository.plan()["warnings"][0]["message"]
 
 
-def test_a_malformed_record_is_made_anew_and_stops_nobody(repository: Repository, harness: OperatorHarness) -> None:
+def test_a_malformed_record_is_replaced_and_does_not_stop_the_plan(
+    repository: Repository, harness: OperatorHarness
+) -> None:
     harness.store.edit(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")), **{"record.json": b"{"})
     whole(repository)
     assert unchanged(repository.plan())
 
 
-def test_every_missing_right_is_named(
+def test_each_missing_right_is_named(
     repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     whole(repository)
@@ -220,7 +224,7 @@ def test_every_missing_right_is_named(
     assert 'cannot list resource "scopegrants"' in said
 
 
-def test_without_an_installation_its_url_must_be_given(
+def test_without_an_installation_the_issuer_url_is_required(
     repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository.write("OAuthClient", "leave", "worker", CLIENT)

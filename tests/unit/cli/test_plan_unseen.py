@@ -72,14 +72,14 @@ def review(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Review:
     return Review(tmp_path, capsys)
 
 
-def test_what_is_as_before_changes_nothing(review: Review) -> None:
+def test_unchanged_manifests_change_nothing(review: Review) -> None:
     code, out, err = review.plan()
     assert (code, err) == (ACCEPTED, "")
     assert out.startswith("Plan: nothing changes.\n")
 
 
 @pytest.mark.parametrize("case", READ_BY_KUBECTL)
-def test_what_kubectl_reads_is_planned_or_the_plan_cannot_tell(case: str, review: Review) -> None:
+def test_each_file_that_kubectl_reads_is_planned_or_refused(case: str, review: Review) -> None:
     """That it reads them so is shown by tests/cluster/test_hidden_manifests.py."""
     review.put("sneak.yaml", READ_BY_KUBECTL[case])
     code, out, err = review.plan()
@@ -102,31 +102,31 @@ def test_what_kubectl_reads_is_planned_or_the_plan_cannot_tell(case: str, review
         "d.yaml/x.yaml",
     ],
 )
-def test_a_name_hides_nothing(name: str, review: Review) -> None:
+def test_no_file_name_hides_a_manifest(name: str, review: Review) -> None:
     review.put(name)
     review.sees()
 
 
 @pytest.mark.parametrize("folder", ["", "folder/", ".scopewright/"])
-def test_a_state_in_the_directory_is_told(folder: str, review: Review) -> None:
+def test_a_state_directory_below_the_manifests_is_reported(folder: str, review: Review) -> None:
     review.put(f"{folder}{MARKER}", "")
     review.put(f"{folder}sneak.yaml")
     assert f"remove {MARKER}" in review.cannot_tell(folder.rstrip("/"))
 
 
-def test_what_git_keeps_is_not_read(review: Review) -> None:
+def test_the_git_directory_is_not_read(review: Review) -> None:
     """It lets nobody commit a path of that name."""
     review.put(".git/sneak.yaml")
     assert review.plan()[0] == ACCEPTED
 
 
-def test_a_base_below_the_directory_is_no_part_of_it(review: Review) -> None:
+def test_a_base_directory_below_the_manifests_is_not_part_of_them(review: Review) -> None:
     review.base = shutil.copytree(review.base, review.dir / ".base")
     review.put("sneak.yaml")
     review.sees()
 
 
-def test_links_hide_nothing(review: Review, tmp_path: Path) -> None:
+def test_symbolic_links_hide_no_manifest(review: Review, tmp_path: Path) -> None:
     """kubectl follows them, wherever they lead. What is mounted from a ConfigMap is read once."""
     outside = tmp_path / "outside.yaml"
     outside.write_text(GRANT)
@@ -143,7 +143,7 @@ def test_links_hide_nothing(review: Review, tmp_path: Path) -> None:
     review.sees()
 
 
-def test_a_folder_too_deep_or_a_file_that_cannot_be_opened_is_told(
+def test_directories_that_are_too_deep_and_unreadable_files_are_reported(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = review.put("/".join("d" * 60) + "/sneak.yaml")
@@ -164,7 +164,7 @@ def test_a_folder_too_deep_or_a_file_that_cannot_be_opened_is_told(
 @pytest.mark.parametrize(
     "name", ["kustomization.yaml", "a/kustomization.yml", "Kustomization", "Chart.yaml", "x.jsonnet"]
 )
-def test_what_other_programs_make_manifests_from_is_told(name: str, review: Review) -> None:
+def test_inputs_of_other_tools_are_reported(name: str, review: Review) -> None:
     review.put(name, "resources: [sneak.txt]\n")
     code, out, _ = review.plan()
     assert code == ACCEPTED
@@ -172,7 +172,7 @@ def test_what_other_programs_make_manifests_from_is_told(name: str, review: Revi
 
 
 @pytest.mark.parametrize("key", ["yes", "on", "y", "1", "0x10", "1e3", "1.5", "~"])
-def test_a_label_that_programs_name_in_different_ways_is_told(key: str, review: Review) -> None:
+def test_an_ambiguous_label_is_reported(key: str, review: Review) -> None:
     """kubectl would label the namespace `true`, not `yes`."""
     review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{{key}: a}}}}\n")
     assert "quote it" in review.cannot_tell("leave.yaml:3")
@@ -180,7 +180,7 @@ def test_a_label_that_programs_name_in_different_ways_is_told(key: str, review: 
     assert review.plan()[0] != NO_PLAN
 
 
-def test_of_a_merge_in_a_field_nothing_is_hidden(review: Review) -> None:
+def test_a_yaml_merge_hides_no_field(review: Review) -> None:
     """kubectl lets the later one count, and others the field's own."""
     merge = (
         "spec:\n  scopes: []\n  <<: {resourceServer: payroll-api, scopes: [payroll.write], to: [{namespace: leave}]}\n"
@@ -189,7 +189,7 @@ def test_of_a_merge_in_a_field_nothing_is_hidden(review: Review) -> None:
     assert "put `<<` first" in review.cannot_tell("sneak.yaml:6")
 
 
-def test_aliases_are_counted_over_all_files(review: Review) -> None:
+def test_yaml_aliases_are_counted_over_all_files(review: Review) -> None:
     """Each alone is within bounds."""
     bomb = "x: {a0: &a0 [y, y, y, y, y, y, y, y], " + ", ".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 5)
@@ -201,7 +201,7 @@ def test_aliases_are_counted_over_all_files(review: Review) -> None:
     assert "000.yaml" not in said
 
 
-def test_repeated_texts_and_merges_are_counted_too(review: Review) -> None:
+def test_repeated_texts_and_merges_count_as_aliases(review: Review) -> None:
     long = f"x: &x {'y' * 1_000_000}\nz: [{', '.join(['*x'] * 1000)}]\n"
     review.put("long.yaml", GRANT + long)
     assert "aliases repeat" in review.cannot_tell("long.yaml:5")
@@ -211,12 +211,12 @@ def test_repeated_texts_and_merges_are_counted_too(review: Review) -> None:
     assert "aliases repeat" in review.cannot_tell("wide.yaml:1")
 
 
-def test_a_document_is_no_larger_than_can_be_read(review: Review) -> None:
+def test_the_size_of_a_document_is_limited(review: Review) -> None:
     review.put("wide.yaml", f"a: [{',' * MAX_NODES}]".replace(",", "1,"))
     assert "split it" in review.cannot_tell("wide.yaml:1")
 
 
-def test_what_is_refused_is_told_in_every_form(review: Review, tmp_path: Path) -> None:
+def test_refusals_are_in_each_output(review: Review, tmp_path: Path) -> None:
     review.put("sneak.yaml", "kind: ConfigMap\n" + GRANT)
     files = {form: tmp_path / form for form in ("json", "sarif")}
     outputs = tuple(f"{form}={file}" for form, file in files.items())

@@ -28,7 +28,7 @@ from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 ISSUER = "https://issuer.example.org"
 
 
-def test_an_occupied_port_is_said_clearly() -> None:
+def test_an_occupied_port_is_reported() -> None:
     with listen("127.0.0.1:0") as listener:
         port = listener.getsockname()[1]
         with pytest.raises(Rejected, match=f"cannot listen on 127.0.0.1:{port}: Address already in use"):
@@ -36,13 +36,13 @@ def test_an_occupied_port_is_said_clearly() -> None:
 
 
 @pytest.mark.parametrize("text", ["256.1.1.1:0", "192.0.2.1:0"])
-def test_an_address_that_is_not_ours_is_said_clearly(text: str) -> None:
+def test_an_address_of_another_host_is_reported(text: str) -> None:
     with pytest.raises(Rejected, match=r"cannot listen .* pass an address of this machine as --listen"):
         listen(text)
 
 
 @pytest.mark.parametrize("text", ["", "8080", ":8080", "localhost", "localhost:http", "localhost:70000", "[::1]:"])
-def test_what_is_no_address_is_refused(text: str) -> None:
+def test_a_malformed_address_is_rejected(text: str) -> None:
     with pytest.raises(Rejected, match="pass HOST:PORT"):
         parse_address(text)
 
@@ -51,7 +51,7 @@ def test_an_ipv6_address_goes_in_brackets() -> None:
     assert parse_address("[::1]:8080") == ("::1", 8080)
 
 
-def test_flags_go_before_the_file(tmp_path: Path) -> None:
+def test_flags_override_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("issuer: https://other.example.org\nnamespace: here\nmaxTokenLifetime: 30m\n")
     config = load_config(file, {"issuer": ISSUER, "namespace": None})
@@ -59,7 +59,7 @@ def test_flags_go_before_the_file(tmp_path: Path) -> None:
     assert config.max_token_lifetime == timedelta(minutes=30)
 
 
-def test_flags_for_one_entry_of_a_group_leave_the_others_as_the_file_has_them(tmp_path: Path) -> None:
+def test_a_flag_for_one_field_keeps_the_other_fields_of_the_file(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(f"issuer: {ISSUER}\nlease: {{duration: 20s, renewDeadline: 10s}}\n")
     nothing = {"qps": None, "burst": None}
@@ -85,13 +85,13 @@ def test_flags_for_one_entry_of_a_group_leave_the_others_as_the_file_has_them(tm
         ({"workers": 0}, "workers"),
     ],
 )
-def test_how_busy_the_operator_may_be_is_checked(given: dict[str, Any], message: str) -> None:
+def test_lease_times_request_rate_and_workers_are_checked(given: dict[str, Any], message: str) -> None:
     with pytest.raises(Rejected) as rejected:
         load_config(None, {"issuer": ISSUER, **given})
     assert message in rejected.value.message
 
 
-def test_a_write_under_the_longest_lease_arrives_before_its_hash_is_dropped() -> None:
+def test_a_write_under_the_longest_lease_ends_before_its_digest_is_dropped() -> None:
     longest = LeaseTimes.model_validate({"duration": "30s"}).duration
     assert longest + timedelta(seconds=REQUEST_TIMEOUT) <= UNCONFIRMED_GRACE
 
@@ -122,7 +122,7 @@ def test_a_configuration_that_cannot_be_used_is_refused(content: str, message: s
     assert str(file) in rejected.value.message
 
 
-def test_a_file_that_is_not_there_or_not_text_is_said(tmp_path: Path) -> None:
+def test_a_file_that_is_missing_or_not_text_is_reported(tmp_path: Path) -> None:
     with pytest.raises(Rejected, match="cannot be read"):
         load_config(tmp_path / "none.yaml", {})
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
@@ -138,7 +138,7 @@ def test_workers_are_a_number_or_as_many_as_there_are_cpus() -> None:
             worker_count(text)
 
 
-def test_a_reserved_port_is_shared_by_those_who_know_and_taken_for_others() -> None:
+def test_a_reserved_port_is_shared_by_workers_and_occupied_for_others() -> None:
     with reserve("127.0.0.1:0") as reserved:
         address = reserved.getsockname()
         with socket.socket() as worker:
@@ -158,7 +158,7 @@ def test_tls_needs_both_files() -> None:
         load_certificate(Path("tls.crt"), None)
 
 
-def test_several_workers_need_one_memory_of_what_was_used() -> None:
+def test_several_workers_need_a_shared_replay_memory() -> None:
     """Or somebody who says that they do not."""
     with pytest.raises(Rejected, match="--replay redis://host:6379/0"):
         replay_memory("memory", 2)
@@ -169,7 +169,7 @@ def test_several_workers_need_one_memory_of_what_was_used() -> None:
     assert isinstance(replay_memory("redis://127.0.0.1:1/0", 2)(), SharedReplay)
 
 
-async def test_its_capacity_is_a_setting() -> None:
+async def test_the_capacity_of_the_replay_memory_is_a_setting() -> None:
     assert replay_capacity(0) is None
     for number in (-1, 1, 999):
         with pytest.raises(Rejected, match="--replay-capacity must be 1000 entries or more"):
@@ -184,7 +184,7 @@ async def test_its_capacity_is_a_setting() -> None:
     assert shared._shares._free == 5000
 
 
-def test_the_memory_of_connections_is_a_quantity_of_kubernetes() -> None:
+def test_the_memory_of_connections_is_a_kubernetes_quantity() -> None:
     assert connection_memory("64Mi") == 64 * 2**20
     assert connection_memory("1Gi") == 2**30
     assert connection_memory("5000000") == 5_000_000

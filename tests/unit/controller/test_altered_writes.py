@@ -56,7 +56,7 @@ def retried(harness: OperatorHarness, times: int = 8) -> None:
         harness.reconcile_all()
 
 
-def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(harness: OperatorHarness) -> None:
+def test_a_client_is_ready_although_a_policy_adds_an_entry_which_is_not_written_again(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
     harness.reconcile_all()
@@ -73,7 +73,7 @@ def test_an_entry_that_is_added_stops_no_client_and_is_not_written_again(harness
 
 
 @pytest.mark.parametrize("rotate", ["by hand", "by age"])
-def test_a_rotation_arrives_although_an_entry_is_added(harness: OperatorHarness, rotate: str) -> None:
+def test_a_rotation_reaches_the_secret_although_a_policy_adds_an_entry(harness: OperatorHarness, rotate: str) -> None:
     """The addition harms nobody, and a credential that has leaked must go."""
     Meddled.more = {"injected": b"x"}
     rotation = {"rotation": {"every": "24h", "overlap": "1h"}}
@@ -118,7 +118,7 @@ def _entry(desired: Desired) -> Desired:
 
 @pytest.mark.parametrize("rewrite", [_label, _manager, _annotation, _annotations, _entry])
 @pytest.mark.parametrize("how", ["by age", "by hand", "by revokedBefore"])
-def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_of_ours_is_rewritten(
+def test_a_rotation_reaches_the_secret_and_issue_times_stay_although_a_policy_rewrites_metadata(
     harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch, rewrite: Callable[[Desired], Desired], how: str
 ) -> None:
     monkeypatch.setattr(Meddled, "rewrite", staticmethod(rewrite))
@@ -149,7 +149,7 @@ def test_a_rotation_arrives_and_no_credential_is_dated_anew_although_something_o
     assert len([event for event in harness.events if event.reason in ("CredentialRotated", "CredentialRevoked")]) == 1
 
 
-def test_another_label_arrives_although_one_is_rewritten(
+def test_a_new_label_reaches_the_secret_although_a_policy_rewrites_another(
     harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Meddled, "rewrite", staticmethod(_label))
@@ -173,7 +173,7 @@ def credentials(harness: OperatorHarness) -> dict[str, Any]:
     return {c.sha256: c.issue_time for c in record.credentials}
 
 
-def test_a_credential_that_may_have_been_stored_is_not_dated_anew(harness: OperatorHarness) -> None:
+def test_a_credential_that_may_have_been_stored_keeps_its_issue_time(harness: OperatorHarness) -> None:
     """Its answer was lost, and what came later was refused: somebody may have read it."""
     lost = Unavailable("no answer", reason="Timeout")
     harness.store.refuse("Secret leave/", lost)
@@ -187,7 +187,7 @@ def test_a_credential_that_may_have_been_stored_is_not_dated_anew(harness: Opera
     assert list(before) == [digest(harness.client_secret())]
 
 
-def test_a_client_is_provisioned_although_its_record_is_added_to(
+def test_a_client_is_provisioned_although_a_policy_adds_to_its_record(
     harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
@@ -201,7 +201,7 @@ def test_a_client_is_provisioned_although_its_record_is_added_to(
     assert len(harness.store.writes) == before
 
 
-def test_a_record_that_is_added_to_still_takes_what_is_revoked(
+def test_a_record_to_which_a_policy_adds_is_still_disabled(
     harness: OperatorHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Meddled, "where", (NAMESPACE,))
@@ -219,7 +219,7 @@ def test_a_record_that_is_added_to_still_takes_what_is_revoked(
     assert record.disabled
 
 
-def test_it_recovers_once_nobody_adds_anything(harness: OperatorHarness) -> None:
+def test_the_condition_and_the_added_entry_go_once_the_policy_has_gone(harness: OperatorHarness) -> None:
     Meddled.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
     harness.reconcile_all()
@@ -231,7 +231,9 @@ def test_it_recovers_once_nobody_adds_anything(harness: OperatorHarness) -> None
     assert harness.client_secret() == value, "the credential is the same"
 
 
-def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(harness: OperatorHarness) -> None:
+def test_a_client_whose_credential_a_policy_changes_is_not_ready_and_its_record_has_one_credential(
+    harness: OperatorHarness,
+) -> None:
     Meddled.more = {"client_secret": b"changed-by-a-policy"}
     key = harness.apply(*WORKER)
     harness.reconcile_all()
@@ -246,7 +248,7 @@ def test_a_credential_that_is_changed_is_not_ready_and_uses_up_no_slots(harness:
     assert harness.condition(key) == "True Provisioned"
 
 
-def test_an_entry_of_ours_that_is_changed_is_not_ready(harness: OperatorHarness) -> None:
+def test_a_client_of_which_a_policy_changes_another_entry_is_not_ready(harness: OperatorHarness) -> None:
     Meddled.more = {"token_endpoint": b"https://elsewhere.example"}
     key = harness.apply(*WORKER)
     harness.reconcile_all()
@@ -257,7 +259,7 @@ def existing(**more: Any) -> Existing:
     return Existing(OperatorHarness().secret(), "uid", "1", "t", {}, {}, (), {"a": digest("other")}, **more)
 
 
-def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
+def test_a_controller_that_undoes_each_write_is_reported_after_some_repeats() -> None:
     now = OperatorHarness().clock.now
     alterations = AlteredWrites(lambda: now)
     write = Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t", replaces=existing(managers=("replicator",)))
@@ -270,7 +272,7 @@ def test_what_changes_it_after_each_write_is_named_after_a_while() -> None:
     assert alterations.after_write(replace(write, entries={"a": PreservedEntry("a", digest("new"))})) is None
 
 
-def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_altered_writes_are_remembered_for_a_bounded_number_of_objects(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(altered_writes, "MAX_REMEMBERED", 3)
     known = AlteredWrites(lambda: OperatorHarness().clock.now)
     refs = [Ref("Secret", "leave", f"n{n}") for n in range(5)]
@@ -279,7 +281,7 @@ def test_what_is_altered_is_remembered_of_so_many_objects_only(monkeypatch: pyte
     assert [known.expected(ref) for ref in refs] == [False, False, True, True, True]
 
 
-def test_a_first_write_and_another_content_are_no_fight() -> None:
+def test_first_writes_and_changed_contents_are_not_reported_as_undone() -> None:
     alterations = AlteredWrites(lambda: OperatorHarness().clock.now)
     for n in range(20):
         assert alterations.after_write(Desired(OperatorHarness().secret(), {"a": b"ours"}, type="t")) is None

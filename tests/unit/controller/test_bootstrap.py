@@ -40,7 +40,7 @@ def gone(existing: Existing) -> Change:
 
 
 @pytest.mark.parametrize("ref", OURS, ids=str)
-async def test_one_that_is_deleted_is_made_again(ref: Ref) -> None:
+async def test_a_deleted_object_of_the_installation_is_created_again(ref: Ref) -> None:
     store, installing, caches = await made()
     held = store.objects.pop(ref)
     caches._changed(gone(held.existing))
@@ -51,13 +51,13 @@ async def test_one_that_is_deleted_is_made_again(ref: Ref) -> None:
     assert store.objects[ref].existing.type == held.existing.type
 
 
-async def test_one_that_a_new_list_lacks_is_made_again() -> None:
+async def test_an_object_of_the_installation_that_a_list_lacks_is_created_again() -> None:
     store, installing, caches = await made()
     caches._snapshot(caches.selections[1], ListCompleted(frozenset({r for r in store.objects if r != OURS[0]}), "1000"))
     assert installing.lacking.is_set()
 
 
-async def test_an_issuer_record_that_somebody_edits_is_set_right() -> None:
+async def test_an_edited_issuer_record_is_restored() -> None:
     store, installing, caches = await made()
     held = store.objects[issuer_ref(CONFIG)]
     edited = Existing(held.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=held.existing.labels)
@@ -65,7 +65,7 @@ async def test_an_issuer_record_that_somebody_edits_is_set_right() -> None:
     assert installing.lacking.is_set()
 
 
-async def test_another_seal_key_is_made_when_it_is_asked_for_and_once() -> None:
+async def test_the_seal_key_is_replaced_once_for_each_rotate_annotation() -> None:
     store, installing, caches = await made()
     before, other = await installing.ensure(), await asked(store, caches, installing, "a leak")
     assert other != before
@@ -87,7 +87,7 @@ async def asked(store: MemoryStore, caches: WatchHandlers, installing: Bootstrap
     return key
 
 
-async def test_the_seal_key_that_has_sealed_what_is_adopted_is_not_changed_before() -> None:
+async def test_the_seal_key_is_not_replaced_before_sealed_secrets_are_adopted() -> None:
     store, installing, _ = await made()
     key, held = await installing.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
@@ -97,9 +97,7 @@ async def test_the_seal_key_that_has_sealed_what_is_adopted_is_not_changed_befor
 
 @pytest.mark.parametrize("point", ["before", "after"])
 @pytest.mark.parametrize("error", [Crash(), Conflict("somebody was faster"), Unavailable("no answer in time")])
-async def test_whatever_becomes_of_the_write_there_is_one_seal_key_and_it_is_another(
-    error: BaseException, point: Point
-) -> None:
+async def test_a_failed_replacement_of_the_seal_key_ends_with_one_new_key(error: BaseException, point: Point) -> None:
     store, installing, _ = await made()
     before, held = await installing.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
@@ -116,7 +114,9 @@ async def test_whatever_becomes_of_the_write_there_is_one_seal_key_and_it_is_ano
 
 @pytest.mark.parametrize("ref", [r for r in OURS if r != SEAL], ids=str)
 @pytest.mark.parametrize("error", [Rejected("QuotaExceeded", "exceeded quota"), Unavailable("no answer in time")])
-async def test_what_cannot_be_written_keeps_no_client_waiting(ref: Ref, error: Exception) -> None:
+async def test_an_object_of_the_installation_that_cannot_be_written_delays_no_client(
+    ref: Ref, error: Exception
+) -> None:
     """A policy that refuses the issuer's ConfigMap is no reason to let rotations wait: the seal key is there."""
     store, _, _ = await made()
     store.objects.pop(ref)
@@ -130,7 +130,7 @@ async def test_what_cannot_be_written_keeps_no_client_waiting(ref: Ref, error: E
     assert ref in store.objects
 
 
-async def test_another_seal_key_that_is_refused_leaves_the_one_that_there_is() -> None:
+async def test_a_refused_replacement_keeps_the_seal_key() -> None:
     store, installing, _ = await made()
     before, held = await installing.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
@@ -141,14 +141,14 @@ async def test_another_seal_key_that_is_refused_leaves_the_one_that_there_is() -
     assert await installing.ensure() != before
 
 
-async def test_a_first_seal_key_that_is_refused_is_waited_for() -> None:
+async def test_bootstrap_fails_while_the_first_seal_key_is_refused() -> None:
     store = MemoryStore(lambda: START)
     store.refuse(str(SEAL), Rejected("AdmissionDenied", "denied"))
     with pytest.raises(Rejected):
         await Bootstrap(store, CONFIG, lambda: START).ensure()
 
 
-async def test_a_seal_key_that_others_have_changed_does_not_come_back() -> None:
+async def test_a_seal_key_that_another_replica_replaced_does_not_come_back() -> None:
     """A replica that has led once, and leads again: it may not know that the key which it knew has leaked."""
     store, installing, _ = await made()
     leaked = await installing.ensure()
@@ -157,7 +157,7 @@ async def test_a_seal_key_that_others_have_changed_does_not_come_back() -> None:
     assert await installing.ensure() != leaked
 
 
-async def test_what_others_lose_is_none_of_its_business() -> None:
+async def test_a_deleted_configmap_of_others_is_ignored() -> None:
     _, installing, caches = await made()
     for ref in (Ref("ConfigMap", NAMESPACE, "another"), Ref("ConfigMap", "leave", OURS[0].name)):
         caches._changed(gone(Existing(ref, "u", "1000")))

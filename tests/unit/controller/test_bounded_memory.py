@@ -23,7 +23,7 @@ def harness() -> OperatorHarness:
     return OperatorHarness()
 
 
-def test_a_long_rotate_value_rotates_once_and_reaches_no_record(harness: OperatorHarness) -> None:
+def test_a_long_rotate_value_rotates_once_and_is_recorded_as_its_digest(harness: OperatorHarness) -> None:
     key = harness.apply(*WORKER, rotate=LONG + "1")
     harness.settle()
     first = harness.client_secret()
@@ -50,7 +50,7 @@ def test_a_short_rotate_value_stays_as_it_is(harness: OperatorHarness) -> None:
     assert record.credentials[-1].rotate == "y" * 64
 
 
-def test_a_long_rotate_value_of_a_signing_key_reaches_no_record(harness: OperatorHarness) -> None:
+def test_a_long_rotate_value_of_a_signing_key_is_recorded_as_its_digest(harness: OperatorHarness) -> None:
     harness.apply("SigningKey", NAMESPACE, "default", rotate=LONG)
     harness.settle()
     assert [record.rotate for record in harness.key_records()] == [digest(LONG)]
@@ -67,13 +67,13 @@ def watched(**meta: Any) -> Any:
     return parse_watched({"kind": "OAuthClient", "metadata": meta, "spec": {}}).metadata
 
 
-def test_of_the_annotations_only_those_that_are_read_stay() -> None:
+def test_the_cache_keeps_only_annotations_that_the_operator_reads() -> None:
     found = watched(annotations={"scopewright.dev/junk": LONG, "scopewright.dev/rotate": LONG})
     assert found.annotations == {"scopewright.dev/rotate": digest(LONG)}
     assert watched(annotations={"scopewright.dev/paused": "true" + LONG}).annotations == {}
 
 
-def test_a_status_counts_the_finalizers_that_do_not_stay(harness: OperatorHarness) -> None:
+def test_the_cache_keeps_the_number_of_finalizers_that_it_drops(harness: OperatorHarness) -> None:
     finalizers = [f"f.example/{number}" for number in range(10_000)]
     assert sum(map(len, watched(finalizers=finalizers).finalizers)) < 100
     key = harness.apply(*WORKER)
@@ -108,7 +108,7 @@ def size(existing: Existing) -> int:
     return sum(map(len, texts))
 
 
-def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(harness: OperatorHarness) -> None:
+def test_the_cache_keeps_little_of_a_labelled_secret_of_another_type(harness: OperatorHarness) -> None:
     harness.cache.put_managed(secret("Opaque"), {})
     kept = harness.cache.managed.objects[Ref("Secret", "evil", "s")]
     assert (kept.type, kept.entries, kept.annotations) == ("Opaque", {}, {})
@@ -116,7 +116,7 @@ def test_of_a_labelled_secret_of_another_type_hardly_anything_stays(harness: Ope
     assert size(kept) < 5_000
 
 
-def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_few_others(
+def test_the_cache_keeps_the_credential_and_few_other_entries_of_a_large_secret(
     harness: OperatorHarness,
 ) -> None:
     listed = '{"annotations":["note"],"labels":["l1"]}'
@@ -130,7 +130,7 @@ def test_a_credential_secret_with_thousands_of_entries_keeps_its_credential_and_
 
 
 @pytest.mark.parametrize("count", [1, 3_000])
-def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(harness: OperatorHarness, count: int) -> None:
+def test_added_entries_are_removed_and_the_credential_stays(harness: OperatorHarness, count: int) -> None:
     key = harness.apply(*WORKER)
     harness.settle()
     before = harness.client_secret()
@@ -141,7 +141,7 @@ def test_entries_that_somebody_adds_are_removed_and_the_credential_stays(harness
     assert not [name for name in harness.store.objects[harness.secret()].entries if name.startswith("a0")]
 
 
-def test_the_template_of_a_secret_is_kept_up(harness: OperatorHarness) -> None:
+def test_a_changed_template_changes_the_labels_and_annotations_of_the_secret(harness: OperatorHarness) -> None:
     template = {"annotations": {f"k{n}": "v" * 1024 for n in range(64)}, "labels": {"team": "hr"}}
     harness.apply(*WORKER, {"credentials": {"secretTemplate": template}})
     harness.settle()

@@ -64,7 +64,9 @@ def secret(version: str = "5", *, ref: Ref = SECRET, **more: Any) -> Existing:
     [("9", "10", False), ("10", "9", True), ("9", "9", False), ("a", "b", True), ("a", "a", False), ("9", None, True),
      ("9", "", True), (None, "9", True)],
 )  # fmt: skip
-def test_versions_are_numbers_where_they_are(version: str | None, known: str | None, expected: bool) -> None:
+def test_versions_are_compared_as_numbers_where_both_are_numbers(
+    version: str | None, known: str | None, expected: bool
+) -> None:
     assert newer(version, known) is expected
 
 
@@ -85,21 +87,21 @@ def test_a_stale_deletion_removes_nothing_and_a_stale_object_does_not_come_back(
     assert found.put(versioned(client(uid="uid-2"), "12")) == {WORKER}
 
 
-def test_another_installations_objects_are_not_ours() -> None:
+def test_objects_of_another_installation_are_ignored() -> None:
     assert world().put(client(issuer="another")) == set()
 
 
-def test_a_client_is_its_own_business_and_that_of_the_grants_it_asks_by() -> None:
+def test_a_client_queues_itself_and_the_grants_that_it_uses() -> None:
     assert world(grant(**TO_LEAVE)).put(client(**ASKS)) == {WORKER, GRANT}
 
 
-def test_a_client_that_asks_no_more_still_concerns_the_grants_it_asked_by() -> None:
+def test_a_client_that_stops_asking_queues_the_grants_that_it_used() -> None:
     found = world(grant(**TO_LEAVE), client(**ASKS))
     assert found.put(versioned(client(), "2", generation=2)) == {WORKER, GRANT}
     assert found.clients_asking("payroll/payroll-api") == ()
 
 
-def test_a_resource_server_concerns_its_grants_and_a_grant_its_resource_server() -> None:
+def test_a_resource_server_and_its_grants_queue_each_other() -> None:
     found = world(grant(**TO_LEAVE))
     assert found.put(server()) == {API, GRANT}
     assert found.put(versioned(grant(**TO_LEAVE), "2", generation=2)) == {API, GRANT}
@@ -107,13 +109,13 @@ def test_a_resource_server_concerns_its_grants_and_a_grant_its_resource_server()
     assert found.grants_on("payroll/payroll-api") == ()
 
 
-def test_a_grant_that_changes_its_resource_server_concerns_both() -> None:
+def test_a_grant_that_changes_its_resource_server_queues_both() -> None:
     found = world(grant(**TO_LEAVE))
     moved = versioned(grant(**{**TO_LEAVE, "resourceServer": "other"}), "2", generation=2)
     assert found.put(moved) == {API, GRANT, Ref("ResourceServer", "payroll", "other")}
 
 
-def test_labels_of_a_namespace_concern_the_grants_that_select() -> None:
+def test_changed_labels_of_a_namespace_queue_the_grants_that_select_by_label() -> None:
     found = world(grant(**BY_LABEL))
     assert found.put_namespace("leave", {"team": "hr"}, "5") == {API, GRANT}
     assert found.put_namespace("leave", {"team": "hr"}, "6") == set()
@@ -122,7 +124,7 @@ def test_labels_of_a_namespace_concern_the_grants_that_select() -> None:
     assert world(grant(**TO_LEAVE)).put_namespace("leave", {"a": "b"}, "5") == set()
 
 
-def test_our_own_status_is_no_reason_to_look_again() -> None:
+def test_a_status_that_the_operator_wrote_queues_nothing() -> None:
     found = world(client())
     written = client().model_validate(
         {**versioned(client(), "2").model_dump(by_alias=True), "status": {"observedGeneration": 1}}
@@ -132,13 +134,13 @@ def test_our_own_status_is_no_reason_to_look_again() -> None:
     assert first <= {WORKER}
 
 
-def test_annotations_and_a_new_uid_are_reasons() -> None:
+def test_changed_annotations_and_a_new_uid_queue_the_object() -> None:
     found = world(client())
     assert found.put(versioned(client(), "2", annotations={"scopewright.dev/rotate": "1"})) == {WORKER}
     assert found.put(versioned(client(uid="uid-2"), "3", generation=1)) == {WORKER}
 
 
-def test_a_secret_concerns_who_names_it_and_who_owns_it() -> None:
+def test_a_secret_queues_the_client_that_names_it_and_its_owner() -> None:
     found = world(client())
     assert found.put_managed(secret(), {}) == {WORKER}
     other = Ref("Secret", "leave", "former")
@@ -147,7 +149,7 @@ def test_a_secret_concerns_who_names_it_and_who_owns_it() -> None:
     assert [s.ref for s in found.managed.of_client(client())] == [SECRET]
 
 
-def test_of_secrets_too_nothing_old_counts() -> None:
+def test_a_stale_version_of_a_secret_changes_nothing() -> None:
     found = world(client())
     found.put_managed(secret("10"), {})
     assert found.put_managed(secret("9"), {}) == set()
@@ -155,7 +157,7 @@ def test_of_secrets_too_nothing_old_counts() -> None:
     assert found.drop_managed(SECRET, "11") == {WORKER}
 
 
-def test_an_answer_that_comes_after_the_news_of_a_deletion_brings_nothing_back() -> None:
+def test_an_answer_that_is_older_than_a_deletion_does_not_bring_the_object_back() -> None:
     found = world(client())
     found.put_managed(secret("10"), {})
     assert found.drop_managed(SECRET, "12") == {WORKER}
@@ -168,7 +170,7 @@ def test_an_answer_that_comes_after_the_news_of_a_deletion_brings_nothing_back()
     assert found.put_managed(secret("13"), {}) == {WORKER}
 
 
-def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_back() -> None:
+def test_an_answer_that_is_older_than_a_list_does_not_bring_the_object_back() -> None:
     """The watch was broken when somebody deleted it: the new list is all the news there is of that."""
     found = world(client())
     cache, _ = caches(found)
@@ -179,7 +181,7 @@ def test_an_answer_that_is_older_than_a_list_without_the_object_brings_nothing_b
     assert world(client()).wrote(secret("11"), {}) == {WORKER}, "nothing is listed yet"
 
 
-def test_the_answer_to_a_status_brings_back_nothing_that_is_gone() -> None:
+def test_the_answer_to_a_status_does_not_bring_a_deleted_object_back() -> None:
     """Even when a list without the object is through, and its deletion is not remembered any more."""
     found = world(versioned(client(), "10"))
     found.drop(WORKER, "12")
@@ -193,7 +195,7 @@ def test_the_answer_to_a_status_brings_back_nothing_that_is_gone() -> None:
     assert [c.metadata.resource_version for c in found.all(OAuthClient)] == ["14"]
 
 
-def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_back() -> None:
+def test_an_event_that_is_older_than_a_list_does_not_bring_the_object_back() -> None:
     """Deleted while nobody led: the first list lacks it, and the watch may be late with what was there before."""
     found = world()
     found.listed("OAuthClient", "12")
@@ -205,7 +207,7 @@ def test_an_event_that_is_older_than_a_list_without_the_object_brings_nothing_ba
     assert found.put(versioned(server(), "11")), "that was another kind's list"
 
 
-def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bounded_number_of_deletions_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache_module, "MAX_DELETIONS_REMEMBERED", 2)
     found = world(client())
     found.drop_managed(SECRET, "12")
@@ -214,7 +216,7 @@ def test_only_so_many_deletions_are_remembered(monkeypatch: pytest.MonkeyPatch) 
     assert found.put_managed(secret("11"), {}) == {WORKER}
 
 
-def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
+def test_a_resource_server_record_queues_its_resource_server_and_the_clients_that_ask() -> None:
     found = world(client(**ASKS), server())
     record = ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a")
     at = found.record_of_server("payroll", "payroll-api")
@@ -223,20 +225,20 @@ def test_a_servers_record_concerns_it_and_all_that_ask() -> None:
     assert found.managed.servers["payroll/payroll-api"] == record
 
 
-def test_a_record_of_that_name_elsewhere_is_none() -> None:
+def test_a_record_outside_the_issuers_namespace_is_ignored() -> None:
     found = world(client())
     at = Ref("Secret", "leave", client_record_name("leave", "worker"))
     found.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(ClientRecord("leave", "worker", "x"))})
     assert not found.managed.clients
 
 
-def test_a_key_record_concerns_its_signing_key_and_what_it_signs_for() -> None:
+def test_a_key_record_queues_its_signing_key_and_the_resource_servers_that_use_it() -> None:
     found = world(signing_key(), server(), server("payroll", "other", tokens={"signingKey": "special"}))
     keys = found.put_managed(*key(1))
     assert keys == {Ref("SigningKey", NAMESPACE, "default"), API}
 
 
-def test_a_jwks_concerns_every_signing_key_that_shares_it() -> None:
+def test_a_jwks_queues_each_signing_key_that_shares_it() -> None:
     found = world(signing_key(), signing_key("special"), signing_key("apart", jwks={"configMapName": "apart"}))
     jwks = Existing(Ref("ConfigMap", NAMESPACE, "scopewright-jwks"), "u", "5")
     assert found.put_managed(jwks, {}) == {Ref("SigningKey", NAMESPACE, n) for n in ("default", "special")}
@@ -261,7 +263,7 @@ def managed(ref: Ref, entries: dict[str, bytes], **more: Any) -> ManagedObjects:
 @pytest.mark.parametrize(
     "data", [b"", b"{}", b"\xff", encode(ClientRecord("leave", "stranger", "x")), b'{"namespace":"leave"}']
 )
-def test_a_malformed_record_is_none_and_is_told_without_its_content(
+def test_a_malformed_record_is_ignored_and_logged_without_its_content(
     data: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     at = Ref("Secret", NAMESPACE, client_record_name("leave", "worker"))
@@ -273,7 +275,7 @@ def test_a_malformed_record_is_none_and_is_told_without_its_content(
     assert "stranger" not in caplog.text
 
 
-def test_a_record_that_becomes_malformed_is_there_no_more() -> None:
+def test_a_record_that_becomes_malformed_is_removed() -> None:
     existing, entries = key(1)
     found = ManagedObjects(NAMESPACE)
     found.put(existing, entries)
@@ -294,7 +296,7 @@ def test_a_key_is_intact_only_with_its_own_private_key() -> None:
         assert found.keys[existing.ref].intact is intact
 
 
-def test_a_claim_holds_until_its_config_map_goes() -> None:
+def test_an_audience_claim_ends_with_its_configmap() -> None:
     claim = AudienceClaim("https://a", "payroll", "payroll-api")
     at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://a"))
     found = managed(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"})
@@ -303,13 +305,13 @@ def test_a_claim_holds_until_its_config_map_goes() -> None:
     assert found.claims == {}
 
 
-def test_a_claim_under_another_name_is_none() -> None:
+def test_an_audience_claim_under_another_name_is_ignored() -> None:
     claim = AudienceClaim("https://a", "payroll", "payroll-api")
     at = Ref("ConfigMap", NAMESPACE, audience_claim_name("https://b"))
     assert managed(at, {ENTRY: encode(claim)}, labels={RECORD_LABEL: "audience"}).claims == {}
 
 
-def test_names_of_records_tell_whose_they_are() -> None:
+def test_a_record_name_yields_the_object_that_it_belongs_to() -> None:
     assert client_of(Ref("Secret", NAMESPACE, "client.leave.worker")) == "leave/worker"
     assert client_of(Ref("ConfigMap", NAMESPACE, "client.leave.worker")) is None
     assert client_of(Ref("Secret", NAMESPACE, "client.leave")) is None
@@ -325,7 +327,7 @@ def caches(found: Cache) -> tuple[WatchHandlers, list[tuple[Ref, float]]]:
     return WatchHandlers(found, Config(issuer=ISSUER), WatchMonitor(), enqueue, lambda ref, existing: None), enqueued
 
 
-def test_a_snapshot_removes_what_it_lacks_unless_that_is_newer() -> None:
+def test_a_list_removes_the_objects_that_it_lacks_unless_they_are_newer() -> None:
     found = world()
     cache, _ = caches(found)
     for name, version in (("old", "5"), ("listed", "6"), ("new", "20")):
@@ -341,7 +343,7 @@ def raw(version: str, **meta: Any) -> dict[str, Any]:
     return {"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": given, "spec": {}}
 
 
-def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
+def test_an_event_queues_its_object_and_a_deletion_marks_it_deleted() -> None:
     found = world()
     cache, enqueued = caches(found)
     cache.deliver("ADDED", raw("5"))
@@ -355,7 +357,7 @@ def test_events_become_keys_and_a_deletion_lets_the_record_go() -> None:
     assert not found.deleted
 
 
-def test_an_object_that_cannot_be_read_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_object_that_cannot_be_parsed_is_logged_and_ignored(caplog: pytest.LogCaptureFixture) -> None:
     found = world()
     cache, enqueued = caches(found)
     cache.deliver("ADDED", {**raw("5"), "spec": {"rotation": "often"}})
@@ -363,7 +365,7 @@ def test_an_object_that_cannot_be_read_stops_nothing(caplog: pytest.LogCaptureFi
     assert "OAuthClient leave/worker" in caplog.text
 
 
-def test_a_namespace_is_no_object_of_ours() -> None:
+def test_a_namespace_event_changes_labels_and_queues_grants() -> None:
     found = world(grant(**BY_LABEL))
     cache, enqueued = caches(found)
     namespace = {"kind": "Namespace", "metadata": {"name": "leave", "labels": {"team": "hr"}, "resourceVersion": "3"}}
@@ -373,7 +375,7 @@ def test_a_namespace_is_no_object_of_ours() -> None:
     assert found.namespaces == {}
 
 
-def test_a_grants_count_is_brought_up_to_date_a_moment_later() -> None:
+def test_a_client_queues_its_grants_with_a_delay() -> None:
     found = world(grant(**TO_LEAVE))
     cache, enqueued = caches(found)
     cache.deliver("ADDED", {**raw("5"), "spec": ASKS})
@@ -381,7 +383,7 @@ def test_a_grants_count_is_brought_up_to_date_a_moment_later() -> None:
     assert dict(enqueued)[GRANT] > 0
 
 
-def test_only_what_carries_our_label_is_followed() -> None:
+def test_only_objects_with_scopewrights_label_are_followed() -> None:
     cache, _ = caches(world())
     assert [(s.kind, s.namespace, s.labels) for s in cache.selections] == [
         ("Secret", None, {MANAGED_BY: MANAGER}),
@@ -389,7 +391,7 @@ def test_only_what_carries_our_label_is_followed() -> None:
     ]
 
 
-def test_a_watch_that_misses_what_a_list_has_found_is_silent() -> None:
+def test_a_watch_that_does_not_deliver_a_listed_version_is_silent() -> None:
     now = 0.0
     monitor = WatchMonitor(lambda: now)
     monitor.on_delivery(WORKER, "5")
@@ -404,7 +406,7 @@ def test_a_watch_that_misses_what_a_list_has_found_is_silent() -> None:
     assert monitor.silent_for == 0
 
 
-def test_what_is_deleted_is_waited_for_no_more() -> None:
+def test_a_deleted_object_is_no_longer_expected_from_the_watch() -> None:
     now = 0.0
     monitor = WatchMonitor(lambda: now)
     monitor.expect(WORKER, "5")
@@ -413,7 +415,7 @@ def test_what_is_deleted_is_waited_for_no_more() -> None:
     assert monitor.silent_for == 0
 
 
-def test_an_older_delivery_is_not_the_one_that_is_waited_for() -> None:
+def test_the_delivery_of_an_older_version_does_not_end_the_silence() -> None:
     now = 0.0
     monitor = WatchMonitor(lambda: now)
     monitor.expect(WORKER, "9")
@@ -433,7 +435,7 @@ def change(version: str, uid: str, *, gone: bool = False) -> Change:
     return Change(Existing(ACCOUNT, uid, version), {}, gone)
 
 
-def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_known() -> None:
+def test_a_service_account_queues_the_clients_that_name_it() -> None:
     found = Cache("default", NAMESPACE, in_cluster=True)
     cache, enqueued = caches(found)
     worker = parse_declared({**raw("5"), "spec": AS_ACCOUNT})
@@ -448,7 +450,7 @@ def test_a_service_account_concerns_the_clients_that_name_it_and_its_uid_is_know
     assert enqueued == [(WORKER, 0.0)] * 3
 
 
-def test_a_list_without_a_service_account_takes_it_away() -> None:
+def test_a_list_without_a_service_account_removes_it() -> None:
     found = Cache("default", NAMESPACE, in_cluster=True)
     cache, _ = caches(found)
     cache._changed(change("6", "one"))
@@ -457,7 +459,7 @@ def test_a_list_without_a_service_account_takes_it_away() -> None:
     assert "ServiceAccounts are not listed yet" not in cache.missing
 
 
-def test_one_of_another_cluster_is_not_looked_for_here_and_a_directory_has_none() -> None:
+def test_service_accounts_of_another_cluster_and_without_a_cluster_are_not_looked_up() -> None:
     elsewhere = {"authentication": {"method": "ServiceAccount", "serviceAccount": {
         "name": "worker", "cluster": "eu-1", "uid": "5c9a"}}}  # fmt: skip
     for spec, in_cluster in ((elsewhere, True), (AS_ACCOUNT, False)):

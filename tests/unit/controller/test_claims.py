@@ -21,7 +21,7 @@ def stage(cluster: Cluster, namespace: str) -> str:
     return str(cluster.lease(namespace)["metadata"]["annotations"][STAGE_ANNOTATION])
 
 
-async def test_the_first_leads_and_claims_its_name(cluster: Cluster) -> None:
+async def test_the_first_installation_leads_and_claims_its_name(cluster: Cluster) -> None:
     first = Replica(cluster, "one")
     assert await first.tries()
     meta = cluster.lease("one")["metadata"]
@@ -32,7 +32,7 @@ async def test_the_first_leads_and_claims_its_name(cluster: Cluster) -> None:
     assert not first.claims.collision
 
 
-async def test_the_second_writes_nothing_and_says_with_whom_it_collides(
+async def test_a_second_installation_of_the_name_writes_nothing_and_reports_the_collision(
     cluster: Cluster, caplog: pytest.LogCaptureFixture
 ) -> None:
     await Replica(cluster, "one").tries()
@@ -48,14 +48,16 @@ async def test_the_second_writes_nothing_and_says_with_whom_it_collides(
     assert [r.levelno for r in caplog.records if "serves the name" in r.message] == [logging.ERROR]
 
 
-async def test_silence_is_no_proof(cluster: Cluster) -> None:
+async def test_a_claim_of_an_operator_that_is_down_stays_valid(cluster: Cluster) -> None:
     await Replica(cluster, "one").tries()
     cluster.now += 10 * 24 * 3600
     assert not await Replica(cluster, "two").tries()
 
 
 @pytest.mark.parametrize("gone", [("leases",), ("leases", "signingkeys")])
-async def test_it_takes_over_once_the_claim_has_been_gone_for_a_while(cluster: Cluster, gone: tuple[str, ...]) -> None:
+async def test_a_second_installation_takes_over_some_time_after_the_claim_was_deleted(
+    cluster: Cluster, gone: tuple[str, ...]
+) -> None:
     """By hand, with the operator's ServiceAccount, or with the namespace."""
     await Replica(cluster, "one").tries()
     second = Replica(cluster, "two")
@@ -71,7 +73,7 @@ async def test_it_takes_over_once_the_claim_has_been_gone_for_a_while(cluster: C
     assert not second.claims.collision
 
 
-async def test_a_lease_deleted_by_mistake_is_back_before_anybody_takes_over(cluster: Cluster) -> None:
+async def test_a_lease_that_was_deleted_by_mistake_is_claimed_again_by_its_installation(cluster: Cluster) -> None:
     first, second = Replica(cluster, "one"), Replica(cluster, "two")
     await first.tries()
     await second.tries()
@@ -99,7 +101,7 @@ async def test_replicas_and_a_restart_of_one_installation_do_not_collide(cluster
     assert await c.tries()
 
 
-async def test_another_name_and_namespaces_apart_are_no_collision(cluster: Cluster) -> None:
+async def test_other_names_and_disjoint_namespaces_do_not_collide(cluster: Cluster) -> None:
     everywhere = Replica(cluster, "one")
     assert await everywhere.tries()
     assert await Replica(cluster, "two", name="eu").tries()
@@ -109,7 +111,7 @@ async def test_another_name_and_namespaces_apart_are_no_collision(cluster: Clust
     assert not await Replica(cluster, "some-3", watch_namespaces=("b",)).tries(), "the first watches all"
 
 
-async def test_a_wider_watch_is_claimed_anew(cluster: Cluster) -> None:
+async def test_an_installation_that_watches_more_namespaces_claims_its_name_again(cluster: Cluster) -> None:
     assert await Replica(cluster, "one", watch_namespaces=("a",)).tries()
     assert await Replica(cluster, "two", watch_namespaces=("b",)).tries()
     cluster.now += 60
@@ -120,7 +122,7 @@ async def test_a_wider_watch_is_claimed_anew(cluster: Cluster) -> None:
     assert "namespace two" in wider.claims.collision
 
 
-async def test_a_lease_without_a_signing_key_is_no_claim(cluster: Cluster) -> None:
+async def test_a_lease_without_a_signing_key_is_not_a_claim(cluster: Cluster) -> None:
     """Whoever may edit in a namespace may write Leases there; SigningKeys are the platform's."""
     forged = Replica(cluster, "attacker")
     await forged.tries()
@@ -128,7 +130,7 @@ async def test_a_lease_without_a_signing_key_is_no_claim(cluster: Cluster) -> No
     assert await Replica(cluster, "one").tries()
 
 
-async def test_an_operator_of_an_older_version_counts_by_its_signing_key(cluster: Cluster) -> None:
+async def test_an_operator_without_annotations_claims_its_name_by_its_signing_key(cluster: Cluster) -> None:
     old = Replica(cluster, "old")
     await old.tries()
     cluster.lease("old")["metadata"]["annotations"] = {}
@@ -141,7 +143,7 @@ async def test_an_operator_of_an_older_version_counts_by_its_signing_key(cluster
     assert stage(cluster, "old") == "Held"
 
 
-async def test_of_two_that_were_there_before_there_were_claims_the_older_goes_on(cluster: Cluster) -> None:
+async def test_of_two_installations_without_claims_the_older_leads(cluster: Cluster) -> None:
     for namespace in ("older", "younger"):
         await Replica(cluster, namespace, name=namespace).tries()
         cluster.lease(namespace)["metadata"]["annotations"] = {}
@@ -156,7 +158,7 @@ async def test_of_two_that_were_there_before_there_were_claims_the_older_goes_on
     assert "namespace older" in younger.claims.collision
 
 
-async def test_a_leader_that_finds_an_older_claim_leads_no_more(cluster: Cluster) -> None:
+async def test_a_leader_that_finds_an_older_claim_loses_leadership(cluster: Cluster) -> None:
     """It cannot be, unless somebody has written into Leases by hand."""
     first = Replica(cluster, "one", name="eu")
     await first.tries()
@@ -172,7 +174,9 @@ async def test_a_leader_that_finds_an_older_claim_leads_no_more(cluster: Cluster
     assert second.reported[0].reason == "NameCollision"
 
 
-async def test_who_cannot_look_does_not_lead(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_operator_that_cannot_list_claims_does_not_lead(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replica = Replica(cluster, "one")
 
     async def look() -> None:
@@ -183,7 +187,7 @@ async def test_who_cannot_look_does_not_lead(cluster: Cluster, monkeypatch: pyte
     assert not cluster.writes
 
 
-async def test_while_the_crd_of_signing_keys_is_missing_who_has_the_name_keeps_it(
+async def test_without_the_crd_of_signing_keys_the_holder_of_the_name_keeps_it(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The other kinds are looked after meanwhile; and nobody else starts."""
@@ -203,7 +207,7 @@ async def test_while_the_crd_of_signing_keys_is_missing_who_has_the_name_keeps_i
     assert not await second.tries()
 
 
-async def test_who_is_no_service_account_leaves_a_claim_without_an_owner(cluster: Cluster) -> None:
+async def test_the_claim_of_an_operator_without_a_service_account_has_no_owner(cluster: Cluster) -> None:
     for user in ("kubernetes-admin", "system:serviceaccount:elsewhere:operator"):
         replica = Replica(cluster, f"of-{user.rpartition(':')[2]}", name=user.rpartition(":")[2])
         replica.link.user = user
@@ -213,7 +217,7 @@ async def test_who_is_no_service_account_leaves_a_claim_without_an_owner(cluster
 
 @pytest.mark.parametrize("skew", [0.0, 30.0])
 @pytest.mark.parametrize("seed", range(60))
-async def test_never_do_two_lead_whatever_overtakes_what(seed: int, skew: float) -> None:
+async def test_two_installations_never_lead_at_once_in_any_order_of_requests(seed: int, skew: float) -> None:
     """Started at one instant, with requests that overtake each other, API servers that date objects differently, and
     operators that die in the middle of their claim and come back.
     """
@@ -254,7 +258,7 @@ async def test_never_do_two_lead_whatever_overtakes_what(seed: int, skew: float)
     assert led, "in the end one of them leads"
 
 
-async def test_an_api_server_that_is_away_is_no_collision(cluster: Cluster) -> None:
+async def test_an_unreachable_api_server_is_not_a_collision(cluster: Cluster) -> None:
     replica = Replica(cluster, "one")
     replica.link.dead = True
     assert not await replica.tries()

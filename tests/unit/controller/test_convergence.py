@@ -123,7 +123,7 @@ def crashed(harness: OperatorHarness, at: int) -> None:
     phases=[Phase.explicit, Phase.generate],
 )
 @given(STEPS)
-def test_from_any_state_it_comes_to_rest_within_twelve_rounds(
+def test_any_state_settles_within_twelve_rounds(
     steps: list[tuple[list[tuple[str, str, str, dict[str, Any]]], int, str]],
 ) -> None:
     harness = OperatorHarness(CONFIG)
@@ -149,7 +149,7 @@ def _record(harness: OperatorHarness, ref: Ref) -> Any:
     return harness.client_record(ref.namespace, ref.name) if ref.kind == "OAuthClient" else None
 
 
-def test_two_clients_that_name_one_secret_end_with_one_of_them_told() -> None:
+def test_of_two_clients_that_name_one_secret_one_is_provisioned() -> None:
     harness = OperatorHarness()
     for name in ("a", "b"):
         harness.apply("OAuthClient", "leave", name, {"credentials": {"secretName": "shared"}})
@@ -158,7 +158,7 @@ def test_two_clients_that_name_one_secret_end_with_one_of_them_told() -> None:
     assert conditions == {"True Provisioned", "False SecretConflict"}
 
 
-def test_a_conflict_ends_when_the_foreign_secret_is_gone() -> None:
+def test_a_conflict_ends_when_the_foreign_secret_is_deleted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     foreign = Existing(harness.secret(), "", "", "Opaque")
@@ -171,7 +171,7 @@ def test_a_conflict_ends_when_the_foreign_secret_is_gone() -> None:
     assert harness.condition(key) == "True Provisioned"
 
 
-def test_a_secret_that_lost_our_label_keeps_its_credential() -> None:
+def test_a_secret_without_scopewrights_label_keeps_its_credential() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
@@ -185,7 +185,7 @@ def test_a_secret_that_lost_our_label_keeps_its_credential() -> None:
     assert harness.store.objects[harness.secret()].existing.labels["app.kubernetes.io/managed-by"] == "scopewright"
 
 
-def test_two_resource_servers_that_claim_one_audience_at_once_do_not_change_places() -> None:
+def test_one_of_two_resource_servers_that_claim_one_audience_at_once_keeps_it() -> None:
     """Both records were written before either was seen, in one second: who has it keeps it, whoever writes next."""
     harness = OperatorHarness(CONFIG)
     spec = {"audience": "https://hr.example/x", "scopes": [{"name": "read"}]}
@@ -216,7 +216,7 @@ def test_two_resource_servers_that_claim_one_audience_at_once_do_not_change_plac
 
 
 @pytest.mark.parametrize("policy", ["Delete", "Retain"])
-def test_clients_that_pass_their_secret_names_on_in_a_ring_settle(policy: str) -> None:
+def test_clients_that_exchange_their_secret_names_in_a_ring_settle(policy: str) -> None:
     harness = OperatorHarness()
     names = ("a", "b", "c")
 
@@ -251,7 +251,7 @@ def holder(harness: OperatorHarness, secret: str) -> str | None:
 
 
 @pytest.mark.parametrize("why", ["quota", "conflict"])
-def test_a_claimed_secret_stays_until_its_clients_new_one_is_in_place(why: str) -> None:
+def test_a_secret_that_another_client_names_stays_until_its_client_has_a_new_one(why: str) -> None:
     harness = OperatorHarness()
     moved = names(harness, "a", "one")
     harness.settle()
@@ -274,7 +274,7 @@ def test_a_claimed_secret_stays_until_its_clients_new_one_is_in_place(why: str) 
     assert (holder(harness, "one"), holder(harness, "two")) == ("b", "a")
 
 
-def test_a_chain_of_clients_gives_up_no_secret_before_the_last_has_its_own() -> None:
+def test_a_chain_of_clients_keeps_its_secrets_until_the_last_has_a_new_one() -> None:
     harness = OperatorHarness()
     for client, secret in (("a", "one"), ("b", "two")):
         names(harness, client, secret)
@@ -290,7 +290,7 @@ def test_a_chain_of_clients_gives_up_no_secret_before_the_last_has_its_own() -> 
     assert [holder(harness, secret) for _, secret in moves] == ["a", "b", "c"]
 
 
-def test_clients_that_swap_wait_for_one_that_is_paused() -> None:
+def test_clients_that_swap_secrets_wait_for_a_paused_one() -> None:
     harness = OperatorHarness()
     for client, secret in (("a", "one"), ("b", "two")):
         names(harness, client, secret)

@@ -416,7 +416,7 @@ def told(story: Story, error: Callable[[], BaseException], at: int, point: Point
 @pytest.mark.parametrize("point", ["before", "after"])
 @pytest.mark.parametrize("error", ["killed", "conflict", "unavailable"])
 @pytest.mark.parametrize("name", STORIES)
-def test_it_converges_from_trouble_at_every_write(name: str, error: str, point: Point) -> None:
+def test_each_story_converges_from_a_failure_at_each_write(name: str, error: str, point: Point) -> None:
     errors: dict[str, Callable[[], BaseException]] = {
         "killed": Crash,
         "conflict": lambda: Conflict("somebody was faster"),
@@ -428,7 +428,7 @@ def test_it_converges_from_trouble_at_every_write(name: str, error: str, point: 
     assert at
 
 
-def test_a_paused_client_is_sealed_anew_when_it_goes_on() -> None:
+def test_a_client_is_sealed_with_the_new_key_once_it_is_no_longer_paused() -> None:
     harness = with_client()
     harness.apply("OAuthClient", "leave", "worker", ASKS, paused="true")
     reseal(harness)
@@ -440,7 +440,7 @@ def test_a_paused_client_is_sealed_anew_when_it_goes_on() -> None:
     sealed_anew(harness)
 
 
-def test_nothing_that_somebody_else_has_put_in_is_ever_sealed_anew() -> None:
+def test_a_secret_with_entries_of_others_is_not_sealed_with_the_new_key() -> None:
     """A seal says that the operator has made what is there: it could be carried to the Secret that is in use."""
     harness = moving()
     held = harness.store.objects[harness.secret()]
@@ -458,7 +458,7 @@ def test_a_paused_client_keeps_its_own_record() -> None:
     assert harness.client_record("leave", "worker") == before is not None
 
 
-def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
+def test_the_record_of_a_paused_client_stays_until_its_deletion_is_proven() -> None:
     """Another UID is on record, and nobody can say whose is the older one; or it is we who are behind."""
     harness = with_client()
     made_again_paused(harness)
@@ -479,7 +479,7 @@ def test_what_is_not_proven_of_a_paused_clients_record_stays() -> None:
     assert harness.client_record("leave", "worker") == record
 
 
-def test_killed_twice_in_a_row_it_still_converges() -> None:
+def test_a_rotation_converges_after_two_crashes() -> None:
     for first in range(4):
         for second in range(4):
             harness = with_client()
@@ -495,7 +495,7 @@ def test_killed_twice_in_a_row_it_still_converges() -> None:
             rotated(harness)
 
 
-def test_a_store_that_is_down_costs_no_credential() -> None:
+def test_a_client_is_provisioned_within_a_minute_after_the_store_recovers() -> None:
     """However often a Secret's write fails: once it goes through again, the client is provisioned within a minute."""
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", ASKS)

@@ -6,7 +6,7 @@ from scopewright.controller.health import health
 from scopewright.http import Answer, HttpRequest
 
 
-def test_each_path_says_what_is_wrong_and_only_get_is_served() -> None:
+def test_health_paths_report_problems_and_only_get_is_served() -> None:
     registry = CollectorRegistry()
     Gauge("scopewright_leader", "", registry=registry).set(1)
     answer = health(list, lambda: ["the watch", "the list"], registry)

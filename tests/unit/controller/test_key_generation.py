@@ -43,11 +43,11 @@ def test_a_key_matches_its_own_jwk_and_no_other(algorithm: str) -> None:
 
 
 @pytest.mark.parametrize("pem", [b"", b"nonsense", b"-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n"])
-def test_what_is_no_private_key_matches_nothing(pem: bytes) -> None:
+def test_malformed_private_keys_match_no_jwk(pem: bytes) -> None:
     assert not matches(pem, make_key("ES256").jwk)
 
 
-def test_keys_of_kinds_that_are_not_ours_match_nothing() -> None:
+def test_unsupported_private_keys_match_no_jwk() -> None:
     foreign = (ec.generate_private_key(ec.SECP521R1()), x25519.X25519PrivateKey.generate())
     for key in foreign:
         pem = key.private_bytes(
@@ -81,6 +81,6 @@ def test_a_clients_pair_is_a_private_jwk_and_its_public_members() -> None:
     assert jwt.decode(signed, jwt.PyJWK(pair.jwk).key, ["ES256"]) == {"iss": "leave.worker"}
 
 
-def test_a_clients_pair_is_of_no_other_kind() -> None:
+def test_a_clients_pair_is_only_made_of_an_es256_key() -> None:
     with pytest.raises(TypeError):
         client_pair(make_key("EdDSA"))

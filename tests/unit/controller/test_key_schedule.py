@@ -84,7 +84,7 @@ def test_a_year_of_rotations(rotation: tuple[str, str], hours: list[int], outage
     assert len(watcher.kids) >= 365 * 24 // int(every.removesuffix("h")) // 2
 
 
-def test_an_emergency_signs_at_once_and_the_old_kids_never_come_back() -> None:
+def test_an_emergency_key_signs_at_once_and_revoked_kids_never_come_back() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
@@ -103,7 +103,7 @@ def test_an_emergency_signs_at_once_and_the_old_kids_never_come_back() -> None:
     assert old - {r.kid for r in harness.key_records()} == old
 
 
-def test_a_deleted_signing_key_retires_its_keys_and_made_again_it_adopts_them() -> None:
+def test_a_deleted_signing_key_retires_its_keys_and_a_new_one_adopts_them() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
@@ -123,7 +123,7 @@ def test_a_deleted_signing_key_retires_its_keys_and_made_again_it_adopts_them() 
     assert not harness.jwks()
 
 
-def test_the_instants_only_grow_and_a_second_look_moves_none() -> None:
+def test_a_second_reconciliation_moves_no_instant() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
@@ -134,7 +134,7 @@ def test_the_instants_only_grow_and_a_second_look_moves_none() -> None:
 
 
 @pytest.mark.parametrize("lengthened", ["8760h", "2000h"])
-def test_a_longer_rotation_is_no_outage(lengthened: str) -> None:
+def test_a_longer_rotation_needs_no_emergency_key(lengthened: str) -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": "48h", "publishAhead": "24h"}})
     harness.settle()
@@ -148,7 +148,7 @@ def test_a_longer_rotation_is_no_outage(lengthened: str) -> None:
     assert not [event for event in harness.events if event.reason == "EmergencyKey"]
 
 
-def test_a_revocation_announced_for_later_happens_then_and_once() -> None:
+def test_a_revoked_before_in_the_future_revokes_once_at_that_instant() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-24T00:00:00Z"})
     harness.settle()
@@ -162,7 +162,7 @@ def test_a_revocation_announced_for_later_happens_then_and_once() -> None:
     assert len(harness.key_records()) == 2
 
 
-def test_the_jwks_holds_public_members_alone() -> None:
+def test_the_jwks_contains_only_public_members() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()

@@ -86,7 +86,7 @@ def lease(server: Server, name: str, clock: Callable[[], float]) -> Lease:
     return Lease(cast("Api", server), "scopewright-system", "scopewright-operator", name, claims, clock)
 
 
-async def test_the_first_leads_and_the_second_waits() -> None:
+async def test_the_first_replica_leads_and_the_second_waits() -> None:
     server, clock = Server(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     assert await a._try()
@@ -94,7 +94,7 @@ async def test_the_first_leads_and_the_second_waits() -> None:
     assert (a.leads, b.leads) == (True, False)
 
 
-async def test_without_a_renewal_leading_ends_at_the_deadline_before_anybody_may_follow() -> None:
+async def test_leadership_that_is_not_renewed_ends_before_another_replica_may_lead() -> None:
     server, clock = Server(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
@@ -113,7 +113,7 @@ async def test_without_a_renewal_leading_ends_at_the_deadline_before_anybody_may
     [Unavailable("down"), Rejected("Forbidden", "no right"), Conflict("changed"), NotFound("gone", named=False)],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
-async def test_any_failure_to_renew_is_one(error: Exception, method: str) -> None:
+async def test_each_kind_of_error_is_a_failed_renewal(error: Exception, method: str) -> None:
     server, clock = Server(), Clock()
     a = lease(server, "a", clock)
     await a._try()
@@ -143,7 +143,7 @@ async def test_the_deadline_counts_from_before_the_request() -> None:
     assert not a.leads
 
 
-async def test_released_the_next_one_need_not_wait() -> None:
+async def test_the_next_replica_leads_at_once_after_a_release() -> None:
     server, clock = Server(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
@@ -154,7 +154,7 @@ async def test_released_the_next_one_need_not_wait() -> None:
     assert server.holder() == "b"
 
 
-async def test_who_leads_no_more_releases_nothing_of_its_successors() -> None:
+async def test_a_former_leader_does_not_release_the_lease_of_its_successor() -> None:
     server, clock = Server(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
@@ -165,7 +165,7 @@ async def test_who_leads_no_more_releases_nothing_of_its_successors() -> None:
     assert server.holder() == "b"
 
 
-async def test_a_release_that_fails_is_no_matter() -> None:
+async def test_a_failed_release_ends_leadership() -> None:
     server, clock = Server(), Clock()
     a = lease(server, "a", clock)
     await a._try()
@@ -211,13 +211,13 @@ async def test_never_two_leaders(seed: int) -> None:
     assert len(led) > 1, "the story is too quiet to prove anything"
 
 
-async def test_a_lease_of_somebody_without_a_spec_is_taken() -> None:
+async def test_a_lease_without_a_spec_is_taken() -> None:
     server, clock = Server(), Clock()
     server.lease = {"metadata": {"resourceVersion": "1"}}
     assert await lease(server, "a", clock)._try()
 
 
-async def test_its_times_are_those_of_the_configuration_and_pauses_have_jitter() -> None:
+async def test_lease_times_are_configured_and_pauses_have_jitter() -> None:
     server, clock = Server(), Clock()
     times = LeaseTimes.model_validate({"duration": "20s", "renewDeadline": "15s", "retryPeriod": "3s"})
     claims = cast("Claims", Alone())
@@ -244,7 +244,7 @@ async def test_a_lease_that_was_deleted_ends_the_term(caplog: pytest.LogCaptureF
     assert "lost leadership" in caplog.text
 
 
-async def test_a_right_that_is_missing_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_missing_right_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     server, clock = Server(), Clock()
     a = lease(server, "a", clock)
 

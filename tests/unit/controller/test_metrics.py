@@ -47,7 +47,7 @@ def harness() -> OperatorHarness:
     return harness
 
 
-def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(harness: OperatorHarness) -> None:
+def test_a_signing_key_reports_the_state_of_its_keys_and_the_next_rotation(harness: OperatorHarness) -> None:
     scraped = Scraped(harness)
     [record] = harness.key_records()
     assert record.signing_start_time
@@ -73,7 +73,7 @@ def test_a_signing_key_tells_where_its_keys_stand_and_what_comes_next(harness: O
     assert after("records", kind="signing_key") == 2
 
 
-def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_due_for_nothing(
+def test_an_overdue_key_rotation_keeps_its_timestamp_and_a_deleted_signing_key_has_none(
     harness: OperatorHarness,
 ) -> None:
     due = Scraped(harness)("signing_key_next_rotation_timestamp_seconds")
@@ -88,7 +88,7 @@ def test_a_rotation_that_does_not_come_stays_due_and_a_deleted_signing_key_is_du
     assert scraped("signing_keys", state="Active") == 1
 
 
-def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_makes_a_label(
+def test_a_signing_key_reports_whether_it_is_declared_and_used_and_made_up_names_add_no_label(
     harness: OperatorHarness,
 ) -> None:
     def gauges(name: str) -> tuple[float | None, float | None]:
@@ -116,7 +116,7 @@ def test_a_signing_key_tells_whether_it_is_declared_and_who_uses_it_and_no_team_
 
 
 @pytest.mark.parametrize("windows", [[], [{"start": "11:30", "duration": "2h", "timeZone": "Mars/Base"}]])
-def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
+def test_a_credential_is_overdue_from_its_due_time_until_it_is_rotated(
     harness: OperatorHarness, windows: list[dict[str, str]]
 ) -> None:
     """Also where its windows never open, because nobody knows their time zone."""
@@ -135,7 +135,7 @@ def test_a_credential_is_overdue_from_its_time_on_until_it_is_rotated(
     [{"disabled": True}, {"rotation": {"every": "24h", "overlap": "1h", "suspend": True}}],
     ids=["disabled", "suspended"],
 )
-def test_what_does_not_rotate_on_purpose_is_never_overdue(harness: OperatorHarness, more: dict[str, Any]) -> None:
+def test_disabled_and_suspended_clients_are_never_overdue(harness: OperatorHarness, more: dict[str, Any]) -> None:
     spec = {"rotation": {"every": "24h", "overlap": "1h"}}
     harness.apply("OAuthClient", "leave", "worker", spec)
     harness.settle()
@@ -147,7 +147,7 @@ def test_what_does_not_rotate_on_purpose_is_never_overdue(harness: OperatorHarne
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
 
 
-def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_yet(harness: OperatorHarness) -> None:
+def test_objects_are_counted_by_condition_and_without_a_status_ready_is_unknown(harness: OperatorHarness) -> None:
     harness.apply("OAuthClient", "leave", "worker")
     harness.resync()
     assert Scraped(harness)("conditions", kind="OAuthClient", type="Ready", status="Unknown") == 1
@@ -162,7 +162,7 @@ def test_objects_are_counted_by_condition_and_one_without_a_status_is_not_ready_
     assert scraped("records", kind="client") == 2
 
 
-def test_what_others_know_is_told_as_it_is(harness: OperatorHarness) -> None:
+def test_gauges_report_the_values_of_their_sources(harness: OperatorHarness) -> None:
     heard = {"Secret": 12.5}
     scraped = Scraped(
         harness,
@@ -176,7 +176,7 @@ def test_what_others_know_is_told_as_it_is(harness: OperatorHarness) -> None:
     assert scraped("watch_heard_timestamp_seconds", kind="ConfigMap") is None
 
 
-def test_of_namespaces_with_held_records_twenty_are_named(harness: OperatorHarness) -> None:
+def test_twenty_namespaces_with_held_records_are_named(harness: OperatorHarness) -> None:
     held = {f"team-{n:02}": 21 + n for n in range(30)}
     scraped = Scraped(
         harness,
@@ -197,7 +197,7 @@ def test_of_namespaces_with_held_records_twenty_are_named(harness: OperatorHarne
         (NotLeading(), None),
     ],
 )
-def test_a_failed_reconciliation_is_counted_by_its_reason_and_not_leading_is_none(
+def test_failed_reconciliations_are_counted_by_reason_without_lost_leadership(
     error: Exception, counted: str | None
 ) -> None:
     metrics = OperatorMetrics()
@@ -224,7 +224,7 @@ def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
     return seen
 
 
-def test_each_generation_counts_once_from_its_last_change_to_ready(harness: OperatorHarness) -> None:
+def test_the_ready_latency_of_each_generation_is_observed_once(harness: OperatorHarness) -> None:
     seen = ready_latencies(harness)
     applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
@@ -239,7 +239,7 @@ def test_each_generation_counts_once_from_its_last_change_to_ready(harness: Oper
     assert seen[1:] == [("OAuthClient", 3)]
 
 
-def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(harness: OperatorHarness) -> None:
+def test_the_ready_latency_of_a_stalled_object_counts_from_its_next_change(harness: OperatorHarness) -> None:
     seen = ready_latencies(harness)
     applied(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
     harness.settle()
@@ -249,7 +249,7 @@ def test_what_only_its_user_could_help_is_not_counted_until_it_is_changed(harnes
     assert seen == [("OAuthClient", 2)]
 
 
-def test_what_was_ready_before_the_process_began_is_not_counted(harness: OperatorHarness) -> None:
+def test_objects_that_were_ready_before_the_process_started_have_no_ready_latency(harness: OperatorHarness) -> None:
     applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
     harness.restart()
@@ -258,7 +258,7 @@ def test_what_was_ready_before_the_process_began_is_not_counted(harness: Operato
     assert seen == []
 
 
-def test_when_an_object_was_applied_is_read_from_who_manages_it_and_not_from_its_status() -> None:
+def test_the_applied_time_is_read_from_managed_fields_without_the_status() -> None:
     managed = [
         {"manager": "helm", "time": "2026-11-22T12:00:00Z"},
         {"manager": "kubectl", "time": "2026-11-22T13:00:00Z"},

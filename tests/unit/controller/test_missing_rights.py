@@ -50,16 +50,16 @@ def rights(clock: Clock) -> MissingRights:
         ("POST", "/api/v1/namespaces/leave/serviceaccounts/x/token", "create serviceaccounts/token in namespace leave"),
     ],
 )
-def test_a_request_takes_one_right(method: str, path: str, right: str) -> None:
+def test_each_request_needs_one_right(method: str, path: str, right: str) -> None:
     assert str(right_of(method, path)) == right
 
 
 @pytest.mark.parametrize("path", ["/livez", "/openid/v1/jwks", "/.well-known/openid-configuration", "/api", "/apis/x"])
-def test_what_is_about_no_resource_takes_none(path: str) -> None:
+def test_requests_for_no_resource_need_no_right(path: str) -> None:
     assert right_of("GET", path) is None
 
 
-def test_it_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> None:
+def test_a_missing_right_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
     clock.now += MIN_MISSING_SECONDS - 1
     rights.answered("POST", SECRETS, True)
@@ -69,7 +69,7 @@ def test_it_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> N
     assert rights.count == 1
 
 
-def test_and_no_longer_once_it_is_there(rights: MissingRights, clock: Clock) -> None:
+def test_a_right_that_was_given_is_no_longer_reported(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
     clock.now += MIN_MISSING_SECONDS
     rights.answered("PUT", f"{SECRETS}/one", False)
@@ -79,13 +79,13 @@ def test_and_no_longer_once_it_is_there(rights: MissingRights, clock: Clock) -> 
     assert (rights.problems, rights.count) == ([], 0)
 
 
-def test_what_nobody_asks_for_any_more_is_forgotten(rights: MissingRights, clock: Clock) -> None:
+def test_a_right_that_is_no_longer_needed_is_forgotten(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
     clock.now += MEMORY_SECONDS
     assert rights.count == 0
 
 
-def test_what_is_remembered_and_what_is_named_is_bounded(rights: MissingRights, clock: Clock) -> None:
+def test_the_number_of_remembered_and_named_rights_is_bounded(rights: MissingRights, clock: Clock) -> None:
     for n in range(2 * MAX_RIGHTS):
         rights.answered("POST", f"/api/v1/namespaces/n{n}/secrets", True)
     clock.now += MIN_MISSING_SECONDS

@@ -33,7 +33,7 @@ def apply_clients(found: OperatorHarness, count: int, namespace: str = "greedy")
     return refs
 
 
-def test_the_oldest_objects_are_served_and_the_others_say_which_limit_and_what_to_do() -> None:
+def test_the_oldest_objects_are_served_and_the_others_report_the_limit() -> None:
     found = harness(objectsPerNamespace=3)
     clients = apply_clients(found, 5)
     other = found.apply("OAuthClient", "modest", "c")
@@ -46,7 +46,7 @@ def test_the_oldest_objects_are_served_and_the_others_say_which_limit_and_what_t
     assert found.condition(clients[3], "Stalled") == "True NamespaceLimit"
 
 
-def test_what_is_deleted_makes_room_for_the_next() -> None:
+def test_a_deleted_object_makes_room_for_the_next() -> None:
     found = harness(objectsPerNamespace=3)
     clients = apply_clients(found, 5)
     found.settle()
@@ -67,7 +67,7 @@ def test_large_objects_fill_the_share_sooner() -> None:
     assert [found.condition(ref) for ref in big] == ["True Provisioned", "False NamespaceLimit", "False NamespaceLimit"]
 
 
-def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_no_more() -> None:
+def test_a_client_that_a_lower_limit_excludes_keeps_its_access_and_gets_no_more() -> None:
     """As after an upgrade: who is served goes on being served, rotates, and is told."""
     found = harness()
     asks = {"access": [{"resourceServer": "api", "scopes": ["read"]}], "rotation": {"every": "24h"}}
@@ -89,7 +89,7 @@ def test_a_client_that_comes_to_be_beyond_the_limit_keeps_what_it_has_and_gets_n
     assert found.client_secret(found.secret("greedy", "kept-oauth")) != secret, "it rotates all the same"
 
 
-def test_apis_and_grants_have_the_limit_too() -> None:
+def test_resource_servers_and_grants_are_limited_too() -> None:
     found = harness(objectsPerNamespace=1)
     scopes = {"scopes": [{"name": "read"}]}
     apis = [found.apply("ResourceServer", "greedy", name, scopes) for name in ("a", "b")]
@@ -121,7 +121,7 @@ def huge(name: str = "huge", **metadata: Any) -> dict[str, Any]:
     }
 
 
-def test_a_client_that_was_declared_with_too_many_scopes_gets_the_first_ones_and_is_told() -> None:
+def test_a_client_with_too_many_scopes_gets_the_first_ones_and_is_not_ready() -> None:
     found = harness()
     ref = found.apply("OAuthClient", "greedy", "huge", huge()["spec"])
     found.settle()
@@ -132,7 +132,7 @@ def test_a_client_that_was_declared_with_too_many_scopes_gets_the_first_ones_and
     assert len(found.status(ref)["access"]) == 4
 
 
-def test_what_the_operator_has_no_use_for_does_not_stay_in_memory() -> None:
+def test_the_cache_keeps_only_fields_that_the_operator_reads() -> None:
     annotations = {"example.com/note": "x" * 200_000, "scopewright.dev/paused": "true"}
     raw = huge(annotations=annotations, labels={"team": "hr"}, creationTimestamp="2026-11-22T12:00:00Z")
     watched = parse_watched(raw)
@@ -150,7 +150,7 @@ def created(number: int) -> OAuthClient:
 
 
 @pytest.mark.parametrize("order", ["oldest first", "newest first", "mixed"])
-def test_the_order_of_arrival_does_not_matter(order: str) -> None:
+def test_the_order_of_arrival_does_not_change_which_objects_are_served(order: str) -> None:
     shares = NamespaceLimits(Limits(objects_per_namespace=4))
     clients = [created(n) for n in range(9)]
     arriving = {"oldest first": clients, "newest first": clients[::-1], "mixed": clients[::2] + clients[1::2]}[order]

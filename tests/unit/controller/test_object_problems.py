@@ -24,7 +24,7 @@ def found(harness: OperatorHarness, *failing: Ref) -> list[AffectedObject]:
     )
 
 
-def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> None:
+def test_a_ready_object_has_no_problem_and_one_without_a_status_is_pending() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
     harness.resync()
@@ -34,7 +34,7 @@ def test_what_is_well_needs_nobody_and_what_has_no_status_yet_is_pending() -> No
     assert found(harness) == []
 
 
-def test_an_object_that_is_not_ready_is_named_with_the_reason_of_its_status() -> None:
+def test_an_object_that_is_not_ready_is_listed_with_the_reason_of_its_status() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", {"disabled": True})
     harness.settle()
@@ -42,7 +42,7 @@ def test_an_object_that_is_not_ready_is_named_with_the_reason_of_its_status() ->
     assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
 
 
-def test_an_overdue_rotation_is_named_with_its_cause_and_a_failing_reconciliation_too() -> None:
+def test_overdue_rotations_and_failing_reconciliations_are_listed_with_their_cause() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h"}})
     harness.settle()
@@ -61,7 +61,7 @@ def many(namespace: str, count: int, problem: ObjectProblem = ObjectProblem.NOT_
     return [AffectedObject(Ref("OAuthClient", namespace, f"c-{n:04}"), problem, "Pending") for n in range(count)]
 
 
-def test_a_hundred_are_named_the_rest_is_counted_and_namespaces_take_turns() -> None:
+def test_a_hundred_problems_are_named_in_turns_of_namespaces_and_the_rest_is_counted() -> None:
     those, more = select_named([*many("busy", 5000), *many("leave", 2), *many("payroll", 1)])
     assert len(those) == MAX_NAMED
     assert more == 5003 - MAX_NAMED
@@ -69,20 +69,20 @@ def test_a_hundred_are_named_the_rest_is_counted_and_namespaces_take_turns() -> 
     assert sum(each.ref.namespace == "payroll" for each in those) == 1
 
 
-def test_the_worst_of_a_namespace_is_named_first_and_the_choice_is_the_same_each_time() -> None:
+def test_the_worst_problem_of_a_namespace_is_named_first_in_any_order() -> None:
     worst = AffectedObject(Ref("OAuthClient", "busy", "zzz"), ObjectProblem.RECONCILE_FAILING)
     those, more = select_named([*many("busy", 500), worst])
     assert those[0] == worst
     assert select_named(reversed([*many("busy", 500), worst])) == (those, more)
 
 
-def test_of_few_all_are_named() -> None:
+def test_few_problems_are_all_named() -> None:
     assert select_named(many("leave", 3)) == (many("leave", 3), 0)
     assert select_named([]) == ([], 0)
 
 
 @pytest.mark.parametrize("count", [0, 5000])
-def test_the_metric_has_a_bound_whatever_there_is(count: int) -> None:
+def test_the_metric_of_problems_is_bounded(count: int) -> None:
     harness = OperatorHarness()
     failing = [each.ref for each in many("busy", count)]
     problems, truncated = metrics(harness.cache, failing, ())
@@ -90,7 +90,7 @@ def test_the_metric_has_a_bound_whatever_there_is(count: int) -> None:
     assert [s.value for s in truncated.samples] == [max(0, count - MAX_NAMED)]
 
 
-def test_what_failed_once_is_not_failing_yet() -> None:
+def test_an_object_is_failing_after_three_failures() -> None:
     pauses = ObjectBackoff()
     for _ in range(2):
         pauses.failed(WORKER)

@@ -35,7 +35,7 @@ def loses(harness: OperatorHarness, ref: Ref) -> None:
     harness.cache.withheld.add(ref)
 
 
-def test_a_client_whose_record_is_kept_is_refused_and_keeps_its_credential(harness: OperatorHarness) -> None:
+def test_a_client_with_a_held_record_is_refused_and_keeps_its_credential(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
     loses(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
@@ -50,7 +50,7 @@ def test_a_client_whose_record_is_kept_is_refused_and_keeps_its_credential(harne
     assert len(harness.store.writes) == written, "once is enough"
 
 
-def test_a_resource_server_whose_record_is_kept_is_not_served(harness: OperatorHarness) -> None:
+def test_a_resource_server_with_a_held_record_is_not_served(harness: OperatorHarness) -> None:
     loses(harness, API)
     run_sync(harness.reconciler.reconcile(API))
     record = harness.server_record("leave", "api")
@@ -59,7 +59,7 @@ def test_a_resource_server_whose_record_is_kept_is_not_served(harness: OperatorH
     assert not build_server("name", record, None).audience
 
 
-def test_nobody_is_refused_from_ignorance(harness: OperatorHarness) -> None:
+def test_a_client_is_not_refused_while_its_deletion_is_not_proven(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
     loses(harness, WORKER)
     harness.store.unconfirmed.add(WORKER)
@@ -69,7 +69,7 @@ def test_nobody_is_refused_from_ignorance(harness: OperatorHarness) -> None:
 
 
 @pytest.mark.parametrize("paused", ["false", "true"])
-def test_an_object_that_is_there_after_all_has_its_record_as_it_was(harness: OperatorHarness, paused: str) -> None:
+def test_an_object_that_is_restored_has_its_former_record(harness: OperatorHarness, paused: str) -> None:
     """As after a restore of etcd. Whoever has paused it gets it back as well, and nothing is rotated."""
     harness.apply("OAuthClient", "leave", "worker", paused=paused)
     harness.settle()
@@ -88,7 +88,7 @@ def test_an_object_that_is_there_after_all_has_its_record_as_it_was(harness: Ope
     assert WORKER not in harness.cache.withheld
 
 
-def test_a_live_read_that_finds_the_object_takes_the_mark_away(harness: OperatorHarness) -> None:
+def test_a_live_read_that_finds_the_object_restores_its_record(harness: OperatorHarness) -> None:
     declared, before = harness.store.declared[WORKER], harness.store.entry(RECORD, ENTRY)
     loses(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
@@ -98,7 +98,7 @@ def test_a_live_read_that_finds_the_object_takes_the_mark_away(harness: Operator
     assert WORKER not in harness.cache.withheld
 
 
-def test_a_successor_inherits_nothing_of_a_record_that_was_kept(harness: OperatorHarness) -> None:
+def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
     loses(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
@@ -113,7 +113,7 @@ def test_a_successor_inherits_nothing_of_a_record_that_was_kept(harness: Operato
     assert not {c.sha256 for c in record.credentials} & {c.sha256 for c in before.credentials}
 
 
-def test_what_is_allowed_to_go_goes(harness: OperatorHarness) -> None:
+def test_a_held_record_is_deleted_once_its_deletion_is_allowed(harness: OperatorHarness) -> None:
     loses(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     harness.cache.withheld.discard(WORKER)
@@ -122,7 +122,7 @@ def test_what_is_allowed_to_go_goes(harness: OperatorHarness) -> None:
     assert harness.client_record("leave", "worker") is None
 
 
-def test_the_absence_of_a_namespace_is_proof_for_all_that_was_in_it(harness: OperatorHarness) -> None:
+def test_the_deletion_of_a_namespace_is_proof_for_all_objects_in_it(harness: OperatorHarness) -> None:
     """No object is read one by one: three thousand clients of a namespace that is gone go as fast as they can."""
     harness.delete(WORKER, collect=False)
     harness.resync()
@@ -134,7 +134,7 @@ def test_the_absence_of_a_namespace_is_proof_for_all_that_was_in_it(harness: Ope
     assert SERVER_RECORD in harness.store.objects, "it has its object"
 
 
-def test_how_many_may_go_at_once() -> None:
+def test_the_number_of_records_that_are_deleted_at_once_is_limited() -> None:
     assert [limit(n) for n in (0, 30, 400, 1000)] == [MIN_ORPHANS, MIN_ORPHANS, 20, 50]
     some = {Ref("OAuthClient", "leave", f"c{n}") for n in range(50)}
     assert decide_orphans(some, {"leave": 1000}).deletable == some
@@ -143,7 +143,7 @@ def test_how_many_may_go_at_once() -> None:
 
 
 @pytest.mark.parametrize("ref", [WORKER, API])
-def test_without_its_crd_an_object_without_a_record_is_given_none(harness: OperatorHarness, ref: Ref) -> None:
+def test_without_its_crd_an_object_gets_no_new_record(harness: OperatorHarness, ref: Ref) -> None:
     """It may have gone, and its record with it, before the CRD went: only this process has missed that."""
     record = RECORD if ref == WORKER else SERVER_RECORD
     harness.cache.cannot_be_listed(ref.kind)
@@ -156,7 +156,7 @@ def test_without_its_crd_an_object_without_a_record_is_given_none(harness: Opera
     assert record in harness.store.objects
 
 
-def test_without_its_crd_what_has_a_record_is_looked_after(harness: OperatorHarness) -> None:
+def test_without_its_crd_an_object_with_a_record_is_reconciled(harness: OperatorHarness) -> None:
     harness.cache.cannot_be_listed("OAuthClient")
     secret = harness.store.objects.pop(harness.secret())
     harness.cache.drop_managed(secret.existing.ref)

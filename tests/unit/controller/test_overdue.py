@@ -28,7 +28,7 @@ def due(found: OperatorHarness) -> dict[Ref, str]:
     return {ref: cause.kind.value for ref, cause in overdue_clients(found.cache, found.config, found.clock.now)}
 
 
-def test_a_client_beyond_the_limits_is_not_due_and_one_within_them_is() -> None:
+def test_only_a_client_within_the_limits_is_overdue() -> None:
     found = harness(limits={"objectsPerNamespace": 1})
     served = found.apply("OAuthClient", "leave", "a", ROTATION)
     found.resync()
@@ -44,7 +44,7 @@ def test_a_client_beyond_the_limits_is_not_due_and_one_within_them_is() -> None:
     assert due(found) == {served: "age"}
 
 
-def test_a_client_that_is_beyond_the_limits_and_has_a_credential_rotates_and_is_due() -> None:
+def test_a_client_beyond_the_limits_with_a_credential_is_overdue() -> None:
     found = harness(limits={"objectsPerNamespace": 2})
     refs = [found.apply("OAuthClient", "leave", name, ROTATION) for name in ("a", "b")]
     found.settle()
@@ -56,7 +56,7 @@ def test_a_client_that_is_beyond_the_limits_and_has_a_credential_rotates_and_is_
     assert set(due(spare)) == set(refs)
 
 
-def test_a_client_that_the_profile_refuses_is_not_due() -> None:
+def test_a_client_that_the_profile_forbids_is_not_overdue() -> None:
     found = harness(profile="FAPI2")
     refused = found.apply("OAuthClient", "leave", "a")
     found.settle()
@@ -65,7 +65,7 @@ def test_a_client_that_the_profile_refuses_is_not_due() -> None:
     assert due(found) == {}
 
 
-def test_a_client_whose_secret_is_somebody_elses_is_not_due_until_it_names_another() -> None:
+def test_a_client_with_a_foreign_secret_is_not_overdue_until_it_names_another() -> None:
     """The Secret has our type and no owner: the seal alone tells."""
     found = harness()
     taken = Existing(
@@ -82,7 +82,7 @@ def test_a_client_whose_secret_is_somebody_elses_is_not_due_until_it_names_anoth
     assert client in due(found)
 
 
-def test_a_scrape_looks_at_the_clients_once_and_so_do_those_that_follow_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scrapes_within_ten_seconds_compute_overdue_clients_once(monkeypatch: pytest.MonkeyPatch) -> None:
     found = harness()
     found.apply("OAuthClient", "leave", "a", ROTATION)
     found.settle()

@@ -35,7 +35,7 @@ def test_thousands_of_conflicts_cost_ten_reads_a_second() -> None:
     assert due == NOW + timedelta(seconds=3000 / READS_PER_SECOND)
 
 
-def test_what_is_solved_or_deleted_no_longer_slows_the_others() -> None:
+def test_solved_conflicts_and_deleted_objects_no_longer_slow_the_others() -> None:
     rechecks = PeriodicRechecks(timedelta(minutes=10), lambda: NOW)
     refs = [Ref("OAuthClient", "leave", f"c{number}") for number in range(3000)]
     for ref in refs:
@@ -45,7 +45,7 @@ def test_what_is_solved_or_deleted_no_longer_slows_the_others() -> None:
     assert rechecks.due(refs[0], CONFLICT) == NOW + timedelta(seconds=10)
 
 
-def test_what_a_watch_reports_is_looked_at_as_often_as_everything_is_compared() -> None:
+def test_other_problems_are_rechecked_at_each_resync() -> None:
     assert PeriodicRechecks(timedelta(minutes=1), lambda: NOW).due(
         Ref("OAuthClient", "leave", "a"), OTHER
     ) == NOW + timedelta(minutes=1)

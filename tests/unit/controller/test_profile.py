@@ -24,7 +24,7 @@ def with_keys(*keys: dict[str, str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("method", ["ClientSecret", "ServiceAccount"])
-def test_fapi2_allows_private_key_jwt_alone(method: str) -> None:
+def test_fapi2_allows_only_private_key_jwt(method: str) -> None:
     found = harness(profile="FAPI2")
     found.service_accounts["leave/worker"] = "uid"
     authentication = {"method": method} | ({"serviceAccount": {"name": "worker"}} if method == "ServiceAccount" else {})
@@ -37,7 +37,7 @@ def test_fapi2_allows_private_key_jwt_alone(method: str) -> None:
     assert found.condition(pair) == "True Provisioned"
 
 
-def test_fapi2_signs_with_what_it_allows_and_binds_every_token() -> None:
+def test_fapi2_allows_only_some_algorithms_and_requires_dpop() -> None:
     found = harness(profile="FAPI2")
     rs256 = found.apply("SigningKey", NAMESPACE, "rs256", {"algorithm": "RS256", "jwks": {"configMapName": "rs256"}})
     scopes = {"scopes": [{"name": "read"}]}
@@ -66,7 +66,7 @@ def test_fapi2_ignores_rsa_keys_without_ps256() -> None:
     assert "key ps of" not in said["message"]
 
 
-def test_a_key_that_an_earlier_version_let_pass_is_ignored_and_the_status_says_so() -> None:
+def test_an_unsupported_key_is_ignored_and_reported_in_the_status() -> None:
     found = harness()
     large, dear = {**RSA, "kid": "large", "n": "-" * 1024}, {**RSA, "kid": "dear", "e": "_____________w"}
     some = found.apply("OAuthClient", "leave", "some", with_keys(EC, large, dear))
@@ -95,7 +95,7 @@ def test_a_key_that_an_earlier_version_let_pass_is_ignored_and_the_status_says_s
         ({"limits": {"objectsPerNamespace": 0}}, "limits.objectsPerNamespace"),
     ],
 )
-def test_a_configuration_that_no_profile_or_limit_allows_is_refused(settings: dict[str, Any], message: str) -> None:
+def test_a_configuration_beyond_profile_or_limits_is_rejected(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Config.model_validate({"issuer": ISSUER, **settings})
 

@@ -58,7 +58,7 @@ async def test_a_key_that_waits_is_not_queued_twice() -> None:
     await task
 
 
-async def test_what_comes_up_meanwhile_is_looked_at_once_more() -> None:
+async def test_a_key_that_is_added_during_its_reconciliation_is_reconciled_once_more() -> None:
     seen = 0
     go = asyncio.Event()
 
@@ -79,7 +79,7 @@ async def test_what_comes_up_meanwhile_is_looked_at_once_more() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-async def test_never_two_workers_at_one_key_and_every_request_is_met_after_it_was_made(
+async def test_each_key_has_one_worker_and_is_reconciled_after_each_addition(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.001)
@@ -110,9 +110,7 @@ async def test_never_two_workers_at_one_key_and_every_request_is_met_after_it_wa
 
 
 @pytest.mark.parametrize("error", [Unavailable("x", retry_after=0), Rejected("R", "x"), RuntimeError("a bug")])
-async def test_what_fails_is_tried_again_after_growing_pauses(
-    error: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_failed_key_is_retried_after_growing_pauses(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(object_backoff, "FIRST_PAUSE_SECONDS", 0.01)
     loop, times = asyncio.get_running_loop(), []
 
@@ -161,7 +159,7 @@ async def test_the_pause_that_the_server_asks_for_is_kept(monkeypatch: pytest.Mo
         assert times[1] - times[0] >= 0.049
 
 
-async def test_what_is_due_is_looked_at_then() -> None:
+async def test_a_key_is_reconciled_at_its_due_time() -> None:
     times: list[datetime] = []
 
     async def work(key: Ref) -> datetime | None:
@@ -174,7 +172,7 @@ async def test_what_is_due_is_looked_at_then() -> None:
         assert times[1] - times[0] >= timedelta(milliseconds=20)
 
 
-async def test_something_sooner_comes_first_and_what_was_due_is_asked_anew() -> None:
+async def test_an_earlier_time_replaces_a_later_one() -> None:
     runs = 0
 
     async def work(key: Ref) -> datetime | None:
@@ -191,7 +189,7 @@ async def test_something_sooner_comes_first_and_what_was_due_is_asked_anew() -> 
         assert len(queue._due) == 1
 
 
-async def test_stopping_finishes_what_has_begun_and_begins_nothing() -> None:
+async def test_stop_finishes_running_reconciliations_and_starts_none() -> None:
     begun, done = [], []
     go = asyncio.Event()
 
@@ -213,7 +211,7 @@ async def test_stopping_finishes_what_has_begun_and_begins_nothing() -> None:
     assert begun == done == KEYS[:2]
 
 
-async def test_a_key_waits_for_another_that_is_to_be_looked_at_and_for_no_longer() -> None:
+async def test_a_key_waits_for_a_queued_predecessor_and_not_for_its_retry() -> None:
     first, second = KEYS[:2]
     begun: list[Ref] = []
     go = asyncio.Event()
@@ -241,7 +239,7 @@ async def test_a_key_waits_for_another_that_is_to_be_looked_at_and_for_no_longer
     await asyncio.wait_for(task, 2)
 
 
-async def test_timers_that_count_no_more_do_not_pile_up() -> None:
+async def test_replaced_timers_are_removed() -> None:
     async def work(key: Ref) -> None:
         return None
 

@@ -62,7 +62,7 @@ def resync(api: FakeApi, world: Cache) -> Resync:
     return Resync(api.as_api(), world, WatchMonitor())
 
 
-async def test_what_the_watch_missed_is_found_in_chunks() -> None:
+async def test_objects_that_the_watch_missed_are_found_in_pages() -> None:
     world = Cache("default", NAMESPACE)
     api = listing(OAuthClient=[page("100", raw("a"), more="t"), page("100", raw("b"))])
     keys = await resync(api, world).run()
@@ -70,7 +70,7 @@ async def test_what_the_watch_missed_is_found_in_chunks() -> None:
     assert await resync(listing(OAuthClient=page("101", raw("a"), raw("b"))), world).run() == set()
 
 
-async def test_a_missed_deletion_is_found_and_what_is_newer_than_the_list_is_none() -> None:
+async def test_a_missed_deletion_is_found_and_a_newer_object_stays() -> None:
     world = Cache("default", NAMESPACE)
     for name, version in (("gone", "50"), ("new", "150")):
         obj = client("leave", name)
@@ -83,7 +83,7 @@ async def test_a_missed_deletion_is_found_and_what_is_newer_than_the_list_is_non
 @pytest.mark.parametrize(
     "error", [Unavailable("down"), Rejected("Forbidden", "rights withdrawn"), NotFound("", named=False), Gone("")]
 )
-async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None:
+async def test_a_failed_list_changes_nothing(error: BaseException) -> None:
     """A kind that is not served, though it has a CRD, is on its way only."""
     world = with_records(3)
     world.put(client("leave", "c0"))
@@ -96,7 +96,7 @@ async def test_a_list_that_fails_concludes_nothing(error: BaseException) -> None
     assert not world.deleted
 
 
-async def test_what_was_found_before_a_list_failed_is_not_lost() -> None:
+async def test_objects_that_were_found_before_a_list_failed_are_returned_later() -> None:
     world = Cache("default", NAMESPACE)
     answers = [page("100", raw("a"), more="t"), Unavailable("down"), page("100", raw("a"))]
     comparing = resync(listing(OAuthClient=answers, ScopeGrant=[Unavailable("down"), page("100")]), world)
@@ -107,7 +107,7 @@ async def test_what_was_found_before_a_list_failed_is_not_lost() -> None:
     assert await comparing.run() == set()
 
 
-async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCaptureFixture) -> None:
+async def test_without_one_crd_the_other_kinds_are_resynced(caplog: pytest.LogCaptureFixture) -> None:
     world = with_records(3)
     world.put(client("leave", "c0"))
     server = world.record_of_server("leave", "gone")
@@ -131,7 +131,7 @@ async def test_without_one_crd_the_other_kinds_are_compared(caplog: pytest.LogCa
     assert world.deleted == {lost, *(Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2))}
 
 
-async def test_records_without_an_owner_are_orphans() -> None:
+async def test_records_without_an_object_are_orphans() -> None:
     world = with_records(3)
     world.put(client("leave", "c0"))
     api = listing(OAuthClient=page("100", raw("c0")))
@@ -139,7 +139,7 @@ async def test_records_without_an_owner_are_orphans() -> None:
     assert world.deleted == {Ref("OAuthClient", "leave", f"c{n}") for n in (1, 2)}
 
 
-async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_too_many_orphans_are_held_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     world = with_records(MIN_ORPHANS + 1)
     found = resync(listing(), world)
     held = clients("leave", MIN_ORPHANS + 1)
@@ -154,7 +154,7 @@ async def test_too_many_orphans_are_withheld_and_somebody_is_told_once(caplog: p
     assert not caplog.records
 
 
-async def test_what_is_refused_already_is_not_looked_at_again() -> None:
+async def test_records_that_are_held_already_are_not_queued_again() -> None:
     world = with_records(MIN_ORPHANS + 1)
     for ref, record in list(world.managed.clients.items()):
         refused = encode(replace(record, orphaned_time=START))
@@ -174,7 +174,7 @@ async def test_a_mass_deletion_in_one_namespace_holds_nothing_of_another() -> No
     assert found.orphans_held == {"leave": 40}
 
 
-async def test_what_was_in_a_namespace_that_is_gone_for_certain_is_not_counted() -> None:
+async def test_orphans_of_a_namespace_that_is_proven_deleted_are_not_counted() -> None:
     world = with_records(40, "shut", with_records(21))
     api = listing()
     api.answer("GET /api/v1/namespaces/shut", NotFound('namespaces "shut" not found', named=True))
@@ -191,7 +191,7 @@ async def test_what_was_in_a_namespace_that_is_gone_for_certain_is_not_counted()
     "answer",
     [Unavailable("down"), Rejected("Forbidden", "no right"), NotFound("", named=False), namespace("shut")],
 )
-async def test_a_namespace_that_is_only_not_listed_proves_nothing(answer: Any) -> None:
+async def test_a_namespace_that_is_only_missing_in_the_list_is_not_proven_deleted(answer: Any) -> None:
     world = with_records(40, "shut")
     api = listing()
     api.answer("GET /api/v1/namespaces/shut", answer)
@@ -202,7 +202,7 @@ async def test_a_namespace_that_is_only_not_listed_proves_nothing(answer: Any) -
     assert found.orphans_held == {"shut": 40}
 
 
-async def test_what_the_watch_saw_go_is_not_held_by_what_it_missed() -> None:
+async def test_deletions_that_the_watch_reported_are_not_held() -> None:
     world = with_records(MIN_ORPHANS + 5)
     seen = {Ref("OAuthClient", "leave", f"c{n}") for n in range(10)}
     world.deleted |= seen
@@ -210,7 +210,7 @@ async def test_what_the_watch_saw_go_is_not_held_by_what_it_missed() -> None:
     assert world.deleted == clients("leave", MIN_ORPHANS + 5)
 
 
-async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None:
+async def test_twenty_orphans_or_five_percent_are_deleted() -> None:
     world = with_records(MIN_ORPHANS)
     assert len(await resync(listing(), world).run()) == MIN_ORPHANS
     many = with_records(1000)
@@ -223,7 +223,7 @@ async def test_twenty_are_not_too_many_and_of_a_thousand_fifty_are_not() -> None
     assert found.orphans_held == {}
 
 
-async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> None:
+async def test_orphans_are_held_although_their_objects_were_in_the_cache() -> None:
     """A list that is empty by mistake must not let every record go, only because the operator had been running."""
     world = with_records(100)
     for n in range(100):
@@ -235,7 +235,7 @@ async def test_the_guard_holds_even_where_all_of_them_were_known_before() -> Non
 
 
 @pytest.mark.parametrize("stated", ["leave=30", "payroll=40, leave=30", "30"])
-async def test_whoever_means_it_allows_that_many(stated: str) -> None:
+async def test_an_annotation_allows_a_number_of_orphans(stated: str) -> None:
     world = with_records(30)
     issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
     comparing = resync(listing(), world)
@@ -249,7 +249,7 @@ async def test_whoever_means_it_allows_that_many(stated: str) -> None:
     assert not world.withheld
 
 
-async def test_one_namespace_is_allowed_and_another_goes_on_being_held() -> None:
+async def test_an_annotation_allows_orphans_of_one_namespace_only() -> None:
     world = with_records(30, "payroll", with_records(30))
     issuer = Ref("ConfigMap", NAMESPACE, "scopewright-issuer")
     world.put_managed(Existing(issuer, "u", "5", annotations={ALLOW_ANNOTATION: "leave=30"}), {})
@@ -259,7 +259,7 @@ async def test_one_namespace_is_allowed_and_another_goes_on_being_held() -> None
     assert comparing.orphans_held == {"payroll": 30}
 
 
-async def test_an_object_that_cannot_be_read_is_not_taken_for_gone() -> None:
+async def test_an_object_that_cannot_be_parsed_is_not_taken_for_deleted() -> None:
     world = with_records(1)
     obj = client("leave", "c0")
     world.put(obj)
@@ -268,7 +268,7 @@ async def test_an_object_that_cannot_be_read_is_not_taken_for_gone() -> None:
     assert list(world.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]
 
 
-async def test_namespaces_come_and_go() -> None:
+async def test_a_resync_adds_and_removes_namespaces() -> None:
     world = Cache("default", NAMESPACE)
     world.put_namespace("old", {}, "5")
     api = listing()
@@ -306,7 +306,7 @@ async def refused(api: FakeApi) -> Rejected:
     return rejected.value
 
 
-async def test_all_is_well() -> None:
+async def test_preflight_passes_where_nothing_is_missing() -> None:
     await preflight(reviewing().as_api(), Config(issuer=ISSUER))
 
 
@@ -331,17 +331,17 @@ async def test_a_missing_namespace_is_named_with_what_to_do() -> None:
     assert f"kubectl create namespace {NAMESPACE}" in error.message
 
 
-async def test_who_may_not_look_is_believed() -> None:
+async def test_preflight_passes_without_the_right_to_read_namespaces_and_crds() -> None:
     forbidden = Rejected("Forbidden", "no right")
     await preflight(reviewing(namespace=forbidden, oauthclients=forbidden).as_api(), Config(issuer=ISSUER))
 
 
-async def test_a_server_that_is_down_is_no_missing_right() -> None:
+async def test_preflight_reports_an_unreachable_server_as_unavailable() -> None:
     with pytest.raises(Unavailable):
         await preflight(reviewing(oauthclients=Unavailable("down")).as_api(), Config(issuer=ISSUER))
 
 
-def test_no_right_is_asked_for_that_would_reach_too_far() -> None:
+def test_the_operator_needs_no_right_beyond_its_task() -> None:
     needed = rights(Config(issuer=ISSUER))
     assert not [
         r for r in needed if "*" in r or r[2] in ("deletecollection", "patch", "escalate", "bind", "impersonate")

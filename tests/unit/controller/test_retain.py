@@ -44,7 +44,7 @@ def with_another_owner(harness: OperatorHarness) -> None:
     harness.store.put(replace(held.existing, owner_uids=(*held.existing.owner_uids, ANOTHER)), held.entries)
 
 
-def test_another_owner_makes_no_conflict_when_the_policy_becomes_retain() -> None:
+def test_a_secret_with_another_owner_has_no_conflict_when_the_policy_becomes_retain() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
@@ -60,7 +60,7 @@ def test_another_owner_makes_no_conflict_when_the_policy_becomes_retain() -> Non
     assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
 
 
-def test_a_retained_secret_with_another_owner_is_healed_and_sealed_anew_and_adopted() -> None:
+def test_a_retained_secret_with_another_owner_is_healed_resealed_and_adopted() -> None:
     harness = OperatorHarness()
     key = applied(harness)
     with_another_owner(harness)
@@ -78,7 +78,7 @@ def test_a_retained_secret_with_another_owner_is_healed_and_sealed_anew_and_adop
     assert [event.reason for event in harness.events][:1] == ["CredentialAdopted"]
 
 
-def test_what_only_says_that_it_is_retained_is_nobodys_beside_another_owner() -> None:
+def test_a_secret_with_a_forged_retain_annotation_is_not_adopted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
@@ -95,7 +95,7 @@ def test_what_only_says_that_it_is_retained_is_nobodys_beside_another_owner() ->
     ("before", "after", "stays"),
     [("", "", True), ("1", "1", True), ("1", "", True), ("1", "leaked", False), ("", "leaked", False)],
 )
-def test_a_client_that_comes_back_with_another_request_gets_a_new_credential(
+def test_a_recreated_client_with_another_rotate_annotation_gets_a_new_credential(
     before: str, after: str, *, stays: bool
 ) -> None:
     harness = OperatorHarness()
@@ -111,7 +111,7 @@ def test_a_client_that_comes_back_with_another_request_gets_a_new_credential(
     assert harness.client_secret() != value
 
 
-def test_the_request_that_was_served_is_under_the_seal() -> None:
+def test_the_seal_covers_the_rotate_annotation() -> None:
     harness = OperatorHarness()
     key = applied(harness, "1")
     held = harness.store.objects[harness.secret()]
@@ -123,7 +123,7 @@ def test_the_request_that_was_served_is_under_the_seal() -> None:
     assert harness.condition(key) == "False SecretConflict"
 
 
-def test_under_delete_the_seal_and_the_annotations_are_as_they_were() -> None:
+def test_under_the_policy_delete_seal_and_annotations_name_no_policy() -> None:
     harness = OperatorHarness()
     applied(harness, "1")
     harness.apply("OAuthClient", "leave", "worker", rotate="1")

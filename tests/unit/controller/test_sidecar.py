@@ -76,7 +76,7 @@ def minting(tmp_path: Path, folder: Path) -> Callable[..., TokenMinter]:
     return make
 
 
-async def test_the_folder_looks_as_a_mounted_service_account_does(
+async def test_the_directory_has_the_files_of_a_mounted_service_account(
     minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     with pytest.raises(Enough):
@@ -85,7 +85,7 @@ async def test_the_folder_looks_as_a_mounted_service_account_does(
     assert modes(folder) == {0o600}
 
 
-async def test_a_token_is_replaced_well_before_two_thirds_of_the_life_that_it_got(
+async def test_a_token_is_replaced_after_half_of_its_lifetime(
     minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     sleep = Sleeping(2)
@@ -95,7 +95,7 @@ async def test_a_token_is_replaced_well_before_two_thirds_of_the_life_that_it_go
     assert (folder / "token").read_text() == "second"
 
 
-async def test_what_fails_is_tried_again_soon_and_the_token_before_stays(
+async def test_a_failed_request_is_retried_and_the_former_token_stays(
     minting: Callable[..., TokenMinter], folder: Path
 ) -> None:
     down, forbidden = Unavailable("down"), Rejected("Forbidden", "a right is missing")
@@ -107,7 +107,7 @@ async def test_what_fails_is_tried_again_soon_and_the_token_before_stays(
 
 
 @pytest.mark.usefixtures("no_folder")
-async def test_a_folder_that_takes_no_file_is_told_and_ends_nothing(
+async def test_a_directory_that_cannot_be_written_is_logged_and_retried(
     minting: Callable[..., TokenMinter], caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.DEBUG), pytest.raises(Enough):
@@ -116,7 +116,7 @@ async def test_a_folder_that_takes_no_file_is_told_and_ends_nothing(
     assert "a-token" not in caplog.text
 
 
-async def test_the_right_to_mint_is_asked_for_that_one_service_account() -> None:
+async def test_the_right_to_create_tokens_is_needed_for_one_service_account() -> None:
     api = reviewing({("serviceaccounts", "create")})
     await preflight(api.as_api(), Config(issuer=ISSUER))
     with pytest.raises(Rejected) as refused:
@@ -124,7 +124,7 @@ async def test_the_right_to_mint_is_asked_for_that_one_service_account() -> None
     assert f"create serviceaccounts/token of the-issuer in namespace {NAMESPACE}" in refused.value.message
 
 
-async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: Path) -> None:
+async def test_an_issuer_waits_for_the_token_in_its_volume(folder: Path) -> None:
     waiting = asyncio.create_task(kube_connect._mounted(folder, timeout=30))
     await asyncio.sleep(0.15)
     assert not waiting.done()
@@ -132,7 +132,7 @@ async def test_an_issuer_waits_for_the_token_that_comes_into_its_volume(folder: 
     await asyncio.wait_for(waiting, 5)
 
 
-async def test_where_no_service_account_is_mounted_nothing_is_waited_for(tmp_path: Path) -> None:
+async def test_without_a_mounted_service_account_an_issuer_does_not_wait(tmp_path: Path) -> None:
     await asyncio.wait_for(kube_connect._mounted(tmp_path / "none", timeout=30), 1)
 
 

@@ -36,26 +36,28 @@ def beginning(monkeypatch: pytest.MonkeyPatch, listening: socket.socket, *answer
     return Operator(FakeApi().as_api(), Config(issuer=ISSUER), listening)
 
 
-async def test_what_is_missing_ends_it_with_what_to_do(
+async def test_a_missing_right_ends_the_operator_at_its_start(
     monkeypatch: pytest.MonkeyPatch, listening: socket.socket
 ) -> None:
     with pytest.raises(Rejected, match="rights are missing"):
         await beginning(monkeypatch, listening, LACKING).run()
 
 
-async def test_a_server_that_has_just_come_back_is_asked_again(
-    monkeypatch: pytest.MonkeyPatch, listening: socket.socket
-) -> None:
+async def test_a_refusal_after_an_outage_is_retried(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
     await asyncio.wait_for(beginning(monkeypatch, listening, AWAY, LACKING)._ready_to_begin(), 10)
 
 
-async def test_and_is_believed_in_the_end(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
+async def test_a_repeated_refusal_after_an_outage_ends_the_operator(
+    monkeypatch: pytest.MonkeyPatch, listening: socket.socket
+) -> None:
     monkeypatch.setattr(operator, "MAX_STARTUP_RETRIES", 1)
     with pytest.raises(Rejected):
         await beginning(monkeypatch, listening, AWAY, LACKING, LACKING).run()
 
 
-async def test_its_health_is_told_while_it_waits(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
+async def test_liveness_is_reported_while_the_operator_waits_for_the_api_server(
+    monkeypatch: pytest.MonkeyPatch, listening: socket.socket
+) -> None:
     """A Pod whose issuer serves from its snapshot is not to be ended because the API server is away."""
     waiting = beginning(monkeypatch, listening, *[AWAY] * 10_000)
     running = asyncio.create_task(waiting.run())

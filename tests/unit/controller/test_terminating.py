@@ -27,7 +27,7 @@ def harness() -> OperatorHarness:
     return harness
 
 
-def test_a_secret_that_goes_with_its_namespace_is_not_made_again(
+def test_a_secret_in_a_terminating_namespace_is_not_created_again(
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -42,7 +42,7 @@ def test_a_secret_that_goes_with_its_namespace_is_not_made_again(
     assert "WARNING" not in caplog.text
 
 
-def test_a_client_that_is_disabled_there_is_refused(harness: OperatorHarness) -> None:
+def test_a_client_in_a_terminating_namespace_is_still_disabled(harness: OperatorHarness) -> None:
     harness.cache.put_namespace("leave", {}, "100", terminating=True)
     harness.apply(*WORKER, {"disabled": True})
     before = len(harness.store.writes)
@@ -53,7 +53,7 @@ def test_a_client_that_is_disabled_there_is_refused(harness: OperatorHarness) ->
     assert in_leave(harness, before) == []
 
 
-def test_the_first_refusal_tells_where_namespaces_are_not_watched(
+def test_without_a_watch_of_namespaces_the_first_refused_write_marks_the_namespace(
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -72,7 +72,7 @@ def test_the_first_refusal_tells_where_namespaces_are_not_watched(
     assert harness.condition(harness.apply("OAuthClient", "leave", "another")) == "True Provisioned"
 
 
-def test_a_namespace_that_is_gone_is_no_longer_being_deleted() -> None:
+def test_a_deleted_namespace_is_no_longer_terminating() -> None:
     world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "1", terminating=True)
     assert world.terminating == {"leave"}
@@ -80,7 +80,7 @@ def test_a_namespace_that_is_gone_is_no_longer_being_deleted() -> None:
     assert world.terminating == set()
 
 
-def test_a_late_refusal_does_not_mark_a_namespace_that_the_next_list_shows_alive() -> None:
+def test_a_late_refusal_is_corrected_by_the_next_list_of_namespaces() -> None:
     harness = OperatorHarness()
     worker = harness.apply(*WORKER)
     harness.settle()
@@ -92,7 +92,7 @@ def test_a_late_refusal_does_not_mark_a_namespace_that_the_next_list_shows_alive
     assert harness.cache.terminating == set()
 
 
-def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
+def test_a_namespace_that_the_next_list_shows_terminating_stays_marked() -> None:
     world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "10", terminating=True)
     world.put_namespace("leave", {}, "10", terminating=True)
@@ -100,7 +100,7 @@ def test_a_namespace_that_the_next_list_shows_deleting_stays_marked() -> None:
     assert world.terminating == {"leave"}
 
 
-def test_what_was_held_back_is_looked_at_when_the_namespace_is_there_again() -> None:
+def test_objects_are_queued_when_their_namespace_was_created_again() -> None:
     """Also where nothing told of its end, and its labels are what they were."""
     world = Cache("default", "scopewright-system")
     world.put(client())
@@ -109,7 +109,7 @@ def test_what_was_held_back_is_looked_at_when_the_namespace_is_there_again() -> 
     assert world.put_namespace("leave", {}, "103") == set()
 
 
-def test_objects_that_came_before_the_news_of_the_namespace_are_looked_at_with_it() -> None:
+def test_objects_of_a_new_namespace_are_queued_when_the_cache_learns_of_it() -> None:
     world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "100", terminating=True)
     world.put(client())
@@ -118,7 +118,7 @@ def test_objects_that_came_before_the_news_of_the_namespace_are_looked_at_with_i
     assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
 
 
-def test_a_refusal_that_is_older_than_the_namespace_says_nothing_of_it() -> None:
+def test_a_refusal_that_is_older_than_the_namespace_does_not_mark_it() -> None:
     """It was made again before the answer to a write into the one before came."""
     world = Cache("default", "scopewright-system")
     world.put_namespace("leave", {}, "100")
@@ -131,7 +131,7 @@ def test_a_refusal_that_is_older_than_the_namespace_says_nothing_of_it() -> None
     assert world.terminating == {"leave"}
 
 
-def test_where_namespaces_are_not_watched_another_uid_shows_that_one_is_new() -> None:
+def test_without_a_watch_of_namespaces_a_new_uid_ends_the_mark() -> None:
     world = Cache("default", "scopewright-system")
     world.put(client())
     world.put(client(name="another"))

@@ -33,7 +33,7 @@ def raw(harness: OperatorHarness) -> dict[str, Any]:
     return harness.store.declared[WORKER]
 
 
-def test_nobody_serves_it_and_its_status_says_so(harness: OperatorHarness) -> None:
+def test_an_object_of_an_unserved_issuer_is_reported_once(harness: OperatorHarness) -> None:
     found = unserved(harness)
     found.saw(raw(harness))
     run_sync(found.report())
@@ -43,7 +43,7 @@ def test_nobody_serves_it_and_its_status_says_so(harness: OperatorHarness) -> No
     assert len(harness.store.writes) == 1, "once"
 
 
-def test_its_installation_says_what_it_likes_later(harness: OperatorHarness) -> None:
+def test_objects_with_a_status_of_another_installation_or_being_deleted_are_ignored(harness: OperatorHarness) -> None:
     """What another has reconciled is not looked at, and neither is what is being deleted."""
     found = unserved(harness)
     ready = {"type": "Ready", "status": "True", "reason": "Provisioned"}
@@ -54,14 +54,14 @@ def test_its_installation_says_what_it_likes_later(harness: OperatorHarness) -> 
     assert not harness.store.writes
 
 
-def test_who_does_not_lead_writes_nothing(harness: OperatorHarness) -> None:
+def test_a_replica_that_does_not_lead_reports_no_unserved_object(harness: OperatorHarness) -> None:
     found = unserved(harness, leads=False)
     found.saw(raw(harness))
     run_sync(found.report())
     assert not harness.store.writes
 
 
-def test_another_write_in_between_is_left_to_the_next_comparison(
+def test_a_conflict_is_logged_and_left_to_the_next_resync(
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -72,7 +72,7 @@ def test_another_write_in_between_is_left_to_the_next_comparison(
     assert "was not written: changed" in caplog.text
 
 
-def test_a_comparison_looks_at_a_bounded_number(harness: OperatorHarness) -> None:
+def test_a_resync_reports_a_bounded_number_of_unserved_objects(harness: OperatorHarness) -> None:
     found = unserved(harness)
     for n in range(MAX_WRITES + 50):
         harness.apply("OAuthClient", "flood", f"c{n}", {"issuer": "prod"})

@@ -41,7 +41,7 @@ def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplo
     ]
 
 
-def test_whatever_else_kopf_logs_is_passed_on() -> None:
+def test_other_log_lines_of_kopf_pass() -> None:
     quiet = RetryLogFilter(lambda: None)
     assert quiet.filter(record("Ignoring an unsupported event type"))
 
@@ -58,7 +58,7 @@ def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
     assert all(0.8 * base <= pause <= 1.2 * base for base, pause in zip(RETRY_PAUSES_SECONDS, one, strict=True))
 
 
-async def test_kopfs_connections_are_looked_after_by_the_kernel_and_have_our_identity() -> None:
+async def test_kopfs_connections_have_keep_alive_and_the_operators_identity() -> None:
     identity = Identity("https://api", None, True, None, None, "the-token")
     given = _session(cast("Api", SimpleNamespace(identity=lambda: identity)))
     session = given.aiohttp_session
@@ -71,7 +71,7 @@ async def test_kopfs_connections_are_looked_after_by_the_kernel_and_have_our_ide
         await session.close()
 
 
-async def test_an_api_server_that_is_away_is_no_error_of_kopfs(caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_unreachable_api_server_is_not_logged_as_an_error_of_kopf(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         identity = Identity(f"http://127.0.0.1:{closed.getsockname()[1]}", None, True, None, None, None)

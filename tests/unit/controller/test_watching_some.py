@@ -50,19 +50,19 @@ def recorded(world: Cache, *namespaces: str) -> None:
         world.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
 
 
-def test_its_own_namespace_is_always_among_them() -> None:
+def test_the_operators_own_namespace_is_always_watched() -> None:
     assert set(CONFIG.watched) == {NAMESPACE, "leave", "payroll"}
     assert Config(issuer=ISSUER).watched == (None,)
 
 
-def test_it_asks_for_no_right_elsewhere_but_to_see_its_own_crds_and_which_installations_there_are() -> None:
+def test_outside_its_namespaces_the_operator_needs_rights_only_for_crds_and_signing_keys() -> None:
     needed = rights(CONFIG)
     elsewhere = {(r[1], r[2]) for r in needed if r[3] not in CONFIG.watched}
     assert elsewhere == {("customresourcedefinitions", "get"), ("signingkeys", "list")}
     assert {r[3] for r in needed if r[1] == "secrets"} == set(CONFIG.watched)
 
 
-async def test_what_the_watch_missed_is_found_in_each_of_them() -> None:
+async def test_objects_that_the_watch_missed_are_found_in_each_namespace() -> None:
     world = Cache("default", NAMESPACE)
     found = await resync(
         listing(leave=page("100", raw("leave", "a")), payroll=page("101", raw("payroll", "b"))), world
@@ -72,7 +72,7 @@ async def test_what_the_watch_missed_is_found_in_each_of_them() -> None:
     assert gone == {Ref("OAuthClient", "payroll", "b")}
 
 
-async def test_the_record_of_a_client_elsewhere_is_no_orphan() -> None:
+async def test_the_record_of_a_client_outside_the_watched_namespaces_is_not_an_orphan() -> None:
     """It was watched before, or will be: nobody has seen that it is gone."""
     world = Cache("default", NAMESPACE)
     recorded(world, "leave", "elsewhere")
@@ -96,7 +96,7 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
 
 
 @pytest.mark.parametrize(("follows", "reason"), [(True, "InForce"), (False, "LabelsNotFollowed")])
-def test_a_grant_by_labels_that_nobody_follows_says_so(follows: bool, reason: str) -> None:
+def test_a_grant_by_labels_that_are_not_watched_reports_it(follows: bool, reason: str) -> None:
     asked = {"resourceServer": "payroll-api", "namespace": "payroll", "scopes": ["read"]}
     selecting = [{"namespaceSelector": {"matchLabels": {"team": "hr"}}}, {"namespace": "leave"}]
     held = ResolvedGrant(("read",), namespaces=("leave",))

@@ -105,7 +105,7 @@ def condition(harness: OperatorHarness, type_: str, key: Ref = WORKER) -> dict[s
 @pytest.mark.parametrize("what", [SECRET, RECORD], ids=["Secret", "record"])
 @pytest.mark.parametrize("error", ERRORS)
 @pytest.mark.parametrize("cause", CAUSES)
-def test_what_is_refused_is_tried_until_it_succeeds(
+def test_a_failed_rotation_is_retried_until_it_succeeds(
     harness: OperatorHarness, cause: str, error: str, what: str
 ) -> None:
     before = held(harness)
@@ -133,7 +133,7 @@ def test_what_is_refused_is_tried_until_it_succeeds(
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None:
+def test_a_failed_first_credential_is_retried_until_it_succeeds(error: str) -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker", SPEC)
     harness.store.refuse(SECRET, ERRORS[error]())
@@ -159,7 +159,7 @@ def test_a_first_credential_that_is_refused_comes_in_the_end(error: str) -> None
         ("method", "method_change"),
     ],
 )  # fmt: skip
-def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
+def test_an_overdue_rotation_is_counted_by_cause_and_found_by_the_resync(
     harness: OperatorHarness, cause: str, label: str
 ) -> None:
     """Both from the level alone, whether or not a timer is set or a write was ever tried."""
@@ -177,7 +177,7 @@ def test_what_is_overdue_is_counted_by_its_cause_and_found_by_the_comparison(
     assert not Scraped(harness)("credential_rotations_overdue", cause=label)
 
 
-def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_comparison(harness: OperatorHarness) -> None:
+def test_ends_of_overlaps_and_grants_and_overdue_signing_keys_are_found_by_the_resync(harness: OperatorHarness) -> None:
     key = harness.apply("SigningKey", NAMESPACE, "default")
     api = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
     ends = (harness.clock.now + timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -193,7 +193,7 @@ def test_ends_of_overlaps_and_grants_and_signing_keys_are_found_by_the_compariso
 
 
 @pytest.mark.parametrize("type_", ["Opaque", "servicebinding.io/oauth2"])
-def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: OperatorHarness, type_: str) -> None:
+def test_a_foreign_secret_is_not_an_overdue_rotation(harness: OperatorHarness, type_: str) -> None:
     harness.store.delete_by_hand(harness.secret())
     taken = Existing(harness.secret(), "", "", type_, {MANAGED_BY: MANAGER}, owner_uids=("another",))
     harness.store.put(taken, {"client_secret": b"theirs"})
@@ -201,7 +201,7 @@ def test_a_secret_of_somebody_elses_is_not_a_rotation_that_is_overdue(harness: O
     assert WORKER not in overdue_keys(harness.cache, harness.config, harness.clock.now)
 
 
-def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: OperatorHarness) -> None:
+def test_a_client_stays_ready_while_its_rotation_fails(harness: OperatorHarness) -> None:
     harness.store.refuse(SECRET, ERRORS["webhook down"]())
     by_hand(harness)
     look(harness)
@@ -213,7 +213,7 @@ def test_the_client_goes_on_and_is_ready_while_its_rotation_fails(harness: Opera
     assert "policy.example.org" in message
 
 
-def test_what_looks_in_between_cuts_no_pause_short(harness: OperatorHarness) -> None:
+def test_reconciliations_between_retries_do_not_shorten_pauses(harness: OperatorHarness) -> None:
     """Each status that is written comes back as an event."""
     harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
@@ -224,7 +224,7 @@ def test_what_looks_in_between_cuts_no_pause_short(harness: OperatorHarness) -> 
     assert 5 <= len(harness.store.refused_writes) <= 12
 
 
-def test_a_change_by_the_user_is_tried_at_once(harness: OperatorHarness) -> None:
+def test_a_change_by_the_user_is_written_at_once(harness: OperatorHarness) -> None:
     harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
     look(harness)
@@ -239,7 +239,9 @@ def test_a_change_by_the_user_is_tried_at_once(harness: OperatorHarness) -> None
     assert len(record.credentials) == 2, "the refused one has left the record"
 
 
-def test_a_hash_that_may_have_arrived_stays_when_another_one_is_asked_for(harness: OperatorHarness) -> None:
+def test_a_digest_that_may_have_reached_a_secret_stays_when_another_rotation_is_requested(
+    harness: OperatorHarness,
+) -> None:
     harness.store.refuse(SECRET, ERRORS["no answer"]())
     by_hand(harness)
     look(harness)
@@ -252,7 +254,7 @@ def test_a_hash_that_may_have_arrived_stays_when_another_one_is_asked_for(harnes
     assert {c.sha256 for c in pending.credentials} <= {c.sha256 for c in record.credentials}
 
 
-def test_a_write_that_arrived_without_an_answer_is_found(harness: OperatorHarness) -> None:
+def test_a_write_whose_answer_was_lost_is_found(harness: OperatorHarness) -> None:
     before = held(harness)
     by_hand(harness)
     harness.store.fail(Unavailable("no answer in time"), at=1, point="after")
@@ -277,7 +279,7 @@ def healed_so_often_that_it_is_limited(harness: OperatorHarness) -> None:
 
 @pytest.mark.parametrize("what", ["revokedBefore", "secretName"])
 @pytest.mark.parametrize("error", ["quota", "500", "no answer"])
-def test_a_retry_is_no_heal_and_is_not_limited_as_one(harness: OperatorHarness, error: str, what: str) -> None:
+def test_a_retry_is_not_limited_as_a_heal(harness: OperatorHarness, error: str, what: str) -> None:
     healed_so_often_that_it_is_limited(harness)
     harness.events.clear()
     {"revokedBefore": revoked_now, "secretName": moved}[what](harness)
@@ -300,7 +302,7 @@ def revoked_now(harness: OperatorHarness) -> None:
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {**SPEC["rotation"], **before}})
 
 
-def test_nor_is_the_first_one_after_a_restart(harness: OperatorHarness) -> None:
+def test_the_first_retry_after_a_restart_is_not_limited_as_a_heal(harness: OperatorHarness) -> None:
     """The Secret holds what was revoked, and the value that was to follow it is lost with the process."""
     healed_so_often_that_it_is_limited(harness)
     old = harness.store.objects[harness.secret()]
@@ -316,7 +318,7 @@ def test_nor_is_the_first_one_after_a_restart(harness: OperatorHarness) -> None:
     assert condition(harness, "Ready")["reason"] == "HealingLimited", "who restores it for ever meets the limit"
 
 
-def test_four_credentials_in_use_are_waited_for_and_said(harness: OperatorHarness) -> None:
+def test_a_rotation_waits_while_four_credentials_are_in_use(harness: OperatorHarness) -> None:
     for n in range(4):
         harness.apply("OAuthClient", "leave", "worker", SPEC, rotate=str(n))
         look(harness)
@@ -330,7 +332,7 @@ def test_four_credentials_in_use_are_waited_for_and_said(harness: OperatorHarnes
     assert not condition(harness, "RotationFailing")
 
 
-def test_an_overdue_rotation_is_never_without_a_time_when_all_four_are_on_their_way(harness: OperatorHarness) -> None:
+def test_an_overdue_rotation_ends_although_four_crashes_left_unused_digests(harness: OperatorHarness) -> None:
     """A process that dies between record and Secret, three times."""
     by_age(harness)
     harness.store.refuse(SECRET, ERRORS["500"]())
@@ -346,7 +348,7 @@ def test_an_overdue_rotation_is_never_without_a_time_when_all_four_are_on_their_
 
 @pytest.mark.parametrize("what", [f"Secret {NAMESPACE}/signingkey", f"ConfigMap {NAMESPACE}/scopewright-jwks"])
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_signing_key_that_cannot_be_written_is_tried_until_it_succeeds(error: str, what: str) -> None:
+def test_a_failed_key_rotation_is_retried_until_it_succeeds(error: str, what: str) -> None:
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
@@ -367,7 +369,7 @@ def test_a_signing_key_that_cannot_be_written_is_tried_until_it_succeeds(error: 
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: str) -> None:
+def test_a_failed_revocation_of_keys_is_retried_until_it_succeeds(error: str) -> None:
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
@@ -385,7 +387,7 @@ def test_a_revocation_of_keys_that_is_refused_is_tried_until_it_succeeds(error: 
 
 
 @pytest.mark.parametrize("error", ["500", "409", "no answer"])
-def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -> None:
+def test_a_key_signs_until_its_emergency_successor_is_written(error: str) -> None:
     """What is revoked goes once a fresh key can sign: a moment later, and not before."""
     harness = OperatorHarness()
     key = harness.apply("SigningKey", NAMESPACE, "default")
@@ -403,7 +405,7 @@ def test_one_request_without_an_answer_leaves_nobody_without_a_key(error: str) -
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: str) -> None:
+def test_a_failed_resource_server_record_is_retried_until_it_succeeds(error: str) -> None:
     harness = OperatorHarness()
     key = harness.apply("ResourceServer", "payroll", "api", {"scopes": [{"name": "read"}]})
     harness.store.refuse(f"ConfigMap {NAMESPACE}/resourceserver", ERRORS[error]())
@@ -416,7 +418,7 @@ def test_a_record_of_a_resource_server_that_is_refused_comes_in_the_end(error: s
     assert harness.server_record("payroll", "api")
 
 
-def test_a_status_that_is_refused_loses_no_event(harness: OperatorHarness) -> None:
+def test_events_are_kept_while_the_status_cannot_be_written(harness: OperatorHarness) -> None:
     harness.store.refuse("OAuthClient leave/worker", ERRORS["webhook denies"]())
     by_hand(harness)
     for _ in range(3):
@@ -427,7 +429,7 @@ def test_a_status_that_is_refused_loses_no_event(harness: OperatorHarness) -> No
     assert [event.reason for event in harness.events].count("CredentialRotated") == 1
 
 
-def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> None:
+def test_pauses_grow_with_jitter_and_stay_below_fifteen_seconds() -> None:
     chances = iter([0.0, 1.0] * 20)
     its = ObjectBackoff(lambda: next(chances))
     waits = [its.failed(WORKER) for _ in range(12)]
@@ -438,7 +440,7 @@ def test_pauses_grow_with_jitter_to_a_limit_that_leaves_fifteen_seconds() -> Non
     assert its.failed(WORKER) < 0.5
 
 
-def test_thousands_that_fail_are_tried_ten_a_second_in_all() -> None:
+def test_thousands_of_failing_objects_are_retried_at_ten_a_second() -> None:
     its = ObjectBackoff(lambda: 0.5)
     refs = [Ref("OAuthClient", f"n{n % 7}", f"c{n}") for n in range(2000)]
     for _ in range(16):
@@ -448,7 +450,7 @@ def test_thousands_that_fail_are_tried_ten_a_second_in_all() -> None:
     assert its.limit("n1") <= object_backoff.MAX_PAUSE_SECONDS
 
 
-def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
+def test_thousands_of_failures_in_one_namespace_do_not_delay_another() -> None:
     its = ObjectBackoff(lambda: 1.0)
     for n in range(5000):
         its.failed(Ref("OAuthClient", "crowd", f"c{n}"))
@@ -460,7 +462,7 @@ def test_a_namespace_in_which_thousands_fail_makes_no_other_wait() -> None:
     assert its.limit("crowd") == object_backoff.USUAL_LIMIT_SECONDS
 
 
-def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> None:
+def test_a_clock_that_is_set_back_does_not_delay_retries(harness: OperatorHarness) -> None:
     harness.store.refuse(SECRET, ERRORS["quota"]())
     by_hand(harness)
     look(harness)
@@ -471,7 +473,7 @@ def test_a_clock_that_is_set_back_holds_nothing_up(harness: OperatorHarness) -> 
     assert held(harness) != before
 
 
-def test_the_status_follows_who_refuses_and_not_each_word_of_it(harness: OperatorHarness) -> None:
+def test_the_status_changes_with_the_webhook_that_refuses_and_not_with_each_message(harness: OperatorHarness) -> None:
     def said(words: str) -> str:
         harness.store.refuse(SECRET, Rejected("AdmissionDenied", words))
         wait(harness, timedelta(seconds=20))
@@ -484,7 +486,7 @@ def test_the_status_follows_who_refuses_and_not_each_word_of_it(harness: Operato
     assert "webhook b" in said("webhook b denied the write: 19 ms")
 
 
-def test_one_that_recovers_wakes_what_waits_for_the_same() -> None:
+def test_a_recovered_object_wakes_those_that_fail_for_the_same_cause() -> None:
     harness = OperatorHarness()
     its = WriteRetries(ObjectBackoff(lambda: 0.5))
     harness.apply("OAuthClient", "leave", "worker", SPEC)
@@ -513,7 +515,7 @@ def secret_of(key: Ref) -> Ref:
     return Ref("Secret", key.namespace, f"{key.name}-oauth")
 
 
-def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first() -> None:
+def test_many_recovering_objects_are_woken_once_each_the_longest_waiting_first() -> None:
     its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     keys = crowd(its, 500, Unavailable("down", reason="WebhookUnavailable", refused=True), now)
     woken = [its.succeeded(key, secret_of(key), now) for key in keys]
@@ -523,7 +525,7 @@ def test_a_crowd_that_recovers_is_woken_once_each_and_the_longest_waiting_first(
     assert set().union(*woken) == set(keys[1:])
 
 
-def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> None:
+def test_an_object_that_fails_and_recovers_shortens_the_pauses_of_others_once() -> None:
     its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     error = Unavailable("down", reason="WebhookUnavailable", refused=True)
     for _ in range(6):
@@ -538,14 +540,14 @@ def test_pauses_are_not_cut_again_and_again_by_one_that_fails_and_recovers() -> 
 
 
 @pytest.mark.parametrize("reason", ["QuotaExceeded", "AdmissionDenied", "Refused", "Forbidden"])
-def test_one_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
+def test_an_object_that_recovers_from_a_refusal_wakes_none_in_another_namespace(reason: str) -> None:
     its, now = WriteRetries(ObjectBackoff(lambda: 0.5)), OperatorHarness().clock.now
     crowd(its, 3, Rejected(reason, "no"), now)
     other = crowd(its, 2, Rejected(reason, "no"), now, "travel")
     assert its.succeeded(other[0], secret_of(other[0]), now) == {other[1]}
 
 
-def test_a_write_that_was_not_sent_because_another_leads_is_no_failure_of_the_object(harness: OperatorHarness) -> None:
+def test_lost_leadership_is_not_a_failed_write(harness: OperatorHarness) -> None:
     by_hand(harness)
     harness.store.refuse(SECRET, NotLeading())
     look(harness)

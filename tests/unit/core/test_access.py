@@ -33,7 +33,7 @@ SERVERS = st.builds(
 
 
 @given(SCOPES, SERVERS)
-def test_granted_lies_within_asked_and_declared_and_granted_by_a_live_grant(
+def test_granted_scopes_are_asked_for_declared_and_in_a_grant_in_force(
     asked: tuple[str, ...], server: ResourceServerRecord
 ) -> None:
     access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", server, NOW)
@@ -48,9 +48,7 @@ def test_granted_lies_within_asked_and_declared_and_granted_by_a_live_grant(
 
 
 @given(SCOPES, SERVERS)
-def test_every_scope_lasts_until_the_latest_of_its_grants_ends_and_no_longer(
-    asked: tuple[str, ...], server: ResourceServerRecord
-) -> None:
+def test_each_scope_ends_with_the_last_of_its_grants(asked: tuple[str, ...], server: ResourceServerRecord) -> None:
     access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", server, NOW)
     for scope, end in access.granted.items():
         if end is None:
@@ -63,7 +61,7 @@ def test_every_scope_lasts_until_the_latest_of_its_grants_ends_and_no_longer(
 
 
 @given(SCOPES)
-def test_what_is_not_there_grants_nothing(asked: tuple[str, ...]) -> None:
+def test_missing_objects_grant_nothing(asked: tuple[str, ...]) -> None:
     access = resolve(RequestedAccess("x/api", asked), "leave", "leave.worker", None, NOW)
     assert (access.granted, access.missing) == ({}, asked)
 
@@ -79,7 +77,7 @@ NAMESPACES = st.dictionaries(
     st.lists(st.sampled_from(["hr", "it"]), min_size=1, unique=True),
     NAMESPACES,
 )
-def test_selectors_mean_what_they_mean_in_kubernetes(
+def test_namespace_selectors_match_as_in_kubernetes(
     operator: str, values: list[str], namespaces: dict[str, dict[str, str]]
 ) -> None:
     expression = {"key": "team", "operator": operator, **({"values": values} if operator.endswith("In") else {})}

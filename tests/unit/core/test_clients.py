@@ -52,7 +52,7 @@ def sealed(entries: dict[str, bytes], issued: str = "2026-11-20T12:00:00Z", **mo
     }
 
 
-def test_a_predecessors_hash_goes_even_where_its_secret_is_in_the_way() -> None:
+def test_the_digest_of_a_predecessor_is_removed_although_its_secret_is_in_conflict() -> None:
     """A name is not an identity: until its Secret is collected, the old credential must not work for the new client."""
     old = existing("Secret", "leave", "worker-oauth", secret("one"), type=SECRET_TYPE, owner_uids=("uid-1",))
     record = client_record(credential("one", at("10:00")), uid="uid-1")
@@ -63,7 +63,7 @@ def test_a_predecessors_hash_goes_even_where_its_secret_is_in_the_way() -> None:
     assert len(plan.writes) == 1
 
 
-def test_revoked_before_in_the_future_makes_no_credential_again_and_again() -> None:
+def test_a_revoked_before_in_the_future_does_not_issue_credentials_repeatedly() -> None:
     """A typo in the year must not turn the client's Secret over at every look."""
     entries = secret("one")
     held = existing(
@@ -88,7 +88,7 @@ def test_a_public_entry_is_never_adopted_as_a_credential() -> None:
 
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
-def test_a_former_secret_that_is_not_ours_is_left_alone(kind: str) -> None:
+def test_a_former_secret_of_others_is_not_deleted(kind: str) -> None:
     """An owner reference and our label are what anybody can write: without our type and seal nothing is deleted."""
     entries = secret("two")
     held = existing(
@@ -102,14 +102,14 @@ def test_a_former_secret_that_is_not_ours_is_left_alone(kind: str) -> None:
     assert not [w for w in plan.writes if isinstance(w, Deletion)]
 
 
-def test_a_heal_of_long_ago_is_no_reason_to_look_again_at_once() -> None:
+def test_an_old_heal_does_not_make_a_client_due() -> None:
     theirs = existing("Secret", "leave", "worker-oauth", secret("x"), type="Opaque")
     record = client_record(credential("one", at("10:00")), heals=(NOW - timedelta(days=2),))
     plan = plan_client(client_view(client(), record, theirs))
     assert plan.due is None or plan.due > NOW
 
 
-def test_a_credential_of_the_method_before_is_adopted_and_gives_way() -> None:
+def test_a_credential_of_the_former_method_is_adopted_and_replaced() -> None:
     """Restored together, an old Secret and a new manifest: what Pods hold is accepted, and the pair comes beside it."""
     entries = secret("one")
     held = existing(
@@ -137,7 +137,7 @@ def test_a_public_key_is_adopted_only_under_the_seal() -> None:
     assert plan.status["conditions"][0]["reason"] == "SecretConflict"
 
 
-def test_revoked_before_ends_what_an_earlier_method_left_at_once() -> None:
+def test_revoked_before_ends_credentials_of_a_former_method_at_once() -> None:
     account = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
     changed = client(authentication=account, rotation={"revokedBefore": "2026-11-22T11:00:00Z"})
     record = client_record(credential("one", at("10:00")), method="ServiceAccount")
@@ -146,7 +146,7 @@ def test_revoked_before_ends_what_an_earlier_method_left_at_once() -> None:
     assert written.credentials == ()
 
 
-def test_a_moved_secret_does_not_end_a_credential_while_nothing_can_take_its_place() -> None:
+def test_a_renamed_secret_keeps_its_credential_while_no_successor_can_be_written() -> None:
     """Method and secretName changed at once, and the ServiceAccount is not there: Pods hold the old Secret."""
     account = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
     changed = client(authentication=account, credentials={"secretName": "elsewhere"})
@@ -156,7 +156,7 @@ def test_a_moved_secret_does_not_end_a_credential_while_nothing_can_take_its_pla
     assert [c.expiration_time for c in written.credentials] == [None]
 
 
-def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
+def test_the_oldest_digest_without_an_end_is_kept_as_the_mounted_credential() -> None:
     """The Secret is gone and its writes failed three times: of the four hashes, the first is the one that is in use."""
     hashes = [credential(s, NOW - timedelta(hours=5 - n)) for n, s in enumerate("abcd")]
     kept = add_credential(tuple(hashes), credential("e", NOW), None, NOW)
@@ -164,27 +164,27 @@ def test_the_oldest_hash_without_an_end_is_what_pods_have_mounted() -> None:
     assert len(kept) == 4
 
 
-def test_nor_does_it_make_room_when_the_writes_fail_within_seconds() -> None:
+def test_the_mounted_credential_is_kept_when_writes_fail_within_seconds() -> None:
     """The others may still arrive, and so a new one waits."""
     hashes = (credential("a", NOW - timedelta(hours=5)), *(credential(s, NOW) for s in "bcd"))
     with pytest.raises(Unavailable):
         add_credential(hashes, credential("e", NOW), None, NOW)
 
 
-def test_a_hash_whose_write_may_still_arrive_is_not_dropped() -> None:
+def test_a_digest_whose_write_may_still_arrive_is_not_dropped() -> None:
     hashes = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
     with pytest.raises(Unavailable):
         add_credential(hashes, credential("e", NOW), hashes[0], NOW)
 
 
-def test_the_overlap_counts_from_when_the_secret_was_seen_to_have_changed() -> None:
+def test_the_overlap_starts_when_the_operator_sees_the_new_secret() -> None:
     old, new = credential("a", at("10:00")), credential("b", at("11:00"))
     first, second = apply_overlap((old, new), new, None, Rotation(overlap=timedelta(hours=1)), {}, NOW)
     assert first.expiration_time == NOW + timedelta(hours=1)
     assert second == new
 
 
-def test_an_end_once_given_never_moves() -> None:
+def test_the_end_of_a_credential_never_moves() -> None:
     old, new = credential("a", at("10:00"), at("13:00")), credential("b", at("11:00"))
     assert apply_overlap((old, new), new, None, Rotation(overlap=timedelta(hours=9)), {}, NOW) == (old, new)
 

@@ -30,26 +30,26 @@ def through(hours: float, used_until: float, old: Credential = OLD, current: Cre
     return ends
 
 
-def test_unused_it_ends_with_its_overlap() -> None:
+def test_an_unused_credential_ends_with_its_overlap() -> None:
     assert set(through(200, used_until=12)) == {24.0}
 
 
-def test_in_use_it_lasts_longer_and_ends_soon_after_its_last_use() -> None:
+def test_a_credential_in_use_is_extended_and_ends_soon_after_its_last_use() -> None:
     ends = through(200, used_until=40)
     assert ends == sorted(ends)
     assert 40 < ends[-1] <= 40 + 6 + 6 + 3
 
 
-def test_in_use_for_ever_it_ends_at_four_overlaps() -> None:
+def test_a_credential_in_use_ends_after_four_overlaps() -> None:
     assert max(through(400, used_until=400)) == 96.0
 
 
-def test_what_was_rotated_on_request_ends_with_its_overlap_however_it_is_used() -> None:
+def test_a_credential_that_was_rotated_on_request_is_not_extended() -> None:
     asked = Credential("new", NOW, rotate="leak")
     assert set(through(200, used_until=200, current=asked)) == {24.0}
 
 
-def test_a_later_scheduled_rotation_does_not_spare_what_a_request_replaced() -> None:
+def test_a_later_scheduled_rotation_does_not_extend_a_credential_that_was_rotated_on_request() -> None:
     asked, scheduled = Credential("b", NOW - HOUR, rotate="leak"), Credential("c", NOW, rotate="leak")
     old = Credential("old", OLD.issue_time, replaced_time=NOW - HOUR, expiration_time=NOW + HOUR)
     used = {"old": NOW, "b": NOW}
@@ -57,18 +57,18 @@ def test_a_later_scheduled_rotation_does_not_spare_what_a_request_replaced() -> 
     assert [c.expiration_time for c in kept] == [NOW + HOUR, NOW + 24 * HOUR, None]
 
 
-def test_what_is_revoked_goes_at_once_however_it_is_used() -> None:
+def test_a_revoked_credential_is_removed_from_the_record() -> None:
     assert apply_overlap((OLD, CURRENT), CURRENT, NOW, ROTATION, {"old": NOW}, NOW) == (CURRENT,)
 
 
-def test_a_use_of_long_ago_is_no_evidence() -> None:
+def test_an_old_use_does_not_extend_a_credential() -> None:
     old = Credential("old", OLD.issue_time, replaced_time=NOW - 23 * HOUR, expiration_time=NOW + HOUR)
     kept = apply_overlap((old, CURRENT), CURRENT, None, ROTATION, {"old": NOW - 7 * HOUR}, NOW)
     assert kept[0] == old
 
 
 @pytest.mark.parametrize("minutes", [1, 60, 179, 180])
-def test_it_is_looked_at_again_before_it_ends(minutes: int) -> None:
+def test_a_credential_is_checked_again_before_its_end(minutes: int) -> None:
     left = timedelta(minutes=minutes)
     old = Credential("old", OLD.issue_time, replaced_time=NOW + left - 24 * HOUR, expiration_time=NOW + left)
     assert not was_extended(old, ROTATION)

@@ -57,14 +57,14 @@ KINDS = (ClientRecord, ResourceServerRecord, KeyRecord, IssuerRecord, AudienceCl
 
 
 @given(st.one_of(CLIENTS, SERVERS, KEYS, ISSUERS, CLAIMS))
-def test_what_is_encoded_is_decoded_the_same_to_the_microsecond(record: Record) -> None:
+def test_an_encoded_record_decodes_to_the_same_record(record: Record) -> None:
     data = encode(record)
     assert decode(type(record), data) == record  # type: ignore[type-var]
     assert encode(record) == data
 
 
 @given(st.binary(max_size=60), st.sampled_from(KINDS))
-def test_whatever_is_no_record_is_rejected_and_nothing_else(data: bytes, kind: type[ClientRecord]) -> None:
+def test_malformed_data_raises_only_the_error_for_malformed_records(data: bytes, kind: type[ClientRecord]) -> None:
     with pytest.raises(Rejected) as rejected:
         decode(kind, data)
     assert rejected.value.reason == "MalformedRecord"
@@ -134,6 +134,6 @@ def test_names_of_records_do_not_collide(a: str, b: str, c: str, d: str) -> None
         assert (name(a, b) == name(c, d)) == ((a, b) == (c, d))
 
 
-def test_kids_that_differ_in_case_have_records_of_their_own() -> None:
+def test_kids_that_differ_in_case_have_different_record_names() -> None:
     assert key_record_name("aB") != key_record_name("ab")
     assert audience_claim_name("https://a/B") != audience_claim_name("https://a/b")

@@ -57,7 +57,7 @@ records = st.builds(
 
 
 @given(records, records, records)
-def test_in_whatever_order_records_are_merged_the_result_is_one(
+def test_the_order_of_merging_does_not_change_the_result(
     a: RevocationRecord, b: RevocationRecord, c: RevocationRecord
 ) -> None:
     assert merge(a, b) == merge(b, a)
@@ -67,12 +67,12 @@ def test_in_whatever_order_records_are_merged_the_result_is_one(
 
 
 @given(st.lists(records, max_size=4))
-def test_many_gathered_are_all_of_them_merged(several: list[RevocationRecord]) -> None:
+def test_merging_many_records_at_once_equals_merging_them_one_by_one(several: list[RevocationRecord]) -> None:
     assert merge_all(several) == reduce(merge, several, RevocationRecord())
 
 
 @given(records, records, clients, st.sampled_from("abcdef"), keys, instants)
-def test_what_ended_in_one_has_ended_in_the_merger(
+def test_a_token_that_ended_in_one_record_has_ended_in_the_merged_record(
     a: RevocationRecord, b: RevocationRecord, client: str, jti: str, audience: str, issued: int
 ) -> None:
     either = has_ended(a, client, jti, audience, issued) or has_ended(b, client, jti, audience, issued)
@@ -80,7 +80,7 @@ def test_what_ended_in_one_has_ended_in_the_merger(
 
 
 @given(records, clients, st.sampled_from("abcdef"), keys, st.integers(NOW - 7200, NOW), st.integers(1, LIFETIME))
-def test_time_takes_out_only_what_no_token_needs(
+def test_entries_are_removed_only_after_their_tokens_have_expired(
     record: RevocationRecord, client: str, jti: str, audience: str, issued: int, lifetime: int
 ) -> None:
     """A token in a record is there with its own `exp`."""
@@ -94,7 +94,7 @@ def test_time_takes_out_only_what_no_token_needs(
 
 
 @given(records, records, clients, keys, st.integers(NOW - 7200, NOW), st.integers(1, LIFETIME))
-def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
+def test_a_lower_lifetime_keeps_entries_of_tokens_with_a_longer_lifetime(
     record: RevocationRecord, other: RevocationRecord, client: str, audience: str, issued: int, lifetime: int
 ) -> None:
     known = merge(replace(record, tokens={}), RevocationRecord(longest_lifetime=lifetime))
@@ -105,7 +105,7 @@ def test_a_lower_lifetime_takes_out_nothing_of_tokens_that_live_longer(
     assert merge(known, other).longest_lifetime == max(known.longest_lifetime, other.longest_lifetime)
 
 
-def test_no_verifier_takes_a_token_longer_than_its_entry_is_kept() -> None:
+def test_an_entry_is_kept_until_no_verifier_accepts_its_token() -> None:
     assert Policy(issuer="i", audience="a", leeway=MAX_LEEWAY_SECONDS).leeway == MAX_LEEWAY_SECONDS
     with pytest.raises(ValueError, match="leeway"):
         Policy(issuer="i", audience="a", leeway=MAX_LEEWAY_SECONDS + 1)
@@ -115,13 +115,13 @@ def test_no_verifier_takes_a_token_longer_than_its_entry_is_kept() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-1, 10**400, "null"])
-def test_a_lifetime_that_none_can_be_is_malformed(seconds: int | str) -> None:
+def test_an_impossible_lifetime_is_malformed(seconds: int | str) -> None:
     with pytest.raises(Rejected):
         decode(RevocationRecord, f'{{"longestLifetime": {seconds}}}'.encode())
 
 
 @given(records)
-def test_a_record_is_the_same_once_written(record: RevocationRecord) -> None:
+def test_a_record_is_the_same_after_encoding(record: RevocationRecord) -> None:
     assert decode(RevocationRecord, encode(record)) == record
 
 
@@ -131,7 +131,7 @@ def crowd(clients: int, tokens: int) -> RevocationRecord:
     )
 
 
-def test_a_client_over_its_quota_ends_alone() -> None:
+def test_all_tokens_of_a_client_over_its_quota_end() -> None:
     record = crowd(2, MAX_ENTRIES_PER_CLIENT)
     assert fold(record, NOW) is record
     folded = fold(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
@@ -141,14 +141,14 @@ def test_a_client_over_its_quota_ends_alone() -> None:
     assert not has_ended(folded, "client-00001", "any", "any", NOW + 1)
 
 
-def test_of_too_many_the_clients_with_the_most_end_first() -> None:
+def test_folding_ends_the_clients_with_the_most_entries_first() -> None:
     record = merge(crowd(100, MAX_ENTRIES_PER_CLIENT), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
     folded = fold(record, NOW)
     assert "modest" in folded.tokens
     assert len(folded.clients) < 60
 
 
-def test_in_the_last_resort_everybody_asks_for_a_new_token() -> None:
+def test_folding_ends_all_tokens_as_a_last_resort() -> None:
     folded = fold(crowd(MAX_ENTRIES + 1, 1), NOW)
     assert folded == RevocationRecord(everybody=NOW)
     assert fold(replace(crowd(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
@@ -163,7 +163,7 @@ def removed(namespace: str, count: int, instant: int = NOW) -> RevocationRecord:
     )
 
 
-def test_whatever_one_namespace_removes_ends_no_token_of_another() -> None:
+def test_removals_in_one_namespace_end_no_token_of_another() -> None:
     """Also not the tokens of a client that has revoked more than any single one of the many that are removed."""
     modest = RevocationRecord(
         tokens={"modest": {token_key(f"{n}"): NOW + 600 for n in range(100)}},
@@ -181,7 +181,7 @@ def test_whatever_one_namespace_removes_ends_no_token_of_another() -> None:
     assert has_ended(folded, "modest", "7", "any", NOW, of_payroll)
 
 
-def test_so_it_is_with_apis_that_are_removed_by_the_thousand() -> None:
+def test_thousands_of_removed_apis_end_no_token_of_another_namespace() -> None:
     audiences = [f"https://api-{n}.greedy.svc" for n in range(MAX_ENTRIES + 1)]
     owners = {audience_key(a): owner_of_audience(a) or "" for a in audiences}
     folded = fold(RevocationRecord(audiences={audience_key(a): NOW for a in audiences}, owners=owners), NOW)
@@ -193,11 +193,11 @@ def test_so_it_is_with_apis_that_are_removed_by_the_thousand() -> None:
 @pytest.mark.parametrize(
     "audience", ["https://payroll.hr.example", "https://a.b.victim.svc", "https://victim.svc", "x.victim.svc", ""]
 )
-def test_an_audience_of_ones_own_choosing_is_of_no_namespace(audience: str) -> None:
+def test_a_chosen_audience_belongs_to_no_namespace(audience: str) -> None:
     assert owner_of_audience(audience) is None
 
 
-def test_where_it_is_enough_those_clients_end_that_have_most_in_the_namespace_that_has_most() -> None:
+def test_the_largest_clients_of_the_largest_namespace_end_first() -> None:
     revoking = {
         f"client-{c:02}": {token_key(f"{c} {t}"): NOW + 600 for t in range(MAX_ENTRIES_PER_CLIENT)}
         for c in range(MAX_ENTRIES // MAX_ENTRIES_PER_CLIENT)
@@ -219,13 +219,13 @@ def test_a_replica_that_has_not_folded_yet_does_not_end_the_namespace_again() ->
     assert fold(merge(folded, access), NOW + 100).access == {"greedy-client-0": {"b": NOW + 50}}
 
 
-def test_no_owner_is_kept_longer_than_what_it_owns() -> None:
+def test_the_owner_of_an_entry_is_removed_with_it() -> None:
     record = merge(removed("greedy", 5, NOW - 10_000), removed("payroll", 5))
     assert prune(record, NOW, LIFETIME, SKEW) == removed("payroll", 5)
 
 
 @given(records, st.integers(0, 20), st.sampled_from(["client-a", "client-b", "client-c"]), keys, instants)
-def test_however_much_is_folded_nothing_ended_comes_back(
+def test_folding_never_makes_an_ended_token_valid(
     record: RevocationRecord, most: int, client: str, audience: str, issued: int
 ) -> None:
     namespaces = [OWNERS[client]] if client in record.owners else []

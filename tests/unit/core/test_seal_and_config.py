@@ -17,7 +17,7 @@ ENTRIES = st.dictionaries(st.text(max_size=4), st.text(max_size=4), max_size=3)
 
 
 @given(ENTRIES, ENTRIES)
-def test_a_seal_holds_for_exactly_these_entries(sealed: dict[str, str], found: dict[str, str]) -> None:
+def test_a_seal_verifies_only_for_its_entries(sealed: dict[str, str], found: dict[str, str]) -> None:
     stated = seal(KEY, "https://i", "a.b", "t", sealed)
     assert verifies(stated, seal(KEY, "https://i", "a.b", "t", found)) == (sealed == found)
 
@@ -40,7 +40,7 @@ def test_no_seal_verifies_nothing() -> None:
     "url",
     ["https://issuer.example.org", "https://issuer.example.org/tenant", "http://127.0.0.1:8080", "http://[::1]:8"],
 )
-def test_an_issuer_is_taken_as_it_is(url: str) -> None:
+def test_an_issuer_url_is_used_unchanged(url: str) -> None:
     assert Config(issuer=url).issuer == url
 
 
@@ -50,7 +50,7 @@ def test_an_issuer_is_taken_as_it_is(url: str) -> None:
      "https://issuer.example.org#x", "https://u@issuer.example.org", "https://", "ftp://x", "", "https://[::1",
      "https://issuer.example.org/?", "https://issuer.example.org#"],
 )  # fmt: skip
-def test_an_issuer_that_is_no_issuer_is_refused(url: str) -> None:
+def test_a_malformed_issuer_url_is_rejected(url: str) -> None:
     with pytest.raises(ValidationError):
         Config(issuer=url)
 
@@ -60,12 +60,12 @@ def test_an_issuer_that_is_no_issuer_is_refused(url: str) -> None:
               {"audiences": [{"prefix": "https://x", "namespaces": []}]}, {"audiences": [{"namespaces": ["a"]}]},
               {"name": "Prod"}, {"name": ""}],
 )  # fmt: skip
-def test_a_configuration_that_cannot_be_meant_is_refused(given: dict[str, Any]) -> None:
+def test_a_contradictory_configuration_is_rejected(given: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         Config.model_validate({"issuer": "https://issuer.example.org", **given})
 
 
-def test_durations_are_written_as_in_manifests() -> None:
+def test_durations_have_the_syntax_of_manifests() -> None:
     config = Config.model_validate({"issuer": "https://i.example", "maxTokenLifetime": "30m", "jwksMaxAge": "1h30m"})
     assert config.max_token_lifetime == timedelta(minutes=30)
     assert config.key_lead == timedelta(hours=1, minutes=40)
@@ -76,7 +76,7 @@ def test_durations_are_written_as_in_manifests() -> None:
 _RSA = {"kty": "RSA", "n": "n" * 342, "e": "AQAB", "kid": "a", "alg": "RS256", "use": "sig"}
 
 
-def test_the_clusters_and_the_reserved_audiences_reach_the_issuer() -> None:
+def test_the_issuer_record_has_the_clusters_and_the_reserved_audiences() -> None:
     clusters = [
         {"name": "in-cluster", "tokenReview": True},
         {"name": "eu-1", "issuer": "https://oidc.example/eu-1"},
@@ -99,7 +99,7 @@ def test_the_clusters_and_the_reserved_audiences_reach_the_issuer() -> None:
     assert record.reserved_audiences == ("https://api.eu-1.example",)
 
 
-def test_without_a_word_it_is_this_cluster_and_the_usual_audiences_of_api_servers() -> None:
+def test_by_default_the_issuer_record_has_this_cluster_and_the_audiences_of_api_servers() -> None:
     record = Config(issuer="https://i.example").issuer_record()
     assert record.clusters == (Cluster("in-cluster"),)
     assert record.reserved_audiences == API_SERVER_AUDIENCES
@@ -119,11 +119,11 @@ def test_without_a_word_it_is_this_cluster_and_the_usual_audiences_of_api_server
         ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a valid array"),
     ],
 )
-def test_a_cluster_that_cannot_be_meant_is_refused_with_what_to_do(cluster: dict[str, Any], advice: str) -> None:
+def test_a_malformed_cluster_is_rejected_with_a_hint(cluster: dict[str, Any], advice: str) -> None:
     with pytest.raises(ValidationError, match=advice):
         Config.model_validate({"issuer": "https://i.example", "clusters": [cluster]})
 
 
-def test_two_clusters_of_one_name_are_refused() -> None:
+def test_two_clusters_with_one_name_are_rejected() -> None:
     with pytest.raises(ValidationError, match="one cluster twice"):
         Config.model_validate({"issuer": "https://i.example", "clusters": [{"name": "in-cluster"}] * 2})

@@ -87,13 +87,13 @@ def test_an_audience_under_the_namespaces_prefix_is_allowed(audience: str) -> No
         "https://payroll-api.payroll.svc.cluster.local",
     ],
 )
-def test_an_audience_of_somebody_elses_is_refused(audience: str) -> None:
+def test_an_audience_of_another_namespace_is_refused(audience: str) -> None:
     with pytest.raises(Rejected) as refused:
         check_audience(audience, "payroll", "payroll-api", HR)
     assert refused.value.reason == "AudienceNotAllowed"
 
 
-def test_reserved_stays_reserved_where_a_prefix_would_allow_it() -> None:
+def test_a_reserved_audience_is_refused_although_a_prefix_allows_it() -> None:
     wide = Config(
         issuer="https://hr.example/issuer",
         audiences=(AudiencePrefix(prefix="https://hr.example", namespaces=("payroll",)),),
@@ -116,7 +116,7 @@ def test_a_default_audience_that_is_the_issuer_itself_is_refused() -> None:
         check_audience(inside.issuer, "scopewright-system", "scopewright", inside)
 
 
-def test_one_holds_an_audience_and_nobody_else() -> None:
+def test_an_audience_belongs_to_one_resource_server() -> None:
     check_claim("https://a", "payroll/api", {"https://a": "payroll/api"})
     check_claim("https://b", "payroll/api", {"https://a": "staff/api"})
     with pytest.raises(Rejected, match="is taken") as refused:
@@ -125,7 +125,7 @@ def test_one_holds_an_audience_and_nobody_else() -> None:
     assert "staff" not in refused.value.message
 
 
-def test_a_refusal_names_the_prefixes_of_that_namespace_alone() -> None:
+def test_a_refusal_names_only_the_prefixes_of_that_namespace() -> None:
     with pytest.raises(Rejected) as refused:
         check_audience("https://other.example", "payroll", "api", HR)
     assert "https://hr.example/api" in refused.value.message
@@ -150,7 +150,7 @@ def test_a_successor_of_the_same_name_is_not_served_under_its_predecessors_audie
         assert b'"audience":"https://hr.example/api"' not in write.entries["record.json"]  # type: ignore[union-attr, operator]
 
 
-def test_a_grant_counts_only_clients_that_need_it() -> None:
+def test_a_grant_counts_only_the_clients_that_use_it() -> None:
     """The clients of its own namespace have the scopes without it."""
     view = GrantView(
         grant=grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}]),
@@ -180,7 +180,7 @@ def test_a_grant_counts_only_clients_that_need_it() -> None:
         (replace(RECORD, uid="of one before"), "ResourceServerNotReady"),
     ],
 )
-def test_a_grant_is_in_force_when_the_issuer_knows_of_it(record: ResourceServerRecord | None, reason: str) -> None:
+def test_a_grant_is_in_force_once_the_record_has_it(record: ResourceServerRecord | None, reason: str) -> None:
     everybody = grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}])
     view = GrantView(everybody, server(scopes=[{"name": "read"}]), record, (), {}, NOW)
     status = plan_grant(view).status
@@ -188,7 +188,7 @@ def test_a_grant_is_in_force_when_the_issuer_knows_of_it(record: ResourceServerR
     assert [c["reason"] for c in status["conditions"]] == [reason]
 
 
-def test_a_grant_that_selects_no_namespace_yet_has_nothing_to_wait_for() -> None:
+def test_a_grant_that_selects_no_namespace_is_in_force() -> None:
     nobody = grant(
         resourceServer="payroll-api", scopes=["read"], to=[{"namespaceSelector": {"matchLabels": {"team": "hr"}}}]
     )

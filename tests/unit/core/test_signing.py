@@ -31,11 +31,11 @@ def written(plan: Plan) -> list[KeyRecord]:
     return [decode(KeyRecord, d) for d in data if isinstance(d, bytes)]
 
 
-def test_a_deleted_signing_key_of_which_nothing_is_left_is_at_rest() -> None:
+def test_a_deleted_signing_key_without_keys_has_nothing_to_do() -> None:
     assert not plan_signing_key(signing_view(None)).writes
 
 
-def test_a_deleted_signing_key_whose_keys_only_verify_is_at_rest() -> None:
+def test_a_deleted_signing_key_whose_keys_only_verify_has_nothing_to_write() -> None:
     ended = held(signs("a", -40 * HOUR, -HOUR / 2))
     content = jwks((ended,), "scopewright-jwks", NOW)
     published = existing("ConfigMap", NAMESPACE, "scopewright-jwks", {"jwks.json": content})
@@ -44,14 +44,14 @@ def test_a_deleted_signing_key_whose_keys_only_verify_is_at_rest() -> None:
     assert plan.due == ended.record.verification_end_time
 
 
-def test_revoked_before_in_the_future_revokes_no_key_again_and_again() -> None:
+def test_a_revoked_before_in_the_future_does_not_revoke_keys_repeatedly() -> None:
     """A typo in the year must not empty the JWKS at every look, for ever."""
     key = signing_key(revokedBefore="2027-11-22T12:00:00Z")
     fresh = held(key_record("a", NOW - timedelta(seconds=1), at_once=True))
     assert not [r for r in written(plan_signing_key(signing_view(key, fresh))) if r.revoked_time]
 
 
-def test_a_longer_rotation_does_not_outlast_the_key_that_signs() -> None:
+def test_a_longer_rotation_ends_before_the_signing_key_does() -> None:
     """`every` was 24 h and is a year now: the successor comes before this key's end, not in an emergency after it."""
     key = signing_key(rotation={"every": "8760h", "publishAhead": "24h"})
     record = signs("a", -HOUR, timedelta(days=8))
@@ -62,7 +62,7 @@ def test_a_longer_rotation_does_not_outlast_the_key_that_signs() -> None:
     assert due + timing.lead <= record.signing_end_time
 
 
-def test_the_private_key_of_the_active_key_is_lost_while_its_successor_waits() -> None:
+def test_a_successor_signs_when_the_private_key_of_the_active_key_is_lost() -> None:
     """No token for a day, or one key at once and its cost told: the latter, as for the only key."""
     lost = held(signs("a", -700 * HOUR, 188 * HOUR), intact=False)
     pending = held(signs("b", 20 * HOUR, 900 * HOUR))
@@ -82,17 +82,17 @@ def test_a_key_signs_only_after_the_config_map_that_its_record_names_has_it() ->
     assert not [r for r in written(plan) if r.signing_start_time]
 
 
-def test_the_set_is_the_same_bytes_for_the_same_keys_in_any_order() -> None:
+def test_the_jwks_has_the_same_bytes_for_the_same_keys_in_any_order() -> None:
     a, b = held(signs("a", -HOUR, HOUR)), held(signs("b", -2 * HOUR, HOUR))
     assert jwks((a, b), "scopewright-jwks", NOW) == jwks((b, a), "scopewright-jwks", NOW)
 
 
-def test_keys_of_another_config_map_stay_out() -> None:
+def test_keys_of_another_configmap_are_not_in_the_jwks() -> None:
     other = held(signs("b", -HOUR, HOUR, config_map="other"))
     assert b'"b"' not in jwks((other,), "scopewright-jwks", NOW)
 
 
-def test_where_nobody_caches_the_jwks_a_second_signing_key_signs_at_once() -> None:
+def test_where_the_jwks_is_not_cached_a_second_signing_key_signs_at_once() -> None:
     """And one that is asked for: `scopewright dev`. In a cluster both wait until every verifier knows them."""
     other = held(signs("a", -HOUR, timedelta(days=8)))
     asked = signing_key().model_copy(deep=True)
@@ -103,7 +103,7 @@ def test_where_nobody_caches_the_jwks_a_second_signing_key_signs_at_once() -> No
         assert [r.at_once for view in (second, rotated) for r in written(plan_signing_key(view))] == [dev, dev]
 
 
-def test_a_rotation_in_time_is_published_ahead_there_too() -> None:
+def test_where_the_jwks_is_not_cached_a_timely_rotation_is_published_ahead() -> None:
     due = held(signs("a", timedelta(days=-40), timedelta(days=1)))
     assert [r.at_once for r in written(plan_signing_key(signing_view(signing_key(), due, sign_at_once=True)))] == [
         False

@@ -27,7 +27,7 @@ def ready(status: dict[str, Any] | None) -> dict[str, Any]:
     return next(dict(c) for c in status["conditions"] if c["type"] == "Ready")
 
 
-def test_it_says_which_names_are_served() -> None:
+def test_the_condition_names_the_issuers_that_are_served() -> None:
     status = unserved_status(asking(), [OURS, LATER], CONFIG, NOW)
     said = ready(status)
     assert (said["status"], said["reason"]) == ("False", REASON)
@@ -37,7 +37,7 @@ def test_it_says_which_names_are_served() -> None:
     assert {c["type"]: c["status"] for c in status["conditions"]} == {"Ready": "False", "Stalled": "True"}
 
 
-def test_what_somebody_serves_is_for_them_to_say() -> None:
+def test_an_object_with_a_status_of_another_installation_is_not_touched() -> None:
     assert unserved_status(asking("eu"), [OURS, LATER], CONFIG, NOW) is None
     assert unserved_status(asking("default"), [], CONFIG, NOW) is None
 
@@ -50,7 +50,7 @@ def test_a_name_that_is_served_elsewhere_is_not_served_here() -> None:
 
 
 @pytest.mark.parametrize(("first", "writes"), [(OURS, True), (EARLIER, False)])
-def test_only_the_oldest_installation_brings_it_up_to_date(first: Claim, *, writes: bool) -> None:
+def test_only_the_oldest_installation_updates_the_condition(first: Claim, *, writes: bool) -> None:
     """Whoever sees it first may write the first status; two versions never write by turns."""
     claims = sorted({first, OURS, LATER}, key=lambda claim: claim.order)
     before = unserved_status(asking(), [OURS], CONFIG, NOW)
@@ -60,18 +60,18 @@ def test_only_the_oldest_installation_brings_it_up_to_date(first: Claim, *, writ
     assert unserved_status(asking(), claims, CONFIG, NOW) is not None
 
 
-def test_nothing_is_written_twice() -> None:
+def test_an_unchanged_condition_is_not_written_again() -> None:
     before = unserved_status(asking(), [OURS], CONFIG, NOW)
     assert before
     assert unserved_status(asking(**before), [OURS], CONFIG, NOW + timedelta(hours=1)) is None
 
 
-def test_what_is_paused_is_left_alone() -> None:
+def test_a_paused_object_is_not_touched() -> None:
     obj = asking()
     meta = obj.metadata.model_copy(update={"annotations": {"scopewright.dev/paused": "true"}})
     assert unserved_status(obj.model_copy(update={"metadata": meta}), [OURS], CONFIG, NOW) is None
 
 
-def test_the_message_has_a_bound() -> None:
+def test_the_length_of_the_message_is_bounded() -> None:
     many = [Claim(f"team-{n}", f"of-{n}", Stage.HELD) for n in range(100)]
     assert f"and {101 - MAX_NAMES} more" in ready(unserved_status(asking(), many, CONFIG, NOW))["message"]

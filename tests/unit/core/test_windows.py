@@ -40,17 +40,17 @@ def test_a_window_opens_at_its_local_time_on_its_days(given: dict[str, object], 
     assert first_opening([window(**given)], at(instant)) == at(opens)
 
 
-def test_of_several_windows_the_first_to_open_counts() -> None:
+def test_the_first_of_several_windows_to_open_is_used() -> None:
     windows = [window(days=["Sat"]), window(days=["Wed"], start="12:00")]
     assert first_opening(windows, at("2026-11-22T12:00:00")) == at("2026-11-25T12:00:00")
 
 
-def test_without_windows_every_instant_will_do() -> None:
+def test_without_windows_each_instant_is_allowed() -> None:
     assert first_opening([], at("2026-11-22T12:00:00")) == at("2026-11-22T12:00:00")
 
 
 @pytest.mark.parametrize("name", ["Europe/Berln", "Mars/Olympus", "localtime/x"])
-def test_a_window_in_a_time_zone_that_nobody_knows_is_told_and_counts_as_none(name: str) -> None:
+def test_a_window_in_an_unknown_time_zone_is_reported_and_ignored(name: str) -> None:
     unknown, saturdays = window(timeZone=name), window(days=["Sat"])
     with pytest.raises(Rejected, match=f"{name} is not a time zone"):
         refuse_unknown_zone([saturdays, unknown])

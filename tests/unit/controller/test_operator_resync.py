@@ -24,7 +24,7 @@ def operator() -> Iterator[Operator]:
 
 
 @pytest.mark.parametrize("failure", [Rejected("Forbidden", "cannot list leases"), Unavailable("away")])
-async def test_it_needs_no_right_to_look_at_other_installations(
+async def test_a_resync_runs_without_the_right_to_list_other_installations(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
     """What nobody serves is not reported meanwhile: what is served is not known."""
