@@ -1,6 +1,5 @@
 """Makes DPoP proofs, and keeps the nonces for them (RFC 9449 §4, §8)."""
 
-import base64
 import hashlib
 import re
 import secrets
@@ -9,6 +8,8 @@ from typing import Any, Final
 import httpx
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
+
+from scopewright import base64url
 
 _NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")  # RFC 9449 §8.1
 _MAX_ORIGINS: Final = 100
@@ -44,7 +45,7 @@ class Prover:
             "iat": int(now),
         }
         if token is not None:
-            claims["ath"] = base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+            claims["ath"] = base64url.encode(hashlib.sha256(token.encode()).digest())
         if (nonce := self._nonces.get(_origin(url))) is not None:
             claims["nonce"] = nonce
         return jwt.encode(claims, self._key, algorithm="ES256", headers=self._header)

@@ -1,9 +1,9 @@
 """Checks a ServiceAccount token before it is sent as client assertion: the issuer must be its only audience."""
 
-import base64
 import json
 from pathlib import Path
 
+from scopewright import base64url
 from scopewright.client.errors import SecretError, printable
 
 _MAX_SHOWN_AUDIENCES = 5  # in a message
@@ -32,7 +32,7 @@ def _audiences(token: str) -> list[str] | None:
     """None if they cannot be read."""
     parts = token.split(".")
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        claims = json.loads(base64url.decode(parts[1]))
     except (ValueError, IndexError, RecursionError):
         return None
     if len(parts) != 3 or not isinstance(claims, dict):

@@ -1,6 +1,5 @@
 """Generates client secrets and keys, and checks that a private key belongs to its JWK."""
 
-import base64
 import json
 import secrets
 import string
@@ -11,6 +10,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from scopewright import base64url
 from scopewright.core.client.authentication import KeyPair
 from scopewright.core.signing.view import GeneratedKey
 from scopewright.verifier.thumbprint import thumbprint
@@ -80,14 +80,10 @@ def public_members(key: PrivateKey) -> dict[str, str]:
         return {"kty": "EC", "crv": curve, "x": _int(numbers.x, size), "y": _int(numbers.y, size)}
     if isinstance(key, ed25519.Ed25519PrivateKey):
         raw = public.public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
-        return {"kty": "OKP", "crv": "Ed25519", "x": _b64(raw)}
+        return {"kty": "OKP", "crv": "Ed25519", "x": base64url.encode(raw)}
     numbers = public.public_numbers()
     return {"kty": "RSA", "n": _int(numbers.n), "e": _int(numbers.e)}
 
 
 def _int(value: int, size: int | None = None) -> str:
-    return _b64(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))
-
-
-def _b64(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return base64url.encode(value.to_bytes(size or (value.bit_length() + 7) // 8, "big"))

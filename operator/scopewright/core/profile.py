@@ -4,11 +4,11 @@
 constrained tokens, private_key_jwt, the audience of client assertions, clocks) and §5.4 (algorithms and key sizes).
 """
 
-import base64
-import binascii
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final, Literal
+
+from scopewright import base64url
 
 Profile = Literal["Default", "FAPI2"]
 
@@ -50,18 +50,14 @@ def ignored_reason(jwk: Mapping[str, str], profile: Profile = "Default") -> str 
 
 def _wrong_rsa(jwk: Mapping[str, str]) -> str | None:
     try:
-        n, e = (int.from_bytes(_decoded(jwk[member])) for member in ("n", "e"))
-    except (KeyError, ValueError, binascii.Error):
+        n, e = (int.from_bytes(base64url.decode(jwk[member])) for member in ("n", "e"))
+    except (KeyError, ValueError):
         return "it is not an RSA key; n and e must be base64url"
     if not MIN_RSA_BITS <= n.bit_length() <= MAX_RSA_BITS:
         return f"an RSA key must have {MIN_RSA_BITS} to {MAX_RSA_BITS} bits; generate another key, or an EC key"
     if e != RSA_EXPONENT:
         return "an RSA key must have the exponent 65537 (e: AQAB); generate another key, or an EC key"
     return None
-
-
-def _decoded(member: str) -> bytes:
-    return base64.b64decode(member + "=" * (-len(member) % 4), altchars=b"-_", validate=True)
 
 
 def _default_algorithm(jwk: Mapping[str, str]) -> str:

@@ -4,7 +4,6 @@ A merged record contains the entries of both, in any order of merging; entries o
 matter. Replicas therefore need no coordination, and any replica restores a record that was emptied.
 """
 
-import base64
 import hashlib
 import re
 from collections import Counter
@@ -12,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
+from scopewright import base64url
 from scopewright.core.records.written_by_issuers import RevocationRecord
 
 MAX_ENTRIES_PER_CLIENT: Final = 256
@@ -54,7 +54,7 @@ def namespaces_of(client_id: str, audience: str) -> tuple[str, ...]:
 
 
 def _key(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:_KEY_BYTES]).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(text.encode()).digest()[:_KEY_BYTES])
 
 
 def has_ended(

@@ -1,11 +1,10 @@
 """Parses the compact form of a signed token strictly (RFC 7515 §7.1). Does not verify it."""
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from scopewright import base64url
 from scopewright.verifier.refusals import Reason, TokenRejected
 
 
@@ -26,7 +25,7 @@ def parse(token: str, max_bytes: int) -> Signed:
     if len(parts) != 3:
         raise TokenRejected(Reason.MALFORMED)
     try:
-        header, claims, signature = (_base64url(part) for part in parts)
+        header, claims, signature = (_canonical(part) for part in parts)
         return Signed(
             header=json_object(header),
             claims=json_object(claims),
@@ -63,12 +62,9 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-def _base64url(part: str) -> bytes:
-    """Decodes unpadded, canonical base64url, so that a token has only one spelling. Raises ValueError."""
-    try:
-        data = base64.urlsafe_b64decode(part.encode("ascii") + b"=" * (-len(part) % 4))
-    except (binascii.Error, UnicodeEncodeError):
-        raise ValueError("not base64url") from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode() != part:
+def _canonical(part: str) -> bytes:
+    """Decodes base64url, which must be canonical, so that a token has only one spelling. Raises ValueError."""
+    data = base64url.decode(part)
+    if base64url.encode(data) != part:
         raise ValueError("not canonical base64url")
     return data

@@ -3,12 +3,12 @@
 The caller checks whether the proof was used before, and whether it accepts the nonce.
 """
 
-import base64
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scopewright import base64url
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.jws import parse
 from scopewright.verifier.keyset import KeySet
@@ -159,4 +159,4 @@ def _spelt(htu: Any) -> str | None:
 
 def _hash(token: str) -> str:
     """The `ath` of a proof for this access token (RFC 9449 §4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(token.encode()).digest()).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(token.encode()).digest())

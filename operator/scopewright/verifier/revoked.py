@@ -4,12 +4,13 @@ The feed names clients by the hash of their UID, which is the prefix of the `jti
 audiences by a hash. Each instant is a not-before: tokens issued then or earlier are revoked.
 """
 
-import base64
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
+
+from scopewright import base64url
 
 CHAIN = "scopewright_chain"
 """The private claim of an exchanged token: the tokens that it was exchanged from, oldest first."""
@@ -97,7 +98,7 @@ def _chain(claims: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _key(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()[:_KEY_BYTES]).rstrip(b"=").decode()
+    return base64url.encode(hashlib.sha256(text.encode()).digest()[:_KEY_BYTES])
 
 
 def _nested(value: Any) -> Nested:

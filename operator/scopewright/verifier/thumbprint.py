@@ -1,10 +1,11 @@
 """The thumbprint of a public key (RFC 7638, RFC 8037 §2), used as `kid`, and as the `jkt` of a token."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Mapping
 from typing import Final
+
+from scopewright import base64url
 
 MEMBERS: Final[Mapping[str, tuple[str, ...]]] = {
     "EC": ("crv", "kty", "x", "y"),
@@ -20,4 +21,4 @@ def thumbprint(jwk: Mapping[str, object]) -> str:
     if not members or not all(isinstance(value, str) and value for value in members.values()):
         return ""
     digest = hashlib.sha256(json.dumps(members, separators=(",", ":")).encode()).digest()
-    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+    return base64url.encode(digest)
