@@ -28,15 +28,6 @@ class RefreshDecision(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class HttpResponse:
-    """Status, headers and body. If there was no response, `status` is None and `body` has the error."""
-
-    status: int | None
-    headers: httpx.Headers
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class Fetch(Generic[T]):
     """One fetch, with either kind of HTTP client. An exception is an outcome too."""
 

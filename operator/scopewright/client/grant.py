@@ -17,8 +17,8 @@ from scopewright.client.dpop import Prover
 from scopewright.client.errors import TokenError, printable
 from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken, invalid, token_from
+from scopewright.http_flow import HttpResponse
 from scopewright.origins import Hosts, advice, is_secure, origin
-from scopewright.singleflight import HttpResponse
 
 TIMEOUT_SECONDS = 5.0  # for one step of one request
 MAX_BYTES = 256 * 1024
@@ -139,7 +139,7 @@ def token_request(
             "User-Agent": "scopewright-client",
         },
         content=urlencode({name: value for name, value in form.items() if value}),
-        extensions={"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict()},
+        extensions={"timeout": httpx.Timeout(TIMEOUT_SECONDS).as_dict(), "max_bytes": MAX_BYTES},
     )
 
 

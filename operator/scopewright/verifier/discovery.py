@@ -6,13 +6,13 @@ No I/O: the generators yield requests and receive responses.
 import json
 import re
 from collections.abc import Generator
-from dataclasses import dataclass, replace
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import httpx
 
+from scopewright.http_flow import FetchError, HttpResponse
 from scopewright.origins import Hosts, advice, is_secure
-from scopewright.singleflight import HttpResponse
 from scopewright.verifier.issuer_url import check_issuer_url
 from scopewright.verifier.jws import json_object
 from scopewright.verifier.keyset import KeySet
@@ -27,17 +27,13 @@ _MAX_SHOWN_CHARACTERS = 300  # of an issuer's text in a message
 MAX_AGE_BOUNDS_SECONDS = (30.0, 3600.0)
 
 
-class FetchError(Exception):
-    """The fetch failed. The text is for the service's own log."""
-
-
 class IssuerMismatch(ValueError):
     """The `issuer` in the metadata differs from the configured one (RFC 8414 §3.3)."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where to fetch the keys. `jwks_uri` is None until discovery; `allow_http` are the hosts allowed without TLS."""
+    """`jwks_uri` is in the metadata if it is None here. `allow_http` are the hosts that are allowed without TLS."""
 
     issuer: str
     jwks_uri: str | None = None
@@ -49,15 +45,12 @@ class KeySource:
         if self.jwks_uri is not None:
             secure_url(self.jwks_uri, self.allow_http)
 
-    def with_jwks_uri(self, jwks_uri: str) -> Self:
-        return replace(self, jwks_uri=jwks_uri)
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
     """`keys` is None if they have not changed (304). `max_age` is in seconds."""
 
-    jwks_uri: str
+    uri: str
     keys: KeySet | None
     etag: str | None
     max_age: float
@@ -99,22 +92,19 @@ def metadata_urls(source: KeySource) -> tuple[str, str]:
     )
 
 
-def fetch_keys(source: KeySource, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
-    """Fetches the key set, after discovery if needed. Raises `FetchError` or `IssuerMismatch`."""
-    jwks_uri = source.jwks_uri
-    if jwks_uri is None:
-        jwks_uri = yield from _discover(source, "jwks_uri")
-    page = yield _get(jwks_uri, etag if previous is not None else None)
+def fetch_keys(source: KeySource, uri: str | None, previous: KeySet | None, etag: str | None) -> Flow[Fetched]:
+    """Fetches the key set, after discovery if `uri` is None. Raises `FetchError` or `IssuerMismatch`."""
+    if uri is None:
+        uri = yield from _discover(source, "jwks_uri")
+    page = yield _get(uri, etag if previous is not None else None)
     max_age = _max_age(page.headers)
-    if page.status == 304 and previous is not None:
-        return Fetched(jwks_uri, None, etag, max_age)
-    if page.status != 200:
-        raise FetchError(f"{jwks_uri} answered {page.status}; 200 is needed, and redirects are not followed")
+    if not _has_changed(uri, page, previous):
+        return Fetched(uri, None, etag, max_age)
     try:
         keys = KeySet.parse(_jwks(page.body), previous)
     except ValueError as error:
-        raise FetchError(f"{jwks_uri} is not a JWKS: {error}") from None
-    return Fetched(jwks_uri, keys, page.headers.get("etag"), max_age)
+        raise FetchError(f"{uri} is not a JWKS: {error}") from None
+    return Fetched(uri, keys, page.headers.get("etag"), max_age)
 
 
 def _jwks(body: bytes) -> dict[str, Any]:
@@ -136,15 +126,21 @@ def fetch_feed(source: KeySource, uri: str | None, previous: Revoked | None, eta
     if uri is None:
         uri = yield from _discover(source, "scopewright_revocation_feed_uri")
     page = yield _get(uri, etag if previous is not None else None, MAX_FEED_BYTES)
-    if page.status == 304 and previous is not None:
+    if not _has_changed(uri, page, previous):
         return FetchedFeed(uri, None, etag)
-    if page.status != 200:
-        raise FetchError(f"{uri} answered {page.status}; 200 is needed, and redirects are not followed")
     try:
         revoked = Revoked.parse(json_object(page.body), source.issuer)
     except ValueError as error:
         raise FetchError(f"{uri} is not a revocation feed: {error}") from None
     return FetchedFeed(uri, revoked, page.headers.get("etag"))
+
+
+def _has_changed(uri: str, page: HttpResponse, previous: object) -> bool:
+    if page.status == 304 and previous is not None:
+        return False
+    if page.status != 200:
+        raise FetchError(f"{uri} answered {page.status}; 200 is needed, and redirects are not followed")
+    return True
 
 
 def _discover(source: KeySource, what: str) -> Flow[str]:

@@ -106,12 +106,9 @@ class Verifier:
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
         with _set_challenge(proof, self.dpop_algorithms):
-            verified = self._known(token)
-            if verified is None:
-                verified = await self._checked(token)
+            verified = self._known(token) or await self._checked(token)
             first = self._check_proof(verified, proof, method, url)
-            if not (await first if inspect.isawaitable(first) else first):
-                raise _replay_error()
+            _require_first_use(await first if inspect.isawaitable(first) else first)
             return self._with_scopes(verified, scopes)
 
     def verify_sync(
@@ -127,14 +124,11 @@ class Verifier:
         if proof is None and (known := self.cached(token, scopes=scopes)) is not None:
             return known
         with _set_challenge(proof, self.dpop_algorithms):
-            verified = self._known(token)
-            if verified is None:
-                verified = self._checked_sync(token)
+            verified = self._known(token) or self._checked_sync(token)
             first = self._check_proof(verified, proof, method, url)
             if inspect.isawaitable(first):
                 raise TypeError("verify_sync needs a replay memory whose first_use is not a coroutine")
-            if not first:
-                raise _replay_error()
+            _require_first_use(first)
             return self._with_scopes(verified, scopes)
 
     def nonce(self) -> str | None:
@@ -243,8 +237,9 @@ def _proof_algorithms(wanted: Iterable[str]) -> tuple[str, ...]:
     return tuple(name for name in PROOF_ALGORITHMS if name in names)
 
 
-def _replay_error() -> TokenRejected:
-    return TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
+def _require_first_use(first: bool) -> None:
+    if not first:
+        raise TokenRejected(Reason.PROOF, expected="it was used before: make a new one for each request")
 
 
 @contextlib.contextmanager
