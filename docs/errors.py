@@ -18,7 +18,7 @@ from made import keep
 
 from scopewright.issuer.serving.server import transport_refusal
 from scopewright.verifier import KeysUnavailable
-from scopewright.verifier.refusals import REFUSALS
+from scopewright.verifier.refusals import ADVICE, code_of
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 PAGE: Final = Path(__file__).with_name("errors.md")
@@ -295,7 +295,8 @@ def page() -> str:
         "| status | error | description | reason | what to change |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for why, (status, error, text) in REFUSALS.items():
+    for why, text in ADVICE.items():
+        status, error = code_of(why)
         lines.append(_verifier_line(str(status), error or "", text.replace("{}", ANY), why.value))
     lines.append(
         _verifier_line(str(KeysUnavailable.status), "temporarily_unavailable", KeysUnavailable().description, "")

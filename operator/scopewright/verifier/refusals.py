@@ -35,65 +35,53 @@ class Reason(StrEnum):
     SCOPE = "scope"
 
 
-# reason: (HTTP status, error code of RFC 6750 §3.1 or RFC 9449 §7.1, what to do). `{}` is filled from this
-# service's configuration, never with anything that the caller sent.
-REFUSALS: dict[Reason, tuple[int, str | None, str]] = {
-    Reason.MISSING: (401, None, "No access token was sent; send one in the header Authorization"),
-    Reason.TWO_WAYS: (400, "invalid_request", "Send one access token, in one Authorization header and nowhere else"),
-    Reason.TOO_LARGE: (401, "invalid_token", "The access token is too large; ask for one with fewer scopes"),
-    Reason.MALFORMED: (401, "invalid_token", "The token is malformed; send the access token exactly as it was issued"),
-    Reason.TYPE: (
-        401,
-        "invalid_token",
-        "The token is not an access token of type at+jwt; send the access token and not an ID token",
-    ),
-    Reason.ALGORITHM: (401, "invalid_token", "The token is signed with an algorithm that is not accepted here"),
-    Reason.UNKNOWN_KEY: (
-        401,
-        "invalid_token",
-        "The token is signed by a key that the issuer does not publish; ask the issuer for a new one",
-    ),
-    Reason.SIGNATURE: (
-        401,
-        "invalid_token",
-        "The signature of the token does not verify; send the access token exactly as it was issued",
-    ),
-    Reason.ISSUER: (401, "invalid_token", "The token is from another issuer; ask {} for one"),
-    Reason.AUDIENCE: (401, "invalid_token", "The token is for another audience; ask for one with resource={}"),
-    Reason.EXPIRED: (401, "invalid_token", "The access token has expired; ask the issuer for a new one"),
-    Reason.NOT_YET_VALID: (401, "invalid_token", "The access token is not valid yet; check the clocks of both sides"),
-    Reason.REVOKED: (401, "invalid_token", "The access token has been revoked; ask the issuer for a new one"),
+# What to do. `{}` is filled from this service's configuration, never with anything that the caller sent.
+ADVICE: dict[Reason, str] = {
+    Reason.MISSING: "No access token was sent; send one in the header Authorization",
+    Reason.TWO_WAYS: "Send one access token, in one Authorization header and nowhere else",
+    Reason.TOO_LARGE: "The access token is too large; ask for one with fewer scopes",
+    Reason.MALFORMED: "The token is malformed; send the access token exactly as it was issued",
+    Reason.TYPE: "The token is not an access token of type at+jwt; send the access token and not an ID token",
+    Reason.ALGORITHM: "The token is signed with an algorithm that is not accepted here",
+    Reason.UNKNOWN_KEY: "The token is signed by a key that the issuer does not publish; ask the issuer for a new one",
+    Reason.SIGNATURE: "The signature of the token does not verify; send the access token exactly as it was issued",
+    Reason.ISSUER: "The token is from another issuer; ask {} for one",
+    Reason.AUDIENCE: "The token is for another audience; ask for one with resource={}",
+    Reason.EXPIRED: "The access token has expired; ask the issuer for a new one",
+    Reason.NOT_YET_VALID: "The access token is not valid yet; check the clocks of both sides",
+    Reason.REVOKED: "The access token has been revoked; ask the issuer for a new one",
     Reason.SENDER_CONSTRAINED: (
-        401,
-        "invalid_token",
-        "The access token is bound to a key (cnf) and cannot be used as Bearer; send it as DPoP, with a proof",
+        "The access token is bound to a key (cnf) and cannot be used as Bearer; send it as DPoP, with a proof"
     ),
     Reason.NOT_BOUND: (
-        401,
-        "invalid_token",
-        "The access token is not bound to a key and needs no proof; send it as Bearer, or ask for one that is bound",
+        "The access token is not bound to a key and needs no proof; send it as Bearer, or ask for one that is bound"
     ),
     Reason.PROOF_NEEDED: (
-        401,
-        "invalid_token",
-        "Only access tokens bound to a key are accepted here; get one with a DPoP proof (dpop=True in a client)",
+        "Only access tokens bound to a key are accepted here; get one with a DPoP proof (dpop=True in a client)"
     ),
-    Reason.PROOF: (401, "invalid_dpop_proof", "The DPoP proof is refused: {}"),
+    Reason.PROOF: "The DPoP proof is refused: {}",
     Reason.PROOF_KEY: (
-        401,
-        "invalid_token",
-        "The access token is bound to another key than that of the DPoP proof; prove the key it was asked for with",
+        "The access token is bound to another key than that of the DPoP proof; prove the key it was asked for with"
     ),
-    Reason.PROOF_NONCE: (401, "use_dpop_nonce", "The DPoP proof needs the nonce that comes with this answer"),
-    Reason.SCOPE: (
-        403,
-        "insufficient_scope",
-        "The access token lacks a scope; ask the issuer for: {} (the owner of this API grants it)",
-    ),
+    Reason.PROOF_NONCE: "The DPoP proof needs the nonce that comes with this answer",
+    Reason.SCOPE: "The access token lacks a scope; ask the issuer for: {} (the owner of this API grants it)",
+}
+
+_CODES: dict[Reason, tuple[int, str | None]] = {
+    Reason.MISSING: (401, None),
+    Reason.TWO_WAYS: (400, "invalid_request"),
+    Reason.PROOF: (401, "invalid_dpop_proof"),
+    Reason.PROOF_NONCE: (401, "use_dpop_nonce"),
+    Reason.SCOPE: (403, "insufficient_scope"),
 }
 
 _DPOP_REASONS = frozenset({Reason.NOT_BOUND, Reason.PROOF_NEEDED, Reason.PROOF, Reason.PROOF_KEY, Reason.PROOF_NONCE})
 _UNQUOTABLE = re.compile(r"[^\x20-\x21\x23-\x5b\x5d-\x7e]")
+
+
+def code_of(reason: Reason) -> tuple[int, str | None]:
+    """HTTP status, and error code (RFC 6750 §3.1, RFC 9449 §7.1)."""
+    return _CODES.get(reason, (401, "invalid_token"))
 
 
 def quotable(text: str) -> str:
@@ -113,13 +101,11 @@ class TokenRejected(Exception):
     """The `algs` of the challenge for DPoP; `Verifier` sets its own."""
 
     def __init__(self, reason: Reason, *, scopes: Iterable[str] = (), expected: str = "", scheme: str = "") -> None:
-        status, error, advice = REFUSALS[reason]
         self.reason = reason
-        self.status = status
-        self.error = error
+        self.status, self.error = code_of(reason)
         self.scope = quotable(" ".join(scopes))
         self.scheme = scheme or ("DPoP" if reason in _DPOP_REASONS else "Bearer")
-        self.description = quotable(advice.format(expected or self.scope))
+        self.description = quotable(ADVICE[reason].format(expected or self.scope))
         super().__init__(self.description)
 
     @property
