@@ -14,7 +14,8 @@ import httpx
 from bench.benchmark import BenchmarkError
 from bench.machine import cpu_seconds, peak_mb
 from bench.workload import Workload
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.store import declared_path
 from tests.controlplane.processes import Child
 from tests.ports import free_port

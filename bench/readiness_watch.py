@@ -10,7 +10,8 @@ from bench.timeouts import TIMEOUT_SECONDS, time_limit
 from bench.workload import LABEL, Manifest, Workload
 from scopewright.core.failures import Unavailable
 from scopewright.stores import Entries, ListCompleted, Selection
-from scopewright.stores.kubernetes.api import Api, Gone
+from scopewright.stores.kubernetes.answers import Gone
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.store import declared_path
 

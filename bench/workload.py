@@ -8,7 +8,8 @@ from typing import Any, Final
 from bench.concurrency import for_each
 from bench.progress_display import ProgressDisplay
 from scopewright.api import API_VERSION
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection
 from scopewright.stores.kubernetes.store import declared_path
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.contact import Contact
-from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT, Gone, NotFound
+from scopewright.stores.kubernetes.answers import Gone, NotFound
+from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
 from tests.simulation.loop import RUNNING
 from tests.simulation.process import Process
 from tests.simulation.server import Event, Raw, Server, labels_of, locate, selected

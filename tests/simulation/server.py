@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from scopewright.api import GROUP, KINDS
 from scopewright.core.failures import Conflict, Rejected
-from scopewright.stores.kubernetes.api import NotFound
+from scopewright.stores.kubernetes.answers import NotFound
 from tests.simulation.loop import RUNNING, VirtualLoop
 from tests.simulation.process import START
 

@@ -32,7 +32,8 @@ from scopewright.core.installation import (
 from scopewright.core.objects import Desired, Existing, Ref
 from scopewright.core.records.names import SIGNING_KEY_TYPE
 from scopewright.stores import Store
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection
 from scopewright.stores.kubernetes.store import declared_path
 

@@ -25,7 +25,8 @@ from scopewright.core.claims import (
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Event
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.pages import NotServed, pages
 from scopewright.stores.kubernetes.store import declared_path
 

@@ -12,7 +12,8 @@ from scopewright.core.declared import Declared, ref_of
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.core.plan import Event
 from scopewright.logs import about
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 
 MAX_PENDING_EVENTS: Final = 5000
 EVENTS_PER_SECOND: Final = 20

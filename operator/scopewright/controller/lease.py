@@ -15,7 +15,8 @@ from typing import Any, Final
 from scopewright.controller.claims import Claims
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 
 PAUSE_JITTER: Final = 0.2
 """The share by which a pause may be longer, at random: replicas and installations do not ask all at once."""

@@ -12,7 +12,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from scopewright.api import KINDS
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
-from scopewright.stores.kubernetes.api import METHODS, RESULTS
+from scopewright.stores.kubernetes.answers import RESULTS
+from scopewright.stores.kubernetes.api import METHODS
 
 LATENCY_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 READY_LATENCY_BUCKETS: Final = (1, 2, 5, 10, 30, 60, 300, 1800, 7200, 86400, 172800)

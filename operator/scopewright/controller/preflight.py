@@ -7,7 +7,8 @@ from scopewright.api import GROUP, KINDS
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.store import CRDS
 
 _PLURALS: Final = tuple(kind.PLURAL for kind in KINDS.values())

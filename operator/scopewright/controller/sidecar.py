@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 
 TOKEN_LIFETIME_SECONDS: Final = 3600
 """Seconds asked for; the API server may give another life."""

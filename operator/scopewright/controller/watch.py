@@ -18,14 +18,8 @@ import uvloop
 from scopewright.api import GROUP, KINDS, VERSION
 from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
-from scopewright.stores.kubernetes.api import (
-    CONNECT_TIMEOUT,
-    REQUEST_TIMEOUT,
-    WATCH_GRACE,
-    Api,
-    NotFound,
-    watch_seconds,
-)
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import CONNECT_TIMEOUT, REQUEST_TIMEOUT, WATCH_GRACE, Api, watch_seconds
 from scopewright.stores.kubernetes.sockets import kept_alive
 from scopewright.stores.kubernetes.store import declared_path
 

@@ -6,12 +6,12 @@ The heartbeat's connection is as old as those of the watches, so it fails as the
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Final
 
+from scopewright.backoff import with_jitter
 from scopewright.core.failures import Unavailable
 
 INTERVAL_SECONDS: Final = 3.0
@@ -94,7 +94,7 @@ async def heartbeat(
                 await reconnect()
         except Exception:
             log.exception("the heartbeat failed; it is retried")
-        await sleep(RETRY_SECONDS if lost_at is not None else INTERVAL_SECONDS * random.uniform(0.8, 1.0))  # noqa: S311
+        await sleep(RETRY_SECONDS if lost_at is not None else with_jitter(INTERVAL_SECONDS, 0.8, 1.0))
 
 
 async def _unanswered(ping: Callable[[float], Awaitable[None]]) -> Unavailable | None:

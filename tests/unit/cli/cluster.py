@@ -8,7 +8,8 @@ from typing import Any
 from scopewright.api import KINDS
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from tests.harness.operator import OperatorHarness
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 

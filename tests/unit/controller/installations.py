@@ -12,7 +12,8 @@ from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.plan import Event
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from tests.harness.samples import ISSUER
 
 Raw = dict[str, Any]

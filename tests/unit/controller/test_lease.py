@@ -12,7 +12,8 @@ from scopewright.controller.claims import Claims, Write
 from scopewright.controller.lease import PAUSE_JITTER, Lease
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 
 DEADLINE = LeaseTimes().renew_deadline.total_seconds()
 DURATION = LeaseTimes().duration.total_seconds()

@@ -17,7 +17,7 @@ from scopewright.core.records.client import ClientRecord
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import CLIENT_TYPE, ENTRY, RECORD_LABEL
 from scopewright.core.records.resource_server import ResourceServerRecord
-from scopewright.stores.kubernetes.api import Gone, NotFound
+from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.store import CRDS, declared_path
 from tests.harness.clock import START
 from tests.harness.samples import ISSUER, NAMESPACE

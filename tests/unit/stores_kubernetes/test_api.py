@@ -9,7 +9,8 @@ import pytest
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.objects import Deletion, Desired, Ref
-from scopewright.stores.kubernetes.api import RESULTS, Api, Gone, NotFound, _failure
+from scopewright.stores.kubernetes.answers import RESULTS, Gone, NotFound, failure_of
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import parse
 from scopewright.stores.kubernetes.store import CRDS, KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, secret
@@ -25,7 +26,7 @@ SINCE = datetime.fromisoformat("2026-11-22T12:00:00Z")
 def failure(status: int, body: dict[str, Any] | None = None, retry_after: str = "") -> Exception:
     headers = {"Retry-After": retry_after}
     response: Any = SimpleNamespace(status=status, reason="Reason", headers=headers)
-    return _failure(response, body or {}, "GET /x")
+    return failure_of(response, body or {}, "GET /x")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores import Change, ListCompleted, Selection
-from scopewright.stores.kubernetes.api import Gone, NotFound
+from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.store import KubernetesStore
 from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Desired, Ref
-from scopewright.stores.kubernetes.api import NotFound, _failure
+from scopewright.stores.kubernetes.answers import NotFound, failure_of
 from scopewright.stores.kubernetes.redact import redact, remove_values
 from scopewright.stores.kubernetes.refusals import MAX_CHARACTERS, refusal
 from scopewright.stores.kubernetes.store import KubernetesStore
@@ -27,7 +27,7 @@ TERMINATING = {"causes": [{"reason": "NamespaceTerminating", "message": "…", "
 
 def failure(status: int, message: str, details: dict[str, Any] | None = None, what: str = POST) -> Any:
     response: Any = SimpleNamespace(status=status, reason="Reason", headers={})
-    return _failure(response, {"message": message, "details": details or {}}, what)
+    return failure_of(response, {"message": message, "details": details or {}}, what)
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 422, 500])

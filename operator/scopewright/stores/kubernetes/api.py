@@ -18,8 +18,8 @@ import orjson
 
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.stores.contact import Contact, beating, heartbeat
+from scopewright.stores.kubernetes.answers import Gone, NotFound, failure_of, json_object, result_of, unreachable
 from scopewright.stores.kubernetes.rate_limit import RateLimit
-from scopewright.stores.kubernetes.refusals import bounded, refusal
 from scopewright.stores.kubernetes.sockets import KubeClient
 
 REQUEST_TIMEOUT: Final = 30.0
@@ -43,26 +43,11 @@ USER_AGENT: Final = "scopewright"
 LEASES: Final = "/apis/coordination.k8s.io/"
 
 METHODS: Final = ("GET", "POST", "PUT", "DELETE")
-RESULTS: Final = ("ok", "not_found", "conflict", "rejected", "unavailable")
-"""Outcomes of a request; the first three are normal."""
-
 Answered = Callable[[str, str, bool], None]
 """Takes one of `METHODS` or WATCH, the path, and whether the right was missing."""
 
 Observe = Callable[[str, str, float], None]
 """Takes one of `METHODS`, one of `RESULTS`, and seconds."""
-
-
-class NotFound(Exception):
-    """404. `named`: the answer names this object, so it is not an unserved kind."""
-
-    def __init__(self, message: str, *, named: bool) -> None:
-        super().__init__(message)
-        self.named = named
-
-
-class Gone(Exception):
-    """410: the resourceVersion is too old; list again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +104,7 @@ class Api:
         try:
             content = await self._request(method, path, query, body, timeout)
         except (NotFound, Conflict, Gone, Rejected, Unavailable) as failure:
-            self.observe(method, _result(failure), time.monotonic() - began)
+            self.observe(method, result_of(failure), time.monotonic() - began)
             self._answered(method, path, failure)
             raise
         self.observe(method, "ok", time.monotonic() - began)
@@ -131,9 +116,9 @@ class Api:
     ) -> dict[str, Any]:
         async with self._response(method, path, query, body, timeout) as response:
             data = await self._read(response)
-            content: dict[str, Any] = _json(data)
+            content: dict[str, Any] = json_object(data)
             if response.status >= 400:
-                raise _failure(response, content, f"{method} {path}")
+                raise failure_of(response, content, f"{method} {path}")
             return content
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
@@ -145,7 +130,7 @@ class Api:
         try:
             async with self._response("GET", path, query, None, timeout) as response:
                 if response.status >= 400:
-                    failure = _failure(response, _json(await self._read(response)), f"WATCH {path}")
+                    failure = failure_of(response, json_object(await self._read(response)), f"WATCH {path}")
                     self._answered("WATCH", path, failure)
                     raise failure
                 self.answered("WATCH", path, False)
@@ -219,7 +204,7 @@ class Api:
                 finally:
                     self._waits.discard(limit)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise _unreachable(host, error) from None
+            raise unreachable(host, error) from None
 
     @asynccontextmanager
     async def _response(
@@ -266,53 +251,3 @@ class Api:
 def watch_seconds(watches: int) -> int:
     """Duration of the next of so many watches, with jitter, so that they do not end together."""
     return int(max(WATCH_SECONDS, watches / WATCHES_PER_SECOND) - random.random() + 0.5)  # noqa: S311 (spreads load)
-
-
-def _json(data: bytes) -> Any:
-    try:
-        content = orjson.loads(data)
-    except orjson.JSONDecodeError:
-        content = {}
-    return content if isinstance(content, dict) else {}
-
-
-def _failure(response: aiohttp.ClientResponse, status: Mapping[str, Any], what: str) -> Exception:
-    answer = {**status, "message": status.get("message") or response.reason or "no message"}
-    known = refusal(response.status, answer, what)
-    if known:
-        return known
-    message = bounded(str(answer["message"]))
-    match response.status:
-        case 404:
-            return NotFound(message, named=bool((status.get("details") or {}).get("name")))
-        case 409:
-            return Conflict(message)
-        case 410:
-            return Gone(message)
-    retry_after = response.headers.get("Retry-After", "")
-    return Unavailable(
-        f"the API server answered {response.status} to {what}: {message}",
-        retry_after=float(retry_after) if retry_after.isdecimal() else 1.0,
-        reason="TooManyRequests" if response.status == 429 else "ServerError",
-        refused=response.status == 429,
-    )
-
-
-def _result(failure: Exception) -> str:
-    match failure:
-        case NotFound():
-            return "not_found"
-        case Conflict() | Gone():
-            return "conflict"
-        case Rejected():
-            return "rejected"
-    return "unavailable"
-
-
-def _unreachable(host: str, error: BaseException) -> Unavailable:
-    why = "no answer in time" if isinstance(error, asyncio.TimeoutError) else first_line(error)
-    return Unavailable(f"the API server at {host} cannot be reached: {why}", reason="Unreachable")
-
-
-def first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]

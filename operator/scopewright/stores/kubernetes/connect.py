@@ -12,7 +12,8 @@ from kubernetes.aio import config as kube_config
 from kubernetes.aio.client import Configuration
 
 from scopewright.core.failures import Rejected
-from scopewright.stores.kubernetes.api import Api, first_line
+from scopewright.stores.kubernetes.answers import first_line
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.sockets import KubeClient
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")

@@ -9,10 +9,11 @@ from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.core.objects import Ref
 from scopewright.stores import Change, ListCompleted, Selection
-from scopewright.stores.kubernetes.api import Api, Gone, NotFound
+from scopewright.stores.kubernetes.answers import Gone, NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection, parse
+from scopewright.stores.kubernetes.pages import chunks
 
-CHUNK: Final = 500
 FIRST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 5.0
 
@@ -35,9 +36,10 @@ async def follow(
             if not version:
                 refs: set[Ref] = set()
                 listed = ""
-                async for raw, listed in _list(api, path, selector):  # noqa: B007 (the last value is used)
+                async for items, listed in chunks(api, path, **selector):  # noqa: B007 (the last value is used)
                     on_activity()
-                    if raw is not None:
+                    for raw in items:
+                        on_activity()
                         change = _change(selection, raw)
                         refs.add(change.existing.ref)
                         yield change
@@ -59,21 +61,6 @@ async def follow(
             log.warning("following %s pauses for %.1f s: %s", path, pause, error)
             await api.contact.pause(with_jitter(pause))
             pause = min(pause * 2, LONGEST_PAUSE)
-
-
-async def _list(api: Api, path: str, selector: dict[str, str]) -> AsyncIterator[tuple[dict[str, Any] | None, str]]:
-    """Yield every object with the list's version, then None with it, so that an empty list has a version too."""
-    token = ""
-    while True:
-        query = {**selector, "limit": str(CHUNK), **({"continue": token} if token else {})}
-        page = await api.get(path, **query)
-        version = page["metadata"]["resourceVersion"]
-        for item in page.get("items") or ():
-            yield item, version
-        token = page["metadata"].get("continue") or ""
-        if not token:
-            yield None, version
-            return
 
 
 def _change(selection: Selection, raw: dict[str, Any], *, deleted: bool = False) -> Change:

@@ -14,7 +14,8 @@ from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailabl
 from scopewright.core.objects import Deletion, Desired, Existing, ManagedKind, Ref
 from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.contact import Contact
-from scopewright.stores.kubernetes.api import Api, NotFound
+from scopewright.stores.kubernetes.answers import NotFound
+from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.objects import collection, compose, parse
 from scopewright.stores.kubernetes.redact import remove_values
