@@ -6,8 +6,9 @@ from pathlib import Path
 
 from made import keep
 
-from scopewright.api import SigningKey, format_duration
+from scopewright.api import SigningKey
 from scopewright.api.rotation import Rotation
+from scopewright.api.times import format_duration
 from scopewright.core.client.overlap import apply_overlap
 from scopewright.core.config import Config
 from scopewright.core.records.client import Credential

@@ -8,11 +8,7 @@ from pydantic.alias_generators import to_camel
 
 from scopewright.api.names import DNS_LABEL, MAX_ITEMS, Label
 from scopewright.api.rules import ISSUER_IMMUTABLE, Rule
-from scopewright.api.times import Duration as Duration
-from scopewright.api.times import Timestamp as Timestamp
-from scopewright.api.times import format_duration as format_duration
-from scopewright.api.times import format_timestamp as format_timestamp
-from scopewright.api.times import parse_duration as parse_duration
+from scopewright.api.times import Timestamp
 
 GROUP = "scopewright.dev"
 VERSION = "v1alpha1"

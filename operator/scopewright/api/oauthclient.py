@@ -6,20 +6,11 @@ from pydantic import Field, StringConstraints, WithJsonSchema
 
 from scopewright.api.credentials import Credentials
 from scopewright.api.jwk import JWKSet
-from scopewright.api.meta import (
-    AGE_COLUMN,
-    PENDING_STATUS,
-    READY_COLUMNS,
-    Column,
-    Kind,
-    Model,
-    Spec,
-    Status,
-    Timestamp,
-)
+from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import MAX_ITEMS, MAX_SCOPES, Label, ScopeName, ScopeNames, Subdomain
 from scopewright.api.rotation import Rotation
 from scopewright.api.rules import Rule
+from scopewright.api.times import Timestamp
 
 Method = Literal["ClientSecret", "PrivateKeyJWT", "ServiceAccount"]
 GrantType = Literal["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"]

@@ -5,9 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, WithJsonSchema
 
-from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Duration, Kind, Model, Spec, Status
+from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import HOST, MAX_ITEMS, Label, Labels, ScopeName
 from scopewright.api.rules import Rule, no_days_rule, unless_days
+from scopewright.api.times import Duration
 
 
 class Scope(Model):

@@ -5,8 +5,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from scopewright.api.meta import Duration, Model, Timestamp
+from scopewright.api.meta import Model
 from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.times import Duration, Timestamp
 
 Day = Literal["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"]
 TimeOfDay = Annotated[str, StringConstraints(pattern="^([01][0-9]|2[0-3]):[0-5][0-9]$", max_length=5)]

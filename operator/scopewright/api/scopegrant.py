@@ -4,17 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from scopewright.api.meta import (
-    AGE_COLUMN,
-    PENDING_STATUS,
-    READY_COLUMNS,
-    Column,
-    Kind,
-    Model,
-    Spec,
-    Status,
-    Timestamp,
-)
+from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import (
     LABEL_KEY,
     MAX_ITEMS,
@@ -26,6 +16,7 @@ from scopewright.api.names import (
     ScopeNames,
 )
 from scopewright.api.rules import Rule, timestamp_rule
+from scopewright.api.times import Timestamp
 
 
 class MatchExpression(Model):

@@ -5,20 +5,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
-from scopewright.api.meta import (
-    AGE_COLUMN,
-    PENDING_STATUS,
-    READY_COLUMNS,
-    Column,
-    Duration,
-    Kind,
-    Model,
-    Spec,
-    Status,
-    Timestamp,
-)
+from scopewright.api.meta import AGE_COLUMN, PENDING_STATUS, READY_COLUMNS, Column, Kind, Model, Spec, Status
 from scopewright.api.names import MAX_ITEMS, Subdomain
 from scopewright.api.rules import Rule, no_days_rule, timestamp_rule, unless_days
+from scopewright.api.times import Duration, Timestamp
 
 Algorithm = Literal["ES256", "ES384", "RS256", "PS256", "Ed25519"]
 """Fully specified algorithm names (RFC 9864). For the `alg` of tokens, see `SigningKeySpec.jose_algorithm`."""

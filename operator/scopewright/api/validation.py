@@ -70,20 +70,15 @@ def validate(manifest: object) -> list[Violation]:
     if parsed.get("kind") not in list(KINDS):
         return [Violation(("kind",), f"must be one of {', '.join(KINDS)}")]
     parsed.pop("status", None)
-    return _validate(KINDS[parsed["kind"]], parsed)
+    return validate_part(KINDS[parsed["kind"]], parsed)
 
 
 def validate_part(model: type[Model], part: dict[str, Any]) -> list[Violation]:
-    """Return all errors in a part of a manifest that is used elsewhere, such as a JWKS in the platform's configuration.
-
-    `part` has JSON types. An empty list means that it is valid.
+    """Return all errors in a manifest, or in a part of one that is used elsewhere, such as a JWKS in the platform's
+    configuration. `part` has JSON types.
     """
-    return _validate(model, part)
-
-
-def _validate(model: type[Model], value: dict[str, Any]) -> list[Violation]:
     schema = _schema(model)
-    complete = _with_defaults(schema, value)
+    complete = _with_defaults(schema, part)
     violations = [
         *_structure_violations(model, complete),
         *_metadata_violations(complete.get("metadata")),

@@ -8,16 +8,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from scopewright.api.meta import parse_duration
 from scopewright.api.names import Label
+from scopewright.api.times import parse_duration
 from scopewright.core.clusters import ClusterConfig
-from scopewright.core.profile import (
-    FAPI2_ALGORITHMS,
-    FAPI2_CLOCK_SKEW,
-    FAPI2_MAX_TOKEN_LIFETIME,
-    Profile,
-    allows,
-)
+from scopewright.core.profile import FAPI2_ALGORITHMS, FAPI2_CLOCK_SKEW, FAPI2_MAX_TOKEN_LIFETIME, Profile, allows
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import LOCAL_CLUSTER
 from scopewright.origins import is_loopback

@@ -9,15 +9,7 @@ from scopewright.api.scopegrant import NamespaceSelector, ScopeGrantStatus
 from scopewright.core.failures import Rejected
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import is_paused
-from scopewright.core.plan import (
-    ConditionUpdate,
-    Event,
-    Plan,
-    ready,
-    stalled,
-    status_plan,
-    waiting,
-)
+from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, stalled, status_plan, waiting
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 
 Labels = Mapping[str, str]

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from scopewright.api import ResourceServer, ScopeGrant, format_duration
+from scopewright.api import ResourceServer, ScopeGrant
 from scopewright.api.resourceserver import ResourceServerStatus
+from scopewright.api.times import format_duration
 from scopewright.core.access import default_audience
 from scopewright.core.audiences import check_audience, check_claim
 from scopewright.core.config import Config
@@ -15,16 +16,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels, has_effect, in_force, resolve_grant
 from scopewright.core.lifecycle import PAUSED, deleting_conditions
 from scopewright.core.objects import MANAGED_BY, MANAGER, Deletion, Desired, Existing, Ref, Write, holds, is_paused
-from scopewright.core.plan import (
-    ConditionUpdate,
-    Event,
-    Plan,
-    ready,
-    soonest,
-    stalled,
-    status_plan,
-    waiting,
-)
+from scopewright.core.plan import ConditionUpdate, Event, Plan, ready, soonest, stalled, status_plan, waiting
 from scopewright.core.records.codec import encode
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, audience_claim_name, resource_server_record_name
 from scopewright.core.records.resource_server import AudienceClaim, ResolvedGrant, ResourceServerRecord

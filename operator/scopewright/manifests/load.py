@@ -16,8 +16,6 @@ from scopewright.manifests.nodes import ManifestError, ParseBudget
 from scopewright.manifests.validate import Content, Diagnostic, Manifests, SourceLocation, manifest_ref
 from scopewright.manifests.walk import Walk, decoded, examine, unopened, unusable, walk
 
-__all__ = ["Diagnostic", "DirectoryReader", "Manifests", "SourceLocation", "load", "load_text", "printable"]
-
 _FRESH: Final = 100_000_000
 """Nanoseconds; longer than the resolution of a file system's clock."""
 

@@ -15,7 +15,8 @@ from scopewright.core.objects import Ref
 from scopewright.core.records.codec import decode
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY
-from scopewright.manifests.load import Manifests, SourceLocation, load, load_text, printable
+from scopewright.manifests.load import load, load_text, printable
+from scopewright.manifests.validate import Manifests, SourceLocation
 from scopewright.plan.changes import NOT_READ, Finding, Location, PlanResult
 from scopewright.plan.cluster_reader import ClusterSnapshot, read_cluster, read_objects
 from scopewright.plan.dry_run import Raw, dry_run

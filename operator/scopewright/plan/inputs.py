@@ -15,8 +15,7 @@ from scopewright.core.failures import Rejected
 from scopewright.core.grants import Labels
 from scopewright.core.installation import default_signing_key, seal_key, seal_key_ref
 from scopewright.core.objects import MANAGED_BY, MANAGER, Ref
-from scopewright.manifests.load import Manifests
-from scopewright.manifests.validate import NAMESPACE, manifest_ref, namespaces_of
+from scopewright.manifests.validate import NAMESPACE, Manifests, manifest_ref, namespaces_of
 from scopewright.plan.changes import Finding
 from scopewright.plan.cluster_reader import ClusterSnapshot, ManagedObject
 from scopewright.plan.diff import changed_fields

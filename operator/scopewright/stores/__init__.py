@@ -8,19 +8,6 @@ from typing import Any, Literal, Protocol, runtime_checkable
 from scopewright.core.objects import Deletion, Desired, Existing, FollowedKind, Ref
 from scopewright.stores.contact import Contact
 
-__all__ = [
-    "Change",
-    "Entries",
-    "Existence",
-    "ListCompleted",
-    "Listener",
-    "Objects",
-    "Reader",
-    "Selection",
-    "ServiceAccountIssuer",
-    "Store",
-]
-
 Existence = Literal["present", "deleted", "unknown"]
 """Whether a declared object exists; `unknown` where neither is proven."""
 

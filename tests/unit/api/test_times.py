@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from scopewright.api import Duration, Timestamp, format_duration, format_timestamp, parse_duration
+from scopewright.api.times import Duration, Timestamp, format_duration, format_timestamp, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scopewright.core.objects import Ref
-from scopewright.manifests.load import Diagnostic, Manifests, load
+from scopewright.manifests.load import load
+from scopewright.manifests.validate import Diagnostic, Manifests
 
 CLIENT = """\
 apiVersion: scopewright.dev/v1alpha1

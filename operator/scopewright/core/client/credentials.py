@@ -9,8 +9,9 @@ from datetime import datetime, timedelta
 from enum import Enum, StrEnum
 from typing import Final
 
-from scopewright.api import OAuthClient, format_duration
+from scopewright.api import OAuthClient
 from scopewright.api.rotation import Rotation
+from scopewright.api.times import format_duration
 from scopewright.core.client.authentication import brings_own_credential, kind_of, managed_kind
 from scopewright.core.client.seal import seal, verifies
 from scopewright.core.client.windows import first_opening

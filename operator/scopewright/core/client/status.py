@@ -17,16 +17,7 @@ from scopewright.core.client.view import ClientState, ClientView, IssueFailure, 
 from scopewright.core.client.windows import refuse_unknown_zone
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import is_paused
-from scopewright.core.plan import (
-    ConditionUpdate,
-    Plan,
-    ready,
-    rotation_failing,
-    soonest,
-    stalled,
-    status_plan,
-    waiting,
-)
+from scopewright.core.plan import ConditionUpdate, Plan, ready, rotation_failing, soonest, stalled, status_plan, waiting
 from scopewright.core.records.client import ClientRecord, Credential, RequestedAccess
 
 GRACE: Final = timedelta(seconds=3)
