@@ -1,4 +1,4 @@
-"""What clients sign, made by PyJWT: good by default, broken by argument."""
+"""Assertions of clients, signed with PyJWT: valid by default, invalid by argument."""
 
 from typing import Any
 
@@ -14,20 +14,20 @@ from tests.harness.samples import ISSUER, client_record, private_key, public_jwk
 WORKER = "leave.leave-worker"
 CLUSTER = "https://kubernetes.default.svc.cluster.local"
 UID = "8f6b6a1e"
-OURS = 7
+CLIENT_KEY = 7
 """The number of the key pair that the client has."""
 
 
-def jwk(number: int = OURS, algorithm: str = "ES256") -> dict[str, str]:
+def jwk(number: int = CLIENT_KEY, algorithm: str = "ES256") -> dict[str, str]:
     return public_jwk(private_key(algorithm, number), algorithm)
 
 
-def made_by_the_operator(number: int = OURS, **changes: Any) -> Credential:
+def generated_credential(number: int = CLIENT_KEY, **changes: Any) -> Credential:
     return Credential(sha256(f"private {number}"), START, jwk=jwk(number), **changes)
 
 
 def with_pair(*credentials: Credential, **changes: Any) -> ClientRecord:
-    return client_record(method="PrivateKeyJWT", credentials=credentials or (made_by_the_operator(),), **changes)
+    return client_record(method="PrivateKeyJWT", credentials=credentials or (generated_credential(),), **changes)
 
 
 def with_keys(*keys: dict[str, str]) -> ClientRecord:
@@ -39,14 +39,14 @@ def with_account(**changes: Any) -> ClientRecord:
     return client_record(method="ServiceAccount", credentials=(), service_account=account)
 
 
-def in_cluster(number: int = OURS, **changes: Any) -> IssuerRecord:
-    """An issuer that is given the keys of its cluster."""
+def in_cluster(number: int = CLIENT_KEY, **changes: Any) -> IssuerRecord:
+    """The issuer record of an issuer with the keys of its cluster."""
     cluster = Cluster("in-cluster", CLUSTER, keys=(jwk(number),))
     return IssuerRecord(ISSUER, **({"clusters": (cluster,), "reserved_audiences": ("https://kubernetes",)} | changes))
 
 
 def signed(
-    claims: dict[str, Any], *, number: int = OURS, algorithm: str = "ES256", header: dict[str, Any] | None = None
+    claims: dict[str, Any], *, number: int = CLIENT_KEY, algorithm: str = "ES256", header: dict[str, Any] | None = None
 ) -> str:
     named = {"kid": jwk(number, algorithm)["kid"]} if header is None else header
     return jwt.encode(claims, private_key(algorithm, number), algorithm, headers=named)
@@ -56,7 +56,7 @@ _serial = iter(range(10**9))
 
 
 def assertion(
-    harness: IssuerHarness, *, number: int = OURS, header: dict[str, Any] | None = None, **changes: Any
+    harness: IssuerHarness, *, number: int = CLIENT_KEY, header: dict[str, Any] | None = None, **changes: Any
 ) -> str:
     now = int(harness.clock())
     claims = {"iss": WORKER, "sub": WORKER, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": f"jti-{next(_serial)}"}
@@ -64,7 +64,7 @@ def assertion(
 
 
 def pod_token(
-    harness: IssuerHarness, *, number: int = OURS, bound: dict[str, Any] | None = None, **changes: Any
+    harness: IssuerHarness, *, number: int = CLIENT_KEY, bound: dict[str, Any] | None = None, **changes: Any
 ) -> str:
     now = int(harness.clock())
     kubernetes = {"namespace": "leave", "serviceaccount": {"name": "worker", "uid": UID}, "pod": {"name": "p"}}
@@ -86,7 +86,7 @@ def _without_none(claims: dict[str, Any]) -> dict[str, Any]:
 
 
 async def present(harness: IssuerHarness, token: str, **parameters: str) -> tuple[int, dict[str, Any]]:
-    """Ask for a token with this assertion; status and body."""
+    """Request a token with this assertion. Returns status and body."""
     form = {
         "grant_type": "client_credentials",
         "client_assertion_type": JWT_BEARER,

@@ -1,4 +1,4 @@
-"""A furnished, running harness."""
+"""The fixtures `harness` and `services`."""
 
 from collections.abc import AsyncIterator
 
@@ -12,6 +12,7 @@ from tests.harness.samples import ISSUER
 
 @pytest.fixture
 async def harness() -> AsyncIterator[IssuerHarness]:
+    """A running issuer with the default records."""
     harness = IssuerHarness()
     harness.install_defaults()
     async with harness.running():
@@ -19,8 +20,8 @@ async def harness() -> AsyncIterator[IssuerHarness]:
 
 
 @pytest.fixture
-async def returning() -> AsyncIterator[IssuerHarness]:
-    """A harness whose tokens come back: they are introspected, revoked and exchanged."""
+async def services() -> AsyncIterator[IssuerHarness]:
+    """A running issuer that can write, with `service_records()`: for introspection, revocation and exchange."""
     harness = IssuerHarness(can_write=True)
     harness.install_defaults()
     harness.install_services()

@@ -1,4 +1,4 @@
-"""The table of attacks on JWTs, as client assertions: none authenticates, and no answer tells more than it may."""
+"""The table of attacks on JWTs, as client assertions: all are refused, without details."""
 
 import pytest
 
@@ -18,7 +18,7 @@ FORGE = Forge(
     typ="jwt",
     wrong_types=("at+jwt", "dpop+jwt", "logout+jwt", "jwt ", 1, ["jwt"]),
 )
-GOOD_HERE = {"kid None"}
+ACCEPTED_HERE = {"kid None"}
 """A client with one key need not name it."""
 GENERIC = "client authentication failed: unknown client, or its credential is wrong, expired or disabled"
 
@@ -30,14 +30,14 @@ async def holder(harness: IssuerHarness) -> IssuerHarness:
     return harness
 
 
-async def test_the_assertion_that_the_others_are_made_from_is_accepted(holder: IssuerHarness) -> None:
+async def test_assertion_without_an_attack_is_accepted(holder: IssuerHarness) -> None:
     assert (await present(holder, FORGE.token()))[0] == 200
 
 
 @pytest.mark.parametrize("attack", attacks(FORGE), ids=lambda attack: attack.name)
 async def test_every_attack_is_refused(holder: IssuerHarness, attack: Attack) -> None:
     status, body = await present(holder, attack.token)
-    if attack.name in GOOD_HERE:
+    if attack.name in ACCEPTED_HERE:
         assert status == 200
     else:
         assert status in (400, 401, 413), body
@@ -45,14 +45,14 @@ async def test_every_attack_is_refused(holder: IssuerHarness, attack: Attack) ->
 
 
 @pytest.mark.parametrize("header", [{}, {"crit": ["x"], "x": 1}, {"b64": False}, {"typ": "at+jwt"}, {"alg": "none"}])
-async def test_without_the_key_nobody_learns_which_clients_there_are(
+async def test_unsigned_assertion_does_not_show_whether_the_client_exists(
     holder: IssuerHarness, header: dict[str, object]
 ) -> None:
-    """Line 6: a client that is there and one that is not look the same."""
+    """Rule 6 of protocol.md: an existing and an unknown client get the same response."""
     halves = FORGE.halves(**header)
     unsigned = f"{halves}.{b64(bytes(64))}"
-    other = Forge(KEY, {**FORGE.claims, "iss": "leave.nobody", "sub": "leave.nobody"}, NOW, typ="jwt")
-    of_nobody = f"{other.halves(**header)}.{b64(bytes(64))}"
-    answers = [await present(holder, token) for token in (unsigned, of_nobody)]
+    other = Forge(KEY, {**FORGE.claims, "iss": "leave.unknown", "sub": "leave.unknown"}, NOW, typ="jwt")
+    of_unknown = f"{other.halves(**header)}.{b64(bytes(64))}"
+    answers = [await present(holder, token) for token in (unsigned, of_unknown)]
     assert answers[0] == answers[1]
     assert answers[0][1]["error_description"] == GENERIC

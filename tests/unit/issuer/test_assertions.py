@@ -1,4 +1,4 @@
-"""private_key_jwt on the wire: lines 13 to 15 of the protocol, and what else goes wrong with assertions."""
+"""private_key_jwt: rules 13 to 15 of protocol.md, and other errors of assertions."""
 
 import base64
 import hmac
@@ -21,8 +21,8 @@ from tests.harness.samples import ISSUER, SECRET, client_record, private_key, sh
 from tests.unit.issuer.assertions import (
     WORKER,
     assertion,
+    generated_credential,
     jwk,
-    made_by_the_operator,
     present,
     signed,
     with_account,
@@ -58,7 +58,7 @@ def _part(content: dict[str, Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(content).encode()).rstrip(b"=").decode()
 
 
-async def test_13_a_good_assertion_gets_a_token(holder: IssuerHarness) -> None:
+async def test_13_valid_assertion_gets_a_token(holder: IssuerHarness) -> None:
     assert await accepted(holder, assertion(holder))
     assert await accepted(holder, assertion(holder, aud=[ISSUER]))
     assert await accepted(holder, assertion(holder), client_id=WORKER)
@@ -97,7 +97,7 @@ async def test_13_clocks_may_differ_by_a_minute(holder: IssuerHarness) -> None:
     assert await accepted(holder, assertion(holder, iat=now + 60, nbf=now + 60))
 
 
-async def test_13_an_assertion_works_once(holder: IssuerHarness) -> None:
+async def test_13_assertion_is_accepted_once(holder: IssuerHarness) -> None:
     token = assertion(holder)
     assert await accepted(holder, token)
     line = await refused(holder, token)
@@ -106,12 +106,12 @@ async def test_13_an_assertion_works_once(holder: IssuerHarness) -> None:
     assert (await refused(holder, token))["reason"] == "assertion_replayed", "until it has expired, with the skew"
 
 
-async def test_13_a_refused_assertion_uses_nothing_up(holder: IssuerHarness) -> None:
+async def test_13_refused_assertion_does_not_use_up_its_jti(holder: IssuerHarness) -> None:
     await refused(holder, assertion(holder, jti="mine", aud="https://other.example"))
     assert await accepted(holder, assertion(holder, jti="mine"))
 
 
-async def test_13_one_clients_jti_is_not_anothers(holder: IssuerHarness) -> None:
+async def test_13_clients_may_use_the_same_jti(holder: IssuerHarness) -> None:
     holder.put(with_pair(name="other", uid="uid-9"))
     await settle()
     assert await accepted(holder, assertion(holder, jti="same"))
@@ -138,7 +138,7 @@ async def test_14_without_kid_an_assertion_is_refused_where_several_keys_fit(hol
         assert (await refused(holder, assertion(holder, number=number, header={})))["reason"] == "assertion_without_kid"
         assert await accepted(holder, assertion(holder, number=number))
     _, known = await present(holder, assertion(holder, header={}))
-    _, unknown = await present(holder, assertion(holder, header={}, iss="leave.nobody", sub="leave.nobody"))
+    _, unknown = await present(holder, assertion(holder, header={}, iss="leave.unknown", sub="leave.unknown"))
     assert known == unknown
     assert "has no kid" in known["error_description"]
 
@@ -157,10 +157,8 @@ class Counted:
         monkeypatch.setattr(Key, "verifies", verifies)
 
 
-async def test_an_assertion_is_verified_once_for_a_refusal(
-    holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Anybody can send one, and the client's owner chooses how dear its keys are."""
+async def test_refused_assertion_is_verified_once(holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any caller can send an assertion, and the owner of the client chooses how expensive its keys are."""
     counted = Counted(monkeypatch)
     holder.put(with_keys(*(jwk(number) for number in range(7, 15))))
     await settle()
@@ -170,16 +168,16 @@ async def test_an_assertion_is_verified_once_for_a_refusal(
             before = counted.count
             await refused(holder, assertion(holder, number=16, header=header))
             assert counted.count - before <= 1
-    assert holder.store.reads, "the record was read afresh all the same"
+    assert holder.store.reads, "the record was read nevertheless"
 
 
-async def test_a_record_that_a_fresh_read_changes_is_looked_at_again(
+async def test_assertion_is_verified_again_after_a_read_changed_the_record(
     holder: IssuerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counted = Counted(monkeypatch)
-    holder.put(with_pair(made_by_the_operator(8)), notify=False)
+    holder.put(with_pair(generated_credential(8)), notify=False)
     assert await accepted(holder, assertion(holder, number=8))
-    assert counted.count == 1, "the key of the record before has another kid"
+    assert counted.count == 1, "the key of the previous record has another kid"
 
 
 def rsa_jwk(bits: int, exponent: int) -> tuple[rsa.RSAPrivateKey, dict[str, str]]:
@@ -194,7 +192,7 @@ def rsa_jwk(bits: int, exponent: int) -> tuple[rsa.RSAPrivateKey, dict[str, str]
 
 
 @pytest.mark.parametrize(("bits", "exponent"), [(4104, 65537), (2048, 3), (2048, 2**64 + 13)])
-async def test_an_rsa_key_that_costs_too_much_or_is_too_weak_is_ignored_in_a_record_of_an_earlier_version(
+async def test_rsa_key_that_is_too_large_or_too_weak_is_ignored_in_a_record_of_an_earlier_version(
     holder: IssuerHarness, bits: int, exponent: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private, key = rsa_jwk(bits, exponent)
@@ -209,7 +207,7 @@ async def test_an_rsa_key_that_costs_too_much_or_is_too_weak_is_ignored_in_a_rec
     assert await accepted(holder, assertion(holder)), "the record is read, and its other key works"
 
 
-async def test_14_keys_that_the_owner_gives_need_no_kid_and_may_be_of_any_kind(holder: IssuerHarness) -> None:
+async def test_14_keys_of_the_owner_need_no_kid_and_may_have_any_algorithm(holder: IssuerHarness) -> None:
     for algorithm in ("ES256", "ES384", "RS256", "EdDSA"):
         made = "Ed25519" if algorithm == "EdDSA" else algorithm
         key = {n: v for n, v in jwk(7, made).items() if n not in ("kid", "use")}
@@ -233,7 +231,7 @@ async def test_14_none_and_a_public_key_as_secret_are_refused(holder: IssuerHarn
 
 
 @pytest.mark.parametrize("name", ["jku", "x5u", "jwk", "x5c"])
-async def test_14_keys_that_the_assertion_brings_are_not_looked_at(holder: IssuerHarness, name: str) -> None:
+async def test_14_keys_in_the_assertion_header_are_ignored(holder: IssuerHarness, name: str) -> None:
     header = {"kid": jwk()["kid"], name: jwk(8)}
     assert await accepted(holder, assertion(holder, header=header))
     assert (await refused(holder, assertion(holder, number=8, header=header)))["reason"] == "assertion_signature"
@@ -248,12 +246,12 @@ async def test_14_a_critical_extension_and_another_type_are_refused(holder: Issu
     assert await accepted(holder, assertion(holder, header={"kid": kid, "typ": "client-authentication+jwt"}))
 
 
-async def test_15_a_client_id_beside_it_must_be_the_same(holder: IssuerHarness) -> None:
+async def test_15_client_id_parameter_must_equal_the_subject(holder: IssuerHarness) -> None:
     status, body = await present(holder, assertion(holder), client_id="leave.other")
     assert (status, body["error"]) == (400, "invalid_request")
 
 
-async def test_the_path_follows_the_records_method(holder: IssuerHarness) -> None:
+async def test_credential_must_be_of_the_method_in_the_record(holder: IssuerHarness) -> None:
     holder.put(client_record())
     await settle()
     assert (await refused(holder, assertion(holder)))["reason"] == "other_method"
@@ -264,9 +262,9 @@ async def test_the_path_follows_the_records_method(holder: IssuerHarness) -> Non
     assert json.loads(holder.audit_lines[-1])["reason"] == "other_method"
 
 
-async def test_the_previous_pair_works_until_its_end(holder: IssuerHarness) -> None:
+async def test_previous_key_pair_is_accepted_until_its_end(holder: IssuerHarness) -> None:
     ends = START.replace(minute=30)
-    holder.put(with_pair(made_by_the_operator(7, expiration_time=ends), made_by_the_operator(8)))
+    holder.put(with_pair(generated_credential(7, expiration_time=ends), generated_credential(8)))
     await settle()
     assert await accepted(holder, assertion(holder))
     assert await accepted(holder, assertion(holder, number=8))
@@ -274,16 +272,16 @@ async def test_the_previous_pair_works_until_its_end(holder: IssuerHarness) -> N
     assert (await refused(holder, assertion(holder)))["reason"] == "assertion_signature"
 
 
-async def test_a_pair_that_the_watch_has_not_brought_yet_is_read(holder: IssuerHarness) -> None:
-    holder.put(with_pair(made_by_the_operator(8)), notify=False)
+async def test_new_key_pair_is_accepted_before_the_watch_delivers_it(holder: IssuerHarness) -> None:
+    holder.put(with_pair(generated_credential(8)), notify=False)
     assert await accepted(holder, assertion(holder, number=8))
 
 
-async def test_who_proves_nothing_learns_nothing(holder: IssuerHarness) -> None:
-    """An unknown client, a disabled one and a wrong key look the same; a holder of the key is told what to change."""
-    stranger = assertion(holder, iss="leave.nobody", sub="leave.nobody")
+async def test_refusal_has_details_only_for_the_holder_of_the_key(holder: IssuerHarness) -> None:
+    """An unknown client, a disabled one and a wrong key get the same response."""
+    unknown = assertion(holder, iss="leave.unknown", sub="leave.unknown")
     wrong = assertion(holder, number=8)
-    answers = [await present(holder, token) for token in (stranger, wrong)]
+    answers = [await present(holder, token) for token in (unknown, wrong)]
     holder.put(with_pair(disabled=True))
     await settle()
     answers.append(await present(holder, assertion(holder)))
@@ -295,7 +293,7 @@ async def test_who_proves_nothing_learns_nothing(holder: IssuerHarness) -> None:
 
 
 @pytest.mark.parametrize("token", ["x", "a.b.c", "e30.e30.", "e30.e30.e30", "..", "e30.W10.e30"])
-async def test_what_is_no_jwt_says_so(holder: IssuerHarness, token: str) -> None:
+async def test_assertion_that_is_not_a_jwt_is_refused(holder: IssuerHarness, token: str) -> None:
     status, body = await present(holder, token)
     assert (status, body["error"]) == (401, "invalid_client")
 
@@ -308,7 +306,7 @@ async def test_both_parameters_are_needed(holder: IssuerHarness) -> None:
     assert (status, body["error"]) == (400, "invalid_request")
 
 
-async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: IssuerHarness) -> None:
+async def test_no_audit_line_contains_an_assertion(holder: IssuerHarness) -> None:
     token = assertion(holder, jti="only-once")
     await present(holder, token)
     await present(holder, token)
@@ -318,7 +316,7 @@ async def test_nothing_of_an_assertion_is_in_the_audit_line(holder: IssuerHarnes
 
 
 class Slow:
-    """A memory that answers late; what happens meanwhile is told to it."""
+    """A replay memory that calls `meanwhile` before it answers."""
 
     def __init__(self, meanwhile: Callable[[], object]) -> None:
         self._meanwhile = meanwhile
@@ -332,7 +330,7 @@ class Slow:
         pass
 
 
-async def test_a_client_that_is_disabled_while_its_assertion_is_looked_at_gets_nothing() -> None:
+async def test_client_disabled_while_its_assertion_is_checked_is_refused() -> None:
     harness = IssuerHarness(replay=Slow(lambda: harness.put(with_pair(disabled=True))))
     harness.install_defaults()
     harness.put(with_pair())
@@ -341,15 +339,15 @@ async def test_a_client_that_is_disabled_while_its_assertion_is_looked_at_gets_n
         assert (status, body["error"]) == (401, "invalid_client")
 
 
-async def test_a_credential_of_the_method_before_works_until_it_ends(harness: IssuerHarness) -> None:
+async def test_credential_of_the_previous_method_is_accepted_until_it_ends(harness: IssuerHarness) -> None:
     """A Pod that has not read its Secret again must not be refused because the method has changed."""
     end = START + timedelta(hours=24)
     secret = Credential(sha256(SECRET), START, expiration_time=end)
     for record in (
-        with_pair(secret, made_by_the_operator()),
+        with_pair(secret, generated_credential()),
         replace(with_account(), credentials=(secret,)),
-        client_record(credentials=(made_by_the_operator(expiration_time=end), Credential(sha256("new"), START))),
-        replace(with_account(), credentials=(made_by_the_operator(expiration_time=end),)),
+        client_record(credentials=(generated_credential(expiration_time=end), Credential(sha256("new"), START))),
+        replace(with_account(), credentials=(generated_credential(expiration_time=end),)),
     ):
         harness.put(record)
         await settle()

@@ -1,4 +1,4 @@
-"""What becomes of a bug, and of what is written about every decision."""
+"""Responses to exceptions, and audit lines."""
 
 import io
 import os
@@ -15,7 +15,7 @@ from scopewright.issuer.observability import audit
 from tests.harness.issuer import IssuerHarness
 
 
-async def test_an_exception_is_an_answer_of_ours_and_is_logged(
+async def test_exception_is_a_server_error_and_is_logged(
     harness: IssuerHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*args: object) -> None:
@@ -28,7 +28,7 @@ async def test_an_exception_is_an_answer_of_ours_and_is_logged(
     assert "a bug" in caplog.text
 
 
-def test_an_audit_file_gets_whole_lines_at_once() -> None:
+def test_audit_file_gets_whole_lines_at_once() -> None:
     file = io.BytesIO()
     write = audit.to_file(file)
     write({})
@@ -39,8 +39,8 @@ def test_an_audit_file_gets_whole_lines_at_once() -> None:
 LONG = "ü" * 9000
 
 
-def test_a_line_is_never_longer_than_a_pipe_takes_as_a_whole() -> None:
-    """64 scopes of 128 characters are what a ResourceServer may have."""
+def test_long_audit_line_is_cut_to_what_a_pipe_writes_atomically() -> None:
+    """A ResourceServer may have 64 scopes of 128 characters."""
     entry = audit.entry("token", 0.0, "127.0.0.1", "issued", {"scope": LONG, "jti": "j" * 28, "expires_in": 60})
     line = audit.line(entry)
     assert len(line) < audit.MAX_LINE_BYTES
@@ -59,7 +59,7 @@ entries = st.dictionaries(
 
 
 @given(entries)
-def test_whatever_is_in_it(entry: dict[str, Any]) -> None:
+def test_every_audit_line_is_short_enough(entry: dict[str, Any]) -> None:
     assert len(audit.line(audit.entry("token", 0.0, "::1", "issued", entry))) < audit.MAX_LINE_BYTES
 
 
@@ -74,7 +74,7 @@ for number in range(300):
 
 
 def test_lines_of_processes_that_share_a_pipe_stay_whole() -> None:
-    """As `--workers` has it: what reads is slower than what writes, so the pipe is full most of the time."""
+    """As with `--workers`. The reader is slower than the writers, so that the pipe is full most of the time."""
     reading, writing = os.pipe()
     workers = [subprocess.Popen([sys.executable, "-c", WRITER, name], stdout=writing) for name in "ab"]
     os.close(writing)

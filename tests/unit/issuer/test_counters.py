@@ -5,7 +5,7 @@ import os
 from scopewright.issuer.serving.counters import SharedCounters
 
 
-def test_each_process_has_its_own_row_and_all_read_the_totals() -> None:
+def test_each_process_counts_in_its_row_and_reads_the_totals() -> None:
     shared = SharedCounters(columns=3, rows=2)
     first, second = shared.row(0), shared.row(1)
     first.cells[0] += 1

@@ -1,4 +1,4 @@
-"""Line 21 of protocol.md at the token endpoint: a token is bound to the key that one good proof was made with."""
+"""Rule 21 of protocol.md at the token endpoint: a valid proof binds the token to its key."""
 
 import asyncio
 import json
@@ -37,8 +37,10 @@ ENDPOINT = f"{ISSUER}/token"
 FORM = {"grant_type": "client_credentials"}
 
 
-def made(harness: IssuerHarness, key: SigningKey = HOLDER, header: dict[str, Any] | None = None, **changes: Any) -> str:
-    """A good proof for the token endpoint, now; None leaves a claim out."""
+def make_proof(
+    harness: IssuerHarness, key: SigningKey = HOLDER, header: dict[str, Any] | None = None, **changes: Any
+) -> str:
+    """A valid proof for the token endpoint, made now. A claim that is None is omitted."""
     now = int(harness.clock())
     good = {"htm": "POST", "htu": ENDPOINT, "iat": now, "nonce": nonce(harness)}
     return proof(None, key, header, **good | changes)
@@ -58,12 +60,12 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 
 def line(harness: IssuerHarness) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(harness.audit_lines[-1])
-    return said
+    content: dict[str, Any] = json.loads(harness.audit_lines[-1])
+    return content
 
 
 async def test_21_a_proof_binds_the_token_to_its_key(harness: IssuerHarness) -> None:
-    response = await ask(harness, made(harness))
+    response = await ask(harness, make_proof(harness))
     assert response.json()["token_type"] == "DPoP"
     assert (await harness.claims(response))["cnf"] == {"jkt": thumbprint(HOLDER)}
     assert line(harness)["jkt"] == thumbprint(HOLDER)
@@ -76,25 +78,25 @@ async def test_21_without_a_proof_the_token_is_a_bearer_token(harness: IssuerHar
     assert "dpop-nonce" not in response.headers
 
 
-async def test_21_a_bound_and_an_unbound_token_share_nothing_else(harness: IssuerHarness) -> None:
-    """What is made once for a client and a server holds no key of one request."""
-    bound, other = [await ask(harness, made(harness, key)) for key in (HOLDER, OTHER)]
+async def test_21_cached_claims_do_not_carry_the_key_of_another_request(harness: IssuerHarness) -> None:
+    """The claims that are cached for a client and a resource server do not depend on the request."""
+    bound, other = [await ask(harness, make_proof(harness, key)) for key in (HOLDER, OTHER)]
     assert (await harness.claims(other))["cnf"] == {"jkt": thumbprint(OTHER)}
     assert (await harness.claims(bound))["cnf"] == {"jkt": thumbprint(HOLDER)}
     assert "cnf" not in await harness.claims(await ask(harness))
 
 
-async def test_21_a_resource_server_that_requires_it_gives_no_other_tokens(harness: IssuerHarness) -> None:
+async def test_21_resource_server_that_requires_dpop_gets_only_bound_tokens(harness: IssuerHarness) -> None:
     harness.put(server_record(dpop_required=True))
     await settle()
     response = await ask(harness)
     assert refusal(response) == (400, "invalid_request")
     assert "DPoP proof" in response.json()["error_description"]
     assert line(harness)["reason"] == "proof_missing"
-    assert (await ask(harness, made(harness))).json()["token_type"] == "DPoP"
+    assert (await ask(harness, make_proof(harness))).json()["token_type"] == "DPoP"
 
 
-async def test_21_only_the_server_that_requires_it_does(harness: IssuerHarness) -> None:
+async def test_21_other_resource_servers_still_get_bearer_tokens(harness: IssuerHarness) -> None:
     harness.put(server_record(name="other", audience="https://other", dpop_required=True))
     asked = (
         RequestedAccess("payroll/payroll-api", ("payroll.read",)),
@@ -106,51 +108,51 @@ async def test_21_only_the_server_that_requires_it_does(harness: IssuerHarness) 
     assert (await ask(harness, resource="https://other")).status_code == 400
 
 
-async def test_21_an_exchanged_token_is_bound_to_the_key_of_whoever_exchanges(returning: IssuerHarness) -> None:
-    returning.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
+async def test_21_exchanged_token_is_bound_to_the_key_of_the_client_that_exchanges(services: IssuerHarness) -> None:
+    services.put(api_record("bank", "bank.pay", "bank.look", "bank.close", dpop_required=True))
     await settle()
-    returning.clock.advance(seconds=1)  # what was issued in the very second of the change has ended
-    subject = await returning.access_token(resource=PAYROLL)
-    assert refusal(await returning.exchange(subject, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
+    services.clock.advance(seconds=1)  # tokens issued in the second of the change have ended
+    subject = await services.access_token(resource=PAYROLL)
+    assert refusal(await services.exchange(subject, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
     form = FORM | {"grant_type": TOKEN_EXCHANGE, "subject_token": subject, "subject_token_type": ACCESS_TOKEN}
-    response = await returning.http.post(
-        "/token", data=form | {"resource": BANK}, auth=(PAYROLL_SERVICE, SECRET), headers={"DPoP": made(returning)}
+    response = await services.http.post(
+        "/token", data=form | {"resource": BANK}, auth=(PAYROLL_SERVICE, SECRET), headers={"DPoP": make_proof(services)}
     )
     assert response.json()["token_type"] == "DPoP"
-    claims = await returning.claims(response, BANK)
+    claims = await services.claims(response, BANK)
     assert (claims["cnf"], claims["act"]) == ({"jkt": thumbprint(HOLDER)}, {"sub": PAYROLL_SERVICE})
-    told = await returning.introspect(response.json()["access_token"], BANK_SERVICE)
-    assert (told["active"], told["token_type"], told["cnf"]) == (True, "DPoP", claims["cnf"])
+    content = await services.introspect(response.json()["access_token"], BANK_SERVICE)
+    assert (content["active"], content["token_type"], content["cnf"]) == (True, "DPoP", claims["cnf"])
 
 
 # Nonces
 
 
-async def test_21_a_proof_needs_a_nonce_and_is_told_one(harness: IssuerHarness) -> None:
-    response = await ask(harness, made(harness, nonce=None))
+async def test_21_proof_without_nonce_is_refused_with_a_nonce(harness: IssuerHarness) -> None:
+    response = await ask(harness, make_proof(harness, nonce=None))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["cache-control"] == "no-store"
     given = response.headers["dpop-nonce"]
-    assert (await ask(harness, made(harness, nonce=given))).status_code == 200
+    assert (await ask(harness, make_proof(harness, nonce=given))).status_code == 200
 
 
-async def test_21_every_answer_to_a_request_with_a_proof_carries_the_next_nonce(harness: IssuerHarness) -> None:
+async def test_21_every_response_to_a_proof_has_the_next_nonce(harness: IssuerHarness) -> None:
     answers = [
-        await ask(harness, made(harness)),
-        await ask(harness, made(harness, htm="GET")),
-        await ask(harness, made(harness), scope="payroll.write"),
-        await ask(harness, made(harness), resource="https://nowhere"),
+        await ask(harness, make_proof(harness)),
+        await ask(harness, make_proof(harness, htm="GET")),
+        await ask(harness, make_proof(harness), scope="payroll.write"),
+        await ask(harness, make_proof(harness), resource="https://nowhere"),
     ]
     assert [answer.status_code for answer in answers] == [200, 400, 400, 400]
     assert {answer.headers["dpop-nonce"] for answer in answers} == {nonce(harness)}
 
 
-async def test_21_a_nonce_is_good_for_minutes(harness: IssuerHarness) -> None:
+async def test_21_nonce_expires_after_its_lifetime(harness: IssuerHarness) -> None:
     given = nonce(harness)
     harness.clock.advance(seconds=LIFETIME - 60)
-    assert (await ask(harness, made(harness, nonce=given))).status_code == 200
+    assert (await ask(harness, make_proof(harness, nonce=given))).status_code == 200
     harness.clock.advance(seconds=60 + 60)
-    response = await ask(harness, made(harness, nonce=given))
+    response = await ask(harness, make_proof(harness, nonce=given))
     assert refusal(response) == (400, "use_dpop_nonce")
     assert response.headers["dpop-nonce"] != given
 
@@ -159,61 +161,63 @@ async def test_21_a_nonce_is_good_for_minutes(harness: IssuerHarness) -> None:
     "wrong",
     ["", "x", "é", "A" * 28, Nonces(b"x" * 32, "token endpoint").current(1_795_000_000), Nonces(NONCE_KEY, "payroll")],
 )
-async def test_21_a_nonce_of_anybody_else_is_none(harness: IssuerHarness, wrong: Any) -> None:
+async def test_21_nonce_made_with_another_key_or_for_another_purpose_is_refused(
+    harness: IssuerHarness, wrong: Any
+) -> None:
     sent = wrong.current(harness.clock()) if isinstance(wrong, Nonces) else wrong
-    assert refusal(await ask(harness, made(harness, nonce=sent))) == (400, "use_dpop_nonce")
+    assert refusal(await ask(harness, make_proof(harness, nonce=sent))) == (400, "use_dpop_nonce")
 
 
-async def test_21_a_nonce_of_another_issuer_is_none(harness: IssuerHarness) -> None:
-    theirs = Nonces(b"another installation's key, 32 by", "token endpoint").current(harness.clock())
-    assert refusal(await ask(harness, made(harness, nonce=theirs))) == (400, "use_dpop_nonce")
+async def test_21_nonce_of_another_issuer_is_refused(harness: IssuerHarness) -> None:
+    foreign = Nonces(b"another installation's key, 32 by", "token endpoint").current(harness.clock())
+    assert refusal(await ask(harness, make_proof(harness, nonce=foreign))) == (400, "use_dpop_nonce")
 
 
-async def test_21_all_replicas_take_each_others_nonces(harness: IssuerHarness) -> None:
+async def test_21_replicas_accept_the_nonces_of_each_other(harness: IssuerHarness) -> None:
     other = IssuerHarness(store=harness.store, clock=harness.clock)
-    given = (await ask(harness, made(harness, nonce=None))).headers["dpop-nonce"]
+    given = (await ask(harness, make_proof(harness, nonce=None))).headers["dpop-nonce"]
     async with other.running():
-        assert (await ask(other, made(other, nonce=given))).status_code == 200
+        assert (await ask(other, make_proof(other, nonce=given))).status_code == 200
 
 
-async def test_21_where_nonces_are_optional_a_proof_may_have_none_but_not_a_wrong_one(harness: IssuerHarness) -> None:
+async def test_21_optional_nonce_may_be_missing_but_not_wrong(harness: IssuerHarness) -> None:
     harness.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
     await settle()
-    response = await ask(harness, made(harness, nonce=None))
+    response = await ask(harness, make_proof(harness, nonce=None))
     assert response.status_code == 200
     assert response.headers["dpop-nonce"] == nonce(harness)
-    assert refusal(await ask(harness, made(harness, nonce="x"))) == (400, "use_dpop_nonce")
-    assert (await ask(harness, made(harness))).status_code == 200
+    assert refusal(await ask(harness, make_proof(harness, nonce="x"))) == (400, "use_dpop_nonce")
+    assert (await ask(harness, make_proof(harness))).status_code == 200
 
 
-async def test_21_without_the_key_of_the_nonces_bearer_tokens_go_on(harness: IssuerHarness) -> None:
+async def test_21_without_the_nonce_key_bearer_tokens_are_still_issued(harness: IssuerHarness) -> None:
     bare = IssuerHarness(clock=harness.clock)
     bare.install_defaults()
     bare.delete_object("Secret", "scopewright-nonce")
     bare.put_nonce_key(b"short")
     bare.put_nonce_key(name="scopewright-nonce-2")
     async with bare.running():
-        response = await ask(bare, made(bare))
+        response = await ask(bare, make_proof(bare))
         assert refusal(response) == (503, "temporarily_unavailable")
         assert (await ask(bare)).status_code == 200
         bare.put(IssuerRecord(ISSUER, dpop_nonce="Optional"))
         await settle()
-        assert (await ask(bare, made(bare, nonce=None))).status_code == 200
+        assert (await ask(bare, make_proof(bare, nonce=None))).status_code == 200
         bare.put_nonce_key()
         await settle()
-        assert refusal(await ask(bare, made(bare, nonce="x"))) == (400, "use_dpop_nonce")
+        assert refusal(await ask(bare, make_proof(bare, nonce="x"))) == (400, "use_dpop_nonce")
 
 
-async def test_21_a_key_of_nonces_that_is_gone_or_broken_stays_in_force(harness: IssuerHarness) -> None:
+async def test_21_deleted_or_malformed_nonce_key_stays_in_force(harness: IssuerHarness) -> None:
     harness.put_nonce_key(b"short")
     await settle()
-    assert (await ask(harness, made(harness))).status_code == 200
+    assert (await ask(harness, make_proof(harness))).status_code == 200
     harness.delete_object("Secret", "scopewright-nonce")
     await settle()
-    assert (await ask(harness, made(harness))).status_code == 200
+    assert (await ask(harness, make_proof(harness))).status_code == 200
 
 
-async def test_21_the_key_of_the_nonces_is_there_after_a_restart_without_the_store(tmp_path: Path) -> None:
+async def test_21_nonce_key_is_restored_from_the_snapshot(tmp_path: Path) -> None:
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
     harness.install_defaults()
     async with harness.running():
@@ -221,14 +225,14 @@ async def test_21_the_key_of_the_nonces_is_there_after_a_restart_without_the_sto
     harness.store.unavailable = True
     async with harness.running():
         await asyncio.sleep(0.01)
-        assert (await ask(harness, made(harness))).status_code == 200
+        assert (await ask(harness, make_proof(harness))).status_code == 200
 
 
 # Attacks
 
 
 async def test_21_a_replayed_proof_is_refused(harness: IssuerHarness) -> None:
-    sent = made(harness)
+    sent = make_proof(harness)
     assert (await ask(harness, sent)).status_code == 200
     harness.clock.advance(seconds=59)
     assert refusal(await ask(harness, sent)) == (400, "invalid_dpop_proof")
@@ -238,8 +242,8 @@ async def test_21_a_replayed_proof_is_refused(harness: IssuerHarness) -> None:
     assert line(harness)["reason"] == "proof_iat"
 
 
-async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(harness: IssuerHarness) -> None:
-    sent = made(harness)
+async def test_21_one_of_many_concurrent_requests_with_the_same_proof_gets_a_token(harness: IssuerHarness) -> None:
+    sent = make_proof(harness)
     answers = await asyncio.gather(*(ask(harness, sent) for _ in range(10)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 9
 
@@ -259,28 +263,24 @@ async def test_21_of_many_at_once_with_one_proof_one_gets_a_token(harness: Issue
         ({"padding": "x" * MAX_BYTES}, "proof_size"),
     ],
 )
-async def test_21_a_claim_that_does_not_fit_is_refused(
+async def test_21_wrong_claim_of_a_proof_is_refused(
     harness: IssuerHarness, changes: dict[str, Any], reason: str
 ) -> None:
-    assert refusal(await ask(harness, made(harness, **changes))) == (400, "invalid_dpop_proof")
+    assert refusal(await ask(harness, make_proof(harness, **changes))) == (400, "invalid_dpop_proof")
     assert line(harness)["reason"] == reason
 
 
 @pytest.mark.parametrize(("off", "good"), [(-64, True), (-65, False), (60, True), (61, False), (-3600, False)])
-async def test_21_a_proof_is_fresh_within_the_tolerated_difference_of_clocks(
-    harness: IssuerHarness, off: int, good: bool
-) -> None:
-    response = await ask(harness, made(harness, iat=int(harness.clock()) + off))
+async def test_21_iat_of_a_proof_may_differ_by_the_clock_skew(harness: IssuerHarness, off: int, good: bool) -> None:
+    response = await ask(harness, make_proof(harness, iat=int(harness.clock()) + off))
     assert (response.status_code == 200) is good
 
 
 @pytest.mark.parametrize(
     "htu", [f"{ENDPOINT}?x=1", f"{ENDPOINT}#x", "HTTPS://ISSUER.example.org:443/token", f"{ISSUER}/x/../%74oken"]
 )
-async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(
-    harness: IssuerHarness, htu: str
-) -> None:
-    headers = {"DPoP": made(harness, htu=htu), "Host": "evil.example"}
+async def test_21_htu_is_normalised_and_not_compared_with_the_host_header(harness: IssuerHarness, htu: str) -> None:
+    headers = {"DPoP": make_proof(harness, htu=htu), "Host": "evil.example"}
     response = await harness.http.post("/token", data=FORM, auth=("leave.leave-worker", SECRET), headers=headers)
     assert response.status_code == 200
 
@@ -302,55 +302,55 @@ async def test_21_the_url_is_compared_normalised_and_never_with_the_host_header(
         ({"jwk": {**HOLDER.jwk, "key_ops": ["sign"]}}, "proof_jwk_key_ops"),
     ],
 )
-async def test_21_a_header_that_does_not_fit_is_refused(
+async def test_21_wrong_header_of_a_proof_is_refused(
     harness: IssuerHarness, header: dict[str, Any], reason: str
 ) -> None:
-    assert refusal(await ask(harness, made(harness, header=header))) == (400, "invalid_dpop_proof")
+    assert refusal(await ask(harness, make_proof(harness, header=header))) == (400, "invalid_dpop_proof")
     assert line(harness)["reason"] == reason
 
 
-async def test_21_the_algorithms_of_proofs_can_be_narrowed(harness: IssuerHarness) -> None:
+async def test_21_proof_algorithms_can_be_restricted(harness: IssuerHarness) -> None:
     harness.put(IssuerRecord(ISSUER, dpop_algorithms=("PS256", "EdDSA")))
     await settle()
-    assert refusal(await ask(harness, made(harness))) == (400, "invalid_dpop_proof")
+    assert refusal(await ask(harness, make_proof(harness))) == (400, "invalid_dpop_proof")
     assert line(harness)["reason"] == "proof_alg"
     metadata = (await harness.http.get("/.well-known/openid-configuration")).json()
     assert metadata["dpop_signing_alg_values_supported"] == ["PS256", "EdDSA"]
 
 
-async def test_21_exactly_one_proof_is_taken(harness: IssuerHarness) -> None:
-    one, two = made(harness), made(harness)
+async def test_21_request_needs_exactly_one_proof(harness: IssuerHarness) -> None:
+    one, two = make_proof(harness), make_proof(harness)
     for sent in ((one, two), (one, one), (f"{one},{two}",), ("",), ("x",), (b"\xff.\xff.\xff",)):
         assert refusal(await ask(harness, *sent)) == (400, "invalid_dpop_proof")
-    assert (await ask(harness, one)).status_code == 200, "what was refused is not used up"
+    assert (await ask(harness, one)).status_code == 200, "a refused proof is not used up"
 
 
-async def test_21_a_proof_is_looked_at_only_for_a_client_that_is_who_it_says(harness: IssuerHarness) -> None:
+async def test_21_proof_is_checked_only_after_client_authentication(harness: IssuerHarness) -> None:
     headers = {"DPoP": "nonsense"}
     response = await harness.http.post("/token", data=FORM, auth=("leave.leave-worker", "wrong"), headers=headers)
     assert refusal(response) == (401, "invalid_client")
 
 
-async def test_21_where_used_proofs_cannot_be_remembered_none_is_taken(
+async def test_21_proof_is_refused_while_the_replay_memory_is_unavailable(
     harness: IssuerHarness, monkeypatch: Any
 ) -> None:
-    async def away(*_: Any) -> bool:
+    async def unavailable(*_: Any) -> bool:
         raise Unavailable("the replay memory is unavailable", retry_after=1.0)
 
-    monkeypatch.setattr(LocalReplay, "first_use", away)
-    assert refusal(await ask(harness, made(harness))) == (503, "temporarily_unavailable")
+    monkeypatch.setattr(LocalReplay, "first_use", unavailable)
+    assert refusal(await ask(harness, make_proof(harness))) == (503, "temporarily_unavailable")
     assert (await ask(harness)).status_code == 200
 
 
-async def test_21_nothing_of_a_proof_is_told_to_anybody(harness: IssuerHarness) -> None:
-    sent = made(harness, jti="SENTINEL", htu="https://evil.example/SENTINEL")
+async def test_21_no_part_of_a_proof_is_in_a_response_or_audit_line(harness: IssuerHarness) -> None:
+    sent = make_proof(harness, jti="SENTINEL", htu="https://evil.example/SENTINEL")
     response = await ask(harness, sent)
-    await ask(harness, made(harness, nonce="SENTINEL"))
+    await ask(harness, make_proof(harness, nonce="SENTINEL"))
     assert "SENTINEL" not in response.text + "".join(harness.audit_lines)
     assert sent not in "".join(harness.audit_lines)
 
 
-async def test_21_the_answer_is_json_with_the_token_type_of_rfc_9449(harness: IssuerHarness) -> None:
-    response = await ask(harness, made(harness))
+async def test_21_response_is_json_with_the_token_type_of_rfc_9449(harness: IssuerHarness) -> None:
+    response = await ask(harness, make_proof(harness))
     assert orjson.loads(response.content).keys() == {"access_token", "token_type", "expires_in", "scope"}
     assert response.json()["expires_in"] == timedelta(minutes=10).total_seconds()

@@ -1,4 +1,4 @@
-"""Token exchange (protocol.md, line 20): for the next API, on the caller's behalf, and no longer or wider than both."""
+"""Token exchange (protocol.md, rule 20): a token for the next API, with the access of subject and actor."""
 
 from dataclasses import replace
 from typing import Any
@@ -57,150 +57,150 @@ async def for_the_vault(harness: IssuerHarness) -> str:
     return await exchanged(harness, await for_the_bank(harness), BANK_SERVICE, VAULT)
 
 
-async def test_20_the_api_that_was_called_gets_a_token_for_the_next_one(returning: IssuerHarness) -> None:
-    response = await returning.exchange(await of_payroll(returning), PAYROLL_SERVICE, BANK)
+async def test_20_called_api_gets_a_token_for_the_next_api(services: IssuerHarness) -> None:
+    response = await services.exchange(await of_payroll(services), PAYROLL_SERVICE, BANK)
     assert response.status_code == 200, response.text
     assert response.headers["cache-control"] == "no-store"
     answer = response.json()
     assert answer["issued_token_type"] == ACCESS_TOKEN
     assert (answer["token_type"], answer["expires_in"], answer["scope"]) == ("Bearer", 600, "bank.pay")
-    claims = await returning.claims(response, BANK)
+    claims = await services.claims(response, BANK)
     assert {
         "sub": LEAVE,
         "client_id": PAYROLL_SERVICE,
         "act": {"sub": PAYROLL_SERVICE},
         "aud": BANK,
     }.items() <= claims.items()
-    told = await returning.introspect(answer["access_token"], BANK_SERVICE)
-    assert (told["active"], told["act"], told["sub"]) == (True, {"sub": PAYROLL_SERVICE}, LEAVE)
-    assert "scopewright_chain" not in told
+    content = await services.introspect(answer["access_token"], BANK_SERVICE)
+    assert (content["active"], content["act"], content["sub"]) == (True, {"sub": PAYROLL_SERVICE}, LEAVE)
+    assert "scopewright_chain" not in content
 
 
-async def test_20_the_chain_of_callers_is_nested(returning: IssuerHarness) -> None:
-    claims = claims_of(await for_the_vault(returning))
+async def test_20_the_chain_of_callers_is_nested(services: IssuerHarness) -> None:
+    claims = claims_of(await for_the_vault(services))
     assert claims["act"] == {"sub": BANK_SERVICE, "act": {"sub": PAYROLL_SERVICE}}
     assert (claims["sub"], claims["client_id"]) == (LEAVE, BANK_SERVICE)
     assert [link["client_id"] for link in claims["scopewright_chain"]] == [LEAVE, PAYROLL_SERVICE]
 
 
-async def test_20_the_scopes_are_those_that_both_have_there(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
+async def test_20_scopes_are_those_that_subject_and_actor_both_have(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
     for asked in ("bank.look", "bank.close", "bank.pay bank.look", "nonsense"):
-        assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK, scope=asked)) == (400, "invalid_scope")
-    assert (await returning.exchange(token, PAYROLL_SERVICE, BANK, scope="bank.pay")).json()["scope"] == "bank.pay"
-    returning.put(client_record(access=(RequestedAccess("payroll/payroll-api", ("payroll.read",)),)))
+        assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, scope=asked)) == (400, "invalid_scope")
+    assert (await services.exchange(token, PAYROLL_SERVICE, BANK, scope="bank.pay")).json()["scope"] == "bank.pay"
+    services.put(client_record(access=(RequestedAccess("payroll/payroll-api", ("payroll.read",)),)))
     await settle()
-    assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_target")
+    assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_target")
 
 
-async def test_20_at_the_same_api_it_is_never_wider_than_the_subject_token(returning: IssuerHarness) -> None:
+async def test_20_exchange_at_the_same_api_does_not_widen_the_scopes(services: IssuerHarness) -> None:
     both = RequestedAccess("bank/bank-api", ("bank.pay", "bank.look"))
-    returning.put(client_record(access=(both,)))
-    returning.put(service_record("bank", both))
+    services.put(client_record(access=(both,)))
+    services.put(service_record("bank", both))
     await settle()
-    returning.clock.advance(seconds=1)
-    token = await returning.access_token(resource=BANK, scope="bank.look")
-    assert (await returning.exchange(token, BANK_SERVICE, BANK)).json()["scope"] == "bank.look"
-    assert refusal(await returning.exchange(token, BANK_SERVICE, BANK, scope="bank.pay")) == (400, "invalid_scope")
+    services.clock.advance(seconds=1)
+    token = await services.access_token(resource=BANK, scope="bank.look")
+    assert (await services.exchange(token, BANK_SERVICE, BANK)).json()["scope"] == "bank.look"
+    assert refusal(await services.exchange(token, BANK_SERVICE, BANK, scope="bank.pay")) == (400, "invalid_scope")
 
 
-async def test_20_nor_by_a_detour(returning: IssuerHarness) -> None:
+async def test_20_exchange_over_another_api_does_not_widen_the_scopes(services: IssuerHarness) -> None:
     both = RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write"))
     there = RequestedAccess("bank/bank-api", ("bank.pay",))
-    returning.put(client_record(access=(both, there)))
-    returning.put(service_record("payroll", both, there))
-    returning.put(service_record("bank", both, there))
-    returning.put(server_record(grants=(ResolvedGrant(both.scopes, everybody=True),), served_by=(PAYROLL_SERVICE,)))
+    services.put(client_record(access=(both, there)))
+    services.put(service_record("payroll", both, there))
+    services.put(service_record("bank", both, there))
+    services.put(server_record(grants=(ResolvedGrant(both.scopes, everybody=True),), served_by=(PAYROLL_SERVICE,)))
     await settle()
-    returning.clock.advance(seconds=1)
-    token = await returning.access_token(resource=PAYROLL, scope="payroll.read")
-    away = await exchanged(returning, token, PAYROLL_SERVICE, BANK)
-    assert (await returning.exchange(away, BANK_SERVICE, PAYROLL)).json()["scope"] == "payroll.read"
+    services.clock.advance(seconds=1)
+    token = await services.access_token(resource=PAYROLL, scope="payroll.read")
+    at_bank = await exchanged(services, token, PAYROLL_SERVICE, BANK)
+    assert (await services.exchange(at_bank, BANK_SERVICE, PAYROLL)).json()["scope"] == "payroll.read"
 
 
-async def test_20_it_lives_no_longer_than_the_subject_token(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    returning.clock.advance(seconds=400)
-    response = await returning.exchange(token, PAYROLL_SERVICE, BANK)
+async def test_20_exchanged_token_lives_at_most_as_long_as_the_subject_token(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    services.clock.advance(seconds=400)
+    response = await services.exchange(token, PAYROLL_SERVICE, BANK)
     assert response.json()["expires_in"] == 200
     assert claims_of(response.json()["access_token"])["exp"] == NOW + 600
 
 
-async def test_20_a_bad_subject_token_is_an_invalid_request(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    for sent in ("x", token + "A", await returning.access_token(BANK_SERVICE, resource=VAULT)):
-        assert refusal(await returning.exchange(sent, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
+async def test_20_a_bad_subject_token_is_an_invalid_request(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    for sent in ("x", token + "A", await services.access_token(BANK_SERVICE, resource=VAULT)):
+        assert refusal(await services.exchange(sent, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
     for missing in ("subject_token", "subject_token_type"):
-        assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK, **{missing: ""})) == (
+        assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, **{missing: ""})) == (
             400,
             "invalid_request",
         )
-    await returning.revoke(token)
-    assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
+    await services.revoke(token)
+    assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
 
 
-async def test_20_an_expired_subject_token_is_an_invalid_request(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    returning.clock.advance(seconds=600)
-    assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
+async def test_20_an_expired_subject_token_is_an_invalid_request(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    services.clock.advance(seconds=600)
+    assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "invalid_request")
 
 
-async def test_20_only_the_api_that_it_was_for_may_exchange_a_token(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    assert refusal(await returning.exchange(token, BANK_SERVICE, VAULT)) == (400, "invalid_request")
-    returning.put(client_record(grant_types=("client_credentials", TOKEN_EXCHANGE)))
+async def test_20_only_the_audience_of_a_token_may_exchange_it(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    assert refusal(await services.exchange(token, BANK_SERVICE, VAULT)) == (400, "invalid_request")
+    services.put(client_record(grant_types=("client_credentials", TOKEN_EXCHANGE)))
     await settle()
-    assert refusal(await returning.exchange(token, LEAVE, PAYROLL)) == (400, "invalid_request")
+    assert refusal(await services.exchange(token, LEAVE, PAYROLL)) == (400, "invalid_request")
 
 
-async def test_20_the_grant_type_must_be_allowed(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    returning.put(replace(service_record("payroll"), grant_types=("client_credentials",)))
+async def test_20_the_grant_type_must_be_allowed(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    services.put(replace(service_record("payroll"), grant_types=("client_credentials",)))
     await settle()
-    assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "unauthorized_client")
+    assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK)) == (400, "unauthorized_client")
 
 
-async def test_20_exactly_one_target(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
+async def test_20_request_needs_exactly_one_target(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
     for resource, audience in (("", ""), (BANK, VAULT), ("https://nowhere.example", ""), (PAYROLL, "")):
-        response = await returning.exchange(token, PAYROLL_SERVICE, resource, audience=audience)
+        response = await services.exchange(token, PAYROLL_SERVICE, resource, audience=audience)
         assert refusal(response) == (400, "invalid_target"), (resource, audience)
-    several = await returning.exchange(token, PAYROLL_SERVICE, BANK, audience=[BANK, VAULT])
+    several = await services.exchange(token, PAYROLL_SERVICE, BANK, audience=[BANK, VAULT])
     assert refusal(several) == (400, "invalid_target")
-    assert (await returning.exchange(token, PAYROLL_SERVICE, BANK, audience=BANK)).status_code == 200
-    assert (await returning.exchange(token, PAYROLL_SERVICE, "", audience=BANK)).status_code == 200
+    assert (await services.exchange(token, PAYROLL_SERVICE, BANK, audience=BANK)).status_code == 200
+    assert (await services.exchange(token, PAYROLL_SERVICE, "", audience=BANK)).status_code == 200
 
 
-async def test_20_token_types(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
+async def test_20_token_types_are_access_token_or_jwt(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
     for name in ("subject_token_type", "requested_token_type"):
-        assert (await returning.exchange(token, PAYROLL_SERVICE, BANK, **{name: JWT})).status_code == 200
+        assert (await services.exchange(token, PAYROLL_SERVICE, BANK, **{name: JWT})).status_code == 200
         wrong = {name: "urn:ietf:params:oauth:token-type:refresh_token"}
-        assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK, **wrong)) == (400, "invalid_request")
+        assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, **wrong)) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize(
     "actor", [{"actor_token_type": JWT}, {"actor_token": "x"}, {"actor_token": "x", "actor_token_type": JWT}]
 )
-async def test_20_an_actor_token_is_not_taken(returning: IssuerHarness, actor: dict[str, str]) -> None:
-    token = await of_payroll(returning)
-    assert refusal(await returning.exchange(token, PAYROLL_SERVICE, BANK, **actor)) == (400, "invalid_request")
+async def test_20_actor_token_is_refused(services: IssuerHarness, actor: dict[str, str]) -> None:
+    token = await of_payroll(services)
+    assert refusal(await services.exchange(token, PAYROLL_SERVICE, BANK, **actor)) == (400, "invalid_request")
 
 
-async def test_20_the_chain_is_bounded(returning: IssuerHarness) -> None:
-    """A token that is exchanged for itself, again and again."""
+async def test_20_the_chain_is_bounded(services: IssuerHarness) -> None:
+    """A token that is exchanged repeatedly at the same API."""
     everything = RequestedAccess("bank/bank-api", ("bank.pay",))
-    returning.put(service_record("bank", everything))
+    services.put(service_record("bank", everything))
     await settle()
-    returning.clock.advance(seconds=1)
-    token = await for_the_bank(returning)
+    services.clock.advance(seconds=1)
+    token = await for_the_bank(services)
     for _ in range(MAX_EXCHANGES - 1):
-        token = await exchanged(returning, token, BANK_SERVICE, BANK)
-    assert refusal(await returning.exchange(token, BANK_SERVICE, BANK)) == (400, "invalid_request")
+        token = await exchanged(services, token, BANK_SERVICE, BANK)
+    assert refusal(await services.exchange(token, BANK_SERVICE, BANK)) == (400, "invalid_request")
     assert len(token) < 4096
 
 
-async def test_20_withdrawing_any_party_ends_it(returning: IssuerHarness) -> None:
+async def test_20_exchanged_token_ends_with_the_access_of_any_party(services: IssuerHarness) -> None:
     changes = (
         client_record(disabled=True),
         service_record("payroll", disabled=True),
@@ -212,29 +212,29 @@ async def test_20_withdrawing_any_party_ends_it(returning: IssuerHarness) -> Non
         api_record("bank", "bank.pay", "bank.look", served_by=()),
     )
     for change in changes:
-        token = await for_the_vault(returning)
-        assert (await returning.introspect(token, VAULT_SERVICE))["active"]
-        returning.put(change)
+        token = await for_the_vault(services)
+        assert (await services.introspect(token, VAULT_SERVICE))["active"]
+        services.put(change)
         await settle()
-        assert not (await returning.introspect(token, VAULT_SERVICE))["active"], change
-        returning.install_services()
+        assert not (await services.introspect(token, VAULT_SERVICE))["active"], change
+        services.install_services()
         await settle()
-        returning.clock.advance(seconds=1)
+        services.clock.advance(seconds=1)
 
 
-async def test_20_revoking_a_token_ends_what_was_exchanged_from_it(returning: IssuerHarness) -> None:
-    first = await of_payroll(returning)
-    second = await exchanged(returning, first, PAYROLL_SERVICE, BANK)
-    third = await exchanged(returning, second, BANK_SERVICE, VAULT)
-    await returning.revoke(second, PAYROLL_SERVICE)
-    assert not (await returning.introspect(third, VAULT_SERVICE))["active"]
-    assert (await returning.introspect(first))["active"]
-    again = await exchanged(returning, first, PAYROLL_SERVICE, BANK)
-    await returning.revoke(first)
-    assert not (await returning.introspect(again, BANK_SERVICE))["active"]
+async def test_20_revoking_a_token_ends_the_tokens_exchanged_from_it(services: IssuerHarness) -> None:
+    first = await of_payroll(services)
+    second = await exchanged(services, first, PAYROLL_SERVICE, BANK)
+    third = await exchanged(services, second, BANK_SERVICE, VAULT)
+    await services.revoke(second, PAYROLL_SERVICE)
+    assert not (await services.introspect(third, VAULT_SERVICE))["active"]
+    assert (await services.introspect(first))["active"]
+    again = await exchanged(services, first, PAYROLL_SERVICE, BANK)
+    await services.revoke(first)
+    assert not (await services.introspect(again, BANK_SERVICE))["active"]
 
 
-async def test_20_an_exchanged_token_is_audited_with_whom_it_speaks_for(returning: IssuerHarness) -> None:
-    token = await for_the_bank(returning)
-    assert f'"subject":"{LEAVE}"' in returning.audit_lines[-1]
-    assert not any(token in line for line in returning.audit_lines)
+async def test_20_audit_line_of_an_exchange_has_the_subject(services: IssuerHarness) -> None:
+    token = await for_the_bank(services)
+    assert f'"subject":"{LEAVE}"' in services.audit_lines[-1]
+    assert not any(token in line for line in services.audit_lines)

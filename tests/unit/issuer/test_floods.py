@@ -1,4 +1,4 @@
-"""A flood of refused credentials shows nobody which client ids exist."""
+"""A flood of refused credentials does not show which client ids exist (protocol.md, rule 6)."""
 
 import asyncio
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 from scopewright.core.records.client import Credential
 from scopewright.issuer.rate_budget import RateBudget
-from tests.harness.clock import START
+from tests.harness.clock import START, Clock
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import client_record, sha256
 from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, present, with_account, with_pair
@@ -17,34 +17,26 @@ from tests.unit.issuer.assertions import assertion, in_cluster, pod_token, prese
 Answer = tuple[int, bytes, tuple[tuple[str, str], ...]]
 
 KNOWN, DISABLED, PAIR = "leave.leave-worker", "leave.disabled", "leave.pair"
-MADE_UP, IMPOSSIBLE = "leave.nobody", "not an id"
-
-
-class Seconds:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+UNKNOWN, MALFORMED = "leave.made-up", "not an id"
 
 
 async def flood(
-    ask: Callable[[IssuerHarness, int], Any], *, requests: int = 400, pause: float = 0.01, down: bool = False
+    ask: Callable[[IssuerHarness, int], Any], *, requests: int = 400, pause: float = 0.01, unavailable: bool = False
 ) -> list[Answer]:
-    """What a new issuer answers to each of these requests, which are `pause` seconds apart."""
-    time = Seconds()
+    """Responses of a new issuer to these requests, which are `pause` seconds apart."""
+    time = Clock()
     harness = IssuerHarness(monotonic=time)
     harness.install_defaults()
     harness.put(client_record(name="disabled", uid="uid-8", disabled=True))
     harness.put(with_pair(name="pair", uid="uid-9"))
     answers = []
     async with harness.running():
-        harness.store.unavailable = down
+        harness.store.unavailable = unavailable
         for number in range(requests):
             answer = await ask(harness, number)
             headers = tuple(sorted((n, v) for n, v in answer.headers.items() if n != "date"))
             answers.append((answer.status_code, answer.content, headers))
-            time.now += pause
+            time.advance(seconds=pause)
     return answers
 
 
@@ -53,16 +45,16 @@ def with_wrong_secret(client_id: str) -> Callable[[IssuerHarness, int], Any]:
 
 
 @pytest.mark.parametrize("pause", [0.0, 0.01, 0.02, 0.2])
-async def test_known_and_made_up_ids_get_the_same_answers_in_the_same_order(pause: float) -> None:
-    floods = [await flood(with_wrong_secret(c), pause=pause) for c in (KNOWN, DISABLED, PAIR, MADE_UP, IMPOSSIBLE)]
+async def test_known_and_unknown_ids_get_the_same_responses_in_the_same_order(pause: float) -> None:
+    floods = [await flood(with_wrong_secret(c), pause=pause) for c in (KNOWN, DISABLED, PAIR, UNKNOWN, MALFORMED)]
     assert all(answers == floods[0] for answers in floods)
     statuses = {status for status, _, _ in floods[0]}
     assert statuses == ({401, 503} if pause < 0.05 else {401})
 
 
 @pytest.mark.parametrize("every", [2, 3, 7])
-async def test_an_id_between_made_up_ones_cannot_be_told_from_them(every: int) -> None:
-    """The budgets are drained with ids that surely do not exist, and then the id in question is tried."""
+async def test_known_id_among_unknown_ones_gets_the_same_responses(every: int) -> None:
+    """The budgets are exhausted with unknown ids, and one id in `every` is the one in question."""
 
     def between(client_id: str) -> Callable[[IssuerHarness, int], Any]:
         def ask(harness: IssuerHarness, number: int) -> Any:
@@ -70,21 +62,21 @@ async def test_an_id_between_made_up_ones_cannot_be_told_from_them(every: int) -
 
         return ask
 
-    floods = [await flood(between(client_id), pause=0.005) for client_id in (KNOWN, DISABLED, MADE_UP)]
+    floods = [await flood(between(client_id), pause=0.005) for client_id in (KNOWN, DISABLED, UNKNOWN)]
     assert floods[0] == floods[1] == floods[2]
 
 
-async def test_an_id_tried_after_the_flood_cannot_be_told() -> None:
-    """300 failures with made-up ids, then one id alone: the answers after that said which it was."""
+async def test_known_id_after_a_flood_gets_the_same_responses() -> None:
+    """300 failures with unknown ids, then failures of one id."""
 
     def afterwards(client_id: str) -> Callable[[IssuerHarness, int], Any]:
         return lambda harness, number: harness.token(f"leave.x{number}" if number < 300 else client_id, "wrong")
 
     for pause in (0.0, 0.01, 0.06):
-        assert await flood(afterwards(KNOWN), pause=pause) == await flood(afterwards(MADE_UP), pause=pause)
+        assert await flood(afterwards(KNOWN), pause=pause) == await flood(afterwards(UNKNOWN), pause=pause)
 
 
-async def test_assertions_show_no_more_than_secrets() -> None:
+async def test_assertions_of_known_and_unknown_ids_get_the_same_responses() -> None:
     async def ask(harness: IssuerHarness, client_id: str) -> Any:
         token = assertion(harness, number=8, iss=client_id, sub=client_id)
         form = {"grant_type": "client_credentials", "client_assertion": token}
@@ -92,11 +84,11 @@ async def test_assertions_show_no_more_than_secrets() -> None:
         return await harness.http.post("/token", data=form)
 
     known = await flood(lambda harness, number: ask(harness, PAIR), requests=300)
-    assert known == await flood(lambda harness, number: ask(harness, MADE_UP), requests=300)
+    assert known == await flood(lambda harness, number: ask(harness, UNKNOWN), requests=300)
 
 
-async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client() -> None:
-    """Without client_id the token says by its subject which ServiceAccount it is of; its signature is made up."""
+async def test_service_account_tokens_do_not_show_which_accounts_have_a_client() -> None:
+    """Without client_id, the subject of the token names the ServiceAccount; the signature is wrong."""
 
     async def ask(harness: IssuerHarness, number: int, account: str) -> Any:
         if number == 0:
@@ -110,28 +102,28 @@ async def test_tokens_of_service_accounts_show_not_which_of_them_have_a_client()
         form["client_assertion_type"] = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
         return await harness.http.post("/token", data=form)
 
-    accounts = ("worker", "nobody", "with.dots")
+    accounts = ("worker", "unknown", "with.dots")
     floods = [await flood(lambda w, n, a=a: ask(w, n, a), requests=300, pause=0.005) for a in accounts]  # type: ignore[misc]
     assert floods[0] == floods[1] == floods[2]
     assert {status for status, _, _ in floods[0]} == {401, 503}
 
 
-async def test_a_client_made_a_moment_ago_for_a_service_account_of_its_name_is_found(harness: IssuerHarness) -> None:
+async def test_new_client_of_a_service_account_of_its_name_is_read(harness: IssuerHarness) -> None:
     harness.put(in_cluster())
     await settle()
     harness.put(replace(with_account(), name="worker", uid="uid-7"), notify=False)
     assert (await present(harness, pod_token(harness)))[0] == 200
 
 
-async def test_while_the_store_is_away_the_answers_are_the_same_too() -> None:
-    known, made_up = [await flood(with_wrong_secret(c), requests=250, down=True) for c in (KNOWN, MADE_UP)]
-    assert known == made_up
+async def test_responses_are_the_same_while_the_store_is_unavailable() -> None:
+    known, unknown = [await flood(with_wrong_secret(c), requests=250, unavailable=True) for c in (KNOWN, UNKNOWN)]
+    assert known == unknown
     assert {status for status, _, _ in known} == {503}
 
 
-async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flood_from_the_same_address() -> None:
-    """Its record is read from the reserve, which made-up ids cannot spend."""
-    time = Seconds()
+async def test_rotated_secret_is_accepted_during_a_flood_from_the_same_address() -> None:
+    """Its record is read on the reserve budget, which unknown ids do not use."""
+    time = Clock()
     harness = IssuerHarness(monotonic=time)
     harness.install_defaults()
     async with harness.running():
@@ -142,23 +134,23 @@ async def test_a_secret_that_has_just_rotated_is_accepted_in_the_middle_of_a_flo
         assert (await harness.token(secret="rotated")).status_code == 200
 
 
-async def test_a_slow_read_from_the_reserve_delays_no_refusal() -> None:
-    """The time would show that there was something to read."""
+async def test_slow_read_of_the_reserve_budget_does_not_delay_a_refusal() -> None:
+    """The duration would show that a record exists."""
     harness = IssuerHarness(read_budget=RateBudget(rate=0.0, burst=0))
     harness.install_defaults()
     async with harness.running():
         harness.store.hold_reads()
         async with asyncio.timeout(5):
             assert (await harness.token(secret="wrong")).status_code == 503
-            assert (await harness.token(MADE_UP, "wrong")).status_code == 503
+            assert (await harness.token(UNKNOWN, "wrong")).status_code == 503
         harness.put(client_record(credentials=(Credential(sha256("rotated"), START),)), notify=False)
         harness.store.release_reads()
         await settle()
         assert (await harness.token(secret="rotated")).status_code == 200, "the read went on in the background"
 
 
-async def test_the_reserve_is_bounded_too() -> None:
-    time = Seconds()
+async def test_reserve_budget_is_bounded() -> None:
+    time = Clock()
     harness = IssuerHarness(monotonic=time, read_budget=RateBudget(rate=0.0, burst=0))
     harness.install_defaults()
     async with harness.running():
@@ -170,11 +162,11 @@ async def test_the_reserve_is_bounded_too() -> None:
         assert len(harness.store.reads) == 40
 
 
-async def test_a_wrong_key_and_an_unknown_client_look_the_same(harness: IssuerHarness) -> None:
+async def test_wrong_key_and_unknown_client_get_the_same_response(harness: IssuerHarness) -> None:
     harness.put(with_pair(name="pair", uid="uid-9"))
     await settle()
     answers = [
         await present(harness, assertion(harness, number=8, iss=client_id, sub=client_id))
-        for client_id in (PAIR, MADE_UP)
+        for client_id in (PAIR, UNKNOWN)
     ]
     assert answers[0] == answers[1]

@@ -1,4 +1,4 @@
-"""Nobody is refused from ignorance, and nobody can make the issuer read without bounds (invariant 8)."""
+"""A credential is refused only after a read of its record, and reads are bounded (invariant 8)."""
 
 import asyncio
 import time
@@ -18,7 +18,7 @@ from tests.harness.issuer import IssuerHarness, new_store, settle
 from tests.harness.samples import SECRET, client_record, sha256
 
 
-async def test_a_client_made_a_moment_ago_and_not_yet_followed_is_accepted(harness: IssuerHarness) -> None:
+async def test_new_client_is_accepted_before_the_watch_delivers_it(harness: IssuerHarness) -> None:
     harness.put(client_record(name="new"), notify=False)
     assert (await harness.token("leave.new")).status_code == 200
     assert len(harness.store.reads) == 1
@@ -26,19 +26,19 @@ async def test_a_client_made_a_moment_ago_and_not_yet_followed_is_accepted(harne
     assert len(harness.store.reads) == 1
 
 
-async def test_a_secret_made_a_moment_ago_and_not_yet_followed_is_accepted(harness: IssuerHarness) -> None:
+async def test_new_secret_is_accepted_before_the_watch_delivers_it(harness: IssuerHarness) -> None:
     harness.put(client_record(credentials=(Credential(sha256("new"), START),)), notify=False)
     assert (await harness.token(secret="new")).status_code == 200
 
 
-async def test_a_client_that_was_enabled_a_moment_ago_is_accepted(harness: IssuerHarness) -> None:
+async def test_enabled_client_is_accepted_before_the_watch_delivers_it(harness: IssuerHarness) -> None:
     harness.put(client_record(disabled=True))
     await settle()
     harness.put(client_record(), notify=False)
     assert (await harness.token()).status_code == 200
 
 
-async def test_a_right_secret_costs_no_read_and_is_never_throttled(harness: IssuerHarness) -> None:
+async def test_correct_secret_needs_no_read_and_is_never_throttled(harness: IssuerHarness) -> None:
     harness.store.unavailable = True
     for _ in range(300):
         await harness.token(secret="wrong")
@@ -48,13 +48,13 @@ async def test_a_right_secret_costs_no_read_and_is_never_throttled(harness: Issu
     assert len(harness.store.reads) == reads
 
 
-async def test_a_refusal_reads_once_a_second_for_one_client(harness: IssuerHarness) -> None:
+async def test_refusals_of_one_client_read_once_a_second(harness: IssuerHarness) -> None:
     answers = [await harness.token(secret=f"wrong-{i}") for i in range(20)]
     assert {a.status_code for a in answers} == {401}
     assert len(harness.store.reads) == 1
 
 
-async def test_many_at_once_for_one_client_share_one_read(harness: IssuerHarness) -> None:
+async def test_concurrent_requests_of_one_client_share_one_read(harness: IssuerHarness) -> None:
     harness.store.hold_reads()
     asking = [asyncio.create_task(harness.token("leave.new")) for _ in range(50)]
     await settle()
@@ -64,13 +64,13 @@ async def test_many_at_once_for_one_client_share_one_read(harness: IssuerHarness
     assert len(harness.store.reads) == 1
 
 
-async def test_a_flood_of_made_up_clients_makes_few_reads_and_a_rotated_secret_is_still_found(
+async def test_flood_of_unknown_clients_is_bounded_in_reads_and_a_rotated_secret_is_accepted(
     harness: IssuerHarness,
 ) -> None:
-    begun = time.monotonic()
+    started = time.monotonic()
     answers = await asyncio.gather(*(harness.token(f"leave.made-up-{i}") for i in range(500)))
     assert 503 in {a.status_code for a in answers} <= {401, 503}
-    assert len(harness.store.reads) <= READ_BUDGET.burst + READ_BUDGET.rate * (time.monotonic() - begun) + 1
+    assert len(harness.store.reads) <= READ_BUDGET.burst + READ_BUDGET.rate * (time.monotonic() - started) + 1
     throttled = next(a for a in answers if a.status_code == 503)
     assert throttled.json()["error"] == "temporarily_unavailable"
     assert int(throttled.headers["retry-after"]) >= 1
@@ -79,8 +79,8 @@ async def test_a_flood_of_made_up_clients_makes_few_reads_and_a_rotated_secret_i
     assert (await harness.token(secret="rotated")).status_code == 200
 
 
-async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
-    """Else the status would tell which is which."""
+async def test_known_ids_get_503_when_unknown_ids_do() -> None:
+    """Otherwise the status would show which ids exist."""
     harness = IssuerHarness(read_budget=RateBudget(rate=0.001, burst=2))
     harness.install_defaults()
     async with harness.running():
@@ -91,7 +91,7 @@ async def test_when_made_up_ids_get_503_known_ones_do_too() -> None:
         assert (await harness.token()).status_code == 200
 
 
-async def test_late_news_of_a_predecessors_end_does_not_end_a_client(harness: IssuerHarness) -> None:
+async def test_late_deletion_of_a_predecessor_does_not_end_a_client(harness: IssuerHarness) -> None:
     harness.put(client_record(name="again", uid="former"))
     await settle()
     late = harness.delete_object("Secret", "client.leave.again", notify=False)
@@ -104,12 +104,12 @@ async def test_late_news_of_a_predecessors_end_does_not_end_a_client(harness: Is
 @pytest.mark.parametrize(
     "client_id", ["leave", "a.b.c", "Leave.worker", "leave.", ".x", "l\n.x", "a" * 64 + ".b", "*.*"]
 )
-async def test_an_id_that_no_client_can_have_is_refused_without_a_read(harness: IssuerHarness, client_id: str) -> None:
+async def test_malformed_client_id_is_refused_without_a_read(harness: IssuerHarness, client_id: str) -> None:
     assert (await harness.token(client_id)).status_code == 401
     assert harness.store.reads == []
 
 
-async def test_a_read_that_fails_is_no_refusal(harness: IssuerHarness) -> None:
+async def test_failed_read_is_503_instead_of_a_refusal(harness: IssuerHarness) -> None:
     harness.store.unavailable = True
     for client_id in ("leave.leave-worker", "leave.unknown"):
         response = await harness.token(client_id, "wrong")
@@ -119,7 +119,7 @@ async def test_a_read_that_fails_is_no_refusal(harness: IssuerHarness) -> None:
 
 
 @pytest.mark.parametrize("error", [Rejected("Forbidden", "secrets is forbidden"), RuntimeError("a bug")])
-async def test_a_missing_right_or_a_bug_in_the_store_is_no_refusal_and_is_not_told(
+async def test_store_error_is_503_and_its_message_is_not_in_the_response(
     harness: IssuerHarness, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def read(ref: Ref) -> tuple[Existing, Entries] | None:
@@ -131,12 +131,12 @@ async def test_a_missing_right_or_a_bug_in_the_store_is_no_refusal_and_is_not_to
     assert str(error) not in response.text
 
 
-async def test_a_client_deleted_a_moment_ago_is_refused_once_its_secret_is_wrong(harness: IssuerHarness) -> None:
+async def test_deleted_client_with_wrong_secret_is_refused_before_the_watch_delivers_it(harness: IssuerHarness) -> None:
     harness.delete_object("Secret", "client.leave.leave-worker", notify=False)
     assert (await harness.token(secret="wrong")).status_code == 401
 
 
-async def test_the_watch_catching_up_does_not_bring_back_what_a_fresh_read_has_replaced(harness: IssuerHarness) -> None:
+async def test_late_watch_event_does_not_replace_a_newer_read(harness: IssuerHarness) -> None:
     harness.put(client_record(), notify=False)
     old = harness.stored("Secret", "client.leave.leave-worker")
     harness.put(client_record(credentials=(Credential(sha256("new"), START),)), notify=False)
@@ -147,7 +147,7 @@ async def test_the_watch_catching_up_does_not_bring_back_what_a_fresh_read_has_r
     assert harness.issuer.registry.apply(Change(old.existing, old.entries), harness.clock())
 
 
-async def test_a_slow_read_does_not_undo_what_the_watch_has_brought_meanwhile(harness: IssuerHarness) -> None:
+async def test_slow_read_does_not_replace_a_newer_watch_event(harness: IssuerHarness) -> None:
     old = harness.stored("Secret", "client.leave.leave-worker")
     harness.put(client_record(credentials=(Credential(sha256("new"), START),)))
     await settle()
@@ -155,28 +155,28 @@ async def test_a_slow_read_does_not_undo_what_the_watch_has_brought_meanwhile(ha
     assert (await harness.token(secret="new")).status_code == 200
 
 
-FLOOR = 0.3
+MIN_REFUSAL_SECONDS = 0.3
 
 
 @pytest.fixture
-async def slow_world() -> AsyncIterator[IssuerHarness]:
-    harness = IssuerHarness(min_refusal=FLOOR)
+async def slow_refusals() -> AsyncIterator[IssuerHarness]:
+    harness = IssuerHarness(min_refusal=MIN_REFUSAL_SECONDS)
     harness.install_defaults()
     async with harness.running():
         yield harness
 
 
-async def test_every_refusal_of_a_credential_takes_as_long_whether_read_or_not(slow_world: IssuerHarness) -> None:
+async def test_every_refusal_of_a_credential_takes_the_minimum_time(slow_refusals: IssuerHarness) -> None:
     for client_id in ("leave.leave-worker", "leave.leave-worker", "leave.unknown", "impossible", "leave.unknown"):
-        begun = time.monotonic()
-        assert (await slow_world.token(client_id, "wrong")).status_code == 401
-        assert time.monotonic() - begun >= FLOOR
-    begun = time.monotonic()
-    await slow_world.token()
-    assert time.monotonic() - begun < FLOOR
+        started = time.monotonic()
+        assert (await slow_refusals.token(client_id, "wrong")).status_code == 401
+        assert time.monotonic() - started >= MIN_REFUSAL_SECONDS
+    started = time.monotonic()
+    await slow_refusals.token()
+    assert time.monotonic() - started < MIN_REFUSAL_SECONDS
 
 
-async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
+async def test_read_of_a_store_that_does_not_answer_times_out() -> None:
 
     store = new_store()
     store.hold_reads()
@@ -185,7 +185,7 @@ async def test_a_store_that_does_not_answer_is_given_up_on() -> None:
         await fresh.refresh("leave.x")
 
 
-def test_a_budget_fills_up_again_but_never_beyond_its_burst() -> None:
+def test_budget_refills_up_to_its_burst() -> None:
     now = [0.0]
     bucket = TokenBucket(RateBudget(rate=2.0, burst=3), lambda: now[0])
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
@@ -195,6 +195,6 @@ def test_a_budget_fills_up_again_but_never_beyond_its_burst() -> None:
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
 
 
-async def test_the_right_secret_in_the_wrong_place_is_not_read_for(harness: IssuerHarness) -> None:
+async def test_correct_secret_makes_no_read(harness: IssuerHarness) -> None:
     assert (await harness.token("leave.leave-worker", SECRET)).status_code == 200
     assert harness.store.reads == []

@@ -1,4 +1,4 @@
-"""The checklist of protocol.md, lines 1–12, each with what shows it."""
+"""Rules 1 to 12 of protocol.md."""
 
 import re
 from datetime import timedelta
@@ -28,21 +28,21 @@ def refusal(response: httpx.Response) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH", "OPTIONS"])
-async def test_1_anything_but_post_is_refused(harness: IssuerHarness, method: str) -> None:
+async def test_1_other_methods_than_post_are_refused(harness: IssuerHarness, method: str) -> None:
     response = await harness.http.request(method, "/token")
     assert response.status_code == 405
     assert response.headers["allow"] == "POST"
 
 
 @pytest.mark.parametrize("content_type", ["application/json", "multipart/form-data; boundary=x", "text/plain", ""])
-async def test_1_anything_but_a_form_is_refused(harness: IssuerHarness, content_type: str) -> None:
+async def test_1_body_that_is_not_a_form_is_refused(harness: IssuerHarness, content_type: str) -> None:
     response = await harness.http.post(
         "/token", content=b"grant_type=client_credentials", auth=BASIC, headers={"content-type": content_type}
     )
     assert refusal(response) == (400, "invalid_request")
 
 
-async def test_1_a_charset_beside_the_type_of_the_form_is_accepted(harness: IssuerHarness) -> None:
+async def test_1_charset_in_the_content_type_is_accepted(harness: IssuerHarness) -> None:
     headers = {"content-type": "Application/X-WWW-Form-Urlencoded; charset=UTF-8"}
     response = await harness.http.post("/token", content=b"grant_type=client_credentials", auth=BASIC, headers=headers)
     assert response.status_code == 200
@@ -70,7 +70,7 @@ async def test_2_resource_and_audience_may_repeat(harness: IssuerHarness) -> Non
     assert (await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
 
 
-async def test_2_an_empty_value_counts_as_absent_and_an_unknown_parameter_is_ignored(harness: IssuerHarness) -> None:
+async def test_2_empty_and_unknown_parameters_are_ignored(harness: IssuerHarness) -> None:
     body = "grant_type=client_credentials&scope=&scope=&resource=&client_secret=&client_id=&nonsense=1&&=x"
     assert (await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)).status_code == 200
 
@@ -79,18 +79,18 @@ async def test_2_an_empty_value_counts_as_absent_and_an_unknown_parameter_is_ign
 
 
 @pytest.mark.parametrize("body", ["", "grant_type=", "scope=payroll.read"])
-async def test_3_no_grant_type_is_an_invalid_request(harness: IssuerHarness, body: str) -> None:
+async def test_3_missing_grant_type_is_an_invalid_request(harness: IssuerHarness, body: str) -> None:
     assert refusal(await harness.http.post("/token", content=body, headers=FORM, auth=BASIC)) == (
         400,
         "invalid_request",
     )
 
 
-async def test_3_an_unknown_grant_type_is_unsupported(harness: IssuerHarness) -> None:
+async def test_3_unknown_grant_type_is_unsupported(harness: IssuerHarness) -> None:
     assert refusal(await harness.token(grant_type="password")) == (400, "unsupported_grant_type")
 
 
-async def test_3_a_grant_type_that_this_client_may_not_use_is_unauthorized(harness: IssuerHarness) -> None:
+async def test_3_grant_type_that_the_client_may_not_use_is_unauthorized(harness: IssuerHarness) -> None:
     harness.put(client_record(grant_types=("urn:ietf:params:oauth:grant-type:token-exchange",)))
     await settle()
     assert refusal(await harness.token()) == (400, "unauthorized_client")
@@ -102,7 +102,7 @@ async def test_3_a_grant_type_that_this_client_may_not_use_is_unauthorized(harne
 @pytest.mark.parametrize(
     "extra", [{"client_secret": SECRET}, {"client_assertion": "x"}, {"client_assertion_type": "x"}]
 )
-async def test_4_two_ways_of_authenticating_are_refused(harness: IssuerHarness, extra: dict[str, str]) -> None:
+async def test_4_two_authentication_methods_are_refused(harness: IssuerHarness, extra: dict[str, str]) -> None:
     assert refusal(await harness.token(**extra)) == (400, "invalid_request")
 
 
@@ -112,7 +112,7 @@ async def test_4_two_authorization_headers_are_refused(harness: IssuerHarness) -
     assert refusal(response) == (400, "invalid_request")
 
 
-async def test_4_a_client_id_beside_basic_must_be_the_same(harness: IssuerHarness) -> None:
+async def test_4_client_id_parameter_must_equal_the_one_in_basic(harness: IssuerHarness) -> None:
     form = {"grant_type": "client_credentials", "client_id": "leave.leave-worker"}
     assert (await harness.http.post("/token", data=form, auth=BASIC)).status_code == 200
     form["client_id"] = "leave.other"
@@ -120,7 +120,7 @@ async def test_4_a_client_id_beside_basic_must_be_the_same(harness: IssuerHarnes
 
 
 @pytest.mark.parametrize("name", ["client_secret", "client_id", "client_assertion", "client%5Fsecret"])
-async def test_4_credentials_in_the_query_are_refused_even_if_they_are_right(harness: IssuerHarness, name: str) -> None:
+async def test_4_correct_credentials_in_the_query_are_refused(harness: IssuerHarness, name: str) -> None:
     response = await harness.http.post(
         f"/token?{name}={SECRET}", content="grant_type=client_credentials", headers=FORM, auth=BASIC
     )
@@ -181,12 +181,12 @@ async def test_6_a_wrong_secret_in_the_body_gets_no_challenge(harness: IssuerHar
     assert "www-authenticate" not in response.headers
 
 
-async def test_6_no_credential_at_all_is_an_invalid_client(harness: IssuerHarness) -> None:
+async def test_6_missing_credential_is_an_invalid_client(harness: IssuerHarness) -> None:
     response = await harness.http.post("/token", data={"grant_type": "client_credentials"})
     assert refusal(response) == (401, "invalid_client")
 
 
-async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(harness: IssuerHarness) -> None:
+async def test_6_unknown_wrong_disabled_and_malformed_clients_get_the_same_response(harness: IssuerHarness) -> None:
     harness.put(client_record(name="off", disabled=True))
     harness.put(client_record(name="pod", method="ServiceAccount", credentials=()))
     harness.put(client_record(name="signer", method="PrivateKeyJWT", credentials=()))
@@ -219,7 +219,7 @@ async def test_6_unknown_wrong_disabled_and_impossible_look_the_same(harness: Is
         {"grant_type": "client_credentials"},
     ],
 )
-async def test_7_every_answer_is_json_that_nobody_stores(harness: IssuerHarness, form: dict[str, str]) -> None:
+async def test_7_every_response_is_json_with_no_store(harness: IssuerHarness, form: dict[str, str]) -> None:
     response = await harness.http.post("/token", data=form, auth=BASIC, headers=FORM)
     assert response.headers["cache-control"] == "no-store"
     assert response.headers["content-type"] == "application/json"
@@ -230,15 +230,15 @@ async def test_7_every_answer_is_json_that_nobody_stores(harness: IssuerHarness,
 # 8
 
 
-async def test_8_a_scope_that_is_not_granted_is_refused_and_never_left_out_in_silence(harness: IssuerHarness) -> None:
+async def test_8_scope_that_is_not_granted_is_refused_and_not_silently_omitted(harness: IssuerHarness) -> None:
     assert refusal(await harness.token(scope="payroll.read payroll.write")) == (400, "invalid_scope")
 
 
-async def test_8_without_a_scope_all_that_is_granted_is_given_and_said(harness: IssuerHarness) -> None:
+async def test_8_request_without_scope_gets_all_granted_scopes(harness: IssuerHarness) -> None:
     assert (await harness.token()).json()["scope"] == "payroll.read"
 
 
-async def test_8_scopes_come_in_the_order_asked(harness: IssuerHarness) -> None:
+async def test_8_scopes_are_in_the_requested_order(harness: IssuerHarness) -> None:
     harness.put(
         client_record(
             namespace="payroll", access=(RequestedAccess("payroll/payroll-api", ("payroll.read", "payroll.write")),)
@@ -249,7 +249,7 @@ async def test_8_scopes_come_in_the_order_asked(harness: IssuerHarness) -> None:
     assert response.json()["scope"] == "payroll.write payroll.read"
 
 
-async def test_8_an_unknown_and_an_ungranted_resource_are_the_same_invalid_target(harness: IssuerHarness) -> None:
+async def test_8_unknown_and_ungranted_resources_are_the_same_invalid_target(harness: IssuerHarness) -> None:
     harness.put(server_record(name="secret-api", audience="https://secret-api.payroll.svc"))
     harness.put(server_record(name="bare-api", audience="https://bare-api.payroll.svc", grants=()))
     asked = (
@@ -315,7 +315,9 @@ async def test_10_header_and_claims_are_those_of_rfc_9068(harness: IssuerHarness
 
 
 @pytest.mark.parametrize("algorithm", ["ES256", "ES384", "RS256", "PS256", "Ed25519"])
-async def test_10_the_key_is_the_one_that_the_resource_server_names(harness: IssuerHarness, algorithm: str) -> None:
+async def test_10_token_is_signed_with_the_key_that_the_resource_server_names(
+    harness: IssuerHarness, algorithm: str
+) -> None:
     record = harness.put_key(algorithm, 7, signing_key="other", config_map="other-jwks")
     harness.publish(record.jwk, name="other-jwks")
     harness.put(server_record(signing_key="other"))
@@ -325,7 +327,7 @@ async def test_10_the_key_is_the_one_that_the_resource_server_names(harness: Iss
     assert (await harness.claims(response))["aud"] == PAYROLL
 
 
-async def test_10_a_list_of_scopes_stands_beside_the_string_where_the_resource_server_wants_it(
+async def test_10_token_has_a_list_of_scopes_if_the_resource_server_asks_for_it(
     harness: IssuerHarness,
 ) -> None:
     harness.put(server_record(scopes_list_claim=True))
@@ -344,7 +346,7 @@ async def metadata(harness: IssuerHarness, path: str) -> dict[str, Any]:
     return content
 
 
-async def test_11_metadata_says_what_is_true_and_has_no_empty_list(harness: IssuerHarness) -> None:
+async def test_11_metadata_is_correct_and_has_no_empty_list(harness: IssuerHarness) -> None:
     content = await metadata(harness, "/.well-known/oauth-authorization-server")
     assert content == {
         "issuer": ISSUER,
@@ -371,14 +373,14 @@ async def test_11_metadata_says_what_is_true_and_has_no_empty_list(harness: Issu
     }
 
 
-async def test_11_an_issuer_that_can_write_says_where_tokens_are_revoked(returning: IssuerHarness) -> None:
-    content = await metadata(returning, "/.well-known/oauth-authorization-server")
+async def test_11_metadata_has_the_revocation_endpoint_if_the_issuer_can_write(services: IssuerHarness) -> None:
+    content = await metadata(services, "/.well-known/oauth-authorization-server")
     assert content["revocation_endpoint"] == f"{ISSUER}/revoke"
     methods = content["token_endpoint_auth_methods_supported"]
     assert content["revocation_endpoint_auth_methods_supported"] == methods
 
 
-async def test_11_metadata_of_an_issuer_with_a_path_is_inserted_before_and_put_after_it() -> None:
+async def test_11_metadata_of_an_issuer_with_a_path_is_served_before_and_after_the_path() -> None:
     harness = IssuerHarness()
     issuer = "https://Example.org:8443/tenants/hr%20x"
     harness.install_defaults(issuer)
@@ -428,6 +430,6 @@ async def test_12_an_unchanged_key_set_is_not_sent_again(harness: IssuerHarness)
         (b"scope=" + b"a" * 201, False),
     ],
 )
-def test_a_form_with_anything_but_what_is_asked_for_is_not_remembered(body: bytes, harmless: bool) -> None:
+def test_form_with_unknown_parameters_is_not_cached(body: bytes, harmless: bool) -> None:
     """It might be a secret."""
     assert may_be_cached(body) is harmless

@@ -1,4 +1,4 @@
-"""Who stands behind a proxy is told by those that are trusted; whatever anybody else sends changes nothing."""
+"""Only a trusted proxy names the caller behind it."""
 
 import httpx
 import orjson
@@ -31,12 +31,12 @@ def caller(peer: str, forwarded: str | None, proxies: TrustedProxies = PROXIES) 
     ],
     ids=str,
 )
-def test_it_is_the_rightmost_address_that_is_no_trusted_proxys(peer: str, forwarded: str, found: str) -> None:
+def test_caller_is_the_rightmost_address_that_is_not_a_trusted_proxy(peer: str, forwarded: str, found: str) -> None:
     assert caller(peer, forwarded) == found
 
 
 @pytest.mark.parametrize("peer", ["192.0.2.66", "10.1.1.7", "2001:db8:2::1", "::ffff:10.1.1.7", "", "fe80::1%eth0"])
-def test_who_is_not_trusted_is_not_believed(peer: str) -> None:
+def test_header_of_an_untrusted_peer_is_ignored(peer: str) -> None:
     assert caller(peer, "198.51.100.9") == peer
     assert caller(peer, "10.1.0.7") == peer
 
@@ -46,19 +46,19 @@ def test_who_is_not_trusted_is_not_believed(peer: str) -> None:
     [None, "", " ", "unknown", "_hidden", "192.0.2.1:8080", "[2001:db8::1]", "192.0.2.1, ", "192.0.2.01", "3221225985",
      "fe80::1%eth0", "192.0.2.1\x00", "\u00b2", "1" * 9000, "192.0.2.1 192.0.2.2"],
 )  # fmt: skip
-def test_what_cannot_be_read_leaves_it_with_the_proxy_that_passed_it_on(forwarded: str | None) -> None:
+def test_malformed_address_makes_the_proxy_the_caller(forwarded: str | None) -> None:
     assert caller("10.1.0.7", forwarded) == "10.1.0.7"
     assert caller("10.1.0.7", f"{forwarded or ''},10.1.0.8") == "10.1.0.8"
 
 
-def test_only_so_many_proxies_are_looked_through() -> None:
+def test_number_of_proxies_in_a_row_is_bounded() -> None:
     behind = ", ".join(["192.0.2.1", *["10.1.0.8"] * (MAX_PROXIES - 1)])
     assert caller("10.1.0.7", behind) == "192.0.2.1"
     assert caller("10.1.0.7", f"{behind}, 10.1.0.9") == "10.1.0.8"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("proxies.example", "pass networks such as"),
         ("10.1.0.7/24", "has host bits set.*pass networks such as"),
@@ -67,35 +67,38 @@ def test_only_so_many_proxies_are_looked_through() -> None:
         ("::/0", "would trust every address"),
     ],
 )
-def test_what_is_no_network_or_everybody_is_refused(text: str, told: str) -> None:
-    with pytest.raises(Rejected, match=told):
+def test_setting_that_is_not_a_network_or_is_every_address_is_refused(text: str, message: str) -> None:
+    with pytest.raises(Rejected, match=message):
         trusted_proxies(text)
 
 
-def test_without_any_nobody_is_asked() -> None:
+def test_setting_is_a_comma_separated_list_and_may_be_empty() -> None:
     assert trusted_proxies("") is trusted_proxies(" , ") is None
     some = trusted_proxies("192.0.2.0/28, 2001:db8::/64,10.9.9.9")
     assert some is not None
     assert caller("10.9.9.9", "198.51.100.9", some) == "198.51.100.9"
 
 
-async def asked(harness: IssuerHarness, forwarded: str) -> httpx.Response:
+async def post_wrong_secret(harness: IssuerHarness, forwarded: str) -> httpx.Response:
     form = {"grant_type": "client_credentials"}
     headers = {"x-forwarded-for": forwarded}
     return await harness.http.post("/token", data=form, auth=("leave.leave-worker", "wrong"), headers=headers)
 
 
-async def test_audit_lines_and_budgets_are_those_of_the_address_behind_the_proxy() -> None:
+async def test_audit_lines_and_budgets_use_the_address_behind_the_proxy() -> None:
     harness = IssuerHarness(proxies=TrustedProxies(["127.0.0.0/8"]))
     harness.install_defaults()
     async with harness.running():
         harness.issuer.endpoints.token._throttle = FailureThrottle(lambda: 0.0, budget=RateBudget(rate=0.0, burst=1))  # type: ignore[union-attr]
-        answers = [(await asked(harness, address)).status_code for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")]
+        answers = [
+            (await post_wrong_secret(harness, address)).status_code
+            for address in ("192.0.2.1", "192.0.2.1", "192.0.2.2")
+        ]
         assert answers == [401, 503, 401]
         peers = [orjson.loads(line)["peer"] for line in harness.audit_lines]
         assert peers == ["192.0.2.1", "192.0.2.1", "192.0.2.2"]
 
 
-async def test_without_trusted_proxies_the_header_says_nothing(harness: IssuerHarness) -> None:
-    await asked(harness, "192.0.2.1")
+async def test_header_is_ignored_without_trusted_proxies(harness: IssuerHarness) -> None:
+    await post_wrong_secret(harness, "192.0.2.1")
     assert orjson.loads(harness.audit_lines[-1])["peer"] == "127.0.0.1"

@@ -1,4 +1,4 @@
-"""What counts as a record, what is kept of it, and what does not."""
+"""Which objects are records, and which version of a record is in force."""
 
 import logging
 import tracemalloc
@@ -53,33 +53,33 @@ async def kids(harness: IssuerHarness) -> list[str]:
         {ENTRY: b"{}"},
         {ENTRY: b"\xff\x00"},
         {"other": encode(client_record())},
-        {ENTRY: encode(client_record(name="somebody-else"))},
+        {ENTRY: encode(client_record(name="another"))},
         {ENTRY: encode(client_record(uid=""))},
         {ENTRY: encode(client_record(credentials=(Credential("abc", START),)))},
         {ENTRY: encode(client_record(credentials=(Credential("zz" * 32, START),)))},
     ],
 )
-async def test_a_malformed_client_record_is_ignored_and_the_last_good_one_kept(
+async def test_malformed_client_record_is_ignored_and_the_last_valid_one_kept(
     harness: IssuerHarness, content: dict[str, bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     for _ in range(3):
         harness.put_object("Secret", "client.leave.leave-worker", content, type=CLIENT_TYPE)
         await settle()
     assert (await harness.token()).status_code == 200
-    told = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
-    assert len(told) == 1
-    assert "client.leave.leave-worker" in told[0]
-    assert "zz" not in told[0]
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    assert len(warnings) == 1
+    assert "client.leave.leave-worker" in warnings[0]
+    assert "zz" not in warnings[0]
 
 
-async def test_a_secret_of_another_type_is_no_record(harness: IssuerHarness) -> None:
+async def test_object_of_another_type_is_not_a_client_record(harness: IssuerHarness) -> None:
     harness.put_object("Secret", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))}, type="Opaque")
     harness.put_object("ConfigMap", "client.leave.planted", {ENTRY: encode(client_record(name="planted"))})
     await settle()
     assert (await harness.token("leave.planted")).status_code == 401
 
 
-async def test_an_object_of_another_namespace_is_no_record() -> None:
+async def test_object_of_another_namespace_is_not_a_record() -> None:
     registry = Registry("elsewhere")
     harness = IssuerHarness()
     harness.put(client_record())
@@ -88,13 +88,13 @@ async def test_an_object_of_another_namespace_is_no_record() -> None:
     assert registry.client_count == 0
 
 
-async def test_a_deleted_client_is_refused(harness: IssuerHarness) -> None:
+async def test_deleted_client_is_refused(harness: IssuerHarness) -> None:
     harness.delete_object("Secret", "client.leave.leave-worker")
     await settle()
     assert (await harness.token()).status_code == 401
 
 
-async def test_what_is_not_in_a_new_list_is_gone(harness: IssuerHarness) -> None:
+async def test_record_that_a_new_list_lacks_is_deleted(harness: IssuerHarness) -> None:
     harness.delete_object("Secret", "client.leave.leave-worker", notify=False)
     harness.delete_object("ConfigMap", "resourceserver.payroll.payroll-api", notify=False)
     harness.store.relist()
@@ -103,7 +103,7 @@ async def test_what_is_not_in_a_new_list_is_gone(harness: IssuerHarness) -> None
     assert len(harness.issuer.registry.servers) == 0
 
 
-async def test_a_successor_under_an_old_name_inherits_nothing(harness: IssuerHarness) -> None:
+async def test_successor_under_an_old_name_inherits_nothing(harness: IssuerHarness) -> None:
     before = await harness.claims(await harness.token())
     harness.put(client_record(uid="uid-of-another", credentials=(Credential(sha256("another"), START),)))
     await settle()
@@ -112,7 +112,7 @@ async def test_a_successor_under_an_old_name_inherits_nothing(harness: IssuerHar
     assert before["jti"][:12] != after["jti"][:12]
 
 
-async def test_an_ended_credential_is_refused_by_the_issuers_own_clock(harness: IssuerHarness) -> None:
+async def test_expired_credential_is_refused_without_a_change_of_its_record(harness: IssuerHarness) -> None:
     ends = START + timedelta(hours=1)
     harness.put(client_record(credentials=(Credential(sha256("old"), START, ends), Credential(sha256("new"), START))))
     await settle()
@@ -125,7 +125,7 @@ async def test_an_ended_credential_is_refused_by_the_issuers_own_clock(harness: 
 # Resource servers
 
 
-async def test_of_two_records_with_one_audience_the_older_is_served_whichever_came_first(
+async def test_older_of_two_records_with_one_audience_is_served(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     for ages in ((1, 2), (2, 1)):
@@ -151,7 +151,9 @@ async def test_of_two_records_with_one_audience_the_older_is_served_whichever_ca
     assert "older" in caplog.text
 
 
-async def test_a_server_with_an_audience_of_its_own_choosing_is_found_by_its_alias_too(harness: IssuerHarness) -> None:
+async def test_resource_server_with_its_own_audience_is_found_by_its_default_audience_too(
+    harness: IssuerHarness,
+) -> None:
     harness.put(server_record(audience="https://payroll.hr.example"))
     await settle()
     for resource in ("https://payroll.hr.example", "https://payroll-api.payroll.svc"):
@@ -159,7 +161,7 @@ async def test_a_server_with_an_audience_of_its_own_choosing_is_found_by_its_ali
         assert claims["aud"] == "https://payroll.hr.example"
 
 
-async def test_an_audience_wins_over_an_alias(harness: IssuerHarness) -> None:
+async def test_audience_takes_precedence_over_a_default_audience(harness: IssuerHarness) -> None:
     alias = "https://payroll-api.payroll.svc"
     harness.put(server_record(audience="https://payroll.hr.example"))
     harness.put(server_record(namespace="leave", name="mirror", audience=alias, scopes=("mirror",)))
@@ -170,14 +172,14 @@ async def test_an_audience_wins_over_an_alias(harness: IssuerHarness) -> None:
     assert claims["scope"] == "mirror"
 
 
-async def test_a_resource_server_without_an_audience_is_not_served(harness: IssuerHarness) -> None:
+async def test_resource_server_without_an_audience_is_not_served(harness: IssuerHarness) -> None:
     harness.put(server_record(audience=""))
     await settle()
     assert (await harness.token()).json()["error"] == "invalid_target"
 
 
 @pytest.mark.parametrize("changes", [{"lifetime": 0}, {"name": "other"}, {"uid": ""}])
-async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
+async def test_malformed_server_record_is_ignored_and_the_last_valid_one_kept(
     harness: IssuerHarness, changes: dict[str, Any]
 ) -> None:
     content = {ENTRY: encode(server_record(**changes))}
@@ -189,14 +191,14 @@ async def test_a_malformed_server_record_is_ignored_and_the_last_good_one_kept(
 # The issuer record
 
 
-async def test_the_issuer_record_under_another_name_is_none(harness: IssuerHarness) -> None:
+async def test_issuer_record_under_another_name_is_ignored(harness: IssuerHarness) -> None:
     content = {ENTRY: encode(IssuerRecord("https://evil.example"))}
     harness.put_object("ConfigMap", "scopewright-issuer-2", content, label="issuer")
     await settle()
     assert (await harness.http.get("/.well-known/oauth-authorization-server")).json()["issuer"] == ISSUER
 
 
-async def test_an_issuer_record_deleted_by_hand_stops_nothing(harness: IssuerHarness) -> None:
+async def test_deleted_issuer_record_stays_in_force(harness: IssuerHarness) -> None:
     harness.delete_object("ConfigMap", ISSUER_NAME)
     await settle()
     assert (await harness.token()).status_code == 200
@@ -212,7 +214,7 @@ async def test_an_issuer_record_deleted_by_hand_stops_nothing(harness: IssuerHar
         IssuerRecord(ISSUER, clock_skew=-1),
     ],
 )
-async def test_a_malformed_issuer_record_is_ignored_and_the_last_good_one_kept(
+async def test_malformed_issuer_record_is_ignored_and_the_last_valid_one_kept(
     harness: IssuerHarness, record: IssuerRecord
 ) -> None:
     harness.put(record)
@@ -221,7 +223,7 @@ async def test_a_malformed_issuer_record_is_ignored_and_the_last_good_one_kept(
     assert await harness.claims(await harness.token())
 
 
-async def test_an_instant_without_a_time_zone_is_malformed(harness: IssuerHarness) -> None:
+async def test_record_with_a_timestamp_without_time_zone_is_malformed(harness: IssuerHarness) -> None:
     naive = START.replace(tzinfo=None)
     for content, name, label in (
         (encode(client_record()), "client.leave.leave-worker", ""),
@@ -242,7 +244,7 @@ async def test_an_instant_without_a_time_zone_is_malformed(harness: IssuerHarnes
 # Keys and the key set
 
 
-async def test_a_key_planted_in_the_config_map_is_not_served(harness: IssuerHarness) -> None:
+async def test_key_planted_in_the_config_map_is_not_served(harness: IssuerHarness) -> None:
     planted = public_jwk(private_key("ES256", 66), "ES256")
     forged = {**planted, "kid": key_record().kid}
     harness.publish(planted, forged, key_record().jwk, {"kty": "oct", "k": "abc", "kid": "x"}, {})
@@ -251,14 +253,14 @@ async def test_a_key_planted_in_the_config_map_is_not_served(harness: IssuerHarn
     assert [k["x"] for k in keys] == [key_record().jwk["x"]]
 
 
-async def test_a_key_of_another_config_map_is_not_vouched_for(harness: IssuerHarness) -> None:
+async def test_key_of_another_config_map_is_not_served(harness: IssuerHarness) -> None:
     elsewhere = harness.put_key("ES256", 5, config_map="other-jwks")
     harness.publish(key_record().jwk, elsewhere.jwk)
     await settle()
     assert await kids(harness) == [key_record().kid]
 
 
-async def test_nothing_is_signed_with_a_key_that_is_not_served(harness: IssuerHarness) -> None:
+async def test_key_that_is_not_served_does_not_sign(harness: IssuerHarness) -> None:
     harness.publish()
     await settle()
     response = await harness.token()
@@ -266,15 +268,13 @@ async def test_nothing_is_signed_with_a_key_that_is_not_served(harness: IssuerHa
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"keys": 1}', b'{"keys": [1]}'])
-async def test_a_malformed_key_set_is_ignored_and_the_last_good_one_kept(
-    harness: IssuerHarness, content: bytes
-) -> None:
+async def test_malformed_key_set_is_ignored_and_the_last_valid_one_kept(harness: IssuerHarness, content: bytes) -> None:
     harness.put_object("ConfigMap", "scopewright-jwks", {"jwks.json": content})
     await settle()
     assert (await harness.token()).status_code == 200
 
 
-async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_for_it(harness: IssuerHarness) -> None:
+async def test_deleted_key_set_stays_in_force_while_its_key_records_exist(harness: IssuerHarness) -> None:
     harness.delete_object("ConfigMap", "scopewright-jwks")
     await settle()
     assert (await harness.token()).status_code == 200
@@ -283,7 +283,7 @@ async def test_a_key_set_deleted_by_hand_stops_nothing_while_key_records_vouch_f
     assert await kids(harness) == []
 
 
-async def test_a_key_record_whose_private_key_is_another_is_refused(
+async def test_key_record_with_the_private_key_of_another_is_ignored(
     harness: IssuerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     record = key_record("ES256", 8)
@@ -306,7 +306,7 @@ async def test_a_key_record_whose_private_key_is_another_is_refused(
         {"jwk": {"kid": key_record().kid, "kty": "oct"}},
     ],
 )
-async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
+async def test_malformed_key_record_is_ignored_and_the_last_valid_one_kept(
     harness: IssuerHarness, changes: dict[str, Any]
 ) -> None:
     record = key_record(**changes)
@@ -316,7 +316,7 @@ async def test_a_malformed_key_record_is_ignored_and_the_last_good_one_kept(
     assert (await harness.token()).status_code == 200
 
 
-async def test_a_private_key_that_is_no_pem_is_refused(harness: IssuerHarness) -> None:
+async def test_key_record_with_a_malformed_private_key_is_ignored(harness: IssuerHarness) -> None:
     record = key_record("ES256", 8)
     entries = {ENTRY: encode(record), PRIVATE_KEY_ENTRY: b"-----BEGIN nonsense"}
     harness.put_object("Secret", key_record_name(record.kid), entries, type=SIGNING_KEY_TYPE)
@@ -325,13 +325,13 @@ async def test_a_private_key_that_is_no_pem_is_refused(harness: IssuerHarness) -
     assert await kids(harness) == [key_record().kid]
 
 
-async def test_private_members_in_a_key_record_are_never_served(harness: IssuerHarness) -> None:
+async def test_private_members_of_a_key_record_are_not_served(harness: IssuerHarness) -> None:
     harness.put_key(jwk={**key_record().jwk, "d": "private"})
     await settle()
     assert b"private" not in (await harness.http.get("/jwks.json")).content
 
 
-async def test_the_key_that_began_last_signs_and_the_next_takes_over_by_itself(harness: IssuerHarness) -> None:
+async def test_key_with_the_latest_signing_start_signs(harness: IssuerHarness) -> None:
     later = harness.put_key("ES256", 2, signing_start_time=START + timedelta(days=1))
     harness.publish(key_record().jwk, later.jwk)
     await settle()
@@ -342,7 +342,7 @@ async def test_the_key_that_began_last_signs_and_the_next_takes_over_by_itself(h
     assert await kids(harness) == [key_record().kid, later.kid]
 
 
-async def test_nothing_is_signed_from_signing_end_on_and_nothing_served_from_verification_end_on(
+async def test_key_signs_until_signing_end_and_is_served_until_verification_end(
     harness: IssuerHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     harness.clock.advance(days=37)
@@ -355,16 +355,16 @@ async def test_nothing_is_signed_from_signing_end_on_and_nothing_served_from_ver
     assert await kids(harness) == []
 
 
-async def test_a_revoked_key_signs_nothing_and_is_served_no_more(harness: IssuerHarness) -> None:
-    fresh = harness.put_key("ES256", 4)
-    harness.publish(key_record().jwk, fresh.jwk)
+async def test_revoked_key_neither_signs_nor_is_served(harness: IssuerHarness) -> None:
+    newer = harness.put_key("ES256", 4)
+    harness.publish(key_record().jwk, newer.jwk)
     harness.put(key_record(revoked_time=START))
     await settle()
-    assert await kids(harness) == [fresh.kid]
-    assert header_kid(await harness.token()) == fresh.kid
+    assert await kids(harness) == [newer.kid]
+    assert header_kid(await harness.token()) == newer.kid
 
 
-async def test_a_key_without_its_private_part_is_served_and_signs_nothing(harness: IssuerHarness) -> None:
+async def test_key_without_its_private_key_is_served_and_does_not_sign(harness: IssuerHarness) -> None:
     newer = key_record("ES256", 4, signing_start_time=START - timedelta(minutes=1))
     harness.put(newer)
     harness.publish(key_record().jwk, newer.jwk)
@@ -377,7 +377,7 @@ def header_kid(response: Any) -> str:
     return str(jwt.get_unverified_header(response.json()["access_token"])["kid"])
 
 
-async def test_ten_thousand_clients_take_little_memory() -> None:
+async def test_client_record_takes_at_most_2000_bytes() -> None:
     harness = IssuerHarness()
     harness.put(client_record())
     existing = harness.stored("Secret", "client.leave.leave-worker").existing
@@ -393,7 +393,7 @@ async def test_ten_thousand_clients_take_little_memory() -> None:
     assert orjson.loads(encode(client_record()))["namespace"] == "leave"
 
 
-async def test_an_issuer_record_whose_url_no_verifier_accepts_is_ignored(harness: IssuerHarness) -> None:
+async def test_issuer_record_with_a_url_that_verifiers_refuse_is_ignored(harness: IssuerHarness) -> None:
     before = harness.issuer.registry.issuer
     for url in BAD:
         harness.put(IssuerRecord(url))

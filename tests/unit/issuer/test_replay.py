@@ -1,4 +1,4 @@
-"""The memory of used assertions and proofs is bounded, and no namespace fills it for the others."""
+"""The replay memory of assertions and proofs is bounded, and each namespace has a share of it."""
 
 from typing import Any, cast
 
@@ -15,26 +15,26 @@ UNTIL = Clock()() + 60
 
 
 async def fill(memory: LocalReplay, namespace: str, until: float = UNTIL) -> int:
-    """How many entries the clients of a namespace get when they take all that they can."""
+    """Fill the share of a namespace. Returns the number of entries."""
     for count in range(LOCAL_CAPACITY + 1):
         try:
             assert await memory.first_use(f"{namespace}.client-{count % 7}", str(count), until)
         except Unavailable:
             return count
-    raise AssertionError("without a bound")
+    raise AssertionError("the share has no bound")
 
 
-async def test_ten_namespaces_that_take_all_they_can_leave_room_for_others() -> None:
+async def test_ten_namespaces_cannot_fill_the_replay_memory() -> None:
     clock = Clock()
     memory = LocalReplay(clock)
     taken = [await fill(memory, f"greedy-{number}") for number in range(10)]
     assert sum(taken) < 0.75 * LOCAL_CAPACITY
     assert await fill(memory, "modest") > 3000
     clock.advance(seconds=60)
-    assert await fill(memory, "greedy-0", UNTIL + 60) == taken[0], "what has ended makes room"
+    assert await fill(memory, "greedy-0", UNTIL + 60) == taken[0], "expired entries make room"
 
 
-async def test_a_full_share_refuses_nobody_for_good_and_nothing_twice() -> None:
+async def test_full_share_of_a_namespace_is_temporary_and_detects_replays() -> None:
     clock = Clock()
     memory = LocalReplay(clock, capacity=20)
     assert [await memory.first_use(f"a.{n}", str(n), UNTIL) for n in range(3)] == [True] * 3
@@ -51,7 +51,7 @@ def take(shares: _Shares, namespace: str, count: int) -> None:
         shares.take(namespace, 600.0, 0.0)
 
 
-def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() -> None:
+def test_shares_bound_what_one_process_puts_into_a_shared_memory() -> None:
     shares = _Shares(10_000)
     for namespace in range(10):
         with pytest.raises(Unavailable):
@@ -61,7 +61,7 @@ def test_the_same_holds_of_what_one_process_puts_into_a_memory_that_is_shared() 
     assert (shares._used, shares._free) == ({"greedy-0": 1}, 9_999)
 
 
-async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wait_and_others_get_tokens() -> None:
+async def test_client_of_a_namespace_with_a_full_share_gets_503_and_others_get_tokens() -> None:
     clock = Clock()
     harness = IssuerHarness(clock=clock, replay=LocalReplay(clock, capacity=16))
     harness.install_defaults()
@@ -78,8 +78,8 @@ async def test_the_client_of_a_namespace_that_has_filled_its_share_is_told_to_wa
         assert status != 503
 
 
-class Server:
-    """In the place of the Redis client: up, or away."""
+class FakeRedis:
+    """A fake Redis client."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -87,15 +87,15 @@ class Server:
 
     async def set(self, name: str, value: bytes, *, nx: bool, px: int) -> bool | None:
         if not self.is_up:
-            raise RedisError("away")
+            raise RedisError("no connection")
         if name in self.names:
             return None
         self.names.add(name)
         return True
 
 
-def shared(clock: Clock, capacity: int) -> tuple[SharedReplay, Server]:
-    memory, server = SharedReplay("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), Server()
+def shared(clock: Clock, capacity: int) -> tuple[SharedReplay, FakeRedis]:
+    memory, server = SharedReplay("redis://127.0.0.1:1/0", clock=clock, capacity=capacity), FakeRedis()
     memory._client = cast("Any", server)
     return memory, server
 
@@ -119,7 +119,7 @@ async def test_an_outage_takes_no_share_of_a_shared_memory() -> None:
     assert (memory._shares._free, memory._shares._used) == (89, {"pay": 1})
 
 
-def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
+def test_entry_given_back_after_it_expired_is_counted_once() -> None:
     shares = _Shares(100)
     shares.take("a", 600.0, 0.0)
     shares.take("b", 1200.0, 661.0)
@@ -128,8 +128,8 @@ def test_what_is_given_back_after_it_was_forgotten_is_counted_once() -> None:
 
 
 @pytest.mark.parametrize(("rate", "holds"), [(30, True), (40, False)])
-async def test_the_rate_that_is_documented_for_one_namespace(rate: int, holds: bool) -> None:
-    """Of assertions that are remembered for 360 s (an `exp` of 300 s): capacity / 9 / 360 s."""
+async def test_one_namespace_gets_the_documented_rate(rate: int, holds: bool) -> None:
+    """Assertions are remembered for 360 s (an `exp` of 300 s), so the rate is capacity / 9 / 360 s."""
     clock = Clock()
     memory = LocalReplay(clock, capacity=LOCAL_CAPACITY // 10)
     try:

@@ -1,4 +1,4 @@
-"""Revocation (protocol.md, lines 18 and 19), the record that replicas share, and the feed that services poll."""
+"""Revocation (protocol.md, rules 18 and 19), the record that replicas share, and the feed."""
 
 import asyncio
 from collections.abc import Callable
@@ -81,136 +81,136 @@ def uid_hash(harness: IssuerHarness, client_id: str = "leave.leave-worker") -> s
 # The endpoint
 
 
-async def test_18_a_client_revokes_its_own_token(returning: IssuerHarness) -> None:
-    token, other = await of_payroll(returning), await of_payroll(returning)
-    response = await returning.post_token("/revoke", token)
+async def test_18_client_revokes_its_own_token(services: IssuerHarness) -> None:
+    token, other = await of_payroll(services), await of_payroll(services)
+    response = await services.post_token("/revoke", token)
     assert (response.status_code, response.headers["cache-control"]) == (200, "no-store")
-    assert await returning.introspect(token) == INACTIVE
-    assert await returning.introspect(token, PAYROLL_SERVICE) == INACTIVE
-    assert (await returning.introspect(other))["active"]
-    assert list(returning.revocations().tokens) == [uid_hash(returning)]
+    assert await services.introspect(token) == INACTIVE
+    assert await services.introspect(token, PAYROLL_SERVICE) == INACTIVE
+    assert (await services.introspect(other))["active"]
+    assert list(services.revocations().tokens) == [uid_hash(services)]
 
 
-async def test_18_an_unknown_token_is_200_and_a_wrong_hint_still_works(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
+async def test_18_unknown_token_is_200_and_a_wrong_hint_is_ignored(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
     for unknown in ("x", "a.b.c", token[:-1] + ("A" if token[-1] != "A" else "B")):
-        assert (await returning.post_token("/revoke", unknown)).status_code == 200
-    assert (await returning.introspect(token))["active"]
-    assert (await returning.post_token("/revoke", token, token_type_hint="refresh_token")).status_code == 200
-    assert await returning.introspect(token) == INACTIVE
-    assert (await returning.post_token("/revoke", token)).status_code == 200
-    assert (await returning.post_token("/revoke", "")).json()["error"] == "invalid_request"
+        assert (await services.post_token("/revoke", unknown)).status_code == 200
+    assert (await services.introspect(token))["active"]
+    assert (await services.post_token("/revoke", token, token_type_hint="refresh_token")).status_code == 200
+    assert await services.introspect(token) == INACTIVE
+    assert (await services.post_token("/revoke", token)).status_code == 200
+    assert (await services.post_token("/revoke", "")).json()["error"] == "invalid_request"
 
 
-async def test_18_the_token_of_another_client_is_not_revoked_and_nothing_is_told(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    response = await returning.post_token("/revoke", token, PAYROLL_SERVICE)
+async def test_18_token_of_another_client_is_not_revoked_and_the_response_is_the_same(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    response = await services.post_token("/revoke", token, PAYROLL_SERVICE)
     assert (response.status_code, response.content) == (200, b"{}")
-    assert (await returning.introspect(token))["active"]
-    assert (await returning.http.post("/revoke", data={"token": token})).status_code == 401
-    assert returning.store.writes == []
+    assert (await services.introspect(token))["active"]
+    assert (await services.http.post("/revoke", data={"token": token})).status_code == 401
+    assert services.store.writes == []
 
 
-async def test_18_it_is_200_only_when_it_is_written(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    returning.store.refuse("ConfigMap", Unavailable("no connection", retry_after=3.0))
-    response = await returning.post_token("/revoke", token)
+async def test_18_response_is_200_only_after_the_revocation_is_written(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    services.store.refuse("ConfigMap", Unavailable("no connection", retry_after=3.0))
+    response = await services.post_token("/revoke", token)
     assert response.status_code == 503
     assert int(response.headers["retry-after"]) >= 1
-    assert await returning.introspect(token) == INACTIVE, "and yet it is in force where it can be"
+    assert await services.introspect(token) == INACTIVE, "the revocation is in force on this replica"
 
 
-async def test_18_without_a_store_to_write_to_there_is_no_such_endpoint(harness: IssuerHarness) -> None:
+async def test_18_issuer_that_cannot_write_has_no_revocation_endpoint(harness: IssuerHarness) -> None:
     assert (await harness.post_token("/revoke", "x")).status_code == 404
     assert "revocation_endpoint" not in (await harness.http.get("/.well-known/oauth-authorization-server")).json()
 
 
-async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    await returning.revoke(token)
-    returning.clock.advance(seconds=599)
-    assert await returning.introspect(token) == INACTIVE
-    returning.clock.advance(seconds=660)
-    await returning.revoke(await of_payroll(returning))
-    assert len((await feed(returning))["tokens"][uid_hash(returning)]) == 2, "a verifier's leeway may be ten minutes"
-    returning.clock.advance(seconds=1)
-    await returning.revoke(await of_payroll(returning))
-    assert len(returning.revocations().tokens[uid_hash(returning)]) == 2
+async def test_19_a_revoked_token_stays_revoked_until_it_would_have_expired(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    await services.revoke(token)
+    services.clock.advance(seconds=599)
+    assert await services.introspect(token) == INACTIVE
+    services.clock.advance(seconds=660)
+    await services.revoke(await of_payroll(services))
+    assert len((await feed(services))["tokens"][uid_hash(services)]) == 2, "a verifier's leeway may be ten minutes"
+    services.clock.advance(seconds=1)
+    await services.revoke(await of_payroll(services))
+    assert len(services.revocations().tokens[uid_hash(services)]) == 2
 
 
-async def test_many_revocations_at_once_are_few_writes(returning: IssuerHarness) -> None:
-    tokens = [await of_payroll(returning) for _ in range(100)]
-    await asyncio.gather(*map(returning.revoke, tokens))
-    assert len(returning.store.writes) < 10
-    assert [await returning.introspect(token) for token in tokens] == [INACTIVE] * 100
+async def test_concurrent_revocations_are_written_together(services: IssuerHarness) -> None:
+    tokens = [await of_payroll(services) for _ in range(100)]
+    await asyncio.gather(*map(services.revoke, tokens))
+    assert len(services.store.writes) < 10
+    assert [await services.introspect(token) for token in tokens] == [INACTIVE] * 100
 
 
-async def test_beyond_its_quota_all_tokens_of_the_client_end_and_of_nobody_else(returning: IssuerHarness) -> None:
-    kept = await returning.access_token(PAYROLL_SERVICE, resource=BANK)
-    tokens = [await of_payroll(returning) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
-    returning.clock.advance(seconds=5)
-    await asyncio.gather(*map(returning.revoke, tokens[:-1]))
-    assert await returning.introspect(tokens[-1]) == INACTIVE
-    assert (await returning.introspect(kept, PAYROLL_SERVICE))["active"]
-    record = returning.revocations()
-    assert (record.tokens, record.clients) == ({}, {uid_hash(returning): NOW + 5})
-    returning.clock.advance(seconds=1)
-    assert (await returning.introspect(await of_payroll(returning)))["active"]
+async def test_client_beyond_its_quota_of_revocations_loses_all_of_its_own_tokens(services: IssuerHarness) -> None:
+    kept = await services.access_token(PAYROLL_SERVICE, resource=BANK)
+    tokens = [await of_payroll(services) for _ in range(MAX_ENTRIES_PER_CLIENT + 2)]
+    services.clock.advance(seconds=5)
+    await asyncio.gather(*map(services.revoke, tokens[:-1]))
+    assert await services.introspect(tokens[-1]) == INACTIVE
+    assert (await services.introspect(kept, PAYROLL_SERVICE))["active"]
+    record = services.revocations()
+    assert (record.tokens, record.clients) == ({}, {uid_hash(services): NOW + 5})
+    services.clock.advance(seconds=1)
+    assert (await services.introspect(await of_payroll(services)))["active"]
 
 
 # What replicas share
 
 
-async def test_what_another_replica_has_revoked_is_in_force(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    jti = (await returning.introspect(token))["jti"]
-    returning.put(RevocationRecord(tokens={uid_hash(returning): {token_key(jti): NOW + 600}}))
+async def test_token_revoked_by_another_replica_is_inactive(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    jti = (await services.introspect(token))["jti"]
+    services.put(RevocationRecord(tokens={uid_hash(services): {token_key(jti): NOW + 600}}))
     await settle()
-    assert await returning.introspect(token) == INACTIVE
+    assert await services.introspect(token) == INACTIVE
 
 
-async def test_two_replicas_merge_what_they_write(returning: IssuerHarness) -> None:
-    tokens = [await of_payroll(returning), await of_payroll(returning)]
-    other = IssuerHarness(can_write=True, store=returning.store, clock=returning.clock)
+async def test_replicas_merge_concurrent_revocations(services: IssuerHarness) -> None:
+    tokens = [await of_payroll(services), await of_payroll(services)]
+    other = IssuerHarness(can_write=True, store=services.store, clock=services.clock)
     async with other.running():
-        await asyncio.gather(returning.revoke(tokens[0]), other.revoke(tokens[1]))
+        await asyncio.gather(services.revoke(tokens[0]), other.revoke(tokens[1]))
         assert len((await written(other)).tokens[uid_hash(other)]) == 2
-        for harness in (returning, other):
+        for harness in (services, other):
             assert [await harness.introspect(token) for token in tokens] == [INACTIVE] * 2
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"tokens": 5}', b'{"version": 2}', b"{}"])
-async def test_what_is_edited_is_written_back(returning: IssuerHarness, content: bytes) -> None:
-    token = await of_payroll(returning)
-    await returning.revoke(token)
-    before = returning.revocations()
-    returning.put_object("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
-    assert await written(returning) == before
-    assert await returning.introspect(token) == INACTIVE
+async def test_edited_revocation_record_is_restored(services: IssuerHarness, content: bytes) -> None:
+    token = await of_payroll(services)
+    await services.revoke(token)
+    before = services.revocations()
+    services.put_object("ConfigMap", REVOCATIONS_NAME, {ENTRY: content}, label="revocations")
+    assert await written(services) == before
+    assert await services.introspect(token) == INACTIVE
 
 
-async def test_what_is_set_back_to_what_this_issuer_wrote_once_is_written_again(returning: IssuerHarness) -> None:
-    await returning.revoke(await of_payroll(returning))
-    earlier = returning.revocations()
+async def test_revocation_record_reset_to_an_earlier_content_is_restored(services: IssuerHarness) -> None:
+    await services.revoke(await of_payroll(services))
+    earlier = services.revocations()
     more = RevocationRecord(clients={"another": NOW})
-    returning.put(replace(earlier, clients=more.clients))
+    services.put(replace(earlier, clients=more.clients))
     await settle()
-    returning.put(earlier)
-    assert (await written(returning)).clients == more.clients
+    services.put(earlier)
+    assert (await written(services)).clients == more.clients
 
 
-async def test_what_is_deleted_is_written_back_when_the_operator_has_made_it_again(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    await returning.revoke(token)
-    before = returning.revocations()
-    returning.delete_object("ConfigMap", REVOCATIONS_NAME)
+async def test_deleted_revocation_record_is_filled_again_after_the_operator_creates_it(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    await services.revoke(token)
+    before = services.revocations()
+    services.delete_object("ConfigMap", REVOCATIONS_NAME)
     await settle()
-    assert await returning.introspect(token) == INACTIVE
-    assert (await returning.post_token("/revoke", await of_payroll(returning))).status_code == 503
-    returning.put(RevocationRecord())
+    assert await services.introspect(token) == INACTIVE
+    assert (await services.post_token("/revoke", await of_payroll(services))).status_code == 503
+    services.put(RevocationRecord())
     await asyncio.sleep(0.05)
-    record = await written(returning)
-    assert before.tokens[uid_hash(returning)].items() <= record.tokens[uid_hash(returning)].items()
+    record = await written(services)
+    assert before.tokens[uid_hash(services)].items() <= record.tokens[uid_hash(services)].items()
 
 
 @pytest.fixture
@@ -218,8 +218,8 @@ def snapshot(tmp_path: Path) -> Path:
     return tmp_path / "snapshot"
 
 
-@pytest.mark.parametrize("meanwhile", ["away", "emptied", "gone"])
-async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) -> None:
+@pytest.mark.parametrize("meanwhile", ["unavailable", "emptied", "deleted"])
+async def test_revoked_token_stays_revoked_after_a_restart(snapshot: Path, meanwhile: str) -> None:
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
     harness.put(RevocationRecord())
@@ -228,9 +228,9 @@ async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) ->
         await harness.revoke(token)
     if meanwhile == "emptied":
         harness.put(RevocationRecord())
-    elif meanwhile == "gone":
+    elif meanwhile == "deleted":
         harness.delete_object("ConfigMap", REVOCATIONS_NAME)
-    harness.store.unavailable = meanwhile == "away"
+    harness.store.unavailable = meanwhile == "unavailable"
     again = IssuerHarness(can_write=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
         await again.issuer.ready()
@@ -239,8 +239,8 @@ async def test_a_restart_revokes_nothing_back(snapshot: Path, meanwhile: str) ->
             assert (await written(again)).tokens
 
 
-async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
-    """The store of `scopewright dev`, as the operator has made the record."""
+async def test_revocations_are_written_to_a_directory_store(tmp_path: Path) -> None:
+    """The store of `scopewright dev`, with the record that the operator creates."""
     store = DirectoryStore.open(tmp_path / "state", CONFIG.issuer)
     try:
         await store.write(plan_revocations(CONFIG))
@@ -255,8 +255,8 @@ async def test_in_a_directory_it_is_the_same(tmp_path: Path) -> None:
         store.close()
 
 
-async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One by one they would keep the event loop for as long as the square of their number says."""
+async def test_thousands_of_ended_clients_are_folded_and_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One at a time would block the event loop for a time that grows with the square of their number."""
     done: list[str] = []
 
     def counted(name: str) -> None:
@@ -275,7 +275,7 @@ async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pyte
     for n in range(10_000):
         revocations.end(RevocationRecord(clients={f"client-{n}": NOW}))
     assert done == []
-    assert has_ended(revocations.record, "client-0", "any", "any", NOW), "who asks is told at once"
+    assert has_ended(revocations.record, "client-0", "any", "any", NOW), "in force before it is written"
     assert len(revocations.record.clients) == 10_000
     assert done == ["merge", "fold"]
     change = kept[revocations.ref]()
@@ -283,7 +283,7 @@ async def test_thousands_of_losses_are_folded_and_encoded_once(monkeypatch: pyte
     assert done == ["merge", "fold", "encode"]
 
 
-async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) -> None:
+async def test_deletion_of_500_clients_is_in_force_at_once_and_written(snapshot: Path) -> None:
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
     harness.put(RevocationRecord())
@@ -306,17 +306,17 @@ async def test_a_mass_removal_is_in_force_at_once_and_written(snapshot: Path) ->
         assert len((await feed(again))["clients"]) == 500
 
 
-def leaving() -> IssuerHarness:
+def with_long_lifetime() -> IssuerHarness:
     harness = IssuerHarness(can_write=True)
     harness.install_defaults()
     harness.put(RevocationRecord(longest_lifetime=3600))
     return harness
 
 
-async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_that_ended_just_before_the_issuer_stops_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
     for pause in ("MIN_PAUSE_SECONDS", "MAX_PAUSE_SECONDS"):
         monkeypatch.setattr(revocations_module, pause, 2.5)
-    harness = leaving()
+    harness = with_long_lifetime()
     async with harness.running():
         await harness.revoke(await of_payroll(harness))
         uid = uid_hash(harness)
@@ -326,8 +326,8 @@ async def test_what_was_lost_just_before_the_issuer_stops_is_written(monkeypatch
     assert harness.revocations().clients == {uid: NOW}
 
 
-async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> None:
-    harness = leaving()
+async def test_write_interrupted_by_the_stop_of_the_issuer_is_retried() -> None:
+    harness = with_long_lifetime()
     async with harness.running():
         uid = uid_hash(harness)
         harness.store.hold_reads()
@@ -337,14 +337,16 @@ async def test_a_write_that_is_cut_off_as_the_issuer_stops_is_tried_again() -> N
     assert harness.revocations().clients == {uid: NOW}
 
 
-async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+async def test_last_write_before_the_stop_times_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(revocations_module, "LAST_WRITE_TIMEOUT_SECONDS", 0.05)
-    harness = leaving()
+    harness = with_long_lifetime()
     async with asyncio.timeout(30), harness.running():
         harness.store.hold_reads()
         harness.put(client_record(disabled=True))
         await settle()
-        # What the last report of use reads is another matter.
+        # The last report of usage must not read as well.
         monkeypatch.setattr(harness.issuer._background._usage, "_used", {})
     assert "the issuer stops" in caplog.text
     assert harness.store.writes == []
@@ -353,170 +355,172 @@ async def test_the_last_write_has_its_time(monkeypatch: pytest.MonkeyPatch, capl
 # The feed
 
 
-async def test_the_feed_holds_hashes_and_is_sent_once(returning: IssuerHarness) -> None:
-    token = await of_payroll(returning)
-    claims = await returning.introspect(token)
-    empty = await returning.http.get("/revocations")
-    await returning.revoke(token)
-    response = await returning.http.get("/revocations", headers={"if-none-match": empty.headers["etag"]})
+async def test_feed_contains_hashes_only_and_supports_etags(services: IssuerHarness) -> None:
+    token = await of_payroll(services)
+    claims = await services.introspect(token)
+    empty = await services.http.get("/revocations")
+    await services.revoke(token)
+    response = await services.http.get("/revocations", headers={"if-none-match": empty.headers["etag"]})
     assert response.status_code == 200
     assert response.headers["cache-control"] == "public, max-age=1"
-    assert response.json()["tokens"] == {uid_hash(returning): {token_key(claims["jti"]): claims["exp"]}}
+    assert response.json()["tokens"] == {uid_hash(services): {token_key(claims["jti"]): claims["exp"]}}
     assert not any(text in response.text for text in (claims["jti"], claims["client_id"], PAYROLL))
     etag = {"if-none-match": response.headers["etag"]}
-    assert (await returning.http.get("/revocations", headers=etag)).status_code == 304
-    assert (await returning.http.post("/revocations")).status_code == 405
-    metadata = (await returning.http.get("/.well-known/oauth-authorization-server")).json()
+    assert (await services.http.get("/revocations", headers=etag)).status_code == 304
+    assert (await services.http.post("/revocations")).status_code == 405
+    metadata = (await services.http.get("/.well-known/oauth-authorization-server")).json()
     assert metadata["scopewright_revocation_feed_uri"].endswith("/revocations")
 
 
-async def test_19_the_feed_tells_revoked_keys(returning: IssuerHarness) -> None:
-    returning.put(key_record(revoked_time=START), private=private_key("ES256"))
+async def test_19_feed_contains_revoked_keys(services: IssuerHarness) -> None:
+    services.put(key_record(revoked_time=START), private=private_key("ES256"))
     await settle()
-    assert (await feed(returning))["kids"] == [key_record().kid]
-    returning.delete_object("Secret", key_record_name(key_record().kid))
+    assert (await feed(services))["kids"] == [key_record().kid]
+    services.delete_object("Secret", key_record_name(key_record().kid))
     await settle()
-    assert (await feed(returning))["kids"] == []
+    assert (await feed(services))["kids"] == []
 
 
-async def test_the_feed_tells_that_a_client_has_ended(returning: IssuerHarness) -> None:
-    uid = uid_hash(returning)
-    returning.put(client_record(disabled=True))
+async def test_feed_contains_a_disabled_or_deleted_client(services: IssuerHarness) -> None:
+    uid = uid_hash(services)
+    services.put(client_record(disabled=True))
     await settle()
-    assert (await feed(returning))["clients"] == {uid: NOW}
-    returning.clock.advance(seconds=10)
-    returning.delete_object("Secret", "client.payroll.payroll-service")
+    assert (await feed(services))["clients"] == {uid: NOW}
+    services.clock.advance(seconds=10)
+    services.delete_object("Secret", "client.payroll.payroll-service")
     await settle()
-    assert len((await feed(returning))["clients"]) == 2
-    assert (await written(returning)).clients == (await feed(returning))["clients"]
+    assert len((await feed(services))["clients"]) == 2
+    assert (await written(services)).clients == (await feed(services))["clients"]
 
 
-async def test_the_feed_tells_that_a_grant_type_was_withdrawn(returning: IssuerHarness) -> None:
-    returning.put(replace(service_record(), grant_types=("client_credentials",)))
+async def test_feed_contains_a_client_that_lost_a_grant_type(services: IssuerHarness) -> None:
+    services.put(replace(service_record(), grant_types=("client_credentials",)))
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}
-    returning.put(service_record())
+    assert (await feed(services))["clients"] == {uid_hash(services, PAYROLL_SERVICE): NOW}
+    services.put(service_record())
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}, "one more is no loss"
+    assert (await feed(services))["clients"] == {uid_hash(services, PAYROLL_SERVICE): NOW}, (
+        "an added grant type ends nothing"
+    )
 
 
-async def test_the_feed_tells_that_an_api_takes_bound_tokens_alone_from_now_on(returning: IssuerHarness) -> None:
-    returning.put(replace(SERVED, dpop_required=True))
+async def test_feed_contains_an_audience_that_requires_bound_tokens_from_now_on(services: IssuerHarness) -> None:
+    services.put(replace(SERVED, dpop_required=True))
     await settle()
-    assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
+    assert (await feed(services))["audiences"] == {audience_key(PAYROLL): NOW}
 
 
-async def test_a_tenant_that_deletes_all_it_has_ends_no_token_of_another(
-    returning: IssuerHarness, monkeypatch: pytest.MonkeyPatch
+async def test_namespace_that_deletes_all_its_objects_ends_no_token_of_another(
+    services: IssuerHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one turn of the event loop, as with a namespace; by its clients and by its APIs."""
+    """All in one turn of the event loop, as when a namespace is deleted: first clients, then APIs."""
     monkeypatch.setattr("scopewright.core.revocations.MAX_ENTRIES", 40)
-    token = await of_payroll(returning)
+    token = await of_payroll(services)
     clients = [client_record(namespace="greedy", name=f"c{n}", uid=f"uid-greedy-{n}") for n in range(60)]
     names = [f"api-{n}" for n in range(60)]
     servers = [
         server_record(namespace="greedy", name=n, uid=f"uid-{n}", audience=f"https://{n}.greedy.svc") for n in names
     ]
     for client in clients:
-        returning.put(client)
+        services.put(client)
     for server in servers:
-        returning.put(server)
-    await written(returning)
+        services.put(server)
+    await written(services)
     for client in clients:
-        returning.delete_object("Secret", client_record_name("greedy", client.name))
-    await written(returning)
-    assert (await feed(returning))["namespaces"] == {namespace_key("greedy"): NOW}
-    returning.clock.advance(seconds=1)
+        services.delete_object("Secret", client_record_name("greedy", client.name))
+    await written(services)
+    assert (await feed(services))["namespaces"] == {namespace_key("greedy"): NOW}
+    services.clock.advance(seconds=1)
     for server in servers:
-        returning.delete_object("ConfigMap", resource_server_record_name("greedy", server.name))
-    await written(returning)
-    told = await feed(returning)
-    assert (told["everybody"], told["namespaces"]) == (0, {namespace_key("greedy"): NOW + 1})
-    assert (await written(returning)).namespaces == told["namespaces"]
-    assert (await returning.introspect(token))["active"] is True
+        services.delete_object("ConfigMap", resource_server_record_name("greedy", server.name))
+    await written(services)
+    content = await feed(services)
+    assert (content["everybody"], content["namespaces"]) == (0, {namespace_key("greedy"): NOW + 1})
+    assert (await written(services)).namespaces == content["namespaces"]
+    assert (await services.introspect(token))["active"] is True
 
 
-async def test_the_feed_tells_that_a_grant_was_withdrawn_and_from_whom(returning: IssuerHarness) -> None:
+async def test_feed_contains_the_client_that_lost_a_grant(services: IssuerHarness) -> None:
     granted = ResolvedGrant(("payroll.read",), clients=("leave.leave-worker",))
     more = ResolvedGrant(("payroll.write",), everybody=True)
-    returning.put(replace(SERVED, grants=(granted, more)))
+    services.put(replace(SERVED, grants=(granted, more)))
     await settle()
-    before = (await feed(returning))["access"]
-    returning.put(replace(SERVED, grants=(more,)))
+    before = (await feed(services))["access"]
+    services.put(replace(SERVED, grants=(more,)))
     await settle()
     assert before == {}
-    assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
+    assert (await feed(services))["access"] == {uid_hash(services): {audience_key(PAYROLL): NOW}}
 
 
-async def test_the_feed_tells_that_a_client_asks_no_longer(returning: IssuerHarness) -> None:
-    bank = returning.issuer.registry.client("leave.leave-worker")
+async def test_feed_contains_a_client_whose_access_entry_was_removed(services: IssuerHarness) -> None:
+    bank = services.issuer.registry.client("leave.leave-worker")
     assert bank is not None
-    returning.put(client_record(access=bank.asked[1:]))
+    services.put(client_record(access=bank.asked[1:]))
     await settle()
-    assert (await feed(returning))["access"] == {uid_hash(returning): {audience_key(PAYROLL): NOW}}
+    assert (await feed(services))["access"] == {uid_hash(services): {audience_key(PAYROLL): NOW}}
 
 
-async def test_the_feed_tells_that_an_api_is_gone_or_is_served_by_others(returning: IssuerHarness) -> None:
-    returning.put(replace(SERVED, served_by=()))
+async def test_feed_contains_a_deleted_audience_and_a_client_that_no_longer_serves_one(services: IssuerHarness) -> None:
+    services.put(replace(SERVED, served_by=()))
     await settle()
-    assert (await feed(returning))["clients"] == {uid_hash(returning, PAYROLL_SERVICE): NOW}
-    returning.delete_object("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
+    assert (await feed(services))["clients"] == {uid_hash(services, PAYROLL_SERVICE): NOW}
+    services.delete_object("ConfigMap", resource_server_record_name("payroll", "payroll-api"))
     await settle()
-    assert (await feed(returning))["audiences"] == {audience_key(PAYROLL): NOW}
+    assert (await feed(services))["audiences"] == {audience_key(PAYROLL): NOW}
 
 
-async def test_a_change_that_takes_nothing_ends_nothing(returning: IssuerHarness) -> None:
-    empty = await feed(returning)
-    returning.put(
+async def test_change_that_removes_no_access_ends_nothing(services: IssuerHarness) -> None:
+    empty = await feed(services)
+    services.put(
         replace(SERVED, lifetime=300, grants=(*SERVED.grants, ResolvedGrant(("payroll.write",), everybody=True)))
     )
-    returning.put(service_record("payroll"))
+    services.put(service_record("payroll"))
     await settle()
-    assert await feed(returning) == empty
-    assert returning.store.writes == []
+    assert await feed(services) == empty
+    assert services.store.writes == []
 
 
-async def test_what_ended_leaves_the_feed_after_the_longest_life_of_a_token_and_leeway(
-    returning: IssuerHarness,
+async def test_entry_leaves_the_feed_after_the_longest_token_lifetime_and_leeway(
+    services: IssuerHarness,
 ) -> None:
-    returning.put(client_record(disabled=True))
+    services.put(client_record(disabled=True))
     await settle()
-    returning.clock.advance(seconds=3600 + 600 + 59)
-    returning.put(service_record("bank", disabled=True))
+    services.clock.advance(seconds=3600 + 600 + 59)
+    services.put(service_record("bank", disabled=True))
     await settle()
-    assert len((await feed(returning))["clients"]) == 2
-    returning.clock.now += timedelta(seconds=1)
-    returning.put(service_record("vault", disabled=True))
+    assert len((await feed(services))["clients"]) == 2
+    services.clock.now += timedelta(seconds=1)
+    services.put(service_record("vault", disabled=True))
     await settle()
-    assert uid_hash(returning) not in (await feed(returning))["clients"]
+    assert uid_hash(services) not in (await feed(services))["clients"]
 
 
 @pytest.mark.parametrize("restart", [False, True])
-async def test_a_lower_lifetime_brings_nothing_back(returning: IssuerHarness, restart: bool) -> None:
-    uid = uid_hash(returning)
-    returning.put(client_record(disabled=True))
+async def test_shorter_token_lifetime_does_not_shorten_an_entry(services: IssuerHarness, restart: bool) -> None:
+    uid = uid_hash(services)
+    services.put(client_record(disabled=True))
     await settle()
-    assert (await written(returning)).longest_lifetime == 3600
-    returning.put(IssuerRecord(ISSUER, max_token_lifetime=300))
+    assert (await written(services)).longest_lifetime == 3600
+    services.put(IssuerRecord(ISSUER, max_token_lifetime=300))
     await settle()
-    returning.clock.advance(seconds=3600)
-    returning.put(service_record("bank", disabled=True))
-    assert uid in (await written(returning)).clients
+    services.clock.advance(seconds=3600)
+    services.put(service_record("bank", disabled=True))
+    assert uid in (await written(services)).clients
     if restart:
-        returning = IssuerHarness(can_write=True, store=returning.store, clock=returning.clock)
-        async with returning.running():
-            assert uid in (await feed(returning))["clients"]
+        services = IssuerHarness(can_write=True, store=services.store, clock=services.clock)
+        async with services.running():
+            assert uid in (await feed(services))["clients"]
 
 
-async def test_a_lifetime_that_held_for_a_moment_counts(returning: IssuerHarness) -> None:
-    """Also where nothing has ended under it yet."""
+async def test_longest_lifetime_counts_even_if_it_held_for_a_moment(services: IssuerHarness) -> None:
+    """Also if nothing ended while it held."""
     for seconds in (7200, 300):
-        returning.put(IssuerRecord(ISSUER, max_token_lifetime=seconds))
+        services.put(IssuerRecord(ISSUER, max_token_lifetime=seconds))
     await settle()
-    assert (await written(returning)).longest_lifetime == 7200
+    assert (await written(services)).longest_lifetime == 7200
 
 
-async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snapshot(snapshot: Path) -> None:
+async def test_access_removed_while_the_issuer_was_down_is_found_with_the_snapshot(snapshot: Path) -> None:
     harness = IssuerHarness(can_write=True, snapshot=snapshot)
     harness.install_defaults()
     harness.install_services()
@@ -527,6 +531,6 @@ async def test_what_was_withdrawn_while_the_issuer_was_down_is_told_by_its_snaps
     harness.delete_object("Secret", "client.payroll.payroll-service")
     again = IssuerHarness(can_write=True, snapshot=snapshot, store=harness.store, clock=harness.clock)
     async with again.running():
-        told = await feed(again)
-        assert told["access"] == {uid: {audience_key(PAYROLL): NOW}}
-        assert len(told["clients"]) == 1
+        content = await feed(again)
+        assert content["access"] == {uid: {audience_key(PAYROLL): NOW}}
+        assert len(content["clients"]) == 1

@@ -1,4 +1,4 @@
-"""Over real sockets: readiness, and an end that finishes what it has begun."""
+"""The issuer on real sockets: readiness, and a stop that completes requests in progress."""
 
 import asyncio
 import resource
@@ -22,7 +22,7 @@ from tests.harness.samples import SECRET
 BASIC = ("leave.leave-worker", SECRET)
 
 
-async def test_it_says_when_it_is_ready_serves_and_stops(harness: IssuerHarness) -> None:
+async def test_server_reports_ready_serves_and_stops(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -41,7 +41,7 @@ async def test_it_says_when_it_is_ready_serves_and_stops(harness: IssuerHarness)
         await httpx.AsyncClient().get(f"http://127.0.0.1:{port}/healthz")
 
 
-async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(harness: IssuerHarness) -> None:
+async def test_request_refused_by_the_http_server_gets_an_oauth_error(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     stop = asyncio.Event()
     serving = asyncio.create_task(serve_issuer(harness.issuer, listener=listener, stop=stop))
@@ -57,7 +57,7 @@ async def test_what_never_gets_as_far_as_the_issuer_is_refused_in_its_words(harn
     await asyncio.wait_for(serving, 5)
 
 
-async def test_connections_and_what_ends_them_are_in_the_metrics(harness: IssuerHarness) -> None:
+async def test_metrics_have_connections_and_the_causes_of_their_end(harness: IssuerHarness) -> None:
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
     stop = asyncio.Event()
@@ -82,7 +82,7 @@ async def test_connections_and_what_ends_them_are_in_the_metrics(harness: Issuer
 
 
 @pytest.mark.parametrize(("hard", "connections"), [(400, 144), (20_000, None), (resource.RLIM_INFINITY, None)])
-def test_there_are_no_more_connections_than_files_may_be_open(
+def test_connections_are_limited_by_the_limit_of_open_files(
     monkeypatch: pytest.MonkeyPatch, hard: int, connections: int | None
 ) -> None:
     allowed: list[tuple[int, int]] = []
@@ -92,7 +92,7 @@ def test_there_are_no_more_connections_than_files_may_be_open(
     assert allowed == [(400 if hard == 400 else 8192 + 256, hard)]
 
 
-async def test_a_request_in_progress_is_answered_before_the_end(harness: IssuerHarness) -> None:
+async def test_request_in_progress_is_answered_before_the_server_stops(harness: IssuerHarness) -> None:
     harness.store.hold_reads()
     listener = listen("127.0.0.1:0")
     port = listener.getsockname()[1]
@@ -128,7 +128,7 @@ print("ended", flush=True)
 """
 
 
-def test_a_process_of_its_own_ends_cleanly_on_sigterm() -> None:
+def test_process_ends_cleanly_on_sigterm() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(PROGRAM)], stdout=subprocess.PIPE, text=True, cwd=Path.cwd()
     )

@@ -25,7 +25,7 @@ from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import ISSUER, PAYROLL, SECRET, client_record, key_record
 
 
-async def test_readiness_names_what_is_missing() -> None:
+async def test_readiness_lists_what_is_missing() -> None:
     harness = IssuerHarness()
     harness.store.unavailable = True
     async with harness.running():
@@ -41,7 +41,7 @@ async def test_readiness_names_what_is_missing() -> None:
         assert (await harness.token()).json()["error"] == "temporarily_unavailable"
 
 
-async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
+async def test_issuer_is_ready_as_soon_as_nothing_is_missing() -> None:
     harness = IssuerHarness()
     async with harness.running():
         waiting = asyncio.create_task(harness.issuer.ready())
@@ -53,8 +53,8 @@ async def test_it_is_ready_as_soon_as_nothing_is_missing() -> None:
         assert (await harness.http.get("/readyz")).json() == {"status": "ok"}
 
 
-async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since_when(harness: IssuerHarness) -> None:
-    """A refusal would take all issuers out of their Service at once: tokens need no API server."""
+async def test_issuer_stays_ready_without_the_api_server_and_reports_for_how_long(harness: IssuerHarness) -> None:
+    """Unready issuers would leave their Service all at once, and tokens need no API server."""
     now = [0.0]
     harness.issuer.readiness._contact = Contact(lambda: now[0])
     now[0] = 99.0
@@ -64,7 +64,7 @@ async def test_without_an_answer_of_the_api_server_it_stays_ready_and_says_since
     assert (await harness.http.get("/healthz")).json() == {"status": "ok"}
 
 
-async def test_only_get_is_served_beside_the_token_endpoint(harness: IssuerHarness) -> None:
+async def test_other_methods_than_get_are_refused_on_public_paths(harness: IssuerHarness) -> None:
     for path in ("/jwks.json", "/healthz", "/readyz", "/.well-known/openid-configuration"):
         response = await harness.http.post(path)
         assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
@@ -74,11 +74,11 @@ async def test_only_get_is_served_beside_the_token_endpoint(harness: IssuerHarne
 
 
 def observe(harness: IssuerHarness, path: str, method: str = "GET") -> Answer:
-    """As on the listener for those who run the issuer."""
+    """The response on the listener of `--metrics-listen`."""
     return harness.issuer.observe(HttpRequest(method, path))
 
 
-async def test_metrics_are_not_where_tokens_are_and_tokens_are_not_where_metrics_are(harness: IssuerHarness) -> None:
+async def test_metrics_and_tokens_are_served_on_separate_listeners(harness: IssuerHarness) -> None:
     assert (await harness.http.get("/metrics")).status_code == 404
     assert observe(harness, "/metrics").status == 200
     assert observe(harness, "/readyz").status == 200
@@ -86,12 +86,12 @@ async def test_metrics_are_not_where_tokens_are_and_tokens_are_not_where_metrics
         assert observe(harness, path).status == 404
 
 
-async def test_any_other_path_is_not_found(harness: IssuerHarness) -> None:
+async def test_unknown_path_is_404(harness: IssuerHarness) -> None:
     response = await harness.http.get("/tokens")
     assert (response.status_code, response.json()["error"]) == (404, "not_found")
 
 
-async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
+async def test_missing_permission_is_logged_once_and_retried(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
@@ -104,11 +104,11 @@ async def test_a_right_that_is_missing_is_said_once_and_asked_for_again(
     monkeypatch.setattr(harness.store, "follow", refuse)
     async with harness.running():
         await asyncio.sleep(0.01)
-    told = [r.getMessage() for r in caplog.records if "the right to list" in r.getMessage()]
-    assert len(told) == 2  # Secrets and ConfigMaps
+    messages = [r.getMessage() for r in caplog.records if "the right to list" in r.getMessage()]
+    assert len(messages) == 2  # Secrets and ConfigMaps
 
 
-async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lost(
+async def test_watch_that_fails_is_repeated_until_all_records_are_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.state.follow._BACKOFF_SECONDS", (0.0,))
@@ -131,7 +131,7 @@ async def test_a_store_that_fails_in_mid_run_is_followed_again_and_nothing_is_lo
 
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_restart_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scopewright.issuer.serving.supervise.RESTART_PAUSES_SECONDS", (0.0,))
 
 
@@ -140,28 +140,28 @@ async def until(condition: Callable[[], object]) -> None:
         if condition():
             return
         await asyncio.sleep(0.001)
-    raise AssertionError("it did not come about")
+    raise AssertionError("timed out")
 
 
-async def test_a_task_that_dies_is_begun_again(
-    impatient: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_task_that_raises_is_restarted(
+    no_restart_pause: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Each dies of a bug once, and then does what it is for."""
-    died: set[type] = set()
+    """Each task raises once and then runs."""
+    raised: set[type] = set()
 
-    def dies_once(kind: type, method: str) -> None:
+    def raises_once(kind: type, method: str) -> None:
         original = getattr(kind, method)
 
-        async def dying(self: object, *arguments: object) -> None:
-            if kind not in died:
-                died.add(kind)
+        async def raising(self: object, *arguments: object) -> None:
+            if kind not in raised:
+                raised.add(kind)
                 raise KeyError("a bug")
             await original(self, *arguments)
 
-        monkeypatch.setattr(kind, method, dying)
+        monkeypatch.setattr(kind, method, raising)
 
     for kind in (Follower, Revocations, CredentialUsage):
-        dies_once(kind, "run")
+        raises_once(kind, "run")
     harness = IssuerHarness(can_write=True)
     harness.install_defaults()
     harness.put(RevocationRecord())
@@ -171,39 +171,39 @@ async def test_a_task_that_dies_is_begun_again(
         await harness.revoke(token)
         assert harness.revocations().tokens
         assert (await harness.http.get("/readyz")).json() == {"status": "ok"}
-    assert died == {Follower, Revocations, CredentialUsage}
+    assert raised == {Follower, Revocations, CredentialUsage}
     assert "a bug" in caplog.text
     assert "restarting task follow in 0.0 s" in caplog.text
 
 
-async def test_a_task_that_stays_down_is_told_and_what_is_served_may_be_wrong_without_following(
-    impatient: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+async def test_task_that_keeps_failing_is_reported_and_without_follow_the_issuer_is_not_ready(
+    no_restart_pause: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
     harness.install_defaults()
     async with harness.running():
         await until((tmp_path / "snapshot").exists)
 
-    async def dies(self: object) -> None:
+    async def raises(self: object) -> None:
         raise KeyError("a bug")
 
-    monkeypatch.setattr(SnapshotFile, "run", dies)
+    monkeypatch.setattr(SnapshotFile, "run", raises)
     async with harness.running():
         await asyncio.wait_for(harness.issuer.ready(), 20)
         await until(lambda: b"failing" in observe(harness, "/readyz").body)
         response = await harness.http.get("/readyz")
         assert (response.status_code, response.json()) == (200, {"status": "ok", "failing": ["snapshot"]})
-    monkeypatch.setattr(Follower, "run", dies)
+    monkeypatch.setattr(Follower, "run", raises)
     async with harness.running():
         await asyncio.wait_for(harness.issuer.ready(), 20)
         await until(lambda: observe(harness, "/readyz").status == 503)
         missing = (await harness.http.get("/readyz")).json()["missing"]
         assert missing == ["the task follow, which fails repeatedly"]
         assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(harness, "/metrics").body.decode()
-        assert (await harness.token()).status_code == 200, "what is known is still served"
+        assert (await harness.token()).status_code == 200, "known clients are still served"
 
 
-async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(harness: IssuerHarness) -> None:
+async def test_metrics_count_by_result_and_contain_no_input_of_the_caller(harness: IssuerHarness) -> None:
     await harness.token()
     await harness.token("leave.evil-label", "x")
     await harness.token(scope="evil-scope")
@@ -217,9 +217,9 @@ async def test_metrics_count_by_result_and_repeat_nothing_that_was_sent(harness:
     assert "evil" not in text
 
 
-async def test_who_is_on_record_and_refused_is_counted_apart(harness: IssuerHarness) -> None:
+async def test_refusals_of_known_clients_are_counted_separately(harness: IssuerHarness) -> None:
     await harness.token("leave.leave-worker", "wrong")
-    await harness.token("leave.nobody", "wrong")
+    await harness.token("leave.another", "wrong")
     await harness.token(scope="not-granted")
     text = observe(harness, "/metrics").body.decode()
     known = "scopewright_issuer_refusals_of_known_clients_total"
@@ -228,7 +228,7 @@ async def test_who_is_on_record_and_refused_is_counted_apart(harness: IssuerHarn
     assert known + '{handler="token",result="invalid_scope"} 1.0' in text
 
 
-async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be_away(harness: IssuerHarness) -> None:
+async def test_ready_workers_are_a_metric_and_a_local_store_has_no_watch_metric(harness: IssuerHarness) -> None:
     text = observe(harness, "/metrics").body.decode()
     assert "\nscopewright_issuer_workers 1.0\n" in text
     assert "\nscopewright_issuer_ready_workers 1.0\n" in text
@@ -238,32 +238,32 @@ async def test_whether_it_is_ready_is_told_and_nothing_of_a_store_that_cannot_be
     assert "\nscopewright_issuer_ready_workers 0.0\n" in observe(harness, "/metrics").body.decode()
 
 
-def test_the_worker_that_has_heard_nothing_for_longest_is_the_one_that_is_told_of() -> None:
-    shared, heard = shared_counters(3), {"Secret": 1000.0}
+def test_watch_metric_is_that_of_the_worker_with_the_oldest_activity() -> None:
+    shared, activity = shared_counters(3), {"Secret": 1000.0}
     registry = Registry("scopewright-system", lambda ended: None)
     metrics = [
-        IssuerMetrics(registry, lambda: 500.0, shared.row(0), last_activity=heard.get),
+        IssuerMetrics(registry, lambda: 500.0, shared.row(0), last_activity=activity.get),
         IssuerMetrics(registry, lambda: 700.0, shared.row(1), ready=lambda: False, last_activity=lambda kind: None),
     ]
 
-    def told() -> dict[str, float]:
+    def values() -> dict[str, float]:
         families = [f for f in metrics[0].collect() if "workers" in f.name or "heard" in f.name]
         return {"".join([s.name, *s.labels.values()]): s.value for f in families for s in f.samples}
 
-    assert told() == {
+    assert values() == {
         "scopewright_issuer_workers": 3,
         "scopewright_issuer_ready_workers": 1,
         "scopewright_issuer_watch_heard_timestamp_secondsSecret": 700,
         "scopewright_issuer_watch_heard_timestamp_secondsConfigMap": 500,
     }
-    heard["Secret"] = 600.0
-    assert told()["scopewright_issuer_watch_heard_timestamp_secondsSecret"] == 600
+    activity["Secret"] = 600.0
+    assert values()["scopewright_issuer_watch_heard_timestamp_secondsSecret"] == 600
 
 
 # Audit
 
 
-async def test_an_issued_token_is_one_line_without_the_token(harness: IssuerHarness) -> None:
+async def test_issued_token_is_one_audit_line_without_the_token(harness: IssuerHarness) -> None:
     response = await harness.token()
     claims = await harness.claims(response)
     assert len(harness.audit_lines) == 1
@@ -290,7 +290,7 @@ async def test_an_issued_token_is_one_line_without_the_token(harness: IssuerHarn
         ("leave.pod", SECRET, "other_method"),
     ],
 )
-async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
+async def test_audit_line_has_the_reason_that_the_response_omits(
     harness: IssuerHarness, client_id: str, secret: str, reason: str
 ) -> None:
     harness.put(client_record(name="off", disabled=True))
@@ -302,7 +302,7 @@ async def test_a_refusal_says_in_the_log_what_the_answer_does_not(
     assert response.json()["error_description"] == refused_credential(reason="", challenge=True).description
 
 
-async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(harness: IssuerHarness) -> None:
+async def test_input_of_the_caller_is_escaped_truncated_or_hashed_in_audit_lines(harness: IssuerHarness) -> None:
     await harness.token(SECRET + ".pasted", "x")
     await harness.token("leave.leave-worker", scope="x" * 5000, resource=["\n\x1b[31m\u2028", "y"])
     await harness.token("leave.leave-worker", scope="x" * 5000)
@@ -313,7 +313,7 @@ async def test_what_a_caller_makes_up_is_escaped_cut_short_or_hashed(harness: Is
         assert len(line) < 1200
 
 
-async def test_no_secret_and_no_token_is_in_any_log(harness: IssuerHarness, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_contains_a_secret_or_a_token(harness: IssuerHarness, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     token = (await harness.token()).json()["access_token"]
     await harness.token("leave.unknown", SECRET)

@@ -1,4 +1,4 @@
-"""Projected ServiceAccount tokens as client assertions: line 16 of the protocol."""
+"""Projected ServiceAccount tokens as client assertions: rule 16 of protocol.md."""
 
 import json
 from collections.abc import AsyncIterator, Mapping
@@ -33,7 +33,7 @@ async def reason(harness: IssuerHarness, token: str, **parameters: str) -> str:
     return str(json.loads(harness.audit_lines[-1])["reason"])
 
 
-async def test_16_a_pods_token_is_the_assertion_as_often_as_it_is_valid(pod: IssuerHarness) -> None:
+async def test_16_service_account_token_is_accepted_repeatedly(pod: IssuerHarness) -> None:
     token = pod_token(pod)
     assert await accepted(pod, token, client_id=WORKER)
     assert await accepted(pod, token, client_id=WORKER)
@@ -67,7 +67,7 @@ async def test_16_each_claim_is_checked(pod: IssuerHarness, changes: dict[str, A
     assert await reason(pod, pod_token(pod, **changes), client_id=WORKER) == why
 
 
-async def test_16_without_client_id_the_one_client_must_be_plain(pod: IssuerHarness) -> None:
+async def test_16_client_id_is_required_if_several_clients_have_the_service_account(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(), name="second", uid="uid-9"))
     await settle()
     assert await reason(pod, pod_token(pod)) == "unknown_client"
@@ -78,13 +78,13 @@ async def test_16_without_client_id_the_one_client_must_be_plain(pod: IssuerHarn
     assert await accepted(pod, pod_token(pod))
 
 
-async def test_16_another_client_of_another_account_is_not_served(pod: IssuerHarness) -> None:
+async def test_16_client_of_another_service_account_is_refused(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(name="other"), name="second", uid="uid-9"))
     await settle()
     assert await reason(pod, pod_token(pod), client_id="leave.second") == "token_account"
 
 
-async def test_a_client_without_its_account_and_one_of_an_unknown_cluster_are_refused(pod: IssuerHarness) -> None:
+async def test_client_without_service_account_or_of_an_unknown_cluster_is_refused(pod: IssuerHarness) -> None:
     pod.put(replace(with_account(), service_account=None))
     await settle()
     assert await reason(pod, pod_token(pod), client_id=WORKER) == "no_service_account"
@@ -94,101 +94,99 @@ async def test_a_client_without_its_account_and_one_of_an_unknown_cluster_are_re
 
 
 async def test_each_cluster_has_its_own_keys_and_issuer(pod: IssuerHarness) -> None:
-    """The client's cluster fixes both: a token of one cluster is worth nothing for a client of another."""
+    """A token of one cluster does not authenticate a client of another."""
     edge = Cluster("edge", "https://edge.example", keys=(jwk(8),))
     pod.put(in_cluster(clusters=(Cluster("in-cluster", CLUSTER, keys=(jwk(7),)), edge)))
     pod.put(with_account(cluster="edge"))
     await settle()
-    theirs = pod_token(pod, number=8, iss="https://edge.example")
-    assert await accepted(pod, theirs, client_id=WORKER)
-    assert await accepted(pod, theirs)
+    token = pod_token(pod, number=8, iss="https://edge.example")
+    assert await accepted(pod, token, client_id=WORKER)
+    assert await accepted(pod, token)
     assert await reason(pod, pod_token(pod), client_id=WORKER) == "token_key"
     assert await reason(pod, pod_token(pod, iss="https://edge.example"), client_id=WORKER) == "token_key"
 
 
-class NextDoor:
-    """An API server that tells its keys, and takes tokens."""
+class FakeApiServer:
+    """OIDC discovery and TokenReview of an API server."""
 
     def __init__(self) -> None:
         self.keys = [jwk(7)]
-        self.asked = 0
-        self.away = False
-        self.takes = True
+        self.discoveries = 0
+        self.unavailable = False
+        self.accepts = True
         self.reviewed: list[str] = []
 
     async def discover(self) -> tuple[str, Mapping[str, Any]]:
-        self.asked += 1
-        if self.away:
+        self.discoveries += 1
+        if self.unavailable:
             raise Unavailable("no connection")
         return CLUSTER, {"keys": self.keys}
 
     async def review(self, token: str, audience: str) -> bool:
-        if self.away:
+        if self.unavailable:
             raise Unavailable("no connection")
         self.reviewed.append(audience)
-        return self.takes
+        return self.accepts
 
 
 @pytest.fixture
-def next_door() -> NextDoor:
-    return NextDoor()
+def api_server() -> FakeApiServer:
+    return FakeApiServer()
 
 
 @pytest.fixture
-async def harness(next_door: NextDoor) -> AsyncIterator[IssuerHarness]:
-    """An issuer that finds the keys of its cluster at the API server, unless it is given them."""
-    harness = IssuerHarness(service_accounts=next_door)
+async def harness(api_server: FakeApiServer) -> AsyncIterator[IssuerHarness]:
+    """An issuer that discovers the keys of its cluster, unless the issuer record has them."""
+    harness = IssuerHarness(service_accounts=api_server)
     harness.install_defaults()
     harness.put(with_account())
     async with harness.running():
         yield harness
 
 
-async def test_the_keys_are_found_at_the_api_server_and_fetched_once(
-    harness: IssuerHarness, next_door: NextDoor
-) -> None:
+async def test_keys_of_the_cluster_are_discovered_once(harness: IssuerHarness, api_server: FakeApiServer) -> None:
     for _ in range(3):
         assert await accepted(harness, pod_token(harness))
-    assert next_door.asked == 1
+    assert api_server.discoveries == 1
 
 
-async def test_a_new_key_of_the_cluster_is_fetched_and_made_up_ones_are_no_flood(
-    harness: IssuerHarness, next_door: NextDoor
+async def test_new_key_of_the_cluster_is_fetched_and_unknown_keys_are_limited(
+    harness: IssuerHarness, api_server: FakeApiServer
 ) -> None:
     assert await accepted(harness, pod_token(harness))
-    next_door.keys = [jwk(8)]
+    api_server.keys = [jwk(8)]
     assert await accepted(harness, pod_token(harness, number=8))
     for number in (9, 10, 11):
         assert await reason(harness, pod_token(harness, number=number)) == "token_key"
-    assert next_door.asked == 2
+    assert api_server.discoveries == 2
     harness.clock.advance(seconds=30)
     assert await reason(harness, pod_token(harness, number=9)) == "token_key"
-    assert next_door.asked == 3
+    assert api_server.discoveries == 3
 
 
-async def test_while_the_api_server_is_away_known_keys_go_on_and_nobody_is_refused_from_ignorance(
-    harness: IssuerHarness, next_door: NextDoor
+async def test_known_keys_are_used_while_the_api_server_is_unavailable(
+    harness: IssuerHarness, api_server: FakeApiServer
 ) -> None:
-    next_door.away = True
+    api_server.unavailable = True
     status, body = await present(harness, pod_token(harness), client_id=WORKER)
     assert (status, body["error"]) == (503, "temporarily_unavailable")
-    next_door.away = False
+    api_server.unavailable = False
     harness.clock.advance(seconds=2)
     assert await accepted(harness, pod_token(harness))
-    next_door.away = True
+    api_server.unavailable = True
     harness.clock.advance(hours=2)
     assert await accepted(harness, pod_token(harness))
 
 
-async def test_token_review_by_choice(harness: IssuerHarness, next_door: NextDoor) -> None:
+async def test_token_review_is_optional(harness: IssuerHarness, api_server: FakeApiServer) -> None:
     assert await accepted(harness, pod_token(harness))
-    assert next_door.reviewed == []
+    assert api_server.reviewed == []
     harness.put(IssuerRecord(ISSUER, clusters=(Cluster("in-cluster", token_review=True),)))
     await settle()
     assert await accepted(harness, pod_token(harness))
-    assert next_door.reviewed == [ISSUER]
-    next_door.takes = False
+    assert api_server.reviewed == [ISSUER]
+    api_server.accepts = False
     assert await reason(harness, pod_token(harness)) == "token_review"
-    next_door.away = True
+    api_server.unavailable = True
     status, _ = await present(harness, pod_token(harness), client_id=WORKER)
     assert status == 503

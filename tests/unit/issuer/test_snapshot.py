@@ -14,7 +14,7 @@ from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import client_record, sha256
 
 
-async def first_life(path: Path) -> IssuerHarness:
+async def run_once(path: Path) -> IssuerHarness:
     harness = IssuerHarness(snapshot=path)
     ends = START + timedelta(hours=1)
     harness.install_defaults()
@@ -26,9 +26,9 @@ async def first_life(path: Path) -> IssuerHarness:
     return harness
 
 
-async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
+async def test_issuer_started_from_a_snapshot_issues_tokens(tmp_path: Path) -> None:
     path = tmp_path / "state" / "snapshot"
-    await first_life(path)
+    await run_once(path)
     assert path.stat().st_mode & 0o777 == 0o600
     harness = IssuerHarness(snapshot=path)
     harness.store.unavailable = True
@@ -38,9 +38,9 @@ async def test_a_start_from_a_snapshot_gives_tokens(tmp_path: Path) -> None:
         assert await harness.claims(await harness.token())
 
 
-async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Path) -> None:
-    """A JWKS that lags behind the store's would take keys from verifiers that sign already."""
-    await first_life(tmp_path / "snapshot")
+async def test_issuer_waits_for_the_lists_before_it_serves_a_snapshot(tmp_path: Path) -> None:
+    """An older JWKS would lack keys that sign already."""
+    await run_once(tmp_path / "snapshot")
     harness = IssuerHarness(snapshot=tmp_path / "snapshot", store_timeout=0.3)
     harness.store.unavailable = True
     async with harness.running():
@@ -50,8 +50,8 @@ async def test_the_lists_are_waited_for_before_a_snapshot_is_served(tmp_path: Pa
         assert (await harness.http.get("/jwks.json")).status_code == 200
 
 
-async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) -> None:
-    await first_life(tmp_path / "snapshot")
+async def test_expiration_times_in_a_snapshot_are_obeyed(tmp_path: Path) -> None:
+    await run_once(tmp_path / "snapshot")
     harness = IssuerHarness(snapshot=tmp_path / "snapshot")
     harness.store.unavailable = True
     async with harness.running():
@@ -63,7 +63,7 @@ async def test_a_start_from_a_snapshot_obeys_the_instants_in_it(tmp_path: Path) 
 
 
 async def test_the_first_complete_list_replaces_the_snapshot(tmp_path: Path) -> None:
-    before = await first_life(tmp_path / "snapshot")
+    before = await run_once(tmp_path / "snapshot")
     harness = IssuerHarness(snapshot=tmp_path / "snapshot", store=before.store)
     harness.delete_object("Secret", "client.leave.leave-worker")
     async with harness.running():
@@ -84,9 +84,9 @@ async def test_a_broken_snapshot_is_ignored(tmp_path: Path, content: bytes) -> N
         assert (await harness.token()).status_code == 200
 
 
-async def test_a_broken_line_spoils_only_itself(tmp_path: Path) -> None:
+async def test_malformed_line_of_a_snapshot_is_ignored(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
-    await first_life(path)
+    await run_once(path)
     lines = path.read_bytes().split(b"\n")
     path.write_bytes(b"\n".join([lines[0], b'{"kind": 1}', b"[]", b'{"entries": "x"}', *lines[1:]]))
     harness = IssuerHarness(snapshot=path)
@@ -95,10 +95,10 @@ async def test_a_broken_line_spoils_only_itself(tmp_path: Path) -> None:
         assert (await harness.token()).status_code == 200
 
 
-async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_no_log_contains_an_entry_of_a_snapshot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     path = tmp_path / "snapshot"
-    await first_life(path)
+    await run_once(path)
     content = path.read_bytes()
     path.write_bytes(content.replace(b'"uid"', b'"UID"'))
     harness = IssuerHarness(snapshot=path)
@@ -110,7 +110,7 @@ async def test_nothing_of_a_snapshot_is_in_a_log(tmp_path: Path, caplog: pytest.
     assert sha256("old") not in caplog.text
 
 
-async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+async def test_issuer_runs_without_a_writable_snapshot(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "file").write_text("not a folder")
     harness = IssuerHarness(snapshot=tmp_path / "file" / "snapshot")
     harness.install_defaults()
@@ -119,7 +119,7 @@ async def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path, cap
     assert "cannot write the snapshot" in caplog.text
 
 
-async def test_changes_that_come_together_are_written_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_changes_in_quick_succession_are_one_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     harness = IssuerHarness()
     snapshots = SnapshotFile(tmp_path / "snapshot", debounce=0.05)
     writes: list[bytes] = []
@@ -134,9 +134,9 @@ async def test_changes_that_come_together_are_written_together(tmp_path: Path, m
     await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_only_one_of_several_processes_writes_what_all_start_from(tmp_path: Path) -> None:
+async def test_process_with_a_read_only_snapshot_does_not_write_it(tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
-    await first_life(path)
+    await run_once(path)
     before = written(path)
     reading = SnapshotFile(path, keeps=False, debounce=0.0)
     changes = list(reading.load())
@@ -152,5 +152,5 @@ async def test_only_one_of_several_processes_writes_what_all_start_from(tmp_path
 
 
 def written(path: Path) -> tuple[int, int]:
-    """Which file it is, and when it was written; reading it changes neither."""
+    """Inode and time of the last write."""
     return path.stat().st_ino, path.stat().st_mtime_ns

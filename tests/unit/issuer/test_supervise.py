@@ -5,19 +5,12 @@ import asyncio
 import pytest
 
 from scopewright.issuer.serving.supervise import STABLE_AFTER_SECONDS, SupervisedTasks
-
-
-class Monotonic:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.harness.clock import Clock
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Those that were made, none of which takes any time."""
+    """The pauses of the code under test, in seconds; they take no time."""
     made: list[float] = []
     sleep = asyncio.sleep
 
@@ -30,7 +23,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def test_pauses_grow_until_a_task_is_stable(pauses: list[float]) -> None:
-    clock, lives = Monotonic(), iter([0.0, 0.0, 0.0, 0.0, 0.0, STABLE_AFTER_SECONDS + 31, 0.0])
+    clock, lives = Clock(), iter([0.0, 0.0, 0.0, 0.0, 0.0, STABLE_AFTER_SECONDS + 31, 0.0])
     over = asyncio.Event()
 
     async def work() -> None:
@@ -38,7 +31,7 @@ async def test_pauses_grow_until_a_task_is_stable(pauses: list[float]) -> None:
         if life is None:
             over.set()
             await asyncio.Event().wait()
-        clock.now += life or 0.0
+        clock.advance(seconds=life or 0.0)
         raise ValueError("a bug")
 
     supervised = SupervisedTasks(clock)
@@ -50,7 +43,7 @@ async def test_pauses_grow_until_a_task_is_stable(pauses: list[float]) -> None:
 
 
 async def test_a_task_is_down_after_three_failures_until_it_is_stable(pauses: list[float]) -> None:
-    clock, failures = Monotonic(), iter(range(3))
+    clock, failures = Clock(), iter(range(3))
     running = asyncio.Event()
 
     async def work() -> None:
@@ -63,7 +56,7 @@ async def test_a_task_is_down_after_three_failures_until_it_is_stable(pauses: li
     supervised.start("work", work, needed=True)
     await asyncio.wait_for(running.wait(), 20)
     assert (supervised.down(needed=True), supervised.down(needed=False)) == (["work"], [])
-    clock.now += STABLE_AFTER_SECONDS + 5
+    clock.advance(seconds=STABLE_AFTER_SECONDS + 5)
     assert supervised.down(needed=True) == []
     await supervised.stop()
 
@@ -89,10 +82,10 @@ async def test_a_task_that_ends_or_cancels_itself_is_restarted(
 
 
 async def test_a_task_that_fails_while_it_is_stopped_is_not_restarted(caplog: pytest.LogCaptureFixture) -> None:
-    begun = asyncio.Event()
+    started = asyncio.Event()
 
     async def work() -> None:
-        begun.set()
+        started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -100,7 +93,7 @@ async def test_a_task_that_fails_while_it_is_stopped_is_not_restarted(caplog: py
 
     supervised = SupervisedTasks()
     supervised.start("work", work)
-    await asyncio.wait_for(begun.wait(), 20)
+    await asyncio.wait_for(started.wait(), 20)
     await asyncio.wait_for(supervised.stop(), 20)
     assert "the disk is full" in caplog.text
     assert "restarting" not in caplog.text

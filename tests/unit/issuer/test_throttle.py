@@ -1,4 +1,4 @@
-"""Failures are counted by address; nobody who is right is counted, and nobody is told to be wrong for it."""
+"""Failures are counted by address. A correct credential is never throttled."""
 
 from collections.abc import AsyncIterator
 
@@ -7,30 +7,23 @@ import pytest
 
 from scopewright.issuer.authentication.throttle import FAILURE_BUDGET, FailureThrottle
 from scopewright.issuer.rate_budget import RateBudget
+from tests.harness.clock import Clock
 from tests.harness.issuer import IssuerHarness
-
-
-class Seconds:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def throttled(throttle: FailureThrottle, peer: str) -> bool:
     return throttle.is_exhausted(peer)
 
 
-def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
-    clock = Seconds()
+def test_failures_of_an_address_are_limited_and_the_budget_refills() -> None:
+    clock = Clock()
     throttle = FailureThrottle(clock, budget=RateBudget(rate=1.0, burst=3))
     for _ in range(3):
         assert not throttled(throttle, "192.0.2.1")
         throttle.record_failure("192.0.2.1")
     assert throttled(throttle, "192.0.2.1")
     assert not throttled(throttle, "192.0.2.2")
-    clock.now = 1.0
+    clock.advance(seconds=1)
     assert not throttled(throttle, "192.0.2.1")
 
 
@@ -44,21 +37,21 @@ def test_an_address_has_so_many_failures_and_gets_them_back() -> None:
         ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
     ],
 )
-def test_an_ipv6_network_is_one_caller(one: str, other: str, same: bool) -> None:
-    throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1))
+def test_ipv6_network_shares_one_budget(one: str, other: str, same: bool) -> None:
+    throttle = FailureThrottle(Clock(), budget=RateBudget(rate=1.0, burst=1))
     throttle.record_failure(one)
     assert throttled(throttle, other) is same
 
 
-def test_only_so_many_addresses_are_remembered() -> None:
-    throttle = FailureThrottle(Seconds(), budget=RateBudget(rate=1.0, burst=1), capacity=2)
+def test_number_of_remembered_addresses_is_bounded() -> None:
+    throttle = FailureThrottle(Clock(), budget=RateBudget(rate=1.0, burst=1), capacity=2)
     for peer in ("a", "b", "a", "c"):
         throttle.record_failure(peer)
     assert not throttled(throttle, "b")
     assert throttled(throttle, "a")
 
 
-async def test_a_flood_is_told_to_wait_and_the_right_secret_is_let_in(harness: IssuerHarness) -> None:
+async def test_flood_is_throttled_and_the_correct_secret_is_accepted(harness: IssuerHarness) -> None:
     answers = [await harness.token(secret="wrong") for _ in range(2 * FAILURE_BUDGET.burst)]
     assert {answer.status_code for answer in answers[: FAILURE_BUDGET.burst]} == {401}
     flooded = [answer for answer in answers if answer.status_code == 503]
@@ -80,15 +73,17 @@ def counted(harness: IssuerHarness, result: str) -> float:
 
 @pytest.fixture
 async def flooded() -> AsyncIterator[IssuerHarness]:
-    """Where refusals have used up the reads."""
+    """An issuer whose read budget is exhausted."""
     harness = IssuerHarness(read_budget=RateBudget(rate=0.0, burst=0))
     harness.install_defaults()
     async with harness.running():
         yield harness
 
 
-async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller(flooded: IssuerHarness) -> None:
-    """Or anybody outside could fire an alert; and the answer would tell whether something fails."""
+async def test_throttled_requests_are_counted_separately_from_failures_and_get_the_same_response(
+    flooded: IssuerHarness,
+) -> None:
+    """Otherwise callers could trigger an alert, and responses would show failures."""
     answers = [await flooded.token(client_id, "wrong") for client_id in ("leave.made-up-3", "leave.leave-worker")]
     assert {(a.status_code, a.json()["error"]) for a in answers} == {(503, "temporarily_unavailable")}
     assert counted(flooded, "slowed") == 2
@@ -97,7 +92,7 @@ async def test_who_is_slowed_is_told_apart_from_what_fails_but_not_to_the_caller
     assert [line["reason"] for line in lines] == ["too_many_refusals"] * 2
 
 
-async def test_a_store_that_is_away_is_a_failure_also_in_the_middle_of_a_flood(flooded: IssuerHarness) -> None:
+async def test_unavailable_store_is_counted_as_a_failure_during_a_flood(flooded: IssuerHarness) -> None:
     flooded.store.unavailable = True
     slowed, failed = [await flooded.token(c, "wrong") for c in ("leave.made-up-3", "leave.leave-worker")]
     assert (slowed.status_code, failed.status_code) == (503, 503)

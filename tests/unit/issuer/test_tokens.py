@@ -1,4 +1,4 @@
-"""What a token may and how long it lives."""
+"""Scopes and lifetime of tokens."""
 
 from datetime import timedelta
 
@@ -24,14 +24,14 @@ async def expires_in(harness: IssuerHarness, **parameters: str) -> int:
     return int(claims["exp"] - claims["iat"])
 
 
-async def test_a_token_lives_no_longer_than_the_platforms_maximum(harness: IssuerHarness) -> None:
+async def test_token_lives_at_most_the_maximum_lifetime(harness: IssuerHarness) -> None:
     harness.put(server_record(lifetime=86400))
     harness.put(IssuerRecord(ISSUER, max_token_lifetime=900))
     await settle()
     assert await expires_in(harness) == 900
 
 
-async def test_a_token_does_not_outlive_the_first_grant_that_ends_of_those_in_it(harness: IssuerHarness) -> None:
+async def test_token_expires_with_the_first_grant_of_its_scopes(harness: IssuerHarness) -> None:
     harness.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
     harness.put(client_record(access=BOTH))
     await settle()
@@ -39,7 +39,7 @@ async def test_a_token_does_not_outlive_the_first_grant_that_ends_of_those_in_it
     assert await expires_in(harness, scope="payroll.read") == 600
 
 
-async def test_an_ended_grant_gives_nothing_although_no_record_has_changed(harness: IssuerHarness) -> None:
+async def test_ended_grant_gives_no_scope_without_a_change_of_its_record(harness: IssuerHarness) -> None:
     harness.put(server_record(grants=(granted("payroll.read"), granted("payroll.write", seconds=90))))
     harness.put(client_record(access=BOTH))
     await settle()
@@ -49,21 +49,21 @@ async def test_an_ended_grant_gives_nothing_although_no_record_has_changed(harne
     assert (await harness.token(scope="payroll.write")).json()["error"] == "invalid_scope"
 
 
-async def test_a_grant_with_less_than_a_second_left_is_over(harness: IssuerHarness) -> None:
+async def test_grant_with_less_than_a_second_left_has_ended(harness: IssuerHarness) -> None:
     harness.put(server_record(grants=(granted("payroll.read", seconds=90),)))
     await settle()
     harness.clock.advance(seconds=89.5)
     assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_a_withdrawn_grant_is_gone_from_the_next_token(harness: IssuerHarness) -> None:
+async def test_withdrawn_grant_is_not_in_the_next_token(harness: IssuerHarness) -> None:
     assert (await harness.token()).status_code == 200
     harness.put(server_record(grants=()))
     await settle()
     assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_a_token_ends_while_every_verifier_still_knows_its_key(harness: IssuerHarness) -> None:
+async def test_token_expires_before_its_key_leaves_the_jwks(harness: IssuerHarness) -> None:
     end = START + timedelta(seconds=400)
     harness.put(key_record(signing_end_time=end, verification_end_time=end), private=private_key("ES256"))
     await settle()
@@ -72,34 +72,34 @@ async def test_a_token_ends_while_every_verifier_still_knows_its_key(harness: Is
     assert (await harness.token()).status_code == 503
 
 
-async def test_a_client_of_the_servers_own_namespace_needs_no_grant(harness: IssuerHarness) -> None:
+async def test_client_in_the_namespace_of_the_api_needs_no_grant(harness: IssuerHarness) -> None:
     harness.put(client_record(namespace="payroll", access=BOTH))
     harness.put(server_record(grants=()))
     await settle()
     assert (await harness.token("payroll.leave-worker")).json()["scope"] == "payroll.read payroll.write"
 
 
-async def test_a_scope_granted_and_not_asked_for_in_the_manifest_is_not_given(harness: IssuerHarness) -> None:
+async def test_granted_scope_without_an_access_entry_is_not_given(harness: IssuerHarness) -> None:
     harness.put(server_record(grants=(ResolvedGrant(("payroll.read", "payroll.write"), everybody=True),)))
     await settle()
     assert (await harness.token()).json()["scope"] == "payroll.read"
     assert (await harness.token(scope="payroll.write")).json()["error"] == "invalid_scope"
 
 
-async def test_a_client_that_asks_for_nothing_gets_nothing(harness: IssuerHarness) -> None:
+async def test_client_without_access_entries_gets_no_token(harness: IssuerHarness) -> None:
     harness.put(client_record(access=()))
     await settle()
     assert (await harness.token()).json()["error"] == "invalid_target"
 
 
-async def test_every_jti_is_new_and_begins_with_the_clients_own_hash(harness: IssuerHarness) -> None:
+async def test_jti_is_unique_and_begins_with_the_hash_of_the_client(harness: IssuerHarness) -> None:
     jtis = [(await harness.claims(await harness.token()))["jti"] for _ in range(20)]
     assert len(set(jtis)) == 20
     assert {len(j) for j in jtis} == {12 + 22}
     assert len({j[:12] for j in jtis}) == 1
 
 
-async def test_the_issuer_may_change_and_tokens_follow(harness: IssuerHarness) -> None:
+async def test_new_issuer_url_is_in_the_next_token(harness: IssuerHarness) -> None:
     await harness.token()
     harness.put(IssuerRecord("https://issuer.example.org/v2"))
     await settle()
@@ -110,7 +110,7 @@ async def test_the_issuer_may_change_and_tokens_follow(harness: IssuerHarness) -
 
 
 @pytest.mark.parametrize("action", ["operator", "store"])
-async def test_tokens_flow_while_everybody_else_is_away(harness: IssuerHarness, action: str) -> None:
+async def test_tokens_are_issued_while_the_store_is_unavailable(harness: IssuerHarness, action: str) -> None:
     harness.store.unavailable = True
     harness.clock.advance(days=7)
     assert (await harness.token()).status_code == 200

@@ -1,4 +1,4 @@
-"""What a trace says of a request: what its audit line says of who and what, and nothing that must not leave."""
+"""Spans of requests: the attributes of the audit line, and no secret."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -42,7 +42,7 @@ def only(exported: InMemorySpanExporter) -> ReadableSpan:
     return span
 
 
-async def test_an_issued_token_tells_client_audience_key_and_result(
+async def test_span_of_an_issued_token_has_client_audience_key_and_result(
     traced: IssuerHarness, exported: InMemorySpanExporter
 ) -> None:
     answer = await traced.token()
@@ -58,12 +58,12 @@ async def test_an_issued_token_tells_client_audience_key_and_result(
     }
     line = orjson.loads(traced.audit_lines[-1])
     assert (line["trace_id"], line["span_id"]) == (f"{span.context.trace_id:032x}", f"{span.context.span_id:016x}")
-    told = span.to_json()
-    assert answer.json()["access_token"].rpartition(".")[2] not in told
-    assert SECRET not in told
+    exported_text = span.to_json()
+    assert answer.json()["access_token"].rpartition(".")[2] not in exported_text
+    assert SECRET not in exported_text
 
 
-async def test_the_callers_trace_goes_on(traced: IssuerHarness, exported: InMemorySpanExporter) -> None:
+async def test_span_continues_the_trace_of_the_caller(traced: IssuerHarness, exported: InMemorySpanExporter) -> None:
     await traced.http.post("/token", headers={"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "made=up"})
     span = only(exported)
     assert f"{span.context.trace_id:032x}" == TRACE
@@ -75,7 +75,7 @@ async def test_the_callers_trace_goes_on(traced: IssuerHarness, exported: InMemo
 @pytest.mark.parametrize(
     "traceparent", ["", "00-zz-zz-01", "00-" + "0" * 32 + "-" + PARENT + "-01", "x" * 4000, "\xff"]
 )
-async def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(
+async def test_invalid_traceparent_starts_a_new_trace(
     traced: IssuerHarness, exported: InMemorySpanExporter, traceparent: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     await traced.http.post("/token", headers={b"traceparent": traceparent.encode("latin-1")})
@@ -83,10 +83,10 @@ async def test_a_traceparent_that_is_none_begins_a_trace_of_its_own(
     assert not caplog.records
 
 
-async def test_a_refusal_tells_why_and_nothing_that_the_caller_made_up(
+async def test_span_of_a_refusal_has_the_reason_and_no_input_of_the_caller(
     traced: IssuerHarness, exported: InMemorySpanExporter
 ) -> None:
-    await traced.token("leave.leave-worker", "s3cr3t-of-somebody", scope="made-up", resource="https://made.up")
+    await traced.token("leave.leave-worker", "s3cr3t-of-another", scope="made-up", resource="https://made.up")
     await traced.token(SECRET + ".pasted", "s3cr3t")
     known, unknown = exported.get_finished_spans()
     assert known.attributes
@@ -100,15 +100,13 @@ async def test_a_refusal_tells_why_and_nothing_that_the_caller_made_up(
         assert not [word for word in ("s3cr3t", SECRET, "made") if word in span.to_json()]
 
 
-async def test_requests_that_wait_beside_each_other_keep_to_their_own_spans(
-    traced: IssuerHarness, exported: InMemorySpanExporter
-) -> None:
+async def test_concurrent_requests_have_separate_spans(traced: IssuerHarness, exported: InMemorySpanExporter) -> None:
     await asyncio.gather(*(traced.token("leave.leave-worker", "wrong") for _ in range(3)), traced.token())
     results = [str((s.attributes or {})["scopewright.result"]) for s in exported.get_finished_spans()]
     assert sorted(results) == ["invalid_client"] * 3 + ["issued"]
 
 
-async def test_a_bug_is_an_error_without_its_text(
+async def test_span_of_an_exception_has_status_error_without_its_message(
     traced: IssuerHarness, exported: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object) -> None:
@@ -121,7 +119,7 @@ async def test_a_bug_is_an_error_without_its_text(
     assert "s3cr3t" not in span.to_json()
 
 
-async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written_all_the_same(
+async def test_unsampled_request_exports_no_span_and_writes_its_audit_line(
     exported: InMemorySpanExporter,
 ) -> None:
     provider = TracerProvider(sampler=ALWAYS_OFF, shutdown_on_exit=False)
@@ -133,8 +131,8 @@ async def test_a_sampler_that_wants_none_gets_none_and_the_audit_line_is_written
         await harness.token()
     assert exported.get_finished_spans() == ()
     [line] = harness.audit_lines
-    assert "trace_id" not in line, "nobody would find it"
+    assert "trace_id" not in line
 
 
-async def test_without_traces_nothing_stands_before_the_endpoint(harness: IssuerHarness) -> None:
+async def test_endpoint_is_not_wrapped_if_tracing_is_off(harness: IssuerHarness) -> None:
     assert type(harness.issuer.endpoints.token) is Endpoint

@@ -20,7 +20,7 @@ from scopewright.stores.directory.store import DirectoryStore
 ISSUER = "http://127.0.0.1:8080"
 CONFIG = Config(issuer=ISSUER)
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-ONE, TWO, GONE = (bytes([n]) * 32 for n in (1, 2, 3))
+ONE, TWO, DELETED = (bytes([n]) * 32 for n in (1, 2, 3))
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def minutes(ago: float = 0.0) -> int:
     return int((NOW.timestamp() - ago) // 60)
 
 
-async def test_what_was_used_is_reported_by_the_minute(store: DirectoryStore) -> None:
+async def test_usage_is_reported_by_the_minute(store: DirectoryStore) -> None:
     await store.write(plan_usage(CONFIG, NOW))
     noting = usage(store)
     noting.note(ONE, NOW.timestamp() - 100)
@@ -52,7 +52,7 @@ async def test_what_was_used_is_reported_by_the_minute(store: DirectoryStore) ->
     assert await reported(store) == {usage_key(ONE.hex()): minutes()}
 
 
-async def test_replicas_are_merged_and_the_later_use_counts(store: DirectoryStore) -> None:
+async def test_reports_of_replicas_are_merged_and_the_latest_use_is_kept(store: DirectoryStore) -> None:
     await store.write(plan_usage(CONFIG, NOW))
     first, second = usage(store), usage(store)
     first.note(ONE, NOW.timestamp())
@@ -63,8 +63,8 @@ async def test_replicas_are_merged_and_the_later_use_counts(store: DirectoryStor
     assert await reported(store) == {usage_key(ONE.hex()): minutes(), usage_key(TWO.hex()): minutes(600)}
 
 
-async def test_workers_that_report_at_once_lose_nothing(store: DirectoryStore) -> None:
-    """As at the end of a process with many."""
+async def test_concurrent_reports_lose_no_use(store: DirectoryStore) -> None:
+    """As when a process with many workers stops."""
     await store.write(plan_usage(CONFIG, NOW))
     digests = [bytes([n]) * 32 for n in range(8)]
     workers = [CredentialUsage(store, CONFIG.namespace, lambda: digests, NOW.timestamp) for _ in digests]
@@ -74,18 +74,18 @@ async def test_workers_that_report_at_once_lose_nothing(store: DirectoryStore) -
     assert await reported(store) == {usage_key(digest.hex()): minutes() for digest in digests}
 
 
-async def test_a_credential_that_nobody_has_any_more_leaves_the_report_after_a_day(store: DirectoryStore) -> None:
+async def test_unknown_credential_leaves_the_report_after_a_day(store: DirectoryStore) -> None:
     await store.write(plan_usage(CONFIG, NOW))
     noting = usage(store)
-    noting.note(GONE, NOW.timestamp() - 90_000)
+    noting.note(DELETED, NOW.timestamp() - 90_000)
     await noting.report()
     assert await reported(store) == {}
-    noting.note(GONE, NOW.timestamp() - 80_000)
+    noting.note(DELETED, NOW.timestamp() - 80_000)
     await noting.report()
-    assert await reported(store) == {usage_key(GONE.hex()): minutes(80_000)}
+    assert await reported(store) == {usage_key(DELETED.hex()): minutes(80_000)}
 
 
-async def test_the_same_uses_again_write_nothing(store: DirectoryStore) -> None:
+async def test_repeated_use_within_a_minute_writes_nothing(store: DirectoryStore) -> None:
     await store.write(plan_usage(CONFIG, NOW))
     noting = usage(store)
     for _ in range(2):
@@ -101,7 +101,7 @@ async def test_the_same_uses_again_write_nothing(store: DirectoryStore) -> None:
     assert found[0].resource_version == version
 
 
-async def test_a_read_only_store_is_logged_once_and_no_use_is_lost(
+async def test_read_only_store_is_logged_once(
     store: DirectoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     await store.write(plan_usage(CONFIG, NOW))
@@ -114,7 +114,7 @@ async def test_a_read_only_store_is_logged_once_and_no_use_is_lost(
     assert len([r for r in caplog.records if "not reported" in r.getMessage()]) == 1
 
 
-async def test_without_a_place_to_report_to_nothing_happens(store: DirectoryStore) -> None:
+async def test_report_without_a_usage_record_does_nothing(store: DirectoryStore) -> None:
     noting = usage(store)
     noting.note(ONE, NOW.timestamp())
     await noting.report()
@@ -122,13 +122,13 @@ async def test_without_a_place_to_report_to_nothing_happens(store: DirectoryStor
 
 
 class Hanging:
-    """A store that takes a read and never answers."""
+    """A store that never answers a read."""
 
     async def read(self, ref: object) -> None:
         await asyncio.Event().wait()
 
 
-async def test_the_last_report_does_not_keep_the_issuer_from_ending(
+async def test_last_report_times_out_when_the_issuer_stops(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("scopewright.issuer.observability.usage.LAST_REPORT_TIMEOUT_SECONDS", 0.05)

@@ -1,4 +1,4 @@
-"""Several processes on one port: real ones, started as a user would, and killed."""
+"""Several worker processes on one port, started as the command starts them."""
 
 import contextlib
 import os
@@ -62,7 +62,7 @@ class Issuer:
         return {int(pid) for pid in children.split()}
 
     def token(self) -> int:
-        """On a connection of its own."""
+        """Status of a token request on a new connection."""
         form = {"grant_type": "client_credentials"}
         return httpx.post(f"{self.url}/token", data=form, auth=("leave.leave-worker", SECRET)).status_code
 
@@ -108,7 +108,7 @@ def issuer(tmp_path: Path) -> Iterator[Issuer]:
         yield running
 
 
-def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issuer) -> None:
+def test_killed_worker_is_restarted_while_the_other_serves(issuer: Issuer) -> None:
     assert issuer.line() == ISSUER
     before = issuer.workers()
     assert len(before) == 2
@@ -125,7 +125,7 @@ def test_a_killed_worker_comes_back_and_meanwhile_the_other_serves(issuer: Issue
     until(lambda: issuer.metric('scopewright_issuer_requests_total{handler="token",result="issued"}') == 40, seconds=5)
 
 
-def test_metrics_are_on_a_port_of_their_own_and_count_for_all_workers(issuer: Issuer) -> None:
+def test_metrics_have_a_separate_port_and_sum_over_all_workers(issuer: Issuer) -> None:
     assert issuer.line() == ISSUER
     assert httpx.get(f"{issuer.url}/metrics").status_code == 404
     assert {issuer.token() for _ in range(20)} == {200}
@@ -136,8 +136,8 @@ def test_metrics_are_on_a_port_of_their_own_and_count_for_all_workers(issuer: Is
     assert httpx.post(f"{private}/token", data={"grant_type": "client_credentials"}).status_code == 404
 
 
-def test_a_worker_that_hangs_is_ended_and_another_takes_its_place(tmp_path: Path) -> None:
-    """It is stopped, so it neither dies nor does anything, and connections that the kernel gives it are lost."""
+def test_hung_worker_is_killed_and_replaced(tmp_path: Path) -> None:
+    """SIGSTOP: the process neither ends nor runs, and connections that the kernel gives it are lost."""
     with running_issuer(tmp_path, "hanging") as issuer:
         assert issuer.line() == ISSUER
         hung = min(issuer.workers())
@@ -161,7 +161,7 @@ def test_sigterm_ends_the_workers_gently_and_then_the_parent(issuer: Issuer) -> 
     assert issuer.snapshot.stat().st_mode & 0o777 == 0o600
 
 
-def test_without_a_parent_the_workers_end(issuer: Issuer) -> None:
+def test_workers_end_with_their_parent(issuer: Issuer) -> None:
     assert issuer.line() == ISSUER
     workers = issuer.workers()
     issuer.process.kill()
@@ -170,14 +170,14 @@ def test_without_a_parent_the_workers_end(issuer: Issuer) -> None:
 
 
 def _runs(pid: int) -> bool:
-    """A child that nobody waits for stays as a zombie where nobody adopts it."""
+    """Whether the process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_what_only_the_user_can_put_right_ends_it_all_with_one_message(tmp_path: Path) -> None:
+def test_error_that_the_user_must_fix_ends_all_processes_with_one_message(tmp_path: Path) -> None:
     failing = Issuer(tmp_path, "rejected")
     _, _ = failing.process.communicate(timeout=20)
     assert failing.process.returncode == 1
