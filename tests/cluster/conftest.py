@@ -1,4 +1,4 @@
-"""Every test here runs on a real control plane. One that cannot be had is a failure, never a skip."""
+"""Every test here runs on a real control plane. If it cannot be built, the tests fail; they are not skipped."""
 
 import contextlib
 import subprocess
@@ -21,11 +21,11 @@ _CRDS = Path(__file__).resolve().parents[2] / "crds"
 @pytest.fixture(scope="session")
 def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     cluster = open_cluster()
-    # The first build takes minutes: let its progress be seen.
+    # The first build takes minutes: show its progress.
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         cluster.__enter__()
-    with contextlib.ExitStack() as leaving:
-        leaving.push(cluster)
+    with contextlib.ExitStack() as stack:
+        stack.push(cluster)
         yield cluster
 
 
@@ -33,13 +33,13 @@ def control_plane(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def restartable(control_plane: Cluster) -> Cluster:
     """The control plane, for a test that stops parts of it."""
     if not control_plane.restartable:
-        pytest.skip("KUBECONFIG names a cluster that is not ours to stop; unset it to run this")
+        pytest.skip("KUBECONFIG names a cluster that the tests must not stop; unset it to run this")
     return control_plane
 
 
 @pytest.fixture(scope="session")
 def crds(control_plane: Cluster) -> Cluster:
-    """The control plane, with our four kinds served."""
+    """The control plane with the four CRDs."""
     serve_crds(control_plane)
     if control_plane.restartable:
         control_plane.restart_controllers()
@@ -48,16 +48,16 @@ def crds(control_plane: Cluster) -> Cluster:
 
 @pytest.fixture(scope="session")
 def api(control_plane: Cluster) -> Iterator[client.ApiClient]:
-    """As a cluster administrator."""
+    """With the rights of a cluster administrator."""
     with connected(control_plane.kubeconfig) as administrator:
         yield administrator
 
 
 @pytest.fixture
 def as_user(control_plane: Cluster) -> Iterator[Callable[..., client.ApiClient]]:
-    """as_user("name", "group", ...) calls as somebody else, who has no rights but those that RBAC grants."""
-    with contextlib.ExitStack() as leaving:
-        yield lambda user, *groups: leaving.enter_context(connected(control_plane.kubeconfig_for(user, *groups)))
+    """as_user("name", "group", ...) is a client with the rights that RBAC grants to that user."""
+    with contextlib.ExitStack() as stack:
+        yield lambda user, *groups: stack.enter_context(connected(control_plane.kubeconfig_for(user, *groups)))
 
 
 @pytest.fixture
@@ -70,13 +70,13 @@ def namespace(api: client.ApiClient) -> Iterator[str]:
     try:
         core.delete_namespace(name)
     except client.ApiException as error:
-        if error.status not in (404, 409):  # the test has deleted it itself
+        if error.status not in (404, 409):  # the test has deleted it
             raise
 
 
 @pytest.fixture
 def make_namespace(kube: Kube) -> Iterator[Callable[[str], str]]:
-    """make_namespace("payroll") makes one of that name and something after it."""
+    """make_namespace("payroll") creates a namespace of that name with a random suffix."""
     made: list[str] = []
 
     def make(name: str) -> str:
@@ -91,7 +91,7 @@ def make_namespace(kube: Kube) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture(scope="session")
 def kube(api: client.ApiClient) -> Iterator[Kube]:
-    """As a cluster administrator."""
+    """With the rights of a cluster administrator."""
     kube = Kube(api)
     yield kube
     kube.close()
@@ -99,30 +99,30 @@ def kube(api: client.ApiClient) -> Iterator[Kube]:
 
 @pytest.fixture(scope="module")
 def install(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Install]:
-    """install("name", resync="1s", …) puts up an installation that goes with the test's module."""
-    with contextlib.ExitStack() as leaving:
+    """install("name", resync="1s", …) starts an installation that ends with the test module."""
+    with contextlib.ExitStack() as stack:
 
         def install(name: str, **settings: Any) -> Installation:
             name = f"{name}-{uuid.uuid4().hex[:6]}"
-            return leaving.enter_context(Installation(crds, kube, tmp_path_factory.mktemp(name), name, **settings))
+            return stack.enter_context(Installation(crds, kube, tmp_path_factory.mktemp(name), name, **settings))
 
         yield install
 
 
 @pytest.fixture(scope="session")
 def installation(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """The one that tests share; they leave it running. Namespaces `favoured` may have audiences under hr.example."""
+    """The shared installation, which tests leave running."""
     name = f"shared-{uuid.uuid4().hex[:6]}"
-    favoured = [{"prefix": "https://hr.example/apis", "namespaces": [f"favoured-{name}"]}]
-    with Installation(crds, kube, tmp_path_factory.mktemp(name), name, audiences=favoured) as installed:
+    audiences = [{"prefix": "https://hr.example/apis", "namespaces": [f"audiences-{name}"]}]
+    with Installation(crds, kube, tmp_path_factory.mktemp(name), name, audiences=audiences) as installed:
         yield installed
 
 
 @pytest.fixture(scope="session")
 def own_plane(control_plane: Cluster) -> Iterator[ControlPlane]:
-    """A control plane to break: others know nothing of what is stopped or deleted there."""
+    """A control plane that no other test uses, so that parts of it may be stopped or deleted."""
     if not control_plane.restartable:
-        pytest.skip("KUBECONFIG names a cluster that is not ours to stop; unset it to run this")
+        pytest.skip("KUBECONFIG names a cluster that the tests must not stop; unset it to run this")
     with ControlPlane() as plane:
         serve_crds(plane)
         plane.restart_controllers()
@@ -131,7 +131,7 @@ def own_plane(control_plane: Cluster) -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def own_installation(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    """An installation on a control plane to break."""
+    """An installation on `own_plane`."""
     name = f"own-{uuid.uuid4().hex[:6]}"
     with (
         connected(own_plane.kubeconfig) as api,
@@ -143,7 +143,7 @@ def own_installation(own_plane: ControlPlane, tmp_path_factory: pytest.TempPathF
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Beside a failure, what operator and issuer had to say."""
+    """Add the logs of operator and issuer to the report of a failed test."""
     report = yield
     if report.failed:
         for used in getattr(item, "funcargs", {}).values():
@@ -161,7 +161,6 @@ def serve_crds(cluster: Cluster) -> None:
 
 
 def connected(kubeconfig: Path) -> client.ApiClient:
-    """As whoever the kubeconfig says."""
     api: client.ApiClient = config.new_client_from_config(config_file=str(kubeconfig))
     return api
 

@@ -1,4 +1,4 @@
-"""What Argo CD and Flux say of an object, by the health checks of examples/gitops and their own interpreters."""
+"""Health of objects by Argo CD and Flux: the checks of examples/gitops, run by their own interpreters."""
 
 import json
 import subprocess
@@ -23,7 +23,7 @@ def argocd(*objects: Manifest) -> list[tuple[str, str]]:
 
 
 def flux(*objects: Manifest, and_current: str = "") -> list[str]:
-    """Status of each: Current, InProgress, Failed. More can be asked of those that are current."""
+    """Status of each: Current, InProgress, Failed. `and_current` is appended to the expression for Current."""
     checks = {
         check["kind"]: {name: check[name] for name in ("failed", "current")}
         for manifest in yaml.safe_load_all((EXAMPLES / "flux" / "cluster.yaml").read_text())
@@ -31,11 +31,11 @@ def flux(*objects: Manifest, and_current: str = "") -> list[str]:
     }
     for check in checks.values():
         check["current"] += and_current
-    return [said for said, _ in _ask(*({"cel": checks[each["kind"]], "object": each} for each in objects))]
+    return [status for status, _ in _ask(*({"cel": checks[each["kind"]], "object": each} for each in objects))]
 
 
 def refusal_of_helm_release(manifest: Manifest) -> str:
-    """What its type in Go has against it; "" if nothing."""
+    """Why Flux's Go type refuses the manifest; "" if it does not."""
     [(_, message)] = _ask({"helmRelease": manifest})
     return message
 
@@ -46,7 +46,7 @@ def _group_kind(manifest: Manifest) -> str:
 
 def _ask(*questions: dict[str, Any]) -> list[tuple[str, str]]:
     program = go_program("gitops", _SOURCES, ("main.go", "go.mod", "go.sum"))
-    given = "\n".join(map(json.dumps, questions))
-    done = subprocess.run([program], input=given, capture_output=True, text=True, check=False)
+    lines = "\n".join(map(json.dumps, questions))
+    done = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [(said["said"], said["message"]) for said in map(json.loads, done.stdout.splitlines())]
+    return [(answer["said"], answer["message"]) for answer in map(json.loads, done.stdout.splitlines())]

@@ -1,4 +1,4 @@
-"""What the kstatus library, and so Flux and kpt, says of an object: a small Go program, built once into a cache."""
+"""Status of objects by the kstatus library, which Flux and kpt use: a Go program, built once into a cache."""
 
 import json
 import subprocess
@@ -14,14 +14,14 @@ _SOURCES: Final = Path(__file__).resolve().parents[1] / "kstatus"
 
 def kstatus(*objects: Manifest) -> dict[str, str]:
     """`Current`, `InProgress`, `Failed`, … by `<kind> <namespace>/<name>`."""
-    given = "\n".join(json.dumps(each) for each in objects)
+    lines = "\n".join(json.dumps(each) for each in objects)
     done = subprocess.run(
         [go_program("kstatus", _SOURCES, ("main.go", "go.mod", "go.sum"))],
-        input=given,
+        input=lines,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = [json.loads(line) for line in done.stdout.splitlines()]
-    return {f"{each['kind']} {each['namespace']}/{each['name']}": each["status"] for each in said}
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    return {f"{each['kind']} {each['namespace']}/{each['name']}": each["status"] for each in answers}

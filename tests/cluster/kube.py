@@ -1,4 +1,4 @@
-"""Any object of the API server as plain JSON, by kind: what kubectl does, without starting it."""
+"""Objects of the API server as plain JSON, by kind, without kubectl."""
 
 import ssl
 import time
@@ -44,8 +44,6 @@ OUR_KINDS: Final = ("OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey")
 
 
 class Refused(Exception):
-    """The API server's refusal."""
-
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status}: {message}")
         self.status = status
@@ -53,7 +51,7 @@ class Refused(Exception):
 
 
 class Kube:
-    """`namespace` is "" for what has none. What is not there is None, and deleting it is no failure."""
+    """`namespace` is "" for cluster-scoped kinds. A missing object is None, and deleting it succeeds."""
 
     def __init__(self, api: client.ApiClient) -> None:
         configuration = api.configuration
@@ -86,14 +84,14 @@ class Kube:
         return self._request("POST", self._path(manifest["kind"], meta.get("namespace", "")), body=manifest)
 
     def apply(self, manifest: Manifest) -> Manifest:
-        """Server-side, as kubectl does."""
+        """Server-side apply, as kubectl does."""
         meta = manifest["metadata"]
         path = self._path(manifest["kind"], meta.get("namespace", ""), meta["name"])
         query = {"fieldManager": "tests", "force": "true", "fieldValidation": "Strict"}
         return self._request("PATCH", path, query=query, body=manifest, media="application/apply-patch+yaml")
 
     def patch(self, kind: str, namespace: str, name: str, change: Manifest) -> Manifest:
-        """A merge patch: null takes away."""
+        """A JSON merge patch: null removes a field."""
         path = self._path(kind, namespace, name)
         return self._request("PATCH", path, body=change, media="application/merge-patch+json")
 
@@ -128,8 +126,8 @@ class Kube:
             answer = self._http.request(method, path, params=dict(query or {}), json=body, headers=headers)
             if answer.status_code != 429:
                 break
-            time.sleep(1)  # it has just started, and says so: "storage is (re)initializing"
-        if answer.headers.get("content-type") != "application/json":  # nobody serves that path
+            time.sleep(1)  # after its start it answers "storage is (re)initializing"
+        if answer.headers.get("content-type") != "application/json":  # the path is not served
             raise Refused(answer.status_code, answer.text)
         content = cast("Manifest", answer.json())
         if answer.status_code >= 400:

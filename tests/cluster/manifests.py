@@ -1,4 +1,4 @@
-"""Manifests of the four kinds, as short as a test can say them."""
+"""Short functions that build manifests of the four kinds."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The case that most tests are about: leave-worker asks for a scope of payroll-api, in a namespace of its owner."""
+"""The manifests that most tests use: leave-worker asks for a scope of payroll-api in another namespace."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ MakeNamespace = Callable[[str], str]
 
 
 class Payroll:
-    """A client that asks for scopes of another namespace's API, whose owner grants them."""
+    """A client, an API in another namespace, and the grant between them."""
 
     def __init__(self, make_namespace: MakeNamespace, **server: object) -> None:
         self.caller, self.owner = make_namespace("leave"), make_namespace("payroll")

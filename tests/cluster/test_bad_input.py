@@ -1,4 +1,4 @@
-"""What cannot work is said at once, in words that tell what to do, with an exit code and without a traceback."""
+"""Invalid input ends the command at once: a message that says what to do, an exit code, no traceback."""
 
 import os
 import re
@@ -23,7 +23,7 @@ LOOPBACK = "http://127.0.0.1:8080"
 
 
 def refusal(*arguments: str, home: Path, code: int = 1, **environment: str) -> str:
-    """What the command says on standard error when it does not even start."""
+    """Standard error of a command that exits with `code`."""
     done = subprocess.run(
         [SCOPEWRIGHT, *arguments],
         capture_output=True,
@@ -35,12 +35,12 @@ def refusal(*arguments: str, home: Path, code: int = 1, **environment: str) -> s
     )
     assert "Traceback" not in done.stderr, done.stderr
     assert done.returncode == code, done.stderr
-    # typer draws a frame around what it has to say.
+    # typer draws a frame around messages.
     return re.sub(r"[\s│╭╮╰╯─]+", " ", done.stderr)
 
 
 @pytest.fixture
-def somewhere() -> list[str]:
+def free_listen_address() -> list[str]:
     return ["--listen", f"127.0.0.1:{free_port()}"]
 
 
@@ -48,31 +48,35 @@ def somewhere() -> list[str]:
 
 
 @pytest.mark.parametrize("command", [["operator", "--issuer-url", LOOPBACK], ["issuer"]], ids=["operator", "issuer"])
-def test_a_missing_kubeconfig_is_refused(tmp_path: Path, somewhere: list[str], command: list[str]) -> None:
-    said = refusal(*command, *somewhere, home=tmp_path)
-    assert "no cluster to talk to" in said
-    assert "set KUBECONFIG, pass --kubeconfig FILE" in said
+def test_a_missing_kubeconfig_is_refused(tmp_path: Path, free_listen_address: list[str], command: list[str]) -> None:
+    output = refusal(*command, *free_listen_address, home=tmp_path)
+    assert "no cluster to talk to" in output
+    assert "set KUBECONFIG, pass --kubeconfig FILE" in output
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\x00\xff\xfe", b"- a\n- b\n", b"apiVersion: v1\nkind: Config\n"])
-def test_an_invalid_kubeconfig_is_refused(tmp_path: Path, somewhere: list[str], content: bytes | None) -> None:
+def test_an_invalid_kubeconfig_is_refused(
+    tmp_path: Path, free_listen_address: list[str], content: bytes | None
+) -> None:
     file = tmp_path / "kubeconfig"
     if content is not None:
         file.write_bytes(content)
-    said = refusal("issuer", *somewhere, "--kubeconfig", str(file), home=tmp_path)
-    assert "no cluster to talk to" in said
+    output = refusal("issuer", *free_listen_address, "--kubeconfig", str(file), home=tmp_path)
+    assert "no cluster to talk to" in output
 
 
 # No rights
 
 
-def test_without_rights_every_missing_right_is_named(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
-    nobody = crds.kubeconfig_for("scopewright-nobody")
-    said = refusal(
-        "operator", "--issuer-url", LOOPBACK, "--namespace", "default", *somewhere,
-        home=tmp_path, KUBECONFIG=str(nobody),
+def test_without_rights_every_missing_right_is_named(
+    crds: Cluster, tmp_path: Path, free_listen_address: list[str]
+) -> None:
+    without_rights = crds.kubeconfig_for("scopewright-without-rights")
+    output = refusal(
+        "operator", "--issuer-url", LOOPBACK, "--namespace", "default", *free_listen_address,
+        home=tmp_path, KUBECONFIG=str(without_rights),
     )  # fmt: skip
-    assert "rights are missing; grant them to the operator's ServiceAccount" in said
+    assert "rights are missing; grant them to the operator's ServiceAccount" in output
     for right in (
         "list oauthclients.scopewright.dev in every namespace",
         "update oauthclients/status.scopewright.dev in every namespace",
@@ -81,10 +85,12 @@ def test_without_rights_every_missing_right_is_named(crds: Cluster, tmp_path: Pa
         "watch configmaps in namespace default",
         "create events.events.k8s.io in every namespace",
     ):
-        assert right in said
+        assert right in output
 
 
-def test_a_single_missing_right_is_named_alone(crds: Cluster, kube: Kube, tmp_path: Path, somewhere: list[str]) -> None:
+def test_a_single_missing_right_is_named_alone(
+    crds: Cluster, kube: Kube, tmp_path: Path, free_listen_address: list[str]
+) -> None:
     installation = Installation(crds, kube, tmp_path, f"lacking-{uuid.uuid4().hex[:6]}")
     installation.install()
     try:
@@ -95,7 +101,9 @@ def test_a_single_missing_right_is_named_alone(crds: Cluster, kube: Kube, tmp_pa
         kube.patch("ClusterRole", "", installation.user("operator"), {"rules": rules})
         until(lambda: not installation.is_allowed("operator", "secrets", "delete"))
         config = crds.kubeconfig_for(installation.user("operator"))
-        found = refusal(*installation.operator_arguments(), *somewhere, "--kubeconfig", str(config), home=tmp_path)
+        found = refusal(
+            *installation.operator_arguments(), *free_listen_address, "--kubeconfig", str(config), home=tmp_path
+        )
     finally:
         installation.close()
     assert found.count(" in every namespace") == 1
@@ -103,10 +111,10 @@ def test_a_single_missing_right_is_named_alone(crds: Cluster, kube: Kube, tmp_pa
 
 
 def test_an_issuer_without_rights_names_them_and_waits(installation: Installation, tmp_path: Path) -> None:
-    nobody = installation.cluster.kubeconfig_for("scopewright-nobody")
-    url, log = f"http://127.0.0.1:{free_port()}", tmp_path / "blind.log"
+    without_rights = installation.cluster.kubeconfig_for("scopewright-without-rights")
+    url, log = f"http://127.0.0.1:{free_port()}", tmp_path / "issuer.log"
     arguments = ["issuer", "--namespace", installation.namespace, "--listen", url.removeprefix("http://")]
-    blind = ScopewrightProcess([*arguments, "--kubeconfig", str(nobody)], log)
+    issuer = ScopewrightProcess([*arguments, "--kubeconfig", str(without_rights)], log)
     try:
         until(lambda: "cannot list resource" in log.read_text(), log.read_text)
         assert installation.namespace in log.read_text()
@@ -117,18 +125,20 @@ def test_an_issuer_without_rights_names_them_and_waits(installation: Installatio
         assert refused.status_code == 503
         assert "retry-after" in refused.headers
     finally:
-        blind.kill()
+        issuer.kill()
 
 
 def test_an_identity_that_the_api_server_rejects_is_reported(
-    crds: Cluster, tmp_path: Path, somewhere: list[str]
+    crds: Cluster, tmp_path: Path, free_listen_address: list[str]
 ) -> None:
-    """A token that has expired, say."""
+    """For example, an expired token."""
     text = crds.kubeconfig.read_text()
     broken = tmp_path / "kubeconfig"
     broken.write_text(re.sub(r'"user": \{[^}]*\}', '"user": {"token": "expired"}', text))
-    said = refusal("operator", "--issuer-url", LOOPBACK, *somewhere, "--kubeconfig", str(broken), home=tmp_path)
-    assert "does not accept the client's identity" in said
+    output = refusal(
+        "operator", "--issuer-url", LOOPBACK, *free_listen_address, "--kubeconfig", str(broken), home=tmp_path
+    )
+    assert "does not accept the client's identity" in output
 
 
 # No CRDs, no namespace, no API server
@@ -136,20 +146,20 @@ def test_an_identity_that_the_api_server_rejects_is_reported(
 
 @pytest.fixture(scope="module")
 def bare_plane(control_plane: Cluster) -> Iterator[ControlPlane]:
-    """Without our kinds."""
+    """Without CRDs."""
     if not control_plane.restartable:
-        pytest.skip("KUBECONFIG names a cluster that is not ours to stop; unset it to run this")
+        pytest.skip("KUBECONFIG names a cluster that the tests must not stop; unset it to run this")
     with ControlPlane() as plane:
         yield plane
 
 
-def test_missing_crds_are_reported(bare_plane: ControlPlane, tmp_path: Path, somewhere: list[str]) -> None:
-    said = refusal(
-        "operator", "--issuer-url", LOOPBACK, *somewhere, home=tmp_path, KUBECONFIG=str(bare_plane.kubeconfig)
+def test_missing_crds_are_reported(bare_plane: ControlPlane, tmp_path: Path, free_listen_address: list[str]) -> None:
+    output = refusal(
+        "operator", "--issuer-url", LOOPBACK, *free_listen_address, home=tmp_path, KUBECONFIG=str(bare_plane.kubeconfig)
     )
     for plural in ("oauthclients", "resourceservers", "scopegrants", "signingkeys"):
-        assert f"{plural}.scopewright.dev" in said
-    assert "kubectl apply --server-side -f crds/" in said
+        assert f"{plural}.scopewright.dev" in output
+    assert "kubectl apply --server-side -f crds/" in output
 
 
 def test_operator_and_issuer_wait_for_an_unreachable_api_server(bare_plane: ControlPlane, tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_operator_and_issuer_wait_for_an_unreachable_api_server(bare_plane: Cont
         until(lambda: log.read_text().count("cannot be reached") >= 2, log.read_text)
         assert waiting.alive()
         bare_plane.start_apiserver()
-        # It goes on: here, to find that there are no CRDs.
+        # It continues: here, to the message about missing CRDs.
         assert waiting.exit_code() == 1
         assert "oauthclients.scopewright.dev" in log.read_text()
         assert "Traceback" not in log.read_text()
@@ -185,12 +195,12 @@ def test_a_process_that_waits_for_the_api_server_can_be_stopped(bare_plane: Cont
         bare_plane.start_apiserver()
 
 
-def test_a_missing_namespace_is_reported(crds: Cluster, tmp_path: Path, somewhere: list[str]) -> None:
-    said = refusal(
-        "operator", "--issuer-url", LOOPBACK, "--namespace", "no-such", *somewhere,
+def test_a_missing_namespace_is_reported(crds: Cluster, tmp_path: Path, free_listen_address: list[str]) -> None:
+    output = refusal(
+        "operator", "--issuer-url", LOOPBACK, "--namespace", "no-such", *free_listen_address,
         home=tmp_path, KUBECONFIG=str(crds.kubeconfig),
     )  # fmt: skip
-    assert "namespace no-such is not there: kubectl create namespace no-such" in said
+    assert "namespace no-such is not there: kubectl create namespace no-such" in output
 
 
 # Ports and flags
@@ -202,9 +212,9 @@ def test_an_occupied_port_is_reported(crds: Cluster, tmp_path: Path, command: li
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        said = refusal(*command, "--listen", f"127.0.0.1:{port}", home=tmp_path, KUBECONFIG=str(crds.kubeconfig))
-    assert f"cannot listen on 127.0.0.1:{port}" in said
-    assert "--listen" in said
+        output = refusal(*command, "--listen", f"127.0.0.1:{port}", home=tmp_path, KUBECONFIG=str(crds.kubeconfig))
+    assert f"cannot listen on 127.0.0.1:{port}" in output
+    assert "--listen" in output
 
 
 def test_an_invalid_listen_address_is_refused(tmp_path: Path) -> None:
@@ -213,7 +223,7 @@ def test_an_invalid_listen_address_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"),
+    ("flags", "message"),
     [
         (["operator", "--no-such-flag"], "--no-such-flag"),
         (["operator", "--log-level", "loud"], "--log-level"),
@@ -222,26 +232,26 @@ def test_an_invalid_listen_address_is_refused(tmp_path: Path) -> None:
         (["no-such-command"], "no-such-command"),
     ],
 )
-def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], told: str) -> None:
-    assert told in refusal(*flags, home=tmp_path, code=2)
+def test_invalid_flags_are_refused(tmp_path: Path, flags: list[str], message: str) -> None:
+    assert message in refusal(*flags, home=tmp_path, code=2)
 
 
-def test_a_missing_issuer_url_is_refused(tmp_path: Path, somewhere: list[str]) -> None:
-    said = refusal("operator", *somewhere, home=tmp_path)
-    assert "issuer" in said
+def test_a_missing_issuer_url_is_refused(tmp_path: Path, free_listen_address: list[str]) -> None:
+    output = refusal("operator", *free_listen_address, home=tmp_path)
+    assert "issuer" in output
 
 
-def test_an_invalid_issuer_url_is_refused(tmp_path: Path, somewhere: list[str]) -> None:
-    said = refusal("operator", "--issuer-url", "http://issuer.example.org", *somewhere, home=tmp_path)
-    assert "the configuration cannot be used: issuer:" in said
-    assert "http is allowed for loopback only" in said
+def test_an_invalid_issuer_url_is_refused(tmp_path: Path, free_listen_address: list[str]) -> None:
+    output = refusal("operator", "--issuer-url", "http://issuer.example.org", *free_listen_address, home=tmp_path)
+    assert "the configuration cannot be used: issuer:" in output
+    assert "http is allowed for loopback only" in output
 
 
 # The configuration file
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"issuer: [unclosed", "is not YAML"),
         (b"\x00\x01\xff", "cannot be read"),
@@ -253,19 +263,19 @@ def test_an_invalid_issuer_url_is_refused(tmp_path: Path, somewhere: list[str]) 
     ],
 )
 def test_an_invalid_configuration_file_is_refused(
-    tmp_path: Path, somewhere: list[str], content: bytes | None, told: str
+    tmp_path: Path, free_listen_address: list[str], content: bytes | None, message: str
 ) -> None:
     file = tmp_path / "config.yaml"
     if content is not None:
         file.write_bytes(content)
-    said = refusal("operator", "--config", str(file), *somewhere, home=tmp_path)
-    assert told in said
-    assert "config.yaml" in said
+    output = refusal("operator", "--config", str(file), *free_listen_address, home=tmp_path)
+    assert message in output
+    assert "config.yaml" in output
 
 
 def test_two_issuers_cannot_have_one_port(installation: Installation, tmp_path: Path) -> None:
-    said = refusal(
+    output = refusal(
         "issuer", "--namespace", installation.namespace, "--listen", installation.issuer_url.removeprefix("http://"),
         home=tmp_path, KUBECONFIG=str(installation.cluster.kubeconfig),
     )  # fmt: skip
-    assert "stop the process that uses it, or pass another --listen" in said
+    assert "stop the process that uses it, or pass another --listen" in output

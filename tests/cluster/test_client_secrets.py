@@ -1,4 +1,4 @@
-"""The Secret follows what its OAuthClient says, and leaves alone what others have put there."""
+"""The credential Secret follows its OAuthClient, and keeps what others have added."""
 
 import pytest
 
@@ -24,8 +24,8 @@ def test_metadata_removed_from_the_template_is_removed_and_foreign_metadata_stay
     client = oauth_client(namespace, "worker", credentials={"secretTemplate": template})
     installation.apply_and_wait(client)
     credentials = installation.credentials(client)
-    theirs = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"note.example/x": "1"}}}
-    installation.kube.patch("Secret", namespace, "worker-oauth", theirs)
+    foreign = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"note.example/x": "1"}}}
+    installation.kube.patch("Secret", namespace, "worker-oauth", foreign)
     for template in ({"labels": {"team": "hr"}}, {}):
         spec = {"credentials": {"secretTemplate": template}} if template else {}
         installation.apply_and_wait(oauth_client(namespace, "worker", **spec))
@@ -70,7 +70,7 @@ def test_clients_that_swap_their_secret_names_settle(installation: Installation,
     installation.wait_until_ready(*swapped)
     assert installation.accepts(*installation.credentials(first, "b"))
     assert installation.accepts(*installation.credentials(second, "a"))
-    assert all(installation.accepts(*credentials) for credentials in before), "through the overlap"
+    assert all(installation.accepts(*credentials) for credentials in before), "during the overlap"
 
 
 def test_no_status_advises_to_delete_another_clients_secret(
@@ -98,11 +98,11 @@ def test_an_immutable_secret_is_reported_and_its_deletion_helps(
     change = {"metadata": {"annotations": {"scopewright.dev/rotate": "now"}}}
     installation.kube.patch("OAuthClient", namespace, "worker", change)
 
-    def said() -> str:
+    def message() -> str:
         conditions = installation.status(client)["conditions"]
         return next((c["message"] for c in conditions if "immutable" in c["message"]), "")
 
-    assert "delete it" in until(said)
+    assert "delete it" in until(message)
     assert throughout(2, lambda: installation.secret(namespace, "worker-oauth")["client_secret"] == before)
     installation.kube.delete("Secret", namespace, "worker-oauth")
     _, after = installation.new_credentials(client, before)
@@ -114,8 +114,8 @@ def test_the_status_does_not_advise_to_delete_a_foreign_secret(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
-    theirs = {"metadata": {"name": "worker-oauth", "namespace": namespace}, "data": encoded({"password": "x"})}
-    installation.kube.create({"apiVersion": "v1", "kind": "Secret", **theirs})
+    foreign = {"metadata": {"name": "worker-oauth", "namespace": namespace}, "data": encoded({"password": "x"})}
+    installation.kube.create({"apiVersion": "v1", "kind": "Secret", **foreign})
     client = oauth_client(namespace, "worker")
     installation.apply(client)
     message = installation.wait_for(client, "SecretConflict")["message"]

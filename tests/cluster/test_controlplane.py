@@ -1,4 +1,4 @@
-"""What the other tests take for granted about the cluster under them."""
+"""Properties of the control plane that the other tests rely on."""
 
 import os
 from collections.abc import Callable
@@ -66,9 +66,9 @@ def test_a_new_namespace_gets_its_service_account(api: client.ApiClient, namespa
 def test_a_user_without_rights_is_refused(
     as_user: Callable[..., client.ApiClient], api: client.ApiClient, namespace: str
 ) -> None:
-    theirs = client.CoreV1Api(as_user("stranger", "visitors"))
+    stranger = client.CoreV1Api(as_user("stranger", "visitors"))
     with pytest.raises(client.ApiException, match='User \\\\"stranger\\\\" cannot list') as refusal:
-        theirs.list_namespaced_secret(namespace)
+        stranger.list_namespaced_secret(namespace)
     assert refusal.value.status == 403
     client.RbacAuthorizationV1Api(api).create_namespaced_role_binding(
         namespace,
@@ -78,7 +78,7 @@ def test_a_user_without_rights_is_refused(
             subjects=[client.RbacV1Subject(api_group="rbac.authorization.k8s.io", kind="Group", name="visitors")],
         ),
     )
-    assert eventually(lambda: answers(200, lambda: theirs.list_namespaced_secret(namespace)))
+    assert eventually(lambda: answers(200, lambda: stranger.list_namespaced_secret(namespace)))
 
 
 def test_a_restarted_api_server_keeps_its_data(restartable: Cluster, api: client.ApiClient, namespace: str) -> None:

@@ -1,4 +1,4 @@
-"""A real API server takes the four kinds as they are meant: the same cases that the unit tests put to `validate`."""
+"""A real API server validates the four kinds as `validate` does: the same cases as in the unit tests."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from scopewright.api.validation import Violation, validate, validate_update
 from tests.cases.crd_rules import CASES, MALFORMED, UPDATES, Case, Malformed, Manifest, manifest, rules
 from tests.controlplane import Cluster
 
-# Earlier versions of Kubernetes name the type of the value here.
+# Earlier versions of Kubernetes write the type of the value here.
 _PREFIX = re.compile('^Invalid value: ("(object|array|string)": )?')
 
 
 class Objects:
-    """The few calls that these tests make; a dry run goes through everything but the store."""
+    """A dry run passes through all of the API server but the store."""
 
     def __init__(self, api: client.ApiClient) -> None:
         self._api = client.CustomObjectsApi(api)
@@ -68,8 +68,8 @@ def _in(namespace: str, given: Manifest) -> Manifest:
     return given | {"metadata": given["metadata"] | {"namespace": namespace}}
 
 
-def _told(error: client.ApiException) -> set[tuple[str, str]]:
-    """What was refused: at which field, in which words."""
+def _refusals(error: client.ApiException) -> set[tuple[str, str]]:
+    """Field and message of each refusal."""
     assert error.status == 422, error.body
     causes = json.loads(error.body or "")["details"]["causes"]
     return {(cause["field"].removeprefix("<nil>"), _PREFIX.sub("", cause["message"])) for cause in causes}
@@ -88,9 +88,9 @@ def test_a_manifest_that_keeps_the_rule_is_accepted(objects: Objects, case: Case
 def test_a_manifest_that_breaks_the_rule_is_refused_as_by_validate(objects: Objects, case: Case) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(case.manifest)
-    told = _told(error.value)
-    assert (case.path, rules()[case.rule].message) in told
-    assert told == _found(validate(case.manifest))
+    refusals = _refusals(error.value)
+    assert (case.path, rules()[case.rule].message) in refusals
+    assert refusals == _found(validate(case.manifest))
 
 
 @pytest.mark.parametrize("case", UPDATES, ids=str)
@@ -104,8 +104,8 @@ def test_update(objects: Objects, case: Case) -> None:
             return
         with pytest.raises(client.ApiException) as error:
             objects.replace(changed)
-        assert _told(error.value) == {(case.path, rules()[case.rule].message)}
-        assert _told(error.value) == _found(validate_update(created, changed))
+        assert _refusals(error.value) == {(case.path, rules()[case.rule].message)}
+        assert _refusals(error.value) == _found(validate_update(created, changed))
     finally:
         objects.delete(created)
 
@@ -114,14 +114,14 @@ def test_update(objects: Objects, case: Case) -> None:
 def test_malformed_manifest_is_refused_with_its_path(objects: Objects, case: Malformed) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(case.manifest)
-    assert case.path in {field for field, _ in _told(error.value)}
+    assert case.path in {field for field, _ in _refusals(error.value)}
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_name_of_ten_thousand_characters_is_refused(objects: Objects, kind: str) -> None:
     with pytest.raises(client.ApiException) as error:
         objects.try_out(manifest(kind, name="a" * 10_000))
-    assert "metadata.name" in {field for field, _ in _told(error.value)}
+    assert "metadata.name" in {field for field, _ in _refusals(error.value)}
 
 
 def test_mistyped_field_is_reported(objects: Objects) -> None:
@@ -140,7 +140,7 @@ def test_private_key_is_refused_and_not_quoted(objects: Objects) -> None:
 
 
 def test_a_list_in_place_of_a_timestamp_is_refused(objects: Objects) -> None:
-    """By its schema alone it would be: the type of a value with a format goes unchecked where that is a list."""
+    """The schema alone accepts it: the type of a value with a format is not checked if it is a list."""
     with pytest.raises(client.ApiException) as error:
         objects.try_out(manifest("ScopeGrant", {"expirationTime": ["2027-06-30T00:00:00Z"]}))
     assert error.value.status == 422
@@ -195,7 +195,7 @@ def test_defaults_come_back(objects: Objects, kind: str, spec: dict[str, Any] | 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_status_is_pending_until_an_operator_reconciles(objects: Objects, namespace: str, kind: str) -> None:
-    """kstatus and Argo CD take an object without a status for done. A status that is applied with it does not count."""
+    """kstatus and Argo CD treat an object without a status as done. A status in the manifest is ignored."""
     planted = {"conditions": [{"type": "Ready", "status": "True", "reason": "Planted"}]}
     created = objects.create(_in(namespace, manifest(kind)) | {"status": planted})
     stored = objects.read(created)
@@ -210,7 +210,7 @@ def test_status_is_pending_until_an_operator_reconciles(objects: Objects, namesp
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_object_is_unchanged_when_written_back(objects: Objects, namespace: str, kind: str) -> None:
-    """And writing it again changes nothing: no new resourceVersion, no diff that Git would see."""
+    """No new resourceVersion and no diff against Git."""
     given = _in(namespace, manifest(kind))
     created = objects.create(given)
     # The first write after the creation stores the default of the status.

@@ -1,4 +1,4 @@
-"""deletionPolicy: Retain. A GitOps prune and return changes no credential, and nobody else gets it."""
+"""deletionPolicy: Retain. Pruning and re-creating a client by GitOps keeps its credential, for that client only."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from .waiting import eventually, throughout, until
 
 
 def with_policy(payroll: Payroll, policy: str, **rotation: Any) -> Manifest:
-    """The client of payroll, with a deletionPolicy."""
+    """The payroll client with a deletionPolicy."""
     spec = {**payroll.client["spec"], "credentials": {"deletionPolicy": policy}}
     return {**payroll.client, "spec": {**spec, **({"rotation": rotation} if rotation else {})}}
 
@@ -41,16 +41,16 @@ def test_a_retained_credential_is_refused_while_the_client_is_deleted_and_works_
     assert not owners(installation, payroll)
     pruned(installation, payroll)
     assert eventually(lambda: installation.error(*credentials) == "invalid_client", seconds=5)
-    # The garbage collector runs, and leaves it alone.
+    # The garbage collector runs and must not delete it.
     assert throughout(3, lambda: secret(installation, payroll) == before)
     installation.apply_and_wait(client)
-    assert secret(installation, payroll) == before, "not a byte of it has changed"
+    assert secret(installation, payroll) == before, "the Secret must be unchanged"
     assert installation.token(*credentials) != token
     assert [e["reason"] for e in installation.status(client)["history"]].count("CredentialAdopted") == 1
 
 
 def comes_back_with_nothing(installation: Installation, payroll: Payroll, policy: str, **rotation: Any) -> None:
-    """A retained client is pruned, and returns with this policy: to a new credential, and never to the earlier one."""
+    """A retained client is pruned and re-created with this policy: it gets a new credential."""
     installation.apply_and_wait(payroll.server, payroll.grant, with_policy(payroll, "Retain"))
     client_id, old = installation.credentials(payroll.client)
     pruned(installation, payroll)

@@ -1,4 +1,4 @@
-"""A ResourceServer that requires DPoP on a real API server, and the Secret that issuers make nonces with."""
+"""A ResourceServer that requires DPoP, and the key of the DPoP nonces."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from .waiting import until
 
 
 def bound_token(installation: Installation, payroll: Payroll, folder: Path) -> AccessToken:
-    """By a client that is new, and so asks without a nonce first."""
+    """By a new client, which sends its first request without a nonce."""
     folder.mkdir()
     meta = payroll.client["metadata"]
     for entry, value in installation.secret(meta["namespace"], f"{meta['name']}-oauth").items():
@@ -40,7 +40,7 @@ def test_the_nonce_key_is_kept_and_recreated_after_its_deletion(
     installation.wait_two_resyncs()
     assert installation.kube.get("Secret", installation.namespace, "scopewright-nonce") == before
     installation.kube.delete("Secret", installation.namespace, "scopewright-nonce")
-    assert bound_token(installation, payroll, tmp_path / "meanwhile"), "the one that was goes on"
+    assert bound_token(installation, payroll, tmp_path / "meanwhile"), "the issuer uses the former key meanwhile"
     after = until(lambda: installation.kube.get("Secret", installation.namespace, "scopewright-nonce"))
     assert after["data"] != before["data"]
     assert bound_token(installation, payroll, tmp_path / "after")

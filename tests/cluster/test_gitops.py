@@ -1,4 +1,4 @@
-"""kubectl, Argo CD and Flux: what Git holds is applied once, says when it is done, and never looks changed."""
+"""kubectl, Argo CD and Flux: manifests of Git are applied once, report when they are done, and show no diff."""
 
 import re
 import uuid
@@ -50,9 +50,9 @@ def test_every_object_becomes_ready_and_kubectl_can_wait_for_it(hr: Installation
 
 
 def ready(obj: Manifest) -> bool:
-    said = {c["type"]: c for c in obj["status"]["conditions"]}
-    observed = {said["Ready"]["observedGeneration"], obj["status"]["observedGeneration"]}
-    return said["Ready"]["status"] == "True" and observed == {obj["metadata"]["generation"]}
+    found = {c["type"]: c for c in obj["status"]["conditions"]}
+    observed = {found["Ready"]["observedGeneration"], obj["status"]["observedGeneration"]}
+    return found["Ready"]["status"] == "True" and observed == {obj["metadata"]["generation"]}
 
 
 def test_a_second_apply_and_a_second_reconcile_write_nothing(hr: Installation) -> None:
@@ -81,9 +81,9 @@ def test_nothing_but_the_status_is_written_to_users_objects(hr: Installation) ->
     for obj in declared(hr):
         meta = obj["metadata"]
         assert not meta.keys() & {"annotations", "finalizers", "labels", "ownerReferences"}, meta
-        ours = [m for m in meta["managedFields"] if m["manager"] != "kubectl"]
-        assert all(m.get("subresource") == "status" for m in ours), ours
-        assert all(list(m["fieldsV1"]) == ["f:status"] for m in ours), ours
+        operators = [m for m in meta["managedFields"] if m["manager"] != "kubectl"]
+        assert all(m.get("subresource") == "status" for m in operators), operators
+        assert all(list(m["fieldsV1"]) == ["f:status"] for m in operators), operators
 
 
 def test_created_objects_have_scopewrights_label_and_no_tracking_label(hr: Installation) -> None:
@@ -104,13 +104,13 @@ def test_kubectl_shows_ready_first_and_lists_them_all_by_category(hr: Installati
 
 
 def test_deleting_all_manifests_leaves_nothing_stuck(hr: Installation) -> None:
-    """The last of this module: namespaces and all go, with the operator running."""
+    """The last test of this module: all manifests and namespaces are deleted while the operator runs."""
     hr.kubectl("delete", "--wait=false", "--filename", MANIFESTS)
     until(lambda: all(hr.kube.get("Namespace", "", space) is None for space in NAMESPACES))
     until(lambda: not [s for s in hr.kube.list("Secret", hr.namespace) if s["metadata"]["name"].startswith("client.")])
 
 
-# What kstatus says, and Argo CD and Flux with the health checks of examples/gitops
+# Health by kstatus, and by Argo CD and Flux with the health checks of examples/gitops
 
 
 READY = ("Current", "Healthy", "Current")
@@ -118,8 +118,8 @@ WAITING = ("InProgress", "Progressing", "InProgress")
 FAILED = ("Failed", "Degraded", "Failed")
 
 
-def said(*objects: Manifest) -> set[tuple[str, str, str]]:
-    """What the three say of them: more than one where they do not say the same of all."""
+def health_of(*objects: Manifest) -> set[tuple[str, str, str]]:
+    """The distinct results of kstatus, Argo CD and Flux for these objects."""
     of_kstatus = kstatus(*objects)
     assert len(of_kstatus) == len(objects)
     of_argocd = [health for health, _ in argocd(*objects)]
@@ -133,7 +133,7 @@ def test_ready_objects_are_healthy(installation: Installation, make_namespace: M
     ungranted = oauth_client(payroll.caller, "ungranted", *payroll.client["spec"]["access"])
     installation.apply_and_wait(ungranted)
     objects = [installation.read(m) for m in (*payroll.manifests, key, ungranted)]
-    assert said(*objects) == {READY}
+    assert health_of(*objects) == {READY}
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     clients = installation.read(payroll.client), installation.read(ungranted)
     [granted_too] = re.findall(r"```cel\n(.*?)```", (ROOT / "docs/gitops.md").read_text(), re.DOTALL)
@@ -141,22 +141,22 @@ def test_ready_objects_are_healthy(installation: Installation, make_namespace: M
 
 
 def test_new_objects_are_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
-    """Nobody has looked at them: no operator serves this issuer."""
+    """No operator serves their issuer."""
     payroll = Payroll(make_namespace)
-    nobody = f"nobody-{uuid.uuid4().hex[:6]}"
+    unserved = f"unserved-{uuid.uuid4().hex[:6]}"
     objects = []
     for given in (*payroll.manifests, signing_key(payroll.owner)):
-        installation.kube.apply({**given, "spec": {**given["spec"], "issuer": nobody}})
+        installation.kube.apply({**given, "spec": {**given["spec"], "issuer": unserved}})
         objects.append(installation.read(given))
     assert {o["kind"] for o in objects} == set(OUR_KINDS)
-    assert said(*objects) == {WAITING}
+    assert health_of(*objects) == {WAITING}
 
 
 def test_waiting_objects_are_progressing(installation: Installation, make_namespace: MakeNamespace) -> None:
     server = resource_server(make_namespace("payroll"), "api", "a", tokens={"signingKey": "none-such"})
     installation.apply(server)
     installation.wait_for(server, "SigningKeyNotReady")
-    assert said(installation.read(server)) == {WAITING}
+    assert health_of(installation.read(server)) == {WAITING}
     [(_, message)] = argocd(installation.read(server))
     assert "none-such" in message
 
@@ -168,7 +168,7 @@ def test_stalled_objects_are_degraded(installation: Installation, make_namespace
     )
     stalled = {
         "SecretConflict": oauth_client(namespace, "worker"),
-        "AudienceNotAllowed": resource_server(namespace, "api", "a", audience="https://not.ours.example"),
+        "AudienceNotAllowed": resource_server(namespace, "api", "a", audience="https://not-allowed.example"),
         "ResourceServerNotFound": scope_grant(namespace, "grant", "none", ["a"], {"allNamespaces": True}),
         "WrongNamespace": signing_key(namespace),
     }
@@ -176,24 +176,24 @@ def test_stalled_objects_are_degraded(installation: Installation, make_namespace
     for reason, manifest in stalled.items():
         installation.wait_for(manifest, reason)
     objects = [installation.read(m) for m in stalled.values()]
-    assert said(*objects) == {FAILED}
-    for told, obj in zip(argocd(*objects), objects, strict=True):
-        assert told[1] == next(c["message"] for c in obj["status"]["conditions"] if c["type"] == "Ready")
+    assert health_of(*objects) == {FAILED}
+    for health, obj in zip(argocd(*objects), objects, strict=True):
+        assert health[1] == next(c["message"] for c in obj["status"]["conditions"] if c["type"] == "Ready")
 
 
 def test_disabled_and_paused_objects_are_not_failures(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """A client that somebody switched off must not fail the Kustomization that it is part of."""
+    """A client that a user disabled must not fail its Kustomization."""
     namespace = make_namespace("leave")
     disabled = oauth_client(namespace, "disabled", disabled=True)
     installation.apply(disabled)
     installation.wait_for(disabled, "Disabled")
-    assert said(installation.read(disabled)) == {("Failed", "Suspended", "Current")}
+    assert health_of(installation.read(disabled)) == {("Failed", "Suspended", "Current")}
     paused = resource_server(namespace, "paused", "a")
     installation.apply_and_wait(paused)
     installation.apply({**paused, "metadata": {**paused["metadata"], "annotations": {PAUSED_ANNOTATION: "true"}}})
-    assert said(installation.read(paused)) == {("Current", "Suspended", "Current")}
+    assert health_of(installation.read(paused)) == {("Current", "Suspended", "Current")}
 
 
 def test_an_applications_health_makes_sync_waves_wait() -> None:
@@ -209,14 +209,14 @@ def test_an_applications_health_makes_sync_waves_wait() -> None:
 def test_without_the_operator_edits_are_reported_and_deletions_do_not_hang(
     install: Install, make_namespace: MakeNamespace
 ) -> None:
-    """The operator is away, for a while or for good."""
+    """The operator is stopped or uninstalled."""
     installation = install("away")
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(*payroll.manifests)
     installation.kill_operator()
     edited = {**payroll.client, "spec": {**payroll.client["spec"], "disabled": True}}
     installation.apply(edited)
-    assert said(installation.read(edited)) == {WAITING}, "Ready, but of an older generation"
+    assert health_of(installation.read(edited)) == {WAITING}, "the Ready condition is of an older generation"
     for namespace in (payroll.caller, payroll.owner):
         installation.kube.delete("Namespace", "", namespace)
     until(lambda: all(installation.kube.get("Namespace", "", n) is None for n in (payroll.caller, payroll.owner)))

@@ -1,4 +1,4 @@
-"""What is edited or deleted by hand comes back, and whoever holds a credential goes on working."""
+"""Objects that a user edits or deletes are restored, and accepted credentials keep working."""
 
 import json
 from datetime import UTC, datetime
@@ -15,7 +15,7 @@ from .payroll import MakeNamespace, Payroll
 from .waiting import eventually, throughout, until
 
 
-def a_client(installation: Installation, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
+def provisioned_client(installation: Installation, namespace: str, **spec: Any) -> tuple[Manifest, str, str]:
     client = oauth_client(namespace, "worker", **spec)
     installation.apply_and_wait(client)
     return client, *installation.credentials(client)
@@ -43,14 +43,14 @@ def annotate(installation: Installation, manifest: Manifest, **annotations: str 
 def test_a_deleted_secret_is_recreated_within_seconds_and_the_old_value_is_still_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = a_client(installation, make_namespace("leave"))
+    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
     installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
     assert eventually(
         lambda: installation.kube.get("Secret", client["metadata"]["namespace"], "worker-oauth") is not None, seconds=5
     )
     _, new = installation.new_credentials(client, old)
     assert installation.accepts(client_id, new)
-    assert installation.accepts(client_id, old), "through the overlap"
+    assert installation.accepts(client_id, old), "during the overlap"
     status = until(lambda: installation.status(client).get("credentials", {}).get("previousExpirationTime"))
     assert datetime.fromisoformat(status) > datetime.now(UTC)
     installation.wait_until_ready(client)
@@ -59,7 +59,7 @@ def test_a_deleted_secret_is_recreated_within_seconds_and_the_old_value_is_still
 def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = a_client(installation, make_namespace("leave"))
+    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
     _, new = installation.new_credentials(client, old, "edited-by-hand")
     assert installation.accepts(client_id, new)
@@ -70,7 +70,7 @@ def test_an_edited_secret_gets_a_new_credential_and_the_old_one_is_accepted(
 def test_another_edited_entry_is_repaired_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
     before = installation.secret(client["metadata"]["namespace"], "worker-oauth")
     edit(installation, client, {"data": encoded({"token_endpoint": "https://evil.example/token", "more": "x"})})
     until(lambda: installation.secret(client["metadata"]["namespace"], "worker-oauth") == before)
@@ -80,8 +80,8 @@ def test_another_edited_entry_is_repaired_without_a_new_credential(
 def test_removed_labels_and_annotations_are_restored_without_a_new_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """Without the label the watch does not show the Secret: it must not be taken for a deleted one."""
-    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    """Without the label the watch reports the Secret as deleted. It must not be treated as deleted."""
+    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
     before = secret_of(installation, client)["metadata"]
     for _ in range(4):  # more often than a credential would be healed
         edit(installation, client, {"metadata": {"labels": None}})
@@ -95,9 +95,9 @@ def test_removed_labels_and_annotations_are_restored_without_a_new_credential(
 
 
 def test_foreign_labels_and_annotations_stay(installation: Installation, make_namespace: MakeNamespace) -> None:
-    client, _, _ = a_client(installation, make_namespace("leave"))
-    theirs = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"reloader.example/match": "true"}}}
-    edit(installation, client, theirs)
+    client, _, _ = provisioned_client(installation, make_namespace("leave"))
+    foreign = {"metadata": {"labels": {"backup": "yes"}, "annotations": {"reloader.example/match": "true"}}}
+    edit(installation, client, foreign)
     annotate(installation, client, rotate="now")
     until(lambda: [e for e in installation.status(client)["history"] if e["reason"] == "CredentialRotated"])
     meta = secret_of(installation, client)["metadata"]
@@ -106,17 +106,17 @@ def test_foreign_labels_and_annotations_stay(installation: Installation, make_na
 
 
 def test_healing_is_limited(installation: Installation, make_namespace: MakeNamespace) -> None:
-    """Two controllers must not fight for ever; what the record accepts goes on being accepted."""
-    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    """Two controllers must not overwrite each other for ever. Credentials in the record stay accepted."""
+    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
     namespace, seen = client["metadata"]["namespace"], [secret]
     edited = {"data": encoded({"client_secret": "edited-by-hand"})}
 
     def limited() -> str:
         edit(installation, client, edited)
-        said = installation.wait_for(client, "HealingLimited")
+        condition = installation.wait_for(client, "HealingLimited")
         assert installation.condition(client, "Stalled")["status"] == "True"
         assert throughout(2, lambda: installation.credentials(client)[1] == "edited-by-hand")
-        return str(said["message"])
+        return str(condition["message"])
 
     for _ in range(3):
         edit(installation, client, edited)
@@ -124,7 +124,7 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
         installation.wait_until_ready(client)
     assert "set another value of the annotation scopewright.dev/rotate, or delete the Secret" in limited()
     assert all(installation.accepts(client_id, value) for value in seen)
-    # Both ways out work at once.
+    # Both remedies work at once.
     annotate(installation, client, rotate="now")
     _, rotated = installation.new_credentials(client, *seen, "edited-by-hand")
     installation.wait_until_ready(client)
@@ -139,7 +139,7 @@ def test_healing_is_limited(installation: Installation, make_namespace: MakeName
 def test_a_secret_that_is_deleted_repeatedly_is_recreated_each_time(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, _, secret = a_client(installation, make_namespace("leave"))
+    client, _, secret = provisioned_client(installation, make_namespace("leave"))
     seen = [secret]
     for _ in range(5):
         installation.kube.delete("Secret", client["metadata"]["namespace"], "worker-oauth")
@@ -153,7 +153,7 @@ def test_a_secret_that_is_deleted_repeatedly_is_recreated_each_time(
 def test_a_deleted_record_is_rebuilt_from_the_secret_without_changing_the_credential(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, secret = a_client(installation, make_namespace("leave"))
+    client, client_id, secret = provisioned_client(installation, make_namespace("leave"))
     before = secret_of(installation, client)["metadata"]["resourceVersion"]
     installation.kube.delete("Secret", installation.namespace, installation.client_record_name(client))
     until(lambda: installation.client_record(client))
@@ -165,9 +165,9 @@ def test_a_deleted_record_is_rebuilt_from_the_secret_without_changing_the_creden
 def test_a_deleted_record_is_not_rebuilt_from_a_secret_with_a_broken_seal(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """Record and Secret lost at once: what an editor has put into the Secret meanwhile is not believed."""
+    """The record is deleted and the Secret edited: the edited value is not accepted."""
     namespace = make_namespace("leave")
-    client, client_id, old = a_client(installation, namespace)
+    client, client_id, old = provisioned_client(installation, namespace)
     annotate(installation, client, paused="true")
     until(lambda: "paused" in str(installation.read(client)["metadata"]["annotations"]))
     edit(installation, client, {"data": encoded({"client_secret": "edited-by-hand"})})
@@ -191,7 +191,7 @@ def test_an_edited_record_is_repaired(installation: Installation, make_namespace
             installation.client_record_name(payroll.client),
             {"data": encoded({"record.json": content})},
         )
-        assert installation.accepts(client_id, secret), "the last good one is kept"
+        assert installation.accepts(client_id, secret), "the last good record is kept"
         until(lambda given=content: given not in str(decoded_record(installation, payroll.client)))  # type: ignore[misc]
     name = f"resourceserver.{payroll.owner}.payroll-api"
     installation.kube.patch("ConfigMap", installation.namespace, name, {"data": {"record.json": "nonsense"}})
@@ -214,9 +214,9 @@ def decoded_record(installation: Installation, client: Manifest) -> str:
 def test_a_restored_secret_without_its_owner_is_adopted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """A backup brings Secrets and clients back under new UIDs and drops owner references: nothing rotates."""
+    """A restore gives new UIDs and drops owner references. Nothing rotates."""
     namespace = make_namespace("leave")
-    client, client_id, secret = a_client(installation, namespace)
+    client, client_id, secret = provisioned_client(installation, namespace)
     backup = secret_of(installation, client)
     backup["metadata"] = {
         "name": "worker-oauth",
@@ -235,20 +235,20 @@ def test_a_restored_secret_without_its_owner_is_adopted(
     assert owner["uid"] == installation.read(client)["metadata"]["uid"]
 
 
-# What the user asks for
+# Requests of users
 
 
 def test_the_rotate_annotation_rotates_once_with_overlap(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = a_client(installation, make_namespace("leave"))
+    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
     annotate(installation, client, rotate="please")
     _, new = installation.new_credentials(client, old)
     assert installation.accepts(client_id, new)
     assert installation.accepts(client_id, old)
     installation.wait_until_ready(client)
     installation.wait_two_resyncs()
-    assert installation.credentials(client)[1] == new, "the value was acted on"
+    assert installation.credentials(client)[1] == new, "one value rotates once"
     annotate(installation, client, rotate="again")
     _, third = installation.new_credentials(client, old, new)
     assert all(installation.accepts(client_id, value) for value in (old, new, third))
@@ -257,7 +257,7 @@ def test_the_rotate_annotation_rotates_once_with_overlap(
 def test_revoked_before_ends_earlier_credentials_at_once(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    client, client_id, old = a_client(installation, make_namespace("leave"))
+    client, client_id, old = provisioned_client(installation, make_namespace("leave"))
     annotate(installation, client, rotate="once")
     _, newer = installation.new_credentials(client, old)
     now = datetime.now(UTC)
@@ -286,7 +286,7 @@ def test_a_disabled_client_is_refused_and_keeps_its_credential(
 
 def test_paused_stops_all_writes_for_one_object(installation: Installation, make_namespace: MakeNamespace) -> None:
     namespace = make_namespace("leave")
-    client, client_id, secret = a_client(installation, namespace)
+    client, client_id, secret = provisioned_client(installation, namespace)
     other = oauth_client(namespace, "other")
     annotate(installation, client, paused="true")
     until(lambda: installation.condition(client, "Paused")["status"] == "True")
@@ -294,7 +294,7 @@ def test_paused_stops_all_writes_for_one_object(installation: Installation, make
     annotate(installation, client, rotate="please")
     installation.apply_and_wait(other)
     installation.kube.delete("Secret", namespace, "worker-oauth")
-    # The status goes on to say what is true; record and Secret are left as they are.
+    # The status is still updated; record and Secret are not.
     installation.wait_for(client, "SecretMissing")
     before = installation.read(client), installation.client_record(client)
     installation.wait_two_resyncs()
@@ -374,15 +374,15 @@ def test_a_signing_key_in_another_namespace_is_reported(
     key = signing_key(make_namespace("leave"))
     before = installation.jwks()
     installation.apply(key)
-    said = installation.wait_for(key, "WrongNamespace")
-    assert installation.namespace in said["message"]
+    condition = installation.wait_for(key, "WrongNamespace")
+    assert installation.namespace in condition["message"]
     assert installation.condition(key, "Stalled")["status"] == "True"
     assert installation.jwks() == before
 
 
 @pytest.fixture(scope="module")
 def with_rsa(install: Install) -> Installation:
-    """Its SigningKey was declared before the operator first started, because somebody wanted RS256."""
+    """Its SigningKey, with RS256, was declared before the operator first started."""
     return install("keys", initial_manifests=[signing_key("", algorithm="RS256")])
 
 
@@ -401,16 +401,18 @@ def test_the_keys_of_a_deleted_signing_key_stay_and_are_adopted_when_it_is_recre
     installation.wait_two_resyncs()
     assert installation.jwks() == kids
     installation.token(*credentials)
-    assert installation.kube.get("SigningKey", installation.namespace, "default") is None, "it was deleted on purpose"
+    assert installation.kube.get("SigningKey", installation.namespace, "default") is None, (
+        "the operator must not recreate it"
+    )
     installation.apply_and_wait(key)
     assert installation.jwks() == kids
-    # An emergency: everything older leaves the JWKS now, and a fresh key signs at once.
+    # Emergency revocation: earlier keys leave the JWKS now, and a new key signs at once.
     now = datetime.now(UTC)
     until(lambda: datetime.now(UTC).replace(microsecond=0) > now)
     change = {"spec": {"revokedBefore": f"{datetime.now(UTC):%FT%TZ}"}}
     installation.kube.patch("SigningKey", installation.namespace, "default", change)
     assert eventually(lambda: bool(installation.jwks()) and not set(installation.jwks()) & set(kids), seconds=10)
-    # Between its publication and its first signature there is a moment, told as 503 with Retry-After.
+    # Between its publication and its first signature the issuer answers 503 with Retry-After.
     assert eventually(lambda: installation.error(*credentials) == "", seconds=5)
     fresh = jwt.get_unverified_header(installation.token(*credentials))["kid"]
     assert fresh not in kids

@@ -1,4 +1,4 @@
-"""What kubectl makes of the files that `scopewright plan` must not overlook: tests/unit/cli/test_plan_unseen.py."""
+"""kubectl reads the files that `scopewright plan` must not overlook (tests/unit/cli/test_plan_unseen.py)."""
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -12,10 +12,10 @@ READ = "{range .items[*]}{.apiVersion} {.kind} {.metadata.name};{end}{.apiVersio
 
 
 def test_kubectl_reads_a_grant_from_each_file(tmp_path: Path) -> None:
-    """Without an API server, as it reads them before it sends anything."""
+    """Without an API server: kubectl parses the files before it sends a request."""
     kubectl = binaries.find().kubectl
 
-    def told(case: str) -> str:
+    def read_by_kubectl(case: str) -> str:
         text = READ_BY_KUBECTL[case]
         file = tmp_path / f"{list(READ_BY_KUBECTL).index(case)}.yaml"
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -23,5 +23,5 @@ def test_kubectl_reads_a_grant_from_each_file(tmp_path: Path) -> None:
         return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False).stdout
 
     with ThreadPoolExecutor(2) as pool:
-        said = dict(zip(READ_BY_KUBECTL, pool.map(told, READ_BY_KUBECTL), strict=True))
-    assert [case for case, text in said.items() if GRANT not in text] == []
+        texts = dict(zip(READ_BY_KUBECTL, pool.map(read_by_kubectl, READ_BY_KUBECTL), strict=True))
+    assert [case for case, text in texts.items() if GRANT not in text] == []

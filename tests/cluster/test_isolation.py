@@ -1,4 +1,4 @@
-"""Nobody gets what is not theirs: no audience, no name, no Secret and no token of somebody else's."""
+"""No team gets an audience, name, Secret or token of another team."""
 
 import jwt
 import pytest
@@ -16,8 +16,8 @@ def uid(installation: Installation, manifest: Manifest) -> str:
     return str(installation.read(manifest)["metadata"]["uid"])
 
 
-def whose(token: str) -> str:
-    """The part of a token's id that stands for the client's UID."""
+def client_part(token: str) -> str:
+    """The part of the `jti` that is derived from the client's UID."""
     return str(jwt.decode(token, options={"verify_signature": False})["jti"])[:12]
 
 
@@ -97,7 +97,7 @@ def test_an_audience_that_is_the_name_of_another_service_is_refused(
 def test_the_default_namespace_cannot_use_the_api_servers_name(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """ResourceServer kubernetes in namespace default would have it by construction."""
+    """It would be the default audience of a ResourceServer `kubernetes` in namespace `default`."""
     server = resource_server("default", "kubernetes", "a")
     installation.apply(server)
     try:
@@ -147,8 +147,8 @@ def test_a_recreated_client_inherits_nothing(installation: Installation, make_na
     assert again == client_id
     assert eventually(lambda: installation.accepts(again, new), seconds=5)
     assert installation.error(client_id, old) == "invalid_client"
-    assert whose(installation.token(again, new)) != whose(token)
-    assert whose(installation.token(again, new)) == whose(installation.token(again, new))
+    assert client_part(installation.token(again, new)) != client_part(token)
+    assert client_part(installation.token(again, new)) == client_part(installation.token(again, new))
 
 
 def test_a_client_in_a_recreated_namespace_inherits_nothing(
@@ -166,13 +166,13 @@ def test_a_client_in_a_recreated_namespace_inherits_nothing(
     installation.apply_and_wait(payroll.client)
     again, new = installation.new_credentials(payroll.client, old)
     assert installation.error(client_id, old) == "invalid_client"
-    assert whose(installation.token(again, new)) != whose(token)
+    assert client_part(installation.token(again, new)) != client_part(token)
 
 
 def test_a_recreated_client_does_not_inherit_a_copied_secret(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """Somebody kept a copy of the Secret, and plants it under the successor: sealed, but of another UID."""
+    """A user creates a copy of the former Secret for the new client: its seal is valid, for another UID."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
     installation.apply_and_wait(client)
@@ -187,7 +187,7 @@ def test_a_recreated_client_does_not_inherit_a_copied_secret(
     installation.kube.create(copy)
     installation.apply(client)
     until(lambda: installation.condition(client)["reason"] in ("SecretConflict", "Provisioned"))
-    if installation.condition(client)["reason"] == "Provisioned":  # the collector was quicker: its owner is gone
+    if installation.condition(client)["reason"] == "Provisioned":  # the garbage collector was faster
         assert installation.credentials(client)[1] != old
     assert installation.error(client_id, old) == "invalid_client"
 
@@ -196,7 +196,7 @@ def test_a_recreated_client_does_not_inherit_a_copied_secret(
 
 
 def planted(installation: Installation, client: Manifest, **metadata: object) -> Manifest:
-    """A Secret as ours in every way that can be copied, with a secret that its author knows."""
+    """A Secret with everything that can be copied from a managed one, and a secret that its author knows."""
     namespace, name = client["metadata"]["namespace"], client["metadata"]["name"]
     return {
         "apiVersion": "v1",
@@ -227,7 +227,7 @@ def test_a_secret_planted_before_its_client_is_never_accepted(
 def test_a_planted_secret_that_names_the_right_owner_is_never_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """The client is there first, but paused, so that its UID is known and no credential is made yet."""
+    """The client exists but is paused, so its UID is known and it has no credential yet."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
     client["metadata"]["annotations"] = {"scopewright.dev/paused": "true"}
@@ -255,7 +255,7 @@ def test_a_planted_secret_that_names_the_right_owner_is_never_accepted(
 def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """The record is there, so it is healed: with a credential of our making, not with what was planted."""
+    """The record exists, so the Secret is healed with a new credential, not with the planted one."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
     installation.apply_and_wait(client)
@@ -263,7 +263,7 @@ def test_a_secret_replaced_by_a_planted_one_is_never_accepted(
     installation.kube.patch("Secret", namespace, "worker-oauth", {"data": encoded({"client_secret": WEAK})})
     _, new = installation.new_credentials(client, old, WEAK)
     assert installation.accepts(client_id, new)
-    assert installation.accepts(client_id, old), "through the overlap"
+    assert installation.accepts(client_id, old), "during the overlap"
     assert installation.error(client_id, WEAK) == "invalid_client"
 
 
@@ -288,20 +288,20 @@ def test_a_client_that_names_another_clients_secret_gets_no_credential(
 def test_a_planted_record_outside_the_issuers_namespace_is_ignored(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """What looks like a record, in a namespace that is not the issuer's, is nothing."""
+    """A Secret with the content of a record, in another namespace than the issuer's, has no effect."""
     namespace = make_namespace("leave")
     client = oauth_client(namespace, "worker")
     installation.apply_and_wait(client)
     record = installation.client_record(client)
     assert record is not None
-    theirs = oauth_client(namespace, "ghost")
+    ghost = oauth_client(namespace, "ghost")
     installation.kube.create(
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "type": record["type"],
             "metadata": {
-                "name": installation.client_record_name(theirs),
+                "name": installation.client_record_name(ghost),
                 "namespace": namespace,
                 "labels": record["metadata"]["labels"],
             },

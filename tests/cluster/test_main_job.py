@@ -1,4 +1,4 @@
-"""The main job: manifests in, a Secret beside them, a token from the issuer, verified by the service that is called."""
+"""The main job: apply manifests, read the Secret, get a token from the issuer, verify it in the called service."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -150,7 +150,7 @@ def test_a_deleted_grant_ends_new_tokens_within_five_seconds(
     installation.delete(payroll.grant)
     assert eventually(lambda: refused(installation, payroll.client), seconds=5)
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
-    assert installation.condition(payroll.client)["status"] == "True", "a client without a grant is Ready"
+    assert installation.condition(payroll.client)["status"] == "True", "a client without a grant must be Ready"
 
 
 def test_a_deleted_client_is_refused_within_five_seconds(
@@ -203,12 +203,12 @@ def test_a_selector_follows_the_labels_of_namespaces(installation: Installation,
     assert eventually(lambda: refused(installation, payroll.client), seconds=5)
 
 
-@pytest.mark.parametrize("everybody", [True, False])
+@pytest.mark.parametrize("all_namespaces", [True, False])
 def test_a_grant_to_a_namespace_or_to_all_namespaces_covers_the_client(
-    installation: Installation, make_namespace: MakeNamespace, everybody: bool
+    installation: Installation, make_namespace: MakeNamespace, all_namespaces: bool
 ) -> None:
     payroll = Payroll(make_namespace)
-    to: dict[str, object] = {"allNamespaces": True} if everybody else {"namespace": payroll.caller}
+    to: dict[str, object] = {"allNamespaces": True} if all_namespaces else {"namespace": payroll.caller}
     installation.apply_and_wait(payroll.client, payroll.server, payroll.granting(to))
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     installation.token(*installation.credentials(payroll.client))
@@ -222,7 +222,7 @@ def test_a_token_does_not_outlive_its_grant(installation: Installation, make_nam
     credentials = installation.credentials(payroll.client)
     token = installation.token(*credentials)
     assert int(str(claims(token)["exp"])) <= end.timestamp()
-    # By the instant that the record carries, whoever is down: nothing was deleted.
+    # By the end in the record, without any write.
     time.sleep(max(0.0, end.timestamp() - time.time()))
     assert installation.error(*credentials) == "invalid_target"
     installation.wait_for(grant, "Expired")

@@ -1,4 +1,4 @@
-"""Clients that prove who they are by a key pair or a ServiceAccount, and clients that change from one to the other."""
+"""Clients with a key pair or a ServiceAccount, and clients that change their method."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ ACCOUNT = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
 
 
 class Worker:
-    """The client of the payroll case, with its Secret as a Pod has it mounted, and its projected token beside."""
+    """The payroll client, with its Secret and its projected token as a Pod has them mounted."""
 
     def __init__(self, installation: Installation, make_namespace: MakeNamespace, folder: Path) -> None:
         self.installation = installation
@@ -44,7 +44,7 @@ class Worker:
         return self.installation.secret(self.payroll.caller, "leave-worker-oauth")
 
     def until_entries(self, holds: str, *other_than: str | None) -> dict[str, str]:
-        """The Secret once it has this entry (of another value than these), or, for "", none that is a credential."""
+        """Wait until the Secret has this entry, with a new value; for "", until it has no credential."""
 
         def look() -> dict[str, str] | None:
             found = self.entries()
@@ -70,7 +70,7 @@ class Worker:
         return token
 
     def error(self) -> str:
-        """Of a token request of a new process with what is mounted; "" where it gets a token."""
+        """The error of a token request by a new process with the mounted files; "" if it gets a token."""
         try:
             ClientCredentials(self.folder).token_sync()
         except TokenError as error:
@@ -84,7 +84,7 @@ class Worker:
 
 @pytest.fixture(scope="module")
 def installation(install: Install) -> Installation:
-    """Its issuer finds the keys of the cluster's ServiceAccount tokens by itself."""
+    """Its issuer reads the keys of the cluster's ServiceAccount tokens from the API server."""
     return install("methods", resync="1s")
 
 
@@ -110,7 +110,7 @@ def test_a_key_pair_is_created_rotated_and_accepted_through_its_overlap(worker: 
 
 
 def test_a_key_pair_whose_record_is_lost_is_adopted(worker: Worker) -> None:
-    """The public key comes from the Secret's own annotation, which the seal covers."""
+    """The public key is in an annotation of the Secret, which the seal covers."""
     worker.installation.apply_and_wait(worker.declared(PAIR))
     first, kept = worker.entries(), worker.record()["credentials"]
     worker.installation.kube.delete(
@@ -130,7 +130,7 @@ def test_a_client_changes_from_secret_to_key_pair_and_back(worker: Worker) -> No
     pair = worker.until_entries("private_key.jwk")
     assert "client_secret" not in pair
     assert worker.mount(pair).error() == ""
-    assert worker.mount(before_that).error() == "", "the secret of before lost its overlap"
+    assert worker.mount(before_that).error() == "", "the previous secret lost its overlap"
     until(lambda: "previousExpirationTime" in worker.installation.status(worker.payroll.client)["credentials"])
     before, now = worker.record()["credentials"]
     assert (before["sha256"], "jwk" in before, "expirationTime" in before) == (digest(secret), False, True)
@@ -139,7 +139,7 @@ def test_a_client_changes_from_secret_to_key_pair_and_back(worker: Worker) -> No
     again = worker.until_entries("client_secret", secret)
     assert "private_key.jwk" not in again
     assert worker.mount(again).error() == ""
-    assert worker.mount(pair).error() == "", "the key pair of before lost its overlap"
+    assert worker.mount(pair).error() == "", "the previous key pair lost its overlap"
 
 
 def test_declared_public_keys_are_accepted_and_the_secret_holds_no_credential(worker: Worker) -> None:
@@ -155,8 +155,8 @@ def test_declared_public_keys_are_accepted_and_the_secret_holds_no_credential(wo
 def test_a_service_account_is_followed_by_its_uid(worker: Worker) -> None:
     kube, account = worker.installation.kube, worker.service_account()
     worker.installation.apply(worker.declared(ACCOUNT))
-    said = worker.installation.wait_for(worker.payroll.client, "ServiceAccountNotFound")["message"]
-    assert f"kubectl -n {worker.payroll.caller} create serviceaccount worker" in said
+    message = worker.installation.wait_for(worker.payroll.client, "ServiceAccountNotFound")["message"]
+    assert f"kubectl -n {worker.payroll.caller} create serviceaccount worker" in message
     first = kube.apply(account)["metadata"]["uid"]
     worker.installation.wait_until_ready(worker.payroll.client)
     assert worker.record()["serviceAccount"] == {"name": "worker", "uid": first, "cluster": "in-cluster"}
@@ -171,7 +171,7 @@ def test_a_service_account_is_followed_by_its_uid(worker: Worker) -> None:
     worker.project_token()
     until(lambda: worker.error() == "")
     (worker.folder / "token").write_text(old)
-    assert worker.error() == "invalid_client", "a token of the ServiceAccount of before is accepted"
+    assert worker.error() == "invalid_client", "a token of the previous ServiceAccount is accepted"
 
 
 def test_a_secret_is_accepted_until_the_service_account_exists(worker: Worker) -> None:
@@ -198,7 +198,7 @@ def test_a_cluster_that_is_not_configured_is_reported(worker: Worker) -> None:
 def test_token_review_refuses_a_deleted_service_account_that_the_record_still_names(
     install: Install, make_namespace: MakeNamespace, tmp_path: Path
 ) -> None:
-    """The client is paused: its record goes on naming the ServiceAccount after that is gone."""
+    """The client is paused, so its record still names the deleted ServiceAccount."""
     reviewing = install("reviewing", resync="1s", clusters=[{"name": "in-cluster", "tokenReview": True}])
     worker = Worker(reviewing, make_namespace, tmp_path)
     reviewing.kube.apply(worker.service_account())

@@ -1,4 +1,4 @@
-"""What a real operator and a real issuer tell Prometheus: what is documented, nothing else, and figures that fit."""
+"""Metrics of a real operator and issuer: exactly the documented ones, with plausible values."""
 
 import time
 
@@ -23,11 +23,11 @@ def scraped(url: str) -> list[Sample]:
 
 
 NAMING = {"scopewright_object_problem", "scopewright_orphans_held_by_namespace"}
-"""They name what is not well, and have no sample where all is."""
+"""Metrics of failures, which have no sample if there is none."""
 
 
 def value(url: str, name: str, **labels: str) -> float:
-    """The sum over what has these labels."""
+    """The sum of the samples with these labels."""
     return sum(s.value for s in scraped(url) if s.name == name and labels.items() <= s.labels.items())
 
 

@@ -1,4 +1,4 @@
-"""Killed, cut off or replaced at any moment: nothing is lost, and nobody who could work before is kept from it."""
+"""Operator, issuer or API server killed, cut off or replaced: no record is lost, and clients keep working."""
 
 import json
 import random
@@ -26,8 +26,8 @@ ROUNDS = 5
 # The operator alone
 
 
-class Turmoil:
-    """Users who go on applying, rotating and deleting clients, whatever happens to the operator."""
+class UserActivity:
+    """Users who apply, rotate and delete clients while the operator is killed."""
 
     def __init__(self, installation: Installation, namespace: str, seed: int) -> None:
         self._installation = installation
@@ -37,7 +37,7 @@ class Turmoil:
         self._thread = threading.Thread(target=self._run)
         self.errors: list[Exception] = []
 
-    def __enter__(self) -> "Turmoil":
+    def __enter__(self) -> "UserActivity":
         self._thread.start()
         return self
 
@@ -80,7 +80,7 @@ def test_an_operator_killed_at_random_points_converges_without_needless_rotation
     install: Install, make_namespace: MakeNamespace, seed: int
 ) -> None:
     installation = install("killed")
-    namespace = make_namespace("turmoil")
+    namespace = make_namespace("activity")
     calm = [oauth_client(namespace, f"calm-{number}") for number in range(3)]
     server = resource_server(namespace, "api", "a")
     installation.apply_and_wait(*calm, server)
@@ -88,30 +88,30 @@ def test_an_operator_killed_at_random_points_converges_without_needless_rotation
     secrets = {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm}
     kids = installation.jwks()
     pauses = random.Random(seed)
-    with Turmoil(installation, namespace, seed) as turmoil:
+    with UserActivity(installation, namespace, seed) as activity:
         for _ in range(ROUNDS):
             time.sleep(pauses.uniform(0.1, 1.5))
             installation.kill_operator()
-            held = what_secrets_hold(installation, namespace)
-            # Whatever a Secret holds, the issuer accepts: the operator is dead, and a record says so.
+            held = held_credentials(installation, namespace)
+            # The operator is dead, and the issuer accepts what every Secret holds (invariant 1).
             assert all(installation.accepts(*each) for each in held_still(installation, namespace, held))
             installation.delete_lease()
             installation.start_operator()
             until(installation.is_leader, lambda: installation.logs())
-    assert not turmoil.errors
-    installation.apply(*(turmoil.client(number) for number in range(8)))
-    everybody = [*calm, *(turmoil.client(number) for number in range(8))]
-    installation.wait_until_ready(*everybody, server)
+    assert not activity.errors
+    installation.apply(*(activity.client(number) for number in range(8)))
+    clients = [*calm, *(activity.client(number) for number in range(8))]
+    installation.wait_until_ready(*clients, server)
     before = installation.settle(namespace)
     assert {c["metadata"]["name"]: installation.read(secret_of(c)) for c in calm} == secrets
     assert all(installation.accepts(*each) for each in credentials)
-    assert all(installation.accepts(*installation.credentials(client)) for client in everybody)
+    assert all(installation.accepts(*installation.credentials(client)) for client in clients)
     assert installation.jwks() == kids
     assert installation.stop_operator() == 0
     installation.start_operator()
     installation.wait_until_ready_and_leader()
     installation.wait_two_resyncs()
-    assert installation.versions(namespace) == before, "the second run writes nothing"
+    assert installation.versions(namespace) == before, "a second run must write nothing"
 
 
 def secret_of(client: Manifest) -> Manifest:
@@ -119,7 +119,7 @@ def secret_of(client: Manifest) -> Manifest:
     return {"kind": "Secret", "metadata": {"namespace": meta["namespace"], "name": f"{meta['name']}-oauth"}}
 
 
-def what_secrets_hold(installation: Installation, namespace: str) -> dict[str, tuple[str, str]]:
+def held_credentials(installation: Installation, namespace: str) -> dict[str, tuple[str, str]]:
     """Client id and secret by the Secret's UID."""
     found = {secret["metadata"]["uid"]: decoded(secret) for secret in installation.kube.list("Secret", namespace)}
     return {uid: (entries["client_id"], entries["client_secret"]) for uid, entries in found.items()}
@@ -128,7 +128,7 @@ def what_secrets_hold(installation: Installation, namespace: str) -> dict[str, t
 def held_still(
     installation: Installation, namespace: str, held: dict[str, tuple[str, str]]
 ) -> Iterator[tuple[str, str]]:
-    """Those whose client is still the Secret's owner: the others' is deleted, and the collector on its way."""
+    """Without Secrets whose client was deleted, which the garbage collector is about to delete."""
     uids = {c["metadata"]["uid"] for c in installation.kube.list("OAuthClient", namespace)}
     for secret in installation.kube.list("Secret", namespace):
         owners = {o["uid"] for o in secret["metadata"].get("ownerReferences", ())}
@@ -146,7 +146,7 @@ def test_a_client_deleted_while_the_operator_was_down_is_refused_after_its_resta
     ungranted, deleted = installation.credentials(payroll.client), installation.credentials(doomed)
     installation.kill_operator()
     installation.delete(payroll.grant, doomed)
-    installation.accepts(*deleted)  # nobody is there to say otherwise
+    installation.accepts(*deleted)  # no operator runs
     installation.token(*ungranted)
     installation.delete_lease()
     installation.start_operator()
@@ -180,7 +180,7 @@ def test_of_two_operators_one_leads_and_the_other_takes_over(install: Install, m
         until(lambda: installation.is_leader(url), lambda: installation.logs())
         assert holder(installation) not in ("", first)
         installation.apply_and_wait(*payroll.manifests)
-        # Whoever stands by ends as cleanly, and leaves the Lease alone.
+        # A standby replica ends cleanly too, and does not touch the Lease.
         installation.start_operator()
         until(lambda: installation.is_ready(installation.health_url), lambda: installation.logs())
         assert installation.stop_operator() == 0
@@ -198,7 +198,7 @@ def test_of_two_operators_one_leads_and_the_other_takes_over(install: Install, m
 
 def test_a_stopped_operator_releases_the_lease_and_exits_with_0(install: Install) -> None:
     installation = install("polite")
-    """Whoever waits need not wait for it to run out."""
+    """So that a standby need not wait for it to expire."""
     assert holder(installation) != ""
     assert installation.stop_operator() == 0
     assert holder(installation) == ""
@@ -223,11 +223,11 @@ def test_tokens_are_issued_while_operator_and_api_server_are_down(
     try:
         for _ in range(50):
             installation.token(*credentials)
-        # No refusal from ignorance: who knows whether the secret has just changed?
+        # No refusal on missing information: the secret may just have changed (invariant 8).
         answer = installation.post_token(credentials[0], "another")
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
-        assert installation.post_token("nobody.knows", "this").status_code == 503
+        assert installation.post_token("unknown.client", "secret").status_code == 503
         assert installation.is_ready(installation.issuer_url)
         assert installation.jwks()
     finally:
@@ -244,7 +244,7 @@ def test_tokens_are_issued_while_operator_and_api_server_are_down(
 def test_the_operator_recovers_from_an_outage_of_the_api_server(
     own_plane: ControlPlane, own_installation: Installation
 ) -> None:
-    """Or its process ends and the kubelet starts it again: either way it goes on where it was."""
+    """Its process may end and be restarted, as by the kubelet. It continues without a needless write."""
     installation = own_installation
     payroll = Payroll(installation.make_namespace)
     installation.apply_and_wait(*payroll.manifests)
@@ -289,33 +289,33 @@ def test_crds_deleted_and_applied_again_lose_no_record(own_plane: ControlPlane, 
     payroll = Payroll(installation.make_namespace)
     installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
-    kids, kept_before = installation.jwks(), kept(installation)
+    kids, kept_before = installation.jwks(), records_without_grants(installation)
     for crd in installation.kube.list("CustomResourceDefinition"):
         installation.kube.delete("CustomResourceDefinition", "", crd["metadata"]["name"])
     until(lambda: not installation.kube.list("CustomResourceDefinition"))
     installation.tracebacks_allowed = True
     try:
-        # Without its watches the operator must not go on; the kubelet starts it again, and it says what is missing.
+        # Without watches the operator must end; after the restart it reports what is missing.
         assert installation.operator is not None
         assert installation.operator.exit_code() == 1
         assert "kopf has stopped watching: this process exits, so that Kubernetes restarts it" in installation.log()
         assert installation.start_operator().exit_code() == 1
         assert "kubectl apply --server-side -f crds/" in installation.log()
-        assert kept(installation) == kept_before
+        assert records_without_grants(installation) == kept_before
         assert installation.accepts(*credentials)
     finally:
         serve_crds(own_plane)
         own_plane.restart_controllers()
     installation.restart_operator_until_leader()
     installation.wait_two_resyncs()
-    assert kept(installation) == kept_before, "their objects went without anybody's will"
+    assert records_without_grants(installation) == kept_before, "no owner has deleted the objects"
     assert installation.accepts(*credentials)
     installation.apply_and_wait(*payroll.manifests)
     again = installation.new_credentials(payroll.client, credentials[1])
     assert eventually(lambda: installation.error(*again) == "", seconds=30)
     assert installation.error(*credentials) == "invalid_client", "a name is not an identity"
     assert installation.jwks() == kids
-    # The CRD is younger than the record, and the deletion is meant all the same.
+    # The CRD is younger than the record; the deletion by the owner counts all the same.
     installation.delete(payroll.client)
     assert eventually(lambda: installation.error(*again) == "invalid_client", seconds=10)
 
@@ -337,7 +337,7 @@ def test_without_one_crd_the_other_kinds_are_reconciled(
         installation.kube.delete("Secret", payroll.caller, another["metadata"]["name"] + "-oauth")
         installation.new_credentials(another)
         until(lambda: installation.error(*credentials) != "", installation.logs)
-        assert installation.accepts(*credentials), "consent that nobody declares is none; the client is who it was"
+        assert installation.accepts(*credentials), "grants end with their CRD, and clients stay"
     finally:
         serve_crds(own_plane)
         own_plane.restart_controllers()
@@ -347,8 +347,8 @@ def test_without_one_crd_the_other_kinds_are_reconciled(
     assert installation.operator_is_running()
 
 
-def kept(installation: Installation) -> dict[str, Any]:
-    """The records without what is granted: that ScopeGrants go is their end, whoever deletes them."""
+def records_without_grants(installation: Installation) -> dict[str, Any]:
+    """The records without grants, which end when their ScopeGrants are deleted in any way."""
     found = records(installation)
     for name, data in found.items():
         if name.startswith("ConfigMap resourceserver."):
@@ -357,7 +357,7 @@ def kept(installation: Installation) -> dict[str, Any]:
 
 
 def records(installation: Installation) -> dict[str, Any]:
-    """What must not be lost: everything of ours in the issuer's namespace but what issuers write, with its content."""
+    """Content of all managed objects in the issuer's namespace, without those that issuers write."""
     return {
         f"{kind} {made['metadata']['name']}": made["data"]
         for kind in ("Secret", "ConfigMap")
@@ -377,7 +377,7 @@ def test_withdrawn_rights_lose_no_record_and_the_operator_recovers(
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(*payroll.manifests)
     credentials = installation.credentials(payroll.client)
-    installation.token(*credentials)  # so the record of the API has its grant
+    installation.token(*credentials)  # so that the record of the API has its grant
     before = records(installation)
     binding = installation.user("operator")
     installation.kube.delete("ClusterRoleBinding", "", binding)
@@ -396,7 +396,7 @@ def test_withdrawn_rights_lose_no_record_and_the_operator_recovers(
 
 
 def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: MakeNamespace) -> None:
-    """Only the right to list clients is gone: what is not seen is not taken for deleted."""
+    """The right to list clients is withdrawn: clients that cannot be listed are not treated as deleted."""
     installation = install("listless")
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(*payroll.manifests)
@@ -419,7 +419,7 @@ def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: Mak
 
 
 def test_without_the_lease_nothing_is_written(install: Install, make_namespace: MakeNamespace) -> None:
-    """The right to renew is gone: within the deadline it writes no more, though it could."""
+    """The right to renew is withdrawn: after the deadline the operator writes nothing, though it could."""
     installation = install("leaseless")
     namespace = make_namespace("leave")
     installation.kube.delete("RoleBinding", installation.namespace, "operator")

@@ -1,4 +1,4 @@
-"""`scopewright plan --cluster` on a real API server, as one who may read and nothing else."""
+"""`scopewright plan --cluster` on a real API server, with read-only rights."""
 
 import json
 import re
@@ -21,7 +21,7 @@ READER: Final = "scopewright-plan-reader"
 
 
 def rights() -> list[Manifest]:
-    """Those that docs/plan.md tells to give, and no other."""
+    """Exactly the rights in docs/plan.md."""
     text = (Path(__file__).parents[2] / "docs/plan.md").read_text()
     role = next(
         yaml.safe_load(part) for part in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL) if "ClusterRole" in part
@@ -45,14 +45,14 @@ def may_read(installation: Installation) -> bool:
 
 
 class Reviewer:
-    """Manifests of a pull request, and the command that CI runs on them."""
+    """The manifests of a pull request, and the command that CI runs on them."""
 
     def __init__(self, installation: Installation, folder: Path, user: str) -> None:
         self.installation = installation
         self.folder = folder
         self.user = user
 
-    def has(self, *manifests: Manifest) -> None:
+    def write(self, *manifests: Manifest) -> None:
         for number, manifest in enumerate(manifests):
             served = {**manifest, "spec": {**manifest["spec"], "issuer": self.installation.issuer_name}}
             (self.folder / f"{number}.json").write_text(json.dumps(served))
@@ -88,7 +88,9 @@ def test_a_plan_predicts_the_result_and_writes_nothing(
     credentials = installation.credentials(payroll.client)
     installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
     before = installation.settle(payroll.owner, payroll.caller)
-    reviewer.has(*payroll.manifests, oauth_client(payroll.caller, "second", access_entry(payroll.owner, "no-api", "a")))
+    reviewer.write(
+        *payroll.manifests, oauth_client(payroll.caller, "second", access_entry(payroll.owner, "no-api", "a"))
+    )
     done = reviewer.run("--output", "json", expect=0)
     plan = json.loads(done.stdout)
     assert installation.versions(payroll.owner, payroll.caller) == before
@@ -108,7 +110,7 @@ def test_a_plan_of_applied_manifests_is_empty(
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(*payroll.manifests)
     installation.settle(payroll.owner, payroll.caller)
-    reviewer.has(*payroll.manifests)
+    reviewer.write(*payroll.manifests)
     plan = reviewer.plan("--prune")
     assert not any(plan[section] for section in ("refusals", "credentials", "keys", "secrets", "objects"))
     assert not any(plan["access"].values())
@@ -124,7 +126,7 @@ def test_a_plan_refuses_what_the_cluster_would_refuse(
     client = oauth_client(owner, "caller", credentials={"secretName": "taken"})
     server = resource_server(owner, "api", "a", audience="https://elsewhere.example")
     grant = scope_grant(owner, "too-much", "api", ["b"], {"allNamespaces": True})
-    reviewer.has(client, server, grant)
+    reviewer.write(client, server, grant)
     refusals = {r["name"]: r["reason"] for r in reviewer.plan(expect=1)["refusals"]}
     assert refusals == {"caller": "SecretConflict", "api": "AudienceNotAllowed", "too-much": "UnknownScope"}
     installation.apply(client, server, grant)
@@ -133,9 +135,9 @@ def test_a_plan_refuses_what_the_cluster_would_refuse(
 
 
 def test_a_missing_right_to_read_is_named(installation: Installation, tmp_path: Path) -> None:
-    said = Reviewer(installation, tmp_path, "scopewright-plan-nobody").run(expect=2).stderr
+    stderr = Reviewer(installation, tmp_path, "scopewright-plan-without-rights").run(expect=2).stderr
     for what in ('resource "secrets"', 'resource "oauthclients"', 'resource "namespaces"'):
-        assert what in said
+        assert what in stderr
 
 
 def test_an_unreachable_cluster_is_an_error_and_not_a_refusal(tmp_path: Path) -> None:

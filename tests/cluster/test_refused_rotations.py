@@ -1,4 +1,4 @@
-"""A webhook without a backend refuses Secrets while rotations come due: they follow once it is gone."""
+"""Rotations that are due while a webhook without a backend refuses Secrets are done after its deletion."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ EVERY = {"rotation": {"every": "1m", "overlap": "30s"}}
 
 @contextmanager
 def refused(installation: Installation, namespace: str) -> Iterator[None]:
-    """Every write of a Secret in this namespace, because nobody answers where the webhook should be."""
+    """Every write of a Secret in this namespace is refused, because the webhook does not answer."""
     url = f"https://127.0.0.1:{free_port()}/"
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE", "UPDATE"], "resources": ["secrets"]}
     webhook = {
@@ -50,7 +50,7 @@ def reasons(installation: Installation, client: Manifest) -> list[str]:
 
 
 def accepted(installation: Installation, client: Manifest) -> int:
-    """How many credentials the client's record holds."""
+    """The number of credentials in the client record."""
     meta = client["metadata"]
     record = installation.kube.get("Secret", installation.namespace, f"client.{meta['namespace']}.{meta['name']}")
     assert record is not None
@@ -75,9 +75,9 @@ def test_rotations_that_a_dead_webhook_refuses_are_done_after_its_deletion(
         installation.kube.patch("OAuthClient", namespace, "leaked", change)
         for client in (by_hand, by_age):
             until(fails(client), lambda m=client: installation.status(m), seconds=120)  # type: ignore[misc]
-            said = installation.condition(client, "RotationFailing")
-            assert said["reason"] == "WebhookUnavailable"
-            assert NAME in said["message"]
+            condition = installation.condition(client, "RotationFailing")
+            assert condition["reason"] == "WebhookUnavailable"
+            assert NAME in condition["message"]
         # By now every slot of a record would be used up, and the last time to look again forgotten.
         assert throughout(20, fails(by_age))
         assert throughout(1, fails(by_hand))

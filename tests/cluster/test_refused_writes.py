@@ -1,4 +1,4 @@
-"""What is in the way of a write: the status says what and who, the writes slow down, and it recovers by itself."""
+"""Refused writes: the status names the cause, attempts slow down, and the operator recovers by itself."""
 
 import json
 import time
@@ -42,7 +42,7 @@ def denying_policy(name: str, namespace: str) -> list[Manifest]:
 
 
 def adding_policy(name: str, namespace: str) -> list[Manifest]:
-    """Adds another value on each write."""
+    """A policy that adds an entry with a new value on each write."""
     value = """object.metadata.?resourceVersion.orValue("") == "" ? "Zmlyc3Q=" : "bGF0ZXI=" """
     expression = f"""[JSONPatch{{op: "add", path: "/data/injected", value: {value}}}]"""
     mutation = {"patchType": "JSONPatch", "jsonPatch": {"expression": expression}}
@@ -90,7 +90,7 @@ def dead_webhook(name: str, namespace: str) -> list[Manifest]:
 
 @pytest.fixture
 def put(kube: Kube) -> Iterator[Put]:
-    """put(manifest, …) applies, and takes away when the test is over."""
+    """put(manifest, …) applies manifests, which are deleted after the test."""
     made: list[Manifest] = []
 
     def put(*manifests: Manifest) -> None:
@@ -100,17 +100,17 @@ def put(kube: Kube) -> Iterator[Put]:
 
     yield put
     for manifest in reversed(made):
-        take_away(kube, manifest)
+        delete(kube, manifest)
 
 
-def take_away(kube: Kube, *manifests: Manifest) -> None:
+def delete(kube: Kube, *manifests: Manifest) -> None:
     for manifest in reversed(manifests):
         meta = manifest["metadata"]
         kube.delete(manifest["kind"], meta.get("namespace", ""), meta["name"])
 
 
 def refuses_secrets(kube: Kube, namespace: str) -> bool:
-    """Whether it has come into effect, which takes the API server a moment."""
+    """Whether the policy is in effect, which takes the API server a moment."""
     probe = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "probe", "namespace": namespace}}
     try:
         kube.create(probe)
@@ -120,8 +120,8 @@ def refuses_secrets(kube: Kube, namespace: str) -> bool:
     return False
 
 
-def rests(installation: Installation, namespace: str) -> None:
-    """Nothing there is written again and again: not once, after the first seconds."""
+def check_no_write_loop(installation: Installation, namespace: str) -> None:
+    """After the first seconds nothing in the namespace is written."""
 
     def versions() -> dict[str, str]:
         return {at: version for at, version in installation.versions(namespace).items() if f" {namespace}/" in at}
@@ -153,13 +153,13 @@ def test_the_policy_that_denies_the_secret_is_named_until_it_is_deleted(
     until(lambda: refuses_secrets(installation.kube, namespace))
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    said = installation.wait_for(client, reason)
-    assert said["status"] == "False"
-    assert who.format(name=namespace) in said["message"]
-    assert len(said["message"]) < 1200
+    condition = installation.wait_for(client, reason)
+    assert condition["status"] == "False"
+    assert who.format(name=namespace) in condition["message"]
+    assert len(condition["message"]) < 1200
     assert eventually(lambda: any(e.startswith(reason) for e in events(installation, namespace)))
-    rests(installation, namespace)
-    take_away(installation.kube, *manifests)
+    check_no_write_loop(installation, namespace)
+    delete(installation.kube, *manifests)
     installation.wait_until_ready(client)
     assert installation.accepts(*installation.credentials(client))
 
@@ -177,9 +177,9 @@ def test_a_quota_is_named_and_not_reported_as_a_missing_right(
     until(lambda: refuses_secrets(installation.kube, namespace))
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    said = installation.wait_for(client, "QuotaExceeded")
-    assert "ResourceQuota few is exceeded" in said["message"]
-    assert "right" not in said["message"]
+    condition = installation.wait_for(client, "QuotaExceeded")
+    assert "ResourceQuota few is exceeded" in condition["message"]
+    assert "right" not in condition["message"]
     installation.kube.delete("ResourceQuota", namespace, "few")
     installation.wait_until_ready(client)
 
@@ -193,8 +193,8 @@ def test_a_missing_right_is_named(install: Install, make_namespace: MakeNamespac
     until(lambda: not installation.is_allowed("operator", "secrets", "create"))
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    said = installation.wait_for(client, "Forbidden")
-    assert 'cannot create resource "secrets"' in said["message"]
+    condition = installation.wait_for(client, "Forbidden")
+    assert 'cannot create resource "secrets"' in condition["message"]
     installation.kube.apply(role)
     installation.wait_until_ready(client)
 
@@ -233,14 +233,14 @@ def test_a_policy_that_adds_an_entry_is_reported_without_a_write_loop(
     until(in_effect)
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    said = installation.wait_for(client, "AlteredOnWrite", "SecretAltered")
-    assert "entry injected was added" in said["message"]
+    condition = installation.wait_for(client, "AlteredOnWrite", "SecretAltered")
+    assert "entry injected was added" in condition["message"]
     installation.wait_until_ready(client)
     assert installation.accepts(*installation.credentials(client)), "what was added does no harm"
     assert eventually(lambda: any(e.startswith("AlteredOnWrite") for e in events(installation, namespace)))
-    rests(installation, namespace)
+    check_no_write_loop(installation, namespace)
     credentials = installation.credentials(client)
-    take_away(installation.kube, *manifests)
+    delete(installation.kube, *manifests)
     until(lambda: "injected" not in installation.secret(namespace, "worker-oauth"))
     until(lambda: installation.condition(client, "SecretAltered")["status"] == "")
     assert installation.credentials(client) == credentials

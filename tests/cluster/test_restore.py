@@ -1,4 +1,4 @@
-"""A backup restored into a new cluster: what the restored Secrets hold works there, and nothing is made anew."""
+"""A backup is restored into a new cluster: restored credentials work there, and no new ones are created."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ from .waiting import until
 
 
 def backup(installation: Installation, *namespaces: str) -> list[Manifest]:
-    """As backup tools keep objects: without UIDs, versions, owners and status."""
-    kept = []
+    """Objects as backup tools store them: without UIDs, resourceVersions, owners and status."""
+    objects = []
     for namespace in (installation.namespace, *namespaces):
         for kind in ("Secret", "ConfigMap", *OUR_KINDS):
             for found in installation.kube.list(kind, namespace):
@@ -28,13 +28,13 @@ def backup(installation: Installation, *namespaces: str) -> list[Manifest]:
                     names = ("name", "namespace", "labels", "annotations")
                     manifest = {k: v for k, v in found.items() if k not in ("status", "metadata")}
                     manifest["metadata"] = {name: meta[name] for name in names if name in meta}
-                    kept.append({"kind": kind, **manifest})
-    return kept
+                    objects.append({"kind": kind, **manifest})
+    return objects
 
 
 @contextlib.contextmanager
 def restored(former: Installation, objects: list[Manifest], plane: ControlPlane) -> Iterator[Installation]:
-    """The same installation in another cluster, started when its objects are back."""
+    """The same installation in another cluster, started after its objects were restored."""
     folder = former.folder / "restored"
     folder.mkdir()
     with connected(plane.kubeconfig) as api, contextlib.closing(Kube(api)) as kube:
@@ -71,7 +71,7 @@ def test_restored_credentials_work_in_a_new_cluster(own_installation: Installati
             made = [entry["reason"] for entry in again.status(payroll.client)["history"]]
             assert made == ["CredentialAdopted"]
             if with_records:
-                assert again.jwks() == kids, "no key was made anew"
+                assert again.jwks() == kids, "no new key was made"
                 keys = jwt.PyJWKSet.from_dict(httpx.get(f"{again.issuer_url}/jwks.json", trust_env=False).json())
                 key = next(k for k in keys.keys if k.key_id == jwt.get_unverified_header(token)["kid"])
                 jwt.decode(token, key, algorithms=["ES256"], audience=payroll.audience)

@@ -1,4 +1,4 @@
-"""What ends before its time, on a real API server: everywhere within seconds, and whatever is killed or edited."""
+"""Revocation on a real API server: effective at all issuers within seconds, also after restarts and edits."""
 
 import time
 from collections.abc import Iterator
@@ -24,12 +24,12 @@ EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
 
 @pytest.fixture(scope="module")
 def revoking(install: Install) -> Installation:
-    """Its own, because issuers are killed and keys revoked."""
+    """A separate installation, because issuers are killed and keys revoked."""
     return install("revoking", resync="1s", jwksMaxAge="1s", replicaLag="1s")
 
 
 class Replica:
-    """One more issuer of the installation, on a port of its own: the same `iss`, as behind a Service."""
+    """One more issuer of the installation on another port, with the same `iss`, as behind a Service."""
 
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
@@ -51,7 +51,7 @@ def replica(revoking: Installation) -> Iterator[Replica]:
 
 
 class Parties:
-    """Payroll with a client that is its API, and a bank that it calls on its callers' behalf."""
+    """The payroll API with a client of its own, and a bank API that it calls on behalf of its callers."""
 
     def __init__(self, installation: Installation, make_namespace: MakeNamespace) -> None:
         self.installation = installation
@@ -205,6 +205,6 @@ def withdraw(installation: Installation, grant: Manifest) -> None:
 
 
 def wait_for_the_next_second() -> None:
-    """What is revoked by an instant of whole seconds is what was made before it."""
+    """Because `revokedBefore` has whole seconds."""
     whole = int(time.time())
     assert eventually(lambda: int(time.time()) > whole)

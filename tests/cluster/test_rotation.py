@@ -1,4 +1,4 @@
-"""Rotations that nobody notices: no request fails, no valid token is refused, and the status tells what happened."""
+"""Rotations without a failed request or a refused valid token; the status records them."""
 
 import asyncio
 import threading
@@ -21,13 +21,13 @@ from .waiting import eventually, until
 
 @pytest.fixture(scope="module")
 def quick(install: Install) -> Installation:
-    """Keys here sign two seconds after their publication, plus what `publishAhead` says."""
+    """Its keys sign two seconds and `publishAhead` after their publication."""
     return install("quick", resync="1s", jwksMaxAge="1s", replicaLag="1s")
 
 
 @contextmanager
 def under_load(request: Callable[[], object]) -> Iterator[None]:
-    """One request after the other meanwhile; the first that fails is raised at the end."""
+    """Send requests meanwhile, one after the other. The first failure is raised at the end."""
     ending, failures = threading.Event(), list[BaseException]()
 
     def load() -> None:
@@ -62,15 +62,15 @@ def test_credentials_rotate_under_load_without_a_refused_request(
     quick.apply_and_wait(*payroll.manifests)
     held = [quick.credentials(payroll.client)]
     with under_load(lambda: [quick.token(*credentials) for credentials in held[-2:]]):
-        for turn in range(3):  # four overlap at the most: a further one would wait for the first to end
+        for turn in range(3):  # at most four overlap: a further one would wait for the end of the first
             annotate(quick, payroll.client, f"turn {turn}")
             held.append(quick.new_credentials(payroll.client, *(secret for _, secret in held)))
 
-    def told() -> int:
+    def reported() -> int:
         return [entry["reason"] for entry in quick.status(payroll.client)["history"]].count("CredentialRotated")
 
-    # The status comes after the Secret.
-    until(lambda: told() == 3, told)
+    # The status is written after the Secret.
+    until(lambda: reported() == 3, reported)
 
 
 def test_keys_rotate_under_load_and_no_valid_token_is_refused(
@@ -123,11 +123,11 @@ def test_after_an_emergency_revocation_older_keys_are_removed_and_no_request_fai
         until(lambda: old.isdisjoint(quick.jwks()))
     asyncio.run(Verifier(issuer=quick.issuer_url, audience=payroll.audience).verify(quick.token(*credentials)))
 
-    def told() -> bool:
+    def reported() -> bool:
         history = quick.status(signing_key(quick.namespace))["history"]
         return any(entry["reason"] == "KeysRevoked" and "refuse their tokens" in entry["message"] for entry in history)
 
-    until(told)
+    until(reported)
 
 
 def test_the_last_use_is_reported_in_whole_hours(quick: Installation, make_namespace: MakeNamespace) -> None:
@@ -176,7 +176,7 @@ def test_a_restored_secret_is_accepted_again_and_stays(quick: Installation, make
     with_luck = {**backup, "metadata": restored}
 
     def put_back() -> bool:
-        """Before the operator has made another; it is quick, so that this may take some tries."""
+        """Restore the Secret before the operator makes another credential, which may take several attempts."""
         quick.kube.delete("Secret", namespace, "worker-oauth")
         try:
             quick.kube.create(with_luck)
@@ -188,4 +188,4 @@ def test_a_restored_secret_is_accepted_again_and_stays(quick: Installation, make
     until(lambda: "CredentialRestored" in [entry["reason"] for entry in quick.status(client)["history"]])
     assert quick.credentials(client) == (client_id, first)
     assert quick.accepts(client_id, first)
-    assert quick.accepts(client_id, second), "through the overlap"
+    assert quick.accepts(client_id, second), "during the overlap"

@@ -1,4 +1,4 @@
-"""A status says what to do next, and nothing that worked before stops working."""
+"""The status says what to do next, and a refused change does not break what worked before."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -9,11 +9,11 @@ from .payroll import MakeNamespace, Payroll
 
 
 def stalled(installation: Installation, manifest: Manifest, reason: str) -> str:
-    """The message, where Ready is False and Stalled is True for this reason."""
+    """Wait until Ready is False and Stalled is True for this reason; returns the message."""
     ready = installation.wait_for(manifest, reason)
     assert ready["status"] == "False"
-    said = installation.condition(manifest, "Stalled")
-    assert (said["status"], said["reason"], said["message"]) == ("True", reason, ready["message"])
+    condition = installation.condition(manifest, "Stalled")
+    assert (condition["status"], condition["reason"], condition["message"]) == ("True", reason, ready["message"])
     return str(ready["message"])
 
 
@@ -26,10 +26,10 @@ def test_an_ungranted_scope_names_the_owner_and_the_grant(
 ) -> None:
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(payroll.server, payroll.client)
-    said = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
-    assert f"Namespace {payroll.owner} does not grant payroll.read of payroll-api" in said["message"]
-    # The manifest that it prints, when the owner applies it, is the cure.
-    spec = said["message"].split("ScopeGrant there: ")[1].rstrip(".")
+    condition = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")
+    assert f"Namespace {payroll.owner} does not grant payroll.read of payroll-api" in condition["message"]
+    # The manifest in the message, applied by the owner, solves it.
+    spec = condition["message"].split("ScopeGrant there: ")[1].rstrip(".")
     assert spec == (
         "{resourceServer: payroll-api, scopes: [payroll.read], "
         f"to: [{{namespace: {payroll.caller}, client: leave-worker}}]}}"
@@ -44,14 +44,14 @@ def test_across_namespaces_a_missing_api_and_a_missing_grant_have_the_same_messa
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     payroll = Payroll(make_namespace)
-    nobody = make_namespace("payroll")
-    elsewhere = oauth_client(payroll.caller, "other", access_entry(nobody, "payroll-api", "payroll.read"))
+    empty = make_namespace("payroll")
+    elsewhere = oauth_client(payroll.caller, "other", access_entry(empty, "payroll-api", "payroll.read"))
     mistaken = oauth_client(payroll.caller, "third", access_entry(payroll.owner, "payroll-api", "no.such"))
     installation.apply_and_wait(payroll.server, payroll.client, elsewhere, mistaken)
     ungranted = installation.wait_for(payroll.client, "NotGranted", "AccessGranted")["message"]
     no_api = installation.wait_for(elsewhere, "NotGranted", "AccessGranted")["message"]
     no_scope = installation.wait_for(mistaken, "NotGranted", "AccessGranted")["message"]
-    assert no_api.replace(nobody, payroll.owner).replace("client: other", "client: leave-worker") == ungranted
+    assert no_api.replace(empty, payroll.owner).replace("client: other", "client: leave-worker") == ungranted
     assert no_scope.replace("no.such", "payroll.read").replace("client: third", "client: leave-worker") == ungranted
     answers = [
         installation.post_token(*installation.credentials(client)) for client in (payroll.client, elsewhere, mistaken)
@@ -65,8 +65,10 @@ def test_within_the_namespace_a_missing_api_or_scope_is_named(
     namespace = make_namespace("payroll")
     client = oauth_client(namespace, "nightly", access_entry(namespace, "payroll-api", "payroll.audit"))
     installation.apply_and_wait(client)
-    said = installation.wait_for(client, "NotGranted", "AccessGranted")["message"]
-    assert said == ("No ResourceServer payroll-api is served in this namespace: apply one that declares payroll.audit.")
+    message = installation.wait_for(client, "NotGranted", "AccessGranted")["message"]
+    assert message == (
+        "No ResourceServer payroll-api is served in this namespace: apply one that declares payroll.audit."
+    )
     installation.apply_and_wait(resource_server(namespace, "payroll-api", "payroll.read"))
     until_said = "ResourceServer payroll-api does not declare payroll.audit: add it to its spec.scopes."
     installation.wait_for_message(client, "AccessGranted", until_said)
@@ -87,7 +89,7 @@ def test_an_audience_that_is_claimed_twice_stays_with_its_first_owner(
     assert "https://hr.example/apis/twice is taken" in stalled(installation, second, "AudienceConflict")
     installation.token(*installation.credentials(client))
     installation.wait_until_ready(first)
-    # By record, never by age: not even deleting the first one makes its audience free.
+    # By record, not by age: deleting the first one does not free its audience.
     installation.delete(first)
     installation.kube.patch("ResourceServer", owner, "second", {"metadata": {"labels": {"look": "again"}}})
     installation.wait_two_resyncs()
@@ -102,7 +104,7 @@ def test_a_refused_claim_leaves_the_former_audience_in_force(
 ) -> None:
     payroll = Payroll(make_namespace)
     installation.apply_and_wait(*payroll.manifests)
-    wanted = resource_server(payroll.owner, "payroll-api", "payroll.read", audience="https://not.ours.example")
+    wanted = resource_server(payroll.owner, "payroll-api", "payroll.read", audience="https://not-allowed.example")
     installation.apply(wanted)
     stalled(installation, wanted, "AudienceNotAllowed")
     installation.token(*installation.credentials(payroll.client), resource=payroll.audience)
@@ -112,7 +114,7 @@ def test_a_foreign_secret_of_the_same_name_is_not_written(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
     namespace = make_namespace("leave")
-    theirs = installation.kube.create(
+    foreign = installation.kube.create(
         {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -122,12 +124,12 @@ def test_a_foreign_secret_of_the_same_name_is_not_written(
     )
     client = oauth_client(namespace, "worker")
     installation.apply(client)
-    said = stalled(installation, client, "SecretConflict")
-    assert "Secret worker-oauth is not managed by Scopewright: choose another spec.credentials.secretName" in said
-    assert installation.read(theirs) == theirs
+    message = stalled(installation, client, "SecretConflict")
+    assert "Secret worker-oauth is not managed by Scopewright: choose another spec.credentials.secretName" in message
+    assert installation.read(foreign) == foreign
     installation.apply_and_wait(oauth_client(namespace, "worker", credentials={"secretName": "another"}))
     assert installation.accepts(*installation.credentials(client, "another"))
-    assert installation.read(theirs) == theirs
+    assert installation.read(foreign) == foreign
 
 
 def test_after_deletion_of_the_conflicting_secret_the_client_is_ready(
@@ -152,8 +154,8 @@ def test_an_unknown_scope_is_reported_and_the_known_ones_are_granted(
     grant = scope_grant(payroll.owner, "reads", "payroll-api", ["payroll.read", "payroll.fly"], to)
     installation.apply_and_wait(payroll.server, payroll.client)
     installation.apply(grant)
-    said = stalled(installation, grant, "UnknownScope")
-    assert "ResourceServer payroll-api does not declare payroll.fly" in said
+    message = stalled(installation, grant, "UnknownScope")
+    assert "ResourceServer payroll-api does not declare payroll.fly" in message
     installation.wait_for(payroll.client, "Granted", "AccessGranted")
     installation.token(*installation.credentials(payroll.client), scope="payroll.read")
 
@@ -163,8 +165,8 @@ def test_a_grant_without_its_resource_server_reports_it(
 ) -> None:
     payroll = Payroll(make_namespace)
     installation.apply(payroll.grant)
-    said = stalled(installation, payroll.grant, "ResourceServerNotFound")
-    assert "no ResourceServer payroll-api in this namespace" in said
+    message = stalled(installation, payroll.grant, "ResourceServerNotFound")
+    assert "no ResourceServer payroll-api in this namespace" in message
     installation.apply_and_wait(*payroll.manifests)
     assert not_stalled(installation, payroll.grant)
 
@@ -214,10 +216,10 @@ def test_each_event_is_recorded_once_in_the_history_and_as_an_event(
 def test_an_object_of_an_unserved_issuer_gets_only_a_status(
     installation: Installation, make_namespace: MakeNamespace
 ) -> None:
-    """What an installation that serves the name does is in test_two_installations.py."""
+    """For an installation that serves another name see test_two_installations.py."""
     namespace = make_namespace("leave")
-    client = oauth_client(namespace, "theirs", issuer="somebody-else")
+    client = oauth_client(namespace, "foreign", issuer="another-installation")
     installation.kube.apply(client)
     installation.wait_two_resyncs()
     assert {c["reason"] for c in installation.status(client)["conditions"]} == {"IssuerNotServed"}
-    assert installation.kube.get("Secret", namespace, "theirs-oauth") is None
+    assert installation.kube.get("Secret", namespace, "foreign-oauth") is None

@@ -1,4 +1,4 @@
-"""Traces and logs of real processes: what an operator and an issuer tell a collector, and each line as JSON."""
+"""Traces that a real operator and issuer export to a collector, and their logs as JSON."""
 
 import json
 from collections.abc import Iterator
@@ -38,7 +38,7 @@ def traced(install: Install, collector: Collector) -> Installation:
 
 
 def lines(log: str) -> list[dict[str, Any]]:
-    """What was logged, but for the one line for people that a command says when it is ready."""
+    """The JSON lines; the line that a command prints when it is ready is skipped."""
     return [json.loads(line) for line in log.splitlines() if not line.startswith("issuer ready")]
 
 
@@ -73,10 +73,10 @@ def test_requests_and_reconciliations_are_spans_and_log_lines_without_a_secret(
     for private in (secret, token, str(answer.json()["access_token"]), "s3cr3t", "PRIVATE KEY"):
         assert private.encode() not in collector.raw
 
-    said = lines(traced.log())
-    made = [line for line in said if line.get("reason") == "CredentialIssued" and line["namespace"] == payroll.caller]
+    logged = lines(traced.log())
+    made = [line for line in logged if line.get("reason") == "CredentialIssued" and line["namespace"] == payroll.caller]
     assert [(line["kind"], line["name"], line["level"]) for line in made] == [("OAuthClient", "leave-worker", "info")]
-    written = [line for line in said if line.get("did") and line["namespace"] == payroll.caller]
+    written = [line for line in logged if line.get("did") and line["namespace"] == payroll.caller]
     record = f"Secret {traced.namespace}/{traced.client_record_name(payroll.client)}"
     assert {"kind": "OAuthClient", "did": "created", "object": record}.items() <= written[0].items()
     assert {s.trace for s in collector.spans} >= {line["trace_id"] for line in written}

@@ -1,4 +1,4 @@
-"""Two installations of one name: the second changes nothing, says with whom it collides, and waits for a proof."""
+"""Two installations with one name: the second changes nothing, names the first, and waits until it is uninstalled."""
 
 import uuid
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ Second = Callable[[str], Installation]
 
 @pytest.fixture
 def second(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Second]:
-    """second("name") starts an operator of that name that need not become ready."""
+    """second("name") starts an operator with that name, without waiting until it is ready."""
     made: list[Installation] = []
 
     def make(serves: str) -> Installation:
@@ -38,7 +38,7 @@ def second(crds: Cluster, kube: Kube, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def written(installation: Installation) -> float:
-    """How many requests of its operator could change an object; every label is there from the start."""
+    """The number of requests of its operator that can change an object."""
     text = httpx.get(f"{installation.health_url}/metrics", trust_env=False).text
     lines = [line for line in text.splitlines() if line.startswith("scopewright_api_requests_total{")]
     return sum(float(line.rpartition(" ")[2]) for line in lines if 'method="PUT"' in line or 'method="DELETE"' in line)
@@ -58,7 +58,7 @@ def test_the_second_installation_changes_nothing_and_takes_over_after_the_first_
     assert not late.is_ready(late.health_url)
     for _ in range(3):
         first.wait_two_resyncs()
-    assert first.versions(namespace) == before, "the first one is at rest as if it were alone"
+    assert first.versions(namespace) == before, "the first installation must not be disturbed"
     assert first.accepts(*first.credentials(client))
     assert written(late) == 0
     assert [len(kube.list(kind, late.namespace)) for kind in ("Lease", "Secret", "SigningKey")] == [0, 0, 0]
@@ -66,18 +66,18 @@ def test_the_second_installation_changes_nothing_and_takes_over_after_the_first_
     assert late.log().count(expected) == 1, "once"
     [event] = until(lambda: late_events(kube, late), lambda: late.logs())
     assert (event["type"], event["reason"], event["regarding"]["name"]) == ("Warning", "NameCollision", LEASE_NAME)
-    # An operator that is silent is not gone for certain.
+    # An operator that does not answer may still run.
     first.kill_operator()
     first.wait_two_resyncs()
     assert expected in late.readyz()
     kube.delete("Lease", first.namespace, LEASE_NAME)
     until(lambda: late.readyz() == "ok", lambda: late.logs(), seconds=90)
     until(late.is_leader, lambda: late.logs())
-    # It has not the first one's records, nor the key of its seals: whose Secret that is it cannot tell.
+    # It has neither the records nor the seal key of the first one, so the Secret is foreign to it.
     late.wait_for(client, "SecretConflict")
     kube.delete("Secret", namespace, "worker-oauth")
     late.wait_until_ready(client)
-    # And the first one, back again, now is the second.
+    # When the first one is started again, it is the second.
     first.start_operator()
     until(lambda: f"namespace {late.namespace} serves the name" in first.readyz(), lambda: first.logs())
 
@@ -102,16 +102,16 @@ def test_an_object_of_an_unserved_issuer_names_the_served_ones(
     install: Install, second: Second, make_namespace: MakeNamespace
 ) -> None:
     first = install("serving", resync="1s")
-    name = f"nobody-{uuid.uuid4().hex[:6]}"
+    name = f"unserved-{uuid.uuid4().hex[:6]}"
     namespace = make_namespace("astray")
     client = oauth_client(namespace, "worker")
     first.kube.apply({**client, "spec": {**client["spec"], "issuer": name}})
-    said = first.wait_for(client, "IssuerNotServed")
-    assert said["status"] == "False"
-    assert f"no installation serves spec.issuer {name!r}" in said["message"]
-    assert first.issuer_name in said["message"]
-    first.settle(namespace)  # as long as the names stay, it is written once
+    condition = first.wait_for(client, "IssuerNotServed")
+    assert condition["status"] == "False"
+    assert f"no installation serves spec.issuer {name!r}" in condition["message"]
+    assert first.issuer_name in condition["message"]
+    first.settle(namespace)  # while the served names stay, the status is written once
     late = second(name)
     late.wait_until_ready(client)
     late.wait_two_resyncs()
-    assert late.condition(client)["reason"] == "Provisioned", "the first one says no more"
+    assert late.condition(client)["reason"] == "Provisioned", "the first installation must not overwrite it"

@@ -1,4 +1,4 @@
-"""A cluster gets there in its own time: ask again rather than sleep."""
+"""Waits that poll a condition."""
 
 import time
 from collections.abc import Callable
@@ -21,16 +21,16 @@ def eventually(condition: Callable[[], bool], seconds: float = 60) -> bool:
 def until(
     look: Callable[[], T | None], seen: Callable[[], object] = lambda: "", seconds: float = 60, pause: float = 0.03
 ) -> T:
-    """What `look` finds, once it finds something; where it does not, `seen` tells what there is instead."""
+    """Wait until `look` returns a true value, and return it. A timeout shows the result of `seen`."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
-        assert time.monotonic() < deadline, f"not so within {seconds:.0f} s: {seen()}"
+        assert time.monotonic() < deadline, f"still false after {seconds:.0f} s: {seen()}"
         time.sleep(pause)
     return found
 
 
 def throughout(seconds: float, condition: Callable[[], bool]) -> bool:
-    """Whether it holds at every look for so long: for what must not happen."""
+    """Whether the condition is true in every poll for so long."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if not condition():
@@ -40,7 +40,7 @@ def throughout(seconds: float, condition: Callable[[], bool]) -> bool:
 
 
 def answers(status: int, request: Callable[[], object]) -> bool:
-    """Whether the request is refused with this status; 200 stands for any success."""
+    """Whether the request is answered with this status; 200 means any success."""
     try:
         request()
     except client.ApiException as error:
