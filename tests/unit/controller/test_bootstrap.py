@@ -1,4 +1,4 @@
-"""What an installation has once is made again as soon as it is missed, and not only at the next comparison."""
+"""The objects that an installation has once are created again as soon as one is missing, before the next resync."""
 
 from dataclasses import replace
 
@@ -19,106 +19,110 @@ from tests.harness.samples import ISSUER, NAMESPACE
 
 CONFIG = Config(issuer=ISSUER)
 SEAL = seal_key_ref(CONFIG)
-OURS = tuple(of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref))
+INSTALLATION_REFS = tuple(of(CONFIG) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref))
 
 
-async def made() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
-    """An installation whose objects are all there, and known."""
+async def bootstrapped() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
+    """An installation whose objects all exist, and are known to its bootstrap."""
     store = MemoryStore(lambda: START)
-    installing = Bootstrap(store, CONFIG, lambda: START)
-    world = Cache(CONFIG.name, NAMESPACE)
-    caches = WatchHandlers(world, CONFIG, WatchMonitor(), lambda key, delay: None, installing.saw)
-    await installing.ensure()
+    bootstrap = Bootstrap(store, CONFIG, lambda: START)
+    handlers = WatchHandlers(
+        Cache(CONFIG.name, NAMESPACE), CONFIG, WatchMonitor(), lambda key, delay: None, bootstrap.saw
+    )
+    await bootstrap.ensure()
     for held in store.objects.values():
-        caches._changed(Change(held.existing, held.entries))
-    assert not installing.lacking.is_set(), "what was just made calls for nothing"
-    return store, installing, caches
+        handlers._changed(Change(held.existing, held.entries))
+    assert not bootstrap.lacking.is_set(), "an object that was just created is missing"
+    return store, bootstrap, handlers
 
 
-def gone(existing: Existing) -> Change:
+def deletion(existing: Existing) -> Change:
     return Change(existing, {}, deleted=True)
 
 
-@pytest.mark.parametrize("ref", OURS, ids=str)
+@pytest.mark.parametrize("ref", INSTALLATION_REFS, ids=str)
 async def test_a_deleted_object_of_the_installation_is_created_again(ref: Ref) -> None:
-    store, installing, caches = await made()
+    store, bootstrap, handlers = await bootstrapped()
     held = store.objects.pop(ref)
-    caches._changed(gone(held.existing))
-    assert installing.lacking.is_set()
-    await installing.ensure()
-    assert not installing.lacking.is_set()
+    handlers._changed(deletion(held.existing))
+    assert bootstrap.lacking.is_set()
+    await bootstrap.ensure()
+    assert not bootstrap.lacking.is_set()
     assert ref in store.objects
     assert store.objects[ref].existing.type == held.existing.type
 
 
 async def test_an_object_of_the_installation_that_a_list_lacks_is_created_again() -> None:
-    store, installing, caches = await made()
-    caches._snapshot(caches.selections[1], ListCompleted(frozenset({r for r in store.objects if r != OURS[0]}), "1000"))
-    assert installing.lacking.is_set()
+    store, bootstrap, handlers = await bootstrapped()
+    handlers._snapshot(
+        handlers.selections[1],
+        ListCompleted(frozenset({r for r in store.objects if r != INSTALLATION_REFS[0]}), "1000"),
+    )
+    assert bootstrap.lacking.is_set()
 
 
 async def test_an_edited_issuer_record_is_restored() -> None:
-    store, installing, caches = await made()
+    store, bootstrap, handlers = await bootstrapped()
     held = store.objects[issuer_ref(CONFIG)]
     edited = Existing(held.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=held.existing.labels)
-    caches._changed(Change(edited, {"record.json": b"{}"}))
-    assert installing.lacking.is_set()
+    handlers._changed(Change(edited, {"record.json": b"{}"}))
+    assert bootstrap.lacking.is_set()
 
 
 async def test_the_seal_key_is_replaced_once_for_each_rotate_annotation() -> None:
-    store, installing, caches = await made()
-    before, other = await installing.ensure(), await asked(store, caches, installing, "a leak")
+    store, bootstrap, handlers = await bootstrapped()
+    before, other = await bootstrap.ensure(), await rotate_seal_key(store, handlers, bootstrap, "a leak")
     assert other != before
-    assert await installing.ensure() == other
-    assert not installing.lacking.is_set()
+    assert await bootstrap.ensure() == other
+    assert not bootstrap.lacking.is_set()
     assert await Bootstrap(store, CONFIG, lambda: START).ensure() == other, "a restart has done it again"
-    assert await asked(store, caches, installing, "another leak") not in (before, other)
+    assert await rotate_seal_key(store, handlers, bootstrap, "another leak") not in (before, other)
 
 
-async def asked(store: MemoryStore, caches: WatchHandlers, installing: Bootstrap, why: str) -> bytes:
-    """Somebody annotates the seal key; the one that there is then."""
+async def rotate_seal_key(store: MemoryStore, handlers: WatchHandlers, bootstrap: Bootstrap, why: str) -> bytes:
+    """Annotate the seal key, and bootstrap again. Returns the seal key that exists then."""
     held = store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": why}), held.entries)
-    caches._changed(Change(store.objects[SEAL].existing, {}))
-    assert installing.lacking.is_set()
-    key = await installing.ensure()
-    caches._changed(Change(store.objects[SEAL].existing, {}))
-    assert not installing.lacking.is_set(), "what was done is asked for no more"
+    handlers._changed(Change(store.objects[SEAL].existing, {}))
+    assert bootstrap.lacking.is_set()
+    key = await bootstrap.ensure()
+    handlers._changed(Change(store.objects[SEAL].existing, {}))
+    assert not bootstrap.lacking.is_set(), "a request that was served is still pending"
     return key
 
 
 async def test_the_seal_key_is_not_replaced_before_sealed_secrets_are_adopted() -> None:
-    store, installing, _ = await made()
-    key, held = await installing.ensure(), store.objects[SEAL]
+    store, bootstrap, _ = await bootstrapped()
+    key, held = await bootstrap.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
-    assert await installing.ensure(may_rotate=False) == key
-    assert await installing.ensure() != key
+    assert await bootstrap.ensure(may_rotate=False) == key
+    assert await bootstrap.ensure() != key
 
 
 @pytest.mark.parametrize("point", ["before", "after"])
-@pytest.mark.parametrize("error", [Crash(), Conflict("somebody was faster"), Unavailable("no answer in time")])
+@pytest.mark.parametrize("error", [Crash(), Conflict("changed meanwhile"), Unavailable("no answer in time")])
 async def test_a_failed_replacement_of_the_seal_key_ends_with_one_new_key(error: BaseException, point: Point) -> None:
-    store, installing, _ = await made()
-    before, held = await installing.ensure(), store.objects[SEAL]
+    store, bootstrap, _ = await bootstrapped()
+    before, held = await bootstrap.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
     store.fail(error, point=point)
     with pytest.raises(type(error)):
-        await installing.ensure()
+        await bootstrap.ensure()
     written = [what for what in store.writes if str(SEAL) in what]
     successor = Bootstrap(store, CONFIG, lambda: START)
     after = await successor.ensure()
     assert after != before
     assert len([what for what in store.writes if str(SEAL) in what]) == len(written) + (point == "before")
-    assert await installing.ensure() == after
+    assert await bootstrap.ensure() == after
 
 
-@pytest.mark.parametrize("ref", [r for r in OURS if r != SEAL], ids=str)
+@pytest.mark.parametrize("ref", [r for r in INSTALLATION_REFS if r != SEAL], ids=str)
 @pytest.mark.parametrize("error", [Rejected("QuotaExceeded", "exceeded quota"), Unavailable("no answer in time")])
 async def test_an_object_of_the_installation_that_cannot_be_written_delays_no_client(
     ref: Ref, error: Exception
 ) -> None:
-    """A policy that refuses the issuer's ConfigMap is no reason to let rotations wait: the seal key is there."""
-    store, _, _ = await made()
+    """A policy that refuses the issuer record must not delay rotations: the seal key exists."""
+    store, _, _ = await bootstrapped()
     store.objects.pop(ref)
     store.refuse(str(ref), error)
     successor = Bootstrap(store, CONFIG, lambda: START)
@@ -131,14 +135,14 @@ async def test_an_object_of_the_installation_that_cannot_be_written_delays_no_cl
 
 
 async def test_a_refused_replacement_keeps_the_seal_key() -> None:
-    store, installing, _ = await made()
-    before, held = await installing.ensure(), store.objects[SEAL]
+    store, bootstrap, _ = await bootstrapped()
+    before, held = await bootstrap.ensure(), store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
     store.refuse(str(SEAL), Rejected("AdmissionDenied", "denied"))
-    assert await installing.ensure() == before
-    assert installing.failure
+    assert await bootstrap.ensure() == before
+    assert bootstrap.failure
     store.stop_refusing()
-    assert await installing.ensure() != before
+    assert await bootstrap.ensure() != before
 
 
 async def test_bootstrap_fails_while_the_first_seal_key_is_refused() -> None:
@@ -149,16 +153,16 @@ async def test_bootstrap_fails_while_the_first_seal_key_is_refused() -> None:
 
 
 async def test_a_seal_key_that_another_replica_replaced_does_not_come_back() -> None:
-    """A replica that has led once, and leads again: it may not know that the key which it knew has leaked."""
-    store, installing, _ = await made()
-    leaked = await installing.ensure()
+    """A replica leads again, and the key in its memory has leaked and was replaced meanwhile."""
+    store, bootstrap, _ = await bootstrapped()
+    leaked = await bootstrap.ensure()
     store.objects.pop(SEAL)
-    installing.forget()
-    assert await installing.ensure() != leaked
+    bootstrap.forget()
+    assert await bootstrap.ensure() != leaked
 
 
 async def test_a_deleted_configmap_of_others_is_ignored() -> None:
-    _, installing, caches = await made()
-    for ref in (Ref("ConfigMap", NAMESPACE, "another"), Ref("ConfigMap", "leave", OURS[0].name)):
-        caches._changed(gone(Existing(ref, "u", "1000")))
-    assert not installing.lacking.is_set()
+    _, bootstrap, handlers = await bootstrapped()
+    for ref in (Ref("ConfigMap", NAMESPACE, "another"), Ref("ConfigMap", "leave", INSTALLATION_REFS[0].name)):
+        handlers._changed(deletion(Existing(ref, "u", "1000")))
+    assert not bootstrap.lacking.is_set()

@@ -1,4 +1,4 @@
-"""What a tenant writes into metadata costs the operator and the issuers no more than the same few bytes."""
+"""The memory of operator and issuers for the metadata of an object is bounded, whatever a tenant writes into it."""
 
 from typing import Any
 

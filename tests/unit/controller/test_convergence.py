@@ -1,4 +1,4 @@
-"""From anything declared and any half-done state, it comes to rest; and at rest, what is mounted works."""
+"""From any declared objects and any unfinished state the operator settles, and mounted credentials then work."""
 
 import contextlib
 from dataclasses import replace
@@ -85,29 +85,31 @@ DECLARED = st.one_of(
     st.tuples(st.just("ScopeGrant"), SPACES, NAMES, GRANTS),
     st.tuples(st.just("SigningKey"), st.just(NAMESPACE), st.sampled_from(["default", "a"]), KEYS),
 )
-HURTS = st.sampled_from(["drop a Secret", "edit a Secret", "drop a record", "delete", "wait", "nothing"])
-STEPS = st.lists(st.tuples(st.lists(DECLARED, max_size=4), st.integers(0, 12), HURTS), min_size=1, max_size=3)
+DISTURBANCES = st.sampled_from(
+    ["delete a Secret", "edit a Secret", "delete a record", "delete an object", "wait", "nothing"]
+)
+STEPS = st.lists(st.tuples(st.lists(DECLARED, max_size=4), st.integers(0, 12), DISTURBANCES), min_size=1, max_size=3)
 
 
-def hurt(harness: OperatorHarness, how: str) -> None:
+def disturb(harness: OperatorHarness, how: str) -> None:
     objects = sorted(harness.store.objects)
-    ours = [r for r in objects if r.kind == "Secret" and r.namespace != NAMESPACE]
-    # Keys and their JWKS have stories of their own: while somebody has deleted those, the promise is broken by them.
+    secrets = [r for r in objects if r.kind == "Secret" and r.namespace != NAMESPACE]
+    # Key records and the JWKS are not deleted here: until they are written again, invariant 2 does not hold.
     records = [r for r in objects if r.namespace == NAMESPACE and r.name.startswith(("client.", "resourceserver."))]
-    if how == "drop a Secret" and ours:
-        harness.store.delete_by_hand(ours[0])
-    elif how == "edit a Secret" and ours:
-        harness.store.edit(ours[0], **{"client_secret": b"chosen", "private_key.jwk": b"chosen"})
-    elif how == "drop a record" and records:
+    if how == "delete a Secret" and secrets:
+        harness.store.delete_by_hand(secrets[0])
+    elif how == "edit a Secret" and secrets:
+        harness.store.edit(secrets[0], **{"client_secret": b"chosen", "private_key.jwk": b"chosen"})
+    elif how == "delete a record" and records:
         harness.store.delete_by_hand(records[0])
-    elif how == "delete" and harness.store.declared:
+    elif how == "delete an object" and harness.store.declared:
         harness.delete(min(harness.store.declared))
     elif how == "wait":
         harness.clock.advance(minutes=50)
 
 
-def crashed(harness: OperatorHarness, at: int) -> None:
-    """A round that is killed after `at` writes, and a new process."""
+def reconcile_with_crash(harness: OperatorHarness, at: int) -> None:
+    """Reconcile all objects until the process ends at its write `at`, and start a new process."""
     harness.store.fail(Crash(), at)
     with contextlib.suppress(Crash):
         harness.reconcile_all()
@@ -132,14 +134,14 @@ def test_any_state_settles_within_twelve_rounds(
     for declared, at, how in steps:
         for kind, namespace, name, spec in declared:
             harness.apply(kind, namespace, name, spec)
-        crashed(harness, at)
-        hurt(harness, how)
-    # What two clients that name the same Secret fight over is the users' to settle, not ours; nor may it churn.
+        reconcile_with_crash(harness, at)
+        disturb(harness, how)
+    # Two clients that name the same Secret are a conflict that users solve. It must not cause writes.
     harness.settle()
-    at_rest = len(harness.store.writes)
+    settled = len(harness.store.writes)
     harness.restart()
     harness.settle()
-    assert len(harness.store.writes) == at_rest, "a new process writes where the old one was at rest"
+    assert len(harness.store.writes) == settled, "a new process has written where the old one had settled"
     assert all(len(r.credentials) <= 4 for ref in harness.store.declared if (r := _record(harness, ref)))
     for ref in harness.store.declared:
         assert harness.status(ref), f"{ref} has no status"
@@ -162,10 +164,10 @@ def test_a_conflict_ends_when_the_foreign_secret_is_deleted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     foreign = Existing(harness.secret(), "", "", "Opaque")
-    harness.store.put(foreign, {"client_secret": b"theirs"})
+    harness.store.put(foreign, {"client_secret": b"foreign"})
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
-    assert harness.store.entry(harness.secret(), "client_secret") == b"theirs"
+    assert harness.store.entry(harness.secret(), "client_secret") == b"foreign"
     harness.store.delete_by_hand(harness.secret())
     harness.settle()
     assert harness.condition(key) == "True Provisioned"
@@ -186,7 +188,7 @@ def test_a_secret_without_scopewrights_label_keeps_its_credential() -> None:
 
 
 def test_one_of_two_resource_servers_that_claim_one_audience_at_once_keeps_it() -> None:
-    """Both records were written before either was seen, in one second: who has it keeps it, whoever writes next."""
+    """Both records were written in one second, before either was seen. No later write moves the audience."""
     harness = OperatorHarness(CONFIG)
     spec = {"audience": "https://hr.example/x", "scopes": [{"name": "read"}]}
     harness.apply("ResourceServer", "leave", "a", spec)
@@ -235,11 +237,11 @@ def test_clients_that_exchange_their_secret_names_in_a_ring_settle(policy: str) 
         assert held["client_id"] == f"leave.client-{name}".encode()
 
 
-def names(harness: OperatorHarness, client: str, secret: str, **more: str) -> Ref:
+def declare_client(harness: OperatorHarness, client: str, secret: str, **more: str) -> Ref:
     return harness.apply("OAuthClient", "leave", client, {"credentials": {"secretName": secret}}, **more)
 
 
-def rounds(harness: OperatorHarness, count: int = 6) -> None:
+def reconcile_rounds(harness: OperatorHarness, count: int = 6) -> None:
     for _ in range(count):
         harness.clock.advance(seconds=15)
         harness.reconcile_all()
@@ -253,23 +255,23 @@ def holder(harness: OperatorHarness, secret: str) -> str | None:
 @pytest.mark.parametrize("why", ["quota", "conflict"])
 def test_a_secret_that_another_client_names_stays_until_its_client_has_a_new_one(why: str) -> None:
     harness = OperatorHarness()
-    moved = names(harness, "a", "one")
+    moved = declare_client(harness, "a", "one")
     harness.settle()
     new = Ref("Secret", "leave", "two")
     if why == "quota":
         harness.store.refuse(str(new), Rejected("QuotaExceeded", "exceeded quota"))
     else:
-        harness.store.put(Existing(new, "", "", "Opaque", {MANAGED_BY: MANAGER}), {"x": b"somebody else's"})
-    names(harness, "a", "two")
-    other = names(harness, "b", "one")
-    rounds(harness)
+        harness.store.put(Existing(new, "", "", "Opaque", {MANAGED_BY: MANAGER}), {"x": b"foreign"})
+    declare_client(harness, "a", "two")
+    other = declare_client(harness, "b", "one")
+    reconcile_rounds(harness)
     assert harness.condition(moved).startswith("False")
     assert harness.condition(other) == "False SecretConflict"
-    assert holder(harness, "one") == "a", "its Pods start with it"
+    assert holder(harness, "one") == "a", "its Pods still mount the Secret"
     harness.store.stop_refusing()
     if why == "conflict":
         harness.store.delete_by_hand(new)
-    rounds(harness)
+    reconcile_rounds(harness)
     assert {harness.condition(key) for key in (moved, other)} == {"True Provisioned"}
     assert (holder(harness, "one"), holder(harness, "two")) == ("b", "a")
 
@@ -277,15 +279,15 @@ def test_a_secret_that_another_client_names_stays_until_its_client_has_a_new_one
 def test_a_chain_of_clients_keeps_its_secrets_until_the_last_has_a_new_one() -> None:
     harness = OperatorHarness()
     for client, secret in (("a", "one"), ("b", "two")):
-        names(harness, client, secret)
+        declare_client(harness, client, secret)
     harness.settle()
     harness.store.refuse("Secret leave/three", Rejected("QuotaExceeded", "exceeded quota"))
     moves = (("a", "two"), ("b", "three"), ("c", "one"))
-    keys = [names(harness, client, secret) for client, secret in moves]
-    rounds(harness)
+    keys = [declare_client(harness, client, secret) for client, secret in moves]
+    reconcile_rounds(harness)
     assert (holder(harness, "one"), holder(harness, "two")) == ("a", "b")
     harness.store.stop_refusing()
-    rounds(harness)
+    reconcile_rounds(harness)
     assert {harness.condition(key) for key in keys} == {"True Provisioned"}
     assert [holder(harness, secret) for _, secret in moves] == ["a", "b", "c"]
 
@@ -293,12 +295,12 @@ def test_a_chain_of_clients_keeps_its_secrets_until_the_last_has_a_new_one() -> 
 def test_clients_that_swap_secrets_wait_for_a_paused_one() -> None:
     harness = OperatorHarness()
     for client, secret in (("a", "one"), ("b", "two")):
-        names(harness, client, secret)
+        declare_client(harness, client, secret)
     harness.settle()
-    names(harness, "b", "one", paused="true")
-    names(harness, "a", "two")
-    rounds(harness)
+    declare_client(harness, "b", "one", paused="true")
+    declare_client(harness, "a", "two")
+    reconcile_rounds(harness)
     assert (holder(harness, "one"), holder(harness, "two")) == ("a", "b")
-    names(harness, "b", "one")
-    rounds(harness)
+    declare_client(harness, "b", "one")
+    reconcile_rounds(harness)
     assert (holder(harness, "one"), holder(harness, "two")) == ("b", "a")

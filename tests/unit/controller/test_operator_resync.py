@@ -1,4 +1,4 @@
-"""The comparison goes on where what it needs is there, whatever else fails."""
+"""The resync of the operator continues where one of its parts fails."""
 
 import logging
 import socket
@@ -27,7 +27,7 @@ def operator() -> Iterator[Operator]:
 async def test_a_resync_runs_without_the_right_to_list_other_installations(
     operator: Operator, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
 ) -> None:
-    """What nobody serves is not reported meanwhile: what is served is not known."""
+    """Unserved objects are not reported meanwhile: the operator does not know which issuers are served."""
     caplog.set_level(logging.INFO)
     fails, reported = True, 0
 
