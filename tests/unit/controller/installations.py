@@ -1,9 +1,9 @@
-"""Several installations in one cluster, as far as their Leases and SigningKeys go."""
+"""Several installations in one cluster: only their Leases and SigningKeys."""
 
 import asyncio
 import random
 from copy import deepcopy
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Any, cast
 
 from scopewright.controller.claims import Claims
@@ -14,25 +14,26 @@ from scopewright.core.failures import Conflict, Unavailable
 from scopewright.core.plan import Event
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
+from tests.harness.clock import Clock
 from tests.harness.samples import ISSUER
 
 Raw = dict[str, Any]
 
 
 class Cluster:
-    """`chance` lets requests overtake each other; `now` is seconds, by which objects are dated."""
+    """The objects of the API server. `random` delays requests, so that they overtake each other."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.chance = random.Random(seed)
-        self.now = 1000.0
+        self.random = random.Random(seed)
+        self.clock = Clock()
         self.objects: dict[tuple[str, str, str], Raw] = {}
         self.version = 0
         self.writes: list[str] = []
         self.skew = 0.0
-        """Seconds by which two API servers date objects differently."""
+        """Seconds by which the clocks of API servers differ from `clock`."""
 
     def names(self, plural: str) -> set[str]:
-        """The namespaces that have one."""
+        """Namespaces with an object of this kind."""
         return {namespace for of, namespace, _ in self.objects if of == plural}
 
     def delete(self, plural: str, namespace: str) -> None:
@@ -43,8 +44,8 @@ class Cluster:
         return self.objects["leases", namespace, LEASE_NAME]
 
 
-class Link:
-    """What one operator has in place of an `Api`. Once `dead`, nothing that it asks arrives."""
+class ReplicaApi:
+    """The `Api` of one replica. Once `dead`, none of its requests arrives; `dies_after` counts writes until then."""
 
     def __init__(self, cluster: Cluster, user: str, uid: str) -> None:
         self.cluster, self.user, self.uid = cluster, user, uid
@@ -55,21 +56,21 @@ class Link:
         return await self.request("GET", path, query=query)
 
     async def request(self, method: str, path: str, *, body: Any = None, **_: Any) -> Raw:
-        await self._travel()
+        await self._delay()
         if self.dead:
             raise Unavailable("dead")
-        answer = self._do(method, path.strip("/").split("/"), body)
+        answer = self._respond(method, path.strip("/").split("/"), body)
         if method != "GET":
             self.dies_after -= 1
             self.dead = self.dies_after == 0
-        await self._travel()
+        await self._delay()
         return deepcopy(answer)
 
-    async def _travel(self) -> None:
-        for _ in range(self.cluster.chance.randrange(4)):
+    async def _delay(self) -> None:
+        for _ in range(self.cluster.random.randrange(4)):
             await asyncio.sleep(0)
 
-    def _do(self, method: str, parts: list[str], body: Any) -> Raw:
+    def _respond(self, method: str, parts: list[str], body: Any) -> Raw:
         if parts[-1] == "selfsubjectreviews":
             return {"status": {"userInfo": {"username": self.user, "uid": self.uid}}}
         plural, namespace, name = _place(parts)
@@ -80,7 +81,7 @@ class Link:
         if method == "POST":
             key = plural, namespace, body["metadata"]["name"]
             if key in objects:
-                raise Conflict("there is one")
+                raise Conflict("already exists")
             return self._store(key, body, None)
         if key not in objects:
             raise NotFound("not found", named=True)
@@ -95,13 +96,13 @@ class Link:
         cluster = self.cluster
         cluster.version += 1
         cluster.writes.append("/".join(key))
-        dated = datetime.fromtimestamp(cluster.now + cluster.chance.uniform(-cluster.skew, cluster.skew), UTC)
-        was = known["metadata"] if known else {}
+        created = cluster.clock.now + timedelta(seconds=cluster.random.uniform(-cluster.skew, cluster.skew))
+        former = known["metadata"] if known else {}
         meta = {
             **body["metadata"],
             "namespace": key[1],
-            "uid": was.get("uid") or f"{cluster.chance.getrandbits(64):016x}",
-            "creationTimestamp": was.get("creationTimestamp") or dated.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "uid": former.get("uid") or f"{cluster.random.getrandbits(64):016x}",
+            "creationTimestamp": former.get("creationTimestamp") or created.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "resourceVersion": str(cluster.version),
         }
         cluster.objects[key] = {**deepcopy(body), "metadata": meta}
@@ -109,22 +110,22 @@ class Link:
 
 
 class Replica:
-    """One operator of the installation in `namespace`, as far as it leads."""
+    """One replica of the operator of the installation in `namespace`: only its leadership."""
 
     def __init__(self, cluster: Cluster, namespace: str, identity: str = "", **settings: Any) -> None:
         self.config = Config(issuer=ISSUER, namespace=namespace, **settings)
-        self.reported: list[Event] = []
+        self.events: list[Event] = []
         self.cluster = cluster
-        self.link = Link(cluster, f"system:serviceaccount:{namespace}:scopewright-operator", f"uid of {namespace}")
-        api, name = cast("Api", self.link), identity or f"operator of {namespace}"
-        self.claims = Claims(api, self.config, self.reported.append, monotonic=lambda: cluster.now)
-        self.lease = Lease(api, namespace, LEASE_NAME, name, self.claims, monotonic=lambda: cluster.now)
+        self.api = ReplicaApi(cluster, f"system:serviceaccount:{namespace}:scopewright-operator", f"uid of {namespace}")
+        api, name = cast("Api", self.api), identity or f"operator of {namespace}"
+        self.claims = Claims(api, self.config, self.events.append, monotonic=cluster.clock)
+        self.lease = Lease(api, namespace, LEASE_NAME, name, self.claims, monotonic=cluster.clock)
 
     @property
     def leads(self) -> bool:
-        return not self.link.dead and self.lease.leads
+        return not self.api.dead and self.lease.leads
 
-    async def tries(self) -> bool:
+    async def try_to_lead(self) -> bool:
         return await self.lease._try()
 
 

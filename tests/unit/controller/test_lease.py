@@ -1,4 +1,4 @@
-"""Never two leaders, whatever is slow, lost or refused; and a leader that cannot renew stops before anybody follows."""
+"""There are never two leaders; a leader that cannot renew the Lease stops before another replica may lead."""
 
 import asyncio
 import random
@@ -14,12 +14,13 @@ from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
+from tests.harness.clock import Clock
 
 DEADLINE = LeaseTimes().renew_deadline.total_seconds()
 DURATION = LeaseTimes().duration.total_seconds()
 
 
-class Server:
+class LeaseServer:
     """One Lease under its resourceVersion. `before` and `after` are called around every request, and may raise."""
 
     def __init__(self) -> None:
@@ -43,7 +44,7 @@ class Server:
 
     def _do(self, method: str, body: Any) -> None:
         if method == "POST" and self.lease:
-            raise Conflict("there is one")
+            raise Conflict("already exists")
         if method != "POST" and not self.lease:
             raise NotFound("no Lease", named=True)
         if (
@@ -61,16 +62,8 @@ class Server:
         return str(self.lease["spec"]["holderIdentity"]) if self.lease else ""
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Alone:
-    """In place of `Claims`, where there is no other installation: test_claims.py has more of them."""
+class NoOtherInstallation:
+    """`Claims` where there is no other installation. `test_claims.py` has several installations."""
 
     rival = None
 
@@ -82,13 +75,13 @@ class Alone:
         return []
 
 
-def lease(server: Server, name: str, clock: Callable[[], float]) -> Lease:
-    claims = cast("Claims", Alone())
+def lease(server: LeaseServer, name: str, clock: Callable[[], float]) -> Lease:
+    claims = cast("Claims", NoOtherInstallation())
     return Lease(cast("Api", server), "scopewright-system", "scopewright-operator", name, claims, clock)
 
 
 async def test_the_first_replica_leads_and_the_second_waits() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     assert await a._try()
     assert not await b._try()
@@ -96,26 +89,26 @@ async def test_the_first_replica_leads_and_the_second_waits() -> None:
 
 
 async def test_leadership_that_is_not_renewed_ends_before_another_replica_may_lead() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
     await b._try()
-    clock.now += DEADLINE - 0.01
+    clock.advance(seconds=DEADLINE - 0.01)
     assert a.leads
-    clock.now += 0.01
+    clock.advance(seconds=0.01)
     assert not a.leads
     assert not await b._try()
-    clock.now += DURATION - DEADLINE
+    clock.advance(seconds=DURATION - DEADLINE)
     assert await b._try()
 
 
 @pytest.mark.parametrize(
     "error",
-    [Unavailable("down"), Rejected("Forbidden", "no right"), Conflict("changed"), NotFound("gone", named=False)],
+    [Unavailable("down"), Rejected("Forbidden", "no right"), Conflict("changed"), NotFound("deleted", named=False)],
 )
 @pytest.mark.parametrize("method", ["GET", "PUT"])
 async def test_each_kind_of_error_is_a_failed_renewal(error: Exception, method: str) -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)
     await a._try()
 
@@ -124,28 +117,28 @@ async def test_each_kind_of_error_is_a_failed_renewal(error: Exception, method: 
             raise error
 
     server.before = fail
-    clock.now += 3
+    clock.advance(seconds=3)
     assert not await a._try()
-    clock.now += 2
+    clock.advance(seconds=2)
     assert not a.leads
 
 
 async def test_the_deadline_counts_from_before_the_request() -> None:
-    """An answer that took four seconds leaves one."""
-    server, clock = Server(), Clock()
+    """The two requests took four seconds, so leadership ends one second after the answer."""
+    server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)
 
     def slow(method: str) -> None:
-        clock.now += 2
+        clock.advance(seconds=2)
 
     server.before = slow
     assert await a._try()
-    clock.now += DEADLINE - 4
+    clock.advance(seconds=DEADLINE - 4)
     assert not a.leads
 
 
 async def test_the_next_replica_leads_at_once_after_a_release() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
     await b._try()
@@ -156,18 +149,18 @@ async def test_the_next_replica_leads_at_once_after_a_release() -> None:
 
 
 async def test_a_former_leader_does_not_release_the_lease_of_its_successor() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a, b = lease(server, "a", clock), lease(server, "b", clock)
     await a._try()
     await b._try()
-    clock.now += DURATION
+    clock.advance(seconds=DURATION)
     await b._try()
     await a.release()
     assert server.holder() == "b"
 
 
 async def test_a_failed_release_ends_leadership() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)
     await a._try()
 
@@ -181,54 +174,54 @@ async def test_a_failed_release_ends_leadership() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 async def test_never_two_leaders(seed: int) -> None:
-    """Slow and lost requests, answers that are lost though the write was done, clocks that tell different times."""
-    chance, server, clock = random.Random(seed), Server(), Clock()
+    """Requests are slow or lost, answers to writes are lost, and the clocks of replicas differ."""
+    rng, server, clock = random.Random(seed), LeaseServer(), Clock()
     offsets = [0.0, 1e6, -50.0]
-    replicas = [lease(server, f"r{n}", lambda o=o: clock.now + o) for n, o in enumerate(offsets)]  # type: ignore[misc]
-    led = set()
+    replicas = [lease(server, f"r{n}", lambda o=o: clock() + o) for n, o in enumerate(offsets)]  # type: ignore[misc]
+    leaders = set()
 
     def check() -> None:
         leading = [n for n, r in enumerate(replicas) if r.leads]
         assert len(leading) <= 1
-        led.update(leading)
+        leaders.update(leading)
 
-    def trouble(method: str) -> None:
-        for _ in range(chance.randrange(4)):
-            clock.now += chance.random()
+    def disturb(method: str) -> None:
+        for _ in range(rng.randrange(4)):
+            clock.advance(seconds=rng.random())
             check()
-        if chance.random() < 0.25:
+        if rng.random() < 0.25:
             raise Unavailable("lost")
 
-    server.before = server.after = trouble
+    server.before = server.after = disturb
     for _ in range(400):
-        # Whoever leads mostly renews in time, and sometimes is paused for a while.
-        replica = chance.choice(replicas)
+        # A leader mostly renews in time, and is paused sometimes.
+        replica = rng.choice(replicas)
         await replica._try()
         check()
-        if chance.random() < 0.03:
+        if rng.random() < 0.03:
             await replica.release()
-        clock.now += chance.choice([0.1, 0.5, 1, 6])
+        clock.advance(seconds=rng.choice([0.1, 0.5, 1, 6]))
         check()
-    assert len(led) > 1, "the story is too quiet to prove anything"
+    assert len(leaders) > 1, "only one replica ever led"
 
 
 async def test_a_lease_without_a_spec_is_taken() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     server.lease = {"metadata": {"resourceVersion": "1"}}
     assert await lease(server, "a", clock)._try()
 
 
 async def test_lease_times_are_configured_and_pauses_have_jitter() -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     times = LeaseTimes.model_validate({"duration": "20s", "renewDeadline": "15s", "retryPeriod": "3s"})
-    claims = cast("Claims", Alone())
+    claims = cast("Claims", NoOtherInstallation())
     a = Lease(cast("Api", server), "scopewright-system", "scopewright-operator", "a", claims, clock, times)
     assert await a._try()
     assert server.lease is not None
     assert server.lease["spec"]["leaseDurationSeconds"] == 20
-    clock.now += 14.9
+    clock.advance(seconds=14.9)
     assert a.leads
-    clock.now += 0.2
+    clock.advance(seconds=0.2)
     assert not a.leads
     pauses = {a._pause(3) for _ in range(100)}
     assert len(pauses) > 50
@@ -236,8 +229,8 @@ async def test_lease_times_are_configured_and_pauses_have_jitter() -> None:
 
 
 async def test_a_lease_that_was_deleted_ends_the_term(caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever deleted it may have given the name to another installation."""
-    server, clock = Server(), Clock()
+    """The name may belong to another installation now."""
+    server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)
     await a._try()
     server.lease = None
@@ -246,7 +239,7 @@ async def test_a_lease_that_was_deleted_ends_the_term(caplog: pytest.LogCaptureF
 
 
 async def test_a_missing_right_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
-    server, clock = Server(), Clock()
+    server, clock = LeaseServer(), Clock()
     a = lease(server, "a", clock)
 
     def refuse(method: str) -> None:
