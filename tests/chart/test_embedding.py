@@ -42,13 +42,13 @@ def reused(earlier: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("mode", ["sidecar", "deployment", "some namespaces", "nothing that may be left out"])
-def test_values_of_an_earlier_chart_render_what_the_defaults_of_this_one_do(reused: Path, mode: str) -> None:
+def test_values_of_an_earlier_chart_render_like_this_charts_defaults(reused: Path, mode: str) -> None:
     values = merged(REQUIRED, MODES[mode])
     found = helm("template", "scopewright", str(reused), "--namespace", NAMESPACE, values=values)
     assert objects(found) == render(MODES[mode])
 
 
-def test_every_value_that_was_added_since_is_filled_in_with_its_default(earlier: dict[str, Any]) -> None:
+def test_every_value_added_since_is_filled_in_with_its_default(earlier: dict[str, Any]) -> None:
     """A new value goes into files/added-values.yaml too: see templates/_defaults.tpl."""
     assert dict(leaves(ADDED)) == {path: value for path, value in leaves(VALUES) if path not in dict(leaves(earlier))}
 
@@ -77,7 +77,7 @@ def umbrella(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_a_parent_chart_turns_it_on_and_off_by_its_condition(umbrella: Path, enabled: bool) -> None:
+def test_a_parent_chart_enables_and_disables_the_chart_by_its_condition(umbrella: Path, enabled: bool) -> None:
     values = {"scopewright": {"enabled": enabled}}
     assert "[ERROR]" not in helm("lint", "--strict", str(umbrella), "--namespace", NAMESPACE, values=values)
     found = objects(helm("template", "platform", str(umbrella), "--namespace", NAMESPACE, values=values))
@@ -88,14 +88,14 @@ def test_a_parent_chart_turns_it_on_and_off_by_its_condition(umbrella: Path, ena
 # What may be added to its objects
 
 
-def test_pull_secrets_are_names_or_objects() -> None:
+def test_image_pull_secrets_are_names_or_objects() -> None:
     for manifest in deployments(EVERYTHING):
         pull = manifest["spec"]["template"]["spec"]["imagePullSecrets"]
         assert pull == [{"name": "registry"}, {"name": "another"}]
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
-def test_containers_get_what_is_added_for_them_and_their_pod_each_volume_once(mode: str) -> None:
+def test_containers_get_their_added_settings_and_the_pod_each_volume_once(mode: str) -> None:
     for manifest in deployments(MODES[mode]):
         spec = manifest["spec"]["template"]["spec"]
         assert [v for v in spec["volumes"] if v["name"] == "authorities"] == MORE["extraVolumes"]
@@ -106,7 +106,7 @@ def test_containers_get_what_is_added_for_them_and_their_pod_each_volume_once(mo
             assert MORE["extraVolumeMounts"][0] in container["volumeMounts"]
 
 
-def test_common_labels_are_on_everything_but_the_crds_and_take_no_label_of_the_charts_own() -> None:
+def test_common_labels_are_on_all_objects_but_crds_and_override_no_label_of_the_chart() -> None:
     common = {"example.org/cost": "platform", "app.kubernetes.io/name": "other", "app.kubernetes.io/component": "other"}
     for mode in MODES.values():
         plain = render(mode)
@@ -121,7 +121,7 @@ def test_common_labels_are_on_everything_but_the_crds_and_take_no_label_of_the_c
                 assert manifest["spec"]["selector"] == before["spec"]["selector"]
 
 
-def test_the_service_is_as_it_is_asked_for() -> None:
+def test_the_service_has_the_configured_settings() -> None:
     asked = EVERYTHING["service"]
     service = one(render(EVERYTHING), "Service", "scopewright-issuer")
     assert service["spec"]["ports"][0]["nodePort"] == asked["nodePort"]

@@ -90,7 +90,7 @@ def try_out(kube: Kube, manifest: Manifest) -> None:
 
 
 @pytest.mark.parametrize("kind", [*CRDS, "ConfigMap"])
-def test_what_is_given_to_argo_cd_and_flux_is_what_they_take(foreign: Kube, kind: str) -> None:
+def test_manifests_for_argo_cd_and_flux_are_valid_by_their_crds(foreign: Kube, kind: str) -> None:
     for manifest in of_kind(kind).values():
         try_out(foreign, manifest)
         if kind in CRDS:
@@ -98,14 +98,14 @@ def test_what_is_given_to_argo_cd_and_flux_is_what_they_take(foreign: Kube, kind
                 try_out(foreign, {**manifest, "spec": {**manifest["spec"], "sauce": {}}})
 
 
-def test_the_helm_release_is_one_that_flux_takes() -> None:
+def test_the_helm_release_is_valid_by_fluxs_go_type() -> None:
     """Its CRD is in no Go module that can be had: its type is."""
     release = one_of("HelmRelease")
     assert refusal_of_helm_release(release) == ""
     assert "sauce" in refusal_of_helm_release({**release, "spec": {**release["spec"], "sauce": {}}})
 
 
-def test_every_kind_of_the_examples_is_tried() -> None:
+def test_every_kind_of_the_examples_is_validated() -> None:
     assert {m["kind"] for m in manifests()} == {*CRDS, "ConfigMap", "HelmRelease"}
 
 
@@ -114,7 +114,7 @@ def installed(values: dict[str, Any]) -> set[str]:
     return {m["kind"] for m in yaml.load_all(said, yaml.CSafeLoader) if m}
 
 
-def test_both_install_the_chart_with_values_that_it_takes() -> None:
+def test_argo_cd_and_flux_install_the_chart_with_valid_values() -> None:
     source = of_kind("Application")["scopewright"]["spec"]
     release = one_of("HelmRelease")["spec"]
     assert ROOT / source["source"]["path"] == CHART == ROOT / release["chart"]["spec"]["chart"]
@@ -124,7 +124,7 @@ def test_both_install_the_chart_with_values_that_it_takes() -> None:
         assert "CustomResourceDefinition" in installed(values)
 
 
-def test_the_example_comes_after_what_serves_it() -> None:
+def test_the_example_is_applied_after_the_chart() -> None:
     waves = {
         name: int(m["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"])
         for name, m in of_kind("Application", "argocd/apps").items()
@@ -141,14 +141,14 @@ def test_the_example_comes_after_what_serves_it() -> None:
     }
 
 
-def test_every_folder_that_is_named_is_there_and_the_whole_example_is_in_one() -> None:
+def test_every_folder_in_the_manifests_exists_and_one_has_the_whole_example() -> None:
     paths = [m["spec"]["source"]["path"] for m in of_kind("Application").values()]
     paths += [m["spec"]["path"] for m in of_kind("Kustomization").values()]
     assert all((ROOT / path).is_dir() for path in paths)
     assert sum((ROOT / path) == ROOT / "examples/hr/manifests" for path in paths) == 2
 
 
-def test_the_health_checks_are_one_for_all_kinds() -> None:
+def test_all_kinds_have_the_same_health_check() -> None:
     """Four copies would come to differ."""
     health = {
         text
@@ -161,7 +161,7 @@ def test_the_health_checks_are_one_for_all_kinds() -> None:
     assert {check["kind"] for check in checks} == {"OAuthClient", "ResourceServer", "ScopeGrant", "SigningKey"}
 
 
-def test_the_commands_of_the_page_are_all_it_takes(foreign: Kube, plane: ControlPlane, tmp_path: Path) -> None:
+def test_the_commands_of_the_page_install_everything(foreign: Kube, plane: ControlPlane, tmp_path: Path) -> None:
     """As far as the API server goes: what Argo CD and Flux then do is theirs."""
     page = (ROOT / "docs" / "gitops.md").read_text()
     commands = [
@@ -186,7 +186,7 @@ def test_the_commands_of_the_page_are_all_it_takes(foreign: Kube, plane: Control
         foreign.delete("Namespace", "", namespace)
 
 
-def test_the_page_shows_the_checks_that_are_in_the_files() -> None:
+def test_the_page_shows_the_health_checks_of_the_files() -> None:
     blocks = re.findall(r"```(lua|yaml)\n(.*?)```", (ROOT / "docs" / "gitops.md").read_text(), re.DOTALL)
     data = of_kind("ConfigMap")["argocd-cm"]["data"]
     assert ("lua", data["resource.customizations.health.scopewright.dev_OAuthClient"]) in blocks

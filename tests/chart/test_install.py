@@ -57,7 +57,7 @@ def secret(namespace: str, name: str, kind: str, labels: dict[str, str] | None =
 OURS = {"app.kubernetes.io/managed-by": "scopewright"}
 
 
-def test_installing_and_applying_the_example_is_all_it_takes(release: Release) -> None:
+def test_two_commands_install_the_chart_and_a_working_example(release: Release) -> None:
     for manifest in release.hr:
         until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
     release.credential = release.credential_in("leave", "leave-service-oauth")
@@ -71,7 +71,7 @@ def notes_of(release: Release, values: dict[str, Any]) -> str:
     return said.partition("\nNOTES:\n")[2]
 
 
-def test_the_notes_tell_what_speaks_tls_to_the_issuer(release: Release) -> None:
+def test_the_notes_say_how_an_ingress_reaches_a_tls_issuer(release: Release) -> None:
     tls, told = {"enabled": True, "secretName": "given"}, {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}
     said = notes_of(release, {"tls": tls, "ingress": {"enabled": True}})
     assert "needs\ningress.annotations" in said
@@ -80,7 +80,7 @@ def test_the_notes_tell_what_speaks_tls_to_the_issuer(release: Release) -> None:
     assert "speaks TLS" not in notes_of(release, {"ingress": {"enabled": True}})
 
 
-def test_the_notes_warn_of_what_no_egress_rule_leads_to_and_of_proxies_that_nobody_trusts(release: Release) -> None:
+def test_the_notes_warn_of_missing_egress_rules_and_untrusted_proxies(release: Release) -> None:
     def notes(values: dict[str, Any]) -> str:
         return notes_of(release, values)
 
@@ -97,7 +97,7 @@ def test_the_notes_warn_of_what_no_egress_rule_leads_to_and_of_proxies_that_nobo
     assert "trustedProxies" not in notes({**edge, "issuer": {"trustedProxies": ["10.1.0.0/24"]}})
 
 
-def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> None:
+def test_the_issuers_token_is_of_its_own_service_account(release: Release) -> None:
     claims = jwt.decode((release.identity / "token").read_text(), options={"verify_signature": False})
     assert claims["sub"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
     assert claims["exp"] - claims["iat"] <= 3607
@@ -105,7 +105,7 @@ def test_the_issuer_is_who_the_operator_minted_a_token_for(release: Release) -> 
     assert "Traceback" not in release.logs()
 
 
-async def test_what_is_minted_is_what_a_pod_takes_for_its_own_service_account(
+async def test_the_minted_files_work_as_a_pods_service_account_mount(
     release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As the issuer reads it in its Pod, where the folder is mounted under the usual name."""
@@ -120,7 +120,7 @@ async def test_what_is_minted_is_what_a_pod_takes_for_its_own_service_account(
     assert who["status"]["userInfo"]["username"] == f"system:serviceaccount:{NAMESPACE}:scopewright-issuer"
 
 
-def test_both_start_again_while_the_api_server_is_away_and_tokens_go_on(release: Release) -> None:
+def test_operator_and_issuer_restart_without_the_api_server_and_tokens_are_issued(release: Release) -> None:
     until(release.snapshot_is_current, release.logs)
     release.plane.stop_apiserver()
     try:
@@ -195,7 +195,7 @@ ISSUER_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
 ]
 
 
-def test_what_the_operator_may_not_do_is_refused(release: Release, operator: Account) -> None:
+def test_requests_beyond_the_operators_rights_are_refused(release: Release, operator: Account) -> None:
     assert operator.asks("GET", "/api/v1/namespaces")[0] == 200, "it is who it says"
     claims = "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dscopewright-operator"
     assert operator.asks("GET", claims)[0] == 200
@@ -204,13 +204,13 @@ def test_what_the_operator_may_not_do_is_refused(release: Release, operator: Acc
     assert operator.asks("GET", "/api/v1/namespaces", None, {"Impersonate-User": "admin"})[0] == 403
 
 
-def test_what_the_issuer_may_not_do_is_refused(release: Release, issuer: Account) -> None:
+def test_requests_beyond_the_issuers_rights_are_refused(release: Release, issuer: Account) -> None:
     assert issuer.asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] == 200, "it is who it says"
     for method, path, body in ISSUER_MAY_NOT:
         assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
 
 
-def test_the_operator_may_mint_for_the_issuer_beside_it(release: Release, operator: Account) -> None:
+def test_the_operator_may_create_tokens_for_the_sidecar_issuer(release: Release, operator: Account) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
     assert operator.asks("POST", path, {"spec": {"expirationSeconds": 600}})[0] == 201
 
@@ -225,7 +225,7 @@ def test_the_operator_may_mint_for_the_issuer_beside_it(release: Release, operat
         (TEAM, "servicebinding.io/oauth2", {}, "the operator labels every Secret that it writes"),
     ],
 )
-def test_the_operator_may_create_no_secret_but_of_its_types(
+def test_the_operator_may_not_create_secrets_of_other_types(
     release: Release, operator: Account, namespace: str, kind: str, labels: dict[str, str], told: str
 ) -> None:
     made = secret(namespace, "planted", kind, labels)
@@ -234,13 +234,13 @@ def test_the_operator_may_create_no_secret_but_of_its_types(
     assert (status, told in message) == (403, True), message
 
 
-def test_the_operator_may_create_those_of_its_types(release: Release, operator: Account) -> None:
+def test_the_operator_may_create_secrets_of_its_types(release: Release, operator: Account) -> None:
     for namespace, kind in ((TEAM, "servicebinding.io/oauth2"), (NAMESPACE, "scopewright.dev/client-record")):
         path = f"/api/v1/namespaces/{namespace}/secrets?dryRun=All"
         assert operator.asks("POST", path, secret(namespace, "new", kind, OURS))[0] == 201
 
 
-def test_the_operator_may_neither_change_nor_delete_what_is_not_its_own(release: Release, operator: Account) -> None:
+def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release, operator: Account) -> None:
     for kind, told in (("Opaque", "no Secret of type Opaque"), ("servicebinding.io/oauth2", "not the operator's")):
         theirs = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
         path = f"/api/v1/namespaces/{TEAM}/secrets/{theirs['metadata']['name']}"
@@ -286,7 +286,7 @@ def allowed(request: Any) -> bool:
     return True
 
 
-def test_who_edits_a_namespace_edits_clients_apis_and_grants_there_and_no_signing_key(team: Kube) -> None:
+def test_an_editor_of_a_namespace_may_edit_clients_apis_and_grants_but_no_signing_key(team: Kube) -> None:
     team.create(oauth_client(TEAM, "danas"))
     team.create(resource_server(TEAM, "danas-api", "read"))
     team.delete("OAuthClient", TEAM, "danas")
@@ -297,7 +297,7 @@ def test_who_edits_a_namespace_edits_clients_apis_and_grants_there_and_no_signin
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_every_object_of_every_mode_is_one_that_the_api_server_takes(release: Release, mode: str) -> None:
+def test_the_api_server_accepts_every_object_of_every_mode(release: Release, mode: str) -> None:
     """Field by field; of cert-manager, the Gateway API and the Prometheus operator there are no CRDs here."""
     foreign = ("Certificate", "HTTPRoute", "PrometheusRule", "ServiceMonitor", "CustomResourceDefinition")
     rendered = render(merged(MODES[mode], {"fullnameOverride": "tried"}))
@@ -310,7 +310,7 @@ def test_every_object_of_every_mode_is_one_that_the_api_server_takes(release: Re
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_would_run_is_accepted_where_podsecurity_restricted_is_enforced(release: Release, mode: str) -> None:
+def test_the_pods_are_accepted_under_podsecurity_restricted(release: Release, mode: str) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/pods"
     for template in pods(render(MODES[mode])).values():
         pod = {"apiVersion": "v1", "kind": "Pod", **template, "metadata": {**template["metadata"], "name": "tried"}}
@@ -320,7 +320,7 @@ def test_what_would_run_is_accepted_where_podsecurity_restricted_is_enforced(rel
             release.kube._request("POST", path, query={"dryRun": "All"}, body=pod)
 
 
-def test_the_platforms_limits_are_enforced_where_manifests_are_applied(release: Release) -> None:
+def test_the_platforms_limits_are_enforced_by_admission_policies(release: Release) -> None:
     limits = {"maxSecretAge": "720h", "methods": ["ClientSecret", "PrivateKeyJWT"]}
     release.upgrade(policies={"limits": limits}, config={"maxTokenLifetime": "20m"})
     too_old = oauth_client(TEAM, "limited", rotation={"every": "721h"})
@@ -362,7 +362,7 @@ KEYS = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [JWK]}}}
     ],
     ids=str,
 )
-def test_no_credential_gets_older_than_the_platform_says(
+def test_no_secret_gets_older_than_the_platforms_maximum(
     release: Release, rotation: dict[str, Any], *, taken: bool
 ) -> None:
     said = refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation))
@@ -370,7 +370,7 @@ def test_no_credential_gets_older_than_the_platform_says(
     assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **KEYS)), "it has none"
 
 
-def test_nor_by_a_change_to_keys_of_its_own_which_leaves_the_secret_its_overlap(release: Release) -> None:
+def test_a_change_to_public_keys_does_not_extend_a_secret_beyond_the_maximum(release: Release) -> None:
     kube, at = release.kube, ("OAuthClient", TEAM, "changing")
     kube.create(oauth_client(TEAM, "changing", rotation={"every": "24h"}))
     with pytest.raises(Refused, match="no credential gets older"):
@@ -383,7 +383,7 @@ def test_nor_by_a_change_to_keys_of_its_own_which_leaves_the_secret_its_overlap(
     kube.delete(*at)
 
 
-def test_nor_by_a_pause_which_is_the_platforms(release: Release, team: Kube) -> None:
+def test_only_the_platform_may_pause_a_client_under_the_limits(release: Release, team: Kube) -> None:
     paused = {"metadata": {"annotations": {"scopewright.dev/paused": "true"}}}
     client = oauth_client(TEAM, "held", rotation={"every": "24h"})
     held = {**client, "metadata": {**client["metadata"], **paused["metadata"]}}
@@ -409,7 +409,7 @@ def refusal(kube: Kube, manifest: Manifest) -> str:
     return ""
 
 
-def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewhere(
+def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere(
     release: Release, operator: Account
 ) -> None:
     release.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
@@ -434,7 +434,7 @@ def test_an_operator_of_some_namespaces_serves_those_and_may_do_nothing_elsewher
     release.kube.delete("Namespace", "", "elsewhere")
 
 
-def test_the_issuer_moves_out_with_an_upgrade_and_the_operator_loses_the_right_to_mint(
+def test_the_issuer_moves_to_its_own_deployment_and_the_operator_loses_the_right_to_create_tokens(
     release: Release, operator: Account, issuer: Account
 ) -> None:
     minting = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
@@ -466,7 +466,7 @@ def say_it_is_rolled_out(release: Release, name: str) -> None:
     release.kubectl("patch", "--subresource=status", "--type=merge", "--patch", change, *where)
 
 
-def test_taking_it_away_leaves_what_users_have_and_holds_up_nobody(release: Release) -> None:
+def test_an_uninstall_keeps_users_objects_and_blocks_no_deletion(release: Release) -> None:
     release.stop()
     release.uninstall()
     assert release.kube.list("Deployment", NAMESPACE) == []

@@ -53,7 +53,7 @@ def expressions() -> list[str]:
     return [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
 
 
-def test_each_alert_fires_on_the_figures_that_it_must_fire_on_and_on_no_others(tmp_path: Path) -> None:
+def test_each_alert_fires_on_its_figures_only(tmp_path: Path) -> None:
     rendered = one(render(RULES), "PrometheusRule")["spec"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rendered))
     (tmp_path / "cases.yaml").write_text(CASES.read_text())
@@ -62,7 +62,7 @@ def test_each_alert_fires_on_the_figures_that_it_must_fire_on_and_on_no_others(t
     promtool("test", "rules", str(tmp_path / "cases.yaml"))
 
 
-def test_each_alert_has_figures_for_both() -> None:
+def test_each_alert_has_figures_that_fire_and_figures_that_do_not() -> None:
     asked: dict[str, set[bool]] = {}
     for case in yaml.safe_load(CASES.read_text())["tests"]:
         for alert in case["alert_rule_test"]:
@@ -70,7 +70,7 @@ def test_each_alert_has_figures_for_both() -> None:
     assert asked == {rule["alert"]: {True, False} for rule in rules(render(RULES))}
 
 
-def test_each_alert_says_how_bad_it_is_and_where_it_is_told_what_to_do() -> None:
+def test_each_alert_has_a_severity_and_an_existing_runbook() -> None:
     page = (ROOT / "docs/metrics.md").read_text()
     anchors = {f"#{heading.lower()}" for heading in re.findall(r"^### (\w+)$", page, re.MULTILINE)}
     for rule in rules(render(RULES)):
@@ -85,7 +85,7 @@ def test_each_alert_says_how_bad_it_is_and_where_it_is_told_what_to_do() -> None
         assert rule["annotations"]["runbook_url"].startswith("https://example.org/runbooks#")
 
 
-def test_what_alerts_and_the_dashboard_ask_for_is_what_the_code_exports() -> None:
+def test_alerts_and_dashboard_use_exported_metrics_only() -> None:
     exported = of_docs("metrics").names()
     asked = {name for expression in expressions() for name in re.findall(r"\bscopewright_\w+", expression)}
     assert len(asked) > 20
@@ -95,7 +95,7 @@ def test_what_alerts_and_the_dashboard_ask_for_is_what_the_code_exports() -> Non
 
 
 @pytest.mark.parametrize("made", ["of_operator", "of_issuer"])
-def test_names_and_types_are_as_prometheus_has_them(made: str) -> None:
+def test_metric_names_and_types_follow_prometheus_conventions(made: str) -> None:
     """Units, suffixes, help."""
 
     class Made(Collector):
@@ -109,7 +109,7 @@ def test_names_and_types_are_as_prometheus_has_them(made: str) -> None:
     assert promtool("check", "metrics", given=text) == ""
 
 
-def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for() -> None:
+def test_labels_in_queries_exist_with_the_queried_values() -> None:
     """But for those that Prometheus puts on."""
     values = of_docs("metrics").label_values()
     checked = 0
@@ -125,7 +125,7 @@ def test_labels_that_are_asked_for_are_there_with_the_values_that_are_asked_for(
     assert checked > 10
 
 
-def test_no_label_of_ours_is_one_that_a_scrape_sets() -> None:
+def test_no_exported_label_is_one_that_a_scrape_sets() -> None:
     exported = {label for labels in of_docs("metrics").label_values().values() for label in labels}
     assert len(exported) > 5
     assert exported & OF_A_SCRAPE == set()
@@ -133,7 +133,7 @@ def test_no_label_of_ours_is_one_that_a_scrape_sets() -> None:
         assert "exported_" not in expression
 
 
-def test_what_is_grouped_by_is_a_label_of_what_is_asked_for() -> None:
+def test_queries_group_by_labels_of_their_metrics() -> None:
     """Ours, or one that a scrape sets: by another there is one group, and a legend without its name."""
     values = of_docs("metrics").label_values()
     checked = 0
@@ -146,14 +146,14 @@ def test_what_is_grouped_by_is_a_label_of_what_is_asked_for() -> None:
     assert checked > 10
 
 
-def test_every_query_of_the_dashboard_is_promql(tmp_path: Path) -> None:
+def test_every_query_of_the_dashboard_is_valid_promql(tmp_path: Path) -> None:
     recorded = [{"record": f"query:{n}", "expr": expression} for n, expression in enumerate(queries().values())]
     file = tmp_path / "queries.yaml"
     file.write_text(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": recorded}]}))
     assert f"{len(recorded)} rules found" in promtool("check", "rules", str(file))
 
 
-def test_the_dashboard_is_collected_by_its_label_and_asks_the_data_source_that_is_chosen() -> None:
+def test_the_dashboard_has_its_label_and_uses_the_selected_data_source() -> None:
     assert (
         one(render(DASHBOARD), "ConfigMap", "scopewright-dashboard")["metadata"]["labels"]["grafana_dashboard"] == "1"
     )
@@ -167,6 +167,6 @@ def test_the_dashboard_is_collected_by_its_label_and_asks_the_data_source_that_i
 
 
 @pytest.mark.parametrize("kind", ["PrometheusRule", "ServiceMonitor"])
-def test_what_needs_the_prometheus_operator_is_left_out_unless_asked_for(kind: str) -> None:
+def test_objects_for_the_prometheus_operator_are_rendered_only_if_enabled(kind: str) -> None:
     assert kind not in {m["kind"] for m in render()}
     assert one(render(EVERYTHING), kind)["metadata"]["labels"]["release"] == "prometheus"

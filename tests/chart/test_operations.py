@@ -96,7 +96,7 @@ def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFact
         yield Books(release, tmp_path_factory.mktemp("books"))
 
 
-def test_what_is_looked_at_says_that_all_is_well(books: Books) -> None:
+def test_the_health_commands_report_a_healthy_release(books: Books) -> None:
     first, not_ready, token = (books.run("Health checks") for _ in range(3))
     assert "oauthclient.scopewright.dev/leave-service" in first
     assert books.release.issuer_url in first
@@ -104,7 +104,7 @@ def test_what_is_looked_at_says_that_all_is_well(books: Books) -> None:
     assert token == "employee.read\n"
 
 
-def test_it_is_upgraded_and_set_back(books: Books) -> None:
+def test_the_upgrade_and_rollback_commands_work(books: Books) -> None:
     counted = [line.split() for line in books.run("Upgrade", words="utf8bytelength").splitlines()]
     assert {kind for namespace, kind, _, _ in counted if namespace == "leave"} >= {"oauthclients", "resourceservers"}
     assert all(int(count) > 0 and int(size) > 2 for *_, count, size in counted)
@@ -112,7 +112,7 @@ def test_it_is_upgraded_and_set_back(books: Books) -> None:
     assert "Rollback was a success" in books.run("Upgrade")
 
 
-def test_what_is_asked_after_a_leak_is_answered(books: Books) -> None:
+def test_the_commands_after_a_leak_work(books: Books) -> None:
     assert "issueTime" in books.run("Leaked client secret")
     output = books.run("Leaked signing key", words="jwks.json")
     assert all(kid in output for kid in books.release.public_keys())
@@ -145,13 +145,13 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
             books.release.kubectl("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
 
 
-def test_what_an_issuer_waits_for_is_there(books: Books) -> None:
+def test_the_commands_show_what_an_issuer_waits_for(books: Books) -> None:
     said = books.run("Issuer not ready")
     assert "scopewright-jwks" in said
     assert said.endswith("yes\n")
 
 
-def test_a_secret_that_is_edited_is_healed_by_hand(books: Books) -> None:
+def test_the_commands_heal_an_edited_secret(books: Books) -> None:
     assert "scopewright" in books.run("Secret edited repeatedly")
     before = books.release.kube.get("Secret", "leave", "leave-service-oauth")
     books.run("Secret edited repeatedly")
@@ -161,13 +161,13 @@ def test_a_secret_that_is_edited_is_healed_by_hand(books: Books) -> None:
     books.release.wait_until_ready()
 
 
-def test_the_lease_names_who_leads(books: Books) -> None:
+def test_the_lease_names_the_leader(books: Books) -> None:
     holder, renewed = books.run("No leader").split()
     assert holder
     assert renewed
 
 
-def test_rights_that_were_lost_come_back_with_an_upgrade(books: Books) -> None:
+def test_lost_rights_are_restored_by_an_upgrade(books: Books) -> None:
     books.release.kube.delete("ClusterRoleBinding", "", "scopewright-operator")
     until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
     books.run("Missing permission", words="helm")
@@ -176,7 +176,7 @@ def test_rights_that_were_lost_come_back_with_an_upgrade(books: Books) -> None:
     until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
 
 
-def test_rights_in_some_namespaces_are_asked_for_by_name(books: Books) -> None:
+def test_rights_in_some_namespaces_are_checked_by_name(books: Books) -> None:
     release = books.release
     release.stop()
     release.upgrade(watchNamespaces=["employee", "leave"])
@@ -191,7 +191,7 @@ def test_rights_in_some_namespaces_are_asked_for_by_name(books: Books) -> None:
     release.start()
 
 
-def test_a_claim_that_was_left_behind_is_found_and_deleted(books: Books) -> None:
+def test_a_left_over_name_claim_is_found_and_deleted(books: Books) -> None:
     """Of a Lease in another namespace; tests/unit/controller/test_lease.py has what becomes of a running operator."""
     meta = {"name": "scopewright-operator", "namespace": "leave"}
     kube = books.release.kube
@@ -203,7 +203,7 @@ def test_a_claim_that_was_left_behind_is_found_and_deleted(books: Books) -> None
     assert kube.get("Lease", "leave", "scopewright-operator") is None
 
 
-def test_so_many_orphans_are_allowed(books: Books) -> None:
+def test_the_commands_allow_the_deletion_of_orphans(books: Books) -> None:
     """That just so many then go is shown in tests/cluster/test_deletion_guard.py."""
     assert not books.run("Many orphaned records", words="orphanedTime"), "none is held"
     books.run("Many orphaned records")
@@ -212,7 +212,7 @@ def test_so_many_orphans_are_allowed(books: Books) -> None:
     assert found["metadata"]["annotations"]["scopewright.dev/allow-orphans"] == "leave=3"
 
 
-def test_a_new_seal_key_seals_anew_and_changes_no_credential(books: Books) -> None:
+def test_a_new_seal_key_reseals_secrets_and_changes_no_credential(books: Books) -> None:
     """By the processes that are there: nobody stops the issuers in the middle of an emergency."""
     release = books.release
     credentials, sealed, key = release.credentials(), seals(release), seal_key(release)
@@ -235,7 +235,7 @@ def seals(release: Upgraded) -> set[str]:
     return {a[SEAL_ANNOTATION] for s in found if SEAL_ANNOTATION in (a := s["metadata"].get("annotations", {}))}
 
 
-def test_all_of_it_is_lost_and_restored_and_nothing_is_made_anew(books: Books) -> None:
+def test_everything_is_restored_from_a_backup_without_new_credentials(books: Books) -> None:
     release = books.release
     issued = release.token()
     credentials, keys = release.credentials(), release.public_keys()
@@ -260,7 +260,7 @@ def test_all_of_it_is_lost_and_restored_and_nothing_is_made_anew(books: Books) -
     assert (release.credentials(), release.public_keys()) == (credentials, keys)
 
 
-def test_every_command_of_the_page_has_been_run(books: Books) -> None:
+def test_every_command_of_the_page_was_run(books: Books) -> None:
     assert books.left == []
     release = books.release
     release.stop()

@@ -60,7 +60,7 @@ def containers(manifests: list[Manifest]) -> dict[str, dict[str, Any]]:
     return {c["name"]: c for pod in pods(manifests).values() for c in pod["spec"]["containers"]}
 
 
-def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
+def test_the_operators_rights_are_exactly_those_of_its_preflight() -> None:
     needed = {*((*right, "") for right in rights(CONFIG)), (*claims_right(), LEASE_NAME)}
     assert granted(render(DEPLOYMENT), "scopewright-operator") == needed
     minting = (*minting_right(CONFIG), "scopewright-issuer")
@@ -68,7 +68,7 @@ def test_the_operator_may_do_exactly_what_it_asks_for_at_its_start() -> None:
         assert granted(render(mode), "scopewright-operator") == {*needed, minting}
 
 
-def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_nothing_elsewhere() -> None:
+def test_an_operator_of_some_namespaces_has_exactly_the_rights_of_its_preflight() -> None:
     some = MODES["some namespaces"]
     found = granted(render(some), "scopewright-operator") - {(*minting_right(CONFIG), "scopewright-issuer")}
     config = CONFIG.model_copy(update={"watch_namespaces": tuple(some["watchNamespaces"])})
@@ -81,7 +81,7 @@ def test_an_operator_of_some_namespaces_may_do_what_it_asks_for_and_that_is_noth
     }
 
 
-def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() -> None:
+def test_the_issuer_may_read_its_namespace_and_update_two_objects_in_both_modes() -> None:
     reading = {
         ("", kind, verb, NAMESPACE, "") for kind in ("secrets", "configmaps") for verb in ("get", "list", "watch")
     }
@@ -92,7 +92,7 @@ def test_the_issuer_reads_its_namespace_and_updates_two_objects_in_both_modes() 
     assert granted(render(EVERYTHING), "scopewright-issuer") == {*reading, *updating, reviewing}
 
 
-def test_the_policy_knows_every_type_of_secret_that_the_operator_writes() -> None:
+def test_the_policy_allows_every_type_of_secret_that_the_operator_writes() -> None:
     policy = one(render(), "ValidatingAdmissionPolicy", "scopewright-secrets")["spec"]
     types = {value for name, value in vars(names).items() if name.endswith("_TYPE")}
     [record] = [v["expression"] for v in policy["variables"] if v["name"] == "record"]
@@ -100,7 +100,7 @@ def test_the_policy_knows_every_type_of_secret_that_the_operator_writes() -> Non
     assert f"'{SECRET_TYPE}'" in policy["validations"][0]["expression"]
 
 
-def test_nobody_gets_a_signing_key_by_the_usual_roles() -> None:
+def test_the_usual_roles_give_no_access_to_signing_keys() -> None:
     manifests = render()
     usual = [m for m in manifests if any("aggregate-to" in label for label in m["metadata"].get("labels", {}))]
     assert {label for m in usual for label in m["metadata"]["labels"] if "aggregate-to" in label} == {
@@ -112,7 +112,7 @@ def test_nobody_gets_a_signing_key_by_the_usual_roles() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_no_container_has_a_token_that_is_not_its_own(mode: str) -> None:
+def test_each_container_has_only_its_own_token(mode: str) -> None:
     manifests = render(MODES[mode])
     for account in (m for m in manifests if m["kind"] == "ServiceAccount"):
         assert account["automountServiceAccountToken"] is False
@@ -124,7 +124,7 @@ def test_no_container_has_a_token_that_is_not_its_own(mode: str) -> None:
             assert bool(projecting & {m["name"] for m in container["volumeMounts"]}) is of_pod
 
 
-def test_a_sidecar_finds_the_token_that_the_operator_mints_for_it() -> None:
+def test_a_sidecar_issuer_reads_the_token_that_the_operator_creates() -> None:
     [pod] = pods(render(SIDECAR)).values()
     operator, issuer = pod["spec"]["containers"]
     [volume] = [v for v in pod["spec"]["volumes"] if v["name"] == "issuer-identity"]
@@ -137,7 +137,7 @@ def test_a_sidecar_finds_the_token_that_the_operator_mints_for_it() -> None:
     assert read == {"name": "issuer-identity", "mountPath": IDENTITY, "readOnly": True}
 
 
-def test_the_issuer_is_the_same_container_in_both_modes_but_for_where_its_token_comes_from() -> None:
+def test_the_issuers_container_differs_between_modes_only_in_its_token() -> None:
     beside, apart = (containers(render(mode))["issuer"] for mode in (SIDECAR, DEPLOYMENT))
     [minted], [projected] = ([m for m in c["volumeMounts"] if m["mountPath"] == IDENTITY] for c in (beside, apart))
     assert (minted.pop("name"), projected.pop("name")) == ("issuer-identity", "identity")
@@ -145,7 +145,7 @@ def test_the_issuer_is_the_same_container_in_both_modes_but_for_where_its_token_
 
 
 @pytest.mark.parametrize("mode", [SIDECAR, BOTH, MODES["everything, sidecar"]])
-def test_an_operator_that_is_not_ready_takes_no_token_from_anybody(mode: dict[str, Any]) -> None:
+def test_a_sidecar_pod_stays_ready_while_its_operator_is_not(mode: dict[str, Any]) -> None:
     """A Pod is ready when all its containers are: the issuer's Service would lose it while the API server is away."""
     found = containers(render(mode))
     assert "readinessProbe" not in found["operator"]
@@ -153,14 +153,14 @@ def test_an_operator_that_is_not_ready_takes_no_token_from_anybody(mode: dict[st
     assert "readinessProbe" in containers(render(DEPLOYMENT))["operator"]
 
 
-def test_private_keys_are_kept_in_memory_alone() -> None:
+def test_private_keys_are_in_memory_volumes_only() -> None:
     for mode in (SIDECAR, DEPLOYMENT):
         for pod in pods(render(mode)).values():
             for volume in pod["spec"]["volumes"]:
                 assert volume.get("emptyDir", {"medium": "Memory"})["medium"] == "Memory"
 
 
-def test_every_setting_is_one_that_the_command_reads() -> None:
+def test_every_environment_variable_is_read_by_the_command() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     for mode in MODES.values():
         for name, container in containers(render(mode)).items():
@@ -170,7 +170,7 @@ def test_every_setting_is_one_that_the_command_reads() -> None:
             assert {name for name in given if not name.startswith("OTEL_")} <= known
 
 
-def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> None:
+def test_trace_settings_are_set_only_if_configured() -> None:
     for mode, wanted in (
         (EVERYTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT", *EVERYTHING["tracing"]["env"]}),
         (SIDECAR, set()),
@@ -184,7 +184,7 @@ def test_both_are_told_where_traces_go_and_nothing_where_nobody_wants_any() -> N
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
-def test_what_leads_from_outside_leads_to_the_protocol_alone(mode: str) -> None:
+def test_ingress_and_routes_lead_to_protocol_endpoints_only(mode: str) -> None:
     manifests = render(MODES[mode])
     [rule] = one(manifests, "Ingress")["spec"]["rules"]
     paths = [path["path"] for path in rule["http"]["paths"]]
@@ -201,7 +201,7 @@ def test_what_leads_from_outside_leads_to_the_protocol_alone(mode: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "pods_of"), [("sidecar", "operator"), ("deployment", "issuer")])
-def test_the_service_the_budget_and_the_network_policy_select_the_pods_that_serve(mode: str, pods_of: str) -> None:
+def test_service_budget_and_network_policy_select_the_serving_pods(mode: str, pods_of: str) -> None:
     manifests = render(MODES[mode])
     labels = pods(manifests)[f"scopewright-{pods_of}"]["metadata"]["labels"]
     selectors = [
@@ -214,7 +214,7 @@ def test_the_service_the_budget_and_the_network_policy_select_the_pods_that_serv
     assert one(manifests, "Service", "scopewright-issuer")["spec"]["ports"][0]["targetPort"] in ports
 
 
-def test_on_the_way_each_pod_is_as_in_its_own_mode_and_the_service_selects_what_serves_before_and_after() -> None:
+def test_during_a_change_of_mode_each_pod_is_as_in_its_mode_and_the_service_selects_both() -> None:
     there = render(BOTH)
     selector = one(there, "Service", "scopewright-issuer")["spec"]["selector"]
     for name, mode in (("operator", SIDECAR), ("issuer", DEPLOYMENT)):
@@ -231,14 +231,14 @@ def test_on_the_way_each_pod_is_as_in_its_own_mode_and_the_service_selects_what_
 @pytest.mark.parametrize(
     ("tls", "port"), [(False, {"name": "http", "port": 80}), (True, {"name": "https", "port": 443})]
 )
-def test_whoever_leads_to_the_service_is_told_what_it_speaks(tls: bool, port: dict[str, Any]) -> None:
+def test_the_service_declares_its_protocol(tls: bool, port: dict[str, Any]) -> None:
     [found] = one(render({"tls": {"enabled": tls, "secretName": "edge"}}), "Service", "scopewright-issuer")["spec"][
         "ports"
     ]
     assert found == {**port, "targetPort": "issuer", **({"appProtocol": "https"} if tls else {})}
 
 
-def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out_but_to_the_api_server() -> None:
+def test_a_network_policy_allows_no_metrics_and_only_the_api_server_by_default() -> None:
     apart = render(DEPLOYMENT)
     operator = one(apart, "NetworkPolicy", "scopewright-operator")["spec"]
     assert not operator["ingress"]
@@ -259,7 +259,7 @@ def test_a_network_policy_lets_nobody_at_the_metrics_unless_told_and_nothing_out
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
-def test_metrics_and_health_are_where_no_caller_gets(mode: str) -> None:
+def test_metrics_and_health_have_ports_that_callers_do_not_reach(mode: str) -> None:
     manifests = render(MODES[mode])
     issuer = containers(manifests)["issuer"]
     ports = {p["name"]: p["containerPort"] for p in issuer["ports"]}
@@ -273,7 +273,7 @@ def test_metrics_and_health_are_where_no_caller_gets(mode: str) -> None:
     assert public["targetPort"] == "issuer"
 
 
-def test_the_issuer_believes_the_proxies_that_are_named_and_else_nobody() -> None:
+def test_the_issuer_trusts_configured_proxies_only() -> None:
     for mode, wanted in ((EVERYTHING, EVERYTHING["issuer"]["trustedProxies"]), (SIDECAR, None)):
         settings = {e["name"]: e.get("value") for e in containers(render(mode))["issuer"]["env"]}
         told = settings.get("SCOPEWRIGHT_TRUSTED_PROXIES")
@@ -282,7 +282,7 @@ def test_the_issuer_believes_the_proxies_that_are_named_and_else_nobody() -> Non
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])
-def test_prometheus_finds_operator_and_issuer(mode: str) -> None:
+def test_prometheus_discovers_operator_and_issuer(mode: str) -> None:
     manifests = render(MODES[mode])
     monitor = one(manifests, "ServiceMonitor")["spec"]
     wanted = monitor["selector"]["matchLabels"].items()

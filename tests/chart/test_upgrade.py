@@ -75,7 +75,7 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
         yield release
 
 
-def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
+def test_an_upgrade_rotates_nothing_and_tokens_stay_valid(release: Upgraded) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     release.chart, release.code = CHART, None
     # As people do who have no file of values: what the earlier chart did not know is then in none.
@@ -97,7 +97,7 @@ def test_an_upgrade_rotates_nothing_and_tokens_go_on(release: Upgraded) -> None:
         assert "Traceback" not in (release.folder / f"{part}.log").read_text()
 
 
-def test_taken_away_and_installed_again_everything_goes_on_as_it_was(release: Upgraded) -> None:
+def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: Upgraded) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     before = uids(release)
     release.stop()
@@ -123,7 +123,7 @@ def uids(release: Upgraded) -> dict[str, str]:
     }
 
 
-def test_nothing_is_in_the_way_of_a_namespace_or_a_kind_that_goes(release: Upgraded) -> None:
+def test_deletions_of_namespaces_and_crds_are_not_blocked(release: Upgraded) -> None:
     """The operator has gone first."""
     release.stop()
     release.uninstall()

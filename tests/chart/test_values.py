@@ -85,7 +85,7 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_refused_with_a_message(values: dict[str, Any], told: str) -> None:
+def test_invalid_values_are_refused_with_a_message(values: dict[str, Any], told: str) -> None:
     with pytest.raises(Refused) as refused:
         template(values)
     assert told in str(refused.value)
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_refused_with_a_message(values: dict[str, Any], told: s
 
 @pytest.mark.parametrize("monitored", [{"serviceMonitor": {"enabled": True}}, {"prometheusRule": {"enabled": True}}])
 @pytest.mark.parametrize("readers", [{"metricsFrom": [{"namespaceSelector": {}}]}, {"enabled": False}])
-def test_what_is_monitored_can_be_scraped(monitored: dict[str, Any], readers: dict[str, Any]) -> None:
+def test_monitored_pods_can_be_scraped(monitored: dict[str, Any], readers: dict[str, Any]) -> None:
     assert template({**monitored, "networkPolicy": readers})
 
 
@@ -103,7 +103,7 @@ def test_the_schema_and_the_values_file_have_the_same_values() -> None:
     assert of_schema == of_file
 
 
-def test_the_schema_refuses_what_it_does_not_know_wherever_it_names_what_it_knows() -> None:
+def test_the_schema_refuses_unknown_values() -> None:
     def closed(schema: Any) -> Iterator[bool]:
         if isinstance(schema, dict):
             if "properties" in schema:
@@ -117,7 +117,7 @@ def test_the_schema_refuses_what_it_does_not_know_wherever_it_names_what_it_know
     assert all(closed(SCHEMA))
 
 
-def test_the_configuration_that_may_be_set_is_the_operators() -> None:
+def test_the_schema_of_the_configuration_is_the_operators() -> None:
     fields = {field.alias or name for name, field in Config.model_fields.items()}
     assert set(SCHEMA["properties"]["config"]["properties"]) == fields - {
         "issuer",
@@ -126,14 +126,14 @@ def test_the_configuration_that_may_be_set_is_the_operators() -> None:
     }
 
 
-def test_the_configuration_that_is_rendered_is_one_that_the_operator_takes() -> None:
+def test_the_rendered_configuration_is_valid() -> None:
     for mode in MODES.values():
         Config.model_validate(
             yaml.safe_load(one(render(mode), "ConfigMap", "scopewright-operator")["data"]["config.yaml"])
         )
 
 
-def test_reviewing_tokens_is_both_a_right_and_what_the_operator_is_told() -> None:
+def test_token_review_sets_both_the_right_and_the_configuration() -> None:
     for clusters in ({}, {"clusters": [{"name": "eu-1", "issuer": "https://oidc.example"}, {"name": "in-cluster"}]}):
         manifests = render({"issuer": {"tokenReview": True}, "config": clusters})
         config = Config.model_validate(
@@ -143,7 +143,7 @@ def test_reviewing_tokens_is_both_a_right_and_what_the_operator_is_told() -> Non
         assert one(manifests, "ClusterRole", "scopewright-issuer")
 
 
-def test_no_value_is_dead() -> None:
+def test_every_value_has_an_effect() -> None:
     """Each of them, changed, changes what is rendered, in one mode or the other."""
     modes = ("everything, sidecar", "everything, deployment", "deployment of a fixed size", "a given certificate")
     bases = [MODES[mode] for mode in modes]
@@ -164,7 +164,7 @@ def test_no_value_is_dead() -> None:
     assert [path for path, live in checked.items() if not live.result()] == ["enabled"], "which umbrella charts read"
 
 
-def test_the_crds_come_with_the_chart_and_stay_when_it_goes() -> None:
+def test_crds_are_installed_and_kept_on_uninstall() -> None:
     crds = [m for m in render() if m["kind"] == "CustomResourceDefinition"]
     assert {crd["spec"]["names"]["kind"] for crd in crds} == {kind.KIND for kind in KINDS.values()}
     for crd in crds:

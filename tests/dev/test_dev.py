@@ -105,7 +105,7 @@ def dev(tmp_path: Path) -> Iterator[Dev]:
         running.stop(signal.SIGKILL)
 
 
-def test_manifests_in_tokens_out(dev: Dev) -> None:
+def test_a_client_of_the_manifests_gets_a_token(dev: Dev) -> None:
     dev.start()
     assert re.search(r"leave\.worker .* payroll/payroll-api .* payroll\.read", dev.printed())
     assert dev.token().json()["scope"] == "payroll.read"
@@ -116,7 +116,7 @@ def test_manifests_in_tokens_out(dev: Dev) -> None:
     assert dev.secret("client_secret") not in status + dev.printed()
 
 
-def test_the_first_start_warns_of_nothing(dev: Dev) -> None:
+def test_the_first_start_logs_no_warning(dev: Dev) -> None:
     dev.start()
     assert "WARNING" not in dev.printed()
 
@@ -154,7 +154,7 @@ def test_a_missing_resource_is_named_as_the_cause(dev: Dev) -> None:
     assert ClientCredentials(folder, resource="https://bonus-api.bonus.svc").token_sync().scopes == {"bonus.read"}
 
 
-def test_an_api_that_requires_dpop_is_answered_with_the_argument(dev: Dev) -> None:
+def test_the_command_for_an_api_with_dpop_has_the_dpop_argument(dev: Dev) -> None:
     required = "spec:\n  tokens: {dpopBoundAccessTokensRequired: true}\n  scopes:"
     dev.write("payroll.yaml", PAYROLL.replace("spec:\n  scopes:", required))
     dev.start()
@@ -164,14 +164,14 @@ def test_an_api_that_requires_dpop_is_answered_with_the_argument(dev: Dev) -> No
     assert ClientCredentials(folder, dpop=True).token_sync()
 
 
-def test_it_listens_for_a_container_and_is_reached_on_loopback(dev: Dev) -> None:
+def test_dev_listens_for_containers_and_is_reached_on_loopback(dev: Dev) -> None:
     dev.listen_on = f"0.0.0.0:{dev.port}"
     dev.start()
     assert dev.secret("issuer") == dev.url
     assert dev.token().status_code == 200
 
 
-def test_started_again_it_keeps_keys_and_credentials(dev: Dev) -> None:
+def test_keys_and_credentials_survive_a_restart(dev: Dev) -> None:
     dev.start()
     secret, kids = dev.secret("client_secret"), dev.kids()
     assert dev.stop() == 0
@@ -191,7 +191,7 @@ def test_a_change_is_in_force_within_seconds(dev: Dev) -> None:
     dev.until(lambda: dev.token().status_code == 200)
 
 
-def test_a_removed_client_is_refused_also_if_it_was_removed_meanwhile(dev: Dev) -> None:
+def test_a_client_removed_before_or_between_runs_is_refused(dev: Dev) -> None:
     dev.start()
     basic = (dev.secret("client_id"), dev.secret("client_secret"))
     dev.stop(signal.SIGKILL)
@@ -206,7 +206,7 @@ def test_a_removed_client_is_refused_also_if_it_was_removed_meanwhile(dev: Dev) 
     assert not (dev.state / "secrets/leave/worker-oauth").exists()
 
 
-def test_a_broken_manifest_is_told_with_file_line_and_fix_and_the_rest_goes_on(dev: Dev) -> None:
+def test_a_broken_manifest_is_reported_with_file_line_and_fix_and_others_are_served(dev: Dev) -> None:
     dev.start()
     dev.write("worker.yaml", WORKER.replace("scopes: [payroll.read]", "scops: [payroll.read]"))
     dev.until(lambda: "worker.yaml:" in dev.printed())
@@ -219,7 +219,7 @@ def test_a_broken_manifest_is_told_with_file_line_and_fix_and_the_rest_goes_on(d
     dev.until(lambda: "every manifest is valid" in dev.printed())
 
 
-def test_a_deleted_secret_comes_back_and_the_old_value_still_works(dev: Dev) -> None:
+def test_a_deleted_secret_is_recreated_and_the_old_value_still_works(dev: Dev) -> None:
     dev.start()
     basic = (dev.secret("client_id"), dev.secret("client_secret"))
     shutil.rmtree(dev.state / "secrets/leave/worker-oauth")
@@ -240,7 +240,7 @@ def test_a_key_pair_is_made_and_works(dev: Dev) -> None:
     assert dev.token().status_code == 200
 
 
-def test_a_directory_says_that_it_has_no_service_accounts(dev: Dev) -> None:
+def test_service_accounts_are_reported_as_unavailable(dev: Dev) -> None:
     method = "  authentication: {method: ServiceAccount, serviceAccount: {name: worker}}\n"
     dev.write("worker.yaml", WORKER + method)
     dev.start()
@@ -249,7 +249,7 @@ def test_a_directory_says_that_it_has_no_service_accounts(dev: Dev) -> None:
     assert "a directory has no ServiceAccounts" in status
 
 
-def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
+def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
     dev.start()
     port = free_port()
     command: list[str | Path] = [SCOPEWRIGHT, "issuer", "--source", dev.state, "--listen", f"127.0.0.1:{port}"]
@@ -269,7 +269,7 @@ def test_an_issuer_of_its_own_serves_the_same_state(dev: Dev) -> None:
         assert issuer.wait(15) == 0
 
 
-def test_workers_behind_https_serve_it_too(dev: Dev, tmp_path: Path) -> None:
+def test_an_issuer_with_workers_and_https_serves_the_same_state(dev: Dev, tmp_path: Path) -> None:
     dev.start()
     (tmp_path / "ca").mkdir()
     authority = Authority.at(tmp_path / "ca")
@@ -295,7 +295,7 @@ def test_workers_behind_https_serve_it_too(dev: Dev, tmp_path: Path) -> None:
         assert issuer.wait(15) == 0
 
 
-def test_what_cannot_be_served_is_said_in_one_line(dev: Dev, tmp_path: Path) -> None:
+def test_a_failed_start_is_reported_in_one_line(dev: Dev, tmp_path: Path) -> None:
     dev.start()
 
     def refused(*arguments: object) -> str:

@@ -91,7 +91,7 @@ def test_the_caller_of_the_page_reads_a_salary(dev: Dev, payroll: Payroll, tmp_p
     assert done.stdout == "{'employee': '7', 'monthly': 5200, 'for': 'leave.worker'}\n"
 
 
-def test_without_a_proof_there_is_no_token_and_a_stolen_one_is_of_no_use(dev: Dev, payroll: Payroll) -> None:
+def test_without_a_proof_no_token_is_issued_and_a_stolen_one_is_refused(dev: Dev, payroll: Payroll) -> None:
     refused = dev.token()
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
     assert "DPoP proof" in refused.json()["error_description"]
@@ -122,7 +122,7 @@ def test_without_a_proof_there_is_no_token_and_a_stolen_one_is_of_no_use(dev: De
     assert payroll.get(token, prover.proof("GET", url, time.time(), token)).status_code == 200
 
 
-def test_the_key_of_the_nonces_survives_a_restart(dev: Dev) -> None:
+def test_the_nonce_key_survives_a_restart(dev: Dev) -> None:
     """So that no client is asked again, and a second replica would take the first one's."""
     secret = dev.state / "secrets/leave/worker-oauth"
     holder = ClientCredentials(secret, dpop=True)
@@ -138,7 +138,7 @@ def test_the_key_of_the_nonces_survives_a_restart(dev: Dev) -> None:
     assert answer.json()["token_type"] == "DPoP"
 
 
-async def test_the_shared_memory_of_the_page_is_one(tmp_path: Path) -> None:
+async def test_the_shared_replay_memory_of_the_page_works(tmp_path: Path) -> None:
     (tmp_path / "shared.py").write_text(CODE["shared"])
     spec = importlib.util.spec_from_file_location("shared", tmp_path / "shared.py")
     assert spec is not None

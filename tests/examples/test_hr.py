@@ -92,14 +92,14 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
-async def test_the_scope_of_a_request_is_enough(
+async def test_the_required_scope_is_sufficient(
     hr: Hr, name: str, request_: str, body: str, scope: str, other: str
 ) -> None:
     assert (await hr.call(name, request_, good(name, scope), body)).status_code == 200
 
 
 @pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
-async def test_every_other_scope_is_refused_with_the_name_of_the_one_that_is_needed(
+async def test_every_other_scope_is_refused_and_the_required_one_named(
     hr: Hr, name: str, request_: str, body: str, scope: str, other: str
 ) -> None:
     answer = await hr.call(name, request_, good(name, other), body)
@@ -107,7 +107,7 @@ async def test_every_other_scope_is_refused_with_the_name_of_the_one_that_is_nee
 
 
 @pytest.mark.parametrize(("name", "request_", "body", "scope", "other"), REQUESTS)
-async def test_no_token_and_bad_tokens_are_refused(
+async def test_missing_and_invalid_tokens_are_refused(
     hr: Hr, name: str, request_: str, body: str, scope: str, other: str
 ) -> None:
     assert (await hr.call(name, request_, None, body)).headers["www-authenticate"] == "Bearer"
@@ -135,7 +135,7 @@ async def test_a_refused_change_changes_nothing(hr: Hr) -> None:
     assert [r["status"] for r in requests] == ["requested", "approved"]
 
 
-async def test_a_salary_comes_with_the_name_that_employee_knows(hr: Hr) -> None:
+async def test_a_salary_has_the_name_from_the_employee_service(hr: Hr) -> None:
     answer = await hr.call("payroll", "GET /salaries/7", good("payroll", "payroll.read"))
     assert answer.json() == {"name": "Ada Lindqvist", "monthly": 5200, "currency": "EUR"}
 
@@ -167,15 +167,13 @@ async def test_a_changed_salary_is_read_back_and_a_bad_one_refused(hr: Hr) -> No
         ("leave", "POST /requests/99/approval", "leave.approve"),
     ],
 )
-async def test_what_is_not_there_is_404(hr: Hr, name: str, request_: str, scope: str) -> None:
+async def test_a_missing_object_is_404(hr: Hr, name: str, request_: str, scope: str) -> None:
     answer = await hr.call(name, request_, good(name, scope))
     assert answer.status_code == 404
     assert answer.json()["error_description"]
 
 
-async def test_without_a_grant_the_services_own_caller_is_told_which_error_and_no_more(
-    hr: Hr, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_without_a_grant_the_caller_gets_the_error_code_only(hr: Hr, caplog: pytest.LogCaptureFixture) -> None:
     hr.between["employee", "leave"].sent = TokenError("invalid_target", "see its condition AccessGranted", 400)
     with caplog.at_level(logging.WARNING, "hr"):
         answer = await hr.call("employee", "GET /employees/7/absences", good("employee", "employee.read"))
@@ -185,7 +183,7 @@ async def test_without_a_grant_the_services_own_caller_is_told_which_error_and_n
     assert "see its condition AccessGranted" in caplog.text
 
 
-async def test_a_refusal_by_another_service_is_not_passed_on_as_our_callers_fault(hr: Hr) -> None:
+async def test_a_refusal_by_another_service_is_a_502(hr: Hr) -> None:
     hr.between["leave", "payroll"].sent = good("payroll", "payroll.read")
     answer = await hr.call("leave", "POST /requests/1/approval", good("leave", "leave.approve"))
     assert (answer.status_code, answer.json()["error"]) == (502, "bad_gateway")

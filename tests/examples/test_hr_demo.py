@@ -44,7 +44,7 @@ def wait_for(process: "subprocess.Popen[str]", folder: Path, children: int) -> N
         time.sleep(0.05)
 
 
-def test_check_shows_every_row_as_expected_and_leaves_nothing(tmp_path: Path) -> None:
+def test_check_shows_every_row_as_expected_and_leaves_no_process(tmp_path: Path) -> None:
     done = subprocess.run(
         [*COMMAND, "--check"], cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True, timeout=100
     )
@@ -61,7 +61,7 @@ def test_check_shows_every_row_as_expected_and_leaves_nothing(tmp_path: Path) ->
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("children", [1, 4])
-def test_a_signal_at_any_time_leaves_nothing(tmp_path: Path, number: signal.Signals, children: int) -> None:
+def test_a_signal_at_any_time_leaves_no_process(tmp_path: Path, number: signal.Signals, children: int) -> None:
     with subprocess.Popen(
         [*COMMAND, "--check"],
         cwd=ROOT,
@@ -79,7 +79,7 @@ def test_a_signal_at_any_time_leaves_nothing(tmp_path: Path, number: signal.Sign
     assert left_over(tmp_path) == {}
 
 
-def test_a_service_that_dies_ends_it_with_the_end_of_its_log(tmp_path: Path) -> None:
+def test_a_dead_service_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) -> None:
     with subprocess.Popen(
         [*COMMAND, "--check"],
         cwd=ROOT,
@@ -102,7 +102,7 @@ def test_a_service_that_dies_ends_it_with_the_end_of_its_log(tmp_path: Path) -> 
     assert left_over(tmp_path) == {}
 
 
-def test_without_check_it_goes_on_and_tells_what_to_try(tmp_path: Path) -> None:
+def test_without_check_the_demo_keeps_running_and_prints_commands(tmp_path: Path) -> None:
     with subprocess.Popen(
         COMMAND,
         cwd=ROOT,
@@ -132,7 +132,7 @@ def test_without_check_it_goes_on_and_tells_what_to_try(tmp_path: Path) -> None:
     assert left_over(tmp_path) == {}
 
 
-async def test_a_child_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path) -> None:
+async def test_a_child_that_ends_is_reported_with_the_end_of_its_log(tmp_path: Path) -> None:
     with Children(tmp_path) as children:
         child = children.start("scopewright dev", "scopewright.cli", "dev", str(tmp_path), "--listen", "nowhere")
         with pytest.raises(DemoFailed, match="scopewright dev ended with status 1") as caught:
@@ -140,7 +140,7 @@ async def test_a_child_that_ends_is_told_with_the_end_of_its_log(tmp_path: Path)
     assert "pass HOST:PORT" in str(caught.value)
 
 
-def test_a_child_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("examples.hr.demo.children.GRACE", 0.2)
     (tmp_path / "stubborn.py").write_text(
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(60)"
@@ -153,7 +153,7 @@ def test_a_child_that_does_not_want_to_end_is_killed(tmp_path: Path, monkeypatch
         child.check()
 
 
-def test_a_row_that_comes_out_otherwise_is_a_failure() -> None:
+def test_an_unexpected_row_is_a_failure() -> None:
     report = Report(Console(file=io.StringIO()))
     refused = httpx.Response(401, json={"error": "invalid_token", "error_description": "The token has expired"})
     with report.section("tried"):

@@ -63,7 +63,7 @@ def image(archives: list[Path]) -> Iterator[Image]:
         yield Image(archives[0], Path(folder))
 
 
-def test_its_user_may_write_nowhere_and_run_python_alone(image: Image) -> None:
+def test_the_images_user_cannot_write_and_can_run_only_python(image: Image) -> None:
     for folder in ("bin", "sbin", "usr/bin", "usr/sbin", "usr/local/bin"):
         programs = {file.name for file in (image.root / folder).glob("*")}
         assert programs <= {"python3.11", "scopewright"}
@@ -75,7 +75,7 @@ def test_its_user_may_write_nowhere_and_run_python_alone(image: Image) -> None:
 
 
 @pytest.mark.parametrize("command", [["operator", "--issuer-url=https://issuer.example"], ["issuer"]])
-def test_both_entry_points_get_as_far_as_the_cluster_that_is_not_there(image: Image, command: list[str]) -> None:
+def test_both_entry_points_start_and_report_the_missing_cluster(image: Image, command: list[str]) -> None:
     """That they do their work from it as well is for test_node.py."""
     done = image.run(*image.config["Entrypoint"], *command)
     assert done.returncode == 1
@@ -83,7 +83,7 @@ def test_both_entry_points_get_as_far_as_the_cluster_that_is_not_there(image: Im
     assert "Traceback" not in done.stderr
 
 
-def test_it_says_what_is_in_it(image: Image) -> None:
+def test_the_image_lists_its_packages(image: Image) -> None:
     """As programs that list the content of images look for it."""
     packages = (image.root / "var/lib/dpkg/status").read_text().split("\n\n")
     listed = {line.partition(": ")[2] for text in packages for line in text.splitlines() if line.startswith("Package:")}
@@ -101,7 +101,7 @@ def plain(entry: str) -> str:
     return f"{re.sub('[-_.]+', '-', name)}=={version}"
 
 
-def test_its_programs_trust_the_usual_authorities_and_read_hosts_first(image: Image) -> None:
+def test_the_images_programs_trust_public_authorities_and_read_hosts_first(image: Image) -> None:
     script = "import ssl; print(len(ssl.create_default_context().get_ca_certs()) > 50)"
     assert image.run("python3.11", "-c", script).stdout.strip() == "True"
     assert "hosts: files dns" in (image.root / "etc/nsswitch.conf").read_text()

@@ -14,7 +14,7 @@ from .system import NAMESPACES, RELEASE, SERVICES, STAFF, System
 OPERATOR, ISSUER = f"{RELEASE}-operator", f"{RELEASE}-issuer"
 
 
-def test_everything_runs_and_nothing_had_to_be_started_again(system: System) -> None:
+def test_all_pods_run_without_a_restart(system: System) -> None:
     for namespace in NAMESPACES:
         found = json.loads(system.kubectl("get", "pods", f"--namespace={namespace}", "--output=json"))
         containers = [status for pod in found["items"] for status in pod["status"]["containerStatuses"]]
@@ -27,7 +27,7 @@ def test_every_part_is_restarted_while_keys_and_secrets_rotate(system: System) -
     restarted_while_keys_and_secrets_rotate(system, OPERATOR)
 
 
-def test_the_issuers_move_into_pods_of_their_own(system: System) -> None:
+def test_the_issuers_move_to_their_own_pods(system: System) -> None:
     with pytest.raises(Refused, match=r"issuer\.mode=both and wait"):
         system.change_mode("deployment")
     system.change_mode("both")

@@ -21,14 +21,14 @@ async def memories(server: Server) -> AsyncIterator[tuple[SharedReplay, SharedRe
         await memory.close()
 
 
-async def test_of_many_at_once_one_is_the_first(memories: tuple[SharedReplay, SharedReplay]) -> None:
+async def test_of_many_concurrent_uses_one_is_the_first(memories: tuple[SharedReplay, SharedReplay]) -> None:
     until = time.time() + 60
     answers = await asyncio.gather(*(memory.first_use("a", "once", until) for memory in memories * 20))
     assert sorted(answers) == [False] * 39 + [True]
     assert await memories[0].first_use("b", "once", until), "another client's is another"
 
 
-async def test_it_is_remembered_until_its_end(memories: tuple[SharedReplay, SharedReplay]) -> None:
+async def test_a_use_is_remembered_until_its_expiry(memories: tuple[SharedReplay, SharedReplay]) -> None:
     until = time.time() + 0.3
     assert await memories[0].first_use("a", "short", until)
     assert not await memories[1].first_use("a", "short", until)
@@ -36,7 +36,7 @@ async def test_it_is_remembered_until_its_end(memories: tuple[SharedReplay, Shar
     assert await memories[1].first_use("a", "short", time.time() + 60)
 
 
-async def test_while_it_is_away_nobody_is_believed_and_nobody_refused(
+async def test_without_the_server_assertions_are_neither_accepted_nor_refused(
     memories: tuple[SharedReplay, SharedReplay], server: Server
 ) -> None:
     server.stop()
@@ -63,7 +63,7 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
     assert not await memory.first_use("a", "before", until), "nothing was forgotten"
 
 
-async def test_how_long_it_is_remembered_is_no_question_of_two_clocks(server: Server) -> None:
+async def test_the_time_of_remembering_does_not_depend_on_the_servers_clock(server: Server) -> None:
     """An issuer whose clock is a day behind or ahead of the server's."""
     for name, days in (("behind", -1), ("ahead", 1)):
         memory = SharedReplay(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
@@ -79,7 +79,7 @@ async def fill(memory: SharedReplay, owner: str, entries: int, now: float) -> No
         assert await memory.first_use(owner, f"{now} {n}", now + 60)
 
 
-async def test_namespaces_that_take_all_they_can_leave_room_for_the_next(server: Server) -> None:
+async def test_namespaces_at_their_limit_leave_room_for_others(server: Server) -> None:
     now = time.time()
     memory = SharedReplay(server.url, clock=lambda: now, capacity=200)
     for namespace in range(10):
@@ -91,6 +91,6 @@ async def test_namespaces_that_take_all_they_can_leave_room_for_the_next(server:
     await memory.close()
 
 
-def test_a_url_that_is_none_is_told() -> None:
+def test_an_invalid_url_is_refused() -> None:
     with pytest.raises(Rejected, match="redis://host:6379/0"):
         SharedReplay("memcached://host")

@@ -32,7 +32,7 @@ spec:
 """
 
 
-def test_an_assertion_works_once_whichever_worker_it_meets(server: Server, tmp_path: Path) -> None:
+def test_an_assertion_works_once_across_workers(server: Server, tmp_path: Path) -> None:
     with Running(tmp_path, {"leave.yaml": MANIFESTS}) as dev:
         port, metrics_port = free_port(), free_port()
         command: list[str | Path] = [
