@@ -12,7 +12,7 @@ from typing import Self
 
 
 class BlackHole:
-    """Forwards to `port`. After `swallow` nothing gets through on the connections that there are."""
+    """Forwards to `port`. After `swallow` the existing connections forward nothing."""
 
     def __init__(self, port: int) -> None:
         self._target = port
@@ -37,12 +37,12 @@ class BlackHole:
         self._loop.close()
 
     def swallow(self, *, new_pass: bool) -> None:
-        """Forward nothing on the present connections; on new ones only if they pass."""
+        """Forward nothing on existing connections, and on new ones only if `new_pass`."""
         self._generation += 1
         self._new_pass = new_pass
 
     def let_new_pass(self) -> None:
-        """A new path works; the connections that were made before stay dead."""
+        """New connections work; existing ones stay dead."""
         self._generation += 1
         self._new_pass = True
 
@@ -88,4 +88,4 @@ class BlackHole:
                 target.write(data)
                 await target.drain()
         if generation != self._generation:
-            await asyncio.Event().wait()  # not even the end of the connection gets through
+            await asyncio.Event().wait()  # the end of the connection is not forwarded either

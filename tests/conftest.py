@@ -1,9 +1,9 @@
-"""Applies to every test."""
+"""Settings for all tests."""
 
 import pytest
 from hypothesis import settings
 
-# No test asserts a time: machines are shared.
+# No deadlines, because machines are shared.
 settings.register_profile("scopewright", deadline=None)
 settings.load_profile("scopewright")
 

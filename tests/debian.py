@@ -1,4 +1,4 @@
-"""Programs of Debian that tests need: as they are, or installed by the ordinary client where we may."""
+"""Debian programs for tests: already installed, or installed with apt-get if permitted."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ import pytest
 
 
 def program(*names: str, package: str) -> str:
-    """The path of the first of `names` that is there, after installing `package` if none is.
+    """The path of the first of `names` that exists, after installing `package` if none does.
 
     Without it the test is skipped; with `CI=true` it fails.
     """

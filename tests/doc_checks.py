@@ -1,4 +1,4 @@
-"""What can be wrong in a document. Each check returns what it finds, so that a planted error shows that it works."""
+"""Checks of documents. Each returns its findings, so that tests can show that it finds a planted error."""
 
 import ast
 import itertools
@@ -29,11 +29,11 @@ FOLDERS: Final = frozenset(
     {"bench", "charts", "crds", "docs", "examples", "image", "operator", "requirements", "tests", ".ci"}
 )
 CREATED: Final = frozenset({"tests/golden/client/contact.yaml", "tests/unit/test_first.py"})
-"""Files that a reader is asked to create."""
+"""Files that the documents tell the reader to create."""
 USAGE_ERROR: Final[Any] = typer.BadParameter.__bases__[0]
-"""Of the click that typer brings along, which exports no name for it."""
+"""Of the click that typer contains, which does not export its name."""
 PART: Final = re.compile(r"^# [Pp]art of an? (\w+)", re.MULTILINE)
-"""Marks a block that shows a part of a manifest of ours: `# part of an OAuthClient`."""
+"""Marks a block with a part of a manifest of the four kinds: `# part of an OAuthClient`."""
 
 
 # Links
@@ -52,11 +52,11 @@ def _broken(page: Document, path: str, anchor: str) -> bool:
     return bool(anchor) and (there.suffix != ".md" or anchor not in document(there).anchors)
 
 
-# What a document cites
+# Citations
 
 
 def missing_citations(page: Document) -> list[str]:
-    """Files and tests that code within the text names, and documents that a block names."""
+    """Missing files and tests that are named in inline code, and missing documents that are named in a block."""
     found = [f"line {line}: {code}" for line, code in page.code if _is_missing(code, page.path.parent)]
     cited = [(block.line, cited) for block in page.blocks for cited in cited_in_code(block.text, page.path.parent)]
     return [*found, *(f"block at line {line}: {name}" for line, name in cited)]
@@ -85,7 +85,7 @@ def names_of_documents() -> frozenset[str]:
 
 
 def cited_in_code(text: str, folder: Path) -> Iterator[str]:
-    """Documents, and headings of documents, that a source file names and that do not exist."""
+    """Documents and headings that a source file names and that do not exist."""
     for path, anchor in re.findall(r"(?<![\w/.:{}-])((?:[\w.-]+/)*[\w-]+\.md)\b(?:#([\w-]+))?", text):
         there = [place for place in (ROOT / path, folder / path, ROOT / "docs" / path) if place.exists()]
         if not there and ("/" in path or path not in names_of_documents()):
@@ -95,7 +95,7 @@ def cited_in_code(text: str, folder: Path) -> Iterator[str]:
 
 
 def sources() -> list[Path]:
-    """The text files under version control that are not documents. Some name pages of the site or planted ones."""
+    """The text files under version control that are not documents, without those that name pages of the site."""
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     kinds = {".py", ".go", ".yaml", ".toml", ".tpl", ".txt", ".json", ".yml", ""}
     files = [ROOT / name for name in listed.split("\0") if name and Path(name).suffix in kinds]
@@ -119,10 +119,10 @@ def yaml_problems(block: Block) -> list[str]:
     for each in found:
         if not isinstance(each, dict):
             continue
-        ours = str(each.get("apiVersion", API_VERSION)).startswith("scopewright.dev/") and "spec" in each
-        if ours and part:
+        is_manifest = str(each.get("apiVersion", API_VERSION)).startswith("scopewright.dev/") and "spec" in each
+        if is_manifest and part:
             problems += _of_a_part(part[1], each)
-        elif ours and each.keys() <= {"apiVersion", "kind", "metadata", "spec"}:
+        elif is_manifest and each.keys() <= {"apiVersion", "kind", "metadata", "spec"}:
             problems += [f"{violation} (a part of a manifest? `# part of a …`)" for violation in validate(each)]
         problems += _wrong_settings(each)
         problems += [problem for script in _scripts(each) for problem in command_problems(script)]
@@ -175,7 +175,7 @@ def _scripts(value: object) -> Iterator[str]:
 
 
 def python_problems(code: str) -> list[str]:
-    """That it compiles, and that what it imports of this project is there. Lines out of a class may be indented."""
+    """The code must compile, and its imports of this project must exist. Lines from a class may be indented."""
     code = textwrap.dedent(code)
     try:
         tree = ast.parse(code)
@@ -183,13 +183,13 @@ def python_problems(code: str) -> list[str]:
     except SyntaxError as error:
         return [str(error)]
     imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
-    ours = [node for node in imports if str(node.module).partition(".")[0] == "scopewright"]
-    names = [(str(node.module), each.name) for node in ours for each in node.names]
+    own = [node for node in imports if str(node.module).partition(".")[0] == "scopewright"]
+    names = [(str(node.module), each.name) for node in own for each in node.names]
     return [f"{module} has no {name}" for module, name in names if not hasattr(import_module(module), name)]
 
 
 def script_problems(block: Block) -> list[str]:
-    """That it is a script, and that the commands of this project in it are there, with their flags."""
+    """The block must be a script, and its commands of this project must exist, with their flags."""
     script = re.sub(r"^\$ ", "", block.text, flags=re.MULTILINE)
     checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
     problems = [checked.stderr.strip()] if checked.returncode else []
@@ -243,7 +243,7 @@ def _is_a_value(path: str) -> bool:
 
 
 def inline_problems(page: Document) -> list[str]:
-    """In the text: `scopewright plan --cluster`, `make check`. Arguments may be missing; `[…]` marks optional flags."""
+    """Inline code such as `scopewright plan --cluster`. Arguments may be missing; `[…]` marks optional flags."""
     found = []
     for line, code in page.code:
         if re.match(r"scopewright [a-z]|make [a-z]", code) and (problem := _wrong_inline(code)):

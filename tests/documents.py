@@ -1,4 +1,4 @@
-"""The documents of the repository as a reader of GitHub sees them: links, anchors, code blocks and code in text."""
+"""The documents of the repository as GitHub shows them: links, anchors, code blocks and inline code."""
 
 import io
 import re
@@ -84,7 +84,7 @@ class Document:
 
     @cached_property
     def links(self) -> list[Link]:
-        """Those within the repository."""
+        """Links within the repository."""
         found: list[tuple[int, str]] = []
         for line, token in self._inline():
             if token.type in {"link_open", "image"}:
@@ -103,13 +103,13 @@ class Document:
 
     @cached_property
     def undefined_references(self) -> list[str]:
-        """`[text][name]` without a definition of that name: a reader sees the brackets."""
+        """`[text][name]` without a definition of the name, which is shown with brackets."""
         text = "".join(token.content for _, token in self._inline() if token.type == "text")
         return re.findall(r"\[[^\[\]]+\]\[[^\[\]]*\]", text)
 
     @cached_property
     def code(self) -> list[tuple[int, str]]:
-        """Code within text, with its line."""
+        """Inline code, with its line."""
         return [(line, token.content) for line, token in self._inline() if token.type == "code_inline"]
 
     @cached_property
@@ -119,7 +119,7 @@ class Document:
 
 
 def documents() -> list[Document]:
-    """What a reader is given; not the expected outputs of tests."""
+    """All documents for readers, without the expected outputs of tests."""
     paths = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     readmes = [path for path in (ROOT / "tests").rglob("README.md") if ".site" not in path.parts]
     return [document(path) for path in sorted({*paths, *readmes})]
@@ -127,7 +127,7 @@ def documents() -> list[Document]:
 
 @cache
 def document(path: Path) -> Document:
-    """Read and parsed once."""
+    """A parsed document, cached."""
     return Document(path)
 
 
@@ -148,7 +148,7 @@ def commands(script: str) -> list[list[str]]:
 
 
 def heredocs(script: str, program: str) -> list[str]:
-    """What `program` is given by `<<`."""
+    """The here-documents that are passed to `program`."""
     return [found[3] for found in _HEREDOC.finditer(script) if program in script[: found.start()].rpartition("\n")[2]]
 
 

@@ -1,4 +1,4 @@
-"""Files that tests need out of Go modules, such as the CRDs of other projects: fetched once into a cache."""
+"""Files from Go modules, such as the CRDs of other projects: downloaded once into a cache."""
 
 import hashlib
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def go_module_file(module: str, digest: str, path: str) -> str:
-    """The text of a file of `module@version`, whose checksum is `digest`, as go.sum has it."""
+    """The text of a file of `module@version`, whose checksum in go.sum is `digest`."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "modules"
     kept = cache / hashlib.sha256(f"{module} {digest} {path}".encode()).hexdigest()[:20]
     if not kept.exists():
@@ -29,7 +29,7 @@ def _fetch(module: str, digest: str, path: str, folder: str) -> bytes:
     command = [go, "mod", "download", "-json", module]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{module} cannot be fetched: {done.stdout}{done.stderr}"
-    told = json.loads(done.stdout)
-    assert told["Sum"] == digest, f"{module} is {told['Sum']}, not what was pinned"
-    with zipfile.ZipFile(told["Zip"]) as archive:
+    download = json.loads(done.stdout)
+    assert download["Sum"] == digest, f"{module} is {download['Sum']}, not the pinned digest"
+    with zipfile.ZipFile(download["Zip"]) as archive:
         return archive.read(f"{module}/{path}")

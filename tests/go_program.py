@@ -1,4 +1,4 @@
-"""Programs that tests need from Go modules: built once into a cache, after which no network and no Go are needed."""
+"""Programs from Go modules, built once into a cache. After that neither network nor Go is needed."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 def go_program(
     name: str, sources: Path, files: Iterable[str], *, package: str = ".", ldflags: str = "", tags: str = ""
 ) -> Path:
-    """`package` of the module in `sources`, of which `files` say what it is made of."""
+    """Build `package` of the module in `sources`. `files` determine the cache key."""
     flags = ["-ldflags", ldflags, *(["-tags", tags] if tags else [])]
     digest = hashlib.sha256((ldflags + tags).encode())
     for file in files:
@@ -26,7 +26,7 @@ def go_program(
 
 
 def _build(program: Path, sources: Path, package: str, flags: list[str]) -> None:
-    """Whole or not at all: two runs may build at once."""
+    """Build with an atomic rename, because two runs may build at once."""
     name, go = program.parent.name, shutil.which("go")
     assert go, f"no {name} in {program.parent}, and no 'go' on PATH to build it: install Go 1.26 or later"
     with tempfile.TemporaryDirectory(dir=program.parent, prefix=".building-") as scratch:

@@ -1,4 +1,4 @@
-"""The scripts that make documents, as modules: docs/ is no package."""
+"""Imports the scripts in docs/, which is not a package."""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""A collector of OpenTelemetry on loopback: OTLP over HTTP, as protobuf, and nothing done with it but reading."""
+"""An OpenTelemetry collector on loopback, which stores what it receives (OTLP over HTTP, protobuf)."""
 
 import threading
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Told:
-    """A span as it came."""
+    """A received span."""
 
     service: str
     name: str
@@ -23,7 +23,7 @@ class Told:
 class Collector:
     spans: list[Told] = field(default_factory=list)
     raw: bytes = b""
-    """All that came, for what must not be in it."""
+    """All received bytes, to search them for secrets."""
 
     def __enter__(self) -> "Collector":
         collector = self

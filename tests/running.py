@@ -17,10 +17,10 @@ _TROUBLE: Final = ("Traceback", "ERROR", "request failed")
 
 
 class Running:
-    """A context: inside, the issuer answers at `url`."""
+    """A context manager. Inside, the issuer answers at `url`."""
 
     def __init__(self, folder: Path, manifests: Mapping[str, str], config: str = "{}") -> None:
-        """`manifests` is YAML by file name, `config` the platform's."""
+        """`manifests` is YAML by file name, `config` the configuration file."""
         self._manifests, self.state, self._log = folder / "manifests", folder / "state", folder / "log"
         self._config = folder / "config.yaml"
         self._config.write_text(config)
@@ -54,7 +54,7 @@ class Running:
         return self._log.read_text(errors="replace")
 
     def trouble(self) -> list[str]:
-        """Lines of the log that tell of an exception or an error."""
+        """Lines of the log with an exception or error."""
         return [line for line in self.printed().splitlines() if any(word in line for word in _TROUBLE)]
 
     def alive(self) -> bool:

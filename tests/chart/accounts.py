@@ -1,4 +1,4 @@
-"""ServiceAccounts of a cluster without nodes: their real tokens, and what one may do with them."""
+"""ServiceAccounts of a cluster without nodes: their real tokens, and requests with them."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ from tests.controlplane import ControlPlane
 
 
 class Account:
-    """Whoever holds this ServiceAccount's token."""
+    """A client with the token of this ServiceAccount."""
 
     def __init__(self, plane: ControlPlane, kube: Kube, namespace: str, name: str) -> None:
         self.name = name
@@ -35,16 +35,16 @@ class Account:
     def close(self) -> None:
         self._http.close()
 
-    def asks(
+    def request(
         self, method: str, path: str, body: Manifest | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, str]:
-        """The status of the answer, and its message where it is a refusal."""
+        """Status of the answer, and its message if it is a refusal."""
         media = "application/merge-patch+json" if method == "PATCH" else "application/json"
         answer = self._http.request(method, path, json=body, headers={"Content-Type": media, **(headers or {})})
         return answer.status_code, str(answer.json().get("message", ""))
 
     def kubeconfig(self, folder: Path, token_file: Path | None = None) -> Path:
-        """For a process: with this token, or with whichever is in the file."""
+        """A kubeconfig for a process, with this token, or with the file that has the token."""
         user = {"tokenFile": str(token_file)} if token_file else {"token": self.token}
         return kubeconfig(folder / f"{self.name}.kubeconfig", self._cluster, user)
 

@@ -1,4 +1,4 @@
-"""Ways to install it."""
+"""Values for each mode of installation."""
 
 from typing import Any, Final
 
@@ -43,7 +43,7 @@ EVERYTHING: Final[dict[str, Any]] = {
         "externalTrafficPolicy": "Local",
         "internalTrafficPolicy": "Local",
         "trafficDistribution": "PreferSameZone",
-        # The control plane of the tests has one family of addresses, and refuses a second one.
+        # The control plane of the tests has one address family, and refuses a second one.
         "ipFamilyPolicy": "PreferDualStack",
         "ipFamilies": ["IPv4"],
         "loadBalancerClass": "example.org/internal",

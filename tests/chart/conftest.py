@@ -1,4 +1,4 @@
-"""A control plane of this package's own: what helm installs there is seen by nobody else."""
+"""A control plane for this package alone, because helm installs cluster-scoped objects."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,6 +18,6 @@ def plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture(scope="package")
 def kube(plane: ControlPlane) -> Iterator[Kube]:
-    """As a cluster administrator."""
+    """With the rights of a cluster administrator."""
     with connected(plane.kubeconfig) as api, contextlib.closing(Kube(api)) as kube:
         yield kube

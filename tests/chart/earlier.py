@@ -10,14 +10,14 @@ from typing import Final
 from .helm import CHART
 
 EARLIER: Final = "d9766cf3eec59da1dd2c3a6b7491513de2e69128"
-"""The oldest that an upgrade is promised from: the first whose chart was documented. Move it on with a major change.
+"""The oldest commit from which an upgrade is supported: the first with a documented chart. Update it at a major change.
 
 A shallow clone upgrades from itself, and pytest's summary warns of that.
 """
 
 
 def unpacked(folder: Path) -> Path:
-    """Its `operator/`, `charts/` and `examples/` below the folder."""
+    """Unpack its `operator/`, `charts/` and `examples/` into the folder."""
     commit = EARLIER
     if _git("cat-file", "-e", f"{EARLIER}^{{commit}}").returncode:
         warnings.warn(f"this clone has no {EARLIER[:7]} to upgrade from: git fetch --unshallow", stacklevel=2)

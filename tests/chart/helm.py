@@ -1,4 +1,4 @@
-"""helm itself, from its Go module: built once into a cache, after which no network and no Go are needed."""
+"""helm, built from its Go module once into a cache. After that neither network nor Go is needed."""
 
 import functools
 import json
@@ -26,14 +26,14 @@ REQUIRED: Final[Values] = {
 
 _SOURCES: Final = ROOT / "tests" / "helm"
 _PACKAGE: Final = "helm.sh/helm/v3/cmd/helm"
-# As helm's own Makefile has it: a cluster that it does not ask is taken for the Kubernetes that it is made of.
+# As in helm's Makefile: without a cluster it assumes the Kubernetes version that it is built with.
 _LDFLAGS: Final = (
     "-s -w -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMajor=1 -X helm.sh/helm/v3/pkg/chartutil.k8sVersionMinor=37"
 )
 
 
 class Refused(Exception):
-    """What helm said when it would not."""
+    """The error output of helm."""
 
 
 def helm_program() -> Path:
@@ -41,7 +41,7 @@ def helm_program() -> Path:
 
 
 def helm(*arguments: str, values: Values | None = None, kubeconfig: Path | None = None) -> str:
-    """What it prints. `values` go before those of the chart."""
+    """Run helm and return its output. `values` override those of the chart."""
     with tempfile.TemporaryDirectory() as home:
         command = [str(helm_program()), *arguments]
         if values is not None:
@@ -56,7 +56,7 @@ def helm(*arguments: str, values: Values | None = None, kubeconfig: Path | None 
 
 
 def template(values: Values | None = None) -> str:
-    """What is installed with what is required and these values."""
+    """The rendered chart, with the required values and these."""
     return _template(json.dumps(merged(REQUIRED, values or {})))
 
 
@@ -66,7 +66,7 @@ def _template(values: str) -> str:
 
 
 def render(values: Values | None = None) -> list[Manifest]:
-    """The same, object by object."""
+    """The rendered objects."""
     return [m for m in yaml.load_all(template(values), yaml.CSafeLoader) if m]
 
 
@@ -79,6 +79,6 @@ def merged(below: Values, above: Values) -> dict[str, Any]:
 
 
 def one(manifests: list[Manifest], kind: str, name: str = "") -> Manifest:
-    """The only object of that kind; or of that kind and name."""
+    """The only object of that kind, or of that kind and name."""
     [found] = [m for m in manifests if m["kind"] == kind and name in ("", m["metadata"]["name"])]
     return found

@@ -1,4 +1,4 @@
-"""promtool itself, from its Go module: built once into a cache. It reads PromQL, and fires alerts on given figures."""
+"""promtool, built from its Go module once into a cache. It parses PromQL and tests alert rules."""
 
 import subprocess
 from pathlib import Path
@@ -9,11 +9,11 @@ from tests.go_program import go_program
 _SOURCES: Final = Path(__file__).resolve().parents[1] / "promtool"
 _PACKAGE: Final = "github.com/prometheus/prometheus/cmd/promtool"
 _TAGS: Final = "remove_all_sd"
-"""Without the ways to discover targets, and the SDKs of every cloud behind them."""
+"""Without service discovery, which needs the SDKs of all clouds."""
 
 
 def promtool(*arguments: str, given: str = "") -> str:
-    """What it prints; what it refuses fails. `given` is its standard input."""
+    """Run promtool and return its output; an error fails the test. `given` is its standard input."""
     program = go_program("promtool", _SOURCES, ("go.mod", "go.sum"), package=_PACKAGE, ldflags="-s -w", tags=_TAGS)
     done = subprocess.run([str(program), *arguments], input=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

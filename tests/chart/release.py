@@ -1,4 +1,4 @@
-"""A release of the chart on a control plane without nodes: what would run in its Pods runs here as processes.
+"""A release of the chart on a control plane without nodes: the containers of its Pods run here as processes.
 
 Each has the real token of its ServiceAccount, with exactly the chart's rights: the operator one that is asked for here,
 as the kubelet would; the issuer the one that the operator mints for it.
@@ -37,19 +37,19 @@ class Release:
         self.identity = folder / "issuer-identity"
         self.identity.mkdir()
         self.credential = ("", "")
-        """Of a service of the example."""
+        """Client id and secret of a service of the example."""
         self.processes: list[ScopewrightProcess] = []
         self.hr: list[Manifest] = []
-        """What has been applied of the example, and is ours."""
+        """The applied objects of the example that are of the four kinds."""
         self.chart, self.example = CHART, HR
         self.code: Path | None = None
-        """Where the program is, if not here."""
+        """The directory of the package to run. Default: this repository's."""
         self._accounts: dict[str, Account] = {}
 
-    # What a platform team does
+    # Actions of the platform team
 
     def install(self) -> str:
-        """Into a namespace that refuses whatever PodSecurity `restricted` does. What helm says."""
+        """Install into a namespace with PodSecurity `restricted`. Returns helm's output."""
         self.forget_accounts()
         labels = {"pod-security.kubernetes.io/enforce": "restricted"}
         self.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE, "labels": labels}})
@@ -66,7 +66,7 @@ class Release:
         return helm(*arguments, "--namespace", NAMESPACE, values=values, kubeconfig=self.plane.kubeconfig)
 
     def apply_hr(self) -> list[Manifest]:
-        """`kubectl apply -f examples/hr/manifests`; what of it is ours."""
+        """`kubectl apply -f examples/hr/manifests`. Returns the objects of the four kinds."""
         self.kubectl("apply", "--server-side", "-f", str(self.example))
         manifests = [m for file in sorted(self.example.glob("*.yaml")) for m in yaml.safe_load_all(file.read_text())]
         return [m for m in manifests if m["kind"] in OUR_KINDS]
@@ -77,7 +77,7 @@ class Release:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    # What the kubelet does
+    # Actions of the kubelet
 
     def account(self, name: str) -> Account:
         if name not in self._accounts:
@@ -85,13 +85,13 @@ class Release:
         return self._accounts[name]
 
     def start(self) -> None:
-        """Operator and issuer as one Pod: the settings are those of its containers."""
+        """Start operator and issuer as containers of one Pod, with the settings of its containers."""
         self.start_operator()
         until((self.identity / "token").exists, self.logs)
         self.start_issuer()
 
     def restart(self) -> None:
-        """As after a crash of both containers: volumes of memory are the Pod's, and stay."""
+        """Restart both containers as after a crash: memory volumes belong to the Pod and stay."""
         for process in self.processes:
             process.kill()
         self.processes.clear()
@@ -130,12 +130,12 @@ class Release:
         self.processes.append(ScopewrightProcess(list(arguments), log, code=self.code))
 
     def stop(self) -> None:
-        """SIGTERM: whoever leads lets go of the Lease."""
+        """SIGTERM: the leader releases the Lease."""
         while self.processes:
             self.stop_first()
 
     def stop_first(self) -> None:
-        """The one that was started first."""
+        """The process that was started first."""
         self.processes.pop(0).stop()
 
     def close(self) -> None:
@@ -143,7 +143,7 @@ class Release:
         self.forget_accounts()
 
     def forget_accounts(self) -> None:
-        """Their tokens are those of another installation."""
+        """Forget the tokens of a former release."""
         for account in self._accounts.values():
             account.close()
         self._accounts.clear()
@@ -151,7 +151,7 @@ class Release:
     def logs(self) -> str:
         return "\n".join(log.read_text() for log in sorted(self.folder.glob("*.log")))
 
-    # What is there
+    # State of the release
 
     @staticmethod
     def answers(url: str) -> bool:
@@ -161,11 +161,11 @@ class Release:
             return False
 
     def ready(self, manifest: Manifest) -> bool:
-        """As it is declared now."""
+        """The object as it is now."""
         found = self.read(manifest)
-        said = ("Ready", "True", found["metadata"]["generation"])
+        expected = ("Ready", "True", found["metadata"]["generation"])
         conditions = found.get("status", {}).get("conditions", ())
-        return any((c["type"], c["status"], c.get("observedGeneration")) == said for c in conditions)
+        return any((c["type"], c["status"], c.get("observedGeneration")) == expected for c in conditions)
 
     def read(self, manifest: Manifest) -> Manifest:
         meta = manifest["metadata"]
@@ -174,7 +174,7 @@ class Release:
         return found
 
     def snapshot_is_current(self) -> bool:
-        """Whether the issuer's snapshot, which follows a change within seconds, has what is there now."""
+        """Whether the issuer's snapshot, which follows within seconds, has the current records."""
         snapshot = self.folder / "snapshot.json"
         if not snapshot.exists():
             return False
@@ -188,7 +188,7 @@ class Release:
         )
 
     def credential_in(self, namespace: str, name: str) -> tuple[str, str]:
-        """Client id and secret, as a service finds them in its Secret."""
+        """Client id and secret from the Secret of a service."""
         found = self.kube.get("Secret", namespace, name)
         assert found is not None
         entries = decoded(found)

@@ -1,4 +1,4 @@
-"""What other charts and older releases give this one: values without what is new, a parent that leaves it out."""
+"""Values from parent charts and from older releases, which lack the newer ones."""
 
 import shutil
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def objects(text: str) -> list[Manifest]:
 
 @pytest.fixture(scope="module")
 def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The values of the oldest chart that an upgrade is promised from."""
+    """The values of the oldest chart from which an upgrade is supported."""
     folder = unpacked(tmp_path_factory.mktemp("earlier"))
     values: dict[str, Any] = yaml.safe_load((folder / "charts/scopewright/values.yaml").read_text())
     return values
@@ -34,7 +34,7 @@ def earlier(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def reused(earlier: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This chart with those values in place of its own, which is what `--reuse-values` renders."""
+    """This chart with those values in place of its own, as `--reuse-values` renders it."""
     copy = tmp_path_factory.mktemp("reused") / "scopewright"
     shutil.copytree(CHART, copy)
     (copy / "values.yaml").write_text(yaml.safe_dump(earlier))
@@ -85,7 +85,7 @@ def test_a_parent_chart_enables_and_disables_the_chart_by_its_condition(umbrella
     assert not enabled or one(found, "Deployment")["metadata"]["namespace"] == NAMESPACE
 
 
-# What may be added to its objects
+# Additions to the objects of the chart
 
 
 def test_image_pull_secrets_are_names_or_objects() -> None:
@@ -157,7 +157,7 @@ def all_labels(manifest: Manifest) -> Iterator[dict[str, str]]:
 
 
 def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value by its dotted path; what is empty is one value."""
+    """Every value by its dotted path; an empty object is one value."""
     if not isinstance(values, dict) or not values:
         yield path, values
         return

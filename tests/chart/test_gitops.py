@@ -1,4 +1,4 @@
-"""examples/gitops: what Argo CD and Flux are told, by their own CRDs on a real API server, and what it installs."""
+"""examples/gitops: its manifests against the CRDs of Argo CD and Flux on a real API server, and what they install."""
 
 import os
 import re
@@ -49,7 +49,7 @@ def of_kind(kind: str, folder: str = "") -> dict[str, Manifest]:
 
 @pytest.fixture(scope="module")
 def foreign(kube: Kube) -> Kube:
-    """An API server that knows the kinds of Argo CD and Flux."""
+    """An API server with the CRDs of Argo CD and Flux."""
     for namespace in ("argocd", "flux-system"):
         kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})
     for pinned in CRDS.values():
@@ -84,7 +84,7 @@ def collection(manifest: Manifest) -> str:
 
 
 def try_out(kube: Kube, manifest: Manifest) -> None:
-    """Strictly: a field that the kind does not have is refused."""
+    """Strict validation: unknown fields are refused."""
     query = {"dryRun": "All", "fieldValidation": "Strict"}
     kube._request("POST", collection(manifest), query=query, body=manifest)
 
@@ -99,7 +99,7 @@ def test_manifests_for_argo_cd_and_flux_are_valid_by_their_crds(foreign: Kube, k
 
 
 def test_the_helm_release_is_valid_by_fluxs_go_type() -> None:
-    """Its CRD is in no Go module that can be had: its type is."""
+    """Its CRD is in no Go module, but its Go type is."""
     release = one_of("HelmRelease")
     assert refusal_of_helm_release(release) == ""
     assert "sauce" in refusal_of_helm_release({**release, "spec": {**release["spec"], "sauce": {}}})
@@ -110,8 +110,8 @@ def test_every_kind_of_the_examples_is_validated() -> None:
 
 
 def installed(values: dict[str, Any]) -> set[str]:
-    said = helm("template", "scopewright", str(CHART), "--namespace", NAMESPACE, values=values)
-    return {m["kind"] for m in yaml.load_all(said, yaml.CSafeLoader) if m}
+    rendered = helm("template", "scopewright", str(CHART), "--namespace", NAMESPACE, values=values)
+    return {m["kind"] for m in yaml.load_all(rendered, yaml.CSafeLoader) if m}
 
 
 def test_argo_cd_and_flux_install_the_chart_with_valid_values() -> None:
@@ -149,7 +149,7 @@ def test_every_folder_in_the_manifests_exists_and_one_has_the_whole_example() ->
 
 
 def test_all_kinds_have_the_same_health_check() -> None:
-    """Four copies would come to differ."""
+    """Because four copies would diverge."""
     health = {
         text
         for name, text in of_kind("ConfigMap")["argocd-cm"]["data"].items()
@@ -162,7 +162,7 @@ def test_all_kinds_have_the_same_health_check() -> None:
 
 
 def test_the_commands_of_the_page_install_everything(foreign: Kube, plane: ControlPlane, tmp_path: Path) -> None:
-    """As far as the API server goes: what Argo CD and Flux then do is theirs."""
+    """Only the requests to the API server; Argo CD and Flux do not run."""
     page = (ROOT / "docs" / "gitops.md").read_text()
     commands = [
         line for block in re.findall(r"```sh\n(kubectl .*?)```", page, re.DOTALL) for line in block.splitlines()

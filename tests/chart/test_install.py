@@ -1,4 +1,4 @@
-"""The chart on a real API server: installed, used, tried by those who may not, changed, and taken away."""
+"""The chart on a real API server: install, use, requests without the right, upgrades, uninstall."""
 
 import contextlib
 import json
@@ -31,8 +31,8 @@ TEAM = "payroll"
 def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Release]:
     """Installed, and the HR example applied: the two commands of the README."""
     with contextlib.closing(Release(plane, kube, tmp_path_factory.mktemp("release"))) as release:
-        said = release.install()
-        assert "kubectl apply --server-side -f examples/hr/manifests" in said, "the notes tell the next command"
+        output = release.install()
+        assert "kubectl apply --server-side -f examples/hr/manifests" in output, "the notes must name the next command"
         plane.restart_controllers()
         release.start()
         release.hr = release.apply_hr()
@@ -67,16 +67,17 @@ def test_two_commands_install_the_chart_and_a_working_example(release: Release) 
 
 
 def notes_of(release: Release, values: dict[str, Any]) -> str:
-    said = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
-    return said.partition("\nNOTES:\n")[2]
+    output = release.helm("upgrade", NAME, str(CHART), "--dry-run", values=merged(release.values, values))
+    return output.partition("\nNOTES:\n")[2]
 
 
 def test_the_notes_say_how_an_ingress_reaches_a_tls_issuer(release: Release) -> None:
-    tls, told = {"enabled": True, "secretName": "given"}, {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}
-    said = notes_of(release, {"tls": tls, "ingress": {"enabled": True}})
-    assert "needs\ningress.annotations" in said
-    assert "BackendTLSPolicy with the\nauthority of the certificate in Secret given" in said
-    assert "speaks TLS" not in notes_of(release, {"tls": tls, "ingress": {"enabled": True, "annotations": told}})
+    tls = {"enabled": True, "secretName": "given"}
+    annotations = {"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}
+    output = notes_of(release, {"tls": tls, "ingress": {"enabled": True}})
+    assert "needs\ningress.annotations" in output
+    assert "BackendTLSPolicy with the\nauthority of the certificate in Secret given" in output
+    assert "speaks TLS" not in notes_of(release, {"tls": tls, "ingress": {"enabled": True, "annotations": annotations}})
     assert "speaks TLS" not in notes_of(release, {"ingress": {"enabled": True}})
 
 
@@ -88,9 +89,9 @@ def test_the_notes_warn_of_missing_egress_rules_and_untrusted_proxies(release: R
     assert "reach the Redis or Valkey of Secret valkey" in notes(replay)
     assert "no trace reaches http://otlp:4318" in notes(traces)
     for policy in ({"enabled": False}, {"egress": [{"ports": [{"port": 6379}]}]}):
-        said = notes({**replay, **traces, "networkPolicy": policy})
-        assert said
-        assert "networkPolicy.egress" not in said
+        output = notes({**replay, **traces, "networkPolicy": policy})
+        assert output
+        assert "networkPolicy.egress" not in output
     assert "networkPolicy.egress" not in notes({})
     edge = {"ingress": {"enabled": True}}
     assert "until issuer.trustedProxies names its network" in notes(edge)
@@ -108,7 +109,7 @@ def test_the_issuers_token_is_of_its_own_service_account(release: Release) -> No
 async def test_the_minted_files_work_as_a_pods_service_account_mount(
     release: Release, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the issuer reads it in its Pod, where the folder is mounted under the usual name."""
+    """As the issuer reads it in its Pod, where the folder is mounted at the usual path."""
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(release.identity / "token"))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(release.identity / "ca.crt"))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
@@ -128,7 +129,7 @@ def test_operator_and_issuer_restart_without_the_api_server_and_tokens_are_issue
         until(lambda: release.answers(f"{release.issuer_url}/readyz"), release.logs)
         token = release.token_by(*release.credential, "https://employee-api.employee.svc")
         assert jwt.decode(token, options={"verify_signature": False})["scope"] == "employee.read"
-        # Alive, for it only waits, and not ready, for it reconciles nothing.
+        # It is alive, as it waits, and not ready, as it reconciles nothing.
         until(lambda: release.answers(f"{release.health_url}/healthz"), release.logs)
         assert not release.answers(f"{release.health_url}/readyz")
     finally:
@@ -137,13 +138,13 @@ def test_operator_and_issuer_restart_without_the_api_server_and_tokens_are_issue
 
 
 def used(release: Release) -> bool:
-    """Whether the issuer has reported a use: the one write that its rights are for."""
+    """Whether the issuer has written the usage report."""
     found = release.kube.get("ConfigMap", NAMESPACE, "scopewright-usage")
     return found is not None and "used" in found["data"]["record.json"] and "{}" not in found["data"]["record.json"]
 
 
 OPERATOR_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
-    # Of Leases elsewhere it sees those of operators, by their name.
+    # In other namespaces it may read only the Leases of operators, by name.
     ("GET", "/apis/coordination.k8s.io/v1/leases", None),
     ("GET", "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dkube-scheduler", None),
     ("PUT", f"/apis/coordination.k8s.io/v1/namespaces/{TEAM}/leases/scopewright-operator", {"spec": {}}),
@@ -196,27 +197,27 @@ ISSUER_MAY_NOT: list[tuple[str, str, Manifest | None]] = [
 
 
 def test_requests_beyond_the_operators_rights_are_refused(release: Release, operator: Account) -> None:
-    assert operator.asks("GET", "/api/v1/namespaces")[0] == 200, "it is who it says"
+    assert operator.request("GET", "/api/v1/namespaces")[0] == 200, "the token must be valid"
     claims = "/apis/coordination.k8s.io/v1/leases?fieldSelector=metadata.name%3Dscopewright-operator"
-    assert operator.asks("GET", claims)[0] == 200
+    assert operator.request("GET", claims)[0] == 200
     for method, path, body in OPERATOR_MAY_NOT:
-        assert operator.asks(method, path, body)[0] == 403, f"{method} {path}"
-    assert operator.asks("GET", "/api/v1/namespaces", None, {"Impersonate-User": "admin"})[0] == 403
+        assert operator.request(method, path, body)[0] == 403, f"{method} {path}"
+    assert operator.request("GET", "/api/v1/namespaces", None, {"Impersonate-User": "admin"})[0] == 403
 
 
 def test_requests_beyond_the_issuers_rights_are_refused(release: Release, issuer: Account) -> None:
-    assert issuer.asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] == 200, "it is who it says"
+    assert issuer.request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] == 200, "the token must be valid"
     for method, path, body in ISSUER_MAY_NOT:
-        assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
+        assert issuer.request(method, path, body)[0] == 403, f"{method} {path}"
 
 
 def test_the_operator_may_create_tokens_for_the_sidecar_issuer(release: Release, operator: Account) -> None:
     path = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/scopewright-issuer/token"
-    assert operator.asks("POST", path, {"spec": {"expirationSeconds": 600}})[0] == 201
+    assert operator.request("POST", path, {"spec": {"expirationSeconds": 600}})[0] == 201
 
 
 @pytest.mark.parametrize(
-    ("namespace", "kind", "labels", "told"),
+    ("namespace", "kind", "labels", "message_part"),
     [
         (TEAM, "kubernetes.io/service-account-token", OURS, "no Secret of type kubernetes.io/service-account-token in"),
         ("kube-system", "Opaque", OURS, "no Secret of type Opaque in kube-system"),
@@ -226,32 +227,35 @@ def test_the_operator_may_create_tokens_for_the_sidecar_issuer(release: Release,
     ],
 )
 def test_the_operator_may_not_create_secrets_of_other_types(
-    release: Release, operator: Account, namespace: str, kind: str, labels: dict[str, str], told: str
+    release: Release, operator: Account, namespace: str, kind: str, labels: dict[str, str], message_part: str
 ) -> None:
     made = secret(namespace, "planted", kind, labels)
     made["metadata"]["annotations"] = {"kubernetes.io/service-account.name": "default"}
-    status, message = operator.asks("POST", f"/api/v1/namespaces/{namespace}/secrets?dryRun=All", made)
-    assert (status, told in message) == (403, True), message
+    status, message = operator.request("POST", f"/api/v1/namespaces/{namespace}/secrets?dryRun=All", made)
+    assert (status, message_part in message) == (403, True), message
 
 
 def test_the_operator_may_create_secrets_of_its_types(release: Release, operator: Account) -> None:
     for namespace, kind in ((TEAM, "servicebinding.io/oauth2"), (NAMESPACE, "scopewright.dev/client-record")):
         path = f"/api/v1/namespaces/{namespace}/secrets?dryRun=All"
-        assert operator.asks("POST", path, secret(namespace, "new", kind, OURS))[0] == 201
+        assert operator.request("POST", path, secret(namespace, "new", kind, OURS))[0] == 201
 
 
 def test_the_operator_may_not_change_or_delete_foreign_secrets(release: Release, operator: Account) -> None:
-    for kind, told in (("Opaque", "no Secret of type Opaque"), ("servicebinding.io/oauth2", "not the operator's")):
-        theirs = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
-        path = f"/api/v1/namespaces/{TEAM}/secrets/{theirs['metadata']['name']}"
-        labelled = {**theirs, "metadata": {**theirs["metadata"], "labels": OURS}}
+    for kind, message_part in (
+        ("Opaque", "no Secret of type Opaque"),
+        ("servicebinding.io/oauth2", "not the operator's"),
+    ):
+        foreign = release.kube.create(secret(TEAM, f"theirs-{kind[0].lower()}", kind))
+        path = f"/api/v1/namespaces/{TEAM}/secrets/{foreign['metadata']['name']}"
+        labelled = {**foreign, "metadata": {**foreign["metadata"], "labels": OURS}}
         for method, body in (("PUT", labelled), ("DELETE", None)):
-            status, message = operator.asks(method, path, body)
-            assert (status, told in message) == (403, True), f"{method} {kind}: {message}"
+            status, message = operator.request(method, path, body)
+            assert (status, message_part in message) == (403, True), f"{method} {kind}: {message}"
 
 
 def test_a_credential_that_lost_its_label_is_still_healed(release: Release) -> None:
-    """It bears the operator's seal, and belongs to an OAuthClient: the policy lets it pass."""
+    """It has the operator's seal and an OAuthClient as owner, so the policy allows the write."""
     release.kube.patch("Secret", TEAM, "payroll-service-oauth", {"metadata": {"labels": None}})
 
     def labelled() -> bool:
@@ -263,7 +267,7 @@ def test_a_credential_that_lost_its_label_is_still_healed(release: Release) -> N
 
 @pytest.fixture
 def team(release: Release, plane: ControlPlane) -> Iterator[Kube]:
-    """Somebody with the role `edit` in a team's namespace, and no other."""
+    """A user with only the role `edit` in a team's namespace."""
     role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "edit"}
     subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "dana"}
     meta = {"name": "dana", "namespace": TEAM}
@@ -298,15 +302,15 @@ def test_an_editor_of_a_namespace_may_edit_clients_apis_and_grants_but_no_signin
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_api_server_accepts_every_object_of_every_mode(release: Release, mode: str) -> None:
-    """Field by field; of cert-manager, the Gateway API and the Prometheus operator there are no CRDs here."""
+    """Strict validation. CRDs of cert-manager, Gateway API and Prometheus operator are not installed here."""
     foreign = ("Certificate", "HTTPRoute", "PrometheusRule", "ServiceMonitor", "CustomResourceDefinition")
     rendered = render(merged(MODES[mode], {"fullnameOverride": "tried"}))
     known = [m for m in rendered if m["kind"] not in foreign]
     file = release.folder / "rendered.json"
     file.write_text(json.dumps({"apiVersion": "v1", "kind": "List", "items": known}))
     trying = ("apply", "--server-side", "--validate=strict", "--dry-run=server")
-    said = release.kubectl(*trying, "--filename", str(file))
-    assert len(said.splitlines()) == len(known)
+    output = release.kubectl(*trying, "--filename", str(file))
+    assert len(output.splitlines()) == len(known)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -331,12 +335,12 @@ def test_the_platforms_limits_are_enforced_by_admission_policies(release: Releas
     by_account = oauth_client(TEAM, "limited", authentication=account)
     assert "choose ClientSecret, PrivateKeyJWT" in refusal(release.kube, by_account)
     server = resource_server(TEAM, "limited", "read", tokens={"lifetime": "21m"})
-    # Another policy, which the API server may learn of later.
+    # Another policy, which may come into effect later.
     until(lambda: "at most 20m" in refusal(release.kube, server))
     assert not refusal(release.kube, oauth_client(TEAM, "limited", rotation={"every": "624h"}))
     assert not refusal(release.kube, resource_server(TEAM, "limited", "read", tokens={"lifetime": "20m"}))
     others = oauth_client(TEAM, "others", issuer="other", rotation={"every": "721h"})
-    assert not refusal(release.kube, others), "another installation has limits of its own"
+    assert not refusal(release.kube, others), "the limits are for this installation only"
 
 
 DAILY, WEEKLY = ({"start": "02:00", "duration": "1h", **days} for days in ({}, {"days": ["Sat"]}))
@@ -352,7 +356,7 @@ KEYS = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [JWK]}}}
         ({"every": "696h", "overlap": "6h"}, True),
         ({"every": "696h", "overlap": "6h", "maxOverlap": "25h"}, False),
         ({"every": "24h", "maxOverlap": "87600h"}, False),
-        # Three by hand, and the fourth waits until the overlap of the first ends.
+        # Three rotations by hand; the fourth waits for the end of the first overlap.
         ({"every": "24h", "maxOverlap": "361h"}, False),
         ({"every": "24h", "maxOverlap": "360h"}, True),
         ({"every": "600h", "windows": [DAILY]}, False),
@@ -365,9 +369,11 @@ KEYS = {"authentication": {"method": "PrivateKeyJWT", "jwks": {"keys": [JWK]}}}
 def test_no_secret_gets_older_than_the_platforms_maximum(
     release: Release, rotation: dict[str, Any], *, taken: bool
 ) -> None:
-    said = refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation))
-    assert taken != ("no credential gets older than 720h" in said), said
-    assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **KEYS)), "it has none"
+    output = refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation))
+    assert taken != ("no credential gets older than 720h" in output), output
+    assert not refusal(release.kube, oauth_client(TEAM, "aged", rotation=rotation, **KEYS)), (
+        "a client without a secret has no such limit"
+    )
 
 
 def test_a_change_to_public_keys_does_not_extend_a_secret_beyond_the_maximum(release: Release) -> None:
@@ -387,19 +393,19 @@ def test_only_the_platform_may_pause_a_client_under_the_limits(release: Release,
     paused = {"metadata": {"annotations": {"scopewright.dev/paused": "true"}}}
     client = oauth_client(TEAM, "held", rotation={"every": "24h"})
     held = {**client, "metadata": {**client["metadata"], **paused["metadata"]}}
-    # Another policy, which the API server may learn of later.
+    # Another policy, which may come into effect later.
     until(lambda: "set spec.disabled instead" in refusal(team, held))
     team.create(client)
     with pytest.raises(Refused, match="may update SigningKeys in scopewright-system"):
         team.patch("OAuthClient", TEAM, "held", paused)
     release.kube.patch("OAuthClient", TEAM, "held", paused)
-    team.patch("OAuthClient", TEAM, "held", {"metadata": {"labels": {"who": "cares"}}})
+    team.patch("OAuthClient", TEAM, "held", {"metadata": {"labels": {"any": "label"}}})
     team.patch("OAuthClient", TEAM, "held", {"metadata": {"annotations": {"scopewright.dev/paused": None}}})
     team.delete("OAuthClient", TEAM, "held")
 
 
 def refusal(kube: Kube, manifest: Manifest) -> str:
-    """What the API server has against it; "" if nothing. It is not kept."""
+    """The API server's refusal in a dry run; "" if it accepts the object."""
     meta = manifest["metadata"]
     try:
         kube.create(manifest)
@@ -415,7 +421,7 @@ def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere
     release.kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "elsewhere"}})
     release.upgrade(watchNamespaces=["employee", TEAM, "leave", "staff"])
     release.stop()
-    until(lambda: operator.asks("GET", "/api/v1/secrets")[0] == 403)
+    until(lambda: operator.request("GET", "/api/v1/secrets")[0] == 403)
     release.start()
     here, there = (
         release.kube.create(oauth_client(namespace, "late", rotation={"every": "24h"}))
@@ -428,9 +434,9 @@ def test_an_operator_of_some_namespaces_serves_those_and_has_no_rights_elsewhere
     release.kube.delete("OAuthClient", TEAM, "late")
     until(lambda: release.kube.get("Secret", NAMESPACE, f"client.{TEAM}.late") is None, release.logs)
     for path in ("/api/v1/secrets", "/api/v1/namespaces", "/api/v1/namespaces/elsewhere/secrets"):
-        assert operator.asks("GET", path)[0] == 403, path
+        assert operator.request("GET", path)[0] == 403, path
     credential = secret("elsewhere", "s", "servicebinding.io/oauth2", OURS)
-    assert operator.asks("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
+    assert operator.request("POST", "/api/v1/namespaces/elsewhere/secrets", credential)[0] == 403
     release.kube.delete("Namespace", "", "elsewhere")
 
 
@@ -441,22 +447,22 @@ def test_the_issuer_moves_to_its_own_deployment_and_the_operator_loses_the_right
     with pytest.raises(RefusedByHelm, match=r"sidecars before the issuers .* are ready\. .*=both"):
         release.upgrade(issuer={"mode": "deployment"})
     release.upgrade(issuer={"mode": "both", "tokenReview": True}, watchNamespaces=[])
-    until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 201)
+    until(lambda: operator.request("POST", minting, {"spec": {}})[0] == 201)
     with pytest.raises(RefusedByHelm, match=r"the Deployment before the sidecars are ready\. .*=both"):
         release.upgrade(issuer={"mode": "sidecar"})
-    say_it_is_rolled_out(release, "scopewright-issuer")
+    set_rolled_out(release, "scopewright-issuer")
     release.upgrade(issuer={"mode": "deployment"})
     names = {d["metadata"]["name"] for d in release.kube.list("Deployment", NAMESPACE)}
     assert names == {"scopewright-operator", "scopewright-issuer"}
-    until(lambda: operator.asks("POST", minting, {"spec": {}})[0] == 403)
+    until(lambda: operator.request("POST", minting, {"spec": {}})[0] == 403)
     review = ("POST", "/apis/authentication.k8s.io/v1/tokenreviews", {"spec": {"token": "x"}})
-    until(lambda: issuer.asks(*review)[0] == 201)
+    until(lambda: issuer.request(*review)[0] == 201)
     for method, path, body in (r for r in ISSUER_MAY_NOT if r[1] != review[1]):
-        assert issuer.asks(method, path, body)[0] == 403, f"{method} {path}"
+        assert issuer.request(method, path, body)[0] == 403, f"{method} {path}"
 
 
-def say_it_is_rolled_out(release: Release, name: str) -> None:
-    """As the controller would that is not here."""
+def set_rolled_out(release: Release, name: str) -> None:
+    """Write the status that the Deployment controller would write, which does not run here."""
     found = release.kube.get("Deployment", NAMESPACE, name)
     assert found is not None
     count = found["spec"]["replicas"]
@@ -470,10 +476,10 @@ def test_an_uninstall_keeps_users_objects_and_blocks_no_deletion(release: Releas
     release.stop()
     release.uninstall()
     assert release.kube.list("Deployment", NAMESPACE) == []
-    # With the operator's ServiceAccount goes its claim to the name, so that another installation may take over.
+    # The claim to the name is deleted with the operator's ServiceAccount, so that another installation may take over.
     until(lambda: release.kube.get("Lease", NAMESPACE, "scopewright-operator") is None)
     for account in ("operator", "issuer"):
-        assert release.account(account).asks("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] in (401, 403)
+        assert release.account(account).request("GET", f"/api/v1/namespaces/{NAMESPACE}/secrets")[0] in (401, 403)
     assert release.kube.get("Secret", TEAM, "payroll-service-oauth") is not None
     assert release.kube.get("CustomResourceDefinition", "", "oauthclients.scopewright.dev") is not None
     assert len(release.kube.list("OAuthClient", TEAM)) == 1

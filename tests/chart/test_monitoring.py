@@ -1,4 +1,4 @@
-"""Alerts fire on the figures that they must fire on and on no others; what is asked of Prometheus is what we export."""
+"""Alerts fire on the right figures; queries of alerts and dashboard use exported metrics and labels."""
 
 import json
 import re
@@ -23,7 +23,7 @@ DASHBOARD = {"dashboard": {"enabled": True}}
 CASES = Path(__file__).with_name("alerts.yaml")
 VARIABLES = {"$namespace": NAMESPACE, "$__rate_interval": "5m"}
 OF_A_SCRAPE = {"namespace", "pod", "container", "service", "endpoint", "job", "instance", "node"}
-"""Labels that the Prometheus operator sets: without honorLabels one of ours by that name becomes `exported_…`."""
+"""Labels that the Prometheus operator sets. Without honorLabels an exported label of that name becomes `exported_…`."""
 
 
 def rules(manifests: list[Manifest]) -> list[dict[str, Any]]:
@@ -37,7 +37,7 @@ def dashboard() -> dict[str, Any]:
 
 
 def queries() -> dict[str, str]:
-    """What the dashboard asks, by panel and reference, as Grafana sends it."""
+    """The queries of the dashboard as Grafana sends them, by panel and reference."""
     found = {}
     for panel in dashboard()["panels"]:
         for target in panel.get("targets", ()):
@@ -49,7 +49,7 @@ def queries() -> dict[str, str]:
 
 
 def expressions() -> list[str]:
-    """What Prometheus is asked, by alerts and dashboard."""
+    """The expressions of alerts and dashboard."""
     return [*(rule["expr"] for rule in rules(render(RULES))), *queries().values()]
 
 
@@ -57,8 +57,8 @@ def test_each_alert_fires_on_its_figures_only(tmp_path: Path) -> None:
     rendered = one(render(RULES), "PrometheusRule")["spec"]
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(rendered))
     (tmp_path / "cases.yaml").write_text(CASES.read_text())
-    said = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yaml"))
-    assert f"{len(rules(render(RULES)))} rules found" in said
+    output = promtool("check", "rules", "--lint=all", "--lint-fatal", str(tmp_path / "rules.yaml"))
+    assert f"{len(rules(render(RULES)))} rules found" in output
     promtool("test", "rules", str(tmp_path / "cases.yaml"))
 
 
@@ -96,7 +96,7 @@ def test_alerts_and_dashboard_use_exported_metrics_only() -> None:
 
 @pytest.mark.parametrize("made", ["of_operator", "of_issuer"])
 def test_metric_names_and_types_follow_prometheus_conventions(made: str) -> None:
-    """Units, suffixes, help."""
+    """Units, suffixes and help texts."""
 
     class Made(Collector):
         def collect(self) -> Iterator[Metric]:
@@ -110,7 +110,7 @@ def test_metric_names_and_types_follow_prometheus_conventions(made: str) -> None
 
 
 def test_labels_in_queries_exist_with_the_queried_values() -> None:
-    """But for those that Prometheus puts on."""
+    """Except labels that Prometheus adds."""
     values = of_docs("metrics").label_values()
     checked = 0
     for expression in expressions():
@@ -134,7 +134,7 @@ def test_no_exported_label_is_one_that_a_scrape_sets() -> None:
 
 
 def test_queries_group_by_labels_of_their_metrics() -> None:
-    """Ours, or one that a scrape sets: by another there is one group, and a legend without its name."""
+    """Exported labels or those that a scrape sets. Any other label gives one group and an empty legend."""
     values = of_docs("metrics").label_values()
     checked = 0
     for expression in expressions():

@@ -1,4 +1,4 @@
-"""docs/operations.md: its commands, as they stand there, on a release in use, through a disaster and back."""
+"""The commands of docs/operations.md, run unchanged on a release in use, including loss and restore."""
 
 import contextlib
 import json
@@ -26,7 +26,7 @@ NEED_PODS: Final = ("rollout status", "port-forward", "--wait")
 
 
 def commands() -> list[tuple[str, str]]:
-    """Every block of commands, with the heading that it stands under."""
+    """Every block of commands, with its heading."""
     heading, found = "", []
     for match in re.finditer(r"^## ([^\n]+)$|^( *)```sh\n(.*?)^ *```$", PAGE, re.MULTILINE | re.DOTALL):
         if match[1]:
@@ -37,7 +37,7 @@ def commands() -> list[tuple[str, str]]:
 
 
 class Books:
-    """The run-books, beside a release."""
+    """The run-books, with a release to run them on."""
 
     def __init__(self, release: Upgraded, folder: Path) -> None:
         self.release = release
@@ -65,7 +65,7 @@ class Books:
         }
 
     def run(self, heading: str, *, words: str = "") -> str:
-        """The next block under that heading that has these words in it; what it prints."""
+        """Run the next block below that heading that contains these words; returns its output."""
         text = self.take(heading, words)
         done = self.done(text)
         assert done.returncode == 0, f"{text}\n{done.stdout}{done.stderr}"
@@ -85,7 +85,7 @@ class Books:
 
 @pytest.fixture(scope="module")
 def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
-    """Installed, and the HR example applied. The tests of this module go on where the one before has ended."""
+    """Installed, with the HR example. Each test of this module continues in the state that the previous one left."""
     with contextlib.closing(Upgraded(plane, kube, tmp_path_factory.mktemp("operated"))) as release:
         release.install()
         plane.restart_controllers()
@@ -119,7 +119,7 @@ def test_the_commands_after_a_leak_work(books: Books) -> None:
 
 
 def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
-    """Beside one that is, one without an issuer, and one of which nothing is known yet."""
+    """Among a ready Pod, one without an issuer, and one without a status."""
     kube = books.release.kube
     deployed = kube.get("Deployment", NAMESPACE, "scopewright-operator")
     assert deployed is not None
@@ -131,10 +131,10 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
         spec = {**template["spec"], "containers": containers}
         kube.create({"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec})
         if ready is not None:
-            said = [
+            statuses = [
                 {"name": c["name"], "ready": ready, "image": "", "imageID": "", "restartCount": 0} for c in containers
             ]
-            change = json.dumps({"status": {"containerStatuses": said}})
+            change = json.dumps({"status": {"containerStatuses": statuses}})
             where = ("pod", name, "--namespace", NAMESPACE)
             books.release.kubectl("patch", *where, "--subresource=status", "--type=merge", "--patch", change)
     try:
@@ -146,9 +146,9 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
 
 
 def test_the_commands_show_what_an_issuer_waits_for(books: Books) -> None:
-    said = books.run("Issuer not ready")
-    assert "scopewright-jwks" in said
-    assert said.endswith("yes\n")
+    output = books.run("Issuer not ready")
+    assert "scopewright-jwks" in output
+    assert output.endswith("yes\n")
 
 
 def test_the_commands_heal_an_edited_secret(books: Books) -> None:
@@ -172,7 +172,7 @@ def test_lost_rights_are_restored_by_an_upgrade(books: Books) -> None:
     until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
     books.run("Missing permission", words="helm")
     asking = books.take("Missing permission", words="-A")
-    # The authorizer may be a moment behind.
+    # The authorizer may lag behind.
     until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
 
 
@@ -192,7 +192,7 @@ def test_rights_in_some_namespaces_are_checked_by_name(books: Books) -> None:
 
 
 def test_a_left_over_name_claim_is_found_and_deleted(books: Books) -> None:
-    """Of a Lease in another namespace; tests/unit/controller/test_lease.py has what becomes of a running operator."""
+    """A Lease in another namespace. For a running operator see tests/unit/controller/test_lease.py."""
     meta = {"name": "scopewright-operator", "namespace": "leave"}
     kube = books.release.kube
     kube.create({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": meta, "spec": {}})
@@ -204,8 +204,8 @@ def test_a_left_over_name_claim_is_found_and_deleted(books: Books) -> None:
 
 
 def test_the_commands_allow_the_deletion_of_orphans(books: Books) -> None:
-    """That just so many then go is shown in tests/cluster/test_deletion_guard.py."""
-    assert not books.run("Many orphaned records", words="orphanedTime"), "none is held"
+    """The number of deletions is tested in tests/cluster/test_deletion_guard.py."""
+    assert not books.run("Many orphaned records", words="orphanedTime"), "no orphan is kept"
     books.run("Many orphaned records")
     found = books.release.kube.get("ConfigMap", NAMESPACE, "scopewright-issuer")
     assert found is not None
@@ -213,7 +213,7 @@ def test_the_commands_allow_the_deletion_of_orphans(books: Books) -> None:
 
 
 def test_a_new_seal_key_reseals_secrets_and_changes_no_credential(books: Books) -> None:
-    """By the processes that are there: nobody stops the issuers in the middle of an emergency."""
+    """Without a restart: issuers must not be stopped during an emergency."""
     release = books.release
     credentials, sealed, key = release.credentials(), seals(release), seal_key(release)
     books.run("Leaked signing key", words="scopewright-seal")
@@ -254,7 +254,7 @@ def test_everything_is_restored_from_a_backup_without_new_credentials(books: Boo
     release.start()
     books.run("Restore or move to another cluster", words="paused-")
     release.wait_until_ready()
-    # Not at once: the issuer follows what is declared within seconds.
+    # The issuer follows changes within seconds.
     assert release.first_token()
     assert release.is_good(issued)
     assert (release.credentials(), release.public_keys()) == (credentials, keys)

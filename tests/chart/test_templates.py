@@ -1,4 +1,4 @@
-"""What is rendered: no more rights than are needed, nothing shared that need not be, and nothing led outside."""
+"""The rendered objects: minimal rights, no shared tokens or keys, and no internal endpoint exposed."""
 
 import re
 from collections.abc import Iterator
@@ -146,7 +146,7 @@ def test_the_issuers_container_differs_between_modes_only_in_its_token() -> None
 
 @pytest.mark.parametrize("mode", [SIDECAR, BOTH, MODES["everything, sidecar"]])
 def test_a_sidecar_pod_stays_ready_while_its_operator_is_not(mode: dict[str, Any]) -> None:
-    """A Pod is ready when all its containers are: the issuer's Service would lose it while the API server is away."""
+    """A Pod is ready when all its containers are. Otherwise the issuer would leave its Service during an outage."""
     found = containers(render(mode))
     assert "readinessProbe" not in found["operator"]
     assert found["issuer"]["readinessProbe"]["httpGet"]["path"] == "/readyz"
@@ -219,13 +219,13 @@ def test_during_a_change_of_mode_each_pod_is_as_in_its_mode_and_the_service_sele
     selector = one(there, "Service", "scopewright-issuer")["spec"]["selector"]
     for name, mode in (("operator", SIDECAR), ("issuer", DEPLOYMENT)):
         pod = pods(there)[f"scopewright-{name}"]
-        assert pod == pods(render(mode))[f"scopewright-{name}"], "the last step starts nothing again"
+        assert pod == pods(render(mode))[f"scopewright-{name}"], "the last step must not restart the Pods"
         assert selector.items() <= pod["metadata"]["labels"].items()
         policy = one(there, "NetworkPolicy", f"scopewright-{name}")["spec"]
         assert {"ports": [{"port": "issuer", "protocol": "TCP"}]} in policy["ingress"]
     [serves] = one(there, "Service", "scopewright-issuer")["spec"]["ports"]
     bare = pods(render(DEPLOYMENT))["scopewright-operator"]["spec"]["containers"]
-    assert serves["targetPort"] not in {port["name"] for c in bare for port in c["ports"]}, "no request gets there"
+    assert serves["targetPort"] not in {port["name"] for c in bare for port in c["ports"]}, "no request reaches them"
 
 
 @pytest.mark.parametrize(
@@ -245,16 +245,16 @@ def test_a_network_policy_allows_no_metrics_and_only_the_api_server_by_default()
     assert set(operator["policyTypes"]) == {"Ingress", "Egress"}
     [tokens] = one(apart, "NetworkPolicy", "scopewright-issuer")["spec"]["ingress"]
     assert tokens == {"ports": [{"port": "issuer", "protocol": "TCP"}]}
-    told = merged(DEPLOYMENT, {"networkPolicy": EVERYTHING["networkPolicy"]})
+    values = merged(DEPLOYMENT, {"networkPolicy": EVERYTHING["networkPolicy"]})
     from_monitoring = EVERYTHING["networkPolicy"]["metricsFrom"]
-    [rule] = one(render(told), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
+    [rule] = one(render(values), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
     assert rule == {"ports": [{"port": "metrics", "protocol": "TCP"}], "from": from_monitoring}
-    _, rule = one(render(told), "NetworkPolicy", "scopewright-issuer")["spec"]["ingress"]
+    _, rule = one(render(values), "NetworkPolicy", "scopewright-issuer")["spec"]["ingress"]
     assert rule == {"ports": [{"port": "issuer-metrics", "protocol": "TCP"}], "from": from_monitoring}
     beside = merged(SIDECAR, {"networkPolicy": EVERYTHING["networkPolicy"]})
     _, rule = one(render(beside), "NetworkPolicy", "scopewright-operator")["spec"]["ingress"]
     assert [port["port"] for port in rule["ports"]] == ["metrics", "issuer-metrics"]
-    egress = one(render(told), "NetworkPolicy", "scopewright-issuer")["spec"]["egress"]
+    egress = one(render(values), "NetworkPolicy", "scopewright-issuer")["spec"]["egress"]
     assert egress[1]["to"] == [{"ipBlock": {"cidr": "10.0.0.1/32"}}]
 
 
@@ -276,9 +276,9 @@ def test_metrics_and_health_have_ports_that_callers_do_not_reach(mode: str) -> N
 def test_the_issuer_trusts_configured_proxies_only() -> None:
     for mode, wanted in ((EVERYTHING, EVERYTHING["issuer"]["trustedProxies"]), (SIDECAR, None)):
         settings = {e["name"]: e.get("value") for e in containers(render(mode))["issuer"]["env"]}
-        told = settings.get("SCOPEWRIGHT_TRUSTED_PROXIES")
-        assert (told and told.split(",")) == wanted
-        assert not told or trusted_proxies(told)
+        proxies = settings.get("SCOPEWRIGHT_TRUSTED_PROXIES")
+        assert (proxies and proxies.split(",")) == wanted
+        assert not proxies or trusted_proxies(proxies)
 
 
 @pytest.mark.parametrize("mode", ["everything, sidecar", "everything, deployment"])

@@ -1,4 +1,4 @@
-"""From an earlier chart and its code to these, away and back again: nothing is made anew, and tokens go on."""
+"""Upgrade from an earlier chart and code, uninstall and reinstall: no new credentials, and tokens stay valid."""
 
 import contextlib
 from collections.abc import Iterator
@@ -23,16 +23,16 @@ NAMESPACES: Final = (NAMESPACE, *SERVICES, "staff")
 
 
 class Upgraded(Release):
-    """A release, and what users have of it."""
+    """A release, with the tokens and credentials of its users."""
 
     issued = ""
-    """A token from before."""
+    """A token from before the upgrade."""
 
     def credentials(self) -> dict[str, tuple[str, str]]:
         return {space: self.credential_in(space, f"{name}-oauth") for space, name in SERVICES.items()}
 
     def public_keys(self) -> dict[str, Any]:
-        """What the JWKS ConfigMap holds, by kid."""
+        """The keys in the JWKS ConfigMap, by kid."""
         found = self.kube.get("ConfigMap", NAMESPACE, "scopewright-jwks")
         assert found is not None
         return {key.key_id: key.key for key in jwt.PyJWKSet.from_json(found["data"]["jwks.json"]).keys if key.key_id}
@@ -41,7 +41,7 @@ class Upgraded(Release):
         return self.token_by(*self.credential_in("leave", "leave-service-oauth"), API)
 
     def first_token(self) -> str:
-        """Once the issuer has followed what was declared a moment ago."""
+        """An access token, once the issuer has followed recent changes."""
         secret = self.credential_in("leave", "leave-service-oauth")
         until(lambda: self.post_token(*secret, API).status_code == 200, self.logs)
         return self.token()
@@ -51,7 +51,7 @@ class Upgraded(Release):
             until(lambda m=manifest: self.ready(m), lambda m=manifest: (self.read(m).get("status"), self.logs()))  # type: ignore[misc]
 
     def is_good(self, token: str) -> bool:
-        """Whether a verifier takes it that fetches the keys now."""
+        """Whether a verifier that fetches the keys now accepts the token."""
         served = httpx.get(f"{self.issuer_url}/jwks.json", trust_env=False)
         keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(served.text).keys}
         key = keys[jwt.get_unverified_header(token)["kid"]]
@@ -60,7 +60,7 @@ class Upgraded(Release):
 
 @pytest.fixture(scope="module")
 def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
-    """Installed by an earlier chart, run by the code beside it, and used."""
+    """Installed by an earlier chart, run by its code, and used."""
     folder: Path = tmp_path_factory.mktemp("upgraded")
     with contextlib.closing(Upgraded(plane, kube, folder)) as release:
         earlier = unpacked(tmp_path_factory.mktemp("earlier"))
@@ -78,11 +78,11 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
 def test_an_upgrade_rotates_nothing_and_tokens_stay_valid(release: Upgraded) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     release.chart, release.code = CHART, None
-    # As people do who have no file of values: what the earlier chart did not know is then in none.
+    # As users without a values file do it: newer values are then missing.
     release.helm("upgrade", NAME, str(CHART), "--reuse-values")
     release.stop_first()
     release.start_operator()
-    # For a while the records of the new operator are read by an issuer that is older.
+    # For a while the older issuer reads the records of the new operator.
     assert release.token()
     release.example = HR
     release.hr = release.apply_hr()
@@ -102,7 +102,7 @@ def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: U
     before = uids(release)
     release.stop()
     release.uninstall()
-    assert uids(release) == before, "what users and issuers have stays, as it is"
+    assert uids(release) == before, "objects of users and issuers must stay unchanged"
     release.install()
     release.start()
     release.wait_until_ready()
@@ -112,7 +112,7 @@ def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: U
 
 
 def uids(release: Upgraded) -> dict[str, str]:
-    """The UIDs of what is declared, and of the Secrets and ConfigMaps that were made of it."""
+    """The UIDs of declared objects, and of their Secrets and ConfigMaps."""
     return {
         f"{kind} {namespace}/{found['metadata']['name']}": found["metadata"]["uid"]
         for namespace in NAMESPACES
@@ -124,7 +124,7 @@ def uids(release: Upgraded) -> dict[str, str]:
 
 
 def test_deletions_of_namespaces_and_crds_are_not_blocked(release: Upgraded) -> None:
-    """The operator has gone first."""
+    """After the operator was uninstalled."""
     release.stop()
     release.uninstall()
     for name in NAMESPACES:

@@ -1,4 +1,4 @@
-"""What may be set: every mode renders, what is wrong is refused with a message, and nothing that can be set is dead."""
+"""Values: every mode renders, invalid values are refused with a message, and every value has an effect."""
 
 import json
 from collections.abc import Iterator
@@ -20,13 +20,13 @@ SCHEMA: dict[str, Any] = json.loads((CHART / "values.schema.json").read_text())
 
 @pytest.mark.parametrize("mode", MODES)
 def test_every_mode_is_linted_and_rendered(mode: str) -> None:
-    said = helm("lint", "--strict", str(CHART), "--namespace", NAMESPACE, values=merged(REQUIRED, MODES[mode]))
-    assert "[WARNING]" not in said
+    output = helm("lint", "--strict", str(CHART), "--namespace", NAMESPACE, values=merged(REQUIRED, MODES[mode]))
+    assert "[WARNING]" not in output
     assert one(render(MODES[mode]), "ConfigMap", "scopewright-operator")["data"]["config.yaml"]
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({"issuer": {"url": ""}}, "issuer.url is required: the issuer identifier"),
         ({"image": {"repository": ""}}, "image.repository is required"),
@@ -85,10 +85,10 @@ def test_every_mode_is_linted_and_rendered(mode: str) -> None:
     ],
     ids=str,
 )
-def test_invalid_values_are_refused_with_a_message(values: dict[str, Any], told: str) -> None:
+def test_invalid_values_are_refused_with_a_message(values: dict[str, Any], message: str) -> None:
     with pytest.raises(Refused) as refused:
         template(values)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("monitored", [{"serviceMonitor": {"enabled": True}}, {"prometheusRule": {"enabled": True}}])
@@ -144,7 +144,7 @@ def test_token_review_sets_both_the_right_and_the_configuration() -> None:
 
 
 def test_every_value_has_an_effect() -> None:
-    """Each of them, changed, changes what is rendered, in one mode or the other."""
+    """A change of each value changes the rendered objects in some mode."""
     modes = ("everything, sidecar", "everything, deployment", "deployment of a fixed size", "a given certificate")
     bases = [MODES[mode] for mode in modes]
     before = [template(base) for base in bases]
@@ -161,7 +161,7 @@ def test_every_value_has_an_effect() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         checked = {path: pool.submit(matters, path, value) for path, value in leaves(VALUES)}
-    assert [path for path, live in checked.items() if not live.result()] == ["enabled"], "which umbrella charts read"
+    assert [path for path, live in checked.items() if not live.result()] == ["enabled"], "only umbrella charts read it"
 
 
 def test_crds_are_installed_and_kept_on_uninstall() -> None:
@@ -177,7 +177,7 @@ AMOUNTS = (".resources.requests", ".resources.limits")
 
 
 def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value, by its dotted path; what is empty, a list, or Kubernetes' own is one value."""
+    """Every value by its dotted path; an empty object, a list, or an object of the Kubernetes API is one value."""
     if not isinstance(values, dict) or not values or path.endswith(AMOUNTS):
         yield path, values
         return
@@ -186,7 +186,7 @@ def leaves(values: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def declared(schema: Any, path: str = "") -> Iterator[str]:
-    """The same of a schema."""
+    """The dotted paths of a schema."""
     if "$ref" in schema:
         schema = SCHEMA["definitions"][schema["$ref"].rpartition("/")[2]]
     if "properties" not in schema or path.endswith(AMOUNTS):
@@ -208,7 +208,7 @@ def nested(path: str, value: Any) -> dict[str, Any]:
 
 
 def other(path: str, value: Any) -> Any:
-    """Another value that the schema takes, as far as one can guess."""
+    """Another value that the schema probably accepts."""
     special: dict[str, Any] = {
         "issuer.mode": "deployment" if value == "sidecar" else "sidecar",
         "issuer.url": "https://other.example.org",

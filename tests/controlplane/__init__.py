@@ -21,6 +21,6 @@ __all__ = [
 
 
 def open_cluster() -> Cluster:
-    """What KUBECONFIG names, where it is set; enter it to have it running."""
+    """The cluster that KUBECONFIG names, or a control plane that runs while it is entered."""
     named = os.environ.get("KUBECONFIG")
     return ExistingCluster(named) if named else ControlPlane()

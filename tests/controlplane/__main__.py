@@ -1,4 +1,4 @@
-"""`make cluster`: the control plane in the foreground, its data kept under .cluster/."""
+"""`make cluster`: the control plane in the foreground, with its data in .cluster/."""
 
 import argparse
 import shlex

@@ -1,4 +1,4 @@
-"""Where the programs of a control plane, and kubectl, come from: KUBEBUILDER_ASSETS, or built once here."""
+"""The programs of a control plane and kubectl: from KUBEBUILDER_ASSETS, or built once into a cache."""
 
 import contextlib
 import fcntl
@@ -55,7 +55,7 @@ class Binaries:
 
 
 def find() -> Binaries:
-    """KUBEBUILDER_ASSETS where it is set, for as much as it has; the rest is ours."""
+    """The programs in KUBEBUILDER_ASSETS, if set; the others are built."""
     assets = os.environ.get("KUBEBUILDER_ASSETS")
     if not assets:
         return build()
@@ -65,12 +65,12 @@ def find() -> Binaries:
         raise ControlPlaneError(f"KUBEBUILDER_ASSETS={assets} holds no {' and no '.join(missing)}")
     if os.access(given["kube-controller-manager"], os.X_OK) and os.access(given["kubectl"], os.X_OK):
         return _binaries(given)
-    # The assets that kubebuilder publishes hold no controller manager.
+    # The published assets of kubebuilder have no controller manager.
     return replace(build(), etcd=given["etcd"], apiserver=given["kube-apiserver"])
 
 
 def build() -> Binaries:
-    """Build once into a cache keyed by the sources and the Go version; after that, no network and no Go are needed."""
+    """Build once into a cache keyed by the sources and the Go version. After that neither network nor Go is needed."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "scopewright" / "controlplane"
     sources = _sources_digest()
     go = shutil.which("go")
@@ -104,7 +104,7 @@ def _sources_digest() -> str:
 
 
 def _environment() -> dict[str, str]:
-    # Without cgo a machine needs no C compiler; a workspace around this folder is none of our business.
+    # Without cgo no C compiler is needed. A Go workspace of a parent directory is ignored.
     return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off"}
 
 
@@ -134,10 +134,10 @@ def _build_into(go: str, home: Path) -> None:
     with _Ticker(started) as ticker, tempfile.TemporaryDirectory(dir=home.parent, prefix=".building-") as scratch:
         staging = Path(scratch) / "ready"
         staging.mkdir()
-        # Downloads what the build needs; -v then names each package as it is compiled, and the rest is errors to show.
+        # With -v the build prints each package that it compiles; all other lines are errors.
         packages = set(_run(go, "list", "-deps", "-mod=readonly", ".").splitlines())
         ticker.compiling(of=len(packages))
-        said = []
+        output = []
         with subprocess.Popen(
             [go, "build", "-v", *_FLAGS, "-o", str(staging / "controlplane"), "."],
             cwd=_SOURCES,
@@ -150,9 +150,9 @@ def _build_into(go: str, home: Path) -> None:
                 if line.strip() in packages:
                     ticker.compiled += 1
                 else:
-                    said.append(line)
+                    output.append(line)
         if process.returncode:
-            raise ControlPlaneError(f"go build failed:\n{''.join(said[-40:])}\n{_HINT}")
+            raise ControlPlaneError(f"go build failed:\n{''.join(output[-40:])}\n{_HINT}")
         for name in _NAMES:
             (staging / name).symlink_to("controlplane")
         staging.rename(home)
@@ -160,7 +160,7 @@ def _build_into(go: str, home: Path) -> None:
 
 
 class _Ticker:
-    """A line every ten seconds, so that nobody takes a long build for a hung one."""
+    """Prints a line every ten seconds during a long build."""
 
     def __init__(self, started: float) -> None:
         self.compiled = 0

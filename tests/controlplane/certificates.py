@@ -1,4 +1,4 @@
-"""A small certificate authority: the API server's certificate, and client certificates that say who calls."""
+"""A small certificate authority: the API server's certificate and client certificates."""
 
 import base64
 import datetime as dt
@@ -25,7 +25,7 @@ class Authority:
 
     @classmethod
     def at(cls, folder: Path) -> "Authority":
-        """The one kept in the folder, so that a cluster started again is still the one that clients know."""
+        """The CA in the folder, created if missing, so that clients trust a restarted cluster."""
         certificate_file, key_file = folder / "ca.crt", folder / "ca.key"
         if certificate_file.exists() and key_file.exists():
             key = serialization.load_pem_private_key(key_file.read_bytes(), None)
@@ -49,7 +49,7 @@ class Authority:
         return certificate_pem(self.certificate)
 
     def server(self, *more: str) -> tuple[bytes, bytes]:
-        """For the API server's names, for 127.0.0.1, and for these names and addresses."""
+        """A certificate for the API server's names, 127.0.0.1, and these names and addresses."""
         names = [_name(name) for name in (*_SERVER_NAMES, "127.0.0.1", *more)]
         return self._issue("kube-apiserver", (), ExtendedKeyUsageOID.SERVER_AUTH, names)
 
@@ -76,7 +76,7 @@ class Authority:
 
 
 def subject(user: str, groups: tuple[str, ...]) -> x509.Name:
-    """How Kubernetes reads a client certificate: the common name is the user, each organisation a group."""
+    """Kubernetes reads the common name as the user, and each organisation as a group."""
     organisations = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups]
     return x509.Name([*organisations, x509.NameAttribute(NameOID.COMMON_NAME, user)])
 
@@ -88,12 +88,12 @@ def signing_request(user: str, groups: tuple[str, ...]) -> tuple[bytes, bytes]:
 
 
 def service_account_key() -> bytes:
-    # RSA, as real clusters have it: tokens of ServiceAccounts are then RS256 here too.
+    # RSA as in real clusters, so that tokens of ServiceAccounts are RS256.
     return private_pem(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
 
 def kubeconfig(cluster: dict[str, object], certificate: bytes, key: bytes) -> bytes:
-    """For the cluster, as a kubeconfig names one, and a client certificate."""
+    """A kubeconfig with this cluster entry and client certificate."""
     user = {"client-certificate-data": text(certificate), "client-key-data": text(key)}
     document = {
         "apiVersion": "v1",
@@ -111,7 +111,7 @@ def text(data: bytes) -> str:
 
 
 def write_private(path: Path, data: bytes) -> Path:
-    """Whole or not at all, and never readable by others, not for a moment."""
+    """Write atomically, with mode 0600 from the start."""
     scratch = path.with_name(f".{path.name}.{os.getpid()}")
     scratch.unlink(missing_ok=True)
     with os.fdopen(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

@@ -1,4 +1,4 @@
-"""What a test may ask of any cluster."""
+"""The interface of all clusters for tests."""
 
 import abc
 from pathlib import Path
@@ -9,10 +9,10 @@ from .errors import ControlPlaneError
 
 
 class Cluster(abc.ABC):
-    """Entering it starts it, or finds it; leaving it ends what was started."""
+    """A context manager, which starts or finds the cluster and stops what it started."""
 
     kubeconfig: Path
-    """Of a cluster administrator."""
+    """The kubeconfig of a cluster administrator."""
     kubectl: Path
     restartable = False
     """Whether stop_apiserver, start_apiserver and restart_controllers work here."""
@@ -27,7 +27,7 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def kubeconfig_for(self, user: str, *groups: str) -> Path:
-        """A kubeconfig of somebody else, who has no rights but those that RBAC grants to these names."""
+        """A kubeconfig of a user with the rights that RBAC grants to these names."""
 
     def stop_apiserver(self) -> None:
         raise self._not_ours()
@@ -39,4 +39,6 @@ class Cluster(abc.ABC):
         raise self._not_ours()
 
     def _not_ours(self) -> ControlPlaneError:
-        return ControlPlaneError("KUBECONFIG names this cluster: it is not ours to stop. Unset KUBECONFIG to run this.")
+        return ControlPlaneError(
+            "KUBECONFIG names this cluster, which the tests must not stop. Unset KUBECONFIG to run this."
+        )

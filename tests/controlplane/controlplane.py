@@ -1,4 +1,4 @@
-"""etcd, kube-apiserver and the controllers that tests rely on, on 127.0.0.1."""
+"""A control plane on 127.0.0.1: etcd, kube-apiserver and the controllers that tests rely on."""
 
 import contextlib
 import hashlib
@@ -17,7 +17,7 @@ from .processes import Child, wait_until
 _ETCD = "unix://etcd.sock:0"
 _SERVICES = "10.96.0.0/16"
 _KUBERNETES = "10.96.0.1"
-"""The Service of the API server, which takes the first address."""
+"""The address of the API server's Service: the first of the range."""
 _CONTROLLERS = (
     "garbage-collector-controller",
     "namespace-controller",
@@ -30,7 +30,7 @@ _CONTROLLERS = (
 
 
 class ControlPlane(Cluster):
-    """etcd, kube-apiserver and a few controllers on 127.0.0.1, up in seconds.
+    """etcd, kube-apiserver and a few controllers on 127.0.0.1, which start in seconds.
 
     In a folder that is kept, starting again finds the same objects, port and authority.
     """
@@ -38,7 +38,7 @@ class ControlPlane(Cluster):
     restartable = True
     address = "127.0.0.1"
     within: tuple[str, ...] = ()
-    """The command that runs another where that address is."""
+    """A prefix for every command, such as one that enters a network namespace."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self._kept = folder
@@ -86,19 +86,19 @@ class ControlPlane(Cluster):
         return self._write_kubeconfig(self._folder.path / f"kubeconfig-{name}", user, groups)
 
     def start_apiserver(self) -> None:
-        """On the same port, with the same data; returns when it is ready."""
+        """Start it on the same port with the same data, and wait until it is ready."""
         if self._apiserver is not None and self._apiserver.alive():
             return
         self._apiserver = self._spawn_apiserver()
         wait_until(self.ready, seconds=120, children=[self._etcd, self._apiserver], what="ready")
 
     def stop_apiserver(self) -> None:
-        """As in a crash: every connection breaks. etcd and the controllers stay."""
+        """SIGKILL: all connections break. etcd and the controllers keep running."""
         if self._apiserver is not None:
             self._apiserver.kill()
 
     def restart_controllers(self) -> None:
-        """The garbage collector looks for new kinds every 30 seconds; a new one knows them at once."""
+        """Restart the controllers: the garbage collector discovers new kinds at its start, and else every 30 s."""
         self._stop_controllers()
         self._start_controllers()
 
@@ -106,7 +106,7 @@ class ControlPlane(Cluster):
         return self._answers("/readyz")
 
     def check(self) -> None:
-        """Raise if a part of it has ended."""
+        """Raise an error if one of the processes has ended."""
         for child in (self._etcd, self._apiserver, self._controllers):
             if child is not None:
                 child.check()
@@ -149,7 +149,7 @@ class ControlPlane(Cluster):
         return Child([*self.within, str(program), *arguments], log=folder / f"{program.name}.log", cwd=folder)
 
     def _start_etcd(self) -> Child:
-        # A socket in a folder of ours, because etcd asks nobody who they are.
+        # A Unix socket in a private folder, because etcd does not authenticate clients.
         (self._folder.path / "etcd.sock:0").unlink(missing_ok=True)
         (self._folder.path / "etcd-peer.sock:0").unlink(missing_ok=True)
         arguments = [
@@ -187,7 +187,7 @@ class ControlPlane(Cluster):
         )
 
     def _apiserver_settings(self) -> tuple[str, ...]:
-        # Endpoints may not name a loopback address, so nothing could keep those of the API server.
+        # Endpoints must not be loopback addresses, so the API server cannot write its own.
         return ("--endpoint-reconciler-type=none", "--authorization-mode=RBAC")
 
     def _controllers_settings(self) -> tuple[str, ...]:
@@ -204,7 +204,7 @@ class ControlPlane(Cluster):
                 "--cluster-signing-key-file=ca.key",
                 "--leader-elect=false",
                 "--secure-port=0",
-                # A namespace full of a test's objects goes in seconds, not at 20 requests a second.
+                # The default of 20 requests a second would delete a full namespace too slowly.
                 "--kube-api-qps=300",
                 "--kube-api-burst=600",
             ],
@@ -212,7 +212,7 @@ class ControlPlane(Cluster):
 
     def _end_apiserver(self) -> None:
         if self._apiserver is not None:
-            # It would wait for watches that are still open, up to a minute.
+            # Otherwise it waits up to a minute for open watches.
             self._apiserver.stop(grace=3)
 
     def _stop_controllers(self) -> None:

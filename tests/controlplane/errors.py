@@ -1,2 +1,2 @@
 class ControlPlaneError(Exception):
-    """The control plane cannot be had; the message says what to do about it."""
+    """The control plane cannot be built or started; the message says what to do."""

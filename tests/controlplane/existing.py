@@ -26,7 +26,7 @@ class ExistingCluster(Cluster):
         self.kubectl = Path(found) if found else binaries.build().kubectl
         self._folder = Folder(None)
         try:
-            # A copy of the current context alone: whoever switches contexts meanwhile does not switch ours.
+            # A copy of the current context, so that a later change of context has no effect.
             config = self._kubectl(
                 "--kubeconfig", self._named, "config", "view", "--raw", "--minify", "--flatten", "-ojson"
             )
@@ -44,7 +44,7 @@ class ExistingCluster(Cluster):
         self._folder.close()
 
     def kubeconfig_for(self, user: str, *groups: str) -> Path:
-        """By a certificate that the cluster signs for us; it refuses the group system:masters."""
+        """With a certificate that the cluster signs; it refuses the group system:masters."""
         request, key = certificates.signing_request(user, groups)
         name = f"scopewright-test-{uuid.uuid4().hex[:12]}"
         wanted = {

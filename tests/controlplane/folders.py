@@ -1,4 +1,4 @@
-"""Folders for data that nobody keeps, in memory where there is some; and the port that goes with a folder."""
+"""Temporary folders, in memory if possible, and the port that belongs to a folder."""
 
 import fcntl
 import os
@@ -11,12 +11,12 @@ from pathlib import Path
 
 _PREFIX = f"scopewright-controlplane-{os.getuid()}-"
 _LOCK = "in-use"
-# Below the range from which Linux takes ports for outgoing connections: ours stays free while the API server is away.
+# Below the kernel's ephemeral range: the port stays free while the API server is stopped.
 _PORTS = range(20000, 32000)
 
 
 class Folder:
-    """Locked while it is in use. A temporary one is removed at the end, by the next one if ours was cut short."""
+    """Locked while in use. A temporary folder is removed at the end, or by a later run after a crash."""
 
     def __init__(self, kept: Path | None) -> None:
         self.kept = kept is not None
@@ -40,7 +40,7 @@ class Folder:
         os.close(self._lock)
 
     def port(self) -> int:
-        """The one used here before, if it is free."""
+        """The port that this folder used before, if it is free."""
         note = self.path / "port"
         before = [int(note.read_text())] if note.exists() else []
         for port in before + random.sample(_PORTS, 100):
@@ -52,7 +52,7 @@ class Folder:
 
 def _free(port: int) -> bool:
     with socket.socket() as trial:
-        # As Go listens, so that connections of a server that has just ended do not count.
+        # SO_REUSEADDR as Go sets it, so that connections of a stopped server do not occupy the port.
         trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             trial.bind(("127.0.0.1", port))
@@ -64,7 +64,7 @@ def _free(port: int) -> bool:
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
         try:
-            # A young one without a lock may be just about to take it.
+            # A new folder without a lock may be about to get it.
             if time.time() - folder.stat().st_mtime < 60:
                 continue
             lock = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,4 +1,4 @@
-"""Children that end with us, whatever ends us."""
+"""Child processes that end with this process, also if it is killed."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 from .errors import ControlPlaneError
 
 _TETHER = Path(__file__).with_name("tether.py")
-# The kernel sends the signal when the *thread* that forked ends: this one lives as long as the process.
+# The kernel sends the signal when the *thread* that forked ends; this thread lives as long as the process.
 _SPAWNER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="controlplane-spawner")
 
 
@@ -53,18 +53,18 @@ class Child:
 
 
 def _spawn(command: list[str], log: Path, cwd: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
-    # A program that ties itself to us and becomes the other: preexec_fn is not safe beside threads.
+    # tether.py sets the death signal and then executes the program; preexec_fn is not safe with threads.
     tether = [sys.executable, "-I", "-S", str(_TETHER), str(os.getpid())]
     with log.open("ab") as output:
         return subprocess.Popen(
             [*tether, *command],
             cwd=cwd,
-            # Whoever runs the tests may have proxies and a KUBECONFIG set: nothing here is for them.
+            # Proxies and KUBECONFIG of the user's environment must not be used.
             env={"PATH": os.defpath, "HOME": str(cwd), **environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # A session of its own, so that Ctrl-C reaches us alone and we end them in order.
+            # Its own session: Ctrl-C reaches only this process, which ends the children in order.
             start_new_session=True,
         )
 

@@ -1,4 +1,4 @@
-"""tether.py PARENT PROGRAM [ARGUMENT...]: become the program, to be killed by the kernel when the parent ends."""
+"""tether.py PARENT PROGRAM [ARGUMENT...]: execute the program; the kernel kills it when the parent ends."""
 
 import ctypes
 import os

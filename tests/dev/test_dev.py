@@ -1,4 +1,4 @@
-"""`scopewright dev` as its user runs it: a process, a directory, a port."""
+"""`scopewright dev` as users run it: a process with a directory and a port."""
 
 import json
 import re
@@ -263,8 +263,8 @@ def test_a_separate_issuer_serves_the_same_state(dev: Dev) -> None:
         url = f"http://127.0.0.1:{port}/token"
         form = {"grant_type": "client_credentials"}
         assert httpx.post(url, data=form, auth=basic, headers=through).status_code == 200
-        told = json.loads(issuer.stdout.readline())
-        assert (told["client"], told["peer"]) == ("leave.worker", "192.0.2.1")
+        audit_line = json.loads(issuer.stdout.readline())
+        assert (audit_line["client"], audit_line["peer"]) == ("leave.worker", "192.0.2.1")
         issuer.terminate()
         assert issuer.wait(15) == 0
 

@@ -1,4 +1,4 @@
-"""docs/dpop.md as it stands: its client, its service and the issuer, three processes that mean each other's keys."""
+"""The code of docs/dpop.md, unchanged: client, service and issuer as three processes."""
 
 import importlib.util
 import os
@@ -29,7 +29,7 @@ AUDIENCE = "https://payroll-api.payroll.svc"
 
 
 class Payroll:
-    """The service of the page, on a port of its own."""
+    """The service of the page, on a free port."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -123,7 +123,7 @@ def test_without_a_proof_no_token_is_issued_and_a_stolen_one_is_refused(dev: Dev
 
 
 def test_the_nonce_key_survives_a_restart(dev: Dev) -> None:
-    """So that no client is asked again, and a second replica would take the first one's."""
+    """So that no client must retry, and replicas accept each other's nonces."""
     secret = dev.state / "secrets/leave/worker-oauth"
     holder = ClientCredentials(secret, dpop=True)
     assert holder.token_sync().value

@@ -1,4 +1,4 @@
-"""The HR system: its manifests are sound, and each service gives each caller what it may have, and nothing else."""
+"""The HR system: valid manifests, and services that accept exactly the granted requests."""
 
 import logging
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def good(name: str, scope: str) -> str:
 
 
 class Fixed(httpx.Auth):
-    """In the place of ClientCredentials: a token made to order, or none to be had."""
+    """Replaces ClientCredentials: adds a fixed token, or fails."""
 
     def __init__(self, sent: str | TokenError) -> None:
         self.sent = sent
@@ -38,7 +38,7 @@ class Fixed(httpx.Auth):
 
 
 class Hr:
-    """The three services in this process, each verifying for itself; `between` are the tokens that they call with."""
+    """The three services in this process, each with its own verifier; `between` are the tokens of their calls."""
 
     def __init__(self) -> None:
         self.between = {

@@ -1,4 +1,4 @@
-"""`make demo ARGS=--check`: every row comes out as expected, and nothing is left, however it ends."""
+"""`make demo ARGS=--check`: every row is as expected, and no process is left, however it ends."""
 
 import io
 import os
@@ -20,7 +20,7 @@ COMMAND = [sys.executable, "-m", "examples.hr"]
 
 
 def environment(folder: Path) -> dict[str, str]:
-    """All that the demo makes goes below `folder`, and every process that it starts can be told by it."""
+    """Put all files of the demo below `folder`, which also identifies its processes."""
     return {**os.environ, "TMPDIR": str(folder)}
 
 
@@ -72,9 +72,9 @@ def test_a_signal_at_any_time_leaves_no_process(tmp_path: Path, number: signal.S
     ) as process:
         wait_for(process, tmp_path, children)
         process.send_signal(number)
-        said, _ = process.communicate(timeout=100)
-    assert process.returncode == 130, said
-    assert "Traceback" not in said
+        output, _ = process.communicate(timeout=100)
+    assert process.returncode == 130, output
+    assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
     assert left_over(tmp_path) == {}
 
@@ -90,14 +90,14 @@ def test_a_dead_service_ends_the_demo_with_the_end_of_its_log(tmp_path: Path) ->
     ) as process:
         wait_for(process, tmp_path, 4)
         victim = 0
-        while not victim:  # between fork and exec it has another name
+        while not victim:  # its name is another one between fork and exec
             assert process.poll() is None
             victim = next((p for p, command in left_over(tmp_path).items() if "examples.hr.leave:create" in command), 0)
         os.kill(victim, signal.SIGKILL)
-        said, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert "leave ended with status -9; the end of its log:" in said
-    assert "Traceback" not in said
+    assert "leave ended with status -9; the end of its log:" in output
+    assert "Traceback" not in output
     assert list(tmp_path.iterdir()) == []
     assert left_over(tmp_path) == {}
 
@@ -112,12 +112,12 @@ def test_without_check_the_demo_keeps_running_and_prints_commands(tmp_path: Path
         text=True,
     ) as process:
         assert process.stdout is not None
-        said = ""
-        while "Ctrl-C ends it" not in said:
+        output = ""
+        while "Ctrl-C ends it" not in output:
             line = process.stdout.readline()
-            assert line, said
-            said += line
-        commands = said[said.index("  SECRET=") : said.index("Ctrl-C")]
+            assert line, output
+            output += line
+        commands = output[output.index("  SECRET=") : output.index("Ctrl-C")]
         tried = ""
         if shutil.which("curl"):
             tried = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, timeout=100).stdout

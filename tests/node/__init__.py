@@ -1,1 +1,1 @@
-"""The chart and the HR example in Pods. A package, so that what it has entered is left when its last test is done."""
+"""The chart and the HR example in Pods. A package, so that its fixtures end with its last test."""

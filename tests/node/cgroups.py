@@ -1,4 +1,4 @@
-"""A control group of a node's own, in every hierarchy that this machine has."""
+"""A control group for a node, in every hierarchy of this machine."""
 
 import contextlib
 import os
@@ -11,14 +11,14 @@ _PREFIX: Final = "scopewright-node-"
 
 
 def hierarchies() -> list[Path]:
-    """Where control groups are mounted: once with version 2, once for each controller with version 1."""
+    """The mount points of control groups: one with version 2, one for each controller with version 1."""
     mounts = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     return [Path(fields[4]) for fields in mounts if fields[fields.index("-") + 1] in ("cgroup", "cgroup2")]
 
 
 @contextlib.contextmanager
 def own(folder: Path) -> Iterator[str]:
-    """Its path, named after the node's folder. What a node has left behind whose folder is gone, goes too."""
+    """The path, named after the node's folder. Left-over groups whose folder is missing are removed."""
     for hierarchy in hierarchies():
         for left in hierarchy.glob(f"{_PREFIX}*"):
             if not (folder.parent / left.name.removeprefix(_PREFIX)).exists():
@@ -27,7 +27,7 @@ def own(folder: Path) -> Iterator[str]:
     try:
         for group in groups:
             group.mkdir()
-            # All Pods together would otherwise weigh as much as any one process beside them.
+            # Otherwise all Pods together would have the CPU weight of one process.
             for weight, value in (("cpu.shares", "8192"), ("cpu.weight", "800")):
                 if (group / weight).exists():
                     (group / weight).write_text(value)
@@ -38,7 +38,7 @@ def own(folder: Path) -> Iterator[str]:
 
 
 def _remove(group: Path) -> None:
-    """Once all that ran in it has ended, which a kill has begun."""
+    """Remove the group after its killed processes have ended."""
     deadline = time.monotonic() + 20
     while group.exists():
         try:

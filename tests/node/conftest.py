@@ -1,4 +1,4 @@
-"""A node of this package's own, or the cluster that KUBECONFIG names, with everything running in it."""
+"""A node for this package, or the cluster that KUBECONFIG names, with chart and example running."""
 
 import os
 import shutil
@@ -24,7 +24,7 @@ from .valkey import archive
 
 @pytest.fixture(scope="package")
 def machine() -> None:
-    """One that can run Pods; another one says why it cannot."""
+    """Skip with the reason if this machine cannot run Pods."""
     if why := obstacle():
         pytest.skip(f"{why}; KUBECONFIG may name a cluster instead")
 
@@ -46,7 +46,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
             yield existing
         return
     request.getfixturevalue("machine")
-    # The first build takes minutes: let its progress be seen.
+    # The first build takes minutes: show its progress.
     with request.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
         binaries.build()
     programs = Programs.ready()
@@ -58,7 +58,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="package")
 def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """The chart and the HR example, running, and asked for tokens without a break."""
+    """The chart and the HR example, running, under a continuous load of token requests."""
     system = System(cluster, tmp_path_factory.mktemp("authority"))
     system.refuse_what_is_in_use()
     try:
@@ -67,14 +67,14 @@ def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         system.start_load()
         yield system
     finally:
-        # A node of ours ends, and everything with it.
+        # A node of these tests ends with everything in it.
         if not isinstance(cluster, Node):
             system.uninstall()
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Beside a failure, what Pods and node had to say."""
+    """Add the logs of Pods and node to the report of a failed test."""
     report = yield
     if report.failed:
         for used in getattr(item, "funcargs", {}).values():
@@ -86,7 +86,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pause(programs: Programs, folder: Path) -> Path:
-    """The image of the process that holds a Pod's namespaces, and does nothing else."""
+    """The pause image: its process holds the namespaces of a Pod."""
     (folder / "root").mkdir()
     shutil.copy(programs.pause, folder / "root" / "pause")
     pack_layer(folder / "root", folder / "layer")

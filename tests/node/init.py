@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-# A kubelet sets these for the whole machine; here it finds and changes copies.
+# A kubelet sets these for the machine; here it changes copies.
 KERNEL = ("vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
           "kernel/keys/root_maxkeys", "kernel/keys/root_maxbytes")  # fmt: skip
 
@@ -39,7 +39,7 @@ def main(folder: pathlib.Path) -> None:
 
 
 def mount(folder: pathlib.Path) -> None:
-    """What the kubelet mounts must reach the containers; `unshare` has seen to it that it gets no further."""
+    """Mounts of the kubelet must propagate to the containers; `unshare` keeps them from the machine."""
     run("mount", "--make-rshared", "/")
     copies = folder / "sys"
     copies.mkdir()
@@ -56,7 +56,7 @@ def mount(folder: pathlib.Path) -> None:
 
 
 def network(address: str) -> None:
-    """The node's address, and a way for what is sent to a Service, which leads to a Pod before it leads out."""
+    """The node's address, and a default route, without which packets to a Service are not redirected to Pods."""
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "node", "type", "bridge")
     run("ip", "address", "add", f"{address}/32", "dev", "node")
@@ -75,7 +75,7 @@ def start(folder: pathlib.Path, running: dict[int, str], name: str, settings: di
 
 
 def reap(running: dict[int, str]) -> None:
-    """Everybody's orphans are ours. Without one of the programs there is no node."""
+    """As the first process, reap all orphans. If one of the programs ends, the node ends."""
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Runs in a Pod: asks for tokens and uses them, one attempt each on a connection of its own, and counts what comes.
+"""Runs in a Pod: requests tokens and uses them, each attempt once and on its own connection, and counts the results.
 
     python3.11 load.py AUDIENCE URL [AUDIENCE URL…]
 
@@ -23,12 +23,12 @@ from scopewright.client.grant import TokenParameters, token_request
 
 _PAUSE = 0.15
 _PATIENCE = 60.0
-"""Seconds that an answer may take: what is slow is late, what fails is lost."""
+"""Timeout of a request: slow answers are late, failed ones lost."""
 _KEPT = 200
-_TOLD = 10
-"""Failures in a line, which a container's log cuts at 16 KiB."""
+_FAILURES_IN_LINE = 10
+"""Failures in one line, because container logs cut lines at 16 KiB."""
 _MARGIN = 10.0
-"""Seconds before its end from which on a token is not used: it may end on the way."""
+"""Tokens are not used in these last seconds, because they may expire in flight."""
 
 
 @dataclass
@@ -38,17 +38,17 @@ class Totals:
     no_token: list[str] = field(default_factory=list)
     """Token requests without a token."""
     refused: list[str] = field(default_factory=list)
-    """Valid tokens that a service did not take."""
+    """Valid tokens that a service refused."""
     twice: list[str] = field(default_factory=list)
-    """Tokens for an assertion that had brought one before."""
+    """Tokens issued for an assertion that was used before."""
     spent: int = 0
-    """Assertions that were refused the second time."""
+    """Assertions that were refused at their second use."""
     lost: list[str] = field(default_factory=list)
     """Calls that failed for another reason."""
     secrets: int = 0
     """Different credentials that were used."""
     keys: list[str] = field(default_factory=list)
-    """That tokens were signed with."""
+    """Keys that signed tokens."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Load:
         self.totals = Totals()
         self.http = httpx.AsyncClient(timeout=_PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
 
-    async def ask(self) -> None:
-        """For a token, as the client library does it."""
+    async def request_token(self) -> None:
+        """Request a token as the client library does."""
         audience = random.choice(list(self._services))
         credentials = self._secret.read(now=True)
         self._seen.add(credentials.client_secret or credentials.private_key or credentials.service_account_token or "")
@@ -91,7 +91,7 @@ class Load:
             await self._ask_again(token_request(credentials, wanted, who))
 
     async def _ask_again(self, request: httpx.Request) -> None:
-        """With an assertion that has been used, of whichever issuer."""
+        """Use an assertion a second time, at any issuer."""
         answer = await self._send(request)
         if answer is None:
             return
@@ -113,7 +113,7 @@ class Load:
         self.totals.no_token.append(f"{time.time():.1f} {answer.status_code} {answer.text[:300]}")
 
     async def use(self) -> None:
-        """One of the tokens that are still good, however old it is."""
+        """Use one of the valid tokens, of any age."""
         good = [held for held in self._held if held.ends - _MARGIN > time.time()]
         if not good:
             return
@@ -127,13 +127,13 @@ class Load:
         if answer.status_code == 200:
             self.totals.accepted += 1
             return
-        said = f"{time.time():.1f} {url} {answer.status_code} {answer.text[:300]}"
+        failure = f"{time.time():.1f} {url} {answer.status_code} {answer.text[:300]}"
         if answer.status_code in (401, 403, 503):
-            self.totals.refused.append(said)
+            self.totals.refused.append(failure)
         elif "no token for a service" in answer.text:
-            self.totals.no_token.append(said)
+            self.totals.no_token.append(failure)
         else:
-            self.totals.lost.append(said)
+            self.totals.lost.append(failure)
 
 
 async def main(services: dict[str, str]) -> None:
@@ -144,10 +144,13 @@ async def main(services: dict[str, str]) -> None:
             await what()
             await asyncio.sleep(_PAUSE)
 
-    working = [asyncio.create_task(again(what)) for what in (load.ask, load.use, load.use)]
+    working = [asyncio.create_task(again(what)) for what in (load.request_token, load.use, load.use)]
     while not any(task.done() for task in working):
-        said = {name: value[:_TOLD] if isinstance(value, list) else value for name, value in vars(load.totals).items()}
-        print(json.dumps(said), flush=True)
+        figures = {
+            name: value[:_FAILURES_IN_LINE] if isinstance(value, list) else value
+            for name, value in vars(load.totals).items()
+        }
+        print(json.dumps(figures), flush=True)
         await asyncio.sleep(0.5)
     await asyncio.gather(*working)
 

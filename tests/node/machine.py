@@ -14,7 +14,7 @@ _TRIAL = "mount -t tmpfs tmpfs /run && ip link add trial type bridge && iptables
 
 
 def obstacle() -> str | None:
-    """Why Pods cannot run here. A program that is missing is no obstacle: it is installed, or the test is skipped."""
+    """Why Pods cannot run here. Missing programs do not count: they are installed, or the test is skipped."""
     if sys.platform != "linux":
         return "Pods need Linux"
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""What a team of the example applies, beside what the repository has as files."""
+"""Manifests that a team of the example applies in addition to the files of the repository."""
 
 from typing import Any, Final
 
@@ -19,7 +19,7 @@ CONTAINER_SECURITY: Final[Manifest] = {
 
 
 def plain(kind: str, namespace: str, name: str, **content: Any) -> Manifest:
-    """Of the core API."""
+    """An object of the core API."""
     return {"apiVersion": "v1", "kind": kind, "metadata": {"name": name, "namespace": namespace}, **content}
 
 
@@ -28,7 +28,7 @@ def restricted_namespace(name: str) -> Manifest:
 
 
 def labelled(manifest: Manifest) -> Manifest:
-    """A Namespace refuses whatever PodSecurity `restricted` does."""
+    """A Namespace gets the label for PodSecurity `restricted`."""
     meta = manifest["metadata"]
     if manifest["kind"] != "Namespace":
         return {}
@@ -36,6 +36,6 @@ def labelled(manifest: Manifest) -> Manifest:
 
 
 def projected(client: str, issuer: str) -> Manifest:
-    """As docs/authentication.md has it: what the operator wrote, and the ServiceAccount's token for the issuer."""
+    """The volume of docs/authentication.md: the credential Secret and the projected token for the issuer."""
     token = {"path": "token", "audience": issuer, "expirationSeconds": 600}
     return {"projected": {"sources": [{"secret": {"name": f"{client}-oauth"}}, {"serviceAccountToken": token}]}}

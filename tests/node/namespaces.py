@@ -1,4 +1,4 @@
-"""Namespaces that end with their first process, and how this thread enters the network of one that it has started."""
+"""Namespaces that end with their first process, and a way for this thread to enter their network."""
 
 import contextlib
 import ctypes
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 APART: Final = ("--net", "--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child", "--mount-proc", "--")
-"""For `unshare`, before a command that is then seen by nobody, and ends with it."""
+"""Arguments of `unshare` for a command in its own namespaces, which end with it."""
 
 _NETWORK: Final = 0x40000000  # CLONE_NEWNET
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
@@ -16,7 +16,7 @@ _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def network_of(unshare: int) -> Iterator[Path]:
-    """Of the process that `unshare --fork` has started. Inside the block, this thread and those it starts are in it."""
+    """Enter the network of the process that `unshare --fork` started, for this thread and threads that it starts."""
     [child] = Path(f"/proc/{unshare}/task/{unshare}/children").read_text().split()
     path = Path(f"/proc/{child}/ns/net")
     with Path("/proc/thread-self/ns/net").open() as before:

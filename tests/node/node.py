@@ -19,7 +19,7 @@ _INIT: Final = Path(__file__).with_name("init.py")
 
 
 class Node(ControlPlane):
-    """Everything is in memory and in namespaces of its own, which the kernel ends with their first process.
+    """All data is in memory, and all processes in namespaces that the kernel ends with their first process.
 
     Whoever is inside the block, in the thread that entered it, is in that network as well, and in no other.
     """
@@ -57,7 +57,7 @@ class Node(ControlPlane):
             child.check()
 
     def logs(self, lines: int = 60) -> str:
-        """What the programs of the node and of its control plane said last."""
+        """The last log lines of the programs of node and control plane."""
         return "\n".join(
             f"--- {log.name}\n" + "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
             for log in sorted(self._folder.path.glob("*.log"))
@@ -81,12 +81,12 @@ class Node(ControlPlane):
     def _start_scheduler(self) -> Child:
         config = self._write_kubeconfig(self._folder.path / "scheduler.kubeconfig", "system:kube-scheduler", ())
         arguments = [f"--kubeconfig={config}", "--leader-elect=false", "--secure-port=0"]
-        # It serves nothing: whom it would serve need not be looked up.
+        # It serves nothing, so it need not look up how to authenticate clients.
         return self._spawn(self._binaries.scheduler, [*arguments, "--authentication-skip-lookup"])
 
     def _node_is_ready(self) -> bool:
-        said = self._kubectl("get", "nodes", "--output=json")
-        conditions = [c for node in said.get("items", ()) for c in node["status"].get("conditions", ())]
+        nodes = self._kubectl("get", "nodes", "--output=json")
+        conditions = [c for node in nodes.get("items", ()) for c in node["status"].get("conditions", ())]
         return any((c["type"], c["status"]) == ("Ready", "True") for c in conditions)
 
     def _kubectl(self, *arguments: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a node is made of: programs of Debian, and those of a Kubernetes that gets on with Debian's containerd."""
+"""The programs of a node: from Debian, and of a Kubernetes version that supports Debian's containerd."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ _LDFLAGS: Final = "-s -w " + " ".join(
 
 @dataclass(frozen=True)
 class Programs:
-    """Found, installed or built, which takes a network."""
+    """Found, installed or built; the latter two need a network."""
 
     containerd: str
     ctr: str

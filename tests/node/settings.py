@@ -1,4 +1,4 @@
-"""How containerd, kubelet and kube-proxy are set: for Pods that trust nobody, on a machine that is not to notice."""
+"""Settings of containerd, kubelet and kube-proxy, which leave the machine's own settings unchanged."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ import yaml
 from .programs import Programs
 
 PAUSE: Final = "scopewright.example/pause:built"
-"""The image of the process that holds a Pod's namespaces."""
+"""The pause image."""
 _PODS: Final = "10.77.1.0/24"
 _SOCKET: Final = "/run/containerd/containerd.sock"
 
 
 def write(folder: Path, programs: Programs, images: list[Path], *, address: str, cgroup: str) -> None:
-    """Everything that init.py and what it starts will read, but for the kubeconfigs."""
+    """Write the files that init.py and its programs read, without the kubeconfigs."""
     cni = folder / "cni"
     cni.mkdir()
     (cni / "10-pods.conflist").write_text(json.dumps(_NETWORK))
@@ -98,13 +98,13 @@ _KUBELET: Final[dict[str, Any]] = {
     "authorization": {"mode": "Webhook"},
     "readOnlyPort": 0,
     "healthzPort": 0,
-    # Nobody resolves names here: who calls whom stands in the Pods' hosts.
+    # There is no DNS: names are in the hosts file of the Pods.
     "resolvConf": "",
-    # Whatever the machine is short of, it is none of the Pods' doing.
+    # No evictions: the Pods do not cause a shortage of this machine.
     "evictionHard": {"memory.available": "0%", "nodefs.available": "0%", "imagefs.available": "0%",
                      "nodefs.inodesFree": "0%", "imagefs.inodesFree": "0%"},
     "imageGCHighThresholdPercent": 100,
-    # How soon a Pod sees that a Secret has changed.
+    # Delay until a Pod sees a changed Secret.
     "syncFrequency": "5s",
 }  # fmt: skip
 
@@ -113,7 +113,7 @@ _PROXY: Final[dict[str, Any]] = {
     "kind": "KubeProxyConfiguration",
     "mode": "iptables",
     "clusterCIDR": _PODS,
-    # The kernel's own numbers, which are the machine's, stay as they are.
+    # Kernel limits belong to the machine and are not changed.
     "conntrack": {"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
     "iptables": {"localhostNodePorts": False},
     "metricsBindAddress": "",

@@ -1,4 +1,4 @@
-"""The chart, installed by helm, and the HR example beside it, all of it in Pods; and those that keep them busy."""
+"""The chart installed by helm and the HR example, all in Pods, with Pods that put load on them."""
 
 import json
 import subprocess
@@ -32,20 +32,20 @@ RELEASE: Final = "scopewright"
 _ISSUER: Final = f"{RELEASE}-issuer.{NAMESPACE}.svc"
 _TRUST: Final = "/etc/issuer/ca.crt"
 PATIENCE: Final = 300
-"""Seconds that anything may take on a machine that has other things to do."""
+"""Timeout of every wait, for a busy machine."""
 VALUES: Final[dict[str, Any]] = {
     "issuer": {"url": f"https://{_ISSUER}", "replay": {"secretName": "valkey"}},
     "networkPolicy": {"egress": [{"ports": [{"port": 6379, "protocol": "TCP"}]}]},
     "image": {"repository": SCOPEWRIGHT.partition(":")[0], "tag": SCOPEWRIGHT.partition(":")[2], "pullPolicy": "Never"},
     "tls": {"enabled": True, "secretName": "issuer-tls"},
-    # A signing key's successor signs 30 seconds after it was asked for.
+    # The successor of a signing key signs 30 seconds after the request.
     "config": {"jwksMaxAge": "15s", "replicaLag": "10s"},
 }
 
 
 @dataclass(frozen=True)
 class Caller:
-    """A Pod of the staff that asks for tokens and uses them; its OAuthClient has its name."""
+    """A Pod that requests tokens and uses them; its OAuthClient has the same name."""
 
     name: str
     services: tuple[str, ...]
@@ -59,13 +59,13 @@ class System:
         self._authority = certificates.Authority.at(folder)
         self._aliases: list[Manifest] = []
 
-    # What a platform team does
+    # Actions of the platform team
 
     def refuse_what_is_in_use(self) -> None:
-        """Whatever is there is somebody's, and would go when this ends."""
+        """Refuse a cluster with Scopewright in it, because the tests would delete it at their end."""
         crds = [f"crd/{file.stem}.scopewright.dev" for file in (CHART / "files" / "crds").glob("*.yaml")]
         for what in (*crds, *(f"namespace/{name}" for name in NAMESPACES)):
-            assert self._get("default", what) is None, f"{what} is in this cluster already: use one without Scopewright"
+            assert self._get("default", what) is None, f"{what} exists in this cluster: use one without Scopewright"
 
     def install(self) -> None:
         self.apply(*valkey.manifests(), restricted_namespace(NAMESPACE))
@@ -82,7 +82,7 @@ class System:
                      "--patch", json.dumps({"spec": {"rotation": rotation}}))  # fmt: skip
 
     def change_mode(self, mode: str) -> None:
-        """As docs/operations.md has it."""
+        """With the commands of docs/operations.md."""
         self.helm("upgrade", merged(VALUES, {"issuer": {"mode": mode}}), "--wait", f"--timeout={PATIENCE}s")
 
     def helm(self, command: str, values: dict[str, Any], *more: str) -> None:
@@ -90,16 +90,16 @@ class System:
         helm(command, RELEASE, str(CHART), *into, values=values, kubeconfig=self.cluster.kubeconfig)
 
     def uninstall(self) -> None:
-        """From a cluster that goes on. The CRDs were the chart's; what is declared goes with its namespaces."""
+        """Uninstall from an existing cluster: the chart, the CRDs, and the namespaces with the declared objects."""
         helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--ignore-not-found", kubeconfig=self.cluster.kubeconfig)
         namespaces = [f"namespace/{name}" for name in NAMESPACES]
         self.kubectl("delete", "--ignore-not-found", *namespaces)
         self.kubectl("delete", "--ignore-not-found", "--filename", str(CHART / "files" / "crds"))
 
-    # What the teams do
+    # Actions of the teams
 
     def apply_hr(self) -> None:
-        """Manifests and services of the example, in namespaces that are `restricted` too."""
+        """Manifests and services of the example, in namespaces with PodSecurity `restricted`."""
         for file in sorted((EXAMPLE / "manifests").glob("*.yaml")):
             self.apply(*(m | labelled(m) for m in yaml.safe_load_all(file.read_text())))
         self.apply(self.account("payroll", "payroll-service"))
@@ -119,14 +119,14 @@ class System:
             self.rolled_out(name, name)
 
     def account(self, namespace: str, name: str, *access: Manifest) -> Manifest:
-        """An OAuthClient that is proven by the token of the ServiceAccount of its name, and that ServiceAccount."""
+        """An OAuthClient with method ServiceAccount, and the ServiceAccount of the same name."""
         self.apply(plain("ServiceAccount", namespace, name))
         found = self._get(namespace, f"oauthclients.scopewright.dev/{name}") or {"spec": {"access": list(access)}}
         method = {"method": "ServiceAccount", "serviceAccount": {"name": name}}
         return oauth_client(namespace, name, *found["spec"]["access"], authentication=method)
 
     def start_load(self) -> None:
-        """By a mounted secret, by the token of a ServiceAccount, and by a mounted key."""
+        """Callers with a mounted secret, a ServiceAccount token, and a mounted key."""
         reads = access_entry("employee", "employee-api", "employee.read")
         self.apply(self.account(STAFF, "kiosk", reads))
         self.apply(oauth_client(STAFF, "auditor", reads, authentication={"method": "PrivateKeyJWT"}))
@@ -157,7 +157,7 @@ class System:
             "imagePullPolicy": "Never",
             "command": ["python3.11", "/load/load.py", *arguments],
             "securityContext": CONTAINER_SECURITY,
-            # Without it, whoever asks would be the first to go short, and would count it against who answers.
+            # Without it the load Pods get the least CPU, and their delays would count as failures of the services.
             "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}, "limits": {"memory": "192Mi"}},
             "volumeMounts": [
                 {"name": "oauth", "mountPath": "/var/run/secrets/oauth", "readOnly": True},
@@ -177,7 +177,7 @@ class System:
         return plain("Pod", STAFF, caller.name, spec=spec)
 
     def _fit(self, pod: Manifest) -> None:
-        """Trust in the authority of the issuer's certificate, and the names that a cluster's DNS would know."""
+        """Trust in the CA of the issuer's certificate, and the names that a cluster's DNS would resolve."""
         pod["hostAliases"] = self._aliases
         pod.setdefault("volumes", []).append({"name": "issuer", "configMap": {"name": "issuer"}})
         for container in pod["containers"]:
@@ -201,7 +201,7 @@ class System:
         assert found is not None
         return str(found["spec"]["clusterIP"])
 
-    # What is there
+    # State of the system
 
     def totals(self, caller: str) -> dict[str, Any]:
         return self.until(partial(self._totals, caller), partial(self.says, caller))
@@ -215,14 +215,14 @@ class System:
         return described + self.kubectl("logs", f"--namespace={STAFF}", "--tail=20", caller, expect=None)
 
     def restart(self, deployments: dict[str, str]) -> None:
-        """All of them at once: the namespace of each."""
+        """Restart all at once; the value is the namespace of each."""
         for name, namespace in deployments.items():
             self.kubectl("rollout", "restart", f"--namespace={namespace}", f"deployment/{name}")
         for name, namespace in deployments.items():
             self.rolled_out(namespace, name)
 
     def rolled_out(self, namespace: str, deployment: str) -> None:
-        """Also the Pods of before are gone."""
+        """Wait until the former Pods are deleted too."""
         rollout = ["rollout", "status", f"--namespace={namespace}", f"--timeout={PATIENCE}s"]
         try:
             self.kubectl(*rollout, f"deployment/{deployment}")
@@ -231,7 +231,7 @@ class System:
         self.left(namespace)
 
     def left(self, namespace: str) -> None:
-        """Until nothing there is on its way out."""
+        """Wait until no Pod there is terminating."""
         self.until(lambda: not self._leaving(namespace), lambda: self.pods(namespace))
 
     def _leaving(self, namespace: str) -> list[str]:
@@ -239,7 +239,7 @@ class System:
         return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" in pod["metadata"]]
 
     def serving(self) -> Counter[tuple[str, str]]:
-        """How many Pods the issuer's Service leads to, by their ServiceAccount and their containers."""
+        """The number of Pods behind the issuer's Service, by ServiceAccount and containers."""
         pods = {pod["metadata"]["name"]: pod["spec"] for pod in self._all(NAMESPACE, "pods")}
         found = Counter[tuple[str, str]]()
         for part in self._all(NAMESPACE, "endpointslices"):
@@ -252,16 +252,16 @@ class System:
         return found
 
     def pods(self, namespace: str) -> str:
-        """All there is to know about why its Pods are not what they should be."""
-        said = self.kubectl("describe", "pods", f"--namespace={namespace}", expect=None)
+        """Descriptions and logs of its Pods."""
+        output = self.kubectl("describe", "pods", f"--namespace={namespace}", expect=None)
         for pod in self._all(namespace, "pods"):
             name = pod["metadata"]["name"]
             logs = ["logs", f"--namespace={namespace}", "--all-containers", "--tail=30", "--prefix"]
-            said += self.kubectl(*logs, name, expect=None)
-        return said
+            output += self.kubectl(*logs, name, expect=None)
+        return output
 
     def wait_for(self, what: str, resource: str, namespace: str, *more: str) -> None:
-        # A thing that is not there yet is waited for too.
+        # A missing object is waited for as well.
         self.until(lambda: self._get(namespace, resource), lambda: f"no {resource} in {namespace}")
         self.kubectl("wait", f"--for={what}", f"--timeout={PATIENCE}s", f"--namespace={namespace}", resource, *more)
 
@@ -270,12 +270,12 @@ class System:
         return found["items"] if found else []
 
     def _get(self, namespace: str, resource: str) -> dict[str, Any] | None:
-        said = self.kubectl("get", f"--namespace={namespace}", resource, "--output=json", expect=None)
-        return json.loads(said) if said.startswith("{") else None
+        output = self.kubectl("get", f"--namespace={namespace}", resource, "--output=json", expect=None)
+        return json.loads(output) if output.startswith("{") else None
 
     @staticmethod
     def until(look: Callable[[], T | None], seen: Callable[[], object]) -> T:
-        """Asking costs a program's start: seldom, then, so that it is no load of its own."""
+        """Poll seldom, because each poll starts kubectl, which is a load."""
         return until(look, seen, PATIENCE, pause=0.5)
 
     def apply(self, *manifests: Manifest) -> None:
@@ -283,7 +283,7 @@ class System:
             self.kubectl("apply", "--server-side", "--force-conflicts", "--filename=-", given=json.dumps(manifest))
 
     def kubectl(self, *arguments: str, given: str = "", expect: int | None = 0) -> str:
-        """`expect=None`: whatever comes, with what was said on standard error."""
+        """`expect=None` accepts any exit code, and includes standard error."""
         command = [str(self.cluster.kubectl), "--kubeconfig", str(self.cluster.kubeconfig), *arguments]
         done = subprocess.run(command, input=given, capture_output=True, text=True, check=False)
         assert expect in (None, done.returncode), f"kubectl {' '.join(arguments)}: {done.stdout}{done.stderr}"

@@ -1,4 +1,4 @@
-"""The content of the image, run as a container would run it: nobody's user, and nothing that it may write to."""
+"""The content of the image, run as in a container: an unprivileged user and a read-only file system."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from .namespaces import APART
 
 
 class Image:
-    """An archive, laid out as a root file system."""
+    """An archive, unpacked as a root file system."""
 
     def __init__(self, archive: Path, folder: Path) -> None:
         self.root = folder
@@ -34,7 +34,7 @@ class Image:
                     content.extractall(folder, filter="tar")
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """With nothing but its own files, read-only, in a network that leads nowhere."""
+        """Run a command with the image's files only, read-only, and without a network."""
         root, user = shlex.quote(str(self.root)), self.config["User"]
         environment = shlex.join(["env", "--ignore-environment", *self.config["Env"]])
         script = f"mount --bind {root} {root} && mount -o remount,bind,ro {root} && "
@@ -68,7 +68,7 @@ def test_the_images_user_cannot_write_and_can_run_only_python(image: Image) -> N
         programs = {file.name for file in (image.root / folder).glob("*")}
         assert programs <= {"python3.11", "scopewright"}
     special = [path for path in image.root.rglob("*") if not path.is_symlink() and path.stat().st_mode & 0o6000]
-    assert special == [], "nobody becomes another user by one of these"
+    assert special == [], "no setuid programs"
     script = "import os; print(os.getuid(), os.getgid(), [f for f in ('/', '/tmp', '/usr') if os.access(f, os.W_OK)])"
     done = image.run("python3.11", "-c", script)
     assert (done.stdout.strip(), done.stderr) == (f"{build.USER} {build.USER} []", "")
@@ -76,7 +76,7 @@ def test_the_images_user_cannot_write_and_can_run_only_python(image: Image) -> N
 
 @pytest.mark.parametrize("command", [["operator", "--issuer-url=https://issuer.example"], ["issuer"]])
 def test_both_entry_points_start_and_report_the_missing_cluster(image: Image, command: list[str]) -> None:
-    """That they do their work from it as well is for test_node.py."""
+    """test_node.py runs them with a cluster."""
     done = image.run(*image.config["Entrypoint"], *command)
     assert done.returncode == 1
     assert "no cluster to talk to" in done.stderr
@@ -84,19 +84,19 @@ def test_both_entry_points_start_and_report_the_missing_cluster(image: Image, co
 
 
 def test_the_image_lists_its_packages(image: Image) -> None:
-    """As programs that list the content of images look for it."""
+    """Where scanners of images read them."""
     packages = (image.root / "var/lib/dpkg/status").read_text().split("\n\n")
     listed = {line.partition(": ")[2] for text in packages for line in text.splitlines() if line.startswith("Package:")}
     assert {"python3.11-minimal", "libssl3", "libc6", "ca-certificates"} <= listed
     script = "from importlib.metadata import distributions as d; print(*(f'{x.name}=={x.version}' for x in d()))"
     installed = {plain(entry) for entry in image.run("python3.11", "-c", script).stdout.split()}
     locked = {plain(line.split()[0]) for line in build.REQUIREMENTS.read_text().splitlines() if "==" in line}
-    [ours] = installed - locked
-    assert ours.startswith("scopewright==")
+    [own] = installed - locked
+    assert own.startswith("scopewright==")
 
 
 def plain(entry: str) -> str:
-    """With the name as indexes have it."""
+    """The normalised name of a package."""
     name, _, version = entry.lower().partition("==")
     return f"{re.sub('[-_.]+', '-', name)}=={version}"
 

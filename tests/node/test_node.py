@@ -1,4 +1,4 @@
-"""Pods of the chart and of the HR example on a node: what is changed under load costs nobody a token."""
+"""Pods of the chart and of the HR example on a node: changes under load without a refused request."""
 
 import json
 import uuid
@@ -24,7 +24,7 @@ def test_all_pods_run_without_a_restart(system: System) -> None:
 
 
 def test_every_part_is_restarted_while_keys_and_secrets_rotate(system: System) -> None:
-    restarted_while_keys_and_secrets_rotate(system, OPERATOR)
+    restart_while_keys_and_secrets_rotate(system, OPERATOR)
 
 
 def test_the_issuers_move_to_their_own_pods(system: System) -> None:
@@ -32,11 +32,11 @@ def test_the_issuers_move_to_their_own_pods(system: System) -> None:
         system.change_mode("deployment")
     system.change_mode("both")
     system.change_mode("deployment")
-    moved(system, {(ISSUER, "issuer"): 2})
+    wait_until_moved(system, {(ISSUER, "issuer"): 2})
 
 
 def test_every_part_is_restarted_there_while_keys_and_secrets_rotate(system: System) -> None:
-    restarted_while_keys_and_secrets_rotate(system, OPERATOR, ISSUER)
+    restart_while_keys_and_secrets_rotate(system, OPERATOR, ISSUER)
 
 
 def test_the_issuers_move_back_beside_the_operator(system: System) -> None:
@@ -44,27 +44,27 @@ def test_the_issuers_move_back_beside_the_operator(system: System) -> None:
         system.change_mode("sidecar")
     system.change_mode("both")
     system.change_mode("sidecar")
-    moved(system, {(OPERATOR, "operator,issuer"): 2})
+    wait_until_moved(system, {(OPERATOR, "operator,issuer"): 2})
 
 
-def moved(system: System, serving: dict[tuple[str, str], int]) -> None:
-    """To those, and nobody has noticed, also when the last of the others has left."""
+def wait_until_moved(system: System, serving: dict[tuple[str, str], int]) -> None:
+    """Wait until exactly these Pods serve, and check that no request was refused."""
     system.until(lambda: system.serving() == serving, lambda: (system.serving(), system.pods(NAMESPACE)))
     system.left(NAMESPACE)
-    nobody_was_refused(system)
+    check_no_refusals(system)
 
 
-def restarted_while_keys_and_secrets_rotate(system: System, *ours: str) -> None:
-    """With the services, all at once."""
+def restart_while_keys_and_secrets_rotate(system: System, *deployments: str) -> None:
+    """Restart these Deployments and all services at once."""
     callers = ("hr-desk", "auditor")
     before = {caller: system.totals(caller) for caller in callers}
     rotate(system, NAMESPACE, "signingkeys.scopewright.dev/default")
     for caller in callers:
         rotate(system, STAFF, f"oauthclients.scopewright.dev/{caller}")
-    system.restart({**dict.fromkeys(ours, NAMESPACE), **{name: name for name in SERVICES}})
+    system.restart({**dict.fromkeys(deployments, NAMESPACE), **{name: name for name in SERVICES}})
     for caller in callers:
         system.until(partial(renewed, system, caller, before[caller]), partial(system.says, caller))
-    nobody_was_refused(system)
+    check_no_refusals(system)
 
 
 def rotate(system: System, namespace: str, what: str) -> None:
@@ -72,15 +72,17 @@ def rotate(system: System, namespace: str, what: str) -> None:
     system.kubectl("annotate", "--overwrite", f"--namespace={namespace}", what, annotation)
 
 
-def nobody_was_refused(system: System) -> None:
-    """Since the load began, and for a while from now."""
+def check_no_refusals(system: System) -> None:
+    """No refused request since the load began, nor in the next seconds."""
     for caller in system.callers:
         name, before = caller.name, system.totals(caller.name)
-        said = system.until(partial(later, system, name, before), partial(system.says, name))
-        print(f"{name}: {said['tokens']} tokens, accepted {said['accepted']} times, {len(said['lost'])} calls lost")
-        assert not said["no_token"]
-        assert not said["refused"]
-        assert not said["twice"]
+        totals = system.until(partial(later, system, name, before), partial(system.says, name))
+        print(
+            f"{name}: {totals['tokens']} tokens, accepted {totals['accepted']} times, {len(totals['lost'])} calls lost"
+        )
+        assert not totals["no_token"]
+        assert not totals["refused"]
+        assert not totals["twice"]
 
 
 def renewed(system: System, caller: str, before: dict[str, Any]) -> bool:

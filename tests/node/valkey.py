@@ -1,4 +1,4 @@
-"""What the issuers remember together: a Valkey or Redis of Debian's in a Pod, and nothing else in its image.
+"""The shared replay memory of the issuers: Debian's Valkey or Redis in a Pod, alone in its image.
 
     python -m tests.node.valkey FOLDER
 
@@ -45,7 +45,7 @@ def archive(folder: Path) -> Path:
 
 
 def manifests() -> list[Manifest]:
-    """It keeps nothing, and answers who knows the password."""
+    """It stores nothing on disk and requires the password."""
     config = f'bind 0.0.0.0\nport {_PORT}\nrequirepass {PASSWORD}\nsave ""\n'
     container = {
         "name": "valkey",
@@ -76,7 +76,7 @@ def manifests() -> list[Manifest]:
 
 
 def url(address: str) -> str:
-    """For `issuer.replay`."""
+    """The URL for `issuer.replay`."""
     return f"redis://:{PASSWORD}@{address}:{_PORT}/0"
 
 

@@ -1,1 +1,1 @@
-"""The replay memory that processes share, against a real Valkey or Redis."""
+"""The shared replay memory, with a real Valkey or Redis."""

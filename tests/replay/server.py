@@ -30,18 +30,18 @@ class Server:
             time.sleep(0.02)
 
     def hang(self) -> None:
-        """It takes connections, by the kernel, and answers none."""
+        """Suspend the process: the kernel accepts connections, but nothing answers."""
         self._process.send_signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
         self._process.send_signal(signal.SIGCONT)
 
     def connections(self) -> int:
-        """Of its clients, this question's own left out."""
+        """The number of client connections, without the one of this query."""
         return self._number("INFO clients", rb"connected_clients:(\d+)") - 1
 
     def remembers(self, owner: str, value: str) -> int:
-        """For how many milliseconds yet."""
+        """The remaining lifetime of a key in milliseconds."""
         return self._number(f"PTTL scopewright:once:{replay_key(owner, value).hex()}", rb":(-?\d+)")
 
     def _number(self, command: str, pattern: bytes) -> int:

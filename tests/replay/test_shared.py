@@ -1,4 +1,4 @@
-"""What is used once is used once, whoever asks; and where the memory is away, nobody is believed."""
+"""Single use across processes; without the server an assertion is neither accepted nor refused."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ from .server import Server
 
 @pytest.fixture
 async def memories(server: Server) -> AsyncIterator[tuple[SharedReplay, SharedReplay]]:
-    """As two processes would have them."""
+    """As in two processes."""
     both = SharedReplay(f"redis://127.0.0.1:{server.port}/0"), SharedReplay(f"valkey://127.0.0.1:{server.port}/0")
     yield both
     for memory in both:
@@ -25,7 +25,7 @@ async def test_of_many_concurrent_uses_one_is_the_first(memories: tuple[SharedRe
     until = time.time() + 60
     answers = await asyncio.gather(*(memory.first_use("a", "once", until) for memory in memories * 20))
     assert sorted(answers) == [False] * 39 + [True]
-    assert await memories[0].first_use("b", "once", until), "another client's is another"
+    assert await memories[0].first_use("b", "once", until), "the same jti of another client is another assertion"
 
 
 async def test_a_use_is_remembered_until_its_expiry(memories: tuple[SharedReplay, SharedReplay]) -> None:
@@ -60,11 +60,11 @@ async def test_a_server_that_hangs_costs_few_connections_and_little_time(
     assert {type(answer) for answer in answers} == {Unavailable}
     assert server.connections() <= MAX_CONNECTIONS
     assert await memory.first_use("a", "afterwards", until)
-    assert not await memory.first_use("a", "before", until), "nothing was forgotten"
+    assert not await memory.first_use("a", "before", until), "the server must still remember"
 
 
 async def test_the_time_of_remembering_does_not_depend_on_the_servers_clock(server: Server) -> None:
-    """An issuer whose clock is a day behind or ahead of the server's."""
+    """The issuer's clock is a day behind or ahead of the server's."""
     for name, days in (("behind", -1), ("ahead", 1)):
         memory = SharedReplay(server.url, clock=lambda days=days: time.time() + days * 86400)  # type: ignore[misc]
         until = time.time() + days * 86400 + 600
@@ -87,7 +87,7 @@ async def test_namespaces_at_their_limit_leave_room_for_others(server: Server) -
             await fill(memory, f"greedy-{namespace}.client", 200, now)
     assert await memory.first_use("modest.client", f"{now}", now + 60)
     now += 121
-    assert await memory.first_use("greedy-0.other", f"{now}", now + 60), "what is over makes room"
+    assert await memory.first_use("greedy-0.other", f"{now}", now + 60), "expired entries make room"
     await memory.close()
 
 

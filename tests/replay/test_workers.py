@@ -1,4 +1,4 @@
-"""Two workers with one memory: an assertion works once, whichever of them it meets."""
+"""Two workers with a shared replay memory accept an assertion once."""
 
 import json
 import subprocess
@@ -60,7 +60,7 @@ def test_an_assertion_works_once_across_workers(server: Server, tmp_path: Path) 
 
 
 def answers(port: int, token: str) -> list[int]:
-    """Each on a connection of its own, which the kernel gives to one worker or the other."""
+    """Send each request on its own connection, which the kernel gives to either worker."""
     form = {"grant_type": "client_credentials", "client_assertion_type": JWT_BEARER, "client_assertion": token}
     return [httpx.post(f"http://127.0.0.1:{port}/token", data=form).status_code for _ in range(12)]
 
