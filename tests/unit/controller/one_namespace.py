@@ -1,8 +1,8 @@
-"""What one namespace costs in memory: `python -m tests.unit.controller.one_namespace operator|issuer CLIENTS SCOPES`.
+"""Memory for one namespace: `python -m tests.unit.controller.one_namespace operator|issuer CLIENTS SCOPES`.
 
-A fresh process takes in so many OAuthClients of namespace `greedy`, each of which asks for so many scopes with the
-longest names, and prints as JSON: MiB of memory before and after, MiB of the snapshot, how many are served, and whether
-the client of another namespace is.
+A new process reads that many OAuthClients of namespace `greedy`, each with that many scopes of the longest names. It
+prints as JSON: memory before and after and the size of the snapshot in MiB, how many of the clients are served, and
+whether a client of another namespace is.
 """
 
 import asyncio
@@ -26,14 +26,14 @@ from scopewright.core.records.names import CLIENT_TYPE, ENTRY, client_record_nam
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.state.snapshot import SnapshotFile
 from scopewright.stores import Change
+from tests.harness.samples import NAMESPACE
 
-SYSTEM: Final = "scopewright-system"
 NOW: Final = datetime(2026, 11, 28, 12, tzinfo=UTC)
 _MIB: Final = 2**20
 
 
 def memory() -> float:
-    """MiB that are resident."""
+    """Resident memory in MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * 4096 / _MIB
 
@@ -64,45 +64,45 @@ def record_of(client: OAuthClient) -> tuple[Existing, dict[str, bytes]]:
         credentials=(Credential("0" * 64, NOW),),
         access=requested_access(client),
     )
-    ref = Ref("Secret", SYSTEM, client_record_name(client.namespace, client.name))
+    ref = Ref("Secret", NAMESPACE, client_record_name(client.namespace, client.name))
     labels = {MANAGED_BY: MANAGER}
     return Existing(ref, f"uid {ref}", "1", CLIENT_TYPE, labels, creation_time=NOW), {ENTRY: encode(record)}
 
 
 def served(clients: int, scopes: int) -> tuple[Cache, list[OAuthClient]]:
-    """The operator's memory, and the clients that get a record."""
-    world = Cache("default", SYSTEM)
+    """The operator's cache, and the clients within the limits, which get a record."""
+    cache = Cache("default", NAMESPACE)
     for namespace, count, each in (("greedy", clients, scopes), ("modest", 1, 1)):
         for raw in manifests(namespace, count, each):
-            world.put(parse_watched(raw))
-    within = [c for c in world.all(OAuthClient) if world.beyond_limits(Ref("OAuthClient", c.namespace, c.name)) is None]
-    return world, within
+            cache.put(parse_watched(raw))
+    within = [c for c in cache.all(OAuthClient) if cache.beyond_limits(Ref("OAuthClient", c.namespace, c.name)) is None]
+    return cache, within
 
 
 def operator(clients: int, scopes: int) -> dict[str, Any]:
     before = memory()
-    world, within = served(clients, scopes)
+    cache, within = served(clients, scopes)
     for client in within:
-        world.put_managed(*record_of(client))
-    return _said(before, within, 0.0)
+        cache.put_managed(*record_of(client))
+    return _result(before, within, 0.0)
 
 
 async def issuer(clients: int, scopes: int) -> dict[str, Any]:
-    """The records come from a process of their own, in which the operator's memory is."""
-    asking = await asyncio.create_subprocess_exec(
+    """The records come from another process, which has the operator's cache."""
+    record_process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", __spec__.name if __spec__ else "", "records", str(clients), str(scopes),
         stdout=asyncio.subprocess.PIPE, limit=2**26,
     )  # fmt: skip
-    assert asking.stdout
+    assert record_process.stdout
     before, names = memory(), []
-    registry = Registry(SYSTEM)
+    registry = Registry(NAMESPACE)
     with tempfile.TemporaryDirectory() as directory:
         file = Path(directory, "snapshot")
         snapshots = SnapshotFile(file, debounce=0.0)
-        async for line in asking.stdout:
+        async for line in record_process.stdout:
             name, data = json.loads(line)
             existing = Existing(
-                Ref("Secret", SYSTEM, name), "uid", "1", CLIENT_TYPE, {MANAGED_BY: MANAGER}, creation_time=NOW
+                Ref("Secret", NAMESPACE, name), "uid", "1", CLIENT_TYPE, {MANAGED_BY: MANAGER}, creation_time=NOW
             )
             change = Change(existing, {ENTRY: base64.b64decode(data)})
             assert registry.apply(change, NOW.timestamp())
@@ -112,10 +112,10 @@ async def issuer(clients: int, scopes: int) -> dict[str, Any]:
         while not file.exists():  # noqa: ASYNC110, ASYNC240
             await asyncio.sleep(0.01)
         writing.cancel()
-        await asking.wait()
+        await record_process.wait()
         size = file.stat().st_size / _MIB  # noqa: ASYNC240
     within = [client for name in names if (client := registry.client(name.removeprefix("client.")))]
-    return _said(before, within, size)
+    return _result(before, within, size)
 
 
 def records(clients: int, scopes: int) -> None:
@@ -124,7 +124,7 @@ def records(clients: int, scopes: int) -> None:
         sys.stdout.write(json.dumps([existing.ref.name, base64.b64encode(entries[ENTRY]).decode()]) + "\n")
 
 
-def _said(before: float, within: list[Any], snapshot: float) -> dict[str, Any]:
+def _result(before: float, within: list[Any], snapshot: float) -> dict[str, Any]:
     return {
         "before": round(before, 1),
         "after": round(memory(), 1),

@@ -1,4 +1,4 @@
-"""What probes and Prometheus get of the operator."""
+"""The HTTP endpoints of the operator for probes and Prometheus."""
 
 from prometheus_client import CollectorRegistry, Gauge
 

@@ -1,4 +1,4 @@
-"""Key pairs and secrets: thumbprints as the RFCs have them, and a private key that is not this one's is noticed."""
+"""Generated keys and secrets: thumbprints are those of the RFCs, and a private key matches only its own JWK."""
 
 import base64
 import json

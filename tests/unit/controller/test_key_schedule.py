@@ -1,4 +1,4 @@
-"""A simulated year of signing keys: no token that verifiers cannot check, and never a moment without a key."""
+"""A year of key rotations: a key signs at each instant, and each valid token can be verified with the JWKS."""
 
 import json
 from datetime import datetime, timedelta
@@ -17,8 +17,8 @@ from tests.harness.samples import ISSUER, NAMESPACE
 KEY = Ref("SigningKey", NAMESPACE, "default")
 
 
-class Watcher:
-    """A verifier and an auditor: what was published when, which tokens are out, who signed."""
+class KeyObserver:
+    """Records when each key was published and which tokens are valid, and asserts invariant 2."""
 
     def __init__(self, harness: OperatorHarness) -> None:
         self.harness = harness
@@ -26,12 +26,12 @@ class Watcher:
         self.tokens: list[tuple[str, datetime]] = []
         self.kids: set[str] = set()
 
-    def look(self) -> KeyRecord | None:
+    def observe(self) -> KeyRecord | None:
         harness, now = self.harness, self.harness.clock.now
         jwks, records = harness.jwks(), tuple(harness.key_records())
         for kid in jwks:
             self.published.setdefault(kid, now)
-        assert not {r.kid for r in records if r.kid in self.kids and r.creation_time == now}, "a kid came back"
+        assert not {r.kid for r in records if r.kid in self.kids and r.creation_time == now}, "a kid was used again"
         self.kids |= {r.kid for r in records}
         assert sum(key_state(r, records, now) is KeyState.ACTIVE for r in records) <= 1
         self.tokens = [(kid, exp) for kid, exp in self.tokens if exp > now]
@@ -40,7 +40,7 @@ class Watcher:
         signing = active_key(records, now)
         if signing:
             lead = harness.config.key_lead + self.ahead()
-            # Publication is noticed at the next look, some milliseconds after it happened.
+            # The observer sees a publication some milliseconds later.
             assert signing.at_once or now + timedelta(seconds=1) >= self.published[signing.kid] + lead
             assert signing.verification_end_time
             self.tokens.append((signing.kid, now + harness.config.max_token_lifetime))
@@ -59,18 +59,18 @@ class Watcher:
     st.lists(st.integers(0, 365 * 24), max_size=3),
 )
 def test_a_year_of_rotations(rotation: tuple[str, str], hours: list[int], outages: list[int]) -> None:
-    """Looked after irregularly, with operators down now and then for less than the outage budget."""
+    """The operator reconciles at irregular intervals, and is down sometimes for less than the outage budget."""
     harness = OperatorHarness(Config(issuer=ISSUER))
     every, ahead = rotation
     harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": every, "publishAhead": ahead}})
     harness.settle()
-    watcher = Watcher(harness)
+    observer = KeyObserver(harness)
     end, n = harness.clock.now + timedelta(days=365), 0
     down_until = harness.clock.now
     starts = sorted(harness.clock.now + timedelta(hours=h) for h in outages)
     while harness.clock.now < end:
-        assert watcher.look(), f"no key signs at {harness.clock.now}"
-        # Time passes up to the next instant that the operator asked for, or as it happens.
+        assert observer.observe(), f"no key signs at {harness.clock.now}"
+        # Advance to the next due time, or by the next interval if that is earlier.
         step = timedelta(hours=hours[n % len(hours)])
         due = harness.next_due.get(KEY)
         harness.clock.now = (
@@ -81,26 +81,26 @@ def test_a_year_of_rotations(rotation: tuple[str, str], hours: list[int], outage
             down_until = max(down_until, starts.pop(0) + timedelta(days=4))
         if harness.clock.now >= down_until:
             harness.settle()
-    assert len(watcher.kids) >= 365 * 24 // int(every.removesuffix("h")) // 2
+    assert len(observer.kids) >= 365 * 24 // int(every.removesuffix("h")) // 2
 
 
 def test_an_emergency_key_signs_at_once_and_revoked_kids_never_come_back() -> None:
     harness = OperatorHarness()
     harness.apply("SigningKey", NAMESPACE, "default")
     harness.settle()
-    old = {r.kid for r in harness.key_records()}
+    old_kids = {r.kid for r in harness.key_records()}
     harness.clock.advance(days=3)
     harness.apply("SigningKey", NAMESPACE, "default", {"revokedBefore": "2026-11-25T00:00:00Z"})
     harness.settle()
-    assert not old & harness.jwks()
-    fresh = active_key(tuple(harness.key_records()), harness.clock.now)
-    assert fresh
-    assert fresh.at_once
+    assert not old_kids & harness.jwks()
+    emergency_key = active_key(tuple(harness.key_records()), harness.clock.now)
+    assert emergency_key
+    assert emergency_key.at_once
     for _ in range(60):
         harness.clock.advance(days=1)
         harness.settle()
-        assert not old & harness.jwks()
-    assert old - {r.kid for r in harness.key_records()} == old
+        assert not old_kids & harness.jwks()
+    assert old_kids - {r.kid for r in harness.key_records()} == old_kids
 
 
 def test_a_deleted_signing_key_retires_its_keys_and_a_new_one_adopts_them() -> None:
@@ -140,9 +140,9 @@ def test_a_longer_rotation_needs_no_emergency_key(lengthened: str) -> None:
     harness.settle()
     harness.apply("SigningKey", NAMESPACE, "default", {"rotation": {"every": lengthened, "publishAhead": "24h"}})
     harness.settle()
-    watcher = Watcher(harness)
+    observer = KeyObserver(harness)
     for _ in range(40 * 4):
-        assert watcher.look()
+        assert observer.observe()
         harness.clock.advance(hours=6)
         harness.settle()
     assert not [event for event in harness.events if event.reason == "EmergencyKey"]

@@ -1,4 +1,4 @@
-"""What the operator tells Prometheus: where each key stands, what is overdue, how long things take."""
+"""Metrics of the operator: states of keys and objects, overdue rotations, latencies."""
 
 from datetime import timedelta
 from typing import Any
@@ -111,7 +111,7 @@ def test_a_signing_key_reports_whether_it_is_declared_and_used_and_made_up_names
     for record in harness.key_records():
         del harness.store.objects[Ref("Secret", NAMESPACE, key_record_name(record.kid))]
     harness.restart()
-    assert gauges("default") == (0, 1), "also when its last key has gone"
+    assert gauges("default") == (0, 1), "also without its last key"
     assert Scraped(harness)("signing_keys", signing_key="default", state="Active") == 0
 
 
@@ -119,7 +119,7 @@ def test_a_signing_key_reports_whether_it_is_declared_and_used_and_made_up_names
 def test_a_credential_is_overdue_from_its_due_time_until_it_is_rotated(
     harness: OperatorHarness, windows: list[dict[str, str]]
 ) -> None:
-    """Also where its windows never open, because nobody knows their time zone."""
+    """Also where its windows never open, because their time zone is unknown."""
     harness.apply("OAuthClient", "leave", "worker", {"rotation": {"every": "24h", "overlap": "1h", "windows": windows}})
     harness.settle()
     assert Scraped(harness)("credential_rotations_overdue", cause="age") == 0
@@ -163,11 +163,11 @@ def test_objects_are_counted_by_condition_and_without_a_status_ready_is_unknown(
 
 
 def test_gauges_report_the_values_of_their_sources(harness: OperatorHarness) -> None:
-    heard = {"Secret": 12.5}
+    last_event = {"Secret": 12.5}
     scraped = Scraped(
         harness,
         GaugeSources(
-            lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, heard.get, lambda: 6.0, lambda: 2
+            lambda: True, lambda: 3, lambda: 4.0, lambda: {"leave": 3, "hr": 2}, last_event.get, lambda: 6.0, lambda: 2
         ),
     )
     assert [scraped(n) for n in ("leader", "queue_depth", "watch_overdue_seconds", "orphans_held")] == [1, 3, 4, 5]
@@ -208,54 +208,54 @@ def test_failed_reconciliations_are_counted_by_reason_without_lost_leadership(
     assert found == ({counted} if counted else set())
 
 
-# From apply to Ready
+# Latency from apply to Ready
 
 
-def applied(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str) -> None:
-    """As the API server tells it: who changed what, and when."""
+def apply_at(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str) -> None:
+    """Apply an OAuthClient with the managedFields of the API server: kubectl has changed it at this instant."""
     meta = {"namespace": "leave", "name": name, "managedFields": [{"manager": "kubectl", "time": at}]}
     harness.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
 
 
 def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
-    seen: list[tuple[str, float]] = []
-    progress = ReadyLatency(lambda: harness.clock.now, lambda kind, seconds: seen.append((kind, round(seconds))))
+    latencies: list[tuple[str, float]] = []
+    progress = ReadyLatency(lambda: harness.clock.now, lambda kind, seconds: latencies.append((kind, round(seconds))))
     harness.reconciler._progress = progress
-    return seen
+    return latencies
 
 
 def test_the_ready_latency_of_each_generation_is_observed_once(harness: OperatorHarness) -> None:
-    seen = ready_latencies(harness)
-    applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
+    latencies = ready_latencies(harness)
+    apply_at(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
-    assert seen == [("OAuthClient", 10)]
+    assert latencies == [("OAuthClient", 10)]
     harness.settle()
     harness.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
     harness.settle()
-    assert len(seen) == 1
+    assert len(latencies) == 1
     harness.clock.advance(minutes=1)
-    applied(harness, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
+    apply_at(harness, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
     harness.settle()
-    assert seen[1:] == [("OAuthClient", 3)]
+    assert latencies[1:] == [("OAuthClient", 3)]
 
 
 def test_the_ready_latency_of_a_stalled_object_counts_from_its_next_change(harness: OperatorHarness) -> None:
-    seen = ready_latencies(harness)
-    applied(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
+    latencies = ready_latencies(harness)
+    apply_at(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
     harness.settle()
     harness.clock.advance(days=3)
-    applied(harness, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
+    apply_at(harness, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
     harness.settle()
-    assert seen == [("OAuthClient", 2)]
+    assert latencies == [("OAuthClient", 2)]
 
 
 def test_objects_that_were_ready_before_the_process_started_have_no_ready_latency(harness: OperatorHarness) -> None:
-    applied(harness, "worker", {}, "2026-11-22T11:59:50Z")
+    apply_at(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
     harness.restart()
-    seen = ready_latencies(harness)
+    latencies = ready_latencies(harness)
     harness.settle()
-    assert seen == []
+    assert latencies == []
 
 
 def test_the_applied_time_is_read_from_managed_fields_without_the_status() -> None:

@@ -1,4 +1,4 @@
-"""A right that is missing is reported after a minute, by name, and no longer once it is there again."""
+"""A missing right is reported by name after a minute, and no longer once it is given."""
 
 import pytest
 
@@ -10,15 +10,9 @@ from scopewright.controller.missing_rights import (
     MissingRights,
     right_of,
 )
+from tests.harness.clock import Clock
 
 SECRETS = "/api/v1/namespaces/leave/secrets"
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @pytest.fixture
@@ -61,17 +55,17 @@ def test_requests_for_no_resource_need_no_right(path: str) -> None:
 
 def test_a_missing_right_is_reported_after_a_minute(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += MIN_MISSING_SECONDS - 1
+    clock.advance(seconds=MIN_MISSING_SECONDS - 1)
     rights.answered("POST", SECRETS, True)
     assert (rights.problems, rights.count) == ([], 0)
-    clock.now += 1
+    clock.advance(seconds=1)
     assert rights.problems == ["a right is missing for 60 s: create secrets in namespace leave"]
     assert rights.count == 1
 
 
 def test_a_right_that_was_given_is_no_longer_reported(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += MIN_MISSING_SECONDS
+    clock.advance(seconds=MIN_MISSING_SECONDS)
     rights.answered("PUT", f"{SECRETS}/one", False)
     rights.answered("POST", "/api/v1/namespaces/other/secrets", False)
     assert rights.count == 1
@@ -81,13 +75,13 @@ def test_a_right_that_was_given_is_no_longer_reported(rights: MissingRights, clo
 
 def test_a_right_that_is_no_longer_needed_is_forgotten(rights: MissingRights, clock: Clock) -> None:
     rights.answered("POST", SECRETS, True)
-    clock.now += MEMORY_SECONDS
+    clock.advance(seconds=MEMORY_SECONDS)
     assert rights.count == 0
 
 
 def test_the_number_of_remembered_and_named_rights_is_bounded(rights: MissingRights, clock: Clock) -> None:
     for n in range(2 * MAX_RIGHTS):
         rights.answered("POST", f"/api/v1/namespaces/n{n}/secrets", True)
-    clock.now += MIN_MISSING_SECONDS
+    clock.advance(seconds=MIN_MISSING_SECONDS)
     assert rights.count == MAX_RIGHTS
     assert len(rights.problems) == MAX_NAMED + 1

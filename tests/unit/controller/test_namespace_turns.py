@@ -1,4 +1,4 @@
-"""One namespace does not delay another one, however many objects it has and however long they take."""
+"""One namespace does not delay another, however many objects it has and however long they take."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -32,10 +32,10 @@ async def test_a_thousand_objects_of_one_namespace_do_not_delay_the_one_of_anoth
     await task
     assert seen.index(ONE) == 1
     assert seen[0] == MANY[0]
-    assert [key for key in seen if key != ONE] == MANY, "in order within the namespace, each once"
+    assert [key for key in seen if key != ONE] == MANY, "not in order, or not each once"
 
 
-async def test_an_object_that_comes_up_while_a_namespace_is_busy_is_next() -> None:
+async def test_an_object_of_another_namespace_is_next_while_one_is_busy() -> None:
     seen: list[Ref] = []
 
     async def work(key: Ref) -> None:
@@ -56,8 +56,8 @@ async def test_an_object_that_comes_up_while_a_namespace_is_busy_is_next() -> No
     assert seen.index(ONE) < 105
 
 
-async def test_a_namespace_whose_reconciliations_hang_leaves_workers_to_others() -> None:
-    """As with a webhook that does not answer: three namespaces of that kind, and 24 workers."""
+async def test_a_namespace_with_slow_reconciliations_leaves_workers_to_others() -> None:
+    """Three namespaces with a webhook that does not answer, and 24 workers."""
     gate, running, seen = asyncio.Event(), 0, asyncio.Event()
 
     async def work(key: Ref) -> None:

@@ -1,4 +1,4 @@
-"""An alert can name the objects that need a person, and nobody's many hide another's one."""
+"""Alerts name objects with problems; the many of one namespace do not hide named of another."""
 
 import pytest
 
@@ -18,7 +18,7 @@ from tests.harness.operator import OperatorHarness
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
-def found(harness: OperatorHarness, *failing: Ref) -> list[AffectedObject]:
+def problems(harness: OperatorHarness, *failing: Ref) -> list[AffectedObject]:
     return list(
         find_problems(harness.cache, failing, overdue_clients(harness.cache, harness.config, harness.clock.now))
     )
@@ -28,10 +28,10 @@ def test_a_ready_object_has_no_problem_and_one_without_a_status_is_pending() -> 
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
     harness.resync()
-    assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
+    assert problems(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Pending")]
     harness.settle()
     harness.resync()
-    assert found(harness) == []
+    assert problems(harness) == []
 
 
 def test_an_object_that_is_not_ready_is_listed_with_the_reason_of_its_status() -> None:
@@ -39,7 +39,7 @@ def test_an_object_that_is_not_ready_is_listed_with_the_reason_of_its_status() -
     harness.apply("OAuthClient", "leave", "worker", {"disabled": True})
     harness.settle()
     harness.resync()
-    assert found(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
+    assert problems(harness) == [AffectedObject(WORKER, ObjectProblem.NOT_READY, "Disabled")]
 
 
 def test_overdue_rotations_and_failing_reconciliations_are_listed_with_their_cause() -> None:
@@ -48,13 +48,13 @@ def test_overdue_rotations_and_failing_reconciliations_are_listed_with_their_cau
     harness.settle()
     harness.resync()
     harness.clock.advance(hours=24, seconds=1)
-    assert found(harness, WORKER) == [
+    assert problems(harness, WORKER) == [
         AffectedObject(WORKER, ObjectProblem.RECONCILE_FAILING),
         AffectedObject(WORKER, ObjectProblem.ROTATION_OVERDUE, "age"),
     ]
     harness.settle()
     harness.resync()
-    assert found(harness) == []
+    assert problems(harness) == []
 
 
 def many(namespace: str, count: int, problem: ObjectProblem = ObjectProblem.NOT_READY) -> list[AffectedObject]:
@@ -62,18 +62,18 @@ def many(namespace: str, count: int, problem: ObjectProblem = ObjectProblem.NOT_
 
 
 def test_a_hundred_problems_are_named_in_turns_of_namespaces_and_the_rest_is_counted() -> None:
-    those, more = select_named([*many("busy", 5000), *many("leave", 2), *many("payroll", 1)])
-    assert len(those) == MAX_NAMED
-    assert more == 5003 - MAX_NAMED
-    assert sum(each.ref.namespace == "leave" for each in those) == 2
-    assert sum(each.ref.namespace == "payroll" for each in those) == 1
+    named, truncated = select_named([*many("busy", 5000), *many("leave", 2), *many("payroll", 1)])
+    assert len(named) == MAX_NAMED
+    assert truncated == 5003 - MAX_NAMED
+    assert sum(each.ref.namespace == "leave" for each in named) == 2
+    assert sum(each.ref.namespace == "payroll" for each in named) == 1
 
 
 def test_the_worst_problem_of_a_namespace_is_named_first_in_any_order() -> None:
     worst = AffectedObject(Ref("OAuthClient", "busy", "zzz"), ObjectProblem.RECONCILE_FAILING)
-    those, more = select_named([*many("busy", 500), worst])
-    assert those[0] == worst
-    assert select_named(reversed([*many("busy", 500), worst])) == (those, more)
+    named, truncated = select_named([*many("busy", 500), worst])
+    assert named[0] == worst
+    assert select_named(reversed([*many("busy", 500), worst])) == (named, truncated)
 
 
 def test_few_problems_are_all_named() -> None:
