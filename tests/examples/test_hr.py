@@ -13,7 +13,7 @@ from examples.hr import employee, leave, payroll
 from scopewright.api.validation import validate
 from scopewright.client import TokenError
 from scopewright.verifier import Verifier
-from tests.unit.verifier.support import ISSUER, KEY, OTHER, Clock, Web, token
+from tests.unit.verifier.support import ISSUER, KEY, OTHER, Clock, FakeIssuer, token
 
 MANIFESTS = sorted(Path(employee.__file__).parent.glob("manifests/*.yaml"))
 DOCUMENTS = [document for file in MANIFESTS for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]
@@ -56,7 +56,7 @@ class Hr:
         }
 
     def verifier(self, name: str) -> Verifier:
-        return Verifier(ISSUER, AUDIENCES[name], http=Web(KEY).async_client(), clock=Clock())
+        return Verifier(ISSUER, AUDIENCES[name], http=FakeIssuer(KEY).async_client(), clock=Clock())
 
     def peer(self, caller: str, called: str) -> httpx.AsyncClient:
         async def app(scope: Any, receive: Any, send: Any) -> None:

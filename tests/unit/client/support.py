@@ -74,11 +74,11 @@ class Endpoint:
     def __init__(self, secret: str = "SecretNumberOne") -> None:
         self.secret = secret
         self.answers: list[httpx.Response | Exception] = []
-        self.asked: list[httpx.Request] = []
+        self.requests: list[httpx.Request] = []
         self.expires_in: object = 600
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.answers:
             answer = self.answers.pop(0)
             if isinstance(answer, Exception):
@@ -86,15 +86,15 @@ class Endpoint:
             return answer
         if self.pair(-1)[1] != self.secret:
             return refused("invalid_client", 401)
-        body = {"access_token": f"token-{len(self.asked)}", "token_type": "Bearer", "expires_in": self.expires_in}
+        body = {"access_token": f"token-{len(self.requests)}", "token_type": "Bearer", "expires_in": self.expires_in}
         return httpx.Response(200, json=body)
 
     def form(self, number: int = -1) -> dict[str, list[str]]:
-        return parse_qs(self.asked[number].content.decode(), strict_parsing=True)
+        return parse_qs(self.requests[number].content.decode(), strict_parsing=True)
 
     def pair(self, number: int = -1) -> tuple[str, str]:
         """Decoded as RFC 6749 §2.3.1 says: at the first colon, then both halves."""
-        scheme, _, encoded = self.asked[number].headers["authorization"].partition(" ")
+        scheme, _, encoded = self.requests[number].headers["authorization"].partition(" ")
         assert scheme == "Basic"
         name, _, secret = base64.b64decode(encoded).decode().partition(":")
         return unquote_plus(name), unquote_plus(secret)

@@ -31,7 +31,7 @@ def test_every_request_carries_the_token_and_one_fetch_serves_them(auth: ClientC
         for _ in range(10):
             assert client.get("/salaries").text == "salaries"
     assert api.sent == ["Bearer token-1"] * 10
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
 
 
 async def test_async_clients_use_the_same_object(auth: ClientCredentials, endpoint: Endpoint) -> None:
@@ -39,7 +39,7 @@ async def test_async_clients_use_the_same_object(auth: ClientCredentials, endpoi
     async with call_async(api, auth) as client:
         await asyncio.gather(*(client.get("/salaries") for _ in range(20)))
     assert api.sent == ["Bearer token-1"] * 20
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
 
 
 async def test_an_async_client_for_the_token_endpoint_works_too(mount: Mount, endpoint: Endpoint) -> None:
@@ -47,7 +47,7 @@ async def test_an_async_client_for_the_token_endpoint_works_too(mount: Mount, en
     endpoint.answers = [busy("1")]
     tokens = await asyncio.gather(*(auth.token() for _ in range(20)))
     assert {token.value for token in tokens} == {"token-2"}
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.requests) == 2
 
 
 async def test_a_task_that_gives_up_does_not_stop_the_fetch_for_the_others(mount: Mount, endpoint: Endpoint) -> None:
@@ -64,11 +64,11 @@ def test_a_token_is_refreshed_before_its_end_without_anybody_waiting(
     assert auth.token_sync().value == "token-1"
     clock.instant += 449
     assert auth.token_sync().value == "token-1"
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
     clock.instant += 2
     assert auth.token_sync().value in ("token-1", "token-2")
     eventually(lambda: auth.token_sync().value == "token-2")
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.requests) == 2
 
 
 def test_a_token_at_its_end_is_not_used(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
@@ -126,7 +126,7 @@ async def test_a_refused_token_is_replaced_once_for_all_tasks(auth: ClientCreden
     async with call_async(api, auth) as client:
         answers = await asyncio.gather(*(client.get("/salaries") for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.requests) == 2
 
 
 def test_an_api_that_refuses_everything_does_not_drain_the_issuer(
@@ -136,10 +136,10 @@ def test_an_api_that_refuses_everything_does_not_drain_the_issuer(
     with call(api, auth) as client:
         for _ in range(20):
             assert client.get("/salaries").status_code == 401
-        assert len(endpoint.asked) == 2
+        assert len(endpoint.requests) == 2
         clock.instant += 10
         client.get("/salaries")
-    assert len(endpoint.asked) == 3
+    assert len(endpoint.requests) == 3
 
 
 @pytest.mark.parametrize("challenge", ["Bearer", 'Bearer error="insufficient_scope"', 'Basic realm="invalid_token"'])
@@ -149,7 +149,7 @@ def test_other_refusals_are_the_callers(auth: ClientCredentials, endpoint: Endpo
     with call(api, auth) as client:
         assert client.get("/salaries").status_code == 401
     assert len(api.sent) == 1
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
 
 
 class Streaming(httpx.AsyncBaseTransport):
@@ -202,7 +202,7 @@ def test_after_an_upload_was_refused_the_next_request_has_a_fresh_token(
         ]
     assert statuses == [401, 200, 200]
     assert transport.sent == ["token-1", "token-2", "token-2"]
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.requests) == 2
 
 
 def test_uploads_that_are_always_refused_do_not_drain_the_issuer(
@@ -211,11 +211,11 @@ def test_uploads_that_are_always_refused_do_not_drain_the_issuer(
     with httpx.Client(transport=Uploads("none"), auth=auth) as client:
         for _ in range(20):
             client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
-        assert len(endpoint.asked) == 2
+        assert len(endpoint.requests) == 2
         clock.instant += 10
         for _ in range(20):
             client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
-    assert len(endpoint.asked) == 3
+    assert len(endpoint.requests) == 3
 
 
 def test_a_refused_token_goes_on_while_no_other_can_be_had(auth: ClientCredentials, endpoint: Endpoint) -> None:
@@ -274,7 +274,7 @@ def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(tmp_path: Pa
     api = Api()
     with call(api, ClientCredentials(tmp_path / "no", http=endpoint.client())) as client, pytest.raises(SecretError):
         client.get("/salaries")
-    assert (api.sent, endpoint.asked) == ([], [])
+    assert (api.sent, endpoint.requests) == ([], [])
 
 
 async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting(mount: Mount) -> None:

@@ -42,7 +42,7 @@ class Issuer(Endpoint):
         if self.answers:
             return super().__call__(request)
         if proof.nonce != self.nonce:
-            self.asked.append(request)
+            self.requests.append(request)
             body = {"error": "use_dpop_nonce", "error_description": "with a nonce"}
             return httpx.Response(400, headers=headers, json=body)
         answer = super().__call__(request)
@@ -131,7 +131,7 @@ def test_without_dpop_nothing_of_it_is_sent(mount: Mount, endpoint: Endpoint, cl
 
     with httpx.Client(transport=httpx.MockTransport(seen), auth=auth) as client:
         client.get(f"{ORIGIN}/salaries")
-    assert "dpop" not in endpoint.asked[0].headers
+    assert "dpop" not in endpoint.requests[0].headers
     assert plain.sent == ["Bearer token-1"]
 
 
@@ -157,7 +157,7 @@ def test_an_issuer_that_is_never_content_is_asked_three_times(auth: ClientCreden
     ]
     with pytest.raises(TokenError) as caught:
         auth.token_sync()
-    assert (caught.value.error, len(issuer.asked)) == ("use_dpop_nonce", 3)
+    assert (caught.value.error, len(issuer.requests)) == ("use_dpop_nonce", 3)
 
 
 @pytest.mark.parametrize("headers", [{}, {"dpop-nonce": ""}, {"dpop-nonce": "a b"}, {"dpop-nonce": "x" * 257}])
@@ -165,7 +165,7 @@ def test_a_nonce_that_is_none_is_not_followed(auth: ClientCredentials, issuer: I
     issuer.answers = [httpx.Response(400, headers=headers, json={"error": "use_dpop_nonce"})]
     with pytest.raises(TokenError):
         auth.token_sync()
-    assert len(issuer.asked) == 1
+    assert len(issuer.requests) == 1
 
 
 def test_the_nonce_of_a_busy_issuer_and_its_wait_go_together(

@@ -52,7 +52,7 @@ def test_one_callers_token_is_exchanged_once_and_another_ones_by_itself(
     with call(Api(), auth) as payroll:
         for sent in ("one", "two", "one", "one"):
             payroll.get("/salaries", auth=auth.on_behalf_of(sent))
-    assert [endpoint.form(n)["subject_token"] for n in range(len(endpoint.asked))] == [["one"], ["two"]]
+    assert [endpoint.form(n)["subject_token"] for n in range(len(endpoint.requests))] == [["one"], ["two"]]
 
 
 def test_only_so_many_callers_are_remembered(auth: ClientCredentials) -> None:

@@ -75,7 +75,7 @@ def test_a_child_forked_during_a_background_refresh_goes_on_and_fetches_in_time(
         assert in_child(later) == "token-1 token-2"
 
 
-def test_a_child_is_not_stopped_by_locks_that_other_threads_held(secret: Path, get: Get) -> None:
+def test_child_is_not_blocked_by_locks_that_other_threads_held(secret: Path, get: Get) -> None:
     mounted = MountedSecret(secret)
     auth = ClientCredentials(mounted)
     with mounted._lock, auth._fetching.lock, auth._on_behalf_lock:
@@ -92,7 +92,7 @@ def _work(auth: ClientCredentials, results: "multiprocessing.SimpleQueue[str]") 
     results.put(get_sync(auth) + " " + get_async(auth))
 
 
-def test_workers_of_multiprocessing_each_fetch_their_own(issuer: SlowIssuer, secret: Path) -> None:
+def test_each_multiprocessing_worker_fetches_for_itself(issuer: SlowIssuer, secret: Path) -> None:
     """As Celery's prefork and Gunicorn's preload do: the module is loaded once, and its workers are forked."""
     forking = multiprocessing.get_context("fork")
     auth = ClientCredentials(secret)
@@ -107,7 +107,7 @@ def test_workers_of_multiprocessing_each_fetch_their_own(issuer: SlowIssuer, sec
     assert sorted(results.get() for _ in workers) == [f"token-{n} token-{n}" for n in (1, 2, 3)]
 
 
-def test_a_client_of_the_service_s_own_stays_with_its_process(issuer: SlowIssuer, secret: Path, get: Get) -> None:
+def test_http_client_argument_cannot_be_used_in_a_forked_child(issuer: SlowIssuer, secret: Path, get: Get) -> None:
     with httpx.Client() as http:
         auth = ClientCredentials(secret, http=http)
         assert auth.token_sync().value == "token-1"

@@ -26,7 +26,7 @@ def test_the_request_is_client_credentials_with_basic(mount: Mount, endpoint: En
     assert "token-1" not in repr(token)
     assert endpoint.form() == {"grant_type": ["client_credentials"]}
     assert endpoint.pair() == ("leave.leave-worker", "SecretNumberOne")
-    assert str(endpoint.asked[0].url) == "https://issuer.example/token"
+    assert str(endpoint.requests[0].url) == "https://issuer.example/token"
 
 
 def test_both_halves_are_form_encoded(mount: Mount, clock: FakeClock) -> None:
@@ -64,7 +64,7 @@ def test_what_the_secret_says_is_asked_for_where_nothing_else_is(mount: Mount, c
 def test_the_secret_is_not_sent_without_https(mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str) -> None:
     mount.write(token_endpoint=url)
     assert "must be https" in error_of(credentials(mount, endpoint, clock)).description
-    assert endpoint.asked == []
+    assert endpoint.requests == []
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/token", "http://localhost/token", "http://[::1]/token"])
@@ -73,13 +73,11 @@ def test_loopback_needs_no_https(mount: Mount, endpoint: Endpoint, clock: FakeCl
     assert credentials(mount, endpoint, clock).token_sync()
 
 
-def test_plain_http_is_allowed_by_the_argument_that_the_error_prints(
-    mount: Mount, endpoint: Endpoint, clock: FakeClock
-) -> None:
+def test_argument_in_the_error_allows_plain_http(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     mount.write(token_endpoint="http://issuer.sso.svc:8080/token", issuer="http://issuer.sso.svc:8080")
     said = error_of(credentials(mount, endpoint, clock, allow_http=("api.svc",))).description
     assert said.endswith('use https, or pass allow_http=("api.svc", "issuer.sso.svc")')
-    assert endpoint.asked == []
+    assert endpoint.requests == []
     for allowed in ("issuer.sso.svc", "issuer.sso.svc:8080", "ISSUER.sso.svc"):
         assert credentials(mount, endpoint, clock, allow_http=(allowed,)).token_sync()
     assert error_of(credentials(mount, endpoint, clock, allow_http=("issuer.sso.svc:80",)))
@@ -103,7 +101,7 @@ def test_a_credential_goes_to_the_origin_of_the_issuer_alone(
         "not of the same scheme, host and port as the issuer"
         in error_of(credentials(mount, endpoint, clock)).description
     )
-    assert endpoint.asked == []
+    assert endpoint.requests == []
 
 
 def test_the_origin_of_the_issuer_may_be_spelt_otherwise(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
@@ -130,7 +128,7 @@ def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint
     following = httpx.Client(transport=httpx.MockTransport(endpoint), follow_redirects=True, auth=("me", "mine"))
     error = error_of(ClientCredentials(mount.path, http=following, clock=clock))
     assert (error.error, error.status) == ("invalid_response", 307)
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
     assert endpoint.pair() == ("leave.leave-worker", "SecretNumberOne")
 
 
@@ -212,14 +210,14 @@ def test_a_retry_after_of_nothing_does_not_become_a_storm(
 ) -> None:
     endpoint.answers = [busy(after) for _ in range(20)]
     error_of(credentials(mount, endpoint, clock))
-    assert len(endpoint.asked) == 4
+    assert len(endpoint.requests) == 4
     assert all(wait >= 0.5 for wait in clock.waits)
 
 
 def test_an_endpoint_that_does_not_answer_is_asked_again(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     endpoint.answers = [httpx.ConnectError("refused"), httpx.ReadTimeout("slow")]
     assert credentials(mount, endpoint, clock).token_sync()
-    assert len(endpoint.asked) == 3
+    assert len(endpoint.requests) == 3
 
 
 def test_a_refused_client_reads_the_secret_again_and_tries_once_more(mount: Mount, clock: FakeClock) -> None:
@@ -228,14 +226,14 @@ def test_a_refused_client_reads_the_secret_again_and_tries_once_more(mount: Moun
     client.secret.read()
     mount.write(client_secret="SecretNumberTwo")
     assert client.token_sync()
-    assert [endpoint.pair(n)[1] for n in range(len(endpoint.asked))] == ["SecretNumberOne", "SecretNumberTwo"]
+    assert [endpoint.pair(n)[1] for n in range(len(endpoint.requests))] == ["SecretNumberOne", "SecretNumberTwo"]
 
 
 def test_a_refused_client_whose_secret_has_not_changed_is_told_so_at_once(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("SecretNumberTwo")
     error = error_of(credentials(mount, endpoint, clock))
     assert (error.error, error.status) == ("invalid_client", 401)
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
 
 
 def test_refusals_are_not_repeated_at_every_call_and_a_new_secret_ends_that(mount: Mount, clock: FakeClock) -> None:
@@ -243,11 +241,11 @@ def test_refusals_are_not_repeated_at_every_call_and_a_new_secret_ends_that(moun
     client = credentials(mount, endpoint, clock)
     for _ in range(50):
         assert error_of(client).error == "invalid_client"
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
     clock.instant += 1
     error_of(client)
     error_of(client)
-    assert len(endpoint.asked) == 2
+    assert len(endpoint.requests) == 2
     mount.write(client_secret="SecretNumberTwo")
     clock.instant += 1
     assert client.token_sync()
@@ -262,7 +260,7 @@ def test_threads_share_one_fetch(mount: Mount, endpoint: Endpoint, clock: FakeCl
     for thread in threads:
         thread.join()
     assert found == ["token-1"] * 16
-    assert len(endpoint.asked) == 1
+    assert len(endpoint.requests) == 1
 
 
 def test_a_resource_that_is_missing_is_named_as_the_cause(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:

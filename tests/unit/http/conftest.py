@@ -1,4 +1,4 @@
-"""Everything on both event loops: asyncio's own, and uvloop, which serves where it is installed."""
+"""Every test runs on both event loops: asyncio's, and uvloop's, which the server uses where it is installed."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A server on loopback that echoes, and raw sockets to it."""
+"""An echo server on loopback, and raw sockets to it."""
 
 import asyncio
 import contextlib
@@ -16,12 +16,12 @@ def post(body: bytes, path: bytes = b"/echo") -> bytes:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Within ten seconds, on a machine that has others to serve too."""
+    """Wait at most ten seconds for the condition."""
     for _ in range(500):
         if condition():
             return
         await asyncio.sleep(0.02)
-    raise AssertionError("it did not come about")
+    raise AssertionError("timed out")
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Reply:
 
 @dataclass
 class Wire:
-    """A connection, byte by byte."""
+    """A connection, whose bytes the test sends and reads."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -55,7 +55,7 @@ class Wire:
 
 @dataclass
 class Served:
-    """`gate` holds back the answers below /slow."""
+    """The running server. Responses below /slow wait for `gate`; `seen` are the requests."""
 
     server: HttpServer
     port: int

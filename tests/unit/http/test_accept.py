@@ -11,60 +11,60 @@ from scopewright.http.accept import Acceptor
 from tests.unit.http.served import until
 
 
-class Door:
-    """A listener that counts taken and refused connections."""
+class CountingListener:
+    """A listener that keeps accepted connections and counts refused ones."""
 
     def __init__(self) -> None:
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.taken: list[socket.socket] = []
-        self.turned_away = 0
-        self.open = True
-        self.acceptor = Acceptor(self.listener, self._welcome, self._take)
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.accepted: list[socket.socket] = []
+        self.refused = 0
+        self.admits = True
+        self.acceptor = Acceptor(self.socket, self._welcome, self._take)
 
     def connect(self) -> socket.socket:
-        return socket.create_connection(self.listener.getsockname(), 10)
+        return socket.create_connection(self.socket.getsockname(), 10)
 
     def _welcome(self, connected: socket.socket, peer: str) -> bool:
         assert peer == "127.0.0.1"
-        if not self.open:
+        if not self.admits:
             connected.send(b"no")
-            self.turned_away += 1
-        return self.open
+            self.refused += 1
+        return self.admits
 
     async def _take(self, connected: socket.socket) -> None:
-        self.taken.append(connected)
+        self.accepted.append(connected)
 
 
-async def test_a_flood_leaves_time_for_others_and_all_of_it_gets_in() -> None:
-    door = Door()
-    callers = [door.connect() for _ in range(100)]
-    door.acceptor.start()
-    rounds = [len(door.taken)]
-    while len(door.taken) < 100:
+async def test_flood_of_connections_is_accepted_in_batches() -> None:
+    listener = CountingListener()
+    callers = [listener.connect() for _ in range(100)]
+    listener.acceptor.start()
+    rounds = [len(listener.accepted)]
+    while len(listener.accepted) < 100:
         await asyncio.sleep(0)
-        rounds.append(len(door.taken))
+        rounds.append(len(listener.accepted))
     assert max(later - earlier for earlier, later in pairwise(rounds)) <= 32
-    await door.acceptor.stop()
-    for each in (*callers, *door.taken):
+    await listener.acceptor.stop()
+    for each in (*callers, *listener.accepted):
         each.close()
 
 
-async def test_a_refused_connection_is_answered_and_closed() -> None:
-    door = Door()
-    door.open = False
-    door.acceptor.start()
-    with door.connect() as caller:
+async def test_refused_connection_gets_a_response_and_is_closed() -> None:
+    listener = CountingListener()
+    listener.admits = False
+    listener.acceptor.start()
+    with listener.connect() as caller:
         assert await asyncio.to_thread(caller.recv, 10) == b"no"
         assert await asyncio.to_thread(caller.recv, 10) == b""
-    await door.acceptor.stop()
-    assert (door.taken, door.turned_away) == ([], 1)
+    await listener.acceptor.stop()
+    assert (listener.accepted, listener.refused) == ([], 1)
 
 
-async def test_accepting_goes_on_once_files_can_be_opened_again(
+async def test_accept_is_retried_after_too_many_open_files(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    door = Door()
-    door.acceptor.start()
+    listener = CountingListener()
+    listener.acceptor.start()
     real, failed = socket.socket.accept, list[int]()
 
     def accept(listener: socket.socket) -> tuple[socket.socket, object]:
@@ -74,8 +74,8 @@ async def test_accepting_goes_on_once_files_can_be_opened_again(
         return real(listener)
 
     monkeypatch.setattr(socket.socket, "accept", accept)
-    with door.connect():
-        await until(lambda: door.taken)
+    with listener.connect():
+        await until(lambda: listener.accepted)
     assert caplog.text.count("cannot accept connections, retrying in 0.25 s: Too many open files") == 2
-    await door.acceptor.stop()
-    door.taken[0].close()
+    await listener.acceptor.stop()
+    listener.accepted[0].close()

@@ -11,13 +11,13 @@ from scopewright.http.memory import Trimmer
 
 
 @dataclass(eq=False)
-class Line:
+class FakeConnection:
     name: str
     state: ConnectionState = ConnectionState.IDLE
     since: float = 0.0
 
 
-def filled(budget: ConnectionBudget[Line], address: str, *lines: Line) -> None:
+def filled(budget: ConnectionBudget[FakeConnection], address: str, *lines: FakeConnection) -> None:
     for line in lines:
         assert budget.add(line, address) == ([], None)
 
@@ -26,7 +26,7 @@ def limits(connections: int, **more: float | None) -> HttpLimits:
     return HttpLimits(memory=connections * CONNECTION_COST, **{"connections_per_peer": None, **more})  # type: ignore[arg-type]
 
 
-def test_the_memory_says_how_many_connections_there_may_be() -> None:
+def test_memory_limit_bounds_the_connections() -> None:
     assert HttpLimits().most_connections == 8192
     assert HttpLimits(connections=100).most_connections == 100
     assert HttpLimits(memory=1).most_connections == 1
@@ -41,60 +41,69 @@ def test_the_memory_says_how_many_connections_there_may_be() -> None:
         ([(ConnectionState.PENDING, 0), (ConnectionState.HANDSHAKE, 1), (ConnectionState.PENDING, 0)], 1),
     ],
 )
-def test_the_longest_idle_goes_first_and_what_is_being_answered_stays(
+def test_longest_idle_connection_is_closed_first_and_pending_ones_are_kept(
     states: list[tuple[ConnectionState, float]], first: int
 ) -> None:
-    budget = ConnectionBudget[Line](limits(3))
-    lines = [Line(str(n), state, since) for n, (state, since) in enumerate(states)]
+    budget = ConnectionBudget[FakeConnection](limits(3))
+    lines = [FakeConnection(str(n), state, since) for n, (state, since) in enumerate(states)]
     filled(budget, "10.0.0.1", *lines)
-    assert budget.add(Line("new", ConnectionState.REQUEST, 9), "10.0.0.2") == ([(lines[first], "process")], None)
+    assert budget.add(FakeConnection("new", ConnectionState.REQUEST, 9), "10.0.0.2") == (
+        [(lines[first], "process")],
+        None,
+    )
     assert budget.used == 3 * CONNECTION_COST
 
 
-def test_a_new_connection_is_refused_where_all_others_are_being_answered_and_goes_before_the_next() -> None:
-    budget = ConnectionBudget[Line](limits(1))
-    filled(budget, "10.0.0.1", Line("busy", ConnectionState.PENDING))
-    refused = Line("refused", ConnectionState.REQUEST)
+def test_new_connection_is_refused_if_all_others_are_pending() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(1))
+    filled(budget, "10.0.0.1", FakeConnection("busy", ConnectionState.PENDING))
+    refused = FakeConnection("refused", ConnectionState.REQUEST)
     assert budget.add(refused, "10.0.0.2") == ([], "process")
     refused.state = ConnectionState.CLOSING
-    assert budget.add(Line("next", ConnectionState.REQUEST), "10.0.0.3") == ([(refused, "process")], "process")
+    assert budget.add(FakeConnection("next", ConnectionState.REQUEST), "10.0.0.3") == (
+        [(refused, "process")],
+        "process",
+    )
     assert budget.used == 2 * CONNECTION_COST
 
 
-def test_those_with_few_connections_keep_them() -> None:
-    budget = ConnectionBudget[Line](limits(4))
-    few = Line("few", ConnectionState.IDLE, since=0)
+def test_address_with_few_connections_keeps_them() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(4))
+    few = FakeConnection("few", ConnectionState.IDLE, since=0)
     filled(budget, "10.0.0.1", few)
-    many = [Line(str(n), ConnectionState.IDLE, since=1 + n) for n in range(3)]
+    many = [FakeConnection(str(n), ConnectionState.IDLE, since=1 + n) for n in range(3)]
     filled(budget, "10.0.0.2", *many)
-    assert budget.add(Line("new", ConnectionState.REQUEST, 9), "10.0.0.3")[0] == [(many[0], "process")]
+    assert budget.add(FakeConnection("new", ConnectionState.REQUEST, 9), "10.0.0.3")[0] == [(many[0], "process")]
     assert few in budget
 
 
-def test_an_address_is_held_to_its_share_by_ending_its_own() -> None:
-    budget = ConnectionBudget[Line](limits(8, connections_per_peer=8, share=0.25))
-    other = Line("other", ConnectionState.IDLE, since=0)
+def test_address_beyond_its_share_loses_its_own_connections() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(8, connections_per_peer=8, share=0.25))
+    other = FakeConnection("other", ConnectionState.IDLE, since=0)
     filled(budget, "10.0.0.1", other)
-    own = [Line(str(n), ConnectionState.REQUEST, since=n) for n in range(3)]
+    own = [FakeConnection(str(n), ConnectionState.REQUEST, since=n) for n in range(3)]
     filled(budget, "10.0.0.2", *own[:2])
     assert budget.add(own[2], "10.0.0.2") == ([(own[0], "address")], None)
     assert budget.charge(own[2], CONNECTION_COST) == [(own[1], "address")]
-    assert budget.charge(own[2], 9 * CONNECTION_COST) == [(own[2], "address")], "be it that very one"
+    assert budget.charge(own[2], 9 * CONNECTION_COST) == [(own[2], "address")], "even the connection that is charged"
     assert budget.used == CONNECTION_COST
 
 
-def test_a_request_that_is_being_answered_goes_last_where_bytes_are_too_many() -> None:
-    budget = ConnectionBudget[Line](limits(4))
-    busy, reading = Line("busy", ConnectionState.PENDING, 0), Line("reading", ConnectionState.REQUEST, 5)
+def test_pending_connection_is_closed_last_at_the_memory_limit() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(4))
+    busy, reading = (
+        FakeConnection("busy", ConnectionState.PENDING, 0),
+        FakeConnection("reading", ConnectionState.REQUEST, 5),
+    )
     filled(budget, "10.0.0.1", busy, reading)
     assert budget.charge(busy, 3 * CONNECTION_COST) == [(reading, "process")]
     assert budget.charge(busy, 4 * CONNECTION_COST) == [(busy, "process")]
     assert budget.used == 0
 
 
-def test_what_was_ended_or_is_gone_counts_no_more() -> None:
-    budget = ConnectionBudget[Line](limits(2))
-    line = Line("a")
+def test_removed_connection_is_not_charged() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(2))
+    line = FakeConnection("a")
     filled(budget, "10.0.0.1", line)
     budget.remove(line)
     budget.remove(line)
@@ -102,52 +111,52 @@ def test_what_was_ended_or_is_gone_counts_no_more() -> None:
     assert budget.used == 0
 
 
-def test_a_flood_ends_as_many_as_it_brings() -> None:
-    budget = ConnectionBudget[Line](limits(500, connections_per_peer=100))
-    kept = Line("kept", ConnectionState.IDLE, since=-1)
+def test_flood_closes_one_connection_for_each_new_one() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(500, connections_per_peer=100))
+    kept = FakeConnection("kept", ConnectionState.IDLE, since=-1)
     filled(budget, "192.0.2.1", kept)
     ended = []
     for n in range(5_000):
-        line = Line(str(n), ConnectionState.IDLE if n % 2 else ConnectionState.REQUEST, since=n)
+        line = FakeConnection(str(n), ConnectionState.IDLE if n % 2 else ConnectionState.REQUEST, since=n)
         ended += budget.add(line, f"10.0.0.{n % 9}")[0]
     assert len(ended) == 5_001 - 500
     assert kept in budget
     assert budget.used == 500 * CONNECTION_COST
 
 
-def test_a_flood_beyond_a_share_is_turned_away_at_the_door_and_others_are_not() -> None:
-    budget = ConnectionBudget[Line](limits(1_000, connections_per_peer=10))
+def test_flood_beyond_the_share_of_an_address_is_not_admitted() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(1_000, connections_per_peer=10))
     for n in range(200):
         if budget.admits("10.0.0.1"):
-            budget.add(Line(str(n), ConnectionState.REQUEST, n), "10.0.0.1")
+            budget.add(FakeConnection(str(n), ConnectionState.REQUEST, n), "10.0.0.1")
     assert budget.used == 10 * CONNECTION_COST
     assert not budget.admits("10.0.0.1")
     assert budget.admits("10.0.0.2")
     budget.tick()
-    assert budget.admits("10.0.0.1"), "some of its newcomers get in, in place of its own"
+    assert budget.admits("10.0.0.1"), "some of its new connections replace its own"
 
 
-def test_a_flood_of_handshakes_is_turned_away_at_the_door_by_what_they_will_take() -> None:
+def test_flood_of_handshakes_is_limited_by_the_cost_of_handshakes() -> None:
     handshake = 6 * CONNECTION_COST
-    budget = ConnectionBudget[Line](limits(1_000), new_connection_cost=CONNECTION_COST + handshake)
+    budget = ConnectionBudget[FakeConnection](limits(1_000), new_connection_cost=CONNECTION_COST + handshake)
     ended = 0
     for n in range(9_000):
-        line, address = Line(str(n), ConnectionState.HANDSHAKE, n), f"10.0.0.{n % 9}"
+        line, address = FakeConnection(str(n), ConnectionState.HANDSHAKE, n), f"10.0.0.{n % 9}"
         if budget.admits(address):
             ended += len(budget.add(line, address)[0]) + len(budget.charge(line, handshake))
-    assert ended <= 200, "the flood closes connections at the rate of its newcomers, whatever each takes"
+    assert ended <= 200, "the flood closes connections at the rate of its new ones, whatever each costs"
     assert budget.admits("192.0.2.1")
 
 
-def test_where_the_process_is_full_those_with_few_connections_are_always_admitted() -> None:
-    budget = ConnectionBudget[Line](limits(100))
+def test_address_with_few_connections_is_admitted_at_the_memory_limit() -> None:
+    budget = ConnectionBudget[FakeConnection](limits(100))
     for n in range(1_000):
         if budget.admits("10.0.0.1"):
-            budget.add(Line(str(n), ConnectionState.IDLE, n), "10.0.0.1")
+            budget.add(FakeConnection(str(n), ConnectionState.IDLE, n), "10.0.0.1")
     assert not budget.admits("10.0.0.1")
     for n in range(37):  # up to three quarters of the average of the two
         assert budget.admits("10.0.0.2")
-        assert budget.add(Line(f"few {n}", ConnectionState.REQUEST, n), "10.0.0.2")[1] is None
+        assert budget.add(FakeConnection(f"few {n}", ConnectionState.REQUEST, n), "10.0.0.2")[1] is None
     assert budget.used == 100 * CONNECTION_COST
 
 
@@ -163,11 +172,11 @@ def test_where_the_process_is_full_those_with_few_connections_are_always_admitte
         ("", "", True),
     ],
 )
-def test_an_ipv6_network_is_one_address(one: str, other: str, same: bool) -> None:
+def test_ipv6_network_counts_as_one_address(one: str, other: str, same: bool) -> None:
     assert (network_of(one) == network_of(other)) is same
 
 
-def test_memory_is_given_back_once_enough_of_it_is_free_and_not_all_the_time() -> None:
+def test_free_memory_is_returned_at_intervals() -> None:
     trimmed: list[float] = []
     now = 0.0
 
@@ -179,7 +188,7 @@ def test_memory_is_given_back_once_enough_of_it_is_free_and_not_all_the_time() -
     for used in (10, 50, 49, 30, 29, 45, 20, 20):
         now += 1.0
         trimmer.look(used * 2**20, now)
-    assert trimmed == [4.0], "20 MiB less than at most; and then not again within five seconds"
+    assert trimmed == [4.0], "once 20 MiB below the maximum, and not again within five seconds"
     now += 2.0
     trimmer.look(20 * 2**20, now)
     assert trimmed == [4.0, 10.0]

@@ -11,7 +11,7 @@ from scopewright.http.connection import Connection
 from tests.unit.http.served import GET, Wire, post, serving, until
 
 
-async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for() -> None:
+async def test_incomplete_request_times_out_with_408() -> None:
     async with serving(HttpLimits(request_timeout=0.1)) as served:
         for beginning in (b"GE", b"GET /a HTTP/1.1\r\nHost:", post(b"abc")[:-1]):
             wire = await served.connect()
@@ -21,7 +21,7 @@ async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for() -> None:
             assert await wire.ended() == b""
 
 
-async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
+async def test_slowly_sent_request_times_out() -> None:
     async with serving(HttpLimits(request_timeout=0.3, keep_alive=60)) as served:
         wire = await served.connect()
         wire.send(GET)
@@ -34,7 +34,7 @@ async def test_a_byte_now_and_then_does_not_keep_a_request_alive() -> None:
         assert (await wire.reply()).status == 408
 
 
-async def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None:
+async def test_idle_connection_is_closed_without_a_response() -> None:
     async with serving(HttpLimits(request_timeout=0.1, keep_alive=0.2)) as served:
         silent, used = await served.connect(), await served.connect()
         used.send(GET)
@@ -44,7 +44,7 @@ async def test_a_connection_that_asks_nothing_is_closed_without_a_word() -> None
         await until(lambda: not served.server.connections)
 
 
-async def test_a_slow_answer_is_not_timed_out() -> None:
+async def test_slow_response_does_not_time_out() -> None:
     async with serving(HttpLimits(request_timeout=0.1, keep_alive=0.1)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
@@ -53,7 +53,7 @@ async def test_a_slow_answer_is_not_timed_out() -> None:
         assert (await wire.reply()).body == b"1"
 
 
-async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog: pytest.LogCaptureFixture) -> None:
+async def test_timeout_of_the_next_request_starts_after_a_slow_response(caplog: pytest.LogCaptureFixture) -> None:
     async with serving(HttpLimits(request_timeout=0.1)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
@@ -67,14 +67,14 @@ async def test_the_time_for_the_next_request_begins_after_the_slow_answer(caplog
     assert not caplog.text
 
 
-async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> None:
+async def test_client_that_does_not_read_gets_no_more_responses_and_is_closed() -> None:
     async with serving(HttpLimits(write_timeout=0.3)) as served:
-        with socket.create_connection(("127.0.0.1", served.port)) as deaf:
-            deaf.setblocking(False)
+        with socket.create_connection(("127.0.0.1", served.port)) as sender:
+            sender.setblocking(False)
             large = GET.replace(b"/a", b"/large")
             for _ in range(100):
                 try:
-                    deaf.send(large)
+                    sender.send(large)
                 except OSError:
                     break
                 await asyncio.sleep(0.001)
@@ -85,30 +85,30 @@ async def test_a_client_that_does_not_read_gets_no_more_made_and_is_left() -> No
             assert len(served.seen) == made
 
 
-async def test_a_client_that_does_not_read_its_last_answer_is_left_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Though it is too little for the transport to tell: a transport that closes waits for its client for ever."""
+async def test_client_that_does_not_read_its_last_response_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response fits into the write buffer, and a closing transport waits for its client without a limit."""
     monkeypatch.setattr(connection, "_WRITE_BUFFER", 10_000_000)
     async with serving(HttpLimits(write_timeout=0.3, linger=0.3)) as served:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect(("127.0.0.1", served.port))
-            deaf.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        with socket.socket() as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sender.connect(("127.0.0.1", served.port))
+            sender.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             await until(lambda: served.server.usage().connections["closing"])
             await until(lambda: not served.server.connections)
 
 
-async def test_pipelined_answers_are_made_as_far_as_the_client_reads_them() -> None:
+async def test_pipelined_requests_are_handled_as_fast_as_the_client_reads() -> None:
     async with serving(HttpLimits(write_timeout=60)) as served:
-        with socket.socket() as deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.connect(("127.0.0.1", served.port))
-            deaf.sendall(GET.replace(b"/a", b"/large") * 16)
+        with socket.socket() as sender:
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sender.connect(("127.0.0.1", served.port))
+            sender.sendall(GET.replace(b"/a", b"/large") * 16)
             await until(lambda: served.seen)
             await asyncio.sleep(0.2)
             assert len(served.seen) < 8
 
 
-async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -> None:
+async def test_clients_that_do_not_read_are_closed_at_the_memory_limit() -> None:
     """Each asks for a megabyte repeatedly. The kernel's buffers do not count."""
     async with (
         serving(HttpLimits(memory=500_000, connections_per_peer=None, write_timeout=600)) as served,
@@ -116,18 +116,18 @@ async def test_many_that_do_not_read_are_cut_off_before_they_fill_the_memory() -
     ):
         large = GET.replace(b"/a", b"/large") * 16
         for _ in range(20):
-            deaf = stack.enter_context(socket.socket())
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-            deaf.setblocking(False)
-            await asyncio.get_running_loop().sock_connect(deaf, ("127.0.0.1", served.port))
-            await asyncio.get_running_loop().sock_sendall(deaf, large)
+            sender = stack.enter_context(socket.socket())
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            sender.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(sender, ("127.0.0.1", served.port))
+            await asyncio.get_running_loop().sock_sendall(sender, large)
         await until(lambda: len(served.seen) >= 20 and served.server.connections < 10)
         reading = await served.connect()
         reading.send(GET)
         assert (await reading.reply()).headers["x-path"] == "/a"
 
 
-async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_memory() -> None:
+async def test_connections_with_pipelined_requests_are_closed_at_the_memory_limit() -> None:
     async with serving(HttpLimits(memory=170_000, connections_per_peer=None)) as served:
         wires = [await served.connect() for _ in range(8)]
         for wire in wires:
@@ -136,10 +136,10 @@ async def test_many_requests_behind_a_slow_one_are_cut_off_before_they_fill_the_
         assert served.server.connections
         served.gate.set()
         answered = await asyncio.wait_for(wires[-1].reply(), 10)
-        assert answered.body == b"1", "the last one had not held anything for long"
+        assert answered.body == b"1", "the newest connection is closed last"
 
 
-async def test_a_client_that_reads_slowly_gets_everything() -> None:
+async def test_client_that_reads_slowly_gets_every_response() -> None:
     async with serving(HttpLimits()) as served:
         wire = await served.connect()
         wire.send(GET.replace(b"/a", b"/large") * 30 + GET)
@@ -148,7 +148,7 @@ async def test_a_client_that_reads_slowly_gets_everything() -> None:
         assert (await wire.reply()).headers["x-path"] == "/a"
 
 
-async def test_when_the_room_is_full_a_new_connection_takes_the_place_of_the_longest_idle() -> None:
+async def test_new_connection_at_the_limit_replaces_the_longest_idle_one() -> None:
     async with serving(HttpLimits(connections=2)) as served:
         first, second = await served.connect(), await served.connect()
         for wire in (first, second):
@@ -162,7 +162,7 @@ async def test_when_the_room_is_full_a_new_connection_takes_the_place_of_the_lon
             assert (await wire.reply()).status == 200
 
 
-async def test_a_new_connection_takes_the_place_of_no_request_that_is_being_answered() -> None:
+async def test_new_connection_at_the_limit_does_not_replace_a_pending_one() -> None:
     async with serving(HttpLimits(connections=2)) as served:
         busy = [await served.connect(), await served.connect()]
         for wire in busy:
@@ -177,20 +177,20 @@ async def test_a_new_connection_takes_the_place_of_no_request_that_is_being_answ
             assert (await wire.reply()).body == b"1"
 
 
-async def test_one_address_does_not_take_the_room_of_the_others() -> None:
+async def test_address_at_its_limit_replaces_only_its_own_connections() -> None:
     async with serving(HttpLimits(connections=4, connections_per_peer=2)) as served:
         other = await served.connect(local_addr=("127.0.0.3", 0))
         other.send(GET)
         await other.reply()
-        greedy = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
-        for wire in greedy[:3]:
-            assert await wire.ended() == b"", "its own first ones make room for its later ones"
-        for wire in (*greedy[3:], other):
+        many = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
+        for wire in many[:3]:
+            assert await wire.ended() == b"", "its newer connections replace its older ones"
+        for wire in (*many[3:], other):
             wire.send(GET)
             assert (await wire.reply()).status == 200
 
 
-async def test_a_caller_with_one_idle_connection_keeps_it_while_others_fill_the_room() -> None:
+async def test_single_idle_connection_of_an_address_is_kept_at_the_limit() -> None:
     async with serving(HttpLimits(connections=6)) as served:
         caller = await served.connect(local_addr=("127.0.0.9", 0))
         caller.send(GET)
@@ -205,7 +205,7 @@ async def test_a_caller_with_one_idle_connection_keeps_it_while_others_fill_the_
         assert (await caller.reply()).status == 200
 
 
-async def test_addresses_have_no_limit_where_none_is_set() -> None:
+async def test_addresses_have_no_limit_if_none_is_set() -> None:
     async with serving(HttpLimits(connections=3, connections_per_peer=None)) as served:
         wires = [await served.connect() for _ in range(3)]
         for wire in wires:
@@ -213,7 +213,7 @@ async def test_addresses_have_no_limit_where_none_is_set() -> None:
             assert (await wire.reply()).status == 200
 
 
-async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> None:
+async def test_disconnected_client_is_removed_after_its_last_response() -> None:
     async with serving(HttpLimits()) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
@@ -227,7 +227,7 @@ async def test_a_client_that_goes_away_is_forgotten_with_its_last_answer() -> No
 # The end
 
 
-async def test_what_has_begun_is_finished_and_told_to_close() -> None:
+async def test_stop_completes_requests_in_progress_and_closes() -> None:
     async with serving(HttpLimits(closing=5)) as served:
         busy, idle, partial = [await served.connect() for _ in range(3)]
         busy.send(post(b"1", b"/slow") + post(b"2"))
@@ -251,7 +251,7 @@ async def test_what_has_begun_is_finished_and_told_to_close() -> None:
         await asyncio.wait_for(served.task, 5)
 
 
-async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
+async def test_stop_does_not_wait_for_idle_connections() -> None:
     async with serving(HttpLimits(closing=0.1)) as served:
         wire = await served.connect()
         wire.send(GET)
@@ -261,7 +261,7 @@ async def test_an_idle_connection_does_not_hold_up_the_end() -> None:
         await asyncio.wait_for(served.task, 5)
 
 
-async def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
+async def test_request_beyond_the_grace_period_is_aborted() -> None:
     async with serving(HttpLimits(grace=0.2)) as served:
         wire = await served.connect()
         wire.send(post(b"1", b"/slow"))
@@ -272,7 +272,7 @@ async def test_what_does_not_end_within_the_grace_is_cut_off() -> None:
             await wire.reply()
 
 
-async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
+async def test_stop_under_load_loses_no_response() -> None:
     """Each client sends requests until the server closes. No client loses an answer or a connection."""
 
     async def client() -> int:
@@ -302,7 +302,7 @@ async def test_a_stop_under_load_answers_every_request_that_was_sent() -> None:
         await asyncio.open_connection("127.0.0.1", served.port)
 
 
-async def test_one_connection_that_cannot_be_ended_keeps_no_other_from_it(
+async def test_error_in_one_connection_does_not_keep_others_from_expiring(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     real, stuck = Connection.expire, list[Connection]()

@@ -18,7 +18,7 @@ async def served() -> AsyncIterator[Served]:
         yield running
 
 
-async def test_a_request_is_the_same_however_its_bytes_are_split(served: Served) -> None:
+async def test_request_sent_byte_by_byte_is_parsed(served: Served) -> None:
     wire = await served.connect()
     for byte in b"POST /a%20b?c=d HTTP/1.1\r\nHost: x\r\nX-Name: a value \r\nContent-Length: 5\r\n\r\nhello" + GET:
         wire.send(bytes([byte]))
@@ -31,7 +31,7 @@ async def test_a_request_is_the_same_however_its_bytes_are_split(served: Served)
     assert first.peer == "127.0.0.1"
 
 
-async def test_a_connection_is_kept_and_each_answer_has_a_length_and_a_date(served: Served) -> None:
+async def test_connection_is_kept_and_each_response_has_length_and_date(served: Served) -> None:
     wire = await served.connect()
     for n in range(3):
         wire.send(post(b"%d" % n))
@@ -41,18 +41,18 @@ async def test_a_connection_is_kept_and_each_answer_has_a_length_and_a_date(serv
         assert reply.headers["date"].endswith("GMT")
 
 
-async def test_pipelined_requests_are_answered_in_their_order_also_behind_a_slow_one(served: Served) -> None:
+async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     wire = await served.connect()
     wire.send(post(b"1") + post(b"2", b"/slow") + post(b"3") + post(b"4"))
     assert (await wire.reply()).body == b"1"
     await asyncio.sleep(0.05)
-    assert len(served.seen) == 2, "what comes after a request that waits is not begun"
+    assert len(served.seen) == 2, "requests after one that waits are not started"
     wire.send(post(b"5"))
     served.gate.set()
     assert [(await wire.reply()).body for _ in range(4)] == [b"2", b"3", b"4", b"5"]
 
 
-async def test_too_many_pipelined_requests_end_the_connection_after_those_that_were_taken(served: Served) -> None:
+async def test_too_many_pipelined_requests_get_429_and_close(served: Served) -> None:
     wire = await served.connect()
     wire.send(GET * 500)
     for _ in range(LIMITS.pipelined):
@@ -63,20 +63,20 @@ async def test_too_many_pipelined_requests_end_the_connection_after_those_that_w
     assert len(served.seen) == LIMITS.pipelined
 
 
-async def test_head_has_the_length_of_the_body_and_no_body(served: Served) -> None:
+async def test_head_response_has_the_length_of_the_body_and_no_body(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"HEAD /large HTTP/1.1\r\nHost: x\r\n\r\n" + GET)
     assert (await wire.reply(bodiless=True)).headers["content-length"] == "1000000"
     assert (await wire.reply()).headers["x-path"] == "/a"
 
 
-async def test_what_has_not_changed_has_no_length(served: Served) -> None:
+async def test_304_response_has_no_length(served: Served) -> None:
     wire = await served.connect()
     wire.send(GET.replace(b"/a", b"/same"))
     assert "content-length" not in (await wire.reply()).headers
 
 
-async def test_a_client_that_asks_whether_to_go_on_hears_it(served: Served) -> None:
+async def test_expect_100_continue_gets_100_or_a_refusal(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
     assert (await wire.reply()).status == 100
@@ -86,7 +86,7 @@ async def test_a_client_that_asks_whether_to_go_on_hears_it(served: Served) -> N
     assert (await wire.reply()).status == 413
 
 
-async def test_a_chunked_body_is_read_and_its_trailers_are_no_headers(served: Served) -> None:
+async def test_chunked_body_is_read_and_its_trailers_are_ignored(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
     wire.send(b"3;a=b\r\nabc\r\n2\r\nde\r\n0\r\nAuthorization: Basic x\r\n\r\n")
@@ -94,7 +94,7 @@ async def test_a_chunked_body_is_read_and_its_trailers_are_no_headers(served: Se
     assert b"authorization" not in served.seen[0].headers
 
 
-async def test_the_values_of_a_repeated_header_are_one_and_that_they_were_not_is_known(served: Served) -> None:
+async def test_values_of_a_repeated_header_are_joined_and_its_name_recorded(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nA: 1\r\nB: 2\r\na: 3\r\nTransfer-Encoding: chunked\r\n\r\n")
     wire.send(b"0\r\nB: 4\r\nB: 5\r\n\r\n")
@@ -104,7 +104,7 @@ async def test_the_values_of_a_repeated_header_are_one_and_that_they_were_not_is
 
 
 @pytest.mark.parametrize("chunked", [False, True])
-async def test_a_body_above_the_limit_is_cut_off_one_byte_above_it(served: Served, chunked: bool) -> None:
+async def test_body_above_the_limit_is_truncated_one_byte_above_it(served: Served, chunked: bool) -> None:
     wire = await served.connect()
     body = b"x" * 3000
     if chunked:
@@ -115,7 +115,7 @@ async def test_a_body_above_the_limit_is_cut_off_one_byte_above_it(served: Serve
     assert len((await wire.reply()).body) == LIMITS.body + 1
 
 
-async def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(served: Served) -> None:
+async def test_http_1_0_connection_is_closed_unless_keep_alive_is_sent(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"GET /a HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
     assert (await wire.reply()).headers["connection"] == "keep-alive"
@@ -124,7 +124,7 @@ async def test_http_1_0_is_answered_and_closed_unless_it_asks_to_be_kept(served:
     assert await wire.ended() == b""
 
 
-async def test_after_connection_close_nothing_more_is_read(served: Served) -> None:
+async def test_requests_after_connection_close_are_ignored(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + GET)
     assert (await wire.reply()).headers["connection"] == "close"
@@ -132,8 +132,8 @@ async def test_after_connection_close_nothing_more_is_read(served: Served) -> No
     assert len(served.seen) == 1
 
 
-async def test_a_wish_for_http_2_is_passed_over_and_the_body_is_read(served: Served) -> None:
-    """As Java's HttpClient sends it where there is no TLS."""
+async def test_upgrade_to_http_2_is_ignored_and_the_body_is_read(served: Served) -> None:
+    """Java's HttpClient sends it without TLS."""
     wire = await served.connect()
     upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAAB\r\n"
     for _ in range(2):
@@ -144,7 +144,7 @@ async def test_a_wish_for_http_2_is_passed_over_and_the_body_is_read(served: Ser
         assert (await wire.reply()).body == b"next"
 
 
-async def test_what_is_refused_behind_a_wish_for_http_2_does_not_take_its_answer_away(
+async def test_invalid_request_after_an_upgrade_does_not_lose_the_response_before_it(
     served: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     wire = await served.connect()
@@ -159,7 +159,7 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 
 
 @pytest.mark.parametrize("upgrade", [b"", H2C])
-async def test_a_request_with_a_wish_to_upgrade_is_the_same_as_without(served: Served, upgrade: bytes) -> None:
+async def test_request_with_an_upgrade_header_is_parsed_as_without_it(served: Served, upgrade: bytes) -> None:
     wire = await served.connect()
     head = b"POST /a%2Fb?c=%20 HTTP/1.1\r\nHost: x\r\nAuthorization: 1\r\nauthorization: 2\r\nA: 1, 2\r\n"
     wire.send(
@@ -185,7 +185,7 @@ async def test_a_request_with_a_wish_to_upgrade_is_the_same_as_without(served: S
         (b"1.1", b"keep-alive, close", False),
     ],
 )
-async def test_a_wish_to_upgrade_changes_neither_the_version_nor_whether_the_connection_persists(
+async def test_upgrade_header_changes_neither_version_nor_persistence(
     served: Served, upgrade: bytes, version: bytes, wish: bytes, persists: bool
 ) -> None:
     wire = await served.connect()
@@ -200,7 +200,7 @@ async def test_a_wish_to_upgrade_changes_neither_the_version_nor_whether_the_con
         assert await wire.ended() == b""
 
 
-async def test_a_client_that_wishes_for_http_2_and_asks_whether_to_go_on_hears_it(served: Served) -> None:
+async def test_expect_100_continue_with_an_upgrade_header_gets_100(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\n" + H2C + b"Content-Length: 2\r\n\r\n")
     assert (await wire.reply()).status == 100
@@ -208,8 +208,8 @@ async def test_a_client_that_wishes_for_http_2_and_asks_whether_to_go_on_hears_i
     assert (await wire.reply()).body == b"ok"
 
 
-async def test_a_client_of_http_1_0_is_not_told_to_go_on(served: Served) -> None:
-    """It would take the 100 for the answer (RFC 9110 §10.1.1)."""
+async def test_http_1_0_client_gets_no_100(served: Served) -> None:
+    """It would treat the 100 as the response (RFC 9110 §10.1.1)."""
     wire = await served.connect()
     wire.send(b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
     await asyncio.sleep(0.05)
@@ -217,7 +217,7 @@ async def test_a_client_of_http_1_0_is_not_told_to_go_on(served: Served) -> None
     assert (await wire.reply()).body == b"ok"
 
 
-async def test_a_client_behind_a_slow_answer_is_told_to_go_on_once_it_is_there(served: Served) -> None:
+async def test_expect_100_continue_behind_a_slow_response_gets_100_after_it(served: Served) -> None:
     wire = await served.connect()
     wire.send(post(b"1", b"/slow"))
     await until(lambda: served.seen)
@@ -241,7 +241,7 @@ async def test_a_client_behind_a_slow_answer_is_told_to_go_on_once_it_is_there(s
         (b"http://issuer.example?a=/b", "/", b"a=/b"),
     ],
 )
-async def test_the_target_is_kept_as_it_was_sent(served: Served, target: bytes, path: str, query: bytes) -> None:
+async def test_target_is_kept_unchanged(served: Served, target: bytes, path: str, query: bytes) -> None:
     wire = await served.connect()
     wire.send(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % target)
     await wire.reply()
@@ -249,15 +249,15 @@ async def test_the_target_is_kept_as_it_was_sent(served: Served, target: bytes, 
     assert (http.target, http.path, http.query) == (target, path, query)
 
 
-async def test_options_may_ask_for_the_server_as_a_whole(served: Served) -> None:
+async def test_options_accepts_an_asterisk_as_target(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n")
     await wire.reply()
     assert served.seen[0].path == "*"
 
 
-async def test_a_length_with_many_zeros_before_it_is_a_length() -> None:
-    """Python makes no number of more than 4,300 digits."""
+async def test_content_length_may_have_leading_zeros() -> None:
+    """Python parses no number of more than 4,300 digits."""
     async with serving(HttpLimits()) as running:
         wire = await running.connect()
         wire.send(b"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: %b3\r\n\r\nabc" % (b"0" * 5_000))
@@ -276,7 +276,7 @@ async def test_trailers_take_no_memory() -> None:
     "piece",
     [b"GET /" + b"a" * 7_000, GET[:-2] + b"X: " + b"a" * 30_000, post(b"a" * 16_000)[:-1], GET[:-2] + b"X:\r\n" * 60],
 )
-async def test_what_a_request_holds_is_counted_whole(piece: bytes) -> None:
+async def test_bytes_held_by_a_request_are_counted(piece: bytes) -> None:
     parser = RequestParser(HttpLimits())
     parser.feed(GET)
     assert parser.held == 0
@@ -285,13 +285,13 @@ async def test_what_a_request_holds_is_counted_whole(piece: bytes) -> None:
     assert len(piece) <= parser.held <= len(piece) + 64 * 400
 
 
-async def test_the_absolute_form_is_understood(served: Served) -> None:
+async def test_absolute_form_of_the_target_is_accepted(served: Served) -> None:
     wire = await served.connect()
     wire.send(b"GET http://issuer.example/a/b?c HTTP/1.1\r\nHost: x\r\n\r\n")
     assert (await wire.reply()).headers["x-path"] == "/a/b"
 
 
-async def test_a_client_that_has_closed_its_side_still_gets_its_answer(served: Served) -> None:
+async def test_half_closed_client_still_gets_its_response(served: Served) -> None:
     wire = await served.connect()
     wire.send(post(b"1", b"/slow"))
     wire.writer.write_eof()
@@ -301,7 +301,9 @@ async def test_a_client_that_has_closed_its_side_still_gets_its_answer(served: S
     assert await wire.ended() == b""
 
 
-async def test_a_bug_is_a_500_and_the_connection_goes_on(served: Served, caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_of_the_handler_is_500_and_the_connection_is_kept(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
     wire = await served.connect()
     wire.send(GET.replace(b"/a", b"/bug") + GET)
     assert (await wire.reply()).status == 500
@@ -363,7 +365,9 @@ CHUNKS = b"3\r\nabc\r\n0\r\n\r\n"
         (413, b"POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n" + b"x" * 500_000),
     ],
 )
-async def test_what_is_refused_ends_the_connection(served: Served, status: int, request_: bytes) -> None:
+async def test_invalid_request_is_refused_and_the_connection_closed(
+    served: Served, status: int, request_: bytes
+) -> None:
     for piece in (len(request_), 1000, 7):
         wire = await served.connect()
         for start in range(0, min(len(request_), 20_000), piece):
@@ -385,7 +389,7 @@ async def test_what_is_refused_ends_the_connection(served: Served, status: int, 
         b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 10_000,
     ],
 )
-async def test_what_never_ends_is_cut_off(served: Served, endless: bytes) -> None:
+async def test_endless_request_is_refused(served: Served, endless: bytes) -> None:
     wire = await served.connect()
     wire.send(b"POST /a HTTP/1.1\r\nHost: x\r\n")
     for start in range(0, len(endless), 500):

@@ -1,4 +1,4 @@
-"""TLS, and a certificate that is exchanged while connections go on."""
+"""TLS, and a certificate that is replaced while connections are open."""
 
 import asyncio
 import ssl
@@ -14,7 +14,7 @@ from tests.unit.http.served import GET, Served, Wire, post, serving, until
 
 
 def install(authority: Authority, folder: Path) -> bytes:
-    """A new certificate in place of the one there; it is returned as a client sees it."""
+    """Replace the certificate. Returns it in DER, as a client sees it."""
     certificate, key = authority.server()
     for name, content in (("tls.crt", certificate), ("tls.key", key)):
         (folder / "new").write_bytes(content)
@@ -44,7 +44,7 @@ def shown(wire: Wire) -> bytes:
     return certificate
 
 
-async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
+async def test_new_certificate_is_used_for_new_connections_and_old_ones_are_kept(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = install(authority, tmp_path)
@@ -64,12 +64,10 @@ async def test_a_new_certificate_is_shown_to_new_connections_and_old_ones_go_on(
             assert (await wire.reply()).status == 200
         (tmp_path / "tls.key").write_bytes(b"half a ke")
         await until(lambda: "cannot reload certificate" in caplog.text)
-        assert shown(await connect(served, authority)) == second, "the last good one stays"
+        assert shown(await connect(served, authority)) == second, "the last valid one is kept"
 
 
-async def test_requests_over_tls_are_those_without_and_the_end_is_as_gentle(
-    authority: Authority, tmp_path: Path
-) -> None:
+async def test_requests_and_stop_work_over_tls(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(linger=0.3), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
@@ -84,9 +82,7 @@ async def test_requests_over_tls_are_those_without_and_the_end_is_as_gentle(
         assert await wire.ended() == b""
 
 
-async def test_answers_of_any_size_come_through_to_a_client_that_reads_slowly(
-    authority: Authority, tmp_path: Path
-) -> None:
+async def test_large_responses_over_tls_reach_a_slow_client(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
@@ -98,7 +94,7 @@ async def test_answers_of_any_size_come_through_to_a_client_that_reads_slowly(
         assert (await wire.reply()).headers["x-path"] == "/a"
 
 
-async def test_requests_behind_a_slow_answer_wait_encrypted_as_well(authority: Authority, tmp_path: Path) -> None:
+async def test_requests_over_tls_wait_behind_a_slow_response(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(pipelined=10), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
@@ -109,7 +105,7 @@ async def test_requests_behind_a_slow_answer_wait_encrypted_as_well(authority: A
             await asyncio.sleep(0)
         await asyncio.sleep(0.2)
         assert len(served.seen) == 1
-        assert served.server.usage().used < 300_000, "what is not read is in the kernel"
+        assert served.server.usage().used < 300_000, "bytes that were not read are in the kernel"
         served.gate.set()
         assert (await wire.reply()).body == b"1"
         for n in range(40):
@@ -117,7 +113,7 @@ async def test_requests_behind_a_slow_answer_wait_encrypted_as_well(authority: A
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
-async def test_each_version_is_served_and_a_client_may_take_its_leave(
+async def test_each_tls_version_is_served_and_the_client_may_close(
     authority: Authority, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
     install(authority, tmp_path)
@@ -130,7 +126,7 @@ async def test_each_version_is_served_and_a_client_may_take_its_leave(
         await until(lambda: not served.server.connections)
 
 
-async def test_what_is_no_record_of_tls_ends_the_connection_with_an_alert(authority: Authority, tmp_path: Path) -> None:
+async def test_malformed_tls_record_closes_the_connection_with_an_alert(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(), loaded(tmp_path)) as served:
         plain = await served.connect()
@@ -139,7 +135,7 @@ async def test_what_is_no_record_of_tls_ends_the_connection_with_an_alert(author
         await until(lambda: not served.server.connections)
 
 
-async def test_a_refusal_is_read_before_the_end(authority: Authority, tmp_path: Path) -> None:
+async def test_refusal_over_tls_reaches_the_client_before_the_close(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(linger=0.3), loaded(tmp_path)) as served:
         wire = await connect(served, authority)
@@ -148,7 +144,7 @@ async def test_a_refusal_is_read_before_the_end(authority: Authority, tmp_path: 
         assert await wire.ended() == b""
 
 
-async def test_a_handshake_counts_from_its_connection_on(authority: Authority, tmp_path: Path) -> None:
+async def test_handshake_is_charged_from_the_connection_on(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(connections=6, connections_per_peer=3), loaded(tmp_path)) as served:
         silent = [await served.connect(local_addr=("127.0.0.2", 0)) for _ in range(5)]
@@ -164,7 +160,7 @@ async def test_a_handshake_counts_from_its_connection_on(authority: Authority, t
         assert served.server.usage().connections == {"handshake": 3, "idle": 1}
 
 
-async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authority, tmp_path: Path) -> None:
+async def test_old_tls_versions_and_plain_http_are_refused(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(), loaded(tmp_path)) as served:
         with pytest.raises(ssl.SSLError), pytest.warns(DeprecationWarning, match="TLSv1_1"):
@@ -174,13 +170,13 @@ async def test_old_versions_of_tls_and_plain_http_are_refused(authority: Authori
         assert not (await plain.ended()).startswith(b"HTTP/1.1 200")
 
 
-async def test_a_handshake_that_does_not_come_is_not_waited_for(authority: Authority, tmp_path: Path) -> None:
+async def test_missing_handshake_times_out(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     async with serving(HttpLimits(request_timeout=0.2), loaded(tmp_path)) as served:
         assert await (await served.connect()).ended() == b""
 
 
-def test_files_that_do_not_belong_together_are_refused_with_their_names(authority: Authority, tmp_path: Path) -> None:
+def test_mismatched_certificate_and_key_are_refused_with_their_file_names(authority: Authority, tmp_path: Path) -> None:
     install(authority, tmp_path)
     with pytest.raises(Rejected, match=r"tls\.crt and .*none cannot be used for TLS: No such file"):
         Certificate(tmp_path / "tls.crt", tmp_path / "none")

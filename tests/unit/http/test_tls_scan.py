@@ -87,14 +87,14 @@ def self_signed(key: rsa.RSAPrivateKey) -> tuple[bytes, bytes]:
 
 
 def all_suites() -> list[str]:
-    """Before TLS 1.3."""
+    """All suites for TLS versions before 1.3."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_ciphers("ALL:COMPLEMENTOFALL:@SECLEVEL=0")
     return [suite["name"] for suite in context.get_ciphers() if suite["protocol"] != "TLSv1.3"]
 
 
 def accepted(port: int, version: ssl.TLSVersion, suite: str) -> str | None:
-    """The suite that was agreed on."""
+    """The negotiated suite, or None."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with warnings.catch_warnings():
@@ -116,14 +116,14 @@ def scan(port: int) -> set[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("kind", SUITES)
-async def test_exactly_these_suites_of_tls_1_2_are_accepted_and_nothing_before_it(tmp_path: Path, kind: str) -> None:
+async def test_only_these_tls_1_2_suites_and_no_older_versions_are_accepted(tmp_path: Path, kind: str) -> None:
     assert len(all_suites()) > 50
     async with serving(HttpLimits(), certificate(tmp_path, kind)) as served:
         found = await asyncio.to_thread(scan, served.port)
     assert found == {("TLSv1_2", suite) for suite in SUITES[kind]}
 
 
-async def test_exactly_these_suites_of_tls_1_3_are_accepted(tmp_path: Path) -> None:
+async def test_only_these_tls_1_3_suites_are_accepted(tmp_path: Path) -> None:
     def ask(suite: str) -> str | None:
         configuration = tmp_path / f"{suite}.cnf"
         configuration.write_text(_CONFIGURATION.format(suite=suite))

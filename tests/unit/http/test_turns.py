@@ -15,12 +15,12 @@ class Job:
         self._done.append(self._name)
 
 
-async def test_one_in_each_round_of_the_loop_and_addresses_take_turns() -> None:
+async def test_one_job_runs_in_each_loop_iteration_and_addresses_take_turns() -> None:
     turns, done = AddressTurns(), list[str]()
     for n in range(4):
         turns.ask("a", Job(f"a{n}", done))
     turns.ask("b", Job("b0", done))
-    assert done == ["a0"], "the first does not wait"
+    assert done == ["a0"], "the first job does not wait"
     await asyncio.sleep(0)
     turns.ask("c", Job("c0", done))
     seen = []
@@ -30,10 +30,10 @@ async def test_one_in_each_round_of_the_loop_and_addresses_take_turns() -> None:
     assert all(later - earlier <= 1 for earlier, later in pairwise(seen))
     assert done == ["a0", "a1", "a2", "b0", "a3", "c0"]
     turns.ask("a", Job("again", done))
-    assert done[-1] == "again", "nobody waits, so this does not either"
+    assert done[-1] == "again", "no job waits, so this one does not"
 
 
-async def test_an_address_that_begins_to_wait_is_second_at_most_however_many_others_wait() -> None:
+async def test_new_address_is_at_most_second_in_the_queue() -> None:
     turns, done = AddressTurns(), list[str]()
     for address in map(str, range(9)):
         for _ in range(50):
@@ -49,7 +49,7 @@ async def test_an_address_that_begins_to_wait_is_second_at_most_however_many_oth
     assert all(done.count(str(n)) == 50 for n in range(9))
 
 
-async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
+async def test_new_addresses_get_every_second_turn() -> None:
     turns, done = AddressTurns(), list[str]()
     for _ in range(60):
         turns.ask("old", Job("old", done))
@@ -59,7 +59,7 @@ async def test_a_stream_of_new_addresses_takes_every_second_turn_only() -> None:
     assert 25 <= done.count("old") <= 35
 
 
-async def test_a_waiter_that_leaves_gets_no_turn() -> None:
+async def test_removed_job_gets_no_turn() -> None:
     turns, done = AddressTurns(), list[str]()
     jobs = [Job(str(n), done) for n in range(3)]
     for job in jobs:

@@ -1,4 +1,4 @@
-"""An issuer in a few lines: real keys, tokens made to order, and an HTTP side that counts what it is asked."""
+"""A fake issuer: real keys, tokens with any claims, and HTTP responses."""
 
 import base64
 import hashlib
@@ -25,7 +25,7 @@ def b64(data: bytes) -> str:
 
 
 class SigningKey:
-    """An EC P-256 key that signs whatever it is given, right or wrong."""
+    """An EC P-256 key that signs any bytes."""
 
     def __init__(self, kid: str) -> None:
         self.kid = kid
@@ -52,7 +52,7 @@ KEYS = KeySet.parse({"keys": [KEY.jwk]})
 
 
 def claims(**changes: Any) -> dict[str, Any]:
-    """Those of a good token; None leaves a claim out."""
+    """The claims of a valid token. A claim that is None is omitted."""
     good: dict[str, Any] = {
         "iss": ISSUER,
         "aud": AUDIENCE,
@@ -72,7 +72,7 @@ def token(key: SigningKey = KEY, header: Mapping[str, Any] | None = None, **chan
 
 
 def raw_token(header: str, payload: str, key: SigningKey = KEY) -> str:
-    """Signed as it is, valid JSON or not."""
+    """Header and payload are signed as they are, valid JSON or not."""
     signing_input = f"{b64(header.encode())}.{b64(payload.encode())}"
     return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
 
@@ -88,14 +88,14 @@ def thumbprint(key: SigningKey) -> str:
 
 
 def bound_token(key: SigningKey = HOLDER, **changes: Any) -> str:
-    """Bound to `key`, signed by the issuer."""
+    """A token of the issuer that is bound to `key`."""
     return token(cnf={"jkt": thumbprint(key)}, **changes)
 
 
 def proof(
     for_token: str | None, key: SigningKey = HOLDER, header: Mapping[str, Any] | None = None, **changes: Any
 ) -> str:
-    """A good DPoP proof for `GET URL`; None leaves a claim or a member of the header out."""
+    """A valid DPoP proof for `GET URL`. A claim or header member that is None is omitted."""
     jwk = {name: key.jwk[name] for name in ("kty", "crv", "x", "y")}
     head = {"typ": "dpop+jwt", "alg": "ES256", "jwk": jwk} | dict(header or {})
     body = {"htm": "GET", "htu": URL, "iat": int(NOW), "jti": f"proof-{next(_NUMBERS)}"}
@@ -110,7 +110,7 @@ def _without_none(part: Mapping[str, Any]) -> str:
 
 
 def refusal(sent: str, *, keys: KeySet = KEYS, policy: Policy = POLICY, now: float = NOW) -> Reason | None:
-    """Why the token is refused; None where it is accepted."""
+    """The reason of the refusal; None if the token is accepted."""
     try:
         check(sent, keys, policy, now)
     except TokenRejected as rejected:
@@ -125,7 +125,7 @@ def key_of(keys: KeySet, kid: str) -> Key:
 
 
 def feed(**changes: Any) -> dict[str, Any]:
-    """A revocation feed that says nothing, but for the changes."""
+    """A revocation feed with these entries only."""
     empty: dict[str, Any] = {"issuer": ISSUER, "tokens": {}, "clients": {}, "access": {}, "audiences": {}}
     return empty | {"everybody": 0, "kids": []} | changes
 
@@ -138,8 +138,8 @@ class Clock:
         return self.now
 
 
-class Web:
-    """The issuer's HTTP side: `client()` talks to it, `asked` says what it was asked for."""
+class FakeIssuer:
+    """Metadata, JWKS and feed of an issuer. `client()` sends requests to it; `requests` are all that it got."""
 
     def __init__(self, *keys: SigningKey) -> None:
         self.keys = list(keys)
@@ -151,16 +151,16 @@ class Web:
         }
         self.feed = feed()
         self.pages: dict[str, httpx.Response] = {}
-        self.away = False
-        self.asked: list[httpx.Request] = []
+        self.unavailable = False
+        self.requests: list[httpx.Request] = []
 
     def fetches(self) -> int:
-        return sum(request.url.path.endswith("/jwks.json") for request in self.asked)
+        return sum(request.url.path.endswith("/jwks.json") for request in self.requests)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        if self.away:
-            raise httpx.ConnectError("nobody is there", request=request)
+        self.requests.append(request)
+        if self.unavailable:
+            raise httpx.ConnectError("connection refused", request=request)
         if request.url.path in self.pages:
             return self.pages[request.url.path]
         if request.url.path == "/.well-known/oauth-authorization-server/tenant":
@@ -179,7 +179,7 @@ class Web:
         return httpx.Response(200, headers=headers, json={"keys": [key.jwk for key in self.keys]})
 
     def polls(self) -> int:
-        return sum(request.url.path.endswith("/revocations") for request in self.asked)
+        return sum(request.url.path.endswith("/revocations") for request in self.requests)
 
     def _revocations(self, request: httpx.Request) -> httpx.Response:
         body = json.dumps(self.feed)
@@ -195,7 +195,7 @@ class Web:
         return httpx.AsyncClient(transport=httpx.MockTransport(self))
 
 
-def verifier_of(web: Web, clock: Clock) -> Verifier:
+def verifier_of(web: FakeIssuer, clock: Clock) -> Verifier:
     return Verifier(ISSUER, AUDIENCE, http=web.async_client(), clock=clock)
 
 

@@ -1,4 +1,4 @@
-"""The list of attacks on JWTs: each one refused, and for the right reason."""
+"""The table of attacks on JWTs: each is refused for its reason."""
 
 import hmac
 import json
@@ -22,8 +22,8 @@ from tests.unit.verifier.support import (
     OTHER,
     POLICY,
     Clock,
+    FakeIssuer,
     SigningKey,
-    Web,
     b64,
     claims,
     raw_token,
@@ -37,7 +37,7 @@ FORGE = Forge(KEY, claims(), int(NOW))
 ATTACKS = attacks(FORGE)
 
 
-def test_the_token_that_the_others_are_made_from_is_accepted() -> None:
+def test_token_without_an_attack_is_accepted() -> None:
     assert refusal(token()) is None
 
 
@@ -46,15 +46,15 @@ def test_every_attack_is_refused_for_its_reason(attack: Attack) -> None:
     assert refusal(attack.token) is attack.reason
 
 
-async def test_a_verifier_that_has_seen_the_good_token_is_not_fooled_either() -> None:
-    verifier = verifier_of(Web(KEY), Clock())
+async def test_every_attack_is_refused_after_the_valid_token_was_cached() -> None:
+    verifier = verifier_of(FakeIssuer(KEY), Clock())
     assert await reason_of(verifier, FORGE.token()) is None
     for attack in ATTACKS:
         assert await reason_of(verifier, attack.token) is attack.reason, attack.name
 
 
 @pytest.mark.parametrize("times", [{"exp": NOW - 59}, {"nbf": NOW + 60}, {"iat": NOW + 60}, {"nbf": 0, "iat": 0}])
-def test_up_to_the_skew_a_token_is_good(times: dict[str, float]) -> None:
+def test_token_is_accepted_within_the_clock_skew(times: dict[str, float]) -> None:
     assert refusal(FORGE.claiming(**times)) is None
 
 
@@ -64,7 +64,7 @@ def test_hmac_cannot_be_allowed_by_configuration() -> None:
             Policy(ISSUER, AUDIENCE, algorithms=frozenset({algorithm}))
 
 
-def test_the_algorithm_is_that_of_the_key_and_not_another_of_its_kind() -> None:
+def test_algorithm_must_be_the_one_of_the_key() -> None:
     private = rsa.generate_private_key(65537, 2048)
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(private.public_key())) | {"kid": "r", "use": "sig"}
     keys = KeySet.parse({"keys": [jwk | {"alg": "PS256"}]})
@@ -77,7 +77,7 @@ def test_the_algorithm_is_that_of_the_key_and_not_another_of_its_kind() -> None:
     )
 
 
-def test_an_rsa_key_is_no_hmac_secret_and_its_signatures_have_one_spelling() -> None:
+def test_rsa_key_is_not_accepted_as_hmac_secret_and_its_signatures_have_one_form() -> None:
     private = rsa.generate_private_key(65537, 2048)
     public = private.public_key()
     jwk = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(public)) | {"kid": "r", "alg": "RS256"}
@@ -108,17 +108,17 @@ def test_an_rsa_key_is_no_hmac_secret_and_its_signatures_have_one_spelling() -> 
         assert refusal(f"{halves}.{b64(wrong)}", keys=keys) is Reason.SIGNATURE
 
 
-def test_an_algorithm_that_this_service_does_not_allow_is_refused() -> None:
+def test_algorithm_that_the_service_does_not_allow_is_refused() -> None:
     only_rsa = Policy(ISSUER, AUDIENCE, algorithms=frozenset({"RS256"}))
     assert refusal(token(), policy=only_rsa) is Reason.ALGORITHM
 
 
-def test_a_token_cannot_bring_its_own_key() -> None:
+def test_key_in_the_token_header_is_ignored() -> None:
     thief = SigningKey("key-1")
-    brought = {"jwk": thief.jwk, "jku": "https://evil.example/jwks", "x5u": "https://evil.example/x", "x5c": ["MIIB"]}
-    for name, value in brought.items():
+    members = {"jwk": thief.jwk, "jku": "https://evil.example/jwks", "x5u": "https://evil.example/x", "x5c": ["MIIB"]}
+    for name, value in members.items():
         assert refusal(token(thief, {name: value})) is Reason.SIGNATURE
-        assert refusal(token(KEY, {name: value})) is None, "ignored, where the signature is the issuer's"
+        assert refusal(token(KEY, {name: value})) is None, "ignored if the signature is that of the issuer"
 
 
 def test_another_key_of_the_same_set_does_not_verify() -> None:
@@ -127,11 +127,11 @@ def test_another_key_of_the_same_set_does_not_verify() -> None:
 
 
 @pytest.mark.parametrize("kind", ["at+jwt", "AT+JWT", "application/at+jwt", "Application/At+Jwt"])
-def test_the_type_is_compared_without_case_and_prefix(kind: str) -> None:
+def test_typ_is_compared_without_case_and_prefix(kind: str) -> None:
     assert refusal(token(header={"typ": kind})) is None
 
 
-def test_an_id_token_is_no_access_token() -> None:
+def test_id_token_is_refused() -> None:
     assert refusal(token(header={"typ": "JWT"}, nonce="n", at_hash="h", aud=AUDIENCE)) is Reason.TYPE
 
 
@@ -145,5 +145,5 @@ def test_a_bound_token_is_not_usable_as_bearer(bound: Any) -> None:
     assert refusal(raw_token(header, json.dumps(claims() | {"cnf": bound}))) is Reason.SENDER_CONSTRAINED
 
 
-def test_the_whole_list_leaves_the_good_token_good() -> None:
+def test_valid_token_is_accepted_after_all_attacks() -> None:
     assert refusal(token(), keys=KEYS, policy=POLICY, now=NOW) is None

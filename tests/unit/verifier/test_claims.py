@@ -1,4 +1,4 @@
-"""What the claims of a token promise, and at which instant they stop to."""
+"""Claims of a token, and its validity in time."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ from scopewright.verifier import KeySet, Policy, Reason, TokenRejected, check
 from tests.unit.verifier.support import AUDIENCE, ISSUER, KEYS, NOW, POLICY, claims, refusal, token
 
 
-def test_a_good_token_becomes_its_claims() -> None:
+def test_claims_of_a_valid_token_are_returned() -> None:
     sent = token(scope="payroll.read payroll.write")
     found = check(sent, KEYS, POLICY, NOW)
     assert (found.subject, found.client_id) == ("leave.leave-worker", "leave.leave-worker")
@@ -41,18 +41,20 @@ def test_a_token_cannot_be_changed_after_it_was_verified() -> None:
 @pytest.mark.parametrize(
     ("late", "expected"), [(0, None), (59.999, None), (60, Reason.EXPIRED), (60.001, Reason.EXPIRED)]
 )
-def test_a_token_ends_sixty_seconds_after_its_exp(late: float, expected: Reason | None) -> None:
+def test_token_is_accepted_until_sixty_seconds_after_exp(late: float, expected: Reason | None) -> None:
     assert refusal(token(exp=int(NOW)), now=NOW + late) is expected
 
 
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize(("early", "expected"), [(60, None), (61, Reason.NOT_YET_VALID)])
-def test_a_token_begins_sixty_seconds_before_its_start(name: str, early: int, expected: Reason | None) -> None:
+def test_token_is_accepted_from_sixty_seconds_before_nbf_and_iat(
+    name: str, early: int, expected: Reason | None
+) -> None:
     start: dict[str, Any] = {name: int(NOW) + early}
     assert refusal(token(**start)) is expected
 
 
-def test_without_leeway_the_edges_are_exact() -> None:
+def test_times_are_exact_without_leeway() -> None:
     exact = Policy(ISSUER, AUDIENCE, leeway=0)
     assert refusal(token(exp=int(NOW) + 1), policy=exact) is None
     assert refusal(token(exp=int(NOW)), policy=exact) is Reason.EXPIRED
@@ -60,24 +62,24 @@ def test_without_leeway_the_edges_are_exact() -> None:
 
 
 @pytest.mark.parametrize("value", [None, "1800000600", True, -1, 1e300, 10**400, [], {}])
-def test_an_exp_that_is_no_instant_is_malformed(value: Any) -> None:
+def test_exp_that_is_not_a_time_is_malformed(value: Any) -> None:
     assert refusal(token(exp=value)) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("name", ["nbf", "iat"])
 @pytest.mark.parametrize("value", ["1", False, -1, []])
-def test_a_start_that_is_no_instant_is_malformed(name: str, value: Any) -> None:
+def test_nbf_or_iat_that_is_not_a_time_is_malformed(name: str, value: Any) -> None:
     assert refusal(token(**{name: value})) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize("name", ["sub", "client_id", "aud"])
 @pytest.mark.parametrize("value", [None, 1, {}, [1]])
-def test_a_token_says_who_and_for_whom(name: str, value: Any) -> None:
+def test_token_needs_sub_client_id_and_aud(name: str, value: Any) -> None:
     assert refusal(token(**{name: value})) is Reason.MALFORMED
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("changes", "expected"),
     [
         ({"scope": "a b"}, {"a", "b"}),
         ({"scope": ""}, set()),
@@ -87,22 +89,20 @@ def test_a_token_says_who_and_for_whom(name: str, value: Any) -> None:
         ({"scope": "", "scopes": ["a"]}, set()),
     ],
 )
-def test_scopes_come_from_the_string_and_only_without_it_from_the_list(
-    said: dict[str, Any], expected: set[str]
-) -> None:
-    assert check(token(**said), KEYS, POLICY, NOW).scopes == expected
+def test_scope_string_takes_precedence_over_the_list(changes: dict[str, Any], expected: set[str]) -> None:
+    assert check(token(**changes), KEYS, POLICY, NOW).scopes == expected
 
 
 @pytest.mark.parametrize(
-    "said",
+    "changes",
     [{"scope": ["a"]}, {"scope": 1}, {"scope": "a  b"}, {"scope": "a\tb"}, {"scope": 'a"'}]
     + [{"scope": None, "scopes": value} for value in ("a", [1], ["a b"], [""], {"a": 1})],
 )
-def test_scopes_that_are_none_are_malformed(said: dict[str, Any]) -> None:
-    assert refusal(token(**said)) is Reason.MALFORMED
+def test_malformed_scopes_are_refused(changes: dict[str, Any]) -> None:
+    assert refusal(token(**changes)) is Reason.MALFORMED
 
 
-def test_a_missing_scope_is_refused_with_all_that_is_needed() -> None:
+def test_refusal_for_a_missing_scope_lists_all_required_scopes() -> None:
     policy = Policy(ISSUER, AUDIENCE, scopes=frozenset({"payroll.read", "payroll.write"}))
     with pytest.raises(TokenRejected) as caught:
         check(token(), KEYS, policy, NOW)
@@ -110,18 +110,18 @@ def test_a_missing_scope_is_refused_with_all_that_is_needed() -> None:
     assert caught.value.scope == "payroll.read payroll.write"
 
 
-def test_expired_malformed_and_under_scoped_read_differently() -> None:
+def test_expired_malformed_and_under_scoped_tokens_get_different_descriptions() -> None:
     policy = Policy(ISSUER, AUDIENCE, scopes=frozenset({"payroll.write"}))
-    said = set()
+    descriptions = set()
     for sent in (token(exp=1), "x", token()):
         with pytest.raises(TokenRejected) as caught:
             check(sent, KEYS, policy, NOW)
-        said.add(caught.value.description)
-    assert len(said) == 3
+        descriptions.add(caught.value.description)
+    assert len(descriptions) == 3
 
 
 @pytest.mark.parametrize("name", ["EdDSA", "Ed25519"])
-def test_ed25519_is_accepted_under_both_names(name: str) -> None:
+def test_ed25519_is_accepted_under_both_algorithm_names(name: str) -> None:
     private = ed25519.Ed25519PrivateKey.generate()
     jwk = json.loads(jwt.algorithms.OKPAlgorithm.to_jwk(private.public_key())) | {"kid": "e", "alg": name}
     jws = jwt.PyJWS()
@@ -131,6 +131,6 @@ def test_ed25519_is_accepted_under_both_names(name: str) -> None:
 
 
 @pytest.mark.parametrize(("issuer", "audience"), [("", "a"), ("a", ""), ('a"', "a"), ("a", "ä")])
-def test_a_policy_that_could_not_be_said_in_a_header_is_refused(issuer: str, audience: str) -> None:
+def test_policy_with_characters_not_allowed_in_a_header_is_refused(issuer: str, audience: str) -> None:
     with pytest.raises(ValueError, match="printable ASCII"):
         Policy(issuer, audience)

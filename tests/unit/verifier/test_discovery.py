@@ -1,35 +1,35 @@
-"""Where the keys are found, and what is not taken for them."""
+"""Discovery of the JWKS, and responses that are refused."""
 
 import httpx
 import pytest
 
 from scopewright.verifier import KeysUnavailable, Verifier
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, reason_of, token, verifier_of
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, reason_of, token, verifier_of
 
 JWKS = "https://issuer.example/tenant/jwks.json"
 
 
-async def test_keys_are_found_through_the_metadata() -> None:
-    web = Web(KEY)
+async def test_jwks_is_discovered_from_the_metadata() -> None:
+    web = FakeIssuer(KEY)
     assert (await verifier_of(web, Clock()).verify(token())).client_id == "leave.leave-worker"
-    assert [request.url.path for request in web.asked] == [
+    assert [request.url.path for request in web.requests] == [
         "/.well-known/oauth-authorization-server/tenant",
         "/tenant/jwks.json",
     ]
 
 
-async def test_an_issuer_with_openid_configuration_only_is_found_too() -> None:
-    web = Web(KEY)
+async def test_jwks_is_discovered_from_openid_configuration() -> None:
+    web = FakeIssuer(KEY)
     web.pages["/.well-known/oauth-authorization-server/tenant"] = httpx.Response(404)
     web.pages["/tenant/.well-known/openid-configuration"] = httpx.Response(200, json=web.metadata)
     assert await reason_of(verifier_of(web, Clock()), token()) is None
 
 
-async def test_a_given_jwks_uri_needs_no_discovery() -> None:
-    web = Web(KEY)
+async def test_jwks_uri_argument_replaces_discovery() -> None:
+    web = FakeIssuer(KEY)
     verifier = Verifier(ISSUER, AUDIENCE, jwks_uri=JWKS, http=web.async_client(), clock=Clock())
     await verifier.verify(token())
-    assert len(web.asked) == 1
+    assert len(web.requests) == 1
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ async def test_a_given_jwks_uri_needs_no_discovery() -> None:
         {"issuer": ISSUER, "jwks_uri": "file:///etc/passwd"},
     ],
 )
-async def test_metadata_that_is_not_this_issuers_is_not_believed(metadata: dict[str, str]) -> None:
-    web = Web(KEY)
+async def test_metadata_of_another_issuer_is_refused(metadata: dict[str, str]) -> None:
+    web = FakeIssuer(KEY)
     web.metadata = metadata
     with pytest.raises(KeysUnavailable):
         await verifier_of(web, Clock()).verify(token())
@@ -53,7 +53,7 @@ async def test_metadata_that_is_not_this_issuers_is_not_believed(metadata: dict[
 
 
 @pytest.mark.parametrize("url", ["http://issuer.example", "ftp://issuer.example", "issuer", "https://u@issuer.example"])
-def test_an_issuer_without_https_is_refused_at_once(url: str) -> None:
+def test_issuer_without_https_is_refused_by_the_constructor(url: str) -> None:
     with pytest.raises(ValueError, match="needed"):
         Verifier(url, AUDIENCE)
 
@@ -75,9 +75,9 @@ def test_loopback_needs_no_https(url: str) -> None:
         httpx.Response(200, content=b'{"keys": [' + b" " * 600_000 + b"]}"),
     ],
 )
-async def test_what_is_no_jwks_makes_no_keys(page: httpx.Response) -> None:
-    web = Web(KEY)
+async def test_response_that_is_not_a_jwks_is_refused(page: httpx.Response) -> None:
+    web = FakeIssuer(KEY)
     web.pages["/tenant/jwks.json"] = page
     with pytest.raises(KeysUnavailable):
         await verifier_of(web, Clock()).verify(token())
-    assert all(request.url.host == "issuer.example" for request in web.asked)
+    assert all(request.url.host == "issuer.example" for request in web.requests)

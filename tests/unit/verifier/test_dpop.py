@@ -1,4 +1,4 @@
-"""A bound token and its proof (RFC 9449 §7): who has stolen either gets nowhere."""
+"""Bound tokens and proofs (RFC 9449 §7): neither is of use to a thief."""
 
 import asyncio
 import hashlib
@@ -25,7 +25,7 @@ from tests.unit.verifier.support import (
     OTHER,
     URL,
     Clock,
-    Web,
+    FakeIssuer,
     b64,
     bound_token,
     claims,
@@ -39,19 +39,19 @@ NONCES = Nonces(b"n" * 32, "payroll")
 
 
 class Service:
-    """A verifier of GET URL, with a clock that is set by hand."""
+    """A verifier, and requests to it for `GET URL`."""
 
     def __init__(self, **settings: Any) -> None:
         self.clock = Clock()
-        self.web = Web(KEY)
+        self.web = FakeIssuer(KEY)
         self.verifier = Verifier(ISSUER, AUDIENCE, http=self.web.async_client(), clock=self.clock, **settings)
 
-    async def take(self, sent: str, proofs: str | Sequence[str] | None, method: str = "GET", url: str = URL) -> Token:
+    async def verify(self, sent: str, proofs: str | Sequence[str] | None, method: str = "GET", url: str = URL) -> Token:
         return await self.verifier.verify(sent, proof=proofs, method=method, url=url)
 
     async def refusal(self, sent: str, proofs: str | Sequence[str] | None, **request: str) -> TokenRejected:
         with pytest.raises(TokenRejected) as caught:
-            await self.take(sent, proofs, **request)
+            await self.verify(sent, proofs, **request)
         return caught.value
 
     async def reason(self, sent: str, proofs: str | Sequence[str] | None, **request: str) -> Reason:
@@ -68,24 +68,24 @@ def bound() -> str:
     return bound_token()
 
 
-async def test_a_bound_token_with_a_proof_of_its_key_is_taken(service: Service, bound: str) -> None:
-    assert (await service.take(bound, proof(bound))).client_id == "leave.leave-worker"
-    assert (await service.take(bound, [proof(bound)])).jkt is not None
+async def test_bound_token_with_a_proof_of_its_key_is_accepted(service: Service, bound: str) -> None:
+    assert (await service.verify(bound, proof(bound))).client_id == "leave.leave-worker"
+    assert (await service.verify(bound, [proof(bound)])).jkt is not None
 
 
-async def test_a_bound_token_without_a_proof_is_refused_also_when_it_was_seen(service: Service, bound: str) -> None:
+async def test_bound_token_without_a_proof_is_refused_even_if_cached(service: Service, bound: str) -> None:
     for _ in range(2):
         assert await service.reason(bound, None) is Reason.SENDER_CONSTRAINED
         assert await service.reason(bound, []) is Reason.PROOF
         assert service.verifier.cached(bound) is None
-        await service.take(bound, proof(bound))
+        await service.verify(bound, proof(bound))
 
 
-async def test_the_proof_is_looked_at_each_time_and_the_token_once(service: Service, bound: str) -> None:
-    await service.take(bound, proof(bound))
+async def test_proof_is_checked_at_every_use_and_the_token_once(service: Service, bound: str) -> None:
+    await service.verify(bound, proof(bound))
     checked = service.verifier._check
     service.verifier._check = None  # type: ignore[method-assign, assignment]
-    await service.take(bound, proof(bound))
+    await service.verify(bound, proof(bound))
     assert await service.reason(bound, proof(bound, THIEF)) is Reason.PROOF_KEY
     assert await service.reason(bound, proof(bound, htm="POST")) is Reason.PROOF
     service.verifier._check = checked  # type: ignore[method-assign]
@@ -93,13 +93,13 @@ async def test_the_proof_is_looked_at_each_time_and_the_token_once(service: Serv
     assert await service.reason(bound, proof(bound, iat=NOW + 700)) is Reason.EXPIRED
 
 
-async def test_a_token_that_is_bound_to_nothing_needs_the_scheme_bearer(service: Service) -> None:
+async def test_unbound_token_with_a_proof_is_refused(service: Service) -> None:
     sent = token()
     assert await service.reason(sent, proof(sent)) is Reason.NOT_BOUND
-    assert (await service.take(sent, None)).jkt is None
+    assert (await service.verify(sent, None)).jkt is None
 
 
-async def test_where_dpop_is_required_only_bound_tokens_are_taken(bound: str) -> None:
+async def test_only_bound_tokens_are_accepted_if_dpop_is_required(bound: str) -> None:
     service = Service(dpop_required=True)
     sent = token()
     for _ in range(2):
@@ -107,13 +107,13 @@ async def test_where_dpop_is_required_only_bound_tokens_are_taken(bound: str) ->
         assert await service.reason(sent, proof(sent)) is Reason.PROOF_NEEDED
         assert service.verifier.cached(sent) is None
     assert await service.reason(bound, None) is Reason.SENDER_CONSTRAINED
-    assert await service.take(bound, proof(bound))
+    assert await service.verify(bound, proof(bound))
 
 
 @pytest.mark.parametrize(
     "cnf", [{}, None, 7, "x", {"jkt": ""}, {"jkt": 7}, {"jkt": "x", "x5t#S256": "y"}, {"x5t#S256": "y"}]
 )
-async def test_a_binding_that_nobody_here_checks_is_refused(service: Service, cnf: Any) -> None:
+async def test_token_with_an_unknown_confirmation_is_refused(service: Service, cnf: Any) -> None:
     header = json.dumps({"typ": "at+jwt", "alg": "ES256", "kid": KEY.kid})
     sent = raw_token(header, json.dumps(claims() | {"cnf": cnf}))
     assert await service.reason(sent, proof(sent)) is Reason.SENDER_CONSTRAINED
@@ -122,14 +122,14 @@ async def test_a_binding_that_nobody_here_checks_is_refused(service: Service, cn
 # Attacks
 
 
-async def test_a_proof_of_another_key_is_refused(service: Service, bound: str) -> None:
+async def test_proof_of_another_key_is_refused(service: Service, bound: str) -> None:
     refusal = await service.refusal(bound, proof(bound, THIEF))
     assert (refusal.reason, refusal.status, refusal.error) == (Reason.PROOF_KEY, 401, "invalid_token")
 
 
-async def test_a_replayed_proof_is_refused_until_it_is_stale(service: Service, bound: str) -> None:
+async def test_replayed_proof_is_refused_until_it_expires(service: Service, bound: str) -> None:
     sent = proof(bound)
-    await service.take(bound, sent)
+    await service.verify(bound, sent)
     assert "used before" in str(await service.refusal(bound, sent))
     service.clock.now += 60 + LIFETIME - 0.1
     assert "used before" in str(await service.refusal(bound, sent))
@@ -137,15 +137,15 @@ async def test_a_replayed_proof_is_refused_until_it_is_stale(service: Service, b
     assert "not now" in str(await service.refusal(bound, sent))
 
 
-async def test_the_same_jti_of_another_client_is_no_replay(service: Service, bound: str) -> None:
-    await service.take(bound, proof(bound, jti="1"))
+async def test_same_jti_of_another_client_is_accepted(service: Service, bound: str) -> None:
+    await service.verify(bound, proof(bound, jti="1"))
     other = bound_token(THIEF, client_id="leave.other", sub="leave.other")
-    await service.take(other, proof(other, THIEF, jti="1"))
+    await service.verify(other, proof(other, THIEF, jti="1"))
     assert await service.reason(bound, proof(bound, jti="1")) is Reason.PROOF
 
 
 @pytest.mark.parametrize(
-    ("changes", "says"),
+    ("changes", "message"),
     [
         ({"htm": "POST"}, "method"),
         ({"htm": "get"}, "method"),
@@ -178,12 +178,12 @@ async def test_the_same_jti_of_another_client_is_no_replay(service: Service, bou
         ({"nonce": "x" * 257}, "nonce"),
     ],
 )
-async def test_a_claim_that_does_not_fit_is_refused(
-    service: Service, bound: str, changes: dict[str, Any], says: str
+async def test_wrong_claim_of_a_proof_is_refused(
+    service: Service, bound: str, changes: dict[str, Any], message: str
 ) -> None:
     refusal = await service.refusal(bound, proof(bound, **changes))
     assert (refusal.reason, refusal.status, refusal.error) == (Reason.PROOF, 401, "invalid_dpop_proof")
-    assert says in refusal.description
+    assert message in refusal.description
 
 
 @pytest.mark.parametrize(
@@ -197,11 +197,13 @@ async def test_a_claim_that_does_not_fit_is_refused(
         {"nonce": "x"},
     ],
 )
-async def test_what_does_not_matter_is_not_refused(service: Service, bound: str, changes: dict[str, Any]) -> None:
-    assert await service.take(bound, proof(bound, **changes), url=URL + "?year=2027")
+async def test_proof_with_equivalent_url_or_additional_claims_is_accepted(
+    service: Service, bound: str, changes: dict[str, Any]
+) -> None:
+    assert await service.verify(bound, proof(bound, **changes), url=URL + "?year=2027")
 
 
-async def test_a_proof_for_another_token_is_refused(service: Service, bound: str) -> None:
+async def test_proof_for_another_token_is_refused(service: Service, bound: str) -> None:
     other = bound_token(scope="payroll.write")
     assert "ath" in str(await service.refusal(bound, proof(other)))
     assert "ath" in str(await service.refusal(bound, proof(None)))
@@ -212,7 +214,7 @@ JWK = {name: HOLDER.jwk[name] for name in ("kty", "crv", "x", "y")}
 
 
 @pytest.mark.parametrize(
-    ("header", "says"),
+    ("header", "message"),
     [
         ({"typ": "at+jwt"}, "typ"),
         ({"typ": "JWT"}, "typ"),
@@ -252,30 +254,30 @@ JWK = {name: HOLDER.jwk[name] for name in ("kty", "crv", "x", "y")}
         ({"jwk": JWK | {"key_ops": None}}, "key_ops"),
     ],
 )
-async def test_a_header_that_does_not_fit_is_refused(
-    service: Service, bound: str, header: dict[str, Any], says: str
+async def test_wrong_header_of_a_proof_is_refused(
+    service: Service, bound: str, header: dict[str, Any], message: str
 ) -> None:
     refusal = await service.refusal(bound, proof(bound, header=header))
     assert (refusal.reason, refusal.error) == (Reason.PROOF, "invalid_dpop_proof")
-    assert says in refusal.description
+    assert message in refusal.description
 
 
 @pytest.mark.parametrize(
     "members", [{"alg": "ES256"}, {"use": "sig"}, {"key_ops": ["verify"]}, {"key_ops": ["verify", "sign"], "ext": True}]
 )
-async def test_a_key_that_says_what_it_is_for_is_accepted(
+async def test_proof_key_with_alg_use_or_key_ops_is_accepted(
     service: Service, bound: str, members: dict[str, Any]
 ) -> None:
-    assert await service.take(bound, proof(bound, header={"jwk": JWK | members}))
+    assert await service.verify(bound, proof(bound, header={"jwk": JWK | members}))
 
 
-async def test_the_algorithms_of_proofs_can_be_narrowed(bound: str) -> None:
-    web = Web(KEY)
-    narrow = Verifier(
+async def test_proof_algorithms_can_be_restricted(bound: str) -> None:
+    web = FakeIssuer(KEY)
+    restricted = Verifier(
         ISSUER, AUDIENCE, http=web.async_client(), clock=Clock(), dpop_algorithms=("PS256", "EdDSA"), dpop_required=True
     )
     with pytest.raises(TokenRejected) as refused:
-        await narrow.verify(bound, proof=proof(bound), method="GET", url=URL)
+        await restricted.verify(bound, proof=proof(bound), method="GET", url=URL)
     assert refused.value.reason is Reason.PROOF
     assert "PS256, EdDSA" in refused.value.description
     assert 'algs="PS256 EdDSA"' in refused.value.www_authenticate
@@ -285,7 +287,7 @@ async def test_the_algorithms_of_proofs_can_be_narrowed(bound: str) -> None:
 
 
 def public_members(key: Any) -> dict[str, str]:
-    """The required members of its public JWK (RFC 7638 §3.2), by a library that is not ours."""
+    """The required members of its public JWK (RFC 7638 §3.2), by PyJWT."""
     libraries: dict[type, Any] = {rsa.RSAPrivateKey: RSAAlgorithm, ec.EllipticCurvePrivateKey: ECAlgorithm}
     library = next((of for kind, of in libraries.items() if isinstance(key, kind)), OKPAlgorithm)
     jwk = json.loads(library.to_jwk(key.public_key()))
@@ -312,14 +314,14 @@ def proof_of(key: Any, alg: str, sent: str) -> str:
         ("EdDSA", ed25519.Ed25519PrivateKey.generate()),
     ],
 )
-async def test_each_algorithm_that_is_offered_is_taken(service: Service, alg: str, key: Any) -> None:
+async def test_each_offered_algorithm_is_accepted(service: Service, alg: str, key: Any) -> None:
     sent = bound_to(key)
-    assert await service.take(sent, proof_of(key, alg, sent))
+    assert await service.verify(sent, proof_of(key, alg, sent))
 
 
 @pytest.mark.filterwarnings("ignore::jwt.InsecureKeyLengthWarning")
 @pytest.mark.parametrize("bits", [1024, 4104])
-async def test_rsa_keys_that_are_weak_or_costly_are_refused(service: Service, bits: int) -> None:
+async def test_rsa_proof_key_that_is_too_weak_or_too_large_is_refused(service: Service, bits: int) -> None:
     key = rsa.generate_private_key(65537, bits)
     sent = bound_to(key)
     assert await service.reason(sent, proof_of(key, "RS256", sent)) is Reason.PROOF
@@ -332,15 +334,15 @@ async def test_several_proofs_are_refused(service: Service, bound: str) -> None:
 
 
 @pytest.mark.parametrize("sent", ["x", "..", "a.b.c", "." * MAX_BYTES, "." * 10_000_000, "é.é.é", "null"])
-async def test_what_is_no_proof_is_refused(service: Service, bound: str, sent: str) -> None:
+async def test_malformed_proof_is_refused(service: Service, bound: str, sent: str) -> None:
     assert await service.reason(bound, sent) is Reason.PROOF
 
 
-async def test_a_huge_proof_is_refused_before_it_is_read(service: Service, bound: str) -> None:
+async def test_proof_that_is_too_large_is_refused_before_it_is_parsed(service: Service, bound: str) -> None:
     assert "too large" in str(await service.refusal(bound, proof(bound, padding="x" * MAX_BYTES)))
 
 
-async def test_a_stripped_signature_and_a_name_twice_are_refused(service: Service, bound: str) -> None:
+async def test_proof_without_signature_or_with_a_duplicate_member_is_refused(service: Service, bound: str) -> None:
     head, body, _ = proof(bound).split(".")
     assert "does not verify" in str(await service.refusal(bound, f"{head}.{body}."))
     header = json.dumps({"typ": "dpop+jwt", "alg": "ES256", "jwk": JWK})
@@ -348,14 +350,14 @@ async def test_a_stripped_signature_and_a_name_twice_are_refused(service: Servic
     assert "signed JWT" in str(await service.refusal(bound, twice))
 
 
-async def test_no_refusal_repeats_what_was_sent(service: Service, bound: str) -> None:
+async def test_refusal_of_a_proof_does_not_contain_it(service: Service, bound: str) -> None:
     sent = proof(bound, htu="https://evil.example/SENTINEL", jti="SENTINEL")
     refusal = await service.refusal(bound, sent)
     assert "SENTINEL" not in refusal.description + refusal.www_authenticate
     assert sent not in repr(refusal)
 
 
-async def test_only_what_was_accepted_takes_room_in_the_memory(bound: str) -> None:
+async def test_refused_proof_is_not_stored_in_the_replay_memory(bound: str) -> None:
     memory = ReplayMemory()
     service = Service(replay=memory)
     for _ in range(3):
@@ -364,28 +366,28 @@ async def test_only_what_was_accepted_takes_room_in_the_memory(bound: str) -> No
     assert len(memory) == 0
 
 
-# Nonces of the service's own
+# Nonces of the service
 
 
-async def test_a_nonce_of_the_services_own_is_asked_for(bound: str) -> None:
+async def test_proof_without_a_nonce_of_the_service_is_refused(bound: str) -> None:
     service = Service(nonces=NONCES)
     for wrong in (None, "x", "", Nonces(b"x" * 32, "payroll").current(NOW), Nonces(b"n" * 32, "leave").current(NOW)):
         refusal = await service.refusal(bound, proof(bound, nonce=wrong))
         assert (refusal.reason, refusal.status, refusal.error) == (Reason.PROOF_NONCE, 401, "use_dpop_nonce")
     nonce = service.verifier.nonce()
-    assert await service.take(bound, proof(bound, nonce=nonce))
+    assert await service.verify(bound, proof(bound, nonce=nonce))
     service.clock.now += 400
     assert await service.reason(bound, proof(bound, nonce=nonce, iat=NOW + 400)) is Reason.PROOF_NONCE
 
 
-def test_without_nonces_none_is_given(service: Service) -> None:
+def test_verifier_without_nonces_gives_none(service: Service) -> None:
     assert service.verifier.nonce() is None
 
 
 # The memory
 
 
-def test_a_full_memory_refuses_rather_than_forgets() -> None:
+def test_full_replay_memory_refuses_new_entries_and_keeps_old_ones() -> None:
     clock = Clock()
     memory = ReplayMemory(4, share=0.5, clock=clock)
     assert memory.first_use("a", "1", NOW + 10)
@@ -403,7 +405,7 @@ def test_a_full_memory_refuses_rather_than_forgets() -> None:
     assert len(memory) == 1
 
 
-def test_of_many_threads_with_one_proof_one_is_first() -> None:
+def test_one_of_many_threads_with_the_same_proof_is_first() -> None:
     memory, firsts = ReplayMemory(), []
     barrier = threading.Barrier(8)
 
@@ -420,7 +422,7 @@ def test_of_many_threads_with_one_proof_one_is_first() -> None:
 
 
 class SharedMemory:
-    """As Valkey or Redis would be: asked over the network."""
+    """An async replay memory, like one in Valkey or Redis."""
 
     def __init__(self) -> None:
         self.seen: set[tuple[str, str]] = set()
@@ -432,16 +434,16 @@ class SharedMemory:
         return first
 
 
-async def test_a_memory_that_processes_share_takes_the_place_of_the_own(bound: str) -> None:
+async def test_shared_replay_memory_replaces_the_local_one(bound: str) -> None:
     shared, sent = SharedMemory(), proof(bound)
     one, two = Service(replay=shared), Service(replay=shared)
-    await one.take(bound, sent)
+    await one.verify(bound, sent)
     assert await two.reason(bound, sent) is Reason.PROOF
 
 
 @pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
-def test_threads_verify_too_but_cannot_wait_for_a_memory(bound: str) -> None:
-    web = Web(KEY)
+def test_verify_sync_checks_proofs_and_refuses_an_async_replay_memory(bound: str) -> None:
+    web = FakeIssuer(KEY)
     verifier = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock())
     sent = proof(bound)
     assert verifier.verify_sync(bound, proof=sent, method="GET", url=URL).jkt
@@ -455,14 +457,14 @@ def test_threads_verify_too_but_cannot_wait_for_a_memory(bound: str) -> None:
 
 
 @pytest.mark.parametrize("request_", [{"method": ""}, {"url": ""}])
-async def test_a_proof_without_its_request_is_a_mistake_of_the_service(
+async def test_proof_without_method_or_url_is_a_value_error(
     service: Service, bound: str, request_: dict[str, str]
 ) -> None:
     with pytest.raises(ValueError, match="pass those of the request"):
-        await service.take(bound, proof(bound), **request_)
+        await service.verify(bound, proof(bound), **request_)
 
 
-# Whatever arrives
+# Any input
 
 
 GOOD = proof(None)

@@ -1,4 +1,4 @@
-"""A process that forks while keys are fetched: the child fetches its own, and waits for nothing of its parent."""
+"""A process that forks while keys are fetched: the child fetches for itself and does not wait for the parent."""
 
 import asyncio
 import multiprocessing
@@ -36,7 +36,7 @@ def issuer() -> Iterator[SlowIssuer]:
         yield issuer
 
 
-def test_a_child_forked_during_the_first_fetch_verifies(issuer: SlowIssuer, check: Check) -> None:
+def test_child_forked_during_the_first_fetch_verifies(issuer: SlowIssuer, check: Check) -> None:
     verifier = Verifier(issuer.url, AUDIENCE, clock=Clock())
     sent = token(iss=issuer.url)
     with issuer.busy_with(lambda: check_sync(verifier, sent)):
@@ -44,7 +44,9 @@ def test_a_child_forked_during_the_first_fetch_verifies(issuer: SlowIssuer, chec
     assert check_sync(verifier, sent) == "leave.leave-worker"
 
 
-def test_a_child_forked_during_a_background_refresh_verifies_and_refreshes(issuer: SlowIssuer, check: Check) -> None:
+def test_a_child_forked_during_a_background_refresh_verifies_and_refreshes(
+    issuer: SlowIssuer, check: Check
+) -> None:
     clock = Clock()
     verifier = Verifier(issuer.url, AUDIENCE, clock=clock)
     assert check_sync(verifier, token(iss=issuer.url))
@@ -53,14 +55,14 @@ def test_a_child_forked_during_a_background_refresh_verifies_and_refreshes(issue
     def later() -> str:
         before = check(verifier, token(iss=issuer.url, jti="1"))
         clock.now = NOW + 36000  # stale: the issuer is asked before a key is used
-        fresh = token(iss=issuer.url, iat=int(clock.now), exp=int(clock.now) + 60)
-        return f"{before} {check(verifier, fresh)}"
+        later_token = token(iss=issuer.url, iat=int(clock.now), exp=int(clock.now) + 60)
+        return f"{before} {check(verifier, later_token)}"
 
     with issuer.busy_with(lambda: check_sync(verifier, token(iss=issuer.url, jti="2"))):
         assert in_child(later) == "leave.leave-worker leave.leave-worker"
 
 
-def test_a_child_is_not_stopped_by_locks_that_other_threads_held(issuer: SlowIssuer, check: Check) -> None:
+def test_child_is_not_blocked_by_locks_that_other_threads_held(issuer: SlowIssuer, check: Check) -> None:
     memory = ReplayMemory(clock=Clock())
     verifier = Verifier(issuer.url, AUDIENCE, clock=Clock(), replay=memory)
     sent = token(iss=issuer.url)
@@ -73,7 +75,7 @@ def _work(verifier: Verifier, sent: str, results: "multiprocessing.SimpleQueue[s
     results.put(check_sync(verifier, sent) + " " + check_async(verifier, sent))
 
 
-def test_workers_of_multiprocessing_each_fetch_their_own(issuer: SlowIssuer) -> None:
+def test_each_multiprocessing_worker_fetches_for_itself(issuer: SlowIssuer) -> None:
     forking = multiprocessing.get_context("fork")
     verifier = Verifier(issuer.url, AUDIENCE, clock=Clock())
     sent = token(iss=issuer.url)
@@ -88,9 +90,9 @@ def test_workers_of_multiprocessing_each_fetch_their_own(issuer: SlowIssuer) -> 
     assert [results.get() for _ in workers] == ["leave.leave-worker leave.leave-worker"] * 3
 
 
-def test_a_client_of_the_service_s_own_stays_with_its_process(issuer: SlowIssuer, check: Check) -> None:
+def test_http_client_argument_cannot_be_used_in_a_forked_child(issuer: SlowIssuer, check: Check) -> None:
     with httpx.Client() as http:
         verifier = Verifier(issuer.url, AUDIENCE, clock=Clock(), http=http)
         assert check_sync(verifier, token(iss=issuer.url))
-        said = in_child(lambda: check(verifier, token(iss=issuer.url, jti="1")))
-        assert said.startswith("RuntimeError: the Client that was passed as http= to this Verifier")
+        error = in_child(lambda: check(verifier, token(iss=issuer.url, jti="1")))
+        assert error.startswith("RuntimeError: the Client that was passed as http= to this Verifier")

@@ -1,4 +1,4 @@
-"""A refusal by `require` is an answer in every framework: no error in a log, and no business of an error handler."""
+"""A refusal by `require` is a response in every framework: not a logged error, and not handled as one."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from scopewright.verifier import Token, TokenRejected, Verifier, protect, require
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
 
 errors: list[str] = []
-"""What error handlers and middleware of the applications were given."""
+"""Exceptions that error handlers and middleware of the applications got."""
 
 
 def seen(where: str, error: BaseException | None) -> None:
     errors.append(f"{where}: {error!r}")
 
 
-class Watching:
-    """A middleware inside of ours, as error trackers have one."""
+class RecordingMiddleware:
+    """A middleware inside RequireToken, as error trackers have one."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -88,7 +88,7 @@ async def fastapi_tolerant(request: Request) -> str:
 @fastapi_app.exception_handler(Exception)
 async def fastapi_error(request: Request, error: Exception) -> JSONResponse:
     seen("handler", error)
-    return JSONResponse({"detail": "our own page"}, 500)
+    return JSONResponse({"detail": "error page"}, 500)
 
 
 async def dispatch(request: Any, call_next: Callable[[Any], Any]) -> Any:
@@ -100,7 +100,7 @@ async def dispatch(request: Any, call_next: Callable[[Any], Any]) -> Any:
 
 
 fastapi_app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)
-fastapi_app.add_middleware(Watching)
+fastapi_app.add_middleware(RecordingMiddleware)
 
 # Litestar
 
@@ -129,7 +129,7 @@ def litestar_tolerant(request: LitestarRequest[Any, Any, Any]) -> str:
 
 def litestar_error(request: Any, error: Exception) -> Any:
     seen("handler", error)
-    return Response({"detail": "our own page"}, status_code=500)
+    return Response({"detail": "error page"}, status_code=500)
 
 
 @litestar_websocket("/socket")
@@ -142,7 +142,7 @@ litestar_app = Litestar(
     [litestar_write, litestar_broken, litestar_tolerant, litestar_socket],
     exception_handlers={Exception: litestar_error},
     logging_config=LITESTAR_LOGGING,
-    middleware=[lambda app: Watching(app)],
+    middleware=[lambda app: RecordingMiddleware(app)],
 )
 
 # Django
@@ -203,7 +203,7 @@ APPLICATIONS: dict[str, Callable[[], Any]] = {
 @pytest.fixture(params=sorted(APPLICATIONS))
 def app(request: pytest.FixtureRequest) -> Any:
     errors.clear()
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     return protect(APPLICATIONS[request.param](), verifier, public=("/public",))
 
 
@@ -215,7 +215,7 @@ async def get(app: Any, path: str, sent: str | None) -> httpx.Response:
 
 
 @pytest.mark.parametrize("path", ["/write", "/depends"])
-async def test_too_little_scope_is_an_answer_and_no_error(
+async def test_missing_scope_is_a_403_response_and_not_an_error(
     app: Any, path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -229,7 +229,7 @@ async def test_too_little_scope_is_an_answer_and_no_error(
     assert (await get(app, path, token(scope="payroll.write"))).text.strip('"') == "written"
 
 
-async def test_no_token_on_a_public_path_is_401(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_missing_token_on_a_public_path_is_401(app: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         answer = await get(app, "/public", None)
     assert answer.status_code == 401
@@ -239,18 +239,18 @@ async def test_no_token_on_a_public_path_is_401(app: Any, caplog: pytest.LogCapt
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-async def test_an_error_of_the_application_stays_one(app: Any, caplog: pytest.LogCaptureFixture) -> None:
+async def test_exception_of_the_application_is_500(app: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.CRITICAL):
         answer = await get(app, "/broken", token())
     assert answer.status_code == 500
     assert errors != []
 
 
-async def test_a_handler_of_the_application_for_refusals_of_litestar_comes_first() -> None:
+async def test_exception_handler_of_a_litestar_application_takes_precedence() -> None:
     def refused(request: Any, error: Any) -> Any:
         return Response({"title": error.detail}, status_code=403, media_type="application/problem+json")
 
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     keys: tuple[Any, ...] = (403, TokenRejected, LitestarHTTPException)
     for key in keys:
         own = Litestar(
@@ -260,12 +260,12 @@ async def test_a_handler_of_the_application_for_refusals_of_litestar_comes_first
         assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
 
 
-async def test_a_route_may_answer_otherwise(app: Any) -> None:
+async def test_route_may_catch_a_refusal_and_respond(app: Any) -> None:
     answer = await get(app, "/tolerant", token())
     assert (answer.status_code, answer.text.strip('"')) == (200, "without")
 
 
-async def test_a_format_of_the_application_s_own_is_kept() -> None:
+async def test_exception_handler_of_a_fastapi_application_takes_precedence() -> None:
     own = FastAPI()
 
     @own.get("/write")
@@ -276,7 +276,7 @@ async def test_a_format_of_the_application_s_own_is_kept() -> None:
     async def refused(request: Request, error: TokenRejected) -> JSONResponse:
         return JSONResponse({"title": error.description}, error.status, media_type="application/problem+json")
 
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     answer = await get(protect(own, verifier), "/write", token())
     assert (answer.status_code, answer.headers["content-type"]) == (403, "application/problem+json")
     assert answer.json()["title"].startswith("The access token lacks a scope")
@@ -289,7 +289,9 @@ async def test_dpop_and_bearer_are_both_offered_in_every_framework(app: Any) -> 
 
 
 @pytest.mark.parametrize("request_of", [lambda r: r, lambda r: r.scope])
-async def test_what_is_raised_is_known_to_the_framework_and_to_us(request_of: Callable[[Request], Any]) -> None:
+async def test_refusal_is_an_http_exception_of_the_framework_and_token_rejected(
+    request_of: Callable[[Request], Any],
+) -> None:
     caught: list[Exception] = []
     own = FastAPI()
 
@@ -301,7 +303,7 @@ async def test_what_is_raised_is_known_to_the_framework_and_to_us(request_of: Ca
             caught.append(refusal)
             raise
 
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     await get(protect(own, verifier), "/write", token())
     (refusal,) = caught
     assert isinstance(refusal, HTTPException)
@@ -311,9 +313,9 @@ async def test_what_is_raised_is_known_to_the_framework_and_to_us(request_of: Ca
     assert (refusal.status_code, refusal.status, refusal.scope) == (403, 403, "payroll.write")
 
 
-async def test_a_websocket_of_litestar_is_closed_with_1008() -> None:
+async def test_litestar_websocket_is_closed_with_1008() -> None:
     errors.clear()
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     received = [{"type": "websocket.connect"}]
     answers: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""One URL has one spelling, and different URLs have different ones."""
+"""Normalisation of URLs: equal for equivalent URLs, different for others."""
 
 import httpx
 import pytest
@@ -38,7 +38,7 @@ URL = st.builds("{}{}".format, ORIGIN, PATH)
         ("https://a/{x}|y", "https://a/%7Bx%7D%7Cy"),
     ],
 )
-def test_a_url_is_spelt_as_rfc_3986_says(given: str, expected: str) -> None:
+def test_url_is_normalised_as_in_rfc_3986(given: str, expected: str) -> None:
     assert normalised(given) == expected
 
 
@@ -72,18 +72,18 @@ def test_a_url_is_spelt_as_rfc_3986_says(given: str, expected: str) -> None:
         "https://a/" + "x" * LONGEST,
     ],
 )
-def test_what_is_no_absolute_url_is_refused(url: str) -> None:
+def test_url_that_is_not_absolute_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match=r"URL|percent"):
         normalised(url)
 
 
 @given(URL)
-def test_spelling_it_again_changes_nothing(url: str) -> None:
+def test_normalisation_is_idempotent(url: str) -> None:
     assert normalised(normalised(url)) == normalised(url)
 
 
 @given(ORIGIN, PATH, st.data())
-def test_another_spelling_is_the_same_url(origin: str, path: str, data: st.DataObject) -> None:
+def test_equivalent_urls_normalise_to_the_same_url(origin: str, path: str, data: st.DataObject) -> None:
     escaped = "".join(
         f"%{ord(char):02{data.draw(st.sampled_from('xX'))}}"
         if char in UNRESERVED and data.draw(st.booleans())
@@ -92,27 +92,27 @@ def test_another_spelling_is_the_same_url(origin: str, path: str, data: st.DataO
     )
     detour = data.draw(st.sampled_from(["", "/.", "/x/..", "/x/y/../.."]))
     port = ":443" if origin.startswith("https") and origin.count(":") == 1 else ""
-    shouted = origin.upper() if data.draw(st.booleans()) else origin
+    upper = origin.upper() if data.draw(st.booleans()) else origin
     suffix = data.draw(st.sampled_from(["", "?q=1", "#f", "?q#f", "?/../"]))
-    assert normalised(f"{shouted}{port}{detour}{escaped}{suffix}") == normalised(origin + path)
+    assert normalised(f"{upper}{port}{detour}{escaped}{suffix}") == normalised(origin + path)
 
 
 @given(URL, URL)
-def test_another_url_has_another_spelling(one: str, other: str) -> None:
+def test_different_urls_normalise_to_different_urls(one: str, other: str) -> None:
     plain = one.removesuffix("/") == other.removesuffix("/")
     assert plain or normalised(one) != normalised(other)
 
 
 @given(st.text(max_size=40), st.sampled_from(["", "https://a/", "https://"]))
-def test_no_text_makes_it_fail_otherwise(text: str, before: str) -> None:
+def test_any_text_is_normalised_or_raises_value_error(text: str, before: str) -> None:
     try:
-        spelt = normalised(before + text)
+        normal = normalised(before + text)
     except ValueError:
         return
-    assert spelt.isascii()
-    assert normalised(spelt) == spelt
+    assert normal.isascii()
+    assert normalised(normal) == normal
 
 
 @given(URL)
-def test_what_the_clients_library_sends_is_the_same(url: str) -> None:
+def test_url_as_httpx_sends_it_normalises_to_the_same_url(url: str) -> None:
     assert normalised(str(httpx.URL(url))) == normalised(url)

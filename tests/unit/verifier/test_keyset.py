@@ -1,4 +1,4 @@
-"""Which entries of a JWKS are keys to verify with."""
+"""Which entries of a JWKS are used as keys."""
 
 import json
 from typing import Any
@@ -15,7 +15,7 @@ def parse(*jwks: Any) -> KeySet:
     return KeySet.parse({"keys": list(jwks)})
 
 
-def test_public_keys_are_found_by_their_kid() -> None:
+def test_key_is_found_by_its_kid() -> None:
     keys = parse(KEY.jwk, OTHER.jwk)
     assert key_of(keys, "key-1").algorithms == ("ES256",)
     assert keys.get("key-3") is None
@@ -49,19 +49,19 @@ def test_public_keys_are_found_by_their_kid() -> None:
         [],
     ],
 )
-def test_what_cannot_verify_is_left_out_and_the_rest_stays(entry: Any) -> None:
+def test_unusable_entry_of_a_jwks_is_ignored_and_the_others_are_kept(entry: Any) -> None:
     keys = parse(entry, OTHER.jwk)
     assert len(keys) == 1
     assert keys.get("key-2") is not None
 
 
-def test_weak_rsa_keys_are_left_out() -> None:
+def test_weak_rsa_key_is_ignored() -> None:
     weak = rsa.generate_private_key(65537, 1024).public_key()
     assert len(parse(json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(weak)) | {"kid": "r", "alg": "RS256"})) == 0
 
 
 @pytest.mark.parametrize("document", [{}, {"keys": None}, {"keys": {}}, {"keys": [KEY.jwk] * 101}])
-def test_what_is_no_jwks_is_refused(document: dict[str, Any]) -> None:
+def test_document_that_is_not_a_jwks_is_refused(document: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="not a JWKS"):
         KeySet.parse(document)
 
@@ -70,7 +70,7 @@ RSA = rsa.generate_private_key(65537, 2048)
 RSA_JWK = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(RSA.public_key()))
 
 
-def test_one_kid_may_name_keys_of_several_kinds() -> None:
+def test_one_kid_may_name_keys_of_several_types() -> None:
     for entries in ((KEY.jwk, RSA_JWK | {"kid": KEY.kid}), (RSA_JWK | {"kid": KEY.kid}, KEY.jwk)):
         keys = parse(*entries)
         assert len(keys) == 2
@@ -78,10 +78,10 @@ def test_one_kid_may_name_keys_of_several_kinds() -> None:
         signed = jwt.encode(claims(), RSA, "RS256", {"typ": "at+jwt", "kid": KEY.kid})
         assert refusal(signed, keys=keys) is None
         again = KeySet.parse({"keys": list(reversed(entries))}, keys)
-        assert all(key in again for key in keys.of(KEY.kid)), "unchanged keys stay the same objects"
+        assert all(key in again for key in keys.of(KEY.kid)), "unchanged keys are the same objects"
 
 
-def test_of_two_keys_with_one_kid_and_algorithm_the_first_counts() -> None:
+def test_first_of_two_keys_with_one_kid_and_algorithm_is_used() -> None:
     keys = parse(KEY.jwk, OTHER.jwk | {"kid": KEY.kid})
     assert len(keys) == 1
     assert refusal(token(), keys=keys) is None
@@ -89,19 +89,19 @@ def test_of_two_keys_with_one_kid_and_algorithm_the_first_counts() -> None:
 
 
 @pytest.mark.parametrize("more", [{"key_ops": ["verify"], "ext": True}, {"x5t": 5}, {"note": {"deep": [None]}}])
-def test_members_that_are_not_known_are_ignored(more: dict[str, Any]) -> None:
+def test_unknown_members_of_a_key_are_ignored(more: dict[str, Any]) -> None:
     assert refusal(token(), keys=parse(KEY.jwk | more)) is None
 
 
 @pytest.mark.parametrize("kty", ["EC", "RSA", "OKP", "oct", "AKP"])
 @pytest.mark.parametrize("value", [None, 5, 1e999, "", "é", "=", "A" * 100_000, [], {}, [None], True])
-def test_no_member_of_one_key_takes_the_others_along(kty: str, value: Any) -> None:
+def test_malformed_member_of_one_key_does_not_affect_the_others(kty: str, value: Any) -> None:
     for name in ("kty", "crv", "x", "y", "n", "e", "alg", "use", "key_ops", "kid"):
         base = RSA_JWK if kty == "RSA" else KEY.jwk
         assert parse(base | {"kty": kty, "kid": "odd", name: value}, OTHER.jwk).get("key-2") is not None
 
 
-def test_an_unchanged_key_stays_the_same_object_and_a_changed_one_does_not() -> None:
+def test_unchanged_key_is_the_same_object_after_a_fetch() -> None:
     before = parse(KEY.jwk, OTHER.jwk)
     after = KeySet.parse({"keys": [KEY.jwk, OTHER.jwk | {"x": KEY.jwk["x"], "y": KEY.jwk["y"]}]}, before)
     assert key_of(before, "key-1") in after

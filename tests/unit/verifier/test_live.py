@@ -1,4 +1,4 @@
-"""The same over real sockets: an issuer served by uvicorn on loopback, a rotation, and its absence."""
+"""The verifier on real sockets: an issuer on uvicorn, a rotation, and an outage."""
 
 import asyncio
 import socket
@@ -18,7 +18,7 @@ from tests.unit.verifier.support import AUDIENCE, NOW, Clock, SigningKey, token
 
 
 class LiveIssuer:
-    """uvicorn in a thread, on a port of its own."""
+    """An issuer on uvicorn, in a thread."""
 
     def __init__(self) -> None:
         self.keys = [SigningKey("live-1")]
@@ -51,7 +51,7 @@ def issuer() -> Iterator[LiveIssuer]:
     live.stop()
 
 
-async def test_tokens_go_on_through_a_rotation_and_through_the_absence_of_the_issuer(issuer: LiveIssuer) -> None:
+async def test_tokens_are_verified_during_a_rotation_and_an_outage_of_the_issuer(issuer: LiveIssuer) -> None:
     clock = Clock()
     verifier = Verifier(issuer.url, AUDIENCE, clock=clock)
     first, second = issuer.keys[0], SigningKey("live-2")
@@ -71,7 +71,7 @@ async def test_tokens_go_on_through_a_rotation_and_through_the_absence_of_the_is
     assert await verifier.verify(token(second, iss=issuer.url, exp=int(NOW) + 9000))
 
 
-async def test_a_protected_application_answers_over_the_issuers_own_keys(issuer: LiveIssuer) -> None:
+async def test_protected_application_verifies_with_keys_fetched_over_http(issuer: LiveIssuer) -> None:
     async def salaries(request: Request) -> Response:
         return JSONResponse({"for": request.scope["scopewright.token"].subject})
 

@@ -1,4 +1,4 @@
-"""Whatever arrives, the answer is a token or a refusal, never another exception."""
+"""Generated input: the result is a token or a refusal, and no other exception."""
 
 import json
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""The middleware: a good token goes through, everything else is answered on the wire."""
+"""The middleware: a valid token reaches the application, everything else gets a response."""
 
 import json
 import logging
@@ -15,12 +15,12 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from scopewright.verifier import RequireToken, TokenRejected, Verifier, protect, require
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
 
-WEB = Web(KEY)
+WEB = FakeIssuer(KEY)
 
 
-def new_verifier(web: Web = WEB) -> Verifier:
+def new_verifier(web: FakeIssuer = WEB) -> Verifier:
     return Verifier(ISSUER, AUDIENCE, http=web.async_client(), clock=Clock())
 
 
@@ -104,12 +104,12 @@ async def get(app: Any, path: str, *sent: str, query: str = "") -> httpx.Respons
         return await client.get(path + query, headers=[("Authorization", value) for value in sent])
 
 
-async def test_a_good_token_goes_through_and_is_at_hand(app: Any) -> None:
+async def test_valid_token_reaches_the_route(app: Any) -> None:
     answer = await get(app, "/read", f"Bearer {token()}")
     assert (answer.status_code, answer.json()) == (200, {"client": "leave.leave-worker"})
 
 
-async def test_no_token_is_401_without_a_code(app: Any) -> None:
+async def test_missing_token_is_401_without_an_error_code(app: Any) -> None:
     answer = await get(app, "/read")
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -117,7 +117,7 @@ async def test_no_token_is_401_without_a_code(app: Any) -> None:
     assert answer.headers["cache-control"] == "no-store"
 
 
-async def test_a_bad_token_is_401_invalid_token(app: Any) -> None:
+async def test_invalid_token_is_401_invalid_token(app: Any) -> None:
     for sent in (token(exp=1), "garbage", token(aud="x")):
         answer = await get(app, "/read", f"Bearer {sent}")
         assert answer.status_code == 401
@@ -127,7 +127,7 @@ async def test_a_bad_token_is_401_invalid_token(app: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/write", "/thread", "/mounted/write"])
-async def test_too_little_scope_on_a_route_is_403_with_the_scope(app: Any, path: str) -> None:
+async def test_missing_scope_of_a_route_is_403_with_the_scope(app: Any, path: str) -> None:
     answer = await get(app, path, f"Bearer {token(scope='payroll.read')}")
     assert answer.status_code == 403
     assert 'error="insufficient_scope"' in answer.headers["www-authenticate"]
@@ -136,7 +136,7 @@ async def test_too_little_scope_on_a_route_is_403_with_the_scope(app: Any, path:
     assert (await get(app, path, f"Bearer {token(scope='payroll.write')}")).text == "written"
 
 
-async def test_two_ways_of_sending_are_400(app: Any) -> None:
+async def test_token_sent_twice_is_400(app: Any) -> None:
     twice = await get(app, "/read", f"Bearer {token()}", f"Bearer {token()}")
     both = await get(app, "/read", f"Bearer {token()}", query="?access_token=x")
     for answer in (twice, both):
@@ -144,7 +144,7 @@ async def test_two_ways_of_sending_are_400(app: Any) -> None:
         assert 'error="invalid_request"' in answer.headers["www-authenticate"]
 
 
-async def test_a_public_path_needs_no_token_and_nothing_near_it_is_public(app: Any) -> None:
+async def test_public_path_needs_no_token_and_is_compared_exactly(app: Any) -> None:
     assert (await get(app, "/healthz")).text == "ok"
     for path in ("/healthz/", "/Healthz", "/healthz/../read", "/healthzx"):
         assert (await get(app, path)).status_code == 401
@@ -154,26 +154,26 @@ async def test_a_scope_required_on_a_public_path_is_refused_with_401(app: Any) -
     assert (await get(app, "/public")).status_code == 401
 
 
-async def test_a_route_may_live_with_a_refusal(app: Any) -> None:
+async def test_route_may_catch_a_refusal(app: Any) -> None:
     assert (await get(app, "/tolerant", f"Bearer {token()}")).text == "without"
 
 
 @pytest.mark.parametrize("path", ["/broken", "/tolerant-and-broken"])
-async def test_an_error_of_the_application_stays_its_own(app: Any, path: str) -> None:
+async def test_exception_of_the_application_is_500_without_a_challenge(app: Any, path: str) -> None:
     answer = await get(app, path, f"Bearer {token()}")
     assert answer.status_code == 500
     assert "www-authenticate" not in answer.headers
 
 
-async def test_scopes_of_the_whole_application_are_needed_everywhere() -> None:
+async def test_scopes_of_the_middleware_are_required_on_every_route() -> None:
     app = protect(Starlette(routes=ROUTES), new_verifier(), ["payroll.write"])
     assert (await get(app, "/read", f"Bearer {token(scope='payroll.read')}")).status_code == 403
     assert (await get(app, "/read", f"Bearer {token(scope='payroll.read payroll.write')}")).status_code == 200
 
 
-async def test_no_keys_is_503_with_retry_after(caplog: pytest.LogCaptureFixture) -> None:
-    web = Web(KEY)
-    web.away = True
+async def test_unavailable_keys_are_503_with_retry_after(caplog: pytest.LogCaptureFixture) -> None:
+    web = FakeIssuer(KEY)
+    web.unavailable = True
     with caplog.at_level(logging.WARNING, "scopewright.verifier"):
         answer = await get(protect(Starlette(routes=ROUTES), new_verifier(web)), "/read", f"Bearer {token()}")
     assert answer.status_code == 503
@@ -182,12 +182,12 @@ async def test_no_keys_is_503_with_retry_after(caplog: pytest.LogCaptureFixture)
     assert "ConnectError" in caplog.text
 
 
-async def test_the_realm_is_said_where_it_is_set() -> None:
+async def test_challenge_has_the_realm_if_it_is_set() -> None:
     answer = await get(protect(Starlette(routes=ROUTES), new_verifier(), realm="payroll"), "/read")
     assert answer.headers["www-authenticate"] == 'Bearer realm="payroll"'
 
 
-async def test_require_without_the_middleware_says_what_is_missing() -> None:
+async def test_require_without_the_middleware_is_a_runtime_error() -> None:
     with pytest.raises(RuntimeError, match="RequireToken"):
         require({"type": "http"}, "payroll.read")
 
@@ -218,7 +218,7 @@ async def test_a_websocket_without_a_token_is_closed_with_1008() -> None:
     assert [m["code"] for m in await connect(outside(), sent=None)] == [1008]
 
 
-async def test_a_websocket_is_denied_with_401_where_the_server_can() -> None:
+async def test_websocket_is_denied_with_401_if_the_server_supports_it() -> None:
     start, body = await connect(outside(), sent=None, denial=True)
     assert start["status"] == 401
     assert (b"www-authenticate", b"Bearer") in start["headers"]
@@ -233,7 +233,7 @@ async def test_a_websocket_that_lacks_a_scope_is_refused_before_and_after_it_is_
     ]
 
 
-async def test_lifespan_passes_and_an_unknown_kind_of_connection_does_not() -> None:
+async def test_lifespan_passes_and_an_unknown_scope_type_is_refused() -> None:
     seen: list[str] = []
 
     async def app(scope: Any, receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]) -> None:

@@ -4,7 +4,7 @@ import scopewright.verifier as room
 
 
 def test_the_public_names_are_these_and_all_are_there() -> None:
-    """A name added here is a promise; a name taken away breaks somebody."""
+    """A name that is added must be kept; removing one breaks users."""
     names = (
         "ALGORITHMS IssuerMismatch Key KeySet KeysUnavailable Nonces Policy Reason Replay ReplayMemory RequireToken "
         "RevocationFeed Token TokenRejected Verifier bearer_token check protect replay_key require"

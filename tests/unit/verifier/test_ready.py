@@ -1,4 +1,4 @@
-"""At start-up: a wrong issuer and one that is away are two errors, and both say what is wrong."""
+"""`ready` at start-up: a wrong issuer and an unreachable one are different errors with a reason."""
 
 import asyncio
 import inspect
@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from scopewright.verifier import IssuerMismatch, KeysUnavailable, TokenRejected, Verifier, protect
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, token
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
 
 Ready = Callable[[Verifier], None]
 
@@ -24,18 +24,18 @@ def ready(request: pytest.FixtureRequest) -> Ready:
     return found
 
 
-def verifier_of(web: Web, issuer: str = ISSUER, **settings: Any) -> Verifier:
+def verifier_of(web: FakeIssuer, issuer: str = ISSUER, **settings: Any) -> Verifier:
     return Verifier(issuer, AUDIENCE, http=web.client(), clock=Clock(), **settings)
 
 
-def test_afterwards_nothing_needs_to_be_fetched(ready: Ready) -> None:
-    web = Web(KEY)
+def test_ready_fetches_all_that_verification_needs(ready: Ready) -> None:
+    web = FakeIssuer(KEY)
     verifier = verifier_of(web, revocations=True)
     ready(verifier)
-    asked = len(web.asked)
+    asked = len(web.requests)
     ready(verifier)
     assert verifier.verify_sync(token()).client_id == "leave.leave-worker"
-    assert (len(web.asked), web.fetches(), web.polls()) == (asked, 1, 1)
+    assert (len(web.requests), web.fetches(), web.polls()) == (asked, 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_afterwards_nothing_needs_to_be_fetched(ready: Ready) -> None:
         ("https://ISSUER.example/tenant", "https://issuer.example/tenant"),
     ],
 )
-def test_a_wrong_issuer_is_told_with_the_right_one(ready: Ready, configured: str, published: str) -> None:
-    web = Web(KEY)
+def test_issuer_mismatch_error_has_the_correct_issuer(ready: Ready, configured: str, published: str) -> None:
+    web = FakeIssuer(KEY)
     web.metadata["issuer"] = published
     verifier = verifier_of(web, configured)
     for _ in range(2):
@@ -61,8 +61,8 @@ def test_a_wrong_issuer_is_told_with_the_right_one(ready: Ready, configured: str
 
 
 @pytest.mark.parametrize("found", [None, 5, ["https://issuer.example"]])
-def test_what_is_no_issuer_s_metadata_is_no_better(ready: Ready, found: Any) -> None:
-    web = Web(KEY)
+def test_document_that_is_not_metadata_is_an_issuer_mismatch(ready: Ready, found: Any) -> None:
+    web = FakeIssuer(KEY)
     web.metadata["issuer"] = found
     with pytest.raises(IssuerMismatch, match="not the metadata of an issuer"):
         ready(verifier_of(web))
@@ -70,26 +70,26 @@ def test_what_is_no_issuer_s_metadata_is_no_better(ready: Ready, found: Any) -> 
 
 @pytest.mark.parametrize("changes", [{"issuer": "x" * 100_000}, {"jwks_uri": "x" * 100_000}])
 def test_what_an_issuer_sends_does_not_fill_a_log(ready: Ready, changes: dict[str, str]) -> None:
-    web = Web(KEY)
+    web = FakeIssuer(KEY)
     web.metadata |= changes
     with pytest.raises((IssuerMismatch, KeysUnavailable)) as caught:
         ready(verifier_of(web))
     assert len(str(caught.value)) < 2000
 
 
-def away(web: Web) -> None:
-    web.away = True
+def unavailable(web: FakeIssuer) -> None:
+    web.unavailable = True
 
 
-def not_found(web: Web) -> None:
+def not_found(web: FakeIssuer) -> None:
     web.pages["/.well-known/oauth-authorization-server/tenant"] = httpx.Response(404)
 
 
-def starting(web: Web) -> None:
+def starting(web: FakeIssuer) -> None:
     web.pages["/tenant/jwks.json"] = httpx.Response(503)
 
 
-def redirecting(web: Web) -> None:
+def redirecting(web: FakeIssuer) -> None:
     web.pages["/.well-known/oauth-authorization-server/tenant"] = httpx.Response(302)
     web.pages["/tenant/.well-known/openid-configuration"] = httpx.Response(302)
 
@@ -97,16 +97,16 @@ def redirecting(web: Web) -> None:
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        (away, "ConnectError: nobody is there"),
+        (unavailable, "ConnectError: connection refused"),
         (not_found, "no metadata: https://issuer.example/.well-known/oauth-authorization-server/tenant answered 404"),
         (starting, "https://issuer.example/tenant/jwks.json answered 503"),
         (redirecting, "answered 302"),
     ],
 )
-def test_an_issuer_that_cannot_be_reached_is_unavailable_with_the_reason(
-    ready: Ready, fault: Callable[[Web], None], reason: str
+def test_unreachable_issuer_is_unavailable_with_the_reason(
+    ready: Ready, fault: Callable[[FakeIssuer], None], reason: str
 ) -> None:
-    web = Web(KEY)
+    web = FakeIssuer(KEY)
     fault(web)
     verifier = verifier_of(web)
     calls: tuple[Callable[[Verifier], object], ...] = (ready, lambda v: v.verify_sync(token()))
@@ -115,17 +115,17 @@ def test_an_issuer_that_cannot_be_reached_is_unavailable_with_the_reason(
             call(verifier)
         assert reason in caught.value.reason
         assert reason in str(caught.value)
-        assert reason not in caught.value.description, "that is for the caller"
+        assert reason not in caught.value.description, "the description is for callers"
 
 
-def test_revocations_that_cannot_be_had_are_unavailable_too(ready: Ready) -> None:
-    web = Web(KEY)
+def test_failed_fetch_of_the_revocation_feed_is_unavailable(ready: Ready) -> None:
+    web = FakeIssuer(KEY)
     web.pages["/tenant/revocations"] = httpx.Response(500)
     with pytest.raises(KeysUnavailable, match="revocations answered 500"):
         ready(verifier_of(web, revocations=True))
 
 
-async def test_no_longer_than_the_timeout() -> None:
+async def test_ready_times_out() -> None:
     async def never(request: httpx.Request) -> httpx.Response:
         await asyncio.sleep(3600)
         raise AssertionError
@@ -136,12 +136,12 @@ async def test_no_longer_than_the_timeout() -> None:
             await asyncio.wait_for(verifier.ready(timeout=0.05), 20)
 
 
-async def test_the_reason_does_not_reach_callers() -> None:
+async def test_reason_of_an_unavailable_issuer_is_not_in_the_response() -> None:
     async def application(scope: Any, receive: Any, send: Any) -> None:
         raise AssertionError
 
-    web = Web(KEY)
-    web.away = True
+    web = FakeIssuer(KEY)
+    web.unavailable = True
     app = protect(application, Verifier(ISSUER, AUDIENCE, http=web.async_client()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test") as client:
         answer = await client.get("/", headers={"Authorization": f"Bearer {token()}"})
@@ -149,7 +149,7 @@ async def test_the_reason_does_not_reach_callers() -> None:
     assert "ConnectError" not in answer.text
 
 
-def test_an_error_without_a_known_text_is_named_and_not_repeated() -> None:
+def test_unexpected_exception_is_reported_by_its_type_only() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("something secret")
 
@@ -159,20 +159,20 @@ def test_an_error_without_a_known_text_is_named_and_not_repeated() -> None:
     assert caught.value.reason == "ZeroDivisionError"
 
 
-def test_plain_http_is_allowed_by_the_argument_that_the_error_prints(ready: Ready) -> None:
+def test_argument_in_the_error_allows_plain_http(ready: Ready) -> None:
     issuer = "http://issuer.sso.svc:8080"
     with pytest.raises(ValueError, match="https is needed") as caught:
         Verifier(issuer, AUDIENCE)
     assert str(caught.value).endswith('pass allow_http=("issuer.sso.svc",)')
-    web = Web(KEY)
+    web = FakeIssuer(KEY)
     document = {"issuer": issuer, "jwks_uri": f"{issuer}/tenant/jwks.json"}
     web.pages["/.well-known/oauth-authorization-server"] = httpx.Response(200, json=document)
     ready(verifier_of(web, issuer, allow_http=("issuer.sso.svc",)))
 
 
-def test_several_audiences_may_be_given_and_a_token_needs_one() -> None:
+def test_token_needs_one_of_several_audiences() -> None:
     other = "https://leave.hr.example"
-    verifier = Verifier(ISSUER, [AUDIENCE, other], http=Web(KEY).client(), clock=Clock())
+    verifier = Verifier(ISSUER, [AUDIENCE, other], http=FakeIssuer(KEY).client(), clock=Clock())
     for audience in (AUDIENCE, other, [other, "https://else.example"]):
         assert verifier.verify_sync(token(aud=audience)).client_id
     with pytest.raises(TokenRejected, match=f"resource={AUDIENCE} or {other}"):
@@ -180,12 +180,12 @@ def test_several_audiences_may_be_given_and_a_token_needs_one() -> None:
 
 
 @pytest.mark.parametrize("audience", [None, 5, [5], [None], b"x"])
-def test_what_is_no_audience_is_a_type_error(audience: Any) -> None:
+def test_audience_of_another_type_is_a_type_error(audience: Any) -> None:
     with pytest.raises(TypeError, match="audience must be a string"):
         Verifier(ISSUER, audience)
 
 
-def test_no_audience_at_all_and_no_issuer_are_refused() -> None:
+def test_missing_audience_or_issuer_is_refused() -> None:
     for audience in ("", [], [""]):
         with pytest.raises(ValueError, match="audience"):
             Verifier(ISSUER, audience)
@@ -193,5 +193,5 @@ def test_no_audience_at_all_and_no_issuer_are_refused() -> None:
         Verifier(None, AUDIENCE)  # type: ignore[arg-type]
 
 
-def test_both_ways_have_the_same_signature() -> None:
+def test_ready_and_ready_sync_have_the_same_signature() -> None:
     assert inspect.signature(Verifier.ready) == inspect.signature(Verifier.ready_sync)

@@ -1,4 +1,4 @@
-"""What a refusal looks like in a header (RFC 6750 §3)."""
+"""Refusals as `WWW-Authenticate` headers (RFC 6750 §3)."""
 
 import re
 
@@ -8,19 +8,19 @@ from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, bearer_
 from tests.unit.verifier.support import AUDIENCE, ISSUER
 
 
-def test_no_token_is_answered_without_an_error_code() -> None:
+def test_challenge_for_a_missing_token_has_no_error_code() -> None:
     assert TokenRejected(Reason.MISSING).www_authenticate == "Bearer"
     assert TokenRejected(Reason.MISSING).challenge("payroll") == 'Bearer realm="payroll"'
     assert TokenRejected(Reason.MISSING).status == 401
 
 
-def test_a_bad_token_is_answered_with_invalid_token() -> None:
+def test_challenge_for_an_invalid_token_is_invalid_token() -> None:
     assert TokenRejected(Reason.EXPIRED).www_authenticate == (
         'Bearer error="invalid_token", error_description="The access token has expired; ask the issuer for a new one"'
     )
 
 
-def test_too_little_scope_is_answered_with_the_scope() -> None:
+def test_challenge_for_a_missing_scope_has_the_scope() -> None:
     rejected = TokenRejected(Reason.SCOPE, scopes=["payroll.read", "payroll.write"])
     assert rejected.status == 403
     assert rejected.www_authenticate.endswith(', scope="payroll.read payroll.write"')
@@ -28,7 +28,7 @@ def test_too_little_scope_is_answered_with_the_scope() -> None:
 
 
 @pytest.mark.parametrize("reason", list(Reason))
-def test_every_description_fits_into_the_header_and_is_its_own(reason: Reason) -> None:
+def test_every_description_is_valid_in_a_header_and_unique(reason: Reason) -> None:
     expected = {Reason.ISSUER: ISSUER, Reason.AUDIENCE: AUDIENCE}.get(reason, "")
     rejected = TokenRejected(reason, expected=expected, scopes=["a"] if reason is Reason.SCOPE else ())
     assert re.fullmatch(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+", rejected.description)
@@ -40,17 +40,17 @@ def test_every_description_fits_into_the_header_and_is_its_own(reason: Reason) -
     assert rejected.www_authenticate.isascii()
 
 
-def test_a_realm_cannot_break_out_of_its_quotes() -> None:
+def test_realm_is_quoted_safely() -> None:
     assert TokenRejected(Reason.MISSING).challenge('a", error="x\r\n') == 'Bearer realm="a?, error=?x??"'
 
 
-def test_unavailable_says_when_to_try_again_in_whole_seconds() -> None:
+def test_keys_unavailable_has_retry_after_in_whole_seconds() -> None:
     assert [KeysUnavailable(seconds).retry_after for seconds in (-5, 0, 0.2, 1.2, 30)] == [1, 1, 1, 2, 30]
     assert KeysUnavailable().status == 503
 
 
 @pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER  abc ", ["Bearer abc"]])
-def test_the_scheme_is_compared_without_case(header: str | list[str]) -> None:
+def test_scheme_is_case_insensitive(header: str | list[str]) -> None:
     assert bearer_token(header) == "abc"
 
 
@@ -76,7 +76,7 @@ def test_the_scheme_is_compared_without_case(header: str | list[str]) -> None:
         ("Bearer abc", "my_access_token=1", None),
     ],
 )
-def test_a_token_is_taken_from_one_header_and_nowhere_else(
+def test_token_is_accepted_from_one_header_only(
     header: str | list[str] | None, query: str, reason: Reason | None
 ) -> None:
     if reason is None:

@@ -1,4 +1,4 @@
-"""The issuer's keys: fetched when needed, not more often, and kept while the issuer is away."""
+"""Keys of the issuer: fetched when needed, and kept while the issuer is unavailable."""
 
 import asyncio
 import json
@@ -17,8 +17,8 @@ from tests.unit.verifier.support import (
     NOW,
     OTHER,
     Clock,
+    FakeIssuer,
     SigningKey,
-    Web,
     reason_of,
     token,
     verifier_of,
@@ -37,29 +37,29 @@ def eventually(done: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-async def test_no_keys_at_all_is_unavailable_and_not_asked_for_at_every_request() -> None:
-    web, clock = Web(KEY), Clock()
-    web.away = True
+async def test_fetch_of_unavailable_keys_is_not_repeated_at_every_request() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
+    web.unavailable = True
     verifier = verifier_of(web, clock)
     for _ in range(100):
         with pytest.raises(KeysUnavailable) as caught:
             await verifier.verify(token())
         assert caught.value.retry_after == 1
-    assert len(web.asked) == 1
-    web.away = False
+    assert len(web.requests) == 1
+    web.unavailable = False
     clock.now += 1
     assert await reason_of(verifier, token()) is None
 
 
-async def test_requests_that_arrive_together_share_one_fetch() -> None:
-    web = Web(KEY)
+async def test_concurrent_requests_share_one_fetch() -> None:
+    web = FakeIssuer(KEY)
     verifier = verifier_of(web, Clock())
     await asyncio.gather(*(verifier.verify(token(jti=str(n))) for n in range(50)))
     assert web.fetches() == 1
 
 
-async def test_a_caller_who_gives_up_does_not_stop_the_fetch_for_the_others() -> None:
-    web = Web(KEY)
+async def test_cancelled_caller_does_not_cancel_the_shared_fetch() -> None:
+    web = FakeIssuer(KEY)
     verifier = verifier_of(web, Clock())
     first = asyncio.create_task(verifier.verify(token()))
     second = asyncio.create_task(verifier.verify(token()))
@@ -69,8 +69,8 @@ async def test_a_caller_who_gives_up_does_not_stop_the_fetch_for_the_others() ->
     assert web.fetches() == 1
 
 
-async def test_an_unknown_kid_causes_one_fetch_and_a_flood_of_them_no_more() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_unknown_kid_causes_one_fetch_per_interval() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     for number in range(200):
@@ -85,36 +85,36 @@ async def test_an_unknown_kid_causes_one_fetch_and_a_flood_of_them_no_more() -> 
     assert web.fetches() == 3
 
 
-async def test_a_key_published_after_the_first_fetch_is_found_at_once() -> None:
-    web = Web(KEY)
+async def test_new_key_is_fetched_at_once() -> None:
+    web = FakeIssuer(KEY)
     verifier = verifier_of(web, Clock())
     await verifier.verify(token())
     web.keys.append(OTHER)
     assert await reason_of(verifier, token(OTHER)) is None
 
 
-async def test_a_token_of_a_stranger_causes_no_fetch() -> None:
-    web = Web(KEY)
+async def test_token_of_another_issuer_causes_no_fetch() -> None:
+    web = FakeIssuer(KEY)
     verifier = verifier_of(web, Clock())
     await verifier.verify(token())
     assert await reason_of(verifier, token(OTHER, iss="https://evil.example")) is Reason.ISSUER
     assert web.fetches() == 1
 
 
-async def test_an_unknown_kid_while_the_issuer_is_away_is_not_refused_from_ignorance() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_unknown_kid_while_the_issuer_is_unavailable_is_503() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
-    web.away = True
+    web.unavailable = True
     for _ in range(20):
         with pytest.raises(KeysUnavailable):
             await verifier.verify(token(OTHER))
-    assert len(web.asked) == 3
+    assert len(web.requests) == 3
     assert await reason_of(verifier, token(jti="1")) is None
 
 
-async def test_keys_are_fetched_again_before_they_are_stale_without_anybody_waiting() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_keys_are_refreshed_in_the_background_before_they_expire() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     clock.now = NOW + 239
@@ -125,11 +125,11 @@ async def test_keys_are_fetched_again_before_they_are_stale_without_anybody_wait
     await verifier.verify(token())
     await settle()
     assert web.fetches() == 2
-    assert web.asked[-1].headers["if-none-match"] == '"key-1"'
+    assert web.requests[-1].headers["if-none-match"] == '"key-1"'
 
 
-async def test_unchanged_keys_are_not_sent_again_and_stay_fresh() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_unchanged_keys_are_revalidated_with_an_etag() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     for _ in range(5):
@@ -139,19 +139,19 @@ async def test_unchanged_keys_are_not_sent_again_and_stay_fresh() -> None:
     assert web.fetches() == 6
 
 
-async def test_stale_keys_go_on_serving_while_the_issuer_is_away() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_stale_keys_are_used_while_the_issuer_is_unavailable() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
-    web.away = True
+    web.unavailable = True
     for day in range(1, 8):
         clock.now = NOW + 86400 * day
         assert await reason_of(verifier, token(iat=int(clock.now), exp=int(clock.now) + 600)) is None
         await settle()
 
 
-async def test_after_an_idle_night_the_issuer_is_asked_before_a_key_is_believed() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_stale_keys_are_refreshed_before_use_after_a_long_pause() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     web.keys = [OTHER]
@@ -159,8 +159,8 @@ async def test_after_an_idle_night_the_issuer_is_asked_before_a_key_is_believed(
     assert await reason_of(verifier, token(iat=int(clock.now), exp=int(clock.now) + 60)) is Reason.UNKNOWN_KEY
 
 
-async def test_a_withdrawn_key_is_dropped_with_the_tokens_that_it_signed() -> None:
-    web, clock = Web(KEY, OTHER), Clock()
+async def test_removed_key_is_dropped_with_its_cached_tokens() -> None:
+    web, clock = FakeIssuer(KEY, OTHER), Clock()
     verifier = verifier_of(web, clock)
     old, young = token(exp=int(NOW) + 9000), token(OTHER, exp=int(NOW) + 9000)
     await verifier.verify(old)
@@ -169,7 +169,7 @@ async def test_a_withdrawn_key_is_dropped_with_the_tokens_that_it_signed() -> No
     clock.now += 301
     assert await reason_of(verifier, old) is Reason.UNKNOWN_KEY
     assert verifier.cached(old) is None
-    assert verifier.cached(young) is not None, "a token whose key stays need not be verified again"
+    assert verifier.cached(young) is not None, "a token whose key is kept stays cached"
 
 
 @pytest.mark.parametrize(
@@ -184,8 +184,8 @@ async def test_a_withdrawn_key_is_dropped_with_the_tokens_that_it_signed() -> No
         ({"cache-control": "MAX-AGE=1000", "age": "soon"}, 799, 801),
     ],
 )
-async def test_max_age_is_honoured_within_bounds(header: dict[str, str], fresh: float, due: float) -> None:
-    web, clock = Web(KEY), Clock()
+async def test_max_age_is_obeyed_within_bounds(header: dict[str, str], fresh: float, due: float) -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     web.headers = header
     verifier = verifier_of(web, clock)
     long = token(exp=int(NOW) + 9000)
@@ -196,8 +196,8 @@ async def test_max_age_is_honoured_within_bounds(header: dict[str, str], fresh: 
     assert verifier.cached(long) is None
 
 
-async def test_an_issuer_that_moves_its_jwks_is_discovered_again() -> None:
-    web, clock = Web(KEY), Clock()
+async def test_moved_jwks_is_discovered_again() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     web.pages["/tenant/jwks.json"] = httpx.Response(404)
@@ -211,8 +211,8 @@ async def test_an_issuer_that_moves_its_jwks_is_discovered_again() -> None:
     assert await reason_of(verifier, token(OTHER)) is None
 
 
-def test_threads_share_one_fetch_and_see_a_withdrawal() -> None:
-    web, clock = Web(KEY), Clock()
+def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
+    web, clock = FakeIssuer(KEY), Clock()
     verifier = Verifier(ISSUER, AUDIENCE, http=web.client(), clock=clock)
     found: list[str] = []
     threads = [
@@ -233,9 +233,9 @@ def test_threads_share_one_fetch_and_see_a_withdrawal() -> None:
         eventually(lambda: verifier.verify_sync(token(jti="0")) is None)
 
 
-def test_a_sync_service_is_told_unavailable_too() -> None:
-    web = Web(KEY)
-    web.away = True
+def test_verify_sync_raises_keys_unavailable() -> None:
+    web = FakeIssuer(KEY)
+    web.unavailable = True
     with pytest.raises(KeysUnavailable):
         Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock()).verify_sync(token())
 
@@ -264,8 +264,8 @@ async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting() -
         b"null",
     ],
 )
-async def test_one_odd_member_of_a_jwks_does_not_take_the_other_keys_along(odd: bytes) -> None:
-    web = Web(KEY)
+async def test_malformed_entry_of_a_jwks_does_not_affect_the_other_keys(odd: bytes) -> None:
+    web = FakeIssuer(KEY)
     body = b'{"keys": [' + odd + b", " + json.dumps(KEY.jwk).encode() + b'], "note": 1, "note": 2}'
     web.pages["/tenant/jwks.json"] = httpx.Response(200, content=body)
     assert await reason_of(verifier_of(web, Clock()), token()) is None

@@ -1,4 +1,4 @@
-"""`public=` and DPoP's URL follow the path below `root_path`, however server, router and proxy divide it."""
+"""`public=` and DPoP's URL follow the path below `root_path`, for every division between server, router and proxy."""
 
 import asyncio
 import contextlib
@@ -17,9 +17,9 @@ from starlette.routing import Mount, Route
 
 from scopewright.verifier import Verifier, protect, require
 from scopewright.verifier.paths import path_below_root, url_of
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, Web, bound_token, proof
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, bound_token, proof
 
-OUTSIDE = "https://hr.example"
+PUBLIC_URL = "https://hr.example"
 
 
 async def salary(request: Request) -> Response:
@@ -32,7 +32,7 @@ async def health(request: Request) -> Response:
 
 def service(base_url: str) -> Any:
     routes = [Route("/salaries/{id:path}", salary), Route("/healthz", health)]
-    verifier = Verifier(ISSUER, AUDIENCE, http=Web(KEY).async_client(), clock=Clock())
+    verifier = Verifier(ISSUER, AUDIENCE, http=FakeIssuer(KEY).async_client(), clock=Clock())
     return protect(Starlette(routes=routes), verifier, public=("/healthz",), base_url=base_url)
 
 
@@ -78,28 +78,30 @@ def mounted_twice(base_url: str) -> Any:
 @pytest.mark.parametrize(
     ("build", "root_path", "base_url", "inside", "outside"),
     [
-        (plain, "", OUTSIDE, "", ""),
-        (plain, "", f"{OUTSIDE}/payroll", "", "/payroll"),  # a proxy removes /payroll, and the server is not told
-        (plain, "/payroll", f"{OUTSIDE}/payroll", "", "/payroll"),  # the same, and it is told
-        (plain, "/payroll", OUTSIDE, "", "/payroll"),
-        (plain, "/a/b", f"{OUTSIDE}/a", "", "/a/b"),
-        (mounted, "", f"{OUTSIDE}/v1", "/v1", "/v1"),
-        (mounted, "", OUTSIDE, "/v1", "/v1"),
-        (mounted, "/payroll", f"{OUTSIDE}/payroll/v1", "/v1", "/payroll/v1"),
-        (mounted, "/payroll", f"{OUTSIDE}/payroll", "/v1", "/payroll/v1"),
-        (mounted, "", f"{OUTSIDE}/payroll", "/v1", "/payroll/v1"),
-        (mounted_twice, "/payroll", OUTSIDE, "/api/v1", "/payroll/api/v1"),
+        (plain, "", PUBLIC_URL, "", ""),
+        (plain, "", f"{PUBLIC_URL}/payroll", "", "/payroll"),  # a proxy removes /payroll, and the server does not know
+        (plain, "/payroll", f"{PUBLIC_URL}/payroll", "", "/payroll"),  # the same, and the server knows
+        (plain, "/payroll", PUBLIC_URL, "", "/payroll"),
+        (plain, "/a/b", f"{PUBLIC_URL}/a", "", "/a/b"),
+        (mounted, "", f"{PUBLIC_URL}/v1", "/v1", "/v1"),
+        (mounted, "", PUBLIC_URL, "/v1", "/v1"),
+        (mounted, "/payroll", f"{PUBLIC_URL}/payroll/v1", "/v1", "/payroll/v1"),
+        (mounted, "/payroll", f"{PUBLIC_URL}/payroll", "/v1", "/payroll/v1"),
+        (mounted, "", f"{PUBLIC_URL}/payroll", "/v1", "/payroll/v1"),
+        (mounted_twice, "/payroll", PUBLIC_URL, "/api/v1", "/payroll/api/v1"),
     ],
 )
-async def test_with_real_servers(
+async def test_public_paths_and_htu_with_real_servers(
     build: Callable[[str], Any], root_path: str, base_url: str, inside: str, outside: str, http: Any
 ) -> None:
     async with served(build(base_url), root_path=root_path, http=http) as base:
         assert await status(base, f"{inside}/healthz") == 200
         assert await status(base, f"{inside}/salaries/7") == 401
         for name in ("7", "7%2F8", "Z%C3%BCrich", "a%20b", "7/", "%7Eann"):
-            assert await status(base, f"{inside}/salaries/{name}", f"{OUTSIDE}{outside}/salaries/{name}") == 200, name
-        assert await status(base, f"{inside}/salaries/7", f"{OUTSIDE}/elsewhere/salaries/7") == 401
+            assert await status(base, f"{inside}/salaries/{name}", f"{PUBLIC_URL}{outside}/salaries/{name}") == 200, (
+                name
+            )
+        assert await status(base, f"{inside}/salaries/7", f"{PUBLIC_URL}/elsewhere/salaries/7") == 401
 
 
 def scope(path: str, root_path: str = "", raw_path: bytes | None = None) -> dict[str, Any]:
@@ -119,7 +121,7 @@ def scope(path: str, root_path: str = "", raw_path: bytes | None = None) -> dict
         ("/api//x", "/api/", "/x"),
     ],
 )
-def test_the_path_below_the_root(path: str, root_path: str, below: str) -> None:
+def test_path_below_root(path: str, root_path: str, below: str) -> None:
     assert path_below_root(scope(path, root_path)) == below
 
 
@@ -135,11 +137,11 @@ def test_the_path_below_the_root(path: str, root_path: str, below: str) -> None:
         (scope("/api/x", "/api", b"/api/x?q=/1"), "https://h/api/x"),
     ],
 )
-def test_the_url_as_the_caller_sees_it(sent: dict[str, Any], url: str) -> None:
+def test_url_of_a_request_is_the_public_one(sent: dict[str, Any], url: str) -> None:
     assert url_of("https://h", sent) == url
     assert url_of("https://h/", sent) == url
 
 
-def test_a_long_path_costs_little() -> None:
+def test_url_of_a_long_path() -> None:
     slashes = "/" * 60_000
     assert url_of("https://h", scope(f"/api{slashes}", "/api", f"/api{slashes}".encode())) == f"https://h/api{slashes}"

@@ -1,4 +1,4 @@
-"""A token seen before is cheap, and no less checked."""
+"""Verified tokens are cached: no signature is verified again, all other checks are."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.unit.verifier.support import (
     NOW,
     POLICY,
     Clock,
-    Web,
+    FakeIssuer,
     key_of,
     reason_of,
     token,
@@ -20,8 +20,8 @@ from tests.unit.verifier.support import (
 )
 
 
-async def test_only_a_token_that_was_verified_is_remembered() -> None:
-    verifier = verifier_of(Web(KEY), Clock())
+async def test_only_a_verified_token_is_cached() -> None:
+    verifier = verifier_of(FakeIssuer(KEY), Clock())
     sent = token()
     assert verifier.cached(sent) is None
     found = await verifier.verify(sent)
@@ -30,7 +30,7 @@ async def test_only_a_token_that_was_verified_is_remembered() -> None:
 
 
 async def test_the_scope_is_checked_at_every_use() -> None:
-    verifier = verifier_of(Web(KEY), Clock())
+    verifier = verifier_of(FakeIssuer(KEY), Clock())
     sent = token(scope="payroll.read")
     await verifier.verify(sent, scopes=("payroll.read",))
     with pytest.raises(TokenRejected) as caught:
@@ -41,8 +41,8 @@ async def test_the_scope_is_checked_at_every_use() -> None:
     assert await verifier.verify(sent, scopes="payroll.read")
 
 
-async def test_scopes_of_the_service_are_needed_besides_those_of_the_call() -> None:
-    verifier = Verifier(ISSUER, AUDIENCE, scopes=["a"], http=Web(KEY).async_client(), clock=Clock())
+async def test_scopes_of_the_verifier_are_required_in_addition_to_those_of_the_call() -> None:
+    verifier = Verifier(ISSUER, AUDIENCE, scopes=["a"], http=FakeIssuer(KEY).async_client(), clock=Clock())
     assert await verifier.verify(token(scope="a b"), scopes=["b"])
     for scope in ("a", "b"):
         with pytest.raises(TokenRejected) as caught:
@@ -52,7 +52,7 @@ async def test_scopes_of_the_service_are_needed_besides_those_of_the_call() -> N
 
 async def test_the_expiry_is_checked_at_every_use() -> None:
     clock = Clock()
-    verifier = verifier_of(Web(KEY), clock)
+    verifier = verifier_of(FakeIssuer(KEY), clock)
     sent = token(exp=int(NOW) + 100)
     await verifier.verify(sent)
     clock.now = NOW + 159
@@ -62,13 +62,13 @@ async def test_the_expiry_is_checked_at_every_use() -> None:
     assert await reason_of(verifier, sent) is Reason.EXPIRED
 
 
-async def test_a_refused_token_is_not_remembered() -> None:
-    verifier = verifier_of(Web(KEY), Clock())
+async def test_refused_token_is_not_cached() -> None:
+    verifier = verifier_of(FakeIssuer(KEY), Clock())
     assert await reason_of(verifier, token(aud="other")) is Reason.AUDIENCE
     assert await reason_of(verifier, token(aud="other")) is Reason.AUDIENCE
 
 
-def test_the_memory_is_bounded_and_keeps_what_is_used() -> None:
+def test_cache_is_bounded_and_keeps_used_tokens() -> None:
     from scopewright.verifier import check
 
     seen = VerifiedTokens(100)

@@ -1,4 +1,4 @@
-"""Thumbprints, which name keys in the issuer, the operator and the verifier alike."""
+"""Thumbprints: the `kid` of keys in issuer, operator and verifier."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from tests.unit.verifier.support import HOLDER
 from tests.unit.verifier.support import thumbprint as worked_out
 
 
-def test_nothing_but_the_key_itself_counts() -> None:
+def test_thumbprint_depends_on_the_key_only() -> None:
     assert thumbprint({**HOLDER.jwk, "kid": "a name", "use": "sig", "alg": "ES256"}) == worked_out(HOLDER)
 
 
@@ -22,9 +22,9 @@ def test_nothing_but_the_key_itself_counts() -> None:
         {"kty": "OKP", "crv": "Ed25519", "x": 7},
     ],
 )
-def test_what_is_no_public_key_has_none(jwk: dict[str, object]) -> None:
+def test_thumbprint_of_a_malformed_key_is_empty(jwk: dict[str, object]) -> None:
     assert thumbprint(jwk) == ""
 
 
-def test_characters_that_utf_8_has_not_are_no_exception() -> None:
+def test_thumbprint_accepts_surrogates() -> None:
     assert thumbprint({"kty": "OKP", "crv": "Ed25519", "x": "\ud800"})
