@@ -1,4 +1,4 @@
-"""A record that is kept though its object is gone: refused at once, and as it was before when the object is back."""
+"""Held records: their objects are deleted, the issuer refuses them, and a restored object has its former record."""
 
 import pytest
 
@@ -26,8 +26,8 @@ def harness() -> OperatorHarness:
     return harness
 
 
-def loses(harness: OperatorHarness, ref: Ref) -> None:
-    """The object is gone, with too many others of its namespace; the comparison has just found that."""
+def lose(harness: OperatorHarness, ref: Ref) -> None:
+    """The object is deleted, with too many others of its namespace, as a resync has just found."""
     harness.delete(ref, collect=False)
     harness.resync()
     harness.deleted.discard(ref)
@@ -37,7 +37,7 @@ def loses(harness: OperatorHarness, ref: Ref) -> None:
 
 def test_a_client_with_a_held_record_is_refused_and_keeps_its_credential(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     record = harness.client_record("leave", "worker")
     assert before
@@ -47,21 +47,21 @@ def test_a_client_with_a_held_record_is_refused_and_keeps_its_credential(harness
     assert build_client(record, "1").disabled
     written = len(harness.store.writes)
     run_sync(harness.reconciler.reconcile(WORKER))
-    assert len(harness.store.writes) == written, "once is enough"
+    assert len(harness.store.writes) == written, "the record was written again"
 
 
 def test_a_resource_server_with_a_held_record_is_not_served(harness: OperatorHarness) -> None:
-    loses(harness, API)
+    lose(harness, API)
     run_sync(harness.reconciler.reconcile(API))
     record = harness.server_record("leave", "api")
     assert record
-    assert record.audience, "it comes back as it was"
+    assert record.audience, "the record has lost its audience"
     assert not build_server("name", record, None).audience
 
 
 def test_a_client_is_not_refused_while_its_deletion_is_not_proven(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     harness.store.unconfirmed.add(WORKER)
     with pytest.raises(Unavailable):
         run_sync(harness.reconciler.reconcile(WORKER))
@@ -70,7 +70,7 @@ def test_a_client_is_not_refused_while_its_deletion_is_not_proven(harness: Opera
 
 @pytest.mark.parametrize("paused", ["false", "true"])
 def test_an_object_that_is_restored_has_its_former_record(harness: OperatorHarness, paused: str) -> None:
-    """As after a restore of etcd. Whoever has paused it gets it back as well, and nothing is rotated."""
+    """As after a restore of etcd. This holds for a paused object too, and nothing is rotated."""
     harness.apply("OAuthClient", "leave", "worker", paused=paused)
     harness.settle()
     declared, before, value = (
@@ -78,7 +78,7 @@ def test_an_object_that_is_restored_has_its_former_record(harness: OperatorHarne
         harness.store.entry(RECORD, ENTRY),
         harness.client_secret(),
     )
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.store.entry(RECORD, ENTRY) != before
     harness.store.load_declared({**declared, "metadata": {**declared["metadata"], "resourceVersion": "9999"}})
@@ -90,7 +90,7 @@ def test_an_object_that_is_restored_has_its_former_record(harness: OperatorHarne
 
 def test_a_live_read_that_finds_the_object_restores_its_record(harness: OperatorHarness) -> None:
     declared, before = harness.store.declared[WORKER], harness.store.entry(RECORD, ENTRY)
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     harness.store.load_declared(declared)
     run_sync(harness.reconciler.reconcile(WORKER))
@@ -100,7 +100,7 @@ def test_a_live_read_that_finds_the_object_restores_its_record(harness: Operator
 
 def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness) -> None:
     before = harness.client_record("leave", "worker")
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     harness.store.objects.pop(harness.secret())
     harness.apply("OAuthClient", "leave", "worker")
@@ -114,7 +114,7 @@ def test_a_successor_inherits_nothing_of_a_held_record(harness: OperatorHarness)
 
 
 def test_a_held_record_is_deleted_once_its_deletion_is_allowed(harness: OperatorHarness) -> None:
-    loses(harness, WORKER)
+    lose(harness, WORKER)
     run_sync(harness.reconciler.reconcile(WORKER))
     harness.cache.withheld.discard(WORKER)
     harness.cache.deleted.add(WORKER)
@@ -123,7 +123,7 @@ def test_a_held_record_is_deleted_once_its_deletion_is_allowed(harness: Operator
 
 
 def test_the_deletion_of_a_namespace_is_proof_for_all_objects_in_it(harness: OperatorHarness) -> None:
-    """No object is read one by one: three thousand clients of a namespace that is gone go as fast as they can."""
+    """Its objects are not read one by one, so that thousands of records are deleted quickly."""
     harness.delete(WORKER, collect=False)
     harness.resync()
     harness.store.unconfirmed.add(WORKER)
@@ -131,7 +131,7 @@ def test_the_deletion_of_a_namespace_is_proof_for_all_objects_in_it(harness: Ope
     run_sync(harness.reconciler.reconcile(WORKER))
     assert harness.client_record("leave", "worker") is None
     assert harness.store.objects.get(RECORD) is None
-    assert SERVER_RECORD in harness.store.objects, "it has its object"
+    assert SERVER_RECORD in harness.store.objects, "the record of an existing object was deleted"
 
 
 def test_the_number_of_records_that_are_deleted_at_once_is_limited() -> None:
@@ -144,14 +144,14 @@ def test_the_number_of_records_that_are_deleted_at_once_is_limited() -> None:
 
 @pytest.mark.parametrize("ref", [WORKER, API])
 def test_without_its_crd_an_object_gets_no_new_record(harness: OperatorHarness, ref: Ref) -> None:
-    """It may have gone, and its record with it, before the CRD went: only this process has missed that."""
+    """The object may have been deleted before its CRD, and its record too, and only this process missed that."""
     record = RECORD if ref == WORKER else SERVER_RECORD
     harness.cache.cannot_be_listed(ref.kind)
     harness.store.objects.pop(record)
     harness.cache.drop_managed(record)
     run_sync(harness.reconciler.reconcile(ref))
     assert record not in harness.store.objects
-    assert harness.cache.listed(ref.kind, "1") == {ref}, "the CRD is back: it is looked at again"
+    assert harness.cache.listed(ref.kind, "1") == {ref}, "the CRD exists again, and the object is queued"
     run_sync(harness.reconciler.reconcile(ref))
     assert record in harness.store.objects
 

@@ -1,4 +1,4 @@
-"""A Secret that is in the way is not watched: it is read every few seconds, and seldom where many are in the way."""
+"""A foreign Secret is not watched: it is read every few seconds, and less often where there are many conflicts."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ READY = {"conditions": [{"type": "Ready", "status": "True", "reason": "Provision
 def test_a_client_recovers_within_15_seconds_after_a_foreign_secret_was_deleted() -> None:
     harness = OperatorHarness()
     ref = Ref("Secret", "leave", "worker-oauth")
-    harness.store.put(Existing(ref, "u", "1", "Opaque", creation_time=harness.clock.now), {"password": b"theirs"})
+    harness.store.put(Existing(ref, "u", "1", "Opaque", creation_time=harness.clock.now), {"password": b"foreign"})
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"

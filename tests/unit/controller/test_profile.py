@@ -1,4 +1,4 @@
-"""What the profile FAPI2 and the bounds on keys mean for declared objects: who is refused, and what the status says."""
+"""The profile FAPI2 and the limits of keys: which objects are refused, and what their status reports."""
 
 from typing import Any
 
@@ -13,10 +13,10 @@ EC |= {"y": "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}
 RSA = {"kty": "RSA", "kid": "rsa", "n": "-" * 342, "e": "AQAB"}
 
 
-def harness(**settings: Any) -> OperatorHarness:
-    found = OperatorHarness(Config.model_validate({"issuer": ISSUER, **settings}))
-    found.apply("SigningKey", NAMESPACE, "default")
-    return found
+def configured_harness(**settings: Any) -> OperatorHarness:
+    harness = OperatorHarness(Config.model_validate({"issuer": ISSUER, **settings}))
+    harness.apply("SigningKey", NAMESPACE, "default")
+    return harness
 
 
 def with_keys(*keys: dict[str, str]) -> dict[str, Any]:
@@ -25,61 +25,63 @@ def with_keys(*keys: dict[str, str]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("method", ["ClientSecret", "ServiceAccount"])
 def test_fapi2_allows_only_private_key_jwt(method: str) -> None:
-    found = harness(profile="FAPI2")
-    found.service_accounts["leave/worker"] = "uid"
+    harness = configured_harness(profile="FAPI2")
+    harness.service_accounts["leave/worker"] = "uid"
     authentication = {"method": method} | ({"serviceAccount": {"name": "worker"}} if method == "ServiceAccount" else {})
-    ref = found.apply("OAuthClient", "leave", "worker", {"authentication": authentication})
-    pair = found.apply("OAuthClient", "leave", "pair", {"authentication": {"method": "PrivateKeyJWT"}})
-    found.settle()
-    assert found.condition(ref) == "False ProfileForbids"
-    assert found.condition(ref, "Stalled") == "True ProfileForbids"
-    assert found.client_record("leave", "worker") is None
-    assert found.condition(pair) == "True Provisioned"
+    ref = harness.apply("OAuthClient", "leave", "worker", {"authentication": authentication})
+    pair = harness.apply("OAuthClient", "leave", "pair", {"authentication": {"method": "PrivateKeyJWT"}})
+    harness.settle()
+    assert harness.condition(ref) == "False ProfileForbids"
+    assert harness.condition(ref, "Stalled") == "True ProfileForbids"
+    assert harness.client_record("leave", "worker") is None
+    assert harness.condition(pair) == "True Provisioned"
 
 
 def test_fapi2_allows_only_some_algorithms_and_requires_dpop() -> None:
-    found = harness(profile="FAPI2")
-    rs256 = found.apply("SigningKey", NAMESPACE, "rs256", {"algorithm": "RS256", "jwks": {"configMapName": "rs256"}})
+    harness = configured_harness(profile="FAPI2")
+    rs256 = harness.apply("SigningKey", NAMESPACE, "rs256", {"algorithm": "RS256", "jwks": {"configMapName": "rs256"}})
     scopes = {"scopes": [{"name": "read"}]}
-    good = found.apply("ResourceServer", "payroll", "good", scopes)
-    bad = found.apply("ResourceServer", "payroll", "bad", scopes | {"tokens": {"signingKey": "rs256"}})
-    found.settle()
-    found.clock.advance(days=2)
-    found.settle()
-    assert found.condition(rs256) == "False ProfileForbids"
-    assert found.condition(good) == "True Served"
-    assert found.condition(bad) == "False ProfileForbids"
-    assert [record.signing_key for record in found.key_records()] == ["default"], "no key is made for it"
-    record = found.server_record("payroll", "good")
+    good = harness.apply("ResourceServer", "payroll", "good", scopes)
+    bad = harness.apply("ResourceServer", "payroll", "bad", scopes | {"tokens": {"signingKey": "rs256"}})
+    harness.settle()
+    harness.clock.advance(days=2)
+    harness.settle()
+    assert harness.condition(rs256) == "False ProfileForbids"
+    assert harness.condition(good) == "True Served"
+    assert harness.condition(bad) == "False ProfileForbids"
+    assert [record.signing_key for record in harness.key_records()] == ["default"], (
+        "a key was made for the forbidden SigningKey"
+    )
+    record = harness.server_record("payroll", "good")
     assert record
     assert record.dpop_required
 
 
 def test_fapi2_ignores_rsa_keys_without_ps256() -> None:
-    found = harness(profile="FAPI2")
-    ref = found.apply("OAuthClient", "leave", "worker", with_keys(EC, RSA, {**RSA, "kid": "ps", "alg": "PS256"}))
-    found.settle()
-    assert found.condition(ref) == "True Provisioned"
-    assert found.condition(ref, "KeysIgnored") == "True UnsupportedKey"
-    [said] = [c for c in found.status(ref)["conditions"] if c["type"] == "KeysIgnored"]
-    assert "key rsa of" in said["message"]
-    assert "key ps of" not in said["message"]
+    harness = configured_harness(profile="FAPI2")
+    ref = harness.apply("OAuthClient", "leave", "worker", with_keys(EC, RSA, {**RSA, "kid": "ps", "alg": "PS256"}))
+    harness.settle()
+    assert harness.condition(ref) == "True Provisioned"
+    assert harness.condition(ref, "KeysIgnored") == "True UnsupportedKey"
+    [condition] = [c for c in harness.status(ref)["conditions"] if c["type"] == "KeysIgnored"]
+    assert "key rsa of" in condition["message"]
+    assert "key ps of" not in condition["message"]
 
 
 def test_an_unsupported_key_is_ignored_and_reported_in_the_status() -> None:
-    found = harness()
-    large, dear = {**RSA, "kid": "large", "n": "-" * 1024}, {**RSA, "kid": "dear", "e": "_____________w"}
-    some = found.apply("OAuthClient", "leave", "some", with_keys(EC, large, dear))
-    none = found.apply("OAuthClient", "leave", "none", with_keys(large))
-    found.settle()
-    assert found.condition(some) == "True Provisioned"
-    assert found.condition(some, "KeysIgnored") == "True UnsupportedKey"
-    assert found.condition(none) == "False UnsupportedKey"
-    found.apply("OAuthClient", "leave", "none", with_keys(EC))
-    found.apply("OAuthClient", "leave", "some", with_keys(EC))
-    found.settle()
-    assert found.condition(none) == "True Provisioned"
-    assert found.condition(some, "KeysIgnored") == ""
+    harness = configured_harness()
+    large, slow = {**RSA, "kid": "large", "n": "-" * 1024}, {**RSA, "kid": "slow", "e": "_____________w"}
+    some = harness.apply("OAuthClient", "leave", "some", with_keys(EC, large, slow))
+    none = harness.apply("OAuthClient", "leave", "none", with_keys(large))
+    harness.settle()
+    assert harness.condition(some) == "True Provisioned"
+    assert harness.condition(some, "KeysIgnored") == "True UnsupportedKey"
+    assert harness.condition(none) == "False UnsupportedKey"
+    harness.apply("OAuthClient", "leave", "none", with_keys(EC))
+    harness.apply("OAuthClient", "leave", "some", with_keys(EC))
+    harness.settle()
+    assert harness.condition(none) == "True Provisioned"
+    assert harness.condition(some, "KeysIgnored") == ""
 
 
 @pytest.mark.parametrize(

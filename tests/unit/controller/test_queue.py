@@ -1,4 +1,4 @@
-"""Each key at most once in the queue, with at most one worker; what fails comes back, ever later; nothing is lost."""
+"""Each key is at most once in the queue, with at most one worker; failed keys are retried, and none is lost."""
 
 import asyncio
 import random
@@ -234,7 +234,7 @@ async def test_a_key_waits_for_a_queued_predecessor_and_not_for_its_retry() -> N
     go.set()
     await until(lambda: begun.count(first) == 2 and queue.idle)
     assert begun.count(second) == 1
-    assert begun.index(second) < len(begun) - 1, "the second try is a while away, and nobody waits for that"
+    assert begun.index(second) < len(begun) - 1, "the key waited for the retry of its predecessor"
     queue.stop()
     await asyncio.wait_for(task, 2)
 

@@ -1,4 +1,4 @@
-"""A Secret that outlives its client: whose it is beside other owners, and what a client that comes back takes over."""
+"""Secrets with deletionPolicy Retain: their owners, and what a recreated client adopts."""
 
 from dataclasses import replace
 
@@ -21,13 +21,13 @@ RETAIN = {"credentials": {"deletionPolicy": "Retain"}}
 ANOTHER = "uid-of-an-argo-application"
 
 
-def applied(harness: OperatorHarness, rotate: str = "") -> Ref:
+def apply_retaining(harness: OperatorHarness, rotate: str = "") -> Ref:
     key = harness.apply("OAuthClient", "leave", "worker", RETAIN, **({"rotate": rotate} if rotate else {}))
     harness.settle()
     return key
 
 
-def gone(harness: OperatorHarness, key: Ref) -> None:
+def delete_client(harness: OperatorHarness, key: Ref) -> None:
     del harness.store.declared[key]
     harness.settle()
     harness.deleted.clear()
@@ -39,7 +39,7 @@ def secret(harness: OperatorHarness) -> Existing:
     return harness.store.objects[harness.secret()].existing
 
 
-def with_another_owner(harness: OperatorHarness) -> None:
+def add_owner(harness: OperatorHarness) -> None:
     held = harness.store.objects[harness.secret()]
     harness.store.put(replace(held.existing, owner_uids=(*held.existing.owner_uids, ANOTHER)), held.entries)
 
@@ -49,9 +49,9 @@ def test_a_secret_with_another_owner_has_no_conflict_when_the_policy_becomes_ret
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
     value = harness.client_secret()
-    with_another_owner(harness)
+    add_owner(harness)
     harness.settle()
-    applied(harness)
+    apply_retaining(harness)
     assert secret(harness).owner_uids == (ANOTHER,)
     assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
     harness.apply("OAuthClient", "leave", "worker")
@@ -62,18 +62,18 @@ def test_a_secret_with_another_owner_has_no_conflict_when_the_policy_becomes_ret
 
 def test_a_retained_secret_with_another_owner_is_healed_resealed_and_adopted() -> None:
     harness = OperatorHarness()
-    key = applied(harness)
-    with_another_owner(harness)
+    key = apply_retaining(harness)
+    add_owner(harness)
     harness.store.edit(harness.secret(), client_secret=b"edited")
     harness.settle()
     value = harness.client_secret()
     assert (harness.condition(key), value) == ("True Provisioned", "secret2")
-    harness.seal_key = b"another key of the simulations!!"
+    harness.seal_key = b"another seal key of the tests...."
     harness.restart()
     harness.settle()
     assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
-    gone(harness, key)
-    applied(harness)
+    delete_client(harness, key)
+    apply_retaining(harness)
     assert (harness.condition(key), harness.client_secret()) == ("True Provisioned", value)
     assert [event.reason for event in harness.events][:1] == ["CredentialAdopted"]
 
@@ -85,39 +85,39 @@ def test_a_secret_with_a_forged_retain_annotation_is_not_adopted() -> None:
     held = harness.store.objects[harness.secret()]
     forged = {**held.existing.annotations, DELETION_POLICY_ANNOTATION: "Retain"}
     harness.store.put(replace(held.existing, annotations=forged, owner_uids=(ANOTHER,)), held.entries)
-    gone(harness, key)
+    delete_client(harness, key)
     harness.apply("OAuthClient", "leave", "worker", RETAIN)
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "stays"),
+    ("before", "after", "keeps"),
     [("", "", True), ("1", "1", True), ("1", "", True), ("1", "leaked", False), ("", "leaked", False)],
 )
 def test_a_recreated_client_with_another_rotate_annotation_gets_a_new_credential(
-    before: str, after: str, *, stays: bool
+    before: str, after: str, *, keeps: bool
 ) -> None:
     harness = OperatorHarness()
-    key = applied(harness, before)
+    key = apply_retaining(harness, before)
     value = harness.client_secret()
-    gone(harness, key)
-    applied(harness, after)
+    delete_client(harness, key)
+    apply_retaining(harness, after)
     assert harness.condition(key) == "True Provisioned"
-    assert (harness.client_secret() == value) == stays
+    assert (harness.client_secret() == value) == keeps
     assert secret(harness).annotations.get(ROTATE_DIGEST_ANNOTATION) == (digest(after) if after else None)
     value = harness.client_secret()
-    applied(harness, "yet another")
+    apply_retaining(harness, "yet another")
     assert harness.client_secret() != value
 
 
 def test_the_seal_covers_the_rotate_annotation() -> None:
     harness = OperatorHarness()
-    key = applied(harness, "1")
+    key = apply_retaining(harness, "1")
     held = harness.store.objects[harness.secret()]
     forged = {**held.existing.annotations, ROTATE_DIGEST_ANNOTATION: digest("leaked")}
     harness.store.put(replace(held.existing, annotations=forged), held.entries)
-    gone(harness, key)
+    delete_client(harness, key)
     harness.apply("OAuthClient", "leave", "worker", RETAIN, rotate="leaked")
     harness.settle()
     assert harness.condition(key) == "False SecretConflict"
@@ -125,7 +125,7 @@ def test_the_seal_covers_the_rotate_annotation() -> None:
 
 def test_under_the_policy_delete_seal_and_annotations_name_no_policy() -> None:
     harness = OperatorHarness()
-    applied(harness, "1")
+    apply_retaining(harness, "1")
     harness.apply("OAuthClient", "leave", "worker", rotate="1")
     harness.settle()
     found = secret(harness)
