@@ -1,4 +1,4 @@
-"""Before it begins: what the API server lacks is told, but not while it has only just come back."""
+"""The start of the operator: it ends where rights are missing, and retries while the API server is not available."""
 
 import asyncio
 import socket
@@ -14,8 +14,8 @@ from scopewright.core.failures import Rejected, Unavailable
 from tests.harness.samples import ISSUER
 from tests.unit.stores_kubernetes.fake_api import FakeApi
 
-AWAY = Unavailable("away", retry_after=0.01)
-LACKING = Rejected("Forbidden", "rights are missing")
+UNREACHABLE = Unavailable("away", retry_after=0.01)
+FORBIDDEN = Rejected("Forbidden", "rights are missing")
 
 
 @pytest.fixture
@@ -24,13 +24,15 @@ def listening() -> Iterator[socket.socket]:
         yield listening
 
 
-def beginning(monkeypatch: pytest.MonkeyPatch, listening: socket.socket, *answers: Rejected | Unavailable) -> Operator:
-    """An operator whose preflight ends so, each time it is made, and then well."""
-    left = list(answers)
+def starting_operator(
+    monkeypatch: pytest.MonkeyPatch, listening: socket.socket, *answers: Rejected | Unavailable
+) -> Operator:
+    """An operator whose preflight raises these errors, one each time, and then passes."""
+    remaining = list(answers)
 
     async def preflight(*_: Any) -> None:
-        if left:
-            raise left.pop(0)
+        if remaining:
+            raise remaining.pop(0)
 
     monkeypatch.setattr(operator, "preflight", preflight)
     return Operator(FakeApi().as_api(), Config(issuer=ISSUER), listening)
@@ -40,11 +42,11 @@ async def test_a_missing_right_ends_the_operator_at_its_start(
     monkeypatch: pytest.MonkeyPatch, listening: socket.socket
 ) -> None:
     with pytest.raises(Rejected, match="rights are missing"):
-        await beginning(monkeypatch, listening, LACKING).run()
+        await starting_operator(monkeypatch, listening, FORBIDDEN).run()
 
 
 async def test_a_refusal_after_an_outage_is_retried(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
-    await asyncio.wait_for(beginning(monkeypatch, listening, AWAY, LACKING)._ready_to_begin(), 10)
+    await asyncio.wait_for(starting_operator(monkeypatch, listening, UNREACHABLE, FORBIDDEN)._ready_to_begin(), 10)
 
 
 async def test_a_repeated_refusal_after_an_outage_ends_the_operator(
@@ -52,18 +54,18 @@ async def test_a_repeated_refusal_after_an_outage_ends_the_operator(
 ) -> None:
     monkeypatch.setattr(operator, "MAX_STARTUP_RETRIES", 1)
     with pytest.raises(Rejected):
-        await beginning(monkeypatch, listening, AWAY, LACKING, LACKING).run()
+        await starting_operator(monkeypatch, listening, UNREACHABLE, FORBIDDEN, FORBIDDEN).run()
 
 
 async def test_liveness_is_reported_while_the_operator_waits_for_the_api_server(
     monkeypatch: pytest.MonkeyPatch, listening: socket.socket
 ) -> None:
-    """A Pod whose issuer serves from its snapshot is not to be ended because the API server is away."""
-    waiting = beginning(monkeypatch, listening, *[AWAY] * 10_000)
-    running = asyncio.create_task(waiting.run())
+    """A Pod whose issuer serves from its snapshot must not be restarted because the API server is unreachable."""
+    starting = starting_operator(monkeypatch, listening, *[UNREACHABLE] * 10_000)
+    running = asyncio.create_task(starting.run())
     reader, writer = await asyncio.open_connection(*listening.getsockname())
     writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
     assert (await asyncio.wait_for(reader.readline(), 10)).split()[1] == b"200"
     writer.close()
-    waiting.stop()
+    starting.stop()
     await asyncio.wait_for(running, 10)

@@ -1,4 +1,4 @@
-"""Into a namespace that is being deleted nothing is written; what is withdrawn is withdrawn all the same."""
+"""The operator writes nothing into a terminating namespace, and still withdraws access in its records."""
 
 import logging
 
@@ -11,11 +11,11 @@ from tests.harness.operator import OperatorHarness
 from tests.unit.core.builders import client
 
 WORKER = ("OAuthClient", "leave", "worker")
-LINE = "namespace leave is being deleted"
+LOG_LINE = "namespace leave is being deleted"
 
 
-def in_leave(harness: OperatorHarness, before: int) -> list[str]:
-    """What was written into namespace leave since then."""
+def writes_in_leave(harness: OperatorHarness, before: int) -> list[str]:
+    """Writes into namespace leave since that number of writes."""
     return [w for w in harness.store.writes[before:] if " leave/" in w]
 
 
@@ -37,8 +37,8 @@ def test_a_secret_in_a_terminating_namespace_is_not_created_again(
     before = len(harness.store.writes)
     for _ in range(3):
         harness.reconcile_all()
-    assert in_leave(harness, before) == []
-    assert caplog.text.count(LINE) == 1
+    assert writes_in_leave(harness, before) == []
+    assert caplog.text.count(LOG_LINE) == 1
     assert "WARNING" not in caplog.text
 
 
@@ -50,7 +50,7 @@ def test_a_client_in_a_terminating_namespace_is_still_disabled(harness: Operator
     record = harness.client_record("leave", "worker")
     assert record is not None
     assert record.disabled
-    assert in_leave(harness, before) == []
+    assert writes_in_leave(harness, before) == []
 
 
 def test_without_a_watch_of_namespaces_the_first_refused_write_marks_the_namespace(
@@ -63,21 +63,21 @@ def test_without_a_watch_of_namespaces_the_first_refused_write_marks_the_namespa
     before = len(harness.store.writes)
     harness.reconcile_all()
     harness.reconcile_all()
-    assert in_leave(harness, before) == []
-    assert caplog.text.count(LINE) == 1
+    assert writes_in_leave(harness, before) == []
+    assert caplog.text.count(LOG_LINE) == 1
     assert "WARNING" not in caplog.text
-    # Made again, and with it something is declared there.
+    # The namespace was created again, and another object is declared in it.
     harness.apply("OAuthClient", "leave", "another")
     harness.settle()
     assert harness.condition(harness.apply("OAuthClient", "leave", "another")) == "True Provisioned"
 
 
 def test_a_deleted_namespace_is_no_longer_terminating() -> None:
-    world = Cache("default", "scopewright-system")
-    world.put_namespace("leave", {}, "1", terminating=True)
-    assert world.terminating == {"leave"}
-    world.put_namespace("leave", None, "2")
-    assert world.terminating == set()
+    cache = Cache("default", "scopewright-system")
+    cache.put_namespace("leave", {}, "1", terminating=True)
+    assert cache.terminating == {"leave"}
+    cache.put_namespace("leave", None, "2")
+    assert cache.terminating == set()
 
 
 def test_a_late_refusal_is_corrected_by_the_next_list_of_namespaces() -> None:
@@ -93,55 +93,55 @@ def test_a_late_refusal_is_corrected_by_the_next_list_of_namespaces() -> None:
 
 
 def test_a_namespace_that_the_next_list_shows_terminating_stays_marked() -> None:
-    world = Cache("default", "scopewright-system")
-    world.put_namespace("leave", {}, "10", terminating=True)
-    world.put_namespace("leave", {}, "10", terminating=True)
-    world.put_namespace("leave", {}, "9")
-    assert world.terminating == {"leave"}
+    cache = Cache("default", "scopewright-system")
+    cache.put_namespace("leave", {}, "10", terminating=True)
+    cache.put_namespace("leave", {}, "10", terminating=True)
+    cache.put_namespace("leave", {}, "9")
+    assert cache.terminating == {"leave"}
 
 
 def test_objects_are_queued_when_their_namespace_was_created_again() -> None:
-    """Also where nothing told of its end, and its labels are what they were."""
-    world = Cache("default", "scopewright-system")
-    world.put(client())
-    world.put_namespace("leave", {}, "100", terminating=True)
-    assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
-    assert world.put_namespace("leave", {}, "103") == set()
+    """Also where its deletion was never reported, and its labels have not changed."""
+    cache = Cache("default", "scopewright-system")
+    cache.put(client())
+    cache.put_namespace("leave", {}, "100", terminating=True)
+    assert cache.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
+    assert cache.put_namespace("leave", {}, "103") == set()
 
 
 def test_objects_of_a_new_namespace_are_queued_when_the_cache_learns_of_it() -> None:
-    world = Cache("default", "scopewright-system")
-    world.put_namespace("leave", {}, "100", terminating=True)
-    world.put(client())
-    assert world.put_namespace("leave", None, "101") == set()
-    assert world.terminating == {"leave"}, "its status was not written, so somebody must come back to it"
-    assert world.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
+    cache = Cache("default", "scopewright-system")
+    cache.put_namespace("leave", {}, "100", terminating=True)
+    cache.put(client())
+    assert cache.put_namespace("leave", None, "101") == set()
+    assert cache.terminating == {"leave"}, "the object has no status yet, and must be queued later"
+    assert cache.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
 
 
 def test_a_refusal_that_is_older_than_the_namespace_does_not_mark_it() -> None:
-    """It was made again before the answer to a write into the one before came."""
-    world = Cache("default", "scopewright-system")
-    world.put_namespace("leave", {}, "100")
-    asked = world.usable("leave")
-    world.put_namespace("leave", None, "101")
-    world.put_namespace("leave", {}, "102")
-    world.namespace_terminates("leave", asked)
-    assert world.terminating == set()
-    world.namespace_terminates("leave", world.usable("leave"))
-    assert world.terminating == {"leave"}
+    """The namespace was created again before the answer to a write into its predecessor."""
+    cache = Cache("default", "scopewright-system")
+    cache.put_namespace("leave", {}, "100")
+    asked = cache.usable("leave")
+    cache.put_namespace("leave", None, "101")
+    cache.put_namespace("leave", {}, "102")
+    cache.namespace_terminates("leave", asked)
+    assert cache.terminating == set()
+    cache.namespace_terminates("leave", cache.usable("leave"))
+    assert cache.terminating == {"leave"}
 
 
 def test_without_a_watch_of_namespaces_a_new_uid_ends_the_mark() -> None:
-    world = Cache("default", "scopewright-system")
-    world.put(client())
-    world.put(client(name="another"))
-    asked = world.usable("leave")
-    world.namespace_terminates("leave", asked)
+    cache = Cache("default", "scopewright-system")
+    cache.put(client())
+    cache.put(client(name="another"))
+    asked = cache.usable("leave")
+    cache.namespace_terminates("leave", asked)
     successor = client(uid="uid-2")
     later = successor.metadata.model_copy(update={"resource_version": "999"})
-    assert world.put(successor.model_copy(update={"metadata": later})) == {
+    assert cache.put(successor.model_copy(update={"metadata": later})) == {
         Ref(*WORKER),
         Ref("OAuthClient", "leave", "another"),
     }
-    world.namespace_terminates("leave", asked)
-    assert world.terminating == set()
+    cache.namespace_terminates("leave", asked)
+    assert cache.terminating == set()

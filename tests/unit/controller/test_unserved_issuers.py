@@ -1,4 +1,4 @@
-"""Objects of another issuer, as a comparison meets them."""
+"""Objects of an issuer that no installation serves: the resync reports them."""
 
 import logging
 from typing import Any
@@ -12,7 +12,7 @@ from scopewright.core.objects import Ref
 from tests.harness.operator import OperatorHarness, run_sync
 from tests.harness.samples import NAMESPACE
 
-OURS = Claim("default", NAMESPACE, Stage.HELD)
+CLAIM = Claim("default", NAMESPACE, Stage.HELD)
 WORKER = Ref("OAuthClient", "leave", "worker")
 
 
@@ -25,7 +25,7 @@ def harness() -> OperatorHarness:
 
 def unserved(harness: OperatorHarness, *, leads: bool = True) -> UnservedIssuers:
     return UnservedIssuers(
-        harness.store, harness.config, lambda: harness.clock.now, lambda: [OURS], may_write=lambda: leads
+        harness.store, harness.config, lambda: harness.clock.now, lambda: [CLAIM], may_write=lambda: leads
     )
 
 
@@ -34,30 +34,32 @@ def raw(harness: OperatorHarness) -> dict[str, Any]:
 
 
 def test_an_object_of_an_unserved_issuer_is_reported_once(harness: OperatorHarness) -> None:
-    found = unserved(harness)
-    found.saw(raw(harness))
-    run_sync(found.report())
+    unserved_issuers = unserved(harness)
+    unserved_issuers.saw(raw(harness))
+    run_sync(unserved_issuers.report())
     assert harness.condition(WORKER) == "False IssuerNotServed"
-    found.saw(raw(harness))
-    run_sync(found.report())
-    assert len(harness.store.writes) == 1, "once"
+    unserved_issuers.saw(raw(harness))
+    run_sync(unserved_issuers.report())
+    assert len(harness.store.writes) == 1, "reported again"
 
 
 def test_objects_with_a_status_of_another_installation_or_being_deleted_are_ignored(harness: OperatorHarness) -> None:
-    """What another has reconciled is not looked at, and neither is what is being deleted."""
-    found = unserved(harness)
+    """Their own installation reports them."""
+    unserved_issuers = unserved(harness)
     ready = {"type": "Ready", "status": "True", "reason": "Provisioned"}
-    found.saw({**raw(harness), "status": {"conditions": [ready]}})
-    found.saw({**raw(harness), "metadata": {**raw(harness)["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z"}})
-    found.saw({**raw(harness), "spec": {"issuer": "prod", "rotation": "often"}})
-    run_sync(found.report())
+    unserved_issuers.saw({**raw(harness), "status": {"conditions": [ready]}})
+    unserved_issuers.saw(
+        {**raw(harness), "metadata": {**raw(harness)["metadata"], "deletionTimestamp": "2026-11-22T12:00:00Z"}}
+    )
+    unserved_issuers.saw({**raw(harness), "spec": {"issuer": "prod", "rotation": "often"}})
+    run_sync(unserved_issuers.report())
     assert not harness.store.writes
 
 
 def test_a_replica_that_does_not_lead_reports_no_unserved_object(harness: OperatorHarness) -> None:
-    found = unserved(harness, leads=False)
-    found.saw(raw(harness))
-    run_sync(found.report())
+    unserved_issuers = unserved(harness, leads=False)
+    unserved_issuers.saw(raw(harness))
+    run_sync(unserved_issuers.report())
     assert not harness.store.writes
 
 
@@ -65,21 +67,21 @@ def test_a_conflict_is_logged_and_left_to_the_next_resync(
     harness: OperatorHarness, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    found = unserved(harness)
-    found.saw(raw(harness))
+    unserved_issuers = unserved(harness)
+    unserved_issuers.saw(raw(harness))
     harness.store.fail(Conflict("changed"))
-    run_sync(found.report())
+    run_sync(unserved_issuers.report())
     assert "was not written: changed" in caplog.text
 
 
 def test_a_resync_reports_a_bounded_number_of_unserved_objects(harness: OperatorHarness) -> None:
-    found = unserved(harness)
+    unserved_issuers = unserved(harness)
     for n in range(MAX_WRITES + 50):
         harness.apply("OAuthClient", "flood", f"c{n}", {"issuer": "prod"})
-        found.saw(harness.store.declared[Ref("OAuthClient", "flood", f"c{n}")])
-    run_sync(found.report())
+        unserved_issuers.saw(harness.store.declared[Ref("OAuthClient", "flood", f"c{n}")])
+    run_sync(unserved_issuers.report())
     assert len(harness.store.writes) == MAX_WRITES
     for declared in list(harness.store.declared.values()):
-        found.saw(declared)
-    run_sync(found.report())
-    assert len(harness.store.writes) == MAX_WRITES + 51, "what is said already takes nobody's turn"
+        unserved_issuers.saw(declared)
+    run_sync(unserved_issuers.report())
+    assert len(harness.store.writes) == MAX_WRITES + 51, "objects that were reported before count again"

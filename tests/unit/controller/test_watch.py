@@ -1,4 +1,4 @@
-"""What kopf is given, and what of its log is passed on."""
+"""kopf's settings, its session, and which of its log lines pass."""
 
 import asyncio
 import logging
@@ -26,14 +26,16 @@ def record(message: str, level: int = logging.ERROR) -> logging.LogRecord:
 
 def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     now, counted = [0.0], []
-    quiet = RetryLogFilter(lambda: counted.append(1), lambda: now[0])
+    log_filter = RetryLogFilter(lambda: counted.append(1), lambda: now[0])
     caplog.set_level("DEBUG", "scopewright")
     for attempt in range(5):
         failed = f"Request attempt #{attempt}/14 failed; will retry: GET https://api/x -> ConnectionTimeoutError()"
-        assert not quiet.filter(record(failed))
-    assert not quiet.filter(record("Request attempt #5/14: GET https://api/x", logging.DEBUG))
+        assert not log_filter.filter(record(failed))
+    assert not log_filter.filter(record("Request attempt #5/14: GET https://api/x", logging.DEBUG))
     now[0] += RETRY_REPORT_INTERVAL_SECONDS
-    assert not quiet.filter(record("Request attempt #14/14 failed; escalating: GET https://api/x -> APIForbiddenError"))
+    assert not log_filter.filter(
+        record("Request attempt #14/14 failed; escalating: GET https://api/x -> APIForbiddenError")
+    )
     assert len(counted) == 6
     assert [(r.levelname, r.getMessage().partition(",")[0]) for r in caplog.records] == [
         ("WARNING", "watching: 1 requests failed and are repeated"),
@@ -42,8 +44,8 @@ def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplo
 
 
 def test_other_log_lines_of_kopf_pass() -> None:
-    quiet = RetryLogFilter(lambda: None)
-    assert quiet.filter(record("Ignoring an unsupported event type"))
+    log_filter = RetryLogFilter(lambda: None)
+    assert log_filter.filter(record("Ignoring an unsupported event type"))
 
 
 def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
@@ -60,10 +62,10 @@ def test_kopfs_watches_are_short_and_its_pauses_have_jitter() -> None:
 
 async def test_kopfs_connections_have_keep_alive_and_the_operators_identity() -> None:
     identity = Identity("https://api", None, True, None, None, "the-token")
-    given = _session(cast("Api", SimpleNamespace(identity=lambda: identity)))
-    session = given.aiohttp_session
+    session_info = _session(cast("Api", SimpleNamespace(identity=lambda: identity)))
+    session = session_info.aiohttp_session
     try:
-        assert given.server == "https://api"
+        assert session_info.server == "https://api"
         assert session.headers["Authorization"] == "Bearer the-token"
         connector: Any = session.connector
         assert connector._socket_factory.__name__ == "kept_alive"

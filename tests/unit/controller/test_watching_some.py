@@ -1,4 +1,4 @@
-"""An operator of some namespaces looks into those, and concludes nothing about the others."""
+"""An operator that watches some namespaces reads only those, and deletes nothing in the others."""
 
 from typing import Any
 
@@ -30,7 +30,7 @@ def raw(namespace: str, name: str, version: str = "50") -> dict[str, Any]:
 
 
 def listing(**clients: Any) -> FakeApi:
-    """Of Namespaces, and of anything in all of them, nobody may ask."""
+    """The watched namespaces can be listed, and neither Namespaces nor the whole cluster."""
     api = FakeApi()
     for kind in KINDS:
         for namespace in CONFIG.watched:
@@ -39,15 +39,15 @@ def listing(**clients: Any) -> FakeApi:
     return api
 
 
-def resync(api: FakeApi, world: Cache) -> Resync:
-    return Resync(api.as_api(), world, WatchMonitor(), CONFIG.watched)
+def resync(api: FakeApi, cache: Cache) -> Resync:
+    return Resync(api.as_api(), cache, WatchMonitor(), CONFIG.watched)
 
 
-def recorded(world: Cache, *namespaces: str) -> None:
+def put_records(cache: Cache, *namespaces: str) -> None:
     for namespace in namespaces:
-        at = world.record_of_client(namespace, "worker")
+        at = cache.record_of_client(namespace, "worker")
         record = ClientRecord(namespace, "worker", "uid")
-        world.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
+        cache.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
 
 
 def test_the_operators_own_namespace_is_always_watched() -> None:
@@ -63,36 +63,36 @@ def test_outside_its_namespaces_the_operator_needs_rights_only_for_crds_and_sign
 
 
 async def test_objects_that_the_watch_missed_are_found_in_each_namespace() -> None:
-    world = Cache("default", NAMESPACE)
+    cache = Cache("default", NAMESPACE)
     found = await resync(
-        listing(leave=page("100", raw("leave", "a")), payroll=page("101", raw("payroll", "b"))), world
+        listing(leave=page("100", raw("leave", "a")), payroll=page("101", raw("payroll", "b"))), cache
     ).run()
     assert found == {Ref("OAuthClient", "leave", "a"), Ref("OAuthClient", "payroll", "b")}
-    gone = await resync(listing(leave=page("102", raw("leave", "a"))), world).run()
-    assert gone == {Ref("OAuthClient", "payroll", "b")}
+    deleted = await resync(listing(leave=page("102", raw("leave", "a"))), cache).run()
+    assert deleted == {Ref("OAuthClient", "payroll", "b")}
 
 
 async def test_the_record_of_a_client_outside_the_watched_namespaces_is_not_an_orphan() -> None:
-    """It was watched before, or will be: nobody has seen that it is gone."""
-    world = Cache("default", NAMESPACE)
-    recorded(world, "leave", "elsewhere")
-    comparing = resync(listing(), world)
-    assert await comparing.run() == {Ref("OAuthClient", "leave", "worker")}
-    recorded(world, *(f"elsewhere-{n}" for n in range(50)))
-    await comparing.run()
-    assert comparing.orphans_held == {}
+    """Its namespace was watched before, or will be: the deletion of the client is not proven."""
+    cache = Cache("default", NAMESPACE)
+    put_records(cache, "leave", "elsewhere")
+    resyncing = resync(listing(), cache)
+    assert await resyncing.run() == {Ref("OAuthClient", "leave", "worker")}
+    put_records(cache, *(f"elsewhere-{n}" for n in range(50)))
+    await resyncing.run()
+    assert resyncing.orphans_held == {}
 
 
 def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
-    world = Cache("default", NAMESPACE)
-    caches = WatchHandlers(world, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
+    cache = Cache("default", NAMESPACE)
+    handlers = WatchHandlers(cache, CONFIG, WatchMonitor(), lambda key, delay: None, lambda ref, existing: None)
     secrets = [Ref("Secret", namespace, "worker-oauth") for namespace in ("leave", "payroll")]
     for ref in secrets:
-        world.put_managed(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
-    [leave] = [s for s in caches.selections if s.namespace == "leave"]
-    caches._snapshot(leave, ListCompleted(frozenset(), "100"))
-    assert set(world.managed.objects) == {Ref("Secret", "payroll", "worker-oauth")}
-    assert caches.missing, "one list of several is not all of them"
+        cache.put_managed(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
+    [leave] = [s for s in handlers.selections if s.namespace == "leave"]
+    handlers._snapshot(leave, ListCompleted(frozenset(), "100"))
+    assert set(cache.managed.objects) == {Ref("Secret", "payroll", "worker-oauth")}
+    assert handlers.missing, "all are listed after one of several lists"
 
 
 @pytest.mark.parametrize(("follows", "reason"), [(True, "InForce"), (False, "LabelsNotFollowed")])
@@ -112,4 +112,4 @@ def test_a_grant_by_labels_that_are_not_watched_reports_it(follows: bool, reason
     status = plan_grant(view).status
     assert status is not None
     assert status["conditions"][0]["reason"] == reason
-    assert status["grantedTo"] == 1, "what names its namespaces holds all the same"
+    assert status["grantedTo"] == 1, "the grant to a namespace by name does not hold"
