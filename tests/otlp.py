@@ -8,20 +8,18 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 @dataclass(frozen=True)
-class Told:
-    """A received span."""
-
+class ReceivedSpan:
     service: str
     name: str
     trace: str
     parent: str
     failed: bool
-    says: dict[str, str | int]
+    attributes: dict[str, str | int]
 
 
 @dataclass
 class Collector:
-    spans: list[Told] = field(default_factory=list)
+    spans: list[ReceivedSpan] = field(default_factory=list)
     raw: bytes = b""
     """All received bytes, to search them for secrets."""
 
@@ -60,7 +58,7 @@ class Collector:
             about = {a.key: a.value.string_value for a in resource.resource.attributes}
             for scope in resource.scope_spans:
                 self.spans += [
-                    Told(
+                    ReceivedSpan(
                         about["service.name"],
                         span.name,
                         span.trace_id.hex(),

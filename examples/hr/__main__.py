@@ -1,4 +1,4 @@
-"""`python -m examples.hr`: starts the HR system on this machine, and shows who may call what and what is refused."""
+"""`python -m examples.hr`: starts the HR system on this machine, and shows permitted and refused calls."""
 
 import argparse
 import asyncio
@@ -11,12 +11,12 @@ from rich.console import Console
 
 from examples.hr.demo.children import DemoFailed
 from examples.hr.demo.report import Report
-from examples.hr.demo.story import Story
+from examples.hr.demo.scenario import Scenario
 from examples.hr.demo.system import System, audience, running
 
 
 async def demonstrate(console: Console, *, check: bool) -> int:
-    """The exit code. Without `check`, it goes on running until it is cancelled."""
+    """Returns the exit code. Without `check` it runs until it is cancelled."""
     task = asyncio.current_task()
     assert task is not None
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -25,34 +25,34 @@ async def demonstrate(console: Console, *, check: bool) -> int:
     async with running() as (system, children):
         report = Report(console)
         try:
-            await Story(system, report).tell()
+            await Scenario(system, report).run()
         except httpx.HTTPError as error:
-            children.check()  # says more, if one of them is the cause
-            raise DemoFailed(f"a call failed, while every process is running: {error!r}") from error
-        _sum_up(report, console)
+            children.check()  # its error says more, if a child is the cause
+            raise DemoFailed(f"a call failed although every process is running: {error!r}") from error
+        _print_summary(report, console)
         if not check:
-            _invite(system, console)
+            _print_commands(system, console)
             while True:
                 children.check()
                 await asyncio.sleep(1)
     return 1 if report.failures else 0
 
 
-def _sum_up(report: Report, console: Console) -> None:
+def _print_summary(report: Report, console: Console) -> None:
     if report.failures:
-        console.print(f"\n{len(report.failures)} of {report.rows} rows came out otherwise than expected:", style="red")
+        console.print(f"\n{len(report.failures)} of {report.rows} rows were not as expected:", style="red")
         for failure in report.failures:
             console.print(f"  {failure}", markup=False, highlight=False, soft_wrap=True)
     else:
-        console.print(f"\nAll {report.rows} rows came out as expected.", style="green", highlight=False)
+        console.print(f"\nAll {report.rows} rows were as expected.", style="green", highlight=False)
 
 
-def _invite(system: System, console: Console) -> None:
+def _print_commands(system: System, console: Console) -> None:
     lines = [
         "",
         f"issuer     {system.issuer}",
         *(f"{name:<10} {url}" for name, url in system.urls.items()),
-        f"manifests  {system.manifests}   (edit, add or delete one: it counts within a second)",
+        f"manifests  {system.manifests}   (edit, add or delete one: effective within a second)",
         f"status     {system.state / 'status'}",
         "",
         "Try, in another shell, as the HR desk:",
@@ -64,7 +64,7 @@ def _invite(system: System, console: Console) -> None:
         f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7',
         f'  curl -i -H "Authorization: Bearer $TOKEN" {system.urls["payroll"]}/salaries/7 -X PUT -d 9900',
         "",
-        "Ctrl-C ends it, and leaves nothing behind.",
+        "Ctrl-C ends it and removes all files.",
     ]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -72,7 +72,7 @@ def _invite(system: System, console: Console) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m examples.hr", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="end by itself: 0 if every row came out as expected")
+    parser.add_argument("--check", action="store_true", help="exit with 0 if every row was as expected")
     check = parser.parse_args().check
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without ✓ shows ?

@@ -1,4 +1,4 @@
-"""Employee: who works here. Asks Leave Management for absences.
+"""Employee: names and departments. Calls Leave Management for absences.
 
 GET /employees                 employee.read
 GET /employees/7               employee.read
@@ -49,7 +49,7 @@ async def move(request: Request) -> Response:
 async def absences(request: Request) -> Response:
     require(request, "employee.read")
     person = _found(request)
-    requests = await service.ask(request.app.state.leave, f"/requests?employee={person['id']}")
+    requests = await service.get_json(request.app.state.leave, f"/requests?employee={person['id']}")
     return JSONResponse({"name": person["name"], "absences": [r for r in requests if r["status"] == "approved"]})
 
 

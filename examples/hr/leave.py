@@ -1,5 +1,5 @@
-"""Leave Management: who asks for leave, and who gets it. Asks Employee for names, and Payroll for salary classes on
-behalf of whoever approves: with a token that is good for both of them only.
+"""Leave Management: requests for leave and their approval. Calls Employee for names, and Payroll for salary classes on
+behalf of the approver, with a token that has the scopes of both.
 
 GET  /requests?employee=7      leave.read
 POST /requests/1/approval      leave.approve
@@ -37,8 +37,10 @@ async def requests(request: Request) -> Response:
 async def approve(request: Request) -> Response:
     caller = require(request, "leave.approve")
     asked = _found(request)
-    person = await service.ask(request.app.state.employee, f"/employees/{asked['employee']}")
-    salary = await service.ask(request.app.state.payroll, f"/salary-classes/{asked['employee']}", on_behalf_of=caller)
+    person = await service.get_json(request.app.state.employee, f"/employees/{asked['employee']}")
+    salary = await service.get_json(
+        request.app.state.payroll, f"/salary-classes/{asked['employee']}", on_behalf_of=caller
+    )
     left = DAYS_A_YEAR[salary["class"]] - _approved(request, asked["employee"])
     if asked["status"] != "approved":
         if asked["days"] > left:

@@ -1,4 +1,4 @@
-"""Payroll: what people earn. Asks Employee for their names.
+"""Payroll: salaries. Calls Employee for names.
 
 GET /salaries/7           payroll.read
 PUT /salaries/7           payroll.write
@@ -22,7 +22,7 @@ SALARIES = {3: 7100, 7: 5200, 9: 3900}
 async def salary(request: Request) -> Response:
     require(request, "payroll.read")
     amount = _salary(request)
-    person = await service.ask(request.app.state.employee, f"/employees/{request.path_params['id']}")
+    person = await service.get_json(request.app.state.employee, f"/employees/{request.path_params['id']}")
     return JSONResponse({"name": person["name"], "monthly": amount, "currency": "EUR"})
 
 
@@ -37,7 +37,7 @@ async def change(request: Request) -> Response:
 
 
 async def salary_class(request: Request) -> Response:
-    """Enough to work with, and less than the salary: that is why it has a scope of its own."""
+    """Has its own scope, because it reveals less than the salary."""
     require(request, "payroll.classes")
     amount = _salary(request)
     return JSONResponse({"class": "A" if amount < 4000 else "B" if amount < 6000 else "C"})

@@ -1,11 +1,11 @@
-"""What the three services share: their settings, calls to each other, and the answer where one fails.
+"""Common code of the three services: settings, calls to each other, and error answers.
 
 A service needs the Secret of its OAuthClient, mounted as files, and these environment variables:
 
-    OAUTH_SECRET      where the Secret is mounted; /var/run/secrets/oauth if left out
+    OAUTH_SECRET      where the Secret is mounted; default: /var/run/secrets/oauth
     AUDIENCE          the audience of the service's own ResourceServer
-    EMPLOYEE_URL, …   where the services are that it calls
-    LEEWAY            tolerated difference of clocks in seconds; 60 if left out
+    EMPLOYEE_URL, …   the URLs of the services that it calls
+    LEEWAY            tolerated difference of clocks in seconds; default: 60
 """
 
 import logging
@@ -41,10 +41,10 @@ def _secret() -> MountedSecret:
     return MountedSecret(os.environ.get("OAUTH_SECRET", "/var/run/secrets/oauth"))
 
 
-async def ask(service: httpx.AsyncClient, path: str, *, on_behalf_of: Token | None = None) -> Any:
-    """The JSON that another service answers. What it does not have, we do not have either.
+async def get_json(service: httpx.AsyncClient, path: str, *, on_behalf_of: Token | None = None) -> Any:
+    """The JSON answer of another service. A 404 there is a 404 here.
 
-    On behalf of a caller, the other service sees both of us, and gives what both of us may have (token exchange).
+    On behalf of a caller (token exchange), the token has the scopes that both the caller and this service may use.
     """
     auth = service.auth
     if on_behalf_of is not None and isinstance(auth, ClientCredentials):
@@ -77,7 +77,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 async def _no_token(request: Request, error: Exception) -> Response:
-    """The other service's owner has not granted it, or the issuer is away: nothing that our caller did."""
+    """No grant, or the issuer is down. Not a fault of the caller, so 502."""
     assert isinstance(error, TokenError)
     logger.warning("%s: %s", request.url.path, error)
     return _bad_gateway(f"no token for a service that is needed here: {error.error}")

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.otlp import Collector, Told
+from tests.otlp import Collector, ReceivedSpan
 
 from .installation import Install, Installation
 from .payroll import MakeNamespace, Payroll
@@ -59,15 +59,15 @@ def test_requests_and_reconciliations_are_spans_and_log_lines_without_a_secret(
     assert answer.status_code == 200
     assert traced.error(client_id, "wrong-and-s3cr3t") == "invalid_client"
 
-    def span(namespace: str = "", **says: str) -> Told | None:
+    def span(namespace: str = "", **says: str) -> ReceivedSpan | None:
         wanted = {f"scopewright.{name}": value for name, value in says.items()}
         wanted |= {"k8s.namespace.name": namespace} if namespace else {}
-        return next((s for s in collector.spans if wanted.items() <= s.says.items()), None)
+        return next((s for s in collector.spans if wanted.items() <= s.attributes.items()), None)
 
     refused = until(lambda: span(client=client_id, result="invalid_client", reason="wrong_secret"))
     assert (refused.service, refused.name) == ("scopewright-issuer", "token")
     asked = until(lambda: next((s for s in collector.spans if s.trace == TRACE), None))
-    assert (asked.parent, asked.says["scopewright.audience"]) == (PARENT, payroll.audience)
+    assert (asked.parent, asked.attributes["scopewright.audience"]) == (PARENT, payroll.audience)
     reconciled = until(lambda: span(payroll.caller, kind="OAuthClient", name="leave-worker", outcome="ok"))
     assert (reconciled.service, reconciled.name) == ("scopewright-operator", "reconcile")
     for private in (secret, token, str(answer.json()["access_token"]), "s3cr3t", "PRIVATE KEY"):

@@ -50,7 +50,7 @@ def test_check_shows_every_row_as_expected_and_leaves_no_process(tmp_path: Path)
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
-    assert "rows came out as expected" in done.stdout
+    assert "rows were as expected" in done.stdout
     assert "✗" not in done.stdout
     for shown in ("insufficient_scope", "another audience", "signature", "expired", "invalid_target", "invalid_scope"):
         assert shown in done.stdout
@@ -136,12 +136,12 @@ async def test_a_child_that_ends_is_reported_with_the_end_of_its_log(tmp_path: P
     with Children(tmp_path) as children:
         child = children.start("scopewright dev", "scopewright.cli", "dev", str(tmp_path), "--listen", "nowhere")
         with pytest.raises(DemoFailed, match="scopewright dev ended with status 1") as caught:
-            await child.says("ready")
+            await child.wait_for_log("ready")
     assert "pass HOST:PORT" in str(caught.value)
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("examples.hr.demo.children.GRACE", 0.2)
+    monkeypatch.setattr("examples.hr.demo.children.GRACE_SECONDS", 0.2)
     (tmp_path / "stubborn.py").write_text(
         "import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nprint('ready', flush=True)\ntime.sleep(60)"
     )
@@ -166,4 +166,4 @@ def test_an_unexpected_row_is_a_failure() -> None:
             report.row("hr-desk", f"GET, expecting {expected}", expected, Answer.of(refused))
         report.row("hr-desk", "GET", Expected(200), Answer.of(httpx.Response(500, text="Internal Server Error")))
     assert (report.rows, len(report.failures)) == (5, 4)
-    assert "came back 500: Internal Server Error" in report.failures[-1]
+    assert "got 500: Internal Server Error" in report.failures[-1]

@@ -141,7 +141,7 @@ class System:
         for caller in self.callers:
             self.apply(self._pod(caller))
         for caller in self.callers:
-            self.until(partial(self._has_begun, caller.name), partial(self.says, caller.name))
+            self.until(partial(self._has_begun, caller.name), partial(self.diagnosis, caller.name))
 
     def _has_begun(self, caller: str) -> bool:
         return bool((self._totals(caller) or {}).get("accepted"))
@@ -204,13 +204,13 @@ class System:
     # State of the system
 
     def totals(self, caller: str) -> dict[str, Any]:
-        return self.until(partial(self._totals, caller), partial(self.says, caller))
+        return self.until(partial(self._totals, caller), partial(self.diagnosis, caller))
 
     def _totals(self, caller: str) -> dict[str, Any] | None:
         lines = self.kubectl("logs", f"--namespace={STAFF}", "--tail=1", caller, expect=None).splitlines()
         return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None
 
-    def says(self, caller: str) -> str:
+    def diagnosis(self, caller: str) -> str:
         described = self.kubectl("describe", f"--namespace={STAFF}", f"pod/{caller}", expect=None)
         return described + self.kubectl("logs", f"--namespace={STAFF}", "--tail=20", caller, expect=None)
 

@@ -63,7 +63,7 @@ def restart_while_keys_and_secrets_rotate(system: System, *deployments: str) -> 
         rotate(system, STAFF, f"oauthclients.scopewright.dev/{caller}")
     system.restart({**dict.fromkeys(deployments, NAMESPACE), **{name: name for name in SERVICES}})
     for caller in callers:
-        system.until(partial(renewed, system, caller, before[caller]), partial(system.says, caller))
+        system.until(partial(renewed, system, caller, before[caller]), partial(system.diagnosis, caller))
     check_no_refusals(system)
 
 
@@ -76,7 +76,7 @@ def check_no_refusals(system: System) -> None:
     """No refused request since the load began, nor in the next seconds."""
     for caller in system.callers:
         name, before = caller.name, system.totals(caller.name)
-        totals = system.until(partial(later, system, name, before), partial(system.says, name))
+        totals = system.until(partial(later, system, name, before), partial(system.diagnosis, name))
         print(
             f"{name}: {totals['tokens']} tokens, accepted {totals['accepted']} times, {len(totals['lost'])} calls lost"
         )

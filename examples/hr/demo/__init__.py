@@ -1,1 +1,1 @@
-"""The demonstration: starts the HR system, calls it rightly and wrongly, and shows what comes back."""
+"""The demonstration: starts the HR system, makes permitted and forbidden calls, and shows the answers."""

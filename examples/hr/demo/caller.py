@@ -1,4 +1,4 @@
-"""A client of the HR system: it gets tokens with its mounted Secret, and sends them where they belong, or do not."""
+"""A client of the HR system, which requests tokens with its mounted Secret and calls services, rightly and wrongly."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ from examples.hr.demo.system import System, audience
 from scopewright.client import ClientCredentials, MountedCredentials, MountedSecret, SecretError
 
 Attempt = Callable[[], Awaitable[httpx.Response]]
-AT_ONCE = 8.0  # seconds within which a change of the manifests must have come into force
+MAX_WAIT_SECONDS = 8.0  # within this time a change of the manifests must be in force
 
 
 class Caller:
@@ -27,7 +27,7 @@ class Caller:
         return MountedSecret(self.secret).read()
 
     async def token_answer(self, api: str, scope: str = "", client_secret: str = "") -> httpx.Response:
-        """What the token endpoint answers, as it comes."""
+        """The answer of the token endpoint."""
         credentials = self.credentials()
         form = {"grant_type": "client_credentials", "resource": audience(api), "scope": scope}
         return await self._system.http.post(
@@ -42,7 +42,7 @@ class Caller:
         return value
 
     async def call(self, method: str, api: str, path: str, token: str | None = None, body: str = "") -> httpx.Response:
-        """With the token given; or else as a service does it, where the client library sees to the token."""
+        """Call with this token. Default: the client library gets one, as in a service."""
         url = self._system.urls[api] + path
         if token is not None:
             headers = {"Authorization": f"Bearer {token}"}
@@ -52,27 +52,27 @@ class Caller:
 
 
 async def eventually(attempt: Attempt, expected: Expected) -> tuple[Answer, float]:
-    """The expected answer, or the last one before patience ended; and the seconds that it took."""
+    """The expected answer, or the last one before the timeout, and the seconds that it took."""
     began = time.monotonic()
     while True:
         try:
             answer = Answer.of(await attempt())
-        except SecretError as error:  # not made yet
+        except SecretError as error:  # not written yet
             answer = Answer(0, error.error, error.description)
         waited = time.monotonic() - began
-        if answer.meets(expected) or waited > AT_ONCE:
+        if answer.meets(expected) or waited > MAX_WAIT_SECONDS:
             return answer, waited
         await asyncio.sleep(0.1)
 
 
 def altered(token: str) -> str:
-    """The token with more scopes, and its old signature."""
+    """The token with more scopes and its former signature."""
     header, payload, signature = token.split(".")
     return ".".join([header, _encoded({**_decoded(payload), "scope": "payroll.read payroll.write"}), signature])
 
 
 def unsigned(token: str) -> str:
-    """The token as one that claims to need no signature."""
+    """The token with `alg: none` and no signature."""
     header, payload, _ = token.split(".")
     return ".".join([_encoded({**_decoded(header), "alg": "none"}), payload, ""])
 

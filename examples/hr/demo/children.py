@@ -1,4 +1,4 @@
-"""Processes that this one starts, with their logs; none of them outlives it."""
+"""Child processes with their logs, which end with this process."""
 
 import asyncio
 import os
@@ -13,18 +13,18 @@ from pathlib import Path
 from typing import BinaryIO
 
 ROOT = Path(__file__).resolve().parents[3]
-GRACE = 3.0  # seconds to end by oneself
-PATIENCE = 20.0  # seconds to become ready
+GRACE_SECONDS = 3.0  # between SIGTERM and SIGKILL
+READY_TIMEOUT_SECONDS = 20.0
 LAST_LINES = 15
-PORTS = range(20000, 32000)  # below those that Linux takes for outgoing connections: a free one stays free
+PORTS = range(20000, 32000)  # below the kernel's ephemeral range, so that a free port stays free
 
 
 class DemoFailed(Exception):
-    """The demonstration cannot go on; the text says why."""
+    """The demonstration cannot continue; the message says why."""
 
 
 class Children:
-    """All ended when the block is left. Starting and ending do not await, and so no signal comes in between."""
+    """A context manager that ends all children. Start and end do not await, so no cancellation interrupts them."""
 
     def __init__(self, logs: Path) -> None:
         self._logs = logs
@@ -36,12 +36,12 @@ class Children:
     def __exit__(self, *_: object) -> None:
         for child in reversed(self._children):
             child.terminate()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + GRACE_SECONDS
         for child in self._children:
             child.end(deadline)
 
     def start(self, name: str, *arguments: str, env: Mapping[str, str] | None = None) -> "Child":
-        """`python -m` with these arguments."""
+        """Start `python -m` with these arguments."""
         child = Child(name, [sys.executable, "-m", *arguments], env or {}, self._logs / f"{name}.log")
         self._children.append(child)
         return child
@@ -62,16 +62,16 @@ class Child:
         if (status := self._process.poll()) is not None:
             raise self._failure(f"ended with status {status}")
 
-    async def says(self, text: str) -> None:
-        """Waits for the text in its log."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self._said():
+    async def wait_for_log(self, text: str) -> None:
+        """Wait until its log contains the text."""
+        deadline = time.monotonic() + READY_TIMEOUT_SECONDS
+        while text not in self._log_text():
             self.check()
             if time.monotonic() > deadline:
-                raise self._failure(f"is not ready after {PATIENCE:.0f} s")
+                raise self._failure(f"is not ready after {READY_TIMEOUT_SECONDS:.0f} s")
             await asyncio.sleep(0.05)
 
-    def _said(self) -> str:
+    def _log_text(self) -> str:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
     def terminate(self) -> None:
@@ -86,13 +86,13 @@ class Child:
             self._process.wait()
 
     def _failure(self, what: str) -> DemoFailed:
-        last = self._said().splitlines()[-LAST_LINES:]
+        last = self._log_text().splitlines()[-LAST_LINES:]
         return DemoFailed("\n  ".join([f"{self.name} {what}; the end of its log:", *(last or ["(empty)"])]))
 
 
 def _popen(command: list[str], env: Mapping[str, str], output: BinaryIO) -> "subprocess.Popen[bytes]":
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("SCOPEWRIGHT_")}
-    # Everything is on loopback: a proxy that the user has set is not for us.
+    # Everything is on loopback, so a proxy of the user's environment must not be used.
     fixed = {"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1"}
     fixed |= {"PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8", "COLUMNS": "120"}
     return subprocess.Popen(
@@ -102,7 +102,7 @@ def _popen(command: list[str], env: Mapping[str, str], output: BinaryIO) -> "sub
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # Ctrl-C reaches this process alone, which ends the others in order
+        start_new_session=True,  # Ctrl-C reaches only this process, which ends the others in order
     )
 
 

@@ -1,4 +1,4 @@
-"""What was expected, what came back, and both of them as a table."""
+"""Expected and actual answers, as a table."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,21 +14,21 @@ from rich.table import Table
 
 @dataclass(frozen=True)
 class Expected:
-    """`says` is a part of what the answer says."""
+    """`text` is a part of the answer."""
 
     status: int
     error: str = ""
-    says: str = ""
+    text: str = ""
 
     def __str__(self) -> str:
-        return " ".join(part for part in (str(self.status), self.error, f"“{self.says}”" if self.says else "") if part)
+        return " ".join(part for part in (str(self.status), self.error, f"“{self.text}”" if self.text else "") if part)
 
 
 @dataclass(frozen=True)
 class Answer:
     status: int
     error: str
-    says: str
+    text: str
 
     @classmethod
     def of(cls, response: httpx.Response) -> "Answer":
@@ -41,7 +41,7 @@ class Answer:
         return cls(response.status_code, body.get("error", ""), body.get("error_description", ""))
 
     def meets(self, expected: Expected) -> bool:
-        return (self.status, self.error) == (expected.status, expected.error) and expected.says in self.says
+        return (self.status, self.error) == (expected.status, expected.error) and expected.text in self.text
 
 
 def _plain(value: Any) -> str:
@@ -70,22 +70,22 @@ class Report:
             self._console.print(self._table)
 
     def row(self, who: str, what: str, expected: Expected, answer: Answer, *, after: float | None = None) -> None:
-        good = answer.meets(expected)
-        said = f"{answer.status} {answer.error}".strip() + (f": {answer.says}" if answer.says else "")
+        matches = answer.meets(expected)
+        actual = f"{answer.status} {answer.error}".strip() + (f": {answer.text}" if answer.text else "")
         if after is not None:
-            said = f"after {after:.1f} s: {said}"
-        if not good:
-            self.failures.append(f"{who}, {what}: expected {expected}, came back {said}")
-        mark = "[green]✓[/]" if good else "[bold red]✗[/]"
-        self._table.add_row(mark, *map(escape, (who, what, str(expected), said)))
+            actual = f"after {after:.1f} s: {actual}"
+        if not matches:
+            self.failures.append(f"{who}, {what}: expected {expected}, got {actual}")
+        mark = "[green]✓[/]" if matches else "[bold red]✗[/]"
+        self._table.add_row(mark, *map(escape, (who, what, str(expected), actual)))
         self.rows += 1
 
 
 def _table() -> Table:
     table = Table(box=box.ROUNDED, header_style="dim", expand=True)
     table.add_column("", width=1)
-    table.add_column("who", width=16)  # all columns alike in every section
-    table.add_column("does what", ratio=36, overflow="fold")
+    table.add_column("caller", width=16)  # the same widths in every section
+    table.add_column("request", ratio=36, overflow="fold")
     table.add_column("expected", ratio=26, min_width=18, overflow="fold")
-    table.add_column("came back", ratio=56, overflow="fold")
+    table.add_column("answer", ratio=56, overflow="fold")
     return table

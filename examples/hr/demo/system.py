@@ -17,7 +17,7 @@ SERVICES = ("employee", "payroll", "leave")
 
 @dataclass(frozen=True)
 class System:
-    """Where everything is. `http` carries no credentials."""
+    """Directories and URLs of the system. `http` sends no credentials."""
 
     manifests: Path
     state: Path
@@ -26,14 +26,14 @@ class System:
     http: httpx.AsyncClient
 
     def secret(self, client_id: str) -> Path:
-        """The directory that the Secret of `<namespace>.<name>` would be mounted at."""
+        """The directory with the Secret of `<namespace>.<name>`, in place of a mount."""
         namespace, name = client_id.split(".")
         return self.state / "secrets" / namespace / f"{name}-oauth"
 
 
 @asynccontextmanager
 async def running() -> AsyncIterator[tuple[System, Children]]:
-    """The whole system; nothing of it is left when the block ends, neither a process nor a file."""
+    """Start the whole system. Its processes and files are removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="scopewright-hr-") as folder:
         manifests, state = Path(folder, "manifests"), Path(folder, "state")
         shutil.copytree(MANIFESTS, manifests)
@@ -52,25 +52,25 @@ async def _start_issuer(system: System, children: Children) -> None:
     address = system.issuer.removeprefix("http://")
     arguments = [str(system.manifests), "--state", str(system.state), "--listen", address]
     child = children.start("scopewright dev", "scopewright.cli", "dev", *arguments)
-    await child.says(f"issuer ready at {system.issuer}")
+    await child.wait_for_log(f"issuer ready at {system.issuer}")
 
 
 async def _start_services(system: System, children: Children) -> None:
     started = [_start_service(system, children, name) for name in SERVICES]
     for child in started:
-        await child.says("Uvicorn running")
+        await child.wait_for_log("Uvicorn running")
 
 
 def _start_service(system: System, children: Children, name: str) -> Child:
-    """A container would get the same: a mounted Secret and a few environment variables."""
+    """With the settings of a container: a mounted Secret and environment variables."""
     env = {f"{peer.upper()}_URL": url for peer, url in system.urls.items()}
     env["OAUTH_SECRET"] = str(system.secret(f"{name}.{name}-service"))
     env["AUDIENCE"] = audience(name)
-    env["LEEWAY"] = "0"  # one machine, one clock: an expired token is refused at once
+    env["LEEWAY"] = "0"  # one clock, so that an expired token is refused at once
     port = system.urls[name].rpartition(":")[2]
     return children.start(name, "uvicorn", "--factory", f"examples.hr.{name}:create", "--port", port, env=env)
 
 
 def audience(name: str) -> str:
-    """The default one of the ResourceServer `<name>-api` in the namespace `<name>`."""
+    """The default audience of the ResourceServer `<name>-api` in the namespace `<name>`."""
     return f"https://{name}-api.{name}.svc"

@@ -1,4 +1,4 @@
-"""What the demonstration shows, in order: each row is one request and the answer that it must get."""
+"""The steps of the demonstration. Each row is one request and the answer that it must get."""
 
 import asyncio
 import shutil
@@ -49,7 +49,7 @@ ABSENCES = ("GET", "employee", "/employees/7/absences")
 CLASS = ("GET", "payroll", "/salary-classes/9")
 
 
-class Story:
+class Scenario:
     def __init__(self, system: System, report: Report) -> None:
         self._system = system
         self._report = report
@@ -58,7 +58,7 @@ class Story:
         self._leave = Caller(system, "leave.leave-service")
         self._auditor = Caller(system, "staff.auditor")
 
-    async def tell(self) -> None:
+    async def run(self) -> None:
         audit_ends = datetime.now(UTC).replace(microsecond=0) + AUDIT
         self._write("90-auditor.yaml", AUDITOR % audit_ends.strftime("%FT%TZ"))
         with self._report.section("Granted"):
@@ -78,17 +78,17 @@ class Story:
 
     async def _granted(self) -> None:
         desk = self._desk
-        self._row(desk, "GET employee /employees/7", Expected(OK, says="Ada"), await desk.call(*EMPLOYEE))
+        self._row(desk, "GET employee /employees/7", Expected(OK, text="Ada"), await desk.call(*EMPLOYEE))
         self._row(
             desk,
             "GET payroll /salaries/7 (Payroll asks Employee for the name)",
-            Expected(OK, says="Ada"),
+            Expected(OK, text="Ada"),
             await desk.call("GET", "payroll", "/salaries/7"),
         )
         self._row(
             desk,
             "POST leave /requests/1/approval (Leave asks Employee, and Payroll on the desk's behalf)",
-            Expected(OK, says="left: 6"),
+            Expected(OK, text="left: 6"),
             await desk.call("POST", "leave", "/requests/1/approval"),
         )
 
@@ -96,16 +96,16 @@ class Story:
         what = f"GET payroll /salary-classes/9, which is granted until {audit_ends:%T}"
         await eventually(lambda: self._auditor.token_answer("payroll"), Expected(OK))
         token = await self._auditor.token("payroll")
-        expected = Expected(OK, says="class: A")
+        expected = Expected(OK, text="class: A")
         self._row(self._auditor, what, expected, await self._auditor.call(*CLASS, token))
         return token
 
     async def _refused_by_the_service(self) -> None:
         desk, url = self._desk, self._system.urls["payroll"]
         self._row(
-            "nobody",
+            "anonymous",
             "GET payroll /salaries/7 without a token",
-            Expected(401, says="No access token"),
+            Expected(401, text="No access token"),
             await self._system.http.get(f"{url}/salaries/7"),
         )
         self._row(
@@ -120,18 +120,18 @@ class Story:
             Expected(403, "insufficient_scope", "payroll.read"),
             await self._leave.call("GET", "payroll", "/salaries/7"),
         )
-        for what, token, said in (
+        for what, token, reason in (
             ("with its token for Employee", await desk.token("employee"), "another audience"),
             ("with payroll.write written into its token", altered(await desk.token("payroll")), "signature"),
-            ("with a token that says it needs no signature", unsigned(await desk.token("payroll")), "algorithm"),
+            ("with a token whose alg is none", unsigned(await desk.token("payroll")), "algorithm"),
         ):
             answer = await desk.call("PUT", "payroll", "/salaries/7", token, body="9900")
-            self._row(desk, f"PUT payroll /salaries/7 {what}", Expected(401, "invalid_token", said), answer)
+            self._row(desk, f"PUT payroll /salaries/7 {what}", Expected(401, "invalid_token", reason), answer)
 
     async def _refused_by_the_issuer(self) -> None:
         self._row(
             self._desk,
-            "a token for Payroll with payroll.write, which it was not granted",
+            "a token for Payroll with payroll.write, which is not granted",
             Expected(400, "invalid_scope"),
             await self._desk.token_answer("payroll", scope="payroll.write"),
         )
@@ -143,7 +143,7 @@ class Story:
         )
         self._row(
             self._employee,
-            "a token for Leave, where it was granted nothing",
+            "a token for Leave, where nothing is granted",
             Expected(400, "invalid_target"),
             await self._employee.token_answer("leave"),
         )
@@ -158,14 +158,14 @@ class Story:
         self._write("31-leave-for-employee.yaml", GRANT_TO_EMPLOYEE)
         await self._eventually(
             self._employee,
-            "a token for Leave, now that its owner has added a ScopeGrant",
-            Expected(OK, says="leave.read"),
+            "a token for Leave, after its owner added a ScopeGrant",
+            Expected(OK, text="leave.read"),
             lambda: self._employee.token_answer("leave"),
         )
         await self._eventually(
             self._desk,
             "GET employee /employees/7/absences again",
-            Expected(OK, says="2027-07-05"),
+            Expected(OK, text="2027-07-05"),
             lambda: self._desk.call(*ABSENCES),
         )
 
@@ -175,21 +175,21 @@ class Story:
         grant.unlink()
         await self._eventually(
             self._leave,
-            f"a token for Payroll, now that {grant.name} is deleted",
+            f"a token for Payroll, after {grant.name} was deleted",
             Expected(400, "invalid_target"),
             lambda: self._leave.token_answer("payroll"),
         )
         self._row(
             self._leave,
-            "GET payroll /salary-classes/9 with a token from before: good until it expires",
-            Expected(OK, says="class: A"),
+            "GET payroll /salary-classes/9 with an earlier token, valid until it expires",
+            Expected(OK, text="class: A"),
             await self._leave.call(*CLASS, token),
         )
         grant.write_text(text, encoding="utf-8")
         await self._eventually(
             self._leave,
-            "a token for Payroll, now that the file is back",
-            Expected(OK, says="payroll.classes"),
+            "a token for Payroll, after the file was restored",
+            Expected(OK, text="payroll.classes"),
             lambda: self._leave.token_answer("payroll"),
         )
 
@@ -199,21 +199,21 @@ class Story:
         await self._eventually(
             self._leave,
             "a token for Payroll with the new secret",
-            Expected(OK, says="payroll.classes"),
+            Expected(OK, text="payroll.classes"),
             lambda: self._leave.token_answer("payroll"),
         )
         if self._leave.credentials().client_secret == before:
-            raise DemoFailed("the Secret came back with the old credential")
+            raise DemoFailed("the Secret was recreated with the old credential")
         self._row(
             self._leave,
-            "a token for Payroll with the old secret, still good through the overlap",
-            Expected(OK, says="payroll.classes"),
+            "a token for Payroll with the old secret, valid during the overlap",
+            Expected(OK, text="payroll.classes"),
             await self._leave.token_answer("payroll", client_secret=before),
         )
         self._row(
             self._desk,
-            "POST leave /requests/1/approval: Leave serves on, without a restart",
-            Expected(OK, says="left: 6"),
+            "POST leave /requests/1/approval: Leave continues without a restart",
+            Expected(OK, text="left: 6"),
             await self._desk.call("POST", "leave", "/requests/1/approval"),
         )
 
