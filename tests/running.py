@@ -53,7 +53,7 @@ class Running:
     def printed(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def trouble(self) -> list[str]:
+    def error_lines(self) -> list[str]:
         """Lines of the log with an exception or error."""
         return [line for line in self.printed().splitlines() if any(word in line for word in _TROUBLE)]
 

@@ -187,14 +187,14 @@ class Release:
             if found["metadata"]["name"].startswith(("client.", "resourceserver.", "signingkey."))
         )
 
-    def credential_in(self, namespace: str, name: str) -> tuple[str, str]:
+    def credentials_of(self, namespace: str, name: str) -> tuple[str, str]:
         """Client id and secret from the Secret of a service."""
         found = self.kube.get("Secret", namespace, name)
         assert found is not None
         entries = decoded(found)
         return entries["client_id"], entries["client_secret"]
 
-    def token_by(self, client_id: str, secret: str, audience: str) -> str:
+    def token_for(self, client_id: str, secret: str, audience: str) -> str:
         answer = self.post_token(client_id, secret, audience)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["access_token"])

@@ -83,7 +83,7 @@ def collection(manifest: Manifest) -> str:
     return f"{prefix}/namespaces/{manifest['metadata']['namespace']}/{plural}"
 
 
-def try_out(kube: Kube, manifest: Manifest) -> None:
+def dry_run(kube: Kube, manifest: Manifest) -> None:
     """Strict validation: unknown fields are refused."""
     query = {"dryRun": "All", "fieldValidation": "Strict"}
     kube._request("POST", collection(manifest), query=query, body=manifest)
@@ -92,10 +92,10 @@ def try_out(kube: Kube, manifest: Manifest) -> None:
 @pytest.mark.parametrize("kind", [*CRDS, "ConfigMap"])
 def test_manifests_for_argo_cd_and_flux_are_valid_by_their_crds(foreign: Kube, kind: str) -> None:
     for manifest in of_kind(kind).values():
-        try_out(foreign, manifest)
+        dry_run(foreign, manifest)
         if kind in CRDS:
             with pytest.raises(Refused, match="unknown field"):
-                try_out(foreign, {**manifest, "spec": {**manifest["spec"], "sauce": {}}})
+                dry_run(foreign, {**manifest, "spec": {**manifest["spec"], "sauce": {}}})
 
 
 def test_the_helm_release_is_valid_by_fluxs_go_type() -> None:

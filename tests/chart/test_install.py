@@ -60,8 +60,8 @@ OURS = {"app.kubernetes.io/managed-by": "scopewright"}
 def test_two_commands_install_the_chart_and_a_working_example(release: Release) -> None:
     for manifest in release.hr:
         until(lambda m=manifest: release.ready(m), lambda m=manifest: (release.read(m).get("status"), release.logs()))  # type: ignore[misc]
-    release.credential = release.credential_in("leave", "leave-service-oauth")
-    token = release.token_by(*release.credential, "https://employee-api.employee.svc")
+    release.credential = release.credentials_of("leave", "leave-service-oauth")
+    token = release.token_for(*release.credential, "https://employee-api.employee.svc")
     claims = jwt.decode(token, options={"verify_signature": False})
     assert (claims["iss"], claims["scope"]) == (release.issuer_url, "employee.read")
 
@@ -127,7 +127,7 @@ def test_operator_and_issuer_restart_without_the_api_server_and_tokens_are_issue
     try:
         release.restart()
         until(lambda: release.answers(f"{release.issuer_url}/readyz"), release.logs)
-        token = release.token_by(*release.credential, "https://employee-api.employee.svc")
+        token = release.token_for(*release.credential, "https://employee-api.employee.svc")
         assert jwt.decode(token, options={"verify_signature": False})["scope"] == "employee.read"
         # It is alive, as it waits, and not ready, as it reconciles nothing.
         until(lambda: release.answers(f"{release.health_url}/healthz"), release.logs)

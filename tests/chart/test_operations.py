@@ -18,7 +18,7 @@ from tests.controlplane import ControlPlane
 from tests.debian import program
 
 from .helm import CHART, NAMESPACE, helm_program
-from .test_upgrade import NAMESPACES, Upgraded
+from .test_upgrade import NAMESPACES, UpgradedRelease
 
 ROOT: Final = CHART.parents[1]
 PAGE: Final = (ROOT / "docs" / "operations.md").read_text()
@@ -36,10 +36,10 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-class Books:
+class RunBooks:
     """The run-books, with a release to run them on."""
 
-    def __init__(self, release: Upgraded, folder: Path) -> None:
+    def __init__(self, release: UpgradedRelease, folder: Path) -> None:
         self.release = release
         self.folder = folder
         self.left = commands()
@@ -84,19 +84,19 @@ class Books:
 
 
 @pytest.fixture(scope="module")
-def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+def books(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunBooks]:
     """Installed, with the HR example. Each test of this module continues in the state that the previous one left."""
-    with contextlib.closing(Upgraded(plane, kube, tmp_path_factory.mktemp("operated"))) as release:
+    with contextlib.closing(UpgradedRelease(plane, kube, tmp_path_factory.mktemp("operated"))) as release:
         release.install()
         plane.restart_controllers()
         release.start()
         release.hr = release.apply_hr()
         release.wait_until_ready()
         release.first_token()
-        yield Books(release, tmp_path_factory.mktemp("books"))
+        yield RunBooks(release, tmp_path_factory.mktemp("books"))
 
 
-def test_the_health_commands_report_a_healthy_release(books: Books) -> None:
+def test_the_health_commands_report_a_healthy_release(books: RunBooks) -> None:
     first, not_ready, token = (books.run("Health checks") for _ in range(3))
     assert "oauthclient.scopewright.dev/leave-service" in first
     assert books.release.issuer_url in first
@@ -104,7 +104,7 @@ def test_the_health_commands_report_a_healthy_release(books: Books) -> None:
     assert token == "employee.read\n"
 
 
-def test_the_upgrade_and_rollback_commands_work(books: Books) -> None:
+def test_the_upgrade_and_rollback_commands_work(books: RunBooks) -> None:
     counted = [line.split() for line in books.run("Upgrade", words="utf8bytelength").splitlines()]
     assert {kind for namespace, kind, _, _ in counted if namespace == "leave"} >= {"oauthclients", "resourceservers"}
     assert all(int(count) > 0 and int(size) > 2 for *_, count, size in counted)
@@ -112,13 +112,13 @@ def test_the_upgrade_and_rollback_commands_work(books: Books) -> None:
     assert "Rollback was a success" in books.run("Upgrade")
 
 
-def test_the_commands_after_a_leak_work(books: Books) -> None:
+def test_the_commands_after_a_leak_work(books: RunBooks) -> None:
     assert "issueTime" in books.run("Leaked client secret")
     output = books.run("Leaked signing key", words="jwks.json")
     assert all(kid in output for kid in books.release.public_keys())
 
 
-def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
+def test_a_pod_whose_issuer_is_not_ready_is_named(books: RunBooks) -> None:
     """Among a ready Pod, one without an issuer, and one without a status."""
     kube = books.release.kube
     deployed = kube.get("Deployment", NAMESPACE, "scopewright-operator")
@@ -145,13 +145,13 @@ def test_a_pod_whose_issuer_is_not_ready_is_named(books: Books) -> None:
             books.release.kubectl("delete", "pod", name, "--namespace", NAMESPACE, "--grace-period=0", "--force")
 
 
-def test_the_commands_show_what_an_issuer_waits_for(books: Books) -> None:
+def test_the_commands_show_what_an_issuer_waits_for(books: RunBooks) -> None:
     output = books.run("Issuer not ready")
     assert "scopewright-jwks" in output
     assert output.endswith("yes\n")
 
 
-def test_the_commands_heal_an_edited_secret(books: Books) -> None:
+def test_the_commands_heal_an_edited_secret(books: RunBooks) -> None:
     assert "scopewright" in books.run("Secret edited repeatedly")
     before = books.release.kube.get("Secret", "leave", "leave-service-oauth")
     books.run("Secret edited repeatedly")
@@ -161,13 +161,13 @@ def test_the_commands_heal_an_edited_secret(books: Books) -> None:
     books.release.wait_until_ready()
 
 
-def test_the_lease_names_the_leader(books: Books) -> None:
+def test_the_lease_names_the_leader(books: RunBooks) -> None:
     holder, renewed = books.run("No leader").split()
     assert holder
     assert renewed
 
 
-def test_lost_rights_are_restored_by_an_upgrade(books: Books) -> None:
+def test_lost_rights_are_restored_by_an_upgrade(books: RunBooks) -> None:
     books.release.kube.delete("ClusterRoleBinding", "", "scopewright-operator")
     until(lambda: "a right is missing" in books.release.logs(), books.release.logs)
     books.run("Missing permission", words="helm")
@@ -176,7 +176,7 @@ def test_lost_rights_are_restored_by_an_upgrade(books: Books) -> None:
     until(lambda: books.done(asking).stdout == "yes\n", books.release.logs)
 
 
-def test_rights_in_some_namespaces_are_checked_by_name(books: Books) -> None:
+def test_rights_in_some_namespaces_are_checked_by_name(books: RunBooks) -> None:
     release = books.release
     release.stop()
     release.upgrade(watchNamespaces=["employee", "leave"])
@@ -191,7 +191,7 @@ def test_rights_in_some_namespaces_are_checked_by_name(books: Books) -> None:
     release.start()
 
 
-def test_a_left_over_name_claim_is_found_and_deleted(books: Books) -> None:
+def test_a_left_over_name_claim_is_found_and_deleted(books: RunBooks) -> None:
     """A Lease in another namespace. For a running operator see tests/unit/controller/test_lease.py."""
     meta = {"name": "scopewright-operator", "namespace": "leave"}
     kube = books.release.kube
@@ -203,7 +203,7 @@ def test_a_left_over_name_claim_is_found_and_deleted(books: Books) -> None:
     assert kube.get("Lease", "leave", "scopewright-operator") is None
 
 
-def test_the_commands_allow_the_deletion_of_orphans(books: Books) -> None:
+def test_the_commands_allow_the_deletion_of_orphans(books: RunBooks) -> None:
     """The number of deletions is tested in tests/cluster/test_deletion_guard.py."""
     assert not books.run("Many orphaned records", words="orphanedTime"), "no orphan is kept"
     books.run("Many orphaned records")
@@ -212,7 +212,7 @@ def test_the_commands_allow_the_deletion_of_orphans(books: Books) -> None:
     assert found["metadata"]["annotations"]["scopewright.dev/allow-orphans"] == "leave=3"
 
 
-def test_a_new_seal_key_reseals_secrets_and_changes_no_credential(books: Books) -> None:
+def test_a_new_seal_key_reseals_secrets_and_changes_no_credential(books: RunBooks) -> None:
     """Without a restart: issuers must not be stopped during an emergency."""
     release = books.release
     credentials, sealed, key = release.credentials(), seals(release), seal_key(release)
@@ -224,18 +224,18 @@ def test_a_new_seal_key_reseals_secrets_and_changes_no_credential(books: Books) 
     assert seal_key(release) != key
 
 
-def seal_key(release: Upgraded) -> str:
+def seal_key(release: UpgradedRelease) -> str:
     found = release.kube.get("Secret", NAMESPACE, "scopewright-seal")
     assert found is not None
     return str(found["data"]["key"])
 
 
-def seals(release: Upgraded) -> set[str]:
+def seals(release: UpgradedRelease) -> set[str]:
     found = [secret for name in NAMESPACES for secret in release.kube.list("Secret", name)]
     return {a[SEAL_ANNOTATION] for s in found if SEAL_ANNOTATION in (a := s["metadata"].get("annotations", {}))}
 
 
-def test_everything_is_restored_from_a_backup_without_new_credentials(books: Books) -> None:
+def test_everything_is_restored_from_a_backup_without_new_credentials(books: RunBooks) -> None:
     release = books.release
     issued = release.token()
     credentials, keys = release.credentials(), release.public_keys()
@@ -256,11 +256,11 @@ def test_everything_is_restored_from_a_backup_without_new_credentials(books: Boo
     release.wait_until_ready()
     # The issuer follows changes within seconds.
     assert release.first_token()
-    assert release.is_good(issued)
+    assert release.is_valid(issued)
     assert (release.credentials(), release.public_keys()) == (credentials, keys)
 
 
-def test_every_command_of_the_page_was_run(books: Books) -> None:
+def test_every_command_of_the_page_was_run(books: RunBooks) -> None:
     assert books.left == []
     release = books.release
     release.stop()

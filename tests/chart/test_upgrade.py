@@ -22,14 +22,14 @@ API: Final = "https://employee-api.employee.svc"
 NAMESPACES: Final = (NAMESPACE, *SERVICES, "staff")
 
 
-class Upgraded(Release):
+class UpgradedRelease(Release):
     """A release, with the tokens and credentials of its users."""
 
     issued = ""
     """A token from before the upgrade."""
 
     def credentials(self) -> dict[str, tuple[str, str]]:
-        return {space: self.credential_in(space, f"{name}-oauth") for space, name in SERVICES.items()}
+        return {space: self.credentials_of(space, f"{name}-oauth") for space, name in SERVICES.items()}
 
     def public_keys(self) -> dict[str, Any]:
         """The keys in the JWKS ConfigMap, by kid."""
@@ -38,11 +38,11 @@ class Upgraded(Release):
         return {key.key_id: key.key for key in jwt.PyJWKSet.from_json(found["data"]["jwks.json"]).keys if key.key_id}
 
     def token(self) -> str:
-        return self.token_by(*self.credential_in("leave", "leave-service-oauth"), API)
+        return self.token_for(*self.credentials_of("leave", "leave-service-oauth"), API)
 
     def first_token(self) -> str:
         """An access token, once the issuer has followed recent changes."""
-        secret = self.credential_in("leave", "leave-service-oauth")
+        secret = self.credentials_of("leave", "leave-service-oauth")
         until(lambda: self.post_token(*secret, API).status_code == 200, self.logs)
         return self.token()
 
@@ -50,7 +50,7 @@ class Upgraded(Release):
         for manifest in self.hr:
             until(lambda m=manifest: self.ready(m), lambda m=manifest: (self.read(m).get("status"), self.logs()))  # type: ignore[misc]
 
-    def is_good(self, token: str) -> bool:
+    def is_valid(self, token: str) -> bool:
         """Whether a verifier that fetches the keys now accepts the token."""
         served = httpx.get(f"{self.issuer_url}/jwks.json", trust_env=False)
         keys = {key.key_id: key for key in jwt.PyJWKSet.from_json(served.text).keys}
@@ -59,10 +59,10 @@ class Upgraded(Release):
 
 
 @pytest.fixture(scope="module")
-def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgraded]:
+def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpgradedRelease]:
     """Installed by an earlier chart, run by its code, and used."""
     folder: Path = tmp_path_factory.mktemp("upgraded")
-    with contextlib.closing(Upgraded(plane, kube, folder)) as release:
+    with contextlib.closing(UpgradedRelease(plane, kube, folder)) as release:
         earlier = unpacked(tmp_path_factory.mktemp("earlier"))
         release.chart, release.code = earlier / "charts" / "scopewright", earlier / "operator"
         release.example = earlier / "examples" / "hr" / "manifests"
@@ -75,7 +75,7 @@ def release(plane: ControlPlane, kube: Kube, tmp_path_factory: pytest.TempPathFa
         yield release
 
 
-def test_an_upgrade_rotates_nothing_and_tokens_stay_valid(release: Upgraded) -> None:
+def test_an_upgrade_rotates_nothing_and_tokens_stay_valid(release: UpgradedRelease) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     release.chart, release.code = CHART, None
     # As users without a values file do it: newer values are then missing.
@@ -91,13 +91,13 @@ def test_an_upgrade_rotates_nothing_and_tokens_stay_valid(release: Upgraded) -> 
     release.stop_first()
     release.start_issuer()
     assert release.token()
-    assert release.is_good(release.issued)
+    assert release.is_valid(release.issued)
     assert (release.credentials(), release.public_keys()) == (credentials, keys)
     for part in ("operator", "issuer"):
         assert "Traceback" not in (release.folder / f"{part}.log").read_text()
 
 
-def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: Upgraded) -> None:
+def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: UpgradedRelease) -> None:
     credentials, keys = release.credentials(), release.public_keys()
     before = uids(release)
     release.stop()
@@ -107,11 +107,11 @@ def test_after_uninstall_and_reinstall_everything_continues_unchanged(release: U
     release.start()
     release.wait_until_ready()
     assert release.token()
-    assert release.is_good(release.issued)
+    assert release.is_valid(release.issued)
     assert (release.credentials(), release.public_keys()) == (credentials, keys)
 
 
-def uids(release: Upgraded) -> dict[str, str]:
+def uids(release: UpgradedRelease) -> dict[str, str]:
     """The UIDs of declared objects, and of their Secrets and ConfigMaps."""
     return {
         f"{kind} {namespace}/{found['metadata']['name']}": found["metadata"]["uid"]
@@ -123,7 +123,7 @@ def uids(release: Upgraded) -> dict[str, str]:
     }
 
 
-def test_deletions_of_namespaces_and_crds_are_not_blocked(release: Upgraded) -> None:
+def test_deletions_of_namespaces_and_crds_are_not_blocked(release: UpgradedRelease) -> None:
     """After the operator was uninstalled."""
     release.stop()
     release.uninstall()

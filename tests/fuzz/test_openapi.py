@@ -42,4 +42,4 @@ def test_the_description_has_every_response(target: Target) -> None:
     command += ["--checks", ",".join(CHECKS), "--auth", ":".join(target.worker)]
     done = subprocess.run(command, cwd=target.folder, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not target.running.trouble()
+    assert not target.running.error_lines()

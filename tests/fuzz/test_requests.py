@@ -50,7 +50,7 @@ def test_every_request_gets_an_answer_of_ours(target: Target) -> None:
         finally:
             runner.run(connections.close())
     assert count >= REQUESTS
-    assert target.running.trouble() == []
+    assert target.running.error_lines() == []
     gained = target.running.resident() - begun
     assert gained < GROWTH, f"{gained} bytes gained in {count} requests"
 
@@ -88,5 +88,5 @@ def test_octets_that_are_no_http_do_no_harm(target: Target) -> None:
             await asyncio.gather(*(shout(mangled()) for _ in range(30)))
 
     asyncio.run(shout_all())
-    assert target.running.trouble() == []
+    assert target.running.error_lines() == []
     assert target.running.alive()

@@ -60,7 +60,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 def system(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """The chart and the HR example, running, under a continuous load of token requests."""
     system = System(cluster, tmp_path_factory.mktemp("authority"))
-    system.refuse_what_is_in_use()
+    system.check_cluster_is_unused()
     try:
         system.install()
         system.apply_hr()

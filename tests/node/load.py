@@ -21,13 +21,13 @@ from scopewright.client import MountedSecret
 from scopewright.client.authentication import authenticate
 from scopewright.client.grant import TokenParameters, token_request
 
-_PAUSE = 0.15
-_PATIENCE = 60.0
+_PAUSE_SECONDS = 0.15
+_TIMEOUT_SECONDS = 60.0
 """Timeout of a request: slow answers are late, failed ones lost."""
-_KEPT = 200
+_KEPT_TOKENS = 200
 _FAILURES_IN_LINE = 10
 """Failures in one line, because container logs cut lines at 16 KiB."""
-_MARGIN = 10.0
+_MARGIN_SECONDS = 10.0
 """Tokens are not used in these last seconds, because they may expire in flight."""
 
 
@@ -52,7 +52,7 @@ class Totals:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldToken:
     value: str
     audience: str
     ends: float
@@ -62,10 +62,10 @@ class Load:
     def __init__(self, services: dict[str, str]) -> None:
         self._services = services
         self._secret = MountedSecret("/var/run/secrets/oauth")
-        self._held: deque[Held] = deque(maxlen=_KEPT)
+        self._held: deque[HeldToken] = deque(maxlen=_KEPT_TOKENS)
         self._seen: set[str] = set()
         self.totals = Totals()
-        self.http = httpx.AsyncClient(timeout=_PATIENCE, limits=httpx.Limits(max_keepalive_connections=0))
+        self.http = httpx.AsyncClient(timeout=_TIMEOUT_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def request_token(self) -> None:
         """Request a token as the client library does."""
@@ -74,8 +74,8 @@ class Load:
         self._seen.add(credentials.client_secret or credentials.private_key or credentials.service_account_token or "")
         self.totals.secrets = len(self._seen)
         wanted = TokenParameters(audience).of(credentials)
-        who = authenticate(credentials, time.time())
-        answer = await self._send(token_request(credentials, wanted, who))
+        authentication = authenticate(credentials, time.time())
+        answer = await self._send(token_request(credentials, wanted, authentication))
         if answer is None:
             return
         if answer.status_code != 200:
@@ -85,12 +85,12 @@ class Load:
         self.totals.tokens += 1
         kid = str(jwt.get_unverified_header(content["access_token"])["kid"])
         self.totals.keys += [] if kid in self.totals.keys else [kid]
-        self._held.append(Held(content["access_token"], audience, time.time() + content["expires_in"]))
+        self._held.append(HeldToken(content["access_token"], audience, time.time() + content["expires_in"]))
 
         if credentials.private_key is not None:
-            await self._ask_again(token_request(credentials, wanted, who))
+            await self._reuse_assertion(token_request(credentials, wanted, authentication))
 
-    async def _ask_again(self, request: httpx.Request) -> None:
+    async def _reuse_assertion(self, request: httpx.Request) -> None:
         """Use an assertion a second time, at any issuer."""
         answer = await self._send(request)
         if answer is None:
@@ -114,7 +114,7 @@ class Load:
 
     async def use(self) -> None:
         """Use one of the valid tokens, of any age."""
-        good = [held for held in self._held if held.ends - _MARGIN > time.time()]
+        good = [held for held in self._held if held.ends - _MARGIN_SECONDS > time.time()]
         if not good:
             return
         held = random.choice(good)
@@ -142,7 +142,7 @@ async def main(services: dict[str, str]) -> None:
     async def again(what: Callable[[], Awaitable[None]]) -> None:
         while True:
             await what()
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_PAUSE_SECONDS)
 
     working = [asyncio.create_task(again(what)) for what in (load.request_token, load.use, load.use)]
     while not any(task.done() for task in working):

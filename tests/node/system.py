@@ -61,7 +61,7 @@ class System:
 
     # Actions of the platform team
 
-    def refuse_what_is_in_use(self) -> None:
+    def check_cluster_is_unused(self) -> None:
         """Refuse a cluster with Scopewright in it, because the tests would delete it at their end."""
         crds = [f"crd/{file.stem}.scopewright.dev" for file in (CHART / "files" / "crds").glob("*.yaml")]
         for what in (*crds, *(f"namespace/{name}" for name in NAMESPACES)):
@@ -75,7 +75,7 @@ class System:
         entries = {"tls.crt": certificate.decode(), "tls.key": key.decode()}
         self.apply(plain("Secret", NAMESPACE, "issuer-tls", type="kubernetes.io/tls", stringData=entries))
         self.helm("install", VALUES)
-        self.rolled_out(NAMESPACE, f"{RELEASE}-operator")
+        self.wait_until_rolled_out(NAMESPACE, f"{RELEASE}-operator")
         self.wait_for("condition=Ready", "signingkeys.scopewright.dev/default", NAMESPACE)
         rotation = {"every": "1h", "publishAhead": "5s"}
         self.kubectl("patch", "signingkeys.scopewright.dev/default", "--type=merge", f"--namespace={NAMESPACE}",
@@ -116,7 +116,7 @@ class System:
                 self._without_a_secret(deployment["spec"]["template"]["spec"])
             self.apply(deployment)
         for name in SERVICES:
-            self.rolled_out(name, name)
+            self.wait_until_rolled_out(name, name)
 
     def account(self, namespace: str, name: str, *access: Manifest) -> Manifest:
         """An OAuthClient with method ServiceAccount, and the ServiceAccount of the same name."""
@@ -141,9 +141,9 @@ class System:
         for caller in self.callers:
             self.apply(self._pod(caller))
         for caller in self.callers:
-            self.until(partial(self._has_begun, caller.name), partial(self.diagnosis, caller.name))
+            self.until(partial(self._has_tokens, caller.name), partial(self.diagnosis, caller.name))
 
-    def _has_begun(self, caller: str) -> bool:
+    def _has_tokens(self, caller: str) -> bool:
         return bool((self._totals(caller) or {}).get("accepted"))
 
     def _pod(self, caller: Caller) -> Manifest:
@@ -219,22 +219,22 @@ class System:
         for name, namespace in deployments.items():
             self.kubectl("rollout", "restart", f"--namespace={namespace}", f"deployment/{name}")
         for name, namespace in deployments.items():
-            self.rolled_out(namespace, name)
+            self.wait_until_rolled_out(namespace, name)
 
-    def rolled_out(self, namespace: str, deployment: str) -> None:
+    def wait_until_rolled_out(self, namespace: str, deployment: str) -> None:
         """Wait until the former Pods are deleted too."""
         rollout = ["rollout", "status", f"--namespace={namespace}", f"--timeout={PATIENCE}s"]
         try:
             self.kubectl(*rollout, f"deployment/{deployment}")
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.pods(namespace)}") from None
-        self.left(namespace)
+        self.wait_until_terminated(namespace)
 
-    def left(self, namespace: str) -> None:
+    def wait_until_terminated(self, namespace: str) -> None:
         """Wait until no Pod there is terminating."""
-        self.until(lambda: not self._leaving(namespace), lambda: self.pods(namespace))
+        self.until(lambda: not self._terminating_pods(namespace), lambda: self.pods(namespace))
 
-    def _leaving(self, namespace: str) -> list[str]:
+    def _terminating_pods(self, namespace: str) -> list[str]:
         found = self._all(namespace, "pods")
         return [pod["metadata"]["name"] for pod in found if "deletionTimestamp" in pod["metadata"]]
 

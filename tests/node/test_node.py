@@ -50,7 +50,7 @@ def test_the_issuers_move_back_beside_the_operator(system: System) -> None:
 def wait_until_moved(system: System, serving: dict[tuple[str, str], int]) -> None:
     """Wait until exactly these Pods serve, and check that no request was refused."""
     system.until(lambda: system.serving() == serving, lambda: (system.serving(), system.pods(NAMESPACE)))
-    system.left(NAMESPACE)
+    system.wait_until_terminated(NAMESPACE)
     check_no_refusals(system)
 
 
