@@ -1,19 +1,31 @@
 """Base64url without padding (RFC 7515 §2)."""
 
-import base64
 import binascii
 from typing import Final
 
 _TO_BASE64: Final = bytes.maketrans(b"-_+/=", b"+/!!!")  # `!` is in neither alphabet
+_TO_BASE64URL: Final = bytes.maketrans(b"+/", b"-_")
 
 
 def encode(data: bytes) -> str:
-    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+    return encode_bytes(data).decode()
+
+
+def encode_bytes(data: bytes) -> bytes:
+    return binascii.b2a_base64(data, newline=False).translate(_TO_BASE64URL, b"=")
 
 
 def decode(text: str) -> bytes:
     """Raises ValueError for padding and for characters outside of the alphabet. The last character may have bits that
-    encode nothing; compare `encode` of the result where that matters.
+    encode nothing; `decode_canonical` refuses those.
     """
     padding = b"=" * (-len(text) % 4)
     return binascii.a2b_base64(text.encode("ascii").translate(_TO_BASE64) + padding, strict_mode=True)
+
+
+def decode_canonical(text: str) -> bytes:
+    """Raises ValueError unless it is the only spelling of these bytes."""
+    data = decode(text)
+    if encode(data) != text:
+        raise ValueError("not canonical base64url")
+    return data

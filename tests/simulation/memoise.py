@@ -18,7 +18,6 @@ from scopewright.core.client import credentials, seal
 from scopewright.core.client import secret as client_secret
 from scopewright.core.records import codec
 from scopewright.core.signing import jwks
-from scopewright.issuer.state import keys
 from scopewright.stores.kubernetes import follow as kube_follow
 from scopewright.stores.kubernetes import objects as kube_objects
 from scopewright.stores.kubernetes import store as kubernetes
@@ -48,7 +47,6 @@ def install() -> None:
     metrics.OperatorMetrics.reconciling = lambda self, kind: nullcontext()  # type: ignore[method-assign, assignment, return-value]
     parse_key = lru_cache(maxsize=4096)(key.parse_private_key)
     vars(authentication)["parse_private_key"] = parse_key
-    keys._verifier = _verifier(keys._verifier)
     Key.verifies = _verifies(Key.verifies)  # type: ignore[method-assign, assignment]
 
 
@@ -122,24 +120,6 @@ def _published(real: Callable[..., bytes]) -> Callable[..., bytes]:
 
     _CACHES.append(known)
     return published
-
-
-def _verifier(real: Callable[..., Callable[[bytes, bytes], bool]]) -> Callable[..., Callable[[bytes, bytes], bool]]:
-    known: dict[Any, bool] = {}
-    _CACHES.append(known)
-
-    def verifier(alg: str, public: Any) -> Callable[[bytes, bytes], bool]:
-        verifies, numbers = real(alg, public), public.public_numbers()
-
-        def memoised(data: bytes, signature: bytes) -> bool:
-            key = numbers.x, data, signature
-            if key not in known:
-                known[key] = verifies(data, signature)
-            return known[key]
-
-        return memoised
-
-    return verifier
 
 
 def _verifies(real: Callable[[Key, bytes, bytes], bool]) -> Callable[[Key, bytes, bytes], bool]:

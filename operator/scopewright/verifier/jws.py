@@ -24,8 +24,8 @@ def parse(token: str, max_bytes: int) -> Signed:
     parts = token.split(".")
     if len(parts) != 3:
         raise TokenRejected(Reason.MALFORMED)
-    try:
-        header, claims, signature = (_canonical(part) for part in parts)
+    try:  # canonical, so that a token has only one spelling
+        header, claims, signature = (base64url.decode_canonical(part) for part in parts)
         return Signed(
             header=json_object(header),
             claims=json_object(claims),
@@ -60,11 +60,3 @@ def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
-
-
-def _canonical(part: str) -> bytes:
-    """Decodes base64url, which must be canonical, so that a token has only one spelling. Raises ValueError."""
-    data = base64url.decode(part)
-    if base64url.encode(data) != part:
-        raise ValueError("not canonical base64url")
-    return data

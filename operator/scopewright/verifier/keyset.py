@@ -32,6 +32,11 @@ class Key:
     jwk: Mapping[str, Any] = field(repr=False)
     _public: jwt.PyJWK = field(repr=False)
 
+    @property
+    def public_key(self) -> Any:
+        """The key as an object of the library `cryptography`."""
+        return self._public.key
+
     def verifies(self, signing_input: bytes, signature: bytes) -> bool:
         try:
             return self._public.Algorithm.verify(signing_input, self._public.key, signature)

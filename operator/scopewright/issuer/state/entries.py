@@ -1,6 +1,5 @@
 """The entry of each record in memory, with everything that is computed once for a record, not for each request."""
 
-import base64
 import hashlib
 import sys
 from dataclasses import dataclass, field, replace
@@ -8,6 +7,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Final
 
+from scopewright import base64url
 from scopewright.core.access import default_audience, limit_scopes
 from scopewright.core.failures import Rejected
 from scopewright.core.profile import ignored_reason
@@ -139,7 +139,7 @@ class Client:
 
 def build_client(record: ClientRecord, resource_version: str) -> Client:
     """Raises `Rejected`."""
-    uid_hash = base64.urlsafe_b64encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_LENGTH].decode()
+    uid_hash = base64url.encode(hashlib.sha256(record.uid.encode()).digest())[:UID_HASH_LENGTH]
     return Client(
         client_id=record.client_id,
         namespace=sys.intern(record.namespace),

@@ -11,10 +11,11 @@ from typing import Any, Final
 
 import orjson
 
+from scopewright import base64url
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import UID_HASH_LENGTH
 from scopewright.issuer.state.keyring import Keyring
-from scopewright.issuer.state.keys import LoadedKey, b64url_decode
+from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.revoked import CHAIN
 
 _MAX_CACHED_TOKENS: Final = 5_000
@@ -108,12 +109,15 @@ class Inspector:
 
 def _verified(token: str, keys: Mapping[bytes, LoadedKey]) -> tuple[LoadedKey, InspectedToken] | None:
     try:
-        signing_input, _, signature = token.encode("ascii").rpartition(b".")
-        header, _, payload = signing_input.partition(b".")
-        key = keys.get(header)
-        if key is None or not key.verifies(signing_input, b64url_decode(signature)):
+        signing_input, _, signature = token.rpartition(".")
+        header, _, payload = signing_input.partition(".")
+        key = keys.get(header.encode("ascii"))
+        if key is None:
             return None
-        return key, _read(orjson.loads(b64url_decode(payload)), key.kid)
+        signed = signing_input.encode("ascii")
+        if not key.verification_key.verifies(signed, base64url.decode_canonical(signature)):
+            return None
+        return key, _read(orjson.loads(base64url.decode_canonical(payload)), key.kid)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

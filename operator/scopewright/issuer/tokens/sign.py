@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import orjson
 
+from scopewright import base64url
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.state.entries import ClaimsTemplate
-from scopewright.issuer.state.keys import LoadedKey, b64url
+from scopewright.issuer.state.keys import LoadedKey
 from scopewright.issuer.tokens.authorise import Authorisation
 from scopewright.verifier.revoked import CHAIN
 
@@ -33,7 +34,7 @@ def sign(
     """`key` must sign now, and have more than clock skew and JWKS max-age left."""
     issued_at = int(now)
     expires_at = _expiry(grant, key, issuer, issued_at)
-    jti = grant.client.uid_hash + b64url(random(_JTI_BYTES)).decode()
+    jti = grant.client.uid_hash + base64url.encode(random(_JTI_BYTES))
     bound = b',"cnf":{"jkt":"%s"}' % grant.jkt.encode() if grant.jkt else b""
     payload = b'%s,"iat":%d,"exp":%d,"jti":"%s"%s}' % (
         _template(grant, key, issuer).claims,
@@ -42,10 +43,11 @@ def sign(
         jti.encode(),
         bound,
     )
-    signing_input = key.header + b"." + b64url(payload)
+    signing_input = key.header + b"." + base64url.encode_bytes(payload)
     if key.sign is None:
         raise ValueError("the key cannot sign")
-    return IssuedToken(signing_input + b"." + b64url(key.sign(signing_input)), jti, key.kid, expires_at - issued_at)
+    value = signing_input + b"." + base64url.encode_bytes(key.sign(signing_input))
+    return IssuedToken(value, jti, key.kid, expires_at - issued_at)
 
 
 def _expiry(grant: Authorisation, key: LoadedKey, issuer: IssuerRecord, issued_at: int) -> int:
