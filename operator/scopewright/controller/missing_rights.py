@@ -1,28 +1,26 @@
-"""Rights that the API server refuses the operator, for longer than a restart or a rollout of RBAC takes."""
+"""Permissions that the API server refuses the operator, for longer than a restart or a rollout of RBAC takes."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 MIN_MISSING_SECONDS: Final = 60.0
 """Seconds that a right may be missing before it is reported."""
 MEMORY_SECONDS: Final = 180.0
-"""Seconds after the last refusal: nobody has asked since, so nothing is known any more."""
+"""Seconds from the last refusal until a right is forgotten: no request has needed it since."""
 MAX_RIGHTS: Final = 500
-"""Missing rights that are remembered; in a cluster of many namespaces one right may be missing in each."""
+"""Missing rights in memory; in a cluster of many namespaces one right may be missing in each."""
 MAX_NAMED: Final = 5
 
 _VERBS: Final = {"POST": "create", "PUT": "update", "DELETE": "delete", "PATCH": "patch", "WATCH": "watch"}
 
 
-@dataclass(frozen=True, slots=True)
-class Right:
-    """`namespace` is "" for all of them."""
+class Right(NamedTuple):
+    """A rule of RBAC; `namespace` is "" for all namespaces and for resources of the cluster."""
 
-    verb: str
-    resource: str
     group: str
+    resource: str
+    verb: str
     namespace: str
 
     def __str__(self) -> str:
@@ -31,12 +29,12 @@ class Right:
 
 
 class MissingRights:
-    """Fed with every answer of the API server."""
+    """`answered` is called for every answer of the API server."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._missing: dict[Right, tuple[float, float]] = {}
-        """Since when each is missing, and when it was last refused."""
+        """The times of the first and of the last refusal."""
 
     def answered(self, method: str, path: str, forbidden: bool) -> None:
         """`method` is that of HTTP, or WATCH; `forbidden` means that the right was missing."""
@@ -52,26 +50,26 @@ class MissingRights:
             self._missing[right] = (self._missing.get(right, (now, now))[0], now)
 
     def _lasting(self) -> dict[Right, float]:
-        """Seconds that each is missing, if longer than `MIN_MISSING_SECONDS`."""
+        """Rights that are missing for at least `MIN_MISSING_SECONDS`, each with the seconds."""
         now = self._monotonic()
         self._missing = {right: times for right, times in self._missing.items() if now - times[1] < MEMORY_SECONDS}
         return {right: now - since for right, (since, _) in self._missing.items() if now - since >= MIN_MISSING_SECONDS}
 
     @property
     def count(self) -> int:
-        """How many have been missing for longer than a minute."""
+        """The number of rights that are missing for at least `MIN_MISSING_SECONDS`."""
         return len(self._lasting())
 
     @property
     def problems(self) -> list[str]:
-        """The same, a line each for the first few."""
+        """A line for each of them, at most `MAX_NAMED`, and a line with the number of the others."""
         lasting = self._lasting()
         named = [f"a right is missing for {age:.0f} s: {right}" for right, age in list(lasting.items())[:MAX_NAMED]]
         return [*named, f"and {len(lasting) - MAX_NAMED} more rights"] if len(lasting) > MAX_NAMED else named
 
 
 def right_of(method: str, path: str) -> Right | None:
-    """The right that a request takes; None where it is about no resource."""
+    """The right that a request needs; None for a path that is not of a resource."""
     kind, *rest = path.strip("/").split("/")
     if kind not in ("api", "apis") or len(rest) < (2 if kind == "api" else 3):
         return None
@@ -81,4 +79,4 @@ def right_of(method: str, path: str) -> Right | None:
         namespace, rest = rest[1], rest[2:]
     resource = f"{rest[0]}/{rest[2]}" if len(rest) > 2 else rest[0]
     verb = _VERBS.get(method) or ("get" if len(rest) > 1 else "list")
-    return Right(verb, resource, group, namespace)
+    return Right(group, resource, verb, namespace)

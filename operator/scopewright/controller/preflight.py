@@ -4,6 +4,7 @@ import asyncio
 from typing import Final
 
 from scopewright.api import GROUP, KINDS
+from scopewright.controller.missing_rights import Right
 from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import Config
 from scopewright.core.failures import Rejected
@@ -13,44 +14,41 @@ from scopewright.stores.kubernetes.store import CRDS
 
 _PLURALS: Final = tuple(kind.PLURAL for kind in KINDS.values())
 
-Right = tuple[str, str, str, str]
-"""API group, resource, verb, and the namespace it is needed in ("" for all)."""
-
 
 def rights(config: Config) -> list[Right]:
     """Every right that the operator needs, and no other."""
     own = config.namespace
     return [
-        *(right for namespace in config.watched for right in _watching(namespace or "")),
-        *(("", "namespaces", verb, "") for verb in ("get", "list", "watch") if not config.watch_namespaces),
-        ("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
-        *((GROUP, "signingkeys", "list", "") for _ in config.watch_namespaces[:1]),
-        *(("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
-        *(("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
-        (GROUP, "signingkeys", "create", own),
+        *(right for namespace in config.watched for right in _rights_in(namespace or "")),
+        *(Right("", "namespaces", verb, "") for verb in ("get", "list", "watch") if not config.watch_namespaces),
+        Right("apiextensions.k8s.io", "customresourcedefinitions", "get", ""),
+        *(Right(GROUP, "signingkeys", "list", "") for _ in config.watch_namespaces[:1]),
+        *(Right("", "configmaps", verb, own) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(Right("coordination.k8s.io", "leases", verb, own) for verb in ("get", "create", "update")),
+        Right(GROUP, "signingkeys", "create", own),
     ]
 
 
-def _watching(where: str) -> list[Right]:
-    """In each namespace that is watched; "" for all of them."""
+def _rights_in(namespace: str) -> list[Right]:
+    """The rights in a watched namespace; "" stands for all namespaces."""
     return [
-        *((GROUP, plural, verb, where) for plural in _PLURALS for verb in ("list", "watch")),
-        *((GROUP, plural, "get", where) for plural in ("oauthclients", "resourceservers")),
-        *((GROUP, f"{plural}/status", "update", where) for plural in _PLURALS),
-        *(("", "secrets", verb, where) for verb in ("get", "list", "watch", "create", "update", "delete")),
-        *(("", "serviceaccounts", verb, where) for verb in ("list", "watch")),
-        ("events.k8s.io", "events", "create", where),
+        *(Right(GROUP, plural, verb, namespace) for plural in _PLURALS for verb in ("list", "watch")),
+        *(Right(GROUP, plural, "get", namespace) for plural in ("oauthclients", "resourceservers")),
+        *(Right(GROUP, f"{plural}/status", "update", namespace) for plural in _PLURALS),
+        *(Right("", "secrets", verb, namespace) for verb in ("get", "list", "watch", "create", "update", "delete")),
+        *(Right("", "serviceaccounts", verb, namespace) for verb in ("list", "watch")),
+        Right("events.k8s.io", "events", "create", namespace),
     ]
 
 
 def minting_right(config: Config) -> Right:
-    """What it takes beside that where the issuer is our sidecar; for its ServiceAccount alone."""
-    return "", "serviceaccounts/token", "create", config.namespace
+    """For the ServiceAccount of an issuer that is a sidecar, and for no other."""
+    return Right("", "serviceaccounts/token", "create", config.namespace)
 
 
 def claims_right() -> Right:
-    """What it takes to see which installations there are; for Leases of the name `LEASE_NAME` alone."""
-    return "coordination.k8s.io", "leases", "list", ""
+    """To see which installations exist: for Leases of the name `LEASE_NAME`, and for no others."""
+    return Right("coordination.k8s.io", "leases", "list", "")
 
 
 async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
@@ -62,15 +60,16 @@ async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
     needed = [*((right, "") for right in rights(config)), (claims_right(), LEASE_NAME)]
     if issuer_account:
         needed.append((minting_right(config), issuer_account))
-    allowed = await asyncio.gather(*(_allowed(api, right, name) for right, name in needed))
-    if lacking := [one for one, has in zip(needed, allowed, strict=True) if not has]:
-        lines = "\n".join(f"  {_describe(right, name)}" for right, name in lacking)
+    allowed = await asyncio.gather(*(_is_allowed(api, right, name) for right, name in needed))
+    if forbidden := [each for each, has in zip(needed, allowed, strict=True) if not has]:
+        lines = "\n".join(f"  {right}{f', for the name {name}' if name else ''}" for right, name in forbidden)
         raise Rejected("Forbidden", f"rights are missing; grant them to the operator's ServiceAccount:\n{lines}")
     try:
         await api.get(f"/api/v1/namespaces/{config.namespace}")
     except NotFound:
         raise Rejected(
-            "NoNamespace", f"namespace {config.namespace} is not there: kubectl create namespace {config.namespace}"
+            "NoNamespace",
+            f"namespace {config.namespace} does not exist: kubectl create namespace {config.namespace}",
         ) from None
     except Rejected as error:
         if error.reason != "Forbidden":
@@ -78,7 +77,7 @@ async def preflight(api: Api, config: Config, issuer_account: str = "") -> None:
 
 
 async def missing_crd(api: Api, plural: str) -> str:
-    """Its name, if it is known not to be there; else nothing."""
+    """The name of the CRD if it is known not to exist, otherwise ""."""
     try:
         await api.get(f"{CRDS}/{plural}.{GROUP}")
     except NotFound:
@@ -89,30 +88,13 @@ async def missing_crd(api: Api, plural: str) -> str:
     return ""
 
 
-async def _allowed(api: Api, right: Right, name: str) -> bool:
-    group, resource, verb, namespace = right
-    plural, _, subresource = resource.partition("/")
-    attributes = {
-        "group": group,
-        "resource": plural,
-        "subresource": subresource,
-        "verb": verb,
-        "namespace": namespace,
-        "name": name,
+async def _is_allowed(api: Api, right: Right, name: str) -> bool:
+    plural, _, subresource = right.resource.partition("/")
+    attributes = {**right._asdict(), "resource": plural, "subresource": subresource, "name": name}
+    review = {
+        "apiVersion": "authorization.k8s.io/v1",
+        "kind": "SelfSubjectAccessReview",
+        "spec": {"resourceAttributes": attributes},
     }
-    review = await api.request(
-        "POST",
-        "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews",
-        body={
-            "apiVersion": "authorization.k8s.io/v1",
-            "kind": "SelfSubjectAccessReview",
-            "spec": {"resourceAttributes": attributes},
-        },
-    )
-    return bool(review["status"]["allowed"])
-
-
-def _describe(right: Right, name: str) -> str:
-    group, resource, verb, namespace = right
-    where = f"in namespace {namespace}" if namespace else "in every namespace"
-    return f"{verb} {resource}{'.' + group if group else ''}{f' of {name}' if name else ''} {where}"
+    answer = await api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", body=review)
+    return bool(answer["status"]["allowed"])

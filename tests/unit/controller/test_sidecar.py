@@ -123,7 +123,7 @@ async def test_the_right_to_create_tokens_is_needed_for_one_service_account() ->
     await preflight(api.as_api(), Config(issuer=ISSUER))
     with pytest.raises(Rejected) as refused:
         await preflight(api.as_api(), Config(issuer=ISSUER), "the-issuer")
-    assert f"create serviceaccounts/token of the-issuer in namespace {NAMESPACE}" in refused.value.message
+    assert f"create serviceaccounts/token in namespace {NAMESPACE}, for the name the-issuer" in refused.value.message
 
 
 async def test_an_issuer_waits_for_the_token_in_its_volume(directory: Path) -> None:
