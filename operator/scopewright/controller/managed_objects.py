@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 
 class ManagedObjects:
-    """Secrets and ConfigMaps by where they are, and the records among them by whom they are about."""
+    """Secrets and ConfigMaps by reference, and the decoded records among them."""
 
     def __init__(self, namespace: str) -> None:
         self.namespace = namespace
@@ -46,7 +46,7 @@ class ManagedObjects:
         self.servers: dict[str, ResourceServerRecord] = {}
         """By `<namespace>/<name>`."""
         self.claims: dict[str, str] = {}
-        """Every audience that was claimed, to the `<namespace>/<name>` of the ResourceServer whose it is."""
+        """Claimed audiences, to the `<namespace>/<name>` of the ResourceServer that has each."""
         self.keys: dict[Ref, HeldKey] = {}
         self.usage: UsageRecord | None = None
         self._claimed: dict[Ref, str] = {}
@@ -79,24 +79,28 @@ class ManagedObjects:
             self.claims.pop(audience, None)
 
     def record_of(self, key: Ref) -> tuple[Existing | None, ClientRecord | ResourceServerRecord | None]:
-        """What there is of the record of an OAuthClient or ResourceServer, and what it says if it is good."""
+        """The object with the record of an OAuthClient or ResourceServer, and the record unless it is malformed."""
         if key.kind == "OAuthClient":
-            at = client_ref(self.namespace, key.namespace, key.name)
-            return self.objects.get(at), self.clients.get(at)
+            return self.client_record(key)
         if key.kind == "ResourceServer":
             at = server_ref(self.namespace, key.namespace, key.name)
             return self.objects.get(at), self.servers.get(f"{key.namespace}/{key.name}")
         return None, None
 
+    def client_record(self, client: Ref | OAuthClient) -> tuple[Existing | None, ClientRecord | None]:
+        """See `record_of`."""
+        at = client_ref(self.namespace, client.namespace, client.name)
+        return self.objects.get(at), self.clients.get(at)
+
     def key_records(self) -> tuple[KeyRecord, ...]:
         return tuple(held.record for held in self.keys.values())
 
     def signing_keys(self) -> set[Ref]:
-        """The SigningKeys that have left keys to look after, declared or not."""
+        """The SigningKeys that have keys, declared or not."""
         return {Ref("SigningKey", self.namespace, record.signing_key) for record in self.key_records()}
 
     def of_client(self, client: OAuthClient) -> tuple[Existing, ...]:
-        """Secrets that the client owns, and those that say they outlive it."""
+        """Secrets that the client owns, and those with its name that outlive it."""
         owned = self._secrets_by_owner.get(client.uid, set())
         retained = self._secrets_by_owner.get((client.namespace, client.name), set())
         return tuple(self.objects[ref] for ref in sorted(owned | retained))
@@ -125,11 +129,11 @@ class ManagedObjects:
                 self.claims[claim.audience] = claim.key
                 self._claimed[ref] = claim.audience
         except (Rejected, UnsupportedAlgorithm) as error:
-            log.warning("%s is malformed and will be made anew: %s", ref, error)
+            log.warning("%s is malformed and will be replaced: %s", ref, error)
 
 
 def _owners(existing: Existing) -> tuple[Hashable, ...]:
-    """UIDs of its owners; for a Secret that outlives its client, also the client's namespace and name."""
+    """UIDs of the owners; for a Secret that outlives its client, also the client's namespace and name."""
     if existing.is_retained:
         return (*existing.owner_uids, (existing.ref.namespace, existing.labels.get(CLIENT_LABEL, "")))
     return existing.owner_uids
@@ -137,26 +141,26 @@ def _owners(existing: Existing) -> tuple[Hashable, ...]:
 
 def _expect(ref: Ref, name: str) -> None:
     if ref.name != name:
-        raise Rejected("MalformedRecord", "it is about another object than its name says")
+        raise Rejected("MalformedRecord", "its name does not match its content")
 
 
 def client_ref(namespace: str, client_namespace: str, name: str) -> Ref:
-    """Where the record of a client is."""
+    """The Secret with the record of a client; `namespace` is the issuer's."""
     return Ref("Secret", namespace, client_record_name(client_namespace, name))
 
 
 def server_ref(namespace: str, server_namespace: str, name: str) -> Ref:
-    """Where the record of a resource server is."""
+    """The ConfigMap with the record of a resource server; `namespace` is the issuer's."""
     return Ref("ConfigMap", namespace, resource_server_record_name(server_namespace, name))
 
 
 def server_of(ref: Ref) -> str | None:
-    """The `<namespace>/<name>` of the resource server whose record would be at `ref`."""
+    """The `<namespace>/<name>` of the ResourceServer whose record has this reference, if any."""
     return _about(ref, "ConfigMap", "resourceserver")
 
 
 def client_of(ref: Ref) -> str | None:
-    """The `<namespace>/<name>` of the client whose record would be at `ref`."""
+    """The `<namespace>/<name>` of the OAuthClient whose record has this reference, if any."""
     return _about(ref, "Secret", "client")
 
 

@@ -1,4 +1,4 @@
-"""Which declared objects are within the limits of their namespace: the oldest ones, of each kind."""
+"""Finds the declared objects within the limits of their namespace: the oldest ones, of each kind."""
 
 import bisect
 from collections import defaultdict
@@ -15,7 +15,7 @@ from scopewright.core.objects import Ref
 _UNDATED: Final = datetime.min.replace(tzinfo=UTC)
 
 _Place = tuple[datetime, Ref]
-"""An object's place in the order of age."""
+"""Sorts objects by age."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Share:
 
 
 class NamespaceLimits:
-    """Kept by `put` and `drop` of each object. Both return the objects that come within the limits or leave them."""
+    """`put` and `drop` return the objects that come within the limits or leave them."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -47,18 +47,18 @@ class NamespaceLimits:
         bisect.insort(share.order, place)
         share.sizes[ref] = (place, size)
         share.size += size
-        return self._look(share)
+        return self._update(share)
 
     def drop(self, ref: Ref) -> Keys:
         share = self._shares[ref.kind, ref.namespace]
         self._remove(share, ref)
-        changed = self._look(share)
+        changed = self._update(share)
         if not share.order:
             del self._shares[ref.kind, ref.namespace]
         return changed
 
     def refusal(self, ref: Ref) -> Rejected | None:
-        """What to tell the owner of an object that is beyond the limits."""
+        """Why the object is not served; None if it is within the limits."""
         share = self._shares.get((ref.kind, ref.namespace))
         if share is None or share.first_beyond is None or ref not in share.sizes:
             return None
@@ -80,8 +80,8 @@ class NamespaceLimits:
             del share.order[bisect.bisect_left(share.order, place)]
             share.size -= size
 
-    def _look(self, share: _Share) -> Keys:
-        """Find the first object beyond the limits anew."""
+    def _update(self, share: _Share) -> Keys:
+        """Set `first_beyond`. Return the objects between its earlier and its new value."""
         before, share.first_beyond = share.first_beyond, self._first_beyond(share)
         if before == share.first_beyond:
             return set()

@@ -16,12 +16,10 @@ from scopewright.core.records.client import ClientRecord
 
 
 def overdue_clients(cache: Cache, config: Config, now: datetime) -> Iterator[tuple[Ref, Cause]]:
-    """The OAuthClients whose next credential is due, each with the cause; none that gets no credential before a user
-    has changed something.
-    """
+    """The OAuthClients whose next credential is due, each with the cause; without those that need a user's change."""
     managed = cache.managed
     for client in cache.all(OAuthClient):
-        record = managed.clients.get(cache.record_of_client(client.namespace, client.name))
+        record = managed.client_record(client)[1]
         secret = managed.objects.get(secret_of(client))
         if (cause := overdue_cause(client, record, secret, now)) and not _waits_for_user(cache, config, client, record):
             yield ref_of(client), cause
@@ -29,7 +27,7 @@ def overdue_clients(cache: Cache, config: Config, now: datetime) -> Iterator[tup
 
 def _waits_for_user(cache: Cache, config: Config, client: OAuthClient, record: ClientRecord | None) -> bool:
     """Whether the profile forbids the client, its namespace has too many, or its Secret's name is taken: its status
-    says so, and a change of any of them is a reason to look at it.
+    reports that, and a change of any of them triggers a reconciliation.
     """
     has_record = record is not None and record.uid == client.uid
     if not has_record and cache.beyond_limits(ref_of(client)):
@@ -45,9 +43,7 @@ def _waits_for_user(cache: Cache, config: Config, client: OAuthClient, record: C
 
 
 def overdue_keys(cache: Cache, config: Config, now: datetime) -> Keys:
-    """The objects that time alone gives something to do: rotations, ends of overlaps and of grants. And all
-    SigningKeys, of which there are few.
-    """
+    """Objects with a due rotation or an ended overlap or grant; and all SigningKeys, which are few."""
     managed = cache.managed
     ended = {
         Ref("OAuthClient", record.namespace, record.name)

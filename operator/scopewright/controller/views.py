@@ -8,6 +8,7 @@ from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.cache import Cache
 from scopewright.controller.index import secret_of
 from scopewright.controller.key_generation import client_pair
+from scopewright.controller.managed_objects import server_ref
 from scopewright.core.access import requested_access
 from scopewright.core.client.view import ClientView, NewCredential
 from scopewright.core.config import Config
@@ -37,8 +38,8 @@ class Dependencies:
 class ReconcileResult:
     """The result of a reconciliation so far: its events, and the writes that failed.
 
-    `attempt` is the credential or key that a failed attempt was to hand out; `refused` tells that it certainly reached
-    nobody. `quiet_since` is when a write with an unknown outcome was last sent.
+    `attempt` is the credential or key of a failed attempt; `refused` means that it was certainly not stored.
+    `quiet_since` is when a write with an unknown outcome was last sent.
     """
 
     events: tuple[Event, ...] = ()
@@ -51,33 +52,32 @@ class ReconcileResult:
 class ViewBuilder:
     """Builds views of the cache as it is now."""
 
-    def __init__(self, cache: Cache, config: Config, sources: Dependencies) -> None:
+    def __init__(self, cache: Cache, config: Config, dependencies: Dependencies) -> None:
         self._cache = cache
         self._config = config
-        self._sources = sources
+        self._dependencies = dependencies
         self.seal_key = b""
 
-    def of_client(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
-        cache, managed = self._cache, self._cache.managed
-        at = cache.record_of_client(client.namespace, client.name)
+    def client_view(self, client: OAuthClient, result: ReconcileResult) -> ClientView:
+        cache, managed, usage = self._cache, self._cache.managed, self._cache.managed.usage
+        record_object, record = managed.client_record(client)
         secret = secret_of(client)
-        asked = {a.resource_server for a in requested_access(client)}
-        record, usage = managed.clients.get(at), managed.usage
+        requested = {a.resource_server for a in requested_access(client)}
         former = tuple(s for s in managed.of_client(client) if s.ref != secret)
         return ClientView(
             client=client,
             record=record,
-            record_object=managed.objects.get(at),
+            record_object=record_object,
             secret=managed.objects.get(secret),
             former_secrets=former,
-            claimed=frozenset(s.ref for s in former if cache.is_named_by_another(s.ref, client)),
-            awaited=frozenset(cache.awaited_in_a_ring(client)) if former else frozenset(),
-            servers={key: managed.servers[key] for key in asked if key in managed.servers},
+            claimed=frozenset(s.ref for s in former if cache.relations.is_named_by_another(s.ref, client)),
+            awaited=frozenset(cache.relations.awaited_in_a_ring(client)) if former else frozenset(),
+            servers={key: managed.servers[key] for key in requested if key in managed.servers},
             seal_key=self.seal_key,
             config=self._config,
-            now=self._sources.clock(),
-            generate_secret=self._sources.generate_secret,
-            generate_key_pair=lambda: client_pair(self._sources.make_key("ES256")),
+            now=self._dependencies.clock(),
+            generate_secret=self._dependencies.generate_secret,
+            generate_key_pair=lambda: client_pair(self._dependencies.make_key("ES256")),
             terminating=client.namespace in cache.terminating,
             service_account_uid=cache.service_account_uid(client),
             last_use=usage.of(record) if record and usage else {},
@@ -90,16 +90,15 @@ class ViewBuilder:
             quiet_since=result.quiet_since,
         )
 
-    def of_server(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
-        managed, key, now = self._cache.managed, f"{server.namespace}/{server.name}", self._sources.clock()
-        at = self._cache.record_of_server(server.namespace, server.name)
+    def server_view(self, server: ResourceServer, result: ReconcileResult) -> ServerView:
+        managed, key, now = self._cache.managed, f"{server.namespace}/{server.name}", self._dependencies.clock()
         records = tuple(held.record for held in managed.keys.values() if held.intact)
         names = {r.signing_key for r in records}
         return ServerView(
             server=server,
             record=managed.servers.get(key),
-            record_object=managed.objects.get(at),
-            grants=self._cache.grants_on(key),
+            record_object=managed.objects.get(server_ref(managed.namespace, server.namespace, server.name)),
+            grants=self._cache.relations.grants_on(key),
             namespaces=self._cache.namespaces,
             claims=managed.claims,
             signing=frozenset(n for n in names if active_key(tuple(r for r in records if r.signing_key == n), now)),
@@ -113,21 +112,21 @@ class ViewBuilder:
             failed_writes=result.failed_writes,
         )
 
-    def of_grant(self, grant: ScopeGrant, result: ReconcileResult) -> GrantView:
+    def grant_view(self, grant: ScopeGrant, result: ReconcileResult) -> GrantView:
         key = f"{grant.namespace}/{grant.spec.resource_server}"
         return GrantView(
             grant=grant,
             server=self._cache.get(ResourceServer, grant.namespace, grant.spec.resource_server),
             record=self._cache.managed.servers.get(key),
-            clients=self._cache.clients_asking(key),
+            clients=self._cache.relations.clients_asking(key),
             namespaces=self._cache.namespaces,
             reads_labels=not self._config.watch_namespaces,
-            now=self._sources.clock(),
+            now=self._dependencies.clock(),
             beyond_limits=self._cache.beyond_limits(ref_of(grant)),
             events=result.events,
         )
 
-    def of_signing_key(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
+    def signing_key_view(self, key: Ref, obj: Declared | None, result: ReconcileResult) -> SigningView:
         managed = self._cache.managed
         view = SigningView(
             name=key.name,
@@ -135,12 +134,12 @@ class ViewBuilder:
             keys=tuple(managed.keys.values()),
             jwks=None,
             config=self._config,
-            now=self._sources.clock(),
-            generate_key=self._sources.make_key,
+            now=self._dependencies.clock(),
+            generate_key=self._dependencies.make_key,
             events=result.events,
             failed_writes=result.failed_writes,
             attempt=result.attempt if isinstance(result.attempt, KeyAttempt) else None,
-            sign_at_once=self._sources.sign_at_once,
+            sign_at_once=self._dependencies.sign_at_once,
         )
         name = view.config_map
         jwks = managed.objects.get(Ref("ConfigMap", self._config.namespace, name)) if name else None

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from itertools import count
 from typing import Any, Final
 
-from scopewright.controller.cache import Cache, precedence
+from scopewright.controller.cache import Cache
 from scopewright.controller.key_generation import make_key
 from scopewright.controller.reconcile import Reconciler
+from scopewright.controller.relations import precedence
 from scopewright.controller.views import Dependencies
 from scopewright.core.client.credentials import SECRET_TYPE
 from scopewright.core.client.seal import KEY_BYTES

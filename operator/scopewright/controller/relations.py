@@ -1,0 +1,148 @@
+"""Relations between the objects of the cache, and the keys to reconcile when one of them changes."""
+
+from typing import Final
+
+from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
+from scopewright.controller.index import DeclaredByKind, Keys, ReferenceIndex, all_of, secret_of, server_key
+from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
+from scopewright.controller.namespace_limits import NamespaceLimits
+from scopewright.core.access import requested_access
+from scopewright.core.client.status import shown_use
+from scopewright.core.declared import Declared, ref_of
+from scopewright.core.lifecycle import is_halted
+from scopewright.core.objects import CLIENT_LABEL, Ref
+from scopewright.core.records.names import USAGE_NAME
+
+_ORDER: Final = ("SigningKey", "ResourceServer", "ScopeGrant", "OAuthClient")
+
+
+def precedence(key: Ref) -> tuple[int, Ref]:
+    """Sort key: dependencies first. Any order converges, this one takes fewer writes."""
+    return _ORDER.index(key.kind), key
+
+
+class Relations:
+    """Reads the parts of the cache that it is given."""
+
+    def __init__(
+        self, declared: DeclaredByKind, managed: ManagedObjects, index: ReferenceIndex, limits: NamespaceLimits
+    ) -> None:
+        self._declared = declared
+        self._managed = managed
+        self._index = index
+        self._limits = limits
+
+    def of_declared(self, obj: Declared | None) -> Keys:
+        """The keys to reconcile when the object changes, its own among them."""
+        if obj is None:
+            return set()
+        keys = {ref_of(obj)}
+        if isinstance(obj, OAuthClient):
+            servers = (server_key(access.resource_server) for access in requested_access(obj))
+            keys.update(self.holders(secret_of(obj)), *(self._index.referrers("ScopeGrant", s) for s in servers))
+        elif isinstance(obj, ResourceServer):
+            keys |= self._index.referrers("ScopeGrant", ref_of(obj))
+        elif isinstance(obj, ScopeGrant):
+            keys.add(Ref("ResourceServer", obj.namespace, obj.spec.resource_server))
+        return keys
+
+    def of_all(self, refs: Keys) -> Keys:
+        """`of_declared` of several declared objects."""
+        return set().union(*(self.of_declared(self._declared[ref.kind].get(ref)) for ref in refs))
+
+    def of_managed(self, ref: Ref) -> Keys:
+        """The keys to reconcile when a managed object changes."""
+        if ref.namespace != self._managed.namespace:
+            return self._index.referrers("OAuthClient", ref) | self.holders(ref)
+        if (client := client_of(ref)) is not None:
+            return {Ref("OAuthClient", *client.split("/"))}
+        if (name := server_of(ref)) is not None:
+            server = server_key(name)
+            return {server, *self._index.referrers("OAuthClient", server), *self._grants_waiting_for(server)}
+        if ref == Ref("ConfigMap", self._managed.namespace, USAGE_NAME):
+            return self._clients_used_since_shown()
+        return self._index.referrers("OAuthClient", ref) | self.holders(ref) | self._signing_keys(ref)
+
+    def holders(self, secret: Ref) -> Keys:
+        """The declared clients whose credential the Secret holds, by its owner references and annotation."""
+        existing = self._managed.objects.get(secret)
+        if existing is None:
+            return set()
+        retained = Ref("OAuthClient", secret.namespace, existing.labels.get(CLIENT_LABEL, ""))
+        known = {retained} & self._declared["OAuthClient"].keys() if existing.is_retained else set()
+        return known | {of for uid in existing.owner_uids if (of := self._index.client(uid))}
+
+    def clients_asking(self, server: str) -> tuple[OAuthClient, ...]:
+        """The clients that request scopes at `<namespace>/<name>`."""
+        clients = (
+            self._declared["OAuthClient"][ref] for ref in self._index.referrers("OAuthClient", server_key(server))
+        )
+        return tuple(client for client in clients if isinstance(client, OAuthClient))
+
+    def is_named_by_another(self, secret: Ref, client: OAuthClient) -> bool:
+        """Whether another OAuthClient than this one names the Secret."""
+        return bool(self._index.referrers("OAuthClient", secret) - {ref_of(client)})
+
+    def awaited_in_a_ring(self, client: OAuthClient) -> Keys:
+        """Former Secrets of the client for which its own Secret waits: the named Secret is held by a client that has
+        moved to another Secret, which is held in the same way, and so on until one that this client holds.
+        """
+        awaited: Keys = set()
+        names, seen = [secret_of(client)], set[Ref]()
+        while names:
+            seen.add(secret := names.pop())
+            for key in self.holders(secret) - self._index.referrers("OAuthClient", secret):
+                holder = self._declared["OAuthClient"][key]
+                if key == ref_of(client):
+                    awaited.add(secret)
+                elif isinstance(holder, OAuthClient) and not is_halted(holder.metadata):
+                    name = secret_of(holder)
+                    names += [name] if name not in seen else []
+        return awaited
+
+    def grants_on(self, server: str) -> tuple[ScopeGrant, ...]:
+        """The grants on `<namespace>/<name>` within the limits of their namespace: the others are not in force."""
+        refs = sorted(self._index.referrers("ScopeGrant", server_key(server)))
+        grants = (self._declared["ScopeGrant"][ref] for ref in refs if self._limits.refusal(ref) is None)
+        return tuple(grant for grant in grants if isinstance(grant, ScopeGrant))
+
+    def waits_for(self, key: Ref) -> Ref | None:
+        """The ResourceServer of a grant: a grant is in force once the record of that has it."""
+        grant = self._declared["ScopeGrant"].get(key)
+        return (
+            Ref("ResourceServer", key.namespace, grant.spec.resource_server) if isinstance(grant, ScopeGrant) else None
+        )
+
+    def _grants_waiting_for(self, server: Ref) -> Keys:
+        """Grants in force that may wait for the record of the ResourceServer, because they are not Ready."""
+        keys: Keys = set()
+        for ref in self._index.referrers("ScopeGrant", server):
+            ready = self._declared["ScopeGrant"][ref].condition("Ready")
+            if (ready is None or ready.status != "True") and self._limits.refusal(ref) is None:
+                keys.add(ref)
+        return keys
+
+    def _clients_used_since_shown(self) -> Keys:
+        """Clients whose status shows an earlier use than is reported: at most once an hour each."""
+        keys: Keys = set()
+        usage = self._managed.usage
+        for client in all_of(self._declared, OAuthClient) if usage else ():
+            record = self._managed.client_record(client)[1]
+            used = usage.of(record) if record and usage else {}
+            shown = client.status.credentials.last_used_time if client.status and client.status.credentials else None
+            if used and shown_use(max(used.values())) != shown:
+                keys.add(ref_of(client))
+        return keys
+
+    def _signing_keys(self, ref: Ref) -> Keys:
+        """For a key record: its SigningKey and the ResourceServers that use it. For a JWKS: its SigningKeys."""
+        if held := self._managed.keys.get(ref):
+            name = held.record.signing_key
+            servers = all_of(self._declared, ResourceServer)
+            using = {ref_of(server) for server in servers if server.spec.tokens.signing_key == name}
+            return {Ref("SigningKey", self._managed.namespace, name), *using}
+        if ref.kind != "ConfigMap":
+            return set()
+        publishing = {k.signing_key for k in self._managed.key_records() if k.config_map == ref.name}
+        declared = {k.name for k in all_of(self._declared, SigningKey) if k.spec.jwks.config_map_name == ref.name}
+        return {Ref("SigningKey", self._managed.namespace, name) for name in publishing | declared}
