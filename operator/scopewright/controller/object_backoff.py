@@ -1,4 +1,4 @@
-"""How long to wait before what failed is tried again: growing pauses with jitter, longer where much fails at once."""
+"""Pauses between attempts after failures: growing, with jitter, and longer while many objects fail."""
 
 import random
 from collections import Counter
@@ -12,29 +12,29 @@ FIRST_PAUSE_SECONDS: Final = 0.2
 USUAL_LIMIT_SECONDS: Final = 10.0
 """Seconds: the longest pause while few objects fail, so that they recover within 15 seconds of the cause's end."""
 MAX_PAUSE_SECONDS: Final = 300.0
-"""Seconds: the longest pause, however many fail."""
+"""Seconds: the longest pause, regardless of how many fail."""
 ATTEMPTS_PER_SECOND: Final = 10.0
-"""Attempts a second at most, over all objects that fail for long."""
+"""Attempts a second at most, over all objects whose pauses have grown."""
 JITTER: Final = 0.25
 """The share of a pause by which it is longer or shorter at random."""
 
 Random = Callable[[], float]
-"""Takes nothing; a number between 0 and 1."""
+"""Returns a number between 0 and 1."""
 
 
 class ObjectBackoff:
-    """Of each object that fails. The pause before the next attempt; success forgets it."""
+    """Counts the failures of each object; a success resets the count."""
 
     def __init__(self, source: Random | None = None, longest: float | None = None) -> None:
-        """`source` is `random.random` where none is given; `longest` is in seconds."""
+        """`source` defaults to `random.random`; `longest` is in seconds."""
         self._random = source or random.random
         self._longest = MAX_PAUSE_SECONDS if longest is None else longest
         self._failures: dict[Ref, int] = {}
         self._failing_in: Counter[str] = Counter()
-        """How many objects fail, by namespace."""
+        """The number of failing objects, by namespace."""
 
     def failed(self, key: Ref, at_least: float = 0.0) -> float:
-        """Seconds until the next attempt; `at_least` is what the server asks for."""
+        """Seconds until the next attempt; `at_least` is the server's `Retry-After`."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         self._failing_in[key.namespace] += not failures
@@ -50,7 +50,7 @@ class ObjectBackoff:
             del self._failing_in[key.namespace]
 
     def failing(self, times: int = 3) -> frozenset[Ref]:
-        """The objects that have failed so many times in a row, or more often."""
+        """The objects that have failed at least so many times in a row."""
         return frozenset(key for key, failures in self._failures.items() if failures >= times)
 
     def clear(self) -> None:
@@ -58,8 +58,8 @@ class ObjectBackoff:
         self._failing_in.clear()
 
     def limit(self, namespace: str) -> float:
-        """The longest pause of an object there, while so many fail as do now. Namespaces have equal shares of the
-        attempts: one in which thousands fail makes no other wait.
+        """The longest pause in seconds for an object of this namespace, with the failures as they are now. Namespaces
+        have equal shares of the attempts: thousands of failures in one do not delay another.
         """
         share = ATTEMPTS_PER_SECOND / max(len(self._failing_in), 1)
         return min(max(USUAL_LIMIT_SECONDS, self._failing_in[namespace] / share), self._longest)

@@ -16,7 +16,7 @@ from scopewright.stores import Existence, Objects
 
 
 class OrphanRecords:
-    """Plans for the record of an object that does not exist, or that is paused."""
+    """Plans writes for the record of an object that does not exist, or that is paused."""
 
     def __init__(self, store: Objects, cache: Cache, clock: Callable[[], datetime]) -> None:
         self._store = store
@@ -26,8 +26,8 @@ class OrphanRecords:
     async def plan(
         self, key: Ref, successor: OAuthClient | ResourceServer | None, failed_writes: Iterable[FailedWrite]
     ) -> Plan:
-        """`successor` has the object's name and is paused: it does not overwrite a record that is another object's,
-        and must not have it either. Its own is refused no longer. `Unavailable` where nothing is proven.
+        """`successor` has the object's name and is paused: it neither overwrites nor gets its predecessor's record, and
+        its own record is no longer refused. `Unavailable` if the deletion is not proven.
         """
         existing, record = self._cache.managed.record_of(key)
         if existing is None or record is None or failed_write_of(failed_writes, existing.ref):
@@ -37,25 +37,25 @@ class OrphanRecords:
         withheld = key in self._cache.withheld
         if successor is None and key not in self._cache.deleted and not withheld:
             return NOTHING
-        match await self._absence(key, record, existing):
+        match await self._existence(key, record, existing):
             case "present":
-                self._cache.is_back(key)
+                self._cache.clear_deleted(key)
                 return _writing(mark_write(record, existing, None))
             case "unknown":
-                raise Unavailable(f"{key} is not proven to be gone: its record stays")
+                raise Unavailable(f"{key} is not proven to be deleted: its record stays")
         if withheld:
             return _writing(mark_write(record, existing, self._clock()))
         return Plan((Deletion(existing),))
 
     def is_unproven(self, key: Ref, obj: OAuthClient | ResourceServer) -> bool:
-        """Whether no list confirms the object, and no record is its own: it may have gone long ago, with its record."""
+        """Whether no list confirms the object, and it has no record: it may be deleted, together with its record."""
         if key not in self._cache.unconfirmed:
             return False
         record = self._cache.managed.record_of(key)[1]
         return record is None or record.uid != obj.uid
 
-    async def _absence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
-        """As `Objects.absence`. What was in a namespace that is gone needs no proof of its own."""
+    async def _existence(self, key: Ref, record: ClientRecord | ResourceServerRecord, existing: Existing) -> Existence:
+        """See `Objects.confirm_deleted`. A deleted namespace proves the deletion of its objects."""
         if key.namespace in self._cache.absent_namespaces:
             return "deleted"
         since = record.owner_creation_time or existing.creation_time or self._clock()

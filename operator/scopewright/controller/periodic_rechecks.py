@@ -1,4 +1,4 @@
-"""When an object that is not ready is looked at again, although no watch reports a change."""
+"""When an object that is not Ready is reconciled again, although no watch reports a change."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -7,13 +7,13 @@ from typing import Any, Final
 from scopewright.core.objects import Ref
 
 CONFLICT_INTERVAL: Final = timedelta(seconds=10)
-"""A Secret that Scopewright does not manage is not watched: only a read shows that it is gone."""
+"""A Secret that Scopewright does not manage is not watched: only a read shows that it is deleted."""
 READS_PER_SECOND: Final = 10
-"""Reads of such Secrets, over all objects that have a conflict."""
+"""Reads of such Secrets, for all objects with a conflict."""
 
 
 class PeriodicRechecks:
-    """`interval` is the pause for objects whose cause is watched, in case that an event was lost."""
+    """`interval` is the pause for objects whose cause is watched: an event may have been lost."""
 
     def __init__(self, interval: timedelta, clock: Callable[[], datetime]) -> None:
         self._interval = max(interval, timedelta(seconds=5))
@@ -21,7 +21,7 @@ class PeriodicRechecks:
         self._conflicts: set[Ref] = set()
 
     def due(self, key: Ref, status: Mapping[str, Any] | None) -> datetime | None:
-        """When to look again at an object with this status; None where it is ready or deleted."""
+        """When to reconcile an object with this status again; None if it is Ready or deleted."""
         conditions = (status or {}).get("conditions", ())
         reason = next((c["reason"] for c in conditions if c["type"] == "Ready" and c["status"] != "True"), None)
         if reason != "SecretConflict":

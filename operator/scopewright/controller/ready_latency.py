@@ -1,4 +1,4 @@
-"""How long declared objects take from their last change to Ready."""
+"""Measures the time from the last change of a declared object until it is Ready."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -12,30 +12,30 @@ BecameReady = Callable[[str, float], None]
 
 
 class ReadyLatency:
-    """Told of every status; an object counts once for each generation.
+    """Measures each generation of an object once.
 
-    What only its user could help (Stalled) does not count until it is changed: it says nothing about the operator.
-    Nor does what was not seen to become Ready, because it did so before this process began.
+    A Stalled object is not measured until its user changes it: the time says nothing about the operator. Neither is an
+    object that became Ready before this process started.
     """
 
     def __init__(self, clock: Callable[[], datetime], became_ready: BecameReady) -> None:
         self._clock = clock
         self._became_ready = became_ready
         self._waiting: dict[Ref, int] = {}
-        """Objects that are on their way, at this generation."""
+        """Objects that are not Ready yet, by the generation that is measured."""
 
     def finished(self, key: Ref, obj: Declared | None, status: Mapping[str, Any] | None) -> None:
-        """A reconciliation is over; `obj` is as it was before its status was written."""
+        """Called after each reconciliation; `obj` is as it was before its status was written."""
         waited = self._waiting.pop(key, None)
         if obj is None or status is None:
             return
         generation = obj.metadata.generation or 0
-        said = {c["type"]: c["status"] for c in status.get("conditions", ())}
+        conditions = {c["type"]: c["status"] for c in status.get("conditions", ())}
         new = obj.status is None or obj.status.observed_generation != generation
         if not new and waited != generation:
             return
-        if said.get("Ready") == "True":
+        if conditions.get("Ready") == "True":
             if since := obj.metadata.applied_time:
                 self._became_ready(obj.KIND, max((self._clock() - since).total_seconds(), 0.0))
-        elif said.get("Stalled") != "True":
+        elif conditions.get("Stalled") != "True":
             self._waiting[key] = generation

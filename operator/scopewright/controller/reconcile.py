@@ -4,22 +4,22 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant
-from scopewright.controller.altered_writes import AlteredWrites
 from scopewright.controller.cache import Cache
-from scopewright.controller.index import secret_of, status_target
+from scopewright.controller.index import secret_of
 from scopewright.controller.orphan_records import OrphanRecords
 from scopewright.controller.periodic_rechecks import PeriodicRechecks
-from scopewright.controller.ready_latency import ReadyLatency
+from scopewright.controller.ready_latency import BecameReady, ReadyLatency
 from scopewright.controller.views import Dependencies, ReconcileResult, ViewBuilder
 from scopewright.controller.write_retries import State, WriteRetries
+from scopewright.controller.write_through import WriteThrough
 from scopewright.core.client.credentials import current_credential, latest
 from scopewright.core.client.plan import plan_client
 from scopewright.core.client.view import NewCredential
 from scopewright.core.config import Config
-from scopewright.core.declared import Declared, parse_watched
+from scopewright.core.declared import Declared
 from scopewright.core.failed_writes import target_of
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
 from scopewright.core.grants import plan_grant
@@ -31,7 +31,6 @@ from scopewright.core.objects import (
     Existing,
     Ref,
     Write,
-    is_progress,
     requested_rotation,
 )
 from scopewright.core.plan import NOTHING, Event, Plan, soonest
@@ -53,56 +52,52 @@ class Recorder(Protocol):
 
 
 class Reconciler:
-    """Brings the store to what is declared. `may_write` is asked before each write: who lost the Lease writes none."""
+    """Brings the store to the declared state. `may_write` is called before each write."""
 
     def __init__(
         self,
         store: Objects,
         cache: Cache,
         config: Config,
-        sources: Dependencies,
+        dependencies: Dependencies,
         recorder: Recorder,
         *,
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
-        progress: ReadyLatency | None = None,
-        retries: WriteRetries | None = None,
+        became_ready: BecameReady = lambda kind, seconds: None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
-        """`on_failure` is called for each write that fails although nobody refuses it, with the kind of the object that
-        needs it. What is refused is a matter of the object's user, whom its status tells.
+        """`on_failure` is called for each write that fails without a refusal, with the kind of the reconciled object.
+        Refusals are reported in the status of the object: its user can act.
         """
-        self._store = store
+        clock = dependencies.clock
         self._cache = cache
-        self._config = config
-        self._sources = sources
+        self._clock = clock
         self._recorder = recorder
-        self._enqueue = enqueue
-        self._may_write = may_write
-        self._progress = progress
-        self._rechecks = PeriodicRechecks(config.resync, sources.clock)
-        self._retries = retries or WriteRetries()
-        self._alterations = AlteredWrites(sources.clock)
         self._on_failure = on_failure
+        self._writes = WriteThrough(store, cache, clock, enqueue, may_write)
+        self._latency = ReadyLatency(clock, became_ready)
+        self._rechecks = PeriodicRechecks(config.resync, clock)
+        self._retries = WriteRetries()
+        self._views = ViewBuilder(cache, config, dependencies)
+        self._orphan_records = OrphanRecords(store, cache, clock)
         self._term_start: datetime | None = None
-        self._views = ViewBuilder(cache, config, sources)
-        self._orphan_records = OrphanRecords(store, cache, sources.clock)
         self._pending_events: dict[Ref, tuple[Event, ...]] = {}
         """Events of reconciliations whose status could not be written yet."""
 
     def end_term(self) -> None:
-        """Another leads: no credential that could not be written is kept any longer."""
+        """Forget credentials that could not be written: another replica leads."""
         self._retries.clear()
 
     def start_term(self) -> None:
-        """Another may have written until now: what is remembered of failures is of an earlier term."""
+        """Forget the failures of an earlier term: another replica may have written since."""
         self._retries.clear()
-        self._alterations.clear()
+        self._writes.start_term()
         self._pending_events.clear()
-        self._term_start = self._sources.clock()
+        self._term_start = self._clock()
 
     async def reconcile(self, key: Ref) -> datetime | None:
-        """When time alone makes another look worth while. `Unavailable` means: try again later."""
+        """Return when the key is due again because of time alone. `Unavailable` means: retry later."""
         result = self._begin(key)
         try:
             await self._read_unwatched_secrets(key)
@@ -122,14 +117,14 @@ class Reconciler:
         retries, unsure = self._retries, self._retries.unsure_time(key)
         return ReconcileResult(
             self._pending_events.pop(key, ()),
-            retries.on_hold(key, self._state(key), self._sources.clock()),
+            retries.on_hold(key, self._state(key), self._clock()),
             retries.attempt(key),
             refused=unsure is None,
             quiet_since=latest(unsure, self._term_start),
         )
 
     def _state(self, key: Ref) -> State:
-        """What the user has declared: where that changes, nothing waits for its next attempt."""
+        """What the user has declared: after a change, failed writes are retried at once."""
         obj = self._cache.declared[key.kind].get(key)
         if obj is None:
             return ()
@@ -141,24 +136,23 @@ class Reconciler:
         if isinstance(obj, OAuthClient | ResourceServer) and self._orphan_records.is_unproven(key, obj):
             return NOTHING
         if isinstance(obj, OAuthClient | ResourceServer) and is_halted(obj.metadata):
-            departed = await self._orphan_records.plan(key, obj, result.failed_writes)
-            if departed.writes:
-                return departed
+            plan = await self._orphan_records.plan(key, obj, result.failed_writes)
+            if plan.writes:
+                return plan
         if isinstance(obj, OAuthClient):
-            return plan_client(self._views.of_client(obj, result))
+            return plan_client(self._views.client_view(obj, result))
         if isinstance(obj, ResourceServer):
-            return plan_server(self._views.of_server(obj, result))
+            return plan_server(self._views.server_view(obj, result))
         if isinstance(obj, ScopeGrant):
-            return plan_grant(self._views.of_grant(obj, result))
+            return plan_grant(self._views.grant_view(obj, result))
         if key.kind == "SigningKey":
-            return plan_signing_key(self._views.of_signing_key(key, obj, result))
+            return plan_signing_key(self._views.signing_key_view(key, obj, result))
         return await self._orphan_records.plan(key, None, result.failed_writes)
 
     def set_seal_key(self, key: bytes) -> bool:
-        """Set the key that seals credential Secrets, before the first reconciliation; True where it changes."""
-        another = key != self._views.seal_key
-        self._views.seal_key = key
-        return another
+        """Set the key that seals credential Secrets, before the first reconciliation. Return whether it changes."""
+        before, self._views.seal_key = self._views.seal_key, key
+        return key != before
 
     async def _read_unwatched_secrets(self, key: Ref) -> None:
         """Read Secrets that the watch may not show as they are.
@@ -171,26 +165,24 @@ class Reconciler:
             return
         secret = secret_of(client)
         known = self._cache.managed.objects.get(secret)
-        record = self._cache.managed.clients.get(self._cache.record_of_client(client.namespace, client.name))
+        record = self._cache.managed.client_record(client)[1]
         had_one = record is not None and record.uid == client.uid and bool(record.credentials)
         watched = known is not None and known.labels.get(MANAGED_BY) == MANAGER
         if (known and not watched) or (had_one and current_credential(record, known) is None):
-            await self._refresh(key, secret)
+            await self._writes.refresh(key, secret)
 
     # Writes
 
     async def _apply(self, key: Ref, plan: Plan, result: ReconcileResult) -> ReconcileResult:
-        """Write in order. After a conflict what exists has been read anew; what failed is on hold for a while."""
+        """Write in order, until a write fails; after a conflict, the object is read again."""
         if plan.attempt is not None:
             self._retries.begins(key, plan.attempt, self._state(key))
         result = replace(result, attempt=plan.attempt or result.attempt)
         for write in plan.writes:
-            if not self._may_write():
-                raise NotLeading
             namespace = target_of(write).namespace
             usable = self._cache.usable(namespace)
             try:
-                altered = await self._write(key, write)
+                altered = await self._writes.write(key, write)
             except NotLeading:
                 raise
             except Conflict as conflict:
@@ -211,9 +203,7 @@ class Reconciler:
     def _handed_out(
         self, key: Ref, plan: Plan, write: Write, stored: Existing | None, result: ReconcileResult
     ) -> ReconcileResult:
-        """After a write that others have altered: whether its object holds all the same what was handed out, whatever
-        became of labels, annotations and other entries.
-        """
+        """After an altered write: without the attempt if the object holds its credential or key nevertheless."""
         if write is not plan.writes[-1] or isinstance(write, Deletion) or stored is None:
             return result
         if isinstance(plan.attempt, NewCredential):
@@ -226,7 +216,7 @@ class Reconciler:
         return replace(result, attempt=None, events=(*result.events, *plan.events))
 
     def _without_stored(self, key: Ref, result: ReconcileResult) -> ReconcileResult:
-        """Without an attempt whose value the client's Secret holds: it was handed out, whatever the answer said."""
+        """Without an attempt whose credential is in the client's Secret: it was stored, despite an error."""
         client, attempt = self._cache.declared[key.kind].get(key), result.attempt
         if not isinstance(client, OAuthClient) or not isinstance(attempt, NewCredential):
             return result
@@ -237,16 +227,17 @@ class Reconciler:
         return replace(result, attempt=None)
 
     def _wrote(self, key: Ref, write: Write) -> None:
-        did, ref = _did(write), target_of(write)
+        did = "deleted" if isinstance(write, Deletion) else "replaced" if write.replaces else "created"
+        ref = target_of(write)
         log.info("%s: %s %s", key, did, ref, extra=about(key, object=str(ref), did=did))
-        self._enqueue_others(key, self._retries.succeeded(key, ref, self._sources.clock()))
+        self._writes.enqueue_others(key, self._retries.succeeded(key, ref, self._clock()))
 
     async def _conflicted(self, key: Ref, write: Write, conflict: Conflict, result: ReconcileResult) -> ReconcileResult:
-        """Read what is there, and plan anew; where it is what was known, the server refuses for another reason."""
+        """Read the object again. If it is the known version, the server refuses the write for another reason."""
         ref = target_of(write)
         log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
         known = self._version(ref)
-        await self._refresh(key, ref)
+        await self._writes.refresh(key, ref)
         return self._failed(key, write, conflict, result) if self._version(ref) == known else result
 
     def _version(self, ref: Ref) -> str | None:
@@ -256,7 +247,7 @@ class Reconciler:
     def _failed(
         self, key: Ref, write: Write, error: Rejected | Unavailable, result: ReconcileResult
     ) -> ReconcileResult:
-        now = self._sources.clock()
+        now = self._clock()
         failed_write = self._retries.failed(key, write, error, self._state(key), now)
         if isinstance(error, Unavailable):
             self._on_failure(key.kind, error)
@@ -264,42 +255,6 @@ class Reconciler:
         unsure = self._retries.unsure_time(key)
         quiet_since = latest(unsure, result.quiet_since)
         return replace(result, failed_writes=(*others, failed_write), refused=unsure is None, quiet_since=quiet_since)
-
-    async def _write(self, key: Ref, write: Write) -> tuple[Rejected, Existing | None] | None:
-        """What others make of the write, where it does not stay as it is, and what is stored if it was written.
-
-        What is known to be altered is written again only where it brings something new that arrives all the same: a
-        credential, a revocation.
-        """
-        if isinstance(write, Deletion):
-            await self._store.delete(write)
-            gone = write.existing
-            self._enqueue_others(key, self._cache.drop_managed(gone.ref, gone.resource_version))
-            return None
-        preview = await self._store.preview(write) if self._alterations.expected(write.ref) else None
-        altered = self._alterations.at_write(write, preview) if preview else None
-        if altered and preview and not is_progress(write, preview):
-            return altered, None
-        existing = await self._store.write(write)
-        if altered := self._alterations.at_write(write, existing):
-            await self._refresh(key, write.ref)
-            return altered, existing
-        entries = {name: value for name, value in write.entries.items() if isinstance(value, bytes)}
-        if len(entries) < len(write.entries):
-            await self._refresh(key, write.ref)
-        else:
-            self._enqueue_others(key, self._cache.wrote(existing, entries))
-        undone = self._alterations.after_write(write)
-        return (undone, existing) if undone else None
-
-    async def _refresh(self, key: Ref, ref: Ref) -> None:
-        found = await self._store.read(ref)
-        keys = self._cache.put_managed(*found) if found else self._cache.drop_managed(ref)
-        self._enqueue_others(key, keys)
-
-    def _enqueue_others(self, key: Ref, keys: set[Ref]) -> None:
-        for other in keys - {key}:
-            self._enqueue(other)
 
     # Status
 
@@ -309,8 +264,7 @@ class Reconciler:
         obj = self._cache.declared[key.kind].get(key)
         if obj is None:
             self._rechecks.due(key, None)
-            if self._progress:
-                self._progress.finished(key, None, None)
+            self._latency.finished(key, None, None)
             return soonest(plan.due, retry_time)
         if result.failed_writes and not any(s.is_reported for s in result.failed_writes):
             self._pending_events |= {key: result.events} if result.events else {}
@@ -318,22 +272,9 @@ class Reconciler:
         if key.namespace in self._cache.terminating and not obj.metadata.deletion_timestamp:
             return soonest(plan.due, retry_time)
         if plan.status is not None and plan.status != (obj.status.to_dict() if obj.status else None):
-            await self._write_status(obj, plan.status)
-        if self._progress:
-            self._progress.finished(key, obj, plan.status)
+            await self._writes.write_status(obj, plan.status)
+        self._latency.finished(key, obj, plan.status)
         if key.namespace not in self._cache.terminating:
             for event in (*result.events, *plan.events):
                 self._recorder.record(obj, event)
         return soonest(plan.due, retry_time, self._rechecks.due(key, plan.status))
-
-    async def _write_status(self, obj: Declared, status: dict[str, Any]) -> None:
-        if not self._may_write():
-            raise NotLeading
-        written = await self._store.write_status(status_target(obj), status)
-        self._cache.wrote_status(parse_watched(written))
-
-
-def _did(write: Write) -> str:
-    if isinstance(write, Deletion):
-        return "deleted"
-    return "replaced" if write.replaces else "created"

@@ -9,7 +9,7 @@ from scopewright.core.failed_writes import FailedWrite
 from scopewright.core.objects import Ref
 
 SHARED: Final = frozenset({"WebhookUnavailable", "Unreachable", "ServerError", "TooManyRequests", "Unavailable"})
-"""Reasons of failures whose cause namespaces have in common; that of a refusal is one namespace's own."""
+"""Reasons of failures with one cause for all namespaces; a refusal has its cause in one namespace."""
 
 Cause = tuple[str, str]
 """A namespace in which writes fail, or a shared reason."""
@@ -22,7 +22,7 @@ def causes(failed_writes: Iterable[FailedWrite]) -> frozenset[Cause]:
 
 
 class WaitingObjects:
-    """Failing objects by cause, those that have waited longest since they were last woken first."""
+    """Failing objects by cause, in the order in which they were last woken."""
 
     def __init__(self) -> None:
         self._by_cause: defaultdict[Cause, dict[Ref, None]] = defaultdict(dict)
@@ -33,7 +33,7 @@ class WaitingObjects:
         self._causes.clear()
 
     def put(self, key: Ref, of: frozenset[Cause]) -> None:
-        """The causes of an object; none where nothing of it fails."""
+        """Set the causes of an object; none if no write of it fails."""
         before = self._causes.pop(key, frozenset())
         for cause in before - of:
             del self._by_cause[cause][key]
@@ -45,11 +45,11 @@ class WaitingObjects:
             self._causes[key] = of
 
     def woken(self, key: Ref) -> None:
-        """It waits anew: behind the others."""
+        """Move the object behind the others."""
         for cause in self._causes.get(key, ()):
             self._by_cause[cause][key] = self._by_cause[cause].pop(key)
 
     def longest(self, of: Iterable[Cause], most: int) -> list[Ref]:
-        """At most so many for each of the causes."""
+        """The objects that have waited longest, at most `most` for each of the causes."""
         found = (islice(self._by_cause.get(cause, ()), most) for cause in sorted(of))
         return list(dict.fromkeys(key for keys in found for key in keys))

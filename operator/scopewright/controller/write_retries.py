@@ -16,34 +16,34 @@ from scopewright.logs import about
 
 EARLIEST: Final = datetime.min.replace(tzinfo=UTC)
 MAX_WOKEN: Final = 100
-"""Objects that are tried at once because another one has just recovered."""
+"""Objects that are retried at once because another one has recovered."""
 
 log = logging.getLogger(__name__)
 
 State = tuple[object, ...]
-"""What an object's user has declared: where it changes, what is on hold is tried at once."""
+"""What an object's user has declared: after a change, failed writes are retried at once."""
 
 
 @dataclass(slots=True)
 class _Failing:
-    """What fails of one object."""
+    """The failed writes of one object."""
 
     state: State
     failed_writes: dict[Ref, FailedWrite] = field(default_factory=dict)
     attempt: object = field(default=None, repr=False)
     unsure_time: datetime | None = None
-    """When a write last ended without an answer: it may have been carried out, or still be."""
+    """When a write last ended without an answer: it may have been stored, or still be."""
     pause: timedelta = timedelta()
-    """The last one."""
+    """The last pause."""
     woken_time: datetime = EARLIEST
-    """When a pause of it was last cut short, because another object had recovered."""
+    """When a pause was last cut short because another object had recovered."""
 
 
 class WriteRetries:
-    """By the object whose plan the writes belong to. It is memory of one term of leadership, and may be lost."""
+    """By the object whose plan has the writes. Memory of one term of leadership; may be lost."""
 
-    def __init__(self, its: ObjectBackoff | None = None) -> None:
-        self._pauses = its or ObjectBackoff()
+    def __init__(self, pauses: ObjectBackoff | None = None) -> None:
+        self._pauses = pauses or ObjectBackoff()
         self._failing: dict[Ref, _Failing] = {}
         self._waiting = WaitingObjects()
 
@@ -53,35 +53,35 @@ class WriteRetries:
         self._pauses.clear()
 
     def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[FailedWrite, ...]:
-        """What is not to be tried again yet; nothing where the user has changed the object meanwhile."""
+        """The writes that must not be retried yet; none if the user has changed the object since."""
         failing = self._failing.get(key)
         if failing is None or failing.state != state:
             return ()
-        # Further ahead than any pause is long: the clock was set back meanwhile.
+        # Later than the end of any pause: the clock was set back since.
         latest = now + timedelta(seconds=2 * object_backoff.MAX_PAUSE_SECONDS)
         return tuple(s for s in failing.failed_writes.values() if now < s.retry_time < latest)
 
     def retry_time(self, key: Ref) -> datetime | None:
-        """When what failed of this object is tried again; None where nothing did."""
+        """When the failed writes of this object are retried; None if there are none."""
         failing = self._failing.get(key)
         return min((s.retry_time for s in failing.failed_writes.values()), default=None) if failing else None
 
     def attempt(self, key: Ref) -> object:
-        """The credential or key that the last attempt was to hand out; None where there is none."""
+        """The credential or key of the last attempt that failed, if any."""
         failing = self._failing.get(key)
         return failing.attempt if failing else None
 
     def unsure_time(self, key: Ref) -> datetime | None:
-        """When a write of this object last ended without an answer; None where all were answered."""
+        """When a write of this object last ended without an answer; None if all were answered."""
         failing = self._failing.get(key)
         return failing.unsure_time if failing else None
 
     def begins(self, key: Ref, attempt: object, state: State) -> None:
-        """Writes begin that hand this out: it is kept, whatever becomes of them."""
+        """Keep the credential or key whose writes begin, whether they succeed or not."""
         self._failing.setdefault(key, _Failing(state)).attempt = attempt
 
     def handed_out(self, key: Ref) -> None:
-        """The writes that hand out the attempt have all succeeded."""
+        """All writes of the attempt have succeeded."""
         if failing := self._failing.get(key):
             failing.attempt = None
             self._tidy(key, failing)
@@ -99,10 +99,10 @@ class WriteRetries:
             needs_user=isinstance(error, Rejected), attempts=known.attempts + 1 if known else 1,
         )  # fmt: skip
         if known and known.reason == failed_write.reason and _gist(known.message) == _gist(failed_write.message):
-            # What the server says may differ a little each time; a status that follows it is a write for each attempt.
+            # The server's text may vary: the status keeps the first one, to be written once.
             failed_write = replace(failed_write, message=known.message)
         failing.failed_writes[ref] = failed_write
-        # What fails of one object is tried again together.
+        # All failed writes of one object are retried together.
         failing.failed_writes = {
             at: replace(s, retry_time=failed_write.retry_time) for at, s in failing.failed_writes.items()
         }
@@ -111,9 +111,8 @@ class WriteRetries:
         return failed_write
 
     def succeeded(self, key: Ref, ref: Ref, now: datetime) -> set[Ref]:
-        """The objects to try at once, because what they wait for may have gone as well: the longest waiting ones of
-        its namespace, and of all namespaces where they share the cause. None has its pauses cut short twice within the
-        length of one.
+        """The objects to retry at once, because their cause may have ended too: those of the namespace that have waited
+        longest, and those of all namespaces with a shared cause. No object is woken twice within one of its pauses.
         """
         failing = self._failing.get(key)
         failed_write = failing.failed_writes.pop(ref, None) if failing else None
@@ -124,7 +123,7 @@ class WriteRetries:
         return set(islice((other for other in alike if self._wakes(other, now)), MAX_WOKEN))
 
     def _wakes(self, key: Ref, now: datetime) -> bool:
-        """Whether the object is to be tried at once."""
+        """Make the failed writes of the object due, unless it was woken within its pause. Return whether it was."""
         failing = self._failing[key]
         if failing.woken_time <= now < failing.woken_time + failing.pause:
             return False
@@ -134,7 +133,7 @@ class WriteRetries:
         return True
 
     def settled(self, key: Ref, held: tuple[FailedWrite, ...]) -> None:
-        """Keep only the failed writes of these objects: nothing needs the others any more."""
+        """Keep only these failed writes: the plan no longer needs the others."""
         failing = self._failing.get(key)
         if failing is None:
             return
@@ -153,17 +152,17 @@ class WriteRetries:
 
 
 def _gist(message: str) -> str:
-    """Which object, and who refuses it: what comes before the API server's own words."""
+    """The object, and what refuses it: the part of the message before the API server's own text."""
     return message.partition(": ")[2].partition(": ")[0]
 
 
 def _log_failure(key: Ref, failed_write: FailedWrite, pause: float) -> None:
-    """One log line for the first failures, then fewer and fewer; none for a namespace that is being deleted."""
+    """Log the first failures, then fewer and fewer; none in a namespace that is being deleted."""
     worth_it = (
         failed_write.attempts & (failed_write.attempts - 1) == 0 and failed_write.reason != "NamespaceTerminating"
     )
     level = logging.WARNING if worth_it else logging.DEBUG
     log.log(
-        level, "%s: %s; attempt %d, tried again in %.1f s", key, failed_write.message, failed_write.attempts, pause,
+        level, "%s: %s; attempt %d, retrying in %.1f s", key, failed_write.message, failed_write.attempts, pause,
         extra=about(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
     )  # fmt: skip
