@@ -27,5 +27,8 @@ class OncePerProblem:
             self._log.warning(self._message, problem)
         self._problem = problem
 
-    def clear(self) -> None:
+    def clear(self, recovered: str = "") -> None:
+        """The problem has ended: log `recovered`, if any."""
+        if self._problem and recovered:
+            self._log.info(recovered)
         self._problem = ""

@@ -118,7 +118,7 @@ class FinalChecks:
                 self.users.apply("oauthclients", at, spec, paused="false")
         issuer = server.get("configmaps", NAMESPACE, "scopewright-issuer")
         leader = self.simulation.leader
-        held = leader.operator._resync.orphans_held if leader and leader.operator else {}
+        held = leader.operator._leader.resync.orphans_held if leader and leader.operator else {}
         if issuer and held:
             accepted = ",".join(f"{namespace}={count}" for namespace, count in held.items())
             annotations = {"scopewright.dev/allow-orphans": accepted}

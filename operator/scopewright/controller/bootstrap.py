@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 
 class Bootstrap:
-    """Keeps the seal key in memory, so that one that is deleted comes back as it was, until `forget`."""
+    """Keeps the seal key in memory until `forget`, so that a deleted one is created again with the same content."""
 
     def __init__(
         self, store: Store, config: Config, clock: Callable[[], datetime], may_write: Callable[[], bool] = lambda: True
@@ -54,32 +54,32 @@ class Bootstrap:
         self._refs = frozenset(
             of(config) for of in (issuer_ref, usage_ref, nonce_key_ref, revocations_ref, seal_key_ref)
         )
-        self.lacking = asyncio.Event()
-        """Whether something is to be made: set by `saw`, taken back when `ensure` begins."""
+        self.incomplete = asyncio.Event()
+        """Set by `check` if an object is missing or outdated, cleared when `ensure` begins."""
         self.failure: Rejected | Unavailable | None = None
-        """Why something could not be written that clients can do without for a while; None where all is there."""
+        """Why an object could not be written that clients do not need at once; None if all exist."""
 
-    def saw(self, ref: Ref, existing: Existing | None) -> None:
-        """One of ours as it is now, or (None) no more."""
-        if ref in self._refs and (existing is None or self._is_altered(existing)):
-            self.lacking.set()
+    def check(self, ref: Ref, existing: Existing | None) -> None:
+        """Called for each managed object that was added, changed or deleted (None)."""
+        if ref in self._refs and (existing is None or self._is_outdated(existing)):
+            self.incomplete.set()
 
-    def _is_altered(self, existing: Existing) -> bool:
+    def _is_outdated(self, existing: Existing) -> bool:
         if existing.ref == seal_key_ref(self._config):
             return asks_for_another_key(existing)
         return existing.ref == issuer_ref(self._config) and plan_issuer(self._config, existing) is not None
 
     def forget(self) -> None:
-        """What was known before we led again: others may have changed the seal key meanwhile, and for a reason."""
+        """Forget the seal key at the beginning of a term: another leader may have replaced it, for a reason."""
         self._seal_key = b""
 
     async def ensure(self, *, may_rotate: bool = True) -> bytes:
-        """Make what is missing; the seal key, another one if that is asked for and may be.
+        """Create what is missing. Return the seal key: another one if an annotation asks for it and `may_rotate`.
 
-        Only a seal key that is missing and cannot be written raises: nothing can be sealed then. What else cannot be
-        written is in `failure`, and is to be tried again.
+        Raises only if a missing seal key cannot be written: nothing can be sealed then. Other failures are in
+        `failure`, for another attempt.
         """
-        self.lacking.clear()
+        self.incomplete.clear()
         self.failure = None
         found = await self._store.read(issuer_ref(self._config))
         if desired := plan_issuer(self._config, found[0] if found else None):
@@ -95,7 +95,7 @@ class Bootstrap:
         return await self._seal(may_rotate=may_rotate)
 
     async def _try(self, desired: Desired, *, must_be_sure: bool = False) -> bool:
-        """Whether it was written. What may have been, although its answer was lost, raises if one `must_be_sure`."""
+        """Whether it was written. With `must_be_sure`, raises if it may have been written without an answer."""
         try:
             await self._write(desired)
         except NotLeading:
@@ -103,7 +103,7 @@ class Bootstrap:
         except (Rejected, Unavailable) as error:
             if must_be_sure and (isinstance(error, Conflict) or not changed_nothing(error)):
                 raise
-            log.warning("%s cannot be written, and is tried again: %s", desired.ref, error)
+            log.warning("%s cannot be written, retrying: %s", desired.ref, error)
             self.failure = self.failure or error
             return False
         return True
@@ -121,7 +121,7 @@ class Bootstrap:
                 key = secrets.token_bytes(KEY_BYTES)
                 if await self._try(plan_another_seal_key(self._config, found[0], key), must_be_sure=True):
                     self._seal_key = key
-                    log.warning("%s has another key, as asked: every credential Secret is sealed anew", found[0].ref)
+                    log.warning("%s has a new key, as requested: every credential Secret is sealed again", found[0].ref)
         else:
             key = self._seal_key or secrets.token_bytes(KEY_BYTES)
             await self._write(plan_seal_key(self._config, key))
@@ -130,18 +130,14 @@ class Bootstrap:
 
 
 async def ensure_signing_key(api: Api, config: Config) -> None:
-    """SigningKey/default, unless there is a SigningKey already, or was one that left keys."""
+    """Create SigningKey/default, unless a SigningKey exists, or one did and its keys remain."""
     path = declared_path("SigningKey", config.namespace)
     try:
-        listed = await api.get(path, limit="1")
-        if listed.get("items") or await _has_keys(api, config.namespace):
-            return
+        keys = collection("Secret", config.namespace)
+        for each, query in ((path, {}), (keys, {"fieldSelector": f"type={SIGNING_KEY_TYPE}"})):
+            if (await api.get(each, limit="1", **query)).get("items"):
+                return
         await api.request("POST", path, body=default_signing_key(config))
-        log.info("SigningKey %s is made, because there was none", DEFAULT_SIGNING_KEY)
+        log.info("created SigningKey %s, because none existed", DEFAULT_SIGNING_KEY)
     except (Conflict, NotFound) as error:
-        log.info("SigningKey %s was not made: %s", DEFAULT_SIGNING_KEY, error)
-
-
-async def _has_keys(api: Api, namespace: str) -> bool:
-    listed = await api.get(collection("Secret", namespace), fieldSelector=f"type={SIGNING_KEY_TYPE}", limit="1")
-    return bool(listed.get("items"))
+        log.info("SigningKey %s was not created: %s", DEFAULT_SIGNING_KEY, error)

@@ -28,40 +28,40 @@ SETTLE_SECONDS: Final = 0.05
 
 
 class LocalOperator:
-    """One directory of manifests, reconciled for as long as `run` does. Nobody else writes the STATE, so all may be."""
+    """Reconciles one directory of manifests while `run` does. No other process writes the STATE directory."""
 
     def __init__(self, directory: Path, store: DirectoryStore, config: Config) -> None:
         self._directory = directory
         self._store = store
         self._config = config
         self.cache = Cache(config.name, config.namespace, limits=config.limits)
-        sources = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
-        self._reconciler = Reconciler(store, self.cache, config, sources, LogRecorder(), enqueue=self._enqueue)
-        self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.waits_for, workers=4)
-        self._installing = Bootstrap(store, config, _now)
-        self._caches = WatchHandlers(self.cache, config, WatchMonitor(), self._enqueue, self._installing.saw)
+        dependencies = Dependencies(_now, generate_secret, make_key, sign_at_once=True)
+        self._reconciler = Reconciler(store, self.cache, config, dependencies, LogRecorder(), enqueue=self._enqueue)
+        self._queue = Queue(self._reconciler.reconcile, _now, after=self.cache.relations.waits_for, workers=4)
+        self._bootstrap = Bootstrap(store, config, _now)
+        self._handlers = WatchHandlers(self.cache, config, WatchMonitor(), self._enqueue, self._bootstrap.check)
         self._manifests = ManifestFollower(store.declared, (default_signing_key(config),))
         self.problems: tuple[Diagnostic, ...] = ()
 
     async def run(self, on_settled: Callable[[], None]) -> None:
-        """Until cancelled. `on_settled` is called whenever something has changed and all of it is reconciled."""
+        """Run until cancelled. `on_settled` is called each time that all changes are reconciled."""
         await self.install()
         async with asyncio.TaskGroup() as group:
-            for selection in self._caches.selections:
-                group.create_task(self._caches.follow(self._store, selection))
-            await self._caches.complete()
+            for selection in self._handlers.selections:
+                group.create_task(self._handlers.follow(self._store, selection))
+            await self._handlers.complete()
             group.create_task(self._queue.run())
             group.create_task(self._keep())
             group.create_task(self._follow(on_settled))
 
     async def install(self) -> None:
-        """What an installation has beside its objects. An issuer that starts afterwards finds it there."""
-        self._reconciler.set_seal_key(await self._installing.ensure())
-        if self._installing.failure:
-            raise self._installing.failure
+        """Create the objects that each installation has, before an issuer starts."""
+        self._reconciler.set_seal_key(await self._bootstrap.ensure())
+        if self._bootstrap.failure:
+            raise self._bootstrap.failure
 
     async def _keep(self) -> None:
-        while await self._installing.lacking.wait():
+        while await self._bootstrap.incomplete.wait():
             await self.install()
 
     async def _follow(self, on_settled: Callable[[], None]) -> None:
@@ -79,15 +79,15 @@ class LocalOperator:
         self.problems = change.problems
         for obj in change.removed.values():
             if obj["kind"] != "Namespace":
-                self._caches.deliver("DELETED", obj)
+                self._handlers.deliver("DELETED", obj)
                 await self._store.collect(obj["metadata"]["uid"])
-        self._caches.namespaces(self._store.namespaces())
+        self._handlers.namespaces(self._store.namespaces())
         for obj in change.added_or_changed.values():
             if obj["kind"] != "Namespace":
-                self._caches.deliver(None, obj)
+                self._handlers.deliver(None, obj)
 
     def _collect_records(self) -> None:
-        """Of what was removed while nobody looked."""
+        """Delete the records of objects that were removed before this process started."""
         orphans = orphaned_keys(self.cache)
         self.cache.deleted |= orphans
         for key in orphans:

@@ -1,4 +1,4 @@
-"""One queue of keys: each at most once in it, each with at most one worker, failures with growing pauses."""
+"""The queue of keys: each at most once, with at most one worker, and growing pauses after failures."""
 
 import asyncio
 import heapq
@@ -15,9 +15,9 @@ from scopewright.core.objects import Ref
 from scopewright.logs import about
 
 MAX_PAUSE_SECONDS: Final = 60.0
-"""Seconds. Nothing else triggers a retry once the cause is fixed."""
+"""The longest pause in seconds: nothing else triggers a retry once the cause is fixed."""
 MAX_STALE_TIMERS: Final = 1000
-"""Timers that count no more are swept out beyond so many."""
+"""Timers without effect in memory, beyond which they are removed."""
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +25,9 @@ Reconcile = Callable[[Ref], Awaitable[datetime | None]]
 
 
 class Queue:
-    """Keys to reconcile. `reconcile` returns when time alone makes another look worth while (None: never).
+    """`reconcile` returns when the key is due again because of time alone (None: never).
 
-    `after` names the key that another waits for while that one is to be reconciled, or is (None: it waits for none).
+    `after` returns the key for which another waits while that is queued or running (None: it waits for none).
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Queue:
         self._running: set[Ref] = set()
         self._again: set[Ref] = set()
         self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
-        """Keys that wait, by the one that they wait for."""
+        """Waiting keys, by the key for which they wait."""
         self._pauses = pauses or ObjectBackoff(longest=MAX_PAUSE_SECONDS)
         self._due: dict[Ref, float] = {}
         self._timers: list[tuple[float, Ref]] = []
@@ -56,7 +56,7 @@ class Queue:
         self._stopping = False
 
     def add(self, key: Ref, delay: float = 0.0) -> None:
-        """Reconcile `key` soon, or after `delay` seconds unless something sooner comes up."""
+        """Reconcile `key` as soon as possible, or after `delay` seconds unless it is due sooner."""
         if delay > 0:
             self._later(key, delay)
         elif key in self._running:
@@ -79,7 +79,7 @@ class Queue:
         return not self._waiting and not self._running
 
     async def run(self) -> None:
-        """Until `stop`; what has begun by then is finished first."""
+        """Run until `stop`, and until the workers have finished their current keys."""
         timer = asyncio.create_task(self._time())
         try:
             async with asyncio.TaskGroup() as group:
@@ -138,7 +138,7 @@ class Queue:
 
     def _retry(self, key: Ref, error: Exception) -> None:
         pause = self._pauses.failed(key, error.retry_after if isinstance(error, Unavailable) else 0.0)
-        log.warning("%s is tried again in %.1f s: %s", key, pause, error, extra=about(key, again_in=round(pause, 1)))
+        log.warning("%s failed, retrying in %.1f s: %s", key, pause, error, extra=about(key, again_in=round(pause, 1)))
         self._later(key, pause)
 
     def _later(self, key: Ref, delay: float) -> None:

@@ -1,4 +1,4 @@
-"""The full comparison, once in a while: lists what is declared, finds orphaned records, and notices a silent watch."""
+"""The resync: lists the declared objects, finds orphaned records, and detects a silent watch."""
 
 import logging
 import time
@@ -23,20 +23,20 @@ from scopewright.stores.kubernetes.store import declared_path, namespace_is_abse
 
 WATCH_TIMEOUT_SECONDS: Final = 30.0
 MAX_REPORTED: Final = 10
-"""Namespaces that one comparison names in the log."""
+"""Namespaces that one resync names in the log."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class WatchMonitor:
-    """What the watch has delivered, held against what a list has found: a watch that misses something is broken."""
+    """Compares the versions that the watch delivered with those of lists: a watch that misses one is broken."""
 
     monotonic: Callable[[], float] = time.monotonic
     _delivered: dict[Ref, str] = field(default_factory=dict)
     _expected: dict[Ref, tuple[str, float]] = field(default_factory=dict)
     _latest: dict[str, float] = field(default_factory=dict)
-    """When each kind last had a delivery: a watch that is only busy is not silent."""
+    """When each kind last had a delivery: a busy watch is not silent."""
 
     def on_delivery(self, ref: Ref, version: str) -> None:
         self._latest[ref.kind] = self.monotonic()
@@ -50,14 +50,14 @@ class WatchMonitor:
         self._expected.pop(ref, None)
 
     def expect(self, ref: Ref, version: str) -> None:
-        """A list has found this version; from now on the watch has half a minute to deliver it."""
+        """A list has found this version; the watch must deliver it within `WATCH_TIMEOUT_SECONDS`."""
         known = self._delivered.get(ref)
         if (known is None or newer(version, known)) and ref not in self._expected:
             self._expected[ref] = (version, self.monotonic())
 
     @property
     def silent_for(self) -> float:
-        """Seconds that a delivery is overdue while its kind has had none at all; 0 while none is."""
+        """Seconds for which a delivery is overdue while its kind has had no other; 0 if none is."""
         now = self.monotonic()
         waits = [
             now - max(since, self._latest.get(ref.kind, since)) - WATCH_TIMEOUT_SECONDS
@@ -67,7 +67,7 @@ class WatchMonitor:
 
 
 class Resync:
-    """Lists what is declared into the cache, and finds records whose owner is not declared any more."""
+    """Lists the declared objects into the cache, and finds records without a declared object."""
 
     def __init__(
         self,
@@ -75,52 +75,46 @@ class Resync:
         cache: Cache,
         monitor: WatchMonitor,
         watched: Sequence[str | None] = (None,),
-        saw_foreign: Callable[[Mapping[str, Any]], None] = lambda raw: None,
+        on_foreign: Callable[[Mapping[str, Any]], None] = lambda raw: None,
     ) -> None:
-        """`watched` are namespaces; None stands for all of them. `saw_foreign` gets each object of another issuer."""
-        self._saw_foreign = saw_foreign
+        """`watched` are namespaces; None stands for all of them. `on_foreign` gets each object of another issuer."""
+        self._on_foreign = on_foreign
         self._api = api
         self._cache = cache
         self._monitor = monitor
         self._watched = watched
         self.orphans_held: Mapping[str, int] = {}
-        """Records that are kept though their object is gone, by the object's namespace."""
+        """Records that are kept although their object is deleted, by the object's namespace."""
         self._missing: set[str] = set()
-        """Kinds without a CRD, when we last looked."""
-        self._found: Keys = set()
-        """What was found and is not returned yet."""
+        """Kinds without a CRD, as of the last resync."""
+        self._pending: Keys = set()
+        """Keys that are not returned yet."""
 
     async def run(self) -> Keys:
-        """The keys to look at. A list that fails raises, and then nothing was concluded from its kind; nor is anything
-        from a kind whose CRD is missing, and the others are compared all the same.
+        """Return the keys to reconcile. A list that fails raises, and no object of its kind is dropped. A kind whose
+        CRD is missing stays as it is known, and the others are listed nevertheless.
         """
         if self._watches_all:
-            await self._namespaces()
+            await self._list_namespaces()
         for kind in KINDS:
             try:
-                await self._compare(kind)
+                versions = [await self._list(kind, namespace) for namespace in self._watched]
+                self._pending |= self._cache.listed(kind, next(filter(None, versions), ""))
             except NotServed:
                 if not await self._has_no_crd(kind):
                     raise
                 self._cache.cannot_be_listed(kind)
             else:
                 self._missing.discard(kind)
-        self._found |= await self._orphans()
-        keys, self._found = self._found, set()
+        self._pending |= await self._find_orphans()
+        keys, self._pending = self._pending, set()
         return keys
 
-    async def _compare(self, kind: str) -> None:
-        first = ""
-        for namespace in self._watched:
-            version = await self._declared(kind, namespace)
-            first = first or version
-        self._found |= self._cache.listed(kind, first)
-
     async def _has_no_crd(self, kind: str) -> bool:
-        """Whether that is certain; said once."""
+        """Whether the CRD is certain to be missing; logged once."""
         crd = await missing_crd(self._api, KINDS[kind].PLURAL)
         if crd and kind not in self._missing:
-            log.error("%s is missing: %ss stay as they were known, until it is applied again", crd, kind)
+            log.error("%s is missing: %ss stay as they are known until it is applied again", crd, kind)
             self._missing.add(kind)
         return bool(crd)
 
@@ -128,8 +122,8 @@ class Resync:
     def _watches_all(self) -> bool:
         return None in self._watched
 
-    async def _declared(self, kind: str, namespace: str | None) -> str:
-        """Find what to look at of one kind, in one namespace or all. The version of the list."""
+    async def _list(self, kind: str, namespace: str | None) -> str:
+        """List one kind into the cache, in one namespace or all. Return the version of the list."""
         found: set[Ref] = set()
         version = ""
         async for page, version in pages(self._api, declared_path(kind, namespace)):  # noqa: B007 (the last one counts)
@@ -139,25 +133,23 @@ class Resync:
                 found.add(ref)
                 self._monitor.expect(ref, meta["resourceVersion"])
                 if issuer_of(raw) != self._cache.issuer_name:
-                    self._saw_foreign({**raw, "kind": kind})
+                    self._on_foreign({**raw, "kind": kind})
                 if not self._cache.has_seen(ref, meta["resourceVersion"]):
-                    self._found |= self._put({**raw, "kind": kind})
+                    self._put(ref, {**raw, "kind": kind})
         known = {ref for ref in self._cache.declared[kind] if namespace in (None, ref.namespace)}
         for ref in known - found:
-            if missing := self._cache.drop(ref, version):
-                self._found |= missing
+            if dropped := self._cache.drop(ref, version):
+                self._pending |= dropped
                 self._monitor.on_deletion(ref)
         return version
 
-    def _put(self, raw: Mapping[str, Any]) -> Keys:
+    def _put(self, ref: Ref, raw: Mapping[str, Any]) -> None:
         try:
-            return self._cache.put(parse_watched(raw))
+            self._pending |= self._cache.put(parse_watched(raw))
         except Rejected as error:
-            meta = raw["metadata"]
-            log.warning("%s %s/%s: %s", raw["kind"], meta["namespace"], meta["name"], error)
-            return set()
+            log.warning("%s: %s", ref, error)
 
-    async def _namespaces(self) -> None:
+    async def _list_namespaces(self) -> None:
         found: set[str] = set()
         version = ""
         async for page, version in pages(self._api, "/api/v1/namespaces"):  # noqa: B007 (the last one counts)
@@ -165,17 +157,17 @@ class Resync:
                 meta = raw["metadata"]
                 found.add(meta["name"])
                 labels, terminating = meta.get("labels") or {}, bool(meta.get("deletionTimestamp"))
-                self._found |= self._cache.put_namespace(
+                self._pending |= self._cache.put_namespace(
                     meta["name"], labels, meta["resourceVersion"], terminating=terminating
                 )
         for name in set(self._cache.namespaces) - found:
-            self._found |= self._cache.put_namespace(name, None, version)
+            self._pending |= self._cache.put_namespace(name, None, version)
 
-    async def _orphans(self) -> Keys:
-        """Objects whose record is to be deleted, or to be refused and kept because too many of a namespace went."""
+    async def _find_orphans(self) -> Keys:
+        """Deleted objects whose record must be deleted, or kept and refused because too many of a namespace were."""
         cache = self._cache
-        named = {ref for ref in orphaned_keys(cache) if self._watches_all or ref.namespace in self._watched}
-        orphans = {ref for ref in named if ref.kind not in self._missing}
+        watched = {ref for ref in orphaned_keys(cache) if self._watches_all or ref.namespace in self._watched}
+        orphans = {ref for ref in watched if ref.kind not in self._missing}
         cache.absent_namespaces = await self._absent({ref.namespace for ref in orphans})
         records = Counter(record.namespace for record in cache.managed.clients.values())
         records.update(record.namespace for record in cache.managed.servers.values())
@@ -189,28 +181,28 @@ class Resync:
         return {*known, *verdict.deletable, *(ref for ref in verdict.held if not _is_refused(cache, ref))}
 
     async def _absent(self, namespaces: Iterable[str]) -> set[str]:
-        """Those of the namespaces that are proven to be gone: none where only some namespaces are watched."""
+        """The namespaces that are proven to be deleted: none if only some namespaces are watched."""
         unknown = [name for name in namespaces if self._watches_all and name not in self._cache.namespaces]
         return {name for name in sorted(unknown) if await namespace_is_absent(self._api, name)}
 
     def _report(self, held: Mapping[str, int], records: Mapping[str, int]) -> None:
         for namespace, count in sorted(held.items())[:MAX_REPORTED]:
             log.error(
-                "namespace %s: %d of %d records have no owner: they are kept, and their clients refused. If they were "
-                "all meant to go, set the annotation %s: %r on ConfigMap %s",
+                "namespace %s: %d of %d records have no object: they are kept, and their clients refused. If all "
+                "deletions were intended, set the annotation %s: %r on ConfigMap %s",
                 namespace, count, records[namespace], ALLOW_ANNOTATION, f"{namespace}={count}", ISSUER_NAME,
             )  # fmt: skip
         if (more := len(held) - MAX_REPORTED) > 0:
             log.error("the same in %d more namespaces: see the metric scopewright_orphans_held_by_namespace", more)
 
     def _allowed(self) -> str:
-        """What a person has said may go."""
+        """The deletions that a user has confirmed, see `decide_orphans`."""
         issuer = self._cache.managed.objects.get(Ref("ConfigMap", self._cache.managed.namespace, ISSUER_NAME))
         return issuer.annotations.get(ALLOW_ANNOTATION, "") if issuer else ""
 
 
 def orphaned_keys(cache: Cache) -> Keys:
-    """The objects that a good record speaks of and nobody declares."""
+    """Objects that have a valid record and are not declared."""
     clients = {Ref("OAuthClient", r.namespace, r.name) for r in cache.managed.clients.values()}
     servers = {Ref("ResourceServer", r.namespace, r.name) for r in cache.managed.servers.values()}
     return {ref for ref in clients | servers if ref not in cache.declared[ref.kind]}

@@ -1,4 +1,4 @@
-"""Reports in the status of an object that no installation serves its `spec.issuer`."""
+"""Writes into the status of an object that no installation serves its `spec.issuer`."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -15,15 +15,15 @@ from scopewright.core.unserved_issuer import REASON, unserved_status
 from scopewright.stores import Objects
 
 MAX_WRITES: Final = 500
-"""Objects that one comparison writes to; the others' turn comes with the next."""
+"""Statuses that one resync writes; the others follow with the next ones."""
 
 log = logging.getLogger(__name__)
 
 
 class UnservedIssuers:
-    """`saw` is called with each object of another issuer in the course of a comparison, and `report` called after it.
+    """`check` is called with each object of another issuer during a resync, and `report` or `discard` after it.
 
-    `claims` are those that there are when the comparison begins.
+    `claims` are those that exist when the resync begins.
     """
 
     def __init__(
@@ -39,39 +39,36 @@ class UnservedIssuers:
         self._clock = clock
         self._claims = claims
         self._may_write = may_write
-        self._found: dict[Ref, tuple[Declared, Mapping[str, Any]]] = {}
-        """Objects and the status that each is to have."""
+        self._pending: dict[Ref, tuple[Declared, Mapping[str, Any]]] = {}
+        """Objects, and the status that each is to have."""
 
-    def saw(self, raw: Mapping[str, Any]) -> None:
-        """Nothing is said of an object that some installation has reconciled, as its status shows."""
-        if len(self._found) >= MAX_WRITES or not _is_open(raw):
+    def check(self, raw: Mapping[str, Any]) -> None:
+        """Objects that an installation has reconciled, as their status shows, are ignored."""
+        if len(self._pending) >= MAX_WRITES or not _is_open(raw):
             return
         try:
             obj = parse_declared(raw)
         except Rejected:
             return
         if status := unserved_status(obj, self._claims(), self._config, self._clock()):
-            self._found[ref_of(obj)] = (obj, status)
+            self._pending[ref_of(obj)] = (obj, status)
 
-    def forget(self) -> None:
-        """Report nothing of this comparison: what is served is not known."""
-        self._found = {}
+    def discard(self) -> None:
+        """Write nothing after this resync, because the claims are not known."""
+        self._pending = {}
 
     async def report(self) -> None:
-        """Write the pending statuses. A write that fails is left to the next comparison."""
-        found, self._found = self._found, {}
-        for ref, (obj, status) in sorted(found.items(), key=lambda item: item[0]):
+        """Write the pending statuses. A write that fails is left to the next resync."""
+        pending, self._pending = self._pending, {}
+        for ref, (obj, status) in sorted(pending.items(), key=lambda item: item[0]):
             if not self._may_write():
                 return
-            await self._write(ref, obj, status)
-
-    async def _write(self, ref: Ref, obj: Declared, status: Mapping[str, Any]) -> None:
-        try:
-            await self._store.write_status(status_target(obj), status)
-        except (Conflict, Rejected, Unavailable) as error:
-            log.info("%s: the status IssuerNotServed was not written: %s", ref, error)
-        else:
-            log.info("%s: no installation serves its issuer %r", ref, obj.spec.issuer)
+            try:
+                await self._store.write_status(status_target(obj), status)
+            except (Conflict, Rejected, Unavailable) as error:
+                log.info("%s: the status IssuerNotServed was not written: %s", ref, error)
+            else:
+                log.info("%s: no installation serves its issuer %r", ref, obj.spec.issuer)
 
 
 def _is_open(raw: Mapping[str, Any]) -> bool:

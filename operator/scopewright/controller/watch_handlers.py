@@ -23,16 +23,16 @@ KINDS_WITH_RECORD: Final = ("OAuthClient", "ResourceServer")
 """Kinds with a record, which is deleted with the object."""
 
 SERVICE_ACCOUNTS: Final = Selection("ServiceAccount")
-"""All of them, for whichever a client may name; there is next to nothing in one but its metadata."""
+"""All of them: a client may name any, and they have hardly more than metadata."""
 
 INDIRECT_DELAY_SECONDS: Final = 1.0
-"""A grant's count of clients is brought up to date this much later: a thousand clients are then one status."""
+"""Delay for the count of clients in a grant's status: a thousand changed clients are then one write."""
 
 log = logging.getLogger(__name__)
 
 
 class WatchHandlers:
-    """Puts what arrives into the cache, and the keys that it concerns into the queue."""
+    """Puts changes into the cache, and the keys that depend on them into the queue."""
 
     def __init__(
         self,
@@ -40,23 +40,26 @@ class WatchHandlers:
         config: Config,
         monitor: WatchMonitor,
         enqueue: Enqueue,
-        saw: Callable[[Ref, Existing | None], None],
+        on_change: Callable[[Ref, Existing | None], None],
     ) -> None:
-        """`saw` is called with each managed object that was added, changed or deleted (None)."""
+        """`on_change` is called with each managed object that was added, changed or deleted (None)."""
         self._cache = cache
         self._monitor = monitor
         self._enqueue = enqueue
-        self._saw = saw
+        self._on_change = on_change
         self._managed = (
             *(Selection("Secret", namespace, {MANAGED_BY: MANAGER}) for namespace in config.watched),
             Selection("ConfigMap", config.namespace, {MANAGED_BY: MANAGER}),
         )
-        named = () if cache.service_accounts is None else config.watched
-        self.selections = (*self._managed, *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in named))
+        accounts_in = () if cache.service_accounts is None else config.watched
+        self.selections = (
+            *self._managed,
+            *(replace(SERVICE_ACCOUNTS, namespace=namespace) for namespace in accounts_in),
+        )
         self._complete = {(s.kind, s.namespace): asyncio.Event() for s in self.selections}
 
     async def complete(self) -> None:
-        """Until everything that is followed has been listed once."""
+        """Wait until everything that is followed has been listed once."""
         for event in self._complete.values():
             await event.wait()
 
@@ -66,7 +69,7 @@ class WatchHandlers:
         return tuple(f"{kind}s are not listed yet" for kind in sorted(lists))
 
     def deliver(self, event: str | None, raw: Mapping[str, Any]) -> None:
-        """An event of kopf's, about a declared object or a Namespace."""
+        """Handle an event of kopf on a declared object or a Namespace."""
         meta = raw["metadata"]
         if raw["kind"] == "Namespace":
             labels = None if event == "DELETED" else meta.get("labels") or {}
@@ -87,7 +90,7 @@ class WatchHandlers:
         return None
 
     def namespaces(self, current: Mapping[str, Labels]) -> None:
-        """All the namespaces that there are."""
+        """Handle a list of all namespaces."""
         for name in set(self._cache.namespaces) - set(current):
             self._enqueue_all(self._cache.put_namespace(name, None))
         for name, labels in current.items():
@@ -100,21 +103,20 @@ class WatchHandlers:
                 self._cache.deleted.add(ref)
             self._enqueue_all(keys, directly=ref)
 
-    async def follow(self, store: Store, selection: Selection) -> None:
+    async def follow(self, store: Store, selection: Selection, *, once: bool = False) -> None:
+        """List and watch until cancelled; with `once`, list only."""
         async for change in store.follow(selection):
             if isinstance(change, ListCompleted):
-                self._snapshot(selection, change)
+                self._listed(selection, change)
+                if once:
+                    return
             else:
                 self._changed(change)
 
     async def refresh(self, store: Store) -> None:
-        """All that is ours as it is now: while it waited to lead, a replica's watch may have fallen behind."""
+        """List the managed objects again: the watches of a replica that waited to lead may be behind."""
         for selection in self._managed:
-            async for change in store.follow(selection):
-                if isinstance(change, ListCompleted):
-                    self._snapshot(selection, change)
-                    break
-                self._changed(change)
+            await self.follow(store, selection, once=True)
 
     def _changed(self, change: Change) -> None:
         existing = change.existing
@@ -122,23 +124,23 @@ class WatchHandlers:
             self._enqueue_all(self._cache.put_service_account(existing.ref, None if change.deleted else existing.uid))
         elif change.deleted:
             self._enqueue_all(self._cache.drop_managed(existing.ref, existing.resource_version))
-            self._saw(existing.ref, self._cache.managed.objects.get(existing.ref))
+            self._on_change(existing.ref, self._cache.managed.objects.get(existing.ref))
         else:
             self._enqueue_all(self._cache.put_managed(existing, change.entries))
-            self._saw(existing.ref, existing)
+            self._on_change(existing.ref, existing)
 
-    def _snapshot(self, selection: Selection, snapshot: ListCompleted) -> None:
+    def _listed(self, selection: Selection, listed: ListCompleted) -> None:
         if selection.kind == "ServiceAccount":
-            for ref in set(self._cache.service_accounts or ()) - snapshot.refs:
+            for ref in set(self._cache.service_accounts or ()) - listed.refs:
                 if selection.namespace in (None, ref.namespace):
                     self._enqueue_all(self._cache.put_service_account(ref, None))
-        self._cache.managed_listed(selection.kind, selection.namespace, snapshot.version)
+        self._cache.managed_listed(selection.kind, selection.namespace, listed.version)
         for ref, existing in list(self._cache.managed.objects.items()):
-            if ref.kind != selection.kind or ref in snapshot.refs or selection.namespace not in (None, ref.namespace):
+            if ref.kind != selection.kind or ref in listed.refs or selection.namespace not in (None, ref.namespace):
                 continue
-            if not snapshot.version or not newer(existing.resource_version, snapshot.version):
+            if not listed.version or not newer(existing.resource_version, listed.version):
                 self._enqueue_all(self._cache.drop_managed(ref))
-                self._saw(ref, None)
+                self._on_change(ref, None)
         self._complete[selection.kind, selection.namespace].set()
 
     def _enqueue_all(self, keys: Keys, directly: Ref | None = None) -> None:

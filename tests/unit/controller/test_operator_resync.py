@@ -42,18 +42,18 @@ async def test_a_resync_runs_without_the_right_to_list_other_installations(
         nonlocal reported
         reported += 1
 
-    monkeypatch.setattr(operator._lease, "look_at_claims", look)
-    monkeypatch.setattr(operator._resync, "run", run)
-    monkeypatch.setattr(operator._unserved, "report", report)
+    monkeypatch.setattr(operator._lease, "check_claims", look)
+    monkeypatch.setattr(operator._leader.resync, "run", run)
+    monkeypatch.setattr(operator._leader._unserved, "report", report)
     foreign: Any = object()
-    operator._unserved._found = {WORKER: (foreign, {})}
-    assert [WORKER in await operator._compared() for _ in range(2)] == [True, True]
-    assert (reported, operator._unserved._found) == (0, {})
+    operator._leader._unserved._pending = {WORKER: (foreign, {})}
+    assert [WORKER in await operator._leader._resync() for _ in range(2)] == [True, True]
+    assert (reported, operator._leader._unserved._pending) == (0, {})
     fails = False
-    assert WORKER in await operator._compared()
+    assert WORKER in await operator._leader._resync()
     assert reported == 1
     messages = [record.getMessage() for record in caplog.records]
     assert [message.partition(":")[0] for message in messages] == [
-        "other installations are not known, and reconciliation goes on",
+        "other installations are not known, reconciling nevertheless",
         "other installations are known again",
     ]

@@ -38,8 +38,8 @@ def test_kopfs_retries_are_counted_and_reported_once_a_minute_as_a_warning(caplo
     )
     assert len(counted) == 6
     assert [(r.levelname, r.getMessage().partition(",")[0]) for r in caplog.records] == [
-        ("WARNING", "watching: 1 requests failed and are repeated"),
-        ("WARNING", "watching: 5 requests failed and are repeated"),
+        ("WARNING", "watching: 1 requests failed and are retried"),
+        ("WARNING", "watching: 5 requests failed and are retried"),
     ]
 
 
@@ -86,4 +86,4 @@ async def test_an_unreachable_api_server_is_not_logged_as_an_error_of_kopf(caplo
         await asyncio.gather(watching, return_exceptions=True)
     assert [record for record in caplog.records if record.levelno >= logging.ERROR] == []
     [warning] = [r.getMessage() for r in caplog.records if r.name == "scopewright.controller.watch"]
-    assert warning.startswith("watching: 1 requests failed and are repeated, the last one: Request attempt #1 failed")
+    assert warning.startswith("watching: 1 requests failed and are retried, the last one: Request attempt #1 failed")
