@@ -240,8 +240,8 @@ RUN_BOOKS: Final = {
     ),
     "ScopewrightObjectFailing": (
         "`RotationOverdue`, `RotationFailing`: the condition RotationFailing has the API server's reason ([failed "
-        "rotations](rotation.md#failed-rotations)). `ReconcileFailing`: search the operator's log for `is tried "
-        "again in` with this object's name."
+        "rotations](rotation.md#failed-rotations)). `ReconcileFailing`: search the operator's log for "
+        "`retrying in` with this object's name."
     ),
     "ScopewrightApiServerUnreachable": (
         "The log has the time and the cause of the loss. All Pods: check the API server. One Pod: check its "
@@ -259,7 +259,7 @@ RUN_BOOKS: Final = {
         "has the commands."
     ),
     "ScopewrightReconcileFailing": (
-        "The log has the object and the cause: search for `tried again in`. `unavailable`: the API server, or an "
+        "The log has the object and the cause: search for `retrying in`. `unavailable`: the API server, or an "
         "object that another writer changes all the time (`does not settle`). `unexpected`: a bug; report it with "
         "the traceback."
     ),

@@ -1,4 +1,4 @@
-"""Events for what happened once: `events.k8s.io/v1`, in the background, slowly, and dropped rather than waited for."""
+"""Records `events.k8s.io/v1` in the background, at a limited rate; events that do not fit are dropped."""
 
 import asyncio
 import logging
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class LogRecorder:
-    """See `reconcile.Recorder`. Where there is no API server, the log is all there is."""
+    """A `reconcile.Recorder` that only logs, for use without an API server."""
 
     def record(self, obj: Declared, event: Event) -> None:
         level = logging.WARNING if event.warning else logging.INFO
@@ -32,12 +32,12 @@ class LogRecorder:
 
 
 class EventRecorder:
-    """See `reconcile.Recorder`. A flood of events must not slow what they tell of."""
+    """A `reconcile.Recorder` that logs and posts: many events must not delay reconciliation."""
 
     def __init__(self, api: Api, instance: str) -> None:
         self._api = api
         self._instance = instance
-        self._waiting: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_PENDING_EVENTS)
+        self._pending: asyncio.Queue[dict[str, Any]] = asyncio.Queue(MAX_PENDING_EVENTS)
 
     def record(self, obj: Declared, event: Event) -> None:
         LogRecorder().record(obj, event)
@@ -47,13 +47,13 @@ class EventRecorder:
     def record_about(self, regarding: Mapping[str, Any], event: Event) -> None:
         """`regarding` is an ObjectReference, with a namespace."""
         try:
-            self._waiting.put_nowait(self._event(regarding, event))
+            self._pending.put_nowait(self._event(regarding, event))
         except asyncio.QueueFull:
-            log.debug("an event was dropped")
+            log.debug("an event was dropped: too many are pending")
 
     async def run(self) -> None:
         while True:
-            await self._post(await self._waiting.get())
+            await self._post(await self._pending.get())
             await asyncio.sleep(1 / EVENTS_PER_SECOND)
 
     async def _post(self, event: dict[str, Any]) -> None:

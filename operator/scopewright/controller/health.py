@@ -8,7 +8,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from scopewright.http import PROBES, Answer, Handler, HttpRequest, HttpServer
 
 Problems = Callable[[], Sequence[str]]
-"""What is wrong, a line each; nothing where all is well."""
+"""The problems, a line each; empty if there are none."""
 
 
 def health(alive: Problems, ready: Problems, registry: CollectorRegistry) -> Handler:
@@ -28,7 +28,7 @@ def health(alive: Problems, ready: Problems, registry: CollectorRegistry) -> Han
 
 
 async def serve(answer: Handler, listening: socket.socket) -> None:
-    """Until cancelled."""
+    """Serve until cancelled."""
     await HttpServer(answer, limits=PROBES).serve(listening)
 
 

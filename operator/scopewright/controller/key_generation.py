@@ -17,7 +17,7 @@ from scopewright.verifier.thumbprint import thumbprint
 
 _ALPHABET: Final = string.ascii_letters + string.digits
 _SECRET_LENGTH: Final = 43
-"""43 characters of 62 are a little over 256 bits."""
+"""43 characters out of 62 have a little over 256 bits."""
 _CURVES: Final[dict[str, tuple[type[ec.EllipticCurve], str]]] = {
     "ES256": (ec.SECP256R1, "P-256"),
     "ES384": (ec.SECP384R1, "P-384"),
@@ -30,13 +30,13 @@ def generate_secret() -> str:
     """A client secret: 256 bits of `[A-Za-z0-9]`, because some clients do not form-encode Basic credentials."""
     letters = ""
     while len(letters) < _SECRET_LENGTH:
-        # 248 is the last multiple of 62: what lies above would make some letters likelier than others.
+        # 248 is the last multiple of 62: bytes from there on would make some letters likelier than others.
         letters += "".join(_ALPHABET[byte % 62] for byte in secrets.token_bytes(64) if byte < 248)
     return letters[:_SECRET_LENGTH]
 
 
 def make_key(algorithm: str) -> GeneratedKey:
-    """A key pair for a JWS algorithm. An RSA key of 3072 bits takes some hundred milliseconds to find."""
+    """A key pair for a JWS algorithm. An RSA key of 3072 bits takes some hundred milliseconds."""
     key: PrivateKey
     if algorithm in _CURVES:
         key = ec.generate_private_key(_CURVES[algorithm][0]())
@@ -49,17 +49,17 @@ def make_key(algorithm: str) -> GeneratedKey:
     return GeneratedKey({**members, "kid": thumbprint(members), "alg": algorithm, "use": "sig"}, pem)
 
 
-def client_pair(fresh: GeneratedKey) -> KeyPair:
-    """An EC key as a client gets it: the private JWK of RFC 7518 §6.2.2."""
-    key = serialization.load_pem_private_key(fresh.pem, password=None)
+def client_pair(generated: GeneratedKey) -> KeyPair:
+    """The key pair of a client, with the private JWK of RFC 7518 §6.2.2. `generated` is an ES256 key."""
+    key = serialization.load_pem_private_key(generated.pem, password=None)
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise TypeError("a client's key pair is for ES256")
     secret = _int(key.private_numbers().private_value, (key.curve.key_size + 7) // 8)
-    return KeyPair(fresh.jwk, json.dumps({**fresh.jwk, "d": secret}, separators=(",", ":")).encode())
+    return KeyPair(generated.jwk, json.dumps({**generated.jwk, "d": secret}, separators=(",", ":")).encode())
 
 
 def matches(pem: bytes, jwk: Mapping[str, str]) -> bool:
-    """Whether the PEM holds the private key of this JWK, and its `kid` is the thumbprint that it must be."""
+    """Whether the PEM holds the private key of this JWK, and the JWK's `kid` is its thumbprint."""
     try:
         key = serialization.load_pem_private_key(pem, password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
@@ -71,7 +71,7 @@ def matches(pem: bytes, jwk: Mapping[str, str]) -> bool:
 
 
 def public_members(key: PrivateKey) -> dict[str, str]:
-    """The members of the public JWK that its thumbprint is made of (RFC 7638 §3.2, RFC 8037 §2)."""
+    """The members of the public JWK from which the thumbprint is computed (RFC 7638 §3.2, RFC 8037 §2)."""
     public: Any = key.public_key()
     if isinstance(key, ec.EllipticCurvePrivateKey):
         numbers = public.public_numbers()

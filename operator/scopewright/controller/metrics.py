@@ -3,12 +3,13 @@
 Metrics of the current state are in `state_metrics`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.metrics_core import GaugeMetricFamily
 
 from scopewright.api import KINDS
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
@@ -21,25 +22,26 @@ FAILURES: Final = ("conflict", "unavailable", "rejected", "unexpected")
 
 
 class OperatorMetrics:
-    """One registry a process, so that tests can have several."""
+    """The registry, and the metrics that are counted as things happen."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         Gauge(
-            "scopewright_build_info", "1, with the version that runs.", ("version",), registry=self.registry
+            "scopewright_build_info", "Always 1, with the running version as a label.", ("version",),
+            registry=self.registry,
         ).labels(version("scopewright")).set(1)  # fmt: skip
         self.reconciled = Histogram(
-            "scopewright_reconcile_seconds", "How long it took to reconcile one object.", ("kind",),
+            "scopewright_reconcile_seconds", "Duration of one reconciliation.", ("kind",),
             registry=self.registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
         self.failed = Counter(
-            "scopewright_reconcile_failures", "Reconciliations that failed and are tried again.", ("kind", "reason"),
+            "scopewright_reconcile_failures", "Reconciliations that failed and are retried.", ("kind", "reason"),
             registry=self.registry,
         )  # fmt: skip
         self.lag = Histogram(
             "scopewright_apply_to_ready_seconds",
-            "From the last change of a declared object to its being Ready, but for what waited for its user.",
+            "Time from the last change of a declared object until it is Ready, unless it needed a user's action.",
             ("kind",), registry=self.registry, buckets=READY_LATENCY_BUCKETS,
         )  # fmt: skip
         self.asked = Counter(
@@ -47,11 +49,11 @@ class OperatorMetrics:
             registry=self.registry,
         )  # fmt: skip
         self.answered = Histogram(
-            "scopewright_api_request_seconds", "How long the API server took to answer.", ("method",),
+            "scopewright_api_request_seconds", "Time until the API server answered.", ("method",),
             registry=self.registry, buckets=LATENCY_BUCKETS,
         )  # fmt: skip
         self.retried = Counter(
-            "scopewright_watch_retries", "Requests of the watches of declared objects that failed and were repeated.",
+            "scopewright_watch_retries", "Requests of the watches of declared objects that failed and were retried.",
             registry=self.registry,
         )  # fmt: skip
         for kind in KINDS:
@@ -76,7 +78,7 @@ class OperatorMetrics:
             raise
 
     def write_failed(self, kind: str, error: Exception) -> None:
-        """Of an object of this kind: the reconciliation goes on, and the write is tried again."""
+        """Count a failed write for an object of this kind: its reconciliation continues, and the write is retried."""
         self.failed.labels(kind, failure(error)).inc()
 
     def api_answered(self, method: str, result: str, seconds: float) -> None:
@@ -85,6 +87,16 @@ class OperatorMetrics:
 
     def became_ready(self, kind: str, seconds: float) -> None:
         self.lag.labels(kind).observe(seconds)
+
+
+def labelled_gauge(
+    name: str, text: str, labels: Sequence[str], samples: Iterable[tuple[Sequence[str], float]]
+) -> GaugeMetricFamily:
+    """`samples` are values of the labels, and the value of the gauge."""
+    gauge = GaugeMetricFamily(name, text, labels=labels)
+    for values, value in samples:
+        gauge.add_metric(values, value)
+    return gauge
 
 
 def failure(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""Keys that wait for a worker, with namespaces in turn: no namespace delays another one."""
+"""Keys that wait for a worker; namespaces take turns, so that none delays another."""
 
 import asyncio
 from collections import Counter, deque
@@ -9,15 +9,15 @@ from scopewright.core.objects import Ref
 class NamespaceTurns:
     """First in, first out within a namespace, and one namespace after the other.
 
-    A namespace may have as many workers as are free: the half of them where it is alone, and then the half of the rest.
-    So reconciliations that take long, because a webhook of one namespace does not answer, leave workers to the others.
+    A namespace may have as many workers as are free: half of them if it is alone, the next one half of the rest. So
+    slow reconciliations of one namespace, for example because a webhook does not answer, leave workers for others.
     """
 
     def __init__(self, workers: int) -> None:
         self._free = workers
         self._busy: Counter[str] = Counter()
         self._waiting: dict[str, deque[Ref]] = {}
-        """By namespace; the one whose turn it is comes first."""
+        """By namespace, in the order of turns."""
         self._idle: deque[asyncio.Future[None]] = deque()
         self._closed = False
 
@@ -26,7 +26,7 @@ class NamespaceTurns:
         self._wake()
 
     async def get(self) -> Ref | None:
-        """The next key, for a worker that says `done` afterwards; None once closed."""
+        """The next key, for a worker that calls `done` afterwards; None once closed."""
         while not self._closed:
             if (key := self._next()) is not None:
                 return key
@@ -60,7 +60,7 @@ class NamespaceTurns:
         return key
 
     def _wake(self) -> None:
-        """One worker that waits; it may find that nothing is for it and wait again."""
+        """Wake one idle worker; it waits again if there is no key for it."""
         while self._idle:
             idle = self._idle.popleft()
             if not idle.done():

@@ -9,18 +9,19 @@ from typing import Final
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 from scopewright.controller.cache import Cache
+from scopewright.controller.metrics import labelled_gauge
 from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.objects import Ref
 from scopewright.core.plan import ROTATION_FAILING
 
 MAX_NAMED: Final = 100
-"""Objects that the metric names; the others are counted."""
+"""Objects that the metric names; the others are only counted."""
 NO_STATUS: Final = "Pending"
 """The reason of an object that has no condition Ready yet."""
 
 
 class ObjectProblem(StrEnum):
-    """The worst first: those are named first."""
+    """Worst first, in the order in which they are named."""
 
     RECONCILE_FAILING = "ReconcileFailing"
     ROTATION_FAILING = "RotationFailing"
@@ -59,7 +60,7 @@ def find_problems(
 
 
 def select_named(found: Iterable[AffectedObject], most: int = MAX_NAMED) -> tuple[Sequence[AffectedObject], int]:
-    """Those to name, and how many are not. Namespaces take turns, so that no tenant's many hide another's one."""
+    """The objects to name, and the number of others. Namespaces take turns, so that one does not hide another."""
     worst = list(ObjectProblem)
     by_namespace: defaultdict[str, list[AffectedObject]] = defaultdict(list)
     for each in sorted(found, key=lambda a: (worst.index(a.problem), a.ref.kind, a.ref.name, a.reason)):
@@ -73,16 +74,15 @@ def select_named(found: Iterable[AffectedObject], most: int = MAX_NAMED) -> tupl
 
 def metrics(cache: Cache, failing: Collection[Ref], overdue: Iterable[tuple[Ref, Cause]]) -> Iterator[Metric]:
     those, more = select_named(find_problems(cache, failing, overdue))
-    problems = GaugeMetricFamily(
+    yield labelled_gauge(
         "scopewright_object_problem",
         "1 for an object that is not Ready, whose rotation is overdue or fails, or that cannot be reconciled; "
         f"at most {MAX_NAMED}, with namespaces taking turns.",
-        labels=["kind", "object_namespace", "object", "problem", "condition_reason"],
+        ("kind", "object_namespace", "object", "problem", "condition_reason"),
+        (((a.ref.kind, a.ref.namespace, a.ref.name, a.problem.value, a.reason), 1) for a in those),
     )
-    for each in those:
-        ref = each.ref
-        problems.add_metric([ref.kind, ref.namespace, ref.name, each.problem.value, each.reason], 1)
-    yield problems
     yield GaugeMetricFamily(
-        "scopewright_object_problems_truncated", "Problems of objects that scopewright_object_problem leaves out.", more
+        "scopewright_object_problems_truncated",
+        "Problems of objects that scopewright_object_problem omits.",
+        more,
     )

@@ -1,7 +1,7 @@
-"""The issuer's own identity where it shares our Pod: a token of its ServiceAccount, kept fresh in a folder of both.
+"""Renews the token of the ServiceAccount of an issuer that is a sidecar, in a folder that both containers mount.
 
-The folder looks as a mounted ServiceAccount does, so that the issuer reads it like any other. It is of memory, and the
-token is of another ServiceAccount than ours: who takes over the issuer has the issuer's rights, and none of ours.
+The folder has the files of a mounted ServiceAccount, so that the issuer reads it like one, and is a tmpfs. The token is
+not of the operator's ServiceAccount: an attacker in the issuer gets the issuer's rights, and none of the operator's.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
 
 TOKEN_LIFETIME_SECONDS: Final = 3600
-"""Seconds asked for; the API server may give another life."""
+"""Seconds that are requested; the API server may give another lifetime."""
 
 RENEWAL_SHARE: Final = 0.5
-"""Of the life: whoever reads the file once a minute, and an API server that is away for a while, are then in time."""
+"""The share of the lifetime after which a token is renewed: the rest is for readers that look once a minute, and for
+outages of the API server."""
 
 FIRST_RETRY_SECONDS: Final = 1.0
 MAX_RETRY_SECONDS: Final = 10.0
@@ -31,14 +32,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """The issuer's ServiceAccount, of our namespace, and the folder that its token goes to."""
+    """The issuer's ServiceAccount, in the operator's namespace, and the folder for its token."""
 
     service_account: str
     folder: Path
 
 
 class TokenMinter:
-    """Every replica does this for the issuer beside it, whoever leads."""
+    """Runs in every replica, leader or not, for the issuer in the same Pod."""
 
     def __init__(
         self,
@@ -54,39 +55,39 @@ class TokenMinter:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """For ever. While there is no new token the one before goes on, as long as it lives."""
+        """Run until cancelled. While there is no new token, the previous one remains until it expires."""
         pause = FIRST_RETRY_SECONDS
         while True:
             try:
-                life = await self.mint()
+                lifetime = await self.mint()
             except (Rejected, Unavailable, NotFound, OSError) as error:
                 log.warning("no new token for %s: %s", self._sidecar.service_account, error)
                 await self._sleep(with_jitter(pause))
                 pause = min(pause * 2, MAX_RETRY_SECONDS)
             else:
                 pause = FIRST_RETRY_SECONDS
-                await self._sleep(with_jitter(life * RENEWAL_SHARE, 0.9, 1.0))
+                await self._sleep(with_jitter(lifetime * RENEWAL_SHARE, 0.9, 1.0))
 
     async def mint(self) -> float:
-        """Put a new token in its place. How many seconds it lives."""
-        asked = {
+        """Request a token and write it. Return its lifetime in seconds."""
+        request = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenRequest",
             "spec": {"expirationSeconds": TOKEN_LIFETIME_SECONDS},
         }
-        answer = await self._api.request("POST", self._path, body=asked)
+        answer = await self._api.request("POST", self._path, body=request)
         self._put(answer["status"]["token"])
         return float(answer["spec"]["expirationSeconds"])
 
     def _put(self, token: str) -> None:
-        """The token last: who finds it finds the others too."""
+        """Write the token last: a reader that finds it finds the other files too."""
         authority = self._api.identity().ca_file
         self._write("ca.crt", Path(authority).read_bytes() if authority else b"")
         self._write("namespace", self._namespace.encode())
         self._write("token", token.encode())
 
     def _write(self, name: str, content: bytes) -> None:
-        """Whole or not at all, and readable by nobody else from the first byte on."""
+        """Write atomically, with mode 0600 from the first byte on."""
         new = self._sidecar.folder / f".{name}.{os.getpid()}"
         new.unlink(missing_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:

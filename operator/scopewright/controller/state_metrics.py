@@ -1,7 +1,7 @@
 """Metrics of the current state, computed at each scrape."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -13,6 +13,7 @@ from scopewright.api import KINDS, SigningKey
 from scopewright.controller import object_problems
 from scopewright.controller.cache import Cache
 from scopewright.controller.key_generation import make_key
+from scopewright.controller.metrics import labelled_gauge
 from scopewright.controller.overdue import overdue_clients
 from scopewright.core.client.credentials import Cause, CauseKind
 from scopewright.core.config import Config
@@ -34,14 +35,19 @@ CONDITIONS: Final[Mapping[str, tuple[str, ...]]] = {
     )
     for kind in KINDS
 }
-"""Those that we write, by kind."""
+"""Conditions that the operator writes, by kind."""
 
 OVERDUE_AGE: Final = timedelta(seconds=10)
-"""Scrapes that follow each other sooner share one look at all clients."""
+"""Scrapes within this time share one search for overdue clients."""
 MAX_NAMESPACES: Final = 20
-"""Values of a label that tenants choose: a metric has no more of them."""
+"""Values of a label that tenants choose, at most."""
 
 STATUSES: Final = ("True", "False", "Unknown")
+_KEY_INSTANTS: Final = (
+    ("activation", "When a key starts to sign (signingStartTime)."),
+    ("retirement", "When a key stops signing, even without a successor (signingEndTime)."),
+    ("removal", "When a key leaves the JWKS (verificationEndTime)."),
+)
 
 _Gauge = GaugeMetricFamily
 
@@ -55,8 +61,8 @@ class GaugeSources:
     watch_overdue: Callable[[], float]
     orphans_held: Callable[[], Mapping[str, int]]
     """By namespace."""
-    heard: Callable[[str], float | None]
-    """When the stream of this kind was last heard, in seconds since the epoch."""
+    last_activity: Callable[[str], float | None]
+    """When the watch of this kind last received anything, in seconds since the epoch."""
     last_contact: Callable[[], float]
     """When the API server last answered, in seconds since the epoch."""
     rights_missing: Callable[[], int]
@@ -66,7 +72,7 @@ class GaugeSources:
 
 
 class StateMetrics(Collector):
-    """Metrics of one replica. Every replica has the same values, except for what only the leader does."""
+    """Metrics of one replica. Every replica has the same values, except for those that only the leader has."""
 
     def __init__(self, cache: Cache, config: Config, clock: Callable[[], datetime], sources: GaugeSources) -> None:
         self._cache = cache
@@ -82,21 +88,18 @@ class StateMetrics(Collector):
         yield _Gauge("scopewright_queue_depth", "Objects that wait to be reconciled.", sources.queued())
         yield _Gauge(
             "scopewright_watch_overdue_seconds",
-            "How long a change of a declared object is overdue that a list has found and the watch has not brought.",
+            "Seconds for which the watch has not delivered a change of a declared object that a list has found.",
             sources.watch_overdue(),
         )
-        heard = _Gauge(
+        activity = ((kind, sources.last_activity(kind)) for kind in WATCHED_KINDS)
+        yield labelled_gauge(
             "scopewright_watch_heard_timestamp_seconds",
-            "When the watch of what is ours last brought anything, be it a bookmark.",
-            labels=["kind"],
-        )
-        for kind in WATCHED_KINDS:
-            if (at := sources.heard(kind)) is not None:
-                heard.add_metric([kind], at)
-        yield heard
+            "When the watch of managed objects last received anything, also a bookmark.",
+            ("kind",), (((kind,), at) for kind, at in activity if at is not None),
+        )  # fmt: skip
         yield _Gauge(
             "scopewright_api_server_last_contact_timestamp_seconds",
-            "When the API server last answered this replica, whatever the answer was.",
+            "When the API server last answered this replica, with any status.",
             sources.last_contact(),
         )
         yield _Gauge(
@@ -107,36 +110,34 @@ class StateMetrics(Collector):
         overdue = self._overdue()
         yield from object_problems.metrics(self._cache, sources.failing(), overdue)
         yield from self._orphans()
-        yield self._records()
+        managed = self._cache.managed
+        records = ("client", managed.clients), ("resource_server", managed.servers), ("signing_key", managed.keys)
+        yield labelled_gauge(
+            "scopewright_records", "Records in the operator's cache, by kind.",
+            ("kind",), (((kind,), len(found)) for kind, found in records),
+        )  # fmt: skip
         yield self._conditions()
-        yield self._rotations(overdue)
+        late = Counter(cause.kind for _, cause in overdue)
+        yield labelled_gauge(
+            "scopewright_credential_rotations_overdue",
+            "OAuthClients whose credential should have been rotated by now, by the cause of the rotation.",
+            ("cause",), (((kind.value,), late[kind]) for kind in CauseKind if kind is not CauseKind.FIRST),
+        )  # fmt: skip
         yield from self._signing_keys()
 
     def _orphans(self) -> Iterator[Metric]:
         held = self._sources.orphans_held()
         yield _Gauge(
             "scopewright_orphans_held",
-            "Records without an owner that are kept, because their namespace lost suspiciously many at once.",
+            "Records without an object that are kept, because suspiciously many of a namespace were orphaned at once.",
             sum(held.values()),
         )
-        of = _Gauge(
+        most = sorted(held.items(), key=lambda item: (-item[1], item[0]))[:MAX_NAMESPACES]
+        yield labelled_gauge(
             "scopewright_orphans_held_by_namespace",
-            "The same by namespace: the twenty that have most.",
-            labels=["owner_namespace"],
-        )
-        for namespace, count in sorted(held.items(), key=lambda item: (-item[1], item[0]))[:MAX_NAMESPACES]:
-            of.add_metric([namespace], count)
-        yield of
-
-    def _records(self) -> Metric:
-        managed = self._cache.managed
-        records = _Gauge(
-            "scopewright_records", "Records that the operator keeps, by what they are of.", labels=["kind"]
-        )
-        records.add_metric(["client"], len(managed.clients))
-        records.add_metric(["resource_server"], len(managed.servers))
-        records.add_metric(["signing_key"], len(managed.keys))
-        return records
+            "The same by namespace, for the twenty namespaces with the highest values.",
+            ("owner_namespace",), (((namespace,), count) for namespace, count in most),
+        )  # fmt: skip
 
     def _conditions(self) -> Metric:
         counted: defaultdict[tuple[str, str, str], int] = defaultdict(int)
@@ -148,89 +149,65 @@ class StateMetrics(Collector):
                     ready = ready or condition.type == "Ready"
                 if not ready:
                     counted[kind, "Ready", "Unknown"] += 1
-        conditions = _Gauge(
-            "scopewright_conditions",
-            "Declared objects, by a condition of their status.",
-            labels=["kind", "type", "status"],
-        )
-        for kind, types in CONDITIONS.items():
-            for type_ in types:
-                for status in STATUSES:
-                    conditions.add_metric([kind, type_, status], counted.get((kind, type_, status), 0))
-        return conditions
+        labels = ((kind, type_, status) for kind, types in CONDITIONS.items() for type_ in types for status in STATUSES)
+        return labelled_gauge(
+            "scopewright_conditions", "Declared objects, by a condition of their status.",
+            ("kind", "type", "status"), ((each, counted.get(each, 0)) for each in labels),
+        )  # fmt: skip
 
     def _overdue(self) -> Sequence[tuple[Ref, Cause]]:
-        """What `overdue_clients` has found, `OVERDUE_AGE` ago at most: it looks at every client."""
+        """The result of `overdue_clients`, at most `OVERDUE_AGE` old: it reads every client."""
         now = self._clock()
         if not self._found_time <= now < self._found_time + OVERDUE_AGE:
             self._found, self._found_time = tuple(overdue_clients(self._cache, self._config, now)), now
         return self._found
 
-    @staticmethod
-    def _rotations(overdue: Iterable[tuple[Ref, Cause]]) -> Metric:
-        late = Counter(cause.kind for _, cause in overdue)
-        rotations = _Gauge(
-            "scopewright_credential_rotations_overdue",
-            "OAuthClients whose credential should have been rotated by now, by the cause of the rotation.",
-            labels=["cause"],
-        )
-        for kind in CauseKind:
-            if kind is not CauseKind.FIRST:
-                rotations.add_metric([kind.value], late[kind])
-        return rotations
-
-    def _signing_keys(self) -> Iterable[Metric]:
-        states = _Gauge(
-            "scopewright_signing_keys", "Keys of a SigningKey, by state.", labels=["signing_key", "state"]
-        )  # fmt: skip
-        start, end, gone = (
-            _Gauge(f"scopewright_signing_key_{name}_timestamp_seconds", text, labels=["signing_key", "kid"])
-            for name, text in (
-                ("activation", "From when on a key signs (signingStartTime)."),
-                ("retirement", "When a key signs nothing any more, whatever becomes of the next (signingEndTime)."),
-                ("removal", "When a key leaves the JWKS (verificationEndTime)."),
-            )
-        )
-        due = _Gauge(
-            "scopewright_signing_key_next_rotation_timestamp_seconds",
-            "When the next key of a SigningKey is to be made and published.",
-            labels=["signing_key"],
-        )
-        until = _Gauge(
-            "scopewright_signing_key_signs_until_timestamp_seconds",
-            "When the last published key of a SigningKey ends: then no token can be signed.",
-            labels=["signing_key"],
-        )
-        declared = _Gauge(
-            "scopewright_signing_key_declared",
-            "1 for a SigningKey that is declared; 0 for one that was, and for `default` where it is not.",
-            labels=["signing_key"],
-        )
-        users = _Gauge(
-            "scopewright_signing_key_resource_servers",
-            "ResourceServers whose tokens a SigningKey signs, if that is declared or has keys left.",
-            labels=["signing_key"],
-        )
+    def _signing_keys(self) -> Iterator[Metric]:
+        schedules = tuple(self._schedules())
         served = Counter(record.signing_key for record in self._cache.managed.servers.values())
-        for name, ahead in self._outlooks():
-            declared.add_metric([name], ahead.declared)
-            users.add_metric([name], served[name])
-            count = Counter(state for _, state in ahead.keys)
-            for state in KeyState:
-                states.add_metric([name, state.value], count[state])
-            for record, _ in ahead.keys:
-                instants = (record.signing_start_time, record.signing_end_time, record.verification_end_time)
-                for family, instant in zip((start, end, gone), instants, strict=True):
-                    if instant:
-                        family.add_metric([name, record.kid], instant.timestamp())
-            if ahead.next_rotation:
-                due.add_metric([name], ahead.next_rotation.timestamp())
-            if ahead.signs_until:
-                until.add_metric([name], ahead.signs_until.timestamp())
-        return states, start, end, gone, due, until, declared, users
+        states = (
+            ((name, state.value), sum(of is state for _, of in schedule.keys))
+            for name, schedule in schedules
+            for state in KeyState
+        )
+        yield labelled_gauge(
+            "scopewright_signing_keys", "Keys of a SigningKey, by state.", ("signing_key", "state"), states
+        )
+        keys = [
+            ((name, k.kid), (k.signing_start_time, k.signing_end_time, k.verification_end_time))
+            for name, schedule in schedules
+            for k, _ in schedule.keys
+        ]
+        for index, (instant, text) in enumerate(_KEY_INSTANTS):
+            yield labelled_gauge(
+                f"scopewright_signing_key_{instant}_timestamp_seconds", text,
+                ("signing_key", "kid"), ((key, at.timestamp()) for key, times in keys if (at := times[index])),
+            )  # fmt: skip
+        rotations = (((name,), at.timestamp()) for name, schedule in schedules if (at := schedule.next_rotation))
+        yield labelled_gauge(
+            "scopewright_signing_key_next_rotation_timestamp_seconds",
+            "When the next key of a SigningKey is due to be created and published.",
+            ("signing_key",), rotations,
+        )  # fmt: skip
+        ends = (((name,), at.timestamp()) for name, schedule in schedules if (at := schedule.signs_until))
+        yield labelled_gauge(
+            "scopewright_signing_key_signs_until_timestamp_seconds",
+            "When the last published key of a SigningKey stops signing: then no token can be signed.",
+            ("signing_key",), ends,
+        )  # fmt: skip
+        yield labelled_gauge(
+            "scopewright_signing_key_declared",
+            "1 if the SigningKey is declared; 0 if it was, and for `default` if it is not.",
+            ("signing_key",), (((name,), schedule.declared) for name, schedule in schedules),
+        )  # fmt: skip
+        yield labelled_gauge(
+            "scopewright_signing_key_resource_servers",
+            "ResourceServers whose tokens the SigningKey signs, if it is declared or has keys left.",
+            ("signing_key",), (((name,), served[name]) for name, _ in schedules),
+        )  # fmt: skip
 
-    def _outlooks(self) -> Iterator[tuple[str, KeySchedule]]:
-        """Of every SigningKey that is declared where it works, or has left keys behind; and of `default`."""
+    def _schedules(self) -> Iterator[tuple[str, KeySchedule]]:
+        """The schedule of each SigningKey that is declared or has keys left, and of `default`."""
         declared = {k.name: k for k in self._cache.all(SigningKey) if k.namespace == self._config.namespace}
         keys, now = tuple(self._cache.managed.keys.values()), self._clock()
         for name in sorted({DEFAULT_SIGNING_KEY, *declared, *(k.record.signing_key for k in keys)}):

@@ -1,4 +1,4 @@
-"""Each reconciliation as a span: of what, and what became of it."""
+"""A trace span for each reconciliation, with the object and the outcome."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,10 +1,11 @@
 """Watches the four kinds and Namespaces with kopf, in a separate thread and event loop.
 
-Handlers are `on.event` only, return nothing and decide nothing: so kopf puts no finalizer, annotation or patch on
-anybody's object. It watches on every replica, leader or not; if it ends, the process must.
+Handlers are `on.event` only, return nothing and decide nothing: so kopf writes no finalizer, annotation or patch to any
+object. It watches on every replica, leader or not; if it ends, the process must.
 """
 
 import asyncio
+import contextlib
 import logging
 import threading
 import time
@@ -24,18 +25,19 @@ from scopewright.stores.kubernetes.sockets import kept_alive
 from scopewright.stores.kubernetes.store import declared_path
 
 Deliver = Callable[[str, Mapping[str, Any]], None]
-"""Takes what happened (None at the first listing, `ADDED`, `MODIFIED`, `DELETED`) and the object, on our loop."""
+"""Takes the type of the event (None for the first list, `ADDED`, `MODIFIED`, `DELETED`) and the object, on the caller's
+loop."""
 
 CHUNK: Final = 500
 SERVED_CHECK_INTERVAL_SECONDS: Final = 5.0
-"""Seconds until a kind that is not served is looked for again."""
+"""Seconds between checks whether a kind without a CRD is served again."""
 
 log = logging.getLogger(__name__)
 
 RETRY_PAUSES_SECONDS: Final = (1, 1, 2, 3, *[5] * 10)
-"""Seconds between kopf's attempts at one request, before jitter; then a list that still fails ends kopf."""
+"""Seconds between kopf's attempts at one request, before jitter; a list that still fails then ends kopf."""
 CLOSE_TIMEOUT_SECONDS: Final = 8
-"""Seconds after kopf closed its session within which it should have ended: it gives its tasks five."""
+"""Seconds after kopf has closed its session until it is considered stuck: it gives its tasks five."""
 RETRY_REPORT_INTERVAL_SECONDS: Final = 60.0
 
 _RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observation")
@@ -44,7 +46,7 @@ _RETRYING: Final = ("kopf._cogs.clients.watching", "kopf._core.reactor.observati
 _QUIET: Final = {
     "kopf.objects": logging.WARNING,
     "kopf._core.engines.activities": logging.WARNING,
-    "kopf._core.reactor.running": logging.ERROR,  # it warns that signals are not its business, which is meant
+    "kopf._core.reactor.running": logging.ERROR,  # it warns that it does not handle signals, as intended
 }
 
 
@@ -62,7 +64,7 @@ class NoDiffStorage(kopf.DiffBaseStorage):
 
 
 class RetryLogFilter(logging.Filter):
-    """kopf logs each attempt that it repeats as an error: they are counted, and a warning a minute reports them."""
+    """kopf logs each retry as an error: this counts them, and logs one warning a minute instead."""
 
     def __init__(self, count: Callable[[], None], monotonic: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
@@ -80,7 +82,7 @@ class RetryLogFilter(logging.Filter):
         self._count()
         self._since_report += 1
         if self._monotonic() - self._reported_at >= RETRY_REPORT_INTERVAL_SECONDS:
-            log.warning("watching: %d requests failed and are repeated, the last one: %s", self._since_report, message)
+            log.warning("watching: %d requests failed and are retried, the last one: %s", self._since_report, message)
             self._since_report, self._reported_at = 0, self._monotonic()
         return False
 
@@ -100,8 +102,8 @@ async def watch(
 ) -> None:
     """Deliver events of these namespaces (None: of all) until cancelled. `Unavailable` if kopf ends by itself.
 
-    It does so at the 404 of a kind whose CRD is deleted. The others are watched on, and that one as soon as it is back.
-    `retried` is called, in kopf's thread, for every attempt of a request that failed and is repeated.
+    It does so at the 404 of a kind whose CRD is deleted. Then the other kinds are watched, and that one as soon as it
+    is served again. `retried` is called, in kopf's thread, for every request that failed and is retried.
     """
     quiet = RetryLogFilter(retried)
     for name in _RETRYING:
@@ -114,28 +116,28 @@ async def watch(
 
 
 async def _watch(api: Api, deliver: Deliver, watched: Sequence[str | None]) -> None:
-    lacking: frozenset[str] = frozenset()
+    missing: frozenset[str] = frozenset()
     while True:
-        failure = await _until_kopf_ends(api, deliver, watched, lacking)
-        before, lacking = lacking, await _not_served(api, watched, KINDS)
-        if failure is not None and (lacking == before or len(lacking) == len(KINDS)):
+        failure = await _until_kopf_ends(api, deliver, watched, missing)
+        before, missing = missing, await _not_served(api, watched, KINDS)
+        if failure is not None and (missing == before or len(missing) == len(KINDS)):
             log.error("kopf failed", exc_info=failure)
             raise Unavailable("kopf has stopped watching: this process exits, so that Kubernetes restarts it")
-        if lacking:
-            log.error("not watched, because the CRD is missing: %s", ", ".join(sorted(lacking)))
+        if missing:
+            log.error("not watched, because the CRD is missing: %s", ", ".join(sorted(missing)))
         else:
             log.info("all kinds are watched again")
 
 
 async def _until_kopf_ends(
-    api: Api, deliver: Deliver, watched: Sequence[str | None], lacking: frozenset[str]
+    api: Api, deliver: Deliver, watched: Sequence[str | None], missing: frozenset[str]
 ) -> BaseException | None:
-    """Why it ended by itself; None where what was lacking is back."""
+    """Watch the other kinds. Return why kopf ended by itself, or None if one of the missing kinds is served again."""
     loop = asyncio.get_running_loop()
     stop, ended = threading.Event(), loop.create_future()
-    kinds = [kind.PLURAL for name, kind in KINDS.items() if name not in lacking]
+    kinds = [kind.PLURAL for name, kind in KINDS.items() if name not in missing]
 
-    # Asynchronous, though it waits for nothing: kopf hands the others to a thread, event by event.
+    # Asynchronous although it awaits nothing: kopf runs other handlers in a thread for each event.
     async def on_event(event: Mapping[str, Any], **_: Any) -> None:
         loop.call_soon_threadsafe(deliver, event["type"], event["object"])
 
@@ -146,13 +148,13 @@ async def _until_kopf_ends(
                 runner.run(_operator(api, on_event, stop, watched, kinds))
             except Exception as error:
                 failure = error
-            finally:  # before the runner waits for tasks that may not let themselves be cancelled
+            finally:  # before the runner waits for tasks that may not react to their cancellation
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(ended.set_result, failure)
 
     thread = threading.Thread(target=run, name="kopf", daemon=True)
     thread.start()
-    returning = asyncio.create_task(_until_served(api, watched, lacking))
+    returning = asyncio.create_task(_until_served(api, watched, missing))
     try:
         await asyncio.wait([ended, returning], return_when=asyncio.FIRST_COMPLETED)
         return ended.result() if ended.done() else None
@@ -162,26 +164,25 @@ async def _until_kopf_ends(
         await asyncio.to_thread(thread.join, 5.0)
 
 
-async def _until_served(api: Api, watched: Sequence[str | None], lacking: frozenset[str]) -> None:
-    """Until one of them is; for ever, where nothing is lacking."""
+async def _until_served(api: Api, watched: Sequence[str | None], missing: frozenset[str]) -> None:
+    """Wait until one of the missing kinds is served; for ever if none is missing."""
     while True:
         await asyncio.sleep(SERVED_CHECK_INTERVAL_SECONDS)
-        if lacking and await _not_served(api, watched, lacking) != lacking:
+        if missing and await _not_served(api, watched, missing) != missing:
             return
 
 
 async def _not_served(api: Api, watched: Sequence[str | None], kinds: Iterable[str]) -> frozenset[str]:
-    """Those of the kinds that the API server knows nothing of. Where it does not answer, that is not known."""
+    """The kinds for which the API server answers 404. Without an answer, a kind counts as served."""
     return frozenset([kind for kind in kinds if not await _is_served(api, declared_path(kind, watched[0]))])
 
 
 async def _is_served(api: Api, path: str) -> bool:
-    try:
-        await api.get(path, limit="1")
-    except NotFound:
-        return False
-    except (Rejected, Unavailable):
-        return True
+    with contextlib.suppress(Rejected, Unavailable):
+        try:
+            await api.get(path, limit="1")
+        except NotFound:
+            return False
     return True
 
 
@@ -201,12 +202,12 @@ async def _operator(
     sessions: list[aiohttp.ClientSession] = []
 
     async def login(**_: Any) -> kopf.AiohttpSession:
-        given = _session(api)
-        sessions[:] = [given.aiohttp_session]
-        return given
+        session = _session(api)
+        sessions[:] = [session.aiohttp_session]
+        return session
 
     kopf.on.login(registry=registry)(login)
-    # Made first: kopf waits for every task that is younger than its own.
+    # Created first: kopf waits for every task that is younger than its own.
     closed = asyncio.ensure_future(_until_closed(sessions))
     running = asyncio.ensure_future(
         kopf.operator(
@@ -219,28 +220,28 @@ async def _operator(
         if running.done():
             running.result()
         else:
-            raise Unavailable("kopf is ending, and waits for a watch that does not end")
+            raise Unavailable("kopf waits for a watch that does not end")
     finally:
         closed.cancel()
-        # kopf waits for the flag in a thread, and the loop for that thread: unset, nobody would learn that kopf ended.
+        # kopf waits for the flag in a thread, and the loop for that thread: without it, the loop would not end.
         stop.set()
 
 
 async def _until_closed(sessions: Sequence[aiohttp.ClientSession]) -> None:
-    """Until kopf has closed its session for good, as it does when it ends.
+    """Wait until kopf has closed its session for good, as it does when it ends.
 
-    A watch that is between two requests then takes its cancellation for a pause, and asks for ever for a new session.
+    A watch between two requests may then mistake its cancellation for a pause, and ask for a new session for ever.
     """
-    looks = 0
-    while looks < CLOSE_TIMEOUT_SECONDS:
+    seconds = 0
+    while seconds < CLOSE_TIMEOUT_SECONDS:
         await asyncio.sleep(1.0)
-        looks = looks + 1 if sessions and sessions[-1].closed else 0
+        seconds = seconds + 1 if sessions and sessions[-1].closed else 0
 
 
 def _settings(watches: int) -> kopf.OperatorSettings:
-    """What it takes at ten thousand objects; the design's notes on kopf 1.45 give the reasons.
+    """Settings for ten thousand objects, with kopf 1.45.
 
-    Each watch is short, and goes on from the version that it has reached: one that is silent for longer is broken.
+    Each watch is short, and the next one continues from its version: one that is silent for longer is broken.
     """
     settings = kopf.OperatorSettings()
     settings.queueing.worker_limit = None
@@ -259,7 +260,7 @@ def _settings(watches: int) -> kopf.OperatorSettings:
 
 
 def _session(api: Api) -> kopf.AiohttpSession:
-    """The same identity as ours; asked for again when the API server refuses it, as after a token's rotation."""
+    """A session with the operator's own identity; kopf asks for another one when the API server answers 401."""
     c = api.identity()
     info = kopf.ConnectionInfo(
         server=c.host, ca_path=c.ca_file, insecure=c.insecure, certificate_path=c.certificate_file,
