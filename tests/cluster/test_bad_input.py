@@ -78,12 +78,12 @@ def test_without_rights_every_missing_right_is_named(
     )  # fmt: skip
     assert "rights are missing; grant them to the operator's ServiceAccount" in output
     for right in (
-        "list oauthclients.scopewright.dev in every namespace",
-        "update oauthclients/status.scopewright.dev in every namespace",
-        "create secrets in every namespace",
+        "list oauthclients.scopewright.dev in the whole cluster",
+        "update oauthclients/status.scopewright.dev in the whole cluster",
+        "create secrets in the whole cluster",
         "update leases.coordination.k8s.io in namespace default",
         "watch configmaps in namespace default",
-        "create events.events.k8s.io in every namespace",
+        "create events.events.k8s.io in the whole cluster",
     ):
         assert right in output
 
@@ -106,8 +106,8 @@ def test_a_single_missing_right_is_named_alone(
         )
     finally:
         installation.close()
-    assert found.count(" in every namespace") == 1
-    assert "delete secrets in every namespace" in found
+    assert found.count(" in the whole cluster") == 1
+    assert "delete secrets in the whole cluster" in found
 
 
 def test_an_issuer_without_rights_names_them_and_waits(installation: Installation, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_missing_namespace_is_reported(crds: Cluster, tmp_path: Path, free_lis
         "operator", "--issuer-url", LOOPBACK, "--namespace", "no-such", *free_listen_address,
         home=tmp_path, KUBECONFIG=str(crds.kubeconfig),
     )  # fmt: skip
-    assert "namespace no-such is not there: kubectl create namespace no-such" in output
+    assert "namespace no-such does not exist: kubectl create namespace no-such" in output
 
 
 # Ports and flags

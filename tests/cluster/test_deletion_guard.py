@@ -50,7 +50,7 @@ def test_many_orphans_at_once_are_kept_and_refused_until_a_user_allows_their_del
     assert installation.metric("scopewright_orphans_held") == 25
     assert all(installation.client_record(client) for client, _ in deleted_clients)
     assert installation.accepts(*remaining[1])
-    assert f"namespace {namespace}: 25 of 26 records have no owner" in installation.log()
+    assert f"namespace {namespace}: 25 of 26 records have no object" in installation.log()
     assert f"scopewright.dev/allow-orphans: '{namespace}=25'" in installation.log()
     # Other objects are reconciled meanwhile.
     installation.apply_and_wait(oauth_client(namespace, "meanwhile"))
@@ -101,5 +101,5 @@ def test_the_records_of_a_deleted_namespace_are_deleted_without_a_limit(
     until(lambda: not any(installation.client_record(client) for client in clients), lambda: installation.logs())
     wait_until_refused(installation, before[:3])
     assert installation.metric("scopewright_orphans_held") == 0
-    assert "have no owner" not in installation.log()
+    assert "have no object" not in installation.log()
     assert installation.accepts(*before[3])

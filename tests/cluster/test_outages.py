@@ -256,7 +256,7 @@ def test_the_operator_recovers_from_an_outage_of_the_api_server(
     another = oauth_client(payroll.caller, "another", *payroll.client["spec"]["access"])
     assert installation.settle(payroll.caller, payroll.owner) == before
     installation.apply_and_wait(another)
-    assert "the comparison failed and changes nothing" in installation.log() or "trying again" in installation.log()
+    assert "the resync failed" in installation.log() or ": retrying" in installation.log()
 
 
 def test_an_issuer_starts_from_its_snapshot_while_the_api_server_is_down(
@@ -407,7 +407,7 @@ def test_a_list_that_fails_changes_nothing(install: Install, make_namespace: Mak
         if rule["resources"] == ["oauthclients"] and "list" in rule["verbs"]:
             rule["verbs"] = ["get"]
     installation.kube.patch("ClusterRole", "", installation.user("operator"), {"rules": role["rules"]})
-    until(lambda: "the comparison failed and changes nothing" in installation.log(), lambda: installation.logs())
+    until(lambda: "the resync failed" in installation.log(), lambda: installation.logs())
     installation.wait_two_resyncs()
     assert records(installation) == before
     installation.token(*credentials)

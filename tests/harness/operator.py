@@ -6,8 +6,9 @@ from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, TypeVar, cast
 
-from scopewright.controller.cache import Cache, precedence
+from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
+from scopewright.controller.relations import precedence
 from scopewright.controller.views import Dependencies
 from scopewright.controller.write_retries import WriteRetries
 from scopewright.core.config import Config

@@ -11,6 +11,7 @@ from unittest.mock import patch
 from scopewright.controller import orphan_records
 from scopewright.controller.cache import Cache
 from scopewright.controller.reconcile import Reconciler
+from scopewright.controller.write_through import WriteThrough
 from scopewright.core.client import issuing
 from scopewright.core.client import plan as clients
 from scopewright.core.client import record as client_record
@@ -100,7 +101,7 @@ def _always_writes(real: Any) -> Any:
 
 def _deletions_forgotten(real: Any) -> Any:
     def put_managed(self: Cache, existing: Any, entries: Any) -> Any:
-        self._managed_deleted.clear()
+        self._managed_deletions.clear()
         return real(self, existing, entries)
 
     return put_managed
@@ -163,7 +164,7 @@ def _no_read_through(real: Any) -> Any:
 
 
 def _logs_the_secret(real: Any) -> Any:
-    async def write(self: Reconciler, key: Any, desired: Any) -> Any:
+    async def write(self: WriteThrough, key: Any, desired: Any) -> Any:
         if isinstance(desired, Desired):
             log.info("writing %s: %s", desired.ref, desired.entries)
         return await real(self, key, desired)
@@ -283,7 +284,7 @@ DEFECTS: tuple[Defect, ...] = (
     Defect("an orphan that is kept is not marked", 11, orphan_records, "mark_write", _no_orphan_mark, quick=False),
     Defect("every token reads its record", 7, service.Issuer, "decide", _read_for_each_token),
     Defect("no read-through before a refusal", 8, ReadThrough, "refresh", _no_read_through, also=(1,)),
-    Defect("a secret in a log line", 9, Reconciler, "_write", _logs_the_secret),
+    Defect("a secret in a log line", 9, WriteThrough, "write", _logs_the_secret),
     Defect("a finalizer", 10, kubernetes, "compose", _finalizer),
     Defect("blockOwnerDeletion in an owner reference", 10, kube_objects, "_owner_reference", _blocks_owner),
     Defect("only the newest key pair is accepted", 1, entries, "_keys", _newest_pair_only, also=(8,)),

@@ -35,7 +35,7 @@ class OperatorProcess(Process):
     @property
     def idle(self) -> bool:
         """Whether it leads and its queue is empty."""
-        queue = self.operator._queue if self.operator else None
+        queue = self.operator._leader.queue if self.operator else None
         return self.leads and queue is not None and queue.idle
 
     @property

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from scopewright import backoff
-from scopewright.controller import bootstrap, lease, object_backoff, operator, periodic_rechecks, queue
+from scopewright.controller import bootstrap, leader, lease, object_backoff, operator, periodic_rechecks, queue
 from scopewright.controller.lease import Lease
 from scopewright.controller.resync import WatchMonitor
 from scopewright.core import orphans
@@ -74,16 +74,19 @@ def install() -> None:
             "watch": _watch,
             "preflight": _preflight,
             "now": lambda: running_process().clock(),
-            "generate_secret": lambda: running_process().generate_secret(),
-            "make_key": lambda algorithm: running_process().make_key(algorithm),
             "Lease": _lease,
             "WatchMonitor": _monitor,
-            "RETRY_SECONDS": 720.0,
             "secrets": SimpleNamespace(token_hex=lambda _: running_process().name),
+        },
+        leader: {
+            "now": lambda: running_process().clock(),
+            "generate_secret": lambda: running_process().generate_secret(),
+            "make_key": lambda algorithm: running_process().make_key(algorithm),
+            "RETRY_SECONDS": 720.0,
         },
         bootstrap: {"secrets": SimpleNamespace(token_bytes=lambda n: running_process().rng.randbytes(n))},
         backoff: {"random": _Random()},
-        lease: {"asyncio": LeaseAsyncio(), "random": _Random()},
+        lease: {"asyncio": LeaseAsyncio()},
         kube_follow: {"LONGEST_PAUSE": FOLLOW_PAUSE_SECONDS},
         queue: {"MAX_PAUSE_SECONDS": LONGEST_PAUSE},
         periodic_rechecks: {"CONFLICT_INTERVAL": timedelta(seconds=RESYNC)},

@@ -64,6 +64,7 @@ class Reconciler:
         *,
         enqueue: Callable[[Ref], None],
         may_write: Callable[[], bool] = lambda: True,
+        retries: WriteRetries | None = None,
         became_ready: BecameReady = lambda kind, seconds: None,
         on_failure: Callable[[str, Exception], None] = lambda kind, error: None,
     ) -> None:
@@ -78,7 +79,7 @@ class Reconciler:
         self._writes = WriteThrough(store, cache, clock, enqueue, may_write)
         self._latency = ReadyLatency(clock, became_ready)
         self._rechecks = PeriodicRechecks(config.resync, clock)
-        self._retries = WriteRetries()
+        self._retries = retries or WriteRetries()
         self._views = ViewBuilder(cache, config, dependencies)
         self._orphan_records = OrphanRecords(store, cache, clock)
         self._term_start: datetime | None = None

@@ -27,12 +27,12 @@ async def bootstrapped() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
     store = MemoryStore(lambda: START)
     bootstrap = Bootstrap(store, CONFIG, lambda: START)
     handlers = WatchHandlers(
-        Cache(CONFIG.name, NAMESPACE), CONFIG, WatchMonitor(), lambda key, delay: None, bootstrap.saw
+        Cache(CONFIG.name, NAMESPACE), CONFIG, WatchMonitor(), lambda key, delay: None, bootstrap.check
     )
     await bootstrap.ensure()
     for held in store.objects.values():
         handlers._changed(Change(held.existing, held.entries))
-    assert not bootstrap.lacking.is_set(), "an object that was just created is missing"
+    assert not bootstrap.incomplete.is_set(), "an object that was just created is missing"
     return store, bootstrap, handlers
 
 
@@ -45,20 +45,20 @@ async def test_a_deleted_object_of_the_installation_is_created_again(ref: Ref) -
     store, bootstrap, handlers = await bootstrapped()
     held = store.objects.pop(ref)
     handlers._changed(deletion(held.existing))
-    assert bootstrap.lacking.is_set()
+    assert bootstrap.incomplete.is_set()
     await bootstrap.ensure()
-    assert not bootstrap.lacking.is_set()
+    assert not bootstrap.incomplete.is_set()
     assert ref in store.objects
     assert store.objects[ref].existing.type == held.existing.type
 
 
 async def test_an_object_of_the_installation_that_a_list_lacks_is_created_again() -> None:
     store, bootstrap, handlers = await bootstrapped()
-    handlers._snapshot(
+    handlers._listed(
         handlers.selections[1],
         ListCompleted(frozenset({r for r in store.objects if r != INSTALLATION_REFS[0]}), "1000"),
     )
-    assert bootstrap.lacking.is_set()
+    assert bootstrap.incomplete.is_set()
 
 
 async def test_an_edited_issuer_record_is_restored() -> None:
@@ -66,7 +66,7 @@ async def test_an_edited_issuer_record_is_restored() -> None:
     held = store.objects[issuer_ref(CONFIG)]
     edited = Existing(held.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=held.existing.labels)
     handlers._changed(Change(edited, {"record.json": b"{}"}))
-    assert bootstrap.lacking.is_set()
+    assert bootstrap.incomplete.is_set()
 
 
 async def test_the_seal_key_is_replaced_once_for_each_rotate_annotation() -> None:
@@ -74,7 +74,7 @@ async def test_the_seal_key_is_replaced_once_for_each_rotate_annotation() -> Non
     before, other = await bootstrap.ensure(), await rotate_seal_key(store, handlers, bootstrap, "a leak")
     assert other != before
     assert await bootstrap.ensure() == other
-    assert not bootstrap.lacking.is_set()
+    assert not bootstrap.incomplete.is_set()
     assert await Bootstrap(store, CONFIG, lambda: START).ensure() == other, "a restart has done it again"
     assert await rotate_seal_key(store, handlers, bootstrap, "another leak") not in (before, other)
 
@@ -84,10 +84,10 @@ async def rotate_seal_key(store: MemoryStore, handlers: WatchHandlers, bootstrap
     held = store.objects[SEAL]
     store.put(replace(held.existing, annotations={"scopewright.dev/rotate": why}), held.entries)
     handlers._changed(Change(store.objects[SEAL].existing, {}))
-    assert bootstrap.lacking.is_set()
+    assert bootstrap.incomplete.is_set()
     key = await bootstrap.ensure()
     handlers._changed(Change(store.objects[SEAL].existing, {}))
-    assert not bootstrap.lacking.is_set(), "a request that was served is still pending"
+    assert not bootstrap.incomplete.is_set(), "a request that was served is still pending"
     return key
 
 
@@ -165,4 +165,4 @@ async def test_a_deleted_configmap_of_others_is_ignored() -> None:
     _, bootstrap, handlers = await bootstrapped()
     for ref in (Ref("ConfigMap", NAMESPACE, "another"), Ref("ConfigMap", "leave", INSTALLATION_REFS[0].name)):
         handlers._changed(deletion(Existing(ref, "u", "1000")))
-    assert not bootstrap.lacking.is_set()
+    assert not bootstrap.incomplete.is_set()

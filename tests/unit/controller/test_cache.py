@@ -9,7 +9,7 @@ import pytest
 from scopewright.api import OAuthClient
 from scopewright.controller import cache as cache_module
 from scopewright.controller.cache import Cache, newer
-from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
+from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of, server_ref
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, WatchHandlers
 from scopewright.core.config import Config
@@ -98,7 +98,7 @@ def test_a_client_queues_itself_and_the_grants_that_it_uses() -> None:
 def test_a_client_that_stops_asking_queues_the_grants_that_it_used() -> None:
     cache = cache_of(grant(**TO_LEAVE), client(**ASKS))
     assert cache.put(versioned(client(), "2", generation=2)) == {WORKER, GRANT}
-    assert cache.clients_asking("payroll/payroll-api") == ()
+    assert cache.relations.clients_asking("payroll/payroll-api") == ()
 
 
 def test_a_resource_server_and_its_grants_queue_each_other() -> None:
@@ -106,7 +106,7 @@ def test_a_resource_server_and_its_grants_queue_each_other() -> None:
     assert cache.put(server()) == {API, GRANT}
     assert cache.put(versioned(grant(**TO_LEAVE), "2", generation=2)) == {API, GRANT}
     assert cache.drop(GRANT, "3") == {API, GRANT}
-    assert cache.grants_on("payroll/payroll-api") == ()
+    assert cache.relations.grants_on("payroll/payroll-api") == ()
 
 
 def test_a_grant_that_changes_its_resource_server_queues_both() -> None:
@@ -174,7 +174,7 @@ def test_an_answer_that_is_older_than_a_list_does_not_bring_the_object_back() ->
     """The watch was interrupted when the object was deleted, so only the list shows the deletion."""
     cache = cache_of(client())
     handlers, _ = watch_handlers(cache)
-    handlers._snapshot(handlers.selections[0], ListCompleted(frozenset(), "12"))
+    handlers._listed(handlers.selections[0], ListCompleted(frozenset(), "12"))
     assert cache.wrote(secret("11"), {}) == set(), "the answer to a write before the deletion"
     assert cache.put_managed(secret("11"), {}) == {WORKER}, (
         "an object without the label is in no list, and a read finds it"
@@ -221,7 +221,7 @@ def test_a_bounded_number_of_deletions_is_remembered(monkeypatch: pytest.MonkeyP
 def test_a_resource_server_record_queues_its_resource_server_and_the_clients_that_ask() -> None:
     cache = cache_of(client(**ASKS), server())
     record = ResourceServerRecord("payroll", "payroll-api", "uid-1", "https://a")
-    at = cache.record_of_server("payroll", "payroll-api")
+    at = server_ref(NAMESPACE, "payroll", "payroll-api")
     existing = Existing(at, "u", "5", labels={RECORD_LABEL: "resource-server"})
     assert cache.put_managed(existing, {ENTRY: encode(record)}) == {API, WORKER}
     assert cache.managed.servers["payroll/payroll-api"] == record
@@ -335,7 +335,7 @@ def test_a_list_removes_the_objects_that_it_lacks_unless_they_are_newer() -> Non
     for name, version in (("old", "5"), ("listed", "6"), ("new", "20")):
         cache.put_managed(Existing(Ref("Secret", "leave", name), "u", version), {})
     cache.put_managed(Existing(Ref("ConfigMap", NAMESPACE, "another-kind"), "u", "5"), {})
-    handlers._snapshot(handlers.selections[0], ListCompleted(frozenset({Ref("Secret", "leave", "listed")}), "10"))
+    handlers._listed(handlers.selections[0], ListCompleted(frozenset({Ref("Secret", "leave", "listed")}), "10"))
     assert {ref.name for ref in cache.managed.objects} == {"listed", "new", "another-kind"}
     assert handlers.missing == ("ConfigMaps are not listed yet",)
 
@@ -456,7 +456,7 @@ def test_a_list_without_a_service_account_removes_it() -> None:
     cache = Cache("default", NAMESPACE, in_cluster=True)
     handlers, _ = watch_handlers(cache)
     handlers._changed(change("6", "one"))
-    handlers._snapshot(SERVICE_ACCOUNTS, ListCompleted(frozenset(), "10"))
+    handlers._listed(SERVICE_ACCOUNTS, ListCompleted(frozenset(), "10"))
     assert cache.service_accounts == {}
     assert "ServiceAccounts are not listed yet" not in handlers.missing
 

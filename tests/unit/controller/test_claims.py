@@ -168,7 +168,7 @@ async def test_a_leader_that_finds_an_older_claim_loses_leadership(cluster: Clus
     cluster.lease("one")["metadata"]["annotations"][NAME_ANNOTATION] = "default"
     cluster.objects["signingkeys", "one", "default"]["spec"] = {"issuer": "default"}
     cluster.clock.advance(seconds=1)
-    await second.lease.look_at_claims()
+    await second.lease.check_claims()
     assert not second.leads
     assert not await second.try_to_lead()
     assert second.events[0].reason == "NameCollision"
@@ -182,7 +182,7 @@ async def test_an_operator_that_cannot_list_claims_does_not_lead(
     async def look() -> None:
         raise Rejected("Forbidden", "no right to list leases")
 
-    monkeypatch.setattr(replica.claims, "look", look)
+    monkeypatch.setattr(replica.claims, "refresh", look)
     assert not await replica.try_to_lead()
     assert not cluster.writes
 
@@ -200,9 +200,9 @@ async def test_without_the_crd_of_signing_keys_the_holder_of_the_name_keeps_it(
 
     again = Replica(cluster, "one", "again")
     for replica in (again, second):
-        monkeypatch.setattr(replica.claims, "look", look)
+        monkeypatch.setattr(replica.claims, "refresh", look)
     assert await again.try_to_lead()
-    await again.lease.look_at_claims()
+    await again.lease.check_claims()
     assert again.leads
     assert not await second.try_to_lead()
 
@@ -264,4 +264,4 @@ async def test_an_unreachable_api_server_is_not_a_collision(cluster: Cluster) ->
     assert not await replica.try_to_lead()
     assert not replica.claims.collision
     with pytest.raises(Unavailable):
-        await replica.claims.look()
+        await replica.claims.refresh()
