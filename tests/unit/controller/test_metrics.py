@@ -220,7 +220,7 @@ def apply_at(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str)
 def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
     latencies: list[tuple[str, float]] = []
     progress = ReadyLatency(lambda: harness.clock.now, lambda kind, seconds: latencies.append((kind, round(seconds))))
-    harness.reconciler._progress = progress
+    harness.reconciler._latency = progress
     return latencies
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
+from scopewright.controller.managed_objects import client_ref, server_ref
 from scopewright.controller.preflight import preflight, rights
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.core.config import Config
@@ -48,7 +49,7 @@ def namespace(name: str) -> dict[str, Any]:
 def with_records(count: int, of: str = "leave", cache: Cache | None = None) -> Cache:
     cache = cache or Cache("default", NAMESPACE)
     for n in range(count):
-        at = cache.record_of_client(of, f"c{n}")
+        at = client_ref(NAMESPACE, of, f"c{n}")
         record = ClientRecord(of, f"c{n}", f"uid of c{n}")
         cache.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
     return cache
@@ -110,7 +111,7 @@ async def test_objects_that_were_found_before_a_list_failed_are_returned_later()
 async def test_without_one_crd_the_other_kinds_are_resynced(caplog: pytest.LogCaptureFixture) -> None:
     cache = with_records(3)
     cache.put(client("leave", "c0"))
-    server = cache.record_of_server("leave", "gone")
+    server = server_ref(NAMESPACE, "leave", "gone")
     entries = {ENTRY: encode(ResourceServerRecord("leave", "gone", "uid", "https://gone.leave.svc"))}
     cache.put_managed(Existing(server, "u", "5", labels={RECORD_LABEL: "resource-server"}), entries)
     grant = {**raw("g"), "spec": {"resourceServer": "gone", "scopes": ["read"], "to": [{"allNamespaces": True}]}}
@@ -147,7 +148,7 @@ async def test_too_many_orphans_are_held_and_logged_once(caplog: pytest.LogCaptu
     assert not cache.deleted
     assert cache.withheld == held
     assert found.orphans_held == {"leave": MIN_ORPHANS + 1}
-    assert "namespace leave: 21 of 21 records have no owner" in caplog.text
+    assert "namespace leave: 21 of 21 records have no object" in caplog.text
     assert f"{ALLOW_ANNOTATION}: 'leave=21'" in caplog.text
     caplog.clear()
     await found.run()
@@ -320,9 +321,9 @@ async def test_missing_crds_are_named_with_what_to_do() -> None:
 async def test_every_missing_right_is_named_where_it_is_missing() -> None:
     error = await refused(reviewing({("secrets", "create"), ("configmaps", "update"), ("oauthclients", "watch")}))
     assert error.reason == "Forbidden"
-    assert "create secrets in every namespace" in error.message
+    assert "create secrets in the whole cluster" in error.message
     assert f"update configmaps in namespace {NAMESPACE}" in error.message
-    assert "watch oauthclients.scopewright.dev in every namespace" in error.message
+    assert "watch oauthclients.scopewright.dev in the whole cluster" in error.message
     assert "list" not in error.message
 
 

@@ -46,7 +46,7 @@ async def test_a_missing_right_ends_the_operator_at_its_start(
 
 
 async def test_a_refusal_after_an_outage_is_retried(monkeypatch: pytest.MonkeyPatch, listening: socket.socket) -> None:
-    await asyncio.wait_for(starting_operator(monkeypatch, listening, UNREACHABLE, FORBIDDEN)._ready_to_begin(), 10)
+    await asyncio.wait_for(starting_operator(monkeypatch, listening, UNREACHABLE, FORBIDDEN)._until_ready(), 10)
 
 
 async def test_a_repeated_refusal_after_an_outage_ends_the_operator(

@@ -6,6 +6,7 @@ import pytest
 
 from scopewright.api import KINDS
 from scopewright.controller.cache import Cache
+from scopewright.controller.managed_objects import client_ref
 from scopewright.controller.preflight import rights
 from scopewright.controller.resync import Resync, WatchMonitor
 from scopewright.controller.watch_handlers import WatchHandlers
@@ -45,7 +46,7 @@ def resync(api: FakeApi, cache: Cache) -> Resync:
 
 def put_records(cache: Cache, *namespaces: str) -> None:
     for namespace in namespaces:
-        at = cache.record_of_client(namespace, "worker")
+        at = client_ref(NAMESPACE, namespace, "worker")
         record = ClientRecord(namespace, "worker", "uid")
         cache.put_managed(Existing(at, "u", "5", type=CLIENT_TYPE), {ENTRY: encode(record)})
 
@@ -90,7 +91,7 @@ def test_a_list_of_one_namespace_drops_nothing_of_another() -> None:
     for ref in secrets:
         cache.put_managed(Existing(ref, "u", "5", labels={MANAGED_BY: MANAGER}), {})
     [leave] = [s for s in handlers.selections if s.namespace == "leave"]
-    handlers._snapshot(leave, ListCompleted(frozenset(), "100"))
+    handlers._listed(leave, ListCompleted(frozenset(), "100"))
     assert set(cache.managed.objects) == {Ref("Secret", "payroll", "worker-oauth")}
     assert handlers.missing, "all are listed after one of several lists"
 
