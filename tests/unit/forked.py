@@ -1,4 +1,4 @@
-"""Real forks: what a child returns, and an issuer on loopback that is slow when it is told to be."""
+"""Forked children, and an issuer on loopback that can delay a response."""
 
 import json
 import os
@@ -16,19 +16,19 @@ import pytest
 from tests.unit.verifier.support import KEY
 
 LIMIT = 60.0
-"""Seconds that a child may take on a busy machine: far less than for ever."""
+"""Seconds that a child may take on a busy machine: long enough for a busy machine."""
 
 
 def in_child(work: Callable[[], str]) -> str:
-    """What `work` returns, or how it fails, in a child that is forked now."""
+    """Run `work` in a child that is forked now. Returns its result, or `<exception>: <message>`."""
     read, write = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            said = work()
+            result = work()
         except BaseException as error:
-            said = f"{type(error).__name__}: {error}"
-        os.write(write, said.encode())
+            result = f"{type(error).__name__}: {error}"
+        os.write(write, result.encode())
         os._exit(0)
     os.close(write)
     try:
@@ -42,11 +42,11 @@ def in_child(work: Callable[[], str]) -> str:
 
 
 class SlowIssuer:
-    """Metadata, keys and tokens; `asked` counts the requests."""
+    """Metadata, keys and tokens; `requests` counts the requests."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.asked = 0
+        self.requests = 0
         self.tokens = 0
         self.expires_in = 600
         self.released = threading.Event()
@@ -54,14 +54,14 @@ class SlowIssuer:
 
     @contextmanager
     def busy_with(self, work: Callable[[], object]) -> Iterator[None]:
-        """`work` runs in a thread; its first request is not answered before the end of the block, later ones are."""
-        before = self.asked
+        """Run `work` in a thread. Its first request gets no response before the end of the block; later ones do."""
+        before = self.requests
         self.released.clear()
         self._hold_next = True
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
         try:
-            wait_until(lambda: self.asked > before)
+            wait_until(lambda: self.requests > before)
             yield
         finally:
             self.released.set()
@@ -69,7 +69,7 @@ class SlowIssuer:
 
     def answer(self, path: str) -> dict[str, Any]:
         held, self._hold_next = self._hold_next, False
-        self.asked += 1
+        self.requests += 1
         if held:
             self.released.wait(LIMIT)
         if path == "/token":
@@ -81,6 +81,7 @@ class SlowIssuer:
 
 
 def wait_until(done: Callable[[], bool]) -> None:
+    """Wait at most LIMIT seconds for the condition."""
     deadline = time.monotonic() + LIMIT
     while not done():
         assert time.monotonic() < deadline

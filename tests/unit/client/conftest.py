@@ -1,4 +1,4 @@
-"""What every test of this room starts from."""
+"""A mounted Secret, a clock and a token endpoint."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A mounted Secret as the kubelet writes it, and a token endpoint that says what it was asked."""
+"""A mounted Secret as the kubelet writes it, and fakes of token endpoint and API."""
 
 import base64
 import shutil
@@ -31,7 +31,7 @@ class Mount:
         self.write(**entries)
 
     def write(self, **entries: str | None) -> None:
-        """A new version, swapped in as a whole; the old one is then removed. None: it has no such entry."""
+        """Replace the version atomically, and remove the old one. An entry that is None is omitted."""
         self.version += 1
         folder = self.path / f"..2026_11_22_12_00_0{self.version}"
         folder.mkdir()
@@ -51,7 +51,7 @@ class Mount:
 
 
 class FakeClock(Clock):
-    """Waiting takes no time, and is written down."""
+    """Waiting takes no time; `waits` are the seconds."""
 
     def __init__(self) -> None:
         self.instant = NOW
@@ -69,7 +69,7 @@ class FakeClock(Clock):
 
 
 class Endpoint:
-    """Accepts `secret` of any client; `answers` come first, each once."""
+    """A token endpoint that accepts `secret` of any client, after the `answers`, each of which is given once."""
 
     def __init__(self, secret: str = "SecretNumberOne") -> None:
         self.secret = secret
@@ -93,7 +93,7 @@ class Endpoint:
         return parse_qs(self.requests[number].content.decode(), strict_parsing=True)
 
     def pair(self, number: int = -1) -> tuple[str, str]:
-        """Decoded as RFC 6749 §2.3.1 says: at the first colon, then both halves."""
+        """Client id and secret of a request, decoded as RFC 6749 §2.3.1 requires."""
         scheme, _, encoded = self.requests[number].headers["authorization"].partition(" ")
         assert scheme == "Basic"
         name, _, secret = base64.b64decode(encoded).decode().partition(":")
@@ -115,7 +115,7 @@ def busy(after: str) -> httpx.Response:
 
 
 class Api:
-    """The API that is called: accepts the tokens in `good`, or all where it is None."""
+    """An API that accepts the tokens in `good`, or all if it is None."""
 
     def __init__(self, good: set[str] | None = None) -> None:
         self.good = good

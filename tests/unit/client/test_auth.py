@@ -1,9 +1,8 @@
-"""The httpx auth object: tokens kept, refreshed in time, replaced when refused, and sent nowhere else."""
+"""The httpx auth object: tokens are cached, refreshed in time, replaced when refused, and sent to no other origin."""
 
 import asyncio
 import io
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -11,6 +10,7 @@ import pytest
 
 from scopewright.client import ClientCredentials, SecretError, TokenError
 from tests.unit.client.support import Api, Endpoint, FakeClock, Mount, busy, call, call_async
+from tests.unit.forked import wait_until
 
 
 @pytest.fixture
@@ -18,14 +18,7 @@ def auth(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> ClientCredential
     return ClientCredentials(mount.path, http=endpoint.client(), clock=clock, jitter=lambda: 0.0)
 
 
-def eventually(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_every_request_carries_the_token_and_one_fetch_serves_them(auth: ClientCredentials, endpoint: Endpoint) -> None:
+def test_requests_share_one_token(auth: ClientCredentials, endpoint: Endpoint) -> None:
     api = Api()
     with call(api, auth) as client:
         for _ in range(10):
@@ -34,7 +27,7 @@ def test_every_request_carries_the_token_and_one_fetch_serves_them(auth: ClientC
     assert len(endpoint.requests) == 1
 
 
-async def test_async_clients_use_the_same_object(auth: ClientCredentials, endpoint: Endpoint) -> None:
+async def test_async_requests_share_one_token(auth: ClientCredentials, endpoint: Endpoint) -> None:
     api = Api()
     async with call_async(api, auth) as client:
         await asyncio.gather(*(client.get("/salaries") for _ in range(20)))
@@ -42,7 +35,7 @@ async def test_async_clients_use_the_same_object(auth: ClientCredentials, endpoi
     assert len(endpoint.requests) == 1
 
 
-async def test_an_async_client_for_the_token_endpoint_works_too(mount: Mount, endpoint: Endpoint) -> None:
+async def test_token_is_fetched_with_an_async_client(mount: Mount, endpoint: Endpoint) -> None:
     auth = ClientCredentials(mount.path, http=endpoint.async_client(), clock=FakeClock())
     endpoint.answers = [busy("1")]
     tokens = await asyncio.gather(*(auth.token() for _ in range(20)))
@@ -50,7 +43,7 @@ async def test_an_async_client_for_the_token_endpoint_works_too(mount: Mount, en
     assert len(endpoint.requests) == 2
 
 
-async def test_a_task_that_gives_up_does_not_stop_the_fetch_for_the_others(mount: Mount, endpoint: Endpoint) -> None:
+async def test_cancelled_task_does_not_cancel_the_shared_fetch(mount: Mount, endpoint: Endpoint) -> None:
     auth = ClientCredentials(mount.path, http=endpoint.async_client(), clock=FakeClock())
     first, second = asyncio.create_task(auth.token()), asyncio.create_task(auth.token())
     await asyncio.sleep(0)
@@ -58,7 +51,7 @@ async def test_a_task_that_gives_up_does_not_stop_the_fetch_for_the_others(mount
     assert (await second).value == "token-1"
 
 
-def test_a_token_is_refreshed_before_its_end_without_anybody_waiting(
+def test_token_is_refreshed_in_the_background_before_it_expires(
     auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
 ) -> None:
     assert auth.token_sync().value == "token-1"
@@ -67,17 +60,19 @@ def test_a_token_is_refreshed_before_its_end_without_anybody_waiting(
     assert len(endpoint.requests) == 1
     clock.instant += 2
     assert auth.token_sync().value in ("token-1", "token-2")
-    eventually(lambda: auth.token_sync().value == "token-2")
+    wait_until(lambda: auth.token_sync().value == "token-2")
     assert len(endpoint.requests) == 2
 
 
-def test_a_token_at_its_end_is_not_used(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_expired_token_is_not_used(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
     auth.token_sync()
     clock.instant += 596
     assert auth.token_sync().value == "token-2"
 
 
-def test_very_short_lives_are_usable(auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_token_with_a_very_short_lifetime_is_used(
+    auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
+) -> None:
     endpoint.expires_in = 2
     assert auth.token_sync().value == "token-1"
     assert auth.token_sync().value == "token-1"
@@ -85,7 +80,7 @@ def test_very_short_lives_are_usable(auth: ClientCredentials, endpoint: Endpoint
     assert auth.token_sync().value == "token-2"
 
 
-def test_a_token_goes_on_while_the_issuer_is_away(
+def test_token_is_used_until_it_expires_while_the_issuer_is_unavailable(
     auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
 ) -> None:
     first = auth.token_sync()
@@ -99,7 +94,7 @@ def test_a_token_goes_on_while_the_issuer_is_away(
     assert caught.value.error == "temporarily_unavailable"
 
 
-def test_a_rotated_secret_keeps_the_token_and_another_client_does_not(
+def test_token_is_kept_after_a_rotation_and_dropped_after_a_change_of_client(
     auth: ClientCredentials, mount: Mount, endpoint: Endpoint, clock: FakeClock
 ) -> None:
     auth.token_sync()
@@ -113,7 +108,7 @@ def test_a_rotated_secret_keeps_the_token_and_another_client_does_not(
     assert endpoint.pair()[0] == "leave.other"
 
 
-def test_a_refused_token_is_replaced_once(auth: ClientCredentials, endpoint: Endpoint) -> None:
+def test_refused_token_is_replaced_once(auth: ClientCredentials, endpoint: Endpoint) -> None:
     api = Api(good={"token-2"})
     with call(api, auth) as client:
         assert client.post("/salaries", json={"pay": 1}).status_code == 200
@@ -121,7 +116,7 @@ def test_a_refused_token_is_replaced_once(auth: ClientCredentials, endpoint: End
     assert api.bodies == [b'{"pay":1}'] * 2
 
 
-async def test_a_refused_token_is_replaced_once_for_all_tasks(auth: ClientCredentials, endpoint: Endpoint) -> None:
+async def test_refused_token_is_replaced_once_for_all_tasks(auth: ClientCredentials, endpoint: Endpoint) -> None:
     api = Api(good={"token-2"})
     async with call_async(api, auth) as client:
         answers = await asyncio.gather(*(client.get("/salaries") for _ in range(10)))
@@ -129,7 +124,7 @@ async def test_a_refused_token_is_replaced_once_for_all_tasks(auth: ClientCreden
     assert len(endpoint.requests) == 2
 
 
-def test_an_api_that_refuses_everything_does_not_drain_the_issuer(
+def test_tokens_are_not_replaced_at_every_refusal_of_an_api(
     auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
 ) -> None:
     api = Api(good=set())
@@ -143,7 +138,7 @@ def test_an_api_that_refuses_everything_does_not_drain_the_issuer(
 
 
 @pytest.mark.parametrize("challenge", ["Bearer", 'Bearer error="insufficient_scope"', 'Basic realm="invalid_token"'])
-def test_other_refusals_are_the_callers(auth: ClientCredentials, endpoint: Endpoint, challenge: str) -> None:
+def test_other_refusals_are_returned_to_the_caller(auth: ClientCredentials, endpoint: Endpoint, challenge: str) -> None:
     api = Api(good=set())
     api.challenge = challenge
     with call(api, auth) as client:
@@ -153,7 +148,7 @@ def test_other_refusals_are_the_callers(auth: ClientCredentials, endpoint: Endpo
 
 
 class Streaming(httpx.AsyncBaseTransport):
-    """Uses up the body as a socket does; MockTransport would keep a copy."""
+    """Consumes the body as a socket does; MockTransport would keep a copy."""
 
     def __init__(self) -> None:
         self.bodies: list[bytes] = []
@@ -164,7 +159,9 @@ class Streaming(httpx.AsyncBaseTransport):
         return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
 
 
-async def test_a_streamed_body_is_not_sent_twice_and_a_plain_one_is(auth: ClientCredentials, clock: FakeClock) -> None:
+async def test_request_is_repeated_with_a_plain_body_and_not_with_a_streamed_one(
+    auth: ClientCredentials, clock: FakeClock
+) -> None:
     async def chunks() -> AsyncIterator[bytes]:
         yield b"once"
 
@@ -177,7 +174,7 @@ async def test_a_streamed_body_is_not_sent_twice_and_a_plain_one_is(auth: Client
 
 
 class Uploads(httpx.BaseTransport):
-    """Takes the body as a socket does, and accepts one token."""
+    """Consumes the body as a socket does, and accepts one token."""
 
     def __init__(self, good: str) -> None:
         self.good = good
@@ -192,9 +189,7 @@ class Uploads(httpx.BaseTransport):
         return httpx.Response(401, headers={"www-authenticate": 'Bearer error="invalid_token"'})
 
 
-def test_after_an_upload_was_refused_the_next_request_has_a_fresh_token(
-    auth: ClientCredentials, endpoint: Endpoint
-) -> None:
+def test_request_after_a_refused_upload_has_a_new_token(auth: ClientCredentials, endpoint: Endpoint) -> None:
     transport = Uploads("token-2")
     with httpx.Client(transport=transport, auth=auth) as client:
         statuses = [
@@ -205,7 +200,7 @@ def test_after_an_upload_was_refused_the_next_request_has_a_fresh_token(
     assert len(endpoint.requests) == 2
 
 
-def test_uploads_that_are_always_refused_do_not_drain_the_issuer(
+def test_tokens_are_not_replaced_at_every_refused_upload(
     auth: ClientCredentials, endpoint: Endpoint, clock: FakeClock
 ) -> None:
     with httpx.Client(transport=Uploads("none"), auth=auth) as client:
@@ -218,7 +213,7 @@ def test_uploads_that_are_always_refused_do_not_drain_the_issuer(
     assert len(endpoint.requests) == 3
 
 
-def test_a_refused_token_goes_on_while_no_other_can_be_had(auth: ClientCredentials, endpoint: Endpoint) -> None:
+def test_refused_token_is_used_while_no_other_can_be_fetched(auth: ClientCredentials, endpoint: Endpoint) -> None:
     transport = Uploads("none")
     with httpx.Client(transport=transport, auth=auth) as client:
         client.post("https://payroll.example", files={"slip": io.BytesIO(b"x")})
@@ -227,7 +222,7 @@ def test_a_refused_token_goes_on_while_no_other_can_be_had(auth: ClientCredentia
     assert transport.sent == ["token-1", "token-1"]
 
 
-async def test_a_refused_stream_of_an_async_client_renews_the_token_too(
+async def test_refused_stream_of_an_async_client_replaces_the_token(
     auth: ClientCredentials, endpoint: Endpoint
 ) -> None:
     async def chunks() -> AsyncIterator[bytes]:
@@ -238,7 +233,7 @@ async def test_a_refused_stream_of_an_async_client_renews_the_token_too(
     assert (await auth.token()).value == "token-2"
 
 
-def test_where_no_fresh_token_can_be_had_the_answer_of_the_api_stands(
+def test_response_of_the_api_is_returned_if_no_new_token_can_be_fetched(
     auth: ClientCredentials, endpoint: Endpoint
 ) -> None:
     auth.token_sync()
@@ -249,7 +244,7 @@ def test_where_no_fresh_token_can_be_had_the_answer_of_the_api_stands(
 
 class Redirecting(Api):
     def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
-        if request.url.path == "/away":
+        if request.url.path == "/elsewhere":
             self.sent.append(request.headers.get("authorization"))
             return httpx.Response(307, headers={"location": "https://evil.example/salaries"})
         return super().answer(request, body)
@@ -259,25 +254,25 @@ class Redirecting(Api):
 def test_the_token_is_not_sent_to_another_origin(auth: ClientCredentials, good: set[str] | None) -> None:
     api = Redirecting(good)
     with call(api, auth) as client:
-        client.get("/away", follow_redirects=True)
+        client.get("/elsewhere", follow_redirects=True)
     assert api.sent == ["Bearer token-1", None]
 
 
 async def test_the_token_is_not_sent_to_another_origin_by_async_clients(auth: ClientCredentials) -> None:
     api = Redirecting(set())
     async with call_async(api, auth) as client:
-        await client.get("/away", follow_redirects=True)
+        await client.get("/elsewhere", follow_redirects=True)
     assert api.sent == ["Bearer token-1", None]
 
 
-def test_a_secret_that_is_not_there_is_told_before_anything_is_sent(tmp_path: Path, endpoint: Endpoint) -> None:
+def test_missing_secret_is_an_error_before_anything_is_sent(tmp_path: Path, endpoint: Endpoint) -> None:
     api = Api()
     with call(api, ClientCredentials(tmp_path / "no", http=endpoint.client())) as client, pytest.raises(SecretError):
         client.get("/salaries")
     assert (api.sent, endpoint.requests) == ([], [])
 
 
-async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting(mount: Mount) -> None:
+async def test_unexpected_exception_of_a_fetch_ends_every_wait(mount: Mount) -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError("SecretNumberOne")
 

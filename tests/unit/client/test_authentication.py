@@ -1,4 +1,4 @@
-"""How a client proves who it is where the Secret holds a private key, or nothing at all."""
+"""Client authentication with a private key in the Secret, or with a ServiceAccount token."""
 
 import base64
 import json
@@ -20,14 +20,14 @@ VARIABLE = "SCOPEWRIGHT_SERVICE_ACCOUNT_TOKEN_FILE"
 
 
 def projected(number: int, audience: Any = "https://issuer.example") -> str:
-    """A token of a ServiceAccount, as far as a client reads it."""
+    """A ServiceAccount token with the claims that a client reads."""
     claims = {"aud": audience, "jti": str(number)}
     return jwt.encode({name: value for name, value in claims.items() if value is not None}, "k" * 32, algorithm="HS256")
 
 
 @cache
 def private_key(name: str, **more: str) -> str:
-    """As the operator writes it: one line of JSON."""
+    """A private JWK as the operator writes it: one line of JSON."""
     key = ec.generate_private_key(ec.SECP256R1())
     members = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key))
     return json.dumps({**members, "kid": name, "alg": "ES256", "use": "sig"} | more)
@@ -38,7 +38,7 @@ def public(text: str) -> jwt.PyJWK:
 
 
 class Issuer:
-    """Takes assertions that one of its `keys` has signed, each once, and the tokens in `tokens`."""
+    """A token endpoint that accepts assertions of its `keys`, each once, and the tokens in `tokens`."""
 
     def __init__(self, clock: FakeClock, *keys: str, tokens: tuple[str, ...] = ()) -> None:
         self.clock = clock
@@ -52,7 +52,7 @@ class Issuer:
     def __call__(self, request: httpx.Request) -> httpx.Response:
         form = dict(parse_qsl(request.content.decode(), strict_parsing=True))
         self.forms.append(form)
-        assert "authorization" not in request.headers, "two ways of authenticating"
+        assert "authorization" not in request.headers, "two authentication methods"
         assert form["client_assertion_type"] == TYPE
         assert form["client_id"] == "leave.leave-worker"
         if self.answers:
@@ -101,7 +101,7 @@ def auth(secret: Mount | MountedSecret, issuer: Issuer) -> ClientCredentials:
     return ClientCredentials(where, http=issuer.client(), clock=issuer.clock, jitter=lambda: 0.0)
 
 
-def test_an_assertion_says_who_for_whom_and_for_a_minute(keyed: Mount, clock: FakeClock) -> None:
+def test_assertion_has_client_audience_and_one_minute_of_validity(keyed: Mount, clock: FakeClock) -> None:
     issuer = Issuer(clock, private_key("one"))
     assert auth(keyed, issuer).token_sync().value == "token-1"
     jti = issuer.claims.pop("jti")
@@ -118,8 +118,8 @@ def test_an_assertion_says_who_for_whom_and_for_a_minute(keyed: Mount, clock: Fa
     assert issuer.forms[0]["grant_type"] == "client_credentials"
 
 
-def test_every_request_has_an_assertion_of_its_own(keyed: Mount, clock: FakeClock) -> None:
-    """A jti works once: what is tried again after a busy issuer is signed again."""
+def test_every_request_has_a_new_assertion(keyed: Mount, clock: FakeClock) -> None:
+    """A jti is accepted once, so a request that is retried is signed again."""
     issuer = Issuer(clock, private_key("one"))
     issuer.answers = [busy("1")]
     assert auth(keyed, issuer).token_sync().value == "token-2"
@@ -127,8 +127,8 @@ def test_every_request_has_an_assertion_of_its_own(keyed: Mount, clock: FakeCloc
     assert first != second
 
 
-def test_a_rotation_of_the_pair_drops_no_request(keyed: Mount, clock: FakeClock) -> None:
-    """The old pair has ended before this process looked: it reads the Secret again, and asks once more."""
+def test_request_after_a_rotation_of_the_key_pair_succeeds(keyed: Mount, clock: FakeClock) -> None:
+    """The old key pair ended before the Secret was read again: it is read, and the request retried."""
     issuer = Issuer(clock, private_key("one"))
     client = auth(MountedSecret(keyed.path, every=3600, clock=clock), issuer)
     client.token_sync()
@@ -139,8 +139,8 @@ def test_a_rotation_of_the_pair_drops_no_request(keyed: Mount, clock: FakeClock)
     assert [jwt.get_unverified_header(f["client_assertion"])["kid"] for f in issuer.forms] == ["one", "one", "two"]
 
 
-def test_a_method_that_changes_is_followed(mount: Mount, clock: FakeClock) -> None:
-    """The Secret says which it is: a secret before, a key pair now."""
+def test_changed_authentication_method_is_used(mount: Mount, clock: FakeClock) -> None:
+    """The entries of the Secret decide the method: a secret before, a key pair now."""
     secret = MountedSecret(mount.path, every=0)
     assert secret.read().client_secret == "SecretNumberOne"
     mount.write(client_secret=None, **{"private_key.jwk": private_key("one")})
@@ -149,8 +149,8 @@ def test_a_method_that_changes_is_followed(mount: Mount, clock: FakeClock) -> No
 
 
 @pytest.mark.parametrize("kind", ["RS256", "EdDSA", "no kid"])
-def test_a_key_of_the_owners_may_be_of_another_kind(mount: Mount, clock: FakeClock, kind: str) -> None:
-    """With jwks: a projected volume puts the owner's key beside our entries."""
+def test_key_of_the_owner_may_have_another_algorithm(mount: Mount, clock: FakeClock, kind: str) -> None:
+    """With jwks, a projected volume has the owner's key and the entries of the credential Secret."""
     members: dict[str, Any]
     if kind == "RS256":
         members = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 2048)))
@@ -166,7 +166,7 @@ def test_a_key_of_the_owners_may_be_of_another_kind(mount: Mount, clock: FakeClo
     assert auth(mount, issuer).token_sync()
 
 
-_D = base64.urlsafe_b64encode(b"secret bytes of a key that is none").decode().rstrip("=")
+_D = base64.urlsafe_b64encode(b"secret bytes of no key at all").decode().rstrip("=")
 
 
 @pytest.mark.parametrize(
@@ -175,21 +175,21 @@ _D = base64.urlsafe_b64encode(b"secret bytes of a key that is none").decode().rs
      f'{{"kty": "EC", "crv": "P-256", "d": "{_D}"}}', "[" * 9000,
      '{"kty": "EC", "crv": "P-256", "x": 3, "y": 4, "d": 5}'],
 )  # fmt: skip
-def test_a_key_that_is_none_is_refused_and_not_repeated(mount: Mount, value: str) -> None:
+def test_malformed_key_is_refused_without_quoting_it(mount: Mount, value: str) -> None:
     mount.write(client_secret=None, **{"private_key.jwk": value})
     with pytest.raises(SecretError, match="not a private JWK") as caught:
         MountedSecret(mount.path).read()
     assert _D not in str(caught.value)
 
 
-def test_a_public_key_proves_nothing(mount: Mount) -> None:
+def test_public_key_is_refused(mount: Mount) -> None:
     members = {name: value for name, value in json.loads(private_key("one")).items() if name != "d"}
     mount.write(client_secret=None, **{"private_key.jwk": json.dumps(members)})
     with pytest.raises(SecretError, match="not a private JWK"):
         MountedSecret(mount.path).read()
 
 
-def test_a_broken_key_does_not_displace_a_good_one(keyed: Mount) -> None:
+def test_malformed_key_does_not_replace_a_valid_one(keyed: Mount) -> None:
     secret = MountedSecret(keyed.path, every=0)
     secret.read()
     keyed.write(client_secret=None, **{"private_key.jwk": "{}"})
@@ -201,7 +201,7 @@ def test_renamed_keys_are_found(mount: Mount) -> None:
     assert MountedSecret(mount.path, names={"private_key.jwk": "PRIVATE"}).read().private_key == private_key("one")
 
 
-def test_nothing_that_proves_who_we_are_is_in_a_repr_or_an_error(keyed: Mount, clock: FakeClock) -> None:
+def test_no_repr_or_error_contains_a_credential(keyed: Mount, clock: FakeClock) -> None:
     issuer = Issuer(clock, private_key("another"))
     with pytest.raises(TokenError) as caught:
         auth(keyed, issuer).token_sync()
@@ -213,7 +213,7 @@ def test_nothing_that_proves_who_we_are_is_in_a_repr_or_an_error(keyed: Mount, c
 
 
 @pytest.mark.parametrize("named", ["argument", "variable", "beside"])
-def test_the_token_of_the_service_account_is_the_assertion(
+def test_service_account_token_is_sent_as_assertion(
     bare: Mount, clock: FakeClock, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
 ) -> None:
     file = bare.path / "token" if named == "beside" else tmp_path / "projected"
@@ -227,7 +227,7 @@ def test_the_token_of_the_service_account_is_the_assertion(
     assert projected(1) not in repr(secret.read())
 
 
-def test_a_projected_token_is_read_again_as_it_rotates(bare: Mount, clock: FakeClock) -> None:
+def test_rotated_service_account_token_is_read_again(bare: Mount, clock: FakeClock) -> None:
     file = bare.path / "token"
     file.write_text(projected(1))
     issuer = Issuer(clock, tokens=(projected(1),))
@@ -242,13 +242,13 @@ def test_a_projected_token_is_read_again_as_it_rotates(bare: Mount, clock: FakeC
     assert issuer.forms[-1]["client_assertion"] == projected(2, ["https://issuer.example"])
 
 
-def test_a_secret_in_the_mount_comes_before_the_token(mount: Mount) -> None:
+def test_client_secret_takes_precedence_over_a_service_account_token(mount: Mount) -> None:
     (mount.path / "token").write_text("projected-1")
     found = MountedSecret(mount.path).read()
     assert (found.client_secret, found.service_account_token) == ("SecretNumberOne", None)
 
 
-def test_a_refused_service_account_is_told_what_to_see_to(bare: Mount, clock: FakeClock) -> None:
+def test_error_for_a_refused_service_account_has_advice(bare: Mount, clock: FakeClock) -> None:
     (bare.path / "token").write_text(projected(1))
     with pytest.raises(TokenError) as caught:
         auth(bare, Issuer(clock, tokens=("another",))).token_sync()
@@ -268,7 +268,7 @@ def test_a_refused_service_account_is_told_what_to_see_to(bare: Mount, clock: Fa
         (5, "not a JWT"),
     ],
 )
-def test_a_service_account_s_token_for_another_audience_is_not_sent(
+def test_service_account_token_for_another_audience_is_not_sent(
     bare: Mount, clock: FakeClock, audience: Any, found: str
 ) -> None:
     file = bare.path / "token"
@@ -284,12 +284,12 @@ def test_a_service_account_s_token_for_another_audience_is_not_sent(
 
 
 @pytest.mark.parametrize("text", ["opaque", "a.b", "a.b.c", "é.é.é", "e30.e30", "e30." + "W1" * 5000 + ".e30"])
-def test_what_is_no_token_of_a_service_account_is_not_sent(bare: Mount, clock: FakeClock, text: str) -> None:
+def test_malformed_service_account_token_is_not_sent(bare: Mount, clock: FakeClock, text: str) -> None:
     (bare.path / "token").write_text(text)
     with pytest.raises(SecretError, match="not a JWT"):
         auth(bare, Issuer(clock)).token_sync()
 
 
-def test_nothing_to_prove_who_we_are_is_told_with_every_way_to_mend_it(bare: Mount) -> None:
+def test_error_for_a_missing_credential_lists_every_remedy(bare: Mount) -> None:
     with pytest.raises(SecretError, match=r"lacks client_secret and private_key.jwk, and there is no ServiceAccount"):
         MountedSecret(bare.path).read()

@@ -1,4 +1,4 @@
-"""Where a token may go: real servers, because httpx sends some headers along redirects to another origin."""
+"""To which origins tokens are sent. With real servers, because httpx keeps some headers in redirects."""
 
 import threading
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ SECURITY_HEADERS = ("authorization", "dpop")
 
 
 class Server:
-    """Redirects `/to/…` to the URL in `away`; keeps the headers of every request."""
+    """Redirects `/to/…` to the URL in `location`; keeps the headers of every request."""
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.away = ""
+        self.location = ""
         self.status = 307
         self.seen: list[tuple[str, dict[str, str]]] = []
 
@@ -39,7 +39,7 @@ def serving() -> Iterator[Server]:
             redirect = self.path.startswith("/to/")
             self.send_response(server.status if redirect else 200)
             if redirect:
-                self.send_header("Location", server.away)
+                self.send_header("Location", server.location)
             self.send_header("Content-Length", "0")
             self.end_headers()
 
@@ -76,44 +76,48 @@ def auth(request: pytest.FixtureRequest, mount: Mount, endpoint: Endpoint, clock
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_neither_token_nor_proof_follows_a_redirect_to_another_origin(
+def test_redirect_to_another_origin_gets_neither_token_nor_proof(
     servers: tuple[Server, Server], auth: ClientCredentials, status: int
 ) -> None:
     first, second = servers
-    first.away, first.status = f"{second.url}/", status
+    first.location, first.status = f"{second.url}/", status
     with httpx.Client(auth=auth, follow_redirects=True) as client:
         assert client.post(f"{first.url}/to/x", content=b"1").status_code == 200
     assert first.last()
     assert second.last() == {}
 
 
-async def test_nor_that_of_an_async_client(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+async def test_redirect_of_an_async_client_to_another_origin_gets_no_token(
+    servers: tuple[Server, Server], auth: ClientCredentials
+) -> None:
     first, second = servers
-    first.away = f"{second.url}/"
+    first.location = f"{second.url}/"
     async with httpx.AsyncClient(auth=auth, follow_redirects=True) as client:
         assert (await client.get(f"{first.url}/to/x")).status_code == 200
     assert second.last() == {}
 
 
-def test_nor_there_and_back_again(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+def test_redirect_to_another_origin_and_back_gets_no_token(
+    servers: tuple[Server, Server], auth: ClientCredentials
+) -> None:
     first, second = servers
-    first.away, second.away = f"{second.url}/to/back", f"{first.url}/end"
+    first.location, second.location = f"{second.url}/to/back", f"{first.url}/end"
     with httpx.Client(auth=auth, follow_redirects=True) as client:
         client.get(f"{first.url}/to/x")
     assert second.last() == {}
     assert "authorization" not in first.last()
 
 
-def test_a_redirect_within_the_origin_keeps_the_token(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+def test_redirect_within_the_origin_keeps_the_token(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
     first, _ = servers
-    first.away = "/end"
+    first.location = "/end"
     with httpx.Client(auth=auth, follow_redirects=True) as client:
         client.get(f"{first.url}/to/x")
     assert first.seen[-1][0] == "/end"
     assert first.last()["authorization"].endswith("token-1")
 
 
-def test_a_proxy_on_the_way_is_not_another_origin(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_request_through_a_proxy_keeps_the_token(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     with serving() as proxy:
         allowed = ("payroll.svc",)
         auth = ClientCredentials(mount.path, http=endpoint.client(), clock=clock, allow_http=allowed)
@@ -132,7 +136,7 @@ def test_a_proxy_on_the_way_is_not_another_origin(mount: Mount, endpoint: Endpoi
         ("https://payroll.example/", "https://payroll.example.evil.example/", False),
     ],
 )
-def test_what_is_sent_depends_on_scheme_host_and_port(first: str, then: str, kept: bool) -> None:
+def test_token_is_sent_for_the_same_scheme_host_and_port_only(first: str, then: str, kept: bool) -> None:
     request = httpx.Request("GET", first)
     stay_with_origin(request, asynchronous=False)
     headers = [(b"Authorization", b"DPoP t"), (b"DPoP", b"p"), (b"Accept", b"*/*")]
@@ -141,7 +145,9 @@ def test_what_is_sent_depends_on_scheme_host_and_port(first: str, then: str, kep
     assert sent.headers == (headers if kept else headers[2:])
 
 
-def test_a_trace_of_the_application_still_works(servers: tuple[Server, Server], auth: ClientCredentials) -> None:
+def test_trace_extension_of_the_application_still_works(
+    servers: tuple[Server, Server], auth: ClientCredentials
+) -> None:
     events: list[str] = []
     with httpx.Client(auth=auth) as client:
         request = client.build_request(
@@ -153,7 +159,7 @@ def test_a_trace_of_the_application_still_works(servers: tuple[Server, Server], 
 
 
 @pytest.mark.parametrize("url", ["http://payroll.payroll.svc/", "http://payroll.payroll.svc:8080/x", "ftp://payroll/"])
-def test_no_token_goes_over_plain_http(auth: ClientCredentials, url: str) -> None:
+def test_no_token_is_sent_over_plain_http(auth: ClientCredentials, url: str) -> None:
     sent: list[httpx.Request] = []
 
     def api(request: httpx.Request) -> httpx.Response:
@@ -168,7 +174,7 @@ def test_no_token_goes_over_plain_http(auth: ClientCredentials, url: str) -> Non
 
 
 @pytest.mark.parametrize("url", ["http://payroll.payroll.svc/", "http://[fd00::1]:8080/"])
-def test_the_argument_that_the_error_prints_allows_it(mount: Mount, endpoint: Endpoint, url: str) -> None:
+def test_argument_in_the_error_allows_the_host(mount: Mount, endpoint: Endpoint, url: str) -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     auth = ClientCredentials(mount.path, http=endpoint.client(), allow_http=("leave.leave.svc",))
     with httpx.Client(auth=auth, transport=transport) as client, pytest.raises(TokenError) as caught:
@@ -190,7 +196,7 @@ def test_loopback_needs_no_argument(mount: Mount, endpoint: Endpoint, url: str) 
         assert client.get(url).status_code == 200
 
 
-def test_where_hosts_are_named_the_token_goes_to_no_other(mount: Mount, endpoint: Endpoint) -> None:
+def test_hosts_argument_restricts_the_token_to_these_hosts(mount: Mount, endpoint: Endpoint) -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     hosts = ("payroll.example", "leave.example:8443")
     auth = ClientCredentials(mount.path, http=endpoint.client(), hosts=hosts)
@@ -204,14 +210,14 @@ def test_where_hosts_are_named_the_token_goes_to_no_other(mount: Mount, endpoint
 
 
 @pytest.mark.parametrize("wrong", ["https://payroll.example", "payroll.example/x", "u@payroll.example", "", " "])
-def test_a_url_is_no_host(mount: Mount, wrong: str) -> None:
+def test_url_is_refused_as_host(mount: Mount, wrong: str) -> None:
     with pytest.raises(ValueError, match=r"^hosts= takes hosts such as payroll\.payroll\.svc"):
         ClientCredentials(mount.path, hosts=(wrong,))
     with pytest.raises(ValueError, match=r"^allow_http= takes hosts"):
         ClientCredentials(mount.path, allow_http=(wrong,))
 
 
-def test_one_host_may_be_a_string(mount: Mount, endpoint: Endpoint) -> None:
+def test_single_host_may_be_a_string(mount: Mount, endpoint: Endpoint) -> None:
     transport = httpx.MockTransport(lambda request: httpx.Response(200))
     auth = ClientCredentials(mount.path, http=endpoint.client(), allow_http="payroll.svc")
     with httpx.Client(auth=auth, transport=transport) as client:

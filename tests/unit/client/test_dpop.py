@@ -1,4 +1,4 @@
-"""Tokens bound to a key that only this process has (RFC 9449): proofs that hold, and nonces that are followed."""
+"""Tokens bound to a key of this process (RFC 9449): proofs and nonces."""
 
 import asyncio
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from tests.unit.client.support import TOKEN_ENDPOINT, Api, Endpoint, FakeClock, 
 ORIGIN = "https://payroll.example"
 
 
-def proven(request: httpx.Request, clock: FakeClock, token: str | None = None) -> DpopProof:
-    """What the proof of a request holds, checked as a service checks it."""
+def checked_proof(request: httpx.Request, clock: FakeClock, token: str | None = None) -> DpopProof:
+    """The proof of a request, checked as a service checks it."""
     return check_proof(
         request.headers.get_list("dpop"),
         method=request.method, url=str(request.url), now=clock.now(), leeway=0.0, token=token,
@@ -26,7 +26,7 @@ def proven(request: httpx.Request, clock: FakeClock, token: str | None = None) -
 
 
 class Issuer(Endpoint):
-    """Gives bound tokens; wants `nonce` in a proof, where it is set."""
+    """A token endpoint that issues bound tokens, and requires `nonce` in proofs if it is set."""
 
     def __init__(self, clock: FakeClock) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Issuer(Endpoint):
         self.proofs: list[DpopProof] = []
 
     def __call__(self, request: httpx.Request) -> httpx.Response:
-        proof = proven(request, self.clock)
+        proof = checked_proof(request, self.clock)
         self.proofs.append(proof)
         headers = {"dpop-nonce": self.nonce} if self.nonce else {}
         if self.answers:
@@ -50,7 +50,7 @@ class Issuer(Endpoint):
 
 
 class BoundApi(Api):
-    """Takes proofs of whoever the tokens are bound to; wants `nonce` in them, where it is set."""
+    """An API that accepts bound tokens, and requires `nonce` in proofs if it is set."""
 
     def __init__(self, clock: FakeClock, good: set[str] | None = None) -> None:
         super().__init__(good)
@@ -62,7 +62,7 @@ class BoundApi(Api):
     def answer(self, request: httpx.Request, body: bytes) -> httpx.Response:
         scheme, _, token = request.headers["authorization"].partition(" ")
         assert scheme == "DPoP"
-        proof = proven(request, self.clock, token)
+        proof = checked_proof(request, self.clock, token)
         self.proofs.append(proof)
         self.bodies.append(body)
         self.sent.append(token)
@@ -90,7 +90,9 @@ def auth(mount: Mount, issuer: Issuer, clock: FakeClock) -> ClientCredentials:
     return ClientCredentials(mount.path, dpop=True, http=issuer.client(), clock=clock, jitter=lambda: 0.0)
 
 
-def test_token_and_requests_are_proven_with_one_key(auth: ClientCredentials, issuer: Issuer, api: BoundApi) -> None:
+def test_token_request_and_api_requests_have_proofs_of_one_key(
+    auth: ClientCredentials, issuer: Issuer, api: BoundApi
+) -> None:
     with call(api, auth) as client:
         assert client.get("/salaries/7?year=2027").text == "salaries"
         assert client.post("/salaries", json={"pay": 1}).text == "salaries"
@@ -100,14 +102,14 @@ def test_token_and_requests_are_proven_with_one_key(auth: ClientCredentials, iss
     assert api.sent == ["token-1"] * 2
 
 
-async def test_tasks_prove_each_request_by_itself(auth: ClientCredentials, issuer: Issuer, api: BoundApi) -> None:
+async def test_each_request_of_a_task_has_its_own_proof(auth: ClientCredentials, issuer: Issuer, api: BoundApi) -> None:
     async with call_async(api, auth) as client:
         await asyncio.gather(*(client.get("/salaries") for _ in range(20)))
     assert len({proof.jti for proof in api.proofs}) == 20
     assert len(issuer.proofs) == 1
 
 
-def test_each_process_has_a_key_of_its_own_unless_one_is_given(mount: Mount, issuer: Issuer, clock: FakeClock) -> None:
+def test_proof_key_is_generated_unless_one_is_passed(mount: Mount, issuer: Issuer, clock: FakeClock) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     for dpop in (True, True, key, key):
         ClientCredentials(mount.path, dpop=dpop, http=issuer.client(), clock=clock).token_sync()
@@ -116,12 +118,12 @@ def test_each_process_has_a_key_of_its_own_unless_one_is_given(mount: Mount, iss
     assert c == d
 
 
-def test_a_key_of_another_curve_is_refused() -> None:
+def test_proof_key_of_another_curve_is_refused() -> None:
     with pytest.raises(ValueError, match="P-256"):
         Prover(ec.generate_private_key(ec.SECP384R1()))
 
 
-def test_without_dpop_nothing_of_it_is_sent(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_no_proof_is_sent_without_dpop(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     plain = Api()
     auth = ClientCredentials(mount.path, http=endpoint.client(), clock=clock)
 
@@ -138,7 +140,7 @@ def test_without_dpop_nothing_of_it_is_sent(mount: Mount, endpoint: Endpoint, cl
 # Nonces
 
 
-def test_the_issuers_nonce_is_followed_and_kept(auth: ClientCredentials, issuer: Issuer, clock: FakeClock) -> None:
+def test_nonce_of_the_issuer_is_used_and_kept(auth: ClientCredentials, issuer: Issuer, clock: FakeClock) -> None:
     issuer.nonce = "one"
     assert auth.token_sync().value == "token-2"
     assert [proof.nonce for proof in issuer.proofs] == [None, "one"]
@@ -151,7 +153,7 @@ def test_the_issuers_nonce_is_followed_and_kept(auth: ClientCredentials, issuer:
     assert clock.waits == []
 
 
-def test_an_issuer_that_is_never_content_is_asked_three_times(auth: ClientCredentials, issuer: Issuer) -> None:
+def test_token_request_is_repeated_at_most_twice_for_a_nonce(auth: ClientCredentials, issuer: Issuer) -> None:
     issuer.answers = [
         httpx.Response(400, headers={"dpop-nonce": str(n)}, json={"error": "use_dpop_nonce"}) for n in range(9)
     ]
@@ -161,14 +163,14 @@ def test_an_issuer_that_is_never_content_is_asked_three_times(auth: ClientCreden
 
 
 @pytest.mark.parametrize("headers", [{}, {"dpop-nonce": ""}, {"dpop-nonce": "a b"}, {"dpop-nonce": "x" * 257}])
-def test_a_nonce_that_is_none_is_not_followed(auth: ClientCredentials, issuer: Issuer, headers: dict[str, str]) -> None:
+def test_malformed_nonce_is_ignored(auth: ClientCredentials, issuer: Issuer, headers: dict[str, str]) -> None:
     issuer.answers = [httpx.Response(400, headers=headers, json={"error": "use_dpop_nonce"})]
     with pytest.raises(TokenError):
         auth.token_sync()
     assert len(issuer.requests) == 1
 
 
-def test_the_nonce_of_a_busy_issuer_and_its_wait_go_together(
+def test_nonce_and_retry_after_of_a_busy_issuer_are_both_obeyed(
     auth: ClientCredentials, issuer: Issuer, clock: FakeClock
 ) -> None:
     issuer.nonce = "one"
@@ -177,7 +179,7 @@ def test_the_nonce_of_a_busy_issuer_and_its_wait_go_together(
     assert clock.waits == [1.0]
 
 
-def test_the_apis_nonce_is_followed_and_kept(auth: ClientCredentials, api: BoundApi) -> None:
+def test_nonce_of_the_api_is_used_and_kept(auth: ClientCredentials, api: BoundApi) -> None:
     api.nonce = "one"
     with call(api, auth) as client:
         assert client.post("/salaries", json={"pay": 1}).status_code == 200
@@ -189,23 +191,21 @@ def test_the_apis_nonce_is_followed_and_kept(auth: ClientCredentials, api: Bound
     assert set(api.sent) == {"token-1"}
 
 
-async def test_the_apis_nonce_is_followed_by_tasks_too(auth: ClientCredentials, api: BoundApi) -> None:
+async def test_nonce_of_the_api_is_used_by_async_requests(auth: ClientCredentials, api: BoundApi) -> None:
     api.nonce = "one"
     async with call_async(api, auth) as client:
         answers = await asyncio.gather(*(client.get("/salaries") for _ in range(10)))
     assert {answer.status_code for answer in answers} == {200}
 
 
-def test_an_api_that_gives_no_nonce_with_its_refusal_is_not_asked_again(auth: ClientCredentials, api: BoundApi) -> None:
+def test_refusal_of_an_api_without_a_nonce_is_not_retried(auth: ClientCredentials, api: BoundApi) -> None:
     api.nonce, api.silent = "one", True
     with call(api, auth) as client:
         assert client.get("/salaries").status_code == 401
     assert len(api.proofs) == 1
 
 
-def test_a_nonce_goes_to_the_origin_that_gave_it_and_nowhere_else(
-    auth: ClientCredentials, issuer: Issuer, clock: FakeClock
-) -> None:
+def test_nonce_is_sent_only_to_its_origin(auth: ClientCredentials, issuer: Issuer, clock: FakeClock) -> None:
     issuer.nonce = "of-the-issuer"
     one, other = BoundApi(clock), BoundApi(clock)
     one.nonce = "of-one"
@@ -217,14 +217,14 @@ def test_a_nonce_goes_to_the_origin_that_gave_it_and_nowhere_else(
     assert [proof.nonce for proof in other.proofs] == [None, None, "of-one"]
 
 
-def test_the_nonces_of_many_origins_take_no_more_room_than_those_of_a_hundred() -> None:
+def test_nonces_of_at_most_a_hundred_origins_are_kept() -> None:
     prover = Prover()
     for number in range(250):
         assert prover.keep_nonce(httpx.URL(f"https://{number}.example/"), httpx.Headers({"dpop-nonce": "x"}))
     assert len(prover._nonces) == 100
 
 
-def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_request_has_the_nonce(
+def test_request_with_a_streamed_body_is_not_repeated_and_the_next_one_has_the_nonce(
     auth: ClientCredentials, clock: FakeClock
 ) -> None:
     api = BoundApi(clock)
@@ -246,7 +246,7 @@ def test_a_body_that_cannot_be_sent_again_is_not_and_the_next_request_has_the_no
 # Tokens
 
 
-def test_a_refused_token_is_replaced_and_the_new_one_proven(
+def test_refused_bound_token_is_replaced_with_a_new_proof(
     auth: ClientCredentials, issuer: Issuer, clock: FakeClock
 ) -> None:
     api = BoundApi(clock, good={"token-2"})
@@ -257,13 +257,15 @@ def test_a_refused_token_is_replaced_and_the_new_one_proven(
     assert len({proof.jti for proof in api.proofs}) == 3
 
 
-async def test_a_refused_token_is_replaced_for_tasks_too(auth: ClientCredentials, clock: FakeClock) -> None:
+async def test_refused_bound_token_is_replaced_in_async_requests(auth: ClientCredentials, clock: FakeClock) -> None:
     api = BoundApi(clock, good={"token-2"})
     async with call_async(api, auth) as client:
         assert (await client.get("/salaries")).status_code == 200
 
 
-def test_on_behalf_of_a_caller_the_same_key_is_proven(auth: ClientCredentials, issuer: Issuer, api: BoundApi) -> None:
+def test_requests_on_behalf_of_a_caller_have_proofs_of_the_same_key(
+    auth: ClientCredentials, issuer: Issuer, api: BoundApi
+) -> None:
     issuer.nonce = "one"
     with call(api, auth) as client:
         client.get("/salaries")
@@ -272,7 +274,7 @@ def test_on_behalf_of_a_caller_the_same_key_is_proven(auth: ClientCredentials, i
     assert [proof.nonce for proof in issuer.proofs] == [None, "one", "one"]
 
 
-def test_a_bearer_token_in_the_place_of_a_bound_one_is_not_taken(auth: ClientCredentials, issuer: Issuer) -> None:
+def test_bearer_token_in_response_to_a_proof_is_refused(auth: ClientCredentials, issuer: Issuer) -> None:
     issuer.type = "Bearer"
     with pytest.raises(TokenError) as caught:
         auth.token_sync()
@@ -281,13 +283,13 @@ def test_a_bearer_token_in_the_place_of_a_bound_one_is_not_taken(auth: ClientCre
 
 
 @pytest.mark.parametrize("error", ["invalid_dpop_proof", "use_dpop_nonce"])
-def test_a_refused_proof_says_to_look_at_the_clocks(auth: ClientCredentials, issuer: Issuer, error: str) -> None:
+def test_error_for_a_refused_proof_mentions_the_clocks(auth: ClientCredentials, issuer: Issuer, error: str) -> None:
     issuer.answers = [refused(error)]
     with pytest.raises(TokenError, match="clocks"):
         auth.token_sync()
 
 
-def test_nothing_of_the_key_is_shown(auth: ClientCredentials) -> None:
+def test_no_repr_contains_the_proof_key(auth: ClientCredentials) -> None:
     prover = Prover()
     assert "d" not in prover._header["jwk"]
     for shown in (repr(auth), repr(prover)):
@@ -303,7 +305,7 @@ def test_nothing_of_the_key_is_shown(auth: ClientCredentials) -> None:
         (TOKEN_ENDPOINT, TOKEN_ENDPOINT),
     ],
 )
-def test_the_url_of_a_proof_has_neither_query_nor_fragment(url: str, htu: str, clock: FakeClock) -> None:
+def test_htu_has_neither_query_nor_fragment(url: str, htu: str, clock: FakeClock) -> None:
     claims: dict[str, Any] = jwt.decode(
         Prover().proof("GET", httpx.URL(url), clock.now()), options={"verify_signature": False}
     )

@@ -1,4 +1,4 @@
-"""Calls on behalf of a caller: its token is exchanged (RFC 8693), once, and is in no text."""
+"""Calls on behalf of a caller: its token is exchanged once (RFC 8693), and is in no repr or error."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def auth(tmp_path: Path, endpoint: Endpoint) -> ClientCredentials:
     return ClientCredentials(mount.path, PAYROLL, "payroll.read", http=endpoint.client(), clock=FakeClock())
 
 
-def test_the_callers_token_is_exchanged_for_the_next_api(auth: ClientCredentials, endpoint: Endpoint) -> None:
+def test_token_of_the_caller_is_exchanged(auth: ClientCredentials, endpoint: Endpoint) -> None:
     api = Api()
     with call(api, auth) as payroll:
         payroll.get("/salaries", auth=auth.on_behalf_of("the-callers-token"))
@@ -38,7 +38,7 @@ def test_the_callers_token_is_exchanged_for_the_next_api(auth: ClientCredentials
     assert endpoint.form(1)["grant_type"] == ["client_credentials"]
 
 
-async def test_async_code_does_the_same(tmp_path: Path, endpoint: Endpoint) -> None:
+async def test_token_of_the_caller_is_exchanged_in_async_code(tmp_path: Path, endpoint: Endpoint) -> None:
     mount = Mount(tmp_path / "oauth")
     auth = ClientCredentials(mount.path, PAYROLL, http=endpoint.async_client(), clock=FakeClock())
     async with call_async(Api(), auth) as payroll:
@@ -46,16 +46,14 @@ async def test_async_code_does_the_same(tmp_path: Path, endpoint: Endpoint) -> N
     assert endpoint.form()["grant_type"] == [EXCHANGE]
 
 
-def test_one_callers_token_is_exchanged_once_and_another_ones_by_itself(
-    auth: ClientCredentials, endpoint: Endpoint
-) -> None:
+def test_token_of_each_caller_is_exchanged_once(auth: ClientCredentials, endpoint: Endpoint) -> None:
     with call(Api(), auth) as payroll:
         for sent in ("one", "two", "one", "one"):
             payroll.get("/salaries", auth=auth.on_behalf_of(sent))
     assert [endpoint.form(n)["subject_token"] for n in range(len(endpoint.requests))] == [["one"], ["two"]]
 
 
-def test_only_so_many_callers_are_remembered(auth: ClientCredentials) -> None:
+def test_number_of_remembered_callers_is_bounded(auth: ClientCredentials) -> None:
     kept = auth.on_behalf_of("often")
     for number in range(5000):
         auth.on_behalf_of(str(number))
@@ -63,7 +61,7 @@ def test_only_so_many_callers_are_remembered(auth: ClientCredentials) -> None:
     assert len(auth._on_behalf) == 1000
 
 
-def test_a_refusal_says_what_to_do_and_repeats_no_token(auth: ClientCredentials, endpoint: Endpoint) -> None:
+def test_error_for_a_refused_exchange_has_advice_and_no_token(auth: ClientCredentials, endpoint: Endpoint) -> None:
     endpoint.answers = [refused("invalid_request", description="bad the-callers-token")]
     with pytest.raises(TokenError, match="servedBy") as caught:
         auth.on_behalf_of("the-callers-token").token_sync()

@@ -1,4 +1,4 @@
-"""A process that forks while tokens are fetched: the child fetches its own, and waits for nothing of its parent."""
+"""A process that forks while tokens are fetched: the child fetches for itself and does not wait for the parent."""
 
 import asyncio
 import multiprocessing
@@ -51,14 +51,14 @@ def secret(tmp_path: Path, issuer: SlowIssuer) -> Path:
     return tmp_path / "oauth"
 
 
-def test_a_child_forked_during_the_first_fetch_gets_a_token(issuer: SlowIssuer, secret: Path, get: Get) -> None:
+def test_child_forked_during_the_first_fetch_gets_a_token(issuer: SlowIssuer, secret: Path, get: Get) -> None:
     auth = ClientCredentials(secret)
     with issuer.busy_with(auth.token_sync):
         assert in_child(lambda: get(auth)) == "token-1"
     assert auth.token_sync().value == "token-2"
 
 
-def test_a_child_forked_during_a_background_refresh_goes_on_and_fetches_in_time(
+def test_child_forked_during_a_background_refresh_uses_the_token_and_fetches_the_next(
     issuer: SlowIssuer, secret: Path, get: Get
 ) -> None:
     clock = FakeClock()
@@ -82,7 +82,7 @@ def test_child_is_not_blocked_by_locks_that_other_threads_held(secret: Path, get
         assert in_child(lambda: get(auth) + get(auth.on_behalf_of("a caller"))) == "token-1token-2"
 
 
-def test_a_child_of_a_child_gets_a_token_too(issuer: SlowIssuer, secret: Path) -> None:
+def test_child_of_a_child_gets_a_token(issuer: SlowIssuer, secret: Path) -> None:
     auth = ClientCredentials(secret)
     with issuer.busy_with(auth.token_sync):
         assert in_child(lambda: in_child(lambda: get_sync(auth))) == "token-1"
@@ -93,7 +93,7 @@ def _work(auth: ClientCredentials, results: "multiprocessing.SimpleQueue[str]") 
 
 
 def test_each_multiprocessing_worker_fetches_for_itself(issuer: SlowIssuer, secret: Path) -> None:
-    """As Celery's prefork and Gunicorn's preload do: the module is loaded once, and its workers are forked."""
+    """Celery's prefork and Gunicorn's preload load the module once and fork the workers."""
     forking = multiprocessing.get_context("fork")
     auth = ClientCredentials(secret)
     results: multiprocessing.SimpleQueue[str] = forking.SimpleQueue()
@@ -111,6 +111,6 @@ def test_http_client_argument_cannot_be_used_in_a_forked_child(issuer: SlowIssue
     with httpx.Client() as http:
         auth = ClientCredentials(secret, http=http)
         assert auth.token_sync().value == "token-1"
-        said = in_child(lambda: get(auth))
-        assert said.startswith("RuntimeError: the Client that was passed as http= to this ClientCredentials")
+        error = in_child(lambda: get(auth))
+        assert error.startswith("RuntimeError: the Client that was passed as http= to this ClientCredentials")
         assert auth.token_sync().value == "token-1"

@@ -1,4 +1,4 @@
-"""A mounted Secret is followed as it rotates, and read as one version."""
+"""A mounted Secret is read again as it rotates, one version at a time."""
 
 import os
 import threading
@@ -18,14 +18,14 @@ def plain(path: Path, **entries: str) -> Path:
     return path
 
 
-def test_the_entries_are_read_and_the_secret_is_in_no_repr(mount: Mount) -> None:
+def test_entries_are_read_and_the_repr_omits_the_secret(mount: Mount) -> None:
     found = MountedSecret(mount.path).read()
     assert (found.client_id, found.client_secret) == ("leave.leave-worker", "SecretNumberOne")
     assert (found.scope, found.audience) == (None, None)
     assert "SecretNumberOne" not in repr(found)
 
 
-def test_a_rotation_is_seen_within_a_second_and_the_disk_is_left_alone_before(mount: Mount, clock: FakeClock) -> None:
+def test_mount_is_read_again_at_most_once_a_second(mount: Mount, clock: FakeClock) -> None:
     secret = MountedSecret(mount.path, clock=clock)
     secret.read()
     mount.write(client_secret="SecretNumberTwo")
@@ -37,7 +37,7 @@ def test_a_rotation_is_seen_within_a_second_and_the_disk_is_left_alone_before(mo
     assert secret.read().client_secret == "SecretNumberThree"
 
 
-def test_a_plain_directory_is_followed_too(tmp_path: Path) -> None:
+def test_changes_of_a_plain_directory_are_read(tmp_path: Path) -> None:
     secret = MountedSecret(plain(tmp_path / "plain"), every=0)
     assert secret.read().client_secret == "SecretNumberOne"
     fresh = tmp_path / "fresh"
@@ -46,31 +46,31 @@ def test_a_plain_directory_is_followed_too(tmp_path: Path) -> None:
     assert secret.read().client_secret == "SecretNumberTwo"
 
 
-def test_one_line_end_is_trimmed_and_nothing_else(mount: Mount) -> None:
+def test_one_trailing_line_end_is_removed(mount: Mount) -> None:
     for written, expected in (("a\n", "a"), ("a\r\n", "a"), (" a ", " a ")):
         mount.write(client_secret=written)
         assert MountedSecret(mount.path).read().client_secret == expected
 
 
-def test_renamed_entries_are_found_under_their_names(mount: Mount) -> None:
+def test_renamed_entries_are_read(mount: Mount) -> None:
     mount.write(CLIENT="payroll.reader")
     assert MountedSecret(mount.path, names={"client_id": "CLIENT"}).read().client_id == "payroll.reader"
     with pytest.raises(ValueError, match="clientID"):
         MountedSecret(mount.path, names={"clientID": "CLIENT"})
 
 
-def test_scope_and_audience_are_read_where_they_are(mount: Mount) -> None:
+def test_scope_and_audience_entries_are_read(mount: Mount) -> None:
     mount.write(scope="payroll.read", audience="https://payroll.hr.example")
     found = MountedSecret(mount.path).read()
     assert (found.scope, found.audience) == ("payroll.read", "https://payroll.hr.example")
 
 
-def test_a_missing_directory_says_to_mount_the_secret(tmp_path: Path) -> None:
+def test_error_for_a_missing_directory_says_to_mount_the_secret(tmp_path: Path) -> None:
     with pytest.raises(SecretError, match="is not a directory; mount the Secret"):
         MountedSecret(tmp_path / "nowhere").read()
 
 
-def test_a_missing_entry_is_named(mount: Mount) -> None:
+def test_error_for_a_missing_entry_names_it(mount: Mount) -> None:
     for entry in ("client_id", "issuer", "token_endpoint", "jwks_uri"):
         folder = plain(mount.path.parent / entry)
         (folder / entry).unlink()
@@ -79,7 +79,7 @@ def test_a_missing_entry_is_named(mount: Mount) -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\n", b"a\nb", b"a\0", b"\xff\xfe", b"x" * 20_000, b"a\n\n"])
-def test_an_entry_that_is_no_value_is_refused_without_repeating_it(tmp_path: Path, value: bytes) -> None:
+def test_malformed_entry_is_refused_without_quoting_it(tmp_path: Path, value: bytes) -> None:
     folder = plain(tmp_path / "plain")
     (folder / "client_secret").write_bytes(value)
     with pytest.raises(SecretError) as caught:
@@ -88,7 +88,7 @@ def test_an_entry_that_is_no_value_is_refused_without_repeating_it(tmp_path: Pat
     assert "xxx" not in str(caught.value)
 
 
-def test_a_pipe_or_folder_in_place_of_an_entry_does_not_hang(tmp_path: Path) -> None:
+def test_entry_that_is_a_pipe_or_folder_is_refused(tmp_path: Path) -> None:
     folder = plain(tmp_path / "plain")
     (folder / "client_secret").unlink()
     os.mkfifo(folder / "client_secret")
@@ -100,7 +100,7 @@ def test_a_pipe_or_folder_in_place_of_an_entry_does_not_hang(tmp_path: Path) -> 
         MountedSecret(folder).read()
 
 
-def test_an_unusable_version_does_not_displace_a_good_one(mount: Mount) -> None:
+def test_malformed_version_does_not_replace_a_valid_one(mount: Mount) -> None:
     secret = MountedSecret(mount.path, every=0)
     secret.read()
     mount.write(client_secret="")
@@ -109,7 +109,7 @@ def test_an_unusable_version_does_not_displace_a_good_one(mount: Mount) -> None:
     assert secret.read().client_secret == "SecretNumberThree"
 
 
-def test_all_entries_are_of_one_version_however_often_it_changes(mount: Mount) -> None:
+def test_all_entries_read_are_of_one_version(mount: Mount) -> None:
     secret = MountedSecret(mount.path, every=0)
     stop = threading.Event()
 

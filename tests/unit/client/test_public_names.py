@@ -3,8 +3,8 @@ import pytest
 import scopewright.client as room
 
 
-def test_the_public_names_are_these_and_all_are_there() -> None:
-    """A name added here is a promise; a name taken away breaks somebody."""
+def test_public_names_are_complete() -> None:
+    """A name that is added must be kept; removing one breaks users."""
     names = "AccessToken ClientCredentials Clock MountedCredentials MountedSecret SecretError TokenError"
     assert room.__all__ == names.split()
     for name in room.__all__:

@@ -1,4 +1,4 @@
-"""What is sent to the token endpoint, and what its answers lead to."""
+"""Requests to the token endpoint, and its responses."""
 
 import threading
 from typing import Any
@@ -20,7 +20,7 @@ def error_of(client: ClientCredentials) -> TokenError:
     return caught.value
 
 
-def test_the_request_is_client_credentials_with_basic(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_token_request_is_client_credentials_with_basic(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     token = credentials(mount, endpoint, clock).token_sync()
     assert (token.value, token.expires_at) == ("token-1", clock.instant + 600)
     assert "token-1" not in repr(token)
@@ -29,14 +29,14 @@ def test_the_request_is_client_credentials_with_basic(mount: Mount, endpoint: En
     assert str(endpoint.requests[0].url) == "https://issuer.example/token"
 
 
-def test_both_halves_are_form_encoded(mount: Mount, clock: FakeClock) -> None:
+def test_client_id_and_secret_are_form_encoded(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("p:a%s s+ä")
     mount.write(client_id="na:me é", client_secret="p:a%s s+ä")
     credentials(mount, endpoint, clock).token_sync()
     assert endpoint.pair() == ("na:me é", "p:a%s s+ä")
 
 
-def test_resource_and_scope_are_asked_for(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_resource_and_scope_arguments_are_sent(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     credentials(mount, endpoint, clock, resource="https://payroll.hr.example", scope="a b").token_sync()
     assert endpoint.form() == {
         "grant_type": ["client_credentials"],
@@ -45,7 +45,7 @@ def test_resource_and_scope_are_asked_for(mount: Mount, endpoint: Endpoint, cloc
     }
 
 
-def test_what_the_secret_says_is_asked_for_where_nothing_else_is(mount: Mount, clock: FakeClock) -> None:
+def test_audience_and_scope_entries_are_sent_by_default(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint()
     mount.write(audience="https://payroll.hr.example", scope="payroll.read")
     token = credentials(mount, endpoint, clock).token_sync()
@@ -54,7 +54,7 @@ def test_what_the_secret_says_is_asked_for_where_nothing_else_is(mount: Mount, c
     assert token.scopes == {"payroll.read"}
     credentials(mount, endpoint, clock, resource="https://leave.hr.example").token_sync()
     assert endpoint.form()["resource"] == ["https://leave.hr.example"]
-    assert "scope" not in endpoint.form(), "the scope of another API"
+    assert "scope" not in endpoint.form(), "the scope entry is for another API"
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,8 @@ def test_loopback_needs_no_https(mount: Mount, endpoint: Endpoint, clock: FakeCl
 
 def test_argument_in_the_error_allows_plain_http(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     mount.write(token_endpoint="http://issuer.sso.svc:8080/token", issuer="http://issuer.sso.svc:8080")
-    said = error_of(credentials(mount, endpoint, clock, allow_http=("api.svc",))).description
-    assert said.endswith('use https, or pass allow_http=("api.svc", "issuer.sso.svc")')
+    message = error_of(credentials(mount, endpoint, clock, allow_http=("api.svc",))).description
+    assert message.endswith('use https, or pass allow_http=("api.svc", "issuer.sso.svc")')
     assert endpoint.requests == []
     for allowed in ("issuer.sso.svc", "issuer.sso.svc:8080", "ISSUER.sso.svc"):
         assert credentials(mount, endpoint, clock, allow_http=(allowed,)).token_sync()
@@ -93,7 +93,7 @@ def test_argument_in_the_error_allows_plain_http(mount: Mount, endpoint: Endpoin
         "http://127.0.0.1:8080/token",
     ],
 )
-def test_a_credential_goes_to_the_origin_of_the_issuer_alone(
+def test_credential_is_sent_to_the_origin_of_the_issuer_only(
     mount: Mount, endpoint: Endpoint, clock: FakeClock, url: str
 ) -> None:
     mount.write(token_endpoint=url)
@@ -104,7 +104,9 @@ def test_a_credential_goes_to_the_origin_of_the_issuer_alone(
     assert endpoint.requests == []
 
 
-def test_the_origin_of_the_issuer_may_be_spelt_otherwise(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_origins_of_issuer_and_token_endpoint_are_normalised(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock
+) -> None:
     mount.write(token_endpoint="https://ISSUER.example:443/tenant/token", issuer="https://issuer.example/tenant")
     assert credentials(mount, endpoint, clock).token_sync()
 
@@ -115,7 +117,7 @@ def test_scopes_may_be_a_collection(mount: Mount, endpoint: Endpoint, clock: Fak
     assert endpoint.form()["scope"] == ["payroll.read payroll.write"]
 
 
-def test_what_is_no_scope_or_resource_is_a_type_error(mount: Mount) -> None:
+def test_scope_or_resource_of_another_type_is_a_type_error(mount: Mount) -> None:
     for scope in (1, [1], b"payroll.read"):
         with pytest.raises(TypeError, match="scope= takes a string"):
             ClientCredentials(mount.path, scope=scope)  # type: ignore[arg-type]
@@ -142,7 +144,9 @@ def test_a_redirect_of_the_token_endpoint_is_not_followed(mount: Mount, endpoint
         ("something_new", "refuses the token request"),
     ],
 )
-def test_a_refusal_says_what_to_do(mount: Mount, endpoint: Endpoint, clock: FakeClock, error: str, advice: str) -> None:
+def test_error_for_a_refusal_has_advice(
+    mount: Mount, endpoint: Endpoint, clock: FakeClock, error: str, advice: str
+) -> None:
     endpoint.answers = [refused(error, 400, "because")]
     found = error_of(credentials(mount, endpoint, clock, resource="https://payroll.hr.example"))
     assert (found.error, found.status) == (error, 400)
@@ -151,7 +155,7 @@ def test_a_refusal_says_what_to_do(mount: Mount, endpoint: Endpoint, clock: Fake
     assert error in str(found)
 
 
-def test_no_error_repeats_the_secret(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_no_error_contains_the_secret(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     endpoint.answers = [refused("invalid_client", 401, "not SecretNumberOne\r\nX: y")]
     text = str(error_of(credentials(mount, endpoint, clock)))
     assert "SecretNumberOne" not in text
@@ -180,7 +184,7 @@ def test_no_error_repeats_the_secret(mount: Mount, endpoint: Endpoint, clock: Fa
         httpx.Response(201, json={}),
     ],
 )
-def test_an_answer_that_is_none_is_told_without_its_content(
+def test_invalid_response_is_reported_without_its_content(
     mount: Mount, endpoint: Endpoint, clock: FakeClock, answer: httpx.Response
 ) -> None:
     endpoint.answers = [answer]
@@ -189,14 +193,14 @@ def test_an_answer_that_is_none_is_told_without_its_content(
     assert "abcd" not in str(error)
 
 
-def test_a_busy_endpoint_is_asked_again_when_it_says(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_retry_after_of_a_busy_endpoint_is_obeyed(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     endpoint.answers = [busy("2"), busy("3")]
     assert credentials(mount, endpoint, clock).token_sync().value == "token-3"
     assert clock.waits == [2.0, 3.0]
 
 
 @pytest.mark.parametrize("after", ["3600", "11", "Thu, 01 Jan 2099 00:00:00 GMT"])
-def test_waits_are_bounded(mount: Mount, endpoint: Endpoint, clock: FakeClock, after: str) -> None:
+def test_long_retry_after_is_not_waited_for(mount: Mount, endpoint: Endpoint, clock: FakeClock, after: str) -> None:
     endpoint.answers = [busy(after)]
     error = error_of(credentials(mount, endpoint, clock))
     assert (error.error, error.status) == ("temporarily_unavailable", 503)
@@ -205,7 +209,7 @@ def test_waits_are_bounded(mount: Mount, endpoint: Endpoint, clock: FakeClock, a
 
 
 @pytest.mark.parametrize("after", ["", "soon", "-1", "0", "Thu, 01 Jan 1970 00:00:00 GMT"])
-def test_a_retry_after_of_nothing_does_not_become_a_storm(
+def test_retries_without_a_usable_retry_after_are_limited(
     mount: Mount, endpoint: Endpoint, clock: FakeClock, after: str
 ) -> None:
     endpoint.answers = [busy(after) for _ in range(20)]
@@ -214,13 +218,13 @@ def test_a_retry_after_of_nothing_does_not_become_a_storm(
     assert all(wait >= 0.5 for wait in clock.waits)
 
 
-def test_an_endpoint_that_does_not_answer_is_asked_again(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_request_without_a_response_is_retried(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     endpoint.answers = [httpx.ConnectError("refused"), httpx.ReadTimeout("slow")]
     assert credentials(mount, endpoint, clock).token_sync()
     assert len(endpoint.requests) == 3
 
 
-def test_a_refused_client_reads_the_secret_again_and_tries_once_more(mount: Mount, clock: FakeClock) -> None:
+def test_refused_client_reads_the_secret_again_and_retries_once(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("SecretNumberTwo")
     client = credentials(mount, endpoint, clock)
     client.secret.read()
@@ -229,14 +233,14 @@ def test_a_refused_client_reads_the_secret_again_and_tries_once_more(mount: Moun
     assert [endpoint.pair(n)[1] for n in range(len(endpoint.requests))] == ["SecretNumberOne", "SecretNumberTwo"]
 
 
-def test_a_refused_client_whose_secret_has_not_changed_is_told_so_at_once(mount: Mount, clock: FakeClock) -> None:
+def test_refused_client_with_an_unchanged_secret_is_not_retried(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("SecretNumberTwo")
     error = error_of(credentials(mount, endpoint, clock))
     assert (error.error, error.status) == ("invalid_client", 401)
     assert len(endpoint.requests) == 1
 
 
-def test_refusals_are_not_repeated_at_every_call_and_a_new_secret_ends_that(mount: Mount, clock: FakeClock) -> None:
+def test_refusal_is_cached_until_the_secret_changes(mount: Mount, clock: FakeClock) -> None:
     endpoint = Endpoint("SecretNumberTwo")
     client = credentials(mount, endpoint, clock)
     for _ in range(50):
@@ -263,7 +267,7 @@ def test_threads_share_one_fetch(mount: Mount, endpoint: Endpoint, clock: FakeCl
     assert len(endpoint.requests) == 1
 
 
-def test_a_resource_that_is_missing_is_named_as_the_cause(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+def test_error_for_a_missing_resource_names_the_argument(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
     endpoint.answers = [refused("invalid_target", description="name the resource")]
     assert "pass resource= with the audience" in error_of(credentials(mount, endpoint, clock)).description
     endpoint.answers = [refused("invalid_target")]
@@ -271,9 +275,7 @@ def test_a_resource_that_is_missing_is_named_as_the_cause(mount: Mount, endpoint
     assert "pass resource=" not in error_of(named).description
 
 
-def test_an_api_that_requires_dpop_is_answered_with_the_argument(
-    mount: Mount, endpoint: Endpoint, clock: FakeClock
-) -> None:
-    said = "tokens for this resource are bound to a key: send a DPoP proof (RFC 9449)"
-    endpoint.answers = [refused("invalid_request", description=said)]
+def test_error_for_a_missing_proof_names_the_argument(mount: Mount, endpoint: Endpoint, clock: FakeClock) -> None:
+    description = "tokens for this resource are bound to a key: send a DPoP proof (RFC 9449)"
+    endpoint.answers = [refused("invalid_request", description=description)]
     assert "pass dpop=True" in error_of(credentials(mount, endpoint, clock)).description

@@ -1,4 +1,4 @@
-"""Killed between any two steps on the disk, what is read afterwards is the old version or the new one, whole."""
+"""A process killed between two steps on the disk leaves the old version or the new one, complete."""
 
 import asyncio
 import contextlib
@@ -26,11 +26,11 @@ MANIFEST = "apiVersion: scopewright.dev/v1alpha1\nkind: OAuthClient\nmetadata: {
 
 
 class Killed(BaseException):
-    """The process is no more: from here on, nothing that it does reaches the disk."""
+    """The process ends here: no later step reaches the disk."""
 
 
 class Kill:
-    """Ends the process, as far as the disk can tell, at its nth step."""
+    """Raises `Killed` at the nth step on the disk, and at all later ones."""
 
     def __init__(self, patched: pytest.MonkeyPatch, at: int) -> None:
         self.steps = 0
@@ -49,7 +49,7 @@ class Kill:
 
 
 def survive(root: Path, work: Callable[[DirectoryStore], Any], check: Callable[[DirectoryStore], None]) -> int:
-    """Do `work` with a kill after each number of steps; `check` what the next process finds. How many steps it took."""
+    """Run `work` with a kill after each number of steps, and `check` the next process. Returns the number of steps."""
     for at in range(1000):
         state = root / str(at)
         store = DirectoryStore.open(state, ISSUER)
@@ -65,7 +65,7 @@ def survive(root: Path, work: Callable[[DirectoryStore], Any], check: Callable[[
         again.close()
         if kill.steps <= at:
             return at
-    raise AssertionError("it never ended")
+    raise AssertionError("more than the expected steps")
 
 
 def entries(store: DirectoryStore, ref: Ref = REF) -> dict[str, bytes] | None:
@@ -79,7 +79,7 @@ def replace(store: DirectoryStore) -> None:
     store._write(Desired(REF, NEW, replaces=version.existing))
 
 
-def test_a_replacement_is_whole(tmp_path: Path) -> None:
+def test_interrupted_replacement_leaves_the_old_or_the_new_version(tmp_path: Path) -> None:
     seen: list[dict[str, bytes] | None] = []
 
     def check(store: DirectoryStore) -> None:
@@ -94,7 +94,7 @@ def test_a_replacement_is_whole(tmp_path: Path) -> None:
     assert all(s in (OLD, NEW) for s in seen)
 
 
-def test_a_new_object_is_whole(tmp_path: Path) -> None:
+def test_interrupted_creation_leaves_nothing_or_the_new_object(tmp_path: Path) -> None:
     other = Ref("ConfigMap", "fresh", "jwks")
     seen: list[dict[str, bytes] | None] = []
     survive(tmp_path, lambda s: s._write(Desired(other, NEW)), lambda s: seen.append(entries(s, other)))
@@ -103,7 +103,7 @@ def test_a_new_object_is_whole(tmp_path: Path) -> None:
     assert all(s in (None, NEW) for s in seen)
 
 
-def test_a_deletion_is_whole(tmp_path: Path) -> None:
+def test_interrupted_deletion_leaves_the_object_or_nothing(tmp_path: Path) -> None:
     def delete(store: DirectoryStore) -> None:
         version = store._read(REF)
         assert version
@@ -116,7 +116,7 @@ def test_a_deletion_is_whole(tmp_path: Path) -> None:
     assert all(s in (OLD, None) for s in seen)
 
 
-def test_what_is_declared_and_its_status_are_whole(tmp_path: Path) -> None:
+def test_interrupted_apply_leaves_a_complete_object_and_status(tmp_path: Path) -> None:
     manifests = tmp_path / "manifests"
     manifests.mkdir()
     (manifests / "a.yaml").write_text(MANIFEST + "{disabled: true}\n")
@@ -134,7 +134,7 @@ def test_what_is_declared_and_its_status_are_whole(tmp_path: Path) -> None:
     assert survive(tmp_path, work, check) > 5
 
 
-def test_opening_can_be_killed_too(tmp_path: Path) -> None:
+def test_interrupted_open_can_be_repeated(tmp_path: Path) -> None:
     for at in range(100):
         with pytest.MonkeyPatch.context() as patched:
             kill = Kill(patched, at)
@@ -143,7 +143,7 @@ def test_opening_can_be_killed_too(tmp_path: Path) -> None:
         DirectoryStore.open(tmp_path / str(at), ISSUER).close()
         if kill.steps <= at:
             return
-    raise AssertionError("it never ended")
+    raise AssertionError("more than the expected steps")
 
 
 WRITER = """
@@ -166,7 +166,7 @@ asyncio.run(main())
 """
 
 
-def test_a_writer_killed_for_real_leaves_a_whole_version(tmp_path: Path) -> None:
+def test_killed_writer_leaves_a_complete_version(tmp_path: Path) -> None:
     for _ in range(4):
         with subprocess.Popen(
             [sys.executable, "-c", WRITER, str(tmp_path / "state"), ISSUER], stdout=subprocess.PIPE

@@ -1,4 +1,4 @@
-"""The directory store: what it promises of every write, and what it refuses."""
+"""The directory store: preconditions, layout, and refused states."""
 
 import asyncio
 import os
@@ -38,7 +38,7 @@ def store(tmp_path: Path) -> Iterator[DirectoryStore]:
 
 
 def visible(place: Path) -> list[str]:
-    """What a mounted Secret shows."""
+    """Names of the entries in a mounted Secret."""
     return sorted(path.name for path in place.iterdir() if not path.name.startswith(".."))
 
 
@@ -63,12 +63,12 @@ async def found(store: DirectoryStore, ref: Ref = REF) -> tuple[Existing, dict[s
     return result[0], dict(result[1])
 
 
-def test_it_is_a_store(store: DirectoryStore) -> None:
+def test_directory_store_implements_store(store: DirectoryStore) -> None:
     as_store: Store = store
     assert as_store
 
 
-async def test_what_is_written_is_read_again(store: DirectoryStore) -> None:
+async def test_written_object_is_read(store: DirectoryStore) -> None:
     written = await store.write(desired(labels={"a": "b"}, annotations={"c": "d"}))
     assert await found(store) == (written, {"client_id": b"leave.worker", "client_secret": b"s3cret"})
     assert written.type == "servicebinding.io/oauth2"
@@ -77,7 +77,7 @@ async def test_what_is_written_is_read_again(store: DirectoryStore) -> None:
     assert written.entries == {"client_id": digest("leave.worker"), "client_secret": digest("s3cret")}
 
 
-async def test_it_looks_like_a_mounted_secret_and_is_private(store: DirectoryStore, place: Path) -> None:
+async def test_files_have_the_layout_of_a_mounted_secret_and_private_modes(store: DirectoryStore, place: Path) -> None:
     await store.write(desired(labels={"a": "b"}))
     assert visible(place) == ["client_id", "client_secret"]
     assert (place / "client_secret").read_bytes() == b"s3cret"
@@ -88,20 +88,20 @@ async def test_it_looks_like_a_mounted_secret_and_is_private(store: DirectorySto
         assert path.is_symlink() or mode == (0o700 if path.is_dir() else 0o600), path
 
 
-async def test_config_maps_have_their_own_folder(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_config_maps_have_a_separate_folder(store: DirectoryStore, tmp_path: Path) -> None:
     ref = Ref("ConfigMap", "scopewright-system", "scopewright-jwks")
     written = await store.write(Desired(ref, {"jwks.json": b"{}"}))
     assert (tmp_path / "state/configmaps/scopewright-system/scopewright-jwks/jwks.json").read_bytes() == b"{}"
     assert written.type == ""
 
 
-async def test_creating_what_is_there_is_a_conflict(store: DirectoryStore) -> None:
+async def test_creation_of_an_existing_object_is_a_conflict(store: DirectoryStore) -> None:
     await store.write(desired())
     with pytest.raises(Conflict):
         await store.write(desired())
 
 
-async def test_a_replacement_keeps_what_is_not_ours(store: DirectoryStore, place: Path) -> None:
+async def test_replacement_keeps_foreign_labels(store: DirectoryStore, place: Path) -> None:
     first = await store.write(desired(labels={"a": "b", "foreign": "x"}))
     second = await store.write(
         desired(entries={"client_secret": b"new", "scope": b"s"}, labels={"a": "c"}, replaces=first)
@@ -113,7 +113,7 @@ async def test_a_replacement_keeps_what_is_not_ours(store: DirectoryStore, place
     assert versions(place) == 1
 
 
-async def test_a_stale_reader_replaces_and_deletes_nothing(store: DirectoryStore) -> None:
+async def test_stale_reader_can_neither_replace_nor_delete(store: DirectoryStore) -> None:
     first = await store.write(desired())
     second = await store.write(desired(entries={"a": b"b"}, replaces=first))
     for attempt in (store.write(desired(replaces=first)), store.delete(Deletion(first))):
@@ -126,7 +126,7 @@ async def test_a_stale_reader_replaces_and_deletes_nothing(store: DirectoryStore
     assert await store.read(REF) is None
 
 
-async def test_made_again_it_is_another(store: DirectoryStore) -> None:
+async def test_recreated_object_has_another_uid(store: DirectoryStore) -> None:
     first = await store.write(desired())
     await store.delete(Deletion(first))
     second = await store.write(desired())
@@ -135,7 +135,7 @@ async def test_made_again_it_is_another(store: DirectoryStore) -> None:
         await store.delete(Deletion(first))
 
 
-async def test_a_kept_entry_is_copied_if_it_is_still_the_same(store: DirectoryStore, place: Path) -> None:
+async def test_preserved_entry_is_copied_if_it_is_unchanged(store: DirectoryStore, place: Path) -> None:
     first = await store.write(desired())
     kept = {"renamed": PreservedEntry("client_secret", digest("s3cret"))}
     second = await store.write(desired(entries=kept, replaces=first))
@@ -144,7 +144,7 @@ async def test_a_kept_entry_is_copied_if_it_is_still_the_same(store: DirectorySt
         await store.write(desired(entries={"x": PreservedEntry("renamed", digest("else"))}, replaces=second))
 
 
-async def test_an_entry_edited_by_hand_changes_the_version(store: DirectoryStore, place: Path) -> None:
+async def test_entry_edited_by_hand_changes_the_version(store: DirectoryStore, place: Path) -> None:
     first = await store.write(desired())
     (place / "client_secret").write_bytes(b"edited in place")
     second, entries = await found(store)
@@ -163,7 +163,7 @@ async def test_an_entry_edited_by_hand_changes_the_version(store: DirectoryStore
     assert (place / "client_secret").read_bytes() == b"s3cret"
 
 
-async def test_a_planted_directory_is_nobodys(store: DirectoryStore, place: Path) -> None:
+async def test_planted_directory_has_no_owner(store: DirectoryStore, place: Path) -> None:
     plant(place)
     existing, entries = await found(store)
     assert entries == {"client_secret": b"weak"}
@@ -172,7 +172,7 @@ async def test_a_planted_directory_is_nobodys(store: DirectoryStore, place: Path
         await store.write(desired())
 
 
-async def test_damaged_metadata_makes_it_nobodys(store: DirectoryStore, place: Path) -> None:
+async def test_object_with_malformed_metadata_has_no_owner(store: DirectoryStore, place: Path) -> None:
     await store.write(desired())
     for junk in (b"{", b"[]", b'{"uid": 5}', b'{"labels": 1}', b"\xff"):
         (place / "..data/..meta.json").write_bytes(junk)
@@ -191,20 +191,20 @@ async def test_damaged_metadata_makes_it_nobodys(store: DirectoryStore, place: P
         Ref("Secret", "leave", "x\n"),
     ],
 )
-async def test_no_name_leaves_its_directory(store: DirectoryStore, ref: Ref) -> None:
+async def test_name_that_leaves_the_directory_is_refused(store: DirectoryStore, ref: Ref) -> None:
     for attempt in (store.read(ref), store.write(desired(ref=ref))):
         with pytest.raises(Rejected):
             await attempt
 
 
 @pytest.mark.parametrize("entry", ["..", ".", "../x", "a/b", "..data", "", "x" * 300, "a\0"])
-async def test_no_entry_leaves_its_directory(store: DirectoryStore, entry: str) -> None:
+async def test_entry_that_leaves_the_directory_is_refused(store: DirectoryStore, entry: str) -> None:
     with pytest.raises(Rejected):
         await store.write(desired(entries={entry: b"x"}))
     assert await store.read(REF) is None
 
 
-async def test_what_a_removed_object_owned_goes_and_nothing_else(store: DirectoryStore) -> None:
+async def test_only_dependents_of_a_deleted_object_are_collected(store: DirectoryStore) -> None:
     await store.write(desired())
     other = Ref("Secret", "leave", "other")
     unowned = Ref("Secret", "scopewright-system", "record")
@@ -216,7 +216,7 @@ async def test_what_a_removed_object_owned_goes_and_nothing_else(store: Director
 
 
 async def refs(stream: AsyncIterator[Change | ListCompleted]) -> set[Ref]:
-    """What the next message, a Snapshot, holds."""
+    """The refs of the next message, which must be a ListCompleted."""
     (snapshot,) = await take(stream, 1)
     assert isinstance(snapshot, ListCompleted)
     return set(snapshot.refs)
@@ -226,7 +226,7 @@ async def take(stream: AsyncIterator[Change | ListCompleted], count: int) -> lis
     return [await asyncio.wait_for(anext(stream), 5) for _ in range(count)]
 
 
-async def test_following_tells_what_is_there_then_each_change(store: DirectoryStore, place: Path) -> None:
+async def test_follow_yields_existing_objects_and_then_changes(store: DirectoryStore, place: Path) -> None:
     label = {"a": "b"}
     first = await store.write(desired(labels=label))
     await store.write(desired(ref=Ref("Secret", "leave", "unlabelled")))
@@ -242,7 +242,7 @@ async def test_following_tells_what_is_there_then_each_change(store: DirectorySt
     assert await refs(stream) == set()
 
 
-async def test_own_writes_are_told_at_once(store: DirectoryStore) -> None:
+async def test_own_writes_are_followed_at_once(store: DirectoryStore) -> None:
     stream = store.follow(Selection("Secret", "leave"), 60)
     assert await refs(stream) == set()
     pending = asyncio.ensure_future(take(stream, 1))
@@ -254,18 +254,18 @@ async def test_own_writes_are_told_at_once(store: DirectoryStore) -> None:
     assert change.existing == written
 
 
-async def test_a_directory_deleted_by_hand_is_told_as_gone(store: DirectoryStore, place: Path) -> None:
+async def test_directory_deleted_by_hand_is_followed_as_deletion(store: DirectoryStore, place: Path) -> None:
     await store.write(desired())
     stream = store.follow(Selection("Secret"), 0.05)
     await take(stream, 2)
     shutil.rmtree(place)
-    (gone,) = await take(stream, 1)
-    assert isinstance(gone, Change)
-    assert gone.deleted
+    (change,) = await take(stream, 1)
+    assert isinstance(change, Change)
+    assert change.deleted
     assert await refs(stream) == set()
 
 
-async def test_versions_are_numbers_that_grow(store: DirectoryStore, place: Path) -> None:
+async def test_versions_are_increasing_numbers(store: DirectoryStore, place: Path) -> None:
     written = [await store.write(desired())]
     for number in range(20):
         written.append(await store.write(desired(entries={"a": b"%d" % number}, replaces=written[-1])))
@@ -275,17 +275,17 @@ async def test_versions_are_numbers_that_grow(store: DirectoryStore, place: Path
     await asyncio.sleep(0.02)
     (place / "..data/a").write_bytes(b"edited")
     edited = (await found(store))[0]
-    healed = await store.write(desired(replaces=edited))
+    replaced = await store.write(desired(replaces=edited))
     numbers = [int(v) for v in [*(w.resource_version for w in written), snapshot.version]]
-    numbers += [int(edited.resource_version), int(healed.resource_version)]
+    numbers += [int(edited.resource_version), int(replaced.resource_version)]
     assert numbers == sorted(set(numbers))
 
 
-async def test_a_state_that_vanishes_proves_nothing(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_missing_state_is_unavailable_and_deletes_nothing(store: DirectoryStore, tmp_path: Path) -> None:
     await store.write(desired())
     stream = store.follow(Selection("Secret"), 0.05)
     await take(stream, 2)
-    (tmp_path / "state").rename(tmp_path / "away")
+    (tmp_path / "state").rename(tmp_path / "moved")
     for attempt in (store.read(REF), store.write(desired())):
         with pytest.raises(Unavailable):
             await attempt
@@ -293,7 +293,7 @@ async def test_a_state_that_vanishes_proves_nothing(store: DirectoryStore, tmp_p
         await asyncio.wait_for(anext(stream), 0.3)
 
 
-async def test_a_reader_beside_the_writer_sees_and_changes_nothing(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_read_only_store_reads_and_refuses_writes(store: DirectoryStore, tmp_path: Path) -> None:
     written = await store.write(desired())
     reader = DirectoryStore.open_readonly(tmp_path / "state")
     assert reader.issuer == ISSUER
@@ -305,14 +305,14 @@ async def test_a_reader_beside_the_writer_sees_and_changes_nothing(store: Direct
     assert await reader.confirm_deleted(REF, "x", NOW) == "unknown"
 
 
-async def test_one_writer_only(store: DirectoryStore, tmp_path: Path) -> None:
+async def test_second_writer_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
     with pytest.raises(Rejected, match=f"process {os.getpid()}.*choose another --state"):
         DirectoryStore.open(tmp_path / "state", ISSUER)
     store.close()
     DirectoryStore.open(tmp_path / "state", ISSUER).close()
 
 
-def test_a_state_of_another_issuer_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
+def test_state_of_another_issuer_is_refused(store: DirectoryStore, tmp_path: Path) -> None:
     store.close()
     with pytest.raises(Rejected, match="choose another --state, or remove this one") as refused:
         DirectoryStore.open(tmp_path / "state", "https://issuer.example.org")
@@ -320,7 +320,7 @@ def test_a_state_of_another_issuer_is_refused(store: DirectoryStore, tmp_path: P
     DirectoryStore.open(tmp_path / "state", ISSUER).close()
 
 
-def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("precious")
     with pytest.raises(Rejected, match="thesis"):
         DirectoryStore.open(tmp_path, ISSUER)
@@ -330,13 +330,13 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["file", "file/state"])
-def test_a_state_that_cannot_be_made_is_told(tmp_path: Path, where: str) -> None:
+def test_state_that_cannot_be_created_is_refused(tmp_path: Path, where: str) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Rejected, match="choose another --state"):
         DirectoryStore.open(tmp_path / where, ISSUER)
 
 
-def test_a_state_without_rights_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_state_without_permission_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -346,7 +346,7 @@ def test_a_state_without_rights_is_told(tmp_path: Path, monkeypatch: pytest.Monk
     assert refused.value.reason == "StateUnwritable"
 
 
-async def test_a_full_disk_is_unavailable_and_leaves_the_old_version(
+async def test_full_disk_is_unavailable_and_keeps_the_old_version(
     store: DirectoryStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = await store.write(desired())
@@ -361,11 +361,11 @@ async def test_a_full_disk_is_unavailable_and_leaves_the_old_version(
     assert (await found(store))[0] == first
 
 
-def test_secrets_are_in_no_repr(store: DirectoryStore) -> None:
+def test_no_repr_contains_a_secret(store: DirectoryStore) -> None:
     assert "s3cret" not in repr(desired())
 
 
-def test_no_lock_survives_a_killed_writer(tmp_path: Path) -> None:
+def test_lock_is_released_when_its_process_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, signal; from pathlib import Path; from scopewright.stores.directory.store import DirectoryStore;"
         f"DirectoryStore.open(Path({str(tmp_path / 'state')!r}), {ISSUER!r}); os.kill(os.getpid(), signal.SIGKILL)"

@@ -1,4 +1,4 @@
-"""What comes into force as manifests change, and what stays in force when they break."""
+"""Manifests that change come into force; the last valid ones stay in force while files are malformed."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ def manifest(name: str = "worker", *, disabled: str = "false") -> str:
 
 
 class Following:
-    """A directory, its store, and the changes as they come."""
+    """A directory of manifests, its store, and a follower of it."""
 
     def __init__(self, root: Path, interval: float = 0.05) -> None:
         self.root = root
@@ -50,12 +50,12 @@ class Following:
         return await asyncio.wait_for(anext(self._changes), 5)
 
     async def nothing(self) -> None:
-        """Nothing is told for a while; the follower is of no use afterwards."""
+        """Assert that no change follows for 0.6 s. The follower cannot be used afterwards."""
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(anext(self._changes), 0.6)
 
     def again(self, interval: float = 0.05) -> "Following":
-        """The next run, on the same STATE."""
+        """The next process, on the same STATE."""
         self.store.close()
         return Following(self.root, interval)
 
@@ -65,8 +65,8 @@ def following(tmp_path: Path) -> Following:
     return Following(tmp_path)
 
 
-async def test_hidden_files_and_states_are_no_manifests(following: Following) -> None:
-    """Editors and this program put them there; what a List or a merge key hides is read nevertheless."""
+async def test_hidden_files_and_state_directories_are_ignored(following: Following) -> None:
+    """Files of editors and of Scopewright are ignored. Objects in a List or with merge keys are read."""
     for folder in (".git", "state", "deep"):
         (following.dir / folder).mkdir()
     following.put("state/.scopewright-state", "{}")
@@ -80,11 +80,11 @@ async def test_hidden_files_and_states_are_no_manifests(following: Following) ->
     assert (list(change.added_or_changed), change.problems) == ([OTHER], ())
 
 
-async def test_the_first_look_tells_everything_even_nothing(following: Following) -> None:
+async def test_first_change_is_reported_even_if_empty(following: Following) -> None:
     assert await following.next() == ManifestChange({}, {}, ())
 
 
-async def test_objects_get_what_a_server_would_give_them(following: Following) -> None:
+async def test_objects_get_the_metadata_that_an_api_server_sets(following: Following) -> None:
     following.put("a.yaml", manifest())
     metadata = (await following.next()).added_or_changed[WORKER]["metadata"]
     assert metadata["generation"] == 1
@@ -93,7 +93,7 @@ async def test_objects_get_what_a_server_would_give_them(following: Following) -
     assert metadata["creationTimestamp"].endswith("Z")
 
 
-async def test_a_change_of_the_spec_raises_the_generation_and_keeps_the_uid(following: Following) -> None:
+async def test_change_of_the_spec_increments_the_generation_and_keeps_the_uid(following: Following) -> None:
     following.put("a.yaml", manifest())
     before = (await following.next()).added_or_changed[WORKER]["metadata"]
     following.put("a.yaml", manifest(disabled="true"))
@@ -104,26 +104,26 @@ async def test_a_change_of_the_spec_raises_the_generation_and_keeps_the_uid(foll
     assert (await following.next()).added_or_changed[WORKER]["metadata"]["generation"] == 2
 
 
-async def test_a_new_uid_only_when_it_was_gone(following: Following) -> None:
+async def test_uid_changes_only_after_a_deletion(following: Following) -> None:
     following.put("a.yaml", manifest())
     first = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
     following = following.again()
     assert (await following.next()).added_or_changed[WORKER]["metadata"]["uid"] == first
     (following.dir / "a.yaml").unlink()
-    gone = await following.next()
-    assert [o["metadata"]["uid"] for o in gone.removed.values()] == [first]
+    change = await following.next()
+    assert [o["metadata"]["uid"] for o in change.removed.values()] == [first]
     following.put("a.yaml", manifest())
     assert (await following.next()).added_or_changed[WORKER]["metadata"]["uid"] != first
 
 
-async def test_a_document_taken_out_of_its_file_is_removed(following: Following) -> None:
+async def test_object_whose_document_was_removed_is_removed(following: Following) -> None:
     following.put("a.yaml", manifest() + "---\n" + manifest("other"))
     assert set((await following.next()).added_or_changed) == {WORKER, OTHER}
     following.put("a.yaml", manifest())
     assert set((await following.next()).removed) == {OTHER}
 
 
-async def test_a_file_renamed_is_no_change(following: Following) -> None:
+async def test_renamed_file_is_not_a_change(following: Following) -> None:
     following.put("a.yaml", manifest())
     await following.next()
     (following.dir / "a.yaml").rename(following.dir / "b.yaml")
@@ -133,7 +133,9 @@ async def test_a_file_renamed_is_no_change(following: Following) -> None:
     assert WORKER in (await following.next()).added_or_changed
 
 
-async def test_what_was_good_stays_in_force_while_it_is_broken_even_over_a_restart(following: Following) -> None:
+async def test_last_valid_manifest_stays_in_force_while_it_is_malformed_and_after_a_restart(
+    following: Following,
+) -> None:
     following.put("a.yaml", manifest())
     following.put("b.yaml", manifest("other"))
     await following.next()
@@ -147,23 +149,23 @@ async def test_what_was_good_stays_in_force_while_it_is_broken_even_over_a_resta
     first = await following.next()
     assert first.added_or_changed[WORKER]["spec"] == first.added_or_changed[OTHER]["spec"] == {"disabled": False}
     following.put("a.yaml", manifest(disabled="true"))
-    mended = await following.next()
-    assert set(mended.added_or_changed) == {WORKER}
-    assert len(mended.problems) == 1
+    change = await following.next()
+    assert set(change.added_or_changed) == {WORKER}
+    assert len(change.problems) == 1
 
 
-async def test_a_broken_manifest_that_is_deleted_is_removed(following: Following) -> None:
+async def test_malformed_manifest_that_is_deleted_is_removed(following: Following) -> None:
     following.put("a.yaml", manifest())
     await following.next()
     following.put("a.yaml", "spec: {")
     await following.next()
     (following.dir / "a.yaml").unlink()
-    mended = await following.next()
-    assert (mended.removed, mended.problems) == ({}, ())
+    change = await following.next()
+    assert (change.removed, change.problems) == ({}, ())
     assert set((await following.next()).removed) == {WORKER}
 
 
-async def test_the_first_file_counts_even_while_it_is_broken(following: Following) -> None:
+async def test_first_file_of_a_duplicate_stays_in_force_while_it_is_malformed(following: Following) -> None:
     following.put("a.yaml", manifest(disabled="true"))
     await following.next()
     following.put("b.yaml", manifest())
@@ -173,16 +175,16 @@ async def test_the_first_file_counts_even_while_it_is_broken(following: Followin
     assert following.store.declared.objects[WORKER]["spec"] == {"disabled": True}
 
 
-async def test_a_file_that_is_away_for_a_moment_loses_nothing(following: Following) -> None:
+async def test_file_that_is_missing_for_a_moment_removes_nothing(following: Following) -> None:
     following = following.again(0.3)
     following.put("a.yaml", manifest())
     await following.next()
 
     async def blink() -> None:
         for _ in range(4):
-            (following.dir / "a.yaml").rename(following.root / "away")
+            (following.dir / "a.yaml").rename(following.root / "moved")
             await asyncio.sleep(0.03)
-            (following.root / "away").rename(following.dir / "a.yaml")
+            (following.root / "moved").rename(following.dir / "a.yaml")
             await asyncio.sleep(0.2)
 
     blinking = asyncio.create_task(blink())
@@ -190,7 +192,7 @@ async def test_a_file_that_is_away_for_a_moment_loses_nothing(following: Followi
     await blinking
 
 
-async def test_a_file_that_is_being_written_is_believed_once_it_stands_still(following: Following) -> None:
+async def test_file_is_read_once_it_no_longer_changes(following: Following) -> None:
     following.put("a.yaml", manifest())
     await following.next()
 
@@ -207,7 +209,7 @@ async def test_a_file_that_is_being_written_is_believed_once_it_stands_still(fol
     assert not change.problems
 
 
-async def test_a_file_that_never_stands_still_holds_up_nothing_else(following: Following) -> None:
+async def test_file_that_changes_continuously_does_not_delay_others(following: Following) -> None:
     following.put("log.json", "{}")
     await following.next()
     stop = asyncio.Event()
@@ -226,19 +228,19 @@ async def test_a_file_that_never_stands_still_holds_up_nothing_else(following: F
     await scribbling
 
 
-async def test_a_directory_that_is_away_removes_nothing(following: Following) -> None:
+async def test_missing_directory_removes_nothing(following: Following) -> None:
     following.put("a.yaml", manifest())
     uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
-    following.dir.rename(following.root / "away")
-    away = await following.next()
-    assert (away.removed, len(away.problems)) == ({}, 1)
+    following.dir.rename(following.root / "moved")
+    change = await following.next()
+    assert (change.removed, len(change.problems)) == ({}, 1)
     assert await following.store.confirm_deleted(WORKER, uid, NOW) == "unknown"
-    (following.root / "away").rename(following.dir)
+    (following.root / "moved").rename(following.dir)
     back = await following.next()
     assert (back.added_or_changed, back.removed, back.problems) == ({}, {}, ())
 
 
-async def test_absence_is_certain_or_unknown(following: Following) -> None:
+async def test_confirm_deleted_is_certain_or_unknown(following: Following) -> None:
     following.put("a.yaml", manifest())
     assert await following.store.confirm_deleted(WORKER, "anything", NOW) == "unknown"
     uid = (await following.next()).added_or_changed[WORKER]["metadata"]["uid"]
@@ -254,7 +256,7 @@ async def test_absence_is_certain_or_unknown(following: Following) -> None:
     assert await following.store.confirm_deleted(WORKER, uid, NOW) == "deleted"
 
 
-async def test_a_status_is_kept_over_restarts_and_goes_with_its_object(following: Following) -> None:
+async def test_status_survives_restarts_and_is_deleted_with_its_object(following: Following) -> None:
     following.put("a.yaml", manifest())
     read = (await following.next()).added_or_changed[WORKER]
     written = await following.store.write_status(read, {"clientID": "leave.worker"})
@@ -276,7 +278,7 @@ async def test_a_status_is_kept_over_restarts_and_goes_with_its_object(following
 
 
 @pytest.mark.parametrize("junk", [b"\x00\xff", b"a: {", b"- 1", b"!!python/name:os.system x"])
-async def test_a_damaged_status_is_as_good_as_none(following: Following, junk: bytes) -> None:
+async def test_malformed_status_is_ignored(following: Following, junk: bytes) -> None:
     following.put("a.yaml", manifest())
     await following.store.write_status((await following.next()).added_or_changed[WORKER], {"a": 1})
     (following.root / "state/status/oauthclient/leave/worker.yaml").write_bytes(junk)
@@ -284,7 +286,7 @@ async def test_a_damaged_status_is_as_good_as_none(following: Following, junk: b
     assert "status" not in (await following.next()).added_or_changed[WORKER]
 
 
-async def test_namespaces_are_those_declared_and_those_in_use(following: Following) -> None:
+async def test_namespaces_are_the_declared_and_the_used_ones(following: Following) -> None:
     following.put("a.yaml", manifest())
     following.put("n.yaml", "apiVersion: v1\nkind: Namespace\nmetadata: {name: payroll, labels: {team: hr}}\n")
     await following.next()
@@ -294,7 +296,7 @@ async def test_namespaces_are_those_declared_and_those_in_use(following: Followi
     }
 
 
-async def test_hundreds_of_files_cost_little(following: Following) -> None:
+async def test_idle_follower_of_hundreds_of_files_uses_little_cpu(following: Following) -> None:
     for number in range(300):
         following.put(f"{number}.yaml", manifest(f"c{number}"))
     await asyncio.sleep(0.2)
@@ -305,7 +307,7 @@ async def test_hundreds_of_files_cost_little(following: Following) -> None:
     assert after.user + after.system - before.user - before.system < 0.4
 
 
-async def test_a_state_that_cannot_be_written_is_a_problem_until_it_can(
+async def test_unwritable_state_is_a_problem_until_it_is_writable(
     following: Following, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     following.put("a.yaml", manifest())

@@ -1,4 +1,4 @@
-"""Whatever stands in a file, it is an object, a problem or nothing of ours; never an exception."""
+"""Generated files: the result is objects, problems, or nothing, and no exception."""
 
 import json
 from typing import Any
@@ -71,7 +71,7 @@ SPICE = st.sampled_from(
 
 
 def sound(seen: Content) -> None:
-    """Nothing is lost without a word."""
+    """Every problem has line, message and fix, and no manifest is lost without one."""
     for problem in (*seen.problems, *seen.unread):
         assert problem.line >= 1
         assert problem.message
@@ -84,23 +84,23 @@ def sound(seen: Content) -> None:
 
 @settings(deadline=None)
 @given(st.text())
-def test_any_text(text: str) -> None:
+def test_any_text_is_read_without_an_exception(text: str) -> None:
     sound(content(text, ParseBudget()))
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(CLIENT)), st.integers(0, 30), st.lists(SPICE | st.text(max_size=3), max_size=4).map("".join))
-def test_a_manifest_with_a_part_mangled(at: int, length: int, spice: str) -> None:
+def test_any_mutation_of_a_manifest_is_read_without_an_exception(at: int, length: int, spice: str) -> None:
     sound(content(CLIENT[:at] + spice + CLIENT[at + length :], ParseBudget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
-def test_any_manifest_as_yaml(value: dict[str, Any]) -> None:
+def test_any_manifest_in_yaml_is_read_without_an_exception(value: dict[str, Any]) -> None:
     sound(content(yaml.safe_dump(value, allow_unicode=True), ParseBudget()))
 
 
 @settings(deadline=None)
 @given(MANIFESTS)
-def test_any_manifest_as_json(value: dict[str, Any]) -> None:
+def test_any_manifest_in_json_is_read_without_an_exception(value: dict[str, Any]) -> None:
     sound(content(json.dumps(value, indent="\t"), ParseBudget()))

@@ -1,4 +1,4 @@
-"""What a directory of manifests declares, and how each mistake is told: file, line, and what to do."""
+"""Objects declared in a directory of manifests, and the diagnostics: file, line, and fix."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ def read(directory: Path, text: str | bytes, name: str = "a.yaml") -> Manifests:
     return load(directory)
 
 
-def test_every_ending_and_every_level_is_read(tmp_path: Path) -> None:
+def test_files_of_every_extension_and_level_are_read(tmp_path: Path) -> None:
     put(tmp_path, "a.yaml", CLIENT)
     put(tmp_path, "deep/er/b.yml", CLIENT.replace("worker", "second"))
     put(
@@ -61,7 +61,7 @@ def test_every_ending_and_every_level_is_read(tmp_path: Path) -> None:
     assert seen.sources[WORKER].file == "a.yaml"
 
 
-def test_documents_and_lists_are_taken_apart(tmp_path: Path) -> None:
+def test_documents_and_lists_are_split_into_objects(tmp_path: Path) -> None:
     listed = "apiVersion: v1\nkind: List\nitems:\n- " + CLIENT.replace("worker", "listed").replace("\n", "\n  ")
     seen = read(tmp_path, f"%YAML 1.1\n# a comment\n---\n{CLIENT}---\n---\n# nothing\n---\n{listed}")
     assert not seen.problems
@@ -69,19 +69,19 @@ def test_documents_and_lists_are_taken_apart(tmp_path: Path) -> None:
     assert seen.sources[WORKER].line == 4
 
 
-def test_a_missing_namespace_is_default_as_with_kubectl(tmp_path: Path) -> None:
+def test_missing_namespace_is_default_as_with_kubectl(tmp_path: Path) -> None:
     seen = read(tmp_path, CLIENT.replace("  namespace: leave\n", "", 1))
     (manifest,) = seen.objects.values()
     assert manifest["metadata"] == {"name": "worker", "namespace": "default"}
 
 
-def test_what_is_null_counts_as_left_out(tmp_path: Path) -> None:
+def test_null_field_is_omitted(tmp_path: Path) -> None:
     seen = read(tmp_path, CLIENT.split("spec:")[0] + "spec: {rotation: , access: [], credentials: {secretName: ~}}\n")
     assert not seen.problems
     assert seen.objects[WORKER]["spec"] == {"access": [], "credentials": {}}
 
 
-def test_what_a_server_sets_is_dropped(tmp_path: Path) -> None:
+def test_fields_set_by_the_api_server_are_dropped(tmp_path: Path) -> None:
     exported = CLIENT.replace(
         "  name: worker\n", "  name: worker\n  uid: abc\n  resourceVersion: '7'\n  managedFields: []\n"
     )
@@ -90,7 +90,7 @@ def test_what_a_server_sets_is_dropped(tmp_path: Path) -> None:
     assert "status" not in seen.objects[WORKER]
 
 
-def test_an_unquoted_instant_stays_the_text_it_is(tmp_path: Path) -> None:
+def test_unquoted_timestamp_stays_text(tmp_path: Path) -> None:
     seen = read(tmp_path, CLIENT + "  rotation: {revokedBefore: 2026-11-22T10:00:00Z}\n")
     assert seen.objects[WORKER]["spec"]["rotation"]["revokedBefore"] == "2026-11-22T10:00:00Z"
 
@@ -108,7 +108,7 @@ def test_an_unquoted_instant_stays_the_text_it_is(tmp_path: Path) -> None:
         "null\n",
     ],
 )
-def test_what_is_not_ours_is_left_alone(tmp_path: Path, text: str) -> None:
+def test_manifests_of_other_kinds_are_ignored(tmp_path: Path, text: str) -> None:
     assert load_both(tmp_path, text) == ((), 1)
 
 
@@ -118,7 +118,7 @@ def load_both(directory: Path, text: str) -> tuple[tuple[Diagnostic, ...], int]:
     return seen.problems, len(seen.objects)
 
 
-def test_namespaces_are_read_for_their_labels(tmp_path: Path) -> None:
+def test_labels_of_namespaces_are_read(tmp_path: Path) -> None:
     seen = read(tmp_path, "apiVersion: v1\nkind: Namespace\nmetadata: {name: leave, labels: {team: hr}}\n")
     assert seen.objects[Ref("Namespace", "", "leave")]["metadata"]["labels"] == {"team": "hr"}
 
@@ -177,7 +177,9 @@ BROKEN: list[tuple[str, str | bytes, int, str]] = [
 
 
 @pytest.mark.parametrize(("text", "line", "expected"), [b[1:] for b in BROKEN], ids=[b[0] for b in BROKEN])
-def test_a_mistake_is_told_and_stops_nothing_else(tmp_path: Path, text: str | bytes, line: int, expected: str) -> None:
+def test_malformed_file_is_reported_and_the_others_are_read(
+    tmp_path: Path, text: str | bytes, line: int, expected: str
+) -> None:
     good = put(tmp_path, "good.yaml", CLIENT.replace("worker", "other"))
     seen = read(tmp_path, text, "bad.yaml")
     problem = only(seen)
@@ -189,24 +191,24 @@ def test_a_mistake_is_told_and_stops_nothing_else(tmp_path: Path, text: str | by
     assert list(seen.objects) == [Ref("OAuthClient", "leave", "other")]
 
 
-def test_a_broken_document_stops_no_other_of_its_file(tmp_path: Path) -> None:
+def test_malformed_document_does_not_affect_others_of_its_file(tmp_path: Path) -> None:
     seen = read(tmp_path, f"a: {{\n---\n{CLIENT}---\nb: ]\n")
     assert [p.line for p in seen.problems] == [2, 14]
     assert list(seen.objects) == [WORKER]
     assert seen.is_incomplete("a.yaml")
 
 
-def test_aliases_that_explode_are_refused_quickly(tmp_path: Path) -> None:
+def test_expanding_aliases_are_refused(tmp_path: Path) -> None:
     bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12))
     seen = read(tmp_path, CLIENT.replace("spec:\n", bomb + "spec:\n"))
     assert "aliases" in only(seen).message
 
 
-def test_a_file_that_is_too_large_is_told(tmp_path: Path) -> None:
+def test_file_that_is_too_large_is_reported(tmp_path: Path) -> None:
     assert "larger than 4 MiB" in only(read(tmp_path, CLIENT + "#" * (4 << 20))).message
 
 
-def test_of_two_of_one_name_the_first_counts_and_both_are_told(tmp_path: Path) -> None:
+def test_duplicate_object_is_reported_and_the_first_one_used(tmp_path: Path) -> None:
     put(tmp_path, "b.yaml", "\n" + CLIENT.replace("payroll.read", "payroll.write"))
     put(tmp_path, "a.yaml", CLIENT)
     seen = load(tmp_path)
@@ -216,7 +218,7 @@ def test_of_two_of_one_name_the_first_counts_and_both_are_told(tmp_path: Path) -
     assert seen.objects[WORKER]["spec"]["access"][0]["scopes"] == ["payroll.read"]
 
 
-def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_file_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = put(tmp_path, "a.yaml", CLIENT)
     real = os.open
 
@@ -230,7 +232,7 @@ def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert load(tmp_path).is_incomplete("a.yaml")
 
 
-def test_links_are_followed_inside_the_directory_only(tmp_path: Path) -> None:
+def test_symlinks_are_followed_inside_the_directory_only(tmp_path: Path) -> None:
     outside = put(tmp_path, "outside.yaml", CLIENT)
     root = tmp_path / "manifests"
     put(root, "..data/real.yaml", CLIENT)
@@ -246,20 +248,20 @@ def test_links_are_followed_inside_the_directory_only(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("where", ["nothing", "file"])
-def test_a_directory_that_is_none_is_told_and_proves_nothing(tmp_path: Path, where: str) -> None:
+def test_missing_directory_is_reported_as_unreadable(tmp_path: Path, where: str) -> None:
     put(tmp_path, "file", "")
     seen = load(tmp_path / where)
     assert only(seen).fix
     assert not seen.readable
 
 
-def test_a_directory_that_vanishes_in_mid_read_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_deleted_during_the_read_is_not_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     put(tmp_path, "a.yaml", CLIENT)
-    put(tmp_path, "gone/b.yaml", CLIENT)
+    put(tmp_path, "deleted/b.yaml", CLIENT)
     real = os.scandir
 
     def scandir(path: Any = ".") -> Any:
-        if str(path).rstrip("/").endswith("gone"):
+        if str(path).rstrip("/").endswith("deleted"):
             raise FileNotFoundError(2, "No such file or directory")
         return real(path)
 

@@ -1,4 +1,4 @@
-"""The store in memory keeps the same preconditions as any other; what it knows as digests alone it keeps as such."""
+"""The store in memory has the preconditions of every store, and keeps entries that it knows as digests only."""
 
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ def store() -> MemoryStore:
     return store
 
 
-async def test_what_is_kept_stays_a_digest_under_its_new_name(store: MemoryStore) -> None:
+async def test_preserved_entry_stays_a_digest_under_its_new_name(store: MemoryStore) -> None:
     entries: dict[str, bytes | PreservedEntry] = {
         "renamed": PreservedEntry("client_secret", digest("s")),
         "issuer": b"https://issuer.example",
@@ -32,12 +32,12 @@ async def test_what_is_kept_stays_a_digest_under_its_new_name(store: MemoryStore
     assert found[1] == {"issuer": b"https://issuer.example"}
 
 
-async def test_what_is_no_longer_there_cannot_be_kept(store: MemoryStore) -> None:
+async def test_preserved_entry_that_has_changed_is_a_conflict(store: MemoryStore) -> None:
     with pytest.raises(Conflict, match="no longer has"):
         await store.write(Desired(AT, {"a": PreservedEntry("client_secret", digest("other"))}, replaces=READ))
 
 
-async def test_what_was_not_read_is_not_replaced_or_deleted(store: MemoryStore) -> None:
+async def test_replacement_or_deletion_of_another_version_is_a_conflict(store: MemoryStore) -> None:
     with pytest.raises(Conflict):
         await store.write(Desired(AT, {}))
     await store.write(Desired(AT, {}, replaces=READ))

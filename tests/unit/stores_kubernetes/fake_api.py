@@ -1,4 +1,4 @@
-"""An API server's answers, written down beforehand; and what was asked of it."""
+"""A fake API server with prepared answers, which records requests."""
 
 import asyncio
 from collections import defaultdict, deque
@@ -11,7 +11,7 @@ from scopewright.stores.kubernetes.api import Api
 Answer = dict[str, Any] | BaseException
 
 
-class PatientContact(Contact):
+class SleepingContact(Contact):
     """Pauses as `asyncio.sleep` does, which tests may replace."""
 
     async def pause(self, seconds: float) -> None:
@@ -19,10 +19,10 @@ class PatientContact(Contact):
 
 
 class FakeApi:
-    """`answers` by `METHOD path`, the last one for ever; `watches` are lists of events, ended by an error or not."""
+    """`answers` by `METHOD path`; the last one is repeated. `watches` are lists of events; an exception is raised."""
 
     host = "https://fake"
-    contact = PatientContact()
+    contact = SleepingContact()
 
     def __init__(self) -> None:
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)
@@ -43,7 +43,7 @@ class FakeApi:
         self.bodies.append(body)
         waiting = self.answers[f"{method} {path}"]
         if not waiting:
-            raise AssertionError(f"nobody expected {method} {path}")
+            raise AssertionError(f"unexpected request: {method} {path}")
         given = waiting.popleft() if len(waiting) > 1 else waiting[0]
         if isinstance(given, BaseException):
             raise given
@@ -51,7 +51,7 @@ class FakeApi:
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
         self.asked.append(("WATCH", path, dict(query)))
-        for event in self.watches.popleft() if self.watches else [Over()]:
+        for event in self.watches.popleft() if self.watches else [ScriptEnded()]:
             if isinstance(event, BaseException):
                 raise event
             yield event
@@ -60,8 +60,8 @@ class FakeApi:
         return cast("Api", self)
 
 
-class Over(Exception):
-    """The script is at its end."""
+class ScriptEnded(Exception):
+    """There are no more prepared watches."""
 
 
 def secret(name: str, version: str, value: str = "eA==", **meta: Any) -> dict[str, Any]:

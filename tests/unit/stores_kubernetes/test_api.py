@@ -1,4 +1,4 @@
-"""Every failure of the API server becomes one of ours; every write has its precondition."""
+"""Failures of the API server become exceptions of `core.failures`; every write has its precondition."""
 
 import contextlib
 from datetime import datetime
@@ -39,13 +39,13 @@ def failure(status: int, body: dict[str, Any] | None = None, retry_after: str = 
         *((status, Unavailable) for status in (408, 429, 500, 503, 504)),
     ],
 )
-def test_each_status_is_one_kind_of_failure(status: int, kind: type[Exception]) -> None:
+def test_each_status_maps_to_one_exception(status: int, kind: type[Exception]) -> None:
     found = failure(status, {"message": "what is wrong"})
     assert type(found) is kind
     assert "what is wrong" in str(found)
 
 
-def test_a_404_tells_whether_it_speaks_of_the_object() -> None:
+def test_404_distinguishes_object_and_endpoint() -> None:
     named, unnamed = failure(404, {"details": {"name": "x"}}), failure(404)
     assert isinstance(named, NotFound)
     assert named.named
@@ -70,7 +70,7 @@ def test_retry_after_is_obeyed() -> None:
         (Unavailable("x"), "unavailable"),
     ],
 )
-async def test_every_request_is_told_with_what_became_of_it(failed: Exception | None, result: str) -> None:
+async def test_every_request_is_reported_with_its_result(failed: Exception | None, result: str) -> None:
     api = Api(cast("Any", SimpleNamespace(configuration=SimpleNamespace(host="https://fake"))))
     seen: list[tuple[str, str]] = []
 
@@ -87,14 +87,14 @@ async def test_every_request_is_told_with_what_became_of_it(failed: Exception | 
     assert result in RESULTS
 
 
-def test_a_missing_right_names_what_the_server_said() -> None:
+def test_missing_permission_quotes_the_api_server() -> None:
     refused = failure(403, {"message": "cannot list secrets"})
     assert isinstance(refused, Rejected)
     assert refused.reason == "Forbidden"
     assert "cannot list secrets" in refused.message
 
 
-async def test_a_new_object_is_posted() -> None:
+async def test_new_object_is_posted() -> None:
     api = FakeApi()
     api.answer("POST /api/v1/namespaces/leave/secrets", secret("one", "7"))
     written = await KubernetesStore(api.as_api()).write(Desired(REF, {"client_secret": b"x"}, type="t"))
@@ -102,7 +102,7 @@ async def test_a_new_object_is_posted() -> None:
     assert "resourceVersion" not in api.bodies[0]["metadata"]
 
 
-async def test_a_replacement_is_put_under_the_version_that_was_read() -> None:
+async def test_replacement_is_put_with_the_version_that_was_read() -> None:
     api = FakeApi()
     api.answer(f"GET {ONE}", secret("one", "7"))
     api.answer(f"PUT {ONE}", secret("one", "8"))
@@ -113,7 +113,7 @@ async def test_a_replacement_is_put_under_the_version_that_was_read() -> None:
 
 
 @pytest.mark.parametrize("changed", [{"resourceVersion": "8"}, {"uid": "another"}])
-async def test_a_stale_reader_replaces_nothing(changed: dict[str, str]) -> None:
+async def test_stale_reader_cannot_replace(changed: dict[str, str]) -> None:
     api = FakeApi()
     api.answer(f"GET {ONE}", secret("one", "7", **changed) if "uid" in changed else secret("one", "8"))
     existing, _ = parse("Secret", secret("one", "7"))
@@ -122,25 +122,25 @@ async def test_a_stale_reader_replaces_nothing(changed: dict[str, str]) -> None:
     assert [m for m, _, _ in api.asked] == ["GET"]
 
 
-async def test_what_is_gone_meanwhile_is_a_conflict() -> None:
+async def test_object_deleted_since_the_read_is_a_conflict() -> None:
     api = FakeApi()
-    api.answer(f"GET {ONE}", NotFound("gone", named=True))
+    api.answer(f"GET {ONE}", NotFound("deleted", named=True))
     existing, _ = parse("Secret", secret("one", "7"))
     with pytest.raises(Conflict):
         await KubernetesStore(api.as_api()).write(Desired(REF, {"a": b"x"}, replaces=existing))
 
 
-async def test_a_namespace_that_is_gone_is_one_of_our_failures() -> None:
-    """A POST into it answers 404: nothing that a reconciliation should take for a bug of its own."""
+async def test_creation_in_a_deleted_namespace_is_a_known_failure() -> None:
+    """A POST into it gets 404, which must not be reported as a bug of the reconciliation."""
     api = FakeApi()
     api.answer("POST /api/v1/namespaces/leave/secrets", NotFound('namespaces "leave" not found', named=True))
     with pytest.raises((Unavailable, Rejected)):
         await KubernetesStore(api.as_api()).write(Desired(REF, {"client_secret": b"x"}, type="t"))
 
 
-async def test_a_deletion_names_version_and_uid_and_what_is_gone_is_well() -> None:
+async def test_deletion_has_preconditions_and_a_missing_object_is_not_an_error() -> None:
     api = FakeApi()
-    api.answer(f"DELETE {ONE}", {}, NotFound("gone", named=True))
+    api.answer(f"DELETE {ONE}", {}, NotFound("deleted", named=True))
     existing, _ = parse("Secret", secret("one", "7"))
     store = KubernetesStore(api.as_api())
     await store.delete(Deletion(existing))
@@ -167,14 +167,14 @@ def crd(made: str = "2026-11-01T00:00:00Z", **meta: Any) -> dict[str, Any]:
         (Unavailable(""), crd(), "unknown"),
     ],
 )
-async def test_gone_is_only_what_is_proven_to_be(live: Any, definition: Any, verdict: str) -> None:
+async def test_confirm_deleted_needs_proof(live: Any, definition: Any, verdict: str) -> None:
     api = FakeApi()
     api.answer(f"GET {CLIENT}", live)
     api.answer(f"GET {CRD}", definition)
     assert await KubernetesStore(api.as_api()).confirm_deleted(WORKER, "uid-1", SINCE) == verdict
 
 
-async def test_a_status_is_written_under_its_version_and_alone() -> None:
+async def test_status_is_written_with_its_version_and_without_the_spec() -> None:
     api = FakeApi()
     api.answer(f"PUT {CLIENT}/status", {"metadata": {}})
     meta = {"name": "worker", "namespace": "leave", "uid": "u", "resourceVersion": "3", "labels": {"a": "b"}}
@@ -185,7 +185,7 @@ async def test_a_status_is_written_under_its_version_and_alone() -> None:
     assert "spec" not in body
 
 
-async def test_what_was_read_is_not_written_where_the_leadership_has_ended_meanwhile() -> None:
+async def test_write_after_lost_leadership_is_not_sent() -> None:
     api = FakeApi()
     api.answer(f"GET {ONE}", secret("one", "7"))
     existing = parse("Secret", secret("one", "7"))[0]

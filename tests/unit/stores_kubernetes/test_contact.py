@@ -1,4 +1,4 @@
-"""A connection on which nothing comes back is noticed, whatever it was waiting for, and the next one is a new one."""
+"""A dead connection is detected for every kind of request, and replaced."""
 
 import asyncio
 import contextlib
@@ -25,7 +25,7 @@ from tests.black_hole import BlackHole
 
 @contextlib.asynccontextmanager
 async def served(status: str = "200 OK") -> AsyncIterator[int]:
-    """A server that answers `{}` to everything, and watches with no event, and ends no connection. Its port."""
+    """A server that responds `{}`, sends no event in watches, and closes no connection. Yields its port."""
     answering: set[asyncio.Task[None] | None] = set()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,7 +55,7 @@ async def through(port: int) -> AsyncIterator[Api]:
         await api.close()
 
 
-async def test_a_request_on_a_dead_connection_ends_with_the_reconnect_and_the_next_one_gets_through() -> None:
+async def test_request_on_a_dead_connection_fails_at_the_reconnect_and_the_next_succeeds() -> None:
     async with served() as port:
         with BlackHole(port) as hole:
             async with through(hole.port) as api:
@@ -85,7 +85,7 @@ async def watched(api: Api) -> None:
     ("status", "answered"),
     [("200 OK", True), ("403 Forbidden", True), ("500 Internal Server Error", True), ("502 Bad Gateway", False)],
 )
-async def test_a_refusal_is_an_answer_and_that_of_a_proxy_without_an_api_server_is_none(
+async def test_refusal_of_the_api_server_counts_as_contact_and_502_of_a_proxy_does_not(
     status: str, answered: bool
 ) -> None:
     async with served(status) as port, through(port) as api:
@@ -98,7 +98,7 @@ async def test_a_refusal_is_an_answer_and_that_of_a_proxy_without_an_api_server_
 
 
 async def beats(*results: bool) -> tuple[list[float], list[str], Contact]:
-    """The pauses of a heartbeat with these results, what it did, and what it kept."""
+    """Run a heartbeat with these results of pings. Returns its pauses, actions and contact."""
     pauses: list[float] = []
     did: list[str] = []
     left = iter(results)
@@ -123,21 +123,23 @@ async def beats(*results: bool) -> tuple[list[float], list[str], Contact]:
     return pauses, did, contact
 
 
-async def test_each_heartbeat_without_an_answer_closes_all_connections_and_is_repeated_soon() -> None:
+async def test_heartbeat_without_a_response_closes_all_connections_and_is_retried() -> None:
     pauses, did, _ = await beats(True, False, False, True, True)
     assert did == ["answered", "reconnected", "reconnected", "answered", "answered"]
     assert pauses[1:3] == [RETRY_SECONDS] * 2
     assert all(0.8 * INTERVAL_SECONDS <= pause <= INTERVAL_SECONDS for pause in (*pauses[:1], *pauses[3:]))
 
 
-async def test_loss_and_return_are_a_line_each(caplog: pytest.LogCaptureFixture) -> None:
+async def test_loss_and_return_of_contact_are_logged_once_each(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO", "scopewright")
     await beats(False, False, False, True, True)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-async def test_any_other_failure_is_logged_and_the_next_heartbeat_follows(caplog: pytest.LogCaptureFixture) -> None:
-    """Neither a bug in a ping nor one in closing connections ends the heartbeat, or hides that the server is back."""
+async def test_unexpected_exception_of_a_heartbeat_is_logged_and_the_next_one_follows(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An exception in a ping or in closing connections neither ends the heartbeat nor hides a recovery."""
     left = iter([ValueError("of a ping"), Unavailable("no answer"), None, None])
     beats = 0
     contact = Contact()
@@ -162,7 +164,7 @@ async def test_any_other_failure_is_logged_and_the_next_heartbeat_follows(caplog
     await asyncio.wait_for(back, 10)
 
 
-async def test_what_pauses_goes_on_once_the_api_server_answers_again() -> None:
+async def test_pause_ends_when_the_api_server_responds_again() -> None:
     contact = Contact()
     pausing = asyncio.create_task(contact.pause(3600))
     await asyncio.sleep(0)
@@ -170,12 +172,12 @@ async def test_what_pauses_goes_on_once_the_api_server_answers_again() -> None:
     await asyncio.wait_for(pausing, 10)
     again = asyncio.create_task(contact.pause(3600))
     await asyncio.sleep(0.01)
-    assert not again.done(), "the next loss is another one"
+    assert not again.done(), "the next loss of contact pauses again"
     again.cancel()
     await contact.pause(0.01)
 
 
-def test_it_is_a_problem_after_ten_seconds_of_silence() -> None:
+def test_contact_is_lost_after_ten_seconds_without_a_response() -> None:
     now = [100.0]
     contact = Contact(lambda: now[0])
     now[0] += LOST_AFTER_SECONDS
@@ -186,19 +188,19 @@ def test_it_is_a_problem_after_ten_seconds_of_silence() -> None:
     assert contact.problem == ""
 
 
-def test_every_way_to_notice_takes_ten_seconds_at_most() -> None:
+def test_every_timeout_is_at_most_ten_seconds() -> None:
     assert INTERVAL_SECONDS + TIMEOUT_SECONDS <= 10
     assert DEAD_AFTER_SECONDS <= 10
     assert max(watch_seconds(20) for _ in range(100)) + WATCH_GRACE <= 10
 
 
-def test_many_watches_last_longer_so_that_their_renewal_is_no_load() -> None:
+def test_watches_last_longer_if_there_are_many() -> None:
     assert {watch_seconds(5) for _ in range(200)} == {WATCH_SECONDS - 1, WATCH_SECONDS}
     assert watch_seconds(1000) >= 1000 / WATCHES_PER_SECOND - 1
 
 
 @pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="this system has no TCP_USER_TIMEOUT")
-def test_the_kernel_looks_after_each_connection_too() -> None:
+def test_connections_have_keepalive_options() -> None:
     with kept_alive((socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", 0))) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == DEAD_AFTER_SECONDS * 1000
@@ -209,13 +211,13 @@ def test_the_kernel_looks_after_each_connection_too() -> None:
         assert idle + pause * count == DEAD_AFTER_SECONDS
 
 
-async def test_the_connections_that_are_made_have_these_options(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_connections_have_the_socket_options(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[socket.socket] = []
     monkeypatch.setattr("scopewright.stores.kubernetes.sockets.kept_alive", recorded(made))
     async with served() as port, through(port) as api:
         await api.get("/x")
         await api.ping(5)
-    assert len(made) == 2, "the heartbeat has a connection of its own"
+    assert len(made) == 2, "the heartbeat has a separate connection"
 
 
 def recorded(made: list[socket.socket]) -> Callable[[Any], socket.socket]:

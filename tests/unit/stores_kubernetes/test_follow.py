@@ -1,4 +1,4 @@
-"""Whoever follows learns everything once, every change after it, and nothing from a failure."""
+"""`follow` yields every object once, then every change, and nothing after a failure."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ from scopewright.stores import Change, ListCompleted, Selection
 from scopewright.stores.kubernetes.answers import Gone, NotFound
 from scopewright.stores.kubernetes.follow import follow
 from scopewright.stores.kubernetes.store import KubernetesStore
-from tests.unit.stores_kubernetes.fake_api import FakeApi, Over, page, secret
+from tests.unit.stores_kubernetes.fake_api import FakeApi, ScriptEnded, page, secret
 
 PATH = "GET /api/v1/secrets"
 SELECTION = Selection("Secret", None, {"app.kubernetes.io/managed-by": "scopewright"})
@@ -22,7 +22,7 @@ ONE, TWO = Ref("Secret", "leave", "one"), Ref("Secret", "leave", "two")
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Nobody waits; how long they would have."""
+    """The pauses of the code under test, in seconds; they take no time."""
     waited: list[float] = []
 
     async def sleep(seconds: float) -> None:
@@ -33,18 +33,18 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 async def followed(api: FakeApi) -> list[Any]:
-    """What arrives until the script is over: `+name version`, `-name`, or the names of a snapshot."""
-    told: list[Any] = []
-    with contextlib.suppress(Over):
+    """Events until the script ends: `+name version`, `-name version`, or names and version of a completed list."""
+    events: list[Any] = []
+    with contextlib.suppress(ScriptEnded):
         async for change in follow(api.as_api(), SELECTION):
             if isinstance(change, Change):
                 sign = "-" if change.deleted else "+"
-                told.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
+                events.append(f"{sign}{change.existing.ref.name} {change.existing.resource_version}")
                 assert bool(change.entries) is not change.deleted
             else:
                 assert isinstance(change, ListCompleted)
-                told.append({ref.name for ref in change.refs} | {change.version})
-    return told
+                events.append({ref.name for ref in change.refs} | {change.version})
+    return events
 
 
 def event(type: str, raw: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 (the field's own name)
@@ -54,7 +54,7 @@ def event(type: str, raw: dict[str, Any]) -> dict[str, Any]:  # noqa: A002 (the 
 BOOKMARK = {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "17"}}}
 
 
-async def test_first_everything_then_a_snapshot_then_every_change() -> None:
+async def test_follow_yields_objects_then_list_completed_then_changes() -> None:
     api = FakeApi()
     api.answer(PATH, page("9", secret("one", "5"), more="token"), page("9", secret("two", "6")))
     api.watches.append([event("MODIFIED", secret("one", "10")), event("DELETED", secret("two", "11"))])
@@ -63,13 +63,13 @@ async def test_first_everything_then_a_snapshot_then_every_change() -> None:
     assert all(q["labelSelector"] == "app.kubernetes.io/managed-by=scopewright" for _, _, q in api.asked)
 
 
-async def test_an_empty_list_is_a_snapshot_too() -> None:
+async def test_empty_list_is_completed() -> None:
     api = FakeApi()
     api.answer(PATH, page("9"))
     assert await followed(api) == [{"9"}]
 
 
-async def test_a_watch_that_ends_goes_on_from_the_last_bookmark() -> None:
+async def test_watch_continues_from_the_last_bookmark() -> None:
     api = FakeApi()
     api.answer(PATH, page("9"))
     api.watches.extend([[BOOKMARK], [event("ADDED", secret("one", "18"))], []])
@@ -78,7 +78,7 @@ async def test_a_watch_that_ends_goes_on_from_the_last_bookmark() -> None:
     assert versions == ["9", "17", "18", "18"]
 
 
-async def test_a_bookmark_is_a_sign_of_life_and_silence_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bookmark_counts_as_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     now = iter([10.0, 20.0, 30.0])
     monkeypatch.setattr("scopewright.stores.kubernetes.store.time", SimpleNamespace(time=lambda: next(now)))
     api = FakeApi()
@@ -87,14 +87,14 @@ async def test_a_bookmark_is_a_sign_of_life_and_silence_is_none(monkeypatch: pyt
     store = KubernetesStore(api.as_api())
     assert store.last_activity("Secret") is None
     seen = []
-    with contextlib.suppress(Over):
+    with contextlib.suppress(ScriptEnded):
         async for _ in store.follow(SELECTION):
             seen.append(store.last_activity("Secret"))
     assert seen == [10.0, 30.0]
     assert store.last_activity("ConfigMap") is None
 
 
-async def test_410_is_a_new_list() -> None:
+async def test_410_causes_a_new_list() -> None:
     api = FakeApi()
     api.answer(PATH, page("9", secret("one", "5")), page("30", secret("two", "20")))
     api.watches.append([event("MODIFIED", secret("one", "10")), Gone("too old")])
@@ -104,9 +104,7 @@ async def test_410_is_a_new_list() -> None:
 @pytest.mark.parametrize(
     "error", [Unavailable("down"), Rejected("Forbidden", "no right"), NotFound("not served", named=False)]
 )
-async def test_a_failure_of_the_list_changes_nothing_and_is_met_with_growing_patience(
-    error: BaseException, pauses: list[float]
-) -> None:
+async def test_failed_list_is_retried_with_growing_pauses(error: BaseException, pauses: list[float]) -> None:
     api = FakeApi()
     api.answer(PATH, *[error] * 9, page("9", secret("one", "5")))
     assert await followed(api) == ["+one 5", {"one", "9"}]
@@ -114,19 +112,19 @@ async def test_a_failure_of_the_list_changes_nothing_and_is_met_with_growing_pat
     assert max(pauses) <= 5 * 1.2
 
 
-async def test_a_list_that_breaks_off_begins_anew_and_no_snapshot_comes_of_its_half() -> None:
+async def test_interrupted_list_is_repeated_and_not_completed_in_part() -> None:
     api = FakeApi()
     api.answer(PATH, page("9", secret("one", "5"), more="t"), Unavailable("down"), page("12", secret("two", "11")))
     assert await followed(api) == ["+one 5", "+two 11", {"two", "12"}]
 
 
-async def test_a_list_whose_token_is_too_old_begins_anew() -> None:
+async def test_list_with_an_expired_continue_token_is_repeated() -> None:
     api = FakeApi()
     api.answer(PATH, page("9", secret("one", "5"), more="t"), Gone("too old"), page("12", secret("two", "11")))
     assert await followed(api) == ["+one 5", "+two 11", {"two", "12"}]
 
 
-async def test_a_failing_watch_goes_on_from_where_it_was() -> None:
+async def test_failed_watch_continues_from_the_last_version() -> None:
     api = FakeApi()
     api.answer(PATH, page("9"))
     api.watches.extend(
@@ -135,7 +133,7 @@ async def test_a_failing_watch_goes_on_from_where_it_was() -> None:
     assert await followed(api) == [{"9"}, "+one 10", "+one 11"]
 
 
-async def test_an_event_starts_patience_anew(pauses: list[float]) -> None:
+async def test_event_resets_the_pauses(pauses: list[float]) -> None:
     api = FakeApi()
     api.answer(PATH, page("9"))
     down = Unavailable("down")

@@ -1,4 +1,4 @@
-"""Between the API server's JSON and the core's types: what is not ours stays, and what is kept is what was read."""
+"""Conversion between the API server's JSON and the core's types."""
 
 import base64
 from typing import Any
@@ -22,7 +22,7 @@ def desired(**more: Any) -> Desired:
     return Desired(REF, **(usual | more))
 
 
-def test_a_new_object_says_what_is_desired_and_nothing_more() -> None:
+def test_new_object_has_exactly_the_desired_fields() -> None:
     body = compose(desired(labels={"a": "b"}, owner=Owner("OAuthClient", "worker", "uid-1")), None)
     assert body["metadata"] == {
         "name": "one",
@@ -43,40 +43,40 @@ def test_a_new_object_says_what_is_desired_and_nothing_more() -> None:
     assert body["data"] == {"client_secret": b64("new")}
 
 
-def test_foreign_labels_annotations_and_finalizers_stay() -> None:
+def test_foreign_labels_annotations_and_finalizers_are_kept() -> None:
     live = secret(
-        "one", "7", labels={"theirs": "1", "ours": "old"}, annotations={"note": "x"}, finalizers=["f"],
+        "one", "7", labels={"foreign": "1", "managed": "old"}, annotations={"note": "x"}, finalizers=["f"],
         managedFields=[{"manager": "kubectl"}],
     )  # fmt: skip
-    meta = compose(desired(labels={"ours": "new"}, annotations={"seal": "s"}), live)["metadata"]
-    assert meta["labels"] == {"theirs": "1", "ours": "new"}
+    meta = compose(desired(labels={"managed": "new"}, annotations={"seal": "s"}), live)["metadata"]
+    assert meta["labels"] == {"foreign": "1", "managed": "new"}
     assert meta["annotations"] == {"note": "x", "seal": "s"}
     assert meta["finalizers"] == ["f"]
     assert (meta["uid"], meta["resourceVersion"]) == ("uid of one", "7")
     assert "managedFields" not in meta
 
 
-def test_owner_references_stay_where_none_is_desired() -> None:
-    owners = [{"uid": "theirs"}]
+def test_owner_references_are_kept_if_none_is_desired() -> None:
+    owners = [{"uid": "another"}]
     assert compose(desired(), secret("one", "7", ownerReferences=owners))["metadata"]["ownerReferences"] == owners
 
 
-def test_a_kept_entry_is_copied_even_under_another_name() -> None:
+def test_preserved_entry_is_copied_under_another_name() -> None:
     live = secret("one", "7", b64("old"))
     body = compose(desired(entries={"password": PreservedEntry("client_secret", digest("old"))}), live)
     assert body["data"] == {"password": b64("old")}
 
 
 @pytest.mark.parametrize(
-    "kept", [PreservedEntry("client_secret", digest("another")), PreservedEntry("gone", digest("s3cret"))]
+    "kept", [PreservedEntry("client_secret", digest("another")), PreservedEntry("missing", digest("s3cret"))]
 )
-def test_what_is_to_be_kept_and_is_not_what_was_read_is_a_conflict(kept: PreservedEntry) -> None:
+def test_preserved_entry_with_another_digest_is_a_conflict(kept: PreservedEntry) -> None:
     with pytest.raises(Conflict) as conflict:
         compose(desired(entries={"client_secret": kept}), secret("one", "7", b64("s3cret")))
     assert "s3cret" not in conflict.value.message
 
 
-def test_entries_are_kept_as_digests() -> None:
+def test_entries_are_read_as_digests() -> None:
     raw = secret("one", "7", b64("s3cret"), ownerReferences=[{"uid": "u"}], labels=None)
     existing, entries = parse("Secret", raw)
     assert existing.entries == {"client_secret": digest("s3cret")}
@@ -86,7 +86,7 @@ def test_entries_are_kept_as_digests() -> None:
     assert "s3cret" not in repr(existing)
 
 
-def test_config_maps_are_text_and_may_hold_bytes() -> None:
+def test_config_map_may_have_text_and_bytes() -> None:
     raw = {**secret("one", "7"), "data": {"a": "ä"}, "binaryData": {"b": "AAE="}}
     assert parse("ConfigMap", raw)[1] == {"a": "ä".encode(), "b": b"\x00\x01"}
     body = compose(Desired(Ref("ConfigMap", "x", "y"), {"a": "ä".encode()}), None)
@@ -94,22 +94,22 @@ def test_config_maps_are_text_and_may_hold_bytes() -> None:
     assert "type" not in body
 
 
-def test_what_is_no_base64_is_empty_rather_than_a_crash() -> None:
+def test_malformed_base64_is_read_as_empty() -> None:
     assert parse("Secret", secret("one", "7", "!"))[1]["client_secret"] == b""
     empty = {**secret("one", "7"), "data": None}
     assert parse("Secret", empty)[1] == {}
 
 
-def test_desired_secrets_are_not_in_their_repr() -> None:
+def test_repr_of_a_write_omits_secrets() -> None:
     assert "hidden" not in repr(desired(entries={"client_secret": b"hidden"}))
 
 
-def test_collections() -> None:
+def test_collection_paths() -> None:
     assert collection("Secret", None) == "/api/v1/secrets"
     assert collection("ConfigMap", "x") == "/api/v1/namespaces/x/configmaps"
 
 
-def test_an_existing_object_without_owner_has_none() -> None:
+def test_object_without_owner_references_has_no_owner_uids() -> None:
     existing, _ = parse("Secret", secret("one", "7"))
     assert isinstance(existing, Existing)
     assert existing.owner_uids == ()

@@ -1,4 +1,4 @@
-"""How busy one process may keep the API server."""
+"""Rate limit of requests to the API server."""
 
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from scopewright.stores.kubernetes.rate_limit import RateLimit
 
 
 class Time:
-    """Nobody waits: time passes for whoever sleeps."""
+    """A clock that sleeping moves."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -23,7 +23,7 @@ class Time:
         self.slept.append(seconds)
 
 
-async def test_a_burst_goes_at_once_and_the_rest_at_the_rate_in_order() -> None:
+async def test_burst_is_sent_at_once_and_the_rest_at_the_rate() -> None:
     time = Time()
     limit = RateLimit(10, 3, time.monotonic, time.sleep)
     for _ in range(6):
@@ -33,11 +33,11 @@ async def test_a_burst_goes_at_once_and_the_rest_at_the_rate_in_order() -> None:
     time.slept.clear()
     for _ in range(4):
         await limit.wait()
-    assert time.slept == pytest.approx([0.1]), "a pause is good for one burst"
+    assert time.slept == pytest.approx([0.1]), "a pause allows one burst"
 
 
 def limited(time: Time) -> tuple[Api, list[tuple[str, str]]]:
-    """An API of which one request a second may be asked, and what was sent to it."""
+    """An API with a limit of one request a second, and the requests that were sent."""
 
     class Client:
         configuration = type("Configuration", (), {"host": "https://fake"})
@@ -53,7 +53,7 @@ def limited(time: Time) -> tuple[Api, list[tuple[str, str]]]:
     return api, sent
 
 
-async def test_leadership_does_not_wait_behind_a_backlog() -> None:
+async def test_lease_request_does_not_wait_in_the_queue() -> None:
     time = Time()
     api, _ = limited(time)
     for _ in range(3):
@@ -63,7 +63,7 @@ async def test_leadership_does_not_wait_behind_a_backlog() -> None:
     assert time.slept == [1, 2]
 
 
-async def test_a_write_that_waits_is_not_sent_once_another_may_lead() -> None:
+async def test_waiting_write_is_not_sent_after_lost_leadership() -> None:
     time = Time()
     api, sent = limited(time)
     api.leads = lambda: not time.slept
@@ -77,7 +77,7 @@ async def test_a_write_that_waits_is_not_sent_once_another_may_lead() -> None:
     assert sent == [("GET", "/first"), ("GET", "/api/v1/secrets")]
 
 
-async def test_what_a_standby_asks_for_is_sent() -> None:
+async def test_requests_of_a_standby_are_sent() -> None:
     time = Time()
     api, sent = limited(time)
     api.leads = lambda: False

@@ -1,4 +1,4 @@
-"""A refusal names its cause, as the API server words it (1.36), whatever code the one who refuses has chosen."""
+"""A refusal names its cause, from messages of Kubernetes 1.36, for every status code."""
 
 import base64
 import gzip
@@ -31,7 +31,7 @@ def failure(status: int, message: str, details: dict[str, Any] | None = None, wh
 
 
 @pytest.mark.parametrize("status", [400, 403, 409, 422, 500])
-def test_a_webhook_that_denies_is_named_whatever_code_it_has_chosen(status: int) -> None:
+def test_denying_webhook_is_named_for_every_status(status: int) -> None:
     found = failure(status, 'admission webhook "secrets.guard.example" denied the request: label owner is missing')
     assert isinstance(found, Rejected)
     assert found.reason == "AdmissionDenied"
@@ -40,7 +40,7 @@ def test_a_webhook_that_denies_is_named_whatever_code_it_has_chosen(status: int)
 
 
 @pytest.mark.parametrize("status", [500, 503, 504])
-def test_a_webhook_that_is_down_is_named_and_is_waited_for(status: int) -> None:
+def test_unavailable_webhook_is_named_and_the_write_retried(status: int) -> None:
     text = (
         'Internal error occurred: failed calling webhook "secrets.guard.example": failed to call webhook: Post '
         '"https://127.0.0.1:1/?timeout=1s": dial tcp 127.0.0.1:1: connect: connection refused'
@@ -53,7 +53,7 @@ def test_a_webhook_that_is_down_is_named_and_is_waited_for(status: int) -> None:
 
 @pytest.mark.parametrize("status", [401, 403, 413, 422])
 @pytest.mark.parametrize("kind", ["ValidatingAdmissionPolicy", "MutatingAdmissionPolicy"])
-def test_a_policy_that_denies_is_named_whatever_code_it_has_chosen(status: int, kind: str) -> None:
+def test_denying_policy_is_named_for_every_status(status: int, kind: str) -> None:
     text = f"secrets \"worker-oauth\" is forbidden: {kind} 'no-secrets' with binding 'everywhere' denied request: no"
     found = failure(status, text)
     assert isinstance(found, Rejected)
@@ -69,7 +69,7 @@ def test_a_policy_that_denies_is_named_whatever_code_it_has_chosen(status: int, 
         'secrets "worker-oauth" is forbidden: status unknown for quota: few, resources: count/secrets',
     ],
 )
-def test_a_quota_is_named_and_is_no_missing_right(text: str) -> None:
+def test_quota_is_named_and_not_reported_as_missing_permission(text: str) -> None:
     found = failure(403, text)
     assert isinstance(found, Rejected)
     assert found.reason == "QuotaExceeded"
@@ -77,7 +77,7 @@ def test_a_quota_is_named_and_is_no_missing_right(text: str) -> None:
     assert "right is missing" not in found.message
 
 
-def test_a_missing_right_is_one() -> None:
+def test_missing_permission_is_recognised() -> None:
     text = 'secrets is forbidden: User "operator" cannot create resource "secrets" in API group "" in namespace "leave"'
     found = failure(403, text)
     assert isinstance(found, Rejected)
@@ -85,35 +85,35 @@ def test_a_missing_right_is_one() -> None:
     assert "a right is missing" in found.message
 
 
-def test_another_admission_plugin_is_no_missing_right() -> None:
+def test_other_admission_plugin_is_not_reported_as_missing_permission() -> None:
     found = failure(403, 'secrets "worker-oauth" is forbidden: it violates something')
     assert isinstance(found, Rejected)
     assert found.reason == "AdmissionDenied"
 
 
-def test_a_read_that_is_forbidden_is_a_missing_right() -> None:
+def test_forbidden_read_is_a_missing_permission() -> None:
     assert failure(403, "forbidden", what="GET /x").reason == "Forbidden"
 
 
-def test_a_namespace_that_is_being_deleted_is_said() -> None:
+def test_namespace_being_deleted_is_recognised() -> None:
     text = "unable to create new content in namespace leave because it is being terminated"
     found = failure(403, f'secrets "worker-oauth" is forbidden: {text}', TERMINATING)
     assert isinstance(found, Rejected)
     assert found.reason == "NamespaceTerminating"
 
 
-def test_an_immutable_object_is_said() -> None:
+def test_immutable_object_is_recognised() -> None:
     found = failure(422, 'Secret "x" is invalid: data: Forbidden: field is immutable when `immutable` is set')
     assert isinstance(found, Rejected)
     assert found.reason == "Immutable"
 
 
-def test_too_many_requests_and_server_errors_have_reasons_too() -> None:
+def test_too_many_requests_and_server_errors_have_reasons() -> None:
     assert failure(429, "slow down").reason == "TooManyRequests"
     assert failure(500, "etcdserver: leader changed").reason == "ServerError"
 
 
-def test_a_message_is_one_line_of_bounded_length() -> None:
+def test_message_is_one_line_of_bounded_length() -> None:
     found = refusal(403, {"message": 'admission webhook "w" denied the request: ' + "many\nlines " * 10_000}, POST)
     assert found is not None
     assert len(found.message) < MAX_CHARACTERS + 200
@@ -121,7 +121,7 @@ def test_a_message_is_one_line_of_bounded_length() -> None:
 
 
 @pytest.mark.parametrize("form", [str, lambda value: base64.b64encode(value.encode()).decode()])
-async def test_what_was_to_be_written_is_never_repeated(form: Any) -> None:
+async def test_message_does_not_contain_values_of_the_write(form: Any) -> None:
     value = "sHVyZWx5aXNzZWNyZXQ0Mg"
     api = FakeApi()
     text = f'admission webhook "w" denied the request: {form(value)} is no good'
@@ -135,7 +135,7 @@ async def test_what_was_to_be_written_is_never_repeated(form: Any) -> None:
     assert "admission webhook w" in refused.value.message
 
 
-async def test_names_stay_readable_although_the_secret_holds_them() -> None:
+async def test_names_that_are_also_values_stay_in_the_message() -> None:
     api = FakeApi()
     api.answer(POST, failure(403, 'admission webhook "leave-4f7b55ba.guard" denied the request: not in leave-4f7b55ba'))
     entries = {"client_id": b"leave-4f7b55ba.worker", "issuer": b"https://issuer.example.org"}
@@ -143,7 +143,7 @@ async def test_names_stay_readable_although_the_secret_holds_them() -> None:
         await KubernetesStore(api.as_api()).write(Desired(Ref("Secret", "leave", "worker-oauth"), entries, type="t"))
 
 
-async def test_nor_is_its_beginning_where_the_text_was_cut_short() -> None:
+async def test_message_does_not_contain_the_beginning_of_a_truncated_value() -> None:
     value = "k" * 20 + "A" * 2 * MAX_CHARACTERS
     api = FakeApi()
     api.answer(POST, failure(403, f'admission webhook "w" denied the request: no {value}'))
@@ -205,8 +205,8 @@ TEXT = (
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("value", VALUES)
 @given(secret=st.binary(max_size=32))
-def test_no_part_of_a_value_stays_however_it_is_encoded(value: str, encoding: str, secret: bytes) -> None:
-    """At most the end of its last line. Secrets are random: none is chosen so that it reads as words."""
+def test_message_does_not_contain_an_encoded_value(value: str, encoding: str, secret: bytes) -> None:
+    """At most the end of its last line stays. Secrets are random, so that no part is a word."""
     quoted = ENCODINGS[encoding](VALUES[value](hashlib.sha256(secret).digest()))
     found = redact(" ".join(TEXT.format(quoted).split()), {"worker-oauth", "leave"})
     before, _, after = TEXT.partition("{}")
@@ -215,7 +215,7 @@ def test_no_part_of_a_value_stays_however_it_is_encoded(value: str, encoding: st
     assert sum(len(part) for part in left if part not in PUBLIC) < 12, found
 
 
-def test_what_says_why_stays() -> None:
+def test_reason_stays_in_the_message() -> None:
     for text in (
         'admission webhook "secrets.guard.example" denied the request: label owner is missing on leave/worker-oauth',
         "ValidatingAdmissionPolicy 'no-secrets' with binding 'everywhere' denied request: Secrets aren't allowed here.",
@@ -236,7 +236,7 @@ def test_what_says_why_stays() -> None:
         ("x is forbidden: exceeded quota: {}, requested: {value}", "ResourceQuota {} is exceeded"),
     ],
 )
-def test_who_refused_is_named_however_it_is_called(text: str, prefix: str) -> None:
+def test_webhook_or_policy_is_named_for_every_name(text: str, prefix: str) -> None:
     name, value = "x1-y2-z3-0f9e8d7c6b5a4.guard", "sHVyZWx5aXNzZWNyZXQ0Mg"
     found = failure(403, text.format(name, value=value))
     remove_values(found, {"kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": "leave"}})
@@ -244,10 +244,10 @@ def test_who_refused_is_named_however_it_is_called(text: str, prefix: str) -> No
     assert value not in found.message
 
 
-def test_a_404_repeats_nothing_either_and_a_config_map_holds_no_secret() -> None:
+def test_404_contains_no_value_and_a_config_map_is_not_redacted() -> None:
     missing = NotFound("no sHVyZWx5aXNzZWNyZXQ0Mg", named=False)
     remove_values(missing, {"kind": "Secret", "metadata": {"name": "worker-oauth", "namespace": "leave"}})
     assert str(missing) == "no …"
-    told = Rejected("Refused", "of {x}")
-    remove_values(told, {"kind": "ConfigMap", "metadata": {}})
-    assert told.message == "of {x}"
+    refusal = Rejected("Refused", "of {x}")
+    remove_values(refusal, {"kind": "ConfigMap", "metadata": {}})
+    assert refusal.message == "of {x}"

@@ -44,7 +44,7 @@ def test_child_forked_during_the_first_fetch_verifies(issuer: SlowIssuer, check:
     assert check_sync(verifier, sent) == "leave.leave-worker"
 
 
-def test_a_child_forked_during_a_background_refresh_verifies_and_refreshes(issuer: SlowIssuer, check: Check) -> None:
+def test_child_forked_during_a_background_refresh_verifies_and_refreshes(issuer: SlowIssuer, check: Check) -> None:
     clock = Clock()
     verifier = Verifier(issuer.url, AUDIENCE, clock=clock)
     assert check_sync(verifier, token(iss=issuer.url))

@@ -3,7 +3,7 @@ import pytest
 import scopewright.verifier as room
 
 
-def test_the_public_names_are_these_and_all_are_there() -> None:
+def test_public_names_are_complete() -> None:
     """A name that is added must be kept; removing one breaks users."""
     names = (
         "ALGORITHMS IssuerMismatch Key KeySet KeysUnavailable Nonces Policy Reason Replay ReplayMemory RequireToken "

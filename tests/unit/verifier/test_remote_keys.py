@@ -3,13 +3,12 @@
 import asyncio
 import json
 import threading
-import time
-from collections.abc import Callable
 
 import httpx
 import pytest
 
 from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier
+from tests.unit.forked import wait_until
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -28,13 +27,6 @@ from tests.unit.verifier.support import (
 async def settle() -> None:
     for _ in range(20):
         await asyncio.sleep(0)
-
-
-def eventually(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 5
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 async def test_fetch_of_unavailable_keys_is_not_repeated_at_every_request() -> None:
@@ -228,9 +220,9 @@ def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
     web.keys = [SigningKey("key-9")]
     clock.now += 241
     verifier.verify_sync(token(jti="0"))
-    eventually(lambda: web.fetches() == 2)
+    wait_until(lambda: web.fetches() == 2)
     with pytest.raises(TokenRejected):
-        eventually(lambda: verifier.verify_sync(token(jti="0")) is None)
+        wait_until(lambda: verifier.verify_sync(token(jti="0")) is None)
 
 
 def test_verify_sync_raises_keys_unavailable() -> None:
@@ -240,7 +232,7 @@ def test_verify_sync_raises_keys_unavailable() -> None:
         Verifier(ISSUER, AUDIENCE, http=web.client(), clock=Clock()).verify_sync(token())
 
 
-async def test_a_fetch_that_fails_in_an_unforeseen_way_leaves_nobody_waiting() -> None:
+async def test_unexpected_exception_of_a_fetch_ends_every_wait() -> None:
     def broken(request: httpx.Request) -> httpx.Response:
         raise ZeroDivisionError
 
