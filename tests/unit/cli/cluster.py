@@ -1,4 +1,4 @@
-"""The API server of an installation in memory, to be read from: whatever else is asked of it is a failure."""
+"""An API server with the objects of an `OperatorHarness`, from which a plan reads. Any write is a failure."""
 
 import base64
 from collections.abc import AsyncIterator
@@ -14,17 +14,17 @@ from tests.harness.operator import OperatorHarness
 from tests.unit.stores_kubernetes.fake_api import FakeApi, page
 
 _PLURALS = {kind.PLURAL: name for name, kind in KINDS.items()}
-_OWNED = {"secrets": "Secret", "configmaps": "ConfigMap"}
+_MANAGED = {"secrets": "Secret", "configmaps": "ConfigMap"}
 CREATED = "2026-11-22T12:00:00Z"
 
 
-class ReadOnly(FakeApi):
-    """`without` are the plurals that the user may not list."""
+class ReadOnlyApi(FakeApi):
+    """Lists and gets objects. `forbidden` are the resources that the user may not list."""
 
-    def __init__(self, harness: OperatorHarness, *without: str) -> None:
+    def __init__(self, harness: OperatorHarness, *forbidden: str) -> None:
         super().__init__()
         self._harness = harness
-        self._without = without
+        self._forbidden = forbidden
 
     async def request(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         query = dict(how.get("query") or {})
@@ -32,10 +32,10 @@ class ReadOnly(FakeApi):
         assert method == "GET", f"{method} {path}: a plan only reads"
         parts = path.removeprefix("/api/v1/").removeprefix("/apis/scopewright.dev/v1alpha1/").split("/")
         namespace, rest = (parts[1], parts[2:]) if parts[0] == "namespaces" and len(parts) > 1 else ("", parts)
-        if rest[0] in self._without:
+        if rest[0] in self._forbidden:
             raise Rejected("Forbidden", f'a right is missing: User "reader" cannot list resource "{rest[0]}"')
         if len(rest) == 2:
-            return self._one(Ref(_OWNED[rest[0]], namespace, rest[1]))
+            return self._one(Ref(_MANAGED[rest[0]], namespace, rest[1]))
         return page("1000", *self._all(rest[0], namespace, query))
 
     def _all(self, plural: str, namespace: str, query: dict[str, str]) -> list[dict[str, Any]]:
@@ -53,7 +53,7 @@ class ReadOnly(FakeApi):
         return [
             self._one(ref)
             for ref, held in self._harness.store.objects.items()
-            if ref.kind == _OWNED[plural] and namespace in ("", ref.namespace)
+            if ref.kind == _MANAGED[plural] and namespace in ("", ref.namespace)
             if not key or held.existing.labels.get(key) == value
         ]
 

@@ -1,4 +1,4 @@
-"""What `scopewright dev` makes of its flags, and what it prints."""
+"""`scopewright dev`: flags, configuration and printed table."""
 
 from pathlib import Path
 

@@ -1,10 +1,9 @@
-"""`scopewright plan` as CI runs it: flags, exit codes, what is printed and what is not."""
+"""`scopewright plan` in CI: flags, exit codes and output."""
 
 import json
 import subprocess
 import sys
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -18,11 +17,11 @@ from scopewright.plan.output.json import as_json
 from scopewright.plan.output.markdown import LONGEST, as_markdown
 from scopewright.plan.output.text import as_text
 from tests.cases.crd_rules import CASES
+from tests.harness.clock import START
 
 SCOPEWRIGHT = Path(sys.executable).with_name("scopewright")
 EXAMPLE = Path(__file__).parents[3] / "examples/hr/manifests"
 NO_CLUSTER = cast("Connect", nullcontext)
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLIENT = """\
 apiVersion: scopewright.dev/v1alpha1
 kind: OAuthClient
@@ -36,33 +35,33 @@ def run(*arguments: object, given: str = "") -> "subprocess.CompletedProcess[str
 
 
 def test_the_example_is_accepted() -> None:
-    done = run(EXAMPLE)
-    assert done.returncode == 0, done.stderr
+    process = run(EXAMPLE)
+    assert process.returncode == 0, process.stderr
     line = (
         "staff/hr-desk gets payroll.read of payroll/payroll-api (granted by ScopeGrant payroll/hr-desk-reads-salaries)"
     )
-    assert f"+ {line}" in done.stdout
-    assert "\x1b" not in done.stdout
+    assert f"+ {line}" in process.stdout
+    assert "\x1b" not in process.stdout
 
 
 def test_standard_input_is_read_for_a_dash() -> None:
-    done = run("-", given=CLIENT + "spec: {access: {}}\n")
-    assert done.returncode == 1, done.stderr
-    assert "stdin:4: spec.access" in done.stdout
+    process = run("-", given=CLIENT + "spec: {access: {}}\n")
+    assert process.returncode == 1, process.stderr
+    assert "stdin:4: spec.access" in process.stdout
 
 
 @pytest.mark.parametrize("directory", ["nothing", "file.yaml"])
 def test_a_path_that_is_not_a_directory_is_exit_code_2(directory: str, tmp_path: Path) -> None:
     (tmp_path / "file.yaml").write_text(CLIENT)
-    done = run(tmp_path / directory)
-    assert done.returncode == 2
-    assert "the directory cannot be read" in done.stderr
-    assert done.stdout == ""
+    process = run(tmp_path / directory)
+    assert process.returncode == 2
+    assert "the directory cannot be read" in process.stderr
+    assert process.stdout == ""
     assert run(tmp_path, "--against", tmp_path / directory).returncode == 2
 
 
 @pytest.mark.parametrize(
-    ("request_", "said"),
+    ("request_", "message"),
     [
         (Request(".", ".", cluster=True), "pass one of them"),
         (Request(".", prune=True), "--prune goes with --cluster"),
@@ -73,11 +72,11 @@ def test_a_path_that_is_not_a_directory_is_exit_code_2(directory: str, tmp_path:
     ],
 )
 def test_flags_that_exclude_each_other_are_exit_code_2(
-    request_: Request, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    request_: Request, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert plan_to_outputs(request_, NO_CLUSTER) == NO_PLAN
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 def test_a_defect_of_the_command_is_not_reported_as_a_refusal(
@@ -92,11 +91,11 @@ def test_a_defect_of_the_command_is_not_reported_as_a_refusal(
 
 
 def test_each_manifest_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Every case of the CRDs' rules, all at once: what is sound is planned, what is broken is refused with its rule."""
+    """All cases of the CRDs' rules at once: valid manifests are planned, invalid ones are refused with their rule."""
     for number, case in enumerate(CASES):
         named = {**case.manifest, "metadata": {**case.manifest["metadata"], "namespace": f"n-{number}"}}
         (tmp_path / f"{number}.json").write_text(json.dumps(named))
-    assert plan_to_outputs(Request(str(tmp_path), outputs=("json",)), NO_CLUSTER, NOW) == REFUSED
+    assert plan_to_outputs(Request(str(tmp_path), outputs=("json",)), NO_CLUSTER, START) == REFUSED
     plan = json.loads(capsys.readouterr().out)
     invalid = {Path(r["file"]).stem for r in plan["refusals"] if r["reason"] == "Invalid"}
     assert invalid == {str(number) for number, case in enumerate(CASES) if case.path is not None}
@@ -106,24 +105,24 @@ def test_each_manifest_can_be_planned(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_one_run_writes_several_outputs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     files = {form: tmp_path / form for form in ("json", "markdown", "sarif")}
     outputs = ("text", *(f"{form}={file}" for form, file in files.items()))
-    assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, NOW) == ACCEPTED
+    assert plan_to_outputs(Request(str(EXAMPLE), outputs=outputs), NO_CLUSTER, START) == ACCEPTED
     assert "Plan: 8 scopes gained" in capsys.readouterr().out
     assert all(file.read_text() for file in files.values())
 
 
 def test_a_plan_leaves_no_file_beside_the_manifests(tmp_path: Path) -> None:
     (tmp_path / "client.yaml").write_text(CLIENT)
-    plan_to_outputs(Request(str(tmp_path)), NO_CLUSTER, NOW)
+    plan_to_outputs(Request(str(tmp_path)), NO_CLUSTER, START)
     assert [path.name for path in tmp_path.iterdir()] == ["client.yaml"]
 
 
 def test_a_manifest_cannot_control_a_terminal_or_comment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     odd = '{"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "a"}, "%s": 1}'
     (tmp_path / "odd.json").write_text(odd % r"\u001b[2J\n````\n@everyone ![](https://evil.example)")
-    assert plan_to_outputs(Request(str(tmp_path), outputs=("text", "markdown")), NO_CLUSTER, NOW) == REFUSED
-    said = capsys.readouterr().out
-    assert "\x1b" not in said
-    fences = [line for line in said.splitlines() if line.startswith("````")]
+    assert plan_to_outputs(Request(str(tmp_path), outputs=("text", "markdown")), NO_CLUSTER, START) == REFUSED
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed
+    fences = [line for line in printed.splitlines() if line.startswith("````")]
     assert fences == ["````text", "````"]
 
 
@@ -133,24 +132,24 @@ ODD = "##[add-mask]payroll ##vso[task.x] ###[group]a [here](https://evil.example
 def test_a_manifest_cannot_control_a_ci_runner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Runners take `##[…]` anywhere in a line of standard output or error, and `::…::` at its beginning."""
+    """CI runners execute `##[…]` anywhere in a line of standard output or error, and `::…::` at its beginning."""
     monkeypatch.chdir(tmp_path)
     broken = json.loads('{"apiVersion": "scopewright.dev/v1alpha1", "kind": "OAuthClient", "metadata": {"name": "a"}}')
     Path("::add-mask::x.json").write_text(json.dumps({**broken, ODD: 1}))
     Path("##[warning]y.yaml").write_text("a: {")
     outputs = ("text", "json", "markdown", "sarif")
-    assert plan_to_outputs(Request(".", outputs=outputs), NO_CLUSTER, NOW) == NO_PLAN
-    said = capsys.readouterr()
-    lines = [line.strip() for line in (said.out + said.err).splitlines()]
+    assert plan_to_outputs(Request(".", outputs=outputs), NO_CLUSTER, START) == NO_PLAN
+    printed = capsys.readouterr()
+    lines = [line.strip() for line in (printed.out + printed.err).splitlines()]
     assert not [line for line in lines if "##[" in line or "##vso[" in line or line.startswith("::")]
     assert not [line for line in lines if not line.isprintable()]
-    assert "](https" not in said.out.partition('"$schema"')[2]
+    assert "](https" not in printed.out.partition('"$schema"')[2]
     assert any(line.startswith(r"\u003a:add-mask::x.json:1: ") for line in lines)
 
 
 def test_json_contains_the_texts_of_manifests_unchanged() -> None:
-    given = PlanResult(refusals=(Finding(None, "Invalid", ODD, place=Location("a.yaml", 1)),))
-    (refusal,) = json.loads(as_json(given))["refusals"]
+    result = PlanResult(refusals=(Finding(None, "Invalid", ODD, place=Location("a.yaml", 1)),))
+    (refusal,) = json.loads(as_json(result))["refusals"]
     assert refusal["message"] == ODD
 
 

@@ -1,4 +1,4 @@
-"""`scopewright plan --cluster`: what manifests change in an installation that is there."""
+"""`scopewright plan --cluster`: manifests planned against a running installation."""
 
 import json
 from datetime import timedelta
@@ -14,7 +14,7 @@ from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.names import client_record_name
 from tests.harness.operator import SEAL_KEY, OperatorHarness, run_sync
 from tests.harness.samples import NAMESPACE
-from tests.unit.cli.cluster import ReadOnly
+from tests.unit.cli.cluster import ReadOnlyApi
 
 SERVER = {"scopes": [{"name": "payroll.read"}, {"name": "payroll.write"}]}
 GRANT = {"resourceServer": "payroll-api", "scopes": ["payroll.read"], "to": [{"namespace": "leave"}]}
@@ -22,36 +22,37 @@ CLIENT = {"access": [{"resourceServer": "payroll-api", "namespace": "payroll", "
 
 
 class Repository:
-    """Manifests in a directory, planned onto a cluster."""
+    """A directory of manifests, which is planned against the cluster of the harness."""
 
-    def __init__(self, folder: Path, harness: OperatorHarness) -> None:
-        self.folder = folder / "manifests"
-        self.folder.mkdir()
-        self.output = folder / "plan.json"
+    def __init__(self, directory: Path, harness: OperatorHarness) -> None:
+        self.directory = directory / "manifests"
+        self.directory.mkdir()
+        self.output = directory / "plan.json"
         self.harness = harness
 
     def write(self, kind: str, namespace: str, name: str, spec: Any = None, **annotations: str) -> None:
         given = {f"scopewright.dev/{key}": value for key, value in annotations.items()}
         meta = {"namespace": namespace, "name": name, **({"annotations": given} if given else {})}
         manifest = {"apiVersion": "scopewright.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": spec or {}}
-        (self.folder / f"{namespace}-{name}.json").write_text(json.dumps(manifest))
+        (self.directory / f"{namespace}-{name}.json").write_text(json.dumps(manifest))
 
     def plan(self, expect: int = ACCEPTED, **flags: Any) -> dict[str, Any]:
+        """The plan as JSON. Asserts the exit code, and that nothing was written and nothing secret printed."""
         before = len(self.harness.store.writes)
-        request = Request(str(self.folder), cluster=True, outputs=(f"json={self.output}",), **flags)
-        api = ReadOnly(self.harness)
+        request = Request(str(self.directory), cluster=True, outputs=(f"json={self.output}",), **flags)
+        api = ReadOnlyApi(self.harness)
         assert plan_to_outputs(request, api.connected, self.harness.clock.now) == expect
         assert len(self.harness.store.writes) == before
-        found: dict[str, Any] = json.loads(self.output.read_text())
+        plan: dict[str, Any] = json.loads(self.output.read_text())
         text = self.output.read_text()
         assert "placeholder" not in text
         assert not any(c.sha256 in text for r in self.harness.cache.managed.clients.values() for c in r.credentials)
-        return found
+        return plan
 
 
 @pytest.fixture
 def harness() -> OperatorHarness:
-    """With an API, a client and a grant, settled."""
+    """A settled installation with a ResourceServer, a client and a grant."""
     harness = OperatorHarness()
     desired = plan_issuer(harness.config, None)
     assert desired is not None
@@ -73,7 +74,7 @@ def repository(tmp_path: Path, harness: OperatorHarness) -> Repository:
     return Repository(tmp_path, harness)
 
 
-def whole(repository: Repository) -> None:
+def write_all(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
     repository.write("ScopeGrant", "payroll", "leave-reads", GRANT)
     repository.write("OAuthClient", "leave", "worker", CLIENT)
@@ -85,7 +86,7 @@ def unchanged(plan: dict[str, Any]) -> bool:
 
 
 def test_manifests_that_the_cluster_has_change_nothing(repository: Repository) -> None:
-    whole(repository)
+    write_all(repository)
     assert unchanged(repository.plan())
 
 
@@ -103,7 +104,7 @@ def test_prune_deletes_only_in_the_named_namespaces(repository: Repository) -> N
 
 def test_prune_deletes_nothing_while_a_file_cannot_be_read(repository: Repository) -> None:
     repository.write("ResourceServer", "payroll", "payroll-api", SERVER)
-    (repository.folder / "torn.yaml").write_text("kind: [")
+    (repository.directory / "torn.yaml").write_text("kind: [")
     assert repository.plan(NO_PLAN, prune=True)["objects"] == []
 
 
@@ -128,8 +129,8 @@ def test_revoked_before_revokes_earlier_credentials(repository: Repository, harn
 def test_a_rotation_that_is_due_anyway_is_not_part_of_the_plan(
     repository: Repository, harness: OperatorHarness
 ) -> None:
-    harness.clock.now += timedelta(days=31)
-    whole(repository)
+    harness.clock.advance(days=31)
+    write_all(repository)
     assert unchanged(repository.plan())
 
 
@@ -138,14 +139,14 @@ def test_a_foreign_secret_is_a_conflict(repository: Repository, harness: Operato
     repository.write("OAuthClient", "leave", "new", CLIENT)
     (refusal,) = repository.plan(REFUSED)["refusals"]
     assert refusal["reason"] == "SecretConflict"
-    assert (refusal["file"], refusal["line"]) == (str(repository.folder / "leave-new.json"), 1)
+    assert (refusal["file"], refusal["line"]) == (str(repository.directory / "leave-new.json"), 1)
 
 
 def test_a_missing_namespace_is_refused(repository: Repository) -> None:
     repository.write("OAuthClient", "nowhere", "new", CLIENT)
     assert repository.plan(REFUSED)["refusals"][0]["reason"] == "NamespaceNotFound"
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "nowhere"}}
-    (repository.folder / "namespace.json").write_text(json.dumps(namespace))
+    (repository.directory / "namespace.json").write_text(json.dumps(namespace))
     repository.plan()
 
 
@@ -161,7 +162,7 @@ def test_problems_outside_the_directory_that_existed_before_are_not_refused(
 ) -> None:
     harness.apply("ScopeGrant", "payroll", "broken", {**GRANT, "resourceServer": "nothing"})
     harness.settle()
-    whole(repository)
+    write_all(repository)
     assert unchanged(repository.plan())
 
 
@@ -200,7 +201,7 @@ def test_an_object_that_cannot_be_parsed_does_not_stop_the_plan(
     repository: Repository, harness: OperatorHarness
 ) -> None:
     harness.store.apply({"kind": "ScopeGrant", "metadata": {"namespace": "leave", "name": "later"}, "spec": {"new": 1}})
-    whole(repository)
+    write_all(repository)
     assert "is ignored" in repository.plan()["warnings"][0]["message"]
 
 
@@ -208,26 +209,26 @@ def test_a_malformed_record_is_replaced_and_does_not_stop_the_plan(
     repository: Repository, harness: OperatorHarness
 ) -> None:
     harness.store.edit(Ref("Secret", NAMESPACE, client_record_name("leave", "worker")), **{"record.json": b"{"})
-    whole(repository)
+    write_all(repository)
     assert unchanged(repository.plan())
 
 
 def test_each_missing_right_is_named(
     repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole(repository)
-    request = Request(str(repository.folder), cluster=True)
-    api = ReadOnly(harness, "secrets", "scopegrants")
+    write_all(repository)
+    request = Request(str(repository.directory), cluster=True)
+    api = ReadOnlyApi(harness, "secrets", "scopegrants")
     assert plan_to_outputs(request, api.connected, harness.clock.now) == NO_PLAN
-    said = capsys.readouterr().err
-    assert 'cannot list resource "secrets"' in said
-    assert 'cannot list resource "scopegrants"' in said
+    stderr = capsys.readouterr().err
+    assert 'cannot list resource "secrets"' in stderr
+    assert 'cannot list resource "scopegrants"' in stderr
 
 
 def test_without_an_installation_the_issuer_url_is_required(
     repository: Repository, harness: OperatorHarness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     repository.write("OAuthClient", "leave", "worker", CLIENT)
-    request = Request(str(repository.folder), cluster=True, namespace="elsewhere")
-    assert plan_to_outputs(request, ReadOnly(harness).connected, harness.clock.now) == NO_PLAN
+    request = Request(str(repository.directory), cluster=True, namespace="elsewhere")
+    assert plan_to_outputs(request, ReadOnlyApi(harness).connected, harness.clock.now) == NO_PLAN
     assert "--issuer-url" in capsys.readouterr().err

@@ -1,10 +1,9 @@
-"""A plan is blinded by no pull request: what others would apply is planned, or the plan says what it cannot tell."""
+"""No pull request hides a manifest: what kubectl would apply is planned, or the plan is refused and names the file."""
 
 import json
 import os
 import shutil
 from contextlib import nullcontext
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +14,9 @@ from scopewright.manifests.nodes import MAX_REPEATED
 from scopewright.manifests.walk import MARKER
 from scopewright.manifests.yaml import MAX_NODES
 from tests.cases.hidden_manifests import GRANT, READ_BY_KUBECTL
+from tests.harness.clock import START
 
 NO_CLUSTER = cast("Connect", nullcontext)
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 BASE = """\
 apiVersion: scopewright.dev/v1alpha1
 kind: ResourceServer
@@ -33,35 +32,36 @@ GETS = "+ leave/leave-worker gets payroll.write of payroll/payroll-api (granted 
 
 
 class Review:
-    """The base, and the pull request's directory, which begins as a copy of it."""
+    """A review of a pull request: `base`, and `directory`, which begins as a copy of it."""
 
     def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.base = root / "base"
-        self.dir = root / "dir"
+        self.directory = root / "dir"
         self._capsys = capsys
-        for folder in (self.base, self.dir):
+        for folder in (self.base, self.directory):
             folder.mkdir()
             (folder / "base.yaml").write_text(BASE)
 
     def put(self, name: str, text: str | bytes = GRANT) -> Path:
-        path = self.dir / name
+        path = self.directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
         return path
 
     def plan(self) -> tuple[int, str, str]:
-        code = plan_to_outputs(Request(str(self.dir), str(self.base)), NO_CLUSTER, NOW)
-        said = self._capsys.readouterr()
-        return code, said.out, said.err
+        code = plan_to_outputs(Request(str(self.directory), str(self.base)), NO_CLUSTER, START)
+        printed = self._capsys.readouterr()
+        return code, printed.out, printed.err
 
-    def cannot_tell(self, name: str) -> str:
+    def assert_refused(self, name: str) -> str:
+        """The plan is refused, and names the file `name`. Returns what was printed."""
         code, out, err = self.plan()
         assert code == NO_PLAN, out
-        assert f"\n  {self.dir / name}" in err
+        assert f"\n  {self.directory / name}" in err
         assert "Refused\n" in out
         return err
 
-    def sees(self) -> None:
+    def assert_planned(self) -> None:
         code, out, err = self.plan()
         assert (code, err) == (ACCEPTED, "")
         assert GETS in out
@@ -80,11 +80,11 @@ def test_unchanged_manifests_change_nothing(review: Review) -> None:
 
 @pytest.mark.parametrize("case", READ_BY_KUBECTL)
 def test_each_file_that_kubectl_reads_is_planned_or_refused(case: str, review: Review) -> None:
-    """That it reads them so is shown by tests/cluster/test_hidden_manifests.py."""
+    """tests/cluster/test_hidden_manifests.py shows that kubectl reads them."""
     review.put("sneak.yaml", READ_BY_KUBECTL[case])
     code, out, err = review.plan()
     if code == NO_PLAN:
-        assert f"\n  {review.dir}/sneak.yaml:" in err
+        assert f"\n  {review.directory}/sneak.yaml:" in err
     else:
         assert GETS in out or "sneak.yaml:" in out.partition("Plan: ")[0]
 
@@ -104,61 +104,61 @@ def test_each_file_that_kubectl_reads_is_planned_or_refused(case: str, review: R
 )
 def test_no_file_name_hides_a_manifest(name: str, review: Review) -> None:
     review.put(name)
-    review.sees()
+    review.assert_planned()
 
 
 @pytest.mark.parametrize("folder", ["", "folder/", ".scopewright/"])
 def test_a_state_directory_below_the_manifests_is_reported(folder: str, review: Review) -> None:
     review.put(f"{folder}{MARKER}", "")
     review.put(f"{folder}sneak.yaml")
-    assert f"remove {MARKER}" in review.cannot_tell(folder.rstrip("/"))
+    assert f"remove {MARKER}" in review.assert_refused(folder.rstrip("/"))
 
 
 def test_the_git_directory_is_not_read(review: Review) -> None:
-    """It lets nobody commit a path of that name."""
+    """git does not let a user commit a path of that name."""
     review.put(".git/sneak.yaml")
     assert review.plan()[0] == ACCEPTED
 
 
 def test_a_base_directory_below_the_manifests_is_not_part_of_them(review: Review) -> None:
-    review.base = shutil.copytree(review.base, review.dir / ".base")
+    review.base = shutil.copytree(review.base, review.directory / ".base")
     review.put("sneak.yaml")
-    review.sees()
+    review.assert_planned()
 
 
 def test_symbolic_links_hide_no_manifest(review: Review, tmp_path: Path) -> None:
-    """kubectl follows them, wherever they lead. What is mounted from a ConfigMap is read once."""
+    """kubectl follows links to any place. Files that are mounted from a ConfigMap are read once."""
     outside = tmp_path / "outside.yaml"
     outside.write_text(GRANT)
-    link = review.dir / "link.yaml"
+    link = review.directory / "link.yaml"
     link.symlink_to(outside)
-    review.cannot_tell("link.yaml:1")
+    review.assert_refused("link.yaml:1")
     link.unlink()
     review.put("sneak.txt")
     link.symlink_to("sneak.txt")
-    review.sees()
+    review.assert_planned()
     link.unlink()
-    (review.dir / "sneak.txt").rename(review.put("..data/sneak.yaml", ""))
+    (review.directory / "sneak.txt").rename(review.put("..data/sneak.yaml", ""))
     link.symlink_to("..data/sneak.yaml")
-    review.sees()
+    review.assert_planned()
 
 
 def test_directories_that_are_too_deep_and_unreadable_files_are_reported(
     review: Review, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deep = review.put("/".join("d" * 60) + "/sneak.yaml")
-    assert "levels of directories" in review.cannot_tell("d/d/d")
-    shutil.rmtree(review.dir / deep.relative_to(review.dir).parts[0])
-    closed = review.put("closed.yaml")
+    assert "levels of directories" in review.assert_refused("d/d/d")
+    shutil.rmtree(review.directory / deep.relative_to(review.directory).parts[0])
+    unreadable = review.put("closed.yaml")
     real = os.open
 
     def refuse(path: str | Path, flags: int, mode: int = 0o777) -> int:
-        if Path(path) == closed:
+        if Path(path) == unreadable:
             raise PermissionError(13, "Permission denied")
         return real(path, flags, mode)
 
     monkeypatch.setattr(os, "open", refuse)
-    assert "chmod u+r" in review.cannot_tell("closed.yaml:1")
+    assert "chmod u+r" in review.assert_refused("closed.yaml:1")
 
 
 @pytest.mark.parametrize(
@@ -168,59 +168,59 @@ def test_inputs_of_other_tools_are_reported(name: str, review: Review) -> None:
     review.put(name, "resources: [sneak.txt]\n")
     code, out, _ = review.plan()
     assert code == ACCEPTED
-    assert f"  {review.dir / name}:1: templates are not rendered: render this" in out
+    assert f"  {review.directory / name}:1: templates are not rendered: render this" in out
 
 
 @pytest.mark.parametrize("key", ["yes", "on", "y", "1", "0x10", "1e3", "1.5", "~"])
 def test_an_ambiguous_label_is_reported(key: str, review: Review) -> None:
     """kubectl would label the namespace `true`, not `yes`."""
     review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{{key}: a}}}}\n")
-    assert "quote it" in review.cannot_tell("leave.yaml:3")
+    assert "quote it" in review.assert_refused("leave.yaml:3")
     review.put("leave.yaml", f"apiVersion: v1\nkind: Namespace\nmetadata: {{name: leave, labels: {{'{key}': a}}}}\n")
     assert review.plan()[0] != NO_PLAN
 
 
 def test_a_yaml_merge_hides_no_field(review: Review) -> None:
-    """kubectl lets the later one count, and others the field's own."""
+    """kubectl uses the later value, and other programs that of the field."""
     merge = (
         "spec:\n  scopes: []\n  <<: {resourceServer: payroll-api, scopes: [payroll.write], to: [{namespace: leave}]}\n"
     )
     review.put("sneak.yaml", GRANT.partition("spec:")[0] + merge)
-    assert "put `<<` first" in review.cannot_tell("sneak.yaml:6")
+    assert "put `<<` first" in review.assert_refused("sneak.yaml:6")
 
 
 def test_yaml_aliases_are_counted_over_all_files(review: Review) -> None:
-    """Each alone is within bounds."""
+    """Each file alone is within the limit."""
     bomb = "x: {a0: &a0 [y, y, y, y, y, y, y, y], " + ", ".join(
         f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 5)
     )
     for number in range(100):
         review.put(f"{number:03}.yaml", GRANT.replace("sneak", f"sneak-{number}") + bomb + "}\n")
-    said = review.cannot_tell("099.yaml:5")
-    assert f"aliases repeat more than {MAX_REPEATED} values" in said
-    assert "000.yaml" not in said
+    printed = review.assert_refused("099.yaml:5")
+    assert f"aliases repeat more than {MAX_REPEATED} values" in printed
+    assert "000.yaml" not in printed
 
 
 def test_repeated_texts_and_merges_count_as_aliases(review: Review) -> None:
     long = f"x: &x {'y' * 1_000_000}\nz: [{', '.join(['*x'] * 1000)}]\n"
     review.put("long.yaml", GRANT + long)
-    assert "aliases repeat" in review.cannot_tell("long.yaml:5")
-    (review.dir / "long.yaml").unlink()
+    assert "aliases repeat" in review.assert_refused("long.yaml:5")
+    (review.directory / "long.yaml").unlink()
     wide = ", ".join(f"k{n}: 1" for n in range(1000))
     review.put("wide.yaml", f"a: &a {{{wide}}}\nitems: [{', '.join(['{<<: *a}'] * 1000)}]\n")
-    assert "aliases repeat" in review.cannot_tell("wide.yaml:1")
+    assert "aliases repeat" in review.assert_refused("wide.yaml:1")
 
 
 def test_the_size_of_a_document_is_limited(review: Review) -> None:
     review.put("wide.yaml", f"a: [{',' * MAX_NODES}]".replace(",", "1,"))
-    assert "split it" in review.cannot_tell("wide.yaml:1")
+    assert "split it" in review.assert_refused("wide.yaml:1")
 
 
 def test_refusals_are_in_each_output(review: Review, tmp_path: Path) -> None:
     review.put("sneak.yaml", "kind: ConfigMap\n" + GRANT)
     files = {form: tmp_path / form for form in ("json", "sarif")}
     outputs = tuple(f"{form}={file}" for form, file in files.items())
-    assert plan_to_outputs(Request(str(review.dir), outputs=outputs), NO_CLUSTER, NOW) == NO_PLAN
+    assert plan_to_outputs(Request(str(review.directory), outputs=outputs), NO_CLUSTER, START) == NO_PLAN
     (refusal,) = json.loads(files["json"].read_text())["refusals"]
     assert (refusal["reason"], refusal["line"]) == ("NotRead", 3)
     (run,) = json.loads(files["sarif"].read_text())["runs"]

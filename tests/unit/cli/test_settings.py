@@ -1,4 +1,4 @@
-"""Flags and files: what is wrong is said with what to do."""
+"""Flags and configuration files: errors name the fault and what to do."""
 
 import socket
 import time
@@ -159,7 +159,7 @@ def test_tls_needs_both_files() -> None:
 
 
 def test_several_workers_need_a_shared_replay_memory() -> None:
-    """Or somebody who says that they do not."""
+    """Unless `--replay per-process` accepts a memory for each process."""
     with pytest.raises(Rejected, match="--replay redis://host:6379/0"):
         replay_memory("memory", 2)
     with pytest.raises(Rejected, match="must be a URL"):
@@ -176,7 +176,9 @@ async def test_the_capacity_of_the_replay_memory_is_a_setting() -> None:
             replay_capacity(number)
     memory = replay_memory("memory", 1, replay_capacity(1000))()
     until = time.time() + 3600
-    assert all([await memory.first_use("apps.a", str(number), until) for number in range(112)]), "a ninth"
+    assert all([await memory.first_use("apps.a", str(number), until) for number in range(112)]), (
+        "less than a ninth of the capacity for one client"
+    )
     with pytest.raises(Unavailable):
         await memory.first_use("apps.a", "one more", until)
     shared = replay_memory("redis://127.0.0.1:1/0", 1, 5000)()
