@@ -1,6 +1,6 @@
-"""Objects and views for tests of the core, each with what it usually has."""
+"""Objects and views for tests of the core, with defaults for all fields that a test does not name."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
@@ -14,15 +14,16 @@ from scopewright.core.records.names import CLIENT_TYPE, ENTRY, key_record_name
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.signing.jwks import HeldKey
 from scopewright.core.signing.view import GeneratedKey, SigningView
+from tests.harness.clock import START
+from tests.harness.samples import ISSUER, JWKS, NAMESPACE
 
-NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
-NAMESPACE = "scopewright-system"
-CONFIG = Config(issuer="https://issuer.example.org")
+NOW = START
+CONFIG = Config(issuer=ISSUER)
 SEAL_KEY = b"the seal key of the unit tests.."
 
 
 def at(text: str) -> datetime:
-    """`11:30` of the day it is."""
+    """The time `11:30` on the day of `NOW`."""
     return datetime.fromisoformat(f"2026-11-22T{text}:00+00:00")
 
 
@@ -62,8 +63,8 @@ def credential(secret: str, issued: datetime, ends: datetime | None = None) -> C
 
 
 def client_record(*credentials: Credential, uid: str = "uid-1", **more: Any) -> ClientRecord:
-    usual = {"secret_name": "worker-oauth"} | more
-    return ClientRecord("leave", "worker", uid, credentials=credentials, **usual)
+    default = {"secret_name": "worker-oauth"} | more
+    return ClientRecord("leave", "worker", uid, credentials=credentials, **default)
 
 
 def client_view(
@@ -71,21 +72,21 @@ def client_view(
 ) -> ClientView:
     name = "client.leave.worker"
     held = existing("Secret", NAMESPACE, name, {ENTRY: encode(record)}, type=CLIENT_TYPE) if record else None
-    usual: dict[str, Any] = {
+    default: dict[str, Any] = {
         "former_secrets": (), "servers": {}, "seal_key": SEAL_KEY, "config": CONFIG, "now": NOW,
         "generate_secret": lambda: "fresh", "generate_key_pair": lambda: KeyPair({"kid": "fresh"}, b"fresh"),
     }  # fmt: skip
-    return ClientView(client=declared, record=record, record_object=held, secret=secret, **(usual | more))
+    return ClientView(client=declared, record=record, record_object=held, secret=secret, **(default | more))
 
 
-def key_record(kid: str, made: datetime, **more: Any) -> KeyRecord:
-    usual: dict[str, Any] = {
+def key_record(kid: str, created: datetime, **more: Any) -> KeyRecord:
+    default: dict[str, Any] = {
         "signing_key": "default",
         "algorithm": "ES256",
-        "config_map": "scopewright-jwks",
+        "config_map": JWKS,
         "jwk": {"kid": kid},
     }
-    return KeyRecord(kid=kid, creation_time=made, **(usual | more))
+    return KeyRecord(kid=kid, creation_time=created, **(default | more))
 
 
 def held(record: KeyRecord, *, intact: bool = True) -> HeldKey:
@@ -94,8 +95,8 @@ def held(record: KeyRecord, *, intact: bool = True) -> HeldKey:
 
 
 def signing_view(key: SigningKey | None, *keys: HeldKey, jwks: Existing | None = None, **more: Any) -> SigningView:
-    usual: dict[str, Any] = {
+    default: dict[str, Any] = {
         "name": "default", "config": CONFIG, "now": NOW,
         "generate_key": lambda _: GeneratedKey({"kid": "fresh"}, b"pem"),
     }  # fmt: skip
-    return SigningView(key=key, keys=keys, jwks=jwks, **(usual | more))
+    return SigningView(key=key, keys=keys, jwks=jwks, **(default | more))

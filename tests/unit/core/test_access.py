@@ -1,4 +1,4 @@
-"""A client gets what it asks for, the API declares and a grant in force gives it, and never anything else."""
+"""A client gets the scopes that it asks for, the ResourceServer declares and a grant in force grants, and no others."""
 
 from datetime import datetime, timedelta
 
@@ -108,9 +108,9 @@ def test_an_empty_selector_selects_nothing() -> None:
 
 
 def test_a_grant_that_is_being_deleted_is_not_in_force() -> None:
-    going = grant(resourceServer="api", scopes=["a"], to=[{"allNamespaces": True}])
-    assert in_force(going, NOW)
-    deleted = going.model_copy(update={"metadata": going.metadata.model_copy(update={"deletion_timestamp": NOW})})
+    current = grant(resourceServer="api", scopes=["a"], to=[{"allNamespaces": True}])
+    assert in_force(current, NOW)
+    deleted = current.model_copy(update={"metadata": current.metadata.model_copy(update={"deletion_timestamp": NOW})})
     assert not in_force(deleted, NOW)
 
 

@@ -1,4 +1,4 @@
-"""The manifest that a status prints can be applied as it stands."""
+"""The manifest in a status message is valid YAML with the same scopes."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""What the golden cases of clients leave open: the corners where somebody would be locked out, or let in."""
+"""Plans for clients beyond the golden cases: states in which a wrong plan would lock a client out, or let one in."""
 
 from datetime import timedelta
 
@@ -53,7 +53,7 @@ def sealed(entries: dict[str, bytes], issued: str = "2026-11-20T12:00:00Z", **mo
 
 
 def test_the_digest_of_a_predecessor_is_removed_although_its_secret_is_in_conflict() -> None:
-    """A name is not an identity: until its Secret is collected, the old credential must not work for the new client."""
+    """Invariant 11: the former credential must not work for the new client while its Secret still exists."""
     old = existing("Secret", "leave", "worker-oauth", secret("one"), type=SECRET_TYPE, owner_uids=("uid-1",))
     record = client_record(credential("one", at("10:00")), uid="uid-1")
     plan = plan_client(client_view(client(uid="uid-2"), record, old))
@@ -64,19 +64,19 @@ def test_the_digest_of_a_predecessor_is_removed_although_its_secret_is_in_confli
 
 
 def test_a_revoked_before_in_the_future_does_not_issue_credentials_repeatedly() -> None:
-    """A typo in the year must not turn the client's Secret over at every look."""
+    """A typo in the year must not replace the credential at each reconciliation."""
     entries = secret("one")
     held = existing(
         "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
     )
     record = client_record(credential("one", NOW - timedelta(seconds=1)))
     plan = plan_client(client_view(client(rotation={"revokedBefore": "2027-11-22T12:00:00Z"}), record, held))
-    minted = [w for w in plan.writes if isinstance(w, Desired) and b"fresh" in w.entries.values()]
-    assert not minted
+    issued = [w for w in plan.writes if isinstance(w, Desired) and b"fresh" in w.entries.values()]
+    assert not issued
 
 
 def test_a_public_entry_is_never_adopted_as_a_credential() -> None:
-    """Record gone, entries renamed: what was the issuer's URL yesterday must not become the client's secret today."""
+    """The record was deleted and entries were renamed: the issuer URL must not become a client secret."""
     entries = {"client_id": b"leave.worker", "client_secret": b"one", "issuer": b"https://issuer.example.org"}
     held = existing(
         "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
@@ -89,28 +89,28 @@ def test_a_public_entry_is_never_adopted_as_a_credential() -> None:
 
 @pytest.mark.parametrize("kind", ["Secret", "ConfigMap"])
 def test_a_former_secret_of_others_is_not_deleted(kind: str) -> None:
-    """An owner reference and our label are what anybody can write: without our type and seal nothing is deleted."""
+    """Any user can write an owner reference and a label: without type and seal nothing is deleted."""
     entries = secret("two")
     held = existing(
         "Secret", "leave", "worker-oauth", entries,
         type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries),
         labels={"app.kubernetes.io/managed-by": "scopewright", CLIENT_LABEL: "worker"},
     )  # fmt: skip
-    theirs = existing(kind, "leave", "settings", {"a": b"b"}, type="Opaque", owner_uids=("uid-1",))
+    foreign = existing(kind, "leave", "settings", {"a": b"b"}, type="Opaque", owner_uids=("uid-1",))
     record = client_record(credential("two", at("10:00")))
-    plan = plan_client(client_view(client(), record, held, former_secrets=(theirs,)))
+    plan = plan_client(client_view(client(), record, held, former_secrets=(foreign,)))
     assert not [w for w in plan.writes if isinstance(w, Deletion)]
 
 
 def test_an_old_heal_does_not_make_a_client_due() -> None:
-    theirs = existing("Secret", "leave", "worker-oauth", secret("x"), type="Opaque")
+    foreign = existing("Secret", "leave", "worker-oauth", secret("x"), type="Opaque")
     record = client_record(credential("one", at("10:00")), heals=(NOW - timedelta(days=2),))
-    plan = plan_client(client_view(client(), record, theirs))
+    plan = plan_client(client_view(client(), record, foreign))
     assert plan.due is None or plan.due > NOW
 
 
 def test_a_credential_of_the_former_method_is_adopted_and_replaced() -> None:
-    """Restored together, an old Secret and a new manifest: what Pods hold is accepted, and the pair comes beside it."""
+    """An old Secret was restored with a new manifest: the mounted secret is accepted beside the new key pair."""
     entries = secret("one")
     held = existing(
         "Secret", "leave", "worker-oauth", entries, type=SECRET_TYPE, owner_uids=("uid-1",), annotations=sealed(entries)
@@ -125,7 +125,7 @@ def test_a_credential_of_the_former_method_is_adopted_and_replaced() -> None:
 
 
 def test_a_public_key_is_adopted_only_under_the_seal() -> None:
-    """Who may edit Secrets could plant a key of their own there: the seal covers the annotation too."""
+    """A user who may edit Secrets could replace the public key in the annotation: the seal covers it too."""
     entries = {"client_id": b"leave.worker", "private_key.jwk": b"one"}
     annotations = {**sealed(entries), "scopewright.dev/public-key": '{"kid":"planted"}'}
     held = existing(
@@ -147,7 +147,7 @@ def test_revoked_before_ends_credentials_of_a_former_method_at_once() -> None:
 
 
 def test_a_renamed_secret_keeps_its_credential_while_no_successor_can_be_written() -> None:
-    """Method and secretName changed at once, and the ServiceAccount is not there: Pods hold the old Secret."""
+    """Method and secretName changed at once, and the ServiceAccount does not exist: Pods mount the former Secret."""
     account = {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}
     changed = client(authentication=account, credentials={"secretName": "elsewhere"})
     record = client_record(credential("one", at("10:00")))
@@ -157,24 +157,24 @@ def test_a_renamed_secret_keeps_its_credential_while_no_successor_can_be_written
 
 
 def test_the_oldest_digest_without_an_end_is_kept_as_the_mounted_credential() -> None:
-    """The Secret is gone and its writes failed three times: of the four hashes, the first is the one that is in use."""
-    hashes = [credential(s, NOW - timedelta(hours=5 - n)) for n, s in enumerate("abcd")]
-    kept = add_credential(tuple(hashes), credential("e", NOW), None, NOW)
-    assert hashes[0] in kept
+    """The Secret was deleted and three writes failed: of the four digests, the first is in use."""
+    digests = [credential(s, NOW - timedelta(hours=5 - n)) for n, s in enumerate("abcd")]
+    kept = add_credential(tuple(digests), credential("e", NOW), None, NOW)
+    assert digests[0] in kept
     assert len(kept) == 4
 
 
 def test_the_mounted_credential_is_kept_when_writes_fail_within_seconds() -> None:
-    """The others may still arrive, and so a new one waits."""
-    hashes = (credential("a", NOW - timedelta(hours=5)), *(credential(s, NOW) for s in "bcd"))
+    """The writes of the others may still arrive, so a new credential waits."""
+    digests = (credential("a", NOW - timedelta(hours=5)), *(credential(s, NOW) for s in "bcd"))
     with pytest.raises(Unavailable):
-        add_credential(hashes, credential("e", NOW), None, NOW)
+        add_credential(digests, credential("e", NOW), None, NOW)
 
 
 def test_a_digest_whose_write_may_still_arrive_is_not_dropped() -> None:
-    hashes = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
+    digests = tuple(credential(s, NOW - timedelta(seconds=50 - n)) for n, s in enumerate("abcd"))
     with pytest.raises(Unavailable):
-        add_credential(hashes, credential("e", NOW), hashes[0], NOW)
+        add_credential(digests, credential("e", NOW), digests[0], NOW)
 
 
 def test_the_overlap_starts_when_the_operator_sees_the_new_secret() -> None:
@@ -190,10 +190,9 @@ def test_the_end_of_a_credential_never_moves() -> None:
 
 
 def test_status_texts_read_the_same_across_namespaces() -> None:
-    """'No such API', 'no such scope' and 'not granted' must not tell a stranger what exists."""
-
+    """A status must not show which APIs, scopes and grants exist in another namespace."""
     asks = client(access=[{"resourceServer": "api", "namespace": "payroll", "scopes": ["read"]}])
-    seen = []
+    statuses = []
     for servers in (
         {},
         {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "https://x")},
@@ -201,7 +200,7 @@ def test_status_texts_read_the_same_across_namespaces() -> None:
         {"payroll/api": ResourceServerRecord("payroll", "api", "uid", "", scopes=("read",))},
     ):
         view = client_view(asks, client_record(), None, servers=servers)
-        seen.append(
+        statuses.append(
             client_status(view, ClientState(None, SecretOwnership.ABSENT, None), ready("Provisioned", "")).status
         )
-    assert all(status == seen[0] for status in seen)
+    assert all(status == statuses[0] for status in statuses)

@@ -1,4 +1,4 @@
-"""A replaced credential works through its overlap, and longer on evidence, and never longer than policy allows."""
+"""A replaced credential works until its overlap ends; its use extends the overlap up to a limit."""
 
 from datetime import timedelta
 
@@ -16,7 +16,10 @@ OLD = Credential("old", NOW - 720 * HOUR)
 
 
 def through(hours: float, used_until: float, old: Credential = OLD, current: Credential = CURRENT) -> list[float]:
-    """When the old credential ends, in hours after the Secret changed, as hours go by; used until so many."""
+    """The ends that the old credential gets, quarter by quarter of an hour, in hours after the Secret changed.
+
+    It is used until `used_until`.
+    """
     ends: list[float] = []
     credentials: tuple[Credential, ...] = (old, current)
     for quarter in range(int(hours * 4)):

@@ -1,4 +1,4 @@
-"""Records of revocations merge in any order, forget only with time, and stay small enough for a ConfigMap."""
+"""Revocation records merge in any order, lose entries only with time, and fit into a ConfigMap."""
 
 from dataclasses import replace
 from functools import reduce
@@ -83,7 +83,7 @@ def test_a_token_that_ended_in_one_record_has_ended_in_the_merged_record(
 def test_entries_are_removed_only_after_their_tokens_have_expired(
     record: RevocationRecord, client: str, jti: str, audience: str, issued: int, lifetime: int
 ) -> None:
-    """A token in a record is there with its own `exp`."""
+    """A token in a record has its own `exp` there."""
     expires = issued + lifetime
     if token_key(jti) in record.tokens.get(client, {}):
         tokens = {**record.tokens[client], token_key(jti): expires}
@@ -125,14 +125,14 @@ def test_a_record_is_the_same_after_encoding(record: RevocationRecord) -> None:
     assert decode(RevocationRecord, encode(record)) == record
 
 
-def crowd(clients: int, tokens: int) -> RevocationRecord:
+def many_tokens(clients: int, tokens: int) -> RevocationRecord:
     return RevocationRecord(
         tokens={f"client-{c:05}": {token_key(f"{c} {t}"): NOW for t in range(tokens)} for c in range(clients)}
     )
 
 
 def test_all_tokens_of_a_client_over_its_quota_end() -> None:
-    record = crowd(2, MAX_ENTRIES_PER_CLIENT)
+    record = many_tokens(2, MAX_ENTRIES_PER_CLIENT)
     assert fold(record, NOW) is record
     folded = fold(merge(record, RevocationRecord(tokens={"client-00001": {"one more": NOW}})), NOW)
     assert folded.clients == {"client-00001": NOW}
@@ -142,21 +142,21 @@ def test_all_tokens_of_a_client_over_its_quota_end() -> None:
 
 
 def test_folding_ends_the_clients_with_the_most_entries_first() -> None:
-    record = merge(crowd(100, MAX_ENTRIES_PER_CLIENT), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
+    record = merge(many_tokens(100, MAX_ENTRIES_PER_CLIENT), RevocationRecord(tokens={"modest": {token_key("x"): NOW}}))
     folded = fold(record, NOW)
     assert "modest" in folded.tokens
     assert len(folded.clients) < 60
 
 
 def test_folding_ends_all_tokens_as_a_last_resort() -> None:
-    folded = fold(crowd(MAX_ENTRIES + 1, 1), NOW)
+    folded = fold(many_tokens(MAX_ENTRIES + 1, 1), NOW)
     assert folded == RevocationRecord(everybody=NOW)
-    assert fold(replace(crowd(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
+    assert fold(replace(many_tokens(MAX_ENTRIES + 1, 1), longest_lifetime=LIFETIME), NOW).longest_lifetime == LIFETIME
     assert has_ended(folded, "any", "any", "any", NOW)
 
 
 def removed(namespace: str, count: int, instant: int = NOW) -> RevocationRecord:
-    """Clients of one tenant, deleted."""
+    """The record after so many clients of one namespace were deleted."""
     names = [f"{namespace}-client-{n}" for n in range(count)]
     return RevocationRecord(
         clients=dict.fromkeys(names, instant), owners=dict.fromkeys(names, namespace_key(namespace))
@@ -164,7 +164,7 @@ def removed(namespace: str, count: int, instant: int = NOW) -> RevocationRecord:
 
 
 def test_removals_in_one_namespace_end_no_token_of_another() -> None:
-    """Also not the tokens of a client that has revoked more than any single one of the many that are removed."""
+    """Also not of a client that has revoked more tokens than each of the removed ones."""
     modest = RevocationRecord(
         tokens={"modest": {token_key(f"{n}"): NOW + 600 for n in range(100)}},
         clients={"gone": NOW},
@@ -239,7 +239,7 @@ def test_folding_never_makes_an_ended_token_valid(
 
 
 def test_the_largest_record_fits_into_a_config_map() -> None:
-    hashed = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MAX_ENTRIES)}
-    record = RevocationRecord(access=hashed, owners={client: namespace_key(client) for client in hashed})
+    access = {f"{c:012}": {token_key(str(c)): NOW} for c in range(MAX_ENTRIES)}
+    record = RevocationRecord(access=access, owners={client: namespace_key(client) for client in access})
     assert fold(record, NOW) is record
     assert len(encode(record)) < 1024 * 1024 - 64 * 1024

@@ -1,4 +1,4 @@
-"""A seal verifies what was sealed and nothing else; a configuration that would do harm is refused."""
+"""A seal verifies only the sealed values; a harmful configuration is rejected."""
 
 from datetime import timedelta
 from typing import Any

@@ -1,4 +1,4 @@
-"""Who may have which audience, and what ownership of one survives."""
+"""Audiences: which ResourceServer may have one, and how long it keeps it. Grants: when they are in force."""
 
 from dataclasses import replace
 
@@ -10,7 +10,8 @@ from scopewright.core.failures import Rejected
 from scopewright.core.grants import GrantView, plan_grant
 from scopewright.core.records.resource_server import ResolvedGrant, ResourceServerRecord
 from scopewright.core.servers import ServerView, plan_server
-from tests.unit.core.builders import CONFIG, NAMESPACE, NOW, client, existing, grant, server
+from tests.harness.samples import NAMESPACE
+from tests.unit.core.builders import CONFIG, NOW, client, existing, grant, server
 
 HR = Config(
     issuer="https://issuer.example.org",
@@ -105,7 +106,7 @@ def test_a_reserved_audience_is_refused_although_a_prefix_allows_it() -> None:
 
 
 def test_a_default_audience_that_is_reserved_is_refused() -> None:
-    """ResourceServer `kubernetes` in namespace `default` would mint tokens for the API server."""
+    """ResourceServer `kubernetes` in namespace `default` would get tokens for the API server."""
     with pytest.raises(Rejected, match="reserved"):
         check_audience("https://kubernetes.default.svc", "default", "kubernetes", CONFIG)
 
@@ -133,7 +134,7 @@ def test_a_refusal_names_only_the_prefixes_of_that_namespace() -> None:
 
 
 def test_a_successor_of_the_same_name_is_not_served_under_its_predecessors_audience() -> None:
-    """A name is not an identity: what it asks for is refused, and the tombstone's audience is not what it asks for."""
+    """Invariant 11: the audience it asks for is refused, and the tombstone has another one."""
     tombstone = ResourceServerRecord("payroll", "payroll-api", "", "https://hr.example/api")
     view = ServerView(
         server=server(audience="https://not-allowed.example", scopes=[{"name": "read"}]),
@@ -151,7 +152,7 @@ def test_a_successor_of_the_same_name_is_not_served_under_its_predecessors_audie
 
 
 def test_a_grant_counts_only_the_clients_that_use_it() -> None:
-    """The clients of its own namespace have the scopes without it."""
+    """Clients of its own namespace have the scopes without the grant."""
     view = GrantView(
         grant=grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}]),
         server=server(scopes=[{"name": "read"}]),
@@ -181,19 +182,19 @@ def test_a_grant_counts_only_the_clients_that_use_it() -> None:
     ],
 )
 def test_a_grant_is_in_force_once_the_record_has_it(record: ResourceServerRecord | None, reason: str) -> None:
-    everybody = grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}])
-    view = GrantView(everybody, server(scopes=[{"name": "read"}]), record, (), {}, NOW)
+    grant_to_all = grant(resourceServer="payroll-api", scopes=["read"], to=[{"allNamespaces": True}])
+    view = GrantView(grant_to_all, server(scopes=[{"name": "read"}]), record, (), {}, NOW)
     status = plan_grant(view).status
     assert status is not None
     assert [c["reason"] for c in status["conditions"]] == [reason]
 
 
 def test_a_grant_that_selects_no_namespace_is_in_force() -> None:
-    nobody = grant(
+    selecting_grant = grant(
         resourceServer="payroll-api", scopes=["read"], to=[{"namespaceSelector": {"matchLabels": {"team": "hr"}}}]
     )
     status = plan_grant(
-        GrantView(nobody, server(scopes=[{"name": "read"}]), replace(RECORD, grants=()), (), {}, NOW)
+        GrantView(selecting_grant, server(scopes=[{"name": "read"}]), replace(RECORD, grants=()), (), {}, NOW)
     ).status
     assert status is not None
     assert status["conditions"][0]["reason"] == "InForce"

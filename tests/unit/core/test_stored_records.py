@@ -1,7 +1,7 @@
 """Records that an earlier version stored are still read, with every field.
 
-The samples were written by `encode` and `seal` of commit f2dbacb, before the classes were renamed. Never write them
-again: where a sample no longer decodes, stored records of running clusters no longer do.
+The samples were written by `encode` and `seal` of commit f2dbacb, before the classes were renamed. Never rewrite them:
+a sample that does not decode is a record that running clusters lose.
 """
 
 import json

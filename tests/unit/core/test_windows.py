@@ -1,4 +1,4 @@
-"""Maintenance windows: the first instant, from a given one on, at which one is open."""
+"""Maintenance windows: the first instant at or after a given one at which a window is open."""
 
 from datetime import datetime
 
