@@ -45,11 +45,9 @@ class ConnectionHost(Protocol):
 
     def admit(self, connection: HostedConnection, peer: str) -> bool:
         """Whether there is room for it, possibly in place of others. It counts as open until `forget`."""
-        ...
 
     def charge(self, connection: HostedConnection, size: int) -> None:
         """Record the bytes that the connection takes in addition to itself. Beyond a limit, connections are closed."""
-        ...
 
     def forget(self, connection: HostedConnection) -> None: ...
 

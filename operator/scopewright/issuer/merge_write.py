@@ -1,7 +1,8 @@
 """Write to a record that several replicas write: each merges what it knows into what is stored."""
 
 import asyncio
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from scopewright.core.failures import Conflict, Unavailable
@@ -9,6 +10,10 @@ from scopewright.core.objects import MANAGED_BY, MANAGER, Desired, Ref
 from scopewright.core.records.names import ENTRY, RECORD_LABEL
 from scopewright.stores import Store
 
+log: Final = logging.getLogger(__name__)
+
+LAST_WRITE_TIMEOUT_SECONDS: Final = 2.0
+"""Of each write when the issuer stops."""
 _MAX_ATTEMPTS: Final = 8
 
 
@@ -41,3 +46,14 @@ async def merge_and_write(
         else:
             return True
     raise Unavailable("other replicas write at the same time")
+
+
+async def last_write(write: Awaitable[object], failure: str) -> None:
+    """Await the last write before the issuer stops. If it fails, `failure` is logged."""
+    try:
+        async with asyncio.timeout(LAST_WRITE_TIMEOUT_SECONDS):
+            await write
+    except TimeoutError:
+        log.warning("%s: the issuer stops, and the store took longer than %s s", failure, LAST_WRITE_TIMEOUT_SECONDS)
+    except Exception:
+        log.exception(failure)

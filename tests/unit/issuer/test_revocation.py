@@ -340,14 +340,14 @@ async def test_write_interrupted_by_the_stop_of_the_issuer_is_retried() -> None:
 async def test_last_write_before_the_stop_times_out(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(revocations_module, "LAST_WRITE_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("scopewright.issuer.merge_write.LAST_WRITE_TIMEOUT_SECONDS", 0.05)
     harness = with_long_lifetime()
     async with asyncio.timeout(30), harness.running():
         harness.store.hold_reads()
         harness.put(client_record(disabled=True))
         await settle()
         # The last report of usage must not read as well.
-        monkeypatch.setattr(harness.issuer._background._usage, "_used", {})
+        monkeypatch.setattr(harness.issuer._background.usage, "_used", {})
     assert "the issuer stops" in caplog.text
     assert harness.store.writes == []
 

@@ -131,7 +131,7 @@ class Hanging:
 async def test_last_report_times_out_when_the_issuer_stops(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("scopewright.issuer.observability.usage.LAST_REPORT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("scopewright.issuer.merge_write.LAST_WRITE_TIMEOUT_SECONDS", 0.05)
     noting = CredentialUsage(cast("Store", Hanging()), CONFIG.namespace, lambda: [ONE], NOW.timestamp)
     noting.note(ONE, NOW.timestamp())
     await asyncio.wait_for(noting.finish(), 20)

@@ -32,13 +32,6 @@ class TokenParameter:
 
     token: str = field(repr=False)
 
-    @classmethod
-    def of(cls, request: ClientRequest) -> "TokenParameter":
-        token = parameter(request.form, "token")
-        if not token:
-            raise invalid_request("token is missing", reason="token_missing")
-        return cls(token)
-
     def audit_fields(self) -> Mapping[str, Any]:
         return {}
 
@@ -52,7 +45,10 @@ class TokenParameterEndpoint:
         self._revocations = revocations
 
     def read(self, request: ClientRequest) -> TokenParameter:
-        return TokenParameter.of(request)
+        token = parameter(request.form, "token")
+        if not token:
+            raise invalid_request("token is missing", reason="token_missing")
+        return TokenParameter(token)
 
     def _inspected(self, parameters: TokenParameter, now: float) -> InspectedToken | None:
         """The token, if this issuer signed it and it has not expired."""

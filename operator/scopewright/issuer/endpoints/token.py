@@ -17,7 +17,7 @@ from scopewright.issuer.protocol.request import ClientRequest, Form, parameter
 from scopewright.issuer.protocol.responses import NO_STORE, Answer
 from scopewright.issuer.state.registry import Registry
 from scopewright.issuer.tokens.authorise import CLIENT_CREDENTIALS, TOKEN_EXCHANGE, Authorisation, authorise
-from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, Subject, read_subject
+from scopewright.issuer.tokens.exchange import ACCESS_TOKEN, Exchange, read_subject_token
 from scopewright.issuer.tokens.sign import IssuedToken, Randomness, sign, tail
 
 log: Final = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class TokenRequest:
     grant_type: str
     scopes: tuple[str, ...]
     resources: tuple[str, ...]
-    subject: Subject | None = None
+    subject_token: str | None = field(default=None, repr=False)
     proofs: tuple[bytes, ...] = field(default=(), repr=False)
 
     def audit_fields(self) -> Mapping[str, Any]:
@@ -68,7 +68,7 @@ class TokenEndpoint:
             grant_type=grant_type,
             scopes=_scopes(form),
             resources=tuple(dict.fromkeys(resources)),
-            subject=read_subject(form) if is_exchange else None,
+            subject_token=read_subject_token(form) if is_exchange else None,
             proofs=request.proofs,
         )
 
@@ -110,8 +110,8 @@ class TokenEndpoint:
 
     def _authorise(self, authenticated: Authenticated, parameters: TokenRequest, now: float) -> Authorisation:
         resources, scopes = parameters.resources, parameters.scopes
-        if parameters.subject is not None:
-            return self._exchange.authorise(authenticated.client, parameters.subject, resources, scopes, now)
+        if parameters.subject_token is not None:
+            return self._exchange.authorise(authenticated.client, parameters.subject_token, resources, scopes, now)
         return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
     def _sign(self, grant: Authorisation, now: float) -> IssuedToken:

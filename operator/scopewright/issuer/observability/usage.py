@@ -14,7 +14,7 @@ from scopewright.core.objects import Ref
 from scopewright.core.records.codec import decode, encode
 from scopewright.core.records.names import USAGE_NAME
 from scopewright.core.records.written_by_issuers import UsageRecord, usage_key
-from scopewright.issuer.merge_write import merge_and_write
+from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.tokens.sign import Randomness
 from scopewright.logs import OncePerProblem
@@ -23,8 +23,6 @@ from scopewright.stores import Store
 log: Final = logging.getLogger(__name__)
 
 REPORT_INTERVAL_SECONDS: Final = 300.0
-LAST_REPORT_TIMEOUT_SECONDS: Final = 2.0
-"""Of the report when the issuer stops."""
 _MAX_FIRST_PAUSE_SECONDS: Final = 0.05
 """Maximum pause after the first conflict. It doubles with each further conflict."""
 _KEPT_MINUTES: Final = 24 * 60
@@ -83,17 +81,7 @@ class CredentialUsage:
             self._warning.clear()
 
     async def finish(self) -> None:
-        """Write the last report, if the store answers in time."""
-        try:
-            async with asyncio.timeout(LAST_REPORT_TIMEOUT_SECONDS):
-                await self.report()
-        except TimeoutError:
-            log.warning(
-                "the last credential usage is not reported: the store took longer than %s s",
-                LAST_REPORT_TIMEOUT_SECONDS,
-            )
-        except Exception:
-            log.exception("the last credential usage is not reported")
+        await last_write(self.report(), "the last credential usage is not reported")
 
     def _pause(self, attempt: int) -> float:
         return _MAX_FIRST_PAUSE_SECONDS * (1 << attempt) * self._fraction()

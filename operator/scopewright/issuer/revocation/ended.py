@@ -17,7 +17,7 @@ from scopewright.core.records.issuer import IssuerRecord
 from scopewright.core.records.names import ENTRY, RECORD_LABEL, REVOCATIONS_NAME
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import MAX_ENTRIES, fold, merge, merge_all, namespace_key, prune, token_key
-from scopewright.issuer.merge_write import merge_and_write
+from scopewright.issuer.merge_write import last_write, merge_and_write
 from scopewright.issuer.rate_budget import Clock
 from scopewright.logs import OncePerProblem
 from scopewright.stores import Change, Store
@@ -31,8 +31,6 @@ _PAUSE_PER_WRITE: Final = 10
 """The pause is this many times as long as the last write, so that a large record does not load the API server."""
 REVOKE_TIMEOUT_SECONDS: Final = 5.0
 """How long a revocation request waits for the write."""
-LAST_WRITE_TIMEOUT_SECONDS: Final = 2.0
-"""Of the write when the issuer stops."""
 _RETRY_SECONDS: Final = 1.0
 _PRUNE_INTERVAL_SECONDS: Final = 60.0
 _KIND: Final = "revocations"
@@ -131,16 +129,8 @@ class Revocations:
 
     async def finish(self) -> None:
         """Write once more what `run` has not written: without a snapshot, the next start would not know it."""
-        if not self._due.is_set():
-            return
-        try:
-            async with asyncio.timeout(LAST_WRITE_TIMEOUT_SECONDS):
-                await self._write_and_notify()
-        except TimeoutError:
-            log.warning(
-                "revocations are not written: the issuer stops, and the store took longer than %s s",
-                LAST_WRITE_TIMEOUT_SECONDS,
-            )
+        if self._due.is_set():
+            await last_write(self._write_and_notify(), "revocations are not written")
 
     async def _write_and_notify(self) -> str | None:
         """Write, and resolve the futures of `revoke`. Returns None, or why it failed; then the write stays due."""

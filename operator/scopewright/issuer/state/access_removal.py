@@ -40,9 +40,7 @@ def of_server(
 ) -> RevocationRecord | None:
     """`clients` are all clients."""
     old, new = before.record, after.record if after else None
-    if new is None or new.audience != old.audience:
-        return _audience(old.audience, now) if old.audience else None
-    if new.dpop_required and not old.dpop_required:
+    if new is None or new.audience != old.audience or (new.dpop_required and not old.dpop_required):
         # The feed cannot tell bound tokens from others: all tokens of the API end.
         return _audience(old.audience, now) if old.audience else None
     retired = set(old.served_by) - set(new.served_by)

@@ -19,6 +19,7 @@ import orjson
 
 from scopewright.core.objects import Existing, Ref
 from scopewright.stores import Change
+from scopewright.stores.directory.atomic_files import write_new
 
 log: Final = logging.getLogger(__name__)
 
@@ -106,10 +107,7 @@ class SnapshotFile:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             new.unlink(missing_ok=True)
-            with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(new, content)
             new.replace(self._path)
         except OSError as error:
             log.warning("cannot write the snapshot %s: %s", self._path, error.strerror)

@@ -7,7 +7,6 @@ A subject token that is bound to a key (RFC 9449) is exchanged without a proof o
 the API that it called, and only that API, which authenticates here, can exchange the token.
 """
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from scopewright.core.records.issuer import IssuerRecord
@@ -35,14 +34,8 @@ MAX_EXCHANGES: Final = 4
 """Exchanges in the history of one token."""
 
 
-@dataclass(slots=True)
-class Subject:
-    """The token to exchange."""
-
-    token: str = field(repr=False)
-
-
-def read_subject(form: Form) -> Subject:
+def read_subject_token(form: Form) -> str:
+    """The token to exchange; raises OAuthError."""
     token, token_type = parameter(form, "subject_token"), parameter(form, "subject_token_type")
     if not token or not token_type:
         raise invalid_request("send subject_token and subject_token_type", reason="subject_token_missing")
@@ -54,7 +47,7 @@ def read_subject(form: Form) -> Subject:
         raise invalid_request("actor_token is not supported; the authenticated client is the actor", reason="actor")
     if "actor_token_type" in form:
         raise invalid_request("actor_token_type is not supported without an actor_token", reason="actor")
-    return Subject(token)
+    return token
 
 
 class Exchange:
@@ -64,14 +57,14 @@ class Exchange:
         self._revocations = revocations
 
     def authorise(
-        self, exchanger: Client, subject: Subject, targets: tuple[str, ...], scopes: tuple[str, ...], now: float
+        self, exchanger: Client, subject_token: str, targets: tuple[str, ...], scopes: tuple[str, ...], now: float
     ) -> Authorisation:
         """The grant to an authenticated client; raises OAuthError. `targets` are resources and audiences."""
         require_grant_type(exchanger, TOKEN_EXCHANGE)
         issuer = self._registry.issuer
         if issuer is None:
             raise unavailable("the issuer is starting", reason="no_issuer_record")
-        inspected = self._inspected(subject, exchanger, issuer, now)
+        inspected = self._inspected(subject_token, exchanger, issuer, now)
         server = self._target(targets)
         caller = client_of(inspected.token_chain[0], self._registry)
         own_access, caller_access = self._access(exchanger, server, now), self._access(caller, server, now)
@@ -90,9 +83,9 @@ class Exchange:
         not_after = min(inspected.expires_at, *(ends[scope] for scope in granted))
         return Authorisation(exchanger, server, GrantedScopes(granted, not_after), _delegation(inspected, exchanger))
 
-    def _inspected(self, subject: Subject, exchanger: Client, issuer: IssuerRecord, now: float) -> InspectedToken:
+    def _inspected(self, subject_token: str, exchanger: Client, issuer: IssuerRecord, now: float) -> InspectedToken:
         """The error is the same for every token that is not valid, or not for an API of this client."""
-        inspected = self._inspector.inspect(subject.token, issuer, now)
+        inspected = self._inspector.inspect(subject_token, issuer, now)
         if inspected is None:
             raise _bad_subject("unknown_or_expired")
         server = server_of(inspected.summary, self._registry)
