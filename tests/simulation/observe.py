@@ -20,40 +20,40 @@ from tests.simulation.observations import (
 from tests.simulation.server import USER, NamespacedName, Raw, Write
 
 
-def observe_write(observed: Observations, done: Write) -> None:
-    plural = done.where.plural
-    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps") and done.actor == USER:
+def observe_write(observed: Observations, write: Write) -> None:
+    plural = write.where.plural
+    if write.at[0] == NAMESPACE and plural in ("secrets", "configmaps") and write.actor == USER:
         observed.last_user_write = observed.now
-    if plural == "oauthclients" and done.new:
-        _revocation(observed, done.new)
-    if plural == "signingkeys" and done.new and (before := done.new["spec"].get("revokedBefore")):
-        observed.key_revocations[done.at[1]] = before
-    if done.at[0] == NAMESPACE and plural in ("secrets", "configmaps"):
-        _record_changed(observed, done)
+    if plural == "oauthclients" and write.new:
+        _revocation(observed, write.new)
+    if plural == "signingkeys" and write.new and (before := write.new["spec"].get("revokedBefore")):
+        observed.key_revocations[write.at[1]] = before
+    if write.at[0] == NAMESPACE and plural in ("secrets", "configmaps"):
+        _record_changed(observed, write)
     if plural == "secrets":
-        raw = done.new or done.old or {}
-        if done.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
-            _client_record(observed, done)
-        elif done.at[0] == NAMESPACE and raw.get("type") == KEY_RECORD:
-            _key_record(observed, done)
+        raw = write.new or write.old or {}
+        if write.at[0] == NAMESPACE and raw.get("type") == CLIENT_RECORD:
+            _client_record(observed, write)
+        elif write.at[0] == NAMESPACE and raw.get("type") == KEY_RECORD:
+            _key_record(observed, write)
         else:
-            _credential(observed, done)
+            _credential(observed, write)
     elif plural == "configmaps":
-        _published(observed, done)
+        _published(observed, write)
 
 
-def _record_changed(observed: Observations, done: Write) -> None:
+def _record_changed(observed: Observations, write: Write) -> None:
     """When the records that issuers read, and those that they write, were last changed."""
-    name = done.at[1]
+    name = write.at[1]
     if name == REVOCATIONS_NAME:
-        if done.actor == USER:
+        if write.actor == USER:
             observed.revocations_edited_time = observed.now
-        if done.actor == USER or done.old is None:
+        if write.actor == USER or write.old is None:
             observed.revocations_reset_time = observed.now
     if not name.startswith(("client.", "resourceserver.", "signingkey.", "scopewright-jwks")):
         return
     observed.records_changed_time = observed.now
-    if name.startswith(("client.", "resourceserver.")) and _access(done.old) != _access(done.new):
+    if name.startswith(("client.", "resourceserver.")) and _access(write.old) != _access(write.new):
         observed.access_changed_times[name] = observed.now
 
 
@@ -85,64 +85,66 @@ def _revocation(observed: Observations, client: Raw) -> None:
         observed.damaged_digests.update(digest for digest, at in issued if at < before + MAX_SKEW_SECONDS)
 
 
-def client_of(done: Write) -> NamespacedName:
-    _, namespace, name = (*done.at[1].split(".", 2), "", "")[:3]
+def client_of(write: Write) -> NamespacedName:
+    _, namespace, name = (*write.at[1].split(".", 2), "", "")[:3]
     return namespace, name
 
 
-def _credential(observed: Observations, done: Write) -> None:
-    key = (done.where.plural, done.at)
-    if observed.is_operator(done.actor) and done.new:
-        if done.old is None:
+def _credential(observed: Observations, write: Write) -> None:
+    key = (write.where.plural, write.at)
+    if observed.is_operator(write.actor) and write.new:
+        if write.old is None:
             observed.foreign_objects.discard(key)
-        _operator_wrote_secret(observed, done, done.new)
+        _operator_wrote_secret(observed, write, write.new)
         return
     for uid, held in list(observed.secrets.items()):
-        if held.at == done.at and credential_digest(done.new) != held.digest:
+        if held.at == write.at and credential_digest(write.new) != held.digest:
             observed.replaced_times.setdefault(held.digest, observed.now)
             del observed.secrets[uid]
-    if done.new is None:
+    if write.new is None:
         observed.foreign_objects.discard(key)
-    elif done.new.get("type") != CREDENTIALS or "scopewright.dev/seal" not in (
-        done.new["metadata"].get("annotations") or {}
+    elif write.new.get("type") != CREDENTIALS or "scopewright.dev/seal" not in (
+        write.new["metadata"].get("annotations") or {}
     ):
-        if done.old is None and done.new.get("type") != SEAL_KEY_TYPE:  # a restored seal key is managed by the operator
+        if (
+            write.old is None and write.new.get("type") != SEAL_KEY_TYPE
+        ):  # a restored seal key is managed by the operator
             observed.foreign_objects.add(key)
     else:
-        observed.restored_digests.add(credential_digest(done.new))
-        _secret_restored(observed, done)
-        observed.withdrawn_digests.pop(credential_digest(done.new), None)
+        observed.restored_digests.add(credential_digest(write.new))
+        _secret_restored(observed, write)
+        observed.withdrawn_digests.pop(credential_digest(write.new), None)
 
 
-def _operator_wrote_secret(observed: Observations, done: Write, raw: Raw) -> None:
+def _operator_wrote_secret(observed: Observations, write: Write, raw: Raw) -> None:
     new = credential_digest(raw)
     for uid in owners(raw):
         old = observed.secrets.get(uid)
-        if old and old.at != done.at and done.old and credential_digest(done.old) == new:
+        if old and old.at != write.at and write.old and credential_digest(write.old) == new:
             continue  # An earlier Secret is sealed again, which does not make it current.
         issued = raw["metadata"].get("annotations", {}).get("scopewright.dev/issue-time", "")
         if old and old.digest != new:
             observed.replaced_times[old.digest] = observed.now
-        observed.secrets[uid] = WrittenSecret(done.at, new, seconds(issued))
+        observed.secrets[uid] = WrittenSecret(write.at, new, seconds(issued))
         observed.issue_times[new] = seconds(issued)
 
 
-def _secret_restored(observed: Observations, done: Write) -> None:
+def _secret_restored(observed: Observations, write: Write) -> None:
     """A restored Secret under the name of a client's own: its credential may become current, and later ones end."""
     for (namespace, _), client in observed.server.all("oauthclients").items():
-        if (namespace, secret_name(client)) == done.at:
+        if (namespace, secret_name(client)) == write.at:
             held = observed.secrets.pop(client["metadata"]["uid"], None)
             if held:
                 observed.replaced_times.setdefault(held.digest, observed.now)
 
 
-def _client_record(observed: Observations, done: Write) -> None:
-    at = client_of(done)
-    old, new = record_of(done.old), record_of(done.new)
+def _client_record(observed: Observations, write: Write) -> None:
+    at = client_of(write)
+    old, new = record_of(write.old), record_of(write.new)
     before = {c["sha256"] for c in old.get("credentials", ())}
     after = {c["sha256"] for c in new.get("credentials", ())}
-    observed.record_times[done.at[1]] = observed.now
-    if observed.is_operator(done.actor):
+    observed.record_times[write.at[1]] = observed.now
+    if observed.is_operator(write.actor):
         for digest in after - before:
             observed.uid_of_digest.setdefault(digest, new.get("uid", ""))
             for other in before:
@@ -164,24 +166,24 @@ def _client_record(observed: Observations, done: Write) -> None:
         observed.withdrawn_digests.pop(digest, None)
 
 
-def _key_record(observed: Observations, done: Write) -> None:
-    old, new = record_of(done.old), record_of(done.new)
+def _key_record(observed: Observations, write: Write) -> None:
+    old, new = record_of(write.old), record_of(write.new)
     kid = str((new or old).get("kid", ""))
     if new.get("atOnce"):
         observed.emergency_keys.add(kid)
     if new.get("revokedTime"):
         observed.revoked_keys.setdefault(kid, observed.now)
-    if not observed.is_operator(done.actor):
+    if not observed.is_operator(write.actor):
         observed.damaged_keys.add(kid)
 
 
-def _published(observed: Observations, done: Write) -> None:
-    if done.at[0] != NAMESPACE or not done.at[1].startswith("scopewright-jwks"):
+def _published(observed: Observations, write: Write) -> None:
+    if write.at[0] != NAMESPACE or not write.at[1].startswith("scopewright-jwks"):
         return
-    before, after = observed.kids(done.old), observed.kids(done.new)
+    before, after = observed.kids(write.old), observed.kids(write.new)
     for kid in after:
         observed.published_times.setdefault(kid, observed.now)
-    if observed.is_operator(done.actor):
+    if observed.is_operator(write.actor):
         for kid in before - after:
             observed.published_times.pop(kid, None)
     else:

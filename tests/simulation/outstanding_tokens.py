@@ -38,10 +38,10 @@ class OutstandingTokens:
 
     def __init__(
         self, observed: Observations, issuers: list[IssuerProcess], pods: dict[NamespacedName, Pod], rng: Random,
-        see: Callable[[Fact], None],
+        observe: Callable[[Fact], None],
     ) -> None:  # fmt: skip
         self._observed, self._issuers, self._pods = observed, issuers, pods
-        self._rng, self._observe = rng, see
+        self._rng, self._observe = rng, observe
         self.tokens: list[OutstandingToken] = []
 
     def add(self, token: TokenIssued, value: str) -> None:

@@ -47,26 +47,26 @@ class Pods:
         observed: Observations,
         issuers: list[IssuerProcess],
         rng: Random,
-        see: Callable[[Fact], None],
+        observe: Callable[[Fact], None],
     ) -> None:
         self._server, self._observed, self._issuers = server, observed, issuers
-        self._rng, self._observe = rng, see
+        self._rng, self._observe = rng, observe
         self.pods: dict[NamespacedName, Pod] = {}
         """By the Secret that it mounts."""
         self.verifiers = [Verifier(), Verifier()]
-        self.outstanding = OutstandingTokens(observed, issuers, self.pods, Random(rng.random()), see)
+        self.outstanding = OutstandingTokens(observed, issuers, self.pods, Random(rng.random()), observe)
         self.requested = 0
         self.issued = 0
 
     # Pods
 
-    def on_secret(self, done: Write) -> None:
+    def on_secret(self, write: Write) -> None:
         """The kubelet updates mounted Secrets up to an hour late; a new Pod starts with the current one."""
-        raw = done.new
+        raw = write.new
         if raw is None or raw.get("type") != CREDENTIALS:
             return
-        late = self._rng.uniform(1.0, MAX_READ_DELAY_SECONDS) if done.at in self.pods else 0.5
-        self._server.loop.call_later(late, self._mount, done.at)
+        late = self._rng.uniform(1.0, MAX_READ_DELAY_SECONDS) if write.at in self.pods else 0.5
+        self._server.loop.call_later(late, self._mount, write.at)
 
     def _mount(self, at: NamespacedName) -> None:
         raw = self._server.get("secrets", *at)

@@ -72,7 +72,7 @@ class Event:
 @dataclass
 class Server:
     loop: VirtualLoop
-    on_write: Callable[[Write], None] = lambda done: None
+    on_write: Callable[[Write], None] = lambda write: None
     objects: dict[str, dict[NamespacedName, Raw]] = field(default_factory=dict)
     history: dict[str, list[Event]] = field(default_factory=dict)
     subscribers: list[tuple[str, Callable[[Event], None]]] = field(default_factory=list)

@@ -155,27 +155,27 @@ class Simulation:
             self.violation = InvariantViolation(number, message)
             self.log(f"BROKEN {self.violation}")
 
-    def _on_write(self, done: Write) -> None:
-        if done.where.plural == "leases":
+    def _on_write(self, write: Write) -> None:
+        if write.where.plural == "leases":
             return
-        if done.where.plural != "events":
-            if self.observed.is_operator(done.actor):
+        if write.where.plural != "events":
+            if self.observed.is_operator(write.actor):
                 self.writes += 1
-            what = "/".join(filter(None, (done.where.plural, done.where.sub)))
-            self.log(f"{done.actor}: {done.verb} {what} {'/'.join(done.at)}")
-            observe.observe_write(self.observed, done)
-            if done.where.plural in (*DECLARED, "namespaces") and not done.where.sub:
+            what = "/".join(filter(None, (write.where.plural, write.where.sub)))
+            self.log(f"{write.actor}: {write.verb} {what} {'/'.join(write.at)}")
+            observe.observe_write(self.observed, write)
+            if write.where.plural in (*DECLARED, "namespaces") and not write.where.sub:
                 self.expected_access.update()
-            if done.where.plural == "secrets":
-                self.pods.on_secret(done)
-            if self.delete_next_write and done.new and done.where.plural in ("secrets", "configmaps"):
-                self._delete_after_write(done)
-        self.observe(done)
+            if write.where.plural == "secrets":
+                self.pods.on_secret(write)
+            if self.delete_next_write and write.new and write.where.plural in ("secrets", "configmaps"):
+                self._delete_after_write(write)
+        self.observe(write)
 
-    def _delete_after_write(self, done: Write) -> None:
-        if self.observed.is_operator(done.actor):
+    def _delete_after_write(self, write: Write) -> None:
+        if self.observed.is_operator(write.actor):
             self.delete_next_write = False
-            self.loop.call_later(self.rng.choice((0.0, 0.01, 0.2)), self._remove, done.where)
+            self.loop.call_later(self.rng.choice((0.0, 0.01, 0.2)), self._remove, write.where)
 
     def _remove(self, where: Where) -> None:
         if self.server.get(where.plural, where.namespace, where.name):
