@@ -13,38 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scopewright.cli.options import (
-    ConfigFile,
-    ConnectionMemory,
-    ConnectionsPerAddress,
-    Format,
-    IssuerIdentity,
-    IssuerServiceAccount,
-    IssuerUrl,
-    IssuerWorkers,
-    KubeApiBurst,
-    KubeApiQps,
-    Kubeconfig,
-    LeaseDuration,
-    LeaseRenewDeadline,
-    LeaseRetryPeriod,
-    Level,
-    Listen,
-    ListenIssuer,
-    LogFormat,
-    LogLevel,
-    MetricsListen,
-    Namespace,
-    Replay,
-    ReplayCapacity,
-    Snapshot,
-    Source,
-    TlsCert,
-    TlsKey,
-    TrustedProxies,
-    UsageEvery,
-    Workers,
-)
+from scopewright.cli import options
 from scopewright.cli.settings import (
     connection_memory,
     connections_per_address,
@@ -87,21 +56,21 @@ def run() -> None:
 
 @app.command()
 def operator(
-    config: ConfigFile = None,
-    issuer_url: IssuerUrl = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    listen_on: Listen = "127.0.0.1:8081",
-    issuer_service_account: IssuerServiceAccount = None,
-    issuer_identity: IssuerIdentity = None,
-    workers: Workers = None,
-    kube_api_qps: KubeApiQps = None,
-    kube_api_burst: KubeApiBurst = None,
-    lease_duration: LeaseDuration = None,
-    lease_renew_deadline: LeaseRenewDeadline = None,
-    lease_retry_period: LeaseRetryPeriod = None,
-    log_format: Format = LogFormat.text,
-    log_level: Level = LogLevel.info,
+    config: options.ConfigFile = None,
+    issuer_url: options.IssuerUrl = None,
+    namespace: options.Namespace = None,
+    kubeconfig: options.Kubeconfig = None,
+    listen_on: options.Listen = "127.0.0.1:8081",
+    issuer_service_account: options.IssuerServiceAccount = None,
+    issuer_identity: options.IssuerIdentity = None,
+    workers: options.Workers = None,
+    kube_api_qps: options.KubeApiQps = None,
+    kube_api_burst: options.KubeApiBurst = None,
+    lease_duration: options.LeaseDuration = None,
+    lease_renew_deadline: options.LeaseRenewDeadline = None,
+    lease_retry_period: options.LeaseRetryPeriod = None,
+    log_format: options.Format = options.LogFormat.text,
+    log_level: options.Level = options.LogLevel.info,
 ) -> None:
     """Reconcile OAuthClients, ResourceServers, ScopeGrants and SigningKeys of a cluster."""
     from scopewright.controller.operator import Operator
@@ -146,23 +115,23 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
 @app.command()
 def issuer(
-    source: Source = "kubernetes",
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
-    listen_on: ListenIssuer = "127.0.0.1:8080",
-    metrics_listen: MetricsListen = None,
-    snapshot: Snapshot = None,
-    workers: IssuerWorkers = "1",
-    tls_cert: TlsCert = None,
-    tls_key: TlsKey = None,
-    replay: Replay = "memory",
-    entries: ReplayCapacity = 0,
-    per_address: ConnectionsPerAddress = 1024,
-    memory: ConnectionMemory = "64Mi",
-    proxies: TrustedProxies = "",
-    reports_every: UsageEvery = 300.0,
-    log_format: Format = LogFormat.text,
-    log_level: Level = LogLevel.info,
+    source: options.Source = "kubernetes",
+    namespace: options.Namespace = None,
+    kubeconfig: options.Kubeconfig = None,
+    listen_on: options.ListenIssuer = "127.0.0.1:8080",
+    metrics_listen: options.MetricsListen = None,
+    snapshot: options.Snapshot = None,
+    workers: options.IssuerWorkers = "1",
+    tls_cert: options.TlsCert = None,
+    tls_key: options.TlsKey = None,
+    replay: options.Replay = "memory",
+    entries: options.ReplayCapacity = 0,
+    per_address: options.ConnectionsPerAddress = 1024,
+    memory: options.ConnectionMemory = "64Mi",
+    proxies: options.TrustedProxies = "",
+    reports_every: options.UsageEvery = 300.0,
+    log_format: options.Format = options.LogFormat.text,
+    log_level: options.Level = options.LogLevel.info,
 ) -> None:
     """Serve tokens, keys and metadata from the records that the operator writes.
 
@@ -232,10 +201,10 @@ def dev(
     state: Annotated[Path, typer.Option("--state", help="Directory for Secrets, keys and status.")] = Path(
         ".scopewright"
     ),
-    config: ConfigFile = None,
-    issuer_url: IssuerUrl = None,
-    log_format: Format = LogFormat.text,
-    log_level: Level = LogLevel.warning,
+    config: options.ConfigFile = None,
+    issuer_url: options.IssuerUrl = None,
+    log_format: options.Format = options.LogFormat.text,
+    log_level: options.Level = options.LogLevel.warning,
 ) -> None:
     """Reconcile a directory of manifests and serve the issuer, without a cluster."""
     from rich.console import Console
@@ -273,10 +242,10 @@ def plan(
         list[str] | None,
         typer.Option("--output", "-o", metavar="FORMAT[=FILE]", help="text, json, markdown or sarif; repeatable."),
     ] = None,
-    config: ConfigFile = None,
-    issuer_url: IssuerUrl = None,
-    namespace: Namespace = None,
-    kubeconfig: Kubeconfig = None,
+    config: options.ConfigFile = None,
+    issuer_url: options.IssuerUrl = None,
+    namespace: options.Namespace = None,
+    kubeconfig: options.Kubeconfig = None,
 ) -> None:
     """Show what manifests would change, and which client would gain or lose which scope. Nothing is written.
 
