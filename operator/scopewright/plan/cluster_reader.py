@@ -1,13 +1,14 @@
 """Reads a cluster once, with lists and gets only: declared objects, managed objects, and what both refer to."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from scopewright.api import API_VERSION, KINDS
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import MANAGED_BY, MANAGER, Existing, ManagedKind, Ref
+from scopewright.manifests.validate import manifest_ref
 from scopewright.stores import Entries
 from scopewright.stores.kubernetes.api import Api
 from scopewright.stores.kubernetes.objects import collection, parse
@@ -72,35 +73,30 @@ async def _all(*work: Awaitable[Any]) -> list[Any]:
     return results
 
 
-async def _declared(api: Api, kind: str) -> dict[Ref, Mapping[str, Any]]:
-    found: dict[Ref, Mapping[str, Any]] = {}
-    async for page, _ in pages(api, declared_path(kind)):
+async def _items(api: Api, path: str, **query: str) -> AsyncIterator[Mapping[str, Any]]:
+    async for page, _ in pages(api, path, **query):
         for raw in page:
-            meta = raw["metadata"]
-            found[Ref(kind, meta["namespace"], meta["name"])] = {**raw, "apiVersion": API_VERSION, "kind": kind}
-    return found
+            yield raw
+
+
+async def _declared(api: Api, kind: str) -> dict[Ref, Mapping[str, Any]]:
+    items = [{**raw, "apiVersion": API_VERSION, "kind": kind} async for raw in _items(api, declared_path(kind))]
+    return {manifest_ref(raw): raw for raw in items}
 
 
 async def _namespaces(api: Api) -> dict[str, Mapping[str, str]]:
-    found: dict[str, Mapping[str, str]] = {}
-    async for page, _ in pages(api, "/api/v1/namespaces"):
-        found.update({raw["metadata"]["name"]: raw["metadata"].get("labels") or {} for raw in page})
-    return found
+    items = [raw["metadata"] async for raw in _items(api, "/api/v1/namespaces")]
+    return {meta["name"]: meta.get("labels") or {} for meta in items}
 
 
 async def _service_accounts(api: Api) -> dict[Ref, str]:
-    found: dict[Ref, str] = {}
-    async for page, _ in pages(api, collection("ServiceAccount", None)):
-        for meta in (raw["metadata"] for raw in page):
-            found[Ref("ServiceAccount", meta["namespace"], meta["name"])] = meta["uid"]
-    return found
+    items = [raw["metadata"] async for raw in _items(api, collection("ServiceAccount", None))]
+    return {Ref("ServiceAccount", meta["namespace"], meta["name"]): meta["uid"] for meta in items}
 
 
-async def _managed(api: Api, kind: str, where: str | None, namespace: str) -> list[ManagedObject]:
-    found: list[ManagedObject] = []
-    async for page, _ in pages(api, collection(kind, where), labelSelector=f"{MANAGED_BY}={MANAGER}"):
-        found += [_kept(*parse(cast("ManagedKind", kind), raw), namespace) for raw in page]
-    return found
+async def _managed(api: Api, kind: ManagedKind, where: str | None, namespace: str) -> list[ManagedObject]:
+    items = _items(api, collection(kind, where), labelSelector=f"{MANAGED_BY}={MANAGER}")
+    return [_kept(*parse(kind, raw), namespace) async for raw in items]
 
 
 def _kept(existing: Existing, entries: Entries, namespace: str) -> ManagedObject:
