@@ -76,9 +76,7 @@ def _known(key: Any) -> Any:
 def _is_safe(url: str) -> bool:
     try:
         parts = urlsplit(url)
-        host = parts.hostname
+        host = parts.hostname or ""
     except ValueError:
         return False
-    return (
-        host is not None and host != "" and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
-    )
+    return host != "" and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))

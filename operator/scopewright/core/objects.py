@@ -35,7 +35,6 @@ FollowedKind = ManagedKind | Literal["ServiceAccount"]
 
 
 def is_paused(annotations: Mapping[str, str]) -> bool:
-    """Whether the object's owner has paused it."""
     return annotations.get(PAUSED_ANNOTATION) == "true"
 
 

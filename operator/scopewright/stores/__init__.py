@@ -97,9 +97,7 @@ class Listener(Protocol):
         ...
 
     @property
-    def contact(self) -> Contact:
-        """The connection to it."""
-        ...
+    def contact(self) -> Contact: ...
 
 
 @runtime_checkable

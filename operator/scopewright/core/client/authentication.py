@@ -35,7 +35,6 @@ def managed_kind(client: OAuthClient) -> CredentialKind | None:
 
 
 def kind_of(credential: Credential) -> CredentialKind:
-    """Return the kind of a credential."""
     return "key pair" if credential.jwk else "secret"
 
 

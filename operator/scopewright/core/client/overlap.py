@@ -65,7 +65,6 @@ def _limit(credential: Credential, rotation: Rotation) -> datetime:
 
 
 def was_extended(credential: Credential, rotation: Rotation) -> bool:
-    """Whether its overlap was extended."""
     ends, replaced = credential.expiration_time, credential.replaced_time
     return ends is not None and replaced is not None and ends > replaced + rotation.overlap
 

@@ -42,11 +42,8 @@ def too_many_scopes(client: OAuthClient) -> Rejected | None:
 
 def _ignored(client: OAuthClient, config: Config) -> list[tuple[str, str]]:
     """Return the name of each ignored key, with the reason."""
-    found = []
-    for index, jwk in enumerate(declared_keys(client)):
-        if why := ignored_reason(jwk, config.profile):
-            found.append((jwk.get("kid") or f"number {index + 1}", why))
-    return found
+    keys = enumerate(declared_keys(client), 1)
+    return [(jwk.get("kid") or f"number {n}", why) for n, jwk in keys if (why := ignored_reason(jwk, config.profile))]
 
 
 def _message(ignored: list[tuple[str, str]]) -> str:

@@ -52,7 +52,6 @@ class SigningView:
 
     @property
     def own(self) -> tuple[HeldKey, ...]:
-        """The keys of this SigningKey."""
         return tuple(k for k in self.keys if k.record.signing_key == self.name)
 
     @property

@@ -41,7 +41,7 @@ async def namespace_is_absent(api: Api, name: str) -> bool:
 
 
 class KubernetesStore:
-    """See `stores.Store`."""
+    """See `stores.Store` and `stores.Listener`."""
 
     def __init__(self, api: Api, may_write: Callable[[], bool] = lambda: True) -> None:
         """`may_write` is called between a read and its write: leadership may have been lost meanwhile."""
@@ -65,12 +65,10 @@ class KubernetesStore:
         return follow(self.api, selection, on_activity)
 
     def last_activity(self, kind: str) -> float | None:
-        """See `stores.Listener`."""
         return min((at for (of, _), at in list(self._last_activity.items()) if of == kind), default=None)
 
     @property
     def contact(self) -> Contact:
-        """See `stores.Listener`."""
         return self.api.contact
 
     async def write(self, desired: Desired) -> Existing:
