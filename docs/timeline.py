@@ -171,9 +171,9 @@ def figures() -> dict[str, str]:
     )
     timing, rotation = Timing.of(declared, config), Rotation()
     return {
-        "lead": format_duration(timing.lead),
-        "tail": format_duration(timing.tail),
-        "outage budget": format_duration(timing.outage),
+        "lead": format_duration(timing.publication_lead),
+        "tail": format_duration(timing.validity),
+        "outage budget": format_duration(timing.outage_budget),
         "every": format_duration(timing.every),
         "overlap": format_duration(rotation.overlap),
         "longest overlap": format_duration(rotation.longest_overlap),

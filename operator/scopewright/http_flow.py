@@ -56,7 +56,7 @@ async def run(flow: Generator[Step, Any, T], perform: Callable[[Step], Awaitable
 
 
 # The HTTP client's own `auth` is not used, and redirects are not followed: a credential is sent only to the URL that it
-# is for, and keys are accepted only from theirs.
+# is for, and keys are accepted only from the URL that was requested.
 
 
 def send_sync(client: httpx.Client, request: httpx.Request, deadline: float) -> HttpResponse:

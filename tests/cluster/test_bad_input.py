@@ -50,7 +50,7 @@ def free_listen_address() -> list[str]:
 @pytest.mark.parametrize("command", [["operator", "--issuer-url", LOOPBACK], ["issuer"]], ids=["operator", "issuer"])
 def test_a_missing_kubeconfig_is_refused(tmp_path: Path, free_listen_address: list[str], command: list[str]) -> None:
     output = refusal(*command, *free_listen_address, home=tmp_path)
-    assert "no cluster to talk to" in output
+    assert "cannot connect to a cluster" in output
     assert "set KUBECONFIG, pass --kubeconfig FILE" in output
 
 
@@ -62,7 +62,7 @@ def test_an_invalid_kubeconfig_is_refused(
     if content is not None:
         file.write_bytes(content)
     output = refusal("issuer", *free_listen_address, "--kubeconfig", str(file), home=tmp_path)
-    assert "no cluster to talk to" in output
+    assert "cannot connect to a cluster" in output
 
 
 # No rights

@@ -79,7 +79,7 @@ def test_both_entry_points_start_and_report_the_missing_cluster(image: Image, co
     """test_node.py runs them with a cluster."""
     done = image.run(*image.config["Entrypoint"], *command)
     assert done.returncode == 1
-    assert "no cluster to talk to" in done.stderr
+    assert "cannot connect to a cluster" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -29,7 +29,7 @@ FORMATS: Final[dict[str, Callable[[PlanResult], str]]] = {
     "text": as_text,
     "json": as_json,
     "markdown": as_markdown,
-    "sarif": lambda changes: as_sarif(changes, version("scopewright")),
+    "sarif": lambda result: as_sarif(result, version("scopewright")),
 }
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,9 @@ def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = N
     """Write the plan and return the exit code. Errors that prevent a plan, defects included, go to standard error."""
     try:
         outputs = [_output(text) for text in request.outputs]
-        changes = asyncio.run(_planned(request, connect, now or datetime.now(UTC)))
+        result = asyncio.run(_planned(request, connect, now or datetime.now(UTC)))
         for form, file in outputs:
-            _write(changes, form, file)
+            _write(result, form, file)
     except Rejected as error:
         return _no_plan(error.message)
     except Unavailable as error:
@@ -65,9 +65,9 @@ def plan_to_outputs(request: Request, connect: Connect, now: datetime | None = N
     except Exception:
         log.exception("the plan cannot be made")
         return NO_PLAN
-    if unread := [finding_line(f) for f in changes.refusals if f.reason == NOT_READ]:
+    if unread := [finding_line(f) for f in result.refusals if f.reason == NOT_READ]:
         return _no_plan("\n".join([f"not everything that {request.directory} declares can be read:", *unread]))
-    return REFUSED if changes.refusals else ACCEPTED
+    return REFUSED if result.refusals else ACCEPTED
 
 
 async def _planned(request: Request, connect: Connect, now: datetime) -> PlanResult:
@@ -91,16 +91,16 @@ def _output(text: str) -> tuple[str, str]:
     return form, file
 
 
-def _write(changes: PlanResult, form: str, file: str) -> None:
+def _write(result: PlanResult, form: str, file: str) -> None:
     if file:
         try:
-            Path(file).write_text(FORMATS[form](changes), encoding="utf-8")
+            Path(file).write_text(FORMATS[form](result), encoding="utf-8")
         except OSError as error:
             raise Rejected("CannotWrite", f"{file} cannot be written: {error.strerror}") from None
     elif form == "text":
-        sys.stdout.write(as_text(changes, colour=sys.stdout.isatty()))
+        sys.stdout.write(as_text(result, colour=sys.stdout.isatty()))
     else:
-        sys.stdout.write(FORMATS[form](changes))
+        sys.stdout.write(FORMATS[form](result))
 
 
 def _no_plan(message: str) -> int:

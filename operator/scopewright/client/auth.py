@@ -69,7 +69,7 @@ class ClientCredentials(httpx.Auth):
     ) -> None:
         self._clock = clock or Clock()
         self.secret = path if isinstance(path, MountedSecret) else MountedSecret(path, clock=self._clock)
-        self._ask = TokenParameters.from_arguments(resource, scope, subject_token)
+        self._parameters = TokenParameters.from_arguments(resource, scope, subject_token)
         self._destinations = Destinations(hosts, allow_http)
         self._http = http
         self._prover = dpop if isinstance(dpop, Prover) else Prover.of(dpop)
@@ -103,8 +103,8 @@ class ClientCredentials(httpx.Auth):
     def _exchanging(self, subject_token: str) -> "ClientCredentials":
         return ClientCredentials(
             self.secret,
-            self._ask.resource,
-            self._ask.scope,
+            self._parameters.resource,
+            self._parameters.scope,
             http=self._http,
             dpop=self._prover or False,
             hosts=self._destinations.hosts,
@@ -207,7 +207,7 @@ class ClientCredentials(httpx.Auth):
     def _flow(self) -> Flow:
         return fetch_token(
             lambda now: self.secret.read(now=now),
-            self._ask,
+            self._parameters,
             self._clock.now,
             self._jitter,
             self._prover,

@@ -76,7 +76,7 @@ Read = Callable[[bool], MountedCredentials]
 
 def fetch_token(
     read: Read,
-    ask: TokenParameters,
+    parameters: TokenParameters,
     now: Callable[[], float],
     jitter: Callable[[], float],
     prover: Prover | None = None,
@@ -90,18 +90,18 @@ def fetch_token(
     waited = 0.0
     reread, renewed = False, 0
     for attempt in range(1, _MAX_ATTEMPTS + 1):
-        wanted = ask.of(credentials)
-        asked_at = now()
-        who = authenticate(credentials, asked_at)
-        request = token_request(credentials, wanted, who, allow_http)
+        wanted = parameters.of(credentials)
+        requested_at = now()
+        authentication = authenticate(credentials, requested_at)
+        request = token_request(credentials, wanted, authentication, allow_http)
         if prover is not None:
-            request.headers["DPoP"] = prover.proof(request.method, request.url, asked_at)
-        page = yield request
-        assert page is not None  # noqa: S101  # a request is answered with a page
-        nonce = prover is not None and prover.keep_nonce(request.url, page.headers)
-        if page.status == 200:
-            return token_from(page.body, asked_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
-        refusal = _refusal(page, credentials, wanted, who, now())
+            request.headers["DPoP"] = prover.proof(request.method, request.url, requested_at)
+        response = yield request
+        assert response is not None  # noqa: S101  # a request is answered with a response
+        nonce = prover is not None and prover.keep_nonce(request.url, response.headers)
+        if response.status == 200:
+            return token_from(response.body, requested_at, wanted.scope, "DPoP" if prover else "Bearer"), credentials
+        refusal = _refusal(response, credentials, wanted, now(), *authentication.hidden, wanted.subject_token or "")
         if refusal.error == "invalid_client" and not reread and attempt < _MAX_ATTEMPTS:
             # The Secret may have been rotated since the last read. The same value would be refused again.
             reread, used = True, credentials
@@ -122,18 +122,26 @@ def fetch_token(
 
 
 def token_request(
-    credentials: MountedCredentials, ask: TokenParameters, who: ClientAuthentication, allow_http: Hosts = frozenset()
+    credentials: MountedCredentials,
+    parameters: TokenParameters,
+    authentication: ClientAuthentication,
+    allow_http: Hosts = frozenset(),
 ) -> httpx.Request:
     """The token request, with `resource` of RFC 8707. Raises `TokenError` for an unusable endpoint."""
     url = _endpoint(credentials, allow_http)
-    form = {"grant_type": ask.grant_type, "resource": ask.resource, "scope": ask.scope, **who.form}
-    if ask.subject_token:
-        form |= {"subject_token": ask.subject_token, "subject_token_type": ACCESS_TOKEN}
+    form = {
+        "grant_type": parameters.grant_type,
+        "resource": parameters.resource,
+        "scope": parameters.scope,
+        **authentication.form,
+    }
+    if parameters.subject_token:
+        form |= {"subject_token": parameters.subject_token, "subject_token_type": ACCESS_TOKEN}
     return httpx.Request(
         "POST",
         url,
         headers={
-            **who.headers,
+            **authentication.headers,
             "Content-Type": "application/x-www-form-urlencoded",
             "Accept": "application/json",
             "User-Agent": "scopewright-client",
@@ -173,26 +181,25 @@ def _url(entry: str, text: str) -> httpx.URL:
 
 
 def _refusal(
-    page: HttpResponse, credentials: MountedCredentials, ask: TokenParameters, who: ClientAuthentication, now: float
+    response: HttpResponse, credentials: MountedCredentials, parameters: TokenParameters, now: float, *hidden: str
 ) -> TokenError:
     endpoint = credentials.token_endpoint
-    if page.status is None:
-        why = printable(page.body.decode("utf-8", "replace"), *who.hidden)
+    if response.status is None:
+        why = printable(response.body.decode("utf-8", "replace"), *hidden)
         return TokenError("temporarily_unavailable", f"no answer from {endpoint}: {why}", retry_after=1.0)
-    if page.status in (429, 502, 503, 504):
-        after = _retry_after(page.headers, now)
-        description = f"{endpoint} answered {page.status}; try again in {after:.0f} s"
-        return TokenError("temporarily_unavailable", description, page.status, retry_after=after)
-    error, issuer_text = _oauth_error(page.body)
+    if response.status in (429, 502, 503, 504):
+        after = _retry_after(response.headers, now)
+        description = f"{endpoint} answered {response.status}; try again in {after:.0f} s"
+        return TokenError("temporarily_unavailable", description, response.status, retry_after=after)
+    error, issuer_text = _oauth_error(response.body)
     if not error:
-        raise invalid(f"has status {page.status} and no OAuth error code", page.status)
-    hidden = (*who.hidden, ask.subject_token or "")
+        raise invalid(f"has status {response.status} and no OAuth error code", response.status)
     quoted = f" (the issuer says: {printable(issuer_text, *hidden)})" if issuer_text else ""
-    advice = _advice_on(error, issuer_text, credentials, ask)
-    return TokenError(printable(error, *hidden), advice + quoted, page.status)
+    advice = _advice_on(error, issuer_text, credentials, parameters)
+    return TokenError(printable(error, *hidden), advice + quoted, response.status)
 
 
-def _advice_on(error: str, issuer_text: str, credentials: MountedCredentials, ask: TokenParameters) -> str:
+def _advice_on(error: str, issuer_text: str, credentials: MountedCredentials, parameters: TokenParameters) -> str:
     client = printable(f"OAuthClient {credentials.client_id}")
     match error:
         case "invalid_client" if credentials.service_account_token:
@@ -206,21 +213,21 @@ def _advice_on(error: str, issuer_text: str, credentials: MountedCredentials, as
                 "to reach the mount, otherwise see that the OAuthClient is Ready and not disabled"
             )
         case "invalid_scope":
-            return f"{client} may not have all of: {ask.scope or 'no scope'}; see its condition AccessGranted"
-        case "invalid_target" if ask.resource is None:
+            return f"{client} may not have all of: {parameters.scope or 'no scope'}; see its condition AccessGranted"
+        case "invalid_target" if parameters.resource is None:
             return (
                 f"{client} named no resource: pass resource= with the audience of the API to call (status.access lists "
                 "them); if it asks for one API only, see its condition AccessGranted"
             )
         case "invalid_target":
-            return f"{client} may not ask for {ask.resource or 'no resource'}; see its condition AccessGranted"
+            return f"{client} may not ask for {parameters.resource or 'no resource'}; see its condition AccessGranted"
         case "unauthorized_client" | "unsupported_grant_type":
-            return f"{client} may not use {ask.grant_type}; add it to spec.grantTypes"
+            return f"{client} may not use {parameters.grant_type}; add it to spec.grantTypes"
         case "invalid_dpop_proof" | "use_dpop_nonce":
             return f"the issuer refuses the DPoP proof of {client}; are the clocks of both sides right?"
         case "invalid_request" if "DPoP proof" in issuer_text:
             return f"the API takes only tokens that are bound to a key (DPoP): pass dpop=True for {client}"
-        case "invalid_request" if ask.subject_token:
+        case "invalid_request" if parameters.subject_token:
             return (
                 f"the issuer does not exchange the caller's token; is {client} in servedBy of the API it was sent to?"
             )

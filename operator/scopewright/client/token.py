@@ -22,11 +22,11 @@ class AccessToken:
     issued_at: float
 
 
-def token_from(body: bytes, asked_at: float, scope: str | None, expected: str) -> AccessToken:
+def token_from(body: bytes, requested_at: float, scope: str | None, expected: str) -> AccessToken:
     """Parses a response. Raises `TokenError` `invalid_response`.
 
-    `asked_at` is when the request was sent, so that `expires_at` is never too late. `expected` is the token_type that
-    was requested: a Bearer token instead of a bound one is refused.
+    `requested_at` is when the request was sent, so that `expires_at` is never too late. `expected` is the token_type
+    that was requested: a Bearer token instead of a bound one is refused.
     """
     try:
         answer = json.loads(body)
@@ -44,7 +44,7 @@ def token_from(body: bytes, asked_at: float, scope: str | None, expected: str) -
         raise invalid("has an expires_in that is not a positive number of seconds")
     if not isinstance(granted, str):
         raise invalid("has a scope that is not a string")
-    return AccessToken(value, frozenset(granted.split()), asked_at + lifetime, asked_at)
+    return AccessToken(value, frozenset(granted.split()), requested_at + lifetime, requested_at)
 
 
 def invalid(what: str, status: int | None = 200) -> TokenError:

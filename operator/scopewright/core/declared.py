@@ -21,7 +21,7 @@ def ref_of(obj: Declared) -> Ref:
 
 def parse_watched(raw: Any) -> Declared:
     """`parse_declared` for what stays in memory: without labels, with the annotations that count and the finalizers
-    that a status names, and without most of the scopes that a client has beyond the limit (one more tells that there
+    that a status names, and without most of the scopes that a client has beyond the limit (one more shows that there
     are too many).
     """
     obj = parse_declared(raw)
@@ -52,7 +52,7 @@ def _annotations(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def parse_declared(raw: Any) -> Declared:
-    """The object that a store holds. `Rejected` if it is none of the four kinds as we know them."""
+    """The object that a store holds. `Rejected` if it is none of the four kinds of this version."""
     kind = KINDS.get(raw.get("kind", ""))
     if kind is None:
         raise Rejected("UnknownKind", f"not one of {', '.join(KINDS)}")

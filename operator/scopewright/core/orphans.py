@@ -48,7 +48,7 @@ def decide_orphans(
 
 
 def limit(records: int) -> int:
-    """Return how many records of a namespace may lose their object in one comparison."""
+    """Return how many records of a namespace may lose their object in one resync."""
     return max(MIN_ORPHANS, int(records * ORPHAN_SHARE))
 
 

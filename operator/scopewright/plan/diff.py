@@ -11,7 +11,7 @@ from scopewright.core.records.client import ClientRecord, Credential
 from scopewright.core.records.fields import rfc3339
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectChange, PlanResult
-from scopewright.plan.findings import refusals, warnings, with_news
+from scopewright.plan.findings import marked_new, refusals, warnings
 from scopewright.plan.snapshot import StateSnapshot
 
 EventsByObject = Mapping[Ref, Sequence[Event]]
@@ -26,8 +26,8 @@ def difference(
 ) -> PlanResult:
     """`retried` are warnings for objects that could not be reconciled."""
     return PlanResult(
-        refusals=with_news(refusals(after), refusals(before)),
-        warnings=(*with_news(warnings(after), warnings(before)), *retried),
+        refusals=marked_new(refusals(after), refusals(before)),
+        warnings=(*marked_new(warnings(after), warnings(before)), *retried),
         access=tuple(_access(before, after)),
         credentials=tuple(_credentials(before, after, events)),
         keys=tuple(_keys(before, after, events)),
@@ -44,12 +44,12 @@ def _access(before: StateSnapshot, after: StateSnapshot) -> Iterator[AccessChang
     for holding in sorted(had.keys() | has.keys()):
         old, new = had.get(holding), has.get(holding)
         if new is None and old is not None:
-            yield AccessChange(old, None, _because(old, after))
+            yield AccessChange(old, None, _reason_for_loss(old, after))
         elif old is None or (new is not None and old.until != new.until):
             yield AccessChange(old, new)
 
 
-def _because(lost: HeldScope, after: StateSnapshot) -> str:
+def _reason_for_loss(lost: HeldScope, after: StateSnapshot) -> str:
     """Why the client lost the scope."""
     ref = Ref("OAuthClient", *lost.client.split("/"))
     client, server = after.clients.get(ref), after.servers.get(lost.server)
@@ -77,26 +77,26 @@ def _named(via: tuple[str, ...]) -> str:
 def _credentials(before: StateSnapshot, after: StateSnapshot, events: EventsByObject) -> Iterator[ObjectChange]:
     for ref in sorted(before.clients.keys() | after.clients.keys()):
         old, new = before.clients.get(ref), after.clients.get(ref)
-        news = [h for h in events.get(ref, ()) if h.reason.startswith(_CREDENTIAL)]
+        own_events = [event for event in events.get(ref, ()) if event.reason.startswith(_CREDENTIAL)]
         if old is None and new is not None:
-            yield _first(ref, new, news)
+            yield _first(ref, new, own_events)
         elif new is None:
             yield ObjectChange(ref, "deleted", "its credentials are refused from then on")
         elif old is not None:
-            yield from _replaced(ref, old, new, news)
+            yield from _replaced(ref, old, new, own_events)
             yield from _switched(ref, old, new)
 
 
-def _first(ref: Ref, new: ClientRecord, news: Sequence[Event]) -> ObjectChange:
-    if any(h.reason == "CredentialAdopted" for h in news):
-        return ObjectChange(ref, "adopted", news[-1].message)
+def _first(ref: Ref, new: ClientRecord, own_events: Sequence[Event]) -> ObjectChange:
+    if any(event.reason == "CredentialAdopted" for event in own_events):
+        return ObjectChange(ref, "adopted", own_events[-1].message)
     where = f"in Secret {ref.namespace}/{new.secret_name}"
     return ObjectChange(ref, "made", where if new.credentials else f"none is needed: it authenticates by {new.method}")
 
 
-def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, news: Sequence[Event]) -> Iterator[ObjectChange]:
+def _replaced(ref: Ref, old: ClientRecord, new: ClientRecord, own_events: Sequence[Event]) -> Iterator[ObjectChange]:
     known, left = {c.sha256 for c in old.credentials}, {c.sha256 for c in new.credentials}
-    why = news[-1] if news else None
+    why = own_events[-1] if own_events else None
     if known <= left and left <= known:
         return
     dropped = [c for c in old.credentials if c.sha256 not in left and c.expiration_time is None]
@@ -134,7 +134,7 @@ def _keys(before: StateSnapshot, after: StateSnapshot, events: EventsByObject) -
         if ref in before.declared and ref not in after.declared:
             yield _retired(ref, new)
             continue
-        revoked = next((h for h in events.get(ref, ()) if h.reason in _REVOKED), None)
+        revoked = next((event for event in events.get(ref, ()) if event.reason in _REVOKED), None)
         if revoked:
             yield ObjectChange(ref, "revoked", revoked.message)
         made = [new[kid] for kid in sorted(new.keys() - old.keys())]

@@ -65,14 +65,14 @@ class PlannedChanges:
 
 async def dry_run(base: PlanBase, changes: PlannedChanges, config: Config, now: datetime) -> PlanResult:
     """The result of `changes` on `base`. `Unavailable` where reconciliation does not end."""
-    memory = _Memory(base, config, now - INSTANT)
-    before = await memory.converge(now)
-    memory.change(changes, now)
-    after = await memory.converge(now)
-    return difference(before, after, memory.events, memory.retried())
+    installation = _Installation(base, config, now - INSTANT)
+    before = await installation.converge(now)
+    installation.change(changes, now)
+    after = await installation.converge(now)
+    return difference(before, after, installation.events, installation.retried())
 
 
-class _Memory:
+class _Installation:
     """One installation in memory: the operator's reconciler on a `MemoryStore`."""
 
     def __init__(self, base: PlanBase, config: Config, instant: datetime) -> None:
@@ -93,8 +93,8 @@ class _Memory:
         self._reconciler.set_seal_key(base.seal_key)
         self._load(base)
 
-    def record(self, obj: Declared, happening: Event) -> None:
-        self.events[Ref(obj.KIND, obj.namespace, obj.name)].append(happening)
+    def record(self, obj: Declared, event: Event) -> None:
+        self.events[Ref(obj.KIND, obj.namespace, obj.name)].append(event)
 
     def _load(self, base: PlanBase) -> None:
         for name, labels in base.namespaces.items():

@@ -54,7 +54,7 @@ def warnings(snapshot: StateSnapshot) -> tuple[Finding, ...]:
     return tuple(found for ref, obj in sorted(snapshot.declared.items()) for found in _of(ref, obj))
 
 
-def with_news(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
+def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:
     """The findings after the change; `new` where the state before did not have it."""
     known = {(f.subject, f.reason, f.message) for f in before}
     return tuple(replace(f, new=(f.subject, f.reason, f.message) not in known) for f in after)

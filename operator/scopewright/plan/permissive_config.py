@@ -16,7 +16,7 @@ from scopewright.plan.dry_run import Raw
 UNKNOWN_ISSUER: Final = "https://issuer.invalid"
 """Issuer where none is given (RFC 2606 §2). No result depends on it."""
 
-Asked = tuple[Ref, str, str]
+Requested = tuple[Ref, str, str]
 """An object, the field of the configuration that it needs, and the value."""
 
 
@@ -41,7 +41,7 @@ def unchecked_rules(objects: Mapping[Ref, Raw]) -> tuple[Finding, ...]:
     )
 
 
-def _requested(objects: Mapping[Ref, Raw]) -> Iterator[Asked]:
+def _requested(objects: Mapping[Ref, Raw]) -> Iterator[Requested]:
     for ref, raw in sorted(objects.items()):
         try:
             obj = parse_declared(raw)

@@ -40,20 +40,20 @@ class StateSnapshot:
             (found.client, found.server, found.scope): found
             for record in self.clients.values()
             if not record.refused
-            for asked in record.access
-            for found in self._of(record, asked, grants.get(asked.resource_server, ()))
+            for requested in record.access
+            for found in self._of(record, requested, grants.get(requested.resource_server, ()))
         }
 
     def _of(
-        self, client: ClientRecord, asked: RequestedAccess, grants: Iterable[tuple[str, ResolvedGrant]]
+        self, client: ClientRecord, requested: RequestedAccess, grants: Iterable[tuple[str, ResolvedGrant]]
     ) -> Iterator[HeldScope]:
-        server = self.servers.get(asked.resource_server)
-        granted = resolve(asked, client.namespace, client.client_id, server, self.now).granted
+        server = self.servers.get(requested.resource_server)
+        granted = resolve(requested, client.namespace, client.client_id, server, self.now).granted
         own = server is not None and server.namespace == client.namespace
         reaching = [(name, g) for name, g in grants if not own and reaches(g, client.namespace, client.client_id)]
         for scope, until in granted.items():
             via = tuple(name for name, g in reaching if scope in g.scopes)
-            yield HeldScope(f"{client.namespace}/{client.name}", asked.resource_server, scope, via, until)
+            yield HeldScope(f"{client.namespace}/{client.name}", requested.resource_server, scope, via, until)
 
     def _grants(self) -> dict[str, list[tuple[str, ResolvedGrant]]]:
         """Grants in force with their names, by resource server."""

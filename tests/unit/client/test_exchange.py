@@ -69,4 +69,4 @@ def test_error_for_a_refused_exchange_has_advice_and_no_token(auth: ClientCreden
     endpoint.answers = [refused("unauthorized_client")]
     with pytest.raises(TokenError, match="token-exchange; add it to"):
         auth.on_behalf_of("another").token_sync()
-    assert "another" not in repr(auth.on_behalf_of("another")._ask)
+    assert "another" not in repr(auth.on_behalf_of("another")._parameters)

@@ -60,7 +60,7 @@ def test_a_longer_rotation_ends_before_the_signing_key_does() -> None:
     due = successor_due((record,), timing)
     assert due is not None
     assert record.signing_end_time is not None
-    assert due + timing.lead <= record.signing_end_time
+    assert due + timing.publication_lead <= record.signing_end_time
 
 
 def test_a_lost_private_key_of_the_active_key_causes_an_emergency_key() -> None:

@@ -1,7 +1,7 @@
 """Life cycle of a client's credential: created, in the Secret, replaced, accepted through the overlap, ended.
 
-A rotation is three writes, and the client works after a crash between any two of them: the record gets the new hash,
-then the Secret changes, then the old hash gets its expiry.
+A rotation is three writes, and the client works after a crash between any two of them: the record gets the new
+digest, then the Secret changes, then the old digest gets its expiry.
 """
 
 from dataclasses import dataclass
@@ -95,9 +95,9 @@ def add_credential(
 ) -> tuple[Credential, ...]:
     """Return the credentials with `new`, at most four in all. `current` always stays: the Secret holds it.
 
-    If there are four, a hash that never reached a Secret is dropped, once its write can no longer arrive. A rotation
-    does not shorten an overlap; it waits. Without a Secret no Pod can start: then the hash that expires first is
-    dropped instead, then the latest one. The oldest hash without an end stays, because Pods may hold it.
+    If there are four, a digest that never reached a Secret is dropped, once its write can no longer arrive. A rotation
+    does not shorten an overlap; it waits. Without a Secret no Pod can start: then the digest that expires first is
+    dropped instead, then the latest one. The oldest digest without an end stays, because Pods may hold it.
 
     A write with an unknown outcome may arrive until UNCONFIRMED_GRACE after `quiet_since`. Raise `Unavailable` if none
     can be dropped.

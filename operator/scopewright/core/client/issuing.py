@@ -31,7 +31,7 @@ def issue_credential(
     view: ClientView, state: ClientState, cause: Cause, kind: CredentialKind | None
 ) -> Plan | IssueFailure:
     """Return the writes that bring a new credential into use, or why they have to wait. A retry uses the credential of
-    the last attempt, so that the record needs no other hash. Raise `Rejected` if the limit of heals is reached.
+    the last attempt, so that the record needs no other digest. Raise `Rejected` if the limit of heals is reached.
     """
     if not _replaces_revoked(view, state):
         check_healing_limit(state.record, cause, state.ownership, view.now)
@@ -102,7 +102,7 @@ def _last_attempt(
 
 
 def _without_refused(view: ClientView, state: ClientState, live: tuple[Credential, ...]) -> tuple[Credential, ...]:
-    """Drop the hash of the last attempt if it certainly reached no Secret and never will."""
+    """Drop the digest of the last attempt if it certainly reached no Secret and never will."""
     last = view.attempt
     if last is None or not view.attempt_refused:
         return live

@@ -65,7 +65,7 @@ def record_write(view: ClientView, record: ClientRecord) -> Desired:
 def record_upkeep(view: ClientView, state: ClientState) -> Plan:
     """Update the record: revocation, `disabled`, requested access, overlaps. Errors of the Secret do not prevent it.
 
-    The record of a predecessor is emptied: its hashes must not authenticate the new client of that name.
+    The record of a predecessor is emptied: its digests must not authenticate the new client of that name.
     """
     if view.record is None:
         return NOTHING

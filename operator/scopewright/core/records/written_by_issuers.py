@@ -26,13 +26,13 @@ class UsageRecord:
 
     def of(self, client: ClientRecord) -> dict[str, datetime]:
         """Return the reported last use of each of its credentials, and of its own proof, by SHA-256."""
-        hashes = (*(c.sha256 for c in client.credentials), client.identity)
-        minutes = {sha256: self.used[key] for sha256 in hashes if (key := usage_key(sha256)) in self.used}
+        digests = (*(c.sha256 for c in client.credentials), client.identity)
+        minutes = {sha256: self.used[key] for sha256 in digests if (key := usage_key(sha256)) in self.used}
         return {sha256: datetime.fromtimestamp(value * 60, UTC) for sha256, value in minutes.items()}
 
 
 def usage_key(sha256: str) -> str:
-    """Return the key of a credential in the usage record: 64 bits of its hash, which do not reveal the secret."""
+    """Return the key of a credential in the usage record: 64 bits of its digest, which do not reveal the secret."""
     return sha256[:16]
 
 

@@ -23,10 +23,10 @@ class Timing:
     """Length of each stage, from the SigningKey and the platform's configuration."""
 
     every: timedelta
-    lead: timedelta
+    publication_lead: timedelta
     """From publication to the first signature: `publishAhead`, the JWKS' max-age and the slowest replica."""
-    outage: timedelta
-    tail: timedelta
+    outage_budget: timedelta
+    validity: timedelta
     """From the last signature until no token can be valid: longest lifetime, clock skew, the JWKS' max-age."""
 
     @classmethod
@@ -34,17 +34,17 @@ class Timing:
         rotation = key.spec.rotation
         return cls(
             every=rotation.every,
-            lead=rotation.publish_ahead + config.key_lead,
-            outage=config.outage_budget,
-            tail=config.max_token_lifetime + config.clock_skew + config.jwks_max_age,
+            publication_lead=rotation.publish_ahead + config.key_lead,
+            outage_budget=config.outage_budget,
+            validity=config.max_token_lifetime + config.clock_skew + config.jwks_max_age,
         )
 
 
 def with_times(record: KeyRecord, timing: Timing, now: datetime) -> KeyRecord:
     """Return the record with its three times; `now` is after the write of the JWKS was seen."""
-    start = now if record.at_once else now + timing.lead
-    end = start + timing.every + timing.outage
-    return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.tail)
+    start = now if record.at_once else now + timing.publication_lead
+    end = start + timing.every + timing.outage_budget
+    return replace(record, signing_start_time=start, signing_end_time=end, verification_end_time=end + timing.validity)
 
 
 def with_revocation(record: KeyRecord, now: datetime) -> KeyRecord:
@@ -74,4 +74,5 @@ def successor_due(records: tuple[KeyRecord, ...], timing: Timing) -> datetime | 
     newest = max(records, key=lambda r: r.creation_time)
     if newest.signing_start_time is None or newest.signing_end_time is None:
         return None
-    return min(newest.signing_start_time + timing.every, newest.signing_end_time - timing.outage) - timing.lead
+    latest = newest.signing_end_time - timing.outage_budget
+    return min(newest.signing_start_time + timing.every, latest) - timing.publication_lead

@@ -8,23 +8,23 @@ from scopewright.plan.changes import AccessChange, Finding, HeldScope, ObjectCha
 from scopewright.plan.output.lines import json_text
 
 
-def as_json(changes: PlanResult) -> str:
-    return json_text(document(changes))
+def as_json(result: PlanResult) -> str:
+    return json_text(document(result))
 
 
-def document(changes: PlanResult) -> dict[str, Any]:
+def document(result: PlanResult) -> dict[str, Any]:
     return {
         "version": 1,
-        "refused": bool(changes.refusals),
-        "refusals": [_finding(f) for f in changes.refusals],
+        "refused": bool(result.refusals),
+        "refusals": [_finding(f) for f in result.refusals],
         "access": {
-            "gained": [_access(c.after) for c in changes.access if c.after and not c.before],
-            "lost": [_access(c.before) | {"because": c.because} for c in changes.access if c.before and not c.after],
-            "changed": [_changed(c) for c in changes.access if c.before and c.after],
+            "gained": [_access(c.after) for c in result.access if c.after and not c.before],
+            "lost": [_access(c.before) | {"because": c.because} for c in result.access if c.before and not c.after],
+            "changed": [_changed(c) for c in result.access if c.before and c.after],
         },
-        **{of: [_change(c) for c in getattr(changes, of)] for of in ("credentials", "keys", "secrets", "objects")},
-        "warnings": [_finding(f) for f in changes.warnings],
-        "ignored": changes.ignored,
+        **{of: [_change(c) for c in getattr(result, of)] for of in ("credentials", "keys", "secrets", "objects")},
+        "warnings": [_finding(f) for f in result.warnings],
+        "ignored": result.ignored,
     }
 
 

@@ -13,7 +13,7 @@ SIGNS: Final = {"made": "+", "adopted": "+", "enabled": "+", "deleted": "-", "re
 """Signs as in a diff; any other action has `~`."""
 
 SECTIONS: Final = (("Credentials", "credentials"), ("Keys", "keys"), ("Secrets", "secrets"), ("Objects", "objects"))
-"""Headings, and the changes below them."""
+"""Headings, and the fields of PlanResult below them."""
 
 _COMMAND: Final = re.compile(r"(?<=#)#|^\s*:(?=:)")
 
@@ -41,27 +41,27 @@ def finding_line(finding: Finding) -> str:
     return clean(f"{where}{of}{finding.message}")
 
 
-def summary(changes: PlanResult) -> str:
-    gained = sum(1 for c in changes.access if c.before is None)
-    lost = sum(1 for c in changes.access if c.after is None)
+def summary(result: PlanResult) -> str:
+    gained = sum(1 for c in result.access if c.before is None)
+    lost = sum(1 for c in result.access if c.after is None)
     counts = (
-        (len(changes.refusals), "refusal"),
+        (len(result.refusals), "refusal"),
         (gained, "scope gained"),
         (lost, "scope lost"),
-        (len(changes.credentials), "credential"),
-        (len(changes.keys), "key"),
-        (len(changes.objects), "object"),
-        (sum(1 for w in changes.warnings if w.new), "new warning"),
+        (len(result.credentials), "credential"),
+        (len(result.keys), "key"),
+        (len(result.objects), "object"),
+        (sum(1 for w in result.warnings if w.new), "new warning"),
     )
     return ", ".join(_counted(number, what) for number, what in counts if number) or "nothing changes"
 
 
-def omissions(changes: PlanResult) -> list[str]:
+def omissions(result: PlanResult) -> list[str]:
     """Return notes on omitted warnings and objects."""
-    old = sum(1 for w in changes.warnings if not w.new)
+    old = sum(1 for w in result.warnings if not w.new)
     notes = [f"{_counted(old, 'warning')} from before: see the JSON output"] if old else []
-    other = f"{_counted(changes.ignored, 'object')} for other installations (spec.issuer): not planned"
-    return [*notes, other] if changes.ignored else notes
+    other = f"{_counted(result.ignored, 'object')} for other installations (spec.issuer): not planned"
+    return [*notes, other] if result.ignored else notes
 
 
 def name(ref: Ref) -> str:

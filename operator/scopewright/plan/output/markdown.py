@@ -12,8 +12,8 @@ LONGEST: Final = 60_000
 _FOLDED: Final = ("Secrets", "Objects")
 
 
-def as_markdown(changes: PlanResult) -> str:
-    text = "\n".join(_lines(changes))
+def as_markdown(result: PlanResult) -> str:
+    text = "\n".join(_lines(result))
     if len(text) <= LONGEST:
         return text
     cut = text[:LONGEST].rpartition("\n")[0]
@@ -21,14 +21,14 @@ def as_markdown(changes: PlanResult) -> str:
     return f"{cut}{closing}\n\nThe rest is omitted: see the other outputs.\n"
 
 
-def _lines(changes: PlanResult) -> Iterator[str]:
-    yield f"### Scopewright plan: {summary(changes)}\n"
-    yield from _block("Refused", "text", map(finding_line, changes.refusals))
-    yield from _block("Access", "diff", map(_signed, map(access_line, changes.access)))
+def _lines(result: PlanResult) -> Iterator[str]:
+    yield f"### Scopewright plan: {summary(result)}\n"
+    yield from _block("Refused", "text", map(finding_line, result.refusals))
+    yield from _block("Access", "diff", map(_signed, map(access_line, result.access)))
     for heading, of in SECTIONS:
-        yield from _block(heading, "diff", map(_signed, map(change_line, getattr(changes, of))))
-    yield from _block("Warnings", "text", (finding_line(f) for f in changes.warnings if f.new))
-    yield from (f"{note}\n" for note in omissions(changes))
+        yield from _block(heading, "diff", map(_signed, map(change_line, getattr(result, of))))
+    yield from _block("Warnings", "text", (finding_line(f) for f in result.warnings if f.new))
+    yield from (f"{note}\n" for note in omissions(result))
 
 
 def _block(heading: str, language: str, lines: Iterable[str]) -> Iterator[str]:

@@ -16,15 +16,15 @@ LOST: Final = "AccessLost"
 Result = dict[str, Any]
 
 
-def as_sarif(changes: PlanResult, version: str) -> str:
-    return json_text(document(changes, version))
+def as_sarif(result: PlanResult, version: str) -> str:
+    return json_text(document(result, version))
 
 
-def document(changes: PlanResult, version: str) -> dict[str, Any]:
-    results = list(_results(changes))
-    rules = sorted({result["ruleId"] for result in results})
-    for result in results:
-        result["ruleIndex"] = rules.index(result["ruleId"])
+def document(result: PlanResult, version: str) -> dict[str, Any]:
+    results = list(_results(result))
+    rules = sorted({found["ruleId"] for found in results})
+    for found in results:
+        found["ruleIndex"] = rules.index(found["ruleId"])
     driver = {"name": "scopewright", "version": version, "rules": [{"id": r} for r in rules]}
     return {
         "$schema": SCHEMA,
@@ -33,12 +33,12 @@ def document(changes: PlanResult, version: str) -> dict[str, Any]:
     }
 
 
-def _results(changes: PlanResult) -> Iterator[Result]:
-    """Code hosts refuse a result without a place: what is elsewhere is shown at the first of the manifests."""
-    somewhere = min(changes.places.values(), default=None)
-    yield from (_finding(f, "error", f.place or somewhere) for f in changes.refusals)
-    yield from (_finding(f, "warning", f.place or somewhere) for f in changes.warnings)
-    yield from (_access(change, changes.places, somewhere) for change in changes.access)
+def _results(result: PlanResult) -> Iterator[Result]:
+    """Code hosts refuse a result without a place: a finding elsewhere is shown at the first manifest."""
+    fallback = min(result.places.values(), default=None)
+    yield from (_finding(f, "error", f.place or fallback) for f in result.refusals)
+    yield from (_finding(f, "warning", f.place or fallback) for f in result.warnings)
+    yield from (_access(change, result.places, fallback) for change in result.access)
 
 
 def _finding(finding: Finding, level: str, place: Location | None) -> Result:
@@ -47,13 +47,13 @@ def _finding(finding: Finding, level: str, place: Location | None) -> Result:
     return _result(finding.reason, level, of + finding.message, place) | {"baselineState": state}
 
 
-def _access(change: AccessChange, places: Mapping[Ref, Location], somewhere: Location | None) -> Result:
+def _access(change: AccessChange, places: Mapping[Ref, Location], fallback: Location | None) -> Result:
     """At the ScopeGrant, if it is among the manifests, else at the client or at the API."""
     access = change.access
     client = Ref("OAuthClient", *access.client.split("/"))
     server = Ref("ResourceServer", *access.server.split("/"))
     refs = [*(Ref("ScopeGrant", *via.split("/")) for via in access.via), client, server]
-    place = next((places[ref] for ref in refs if ref in places), somewhere)
+    place = next((places[ref] for ref in refs if ref in places), fallback)
     rule = GAINED if change.after else LOST
     return _result(rule, "note", access_line(change)[2:], place) | {"baselineState": "new"}
 

@@ -13,23 +13,23 @@ from scopewright.plan.output.lines import SECTIONS, access_line, change_line, cl
 STYLES: Final = {"+": "green", "-": "red", "~": "yellow"}
 
 
-def as_text(changes: PlanResult, *, colour: bool = False) -> str:
+def as_text(result: PlanResult, *, colour: bool = False) -> str:
     """Return the plan: refusals, gained and lost scopes, then the other changes."""
     written = StringIO()
     console = Console(file=written, force_terminal=colour, no_color=not colour, highlight=False, soft_wrap=True)
-    for line in _lines(changes):
+    for line in _lines(result):
         console.print(line)
     return written.getvalue()
 
 
-def _lines(changes: PlanResult) -> Iterator[Text]:
-    yield from _section("Refused", (Text(finding_line(f), "red") for f in changes.refusals))
-    yield from _section("Access", map(_signed, map(access_line, changes.access)))
+def _lines(result: PlanResult) -> Iterator[Text]:
+    yield from _section("Refused", (Text(finding_line(f), "red") for f in result.refusals))
+    yield from _section("Access", map(_signed, map(access_line, result.access)))
     for heading, of in SECTIONS:
-        yield from _section(heading, map(_signed, map(change_line, getattr(changes, of))))
-    yield from _section("Warnings", (Text(finding_line(f), "yellow") for f in changes.warnings if f.new))
-    yield Text(f"Plan: {summary(changes)}.", "bold")
-    for note in omissions(changes):
+        yield from _section(heading, map(_signed, map(change_line, getattr(result, of))))
+    yield from _section("Warnings", (Text(finding_line(f), "yellow") for f in result.warnings if f.new))
+    yield Text(f"Plan: {summary(result)}.", "bold")
+    for note in omissions(result):
         yield Text(note, "dim")
 
 

@@ -38,7 +38,7 @@ async def connect(kubeconfig: Path | None = None, *, in_cluster: bool = False) -
         why = "the file is not a kubeconfig" if isinstance(error, _NO_KUBECONFIG) else first_line(error)
         raise Rejected(
             "NoKubeconfig",
-            f"no cluster to talk to ({why}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
+            f"cannot connect to a cluster ({why}): set KUBECONFIG, pass --kubeconfig FILE, or run in a Pod "
             "with a ServiceAccount",
         ) from None
     configuration.connection_pool_maxsize = 64
