@@ -17,4 +17,4 @@ class BoundedDict(dict[K, V]):
         self.pop(key, None)
         super().__setitem__(key, value)
         if len(self) > self._most:
-            del self[next(iter(self))]
+            self.pop(next(iter(self)), None)  # another thread may have dropped it

@@ -1,5 +1,6 @@
 """Types and patterns for the names in manifests."""
 
+import re
 from typing import Annotated
 
 from pydantic import Field, StringConstraints
@@ -18,6 +19,12 @@ DNS_SUBDOMAIN = f"^{_SUBDOMAIN}$"
 HOST = _SUBDOMAIN
 LABEL_VALUE = "^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$"
 LABEL_KEY = f"^({_SUBDOMAIN}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{{0,61}}[A-Za-z0-9])?$"
+
+
+def is_label(text: str) -> bool:
+    """Whether it is an RFC 1123 label, such as the name of a namespace."""
+    return len(text) <= 63 and re.fullmatch(DNS_LABEL, text) is not None
+
 
 Label = Annotated[str, StringConstraints(pattern=DNS_LABEL, max_length=63)]
 """Name of a Scopewright object or of a namespace (RFC 1123 label)."""

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from scopewright.api import API_VERSION, KINDS, Kind
 from scopewright.api.meta import Model
-from scopewright.api.names import DNS_LABEL, LABEL_KEY, LABEL_VALUE
+from scopewright.api.names import LABEL_KEY, LABEL_VALUE, is_label
 from scopewright.api.schema import Schema, StructuralSchema, structural_schema
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ def _metadata_violations(metadata: object) -> Iterator[Violation]:
     if not isinstance(metadata, dict):
         return
     namespace = metadata.get("namespace")
-    if isinstance(namespace, str) and (len(namespace) > 63 or not re.fullmatch(DNS_LABEL, namespace)):
+    if isinstance(namespace, str) and not is_label(namespace):
         yield Violation(("metadata", "namespace"), "must be a DNS label: at most 63 lower-case letters, digits and '-'")
     labels, annotations = metadata.get("labels"), metadata.get("annotations")
     for field, entries in (("labels", labels), ("annotations", annotations)):

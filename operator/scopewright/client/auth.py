@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
 
+from scopewright.bounded import BoundedDict
 from scopewright.client.clock import Clock
 from scopewright.client.destination import Destinations, stay_with_origin
 from scopewright.client.dpop import Prover
@@ -80,7 +81,7 @@ class ClientCredentials(httpx.Auth):
             lambda client: run(self._flow(), client, self._clock),
         )
         self._fetching = SingleFlight("token", "ClientCredentials", http, fetch, self._on_fetched)
-        self._on_behalf: dict[str, ClientCredentials] = {}
+        self._on_behalf = BoundedDict[str, ClientCredentials](_MAX_SUBJECT_TOKENS)
         self._on_behalf_lock = threading.Lock()
         restart_in_children(self)
 
@@ -94,10 +95,8 @@ class ClientCredentials(httpx.Auth):
         Returns the same object for the same token, so that it is exchanged once. The last 1000 are cached.
         """
         with self._on_behalf_lock:
-            found = self._on_behalf.pop(subject_token, None) or self._exchanging(subject_token)
+            found = self._on_behalf.get(subject_token) or self._exchanging(subject_token)
             self._on_behalf[subject_token] = found
-            if len(self._on_behalf) > _MAX_SUBJECT_TOKENS:
-                del self._on_behalf[next(iter(self._on_behalf))]
         return found
 
     def _exchanging(self, subject_token: str) -> "ClientCredentials":

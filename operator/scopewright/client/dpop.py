@@ -10,6 +10,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from scopewright import base64url
+from scopewright.bounded import BoundedDict
 
 _NONCE: Final = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")  # RFC 9449 §8.1
 _MAX_ORIGINS: Final = 100
@@ -29,7 +30,7 @@ class Prover:
             "typ": "dpop+jwt",
             "jwk": jwt.algorithms.ECAlgorithm.to_jwk(self._key.public_key(), as_dict=True),
         }
-        self._nonces: dict[str, str] = {}
+        self._nonces = BoundedDict[str, str](_MAX_ORIGINS)
 
     @classmethod
     def of(cls, dpop: bool | ec.EllipticCurvePrivateKey) -> "Prover | None":
@@ -55,11 +56,7 @@ class Prover:
         nonce = headers.get("dpop-nonce", "")
         if not _NONCE.fullmatch(nonce):
             return False
-        origin = _origin(url)
-        self._nonces.pop(origin, None)
-        self._nonces[origin] = nonce
-        while len(self._nonces) > _MAX_ORIGINS:
-            self._nonces.pop(next(iter(self._nonces)), None)
+        self._nonces[_origin(url)] = nonce
         return True
 
 

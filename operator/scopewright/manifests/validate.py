@@ -1,12 +1,12 @@
 """Turn a document into declared objects: which are managed by Scopewright, and what is wrong with them."""
 
 import difflib
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.api import API_VERSION, GROUP, KINDS
+from scopewright.api.names import is_label
 from scopewright.api.validation import validate
 from scopewright.core.objects import Ref
 from scopewright.manifests.nodes import Document, ManifestError, ParseBudget, Path
@@ -14,7 +14,6 @@ from scopewright.manifests.yaml import documents
 
 NAMESPACE: Final = "Namespace"
 _NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
-_LABEL: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _TOP: Final = ("apiVersion", "kind", "metadata", "spec", "status")
 _SERVER_SET: Final = ("uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "selfLink")
 _METADATA: Final = (
@@ -188,7 +187,7 @@ def _names(document: Document, metadata: Mapping[str, Any]) -> Iterator[Manifest
             yield ManifestError(line, "metadata.name is missing", "name the object")
         elif not isinstance(name, str):
             yield ManifestError(line, f"metadata.{key} must be text, not {_json_type(name)}", "quote it")
-        elif not _LABEL.fullmatch(name):
+        elif not is_label(name):
             rule = "at most 63 lower-case letters, digits and '-', beginning and ending with a letter or digit"
             yield ManifestError(line, f"metadata.{key} {_short(name)} is not a DNS label", f"rename it: {rule}")
 
@@ -230,7 +229,7 @@ def _ref(value: Mapping[str, Any]) -> Ref | None:
         return None
     name, namespace = metadata.get("name"), metadata.get("namespace")
     namespace = "default" if namespace is None else namespace
-    if not all(isinstance(n, str) and _LABEL.fullmatch(n) for n in (name, namespace)):
+    if not all(isinstance(n, str) and is_label(n) for n in (name, namespace)):
         return None
     return Ref(str(kind), "" if kind == NAMESPACE else str(namespace), str(name))
 

@@ -7,6 +7,7 @@ budget for known ids would show which ids exist.
 
 from typing import Final
 
+from scopewright.bounded import BoundedDict
 from scopewright.http import network_of
 from scopewright.issuer.rate_budget import Clock, RateBudget, TokenBucket
 
@@ -19,8 +20,7 @@ class FailureThrottle:
     def __init__(self, monotonic: Clock, *, budget: RateBudget = FAILURE_BUDGET, capacity: int = MAX_ADDRESSES) -> None:
         self._monotonic = monotonic
         self._budget = budget
-        self._capacity = capacity
-        self._buckets: dict[str, TokenBucket] = {}
+        self._buckets = BoundedDict[str, TokenBucket](capacity)
 
     def is_exhausted(self, peer: str) -> bool:
         """Whether this address has exhausted its budget."""
@@ -30,8 +30,6 @@ class FailureThrottle:
     def record_failure(self, peer: str) -> None:
         """Beyond `capacity` addresses, the one with the oldest failure is dropped."""
         network = network_of(peer)
-        bucket = self._buckets.pop(network, None) or TokenBucket(self._budget, self._monotonic)
+        bucket = self._buckets.get(network) or TokenBucket(self._budget, self._monotonic)
         bucket.take()
         self._buckets[network] = bucket
-        if len(self._buckets) > self._capacity:
-            del self._buckets[next(iter(self._buckets))]

@@ -7,20 +7,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from scopewright.api.names import is_label
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 
 PRIVATE_FILE: Final = 0o600
 PRIVATE_DIRECTORY: Final = 0o700
 
-_NAMESPACE: Final = re.compile(r"[a-z0-9](?:[-a-z0-9]{0,61}[a-z0-9])?")
 _NAME: Final = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 _ENTRY: Final = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 
 
 def checked(ref: Ref) -> Ref:
     """The reference, if Kubernetes accepts its names: no such name leaves its directory."""
-    if not _NAMESPACE.fullmatch(ref.namespace) or not _NAME.fullmatch(ref.name) or ".." in ref.name:
+    if not is_label(ref.namespace) or not _NAME.fullmatch(ref.name) or ".." in ref.name:
         raise Rejected(
             "InvalidName", f"{ref.namespace[:80]!r}/{ref.name[:80]!r} is not a name that Kubernetes accepts: rename it"
         )
