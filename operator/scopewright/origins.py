@@ -21,13 +21,13 @@ def host_names(argument: str, names: Iterable[str]) -> Hosts:
     """
     if not isinstance(names, Iterable):
         raise TypeError(f'{argument} takes host names, such as ("payroll.payroll.svc",), and not {names!r}')
-    found = frozenset((names,) if isinstance(names, str) else names)
-    for name in found:
+    hosts = frozenset((names,) if isinstance(names, str) else names)
+    for name in hosts:
         if not isinstance(name, str) or not _HOST.fullmatch(name):
             raise ValueError(
                 f"{argument} takes hosts such as payroll.payroll.svc or payroll.payroll.svc:8080: {name!r}"
             )
-    return frozenset(name.lower() for name in found)
+    return frozenset(name.lower() for name in hosts)
 
 
 def is_among(url: httpx.URL, names: Hosts) -> bool:

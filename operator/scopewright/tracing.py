@@ -67,11 +67,11 @@ def tracing(service: str) -> Iterator[Tracing | None]:
     if provider is None:
         yield None
         return
-    made = Tracing(provider)
+    traces = Tracing(provider)
     try:
-        yield made
+        yield traces
     finally:
-        made.close()
+        traces.close()
 
 
 def mark_failed(span: "Span") -> None:

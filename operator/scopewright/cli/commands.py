@@ -96,10 +96,6 @@ def operator(
         _run(main(traces))
 
 
-def _in_cluster(kubeconfig: Path | None) -> bool:
-    return not kubeconfig and not os.environ.get("KUBECONFIG") and "KUBERNETES_SERVICE_HOST" in os.environ
-
-
 def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -262,7 +258,8 @@ def plan(
 async def _api(kubeconfig: Path | None) -> "AsyncIterator[Api]":
     from scopewright.stores.kubernetes.connect import connect
 
-    api = await connect(kubeconfig, in_cluster=_in_cluster(kubeconfig))
+    named = kubeconfig or os.environ.get("KUBECONFIG")
+    api = await connect(kubeconfig, in_cluster=not named and "KUBERNETES_SERVICE_HOST" in os.environ)
     try:
         yield api
     finally:

@@ -73,18 +73,14 @@ async def develop(
                 asyncio.create_task(serve_issuer(issuer, listener=listening, stop=stop)),
                 asyncio.create_task(_announce(issuer, report)),
             ]
-            await _until_one_ends(tasks[:2])
+            ended, _ = await asyncio.wait(tasks[:2], return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                task.result()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
     finally:
         store.close()
-
-
-async def _until_one_ends(tasks: "list[asyncio.Task[None]]") -> None:
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in done:
-        task.result()
 
 
 async def _announce(issuer: Issuer, report: "Report") -> None:

@@ -95,9 +95,9 @@ class ClientCredentials(httpx.Auth):
         Returns the same object for the same token, so that it is exchanged once. The last 1000 are cached.
         """
         with self._on_behalf_lock:
-            found = self._on_behalf.get(subject_token) or self._exchanging(subject_token)
-            self._on_behalf[subject_token] = found
-        return found
+            auth = self._on_behalf.get(subject_token) or self._exchanging(subject_token)
+            self._on_behalf[subject_token] = auth
+        return auth
 
     def _exchanging(self, subject_token: str) -> "ClientCredentials":
         return ClientCredentials(

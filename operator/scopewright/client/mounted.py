@@ -169,10 +169,10 @@ class MountedSecret:
 
 def _identity(file: Path) -> tuple[int, int, int] | None:
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return None
-    return (found.st_ino, found.st_mtime_ns, found.st_size)
+    return (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _entry(file: Path) -> str | None:
@@ -201,5 +201,5 @@ def _entry(file: Path) -> str | None:
 
 
 def _without_blocking(path: str, flags: int) -> int:
-    """Without O_NONBLOCK a named pipe waits for a writer for ever."""
+    """Without O_NONBLOCK, to open a named pipe blocks until there is a writer."""
     return os.open(path, flags | os.O_NONBLOCK)

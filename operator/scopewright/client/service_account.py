@@ -19,11 +19,11 @@ def require_audience(token: str, issuer: str, file: Path) -> None:
     if audiences == [issuer]:
         return
     if audiences is None:
-        found = "is not a JWT with audiences"
+        problem = "is not a JWT with audiences"
     else:
-        found = f"is for {', '.join(audiences[:_MAX_SHOWN_AUDIENCES]) or 'the API server'}"
+        problem = f"is for {', '.join(audiences[:_MAX_SHOWN_AUDIENCES]) or 'the API server'}"
     raise SecretError(
-        f"the ServiceAccount token {file} {printable(found)}, and must be for the issuer alone; "
+        f"the ServiceAccount token {file} {printable(problem)}, and must be for the issuer alone; "
         f"project one with serviceAccountToken: {{audience: {issuer}}}"
     )
 

@@ -1,4 +1,4 @@
-"""Plans: writes in order, the status, events, and the time of the next look. The controller carries them out."""
+"""Plans: writes in order, the status, events, and the time of the next plan. The controller carries them out."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field

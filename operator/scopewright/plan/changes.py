@@ -67,10 +67,10 @@ class AccessChange:
 
     @property
     def access(self) -> HeldScope:
-        found = self.after or self.before
-        if found is None:
+        held = self.after or self.before
+        if held is None:
             raise AssertionError("a change of access has a before or an after")
-        return found
+        return held
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ async def read_cluster(api: Api, namespace: str) -> ClusterSnapshot:
         _managed(api, "ConfigMap", namespace, namespace),
         *(_declared(api, kind) for kind in KINDS),
     )
-    objects = {ref: raw for found in declared for ref, raw in found.items()}
+    objects = {ref: raw for of_kind in declared for ref, raw in of_kind.items()}
     return ClusterSnapshot(objects, namespaces, (*secrets, *config_maps), accounts)
 
 
@@ -56,8 +56,8 @@ async def read_objects(api: Api, refs: Iterable[Ref], namespace: str) -> tuple[M
         async with turn:
             return await store.read(ref)
 
-    found: list[ManagedObject | None] = await _all(*(read(ref) for ref in refs))
-    return tuple(_kept(existing, entries, namespace) for existing, entries in filter(None, found))
+    objects: list[ManagedObject | None] = await _all(*(read(ref) for ref in refs))
+    return tuple(_kept(existing, entries, namespace) for existing, entries in filter(None, objects))
 
 
 async def _all(*work: Awaitable[Any]) -> list[Any]:

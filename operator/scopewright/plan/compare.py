@@ -114,9 +114,8 @@ async def plan_cluster(directory: str, api: Api, settings: PlanSettings, now: da
     config = settings.allowing(every)
     unknown = named_objects(every, config) - {existing.ref for existing, _ in cluster.managed}
     named = await read_objects(api, sorted(unknown), config.namespace)
-    return await _planned(
-        source, diff_cluster(cluster, named, source.manifests, config, prune=prune), config, settings, now, []
-    )
+    plan_input = diff_cluster(cluster, named, source.manifests, config, prune=prune)
+    return await _planned(source, plan_input, config, settings, now, [])
 
 
 async def _planned(
@@ -127,20 +126,20 @@ async def _planned(
     now: datetime,
     warnings: list[Finding],
 ) -> PlanResult:
-    found = await dry_run(plan_input.base, plan_input.changes, config, now)
+    result = await dry_run(plan_input.base, plan_input.changes, config, now)
     broken = [
         _at(p.file, p.line, f"{p.message}: {p.fix}" if p.fix else p.message, NOT_READ if p.unread else INVALID)
         for p in source.manifests.problems
     ]
     warnings += [_at(printable(source.root / file), 1, TEMPLATE, "NotRendered") for file in source.manifests.templates]
-    refusals = _located(source, (*broken, *plan_input.refusals, *found.refusals))
+    refusals = _located(source, (*broken, *plan_input.refusals, *result.refusals))
     refused = {f.subject for f in refusals}
     unchecked = () if settings.rules else unchecked_rules(of_this_installation(source.manifests.objects, config))
     unknown = [f for f in unchecked if f.subject not in refused]
     return replace(
-        found,
+        result,
         refusals=refusals,
-        warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *found.warnings)),
+        warnings=_located(source, (*warnings, *plan_input.warnings, *unknown, *result.warnings)),
         ignored=count_other_installations(source.manifests, config),
         places={ref: place for ref in source.manifests.sources if (place := source.place(ref))},
     )

@@ -64,11 +64,7 @@ def _reason_for_loss(lost: HeldScope, after: StateSnapshot) -> str:
         return "the ResourceServer is deleted or refused"
     if lost.scope not in server.scopes:
         return "the ResourceServer no longer declares it"
-    return f"no ScopeGrant grants it now; {_named(lost.via)} did"
-
-
-def _named(via: tuple[str, ...]) -> str:
-    return f"ScopeGrant {', '.join(via)}"
+    return f"no ScopeGrant grants it now; ScopeGrant {', '.join(lost.via)} did"
 
 
 # Credentials

@@ -1,4 +1,4 @@
-"""Findings of one snapshot: objects that are refused, and objects that deserve a second look."""
+"""Findings of one snapshot: objects that are refused, and objects that need a review."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,7 +51,7 @@ def refusals(snapshot: StateSnapshot) -> tuple[Finding, ...]:
 
 
 def warnings(snapshot: StateSnapshot) -> tuple[Finding, ...]:
-    return tuple(found for ref, obj in sorted(snapshot.declared.items()) for found in _of(ref, obj))
+    return tuple(finding for ref, obj in sorted(snapshot.declared.items()) for finding in _of(ref, obj))
 
 
 def marked_new(after: tuple[Finding, ...], before: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -87,14 +87,14 @@ def diff_cluster(
 
 def named_objects(objects: Mapping[Ref, Raw], config: Config) -> set[Ref]:
     """Secrets and ConfigMaps that the objects name. They may belong to another owner."""
-    found = set()
+    refs = set()
     for raw in _readable(of_this_installation(objects, config))[0].values():
         obj = parse_declared(raw)
         if isinstance(obj, OAuthClient):
-            found.add(secret_of(obj))
+            refs.add(secret_of(obj))
         if isinstance(obj, SigningKey):
-            found.add(Ref("ConfigMap", config.namespace, obj.spec.jwks.config_map_name))
-    return found
+            refs.add(Ref("ConfigMap", config.namespace, obj.spec.jwks.config_map_name))
+    return refs
 
 
 def count_other_installations(wanted: Manifests, config: Config) -> int:
@@ -193,12 +193,12 @@ def _labelled(namespaces: Mapping[str, Labels], wanted: Manifests) -> dict[str, 
 
 def _as_of(present: Mapping[Ref, Raw], applied: Mapping[Ref, Raw], now: datetime) -> dict[Ref, datetime]:
     """Manifests do not contain the age of a credential or key: for a new `revokedBefore` it is just too old."""
-    found = {}
+    as_of = {}
     for ref, raw in applied.items():
         before = _revoked_before(raw)
         if before and before <= now and ref in present and before != _revoked_before(present[ref]):
-            found[ref] = before - INSTANT
-    return found
+            as_of[ref] = before - INSTANT
+    return as_of
 
 
 def _revoked_before(raw: Raw) -> datetime | None:

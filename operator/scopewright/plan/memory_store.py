@@ -26,7 +26,7 @@ class StoredObject:
 
 @dataclass
 class MemoryStore:
-    """See `stores.Objects`. `clock` dates what is created. UIDs and versions are made here."""
+    """See `stores.Objects`. `clock` gives creation times. The store assigns UIDs and versions."""
 
     clock: Callable[[], datetime]
     objects: dict[Ref, StoredObject] = field(default_factory=dict)
@@ -169,5 +169,5 @@ def _digest(desired: Desired, name: str, known: Existing | None) -> str:
 
 def _contents(desired: Desired, was: Mapping[str, bytes]) -> dict[str, bytes]:
     """Content of the entries, as far as it is known."""
-    found = {n: was.get(v.entry) if isinstance(v, PreservedEntry) else v for n, v in desired.entries.items()}
-    return {name: value for name, value in found.items() if value is not None}
+    contents = {n: was.get(v.entry) if isinstance(v, PreservedEntry) else v for n, v in desired.entries.items()}
+    return {name: value for name, value in contents.items() if value is not None}

@@ -37,11 +37,11 @@ class StateSnapshot:
         """Scopes that tokens may carry, by the issuer's own `resolve` on the same records."""
         grants = self._grants()
         return {
-            (found.client, found.server, found.scope): found
+            (held.client, held.server, held.scope): held
             for record in self.clients.values()
             if not record.refused
             for requested in record.access
-            for found in self._of(record, requested, grants.get(requested.resource_server, ()))
+            for held in self._of(record, requested, grants.get(requested.resource_server, ()))
         }
 
     def _of(
@@ -57,10 +57,10 @@ class StateSnapshot:
 
     def _grants(self) -> dict[str, list[tuple[str, ResolvedGrant]]]:
         """Grants in force with their names, by resource server."""
-        found: dict[str, list[tuple[str, ResolvedGrant]]] = {}
+        by_server: dict[str, list[tuple[str, ResolvedGrant]]] = {}
         for _, grant in sorted(self.declared.items()):
             if isinstance(grant, ScopeGrant) and in_force(grant, self.now):
                 server = f"{grant.namespace}/{grant.spec.resource_server}"
                 resolved = resolve_grant(grant, grant.spec.scopes, self.namespaces)
-                found.setdefault(server, []).append((f"{grant.namespace}/{grant.name}", resolved))
-        return found
+                by_server.setdefault(server, []).append((f"{grant.namespace}/{grant.name}", resolved))
+        return by_server

@@ -72,7 +72,7 @@ async def heartbeat(
     reconnect: Callable[[], Awaitable[None]],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """For ever. `ping` takes its time-out and raises `Unavailable`; `reconnect` closes every connection.
+    """Runs without end. `ping` takes its time-out and raises `Unavailable`; `reconnect` closes every connection.
 
     The first ping is at once, so that its connection is no younger than the others. While there is no answer, each
     failure closes what has been opened since: a new connection may be as dead. Any other failure is logged, and the

@@ -106,7 +106,7 @@ class RequireToken:
             )
         proofs = _values(scope, b"dpop") if self.base_url is not None else []
         nonce = self.verifier.nonce() if proofs else None
-        gate = _Gate(scope, send, self.realm, self.offered, self.verifier.dpop_algorithms, nonce)
+        gate = _Gate(scope, send, self, nonce)
         try:
             token = None if path_below_root(scope) in self.public else await self._token(scope, proofs)
         except (TokenRejected, KeysUnavailable) as refusal:
@@ -120,10 +120,8 @@ class RequireToken:
         if scheme == "bearer":
             return await self.verifier.verify(token, scopes=self.scopes)
         method = scope.get("method", "GET")  # a websocket's handshake has none
-        return await self.verifier.verify(token, scopes=self.scopes, proof=proofs, method=method, url=self._url(scope))
-
-    def _url(self, scope: Scope) -> str:
-        return url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope)
+        url = url_of(self.base_url(scope) if callable(self.base_url) else str(self.base_url), scope)
+        return await self.verifier.verify(token, scopes=self.scopes, proof=proofs, method=method, url=url)
 
 
 def _values(scope: Scope, header: bytes) -> list[str]:
@@ -135,22 +133,14 @@ class _Gate:
     of the exception. Other responses of the application are not changed.
     """
 
-    def __init__(
-        self,
-        scope: Scope,
-        send: Send,
-        realm: str | None,
-        offered: tuple[str, ...],
-        proof_algorithms: tuple[str, ...],
-        nonce: str | None,
-    ) -> None:
+    def __init__(self, scope: Scope, send: Send, middleware: RequireToken, nonce: str | None) -> None:
         self.refusal: TokenRejected | None = None
         self._frameworks: tuple[str, ...] = ()
         self._scope = scope
         self._send = send
-        self._realm = realm
-        self._offered = offered
-        self._proof_algorithms = proof_algorithms
+        self._realm = middleware.realm
+        self._offered = middleware.offered
+        self._proof_algorithms = middleware.verifier.dpop_algorithms
         self._nonce = [(b"dpop-nonce", nonce.encode("ascii"))] if nonce else []
         self._held: list[Message] = []
         self._has_started = False

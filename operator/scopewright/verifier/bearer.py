@@ -27,11 +27,11 @@ def sent_token(
         name == "access_token" for name, _ in parse_qsl(query_string, keep_blank_values=True)
     )
     split = ((scheme.lower(), rest.strip(" ")) for scheme, _, rest in (v.partition(" ") for v in values))
-    found = [(scheme, token) for scheme, token in split if scheme in schemes]
-    if len(values) > 1 or (found and in_query):
+    tokens = [(scheme, token) for scheme, token in split if scheme in schemes]
+    if len(values) > 1 or (tokens and in_query):
         raise TokenRejected(Reason.TWO_WAYS)
-    if not found or not found[0][1]:
+    if not tokens or not tokens[0][1]:
         raise TokenRejected(Reason.MISSING)
-    if not _B64TOKEN.fullmatch(found[0][1]):
+    if not _B64TOKEN.fullmatch(tokens[0][1]):
         raise TokenRejected(Reason.MALFORMED)
-    return found[0]
+    return tokens[0]

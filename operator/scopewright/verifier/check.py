@@ -46,12 +46,12 @@ class Policy:
 def _audiences(audience: str | Collection[str]) -> tuple[str, ...]:
     if audience is None or not isinstance(audience, Collection):
         raise TypeError(f"audience must be a string, or a collection of strings, not {type(audience).__name__}")
-    found = (audience,) if isinstance(audience, str) else tuple(audience)
-    if not found:
+    audiences = (audience,) if isinstance(audience, str) else tuple(audience)
+    if not audiences:
         raise ValueError("audience must name at least one audience")
-    for name in found:
+    for name in audiences:
         _require_text("audience", name)
-    return found
+    return audiences
 
 
 def _require_text(name: str, value: object) -> None:

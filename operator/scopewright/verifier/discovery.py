@@ -158,10 +158,10 @@ def _named(what: str, url: str, body: bytes, source: KeySource) -> str:
         metadata = json_object(body)
     except ValueError as error:
         raise FetchError(f"{url} is not metadata: {error}") from None
-    found = metadata.get("issuer")
-    if found != source.issuer:  # byte for byte (RFC 8414 §3.3)
-        shown = repr(found)[:_MAX_SHOWN_CHARACTERS]
-        fix = f"pass issuer={shown}" if isinstance(found, str) else "it is not the metadata of an issuer"
+    issuer = metadata.get("issuer")
+    if issuer != source.issuer:  # byte for byte (RFC 8414 §3.3)
+        shown = repr(issuer)[:_MAX_SHOWN_CHARACTERS]
+        fix = f"pass issuer={shown}" if isinstance(issuer, str) else "it is not the metadata of an issuer"
         raise IssuerMismatch(f"{url} is of issuer {shown}, but {source.issuer!r} is configured here: {fix}")
     try:
         return str(secure_url(str(metadata.get(what)), source.allow_http))
@@ -182,10 +182,8 @@ def _max_age(headers: httpx.Headers) -> float:
     """Remaining freshness in seconds (RFC 9111 §4.2), within MAX_AGE_BOUNDS_SECONDS."""
     max_age = re.search(r"(?:^|[,\s])max-age=\"?(\d{1,10})", headers.get("cache-control", ""), re.IGNORECASE)
     age = headers.get("age", "0")
-    left = (
-        float(max_age[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0)
-        if max_age
-        else DEFAULT_MAX_AGE_SECONDS
-    )
+    left = DEFAULT_MAX_AGE_SECONDS
+    if max_age:
+        left = float(max_age[1]) - (float(age) if re.fullmatch(r"\d{1,10}", age) else 0.0)
     lowest, highest = MAX_AGE_BOUNDS_SECONDS
     return min(max(left, lowest), highest)

@@ -23,27 +23,27 @@ def normalised(url: str) -> str:
     Characters that a URI must not contain, such as `|`, are percent-encoded: not every client does that. Raises
     ValueError for anything but an absolute URL in ASCII without a user.
     """
-    found = _URL.fullmatch(url) if len(url) <= LONGEST else None
-    if found is None:
+    match = _URL.fullmatch(url) if len(url) <= LONGEST else None
+    if match is None:
         raise ValueError("not an absolute http or https URL")
-    scheme = found["scheme"].lower()
-    port = int(found["port"] or _DEFAULT_PORT[scheme])
+    scheme = match["scheme"].lower()
+    port = int(match["port"] or _DEFAULT_PORT[scheme])
     # Decoded before lower-cased: %41 is a letter like any other.
-    host = re.sub("%..", lambda escape: escape[0].upper(), _spelt(found["host"], "[]").lower())
-    path = _without_dot_segments(_spelt(found["path"] or "/"))
+    host = re.sub("%..", lambda escape: escape[0].upper(), _spelt(match["host"], "[]").lower())
+    path = _without_dot_segments(_spelt(match["path"] or "/"))
     return f"{scheme}://{host}{'' if port == _DEFAULT_PORT[scheme] else f':{port}'}{path}"
 
 
 def _spelt(text: str, kept: str = "") -> str:
     """Percent-encoding where it is needed and nowhere else, in upper case."""
 
-    def spell(found: re.Match[str]) -> str:
-        if found["hex"] is not None:
-            char = chr(int(found["hex"], 16))
-            return char if char in _UNRESERVED else found[0].upper()
-        if found[0] == "%":
+    def spell(match: re.Match[str]) -> str:
+        if match["hex"] is not None:
+            char = chr(int(match["hex"], 16))
+            return char if char in _UNRESERVED else match[0].upper()
+        if match[0] == "%":
             raise ValueError("a percent sign that encodes nothing")
-        return found[0] if found[0] in kept else f"%{ord(found[0]):02X}"
+        return match[0] if match[0] in kept else f"%{ord(match[0]):02X}"
 
     return _TO_SPELL.sub(spell, text)
 

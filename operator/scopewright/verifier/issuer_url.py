@@ -21,17 +21,17 @@ def check_issuer_url(url: str) -> str:
     Absolute, https or http (which the caller restricts), ASCII as in RFC 3986, without user, query, fragment and
     the path segments `.` and `..`, which HTTP clients remove.
     """
-    found = _URL.fullmatch(url)
-    if found is None:
+    match = _URL.fullmatch(url)
+    if match is None:
         raise ValueError(
             f"the issuer must be an absolute URL such as https://issuer.example.org/a, not {url!r}: ASCII only (write "
             "an international host as xn--…), without query, fragment, user, blanks, quotes and backslashes"
         )
-    if found["port"] and not 0 < int(found["port"]) <= _MAX_PORT:
+    if match["port"] and not 0 < int(match["port"]) <= _MAX_PORT:
         raise ValueError(f"the issuer URL has a port that does not exist: {url!r}")
-    if found["v6"]:
-        ipaddress.IPv6Address(found["v6"])
-    for segment in found["path"].split("/"):
+    if match["v6"]:
+        ipaddress.IPv6Address(match["v6"])
+    for segment in match["path"].split("/"):
         decoded = unquote(segment)
         if decoded in (".", "..") or "/" in decoded or "\\" in decoded:
             raise ValueError(f"the path of the issuer URL must not have the segments '.' and '..', nor %2F: {url!r}")

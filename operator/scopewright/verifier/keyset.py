@@ -18,7 +18,7 @@ _BY_CURVE = {
     ("RSA", None): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
 }
 _WITHOUT_ALG = {"RSA": ("RS256",)}
-_PRIVATE_OR_SYMMETRIC = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _MAX_KEYS = 100
 _MIN_RSA_BITS = 2048
 
@@ -62,15 +62,15 @@ class KeySet:
 
     def __contains__(self, key: Key) -> bool:
         """Whether this object is the key for its id and first algorithm. Called for every verified token."""
-        found = self._keys.get(key.kid)
-        return found is not None and found.get(key.algorithms[0]) is key
+        by_algorithm = self._keys.get(key.kid)
+        return by_algorithm is not None and by_algorithm.get(key.algorithms[0]) is key
 
     def get(self, kid: str, algorithm: str | None = None) -> Key | None:
         """The key with this id and algorithm; if there is none, or for None, the first key with this id."""
-        found = self._keys.get(kid)
-        if not found:
+        by_algorithm = self._keys.get(kid)
+        if not by_algorithm:
             return None
-        return (found.get(algorithm) if algorithm else None) or next(iter(found.values()))
+        return (by_algorithm.get(algorithm) if algorithm else None) or next(iter(by_algorithm.values()))
 
     def of(self, kid: str) -> tuple[Key, ...]:
         """All keys with this id."""
@@ -85,8 +85,8 @@ class KeySet:
         entries = document.get("keys")
         if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
             raise ValueError("not a JWKS: `keys` must be a list of at most 100 keys")
-        found = (_key(jwk, previous) for jwk in entries)
-        return cls(key for key in found if key is not None)
+        keys = (_key(jwk, previous) for jwk in entries)
+        return cls(key for key in keys if key is not None)
 
 
 def _usable(jwk: Any) -> bool:
@@ -94,7 +94,7 @@ def _usable(jwk: Any) -> bool:
         isinstance(jwk, dict)
         and isinstance(jwk.get("kid"), str)
         and jwk["kid"] != ""
-        and not _PRIVATE_OR_SYMMETRIC & jwk.keys()
+        and not PRIVATE_MEMBERS & jwk.keys()
         and jwk.get("use", "sig") == "sig"
         and "verify" in jwk.get("key_ops", ["verify"])
     )

@@ -11,7 +11,7 @@ from typing import Any, Final
 from scopewright import base64url
 from scopewright.verifier.htu import normalised
 from scopewright.verifier.jws import parse
-from scopewright.verifier.keyset import KeySet
+from scopewright.verifier.keyset import PRIVATE_MEMBERS, KeySet
 from scopewright.verifier.refusals import PROOF_ALGORITHMS, TokenRejected
 from scopewright.verifier.thumbprint import MEMBERS, thumbprint
 
@@ -27,7 +27,6 @@ _KINDS: Final[Mapping[str, tuple[str, str | None]]] = {
     "EdDSA": ("OKP", "Ed25519"),
     "Ed25519": ("OKP", "Ed25519"),
 }
-_PRIVATE: Final = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _MAX_MODULUS_CHARACTERS: Final = 683  # 4096 bits; limits the cost of a verification
 _MAX_EXPONENT_CHARACTERS: Final = 6
 _MAX_JTI_CHARACTERS: Final = 256
@@ -100,7 +99,7 @@ def _check_header(header: Mapping[str, Any], algorithms: Sequence[str]) -> tuple
         raise BadProof("proof_crit", "it has a critical extension, and none is supported")
     if not isinstance(jwk, dict):
         raise BadProof("proof_jwk", "its header must hold the public key as jwk")
-    if _PRIVATE & jwk.keys():
+    if PRIVATE_MEMBERS & jwk.keys():
         raise BadProof(
             "proof_private_key", "its jwk is private: send the public key alone, and treat this one as leaked"
         )
@@ -136,7 +135,7 @@ def _check_claims(
         raise BadProof("proof_htm", "its htm is not the method of this request")
     if (htu := _spelt(claims.get("htu"))) is None or htu != _spelt(url):
         raise BadProof("proof_htu", "its htu is not the URL of this request")
-    if token is not None and claims.get("ath") != _hash(token):
+    if token is not None and claims.get("ath") != base64url.encode(hashlib.sha256(token.encode()).digest()):
         raise BadProof("proof_ath", "its ath is not the hash of this access token")
     jti, iat, nonce = claims.get("jti"), claims.get("iat"), claims.get("nonce")
     if not isinstance(jti, str) or not 0 < len(jti) <= _MAX_JTI_CHARACTERS:
@@ -155,8 +154,3 @@ def _spelt(htu: Any) -> str | None:
         return normalised(htu) if isinstance(htu, str) else None
     except ValueError:
         return None
-
-
-def _hash(token: str) -> str:
-    """The `ath` of a proof for this access token (RFC 9449 §4.2)."""
-    return base64url.encode(hashlib.sha256(token.encode()).digest())

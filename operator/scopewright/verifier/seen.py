@@ -33,12 +33,12 @@ class VerifiedTokens:
         return len(self._young) + len(self._old)
 
     def get(self, token: str) -> CachedToken | None:
-        found = self._young.get(token)
-        if found is None:
-            found = self._old.pop(token, None)
-            if found is not None:
-                self.add(token, found)
-        return found
+        cached = self._young.get(token)
+        if cached is None:
+            cached = self._old.pop(token, None)
+            if cached is not None:
+                self.add(token, cached)
+        return cached
 
     def add(self, token: str, verified: CachedToken) -> None:
         if len(self._young) >= self._half:

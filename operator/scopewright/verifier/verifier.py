@@ -148,12 +148,12 @@ class Verifier:
     def _known(self, token: str) -> Token | None:
         """The cached token if it is still valid. Its proof and its scopes are not checked."""
         now = self._clock()
-        found = self._verified.get(token)
-        if found is None or now >= self._keys.due or now >= self._feed.due:
+        cached = self._verified.get(token)
+        if cached is None or now >= self._keys.due or now >= self._feed.due:
             return None
-        if found.revoked is not self._feed.revoked or not self._is_valid(found, now):
+        if cached.revoked is not self._feed.revoked or not self._is_valid(cached, now):
             return None
-        return found.token
+        return cached.token
 
     async def _checked(self, token: str) -> Token:
         keys = await self._remote.ready()
@@ -201,25 +201,25 @@ class Verifier:
             raise TokenRejected(Reason.PROOF_NONCE)
         return self._replay.first_use(token.client_id, f"{proof.jkt} {proof.jti}", proof.stale_at)
 
-    def _is_valid(self, found: CachedToken, now: float) -> bool:
+    def _is_valid(self, cached: CachedToken, now: float) -> bool:
         keys = self._keys.keys
-        return keys is not None and found.key in keys and now < found.token.expires_at + self.policy.leeway
+        return keys is not None and cached.key in keys and now < cached.token.expires_at + self.policy.leeway
 
     def _check(self, token: str, keys: KeySet) -> Token:
         """Skips the signature of a cached token, and checks the token against each feed once."""
         now = self._clock()
-        found = self._verified.get(token)
-        if found is None or not self._is_valid(found, now):
+        cached = self._verified.get(token)
+        if cached is None or not self._is_valid(cached, now):
             self._verified.forget(token)
-            found = CachedToken(*check_with_key(token, keys, self.policy, now))
-        elif found.revoked is self._feed.revoked:
-            return found.token
+            cached = CachedToken(*check_with_key(token, keys, self.policy, now))
+        elif cached.revoked is self._feed.revoked:
+            return cached.token
         revoked = self._feed.revoked
-        if revoked is not None and revoked.has_ended(found.token.claims, found.key.kid):
+        if revoked is not None and revoked.has_ended(cached.token.claims, cached.key.kid):
             self._verified.forget(token)
             raise TokenRejected(Reason.REVOKED)
-        self._verified.add(token, CachedToken(found.token, found.key, revoked))
-        return found.token
+        self._verified.add(token, CachedToken(cached.token, cached.key, revoked))
+        return cached.token
 
     def _with_scopes(self, token: Token, scopes: Iterable[str]) -> Token:
         needed = self.policy.scopes

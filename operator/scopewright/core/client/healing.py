@@ -1,4 +1,4 @@
-"""Limits of healing: two controllers must not fight for ever, and a Secret must not be absent for long.
+"""Limits of healing: two controllers must not undo each other without end, and a Secret must not be absent for long.
 
 An edited Secret is healed up to three times within an hour. An absent Secret is always created again, because no Pod
 can start without it: at once for the first four times within an hour, then after pauses of up to five minutes.

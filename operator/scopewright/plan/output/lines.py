@@ -74,7 +74,7 @@ def clean(text: str) -> str:
     Runners execute `##[command]` anywhere in a line, and `::command::` at its beginning.
     """
     printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text)
-    return _COMMAND.sub(lambda found: f"{found[0][:-1]}\\u{ord(found[0][-1]):04x}", printable)
+    return _COMMAND.sub(lambda match: f"{match[0][:-1]}\\u{ord(match[0][-1]):04x}", printable)
 
 
 def json_text(value: object) -> str:

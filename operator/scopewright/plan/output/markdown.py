@@ -32,13 +32,13 @@ def _lines(result: PlanResult) -> Iterator[str]:
 
 
 def _block(heading: str, language: str, lines: Iterable[str]) -> Iterator[str]:
-    found = [line.replace("````", "` ` ` `") for line in lines]
-    if not found:
+    texts = [line.replace("````", "` ` ` `") for line in lines]
+    if not texts:
         return
     folded = heading in _FOLDED
-    yield f"<details><summary>{heading} ({len(found)})</summary>\n" if folded else f"**{heading}**\n"
+    yield f"<details><summary>{heading} ({len(texts)})</summary>\n" if folded else f"**{heading}**\n"
     yield f"````{language}"
-    yield from found
+    yield from texts
     yield "````\n"
     if folded:
         yield "</details>\n"

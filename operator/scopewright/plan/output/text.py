@@ -34,9 +34,9 @@ def _lines(result: PlanResult) -> Iterator[Text]:
 
 
 def _section(heading: str, lines: Iterable[Text]) -> Iterator[Text]:
-    if found := list(lines):
+    if texts := list(lines):
         yield Text(heading, "bold")
-        yield from (Text("  ").append_text(line) for line in found)
+        yield from (Text("  ").append_text(line) for line in texts)
         yield Text()
 
 

@@ -129,7 +129,7 @@ class DeclaredObjects:
         )
 
     def _kept_by_earlier_file(self, ref: Ref, manifests: Manifests) -> bool:
-        """The first declaration wins; where the first cannot be read just now, its last good version does."""
+        """The first declaration wins; while its file cannot be read, its last valid version does."""
         entry = self._entries.get(ref)
         return entry is not None and entry.file < manifests.sources[ref].file and manifests.is_incomplete(entry.file)
 

@@ -103,22 +103,23 @@ def read(place: Path, ref: Ref) -> Version | None:
         if entries is None:
             return None
         if _current(place) == current:
-            return _version(ref, _newest(place), Meta.decode(meta_bytes), meta_bytes, entries)
+            changed = max((change_time for _, (_, change_time, *_) in trace(place)), default=0)
+            return _version(ref, changed, Meta.decode(meta_bytes), meta_bytes, entries)
     return None
 
 
 def trace(place: Path) -> tuple[tuple[str, Signature], ...]:
     """A value that changes with the object, without reading content; empty where there is no object."""
-    found: list[tuple[str, Signature]] = []
+    signatures: list[tuple[str, Signature]] = []
     current = _current(place)
     for folder in (place, place / current) if current else (place,):
         try:
             with os.scandir(folder) as items:
-                found += [(i.name, signature(i.stat(follow_symlinks=False))) for i in items]
+                signatures += [(i.name, signature(i.stat(follow_symlinks=False))) for i in items]
         except FileNotFoundError:
             if folder == place:
                 return ()
-    return tuple(sorted(found))
+    return tuple(sorted(signatures))
 
 
 def install(place: Path, meta: Meta, entries: Mapping[str, bytes], now: datetime, spare: Path) -> None:
@@ -161,10 +162,6 @@ def _texts(value: Any) -> list[Any]:
     return [*value.keys(), *value.values()]
 
 
-def _newest(place: Path) -> int:
-    return max((seen[1] for _, seen in trace(place)), default=0)
-
-
 def _version(ref: Ref, changed: int, meta: Meta, raw: bytes, entries: dict[str, bytes]) -> Version:
     """The resourceVersion is a number that grows, as Kubernetes' does, with edits by hand too; it ends in a hash, for
     a file system's clock may be slower than an edit.
@@ -198,7 +195,7 @@ def _is_object(place: Path) -> bool:
 
 
 def _current(place: Path) -> str:
-    """The name of the version in force; empty where there is none, or the link leads elsewhere."""
+    """The name of the version in force; empty where there is none, or the link has another target."""
     try:
         target = str((place / DATA).readlink())
     except OSError:
@@ -241,7 +238,7 @@ def _fill(folder: Path, meta: Meta, entries: Mapping[str, bytes]) -> None:
 
 
 def _link(place: Path, entries: Iterable[str]) -> None:
-    """Before the switch: link the new entries, and remove files that would hide them or stand beside them."""
+    """Before the switch: link the new entries, and remove other files and directories."""
     names = set(entries)
     for path in list(place.iterdir()):
         if path.name.startswith("..") or path.is_symlink():

@@ -52,11 +52,11 @@ class StateDirectory:
     def open_readonly(cls, root: Path) -> "StateDirectory":
         """Open for an issuer beside the writer: no lock, no change."""
         with _rejecting_os_errors(root):
-            found = _issuer(root)
-        if found is None:
+            issuer = _issuer(root)
+        if issuer is None:
             fix = "start `scopewright dev DIR --state STATE` first, or name the STATE that it writes"
             raise Rejected("NoState", f"{root} is not a STATE directory: {fix}")
-        return cls(root, found, None)
+        return cls(root, issuer, None)
 
     @property
     def writable(self) -> bool:
@@ -78,8 +78,8 @@ class StateDirectory:
     def objects(self, kind: str, namespace: str | None = None) -> Iterator[Ref]:
         """Secrets or ConfigMaps by their directories; names that Kubernetes does not accept are skipped."""
         for folder in _folders(self.folder(kind) if namespace is None else self.folder(kind) / namespace):
-            found = [folder] if namespace is not None else _folders(folder)
-            for place in found:
+            places = [folder] if namespace is not None else _folders(folder)
+            for place in places:
                 ref = Ref(kind, place.parent.name, place.name)
                 with suppress(Rejected):
                     yield checked(ref)
@@ -101,14 +101,14 @@ class StateDirectory:
             raise Rejected("ReadOnly", f"{self.root} is open for reading only: `scopewright dev` writes it")
 
     def _claim(self) -> None:
-        found = _issuer(self.root)
-        if found is not None and found != self.issuer:
+        issuer = _issuer(self.root)
+        if issuer is not None and issuer != self.issuer:
             fix = "choose another --state, or remove this one (its keys and credentials go with it)"
             raise Rejected(
-                "StateOfAnotherIssuer", f"{self.root} belongs to the issuer {found}, not {self.issuer}: {fix}"
+                "StateOfAnotherIssuer", f"{self.root} belongs to the issuer {issuer}, not {self.issuer}: {fix}"
             )
         remove_tree(self.root / _SPARE)
-        if found is None:
+        if issuer is None:
             data = json.dumps({"issuer": self.issuer, "version": 1}).encode() + b"\n"
             replace_file(self.root / MARKER, data, self.spare())
 

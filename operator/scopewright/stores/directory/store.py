@@ -53,7 +53,8 @@ class DirectoryStore:
         opened = StateDirectory.open(state, issuer)
         try:
             store = cls(opened, now, new_uid)
-            store._repair()
+            for ref in store._all():
+                versions.repair(opened.place(ref))
         except BaseException:
             opened.close()
             raise
@@ -187,10 +188,6 @@ class DirectoryStore:
     def _all(self) -> Iterator[Ref]:
         for kind in KINDS:
             yield from self._state.objects(kind)
-
-    def _repair(self) -> None:
-        for ref in self._all():
-            versions.repair(self._state.place(ref))
 
     def _wake(self) -> None:
         for event in self._followers:

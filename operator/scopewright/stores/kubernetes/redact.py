@@ -54,7 +54,7 @@ def remove_values(failure: Exception, body: Mapping[str, Any]) -> None:
 def redact(text: str, names: set[str]) -> str:
     """Return only words, numbers, the given names, and names made of words; the rest becomes `…`."""
     tokens = text.split()
-    numbers = [_is_number(token) for token in tokens]
+    numbers = [bool(_NUMBER.fullmatch(token.strip(_QUOTES))) for token in tokens]
     few = sum(numbers) <= MAX_NUMBERS
     kept: list[str] = []
     for at, token in enumerate(tokens):
@@ -74,10 +74,6 @@ def _consecutive(numbers: list[bool], at: int) -> int:
     while last + 1 < len(numbers) and numbers[last + 1]:
         last += 1
     return last - first + 1
-
-
-def _is_number(token: str) -> bool:
-    return bool(_NUMBER.fullmatch(token.strip(_QUOTES)))
 
 
 def _is_safe(token: str, names: set[str]) -> bool:

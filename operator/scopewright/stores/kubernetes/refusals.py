@@ -34,15 +34,15 @@ def refusal(status: int, answer: Mapping[str, Any], what: str) -> Rejected | Una
 
 
 def _admission(text: str) -> Rejected | Unavailable | None:
-    if found := _WEBHOOK_DENIED.search(text):
-        return Rejected("AdmissionDenied", f"admission webhook {found[1]} denied the write: {text}")
-    if found := _WEBHOOK_FAILED.search(text):
-        message = f"admission webhook {found[1]} does not answer, so the API server refuses the write: {text}"
+    if match := _WEBHOOK_DENIED.search(text):
+        return Rejected("AdmissionDenied", f"admission webhook {match[1]} denied the write: {text}")
+    if match := _WEBHOOK_FAILED.search(text):
+        message = f"admission webhook {match[1]} does not answer, so the API server refuses the write: {text}"
         return Unavailable(message, reason="WebhookUnavailable", refused=True)
-    if found := _POLICY.search(text):
-        return Rejected("AdmissionDenied", f"{found[1]} {found[2]} denied the write: {text}")
-    if found := _QUOTA.search(text):
-        message = f"ResourceQuota {found[1]} is exceeded; raise it, or delete what counts against it: {text}"
+    if match := _POLICY.search(text):
+        return Rejected("AdmissionDenied", f"{match[1]} {match[2]} denied the write: {text}")
+    if match := _QUOTA.search(text):
+        message = f"ResourceQuota {match[1]} is exceeded; raise it, or delete what counts against it: {text}"
         return Rejected("QuotaExceeded", message)
     return None
 
@@ -72,8 +72,8 @@ def _by_status(status: int, text: str, what: str) -> Rejected | None:
 def refuser(text: str) -> str:
     """Return the name of the webhook, policy or quota in a message of `refusal`; empty if there is none."""
     for pattern in (_WEBHOOK_DENIED, _WEBHOOK_FAILED, _POLICY, _QUOTA):
-        if found := pattern.search(text):
-            return found[pattern.groups]
+        if match := pattern.search(text):
+            return match[pattern.groups]
     return ""
 
 

@@ -30,12 +30,12 @@ _TCP_OPTIONS: Final = {
 def kept_alive(address: Any) -> socket.socket:
     """A socket for one of `getaddrinfo`'s results; aiohttp's `socket_factory`."""
     family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    created = socket.socket(family, kind, protocol)
+    created.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_OPTIONS.items():
         if (option := getattr(socket, name, None)) is not None:
-            made.setsockopt(socket.IPPROTO_TCP, option, value)
-    return made
+            created.setsockopt(socket.IPPROTO_TCP, option, value)
+    return created
 
 
 class _Pool(RESTClientObject):
