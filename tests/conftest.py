@@ -3,6 +3,9 @@
 import pytest
 from hypothesis import settings
 
+# A failed assertion of a harness shows the values that it compared, as one of a test does.
+pytest.register_assert_rewrite("tests.harness", "tests.golden.runner", "tests.unit.controller.crash_scenarios")
+
 # No deadlines, because machines are shared.
 settings.register_profile("scopewright", deadline=None)
 settings.load_profile("scopewright")

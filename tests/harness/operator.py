@@ -67,8 +67,8 @@ class OperatorHarness:
     >>> [event.reason for event in harness.events]
     ['CredentialIssued', 'CredentialRotated']
 
-    Writes fail where the test says so: `harness.store.fail(Unavailable("no answer"))` for the next one, and
-    `harness.store.refused` for all writes of some objects (`tests.harness.memory_store`).
+    Writes fail on demand: `harness.store.fail(Unavailable("no answer"))` for the next one, and `harness.store.refuse`
+    for all writes of some objects (`tests.harness.memory_store`).
 
     Client secrets are `secret1`, `secret2`, ..., signing keys and key pairs `generated_key(1)`, and so on.
     """

@@ -13,7 +13,7 @@ from scopewright.core.installation import plan_issuer, plan_seal_key
 from scopewright.core.objects import Existing, Ref
 from scopewright.core.records.names import client_record_name
 from tests.harness.operator import SEAL_KEY, OperatorHarness, run_sync
-from tests.harness.samples import NAMESPACE
+from tests.harness.samples import ISSUER, NAMESPACE
 from tests.unit.cli.cluster import ReadOnlyApi
 
 SERVER = {"scopes": [{"name": "payroll.read"}, {"name": "payroll.write"}]}
@@ -178,7 +178,7 @@ def test_audiences_are_checked_against_the_platforms_configuration(repository: R
 
 
 def test_the_limits_of_the_installation_are_applied(tmp_path: Path) -> None:
-    strict = OperatorHarness(Config(issuer="https://issuer.example.org", max_token_lifetime=timedelta(minutes=10)))
+    strict = OperatorHarness(Config(issuer=ISSUER, max_token_lifetime=timedelta(minutes=10)))
     desired = plan_issuer(strict.config, None)
     assert desired is not None
     run_sync(strict.store.write(desired))

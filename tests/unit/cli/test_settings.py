@@ -24,8 +24,7 @@ from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Rejected, Unavailable
 from scopewright.issuer.authentication.replay import LocalReplay, SharedReplay
 from scopewright.stores.kubernetes.api import REQUEST_TIMEOUT
-
-ISSUER = "https://issuer.example.org"
+from tests.harness.samples import ISSUER
 
 
 def test_an_occupied_port_is_reported() -> None:

@@ -221,7 +221,7 @@ def test_a_record_to_which_a_policy_adds_is_still_disabled(
     assert record.disabled
 
 
-def test_the_condition_and_the_added_entry_go_once_the_policy_has_gone(harness: OperatorHarness) -> None:
+def test_the_condition_and_the_added_entry_end_with_the_policy(harness: OperatorHarness) -> None:
     StoreWithPolicy.more = {"injected": b"x"}
     key = harness.apply(*WORKER)
     harness.reconcile_all()

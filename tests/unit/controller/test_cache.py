@@ -433,8 +433,8 @@ ACCOUNT = Ref("ServiceAccount", "leave", "worker")
 AS_ACCOUNT = {"authentication": {"method": "ServiceAccount", "serviceAccount": {"name": "worker"}}}
 
 
-def change(version: str, uid: str, *, gone: bool = False) -> Change:
-    return Change(Existing(ACCOUNT, uid, version), {}, gone)
+def change(version: str, uid: str, *, deleted: bool = False) -> Change:
+    return Change(Existing(ACCOUNT, uid, version), {}, deleted)
 
 
 def test_a_service_account_queues_the_clients_that_name_it() -> None:
@@ -447,7 +447,7 @@ def test_a_service_account_queues_the_clients_that_name_it() -> None:
     for version, uid in (("6", "one"), ("6", "one"), ("8", "two")):
         handlers._changed(change(version, uid))
         assert cache.service_account_uid(worker) == uid
-    handlers._changed(change("9", "two", gone=True))
+    handlers._changed(change("9", "two", deleted=True))
     assert cache.service_account_uid(worker) == ""
     assert enqueued == [(WORKER, 0.0)] * 3
 

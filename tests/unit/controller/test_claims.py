@@ -179,10 +179,10 @@ async def test_an_operator_that_cannot_list_claims_does_not_lead(
 ) -> None:
     replica = Replica(cluster, "one")
 
-    async def look() -> None:
+    async def fail() -> None:
         raise Rejected("Forbidden", "no right to list leases")
 
-    monkeypatch.setattr(replica.claims, "refresh", look)
+    monkeypatch.setattr(replica.claims, "refresh", fail)
     assert not await replica.try_to_lead()
     assert not cluster.writes
 
@@ -195,12 +195,12 @@ async def test_without_the_crd_of_signing_keys_the_holder_of_the_name_keeps_it(
     assert await first.try_to_lead()
     await first.lease.release()
 
-    async def look() -> None:
+    async def fail() -> None:
         raise NotServed("signingkeys is not served")
 
     again = Replica(cluster, "one", "again")
     for replica in (again, second):
-        monkeypatch.setattr(replica.claims, "refresh", look)
+        monkeypatch.setattr(replica.claims, "refresh", fail)
     assert await again.try_to_lead()
     await again.lease.check_claims()
     assert again.leads

@@ -10,11 +10,13 @@ import pytest
 
 from scopewright.controller.claims import Claims, Write
 from scopewright.controller.lease import PAUSE_JITTER, Lease
+from scopewright.core.claims import LEASE_NAME
 from scopewright.core.config import LeaseTimes
 from scopewright.core.failures import Conflict, Rejected, Unavailable
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
 from tests.harness.clock import Clock
+from tests.harness.samples import NAMESPACE
 
 DEADLINE = LeaseTimes().renew_deadline.total_seconds()
 DURATION = LeaseTimes().duration.total_seconds()
@@ -77,7 +79,7 @@ class NoOtherInstallation:
 
 def lease(server: LeaseServer, name: str, clock: Callable[[], float]) -> Lease:
     claims = cast("Claims", NoOtherInstallation())
-    return Lease(cast("Api", server), "scopewright-system", "scopewright-operator", name, claims, clock)
+    return Lease(cast("Api", server), NAMESPACE, LEASE_NAME, name, claims, clock)
 
 
 async def test_the_first_replica_leads_and_the_second_waits() -> None:
@@ -215,7 +217,7 @@ async def test_lease_times_are_configured_and_pauses_have_jitter() -> None:
     server, clock = LeaseServer(), Clock()
     times = LeaseTimes.model_validate({"duration": "20s", "renewDeadline": "15s", "retryPeriod": "3s"})
     claims = cast("Claims", NoOtherInstallation())
-    a = Lease(cast("Api", server), "scopewright-system", "scopewright-operator", "a", claims, clock, times)
+    a = Lease(cast("Api", server), NAMESPACE, LEASE_NAME, "a", claims, clock, times)
     assert await a._try()
     assert server.lease is not None
     assert server.lease["spec"]["leaseDurationSeconds"] == 20

@@ -81,7 +81,7 @@ def test_an_overdue_key_rotation_keeps_its_timestamp_and_a_deleted_signing_key_h
     assert Scraped(harness)("signing_key_next_rotation_timestamp_seconds") == due
     assert due
     assert due < harness.clock.now.timestamp()
-    del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    harness.delete(Ref("SigningKey", NAMESPACE, "default"), collect=False)
     harness.resync()
     scraped = Scraped(harness)
     assert scraped("signing_key_next_rotation_timestamp_seconds") is None
@@ -105,7 +105,7 @@ def test_a_signing_key_reports_whether_it_is_declared_and_used_and_made_up_names
     harness.resync()
     assert gauges("default") == (1, 1)
     assert gauges("made-up") == (None, None)
-    del harness.store.declared[Ref("SigningKey", NAMESPACE, "default")]
+    harness.delete(Ref("SigningKey", NAMESPACE, "default"), collect=False)
     harness.resync()
     assert gauges("default") == (0, 1)
     for record in harness.key_records():

@@ -31,7 +31,7 @@ async def test_a_resync_runs_without_the_right_to_list_other_installations(
     caplog.set_level(logging.INFO)
     fails, reported = True, 0
 
-    async def look() -> None:
+    async def check_claims() -> None:
         if fails:
             raise failure
 
@@ -42,7 +42,7 @@ async def test_a_resync_runs_without_the_right_to_list_other_installations(
         nonlocal reported
         reported += 1
 
-    monkeypatch.setattr(operator._lease, "check_claims", look)
+    monkeypatch.setattr(operator._lease, "check_claims", check_claims)
     monkeypatch.setattr(operator._leader.resync, "run", run)
     monkeypatch.setattr(operator._leader._unserved, "report", report)
     foreign: Any = object()

@@ -111,14 +111,14 @@ async def test_objects_that_were_found_before_a_list_failed_are_returned_later()
 async def test_without_one_crd_the_other_kinds_are_resynced(caplog: pytest.LogCaptureFixture) -> None:
     cache = with_records(3)
     cache.put(client("leave", "c0"))
-    server = server_ref(NAMESPACE, "leave", "gone")
-    entries = {ENTRY: encode(ResourceServerRecord("leave", "gone", "uid", "https://gone.leave.svc"))}
+    server = server_ref(NAMESPACE, "leave", "deleted")
+    entries = {ENTRY: encode(ResourceServerRecord("leave", "deleted", "uid", "https://deleted.leave.svc"))}
     cache.put_managed(Existing(server, "u", "5", labels={RECORD_LABEL: "resource-server"}), entries)
-    grant = {**raw("g"), "spec": {"resourceServer": "gone", "scopes": ["read"], "to": [{"allNamespaces": True}]}}
+    grant = {**raw("g"), "spec": {"resourceServer": "deleted", "scopes": ["read"], "to": [{"allNamespaces": True}]}}
     api = listing(OAuthClient=NotFound("", named=False), ScopeGrant=page("100", grant))
     api.answer(f"GET {CRDS}/oauthclients.scopewright.dev", NotFound("", named=True))
     resyncing = resync(api, cache)
-    lost = Ref("ResourceServer", "leave", "gone")
+    lost = Ref("ResourceServer", "leave", "deleted")
     assert await resyncing.run() == {Ref("ScopeGrant", "leave", "g"), lost}
     assert cache.deleted == {lost}, "a client whose CRD is missing was taken for deleted"
     assert list(cache.declared["OAuthClient"]) == [Ref("OAuthClient", "leave", "c0")]

@@ -28,7 +28,7 @@ def apply_retaining(harness: OperatorHarness, rotate: str = "") -> Ref:
 
 
 def delete_client(harness: OperatorHarness, key: Ref) -> None:
-    del harness.store.declared[key]
+    harness.delete(key, collect=False)
     harness.settle()
     harness.deleted.clear()
     harness.cache.deleted.clear()

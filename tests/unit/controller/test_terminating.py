@@ -8,6 +8,7 @@ from scopewright.controller.cache import Cache
 from scopewright.core.failures import Rejected
 from scopewright.core.objects import Ref
 from tests.harness.operator import OperatorHarness
+from tests.harness.samples import NAMESPACE
 from tests.unit.core.builders import client
 
 WORKER = ("OAuthClient", "leave", "worker")
@@ -73,7 +74,7 @@ def test_without_a_watch_of_namespaces_the_first_refused_write_marks_the_namespa
 
 
 def test_a_deleted_namespace_is_no_longer_terminating() -> None:
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put_namespace("leave", {}, "1", terminating=True)
     assert cache.terminating == {"leave"}
     cache.put_namespace("leave", None, "2")
@@ -93,7 +94,7 @@ def test_a_late_refusal_is_corrected_by_the_next_list_of_namespaces() -> None:
 
 
 def test_a_namespace_that_the_next_list_shows_terminating_stays_marked() -> None:
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put_namespace("leave", {}, "10", terminating=True)
     cache.put_namespace("leave", {}, "10", terminating=True)
     cache.put_namespace("leave", {}, "9")
@@ -102,7 +103,7 @@ def test_a_namespace_that_the_next_list_shows_terminating_stays_marked() -> None
 
 def test_objects_are_queued_when_their_namespace_was_created_again() -> None:
     """Also where its deletion was never reported, and its labels have not changed."""
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put(client())
     cache.put_namespace("leave", {}, "100", terminating=True)
     assert cache.put_namespace("leave", {}, "102") == {Ref(*WORKER)}
@@ -110,7 +111,7 @@ def test_objects_are_queued_when_their_namespace_was_created_again() -> None:
 
 
 def test_objects_of_a_new_namespace_are_queued_when_the_cache_learns_of_it() -> None:
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put_namespace("leave", {}, "100", terminating=True)
     cache.put(client())
     assert cache.put_namespace("leave", None, "101") == set()
@@ -120,7 +121,7 @@ def test_objects_of_a_new_namespace_are_queued_when_the_cache_learns_of_it() -> 
 
 def test_a_refusal_that_is_older_than_the_namespace_does_not_mark_it() -> None:
     """The namespace was created again before the answer to a write into its predecessor."""
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put_namespace("leave", {}, "100")
     asked = cache.usable("leave")
     cache.put_namespace("leave", None, "101")
@@ -132,7 +133,7 @@ def test_a_refusal_that_is_older_than_the_namespace_does_not_mark_it() -> None:
 
 
 def test_without_a_watch_of_namespaces_a_new_uid_ends_the_mark() -> None:
-    cache = Cache("default", "scopewright-system")
+    cache = Cache("default", NAMESPACE)
     cache.put(client())
     cache.put(client(name="another"))
     asked = cache.usable("leave")

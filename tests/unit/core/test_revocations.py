@@ -167,8 +167,8 @@ def test_removals_in_one_namespace_end_no_token_of_another() -> None:
     """Also not of a client that has revoked more tokens than each of the removed ones."""
     modest = RevocationRecord(
         tokens={"modest": {token_key(f"{n}"): NOW + 600 for n in range(100)}},
-        clients={"gone": NOW},
-        owners={"modest": namespace_key("payroll"), "gone": namespace_key("payroll")},
+        clients={"deleted": NOW},
+        owners={"modest": namespace_key("payroll"), "deleted": namespace_key("payroll")},
     )
     folded = fold(merge(modest, removed("greedy", MAX_ENTRIES)), NOW)
     assert (folded.everybody, folded.namespaces) == (0, {namespace_key("greedy"): NOW})
