@@ -1,4 +1,4 @@
-"""One attacker's process: `python -m tests.attacks.attack KIND PORT`. It runs until its standard input ends.
+"""The process of an attacker: `python -m tests.attacks.attack KIND PORT`. It runs until its standard input is closed.
 
 Every connection that the server closes is opened again.
 """
@@ -17,9 +17,9 @@ _HEAD: Final = b"POST /token HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-
 _ASKS: Final = b"GET /jwks.json HTTP/1.1\r\nHost: x\r\n\r\n"
 _LARGE: Final = 250_000
 _BIND_ADDRESS_NO_PORT: Final = 24
-"""Of Linux: the port is chosen when the connection is made, so that addresses do not share the ports."""
-_AT_ONCE: Final = 200
-"""Connections that are opened between two looks at the others: an attacker is no faster than its victim here."""
+"""Linux socket option: the port is chosen at connect, so that addresses do not share ports."""
+_BATCH: Final = 200
+"""Connections that are opened between two polls: an attacker is not faster than its victim here."""
 
 
 @cache
@@ -33,7 +33,7 @@ def hello() -> bytes:
 
 
 def partial_bodies(n: int) -> bytes:
-    """250 KB each, as one chunk, with a length, of a body and a head that are within their limits, and as a header."""
+    """250 KB each: one chunk, a body with a length, a head within its limit, and one header."""
     return (
         _HEAD + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % (2 * _LARGE) + b"x" * _LARGE,
         _HEAD + b"Content-Length: 165000\r\n\r\n" + b"x" * 164_000,
@@ -48,7 +48,7 @@ class Kind:
     addresses: int
     sends: Callable[[int], bytes]
     dribbles: bytes = b""
-    """Sent byte by byte after that."""
+    """Sent byte by byte after `sends`."""
     reads: bool = True
 
 
@@ -81,19 +81,19 @@ class Attack:
     def run(self) -> None:
         stdin = sys.stdin.fileno()
         self._epoll.register(stdin, select.EPOLLIN)
-        told = False
+        announced = False
         while True:
-            for _ in range(min(_AT_ONCE, self._kind.connections - len(self._open))):
+            for _ in range(min(_BATCH, self._kind.connections - len(self._open))):
                 self._connect()
             for file, events in self._epoll.poll(0.02):
                 if file == stdin:
                     return
-                self._go_on(file, events)
+                self._continue(file, events)
             if self._kind.dribbles:
                 self._dribble()
-            if not told and self._tried >= self._kind.connections:
+            if not announced and self._tried >= self._kind.connections:
                 print("attacking", flush=True)
-                told = True
+                announced = True
 
     def _connect(self) -> None:
         n = self._tried
@@ -109,7 +109,7 @@ class Attack:
         self._open[connection.fileno()] = _Open(connection, self._kind.sends(n), self._kind.dribbles)
         self._epoll.register(connection, select.EPOLLOUT | select.EPOLLRDHUP)
 
-    def _go_on(self, file: int, events: int) -> None:
+    def _continue(self, file: int, events: int) -> None:
         opened = self._open[file]
         try:
             if events & (select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP):
@@ -127,7 +127,7 @@ class Attack:
             self._close(file)
 
     def _dribble(self) -> None:
-        """A byte to each twentieth, another twentieth each time."""
+        """Send a byte on every twentieth connection, on others each time."""
         for file in [file for file in self._open if file % 20 == self._tried % 20]:
             opened = self._open[file]
             if not opened.rest:

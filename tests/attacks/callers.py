@@ -12,10 +12,10 @@ from typing import Final
 
 ADDRESS: Final = "127.0.0.100"
 _CALLERS: Final = 4
-_CONNECT_ANEW: Final = 10
-"""Tokens after which a caller takes a new connection."""
-_PAUSE: Final = 0.005
-_PATIENCE: Final = 20.0
+_TOKENS_PER_CONNECTION: Final = 10
+"""After these tokens a caller opens a new connection."""
+_PAUSE_SECONDS: Final = 0.005
+_TIMEOUT_SECONDS: Final = 20.0
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Seen:
 
 
 class Callers:
-    """A context: inside, they call."""
+    """A context manager. Inside it, the callers request tokens."""
 
     def __init__(self, port: int, client: tuple[str, str], tls: ssl.SSLContext | None = None) -> None:
         basic = base64.b64encode(":".join(client).encode())
@@ -63,8 +63,8 @@ class Callers:
             for n in count():
                 begun = time.perf_counter()
                 try:
-                    async with asyncio.timeout(_PATIENCE):
-                        if writer is None or not n % _CONNECT_ANEW:
+                    async with asyncio.timeout(_TIMEOUT_SECONDS):
+                        if writer is None or not n % _TOKENS_PER_CONNECTION:
                             if writer is not None:
                                 writer.close()
                             reader, writer = await asyncio.open_connection(
@@ -82,7 +82,7 @@ class Callers:
                         self.seen.seconds.append(time.perf_counter() - begun)
                     else:
                         self.seen.failures.append(head.decode("latin-1").partition("\r\n")[0])
-                await asyncio.sleep(_PAUSE)
+                await asyncio.sleep(_PAUSE_SECONDS)
         finally:
             if writer is not None:
                 with contextlib.suppress(OSError):

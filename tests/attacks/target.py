@@ -20,7 +20,7 @@ CHART_LIMIT: Final = 384 * MIB
 
 
 class Issuer:
-    """A context: inside, it serves one client from the records that `scopewright dev` has left."""
+    """A context manager. Inside it, the issuer serves one client, from records that `scopewright dev` wrote."""
 
     def __init__(self, folder: Path, tls: tuple[Path, Path] | None = None) -> None:
         target = Target.of(folder)
@@ -56,14 +56,14 @@ class Issuer:
         return self._log.read_text(errors="replace")
 
     def resident(self) -> int:
-        """Bytes in memory."""
+        """Resident memory, in bytes."""
         text = Path(f"/proc/{self._process.pid}/smaps_rollup").read_text()
         found = re.search(r"^Rss: +(\d+) kB", text, re.MULTILINE)
         assert found
         return int(found[1]) * 1024
 
     def metrics(self) -> dict[str, float]:
-        """Each sample as Prometheus reads it, labels and all."""
+        """Value of each Prometheus sample, by name with labels."""
         answer = httpx.get(f"http://127.0.0.1:{self._metrics_port}/metrics", timeout=20)
         lines = [line for line in answer.text.splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}

@@ -1,4 +1,4 @@
-"""Attacks on what a token says: good signatures, wrong types, issuers, audiences and times (RFC 8725 §3.8 to §3.12)."""
+"""Attacks on claims: valid signatures with wrong types, issuers, audiences and times (RFC 8725 §3.8 to §3.12)."""
 
 from collections.abc import Iterator
 from typing import Any, Final
@@ -14,7 +14,7 @@ def _types(f: Forge) -> Iterator[Attack]:
 
 
 def _replays(f: Forge) -> Iterator[Attack]:
-    """Good tokens of and for somebody else (RFC 8725 §3.8, §3.9)."""
+    """Valid tokens of another issuer or for another audience (RFC 8725 §3.8, §3.9)."""
     iss, aud = str(f.claims["iss"]), str(f.claims["aud"])
     others: list[Any] = [None, "", 1, True, {"a": iss}, [iss], [[iss]]]
     for name, value, reason in (("iss", iss, Reason.ISSUER), ("aud", aud, Reason.AUDIENCE)):
@@ -45,7 +45,7 @@ def _replays(f: Forge) -> Iterator[Attack]:
 
 
 def _times(f: Forge) -> Iterator[Attack]:
-    """Up to the edge: `exp` plus the skew is over, `nbf` and `iat` beyond the skew are still to come."""
+    """Times at the limit: `exp` plus the skew has passed, `nbf` or `iat` is beyond the skew."""
     for exp in (f.now - f.skew, f.now - f.skew - 1, f.now - 86400, 0, f.now - f.skew - 0.5):
         yield Attack(f"exp {exp - f.now:+} s", f.claiming(exp=exp), Reason.EXPIRED)
     for name in ("nbf", "iat"):

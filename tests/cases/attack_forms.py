@@ -46,7 +46,7 @@ def _shapes(f: Forge) -> Iterator[Attack]:
 
 
 def _names(f: Forge) -> Iterator[Attack]:
-    """One parser takes the first of two, another the last (RFC 8725 §2.4)."""
+    """Duplicate members: one parser uses the first, another the last (RFC 8725 §2.4)."""
     header, payload = f.header()[:-1], f.payload()[:-1]
     twice = {
         "claim": (header, payload + ', "aud": "https://evil.example"'),
@@ -101,7 +101,7 @@ def _json(f: Forge) -> Iterator[Attack]:
 
 
 def _spellings(f: Forge) -> Iterator[Attack]:
-    """Another way of writing the same bytes: unused bits, padding, the other alphabet, white space."""
+    """Other encodings of the same bytes: unused bits, padding, the other alphabet, white space."""
     good = f.token()
     head, body, signature = good.split(".")
     changed = good[:-1] + _ALPHABET[_ALPHABET.index(good[-1]) ^ 1]
@@ -130,9 +130,9 @@ def _spellings(f: Forge) -> Iterator[Attack]:
     for part in ("header", "payload"):
         for name, spell in (("padding", "="), ("a new line", "\n"), ("a space", " ")):
             halves = f"{head}{spell}.{body}" if part == "header" else f"{head}.{body}{spell}"
-            yield Attack(f"spelling: {name} after the {part}, signed", f.spelled(halves), Reason.MALFORMED)
+            yield Attack(f"spelling: {name} after the {part}, signed", f.sign_as_is(halves), Reason.MALFORMED)
     standard = b64(f.payload(x="\u00ff\u00fe\u00fb~~~???").encode()).replace("-", "+").replace("_", "/") + "+/"
-    yield Attack("spelling: the other alphabet, signed", f.spelled(f"{head}.{standard}"), Reason.MALFORMED)
+    yield Attack("spelling: the other alphabet, signed", f.sign_as_is(f"{head}.{standard}"), Reason.MALFORMED)
 
 
 def _extensions(f: Forge) -> Iterator[Attack]:
@@ -148,7 +148,7 @@ def _extensions(f: Forge) -> Iterator[Attack]:
     ]
     for header in crits:
         yield Attack(f"extension {json.dumps(header)}", f.token(**header), Reason.MALFORMED)
-    unencoded = f.spelled(f"{b64(f.header(crit=['b64'], b64=False).encode())}.{b64(b'x')}")
+    unencoded = f.sign_as_is(f"{b64(f.header(crit=['b64'], b64=False).encode())}.{b64(b'x')}")
     yield Attack("extension: unencoded payload", unencoded, Reason.MALFORMED)
     inner = f.token()
     yield Attack("a JWT in a JWT", f.signed(f.header(cty="JWT"), inner), Reason.MALFORMED)

@@ -15,7 +15,7 @@ from tests.cases.forge import Attack, Forge
 from tests.unit.verifier.support import b64
 
 _ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-"""Of P-256, the n of RFC 7518 §3.4's curve."""
+"""The order n of P-256."""
 
 
 def _algorithms(f: Forge) -> Iterator[Attack]:
@@ -43,7 +43,7 @@ def _algorithms(f: Forge) -> Iterator[Attack]:
         }.items():
             yield Attack(f"alg {alg!r} with {how} signature", f"{halves}.{signature}", Reason.ALGORITHM)
     for alg in ("ES384", "ES512", "RS256", "PS256", "EdDSA", "Ed25519"):
-        yield Attack(f"alg {alg} with a key of ES256", f.spelled(f.halves(alg=alg)), Reason.ALGORITHM)
+        yield Attack(f"alg {alg} with a key of ES256", f.sign_as_is(f.halves(alg=alg)), Reason.ALGORITHM)
 
 
 def _hmac(f: Forge) -> Iterator[Attack]:
@@ -93,8 +93,8 @@ def _kids(f: Forge) -> Iterator[Attack]:
         yield Attack(f"kid {other!r}", f.token(kid=other), Reason.MALFORMED)
 
 
-def _brought_keys(f: Forge) -> Iterator[Attack]:
-    brought: dict[str, Any] = {
+def _embedded_keys(f: Forge) -> Iterator[Attack]:
+    embedded: dict[str, Any] = {
         "jwk": f.thief.jwk,
         "jku": "https://evil.example/jwks.json",
         "x5u": "https://evil.example/chain.pem",
@@ -103,12 +103,12 @@ def _brought_keys(f: Forge) -> Iterator[Attack]:
         "x5t#S256": "AAAA",
         "epk": f.thief.jwk,
     }
-    for name, value in brought.items():
+    for name, value in embedded.items():
         header = f.header(**{name: value})
         yield Attack(f"{name} of a thief", f.signed(header, f.payload(), f.thief), Reason.SIGNATURE)
         nameless = f.header(**{name: value, "kid": None})
         yield Attack(f"{name} of a thief, no kid", f.signed(nameless, f.payload(), f.thief), Reason.MALFORMED)
-    yield Attack("the kid of ours, the key of a thief", f.signed(f.header(), f.payload(), f.thief), Reason.SIGNATURE)
+    yield Attack("the published kid, the key of a thief", f.signed(f.header(), f.payload(), f.thief), Reason.SIGNATURE)
     yield Attack(
         "a kid of a thief", f.signed(f.header(kid="thief", jwk=f.thief.jwk), f.payload(), f.thief), Reason.UNKNOWN_KEY
     )
@@ -151,4 +151,4 @@ def _signatures(f: Forge) -> Iterator[Attack]:
         yield Attack(f"ECDSA {name}", f"{halves}.{b64(signature)}", Reason.SIGNATURE)
 
 
-GROUPS: Final = (_algorithms, _hmac, _kids, _brought_keys, _signatures)
+GROUPS: Final = (_algorithms, _hmac, _kids, _embedded_keys, _signatures)

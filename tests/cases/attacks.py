@@ -1,8 +1,7 @@
-"""The list of attacks on signed JWTs, as one table for whoever takes them: the verifier, and the issuer for assertions
-and subject tokens.
+"""The table of attacks on signed JWTs, for the verifier, and for the issuer with assertions and subject tokens.
 
-Each token is refused, by the verifier with the `reason` that is given. Some are signed with the right key, as a
-careless signer would: these must be refused although their signature is good.
+Each token is refused, by the verifier for its `reason`. Some are signed with the published key, as by a careless
+signer, and must be refused although the signature is valid.
 """
 
 from tests.cases import attack_claims, attack_forms, attack_keys

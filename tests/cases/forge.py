@@ -1,4 +1,4 @@
-"""One good token, and what an attacker makes of it."""
+"""A valid token, and functions to change it as an attacker does."""
 
 import json
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ class Attack:
 
 @dataclass(frozen=True)
 class Forge:
-    """What an attacker starts from: the claims of a good token, the type that is expected, and the published key."""
+    """The claims of a valid token, its expected type, and the published key."""
 
     key: SigningKey
     claims: Mapping[str, Any]
@@ -40,7 +40,7 @@ class Forge:
     thief: SigningKey = field(default_factory=lambda: SigningKey("key-1"))
 
     def header(self, **changes: Any) -> str:
-        """As JSON; None leaves a member out."""
+        """The header in JSON. A member that is None is omitted."""
         good = {"typ": self.typ, "alg": "ES256", "kid": self.key.kid} | changes
         return json.dumps({name: value for name, value in good.items() if value is not None})
 
@@ -49,10 +49,10 @@ class Forge:
 
     def signed(self, header: str, payload: str | bytes, key: SigningKey | None = None) -> str:
         body = payload if isinstance(payload, bytes) else payload.encode("utf-8", "surrogatepass")
-        return self.spelled(f"{b64(header.encode())}.{b64(body)}", key)
+        return self.sign_as_is(f"{b64(header.encode())}.{b64(body)}", key)
 
-    def spelled(self, signing_input: str, key: SigningKey | None = None) -> str:
-        """Signed however it is written."""
+    def sign_as_is(self, signing_input: str, key: SigningKey | None = None) -> str:
+        """Sign without any check or encoding."""
         return f"{signing_input}.{b64((key or self.key).sign(signing_input.encode()))}"
 
     def token(self, **header: Any) -> str:
@@ -62,5 +62,5 @@ class Forge:
         return self.signed(self.header(), self.payload(**claims))
 
     def halves(self, **header: Any) -> str:
-        """What would be signed."""
+        """The signing input."""
         return f"{b64(self.header(**header).encode())}.{b64(self.payload().encode())}"

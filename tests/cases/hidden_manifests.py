@@ -1,4 +1,4 @@
-"""Files that kubectl reads as a ScopeGrant `payroll/sneak`, each written so that a reader in a hurry does not."""
+"""Files that kubectl reads as a ScopeGrant `payroll/sneak`, each in a form that a simple parser misses."""
 
 import base64
 import json
@@ -14,7 +14,7 @@ GRANT: Final = API_VERSION + KIND + REST
 HEAD: Final = "{apiVersion: scopewright.dev/v1alpha1, kind: ScopeGrant}"
 HARMLESS: Final = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: harmless}\n"
 
-_GIVEN: Final = {
+_MANIFEST: Final = {
     "apiVersion": "scopewright.dev/v1alpha1",
     "kind": "ScopeGrant",
     "metadata": {"name": "sneak", "namespace": "payroll"},
@@ -24,7 +24,7 @@ _GIVEN: Final = {
         "to": [{"namespace": "leave", "client": "leave-worker"}],
     },
 }
-_JSON: Final = json.dumps(_GIVEN)
+_JSON: Final = json.dumps(_MANIFEST)
 
 
 def _listed(head: str, item: str = GRANT, key: str = "items") -> str:
@@ -39,7 +39,7 @@ _KIND_IN_BASE64: Final = base64.b64encode(b"kind").decode()
 _GRANT_IN_BASE64: Final = base64.b64encode(b"ScopeGrant").decode()
 
 READ_BY_KUBECTL: Final[dict[str, str | bytes]] = {
-    "as it should be": GRANT,
+    "the plain manifest": GRANT,
     "an instant end": GRANT + "...\n",
     # Merge keys.
     "a merge gives the kind": f"<<: {HEAD}\n{REST}",

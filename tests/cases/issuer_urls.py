@@ -1,4 +1,4 @@
-"""URLs that may and may not name an issuer: the operator, the issuer and the verifier decide alike."""
+"""URLs that may and may not name an issuer: operator, issuer and verifier agree."""
 
 GOOD = (
     "https://issuer.example.org",

@@ -1,7 +1,7 @@
 """The modules of the OpenID Foundation's FAPI 2.0 Security Profile Final plan that apply to client credentials.
 
-In our own words: an issuer in a process of its own with `profile: FAPI2`, two clients with keys of their own, and a
-service behind `scopewright.verifier`. Each test names its module (`fapi2-security-profile-final-…`).
+Reimplemented here: an issuer process with `profile: FAPI2`, two clients with different keys, and a service behind
+`scopewright.verifier`. The docstring of each test names its module (`fapi2-security-profile-final-…`).
 """
 
 import hashlib
@@ -85,7 +85,7 @@ class Client:
     def ask(
         self, assertion: str | None = None, *, proof: dict[str, Any] | None = None, bound: bool = True, **form: str
     ) -> httpx.Response:
-        """A token request, made again with the nonce that the first answer gives."""
+        """A token request, repeated with the nonce of the first response."""
         fields = {"grant_type": "client_credentials", "client_id": self.client_id}
         if assertion != "":
             fields |= {"client_assertion_type": JWT_BEARER}
@@ -109,7 +109,7 @@ class Client:
 
 @dataclass
 class Plan:
-    """What the modules need: metadata, two clients and a service."""
+    """Issuer, two clients and a service: what a test plan of the foundation calls its configuration."""
 
     issuer: str
     clients: tuple[Client, Client]
@@ -194,7 +194,7 @@ async def test_discovery(plan: Plan) -> None:
 
 
 async def test_happy_flow(plan: Plan) -> None:
-    """happy-flow: both clients; a client's token is good with its own proof key alone."""
+    """happy-flow, for both clients; a token is accepted with the proof key of its client only."""
     first, second = plan.clients
     for client in plan.clients:
         response = client.ask()
@@ -211,19 +211,19 @@ async def test_happy_flow(plan: Plan) -> None:
             answer = await plan.call(token, client.proof("GET", f"{RESOURCE}/salaries", token), Accept=accept)
             assert answer.status_code == 200, answer.text
     answer = await plan.call(token, first.proof("GET", f"{RESOURCE}/salaries", token))
-    assert refused(answer, "invalid_token"), "the key of the first client, and the token of the second"
+    assert refused(answer, "invalid_token"), "the key of the first client with the token of the second"
     assert second.client_id != first.client_id
 
 
 @pytest.mark.parametrize("scheme", ["DPoP", "dpop", "DPOP", "dPoP"])
-async def test_the_scheme_is_case_insensitive(plan: Plan, scheme: str) -> None:
+async def test_scheme_is_case_insensitive_at_the_resource(plan: Plan, scheme: str) -> None:
     """access-token-type-header-case-sensitivity"""
     client = plan.clients[0]
     token = client.token()
     assert (await plan.call(token, client.proof("GET", f"{RESOURCE}/salaries", token), scheme)).status_code == 200
 
 
-async def test_nbf_and_exp_in_a_proof_are_no_error(plan: Plan) -> None:
+async def test_nbf_and_exp_in_a_proof_are_accepted(plan: Plan) -> None:
     """check-dpop-proof-nbf-exp"""
     client, now = plan.clients[0], int(time.time())
     times: dict[str, Any] = {"nbf": now, "exp": now + 60}
@@ -240,8 +240,8 @@ async def test_clocks_may_differ_by_ten_seconds(plan: Plan, seconds: int) -> Non
     assert (await plan.call(token, proof)).status_code == 200
 
 
-async def test_without_a_proof_there_is_no_token_and_no_access(plan: Plan) -> None:
-    """ensure-holder-of-key-required (what TLS accepts is tested with the HTTP server)"""
+async def test_request_without_a_proof_gets_neither_token_nor_access(plan: Plan) -> None:
+    """ensure-holder-of-key-required (TLS is tested with the HTTP server)"""
     client = plan.clients[0]
     assert refused(client.ask(bound=False), "invalid_request", "invalid_dpop_proof")
     token = client.token()
@@ -249,7 +249,7 @@ async def test_without_a_proof_there_is_no_token_and_no_access(plan: Plan) -> No
     assert refused(await plan.call(token, None, "Bearer"), "invalid_token")
 
 
-async def test_the_client_id_of_another_is_refused(plan: Plan) -> None:
+async def test_client_id_of_another_client_is_refused(plan: Plan) -> None:
     """ensure-client-id-in-token-endpoint"""
     first, second = plan.clients
     mine = first.assertion(iss=second.client_id, sub=second.client_id)
@@ -258,14 +258,14 @@ async def test_the_client_id_of_another_is_refused(plan: Plan) -> None:
 
 
 async def test_an_assertion_signed_with_rs256_is_refused(plan: Plan) -> None:
-    """ensure-signed-client-assertion-with-RS256-fails: with the client's own RSA key, or with one that it never had."""
+    """ensure-signed-client-assertion-with-RS256-fails: with the RSA key of the client, or with another one."""
     client = plan.clients[0]
     key = client.key if client.key.algorithm == "PS256" else Keys.make("PS256")
     assert refused(client.ask(replace(client, key=key).assertion("RS256")), "invalid_client")
 
 
-async def test_without_an_assertion_there_is_no_token(plan: Plan) -> None:
-    """ensure-client-assertion-in-token-endpoint: and the refusal names the client's own method, and no other."""
+async def test_request_without_an_assertion_gets_no_token(plan: Plan) -> None:
+    """ensure-client-assertion-in-token-endpoint; the refusal names the client's method only."""
     response = plan.clients[0].ask("")
     assert refused(response, "invalid_client", "invalid_request")
     assert "private_key_jwt" in response.json()["error_description"]
@@ -274,7 +274,7 @@ async def test_without_an_assertion_there_is_no_token(plan: Plan) -> None:
     assert refused(secret, "invalid_client")
 
 
-async def test_an_assertion_that_ended_five_minutes_ago_is_refused(plan: Plan) -> None:
+async def test_assertion_that_expired_five_minutes_ago_is_refused(plan: Plan) -> None:
     """ensure-client-assertion-with-exp-is-5-minutes-in-past-fails"""
     client, now = plan.clients[0], int(time.time())
     assert refused(client.ask(client.assertion(exp=now - 300, iat=now - 360)), "invalid_client")
@@ -282,7 +282,7 @@ async def test_an_assertion_that_ended_five_minutes_ago_is_refused(plan: Plan) -
 
 @pytest.mark.parametrize("audience", ["https://other.example", "{}/token", "{}/", ["{}"], ["{}", "https://x"], None])
 async def test_an_assertion_for_another_audience_is_refused(plan: Plan, audience: Any) -> None:
-    """ensure-client-assertion-with-wrong-aud-fails, and of PAR the token endpoint's URL and the array as audience"""
+    """ensure-client-assertion-with-wrong-aud-fails, and modules for PAR: its URL, an array"""
     client = plan.clients[0]
     filled = (
         audience.format(plan.issuer)
@@ -298,7 +298,7 @@ async def test_an_assertion_without_sub_is_refused(plan: Plan) -> None:
     assert refused(client.ask(client.assertion(sub=None)), "invalid_client")
 
 
-async def test_an_assertion_may_begin_eight_seconds_ahead_and_not_more_than_sixty(plan: Plan) -> None:
+async def test_nbf_of_an_assertion_may_be_eight_and_not_ninety_seconds_ahead(plan: Plan) -> None:
     """par-ensure-jwt-client-assertions-nbf-8-seconds-in-the-future-is-accepted, …-nbf-over-60-seconds-…-fails"""
     client, now = plan.clients[0], int(time.time())
     assert client.ask(client.assertion(nbf=now + 8)).status_code == 200
@@ -336,7 +336,7 @@ _NEGATIVE: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("what", _NEGATIVE)
-async def test_a_bad_proof_is_refused_at_the_resource(plan: Plan, what: str) -> None:
+async def test_wrong_proof_is_refused_at_the_resource(plan: Plan, what: str) -> None:
     """dpop-negative-tests"""
     first, second = plan.clients
     case = dict(_NEGATIVE[what])
@@ -355,7 +355,7 @@ async def test_a_bad_proof_is_refused_at_the_resource(plan: Plan, what: str) -> 
     assert f'algs="{" ".join(a for a in ALGORITHMS)}"' in answer.headers["www-authenticate"]
 
 
-async def test_proofs_that_are_no_good_jwt_and_used_ones_are_refused(plan: Plan) -> None:
+async def test_malformed_unsigned_and_used_proofs_are_refused(plan: Plan) -> None:
     """dpop-negative-tests: none, HMAC, RS256, a broken signature, several proofs, a proof that was used"""
     client = plan.clients[0]
     token = client.token()
@@ -375,4 +375,4 @@ async def test_proofs_that_are_no_good_jwt_and_used_ones_are_refused(plan: Plan)
     for proof in bad:
         assert refused(await plan.call(token, proof), "invalid_dpop_proof", "invalid_token"), proof
     assert (await plan.call(token, good)).status_code == 200
-    assert refused(await plan.call(token, good), "invalid_dpop_proof"), "it was used"
+    assert refused(await plan.call(token, good), "invalid_dpop_proof"), "the proof was used"

@@ -1,4 +1,4 @@
-"""Requests that a client, a proxy or a malicious stranger may send, as Hypothesis makes them."""
+"""Hypothesis strategies for requests of clients, proxies and attackers."""
 
 import base64
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ class Sent:
     body: bytes
 
     def written(self) -> bytes:
-        """As HTTP/1.1 has it, with its Content-Length."""
+        """The bytes of the HTTP/1.1 request, with Content-Length."""
         lines = [b"%s %s HTTP/1.1" % (self.method, self.path), b"host: issuer"]
         lines += [b"%s: %s" % header for header in self.headers]
         lines += [b"content-length: %d" % len(self.body), b"", b""]
@@ -55,7 +55,7 @@ class Sent:
 
 
 def _jwts() -> st.SearchStrategy[str]:
-    """Texts with the look of a JWT; headers and claims of an assertion among them."""
+    """Texts in the form of a JWT, some with header and claims of an assertion."""
     segment = st.one_of(
         st.sampled_from(['{"alg":"none"}', '{"alg":"ES256","kid":"a","typ":"JWT"}', '{"alg":"HS256"}', "{}", "[]", ""]),
         st.sampled_from(['{"iss":"leave.worker","sub":"leave.worker","exp":9999999999}', '{"exp":1e999}', "[" * 500]),
@@ -91,7 +91,7 @@ def _forms(worker: tuple[str, str], first: tuple[str, ...] = ("",)) -> st.Search
     )
 
 
-def _right(worker: tuple[str, str]) -> bytes:
+def _correct_basic(worker: tuple[str, str]) -> bytes:
     return b"Basic " + base64.b64encode(":".join(map(quote_plus, worker)).encode())
 
 
@@ -102,22 +102,29 @@ def _basics(worker: tuple[str, str]) -> st.SearchStrategy[bytes]:
         st.sampled_from([":", "::", f"{worker[0]}:", f":{worker[1]}", f"{worker[0]}:{worker[1]}:"]),
     )
     made = halves.map(lambda text: b"Basic " + base64.b64encode(text.encode("utf-8", "surrogatepass")))
-    odd = [b"Basic", b"Basic ", b"Basic ====", b"bASIC " + _right(worker)[6:], b"Bearer x", b"Basic " + b"A" * 6000]
+    odd = [
+        b"Basic",
+        b"Basic ",
+        b"Basic ====",
+        b"bASIC " + _correct_basic(worker)[6:],
+        b"Bearer x",
+        b"Basic " + b"A" * 6000,
+    ]
     return st.one_of(made, st.sampled_from(odd), _field_values())
 
 
 def _field_values() -> st.SearchStrategy[bytes]:
-    """Octets that a header may hold (RFC 9110 §5.5)."""
+    """Octets that are allowed in a header value (RFC 9110 §5.5)."""
     return st.binary(max_size=40).map(lambda value: bytes(b for b in value if b >= 32 and b != 127).strip())
 
 
-def _near(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
-    """The right client, by header or by parameters, with some parameters more."""
+def _nearly_valid(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
+    """The correct client, in the header or in parameters, with additional parameters."""
     grants = ("grant_type=client_credentials&", f"grant_type={quote_plus(_URN)}%3Agrant-type%3Atoken-exchange&")
     posted = f"client_id={quote_plus(worker[0])}&client_secret={quote_plus(worker[1])}&"
     content_type = (b"content-type", FORM)
     by_header = _forms(worker, grants).map(
-        lambda form: Sent(b"POST", b"/token", (content_type, (b"authorization", _right(worker))), form)
+        lambda form: Sent(b"POST", b"/token", (content_type, (b"authorization", _correct_basic(worker))), form)
     )
     by_form = _forms(worker, (grants[0] + posted,)).map(lambda form: Sent(b"POST", b"/token", (content_type,), form))
     scopes = ("scope=payroll.read&", f"resource={quote_plus(RESOURCE)}&", "scope=payroll.destroy&", "")
@@ -125,7 +132,7 @@ def _near(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
         lambda part: Sent(
             b"POST",
             b"/token",
-            (content_type, (b"authorization", _right(worker)), (b"dpop", part[2].encode())),
+            (content_type, (b"authorization", _correct_basic(worker)), (b"dpop", part[2].encode())),
             f"{part[0]}{part[1]}".encode(),
         )
     )
@@ -144,7 +151,7 @@ def _strange_credentials(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
     )
 
 
-def _wild(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
+def _any_request(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
     """Any HTTP request."""
     types = [FORM, FORM, FORM + b"; charset=UTF-8", b"application/json", b"", b"\xff"]
     names = [b"dpop", b"cookie", b"x-forwarded-for", b"accept", b"if-none-match", b"content-type", b"x-\x7e"]
@@ -173,7 +180,7 @@ def _wild(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
 
 
 def requests(worker: tuple[str, str]) -> st.SearchStrategy[Sent]:
-    return st.one_of(_near(worker), _near(worker), _strange_credentials(worker), _wild(worker))
+    return st.one_of(_nearly_valid(worker), _nearly_valid(worker), _strange_credentials(worker), _any_request(worker))
 
 
 def _printable(query: bytes) -> bytes:

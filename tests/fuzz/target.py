@@ -1,4 +1,4 @@
-"""The running issuer that is fuzzed: one client, which may have a token."""
+"""The issuer process under test, with one client that gets tokens."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,5 +41,5 @@ class Target:
 
     @property
     def worker(self) -> tuple[str, str]:
-        """Its id and secret."""
+        """Id and secret of the client."""
         return self.running.secret("leave", "worker")

@@ -26,11 +26,11 @@ OPTIONS = (
 )
 
 
-def test_the_description_is_current() -> None:
+def test_description_is_current() -> None:
     assert DESCRIPTION.read_text() == of_docs("openapi").text(), "run make docs"
 
 
-def test_the_description_has_every_response(target: Target) -> None:
+def test_description_has_every_response(target: Target) -> None:
     command = [
         str(Path(sys.executable).with_name("st")),
         "run",

@@ -1,4 +1,4 @@
-"""Whatever is sent to the running issuer: an answer of ours, no exception in its log, and memory as before."""
+"""Generated requests to an issuer process: documented responses, no exception in the log, and bounded memory."""
 
 import asyncio
 import os
@@ -13,14 +13,14 @@ from tests.fuzz.target import Target
 from tests.fuzz.wire import Connections, check, documented
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "3000"))
-"""How many are sent at least; `make fuzz` sends 100,000."""
+"""Minimum number of requests; `make fuzz` sends 100,000."""
 
 BATCH = 50
 GROWTH = 16 * 1024 * 1024
 """Bytes that the process may gain after its first thousand requests: arenas and caches, not a leak of each request."""
 
 
-def test_every_request_gets_an_answer_of_ours(target: Target) -> None:
+def test_every_request_gets_a_documented_response(target: Target) -> None:
     known = documented()
     batches = max(20, REQUESTS // BATCH)
     count = 0
@@ -56,15 +56,15 @@ def test_every_request_gets_an_answer_of_ours(target: Target) -> None:
 
 
 REFUSALS = (b"HTTP/1.1 4", b"HTTP/1.1 501 ", b"HTTP/1.1 505 ")
-"""Statuses that may answer arbitrary bytes: none that reports a failure of the issuer."""
+"""Statuses that are allowed for arbitrary bytes: no failures of the issuer."""
 
 
-def test_octets_that_are_no_http_do_no_harm(target: Target) -> None:
-    """Whatever a connection brings, the next one is served."""
+def test_malformed_http_is_refused_and_the_next_request_served(target: Target) -> None:
+    """The next connection is served after any bytes on this one."""
     source = random.Random(7)
     good = Sent(b"POST", b"/token", ((b"content-type", FORM),), b"grant_type=client_credentials").written()
 
-    async def shout(octets: bytes) -> None:
+    async def send_octets(octets: bytes) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", target.running.port)
         try:
             writer.write(octets)
@@ -83,10 +83,10 @@ def test_octets_that_are_no_http_do_no_harm(target: Target) -> None:
             octets[source.randrange(len(octets))] = source.randrange(256)
         return bytes(octets[: source.randrange(1, len(octets) + 1)])
 
-    async def shout_all() -> None:
+    async def send_all() -> None:
         for _ in range(max(10, REQUESTS // 300)):
-            await asyncio.gather(*(shout(mangled()) for _ in range(30)))
+            await asyncio.gather(*(send_octets(mangled()) for _ in range(30)))
 
-    asyncio.run(shout_all())
+    asyncio.run(send_all())
     assert target.running.error_lines() == []
     assert target.running.alive()

@@ -1,4 +1,4 @@
-"""Requests over keep-alive connections, many at a time: a refusal of a credential takes a tenth of a second."""
+"""Concurrent requests over keep-alive connections, because a refusal of a credential takes a tenth of a second."""
 
 import asyncio
 import json
@@ -12,7 +12,7 @@ from tests.fuzz.requests import Sent
 
 TIMEOUT: Final = 20.0
 _PAGE: Final = Path(__file__).resolve().parents[2] / "docs/errors.md"
-_SPEAKABLE: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
+_DESCRIPTION: Final = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]+")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Answer:
 
 
 class Connections:
-    """Kept alive from one batch to the next; one for each request of a batch."""
+    """One connection for each request of a batch, kept alive for the next batch."""
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -65,7 +65,7 @@ def documented() -> re.Pattern[str]:
 
 
 def check(sent: Sent, answer: Answer, known: re.Pattern[str]) -> None:
-    """No answer of a fault, and none that is not ours: JSON, never stored, with an error that is documented."""
+    """Assert that a response reports no fault, and that it is JSON with `no-store` and a documented error."""
     if answer.status == 503:
         assert int(answer.headers["retry-after"]) >= 1
     else:
@@ -80,6 +80,6 @@ def check(sent: Sent, answer: Answer, known: re.Pattern[str]) -> None:
     if answer.status == 200:
         assert "access_token" in content or "active" in content or content == {}
         return
-    assert _SPEAKABLE.fullmatch(content["error_description"]), content
+    assert _DESCRIPTION.fullmatch(content["error_description"]), content
     assert known.fullmatch(f"{answer.status} {content['error']} {content['error_description']}"), content
     assert ("www-authenticate" in answer.headers) <= (answer.status == 401)

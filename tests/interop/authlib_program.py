@@ -180,7 +180,7 @@ def main() -> None:
         for task in job.get("tasks", ()):
             assert authlib is not None
             try:
-                results.append({**task, "said": authlib.capabilities[task["capability"]]()})
+                results.append({**task, "output": authlib.capabilities[task["capability"]]()})
             except Exception as error:
                 results.append({**task, "error": f"{type(error).__name__}: {error}"})
         signed = sign(job["sign"]) if "sign" in job else None

@@ -1,4 +1,4 @@
-"""Tokens for the verifier that other libraries sign, good and broken: what each must sign, and what must come of it."""
+"""Tokens that other libraries sign for the verifier, valid and invalid, with the expected result."""
 
 import json
 import time
@@ -15,17 +15,17 @@ _OTHER: Final = {"ES256": "ES384", "ES384": "ES256", "RS256": "PS256", "PS256": 
 
 @dataclass(frozen=True)
 class Order:
-    """A token to be signed; None leaves a header member or a claim out. `reason` is None for a good one."""
+    """A token to be signed. Header members and claims that are None are omitted; `reason` is None for a valid token."""
 
     name: str
     reason: Reason | None
     header: Mapping[str, Any] = field(default_factory=dict)
     claims: Mapping[str, Any] = field(default_factory=dict)
     more: str = ""
-    """Members that the payload gets at its end, as text."""
+    """Text of members that are appended to the payload."""
     key: str = "published"
     """`thief`: a key that is not in the JWKS; `other`: a published one of another algorithm; `secret`: for HMAC."""
-    unmade_by: frozenset[str] = frozenset()
+    refused_by: frozenset[str] = frozenset()
     """Programs whose library refuses to sign such a token."""
 
 
@@ -40,7 +40,7 @@ def orders(now: float) -> list[Order]:
         Order("no_typ", Reason.TYPE, {"typ": None}),
         Order("unknown_kid", Reason.UNKNOWN_KEY, {"kid": "unknown"}),
         Order("no_kid", Reason.MALFORMED, {"kid": None}),
-        Order("critical_extension", Reason.MALFORMED, {"crit": ["x"], "x": 1}, unmade_by=frozenset({"python"})),
+        Order("critical_extension", Reason.MALFORMED, {"crit": ["x"], "x": 1}, refused_by=frozenset({"python"})),
         Order("expired", Reason.EXPIRED, claims={"exp": second - 61}),
         Order("no_exp", Reason.MALFORMED, claims={"exp": None}),
         Order("exp_as_text", Reason.MALFORMED, claims={"exp": str(second + 600)}),
@@ -59,7 +59,7 @@ def orders(now: float) -> list[Order]:
 
 
 def job(issuer: str) -> dict[str, Any]:
-    """What a program is to make: keys of every algorithm, and all tokens with each."""
+    """The input of a program: keys of every algorithm, and all tokens with each key."""
     now = time.time()
     keys: list[dict[str, Any]] = [{"name": "secret", "alg": "HS256"}]
     tokens = []

@@ -1,4 +1,4 @@
-"""The issuer that the clients are tried against, with a caller, a called service and a key of every algorithm."""
+"""The issuer of the interoperability tests, with a caller, a called service and a key of every algorithm."""
 
 import json
 import time
@@ -13,24 +13,24 @@ from tests.interop.served import TOKEN_EXCHANGE_GRANT
 from tests.running import Running
 
 ALGORITHMS: Final = ("ES256", "ES384", "RS256", "PS256", "Ed25519")
-"""Of SigningKeys; tokens say EdDSA where the key is Ed25519."""
+"""Algorithms of SigningKeys; the `alg` of tokens is EdDSA if the key is Ed25519."""
 
 PAYROLL: Final = "https://payroll-api.payroll.svc"
 EMPLOYEES: Final = "https://employee-api.employee.svc"
 WORKER: Final = "leave.leave-worker"
 SERVER: Final = "payroll.payroll-server"
 
-_AT_ONCE: Final = "{jwksMaxAge: 1s, replicaLag: 0s}"
-"""A key signs as soon as it is published."""
+_CONFIG: Final = "{jwksMaxAge: 1s, replicaLag: 0s}"
+"""Configuration with which a key signs as soon as it is published."""
 
 
 class InteropIssuer:
-    """Names with dots and hyphens on purpose: some libraries percent-encode these in Basic credentials."""
+    """`scopewright dev`. Client ids have dots and hyphens, which some libraries percent-encode in Basic."""
 
     def __init__(self, folder: Path) -> None:
         key = ec.generate_private_key(ec.SECP256R1())
         self._jwk: dict[str, Any] = ECAlgorithm.to_jwk(key, as_dict=True) | {"kid": "assertion-1", "alg": "ES256"}
-        self.running = Running(folder, {"all.yaml": "\n---\n".join(map(json.dumps, self._manifests()))}, _AT_ONCE)
+        self.running = Running(folder, {"all.yaml": "\n---\n".join(map(json.dumps, self._manifests()))}, _CONFIG)
 
     def _manifests(self) -> list[dict[str, Any]]:
         public = {name: value for name, value in self._jwk.items() if name != "d"}
@@ -72,11 +72,11 @@ class InteropIssuer:
 
     @staticmethod
     def algorithms() -> dict[str, str]:
-        """The audience whose tokens are signed so, by the `alg` of these tokens."""
+        """The audience whose tokens have this `alg`, by `alg`."""
         return {"EdDSA" if name == "Ed25519" else name: f"https://{name.lower()}.payroll.svc" for name in ALGORITHMS}
 
     def job(self) -> dict[str, Any]:
-        """All that a program needs to know of the issuer."""
+        """The input of a program: URLs, clients and tokens."""
         clients: dict[str, Any] = {"assertion": {"id": "leave.leave-assertion", "jwk": self._jwk}}
         for name, (namespace, client) in {
             "worker": ("leave", "leave-worker"),

@@ -1,4 +1,4 @@
-"""Which library is asked to do what: the table of the suite."""
+"""The libraries, and the capabilities that are tested with each."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -12,18 +12,18 @@ _EVERYTHING: Final = frozenset(Capability)
 class Library:
     name: str
     program: str
-    """Which of the programs speaks for it: node, go, java or python."""
+    """The program that uses it: node, go, java or python."""
     can: frozenset[Capability]
     cannot_verify: frozenset[str] = frozenset()
-    """Algorithms of access tokens that it refuses as it comes, by its own choice."""
+    """Algorithms of access tokens that it refuses by default."""
 
 
 LIBRARIES: Final = (
     Library("oauth4webapi", "node", _EVERYTHING),
-    # It has no call that verifies an access token: that is what its author's other two are for.
+    # It cannot verify access tokens; its author's other two libraries can.
     Library("openid-client", "node", _EVERYTHING - {Capability.ACCESS_TOKEN}),
     Library("jose", "node", frozenset({Capability.ACCESS_TOKEN})),
-    # No discovery of its own and no other endpoint than the token's; assertions and exchanges go by EndpointParams.
+    # No discovery, and no endpoint but the token endpoint; assertions and exchanges use EndpointParams.
     Library(
         "x-oauth2",
         "go",
@@ -38,9 +38,9 @@ LIBRARIES: Final = (
         ),
     ),
     Library("go-oidc", "go", frozenset({Capability.OPENID_DISCOVERY, Capability.ACCESS_TOKEN})),
-    # Its JWT processor makes Java keys of a JWKS, and makes none of OKP keys.
+    # Its JWT processor converts a JWKS to Java keys, and cannot convert OKP keys.
     Library("nimbus", "java", _EVERYTHING, frozenset({"EdDSA"})),
-    # DPoP is not in it; its validator of RFC 9068 takes joserfc's recommended algorithms and no others.
+    # No DPoP; its validator of RFC 9068 accepts only the algorithms that joserfc recommends.
     Library("authlib", "python", _EVERYTHING - {Capability.DPOP}, frozenset({"ES384", "PS256", "EdDSA"})),
 )
 

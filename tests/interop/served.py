@@ -1,4 +1,4 @@
-"""What the clients of other people can be shown to do with the issuer, and how its metadata says that it is served."""
+"""Capabilities of the issuer that are tested with other libraries, and the metadata that announces them."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -13,9 +13,9 @@ class Capability(StrEnum):
     CLIENT_SECRET_BASIC = "client_secret_basic"
     CLIENT_SECRET_POST = "client_secret_post"
     REFUSALS = "refusals"
-    """A wrong secret and an ungranted scope arrive as the library's own errors."""
+    """A wrong secret and an ungranted scope are errors of the library."""
     ACCESS_TOKEN = "access_token"
-    """The library verifies our token, for each algorithm that a SigningKey may have."""
+    """The library verifies an access token, for each algorithm that a SigningKey may have."""
     PRIVATE_KEY_JWT = "private_key_jwt"
     INTROSPECTION = "introspection"
     REVOCATION = "revocation"
@@ -23,8 +23,8 @@ class Capability(StrEnum):
     DPOP = "dpop"
 
 
-def said_by(metadata: Mapping[str, Any]) -> frozenset[Capability]:
-    """What the metadata of the issuer promises."""
+def promised_by(metadata: Mapping[str, Any]) -> frozenset[Capability]:
+    """The capabilities in the metadata of an issuer."""
     methods = metadata.get("token_endpoint_auth_methods_supported", ())
     grants = metadata.get("grant_types_supported", ())
     optional = {

@@ -1,4 +1,4 @@
-"""OAuth clients that nobody here wrote, each against the running issuer: library × capability."""
+"""OAuth clients of other projects against an issuer process: library × capability."""
 
 from collections.abc import Iterator
 from functools import cache
@@ -9,7 +9,7 @@ import pytest
 from tests.interop.checks import CHECKS
 from tests.interop.interop_issuer import InteropIssuer
 from tests.interop.libraries import LIBRARIES, Library
-from tests.interop.served import Capability, said_by
+from tests.interop.served import Capability, promised_by
 from tests.interop.toolchains import run
 
 ROWS = [
@@ -21,7 +21,7 @@ ROWS = [
 
 
 class Results:
-    """One run of each program, with all that is asked of its libraries, when the first of it is needed."""
+    """Results of the programs. Each runs once, with all of its tasks, when its first result is needed."""
 
     def __init__(self, issuer: InteropIssuer) -> None:
         self.issuer = issuer
@@ -34,8 +34,8 @@ class Results:
             for capability in sorted(library.can)
             if library.program == program
         ]
-        said = run(program, self.issuer.job() | {"tasks": tasks})
-        return {(result["library"], result["capability"]): result for result in said["results"]}
+        output = run(program, self.issuer.job() | {"tasks": tasks})
+        return {(result["library"], result["capability"]): result for result in output["results"]}
 
     def of(self, library: Library, capability: Capability) -> dict[str, Any]:
         return self._of(library.program)[library.name, capability]
@@ -48,12 +48,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Results]:
         yield Results(issuer)
 
 
-def test_the_metadata_promises_all_that_is_tried(results: Results) -> None:
-    assert said_by(results.issuer.running.metadata()) == frozenset(Capability)
+def test_metadata_has_every_tested_capability(results: Results) -> None:
+    assert promised_by(results.issuer.running.metadata()) == frozenset(Capability)
 
 
 @pytest.mark.parametrize(("library", "capability"), ROWS)
 def test_client(library: Library, capability: Capability, results: Results) -> None:
     result = results.of(library, capability)
     assert not result.get("error"), result["error"]
-    CHECKS[capability](result["said"], results.issuer, library)
+    CHECKS[capability](result["output"], results.issuer, library)

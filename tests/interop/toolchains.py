@@ -29,7 +29,7 @@ _RUNNING: Final = 120.0
 
 
 def run(program: str, job: Mapping[str, Any]) -> dict[str, Any]:
-    """The program's answer to a job. Skips where its toolchain is missing, and fails there under CI=true."""
+    """The output of the program for a job. Without its toolchain it skips, and fails if CI=true."""
     command = [sys.executable, "-m", "tests.interop.authlib_program"] if program == "python" else _command(program)
     return json.loads(_output(command, _HERE.parents[1], _RUNNING, json.dumps(job)))  # type: ignore[no-any-return]
 
@@ -44,7 +44,7 @@ def _command(program: str) -> list[str]:
 
 
 def built(program: str) -> Path:
-    """The folder that it is in, beside what it was built from."""
+    """The folder with the built program and its sources."""
     _require(program)
     sources = sorted(file for file in (_HERE / program).iterdir() if file.is_file())
     digest = hashlib.sha256()
@@ -87,13 +87,13 @@ def _build_go(home: Path) -> None:
 
 
 def _build_java(home: Path) -> None:
-    """Maven resolves, `jars.sha256` says which bytes are meant, javac compiles: no build lifecycle to download."""
+    """Maven resolves, `jars.sha256` pins the bytes, javac compiles; no build lifecycle is downloaded."""
     lib = home / "lib"
     command = ["mvn", "--quiet", "--batch-mode", f"{_MAVEN_PLUGIN}:copy-dependencies", f"-DoutputDirectory={lib}"]
     _output(command, home, _BUILDING)
     jars = {jar.name: hashlib.sha256(jar.read_bytes()).hexdigest() for jar in lib.iterdir()}
-    meant = dict(line.split()[::-1] for line in (home / "jars.sha256").read_text().splitlines())
-    assert jars == meant, "what Maven fetched is not what jars.sha256 names: " + "\n".join(
+    pinned = dict(line.split()[::-1] for line in (home / "jars.sha256").read_text().splitlines())
+    assert jars == pinned, "jars that Maven fetched differ from jars.sha256: " + "\n".join(
         f"{digest}  {name}" for name, digest in sorted(jars.items())
     )
     sources = sorted(str(file) for file in home.glob("*.java"))

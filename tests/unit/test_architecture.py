@@ -21,16 +21,16 @@ CITED = re.compile(r"\binvariants? ((?:\d+(?:, | and | or )?)+)", re.IGNORECASE)
 
 
 def located(path: str) -> Path:
-    """A path of the page begins at the repository or at the package."""
+    """Paths on the page are relative to the repository or to the package."""
     return ROOT / path if (ROOT / path).exists() else PACKAGE / path
 
 
-def test_every_file_that_the_page_names_exists() -> None:
+def test_every_file_on_the_page_exists() -> None:
     assert len(PATHS) > 50
     assert [path for path in PATHS if not located(path).exists()] == []
 
 
-def test_every_function_and_class_that_the_page_names_is_in_its_file() -> None:
+def test_every_function_and_class_on_the_page_is_in_its_file() -> None:
     assert len(NAMES) > 30
     assert [f"{path}: {name}" for path, name in NAMES if not _defines(path, name)] == []
 
@@ -55,11 +55,11 @@ def _name_of(node: ast.AST) -> str:
     return ""
 
 
-def test_the_invariants_are_those_that_the_simulation_checks() -> None:
+def test_every_invariant_is_checked_by_the_simulation() -> None:
     assert {*INVARIANTS, BOUNDED_TIME} == DEFINED
 
 
-def test_every_invariant_that_is_cited_is_defined() -> None:
+def test_every_cited_invariant_is_defined() -> None:
     cited: dict[int, Path] = {}
     for folder in ("tests", "docs", "operator"):
         for file in sorted((ROOT / folder).rglob("*")):
@@ -71,11 +71,11 @@ def test_every_invariant_that_is_cited_is_defined() -> None:
     assert {number: file for number, file in cited.items() if number not in DEFINED} == {}
 
 
-def test_the_picture_is_as_its_script_draws_it() -> None:
+def test_picture_is_generated_by_its_script() -> None:
     assert of_docs("flow").draw() == (ROOT / "docs/flow.svg").read_text(), "run make docs"
 
 
-def test_the_glossary_is_in_order_and_every_term_has_a_definition_and_a_source() -> None:
+def test_glossary_is_sorted_and_every_term_has_a_definition_and_a_source() -> None:
     rows = re.findall(r'^\| <a id="([^"]+)"></a>(.+?) \| (.+) \| (.+) \|$', GLOSSARY, re.MULTILINE)
     assert len(rows) == GLOSSARY.count("<a id=") > 80
     terms = [term.lower() for _, term, _, _ in rows]
@@ -85,7 +85,7 @@ def test_the_glossary_is_in_order_and_every_term_has_a_definition_and_a_source()
     )
 
 
-def test_links_into_the_glossary_lead_to_a_term() -> None:
+def test_links_to_the_glossary_lead_to_a_term() -> None:
     anchors = set(re.findall(r'<a id="([^"]+)">', GLOSSARY))
     named = {target for file in (ROOT / "docs").rglob("*.md") for target in _into_glossary(file)}
     assert named <= anchors

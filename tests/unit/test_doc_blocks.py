@@ -19,23 +19,23 @@ def planted(text: str) -> Block:
     return Block("planted", 1, "", text)
 
 
-def test_the_language_of_a_block_is_one_that_is_checked_or_known() -> None:
-    """So that no block escapes by `yml` or `bash`."""
+def test_language_of_every_block_is_known() -> None:
+    """Otherwise a block in `yml` or `bash` would not be checked."""
     assert {block.language for block in BLOCKS} <= LANGUAGES
 
 
 @pytest.mark.parametrize("block", of("yaml"), ids=str)
-def test_a_manifest_is_valid(block: Block) -> None:
+def test_manifest_block_is_valid(block: Block) -> None:
     assert yaml_problems(block) == []
 
 
 @pytest.mark.parametrize("block", of("python"), ids=str)
-def test_a_program_compiles_and_imports_what_is_there(block: Block) -> None:
+def test_python_block_compiles_and_its_imports_exist(block: Block) -> None:
     assert python_problems(block.text) == []
 
 
 @pytest.mark.parametrize("block", [block for block in BLOCKS if block.language in {"sh", "console"}], ids=str)
-def test_a_script_has_commands_and_flags_that_exist(block: Block) -> None:
+def test_commands_and_flags_of_a_script_block_exist(block: Block) -> None:
     assert script_problems(block) == []
 
 
@@ -59,7 +59,7 @@ CLIENT = "apiVersion: scopewright.dev/v1alpha1\nkind: OAuthClient\nmetadata: {na
         "plan: {script: [pip install x, scopewright plam DIR]}",
     ],
 )
-def test_a_planted_error_in_yaml_is_found(text: str) -> None:
+def test_error_in_yaml_is_found(text: str) -> None:
     assert yaml_problems(planted(text))
 
 
@@ -74,7 +74,7 @@ def test_a_planted_error_in_yaml_is_found(text: str) -> None:
         "serviceMonitor: {enabled: true}",
     ],
 )
-def test_good_yaml_is_not_refused(text: str) -> None:
+def test_valid_yaml_is_accepted(text: str) -> None:
     assert yaml_problems(planted(text)) == []
 
 
@@ -87,7 +87,7 @@ def test_good_yaml_is_not_refused(text: str) -> None:
         "from scopewright.client.auth import Nothing",
     ],
 )
-def test_a_planted_error_in_python_is_found(code: str) -> None:
+def test_error_in_python_is_found(code: str) -> None:
     assert python_problems(code)
     assert python_problems("async with a as b:\n    await b.c()\n") == []
 
@@ -109,7 +109,7 @@ def test_a_planted_error_in_python_is_found(code: str) -> None:
         "kubectl delete configmap <name>",
     ],
 )
-def test_a_planted_error_in_a_script_is_found(script: str) -> None:
+def test_error_in_a_script_is_found(script: str) -> None:
     assert script_problems(planted(script))
 
 
@@ -122,5 +122,5 @@ def test_a_planted_error_in_a_script_is_found(script: str) -> None:
         "helm install a charts/scopewright --set issuer.url=b,c=d",
     ],
 )
-def test_a_good_script_is_not_refused(script: str) -> None:
+def test_valid_script_is_accepted(script: str) -> None:
     assert script_problems(planted(script)) == []

@@ -63,8 +63,8 @@ def test_code_cites_documents_that_exist() -> None:
     assert {str(file.relative_to(ROOT)): missing for file, missing in cited.items() if missing} == {}
 
 
-def test_the_navigation_of_the_site_has_every_page_once() -> None:
-    """mkdocs refuses the same; this needs no mkdocs."""
+def test_navigation_of_the_site_has_every_page_once() -> None:
+    """mkdocs checks the same; this test runs without mkdocs."""
     hooks = of_docs("hooks")
     navigation = list(hooks.pages(hooks.navigation()))
     assert [page for page in navigation if not hooks.source(page).is_file()] == []
@@ -72,22 +72,22 @@ def test_the_navigation_of_the_site_has_every_page_once() -> None:
     assert sorted(navigation) == sorted(pages | set(hooks.PAGES.values()))
 
 
-def test_the_index_and_the_pages_of_readers_lead_to_every_page() -> None:
+def test_every_page_is_linked_from_the_index_and_a_page_of_a_reader() -> None:
     start = [Document(path) for path in (ROOT / "docs/index.md", *(ROOT / "docs/readers").glob("*.md"))]
     linked = {(document.path.parent / link.path).resolve() for document in start for link in document.links}
     pages = {path for path in (ROOT / "docs").rglob("*.md") if path.name != "index.md"}
     assert {path for path in pages if not linked & {path, path.parent}} == set()
 
 
-def test_lists_are_the_same_in_the_site_as_on_github() -> None:
+def test_lists_are_rendered_alike_on_the_site_and_on_github() -> None:
     hooks = of_docs("hooks")
     assert hooks.four_spaces("- a\n  b\n\n  ```yaml\n  - c:\n    - d\n  ```\n- e\n1. f\n   - g\n\nh\n") == (
         "- a\n    b\n\n    ```yaml\n    - c:\n      - d\n    ```\n\n- e\n1. f\n    - g\n\nh\n"
     )
 
 
-def test_the_site_loads_nothing_from_elsewhere() -> None:
-    """`make docs-site` looks for it in what it has built."""
+def test_site_loads_nothing_from_other_hosts() -> None:
+    """`make docs-site` checks it in the built site."""
     loads = of_docs("hooks").loads
     for load in (
         '<script src="https://x">',
@@ -101,11 +101,11 @@ def test_the_site_loads_nothing_from_elsewhere() -> None:
     )
 
 
-def test_the_readme_is_short() -> None:
+def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 120
 
 
-def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
+def test_every_rule_of_the_protocol_names_existing_tests() -> None:
     text = (ROOT / "docs/protocol.md").read_text()
     named = re.findall(r"`([IPV])(/[\w.]+)?::(\w+)`", text)
     assert len(named) > 30
@@ -114,15 +114,15 @@ def test_every_line_of_the_protocol_names_tests_that_are_there() -> None:
         assert re.search(rf"^(async )?def {test}\(", source, re.MULTILINE), test
 
 
-def test_the_threat_model_names_tests_that_are_there() -> None:
+def test_threat_model_names_existing_tests() -> None:
     named = re.findall(r"`(tests/[\w/.]+)::(\w+)`", (ROOT / "SECURITY.md").read_text())
     assert len(named) > 40
     for file, test in named:
         assert re.search(rf"^(async )?def {test}\(", (ROOT / file).read_text(), re.MULTILINE), f"{file}::{test}"
 
 
-def test_the_run_books_quote_what_there_is() -> None:
-    """Metrics, and what is said in logs and answers."""
+def test_run_books_quote_existing_metrics_and_messages() -> None:
+    """Metrics, log lines and responses."""
     page = (ROOT / "docs/operations.md").read_text()
     code = "".join(file.read_text() for file in (ROOT / "operator").rglob("*.py"))
     quoted = re.findall(r"`([a-z]\w*(?: \w+)+|[a-z]+(?:_[a-z]+)+)`", page)
@@ -132,19 +132,19 @@ def test_the_run_books_quote_what_there_is() -> None:
         assert part in code, text
 
 
-def test_the_figures_of_the_rotation_page_are_those_of_the_code() -> None:
+def test_figures_of_the_rotation_page_match_the_code() -> None:
     text = (ROOT / "docs/rotation.md").read_text()
     for what, figure in of_docs("timeline").figures().items():
         assert figure in text, f"{what} is {figure}"
 
 
-def test_the_page_of_errors_has_every_error_of_the_code() -> None:
+def test_page_of_errors_has_every_error() -> None:
     errors = of_docs("errors")
     assert errors.page() == (ROOT / "docs/errors.md").read_text(), "run make docs"
     assert {error.error for error in errors.issuer_errors()} == {*get_args(ErrorCode), "not_found"}
 
 
-def test_the_page_of_metrics_has_every_metric_of_the_code_and_bounds_every_label() -> None:
+def test_page_of_metrics_has_every_metric_and_bounds_every_label() -> None:
     metrics = of_docs("metrics")
     assert metrics.page() == (ROOT / "docs/metrics.md").read_text(), "run make docs"
     for metric in (*metrics.operator(), *metrics.issuer()):

@@ -1,4 +1,4 @@
-"""A child that is forked while another thread imports a module can never import it: nothing is imported late."""
+"""No module is imported late: a child forked while another thread imports a module can never import it."""
 
 import subprocess
 import sys
@@ -25,7 +25,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
-def test_fetching_and_verifying_import_nothing(tmp_path: Path) -> None:
+def test_fetching_and_verifying_import_no_module(tmp_path: Path) -> None:
     with slow_issuer() as issuer:
         issuer.url = issuer.url.replace("127.0.0.1", "localhost")
         endpoint = {"issuer": issuer.url, "token_endpoint": f"{issuer.url}/token"}

@@ -1,4 +1,4 @@
-"""One rule for the issuer's URL: what the operator accepts, the verifier accepts, and it fetches what is served."""
+"""Operator, issuer and verifier accept the same issuer URLs, and the verifier fetches the paths that are served."""
 
 from urllib.parse import unquote, urlsplit
 
@@ -13,7 +13,7 @@ from tests.cases.issuer_urls import BAD, GOOD
 
 
 @pytest.mark.parametrize("url", GOOD)
-def test_what_the_operator_accepts_the_verifier_accepts_and_finds(url: str) -> None:
+def test_url_accepted_by_the_operator_is_accepted_and_discovered_by_the_verifier(url: str) -> None:
     assert Config(issuer=url).issuer == url
     Verifier(url, "https://api.example")
     served = paths(url)
@@ -23,14 +23,14 @@ def test_what_the_operator_accepts_the_verifier_accepts_and_finds(url: str) -> N
 
 
 @pytest.mark.parametrize("url", BAD)
-def test_what_the_verifier_refuses_the_operator_refuses(url: str) -> None:
+def test_url_refused_by_the_verifier_is_refused_by_the_operator(url: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Verifier(url, "https://api.example")
     with pytest.raises(ValueError, match="issuer"):
         Config(issuer=url)
 
 
-def test_the_operator_refuses_a_closing_slash_that_other_issuers_have() -> None:
+def test_trailing_slash_is_refused_by_the_operator_only() -> None:
     Verifier("https://tenant.auth.example/", "https://api.example")
     with pytest.raises(ValueError, match="trailing slash"):
         Config(issuer="https://tenant.auth.example/")

@@ -1,4 +1,4 @@
-"""One fetch for all who wait, and no wait without an end."""
+"""Concurrent callers share one fetch, and every wait is bounded."""
 
 import asyncio
 import threading
@@ -24,7 +24,7 @@ def now() -> RefreshDecision:
     return RefreshDecision.NOW
 
 
-def test_a_fetch_that_does_not_end_is_given_up_and_the_next_caller_starts_another(
+def test_fetch_that_does_not_end_is_abandoned_and_the_next_caller_starts_another(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(singleflight, "MAX_WAIT_SECONDS", 0.05)
@@ -36,7 +36,7 @@ def test_a_fetch_that_does_not_end_is_given_up_and_the_next_caller_starts_anothe
     assert flights.begin(now) is not first
 
 
-def test_a_short_wait_does_not_give_up_a_fetch_for_the_others() -> None:
+def test_short_wait_does_not_abandon_a_fetch() -> None:
     outcomes: list[object] = []
     flights = SingleFlight("test", "Test", None, Fetch(never, never_async), outcomes.append)
     first = flights.begin(now)
@@ -45,7 +45,7 @@ def test_a_short_wait_does_not_give_up_a_fetch_for_the_others() -> None:
     assert flights.begin(now) is first
 
 
-def test_a_fetch_on_an_event_loop_that_has_ended_ends_as_well() -> None:
+def test_fetch_ends_with_its_event_loop() -> None:
     outcomes: list[object] = []
 
     async def begin() -> bool:
@@ -56,4 +56,4 @@ def test_a_fetch_on_an_event_loop_that_has_ended_ends_as_well() -> None:
     flights = SingleFlight("test", "Test", httpx.AsyncClient(), Fetch(never, never_async), outcomes.append)
     assert not asyncio.run(begin())
     assert [type(outcome) for outcome in outcomes] == [asyncio.CancelledError]
-    assert not asyncio.run(begin()), "another one has started"
+    assert not asyncio.run(begin()), "a new fetch has started"

@@ -1,4 +1,4 @@
-"""What is installed is what is declared, is what is pinned; and a wheel is the same wherever it is built."""
+"""Installed, declared and pinned packages agree, and the wheel is reproducible."""
 
 import hashlib
 import itertools
@@ -31,7 +31,7 @@ def lock(name: str) -> str:
 
 
 def pins(name: str) -> dict[str, str]:
-    """Version by name, for a machine like this one."""
+    """Pinned version of each package, for this platform."""
     found = of_docs("licences").pinned(name)
     return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in found}
 
@@ -46,7 +46,7 @@ def wanted(name: str) -> Iterator[Requirement]:
 
 
 def declared(*extras: str) -> Iterator[Requirement]:
-    """By pyproject.toml, with those extras."""
+    """Requirements in pyproject.toml, with these extras."""
     lines = [*PROJECT["dependencies"], *(line for e in extras for line in PROJECT["optional-dependencies"][e])]
     for each in map(Requirement, lines):
         if each.name == "scopewright":
@@ -56,7 +56,7 @@ def declared(*extras: str) -> Iterator[Requirement]:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_a_lock_pins_what_is_declared_and_what_that_needs_and_nothing_else(name: str) -> None:
+def test_lock_pins_exactly_the_declared_packages_and_their_dependencies(name: str) -> None:
     pinned, needed, left = pins(name), set[str](), [(each, frozenset[str]()) for each in wanted(name)]
     while left:
         requirement, of = left.pop()
@@ -73,12 +73,12 @@ def test_a_lock_pins_what_is_declared_and_what_that_needs_and_nothing_else(name:
     assert {key.partition("[")[0] for key in needed} == pinned.keys(), "run `make lock`"
 
 
-def test_what_is_installed_here_is_what_is_pinned() -> None:
+def test_installed_versions_are_the_pinned_ones() -> None:
     assert {name: distribution(name).version for name in pins("dev")} == pins("dev")
 
 
 @pytest.mark.parametrize("name", [*LOCKS, "docs"])
-def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
+def test_every_pin_of_a_lock_has_a_hash(name: str) -> None:
     lines = [line for line in lock(name).splitlines() if not line.startswith("#")]
     pin, digest = re.compile(r"[\w.-]+==[\w.]+( ; .+)? \\"), re.compile(r"    --hash=sha256:[0-9a-f]{64}( \\)?")
     assert all(pin.fullmatch(line) or digest.fullmatch(line) for line in lines)
@@ -87,19 +87,19 @@ def test_every_pin_has_a_hash_and_every_line_is_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "build"])
-def test_what_is_shipped_and_what_builds_it_is_what_is_tested(name: str) -> None:
+def test_locks_of_image_and_build_have_the_tested_versions(name: str) -> None:
     assert pins(name).items() <= pins("dev").items()
 
 
-def test_the_lock_of_the_site_pins_what_is_declared_at_the_versions_of_the_tests() -> None:
-    """What else is in it, pip compares: `make docs-site` installs with --require-hashes."""
+def test_lock_of_the_site_satisfies_its_requirements_with_the_tested_versions() -> None:
+    """pip checks the rest: `make docs-site` installs with --require-hashes."""
     docs, dev = pins("docs"), pins("dev")
     for requirement in map(Requirement, PYPROJECT["dependency-groups"]["docs"]):
         assert requirement.specifier.contains(docs[canonicalize_name(requirement.name)]), "run `make lock`"
     assert {name: version for name, version in docs.items() if name in dev and dev[name] != version} == {}
 
 
-def test_whatever_dockerfile_installs_is_pinned_by_hash_and_it_builds_no_wheel_by_itself() -> None:
+def test_dockerfile_installs_only_packages_pinned_by_hash() -> None:
     lines = (ROOT / "Dockerfile").read_text().replace("\\\n", "").splitlines()
     pip = [line for line in lines if re.search(r"\bpip\b", line) and not line.startswith("#")]
     assert pip
@@ -107,7 +107,7 @@ def test_whatever_dockerfile_installs_is_pinned_by_hash_and_it_builds_no_wheel_b
 
 
 @pytest.mark.parametrize(
-    ("said", "refused"),
+    ("licence", "refused"),
     [
         ("Apache Software License; MIT License", set()),
         ("MPL-2.0 AND (Apache-2.0 OR MIT)", set()),
@@ -116,15 +116,13 @@ def test_whatever_dockerfile_installs_is_pinned_by_hash_and_it_builds_no_wheel_b
         ("UNKNOWN", {"UNKNOWN"}),
     ],
 )
-def test_a_licence_that_is_not_allowed_is_refused(said: str, refused: set[str]) -> None:
+def test_licence_that_is_not_allowed_is_refused(licence: str, refused: set[str]) -> None:
     page = of_docs("licences")
-    assert page.refused(page.spdx(said)) == refused
+    assert page.refused(page.spdx(licence)) == refused
 
 
-def test_a_wheel_is_the_same_wherever_and_whenever_it_is_built(tmp_path: Path) -> None:
-    """As Dockerfile and `make image` do, with nothing fetched for it. Two folders, other times and modes of the files,
-    another order of hashing.
-    """
+def test_wheel_is_reproducible(tmp_path: Path) -> None:
+    """Built as in Dockerfile, without a registry, in two folders with other times and modes, and another hash seed."""
     digests = set()
     for name, seed, umask in (("one", "1", 0o022), ("another-place", "2", 0o077)):
         source = tmp_path / name / "source"

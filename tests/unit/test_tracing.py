@@ -1,4 +1,4 @@
-"""Traces are off until the environment names where they go; what it asks for and is not here is refused."""
+"""Traces are off unless the environment sets an endpoint; unsupported settings are refused."""
 
 import json
 import logging
@@ -38,25 +38,25 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     ],
     ids=str,
 )
-def test_they_are_on_where_an_endpoint_is_named(environment: dict[str, str], on: bool) -> None:
+def test_traces_are_on_if_an_endpoint_is_set(environment: dict[str, str], on: bool) -> None:
     assert is_enabled(environment) is on
 
 
 @pytest.mark.parametrize("more", [{"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, {"OTEL_TRACES_EXPORTER": "zipkin"}], ids=str)
-def test_what_is_not_here_is_refused_with_what_is(more: dict[str, str]) -> None:
+def test_unsupported_exporter_is_refused_with_the_supported_one(more: dict[str, str]) -> None:
     with pytest.raises(Rejected, match="only otlp over http/protobuf is supported"):
         is_enabled({**ENDPOINT, **more})
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(*next(iter(ENDPOINT.items())))
     monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace", None)
     with pytest.raises(Rejected, match=r"pip install 'scopewright\[otel\]'"), tracing("x"):
         raise AssertionError
 
 
-def test_where_they_are_off_nothing_that_would_send_them_is_imported() -> None:
-    """redis-py imports a part of OpenTelemetry by itself, where it is installed."""
+def test_exporter_is_not_imported_if_traces_are_off() -> None:
+    """redis-py imports a part of OpenTelemetry where that is installed."""
     code = (
         "import sys\n"
         "import scopewright.issuer.serving.server, scopewright.controller.operator, scopewright.cli.commands\n"
@@ -67,15 +67,15 @@ def test_where_they_are_off_nothing_that_would_send_them_is_imported() -> None:
     assert subprocess.run([sys.executable, "-c", code], env={}, check=False).returncode == 0
 
 
-def test_the_last_spans_are_sent_under_the_name_that_the_environment_gives_or_ours(
+def test_last_spans_are_sent_with_the_service_name_of_the_environment_or_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("scopewright.tracing.FLUSH_TIMEOUT_SECONDS", 120.0)
     with Collector() as collector:
         monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url)
-        with tracing("scopewright-issuer") as ours:
-            assert ours
-            with ours.span("first", {}):
+        with tracing("scopewright-issuer") as default:
+            assert default
+            with default.span("first", {}):
                 pass
         monkeypatch.setenv("OTEL_SERVICE_NAME", "tokens-eu")
         with tracing("scopewright-issuer") as named:
@@ -85,8 +85,8 @@ def test_the_last_spans_are_sent_under_the_name_that_the_environment_gives_or_ou
     assert {(s.name, s.service) for s in collector.spans} == {("first", "scopewright-issuer"), ("second", "tokens-eu")}
 
 
-def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None:
-    """In a process of its own: what goes on trying is left behind."""
+def test_process_ends_without_a_response_of_the_collector() -> None:
+    """In a separate process, because a thread of the exporter keeps trying."""
     code = (
         "import scopewright.tracing as t; t.FLUSH_TIMEOUT_SECONDS = 0.1\n"
         "with t.tracing('x') as traces:\n"
@@ -97,7 +97,7 @@ def test_a_collector_that_does_not_answer_keeps_no_process_from_ending() -> None
     assert done.returncode == 0, done.stderr
 
 
-# The operator's
+# The operator
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def traces(exported: InMemorySpanExporter) -> Tracing:
         (RuntimeError("s3cr3t"), "unexpected", StatusCode.ERROR),
     ],
 )
-def test_a_reconciliation_tells_of_what_and_what_became_of_it(
+def test_span_of_a_reconciliation_has_object_and_outcome(
     traces: Tracing, exported: InMemorySpanExporter, error: Exception | None, outcome: str, status: StatusCode
 ) -> None:
     try:
@@ -143,19 +143,17 @@ def test_a_reconciliation_tells_of_what_and_what_became_of_it(
     assert "s3cr3t" not in span.to_json()
 
 
-def test_a_line_of_the_log_names_its_object_and_the_span_that_it_belongs_to(
-    traces: Tracing, capsys: pytest.CaptureFixture[str]
-) -> None:
-    root, ours = logging.getLogger(), logging.getLogger("scopewright")
-    before = root.handlers[:], root.level, ours.level
+def test_log_line_has_its_object_and_span(traces: Tracing, capsys: pytest.CaptureFixture[str]) -> None:
+    root, package = logging.getLogger(), logging.getLogger("scopewright")
+    before = root.handlers[:], root.level, package.level
     try:
         set_up_logging("json", "info")
         with traces.span("reconcile", {}):
             within = current_ids()
-            ours.info("done\nand more", extra=about(KEY, reason="CredentialRotated"))
-        ours.info("beside")
+            package.info("done\nand more", extra=about(KEY, reason="CredentialRotated"))
+        package.info("outside a span")
     finally:
-        root.handlers[:], root.level, ours.level = before
+        root.handlers[:], root.level, package.level = before
     first, second = map(json.loads, capsys.readouterr().err.splitlines())
     assert len(within["trace_id"]) == 32
     assert within.items() <= first.items()

@@ -34,12 +34,12 @@ func config(ctx context.Context, given job, who client, style oauth2.AuthStyle) 
 	}, nil
 }
 
-func token(ctx context.Context, config *clientcredentials.Config) (said, error) {
+func token(ctx context.Context, config *clientcredentials.Config) (output, error) {
 	given, err := config.Token(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return said{
+	return output{
 		"access_token":      given.AccessToken,
 		"token_type":        given.TokenType,
 		"expires_in":        given.Extra("expires_in"),
@@ -49,7 +49,7 @@ func token(ctx context.Context, config *clientcredentials.Config) (said, error) 
 }
 
 // By header as asked, and as x/oauth2 finds out by itself, which is what most programs leave it to.
-func basic(ctx context.Context, given job) (said, error) {
+func basic(ctx context.Context, given job) (output, error) {
 	found, err := config(ctx, given, given.Clients["worker"], oauth2.AuthStyleAutoDetect)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func basic(ctx context.Context, given job) (said, error) {
 	return token(ctx, asking)
 }
 
-func post(ctx context.Context, given job) (said, error) {
+func post(ctx context.Context, given job) (output, error) {
 	asking, err := config(ctx, given, given.Clients["worker"], oauth2.AuthStyleInParams)
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func post(ctx context.Context, given job) (said, error) {
 	return token(ctx, asking)
 }
 
-func privateKeyJWT(ctx context.Context, given job) (said, error) {
+func privateKeyJWT(ctx context.Context, given job) (output, error) {
 	who := given.Clients["assertion"]
 	options := (&jose.SignerOptions{}).WithType("JWT")
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: who.JWK}, options)
@@ -100,7 +100,7 @@ func privateKeyJWT(ctx context.Context, given job) (said, error) {
 	return token(ctx, asking)
 }
 
-func tokenExchange(ctx context.Context, given job) (said, error) {
+func tokenExchange(ctx context.Context, given job) (output, error) {
 	subject, err := basic(ctx, given)
 	if err != nil {
 		return nil, err
@@ -118,9 +118,9 @@ func tokenExchange(ctx context.Context, given job) (said, error) {
 	return token(ctx, asking)
 }
 
-func refusals(ctx context.Context, given job) (said, error) {
+func refusals(ctx context.Context, given job) (output, error) {
 	wrong := client{ID: given.Clients["worker"].ID, Secret: "wrong"}
-	told := said{}
+	found := output{}
 	for name, style := range map[string]oauth2.AuthStyle{
 		"basic": oauth2.AuthStyleInHeader,
 		"post":  oauth2.AuthStyleInParams,
@@ -129,7 +129,7 @@ func refusals(ctx context.Context, given job) (said, error) {
 		if err != nil {
 			return nil, err
 		}
-		if told[name], err = refused(ctx, asking); err != nil {
+		if found[name], err = refused(ctx, asking); err != nil {
 			return nil, err
 		}
 	}
@@ -138,31 +138,31 @@ func refusals(ctx context.Context, given job) (said, error) {
 		return nil, err
 	}
 	asking.Scopes = []string{"payroll.destroy"}
-	told["scope"], err = refused(ctx, asking)
-	return told, err
+	found["scope"], err = refused(ctx, asking)
+	return found, err
 }
 
-func refused(ctx context.Context, asking *clientcredentials.Config) (said, error) {
+func refused(ctx context.Context, asking *clientcredentials.Config) (output, error) {
 	_, err := asking.Token(ctx)
 	var refusal *oauth2.RetrieveError
 	if !errors.As(err, &refusal) {
 		return nil, fmt.Errorf("not refused, but %v", err)
 	}
-	return said{"status": refusal.Response.StatusCode, "error": refusal.ErrorCode}, nil
+	return output{"status": refusal.Response.StatusCode, "error": refusal.ErrorCode}, nil
 }
 
-func openidDiscovery(ctx context.Context, given job) (said, error) {
+func openidDiscovery(ctx context.Context, given job) (output, error) {
 	provider, err := oidc.NewProvider(ctx, given.Issuer)
 	if err != nil {
 		return nil, err
 	}
-	told := said{}
-	return told, provider.Claims(&told)
+	found := output{}
+	return found, provider.Claims(&found)
 }
 
 // Every token's signature, issuer, expiry and audience, once as the provider is discovered and once with the JWKS alone.
 // That it is an access token (typ) go-oidc does not look at.
-func accessToken(ctx context.Context, given job) (said, error) {
+func accessToken(ctx context.Context, given job) (output, error) {
 	provider, err := oidc.NewProvider(ctx, given.Issuer)
 	if err != nil {
 		return nil, err
@@ -174,7 +174,7 @@ func accessToken(ctx context.Context, given job) (said, error) {
 		return nil, err
 	}
 	keys := oidc.NewRemoteKeySet(ctx, metadata.JWKS)
-	told := said{}
+	found := output{}
 	for algorithm, audience := range given.Algorithms {
 		only := &oidc.Config{SkipClientIDCheck: true, SupportedSigningAlgs: []string{algorithm}}
 		if _, err := oidc.NewVerifier(given.Issuer, keys, only).Verify(ctx, given.Tokens[algorithm]); err != nil {
@@ -187,11 +187,11 @@ func accessToken(ctx context.Context, given job) (said, error) {
 		if len(verified.Audience) != 1 || verified.Audience[0] != audience {
 			return nil, fmt.Errorf("%s: the audience is %v", algorithm, verified.Audience)
 		}
-		claims := said{}
+		claims := output{}
 		if err := verified.Claims(&claims); err != nil {
 			return nil, err
 		}
-		told[algorithm] = claims
+		found[algorithm] = claims
 	}
-	return told, nil
+	return found, nil
 }

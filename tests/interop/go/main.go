@@ -34,13 +34,13 @@ type task struct {
 
 type result struct {
 	task
-	Said  any    `json:"said,omitempty"`
-	Error string `json:"error,omitempty"`
+	Output any    `json:"output,omitempty"`
+	Error  string `json:"error,omitempty"`
 }
 
-type said map[string]any
+type output map[string]any
 
-type capability func(context.Context, job) (said, error)
+type capability func(context.Context, job) (output, error)
 
 var libraries = map[string]map[string]capability{
 	"x-oauth2": {
@@ -66,7 +66,7 @@ func main() {
 	results := []result{}
 	for _, each := range given.Tasks {
 		does, err := libraries[each.Library][each.Capability](context.Background(), given)
-		one := result{task: each, Said: does}
+		one := result{task: each, Output: does}
 		if err != nil {
 			one = result{task: each, Error: err.Error()}
 		}

@@ -27,7 +27,7 @@ type signing struct {
 }
 
 // Keys made and exported by go-jose; a payload is signed as the text that it is, good JSON or not.
-func sign(given signing) (said, error) {
+func sign(given signing) (output, error) {
 	made := map[string]any{}
 	published := jose.JSONWebKeySet{}
 	for _, each := range given.Keys {
@@ -41,16 +41,16 @@ func sign(given signing) (said, error) {
 			published.Keys = append(published.Keys, public)
 		}
 	}
-	tokens := said{}
+	tokens := output{}
 	for _, each := range given.Tokens {
 		value, err := compact(made[each.Key], each.Header, each.Payload)
 		if err != nil {
-			tokens[each.Name] = said{"error": err.Error()}
+			tokens[each.Name] = output{"error": err.Error()}
 			continue
 		}
-		tokens[each.Name] = said{"token": value}
+		tokens[each.Name] = output{"token": value}
 	}
-	return said{"jwks": published, "tokens": tokens}, nil
+	return output{"jwks": published, "tokens": tokens}, nil
 }
 
 func generate(algorithm jose.SignatureAlgorithm) (any, error) {

@@ -104,11 +104,11 @@ final class Clients {
 
   private Map<String, Object> refusals() throws Exception {
     Secret wrong = new Secret("wrong");
-    Map<String, Object> said = new LinkedHashMap<>();
-    said.put("basic", refused(new ClientSecretBasic(id("worker"), wrong), null));
-    said.put("post", refused(new ClientSecretPost(id("worker"), wrong), null));
-    said.put("scope", refused(basic("worker"), new Scope("payroll.destroy")));
-    return said;
+    Map<String, Object> output = new LinkedHashMap<>();
+    output.put("basic", refused(new ClientSecretBasic(id("worker"), wrong), null));
+    output.put("post", refused(new ClientSecretPost(id("worker"), wrong), null));
+    output.put("scope", refused(basic("worker"), new Scope("payroll.destroy")));
+    return output;
   }
 
   private Map<String, Object> refused(ClientAuthentication who, Scope scope) throws Exception {
@@ -120,7 +120,7 @@ final class Clients {
   private Map<String, Object> accessToken() throws Exception {
     JWKSource<SecurityContext> keys = JWKSourceBuilder.create(metadata.getJWKSetURI().toURL()).build();
     Map<String, Object> tokens = JSONObjectUtils.getJSONObject(job, "tokens");
-    Map<String, Object> said = new LinkedHashMap<>();
+    Map<String, Object> output = new LinkedHashMap<>();
     for (var each : JSONObjectUtils.getJSONObject(job, "algorithms").entrySet()) {
       var processor = new DefaultJWTProcessor<SecurityContext>();
       processor.setJWSTypeVerifier(new DefaultJOSEObjectTypeVerifier<>(new JOSEObjectType("at+jwt")));
@@ -130,12 +130,12 @@ final class Clients {
       processor.setJWTClaimsSetVerifier(
           new DefaultJWTClaimsVerifier<>((String) each.getValue(), exactly, required));
       try {
-        said.put(each.getKey(), processor.process((String) tokens.get(each.getKey()), null).toJSONObject());
+        output.put(each.getKey(), processor.process((String) tokens.get(each.getKey()), null).toJSONObject());
       } catch (BadJOSEException | JOSEException error) {
-        said.put(each.getKey(), Map.of("error", error.toString()));
+        output.put(each.getKey(), Map.of("error", error.toString()));
       }
     }
-    return said;
+    return output;
   }
 
   private Map<String, Object> introspection() throws Exception {
@@ -169,10 +169,10 @@ final class Clients {
     if (response.getStatusCode() == 400 && response.getDPoPNonce() != null) {
       response = sendWithProof(proofs, response.getDPoPNonce());
     }
-    Map<String, Object> said = given(TokenResponse.parse(response)).toJSONObject();
-    said.put("jkt", key.computeThumbprint().toString());
-    said.put("algorithms", metadata.getDPoPJWSAlgs().stream().map(JWSAlgorithm::getName).toList());
-    return said;
+    Map<String, Object> output = given(TokenResponse.parse(response)).toJSONObject();
+    output.put("jkt", key.computeThumbprint().toString());
+    output.put("algorithms", metadata.getDPoPJWSAlgs().stream().map(JWSAlgorithm::getName).toList());
+    return output;
   }
 
   private HTTPResponse sendWithProof(DPoPProofFactory proofs, Nonce nonce) throws Exception {

@@ -16,7 +16,7 @@ final class Interop {
     for (Map<String, Object> task : objects(job, "tasks")) {
       Map<String, Object> result = new LinkedHashMap<>(task);
       try {
-        result.put("said", new Clients(job).does((String) task.get("capability")));
+        result.put("output", new Clients(job).does((String) task.get("capability")));
       } catch (Exception error) {
         result.put("error", error.toString());
       }

@@ -5,13 +5,13 @@ export const capabilities = {
   async access_token(job) {
     const metadata = await (await fetch(`${job.issuer}/.well-known/openid-configuration`)).json();
     const keys = jose.createRemoteJWKSet(new URL(metadata.jwks_uri));
-    const said = {};
+    const output = {};
     for (const [algorithm, audience] of Object.entries(job.algorithms)) {
       const checks = { issuer: job.issuer, audience, typ: "at+jwt", algorithms: [algorithm], requiredClaims: ["exp"] };
       const { payload } = await jose.jwtVerify(job.tokens[algorithm], keys, checks);
-      said[algorithm] = payload;
+      output[algorithm] = payload;
     }
-    return said;
+    return output;
   },
 };
 

@@ -15,7 +15,7 @@ const job = JSON.parse(await text(process.stdin));
 const results = [];
 for (const { library, capability } of job.tasks ?? []) {
   try {
-    results.push({ library, capability, said: await LIBRARIES[library][capability](job) });
+    results.push({ library, capability, output: await LIBRARIES[library][capability](job) });
   } catch (error) {
     const { code, cause } = error;
     results.push({ library, capability, error: [error, code, JSON.stringify(cause)].filter(Boolean).join(" ") });

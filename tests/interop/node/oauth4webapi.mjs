@@ -69,13 +69,13 @@ export const capabilities = {
   async access_token(job) {
     const as = await discover(job);
     const { worker } = job.clients;
-    const said = {};
+    const output = {};
     for (const [algorithm, resource] of Object.entries(job.algorithms)) {
       const { access_token } = await token(job, worker, basic(worker), { resource });
       const request = new Request(resource, { headers: { authorization: `Bearer ${access_token}` } });
-      said[algorithm] = await oauth.validateJwtAccessToken(as, request, resource, LOOPBACK);
+      output[algorithm] = await oauth.validateJwtAccessToken(as, request, resource, LOOPBACK);
     }
-    return said;
+    return output;
   },
 
   async introspection(job) {

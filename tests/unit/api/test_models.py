@@ -181,7 +181,7 @@ def test_verifiers_support_every_algorithm(algorithm: str) -> None:
     assert key.spec.jose_algorithm in jwt.algorithms.get_default_algorithms()
 
 
-def test_a_client_may_exchange_tokens_and_name_a_service_account_elsewhere() -> None:
+def test_client_may_exchange_tokens_and_name_a_service_account_of_another_cluster() -> None:
     spec = {
         "grantTypes": ["client_credentials", "urn:ietf:params:oauth:grant-type:token-exchange"],
         "authentication": {

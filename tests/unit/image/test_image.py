@@ -1,4 +1,4 @@
-"""What the image is made from says the same everywhere."""
+"""Dockerfile, archives and chart agree."""
 
 from pathlib import Path
 
@@ -19,13 +19,13 @@ def test_dockerfile_archives_and_chart_agree() -> None:
     assert f"\nENV {CONFIG['Env'][0]}\n" in DOCKERFILE
 
 
-def test_the_context_holds_what_dockerfile_copies_and_no_more() -> None:
+def test_build_context_has_exactly_the_files_that_dockerfile_copies() -> None:
     copied = {
         source
         for line in DOCKERFILE.splitlines()
         if line.startswith("COPY ") and "--from" not in line
         for source in line.split()[1:-1]
     }
-    let_through = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert let_through == copied
+    included = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert included == copied
     assert all((ROOT / source).exists() for source in copied)
