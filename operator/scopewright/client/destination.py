@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import httpx
 
-from scopewright.client.errors import TokenError, printable
+from scopewright.client.errors import invalid_request
 from scopewright.origins import advice, as_argument, host_names, host_of, is_among, is_secure, port_of
 
 Info = dict[str, Any]
@@ -23,16 +23,10 @@ class Destinations:
     def check(self, url: httpx.URL) -> None:
         """Raises `TokenError` if the token must not be sent to `url`. Its text names the argument to add."""
         if not is_secure(url, self.allow_http):
-            raise TokenError(
-                "invalid_request",
-                printable(f"no token is sent over plain HTTP to {host_of(url)}: {advice(url, self.allow_http)}"),
-            )
+            raise invalid_request(f"no token is sent over plain HTTP to {host_of(url)}: {advice(url, self.allow_http)}")
         if self.hosts and not is_among(url, self.hosts):
             names = as_argument(self.hosts | {host_of(url)})
-            raise TokenError(
-                "invalid_request",
-                printable(f"{host_of(url)} is not one of the hosts that the token is for: pass hosts={names}"),
-            )
+            raise invalid_request(f"{host_of(url)} is not one of the hosts that the token is for: pass hosts={names}")
 
 
 def stay_with_origin(request: httpx.Request, *, asynchronous: bool) -> None:

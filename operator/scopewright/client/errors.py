@@ -26,6 +26,10 @@ class TokenError(Exception):
         return TokenError(self.error, self.description, self.status, retry_after=self.retry_after)
 
 
+def invalid_request(text: str) -> TokenError:
+    return TokenError("invalid_request", printable(text))
+
+
 class SecretError(TokenError):
     """The mounted Secret cannot be used; `error` is `invalid_secret`."""
 

@@ -14,7 +14,7 @@ import httpx
 
 from scopewright.client.authentication import ClientAuthentication, authenticate
 from scopewright.client.dpop import Prover
-from scopewright.client.errors import TokenError, printable
+from scopewright.client.errors import TokenError, invalid_request, printable
 from scopewright.client.mounted import MountedCredentials
 from scopewright.client.token import AccessToken, invalid, token_from
 from scopewright.http_flow import HttpResponse
@@ -155,8 +155,7 @@ def _endpoint(credentials: MountedCredentials, allow_http: Hosts) -> httpx.URL:
     """The token endpoint. It must be at the issuer's origin, and use HTTPS except on loopback and for `allow_http`."""
     endpoint, issuer = _url("token_endpoint", credentials.token_endpoint), _url("issuer", credentials.issuer)
     if not is_secure(endpoint, allow_http):
-        problem = f"the token_endpoint must be https and is {endpoint}: {advice(endpoint, allow_http)}"
-        raise TokenError("invalid_request", printable(problem))
+        raise invalid_request(f"the token_endpoint must be https and is {endpoint}: {advice(endpoint, allow_http)}")
     if origin(endpoint) != origin(issuer):
         raise TokenError(
             "invalid_request",
@@ -174,9 +173,7 @@ def _url(entry: str, text: str) -> httpx.URL:
     except httpx.InvalidURL:
         url = httpx.URL("")
     if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-        raise TokenError(
-            "invalid_request", printable(f"the {entry} must be https, a URL without a user, and is {text}")
-        )
+        raise invalid_request(f"the {entry} must be https, a URL without a user, and is {text}")
     return url
 
 

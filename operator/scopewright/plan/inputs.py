@@ -45,10 +45,8 @@ def diff_directories(against: Manifests | None, wanted: Manifests, config: Confi
     names_before = namespaces_of(before.objects)
     names_after = namespaces_of({**stays, **wanted.objects})
     applied, refusals = _applied(present, wanted, config)
-    accounts = dict.fromkeys(
-        (account for account, _ in _accounts_named({**present, **of_this_installation(wanted.objects, config)})),
-        NOT_YET,
-    )
+    named = _accounts_named({**present, **of_this_installation(wanted.objects, config)})
+    accounts = dict.fromkeys((account for account, _ in named), NOT_YET)
     base = PlanBase(present, names_before, service_accounts=accounts, as_of=_as_of(present, applied, now))
     deleted = present.keys() - wanted.objects.keys() - stays.keys()
     return PlanInput(base, PlannedChanges(applied, frozenset(deleted), names_after), tuple(refusals))
@@ -72,11 +70,8 @@ def diff_cluster(
     deleted = frozenset(_pruned(present, wanted) if prune and not wanted.incomplete else ())
     managed = {existing.ref: (existing, entries) for existing, entries in (*cluster.managed, *named)}
     sealed = managed.get(seal_key_ref(config))
-    missing = {
-        ref: by
-        for ref, by in _accounts_named(of_this_installation(wanted.objects, config))
-        if ref not in cluster.service_accounts
-    }
+    accounts = _accounts_named(of_this_installation(wanted.objects, config))
+    missing = {ref: by for ref, by in accounts if ref not in cluster.service_accounts}
     base = PlanBase(
         present, cluster.namespaces, tuple(managed.values()), seal_key(*sealed) if sealed else NO_SEAL_KEY,
         {**cluster.service_accounts, **dict.fromkeys(missing, NOT_YET)},

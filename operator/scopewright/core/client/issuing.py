@@ -60,15 +60,10 @@ def _replaces_revoked(view: ClientView, state: ClientState) -> bool:
     """Whether the sealed Secret still holds a credential that `revokedBefore` ended, without a heal since: the process
     that generated its successor was lost. The next one is a heal too, and only that one is exempt from the limit.
     """
-    record = state.record
-    if (
-        record is None
-        or record.revoked_before is None
-        or state.ownership is not SecretOwnership.SEALED
-        or view.secret is None
-    ):
+    record, sealed = state.record, view.secret if state.ownership is SecretOwnership.SEALED else None
+    if record is None or record.revoked_before is None or sealed is None:
         return False
-    issued = annotated_issue_time(view.secret)
+    issued = annotated_issue_time(sealed)
     return issued is not None and issued < record.revoked_before and not any(c.heal for c in record.credentials[-1:])
 
 

@@ -126,15 +126,10 @@ def _upkeep(view: ClientView, state: ClientState, *more: Write) -> _Step:
 
 def _with_managed_credential(view: ClientView, state: ClientState) -> _Step:
     """Plan for a client whose credential the operator generates: adopt, restore, issue, or keep it."""
-    record, current = state.record, state.current
-    if record is None and state.ownership is SecretOwnership.SEALED and (adopted := adoptable_credential(view)):
+    record, current, sealed = state.record, state.current, state.ownership is SecretOwnership.SEALED
+    if record is None and sealed and (adopted := adoptable_credential(view)):
         return _accept(view, state, (adopted,), _ADOPTED)
-    if (
-        record
-        and current is None
-        and state.ownership is SecretOwnership.SEALED
-        and (credentials := _restored(view, state))
-    ):
+    if record and current is None and sealed and (credentials := _restored(view, state)):
         return _accept(view, state, credentials, _RESTORED)
     failure, cause = None, _cause(view, state)
     if cause:

@@ -12,9 +12,7 @@ from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord, UsageRecord
 
 Record = ClientRecord | ResourceServerRecord | AudienceClaim | KeyRecord | UsageRecord | RevocationRecord | IssuerRecord
-R = TypeVar(
-    "R", ClientRecord, ResourceServerRecord, AudienceClaim, KeyRecord, UsageRecord, RevocationRecord, IssuerRecord
-)
+R = TypeVar("R", bound=Record)
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in get_args(Record)}
 
