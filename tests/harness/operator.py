@@ -86,6 +86,8 @@ class OperatorHarness:
         self.seal_key = SEAL_KEY
         self.events: list[Event] = []
         """Kubernetes events of all objects, the oldest first."""
+        self.ready_latencies: list[tuple[str, float]] = []
+        """Kind and seconds of each object that became Ready, from its last change on."""
         self.next_due: dict[Ref, datetime] = {}
         """When the operator has asked to reconcile an object again."""
         self.deleted: set[Ref] = set()
@@ -118,8 +120,10 @@ class OperatorHarness:
         self.retries = WriteRetries()
         dependencies = Dependencies(self._read_clock, self.generate_secret, self.generate_key)
         self.reconciler = Reconciler(
-            self.store, self.cache, self.config, dependencies, self, enqueue=lambda key: None, retries=self.retries
-        )
+            self.store, self.cache, self.config, dependencies, self,
+            enqueue=lambda key: None, retries=self.retries,
+            became_ready=lambda kind, seconds: self.ready_latencies.append((kind, seconds)),
+        )  # fmt: skip
         self.reconciler.set_seal_key(self.seal_key)
         self.resync()
 

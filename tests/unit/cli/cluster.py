@@ -52,19 +52,19 @@ class ReadOnlyApi(FakeApi):
         key, _, value = query.get("labelSelector", "").partition("=")
         return [
             self._one(ref)
-            for ref, held in self._harness.store.objects.items()
+            for ref, stored in self._harness.store.objects.items()
             if ref.kind == _MANAGED[plural] and namespace in ("", ref.namespace)
-            if not key or held.existing.labels.get(key) == value
+            if not key or stored.existing.labels.get(key) == value
         ]
 
     def _one(self, ref: Ref) -> dict[str, Any]:
-        held = self._harness.store.objects.get(ref)
-        if held is None:
+        stored = self._harness.store.objects.get(ref)
+        if stored is None:
             raise NotFound(f"{ref} not found", named=True)
-        e = held.existing
+        e = stored.existing
         entries = {
             name: base64.b64encode(value).decode() if ref.kind == "Secret" else value.decode()
-            for name, value in held.entries.items()
+            for name, value in stored.entries.items()
         }
         meta = {
             "namespace": ref.namespace, "name": ref.name, "uid": e.uid, "resourceVersion": e.resource_version,

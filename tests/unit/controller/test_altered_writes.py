@@ -162,9 +162,9 @@ def test_a_new_label_reaches_the_secret_although_a_policy_rewrites_another(
         found = harness.store.objects[harness.secret()].existing.labels
         assert (found["cost"], found["team"]) == (value, "platform")
     writes = len(harness.store.writes)
-    held = harness.store.objects[harness.secret()]
-    without = {name: value for name, value in held.existing.labels.items() if name != "team"}
-    harness.store.put(replace(held.existing, labels=without), held.entries)
+    stored = harness.store.objects[harness.secret()]
+    without = {name: value for name, value in stored.existing.labels.items() if name != "team"}
+    harness.store.put(replace(stored.existing, labels=without), stored.entries)
     retry(harness)
     assert len(harness.store.writes) == writes, "the policy would rewrite the label again"
 

@@ -30,8 +30,8 @@ async def bootstrapped() -> tuple[MemoryStore, Bootstrap, WatchHandlers]:
         Cache(CONFIG.name, NAMESPACE), CONFIG, WatchMonitor(), lambda key, delay: None, bootstrap.check
     )
     await bootstrap.ensure()
-    for held in store.objects.values():
-        handlers._changed(Change(held.existing, held.entries))
+    for stored in store.objects.values():
+        handlers._changed(Change(stored.existing, stored.entries))
     assert not bootstrap.incomplete.is_set(), "an object that was just created is missing"
     return store, bootstrap, handlers
 
@@ -43,13 +43,13 @@ def deletion(existing: Existing) -> Change:
 @pytest.mark.parametrize("ref", INSTALLATION_REFS, ids=str)
 async def test_a_deleted_object_of_the_installation_is_created_again(ref: Ref) -> None:
     store, bootstrap, handlers = await bootstrapped()
-    held = store.objects.pop(ref)
-    handlers._changed(deletion(held.existing))
+    stored = store.objects.pop(ref)
+    handlers._changed(deletion(stored.existing))
     assert bootstrap.incomplete.is_set()
     await bootstrap.ensure()
     assert not bootstrap.incomplete.is_set()
     assert ref in store.objects
-    assert store.objects[ref].existing.type == held.existing.type
+    assert store.objects[ref].existing.type == stored.existing.type
 
 
 async def test_an_object_of_the_installation_that_a_list_lacks_is_created_again() -> None:
@@ -63,8 +63,10 @@ async def test_an_object_of_the_installation_that_a_list_lacks_is_created_again(
 
 async def test_an_edited_issuer_record_is_restored() -> None:
     store, bootstrap, handlers = await bootstrapped()
-    held = store.objects[issuer_ref(CONFIG)]
-    edited = Existing(held.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=held.existing.labels)
+    stored = store.objects[issuer_ref(CONFIG)]
+    edited = Existing(
+        stored.existing.ref, "u", "1000", entries={"record.json": "another"}, labels=stored.existing.labels
+    )
     handlers._changed(Change(edited, {"record.json": b"{}"}))
     assert bootstrap.incomplete.is_set()
 
@@ -81,8 +83,8 @@ async def test_the_seal_key_is_replaced_once_for_each_rotate_annotation() -> Non
 
 async def rotate_seal_key(store: MemoryStore, handlers: WatchHandlers, bootstrap: Bootstrap, why: str) -> bytes:
     """Annotate the seal key, and bootstrap again. Returns the seal key that exists then."""
-    held = store.objects[SEAL]
-    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": why}), held.entries)
+    stored = store.objects[SEAL]
+    store.put(replace(stored.existing, annotations={"scopewright.dev/rotate": why}), stored.entries)
     handlers._changed(Change(store.objects[SEAL].existing, {}))
     assert bootstrap.incomplete.is_set()
     key = await bootstrap.ensure()
@@ -93,8 +95,8 @@ async def rotate_seal_key(store: MemoryStore, handlers: WatchHandlers, bootstrap
 
 async def test_the_seal_key_is_not_replaced_before_sealed_secrets_are_adopted() -> None:
     store, bootstrap, _ = await bootstrapped()
-    key, held = await bootstrap.ensure(), store.objects[SEAL]
-    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    key, stored = await bootstrap.ensure(), store.objects[SEAL]
+    store.put(replace(stored.existing, annotations={"scopewright.dev/rotate": "a leak"}), stored.entries)
     assert await bootstrap.ensure(may_rotate=False) == key
     assert await bootstrap.ensure() != key
 
@@ -103,8 +105,8 @@ async def test_the_seal_key_is_not_replaced_before_sealed_secrets_are_adopted() 
 @pytest.mark.parametrize("error", [Crash(), Conflict("changed meanwhile"), Unavailable("no answer in time")])
 async def test_a_failed_replacement_of_the_seal_key_ends_with_one_new_key(error: BaseException, point: Point) -> None:
     store, bootstrap, _ = await bootstrapped()
-    before, held = await bootstrap.ensure(), store.objects[SEAL]
-    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    before, stored = await bootstrap.ensure(), store.objects[SEAL]
+    store.put(replace(stored.existing, annotations={"scopewright.dev/rotate": "a leak"}), stored.entries)
     store.fail(error, point=point)
     with pytest.raises(type(error)):
         await bootstrap.ensure()
@@ -136,8 +138,8 @@ async def test_an_object_of_the_installation_that_cannot_be_written_delays_no_cl
 
 async def test_a_refused_replacement_keeps_the_seal_key() -> None:
     store, bootstrap, _ = await bootstrapped()
-    before, held = await bootstrap.ensure(), store.objects[SEAL]
-    store.put(replace(held.existing, annotations={"scopewright.dev/rotate": "a leak"}), held.entries)
+    before, stored = await bootstrap.ensure(), store.objects[SEAL]
+    store.put(replace(stored.existing, annotations={"scopewright.dev/rotate": "a leak"}), stored.entries)
     store.refuse(str(SEAL), Rejected("AdmissionDenied", "denied"))
     assert await bootstrap.ensure() == before
     assert bootstrap.failure

@@ -37,8 +37,8 @@ def test_a_long_rotate_value_rotates_once_and_is_recorded_as_its_digest(harness:
     record = harness.client_record("leave", "worker")
     assert record
     assert record.credentials[-1].rotate == digest(LONG + "2")
-    held = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.worker")]
-    assert sum(map(len, held.entries.values())) < 5_000
+    stored = harness.store.objects[Ref("Secret", NAMESPACE, "client.leave.worker")]
+    assert sum(map(len, stored.entries.values())) < 5_000
     assert harness.condition(key) == "True Provisioned"
 
 

@@ -177,8 +177,8 @@ def test_a_secret_without_scopewrights_label_keeps_its_credential() -> None:
     harness = OperatorHarness()
     harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
-    held = harness.store.objects[harness.secret()]
-    harness.store.put(replace(held.existing, labels={}), held.entries)
+    stored = harness.store.objects[harness.secret()]
+    harness.store.put(replace(stored.existing, labels={}), stored.entries)
     harness.settle()
     assert harness.client_secret() == "secret1"
     record = harness.client_record("leave", "worker")
@@ -233,8 +233,8 @@ def test_clients_that_exchange_their_secret_names_in_a_ring_settle(policy: str) 
     harness.settle()
     assert {harness.condition(key) for key in keys} == {"True Provisioned"}
     for n, name in enumerate(names):
-        held = harness.store.objects[Ref("Secret", "leave", names[(n + 1) % 3])].entries
-        assert held["client_id"] == f"leave.client-{name}".encode()
+        stored = harness.store.objects[Ref("Secret", "leave", names[(n + 1) % 3])].entries
+        assert stored["client_id"] == f"leave.client-{name}".encode()
 
 
 def declare_client(harness: OperatorHarness, client: str, secret: str, **more: str) -> Ref:
@@ -248,8 +248,8 @@ def reconcile_rounds(harness: OperatorHarness, count: int = 6) -> None:
 
 
 def holder(harness: OperatorHarness, secret: str) -> str | None:
-    held = harness.store.objects.get(Ref("Secret", "leave", secret))
-    return held.existing.labels["scopewright.dev/client"] if held else None
+    stored = harness.store.objects.get(Ref("Secret", "leave", secret))
+    return stored.existing.labels["scopewright.dev/client"] if stored else None
 
 
 @pytest.mark.parametrize("why", ["quota", "conflict"])

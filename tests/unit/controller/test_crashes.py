@@ -81,11 +81,11 @@ def test_a_client_is_sealed_with_the_new_key_once_it_is_no_longer_paused() -> No
 def test_a_secret_with_entries_of_others_is_not_sealed_with_the_new_key() -> None:
     """A seal shows that the operator wrote the entries. A user could copy a wrong one to the Secret that is in use."""
     harness = with_renamed_secret()
-    held = harness.store.objects[harness.secret()]
-    harness.store.put(held.existing, {**held.entries, "chosen": b"by a user"})
+    stored = harness.store.objects[harness.secret()]
+    harness.store.put(stored.existing, {**stored.entries, "chosen": b"by a user"})
     replace_seal_key(harness)
     harness.settle()
-    assert harness.store.objects[harness.secret()].existing.annotations == held.existing.annotations
+    assert harness.store.objects[harness.secret()].existing.annotations == stored.existing.annotations
 
 
 def test_a_paused_client_keeps_its_own_record() -> None:

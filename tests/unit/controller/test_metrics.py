@@ -8,7 +8,6 @@ from prometheus_client import CollectorRegistry
 
 from scopewright.api.meta import ObjectMeta
 from scopewright.controller.metrics import OperatorMetrics
-from scopewright.controller.ready_latency import ReadyLatency
 from scopewright.controller.state_metrics import GaugeSources, StateMetrics
 from scopewright.core.declared import parse_declared
 from scopewright.core.failures import Conflict, NotLeading, Rejected, Unavailable
@@ -217,45 +216,40 @@ def apply_at(harness: OperatorHarness, name: str, spec: dict[str, Any], at: str)
     harness.store.apply({"kind": "OAuthClient", "metadata": meta, "spec": spec})
 
 
-def ready_latencies(harness: OperatorHarness) -> list[tuple[str, float]]:
-    latencies: list[tuple[str, float]] = []
-    progress = ReadyLatency(lambda: harness.clock.now, lambda kind, seconds: latencies.append((kind, round(seconds))))
-    harness.reconciler._latency = progress
-    return latencies
+def ready_latencies(harness: OperatorHarness) -> list[tuple[str, int]]:
+    return [(kind, round(seconds)) for kind, seconds in harness.ready_latencies]
 
 
 def test_the_ready_latency_of_each_generation_is_observed_once(harness: OperatorHarness) -> None:
-    latencies = ready_latencies(harness)
     apply_at(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
-    assert latencies == [("OAuthClient", 10)]
+    assert ready_latencies(harness) == [("OAuthClient", 10)]
     harness.settle()
     harness.store.declared[WORKER]["metadata"]["annotations"] = {ROTATE_ANNOTATION: "now"}
     harness.settle()
-    assert len(latencies) == 1
+    assert len(harness.ready_latencies) == 1
     harness.clock.advance(minutes=1)
     apply_at(harness, "worker", {"rotation": {"every": "48h"}}, "2026-11-22T12:00:57Z")
     harness.settle()
-    assert latencies[1:] == [("OAuthClient", 3)]
+    assert ready_latencies(harness)[1:] == [("OAuthClient", 3)]
 
 
 def test_the_ready_latency_of_a_stalled_object_counts_from_its_next_change(harness: OperatorHarness) -> None:
-    latencies = ready_latencies(harness)
     apply_at(harness, "worker", {"disabled": True}, "2026-11-22T12:00:00Z")
     harness.settle()
     harness.clock.advance(days=3)
     apply_at(harness, "worker", {"disabled": False}, "2026-11-25T11:59:58Z")
     harness.settle()
-    assert latencies == [("OAuthClient", 2)]
+    assert ready_latencies(harness) == [("OAuthClient", 2)]
 
 
 def test_objects_that_were_ready_before_the_process_started_have_no_ready_latency(harness: OperatorHarness) -> None:
     apply_at(harness, "worker", {}, "2026-11-22T11:59:50Z")
     harness.settle()
     harness.restart()
-    latencies = ready_latencies(harness)
+    harness.ready_latencies.clear()
     harness.settle()
-    assert latencies == []
+    assert harness.ready_latencies == []
 
 
 def test_the_applied_time_is_read_from_managed_fields_without_the_status() -> None:

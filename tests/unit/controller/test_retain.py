@@ -40,8 +40,8 @@ def secret(harness: OperatorHarness) -> Existing:
 
 
 def add_owner(harness: OperatorHarness) -> None:
-    held = harness.store.objects[harness.secret()]
-    harness.store.put(replace(held.existing, owner_uids=(*held.existing.owner_uids, ANOTHER)), held.entries)
+    stored = harness.store.objects[harness.secret()]
+    harness.store.put(replace(stored.existing, owner_uids=(*stored.existing.owner_uids, ANOTHER)), stored.entries)
 
 
 def test_a_secret_with_another_owner_has_no_conflict_when_the_policy_becomes_retain() -> None:
@@ -82,9 +82,9 @@ def test_a_secret_with_a_forged_retain_annotation_is_not_adopted() -> None:
     harness = OperatorHarness()
     key = harness.apply("OAuthClient", "leave", "worker")
     harness.settle()
-    held = harness.store.objects[harness.secret()]
-    forged = {**held.existing.annotations, DELETION_POLICY_ANNOTATION: "Retain"}
-    harness.store.put(replace(held.existing, annotations=forged, owner_uids=(ANOTHER,)), held.entries)
+    stored = harness.store.objects[harness.secret()]
+    forged = {**stored.existing.annotations, DELETION_POLICY_ANNOTATION: "Retain"}
+    harness.store.put(replace(stored.existing, annotations=forged, owner_uids=(ANOTHER,)), stored.entries)
     delete_client(harness, key)
     harness.apply("OAuthClient", "leave", "worker", RETAIN)
     harness.settle()
@@ -114,9 +114,9 @@ def test_a_recreated_client_with_another_rotate_annotation_gets_a_new_credential
 def test_the_seal_covers_the_rotate_annotation() -> None:
     harness = OperatorHarness()
     key = apply_retaining(harness, "1")
-    held = harness.store.objects[harness.secret()]
-    forged = {**held.existing.annotations, ROTATE_DIGEST_ANNOTATION: digest("leaked")}
-    harness.store.put(replace(held.existing, annotations=forged), held.entries)
+    stored = harness.store.objects[harness.secret()]
+    forged = {**stored.existing.annotations, ROTATE_DIGEST_ANNOTATION: digest("leaked")}
+    harness.store.put(replace(stored.existing, annotations=forged), stored.entries)
     delete_client(harness, key)
     harness.apply("OAuthClient", "leave", "worker", RETAIN, rotate="leaked")
     harness.settle()
