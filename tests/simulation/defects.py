@@ -208,7 +208,7 @@ def _invalid_after_a_rotation(real: Any) -> Any:
     """While the client has a previous credential."""
 
     def invalid_reason(inspected: Any, known: Any, revocations: Any, now: Any) -> Any:
-        client = known.client(inspected.summary.client_id)
+        client = known.clients.get(inspected.summary.client_id)
         if client and len(client.credentials) + len(client.keys) > 1:
             return "revoked"
         return real(inspected, known, revocations, now)

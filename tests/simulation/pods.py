@@ -132,7 +132,7 @@ class Pods:
         if not issuer.issuer.readiness.started and issuer.loop.now - issuer.started < STORE_TIMEOUT_SECONDS + 1.0:
             return False
         registry, now = issuer.issuer.registry, issuer.time()
-        client = registry.client(".".join(pod.client))
+        client = registry.clients.get(".".join(pod.client))
         server = registry.servers.by_resource(resource)
         name = server.record.signing_key if server else "default"
         ready = registry.issuer is not None and registry.keys.signing_key(name, now, 360) is not None

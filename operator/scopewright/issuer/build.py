@@ -113,7 +113,7 @@ def build_issuer(
     usage = None
     if writer is not None:
         interval = settings.usage_interval
-        usage = CredentialUsage(writer, namespace, registry.credentials, clock, interval, runtime.random)
+        usage = CredentialUsage(writer, namespace, registry.clients.credentials, clock, interval, runtime.random)
 
     replay = replay or LocalReplay(clock)
     authenticator = Authenticator(registry, replay, TrustedClusters(service_accounts, clock), clock)

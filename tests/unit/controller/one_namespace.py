@@ -114,7 +114,7 @@ async def issuer(clients: int, scopes: int) -> dict[str, Any]:
         writing.cancel()
         await record_process.wait()
         size = file.stat().st_size / _MIB  # noqa: ASYNC240
-    within = [client for name in names if (client := registry.client(name.removeprefix("client.")))]
+    within = [client for name in names if (client := registry.clients.get(name.removeprefix("client.")))]
     return _result(before, within, size)
 
 

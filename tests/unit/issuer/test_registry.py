@@ -85,7 +85,7 @@ async def test_object_of_another_namespace_is_not_a_record() -> None:
     harness.put(client_record())
     held = harness.stored("Secret", "client.leave.leave-worker")
     assert not registry.apply(Change(held.existing, held.entries), harness.clock())
-    assert registry.client_count == 0
+    assert len(registry.clients) == 0
 
 
 async def test_deleted_client_is_refused(harness: IssuerHarness) -> None:
@@ -99,7 +99,7 @@ async def test_record_that_a_new_list_lacks_is_deleted(harness: IssuerHarness) -
     harness.delete_object("ConfigMap", "resourceserver.payroll.payroll-api", notify=False)
     harness.store.relist()
     await settle()
-    assert harness.issuer.registry.client_count == 0
+    assert len(harness.issuer.registry.clients) == 0
     assert len(harness.issuer.registry.servers) == 0
 
 

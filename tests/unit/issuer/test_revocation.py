@@ -73,7 +73,7 @@ async def feed(harness: IssuerHarness) -> dict[str, Any]:
 
 
 def uid_hash(harness: IssuerHarness, client_id: str = "leave.leave-worker") -> str:
-    client = harness.issuer.registry.client(client_id)
+    client = harness.issuer.registry.clients.get(client_id)
     assert client is not None
     return client.uid_hash
 
@@ -292,7 +292,7 @@ async def test_deletion_of_500_clients_is_in_force_at_once_and_written(snapshot:
     async with harness.running():
         for _ in range(20):
             await settle()
-        assert harness.issuer.registry.client_count == 501
+        assert len(harness.issuer.registry.clients) == 501
         for n in range(500):
             harness.delete_object("Secret", client_record_name("leave", f"worker-{n}"), notify=False)
         harness.store.relist()
@@ -453,7 +453,7 @@ async def test_feed_contains_the_client_that_lost_a_grant(services: IssuerHarnes
 
 
 async def test_feed_contains_a_client_whose_access_entry_was_removed(services: IssuerHarness) -> None:
-    bank = services.issuer.registry.client("leave.leave-worker")
+    bank = services.issuer.registry.clients.get("leave.leave-worker")
     assert bank is not None
     services.put(client_record(access=bank.asked[1:]))
     await settle()

@@ -10,12 +10,11 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
-from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication import assertions, service_accounts
 from scopewright.issuer.authentication.assertions import AuthenticationProof, CredentialRefused
 from scopewright.issuer.authentication.clusters import TrustedClusters, cluster_of
 from scopewright.issuer.authentication.replay import ReplayStore
-from scopewright.issuer.protocol.errors import secret_not_taken, unavailable
+from scopewright.issuer.protocol.errors import secret_not_taken
 from scopewright.issuer.protocol.request import PresentedAssertion, PresentedCredential, PresentedSecret
 from scopewright.issuer.rate_budget import Clock
 from scopewright.issuer.state.entries import Client
@@ -71,7 +70,7 @@ class Authenticator:
     def authenticate_from_memory(self, presented: PresentedCredential) -> Authenticated | None:
         """A client with a valid secret; None for other credentials."""
         if isinstance(presented, PresentedSecret) and self.takes_secrets:
-            return verify_secret(self._registry.client(presented.client_id), presented, self._clock())
+            return verify_secret(self._registry.clients.get(presented.client_id), presented, self._clock())
         return None
 
     async def authenticate(self, presented: PresentedCredential) -> Authenticated:
@@ -80,7 +79,7 @@ class Authenticator:
             return await self._verify_assertion(presented)
         if not self.takes_secrets:
             raise secret_not_taken()
-        client = self._registry.client(presented.client_id)
+        client = self._registry.clients.get(presented.client_id)
         if authenticated := verify_secret(client, presented, self._clock()):
             return authenticated
         raise CredentialRefused("wrong_secret" if _require_enabled(client).credentials else "other_method")
@@ -90,15 +89,16 @@ class Authenticator:
         if presented.client_id or not isinstance(presented, PresentedAssertion):
             return
         if account := presented.service_account:
-            cluster = await cluster_of(presented.signed.claims, self._clusters.of(self._issuer().clusters))
-            clients = self._registry.clients_of_account(cluster, account.namespace, account.name) if cluster else ()
+            trusted = self._clusters.of(self._registry.require_issuer().clusters)
+            cluster = await cluster_of(presented.signed.claims, trusted)
+            clients = self._registry.clients.ids_of_account(cluster, account.namespace, account.name) if cluster else ()
             presented.client_id = clients[0] if len(clients) == 1 else ""
 
     async def _verify_assertion(self, presented: PresentedAssertion) -> Authenticated:
         """Verifies again if the record changed in the meantime: the checks may wait for seconds."""
         is_marked_used = False
         while True:
-            client = _require_enabled(self._registry.client(presented.client_id))
+            client = _require_enabled(self._registry.clients.get(presented.client_id))
             proof = await self._proof(client, presented)
             if proof.jti and not is_marked_used:
                 if not await self._replay.first_use(client.client_id, proof.jti, proof.expires_at):
@@ -106,21 +106,21 @@ class Authenticator:
                         "assertion_replayed", "the assertion was used before; make a new one for each request"
                     )
                 is_marked_used = True
-            if self._registry.client(client.client_id) is client:
+            if self._registry.clients.get(client.client_id) is client:
                 return Authenticated(client, proof.digest)
 
     async def _proof(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
-        if self._issuer().is_fapi2 and client.method != "PrivateKeyJWT":
+        if self._registry.require_issuer().is_fapi2 and client.method != "PrivateKeyJWT":
             raise CredentialRefused("profile")
         is_by_own_key = bool(client.keys) and presented.signed.claims.get("iss") == client.client_id
         if is_by_own_key or client.method == "PrivateKeyJWT":
-            return assertions.check(client, presented.signed, self._issuer(), self._clock())
+            return assertions.check(client, presented.signed, self._registry.require_issuer(), self._clock())
         if client.method == "ServiceAccount":
             return await self._service_account(client, presented)
         raise CredentialRefused("other_method")
 
     async def _service_account(self, client: Client, presented: PresentedAssertion) -> AuthenticationProof:
-        issuer, signed = self._issuer(), presented.signed
+        issuer, signed = self._registry.require_issuer(), presented.signed
         clusters = self._clusters.of(issuer.clusters)
         if client.service_account is None:
             raise CredentialRefused("no_service_account")
@@ -138,11 +138,6 @@ class Authenticator:
     def takes_secrets(self) -> bool:
         """FAPI 2.0 §5.3.2.1 allows no client secrets: they are refused for every client id, before any lookup."""
         return not self._registry.is_fapi2
-
-    def _issuer(self) -> IssuerRecord:
-        if self._registry.issuer is None:
-            raise unavailable("the issuer is starting", reason="no_issuer_record")
-        return self._registry.issuer
 
 
 def _require_enabled(client: Client | None) -> Client:

@@ -33,9 +33,7 @@ class DpopProofs:
         `proofs` are the values of the header DPoP, `client_id` that of the authenticated client; `now` is in seconds
         since the epoch.
         """
-        issuer = self._registry.issuer
-        if issuer is None:
-            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        issuer = self._registry.require_issuer()
         try:
             proof = check_proof(
                 [value.decode("latin-1") for value in proofs],

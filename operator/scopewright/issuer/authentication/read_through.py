@@ -76,7 +76,7 @@ class ReadThrough:
 
     async def _refresh_from_reserve(self, client_id: str) -> None:
         """There are no reads for unknown ids. A slow read continues in the background."""
-        if self._registry.client(client_id) is None or self._reserved.recent(client_id):
+        if self._registry.clients.get(client_id) is None or self._reserved.recent(client_id):
             return
         running = self._reserved.running.get(client_id)
         if running is None:

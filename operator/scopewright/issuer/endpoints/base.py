@@ -161,7 +161,8 @@ class Endpoint(Generic[P]):
         else:
             return await self._serve(authenticated, attempt)
         await asyncio.sleep(self._min_refusal_seconds - (self._monotonic() - attempt.started))
-        return self._refuse(error, attempt, attempt.peer, attempt.started, known=self._is_known(presented))
+        known = self._registry.clients.get(presented.client_id) is not None
+        return self._refuse(error, attempt, attempt.peer, attempt.started, known=known)
 
     def _as_oauth_error(self, failure: Exception) -> OAuthError:
         """The error for the caller; an unexpected exception is logged."""
@@ -185,14 +186,11 @@ class Endpoint(Generic[P]):
             has_kid=not isinstance(presented, PresentedAssertion) or "kid" in presented.signed.header,
         )
 
-    def _is_known(self, presented: PresentedCredential) -> bool:
-        return self._registry.client(presented.client_id) is not None
-
     async def _authenticate(self, presented: PresentedCredential, peer: str) -> Authenticated:
         """From memory, otherwise from a new read of the client's record; raises `CredentialRefused`."""
         await self._authenticator.resolve_client_id(presented)
         client_id = presented.client_id or expected_client_id(presented)
-        before = self._registry.client(client_id)
+        before = self._registry.clients.get(client_id)
         try:
             return await self._authenticator.authenticate(presented)
         except CredentialRefused as refused:
@@ -203,7 +201,7 @@ class Endpoint(Generic[P]):
                 await self._read_through.refresh(client_id, slowed=slowed is not None)
             except Slowed as exhausted:
                 slowed = exhausted
-        if self._registry.client(client_id) is not before:
+        if self._registry.clients.get(client_id) is not before:
             await self._authenticator.resolve_client_id(presented)
             try:
                 return await self._authenticator.authenticate(presented)

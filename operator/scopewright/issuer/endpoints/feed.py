@@ -3,13 +3,12 @@
 The feed is public: its hashes, times and key ids show how much was revoked, but not whose or what.
 """
 
-import hashlib
 from typing import Final
 
 import orjson
 
 from scopewright.core.records.written_by_issuers import RevocationRecord
-from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, not_modified
+from scopewright.issuer.protocol.responses import Answer, HttpRequest, cacheable, etag_of
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.keyring import Keyring
 
@@ -32,11 +31,8 @@ class FeedEndpoint:
         if self._source != (source := (issuer, record, kids)):
             self._source = source
             self._body = _body(issuer, record, kids)
-            self._etag = b'"%s"' % hashlib.sha256(self._body).hexdigest()[:32].encode()
-        headers = (JSON, (b"cache-control", b"public, max-age=%d" % MAX_AGE_SECONDS), (b"etag", self._etag))
-        if not_modified(http, self._etag):
-            return Answer(304, headers[1:], b"")
-        return Answer(200, headers, self._body)
+            self._etag = etag_of(self._body)
+        return cacheable(http, self._body, self._etag, MAX_AGE_SECONDS)
 
 
 def _body(issuer: str, record: RevocationRecord, kids: list[str]) -> bytes:

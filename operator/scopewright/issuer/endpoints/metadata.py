@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
-import orjson
-
 from scopewright.core.profile import allows
 from scopewright.core.records.issuer import IssuerRecord
 from scopewright.issuer.authentication.dpop import proof_algorithms
 from scopewright.issuer.endpoints.token import GRANT_TYPES
-from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, json_answer, not_modified
+from scopewright.issuer.protocol.responses import JSON, Answer, HttpRequest, cacheable, json_answer
 from scopewright.issuer.state.keyring import Jwks
 from scopewright.verifier.check import ALGORITHMS
 
@@ -91,18 +89,11 @@ def openid_metadata(record: IssuerRecord, jwks: Jwks, *, revoking: bool) -> dict
 
 
 def document(content: dict[str, Any], record: IssuerRecord) -> Answer:
-    return Answer(200, (JSON, _max_age(record)), orjson.dumps(content))
+    return json_answer(200, content, (JSON, (b"cache-control", b"public, max-age=%d" % record.jwks_max_age)))
 
 
 def key_set(jwks: Jwks, record: IssuerRecord, http: HttpRequest) -> Answer:
-    headers = (JSON, _max_age(record), (b"etag", jwks.etag))
-    if not_modified(http, jwks.etag):
-        return Answer(304, headers[1:], b"")
-    return Answer(200, headers, jwks.body)
-
-
-def _max_age(record: IssuerRecord) -> tuple[bytes, bytes]:
-    return b"cache-control", b"public, max-age=%d" % record.jwks_max_age
+    return cacheable(http, jwks.body, jwks.etag, record.jwks_max_age)
 
 
 def not_found() -> Answer:

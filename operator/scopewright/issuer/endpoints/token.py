@@ -86,7 +86,7 @@ class TokenEndpoint:
         try:
             self._authorise(authenticated, parameters, now)
             jkt = await self._dpop.verify(parameters.proofs, authenticated.client.client_id, now)
-            if self._registry.client(authenticated.client.client_id) is not authenticated.client:
+            if self._registry.clients.get(authenticated.client.client_id) is not authenticated.client:
                 raise unavailable("the client has changed; try again", reason="client_changed")
             grant = self._authorise(authenticated, parameters, now)
             grant.jkt = jkt
@@ -115,9 +115,7 @@ class TokenEndpoint:
         return authorise(authenticated.client, parameters.grant_type, resources, scopes, self._registry, now)
 
     def _sign(self, grant: Authorisation, now: float) -> IssuedToken:
-        issuer = self._registry.issuer
-        if issuer is None:
-            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        issuer = self._registry.require_issuer()
         name = grant.server.record.signing_key
         key = self._registry.keys.signing_key(name, now, tail(issuer))
         if key is None:

@@ -192,7 +192,7 @@ class IssuerMetrics(Collector):
     def _gauges(self) -> Iterator[Metric]:
         registry = self._registry
         records = GaugeMetricFamily("scopewright_issuer_records", "Records in memory, by kind.", labels=["kind"])
-        records.add_metric(["client"], registry.client_count)
+        records.add_metric(["client"], len(registry.clients))
         records.add_metric(["resource_server"], len(registry.servers))
         records.add_metric(["signing_key"], len(registry.keys))
         yield records

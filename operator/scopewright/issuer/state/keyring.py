@@ -3,7 +3,6 @@
 A key is in the JWKS if the operator's ConfigMap lists it and its key record exists. Only keys in the JWKS sign.
 """
 
-import hashlib
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import orjson
 
 from scopewright.core.failures import Rejected
+from scopewright.issuer.protocol.responses import etag_of
 from scopewright.issuer.state.keys import LoadedKey
 from scopewright.verifier.thumbprint import thumbprint
 
@@ -113,12 +113,11 @@ class Keyring:
             key=lambda k: (k.start, k.kid),
         )
         body = orjson.dumps({"keys": [k.public_jwk for k in served]})
-        etag = b'"%s"' % hashlib.sha256(body).hexdigest()[:32].encode()
         return Jwks(
             keys={k.kid: k for k in served},
             by_header={k.header: k for k in served},
             body=body,
-            etag=etag,
+            etag=etag_of(body),
             changes_at=min((k.verification_end for k in served), default=float("inf")),
         )
 

@@ -5,7 +5,7 @@ A malformed record is ignored, and the last valid one is kept.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Final
 
@@ -34,7 +34,9 @@ from scopewright.core.records.resource_server import ResourceServerRecord
 from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.signing.jwks import JWKS_ENTRY
+from scopewright.issuer.protocol.errors import unavailable
 from scopewright.issuer.state import access_removal
+from scopewright.issuer.state.clients import ClientIndex
 from scopewright.issuer.state.entries import (
     NEVER,
     Client,
@@ -70,9 +72,7 @@ class Registry:
         """DPoP nonces, the same in all issuers that follow the Secret. If it is deleted, they stay valid."""
         self.keys = Keyring()
         self.servers = ResourceServerIndex()
-        self._clients: dict[str, Client] = {}
-        self._accounts: dict[tuple[str, str, str], set[str]] = {}
-        """Ids of clients by cluster, namespace and name of their ServiceAccount."""
+        self.clients = ClientIndex()
         self._read_versions: dict[str, tuple[int, float]] = {}
         """By name of the Secret: the version of a read ahead of the watch, and when to drop the entry."""
         self._malformed: dict[Ref, str] = {}
@@ -82,9 +82,7 @@ class Registry:
     def apply(self, change: Change, now: float) -> bool:
         """Apply a change; false if it is ignored."""
         ref = change.existing.ref
-        if ref.namespace != self.namespace:
-            return False
-        if self._is_outdated(change.existing, now):
+        if ref.namespace != self.namespace or self._is_outdated(change.existing, now):
             return False
         if change.deleted:
             return self._remove(ref, now)
@@ -108,7 +106,7 @@ class Registry:
         An unchanged record stays the same object: callers compare by identity.
         """
         version = version_number(existing.resource_version)
-        known = self._clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
+        known = self.clients.get(existing.ref.name.removeprefix(_CLIENT_PREFIX))
         if known is not None and 0 <= version <= known.version:
             return False
         applied = self.apply(Change(existing, entries), now)
@@ -119,7 +117,7 @@ class Registry:
 
     def refs(self, kind: ManagedKind) -> Iterable[Ref]:
         if kind == "Secret":
-            names = [*map(_CLIENT_PREFIX.__add__, self._clients), *self.keys.names()]
+            names = [*map(_CLIENT_PREFIX.__add__, self.clients.ids()), *self.keys.names()]
         else:
             names = [*self.servers.names(), *self.keys.config_maps(), *([ISSUER_NAME] if self.issuer else [])]
         return [Ref(kind, self.namespace, name) for name in names]
@@ -137,62 +135,56 @@ class Registry:
             log.warning("ignoring %s and keeping its last valid version: %s", ref, message)
 
     def _put(self, existing: Existing, entries: Entries, now: float) -> bool:
-        ref = existing.ref
+        """Whether it is a record."""
+        ref, label = existing.ref, existing.labels.get(RECORD_LABEL)
         if ref.kind == "Secret":
             if existing.type == CLIENT_TYPE:
-                return self._put_client(existing, entries, now)
-            if existing.type == SIGNING_KEY_TYPE:
-                return self._put_key(existing, entries)
-            if existing.type == NONCE_KEY_TYPE:
-                return self._put_nonce_key(existing, entries)
-            self._remove(ref, now)
-            return False
-        label = existing.labels.get(RECORD_LABEL)
-        if label == "resource-server":
-            return self._put_server(existing, entries, now)
-        if label == "issuer":
-            return self._put_issuer(existing, entries)
-        if JWKS_ENTRY in entries:
+                self._put_client(existing, entries, now)
+            elif existing.type == SIGNING_KEY_TYPE:
+                self._put_key(existing, entries)
+            elif existing.type == NONCE_KEY_TYPE:
+                self._put_nonce_key(existing, entries)
+            else:
+                self._remove(ref, now)
+                return False
+        elif label == "resource-server":
+            self._put_server(existing, entries, now)
+        elif label == "issuer":
+            self._put_issuer(existing, entries)
+        elif JWKS_ENTRY in entries:
             self.keys.publish(ref.name, published_kids(entries[JWKS_ENTRY]))
-            return True
-        return False
+        else:
+            return False
+        return True
 
-    def _put_client(self, existing: Existing, entries: Entries, now: float) -> bool:
+    def _put_client(self, existing: Existing, entries: Entries, now: float) -> None:
         record = decode(ClientRecord, _entry(entries))
         _require_name(existing, client_record_name(record.namespace, record.name))
         client = build_client(record, existing.resource_version)
-        before = self._remove_client(client.client_id)
-        self._clients[client.client_id] = client
-        if account := _account(client):
-            self._accounts.setdefault(account, set()).add(client.client_id)
-        self._client_changed(before, client, now)
-        return True
+        self._client_changed(self.clients.put(client), client, now)
 
-    def _put_key(self, existing: Existing, entries: Entries) -> bool:
+    def _put_key(self, existing: Existing, entries: Entries) -> None:
         name = existing.ref.name
         record = decode(KeyRecord, _entry(entries))
         _require_name(existing, key_record_name(record.kid))
         self.keys.put(name, build_key(record, entries.get(PRIVATE_KEY_ENTRY), self.keys.get(name)))
-        return True
 
-    def _put_nonce_key(self, existing: Existing, entries: Entries) -> bool:
+    def _put_nonce_key(self, existing: Existing, entries: Entries) -> None:
         _require_name(existing, NONCE_KEY_NAME)
         try:
             self.nonces = Nonces(entries.get(KEY_ENTRY, b""), "token endpoint")
         except ValueError as error:
             raise Rejected("MalformedRecord", str(error)) from None
-        return True
 
-    def _put_server(self, existing: Existing, entries: Entries, now: float) -> bool:
+    def _put_server(self, existing: Existing, entries: Entries, now: float) -> None:
         record = decode(ResourceServerRecord, _entry(entries))
         _require_name(existing, resource_server_record_name(record.namespace, record.name))
         before = self.servers.by_name(existing.ref.name)
         server = build_server(existing.ref.name, record, existing.creation_time)
         self.servers.put(server)
         self._server_changed(before, server, now)
-        return True
 
-    def _put_issuer(self, existing: Existing, entries: Entries) -> bool:
+    def _put_issuer(self, existing: Existing, entries: Entries) -> None:
         _require_name(existing, ISSUER_NAME)
         record = decode(IssuerRecord, _entry(entries))
         try:
@@ -206,14 +198,13 @@ class Registry:
             self._on_ended(RevocationRecord(longest_lifetime=record.max_token_lifetime))
         self.issuer = record
         self.is_fapi2 = record.is_fapi2
-        return True
 
     def _remove(self, ref: Ref, now: float) -> bool:
         self._malformed.pop(ref, None)
         if ref.kind == "Secret":
             self._read_versions.pop(ref.name, None)
             client_id = ref.name.removeprefix(_CLIENT_PREFIX)
-            client = self._remove_client(client_id) if client_id != ref.name else None
+            client = self.clients.remove(client_id) if client_id != ref.name else None
             self._client_changed(client, None, now)
             return client is not None or self.keys.remove(ref.name)
         if ref.name == ISSUER_NAME:
@@ -228,14 +219,6 @@ class Registry:
             return False
         return True
 
-    def _remove_client(self, client_id: str) -> Client | None:
-        client = self._clients.pop(client_id, None)
-        if client and (account := _account(client)):
-            self._accounts[account].discard(client_id)
-            if not self._accounts[account]:
-                del self._accounts[account]
-        return client
-
     def _client_changed(self, before: Client | None, after: Client | None, now: float) -> None:
         if before is not None:
             asked = [server for a in before.asked if (server := self.server_of(a))]
@@ -245,28 +228,16 @@ class Registry:
     def _server_changed(
         self, before: ResourceServerEntry | None, after: ResourceServerEntry | None, now: float
     ) -> None:
-        if before is not None and (ended := access_removal.of_server(before, after, self._clients.values(), now)):
+        if before is not None and (ended := access_removal.of_server(before, after, self.clients, now)):
             self._on_ended(ended)
 
     # Lookups
 
-    def credentials(self) -> Iterator[bytes]:
-        """The SHA-256 of every credential in a record."""
-        for client in self._clients.values():
-            yield client.identity
-            yield from (digest for digest, _ in client.credentials)
-            yield from (key.digest for key in client.keys)
-
-    @property
-    def client_count(self) -> int:
-        return len(self._clients)
-
-    def client(self, client_id: str) -> Client | None:
-        return self._clients.get(client_id)
-
-    def clients_of_account(self, cluster: str, namespace: str, name: str) -> tuple[str, ...]:
-        """The ids of the clients with this ServiceAccount."""
-        return tuple(self._accounts.get((cluster, namespace, name), ()))
+    def require_issuer(self) -> IssuerRecord:
+        """Raises OAuthError while the issuer starts."""
+        if self.issuer is None:
+            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        return self.issuer
 
     def server_of(self, asked: RequestedAccess) -> ResourceServerEntry | None:
         namespace, _, name = asked.resource_server.partition("/")
@@ -281,11 +252,6 @@ class Registry:
         if access is None or access.server is not server or now >= access.changes_at:
             access = cache[asked.resource_server] = _resolve(client, asked, server, now)
         return access
-
-
-def _account(client: Client) -> tuple[str, str, str] | None:
-    account = client.service_account
-    return (account.cluster, client.namespace, account.name) if account else None
 
 
 def _resolve(client: Client, asked: RequestedAccess, server: ResourceServerEntry, now: float) -> ServerAccess:

@@ -10,7 +10,7 @@ the API that it called, and only that API, which authenticates here, can exchang
 from typing import Final
 
 from scopewright.core.records.issuer import IssuerRecord
-from scopewright.issuer.protocol.errors import OAuthError, invalid_request, unavailable
+from scopewright.issuer.protocol.errors import OAuthError, invalid_request
 from scopewright.issuer.protocol.request import Form, parameter
 from scopewright.issuer.revocation.ended import Revocations
 from scopewright.issuer.state.entries import Client, GrantedScopes, ResourceServerEntry, ServerAccess
@@ -61,9 +61,7 @@ class Exchange:
     ) -> Authorisation:
         """The grant to an authenticated client; raises OAuthError. `targets` are resources and audiences."""
         require_grant_type(exchanger, TOKEN_EXCHANGE)
-        issuer = self._registry.issuer
-        if issuer is None:
-            raise unavailable("the issuer is starting", reason="no_issuer_record")
+        issuer = self._registry.require_issuer()
         inspected = self._inspected(subject_token, exchanger, issuer, now)
         server = self._target(targets)
         caller = client_of(inspected.token_chain[0], self._registry)

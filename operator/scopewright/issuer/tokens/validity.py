@@ -48,7 +48,7 @@ def invalid_reason(
 
 def client_of(token: TokenSummary, registry: Registry) -> Client | None:
     """The client that the token was issued to; None if it was deleted, also if a new one has its name."""
-    client = registry.client(token.client_id)
+    client = registry.clients.get(token.client_id)
     return client if client is not None and is_of(token, client) else None
 
 
