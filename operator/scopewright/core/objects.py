@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, Literal
 
+from scopewright.core.failures import Conflict
+
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "scopewright"
 CLIENT_LABEL: Final = "scopewright.dev/client"
@@ -158,6 +160,12 @@ def holds(existing: Existing | None, desired: Desired) -> bool:
         and desired.labels.items() <= existing.labels.items()
         and desired.annotations.items() <= existing.annotations.items()
     )
+
+
+def require_unchanged(ref: Ref, current: Existing | None, read: Existing | None) -> None:
+    """Raise `Conflict` unless the stored object is the version that was read; None: it does not exist."""
+    if (current and (current.uid, current.resource_version)) != (read and (read.uid, read.resource_version)):
+        raise Conflict(f"{ref} has changed since it was read" if read else f"{ref} exists already")
 
 
 def is_progress(desired: Desired, stored: Existing) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from scopewright.api import API_VERSION
 from scopewright.core.failures import Conflict
-from scopewright.core.objects import Deletion, Desired, Existing, PreservedEntry, Ref
+from scopewright.core.objects import Deletion, Desired, Existing, PreservedEntry, Ref, require_unchanged
 from scopewright.stores import Entries
 
 Raw = dict[str, Any]
@@ -99,8 +99,7 @@ class MemoryStore:
     def _write(self, desired: Desired) -> Existing:
         held = self.objects.get(desired.ref)
         known, was = (held.existing, held.entries) if held else (None, {})
-        if _identity(known) != _identity(desired.replaces):
-            raise Conflict(f"{desired.ref} has changed since it was read")
+        require_unchanged(desired.ref, known, desired.replaces)
         return self._put(
             Existing(
                 desired.ref, "", "", desired.type,
@@ -116,8 +115,7 @@ class MemoryStore:
         held = self.objects.get(deletion.existing.ref)
         if held is None:
             return
-        if _identity(held.existing) != _identity(deletion.existing):
-            raise Conflict(f"{deletion.existing.ref} has changed since it was read")
+        require_unchanged(deletion.existing.ref, held.existing, deletion.existing)
         self._drop(deletion.existing.ref)
 
     def _write_status(self, manifest: Mapping[str, Any], status: Mapping[str, Any]) -> Raw:
@@ -154,10 +152,6 @@ class MemoryStore:
     def _advance_version(self, version: str) -> None:
         """Later versions of this store are greater than `version`."""
         self._version = max(self._version, int(version) if version.isdecimal() else 0)
-
-
-def _identity(existing: Existing | None) -> tuple[str, str] | None:
-    return (existing.uid, existing.resource_version) if existing else None
 
 
 def _digest(desired: Desired, name: str, known: Existing | None) -> str:

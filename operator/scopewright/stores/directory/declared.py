@@ -107,7 +107,7 @@ class DeclaredObjects:
             entry = self._entries.get(ref)
             given, known = manifest["metadata"], entry.object["metadata"] if entry else {}
             if entry is None or any(given.get(k) != known[k] for k in ("uid", "resourceVersion")):
-                raise Conflict(f"{ref} is not what was read")
+                raise Conflict(f"{ref} has changed since it was read")
             if entry.object.get("status") == plain:
                 return entry.object
             text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True)

@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
 from scopewright.core.failures import Conflict, Rejected, Unavailable
-from scopewright.core.objects import Deletion, Desired, Existing, ManagedKind, PreservedEntry, Ref, digest
+from scopewright.core.objects import (
+    Deletion,
+    Desired,
+    Existing,
+    ManagedKind,
+    PreservedEntry,
+    Ref,
+    digest,
+    require_unchanged,
+)
 from scopewright.stores import Change, Entries, ListCompleted, Selection
 from scopewright.stores.directory import layout as versions
 from scopewright.stores.directory.declared import DeclaredObjects, Object
@@ -133,7 +142,7 @@ class DirectoryStore:
         place = self._state.place(desired.ref)
         with self._mutex:
             current = versions.read(place, desired.ref)
-            _precondition(desired.ref, current, desired.replaces)
+            require_unchanged(desired.ref, current.existing if current else None, desired.replaces)
             entries = {name: _entry(desired.ref, value, current) for name, value in desired.entries.items()}
             now = self._now()
             meta = self._meta(desired, current, now)
@@ -171,7 +180,8 @@ class DirectoryStore:
         ref = deletion.existing.ref
         place = self._state.place(ref)
         with self._mutex:
-            _precondition(ref, versions.read(place, ref), deletion.existing)
+            current = versions.read(place, ref)
+            require_unchanged(ref, current.existing if current else None, deletion.existing)
             versions.remove(place, self._state.spare())
 
     def _collect(self, over: Callable[[str], bool]) -> tuple[Ref, ...]:
@@ -199,17 +209,6 @@ class DirectoryStore:
         except OSError as error:
             what = error.strerror or type(error).__name__
             raise Unavailable(f"the STATE directory {self._state.root} cannot be used: {what}") from error
-
-
-def _precondition(ref: Ref, current: Version | None, expected: Existing | None) -> None:
-    if expected is None and current is not None:
-        raise Conflict(f"{ref} exists already")
-    if expected is not None and (current is None or _identity(current.existing) != _identity(expected)):
-        raise Conflict(f"{ref} has changed since it was read")
-
-
-def _identity(existing: Existing) -> tuple[Ref, str, str]:
-    return existing.ref, existing.uid, existing.resource_version
 
 
 def _entry(ref: Ref, value: bytes | PreservedEntry, current: Version | None) -> bytes:
