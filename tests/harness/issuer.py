@@ -64,7 +64,7 @@ from tests.harness.samples import (
     server_record,
     service_records,
 )
-from tests.harness.transport import InMemory
+from tests.harness.transport import IssuerTransport
 
 Record = ClientRecord | KeyRecord | ResourceServerRecord | IssuerRecord | RevocationRecord
 
@@ -223,7 +223,7 @@ class IssuerHarness:
     @asynccontextmanager
     async def running(self) -> AsyncIterator["IssuerHarness"]:
         """A new issuer that runs inside the context, and has followed what the store holds."""
-        transport = InMemory(self.build())
+        transport = IssuerTransport(self.build())
         async with self.issuer.running(), httpx.AsyncClient(transport=transport, base_url="http://issuer") as self.http:
             await settle()
             yield self

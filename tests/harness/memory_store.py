@@ -85,7 +85,7 @@ class MemoryStore(memory.MemoryStore):
         self._held_reads = asyncio.Event()
 
     def release_reads(self) -> None:
-        """Those that wait see what the store holds now."""
+        """Waiting reads get the current content of the store."""
         if self._held_reads is not None:
             self._held_reads.set()
             self._held_reads = None

@@ -1,4 +1,4 @@
-"""httpx without a network: each request goes to the issuer as the server would hand it over."""
+"""An httpx transport without a network: requests are passed to an issuer as the HTTP server passes them."""
 
 from collections.abc import Collection, Iterable
 from urllib.parse import unquote_to_bytes
@@ -9,8 +9,8 @@ from scopewright.http import Answer, HttpRequest
 from scopewright.issuer.service import Issuer
 
 
-def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
-    """Headers as the server makes an HttpRequest of them: the values, and the names of those that are repeated."""
+def combine_headers(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes], Collection[bytes]]:
+    """Headers as in an HttpRequest of the server: values, joined if a header is repeated, and the repeated names."""
     values: dict[bytes, bytes] = {}
     repeated = set()
     for name, value in headers:
@@ -20,19 +20,20 @@ def combined(headers: Iterable[tuple[bytes, bytes]]) -> tuple[dict[bytes, bytes]
     return values, repeated
 
 
-async def answer(issuer: Issuer, http: HttpRequest) -> Answer:
+async def respond(issuer: Issuer, http: HttpRequest) -> Answer:
+    """The issuer's response to a request."""
     decided = issuer.decide(http)
     return decided if isinstance(decided, Answer) else await decided
 
 
-class InMemory(httpx.AsyncBaseTransport):
+class IssuerTransport(httpx.AsyncBaseTransport):
     def __init__(self, issuer: Issuer) -> None:
         self._issuer = issuer
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         path, _, query = request.url.raw_path.partition(b"?")
-        headers, repeated = combined((name.lower(), value) for name, value in request.headers.raw)
-        answered = await answer(
+        headers, repeated = combine_headers((name.lower(), value) for name, value in request.headers.raw)
+        response = await respond(
             self._issuer,
             HttpRequest(
                 method=request.method,
@@ -44,4 +45,4 @@ class InMemory(httpx.AsyncBaseTransport):
                 repeated=repeated,
             ),
         )
-        return httpx.Response(answered.status, headers=list(answered.headers), content=answered.body)
+        return httpx.Response(response.status, headers=list(response.headers), content=response.body)

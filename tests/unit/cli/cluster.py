@@ -28,7 +28,7 @@ class ReadOnlyApi(FakeApi):
 
     async def request(self, method: str, path: str, **how: Any) -> dict[str, Any]:
         query = dict(how.get("query") or {})
-        self.asked.append((method, path, query))
+        self.requests.append((method, path, query))
         assert method == "GET", f"{method} {path}: a plan only reads"
         parts = path.removeprefix("/api/v1/").removeprefix("/apis/scopewright.dev/v1alpha1/").split("/")
         namespace, rest = (parts[1], parts[2:]) if parts[0] == "namespaces" and len(parts) > 1 else ("", parts)

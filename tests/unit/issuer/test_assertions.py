@@ -219,7 +219,7 @@ async def test_14_keys_of_the_owner_need_no_kid_and_may_have_any_algorithm(holde
         assert await accepted(holder, token), algorithm
 
 
-async def test_14_none_and_a_public_key_as_secret_are_refused(holder: IssuerHarness) -> None:
+async def test_14_alg_none_and_hmac_with_the_public_key_are_refused(holder: IssuerHarness) -> None:
     good = assertion(holder)
     claims = jwt.decode(good, options={"verify_signature": False})
     unsigned = jwt.encode(claims, "", "none", headers={"kid": jwk()["kid"]})
@@ -298,7 +298,7 @@ async def test_assertion_that_is_not_a_jwt_is_refused(holder: IssuerHarness, tok
     assert (status, body["error"]) == (401, "invalid_client")
 
 
-async def test_both_parameters_are_needed(holder: IssuerHarness) -> None:
+async def test_assertion_and_its_type_are_both_required(holder: IssuerHarness) -> None:
     for changes in ({"client_assertion_type": ""}, {"client_assertion_type": "urn:other"}):
         status, body = await present(holder, assertion(holder), **changes)
         assert (status, body["error"]) == (400, "invalid_request")

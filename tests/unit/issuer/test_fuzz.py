@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scopewright.http import Answer, HttpRequest
 from tests.harness.issuer import IssuerHarness, settle
 from tests.harness.samples import PAYROLL, SECRET
-from tests.harness.transport import answer, combined
+from tests.harness.transport import combine_headers, respond
 
 NAMES = st.sampled_from(
     ["grant_type", "scope", "resource", "audience", "client_id", "client_secret", "client_assertion", "%00", "", "ü"]
@@ -66,7 +66,7 @@ def test_every_request_gets_a_response_below_500(
     if form:
         headers = [h for h in headers if h[0] != b"content-type"]
         headers.append((b"content-type", b"application/x-www-form-urlencoded"))
-    values, repeated = combined(headers)
+    values, repeated = combine_headers(headers)
     answer = asyncio.run(_ask(HttpRequest(method, path, query, values, body, repeated=repeated)))
     assert answer.status < 500
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
@@ -81,4 +81,4 @@ async def _ask(http: HttpRequest) -> Answer:
     harness.install_defaults()
     async with harness.build().running() as issuer:
         await settle()
-        return await answer(issuer, http)
+        return await respond(issuer, http)

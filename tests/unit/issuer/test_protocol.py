@@ -147,7 +147,7 @@ async def test_5_basic_is_split_at_the_first_colon_and_form_decoded(harness: Iss
     assert response.status_code == 200
 
 
-async def test_5_client_secret_post_works_too(harness: IssuerHarness) -> None:
+async def test_5_client_secret_post_is_accepted(harness: IssuerHarness) -> None:
     form = {"grant_type": "client_credentials", "client_id": "leave.leave-worker", "client_secret": SECRET}
     assert (await harness.http.post("/token", data=form)).status_code == 200
 
@@ -166,7 +166,7 @@ async def test_5_a_malformed_authorization_header_is_an_invalid_client(harness: 
 # 6
 
 
-async def test_6_a_wrong_secret_is_an_invalid_client_with_a_challenge_where_basic_was_tried(
+async def test_6_wrong_secret_is_an_invalid_client_with_a_challenge_for_basic(
     harness: IssuerHarness,
 ) -> None:
     response = await harness.token(secret="wrong")
@@ -286,7 +286,7 @@ async def test_8_a_client_with_several_audiences_must_name_one(harness: IssuerHa
 # 9
 
 
-async def test_9_there_is_no_refresh_token_and_expires_in_is_exp_minus_iat(harness: IssuerHarness) -> None:
+async def test_9_response_has_no_refresh_token_and_expires_in_is_exp_minus_iat(harness: IssuerHarness) -> None:
     response = await harness.token()
     claims = await harness.claims(response)
     assert set(response.json()) == {"access_token", "token_type", "expires_in", "scope"}

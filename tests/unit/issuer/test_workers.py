@@ -149,7 +149,7 @@ def test_hung_worker_is_killed_and_replaced(tmp_path: Path) -> None:
         assert {issuer.token() for _ in range(10)} == {200}
 
 
-def test_sigterm_ends_the_workers_gently_and_then_the_parent(issuer: Issuer) -> None:
+def test_sigterm_stops_the_workers_gracefully_and_then_the_parent(issuer: Issuer) -> None:
     assert issuer.line() == ISSUER
     workers = issuer.workers()
     with httpx.Client(base_url=issuer.url) as kept:

@@ -27,7 +27,7 @@ class FakeApi:
     def __init__(self) -> None:
         self.answers: dict[str, deque[Answer]] = defaultdict(deque)
         self.watches: deque[list[Any]] = deque()
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
+        self.requests: list[tuple[str, str, dict[str, str]]] = []
         self.bodies: list[Any] = []
 
     def answer(self, what: str, *answers: Answer) -> None:
@@ -39,7 +39,7 @@ class FakeApi:
     async def request(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None, timeout: float = 0
     ) -> dict[str, Any]:
-        self.asked.append((method, path, dict(query or {})))
+        self.requests.append((method, path, dict(query or {})))
         self.bodies.append(body)
         waiting = self.answers[f"{method} {path}"]
         if not waiting:
@@ -50,7 +50,7 @@ class FakeApi:
         return given
 
     async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[dict[str, Any]]:
-        self.asked.append(("WATCH", path, dict(query)))
+        self.requests.append(("WATCH", path, dict(query)))
         for event in self.watches.popleft() if self.watches else [ScriptEnded()]:
             if isinstance(event, BaseException):
                 raise event

@@ -119,7 +119,7 @@ async def test_stale_reader_cannot_replace(changed: dict[str, str]) -> None:
     existing, _ = parse("Secret", secret("one", "7"))
     with pytest.raises(Conflict):
         await KubernetesStore(api.as_api()).write(Desired(REF, {"a": b"x"}, replaces=existing))
-    assert [m for m, _, _ in api.asked] == ["GET"]
+    assert [m for m, _, _ in api.requests] == ["GET"]
 
 
 async def test_object_deleted_since_the_read_is_a_conflict() -> None:
@@ -189,7 +189,7 @@ async def test_write_after_lost_leadership_is_not_sent() -> None:
     api = FakeApi()
     api.answer(f"GET {ONE}", secret("one", "7"))
     existing = parse("Secret", secret("one", "7"))[0]
-    store = KubernetesStore(api.as_api(), may_write=lambda: not api.asked)
+    store = KubernetesStore(api.as_api(), may_write=lambda: not api.requests)
     with pytest.raises(NotLeading):
         await store.write(Desired(REF, {"a": b"x"}, replaces=existing))
-    assert [method for method, *_ in api.asked] == ["GET"]
+    assert [method for method, *_ in api.requests] == ["GET"]

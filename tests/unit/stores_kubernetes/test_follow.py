@@ -59,8 +59,8 @@ async def test_follow_yields_objects_then_list_completed_then_changes() -> None:
     api.answer(PATH, page("9", secret("one", "5"), more="token"), page("9", secret("two", "6")))
     api.watches.append([event("MODIFIED", secret("one", "10")), event("DELETED", secret("two", "11"))])
     assert await followed(api) == ["+one 5", "+two 6", {"one", "two", "9"}, "+one 10", "-two 11"]
-    assert [q.get("continue") for m, _, q in api.asked if m == "GET"] == [None, "token"]
-    assert all(q["labelSelector"] == "app.kubernetes.io/managed-by=scopewright" for _, _, q in api.asked)
+    assert [q.get("continue") for m, _, q in api.requests if m == "GET"] == [None, "token"]
+    assert all(q["labelSelector"] == "app.kubernetes.io/managed-by=scopewright" for _, _, q in api.requests)
 
 
 async def test_empty_list_is_completed() -> None:
@@ -74,7 +74,7 @@ async def test_watch_continues_from_the_last_bookmark() -> None:
     api.answer(PATH, page("9"))
     api.watches.extend([[BOOKMARK], [event("ADDED", secret("one", "18"))], []])
     assert await followed(api) == [{"9"}, "+one 18"]
-    versions = [q["resourceVersion"] for m, _, q in api.asked if m == "WATCH"]
+    versions = [q["resourceVersion"] for m, _, q in api.requests if m == "WATCH"]
     assert versions == ["9", "17", "18", "18"]
 
 

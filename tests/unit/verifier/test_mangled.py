@@ -31,7 +31,7 @@ def test_a_token_with_one_character_changed_is_refused(position: int, character:
 
 
 @given(st.integers(0, len(GOOD)), st.integers(0, len(GOOD)))
-def test_a_token_cut_or_doubled_is_refused(start: int, end: int) -> None:
+def test_truncated_or_repeated_token_is_refused(start: int, end: int) -> None:
     changed = GOOD[:start] + GOOD[end:]
     assert changed == GOOD or refusal(changed) is not None
 

@@ -69,7 +69,7 @@ def test_document_that_is_not_metadata_is_an_issuer_mismatch(ready: Ready, found
 
 
 @pytest.mark.parametrize("changes", [{"issuer": "x" * 100_000}, {"jwks_uri": "x" * 100_000}])
-def test_what_an_issuer_sends_does_not_fill_a_log(ready: Ready, changes: dict[str, str]) -> None:
+def test_length_of_a_metadata_error_is_bounded(ready: Ready, changes: dict[str, str]) -> None:
     web = FakeIssuer(KEY)
     web.metadata |= changes
     with pytest.raises((IssuerMismatch, KeysUnavailable)) as caught:
