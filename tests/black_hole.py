@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that stops forwarding without closing anything, as a network that drops packets does.
 
-Unlike a firewall's rule it needs no rights, and keep-alive probes are still acknowledged: a proxy between a process and
-its API server that has lost the other side. What notices this notices dropped packets as well.
+Unlike a firewall rule it needs no rights. Keep-alive probes are still acknowledged, as by a proxy that has lost its
+upstream. A process that detects this detects dropped packets as well.
 """
 
 import asyncio

@@ -108,7 +108,7 @@ def sources() -> list[Path]:
 
 def yaml_problems(block: Block) -> list[str]:
     """Manifests of the four kinds, the platform's configuration and values of the chart must be valid; a marked part of
-    a manifest as far as it goes. `run:` and `script:` of pipelines are commands.
+    a manifest is checked alone. `run:` and `script:` of pipelines are commands.
     """
     try:
         found = list(yaml.safe_load_all(block.text))

@@ -70,8 +70,8 @@ class Document:
 
     @cached_property
     def anchors(self) -> set[str]:
-        """Of headings, and of HTML. Of several headings with one text only the first has an anchor here: GitHub and the
-        site number the others differently.
+        """Anchors of headings and of HTML. Of several headings with the same text only the first has one here, because
+        GitHub and the site number the others differently.
         """
         pairs = zip(self._tokens, self._tokens[1:], strict=False)
         headings = [content.children or () for token, content in pairs if token.type == "heading_open"]

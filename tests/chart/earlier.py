@@ -12,7 +12,7 @@ from .helm import CHART
 EARLIER: Final = "d9766cf3eec59da1dd2c3a6b7491513de2e69128"
 """The oldest commit from which an upgrade is supported: the first with a documented chart. Update it at a major change.
 
-A shallow clone upgrades from itself, and pytest's summary warns of that.
+In a shallow clone the upgrade is from the same commit, with a warning in pytest's summary.
 """
 
 

@@ -1,7 +1,7 @@
 """A release of the chart on a control plane without nodes: the containers of its Pods run here as processes.
 
-Each has the real token of its ServiceAccount, with exactly the chart's rights: the operator one that is asked for here,
-as the kubelet would; the issuer the one that the operator mints for it.
+Each process has a real token of its ServiceAccount, and so exactly the rights of the chart: the operator's is requested
+here, as the kubelet does; the issuer's is requested by the operator.
 """
 
 import json

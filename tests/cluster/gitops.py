@@ -49,4 +49,4 @@ def _ask(*questions: dict[str, Any]) -> list[tuple[str, str]]:
     lines = "\n".join(map(json.dumps, questions))
     done = subprocess.run([program], input=lines, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [(answer["said"], answer["message"]) for answer in map(json.loads, done.stdout.splitlines())]
+    return [(answer["status"], answer["message"]) for answer in map(json.loads, done.stdout.splitlines())]

@@ -32,8 +32,8 @@ class Installation(InstallationProcesses):
     """`kube` has the rights of a cluster administrator; operator and issuer have users of their own.
 
     `settings` is the operator's configuration file. `initial_manifests` are applied to the installation's namespace
-    before the processes start. `environment` is added to theirs. The operator serves objects whose `spec.issuer` is
-    `issuer_name`. Default: `name`.
+    before the processes start, and `environment` is added to their environment. The operator serves objects whose
+    `spec.issuer` is `issuer_name`. Default: `name`.
     """
 
     def __init__(

@@ -24,9 +24,7 @@ def collector() -> Iterator[Collector]:
 
 @pytest.fixture(scope="module")
 def traced(install: Install, collector: Collector) -> Installation:
-    """One that says everything to a collector, as often as it can, and logs all there is, as JSON. When it ends, its
-    logs are looked through for secrets.
-    """
+    """An installation that exports all traces at short intervals and logs at level debug as JSON."""
     environment = {
         "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
         "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=test",

@@ -32,7 +32,7 @@ _CONTROLLERS = (
 class ControlPlane(Cluster):
     """etcd, kube-apiserver and a few controllers on 127.0.0.1, which start in seconds.
 
-    In a folder that is kept, starting again finds the same objects, port and authority.
+    With a given folder, a later start has the same objects, port and CA.
     """
 
     restartable = True

@@ -1,8 +1,8 @@
-// Says what Argo CD and Flux would say of Kubernetes objects, with the interpreters that they use themselves.
+// Computes the health of Kubernetes objects as Argo CD and Flux do, with their interpreters.
 //
-// Standard input is a stream of JSON: {"lua": script, "object": …} is answered with the health that Argo CD shows,
-// {"cel": healthCheckExprs, "object": …} with Flux's status, and {"helmRelease": …} with what is wrong with it, if
-// anything. Each answer is a line of JSON: {"said", "message"}.
+// Standard input is a stream of JSON: {"lua": script, "object": …} is answered with Argo CD's health,
+// {"cel": healthCheckExprs, "object": …} with Flux's status, and {"helmRelease": …} with Valid or Invalid.
+// Each answer is a line of JSON: {"status", "message"}.
 package main
 
 import (
@@ -31,7 +31,7 @@ type question struct {
 }
 
 type answer struct {
-	Said    string `json:"said"`
+	Status  string `json:"status"`
 	Message string `json:"message"`
 }
 
@@ -45,17 +45,17 @@ func main() {
 func answerAll(in io.Reader, out io.Writer) error {
 	decoder, encoder := json.NewDecoder(in), json.NewEncoder(out)
 	for {
-		var asked question
-		if err := decoder.Decode(&asked); errors.Is(err, io.EOF) {
+		var next question
+		if err := decoder.Decode(&next); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		said, err := asked.answer()
+		result, err := next.answer()
 		if err != nil {
 			return err
 		}
-		if err := encoder.Encode(said); err != nil {
+		if err := encoder.Encode(result); err != nil {
 			return err
 		}
 	}
@@ -65,7 +65,7 @@ func (q question) answer() (answer, error) {
 	if q.HelmRelease != nil {
 		return checkHelmRelease(q.HelmRelease), nil
 	}
-	// By its own decoder: numbers must become int64.
+	// The decoder of unstructured makes int64 of numbers, as the interpreters expect.
 	object := &unstructured.Unstructured{}
 	if err := object.UnmarshalJSON(q.Object); err != nil {
 		return answer{}, err
@@ -88,8 +88,8 @@ func fluxStatus(expressions kustomize.HealthCheckExpressions, object *unstructur
 	return answer{result.Status.String(), result.Message}, nil
 }
 
-// Argo CD opens these libraries and no other (neither string nor math), and stops a script after a second. It also
-// opens an os library of its own, which no script of ours needs.
+// Argo CD opens only these libraries (not string and math) and its own os library, which the scripts here do not need.
+// It stops a script after a second.
 func argoHealth(script string, object *unstructured.Unstructured) (answer, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
@@ -120,7 +120,7 @@ func argoHealth(script string, object *unstructured.Unstructured) (answer, error
 	return answer{health.Status, health.Message}, nil
 }
 
-// Lua knows one kind of number.
+// Lua has one number type.
 func floats(value any) any {
 	switch v := value.(type) {
 	case int64:
@@ -151,5 +151,5 @@ func checkHelmRelease(raw []byte) answer {
 	if release.APIVersion != helm.GroupVersion.String() || release.Kind != helm.HelmReleaseKind {
 		return answer{"Invalid", "not a HelmRelease of " + helm.GroupVersion.String()}
 	}
-	return answer{Said: "Valid"}
+	return answer{Status: "Valid"}
 }

@@ -1,4 +1,4 @@
-// Reads Kubernetes objects as a stream of JSON from standard input, and prints what the kstatus library says of each:
+// Reads Kubernetes objects as a stream of JSON from standard input, and prints the status of each by the kstatus library:
 // a line of JSON with kind, namespace, name, status and message.
 package main
 
@@ -37,7 +37,7 @@ func judge(in io.Reader, out io.Writer) error {
 		} else if err != nil {
 			return err
 		}
-		// By its own decoder: numbers must become int64.
+		// The decoder of unstructured makes int64 of numbers, as kstatus expects.
 		object := &unstructured.Unstructured{}
 		if err := object.UnmarshalJSON(raw); err != nil {
 			return err

@@ -1,8 +1,8 @@
 """init.py FOLDER: the first process of a node, in namespaces of its own. When it ends, the kernel ends the rest.
 
-Nothing that it does reaches the machine: its network leads nowhere, what it mounts is seen by nobody else, and what it
-keeps is in memory. `unshare` starts it, as number 1 of its PID namespace. It starts what settings.json of the folder
-names: containerd, then, once the images are in it and there is a control plane to be told of, the others.
+It has no effect on the machine: its network is isolated, its mounts are private, and its data is in memory. `unshare`
+starts it as process 1 of a PID namespace. It starts the programs in settings.json of the folder: containerd first, and
+the others when the images are loaded and the control plane has started.
 """
 
 import json

@@ -2,7 +2,8 @@
 
     python3.11 load.py AUDIENCE URL [AUDIENCE URL…]
 
-Every line of its output has the totals so far. Nothing is tried again: what a client library would hide counts here.
+Every line of its output has the totals so far. There are no retries, so that failures that a client library would hide
+are counted.
 """
 
 import asyncio

@@ -21,7 +21,7 @@ _INIT: Final = Path(__file__).with_name("init.py")
 class Node(ControlPlane):
     """All data is in memory, and all processes in namespaces that the kernel ends with their first process.
 
-    Whoever is inside the block, in the thread that entered it, is in that network as well, and in no other.
+    Inside the block, the thread that entered it is in the network of the node.
     """
 
     address = "10.77.0.1"
