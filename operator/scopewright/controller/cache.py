@@ -12,7 +12,7 @@ from typing import Final
 from scopewright.api import KINDS, OAuthClient, ScopeGrant
 from scopewright.bounded import BoundedDict
 from scopewright.controller.index import K, Keys, ReferenceIndex, all_of, service_account_of
-from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
+from scopewright.controller.managed_objects import ManagedObjects
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.controller.relations import Relations
 from scopewright.core.config import Limits
@@ -248,9 +248,8 @@ class Cache:
             return set()
         keys = self.relations.of_managed(ref)
         self.managed.drop(ref)
-        if (of := client_of(ref) or server_of(ref)) and ref.namespace == self.managed.namespace:
-            kind = "OAuthClient" if ref.kind == "Secret" else "ResourceServer"
-            self.clear_deleted(Ref(kind, *of.split("/")))
+        if key := self.managed.key_of(ref):
+            self.clear_deleted(key)
         return keys
 
     def clear_deleted(self, ref: Ref) -> None:

@@ -105,10 +105,11 @@ class Lease:
             return
         self._until = float("-inf")
         try:
-            lease = await self._api.get(self._path)
-            if lease["spec"].get("holderIdentity") == self._identity:
-                await self._put({**lease, "spec": {**lease["spec"], **_UNHELD}})
-        except (Conflict, NotFound, Rejected, Unavailable) as error:
+            async with asyncio.timeout(self._deadline):
+                lease = await self._api.get(self._path)
+                if lease["spec"].get("holderIdentity") == self._identity:
+                    await self._put({**lease, "spec": {**lease["spec"], **_UNHELD}})
+        except (Conflict, NotFound, Rejected, Unavailable, TimeoutError) as error:
             log.info("the Lease was not released: %s", error)
 
     async def _try(self) -> bool:

@@ -5,6 +5,7 @@ as missing, not as empty.
 import logging
 from collections import defaultdict
 from collections.abc import Hashable, Iterator
+from typing import Final
 
 from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -32,6 +33,8 @@ from scopewright.core.records.signing_key import KeyRecord
 from scopewright.core.records.written_by_issuers import UsageRecord
 from scopewright.core.signing.jwks import HeldKey
 from scopewright.stores import Entries
+
+_KINDS_BY_RECORD: Final = {("Secret", "client"): "OAuthClient", ("ConfigMap", "resourceserver"): "ResourceServer"}
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +76,8 @@ class ManagedObjects:
                 del self._secrets_by_owner[owner]
         self.clients.pop(ref, None)
         self.keys.pop(ref, None)
-        if (key := server_of(ref)) is not None and ref.namespace == self.namespace:
-            self.servers.pop(key, None)
+        if ref.kind == "ConfigMap" and (key := self.key_of(ref)):
+            self.servers.pop(f"{key.namespace}/{key.name}", None)
         if (audience := self._claimed.pop(ref, None)) is not None:
             self.claims.pop(audience, None)
 
@@ -86,6 +89,12 @@ class ManagedObjects:
             at = server_ref(self.namespace, key.namespace, key.name)
             return self.objects.get(at), self.servers.get(f"{key.namespace}/{key.name}")
         return None, None
+
+    def key_of(self, ref: Ref) -> Ref | None:
+        """The key of the OAuthClient or ResourceServer whose record has this reference, if any."""
+        kind, *parts = ref.name.split(".")
+        of = _KINDS_BY_RECORD.get((ref.kind, kind))
+        return Ref(of, *parts) if of and len(parts) == 2 and ref.namespace == self.namespace else None
 
     def client_record(self, client: Ref | OAuthClient) -> tuple[Existing | None, ClientRecord | None]:
         """See `record_of`."""
@@ -152,18 +161,3 @@ def client_ref(namespace: str, client_namespace: str, name: str) -> Ref:
 def server_ref(namespace: str, server_namespace: str, name: str) -> Ref:
     """The ConfigMap with the record of a resource server; `namespace` is the issuer's."""
     return Ref("ConfigMap", namespace, resource_server_record_name(server_namespace, name))
-
-
-def server_of(ref: Ref) -> str | None:
-    """The `<namespace>/<name>` of the ResourceServer whose record has this reference, if any."""
-    return _about(ref, "ConfigMap", "resourceserver")
-
-
-def client_of(ref: Ref) -> str | None:
-    """The `<namespace>/<name>` of the OAuthClient whose record has this reference, if any."""
-    return _about(ref, "Secret", "client")
-
-
-def _about(ref: Ref, kind: str, prefix: str) -> str | None:
-    parts = ref.name.split(".")
-    return "/".join(parts[1:]) if ref.kind == kind and len(parts) == 3 and parts[0] == prefix else None

@@ -11,7 +11,7 @@ from scopewright.controller.cache import Cache
 from scopewright.controller.claims import Claims
 from scopewright.controller.events import EventRecorder
 from scopewright.controller.health import health, serve
-from scopewright.controller.leader import STOP_TIMEOUT_SECONDS, Leader, first_ended, now
+from scopewright.controller.leader import Leader, first_ended, now
 from scopewright.controller.lease import Lease
 from scopewright.controller.metrics import OperatorMetrics
 from scopewright.controller.missing_rights import MissingRights
@@ -91,25 +91,15 @@ class Operator:
             await asyncio.gather(*beside, return_exceptions=True)
 
     async def _work(self, beside: list[asyncio.Task[None]]) -> None:
+        """Run until one of them ends; the last one does when `stop` is called."""
         handlers = self._leader.handlers
-        tasks = [
-            *beside,
-            asyncio.create_task(watch(self._api, handlers.deliver, self._config.watched, self._metrics.retried.inc)),
-            asyncio.create_task(self._events.run()),
-            *(asyncio.create_task(handlers.follow(self._store, s)) for s in handlers.selections),
-            leading := asyncio.create_task(self._lead_when_elected()),
-        ]
-        stopping = asyncio.create_task(self._stop.wait())
-        try:
-            done, _ = await asyncio.wait([*tasks, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if stopping in done:
-                await asyncio.wait([leading], timeout=STOP_TIMEOUT_SECONDS)
-            for task in done - {stopping}:
-                task.result()
-        finally:
-            for task in (*tasks, stopping):
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await first_ended(
+            *map(asyncio.shield, beside),
+            watch(self._api, handlers.deliver, self._config.watched, self._metrics.retried.inc),
+            self._events.run(),
+            *(handlers.follow(self._store, selection) for selection in handlers.selections),
+            self._lead_when_elected(),
+        )
 
     async def _until_ready(self) -> None:
         """Wait for the API server, and check CRDs and permissions.

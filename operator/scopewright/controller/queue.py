@@ -1,7 +1,6 @@
 """The queue of keys: each at most once, with at most one worker, and growing pauses after failures."""
 
 import asyncio
-import heapq
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
@@ -16,8 +15,6 @@ from scopewright.logs import about
 
 MAX_PAUSE_SECONDS: Final = 60.0
 """The longest pause in seconds: nothing else triggers a retry once the cause is fixed."""
-MAX_STALE_TIMERS: Final = 1000
-"""Timers without effect in memory, beyond which they are removed."""
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +47,8 @@ class Queue:
         self._held: defaultdict[Ref, set[Ref]] = defaultdict(set)
         """Waiting keys, by the key for which they wait."""
         self._pauses = pauses or ObjectBackoff(longest=MAX_PAUSE_SECONDS)
-        self._due: dict[Ref, float] = {}
-        self._timers: list[tuple[float, Ref]] = []
-        self._timer_set = asyncio.Event()
+        self._timers: dict[Ref, tuple[float, asyncio.TimerHandle]] = {}
+        """The next time at which a key is added, by the loop's clock."""
         self._stopping = False
 
     def add(self, key: Ref, delay: float = 0.0) -> None:
@@ -80,13 +76,13 @@ class Queue:
 
     async def run(self) -> None:
         """Run until `stop`, and until the workers have finished their current keys."""
-        timer = asyncio.create_task(self._time())
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._workers):
                     group.create_task(self._work())
         finally:
-            timer.cancel()
+            for key in tuple(self._timers):
+                self._cancel_timer(key)
 
     def stop(self) -> None:
         """Let each worker finish its current key. Waiting keys are dropped: the next leader reconciles all."""
@@ -121,7 +117,7 @@ class Queue:
                 self.add(held)
 
     async def _one(self, key: Ref) -> None:
-        self._due.pop(key, None)
+        self._cancel_timer(key)
         try:
             due = await self._reconcile(key)
         except NotLeading:
@@ -142,27 +138,16 @@ class Queue:
         self._later(key, pause)
 
     def _later(self, key: Ref, delay: float) -> None:
-        when = asyncio.get_running_loop().time() + delay
-        if when < self._due.get(key, float("inf")):
-            self._due[key] = when
-            heapq.heappush(self._timers, (when, key))
-            self._timer_set.set()
-            if len(self._timers) > 2 * len(self._due) + MAX_STALE_TIMERS:
-                self._timers = [(at, due) for due, at in self._due.items()]
-                heapq.heapify(self._timers)
-
-    async def _time(self) -> None:
         loop = asyncio.get_running_loop()
-        while True:
-            self._timer_set.clear()
-            while self._timers and self._timers[0][0] <= loop.time():
-                when, key = heapq.heappop(self._timers)
-                if self._due.get(key) == when:
-                    del self._due[key]
-                    self.add(key)
-            pause = min(self._timers[0][0] - loop.time(), 3600.0) if self._timers else None
-            try:
-                async with asyncio.timeout(pause):
-                    await self._timer_set.wait()
-            except TimeoutError:
-                continue
+        when = loop.time() + delay
+        if key not in self._timers or when < self._timers[key][0]:
+            self._cancel_timer(key)
+            self._timers[key] = (when, loop.call_later(delay, self._expire, key))
+
+    def _expire(self, key: Ref) -> None:
+        del self._timers[key]
+        self.add(key)
+
+    def _cancel_timer(self, key: Ref) -> None:
+        if timer := self._timers.pop(key, None):
+            timer[1].cancel()

@@ -237,13 +237,10 @@ class Reconciler:
         """Read the object again. If it is the known version, the server refuses the write for another reason."""
         ref = target_of(write)
         log.info("%s: %s", ref, conflict.message, extra=about(key, object=str(ref)))
-        known = self._version(ref)
+        known = self._cache.managed.objects.get(ref)
         await self._writes.refresh(key, ref)
-        return self._failed(key, write, conflict, result) if self._version(ref) == known else result
-
-    def _version(self, ref: Ref) -> str | None:
-        existing = self._cache.managed.objects.get(ref)
-        return existing.resource_version if existing else None
+        is_known = self._cache.managed.objects.get(ref) == known
+        return self._failed(key, write, conflict, result) if is_known else result
 
     def _failed(
         self, key: Ref, write: Write, error: Rejected | Unavailable, result: ReconcileResult

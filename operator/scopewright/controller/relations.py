@@ -4,7 +4,7 @@ from typing import Final
 
 from scopewright.api import OAuthClient, ResourceServer, ScopeGrant, SigningKey
 from scopewright.controller.index import DeclaredByKind, Keys, ReferenceIndex, all_of, secret_of, server_key
-from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of
+from scopewright.controller.managed_objects import ManagedObjects
 from scopewright.controller.namespace_limits import NamespaceLimits
 from scopewright.core.access import requested_access
 from scopewright.core.client.status import shown_use
@@ -52,16 +52,14 @@ class Relations:
 
     def of_managed(self, ref: Ref) -> Keys:
         """The keys to reconcile when a managed object changes."""
-        if ref.namespace != self._managed.namespace:
-            return self._index.referrers("OAuthClient", ref) | self.holders(ref)
-        if (client := client_of(ref)) is not None:
-            return {Ref("OAuthClient", *client.split("/"))}
-        if (name := server_of(ref)) is not None:
-            server = server_key(name)
-            return {server, *self._index.referrers("OAuthClient", server), *self._grants_waiting_for(server)}
+        if (key := self._managed.key_of(ref)) and key.kind == "OAuthClient":
+            return {key}
+        if key:
+            return {key, *self._index.referrers("OAuthClient", key), *self._grants_waiting_for(key)}
         if ref == Ref("ConfigMap", self._managed.namespace, USAGE_NAME):
             return self._clients_used_since_shown()
-        return self._index.referrers("OAuthClient", ref) | self.holders(ref) | self._signing_keys(ref)
+        keys = self._index.referrers("OAuthClient", ref) | self.holders(ref)
+        return keys | self._signing_keys(ref) if ref.namespace == self._managed.namespace else keys
 
     def holders(self, secret: Ref) -> Keys:
         """The declared clients whose credential the Secret holds, by its owner references and annotation."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from scopewright.backoff import with_jitter
 from scopewright.core.failures import Rejected, Unavailable
+from scopewright.stores.directory.atomic_files import replace_file
 from scopewright.stores.kubernetes.answers import NotFound
 from scopewright.stores.kubernetes.api import Api
 
@@ -88,8 +89,6 @@ class TokenMinter:
 
     def _write(self, name: str, content: bytes) -> None:
         """Write atomically, with mode 0600 from the first byte on."""
-        new = self._sidecar.folder / f".{name}.{os.getpid()}"
-        new.unlink(missing_ok=True)
-        with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(content)
-        new.replace(self._sidecar.folder / name)
+        spare = self._sidecar.folder / f".{name}.{os.getpid()}"
+        spare.unlink(missing_ok=True)
+        replace_file(self._sidecar.folder / name, content, spare)

@@ -5,7 +5,6 @@ object. It watches on every replica, leader or not; if it ends, the process must
 """
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
@@ -174,16 +173,15 @@ async def _until_served(api: Api, watched: Sequence[str | None], missing: frozen
 
 async def _not_served(api: Api, watched: Sequence[str | None], kinds: Iterable[str]) -> frozenset[str]:
     """The kinds for which the API server answers 404. Without an answer, a kind counts as served."""
-    return frozenset([kind for kind in kinds if not await _is_served(api, declared_path(kind, watched[0]))])
-
-
-async def _is_served(api: Api, path: str) -> bool:
-    with contextlib.suppress(Rejected, Unavailable):
+    missing = set()
+    for kind in kinds:
         try:
-            await api.get(path, limit="1")
+            await api.get(declared_path(kind, watched[0]), limit="1")
         except NotFound:
-            return False
-    return True
+            missing.add(kind)
+        except (Rejected, Unavailable):
+            continue
+    return frozenset(missing)
 
 
 async def _operator(

@@ -39,6 +39,9 @@ class _Failing:
     """When a pause was last cut short because another object had recovered."""
 
 
+_NONE: Final = _Failing(())
+
+
 class WriteRetries:
     """By the object whose plan has the writes. Memory of one term of leadership; may be lost."""
 
@@ -54,8 +57,8 @@ class WriteRetries:
 
     def on_hold(self, key: Ref, state: State, now: datetime) -> tuple[FailedWrite, ...]:
         """The writes that must not be retried yet; none if the user has changed the object since."""
-        failing = self._failing.get(key)
-        if failing is None or failing.state != state:
+        failing = self._failing.get(key, _NONE)
+        if failing.state != state:
             return ()
         # Later than the end of any pause: the clock was set back since.
         latest = now + timedelta(seconds=2 * object_backoff.MAX_PAUSE_SECONDS)
@@ -63,18 +66,15 @@ class WriteRetries:
 
     def retry_time(self, key: Ref) -> datetime | None:
         """When the failed writes of this object are retried; None if there are none."""
-        failing = self._failing.get(key)
-        return min((s.retry_time for s in failing.failed_writes.values()), default=None) if failing else None
+        return min((s.retry_time for s in self._failing.get(key, _NONE).failed_writes.values()), default=None)
 
     def attempt(self, key: Ref) -> object:
         """The credential or key of the last attempt that failed, if any."""
-        failing = self._failing.get(key)
-        return failing.attempt if failing else None
+        return self._failing.get(key, _NONE).attempt
 
     def unsure_time(self, key: Ref) -> datetime | None:
         """When a write of this object last ended without an answer; None if all were answered."""
-        failing = self._failing.get(key)
-        return failing.unsure_time if failing else None
+        return self._failing.get(key, _NONE).unsure_time
 
     def begins(self, key: Ref, attempt: object, state: State) -> None:
         """Keep the credential or key whose writes begin, whether they succeed or not."""
@@ -114,9 +114,9 @@ class WriteRetries:
         """The objects to retry at once, because their cause may have ended too: those of the namespace that have waited
         longest, and those of all namespaces with a shared cause. No object is woken twice within one of its pauses.
         """
-        failing = self._failing.get(key)
-        failed_write = failing.failed_writes.pop(ref, None) if failing else None
-        if failing is None or failed_write is None:
+        failing = self._failing.get(key, _NONE)
+        failed_write = failing.failed_writes.pop(ref, None)
+        if failed_write is None:
             return set()
         self._tidy(key, failing)
         alike = self._waiting.longest(causes((failed_write,)), MAX_WOKEN)
@@ -158,11 +158,10 @@ def _gist(message: str) -> str:
 
 def _log_failure(key: Ref, failed_write: FailedWrite, pause: float) -> None:
     """Log the first failures, then fewer and fewer; none in a namespace that is being deleted."""
-    worth_it = (
-        failed_write.attempts & (failed_write.attempts - 1) == 0 and failed_write.reason != "NamespaceTerminating"
-    )
-    level = logging.WARNING if worth_it else logging.DEBUG
+    attempt = failed_write.attempts
+    is_shown = attempt & (attempt - 1) == 0 and failed_write.reason != "NamespaceTerminating"
     log.log(
-        level, "%s: %s; attempt %d, retrying in %.1f s", key, failed_write.message, failed_write.attempts, pause,
+        logging.WARNING if is_shown else logging.DEBUG,
+        "%s: %s; attempt %d, retrying in %.1f s", key, failed_write.message, attempt, pause,
         extra=about(key, object=str(failed_write.ref), reason=failed_write.reason, again_in=round(pause, 1)),
     )  # fmt: skip

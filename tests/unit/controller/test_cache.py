@@ -9,7 +9,7 @@ import pytest
 from scopewright.api import OAuthClient
 from scopewright.controller import cache as cache_module
 from scopewright.controller.cache import Cache, newer
-from scopewright.controller.managed_objects import ManagedObjects, client_of, server_of, server_ref
+from scopewright.controller.managed_objects import ManagedObjects, server_ref
 from scopewright.controller.resync import WatchMonitor
 from scopewright.controller.watch_handlers import SERVICE_ACCOUNTS, WatchHandlers
 from scopewright.core.config import Config
@@ -314,10 +314,13 @@ def test_an_audience_claim_under_another_name_is_ignored() -> None:
 
 
 def test_a_record_name_yields_the_object_that_it_belongs_to() -> None:
-    assert client_of(Ref("Secret", NAMESPACE, "client.leave.worker")) == "leave/worker"
-    assert client_of(Ref("ConfigMap", NAMESPACE, "client.leave.worker")) is None
-    assert client_of(Ref("Secret", NAMESPACE, "client.leave")) is None
-    assert server_of(Ref("ConfigMap", NAMESPACE, "resourceserver.payroll.api")) == "payroll/api"
+    managed = ManagedObjects(NAMESPACE)
+    assert managed.key_of(Ref("Secret", NAMESPACE, "client.leave.worker")) == WORKER
+    assert managed.key_of(Ref("ConfigMap", NAMESPACE, "client.leave.worker")) is None
+    assert managed.key_of(Ref("Secret", NAMESPACE, "client.leave")) is None
+    assert managed.key_of(Ref("Secret", "leave", "client.leave.worker")) is None
+    api = Ref("ConfigMap", NAMESPACE, "resourceserver.payroll.api")
+    assert managed.key_of(api) == Ref("ResourceServer", "payroll", "api")
 
 
 # WatchHandlers and WatchMonitor

@@ -186,7 +186,7 @@ async def test_an_earlier_time_replaces_a_later_one() -> None:
         await until(lambda: runs == 1)
         queue.add(KEY)
         await until(lambda: runs == 2)
-        assert len(queue._due) == 1
+        assert len(queue._timers) == 1
 
 
 async def test_stop_finishes_running_reconciliations_and_starts_none() -> None:
