@@ -36,7 +36,7 @@ def test_the_issuer_url_is_the_address_at_which_it_listens(listen_on: str, host:
     assert (issuer, note) == (f"http://{host}:{port}", "")
 
 
-def test_an_address_that_is_not_loopback_is_refused_with_what_to_do() -> None:
+def test_an_address_that_is_not_loopback_is_refused_with_the_remedy() -> None:
     with pytest.raises(Rejected, match=r"listen on 127\.0\.0\.1:8080, or on 0\.0\.0\.0:8080 .* --issuer-url"):
         config_of("127.0.0.2:0")
     issuer, note, _ = config_of("127.0.0.2:0", issuer_url="https://issuer.test")

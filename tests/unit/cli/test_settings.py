@@ -129,7 +129,7 @@ def test_a_file_that_is_missing_or_not_text_is_reported(tmp_path: Path) -> None:
         load_config(tmp_path / "binary.yaml", {})
 
 
-def test_workers_are_a_number_or_as_many_as_there_are_cpus() -> None:
+def test_workers_are_a_number_or_that_of_the_cpus() -> None:
     assert worker_count("3") == 3
     assert worker_count("auto") >= 1
     for text in ("0", "-1", "many", ""):

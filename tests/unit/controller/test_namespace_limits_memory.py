@@ -19,7 +19,7 @@ def measured(process: str, clients: int, scopes: int) -> dict[str, Any]:
 
 # Clients of 543 KB, which an earlier CRD allowed; the largest that the CRD allows now; small ones.
 @pytest.mark.parametrize(("clients", "scopes"), [(120, 4096), (1000, 256), (5000, 1)])
-def test_a_namespace_that_takes_all_it_can_leaves_both_processes_room(clients: int, scopes: int) -> None:
+def test_the_largest_namespace_fits_into_the_memory_of_operator_and_issuer(clients: int, scopes: int) -> None:
     for process, limit in (("operator", OPERATOR_MIB), ("issuer", ISSUER_MIB)):
         found = measured(process, clients, scopes)
         assert found["after"] < limit, found

@@ -311,14 +311,14 @@ async def test_preflight_passes_where_nothing_is_missing() -> None:
     await preflight(reviewing().as_api(), Config(issuer=ISSUER))
 
 
-async def test_missing_crds_are_named_with_what_to_do() -> None:
+async def test_missing_crds_are_reported_with_the_remedy() -> None:
     error = await refused(reviewing(oauthclients=NotFound("", named=True), scopegrants=NotFound("", named=True)))
     assert error.reason == "CRDsMissing"
     assert "oauthclients.scopewright.dev, scopegrants.scopewright.dev" in error.message
     assert "kubectl apply --server-side -f crds/" in error.message
 
 
-async def test_every_missing_right_is_named_where_it_is_missing() -> None:
+async def test_each_missing_right_is_reported_with_its_namespace() -> None:
     error = await refused(reviewing({("secrets", "create"), ("configmaps", "update"), ("oauthclients", "watch")}))
     assert error.reason == "Forbidden"
     assert "create secrets in the whole cluster" in error.message
@@ -327,7 +327,7 @@ async def test_every_missing_right_is_named_where_it_is_missing() -> None:
     assert "list" not in error.message
 
 
-async def test_a_missing_namespace_is_named_with_what_to_do() -> None:
+async def test_a_missing_namespace_is_reported_with_the_remedy() -> None:
     error = await refused(reviewing(namespace=NotFound("", named=True)))
     assert f"kubectl create namespace {NAMESPACE}" in error.message
 

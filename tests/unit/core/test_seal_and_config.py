@@ -31,7 +31,7 @@ def test_a_seal_binds_key_issuer_client_and_time(key: bytes, issuer: str, client
     assert not verifies(seal(KEY, "i", "a.b", "t", {}), seal(key, issuer, client, issued, {}))
 
 
-def test_no_seal_verifies_nothing() -> None:
+def test_an_empty_or_malformed_seal_does_not_verify() -> None:
     assert not verifies("", seal(KEY, "i", "a.b", "t", {}))
     assert not verifies("ä", seal(KEY, "i", "a.b", "t", {}))
 
@@ -119,7 +119,7 @@ def test_by_default_the_issuer_record_has_this_cluster_and_the_audiences_of_api_
         ({"name": "eu-1", "issuer": "https://a", "keys": "all"}, "must be a valid array"),
     ],
 )
-def test_a_malformed_cluster_is_rejected_with_a_hint(cluster: dict[str, Any], advice: str) -> None:
+def test_a_malformed_cluster_is_rejected_with_the_remedy(cluster: dict[str, Any], advice: str) -> None:
     with pytest.raises(ValidationError, match=advice):
         Config.model_validate({"issuer": "https://i.example", "clusters": [cluster]})
 
