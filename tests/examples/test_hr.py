@@ -13,7 +13,8 @@ from examples.hr import employee, leave, payroll
 from scopewright.api.validation import validate
 from scopewright.client import TokenError
 from scopewright.verifier import Verifier
-from tests.unit.verifier.support import ISSUER, KEY, OTHER, Clock, FakeIssuer, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import ISSUER, KEY, OTHER, FakeIssuer, token
 
 MANIFESTS = sorted(Path(employee.__file__).parent.glob("manifests/*.yaml"))
 DOCUMENTS = [document for file in MANIFESTS for document in yaml.safe_load_all(file.read_text(encoding="utf-8"))]

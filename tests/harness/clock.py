@@ -17,3 +17,7 @@ class Clock:
     def advance(self, **delta: float) -> None:
         """Move the clock by a `timedelta` of these arguments: `advance(days=31)`."""
         self.now += timedelta(**delta)
+
+    def set(self, timestamp: float) -> None:
+        """Set the clock to these seconds since 1970."""
+        self.now = datetime.fromtimestamp(timestamp, UTC)

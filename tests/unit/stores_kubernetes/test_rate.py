@@ -9,8 +9,8 @@ from scopewright.stores.kubernetes.api import LEASES, Api
 from scopewright.stores.kubernetes.rate_limit import RateLimit
 
 
-class Time:
-    """A clock that sleeping moves."""
+class FakeClock:
+    """Sleeping takes no time; `slept` are the seconds."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -24,7 +24,7 @@ class Time:
 
 
 async def test_burst_is_sent_at_once_and_the_rest_at_the_rate() -> None:
-    time = Time()
+    time = FakeClock()
     limit = RateLimit(10, 3, time.monotonic, time.sleep)
     for _ in range(6):
         await limit.wait()
@@ -36,7 +36,7 @@ async def test_burst_is_sent_at_once_and_the_rest_at_the_rate() -> None:
     assert time.slept == pytest.approx([0.1]), "a pause allows one burst"
 
 
-def limited(time: Time) -> tuple[Api, list[tuple[str, str]]]:
+def limited(time: FakeClock) -> tuple[Api, list[tuple[str, str]]]:
     """An API with a limit of one request a second, and the requests that were sent."""
 
     class Client:
@@ -54,7 +54,7 @@ def limited(time: Time) -> tuple[Api, list[tuple[str, str]]]:
 
 
 async def test_lease_request_does_not_wait_in_the_queue() -> None:
-    time = Time()
+    time = FakeClock()
     api, _ = limited(time)
     for _ in range(3):
         await api.get("/api/v1/secrets")
@@ -64,7 +64,7 @@ async def test_lease_request_does_not_wait_in_the_queue() -> None:
 
 
 async def test_waiting_write_is_not_sent_after_lost_leadership() -> None:
-    time = Time()
+    time = FakeClock()
     api, sent = limited(time)
     api.leads = lambda: not time.slept
     await api.get("/first")
@@ -78,7 +78,7 @@ async def test_waiting_write_is_not_sent_after_lost_leadership() -> None:
 
 
 async def test_requests_of_a_standby_are_sent() -> None:
-    time = Time()
+    time = FakeClock()
     api, sent = limited(time)
     api.leads = lambda: False
     for _ in range(2):

@@ -13,10 +13,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from scopewright.verifier import Key, KeySet, Policy, Reason, TokenRejected, Verifier, check
+from tests.harness.clock import START, Clock
 
 ISSUER = "https://issuer.example/tenant"
 AUDIENCE = "https://payroll.hr.example"
-NOW = 1_800_000_000.0
+NOW = START.timestamp()
 POLICY = Policy(ISSUER, AUDIENCE)
 
 
@@ -128,14 +129,6 @@ def feed(**changes: Any) -> dict[str, Any]:
     """A revocation feed with these entries only."""
     empty: dict[str, Any] = {"issuer": ISSUER, "tokens": {}, "clients": {}, "access": {}, "audiences": {}}
     return empty | {"everybody": 0, "kids": []} | changes
-
-
-class Clock:
-    def __init__(self, now: float = NOW) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class FakeIssuer:

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from scopewright.verifier import KeySet, Policy, Reason
 from tests.cases.attacks import Attack, Forge, attacks
+from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -21,7 +22,6 @@ from tests.unit.verifier.support import (
     NOW,
     OTHER,
     POLICY,
-    Clock,
     FakeIssuer,
     SigningKey,
     b64,

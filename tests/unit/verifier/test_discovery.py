@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from scopewright.verifier import KeysUnavailable, Verifier
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, reason_of, token, verifier_of
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, reason_of, token, verifier_of
 
 JWKS = "https://issuer.example/tenant/jwks.json"
 

@@ -16,6 +16,7 @@ from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from scopewright.verifier import KeysUnavailable, Nonces, Reason, ReplayMemory, Token, TokenRejected, Verifier
 from scopewright.verifier.proof import LIFETIME, MAX_BYTES, BadProof, check_proof
+from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
     AUDIENCE,
     HOLDER,
@@ -24,7 +25,6 @@ from tests.unit.verifier.support import (
     NOW,
     OTHER,
     URL,
-    Clock,
     FakeIssuer,
     b64,
     bound_token,
@@ -89,7 +89,7 @@ async def test_proof_is_checked_at_every_use_and_the_token_once(service: Service
     assert await service.reason(bound, proof(bound, THIEF)) is Reason.PROOF_KEY
     assert await service.reason(bound, proof(bound, htm="POST")) is Reason.PROOF
     service.verifier._check = checked  # type: ignore[method-assign]
-    service.clock.now += 700
+    service.clock.advance(seconds=700)
     assert await service.reason(bound, proof(bound, iat=NOW + 700)) is Reason.EXPIRED
 
 
@@ -131,9 +131,9 @@ async def test_replayed_proof_is_refused_until_it_expires(service: Service, boun
     sent = proof(bound)
     await service.verify(bound, sent)
     assert "used before" in str(await service.refusal(bound, sent))
-    service.clock.now += 60 + LIFETIME - 0.1
+    service.clock.advance(seconds=60 + LIFETIME - 0.1)
     assert "used before" in str(await service.refusal(bound, sent))
-    service.clock.now += 0.1
+    service.clock.advance(seconds=0.1)
     assert "not now" in str(await service.refusal(bound, sent))
 
 
@@ -376,7 +376,7 @@ async def test_proof_without_a_nonce_of_the_service_is_refused(bound: str) -> No
         assert (refusal.reason, refusal.status, refusal.error) == (Reason.PROOF_NONCE, 401, "use_dpop_nonce")
     nonce = service.verifier.nonce()
     assert await service.verify(bound, proof(bound, nonce=nonce))
-    service.clock.now += 400
+    service.clock.advance(seconds=400)
     assert await service.reason(bound, proof(bound, nonce=nonce, iat=NOW + 400)) is Reason.PROOF_NONCE
 
 
@@ -396,12 +396,12 @@ def test_full_replay_memory_refuses_new_entries_and_keeps_old_ones() -> None:
         memory.first_use("a", "3", NOW + 10)
     assert memory.first_use("b", "1", NOW + 10)
     assert not memory.first_use("a", "1", NOW + 99)
-    clock.now += 10
+    clock.advance(seconds=10)
     assert len(memory) == 3
     assert memory.first_use("a", "3", NOW + 30)
     assert not memory.first_use("a", "2", NOW + 30)
-    clock.now += 10_000
-    assert memory.first_use("a", "2", clock.now + 1)
+    clock.advance(seconds=10_000)
+    assert memory.first_use("a", "2", clock() + 1)
     assert len(memory) == 1
 
 

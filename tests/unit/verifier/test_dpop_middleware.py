@@ -11,7 +11,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from scopewright.verifier import Nonces, Verifier, protect, require
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, bound_token, proof, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, bound_token, proof, token
 
 PUBLIC_URL = "https://payroll.hr.example"
 ALGS = 'algs="ES256 ES384 RS256 PS256 EdDSA Ed25519"'

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from scopewright.verifier import ReplayMemory, Verifier
+from tests.harness.clock import Clock
 from tests.unit.forked import LIMIT, SlowIssuer, in_child, slow_issuer
-from tests.unit.verifier.support import AUDIENCE, NOW, Clock, token
+from tests.unit.verifier.support import AUDIENCE, NOW, token
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
@@ -48,12 +49,12 @@ def test_child_forked_during_a_background_refresh_verifies_and_refreshes(issuer:
     clock = Clock()
     verifier = Verifier(issuer.url, AUDIENCE, clock=clock)
     assert check_sync(verifier, token(iss=issuer.url))
-    clock.now = NOW + 250
+    clock.set(NOW + 250)
 
     def later() -> str:
         before = check(verifier, token(iss=issuer.url, jti="1"))
-        clock.now = NOW + 36000  # stale: the issuer is asked before a key is used
-        later_token = token(iss=issuer.url, iat=int(clock.now), exp=int(clock.now) + 60)
+        clock.set(NOW + 36000)  # stale: the issuer is asked before a key is used
+        later_token = token(iss=issuer.url, iat=int(clock()), exp=int(clock()) + 60)
         return f"{before} {check(verifier, later_token)}"
 
     with issuer.busy_with(lambda: check_sync(verifier, token(iss=issuer.url, jti="2"))):

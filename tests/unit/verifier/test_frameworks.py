@@ -26,7 +26,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.base import BaseHTTPMiddleware
 
 from scopewright.verifier import Token, TokenRejected, Verifier, protect, require
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, token
 
 errors: list[str] = []
 """Exceptions that error handlers and middleware of the applications got."""

@@ -14,7 +14,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from scopewright.verifier import Reason, TokenRejected, Verifier, protect
-from tests.unit.verifier.support import AUDIENCE, NOW, Clock, SigningKey, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, NOW, SigningKey, token
 
 
 class LiveIssuer:
@@ -67,7 +68,7 @@ async def test_tokens_are_verified_during_a_rotation_and_an_outage_of_the_issuer
     assert issuer.fetches == 2
 
     await asyncio.to_thread(issuer.stop)
-    clock.now = NOW + 7200
+    clock.set(NOW + 7200)
     assert await verifier.verify(token(second, iss=issuer.url, exp=int(NOW) + 9000))
 
 

@@ -15,7 +15,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
 
 from scopewright.verifier import RequireToken, TokenRejected, Verifier, protect, require
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, token
 
 WEB = FakeIssuer(KEY)
 

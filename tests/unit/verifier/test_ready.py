@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from scopewright.verifier import IssuerMismatch, KeysUnavailable, TokenRejected, Verifier, protect
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, token
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, token
 
 Ready = Callable[[Verifier], None]
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from scopewright.verifier import KeysUnavailable, Reason, TokenRejected, Verifier
+from tests.harness.clock import Clock
 from tests.unit.forked import wait_until
 from tests.unit.verifier.support import (
     AUDIENCE,
@@ -15,7 +16,6 @@ from tests.unit.verifier.support import (
     KEY,
     NOW,
     OTHER,
-    Clock,
     FakeIssuer,
     SigningKey,
     reason_of,
@@ -39,7 +39,7 @@ async def test_fetch_of_unavailable_keys_is_not_repeated_at_every_request() -> N
         assert caught.value.retry_after == 1
     assert len(web.requests) == 1
     web.unavailable = False
-    clock.now += 1
+    clock.advance(seconds=1)
     assert await reason_of(verifier, token()) is None
 
 
@@ -68,10 +68,10 @@ async def test_unknown_kid_causes_one_fetch_per_interval() -> None:
     for number in range(200):
         assert await reason_of(verifier, token(OTHER, {"kid": f"made-up-{number}"})) is Reason.UNKNOWN_KEY
     assert web.fetches() == 2
-    clock.now += 29.9
+    clock.advance(seconds=29.9)
     assert await reason_of(verifier, token(OTHER)) is Reason.UNKNOWN_KEY
     assert web.fetches() == 2
-    clock.now += 0.2
+    clock.advance(seconds=0.2)
     web.keys.append(OTHER)
     assert await reason_of(verifier, token(OTHER)) is None
     assert web.fetches() == 3
@@ -109,11 +109,11 @@ async def test_keys_are_refreshed_in_the_background_before_they_expire() -> None
     web, clock = FakeIssuer(KEY), Clock()
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
-    clock.now = NOW + 239
+    clock.set(NOW + 239)
     await verifier.verify(token())
     await settle()
     assert web.fetches() == 1
-    clock.now = NOW + 241
+    clock.set(NOW + 241)
     await verifier.verify(token())
     await settle()
     assert web.fetches() == 2
@@ -125,7 +125,7 @@ async def test_unchanged_keys_are_revalidated_with_an_etag() -> None:
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     for _ in range(5):
-        clock.now += 241
+        clock.advance(seconds=241)
         assert await reason_of(verifier, token(exp=int(NOW) + 9000)) is None
         await settle()
     assert web.fetches() == 6
@@ -137,8 +137,8 @@ async def test_stale_keys_are_used_while_the_issuer_is_unavailable() -> None:
     await verifier.verify(token())
     web.unavailable = True
     for day in range(1, 8):
-        clock.now = NOW + 86400 * day
-        assert await reason_of(verifier, token(iat=int(clock.now), exp=int(clock.now) + 600)) is None
+        clock.set(NOW + 86400 * day)
+        assert await reason_of(verifier, token(iat=int(clock()), exp=int(clock()) + 600)) is None
         await settle()
 
 
@@ -147,8 +147,8 @@ async def test_stale_keys_are_refreshed_before_use_after_a_long_pause() -> None:
     verifier = verifier_of(web, clock)
     await verifier.verify(token())
     web.keys = [OTHER]
-    clock.now = NOW + 36000
-    assert await reason_of(verifier, token(iat=int(clock.now), exp=int(clock.now) + 60)) is Reason.UNKNOWN_KEY
+    clock.set(NOW + 36000)
+    assert await reason_of(verifier, token(iat=int(clock()), exp=int(clock()) + 60)) is Reason.UNKNOWN_KEY
 
 
 async def test_removed_key_is_dropped_with_its_cached_tokens() -> None:
@@ -158,7 +158,7 @@ async def test_removed_key_is_dropped_with_its_cached_tokens() -> None:
     await verifier.verify(old)
     await verifier.verify(young)
     web.keys = [OTHER]
-    clock.now += 301
+    clock.advance(seconds=301)
     assert await reason_of(verifier, old) is Reason.UNKNOWN_KEY
     assert verifier.cached(old) is None
     assert verifier.cached(young) is not None, "a token whose key is kept stays cached"
@@ -182,9 +182,9 @@ async def test_max_age_is_obeyed_within_bounds(header: dict[str, str], fresh: fl
     verifier = verifier_of(web, clock)
     long = token(exp=int(NOW) + 9000)
     await verifier.verify(long)
-    clock.now = NOW + fresh
+    clock.set(NOW + fresh)
     assert verifier.cached(long) is not None
-    clock.now = NOW + due
+    clock.set(NOW + due)
     assert verifier.cached(long) is None
 
 
@@ -195,11 +195,11 @@ async def test_moved_jwks_is_discovered_again() -> None:
     web.pages["/tenant/jwks.json"] = httpx.Response(404)
     web.pages["/moved"] = httpx.Response(200, json={"keys": [KEY.jwk, OTHER.jwk]})
     web.metadata["jwks_uri"] = "https://issuer.example/moved"
-    clock.now += 241
+    clock.advance(seconds=241)
     for _ in range(3):
         await verifier.verify(token())
         await settle()
-        clock.now += 2
+        clock.advance(seconds=2)
     assert await reason_of(verifier, token(OTHER)) is None
 
 
@@ -218,7 +218,7 @@ def test_threads_share_one_fetch_and_see_a_removed_key() -> None:
     assert len(found) == 16
     assert web.fetches() == 1
     web.keys = [SigningKey("key-9")]
-    clock.now += 241
+    clock.advance(seconds=241)
     verifier.verify_sync(token(jti="0"))
     wait_until(lambda: web.fetches() == 2)
     with pytest.raises(TokenRejected):

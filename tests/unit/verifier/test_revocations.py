@@ -11,18 +11,8 @@ from scopewright.core.records.written_by_issuers import RevocationRecord
 from scopewright.core.revocations import audience_key, has_ended, namespace_key, namespaces_of, token_key
 from scopewright.verifier import KeysUnavailable, Reason, RevocationFeed, TokenRejected, Verifier
 from scopewright.verifier.revoked import Revoked
-from tests.unit.verifier.support import (
-    AUDIENCE,
-    ISSUER,
-    KEY,
-    NOW,
-    Clock,
-    FakeIssuer,
-    feed,
-    reason_of,
-    token,
-    verifier_of,
-)
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, NOW, FakeIssuer, feed, reason_of, token, verifier_of
 
 CLIENT, OTHER_CLIENT = "client-hash1", "client-hash2"
 JTI = f"{CLIENT}random"
@@ -44,7 +34,7 @@ def polling(web: FakeIssuer, clock: Clock, revocations: bool | RevocationFeed = 
 
 async def later(seconds: float, clock: Clock, verifier: Verifier, sent: str) -> Reason | None:
     """A request after these seconds, and another when a fetch that it may have started is done."""
-    clock.now += seconds
+    clock.advance(seconds=seconds)
     await reason_of(verifier, sent)
     await asyncio.sleep(0.01)
     return await reason_of(verifier, sent)
@@ -132,7 +122,7 @@ async def test_feed_is_polled_every_five_seconds_in_the_background() -> None:
     for _ in range(21):
         assert await reason_of(verifier, sent) is None
         await asyncio.sleep(0.001)
-        clock.now += 1
+        clock.advance(seconds=1)
     assert web.polls() == 5
     assert [
         r.headers.get("if-none-match") is not None for r in web.requests if r.url.path.endswith("/revocations")
@@ -148,7 +138,7 @@ async def test_stale_feed_is_fetched_before_use_after_a_pause() -> None:
     sent = token(jti=JTI, exp=ISSUED + 90_000)
     assert await reason_of(verifier, sent) is None
     web.feed = feed(clients={CLIENT: ISSUED})
-    clock.now += 20
+    clock.advance(seconds=20)
     assert await reason_of(verifier, sent) is Reason.REVOKED
 
 
@@ -175,7 +165,7 @@ async def test_tokens_are_accepted_without_the_feed_until_the_outage_limit() -> 
     for _ in range(11):
         assert await later(5, clock, verifier, sent) is None
         assert await reason_of(verifier, revoked) is Reason.REVOKED
-    clock.now += 5
+    clock.advance(seconds=5)
     with pytest.raises(KeysUnavailable) as caught:
         await verifier.verify(sent)
     assert 1 <= caught.value.retry_after <= 5
@@ -236,7 +226,7 @@ def test_verify_sync_polls_the_feed() -> None:
     sent = token(jti=JTI)
     assert verifier.verify_sync(sent)
     web.feed = feed(clients={CLIENT: ISSUED})
-    clock.now += 5
+    clock.advance(seconds=5)
 
     def reason() -> Reason | None:
         try:

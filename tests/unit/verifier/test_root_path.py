@@ -17,7 +17,8 @@ from starlette.routing import Mount, Route
 
 from scopewright.verifier import Verifier, protect, require
 from scopewright.verifier.paths import path_below_root, url_of
-from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, Clock, FakeIssuer, bound_token, proof
+from tests.harness.clock import Clock
+from tests.unit.verifier.support import AUDIENCE, ISSUER, KEY, FakeIssuer, bound_token, proof
 
 PUBLIC_URL = "https://hr.example"
 

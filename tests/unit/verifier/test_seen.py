@@ -4,6 +4,7 @@ import pytest
 
 from scopewright.verifier import Reason, TokenRejected, Verifier
 from scopewright.verifier.seen import CachedToken, VerifiedTokens
+from tests.harness.clock import Clock
 from tests.unit.verifier.support import (
     AUDIENCE,
     ISSUER,
@@ -11,7 +12,6 @@ from tests.unit.verifier.support import (
     KEYS,
     NOW,
     POLICY,
-    Clock,
     FakeIssuer,
     key_of,
     reason_of,
@@ -55,9 +55,9 @@ async def test_the_expiry_is_checked_at_every_use() -> None:
     verifier = verifier_of(FakeIssuer(KEY), clock)
     sent = token(exp=int(NOW) + 100)
     await verifier.verify(sent)
-    clock.now = NOW + 159
+    clock.set(NOW + 159)
     assert verifier.cached(sent) is not None
-    clock.now = NOW + 160
+    clock.set(NOW + 160)
     assert verifier.cached(sent) is None
     assert await reason_of(verifier, sent) is Reason.EXPIRED
 
