@@ -74,7 +74,9 @@ M = TypeVar("M", bound=Member)
 class _Account(Generic[M]):
     """Of one address, or of all. `candidates` are the next to close, with rank and time of the last scan."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_connections: int | None, max_memory: int | None) -> None:
+        self._max_connections = max_connections
+        self._max_memory = max_memory
         self.members: dict[M, int] = {}
         """Bytes that each takes."""
         self.used = 0
@@ -89,19 +91,20 @@ class _Account(Generic[M]):
     def remove(self, member: M) -> None:
         self.used -= self.members.pop(member, 0)
 
+    def exceeds_limits(self, more_connections: int = 0, more_bytes: int = 0) -> bool:
+        return (self._max_connections is not None and len(self.members) + more_connections > self._max_connections) or (
+            self._max_memory is not None and self.used + more_bytes > self._max_memory
+        )
+
 
 class ConnectionBudget(Generic[M]):
     def __init__(self, limits: HttpLimits, new_connection_cost: int = CONNECTION_COST) -> None:
         """`new_connection_cost`: bytes that a new connection likely takes before its first request is complete."""
         self._new_connection_cost = new_connection_cost
-        self._memory = limits.memory
-        self._max_connections = limits.most_connections
         per_peer = limits.connections_per_peer
-        self._max_connections_per_address = per_peer
-        self._max_memory_per_address = (
-            None if per_peer is None else max(CONNECTION_COST, int(limits.memory * limits.share))
-        )
-        self._all = _Account[M]()
+        memory = None if per_peer is None else max(CONNECTION_COST, int(limits.memory * limits.share))
+        self._address_limits = (per_peer, memory)
+        self._all = _Account[M](limits.most_connections, limits.memory)
         self._accounts: dict[str, _Account[M]] = {}
         self._addresses: dict[M, str] = {}
 
@@ -118,9 +121,9 @@ class ConnectionBudget(Generic[M]):
         account = self._accounts.get(network_of(address))
         if account is None:
             return True
-        if self._is_full(account, self._max_connections_per_address, self._max_memory_per_address):
+        if account.exceeds_limits(1, self._new_connection_cost):
             return account.replaced < _MAX_REPLACED
-        if self._is_full(self._all, self._max_connections, self._memory) and not self._is_light(account):
+        if self._all.exceeds_limits(1, self._new_connection_cost) and not self._is_light(account):
             return self._all.replaced < _MAX_REPLACED_TOGETHER
         return True
 
@@ -134,7 +137,7 @@ class ConnectionBudget(Generic[M]):
         """The connections to close for it, and the limit that it exceeds nevertheless, if any."""
         network = network_of(address)
         self._addresses[member] = network
-        account = self._accounts.setdefault(network, _Account[M]())
+        account = self._accounts.setdefault(network, _Account[M](*self._address_limits))
         for each in (account, self._all):
             each.set(member, CONNECTION_COST)
         ended, full = self._shrink(account, {member}, _NEW_CONNECTION_MAX_RANK)
@@ -167,13 +170,13 @@ class ConnectionBudget(Generic[M]):
         self, account: _Account[M], sparing: Collection[M], rank: int
     ) -> tuple[list[tuple[M, Scope]], Scope | None]:
         ended: list[tuple[M, Scope]] = []
-        while self._is_beyond(account, self._max_connections_per_address, self._max_memory_per_address):
+        while account.exceeds_limits():
             victim = self._next(account, account.members, sparing, rank)
             if victim is None:
                 return ended, "address"
             self.remove(victim)
             ended.append((victim, "address"))
-        while self._is_beyond(self._all, self._max_connections, self._memory):
+        while self._all.exceeds_limits():
             victim = self._next(self._all, None, sparing, rank)
             if victim is None:
                 return ended, "process"
@@ -185,16 +188,6 @@ class ConnectionBudget(Generic[M]):
         if ended:
             account.replaced += 1
             self._all.replaced += not self._is_light(account)
-
-    def _is_full(self, account: _Account[M], most: int | None, memory: int | None) -> bool:
-        """Whether one more connection would exceed the limits."""
-        return (most is not None and len(account.members) >= most) or (
-            memory is not None and account.used + self._new_connection_cost > memory
-        )
-
-    @staticmethod
-    def _is_beyond(account: _Account[M], most: int | None, memory: int | None) -> bool:
-        return (most is not None and len(account.members) > most) or (memory is not None and account.used > memory)
 
     def _next(self, account: _Account[M], members: Iterable[M] | None, sparing: Collection[M], rank: int) -> M | None:
         """The next to close. One scan selects several, so that a flood does not cost a scan for each."""

@@ -1,4 +1,4 @@
-"""What a connection and its server need of each other. So neither module imports the other."""
+"""The interfaces of a connection and its server, so that neither module imports the other."""
 
 from collections.abc import Awaitable, Callable
 from typing import Protocol

@@ -70,10 +70,6 @@ class HttpServer:
         self._trimmer = memory.Trimmer()
         self._empty = asyncio.Event()
 
-    @property
-    def connections(self) -> int:
-        return len(self._connections)
-
     def usage(self) -> ConnectionUsage:
         states = Counter(connection.state.name.lower() for connection in self._connections)
         return ConnectionUsage(states, self._budget.used, self.limits.memory)

@@ -1,4 +1,4 @@
-"""What the issuer does beside answering: follow the store, and write the snapshot, revocations and credential usage."""
+"""The background tasks of the issuer: follow the store, and write the snapshot, revocations and credential usage."""
 
 import asyncio
 import contextlib

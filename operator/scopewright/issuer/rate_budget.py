@@ -16,7 +16,7 @@ class RateBudget:
 
 
 class TokenBucket:
-    """What is left of a budget."""
+    """The operations that a budget still allows."""
 
     def __init__(self, budget: RateBudget, monotonic: Clock) -> None:
         self._budget = budget

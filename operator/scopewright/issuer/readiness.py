@@ -35,7 +35,6 @@ class Readiness:
         self._has_started = asyncio.Event()
 
     async def wait(self) -> None:
-        """Wait until `started`."""
         await self._has_started.wait()
 
     def accept_snapshot(self) -> None:
@@ -49,7 +48,7 @@ class Readiness:
             self._has_started.set()
 
     def missing(self) -> list[str]:
-        """What the issuer needs before it starts to serve."""
+        """The conditions for the start that are not met yet."""
         missing = [] if self._registry.issuer else ["the issuer record"]
         if not self._registry.keys.jwks(self._clock()).keys:
             missing.append("a signing key in the JWKS")

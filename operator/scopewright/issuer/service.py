@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scopewright.core.records.issuer import IssuerRecord
@@ -35,36 +35,26 @@ class ClientEndpoints:
     revocation: AnyEndpoint | None
 
 
+@dataclass(eq=False, slots=True)
 class Issuer:
     """Made by `build_issuer`. Answers from memory; `running` keeps that memory current.
 
     `proxies` are those whose X-Forwarded-For names the caller.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        endpoints: ClientEndpoints,
-        feed: FeedEndpoint,
-        metrics: IssuerMetrics,
-        readiness: Readiness,
-        background: Background,
-        clock: Clock,
-        proxies: TrustedProxies | None,
-    ) -> None:
-        self.registry = registry
-        self.endpoints = endpoints
-        self.metrics = metrics
-        self.readiness = readiness
-        self._feed = feed
-        self._background = background
-        self._clock = clock
-        self._proxies = proxies
-        self._paths: tuple[str, metadata.Paths] = ("", metadata.paths(""))
+    registry: Registry
+    endpoints: ClientEndpoints
+    feed: FeedEndpoint
+    metrics: IssuerMetrics
+    readiness: Readiness
+    background: Background
+    clock: Clock
+    proxies: TrustedProxies | None
+    _paths: tuple[str, metadata.Paths] = field(init=False, default=("", metadata.paths("")))
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator["Issuer"]:
-        async with self._background.running():
+        async with self.background.running():
             yield self
 
     async def ready(self) -> str:
@@ -74,8 +64,8 @@ class Issuer:
 
     def decide(self, http: HttpRequest) -> Answer | Awaitable[Answer]:
         """The answer if no I/O is needed, else an awaitable."""
-        if self._proxies is not None:
-            http.peer = self._proxies.caller(http)
+        if self.proxies is not None:
+            http.peer = self.proxies.caller(http)
         record = self.registry.issuer
         if record is not None:
             paths = self._paths_of(record)
@@ -110,11 +100,11 @@ class Issuer:
         if http.method not in ("GET", "HEAD"):
             return _only_get()
         if http.path == paths.feed:
-            return self._feed.answer(record.issuer, http)
+            return self.feed.answer(record.issuer, http)
         revoking = self.endpoints.revocation is not None
         if http.path == paths.oauth_metadata:
             return metadata.document(metadata.oauth_metadata(record, revoking=revoking), record)
-        jwks = self.registry.keys.jwks(self._clock())
+        jwks = self.registry.keys.jwks(self.clock())
         if http.path == paths.jwks:
             return metadata.key_set(jwks, record, http)
         return metadata.document(metadata.openid_metadata(record, jwks, revoking=revoking), record)

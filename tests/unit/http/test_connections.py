@@ -41,7 +41,7 @@ async def test_idle_connection_is_closed_without_a_response() -> None:
         await used.reply()
         assert await silent.ended() == b""
         assert await used.ended() == b""
-        await until(lambda: not served.server.connections)
+        await until(lambda: not served.server.usage().connections.total())
 
 
 async def test_slow_response_does_not_time_out() -> None:
@@ -81,7 +81,7 @@ async def test_client_that_does_not_read_gets_no_more_responses_and_is_closed() 
             await asyncio.sleep(0.1)
             made = len(served.seen)
             assert made < 60
-            await until(lambda: not served.server.connections)
+            await until(lambda: not served.server.usage().connections.total())
             assert len(served.seen) == made
 
 
@@ -94,7 +94,7 @@ async def test_client_that_does_not_read_its_last_response_is_closed(monkeypatch
             sender.connect(("127.0.0.1", served.port))
             sender.sendall(b"GET /large HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
             await until(lambda: served.server.usage().connections["closing"])
-            await until(lambda: not served.server.connections)
+            await until(lambda: not served.server.usage().connections.total())
 
 
 async def test_pipelined_requests_are_handled_as_fast_as_the_client_reads() -> None:
@@ -121,7 +121,7 @@ async def test_clients_that_do_not_read_are_closed_at_the_memory_limit() -> None
             sender.setblocking(False)
             await asyncio.get_running_loop().sock_connect(sender, ("127.0.0.1", served.port))
             await asyncio.get_running_loop().sock_sendall(sender, large)
-        await until(lambda: len(served.seen) >= 20 and served.server.connections < 10)
+        await until(lambda: len(served.seen) >= 20 and served.server.usage().connections.total() < 10)
         reading = await served.connect()
         reading.send(GET)
         assert (await reading.reply()).headers["x-path"] == "/a"
@@ -132,8 +132,8 @@ async def test_connections_with_pipelined_requests_are_closed_at_the_memory_limi
         wires = [await served.connect() for _ in range(8)]
         for wire in wires:
             wire.send(post(b"1", b"/slow") + post(b"x" * 2_000) * 10)
-        await until(lambda: served.server.connections <= 3)
-        assert served.server.connections
+        await until(lambda: served.server.usage().connections.total() <= 3)
+        assert served.server.usage().connections.total()
         served.gate.set()
         answered = await asyncio.wait_for(wires[-1].reply(), 10)
         assert answered.body == b"1", "the newest connection is closed last"
@@ -200,7 +200,7 @@ async def test_single_idle_connection_of_an_address_is_kept_at_the_limit() -> No
             wire = await served.connect(local_addr=(f"127.0.0.{2 + n % 2}", 0))
             wire.send(GET)
             await wire.reply()
-        assert served.server.connections <= 6
+        assert served.server.usage().connections.total() <= 6
         caller.send(GET)
         assert (await caller.reply()).status == 200
 
@@ -221,7 +221,7 @@ async def test_disconnected_client_is_removed_after_its_last_response() -> None:
         wire.writer.transport.abort()
         await asyncio.sleep(0.05)
         served.gate.set()
-        await until(lambda: not served.server.connections)
+        await until(lambda: not served.server.usage().connections.total())
 
 
 # The end
@@ -319,6 +319,6 @@ async def test_error_in_one_connection_does_not_keep_others_from_expiring(
         for _ in range(4):
             await served.connect()
         await until(lambda: stuck)
-        await until(lambda: served.server.connections == 1)
+        await until(lambda: served.server.usage().connections.total() == 1)
         monkeypatch.undo()
     assert "a bug" in caplog.text

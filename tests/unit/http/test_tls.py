@@ -123,7 +123,7 @@ async def test_each_tls_version_is_served_and_the_client_may_close(
         assert (await wire.reply()).status == 200
         assert wire.writer.get_extra_info("ssl_object").version() == version.name.replace("_", ".")
         wire.writer.close()
-        await until(lambda: not served.server.connections)
+        await until(lambda: not served.server.usage().connections.total())
 
 
 async def test_malformed_tls_record_closes_the_connection_with_an_alert(authority: Authority, tmp_path: Path) -> None:
@@ -132,7 +132,7 @@ async def test_malformed_tls_record_closes_the_connection_with_an_alert(authorit
         plain = await served.connect()
         plain.send(b"\x16\x03\x01\x00\x05hello")
         assert (await plain.ended())[:1] == b"\x15"
-        await until(lambda: not served.server.connections)
+        await until(lambda: not served.server.usage().connections.total())
 
 
 async def test_refusal_over_tls_reaches_the_client_before_the_close(authority: Authority, tmp_path: Path) -> None:

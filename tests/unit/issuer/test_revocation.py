@@ -347,7 +347,7 @@ async def test_last_write_before_the_stop_times_out(
         harness.put(client_record(disabled=True))
         await settle()
         # The last report of usage must not read as well.
-        monkeypatch.setattr(harness.issuer._background.usage, "_used", {})
+        monkeypatch.setattr(harness.issuer.background.usage, "_used", {})
     assert "the issuer stops" in caplog.text
     assert harness.store.writes == []
 

@@ -23,7 +23,6 @@ class FailureThrottle:
         self._buckets = BoundedDict[str, TokenBucket](capacity)
 
     def is_exhausted(self, peer: str) -> bool:
-        """Whether this address has exhausted its budget."""
         bucket = self._buckets.get(network_of(peer))
         return bucket is not None and bucket.level < 1
 

@@ -1,4 +1,4 @@
-"""What the endpoints for clients share: parse the request → authenticate the client → serve → answer.
+"""The steps that the endpoints for clients share: parse the request → authenticate the client → serve → answer.
 
 `decide` does all of it without I/O wherever memory is enough. The rest is a credential that memory does not know, and
 work that waits for something.

@@ -73,7 +73,6 @@ UPDATE_INTERVAL_SECONDS: Final = 5.0
 
 
 def shared_counters(workers: int) -> SharedCounters:
-    """Counters for this number of processes."""
     return SharedCounters(_COLUMN_COUNT, workers)
 
 
@@ -196,9 +195,8 @@ class IssuerMetrics(Collector):
         records.add_metric(["resource_server"], len(registry.servers))
         records.add_metric(["signing_key"], len(registry.keys))
         yield records
-        served = GaugeMetricFamily("scopewright_issuer_served_keys", "Keys in the served JWKS.")
-        served.add_metric([], len(registry.keys.jwks(self._clock()).keys))
-        yield served
+        served = len(registry.keys.jwks(self._clock()).keys)
+        yield GaugeMetricFamily("scopewright_issuer_served_keys", "Keys in the served JWKS.", served)
         yield from self._processes()
 
     def _processes(self) -> Iterator[Metric]:

@@ -1,1 +1,1 @@
-"""What has ended before its expiry."""
+"""Revocations: tokens that have ended before their expiry."""

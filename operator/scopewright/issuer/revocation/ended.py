@@ -78,7 +78,7 @@ class Revocations:
     def take(self, change: Change) -> None:
         """The object as the store or a snapshot has it. If it lacks entries, they are written."""
         if change.deleted:
-            log.warning("%s was deleted; its revocations stay in force and will be written again", self.ref)
+            log.warning("%s was deleted; its revocations stay valid and will be written again", self.ref)
             return
         self._existing = change.existing
         content = change.entries.get(ENTRY, b"")
@@ -94,7 +94,7 @@ class Revocations:
             self._due.set()
 
     def end(self, ended: RevocationRecord) -> None:
-        """Put revocations in force here at once, and write them later."""
+        """Apply revocations here at once, and write them later."""
         self._pending.append(ended)
         if len(self._pending) > MAX_ENTRIES:
             self._merge_pending()
@@ -122,9 +122,9 @@ class Revocations:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_PRUNE_INTERVAL_SECONDS):
                     await self._due.wait()
-            begun = time.monotonic()
+            started = time.monotonic()
             failure = await self._write_and_notify()
-            pause = max(MIN_PAUSE_SECONDS, _PAUSE_PER_WRITE * (time.monotonic() - begun))
+            pause = max(MIN_PAUSE_SECONDS, _PAUSE_PER_WRITE * (time.monotonic() - started))
             await asyncio.sleep(_RETRY_SECONDS if failure else min(pause, MAX_PAUSE_SECONDS))
 
     async def finish(self) -> None:

@@ -24,7 +24,7 @@ from scopewright.tracing import tracing
 
 LIMITS: Final = HttpLimits(body=MAX_BODY_BYTES)
 _OTHER_FILES: Final = 256
-"""Open files beside connections."""
+"""Open files in addition to connections."""
 _READY_TIMEOUT_SECONDS: Final = 5.0
 """After this, one of several workers listens although it is not ready: its answers say what it waits for."""
 

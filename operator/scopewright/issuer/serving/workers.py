@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, NoReturn
 
 from scopewright.core.failures import Rejected
@@ -42,7 +42,7 @@ _SIGNALS: Final = (signal.SIGCHLD, signal.SIGTERM, signal.SIGINT)
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """What a process needs to serve.
+    """A process that serves.
 
     `observe` opens the listener for metrics and health. The event loop calls `heartbeat` every
     HEARTBEAT_INTERVAL_SECONDS. `parent_pipe` becomes readable when the parent has exited.
@@ -65,7 +65,7 @@ class _Child:
     started: float = 0.0
     exits: int = 0
     """In a row."""
-    start_at: float | None = field(default=0.0)
+    start_at: float | None = 0.0
     """None while it runs."""
     heartbeats: float = 0.0
     last_heartbeat: float = 0.0
@@ -148,7 +148,6 @@ class _Supervisor:
         child.last_heartbeat = child.started
 
     def _run_child(self, child: _Child) -> NoReturn:
-        """Run the worker in the new process."""
         code = 1
         try:
             signal.set_wakeup_fd(-1)
@@ -184,12 +183,11 @@ class _Supervisor:
     # Waiting
 
     def _wait(self) -> None:
-        due = [child.start_at for child in self._children if child.start_at is not None and self._kill_at is None]
-        if self._kill_at is not None:
-            due.append(self._kill_at)
-        else:
-            due.append(self._last_check + self._hung_after / 4)
-        pause = max(0.0, min(due) - time.monotonic()) if due else None
+        due = self._kill_at
+        if due is None:
+            starts = (child.start_at for child in self._children if child.start_at is not None)
+            due = min([self._last_check + self._hung_after / 4, *starts])
+        pause = max(0.0, due - time.monotonic())
         readable, _, _ = select.select([self._signals[0], self._ready[0]], [], [], pause)
         if self._ready[0] in readable:
             self._announce()

@@ -1,4 +1,4 @@
-"""Authorisation of a token request: a Authorisation or an OAuthError (RFC 6749 §3.3, RFC 8707 §2).
+"""Authorisation of a token request: an Authorisation or an OAuthError (RFC 6749 §3.3, RFC 8707 §2).
 
 The requested scopes are granted in full or refused, never narrowed. The error is the same for an unknown resource, for
 one that the client's manifest does not name, and for one where the client has no scopes.
@@ -28,7 +28,7 @@ class Delegation:
 
 @dataclass(slots=True)
 class Authorisation:
-    """What a token is issued for. `jkt` is the thumbprint of the key that it is bound to, if any."""
+    """The content of a token. `jkt` is the thumbprint of the key that it is bound to, if any."""
 
     client: Client
     server: ResourceServerEntry

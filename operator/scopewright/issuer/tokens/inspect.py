@@ -72,7 +72,7 @@ class InspectedToken:
 class Inspector:
     """Caches verified tokens: verifying the signature takes ten times as long as everything else.
 
-    The key is a hash of the token. There are two generations: entries of the old one are dropped or used again.
+    Entries are by the digest of the token. There are two generations: entries of the old one are dropped or used again.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Signs an access token (RFC 9068) for a Authorisation."""
+"""Signs an access token (RFC 9068) for an Authorisation."""
 
 import os
 from collections.abc import Callable

@@ -21,7 +21,7 @@ InvalidReason = Literal[
     "revoked",
     "key_revoked",
 ]
-"""Why a token is not valid any more, for the audit line; empty if it is valid."""
+"""The reason for the audit line; empty if the token is valid."""
 
 
 def invalid_reason(
